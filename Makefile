@@ -1,0 +1,42 @@
+# make demo: the main job on 50 real digits.   make test: every check that CI runs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Another environment that already has everything can be used instead: make test BIN=/path/to/bin INSTALLED=
+
+
+.PHONY: demo smallest test lint types tests install
+
+demo: $(INSTALLED)
+	$(BIN)/understudy run digits --shots 5 --preset quick --out demo
+
+# The demo at its smallest, and the other commands a change can break without a unit test noticing.
+smallest: $(INSTALLED)
+	rm -rf build/smallest && mkdir -p build/smallest
+	$(BIN)/understudy run digits --shots 3 --preset quick --out build/smallest/run --set adapt.steps=20 --set draw.per_class=6 \
+		--set compare.steps=20
+	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
+	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
+	$(BIN)/python -m benchmarks.main_job --smoke --out build/smallest/main_job.json
+
+test: lint types tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+tests: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+install: $(INSTALLED)
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
+	touch $@

@@ -1,0 +1,68 @@
+"""What a benchmark writes: environment, settings, measured rows, and claims with their targets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from understudy.runs import environment, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One figure that was asked for, or that the documentation states.
+
+    Attributes:
+        claim: the sentence that the figure supports.
+        value, low, high: measured, with a 95% interval; equal where there is none.
+        target: what was asked for, in words.
+        met: whether the value reaches it.
+        why: the reason where it does not, or how the interval was made.
+    """
+
+    claim: str
+    value: float
+    low: float
+    high: float
+    target: str
+    met: bool
+    why: str = ""
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and 95% Student interval over independent repetitions; no interval for a single one."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def write(path: Path, *, settings: Any, rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> None:
+    """Write a benchmark's result file; a number that does not exist is null."""
+    content = {"environment": environment("cpu"), "settings": settings, "rows": list(rows), "claims": [asdict(claim) for claim in claims]}
+    write_json(path, json.loads(json.dumps(content), parse_constant=lambda name: None))
+
+
+def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("benchmarks") / "results" / f"{name}.json", help="result file")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs") / "benchmarks" / name, help="folder of the runs behind it; finished ones are kept"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="the same with a few steps each, to see that it works; the numbers mean nothing"
+    )
+    arguments = parser.parse_args()
+    run(arguments.out, arguments.runs / "smoke" if arguments.smoke else arguments.runs, arguments.smoke)

@@ -1,0 +1,108 @@
+"""The page in a real browser: it decodes, fits a phone, logs nothing and shows the numbers of results.json."""
+
+import html
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--enable-logging=stderr",
+    "--v=0",
+]
+PROBE = """
+<script>
+addEventListener("load", () => {
+  const found = {
+    widths: [...document.images].map(image => image.naturalWidth),
+    values: [...document.querySelectorAll("[data-value]")].map(cell => [cell.dataset.arm, cell.dataset.field, cell.dataset.value]),
+    page: document.documentElement.scrollWidth,
+    window: document.documentElement.clientWidth,
+    loaded: performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:")),
+  };
+  const output = document.createElement("pre");
+  output.id = "probe";
+  output.textContent = JSON.stringify(found);
+  document.body.append(output);
+});
+</script>
+"""
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: install the package chromium, or set CHROMIUM to its path"),
+]
+make_sample = runpy.run_path(str(Path(__file__).parents[1] / "report" / "report_sample.py"))["make_sample"]
+
+
+def browse(page: Path, *options: str) -> tuple[str, list[str]]:
+    """The page's DOM after loading, and what was logged on its console."""
+    assert CHROMIUM is not None
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={page.parent / 'profile'}", *options, "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def probe(page: Path, *options: str) -> dict[str, Any]:
+    """What a script in a copy of the page sees; the page itself forbids scripts."""
+    copy = page.with_name("probed.html")
+    text, count = re.subn(r'<meta http-equiv="Content-Security-Policy".*?>', PROBE, page.read_text(encoding="utf-8"))
+    assert count == 1
+    copy.write_text(text, encoding="utf-8")
+    dom, _ = browse(copy, *options)
+    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, flags=re.DOTALL)
+    assert found is not None, dom[-2000:]
+    return dict(json.loads(html.unescape(found[1])))
+
+
+def test_console_is_watched(tmp_path: Path) -> None:
+    page = tmp_path / "loud.html"
+    page.write_text("<!doctype html><title>x</title><script>console.error('watched')</script>")
+    assert any("watched" in line for line in browse(page)[1])
+
+
+def test_page_works(tmp_path: Path) -> None:
+    sample = make_sample()
+    page = tmp_path / "report.html"
+    sample.write(page)
+    _, console = browse(page)
+    assert console == []
+
+    seen = probe(page, "--window-size=1280,900")
+    assert len(seen["widths"]) >= 20
+    assert all(width > 0 for width in seen["widths"])
+    assert seen["loaded"] == []
+    values = {(arm, field): json.loads(value) for arm, field, value in seen["values"]}
+    for name, arm in sample.results["arms"].items():
+        assert [values[name, f"accuracy.{end}"] for end in ("mean", "low", "high")] == [
+            arm["accuracy"][end] for end in ("mean", "low", "high")
+        ]
+        if name != "real":
+            assert {end: values[name, f"minus_real.{end}"] for end in ("mean", "low", "high")} == arm["minus_real"]
+        assert [values[name, f"per_class.{label}"] for label in range(10)] == arm["per_class"]
+
+
+def test_hostile_names_do_nothing_and_fit_a_phone(tmp_path: Path) -> None:
+    names = ["<script>console.error(1)</script>", '"><img src=x onerror=console.error(2)>', "a" * 90, "漢字"]
+    page = tmp_path / "report.html"
+    make_sample(num_classes=4, class_names=names, helps=False).write(page)
+    assert browse(page)[1] == []
+    seen = probe(page, "--window-size=390,844")
+    assert all(width > 0 for width in seen["widths"])
+    assert seen["window"] <= 500
+    assert seen["page"] <= seen["window"]

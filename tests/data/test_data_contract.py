@@ -1,0 +1,73 @@
+"""Every source and every export form keeps the same promises."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from data_pictures import write_folder
+
+from understudy.data import EXPORTS, SOURCES, LabelledSet, export, load_splits, near_duplicates
+from understudy.data.sources import find_source
+from understudy.settings import DataSettings
+
+
+def make_zip(to: Path, data: LabelledSet) -> Path:
+    with zipfile.ZipFile(to / "set.zip", "w") as archive:
+        for file in sorted(write_folder(to / "folder", dict.fromkeys(data.class_names, 4)).rglob("*.png")):
+            archive.write(file, file.relative_to(to / "folder"))
+    return to / "set.zip"
+
+
+def exported(form: str) -> Callable[[Path, LabelledSet], Path]:
+    def make(to: Path, data: LabelledSet) -> Path:
+        export(data, to / form, form=form)
+        return to / form
+
+    return make
+
+
+EXAMPLES: dict[str, Callable[[Path, LabelledSet], Path | str]] = {
+    "folder": exported("folder"),
+    "zip": make_zip,
+    "parquet": exported("huggingface"),
+    "webdataset": exported("webdataset"),
+    "digits": lambda _to, _data: "digits",
+}
+OFFLINE = [name for name in SOURCES if name != "hub"]  # the hub needs a network
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_source(name: str, tmp_path: Path, small_set: LabelledSet) -> None:
+    location = str(EXAMPLES[name](tmp_path, small_set))
+    assert [other for other in SOURCES if SOURCES[other].accepts(location)] == [name]
+    assert find_source(location) is SOURCES[name]
+    splits = load_splits(DataSettings(source=location), seed=0)
+    parts = (splits.train, splits.val, splits.test)
+    assert [part.split for part in parts] == ["train", "val", "test"]
+    assert all((part.counts > 0).all() for part in parts)
+    assert len({part.class_names for part in parts}) == 1
+    assert len(splits.prompt_names) == splits.train.num_classes
+    ids = [each for part in parts for each in part.ids]
+    assert len(set(ids)) == len(ids)
+    assert near_duplicates(splits.train, splits.test, max_distance=2) == []
+    again = load_splits(DataSettings(source=location), seed=0)
+    assert all(part.table.equals(other.table) for part, other in zip(parts, (again.train, again.val, again.test), strict=True))
+
+
+def test_hub_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert SOURCES["hub"].accepts("org/name")
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert not any(SOURCES["hub"].accepts(text) for text in ("org/name", "name", "/org/name", "a/b/c", "./name"))
+
+
+@pytest.mark.parametrize("form", list(EXPORTS))
+def test_export(form: str, tmp_path: Path, small_set: LabelledSet) -> None:
+    export(small_set, tmp_path / "a", form=form)
+    export(small_set, tmp_path / "b", form=form)
+    files = [sorted(path.relative_to(root) for path in root.rglob("*")) for root in (tmp_path / "a", tmp_path / "b")]
+    assert files[0] == files[1]
+    assert EXPORTS.summary(form)

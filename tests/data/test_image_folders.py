@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_pictures import picture, write_folder
+
+from understudy.data import Splits, load_splits
+from understudy.errors import InputError
+from understudy.settings import DataSettings
+
+
+def load(source: Path | str, seed: int = 0, **settings: Any) -> Splits:
+    return load_splits(DataSettings(source=str(source), **settings), seed=seed)
+
+
+def zipped(folder: Path, prefix: str = "") -> Path:
+    target = folder.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, prefix + file.relative_to(folder).as_posix())
+    return target
+
+
+def paths(splits: Splits) -> dict[str, list[str]]:
+    return {part.split: part.provenance("source_path") for part in (splits.train, splits.val, splits.test)}
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size that its data does not fill."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+
+
+def test_class_folders_are_split(tmp_path: Path) -> None:
+    splits = load(write_folder(tmp_path / "pets", {"dog": 10, "cat": 20}))
+    assert splits.train.class_names == splits.prompt_names == ("cat", "dog")
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[12, 6], [4, 2], [4, 2]]
+    assert [part.split for part in (splits.train, splits.val, splits.test)] == ["train", "val", "test"]
+    everything = [path for each in paths(splits).values() for path in each]
+    assert sorted(everything) == sorted(path.relative_to(tmp_path / "pets").as_posix() for path in (tmp_path / "pets").rglob("*.png"))
+    assert splits.train.encoded(0) == (tmp_path / "pets" / splits.train.provenance("source_path")[0]).read_bytes()
+    assert all(name.startswith("real-") and len(name) == 17 for name in splits.train.ids)
+    assert splits.skipped == ()
+    assert paths(load(tmp_path / "pets")) == paths(splits) != paths(load(tmp_path / "pets", seed=1))
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "Validation"])
+def test_split_folders_are_kept(tmp_path: Path, val: str) -> None:
+    write_folder(tmp_path / "train", {"a": 3, "b/deep/er": 3})
+    write_folder(tmp_path / val, {"a": 1, "b": 1}, start=10)
+    write_folder(tmp_path / "test", {"a": 2, "b": 2}, start=20)
+    splits = load(tmp_path)
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[3, 3], [1, 1], [2, 2]]
+    assert "train/b/deep/er/0.png" in paths(splits)["train"]
+    assert all(path.startswith(f"{val}/") for path in paths(splits)["val"])
+
+
+def test_val_is_taken_from_train(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", {"a": 10, "b": 10})
+    write_folder(tmp_path / "test", {"a": 2, "b": 2}, start=20)
+    splits = load(tmp_path, val_fraction=0.3)
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[7, 7], [3, 3], [2, 2]]
+    assert all(path.startswith("train/") for path in paths(splits)["val"])
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    assert load(write_folder(tmp_path, {"car": 3, "train": 3})).train.class_names == ("car", "train")
+
+
+def test_shots_bound_train_and_val(tmp_path: Path) -> None:
+    splits = load(write_folder(tmp_path, {"a": 20, "b": 20}), shots=2)
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[2, 2], [2, 2], [4, 4]]
+    with pytest.raises(InputError, match=r"for 13 shots"):
+        load(tmp_path, shots=13)
+
+
+def test_hidden_files_are_ignored(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3, ".git": 1})
+    for name in ("a/.DS_Store", "a/Thumbs.db", ".hidden", "metadata.csv"):
+        (tmp_path / name).write_text("x")
+    assert load(tmp_path).skipped == ()
+
+
+def test_bad_files_are_listed_and_skipped(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    good = (tmp_path / "a" / "0.png").read_bytes()
+    (tmp_path / "a" / "cut.png").write_bytes(good[: len(good) // 2])
+    (tmp_path / "b" / "notes.txt").write_text("not an image")
+    (tmp_path / "b" / "empty.jpg").write_bytes(b"")
+    (tmp_path / "b" / "drawing.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    (tmp_path / "stray.png").write_bytes(good)
+    (tmp_path / "c").mkdir()
+    os.symlink(tmp_path / "nowhere.png", tmp_path / "a" / "broken.png")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path)
+    message = str(caught.value)
+    assert "got 7 bad and 8 good" in message
+    assert "--skip-bad" in message
+    reasons = dict(line.strip().split(": ", 1) for line in message.splitlines()[1:-1])
+    assert reasons["a/cut.png"].startswith("damaged image")
+    assert reasons["b/notes.txt"] == reasons["b/empty.jpg"] == "not an image"
+    assert reasons["b/drawing.eps"] == "not an image in a format that is read (EPS)"
+    assert reasons["stray.png"] == "not in a class folder"
+    assert reasons["c/"] == "an empty folder"
+    assert reasons["a/broken.png"].startswith("cannot be read")
+    splits = load(tmp_path, skip_bad=True)
+    assert dict(splits.skipped) == reasons
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 8
+
+
+def test_nothing_but_bad_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_text("no")
+    with pytest.raises(InputError, match=r"must hold images, got none"):
+        load(tmp_path, skip_bad=True)
+
+
+def test_missing_empty_and_unknown(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file or folder at '/nowhere/pets'"):
+        load("/nowhere/pets")
+    with pytest.raises(InputError, match=r"no file or folder at 'digts'.*digits.*did you mean 'digits'"):
+        load("digts")
+    with pytest.raises(InputError, match=r"'folder' is a kind of source"):
+        load("folder")
+    with pytest.raises(InputError, match=r"must hold class folders"):
+        load(tmp_path)
+    (tmp_path / "x.rar").write_text("x")
+    with pytest.raises(InputError, match=r"must be a folder, or a \.zip"):
+        load(tmp_path / "x.rar")
+    picture(0).save(tmp_path / "flat.png")
+    with pytest.raises(InputError, match=r"must hold class folders"):
+        load(tmp_path)
+
+
+def test_too_few_classes_or_images(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"at least two classes are needed, got one: 'cat'"):
+        load(write_folder(tmp_path / "one", {"cat": 5}))
+    with pytest.raises(InputError, match=r"at least 3 different images.*'dog' has 1"):
+        load(write_folder(tmp_path / "single", {"cat": 5, "dog": 1}))
+
+
+def test_fractions_must_leave_train_images(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sum below 1"):
+        load(write_folder(tmp_path, {"a": 5, "b": 5}), val_fraction=0.5, test_fraction=0.5)
+
+
+def test_splits_and_classes_side_by_side(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/a": 3, "test/a": 3, "bird": 3})
+    with pytest.raises(InputError, match=r"either splits or classes, got test, train beside bird"):
+        load(tmp_path)
+
+
+def test_no_train_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"val/a": 3, "test/a": 3})
+    with pytest.raises(InputError, match=r"must have a train folder"):
+        load(tmp_path)
+
+
+def test_train_without_good_images(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"test/a": 3, "test/b": 3})
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    (tmp_path / "train" / "a" / "x.png").write_text("no")
+    with pytest.raises(InputError, match=r"must have train images, got only test"):
+        load(tmp_path, skip_bad=True)
+
+
+def test_other_test_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 3, "test/c": 3})
+    with pytest.raises(InputError, match=r"test classes must be the train classes: train has a, b; test has a, c"):
+        load(tmp_path)
+
+
+def test_test_images_in_train(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/a": 5, "train/b": 5, "test/a": 3, "test/b": 3})
+    picture(0).save(tmp_path / "train" / "a" / "leak.png")
+    picture(0).save(tmp_path / "test" / "a" / "leak.png")
+    with pytest.raises(InputError, match=r"train/a/.*\.png .* and test/a/leak.png \(test\): the same pixels"):
+        load(tmp_path)
+    picture(0).save(tmp_path / "test" / "a" / "leak.png")
+    (tmp_path / "train" / "a" / "leak.png").unlink()
+    (tmp_path / "train" / "a" / "0.png").unlink()
+    picture(0).save(tmp_path / "train" / "a" / "leak.jpg", quality=90)
+    with pytest.raises(InputError, match=r"near copies"):
+        load(tmp_path)
+    assert len(load(tmp_path, near_duplicate_distance=-1).test) == 7
+
+
+def test_copies_in_one_folder_share_a_split(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 10, "b": 10})
+    for index in range(10):
+        shutil.copy(tmp_path / "a" / f"{index}.png", tmp_path / "a" / f"{index}-copy.png")
+        picture(10 + index).save(tmp_path / "b" / f"{index}-near.jpg", quality=90)
+    splits = load(tmp_path, near_duplicate_distance=6)
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[12, 12], [4, 4], [4, 4]]
+
+
+def test_identical_images_of_two_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    shutil.copy(tmp_path / "a" / "1.png", tmp_path / "b" / "same.png")
+    with pytest.raises(InputError, match=r"a/1.png is 'a', b/same.png is 'b'"):
+        load(tmp_path)
+
+
+def test_decompression_bomb(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "a" / "bomb.png").write_bytes(huge_png(12_000, 10_000))
+    with pytest.raises(InputError, match=r"a/bomb.png: 12000 x 10000 pixels, more than 100,000,000"):
+        load(tmp_path)
+    (tmp_path / "a" / "bomb.png").write_bytes(huge_png(100_000, 100_000))
+    with pytest.raises(InputError, match=r"a/bomb.png: .*(pixels|decompression bomb)"):
+        load(tmp_path)
+    (tmp_path / "a" / "bomb.png").unlink()
+    with pytest.raises(InputError, match=r"24 x 24 pixels, more than 500"):
+        load(tmp_path, max_pixels=500)
+
+
+def test_huge_files_are_not_read(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    with (tmp_path / "a" / "big.png").open("wb") as handle:
+        handle.truncate(300_000_000)  # sparse
+    with pytest.raises(InputError, match=r"a/big.png: 300,000,000 bytes"):
+        load(tmp_path)
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
+    write_folder(tmp_path / "elsewhere", {"b": 4}, start=50)
+    write_folder(tmp_path / "set", {"a": 4})
+    os.symlink(tmp_path / "elsewhere" / "b", tmp_path / "set" / "b")
+    os.symlink(tmp_path / "set", tmp_path / "set" / "a" / "loop")
+    splits = load(tmp_path / "set")
+    assert splits.train.class_names == ("a", "b")
+
+
+def test_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # file modes do not bind root
+    with pytest.raises(InputError, match=r"b must be readable: Permission denied"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["", "top/"])
+def test_zip_is_read_like_the_folder(tmp_path: Path, prefix: str) -> None:
+    folder = write_folder(tmp_path / "pets", {"a": 5, "b": 5})
+    (folder / ".DS_Store").write_text("x")
+    if prefix:
+        write_folder(folder, {"__MACOSX/top/a": 1}, start=90)
+    from_zip, from_folder = load(zipped(folder, prefix)), load(folder)
+    assert from_zip.train.class_names == from_folder.train.class_names == ("a", "b")
+    both = [{each.encoded(index) for each in (s.train, s.val, s.test) for index in range(len(each))} for s in (from_zip, from_folder)]
+    assert both[0] == both[1]
+    if not prefix:
+        assert from_zip.train.table.equals(from_folder.train.table)
+
+
+def test_zip_with_splits_below_one_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set", {"train/a": 4, "train/b": 4, "test/a": 2, "test/b": 2})
+    assert load(zipped(tmp_path / "set", "top/")).test.counts.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["/etc/a.png", "../a.png", "a/../../b.png", "a\\..\\b.png", "C:/a.png"])
+def test_zip_with_unsafe_paths(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(name, b"")
+    with pytest.raises(InputError, match=r"relative paths without '\.\.', got"):
+        load(tmp_path / "x.zip", skip_bad=True)
+
+
+def test_zip_with_link(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("a/link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(InputError, match=r"'a/link.png' is a link or device"):
+        load(tmp_path / "x.zip")
+
+
+def test_damaged_zips(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_text("no zip")
+    with pytest.raises(InputError, match=r"must be a zip file"):
+        load(tmp_path / "x.zip")
+    file = zipped(write_folder(tmp_path / "pets", {"a": 4, "b": 4}))
+    first = (tmp_path / "pets" / "a" / "0.png").read_bytes()
+    file.write_bytes(file.read_bytes().replace(first, first[:60] + b"\0\0\0\0" + first[64:]))
+    with pytest.raises(InputError, match=r"a/0.png: cannot be unpacked: Bad CRC"):
+        load(file)
+    with pytest.warns(UserWarning, match=r"Duplicate"), zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("a/0.png", first)
+    with pytest.raises(InputError, match=r"'a/0.png' occurs twice"):
+        load(file)
+
+
+def test_zip_bomb(tmp_path: Path) -> None:
+    file = zipped(write_folder(tmp_path / "pets", {"a": 4, "b": 4}))
+    data = bytearray(file.read_bytes())
+    at = data.rindex(b"PK\x01\x02")  # the last entry of the central directory
+    data[at + 24 : at + 28] = struct.pack("<I", 3_000_000_000)
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=r"b/3.png: 3,000,000,000 bytes, more than 200,000,000"):
+        load(file)
+
+
+def test_odd_images_in_a_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    picture(50, (40, 20)).convert("L").save(tmp_path / "a" / "grey.png")
+    picture(51, (20, 40)).convert("RGBA").save(tmp_path / "a" / "alpha.png")
+    picture(52).convert("P").save(tmp_path / "a" / "palette.gif")
+    picture(53).convert("CMYK").save(tmp_path / "b" / "cmyk.jpg")
+    exif = io.BytesIO()
+    picture(54, (30, 20)).save(exif, format="JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
+    (tmp_path / "b" / "turned.jpg").write_bytes(exif.getvalue())
+    splits = load(tmp_path)
+    assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == 11
+    assert splits.train.pixels(16).shape == (len(splits.train), 3, 16, 16)

@@ -1,0 +1,357 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import types
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_pictures import picture
+
+from understudy.data import Splits, encode, load_splits
+from understudy.data.digits import make_split_csv
+from understudy.data.pool import stable_ids
+from understudy.errors import InputError
+from understudy.settings import DataSettings
+
+LABELS = [0, 1] * 6
+CLASS_LABEL = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["pear", "apple"], "_type": "ClassLabel"}}}})}
+
+
+def load(source: Path | str, **settings: Any) -> Splits:
+    return load_splits(DataSettings(source=str(source), **settings), seed=0)
+
+
+def write_parquet(path: Path, *, start: int = 0, metadata: dict[str, str] | None = CLASS_LABEL, **columns: Any) -> Path:
+    images = [{"bytes": encode(picture(start + index)), "path": None} for index in range(len(LABELS))]
+    given = {"image": images, "label": LABELS} | columns
+    table = pa.table({name: values for name, values in given.items() if values is not None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def samples(label: Any = None, start: int = 0, ending: str = "cls") -> dict[str, bytes]:
+    members = {}
+    for index in range(10):
+        members[f"{index:04d}.png"] = encode(picture(start + index))
+        members[f"{index:04d}.{ending}"] = str(index % 2).encode() if label is None else label(index % 2)
+    return members
+
+
+# Parquet
+
+
+def test_parquet_file(tmp_path: Path) -> None:
+    splits = load(write_parquet(tmp_path / "train.parquet"))
+    assert splits.train.class_names == ("pear", "apple")
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[4, 4], [1, 1], [1, 1]]
+    assert splits.train.provenance("source_path")[0].startswith("train.parquet#0000000")
+    for part in (splits.train, splits.val, splits.test):
+        rows = [int(path.partition("#")[2]) for path in part.provenance("source_path")]
+        assert [part.encoded(index) for index in range(len(part))] == [encode(picture(row)) for row in rows]
+        assert part.labels.tolist() == [LABELS[row] for row in rows]
+
+
+@pytest.mark.parametrize("folder", ["", "data"])
+def test_parquet_shards_are_splits(tmp_path: Path, folder: str) -> None:
+    for number, name in enumerate(["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001", "test"]):
+        write_parquet(tmp_path / folder / f"{name}.parquet", start=100 * number)
+    splits = load(tmp_path)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [24, 12, 12]
+
+
+def test_parquet_class_name_column_and_strings(tmp_path: Path) -> None:
+    names = ["pear" if label == 0 else "apple" for label in LABELS]
+    assert load(write_parquet(tmp_path / "a.parquet", metadata=None, class_name=names)).train.class_names == ("pear", "apple")
+    assert load(write_parquet(tmp_path / "b.parquet", metadata=None, label=names)).train.class_names == ("apple", "pear")
+    plain = [encode(picture(index)) for index in range(len(LABELS))]
+    assert len(load(write_parquet(tmp_path / "c.parquet", img=plain, image=None)).test) == 2
+    with pytest.raises(InputError, match=r"label 0 must have one class name, got 'pear' and 'plum'"):
+        load(write_parquet(tmp_path / "d.parquet", metadata=None, class_name=[*names[:-2], "plum", "apple"]))
+    with pytest.raises(InputError, match=r"labels with a class_name column must be 0 to 1, got \[1, 2\]"):
+        load(write_parquet(tmp_path / "e.parquet", metadata=None, label=[label + 1 for label in LABELS], class_name=names))
+
+
+def test_parquet_labels_without_names(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "a.parquet", metadata=None)
+    with pytest.raises(InputError, match=r"got the numbers 0, 1 without names: give --class-names FILE with 2 lines"):
+        load(file)
+    (tmp_path / "names.txt").write_text("ripe pear\nred apple\n")
+    splits = load(file, class_names=tmp_path / "names.txt")
+    assert splits.train.class_names == splits.prompt_names == ("ripe pear", "red apple")
+    (tmp_path / "names.txt").write_text("pear\npear\n")
+    with pytest.raises(InputError, match=r"must give every class another name, got pear, pear"):
+        load(file, class_names=tmp_path / "names.txt")
+
+
+def test_prompt_names_leave_class_names_alone(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("apple: a red apple\npear: a ripe pear\n")
+    splits = load(write_parquet(tmp_path / "a.parquet"), class_names=tmp_path / "names.txt")
+    assert splits.train.class_names == ("pear", "apple")
+    assert splits.prompt_names == ("a ripe pear", "a red apple")
+
+
+def test_parquet_columns(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must have the columns image and label, got image, target"):
+        load(write_parquet(tmp_path / "a.parquet", target=LABELS, label=None))
+    with pytest.raises(InputError, match=r"label must be an integer or a string, got double"):
+        load(write_parquet(tmp_path / "b.parquet", label=[0.5] * 12))
+    with pytest.raises(InputError, match=r"image must be bytes, or a struct with bytes, got int64"):
+        load(write_parquet(tmp_path / "c.parquet", image=LABELS))
+    with pytest.raises(InputError, match=r"label must be in \[0, 2\), got -1"):
+        load(write_parquet(tmp_path / "d.parquet", label=[-1, *LABELS[1:]]))
+    with pytest.raises(InputError, match=r"every image must have a label"):
+        load(write_parquet(tmp_path / "e.parquet", label=[None, *LABELS[1:]]))
+    (tmp_path / "f.parquet").write_text("no")
+    with pytest.raises(InputError, match=r"must be a Parquet file"):
+        load(tmp_path / "f.parquet")
+
+
+def test_parquet_null_images_are_bad(tmp_path: Path) -> None:
+    images = [{"bytes": encode(picture(index)), "path": None} for index in range(11)]
+    with pytest.raises(InputError, match=r"a.parquet#00000011: no image bytes"):
+        load(write_parquet(tmp_path / "a.parquet", image=[*images, {"bytes": None, "path": "elsewhere.png"}]))
+
+
+def test_parquet_files_must_fit_together(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a" / "train.parquet")
+    write_parquet(tmp_path / "a" / "extra.parquet", start=50)
+    with pytest.raises(InputError, match=r"must all begin with train, val or test, or none, but these do not: extra.parquet"):
+        load(tmp_path / "a")
+    write_parquet(tmp_path / "b" / "val.parquet")
+    write_parquet(tmp_path / "b" / "test.parquet", start=50)
+    with pytest.raises(InputError, match=r"must have train files"):
+        load(tmp_path / "b")
+    write_parquet(tmp_path / "c" / "train.parquet")
+    write_parquet(tmp_path / "c" / "test.parquet", start=50, metadata=None)
+    with pytest.raises(InputError, match=r"these differ: train.parquet"):
+        load(tmp_path / "c")
+
+
+def test_names_without_images(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", label=[0] * 12)
+    write_parquet(tmp_path / "test.parquet", label=[0] * 12, start=50)
+    with pytest.raises(InputError, match=r"these have none: apple"):
+        load(tmp_path)
+
+
+# WebDataset
+
+
+def test_webdataset_with_numbers(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "x.tar", samples())
+    with pytest.raises(InputError, match=r"give --class-names FILE with 2 lines"):
+        load(file)
+    write_tar(tmp_path / "x.tar", samples() | {"classes.txt": b"pear\napple\n"})
+    splits = load(file)
+    assert splits.train.class_names == ("pear", "apple")
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[3, 3], [1, 1], [1, 1]]
+    assert splits.train.provenance("source_path")[0].startswith("x.tar/000")
+
+
+@pytest.mark.parametrize(
+    ("members", "names"),
+    [
+        (samples(lambda label: b"pear" if label == 0 else b"apple"), ("apple", "pear")),
+        (samples(lambda label: json.dumps({"class_name": "ab"[label]}).encode(), ending="json"), ("a", "b")),
+        (samples(lambda label: json.dumps({"class": "ab"[label]}).encode(), ending="json"), ("a", "b")),
+        (
+            samples(lambda label: json.dumps({"label": label}).encode(), ending="json")
+            | {"dataset_info.json": b'{"features": {"label": {"names": ["b", "a"]}}}'},
+            ("b", "a"),
+        ),
+    ],
+)
+def test_webdataset_names(tmp_path: Path, members: dict[str, bytes], names: tuple[str, ...]) -> None:
+    assert load(write_tar(tmp_path / "x.tar", members)).train.class_names == names
+
+
+def test_webdataset_shards(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("pear\napple\n")
+    for number, name in enumerate(["train-0", "train-1", "test-0"]):
+        write_tar(tmp_path / f"{name}.tar", samples(start=50 * number))
+    splits = load(tmp_path)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [16, 4, 10]
+    write_tar(tmp_path / "test-0.tar", samples(start=100) | {"classes.txt": b"apple\npear\n"})
+    with pytest.raises(InputError, match=r"must have one list of class names, got 2"):
+        load(tmp_path)
+    write_tar(tmp_path / "test-0.tar", samples(start=100) | {"dataset_info.json": b"{}"})
+    with pytest.raises(InputError, match=r"dataset_info.json must list the class names"):
+        load(tmp_path)
+
+
+def test_webdataset_without_train(tmp_path: Path) -> None:
+    for name in ("val", "test"):
+        write_tar(tmp_path / f"{name}.tar", samples())
+    with pytest.raises(InputError, match=r"must have train files"):
+        load(tmp_path)
+
+
+def test_webdataset_bad_samples(tmp_path: Path) -> None:
+    bad = {"lost.cls": b"0", "unlabelled.jpg": encode(picture(90)), "odd.png": encode(picture(91)), "odd.json": b"{"}
+    bad |= {"empty.png": encode(picture(92)), "empty.cls": b""}
+    file = write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1]) | bad)
+    splits = load(file, skip_bad=True)
+    assert dict(splits.skipped) == {
+        "x.tar/lost": "no image (.png, .jpg, .jpeg, .webp) among .cls",
+        "x.tar/unlabelled.jpg": "no class in .cls or .json",
+        "x.tar/odd.png": "no class in .cls or .json",
+        "x.tar/empty.png": "no class in .cls or .json",
+    }
+    with pytest.raises(InputError, match=r"got 4 bad and 10 good"):
+        load(file)
+
+
+def test_webdataset_mixed_labels(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"with numbers or with names, got both"):
+        load(write_tar(tmp_path / "x.tar", samples(lambda label: b"0" if label else b"pear")))
+    with pytest.raises(InputError, match=r"class names must differ, got pear, pear"):
+        load(write_tar(tmp_path / "x.tar", samples() | {"classes.txt": b"pear\npear\n"}))
+
+
+@pytest.mark.parametrize("name", ["/etc/a.png", "../a.png"])
+def test_tar_with_unsafe_paths(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"relative paths without '\.\.', got"):
+        load(write_tar(tmp_path / "x.tar", {name: b""}), skip_bad=True)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_tar_with_links_and_devices(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        info = tarfile.TarInfo("a.png")
+        info.type, info.linkname = kind, "/etc/passwd"
+        tar.addfile(info)
+    with pytest.raises(InputError, match=r"'a.png' is a link or device"):
+        load(tmp_path / "x.tar")
+
+
+def test_damaged_tars(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_text("no tar")
+    with pytest.raises(InputError, match=r"must be an uncompressed tar file"):
+        load(tmp_path / "x.tar")
+    with tarfile.open(tmp_path / "y.tar", "w") as tar:
+        for _ in range(2):
+            tar.addfile(tarfile.TarInfo("a.png"))
+    with pytest.raises(InputError, match=r"'a.png' occurs twice"):
+        load(tmp_path / "y.tar")
+
+
+def test_webdataset_large_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.data.webdataset.MAX_FILE_BYTES", 10)
+    with pytest.raises(InputError, match=r"x.tar/0000.png: more than 10 bytes"):
+        load(write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1])))
+
+
+# Built in, hub, ids
+
+
+def test_digits_split_is_the_committed_one() -> None:
+    committed = resources.files("understudy.data").joinpath("digits_split.csv").read_text()
+    assert make_split_csv() == committed
+    rows = list(csv.DictReader(io.StringIO(committed)))
+    assert [sum(row["split"] == name for row in rows) for name in ("train", "val", "test")] == [600, 200, 997]
+
+
+def test_digits_pass_clean_and_do_not_depend_on_the_seed() -> None:
+    splits = load("digits")
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [600, 200, 997]
+    assert splits.prompt_names == tuple(f"digit {digit}" for digit in range(10))
+    assert splits.train.ids == load_splits(DataSettings(source="digits"), seed=5).train.ids
+    assert all(name.startswith("digits-") for name in splits.train.ids)
+    image = splits.train.image(0)
+    assert (image.mode, image.size) == ("RGB", (32, 32))
+    counts = splits.train.counts
+    assert counts.max() - counts.min() <= 3
+    assert np.asarray(image).max() > 200
+
+
+def test_hub_needs_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"no file or folder at 'org/name'; .*pip install datasets"):
+        load("org/name")
+
+
+class HubPart(list[dict[str, Any]]):
+    """Stands in for a split of a hub data set, which would need a network."""
+
+    def __init__(self, features: dict[str, Any], start: int = 0, label: Any = None) -> None:
+        super().__init__(
+            {"img": {"bytes": encode(picture(start + index))}, "label": index % 2 if label is None else label} for index in range(10)
+        )
+        self.features = features
+
+    def cast_column(self, _column: str, _feature: Any) -> HubPart:
+        return self
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the hub holds, by name."""
+    shelf: dict[str, Any] = {}
+
+    def load_dataset(name: str) -> Any:
+        if name not in shelf:
+            raise FileNotFoundError(f"no {name}")
+        return shelf[name]
+
+    module = types.SimpleNamespace(load_dataset=load_dataset, Image=lambda *, decode: decode)
+    monkeypatch.setitem(sys.modules, "datasets", module)  # type: ignore[arg-type]
+    return shelf
+
+
+FEATURES = {"img": None, "label": types.SimpleNamespace(names=["pear", "apple"])}
+
+
+def test_hub_splits(hub: dict[str, Any]) -> None:
+    hub["org/name"] = {"train": HubPart(FEATURES), "test": HubPart(FEATURES, start=50)}
+    splits = load("org/name")
+    assert splits.train.class_names == ("pear", "apple")
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [8, 2, 10]
+    assert splits.test.provenance("source_path")[0] == "test#00000000"
+
+
+def test_hub_errors(hub: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"'org/name' cannot be loaded from the Hugging Face hub: no org/name"):
+        load("org/name")
+    hub["org/name"] = {"train": HubPart({"text": None, "label": None})}
+    with pytest.raises(InputError, match=r"must have the features image and label, got text, label"):
+        load("org/name")
+    hub["org/name"] = {"train": HubPart(FEATURES), "unsupervised": HubPart(FEATURES)}
+    with pytest.raises(InputError, match=r"splits must be train, validation and test, got train, unsupervised"):
+        load("org/name")
+    hub["org/name"] = {"validation": HubPart(FEATURES), "test": HubPart(FEATURES)}
+    with pytest.raises(InputError, match=r"must have a train split, got validation, test"):
+        load("org/name")
+    hub["org/name"] = {"train": HubPart(FEATURES, label=-1)}
+    with pytest.raises(InputError, match=r"label must be in \[0, 2\), got -1"):
+        load("org/name")
+
+
+def test_ids_are_longer_where_twelve_digits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stable_ids(["a/1.png", "b"]) == ["real-8630ea930807", "real-3e23e8160039"]
+    monkeypatch.setattr("understudy.data.pool._sha256", lambda path: {"a": "0" * 64, "b": "0" * 14 + "1" * 50}[path])
+    assert stable_ids(["a", "b"]) == ["real-" + "0" * 15, "real-" + "0" * 14 + "1"]
+
+
+def test_import_stays_light() -> None:
+    code = "import sys, understudy.data; print([name for name in ('sklearn', 'datasets', 'diffusers') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from data_pictures import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from understudy.data import LabelledSet, stratified_split, take_shots
+from understudy.data.splits import largest_remainder, take_at_most
+from understudy.errors import InputError
+
+NAMES = ("a", "b", "c")
+
+
+@st.composite
+def labelled_ids(draw: st.DrawFn) -> tuple[list[str], np.ndarray]:
+    counts = draw(st.lists(st.integers(3, 30), min_size=3, max_size=3))
+    labels = np.repeat(np.arange(3), counts)
+    return [f"image-{index}" for index in range(len(labels))], labels
+
+
+@settings(max_examples=40, deadline=None)
+@given(labelled_ids(), st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 99))
+def test_split_is_disjoint_complete_and_stratified(data: tuple[list[str], np.ndarray], val: float, test: float, seed: int) -> None:
+    ids, labels = data
+    parts = stratified_split(ids, labels, {"val": val, "test": test}, class_names=NAMES, seed=seed)
+    assert set(parts) == {"train", "val", "test"}
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(ids)))
+    sizes = np.bincount(labels)
+    for split, fraction in (("val", val), ("test", test)):
+        counts = np.bincount(labels[parts[split]], minlength=3)
+        assert (counts >= 1).all()
+        assert (np.abs(counts - fraction * sizes) <= 1.5).all()  # one for the share, half for rounding the total
+    assert (np.bincount(labels[parts["train"]], minlength=3) >= 1).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(labelled_ids(), st.randoms(use_true_random=False))
+def test_split_does_not_depend_on_the_order(data: tuple[list[str], np.ndarray], random: object) -> None:
+    ids, labels = data
+    order = list(range(len(ids)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    one = stratified_split(ids, labels, {"val": 0.2, "test": 0.2}, class_names=NAMES, seed=1)
+    mixed = [ids[index] for index in order]
+    two = stratified_split(mixed, labels[order], {"val": 0.2, "test": 0.2}, class_names=NAMES, seed=1)
+    for split in one:
+        assert {ids[index] for index in one[split]} == {mixed[index] for index in two[split]}
+
+
+def test_groups_stay_together() -> None:
+    ids, labels = [f"{index}" for index in range(40)], np.repeat([0, 1], 20)
+    groups = [index // 4 for index in range(40)]
+    parts = stratified_split(ids, labels, {"val": 0.2, "test": 0.2}, class_names=("a", "b"), seed=0, groups=groups)
+    assert {split: len(indices) for split, indices in parts.items()} == {"train": 24, "val": 8, "test": 8}
+    where = {groups[index]: split for split, indices in parts.items() for index in indices}
+    assert all(where[groups[index]] == split for split, indices in parts.items() for index in indices)
+
+
+def test_seeds_differ_and_repeat() -> None:
+    ids, labels = [f"{index}" for index in range(40)], np.repeat([0, 1], 20)
+    first, again, other = (
+        stratified_split(ids, labels, {"val": 0.3}, class_names=("a", "b"), seed=seed)["val"].tolist() for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_too_few_images_and_fractions() -> None:
+    with pytest.raises(InputError, match=r"at least 3 different images .*'b' has 2"):
+        stratified_split(list("uvwxy"), np.array([0, 0, 0, 1, 1]), {"val": 0.2, "test": 0.2}, class_names=("a", "b"), seed=0)
+    with pytest.raises(InputError, match=r"sum below 1, got 1.1"):
+        stratified_split(list("uv"), np.array([0, 1]), {"val": 0.5, "test": 0.6}, class_names=("a", "b"), seed=0)
+
+
+@given(st.integers(0, 500), st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any))
+def test_largest_remainder_keeps_total_and_quota(total: int, weights: list[int]) -> None:
+    shares = largest_remainder(total, np.array(weights))
+    assert shares.sum() == total
+    assert (np.abs(shares - total * np.array(weights) / sum(weights)) < 1).all()
+
+
+def shots_set() -> LabelledSet:
+    return LabelledSet.from_images([picture(0)] * 20, [0, 1] * 10, class_names=("a", "b"), split="train")
+
+
+def test_shots_are_nested_seeded_and_balanced() -> None:
+    data = shots_set()
+    chosen = [set(take_shots(data, shots, seed=3).ids) for shots in (1, 2, 5)]
+    assert chosen[0] < chosen[1] < chosen[2]
+    assert take_shots(data, 4, seed=3).counts.tolist() == [4, 4]
+    assert take_shots(data, 4, seed=3).ids != take_shots(data, 4, seed=4).ids
+    reversed_set = data.select(np.arange(20)[::-1])
+    assert set(take_shots(reversed_set, 5, seed=3).ids) == chosen[2]
+
+
+def test_shots_name_the_small_classes() -> None:
+    with pytest.raises(InputError, match=r"at least 9 .*for 9 shots .*'b' has 8"):
+        take_shots(shots_set().select(np.arange(17)), 9, seed=0)
+    assert take_at_most(shots_set().select(np.arange(17)), 9, seed=0).counts.tolist() == [9, 8]

@@ -1,0 +1,110 @@
+"""The table and the sentence of a comparison."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, recall_score
+
+from understudy.evaluation import confusion, summarise, verdict
+from understudy.nouns import ArmResult
+
+LABELS = np.repeat(np.arange(4), 50)
+
+
+def _result(arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_classes=4):
+    rng = np.random.default_rng(len(arm))
+    predicted = np.stack([np.where(rng.random(len(labels)) < share_right, labels, (labels + 1) % num_classes) for _ in seeds])
+    probabilities = np.eye(num_classes)[predicted]
+    return ArmResult(arm=arm, seeds=seeds, probabilities=probabilities, labels=labels, val_accuracy=(val,) * len(seeds), seconds=1.5)
+
+
+def _verdict(*results, uses_synthetic=("synthetic", "mixed", "bridged")):
+    return verdict(summarise(results, num_resamples=500, seed=0), uses_synthetic=uses_synthetic, num_test=len(LABELS))
+
+
+def test_summary_has_the_layout_of_results_json():
+    arms = summarise([_result("real", 0.8, val=0.7), _result("bridged", 0.95)], num_resamples=500, seed=0)
+    assert json.loads(json.dumps(arms)) == arms
+    assert list(arms) == ["real", "bridged"]
+    for arm in arms.values():
+        assert set(arm) == {"accuracy", "val_accuracy", "per_class", "minus_real", "seconds"}
+        assert set(arm["accuracy"]) == {"mean", "low", "high", "seeds"}
+        assert arm["accuracy"]["low"] < arm["accuracy"]["mean"] < arm["accuracy"]["high"]
+        assert arm["accuracy"]["mean"] == pytest.approx(np.mean(arm["accuracy"]["seeds"]))
+    assert arms["real"]["minus_real"] == {"mean": 0, "low": 0, "high": 0}
+    assert arms["real"]["val_accuracy"] == pytest.approx(0.7)
+    difference = arms["bridged"]["accuracy"]["mean"] - arms["real"]["accuracy"]["mean"]
+    assert arms["bridged"]["minus_real"]["mean"] == pytest.approx(difference)
+
+
+def test_intervals_do_not_depend_on_the_other_arms():
+    real, mixed, bridged = _result("real", 0.8), _result("mixed", 0.85), _result("bridged", 0.95)
+    alone = summarise([real, bridged], num_resamples=200, seed=1)
+    together = summarise([bridged, mixed, real], num_resamples=200, seed=1)
+    assert alone["bridged"] == together["bridged"]
+    assert alone != summarise([real, bridged], num_resamples=200, seed=2)
+
+
+def test_per_class_and_confusion_agree_with_sklearn():
+    result = _result("real", 0.8)
+    predicted = result.probabilities.argmax(axis=-1)
+    theirs = np.mean([recall_score(LABELS, row, average=None) for row in predicted], axis=0)
+    np.testing.assert_allclose(summarise([result], num_resamples=100, seed=0)["real"]["per_class"], theirs)
+    counts = confusion(result)
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, sum(confusion_matrix(LABELS, row) for row in predicted))
+
+
+def test_a_class_without_test_images_has_no_accuracy():
+    result = _result("real", 0.8, num_classes=5)
+    assert summarise([result], num_resamples=100, seed=0)["real"]["per_class"][4] is None
+    assert confusion(result).shape == (5, 5)
+
+
+def test_verdict_helps():
+    found = _verdict(_result("real", 0.8), _result("synthetic", 0.7, val=0.4), _result("bridged", 0.95, val=0.9))
+    assert (found["best"], found["chosen_on"], found["helps"]) == ("bridged", "val", True)
+    assert found["sentence"].startswith("bridged beats training on the real images alone by ")
+    assert found["sentence"].endswith(" on 200 real test images (3 seeds).")
+
+
+def test_verdict_is_chosen_on_validation_not_on_test():
+    found = _verdict(_result("real", 0.8), _result("synthetic", 0.95, val=0.6), _result("mixed", 0.81, val=0.7))
+    assert found["best"] == "mixed"
+    assert not found["helps"]
+    assert "shows no difference between mixed and the real images alone" in found["sentence"]
+
+
+def test_verdict_hurts():
+    found = _verdict(_result("real", 0.95, val=0.9), _result("synthetic", 0.5, val=0.4))
+    assert (found["best"], found["helps"]) == ("synthetic", False)
+    assert "do not help here: synthetic is worse than the real images alone by " in found["sentence"]
+
+
+def test_verdict_ties_go_to_the_first():
+    assert _verdict(_result("real", 0.8), _result("mixed", 0.9), _result("bridged", 0.9))["best"] == "mixed"
+
+
+def test_verdict_without_synthetic_images():
+    found = _verdict(_result("real", 0.8))
+    assert (found["best"], found["helps"]) == ("real", False)
+    assert "No arm used synthetic images" in found["sentence"]
+
+
+def test_verdict_states_the_figures():
+    interval = {"mean": 0.942, "low": 0.93, "high": 0.95, "seeds": [0.94] * 3}
+    arms = {
+        "real": {"accuracy": interval | {"mean": 0.911}, "val_accuracy": 0.9, "minus_real": {"mean": 0.0, "low": 0.0, "high": 0.0}},
+        "bridged": {"accuracy": interval, "val_accuracy": 0.9, "minus_real": {"mean": 0.031, "low": 0.012, "high": 0.049}},
+    }
+    assert verdict(arms, uses_synthetic=["bridged"], num_test=997)["sentence"] == (
+        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% on 997 real test images (3 seeds)."
+    )
+
+
+def test_refuses_results_that_cannot_be_compared():
+    with pytest.raises(ValueError, match="'real' must be among"):
+        summarise([_result("mixed", 0.8)], num_resamples=100, seed=0)
+    with pytest.raises(ValueError, match="'mixed' has others"):
+        summarise([_result("real", 0.8), _result("mixed", 0.8, seeds=(3, 4, 5))], num_resamples=100, seed=0)

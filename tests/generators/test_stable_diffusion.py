@@ -1,0 +1,186 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+from understudy.adaptation import METHODS
+from understudy.errors import InputError
+from understudy.functional.denoising import add_noise
+from understudy.generators import GENERATORS, check_generator, load_generator
+from understudy.generators.samplers import SAMPLERS, build_sampler
+from understudy.generators.stable_diffusion import StableDiffusionGenerator
+from understudy.nouns import PlanRow
+from understudy.settings import AdaptSettings, GeneratorSettings
+
+
+def rows(count, train, **changes):
+    base = PlanRow(
+        id="", label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
+        guidance_scale=2.0, strength=1.0, source_id="", adapter="",
+    )  # fmt: skip
+    return [dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes) for i in range(count)]
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_an_image_depends_on_its_row_alone(tiny_generator, train, sampler, strength):
+    plan = rows(5, train, sampler=sampler, strength=strength)
+    together = tiny_generator.draw(plan, train)
+    assert together.shape == (5, 3, 16, 16)
+    assert together.dtype == np.uint8
+    order = [3, 0, 4, 1, 2]
+    apart = np.concatenate(
+        [tiny_generator.draw([plan[i] for i in order[:2]], train), tiny_generator.draw([plan[i] for i in order[2:]], train)]
+    )
+    # Rounding in convolutions depends on the batch; one grey level is the most that it may cost.
+    assert np.abs(apart.astype(int) - together[order]).max() <= 1
+
+
+def test_drawing_leaves_the_global_generator_alone(tiny_generator, train):
+    state = torch.random.get_rng_state()
+    tiny_generator.draw(rows(2, train), train)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_seed_prompt_and_source_matter(tiny_generator, train):
+    plain = tiny_generator.draw(rows(1, train), train)
+    other_seed = tiny_generator.draw([dataclasses.replace(rows(1, train)[0], seed=9)], train)
+    other_prompt = tiny_generator.draw(rows(1, train, prompt="dog dog dog", guidance_scale=9.0), train)
+    from_source = tiny_generator.draw(rows(1, train, strength=0.25), train)
+    for other in (other_seed, other_prompt, from_source):
+        assert not np.array_equal(plain, other)
+
+
+def test_low_strength_stays_near_the_source_reconstruction(tiny_generator, train):
+    pixels = torch.from_numpy(train.select([0]).pixels(16))
+    vae = tiny_generator.pipeline.vae
+    with torch.no_grad():
+        decoded = vae.decode(tiny_generator.encode_images(pixels) / vae.config.scaling_factor).sample
+    reconstruction = ((decoded.clamp(-1, 1) + 1) * 127.5).numpy()
+    near, far = (
+        np.abs(tiny_generator.draw(rows(1, train, strength=s, steps=100), train).astype(float) - reconstruction).mean() for s in (0.02, 0.9)
+    )
+    assert near < far
+
+
+def test_draw_equals_the_plain_pipeline(tiny_generator, tiny_pipeline_folder, train):
+    """Reference: diffusers' own call, one image at a time."""
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
+    pipeline.scheduler = build_sampler("ddim", pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    for row, image in zip(rows(2, train, sampler="ddim"), tiny_generator.draw(rows(2, train, sampler="ddim"), train), strict=True):
+        expected = pipeline(
+            row.prompt, num_inference_steps=row.steps, guidance_scale=row.guidance_scale, height=16, width=16,
+            generator=torch.Generator().manual_seed(row.seed), output_type="np",
+        ).images[0]  # fmt: skip
+        assert np.abs(np.round(expected * 255).transpose(2, 0, 1) - image).max() <= 1
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_every_sampler_starts_at_the_last_timestep(sampler):
+    solver = build_sampler(sampler, DDPMScheduler(beta_schedule="scaled_linear", timestep_spacing="leading").config)
+    solver.set_timesteps(10)
+    assert solver.timesteps[0] == 999
+
+
+def test_unknown_sampler():
+    with pytest.raises(InputError, match="unknown sampler 'euler'; known: ddim, ddpm, dpm"):
+        build_sampler("euler", {})
+
+
+def test_rows_of_a_batch_must_share_settings(tiny_generator, train):
+    with pytest.raises(ValueError, match="must share sampler, steps, guidance scale and strength"):
+        tiny_generator.draw([*rows(1, train), *rows(1, train, steps=5)], train)
+
+
+def test_sources_are_train_images_that_exist(tiny_generator, train, val):
+    plan = rows(1, train, strength=0.5)
+    with pytest.raises(InputError, match="needs the train set"):
+        tiny_generator.draw(plan, None)
+    with pytest.raises(InputError, match="needs a train set, got a val set"):
+        tiny_generator.draw(plan, val)
+    with pytest.raises(InputError, match="lacks the source images elsewhere"):
+        tiny_generator.draw([dataclasses.replace(plan[0], source_id="elsewhere")], train)
+
+
+def test_residual_is_prediction_minus_noise(tiny_generator, train):
+    x0 = tiny_generator.encode_images(torch.from_numpy(train.pixels(16)))
+    rng = torch.Generator().manual_seed(0)
+    eps, t = torch.randn(x0.shape, generator=rng), torch.randint(1000, (len(x0),), generator=rng)
+    states = tiny_generator.encode_prompts(["cat"] * len(x0))
+    predicted = tiny_generator.pipeline.unet(add_noise(x0, eps, tiny_generator.alpha_bar, t), t, encoder_hidden_states=states).sample
+    torch.testing.assert_close(tiny_generator.denoising_residual(x0, eps, t, states), predicted - eps)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeline_folder, train, tmp_path):
+    for parameter in METHODS[method](tiny_generator.denoiser, AdaptSettings(method=method, rank=2), 0):
+        with torch.no_grad():
+            parameter += 0.05
+    expected = tiny_generator.draw(rows(2, train, sampler="ddim"), train)
+    tiny_generator.save_adapter(tmp_path, method=method)
+
+    again = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
+    untouched = again.draw(rows(2, train, sampler="ddim"), train)
+    again.load_adapter(tmp_path, method=method)
+    adapted = again.draw(rows(2, train, sampler="ddim"), train)
+    assert np.abs(adapted.astype(int) - expected).max() <= 1
+    assert np.abs(untouched.astype(int) - expected).max() > 1
+
+    plain = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
+    if method == "lora":
+        plain.load_lora_weights(tmp_path)
+    else:
+        plain.unet = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
+    x, t, states = torch.ones(1, 4, 8, 8), torch.tensor([500]), again.encode_prompts(["cat"])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            plain.unet(x, t, encoder_hidden_states=states).sample, again.pipeline.unet(x, t, encoder_hidden_states=states).sample,
+            rtol=1e-3, atol=1e-4,
+        )  # fmt: skip
+
+
+def test_a_missing_adapter_is_named(tiny_generator, tmp_path):
+    with pytest.raises(InputError, match="holds no lora adapter: pytorch_lora_weights.safetensors is missing"):
+        tiny_generator.load_adapter(tmp_path, method="lora")
+
+
+def test_the_fingerprint_follows_the_weights(tiny_generator):
+    before = tiny_generator.fingerprint
+    with torch.no_grad():
+        next(tiny_generator.denoiser.parameters()).add_(1e-3)
+    assert tiny_generator.fingerprint != before
+
+
+def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
+    settings = GeneratorSettings(name=str(tiny_pipeline_folder), resolution=20)
+    assert load_generator(settings, device="cpu").draw(rows(1, train), train).shape == (1, 3, 20, 20)
+    with pytest.raises(InputError, match="must be a multiple of 2, got 21"):
+        load_generator(settings.model_copy(update={"resolution": 21}), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("minni", r"unknown generator 'minni'; known: mini, stable-diffusion \(did you mean 'mini'\?\)"),
+        ("stable-diffusion", "give its folder or hub name"),
+        (".", r"\. is not a diffusers pipeline folder: it has no model_index.json"),
+    ],
+)
+def test_names_that_are_no_generator(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        check_generator(GeneratorSettings(name=name))
+
+
+def test_a_hub_that_cannot_be_reached_is_an_input_error(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="cannot load the generator 'nobody/nothing'"):
+        load_generator(GeneratorSettings(name="nobody/nothing"), device="cpu")
+
+
+def test_the_registry_describes_every_generator():
+    assert {"mini", "stable-diffusion"} <= set(GENERATORS)
+    assert all(GENERATORS.summary(name) for name in GENERATORS)

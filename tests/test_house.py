@@ -1,0 +1,105 @@
+"""Rules of the house that a reviewer should not have to remember."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import understudy
+
+PACKAGE = Path(understudy.__file__).parent
+STAGES = ("generators", "adaptation", "sampling", "curation", "training", "evaluation")
+COMMON = ("errors", "registry", "settings", "nouns", "runs", "functional", "data")
+ALLOWED = {
+    "functional": ("functional",),
+    "data": ("errors", "registry", "settings", "runs", "functional", "data"),
+    **{stage: (*COMMON, stage) for stage in STAGES},
+    "report": (*COMMON, *STAGES, "report"),
+}
+
+
+def modules(folder):
+    return sorted((PACKAGE / folder).rglob("*.py"))
+
+
+def imported(path):
+    """Dotted names of everything a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_imports_go_one_way(folder):
+    for path in modules(folder):
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "understudy":
+                assert len(parts) > 1 and parts[1] in ALLOWED[folder], f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_formulas_import_only_arrays_and_the_standard_library():
+    allowed = {"torch", "numpy", "scipy", "understudy", *sys.stdlib_module_names}
+    for path in modules("functional"):
+        assert {name.split(".")[0] for name in imported(path)} <= allowed, path
+
+
+def test_no_global_seeding_outside_a_fork():
+    """Seeding the process is allowed inside ``fork_rng``, and in the pretraining script, which owns its process."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        assert "np.random.seed" not in text, path
+        assert "random.seed(" not in text, path
+        if path.name != "pretrain.py":
+            assert len(re.findall(r"torch\.manual_seed\(", text)) <= text.count("fork_rng("), path
+
+
+@pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "diffusers", "transformers"])
+def test_the_matching_set_of_libraries_imports(library):
+    """A CPU-only torch without its torchvision makes the last three fail; a fresh process shows it."""
+    module = {"diffusers": "from diffusers import StableDiffusionPipeline", "transformers": "from transformers import CLIPTextModel"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", module.get(library, f"import {library}")], check=True)
+
+
+@pytest.mark.parametrize("name", understudy.__all__)
+def test_public_names_exist_and_are_documented(name):
+    assert (getattr(understudy, name).__doc__ or "").strip()
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, understudy; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', 'transformers')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_public_name():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        understudy.nothing  # noqa: B018
+
+
+def test_public_functions_and_classes_have_docstrings():
+    missing = []
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in tree.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and not ast.get_docstring(node):
+                missing.append(f"{path.relative_to(PACKAGE)}:{node.name}")
+    assert not [name for name in missing if not name.endswith(":main")]
+
+
+def test_every_module_says_what_it_is():
+    for path in PACKAGE.rglob("*.py"):
+        if path.read_text().strip():
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_every_module_imports():
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        importlib.import_module(".".join(part for part in parts if part != "__init__"))

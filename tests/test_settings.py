@@ -1,0 +1,70 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.errors import InputError
+from understudy.recipes import PRESETS, RECIPES
+from understudy.settings import build, differing_keys, from_yaml, parse_override, to_yaml
+
+DIGITS = {"data": {"source": "digits"}}
+
+
+@given(
+    st.integers(0, 2**31),
+    st.floats(0.01, 100),
+    st.sampled_from(["unipc", "ddim"]),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20),
+    st.one_of(st.none(), st.integers(1, 50)),
+)
+def test_yaml_round_trip(seed, times, sampler, prompt, shots):
+    settings = build(DIGITS, {"seed": seed, "draw": {"times": times, "sampler": sampler, "prompt": prompt}, "data": {"shots": shots}})
+    assert from_yaml(to_yaml(settings)) == settings
+
+
+def test_later_layers_win_key_by_key():
+    settings = build(DIGITS, {"draw": {"times": 2, "steps": 9}}, {"draw": {"times": 3}})
+    assert (settings.draw.times, settings.draw.steps) == (3, 9)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_every_preset_with_every_recipe_is_valid(name, recipe):
+    build(PRESETS[name], RECIPES[recipe], DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("draw.tims=3", r"unknown setting 'draw.tims'; known here: per_class, times,"),
+        ("colour=red", r"unknown setting 'colour'; known here: seed, data,"),
+        ("draw.strength=0", r"setting 'draw.strength': input should be greater than 0, got 0"),
+        ("draw.strength=1.5", r"setting 'draw.strength': .*less than or equal to 1, got 1.5"),
+        ("compare.num_seeds=2", r"setting 'compare.num_seeds': .*greater than or equal to 3, got 2"),
+        ("adapt.steps=many", r"setting 'adapt.steps': .*integer.* got 'many'"),
+        ("draw=3", r"setting 'draw': "),
+    ],
+)
+def test_bad_values_are_named(override, message):
+    with pytest.raises(InputError, match=message):
+        build(DIGITS, parse_override(override))
+
+
+def test_the_source_is_required():
+    with pytest.raises(InputError, match="setting 'data.source' is required"):
+        build({"data": {}})
+
+
+@pytest.mark.parametrize(("text", "message"), [("draw.times", "key=value"), ("draw.times=[", "not YAML"), ("=3", "key=value")])
+def test_bad_overrides(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_override(text)
+
+
+def test_yaml_that_is_no_mapping():
+    with pytest.raises(InputError, match="must be a YAML mapping, got list"):
+        from_yaml("- 1")
+
+
+def test_differing_keys_have_dotted_names():
+    one, two = build(DIGITS), build(DIGITS, {"draw": {"times": 2}, "seed": 1})
+    assert differing_keys(one, two) == {"seed": (0, 1), "draw.times": (1.0, 2.0)}

@@ -1,0 +1,129 @@
+"""Where networks come from, what they start as, and what is refused."""
+
+import json
+
+import huggingface_hub.constants
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from understudy.errors import InputError
+from understudy.settings import CompareSettings
+from understudy.training import BACKBONES, build_backbone, check_backbone
+from understudy.training.backbones import seeded_globals
+
+# One real, small example of each entry.
+EXAMPLES = {
+    "mini": CompareSettings(backbone="mini"),
+    "timm": CompareSettings(backbone="test_resnet.r160_in1k", pretrained=False, resolution=32),
+}
+
+
+def _state(backbone):
+    return backbone.model.state_dict()
+
+
+def _equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_every_entry_has_an_example():
+    assert set(EXAMPLES) == set(BACKBONES)
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_contract(name):
+    backbone = build_backbone(EXAMPLES[name], 5, rng_seed=1)
+    assert {value.dtype for value in backbone.model.parameters()} == {torch.float32}
+    pixels = torch.randint(0, 256, (4, 3, backbone.input_size, backbone.input_size), dtype=torch.uint8)
+    x = backbone.normalise(pixels)
+    low, high = ((torch.tensor([value] * 3) - torch.tensor(backbone.mean)) / torch.tensor(backbone.std) for value in (0.0, 1.0))
+    assert (x.amin(dim=(0, 2, 3)) >= low).all()
+    assert (x.amax(dim=(0, 2, 3)) <= high).all()
+    assert backbone.model(x).shape == (4, 5)
+    rebuilt = timm.create_model(backbone.architecture, num_classes=5, **backbone.model_args)
+    assert rebuilt.state_dict().keys() == _state(backbone).keys()
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_only_the_seed_decides(name):
+    with torch.random.fork_rng(devices=[]):
+        state = torch.get_rng_state()
+        first = _state(build_backbone(EXAMPLES[name], 5, rng_seed=1))
+        assert torch.equal(state, torch.get_rng_state())
+        torch.rand(10)
+        assert _equal(first, _state(build_backbone(EXAMPLES[name], 5, rng_seed=1)))
+        assert not _equal(first, _state(build_backbone(EXAMPLES[name], 5, rng_seed=2)))
+
+
+def test_mini_starts_from_its_weights():
+    one, other = (_state(build_backbone(EXAMPLES["mini"], 5, rng_seed=seed)) for seed in (1, 2))
+    assert {key for key in one if not torch.equal(one[key], other[key])} == {"fc.weight", "fc.bias"}
+    blank = _state(build_backbone(CompareSettings(backbone="mini", pretrained=False), 5, rng_seed=1))
+    assert not torch.equal(one["conv1.0.weight"], blank["conv1.0.weight"])
+
+
+def test_resolution():
+    assert build_backbone(CompareSettings(resolution=48), 5, rng_seed=0).input_size == 48
+    assert build_backbone(CompareSettings(backbone="test_resnet", pretrained=False), 5, rng_seed=0).input_size == 160
+    fixed = build_backbone(CompareSettings(backbone="test_vit", pretrained=False, resolution=64), 5, rng_seed=0)
+    assert fixed.model_args == {"img_size": 64}
+    assert fixed.model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_from_a_file(tmp_path, suffix):
+    with seeded_globals(7):
+        source = timm.create_model("test_resnet", num_classes=9).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    safetensors.torch.save_file(source, path) if suffix == ".safetensors" else torch.save({"state_dict": source}, path)
+    loaded = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0))
+    assert {key for key in source if not torch.equal(source[key], loaded[key])} == {"fc.weight", "fc.bias"}
+    whole = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 9, rng_seed=0))
+    assert _equal(source, whole)
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    source = timm.create_model("test_resnet", num_classes=9).state_dict()
+    removed = sorted(key for key in source if key.startswith("layer4."))
+    kept = {key: value for key, value in source.items() if key not in removed} | {"extra": torch.zeros(1), "conv1.0.weight": torch.zeros(1)}
+    safetensors.torch.save_file(kept, path)
+    with pytest.raises(InputError, match=rf"{len(removed)} missing: layer4.*1 unexpected: extra; 1 of another shape: conv1.0.weight"):
+        build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0)
+    path.write_bytes(b"not a network")
+    with pytest.raises(InputError, match="could not be read"):
+        build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet-18", "pretrained": False}, "did you mean resnet18"),
+        ({"backbone": "qqqqqqqqq"}, "list_models"),
+        ({"backbone": "timm"}, "must be 'mini' or the name of a timm model"),
+        ({"backbone": "coatnet_0_224"}, "no pretrained weights for 'coatnet_0_224'"),
+        ({"backbone": "test_resnet", "weights": "missing.pth"}, "must be an existing .safetensors or .pth file"),
+        ({"backbone": "test_resnet", "weights": "here.pth", "pretrained": False}, "needs compare.pretrained=true"),
+        ({"backbone": "mini", "weights": "here.pth"}, "which has its own weights"),
+    ],
+)
+def test_refused_before_anything_is_loaded(changes, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.pth").touch()
+    with pytest.raises(InputError, match=message):
+        check_backbone(CompareSettings.model_validate(changes))
+
+
+def test_without_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"could not be reached.*compare\.weights=FILE or compare\.pretrained=false"):
+        build_backbone(CompareSettings(backbone="test_resnet"), 5, rng_seed=0)
+
+
+def test_mini_is_a_plain_timm_folder():
+    backbone = build_backbone(EXAMPLES["mini"], 5, rng_seed=0)
+    json.dumps(backbone.model_args)
+    assert timm.is_model(backbone.architecture)

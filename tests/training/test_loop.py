@@ -1,0 +1,79 @@
+"""The loop: order of images, schedule, determinism, and that it learns."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_sets import RECIPE, squares
+from torch import nn
+
+from understudy.training import Backbone, compare, fit_arm
+from understudy.training.backbones import seeded_globals
+from understudy.training.loop import batches, warmup_cosine
+
+
+@given(num=st.integers(1, 40), batch=st.integers(2, 17), steps=st.integers(1, 12), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_batches_are_shuffled_epochs(num, batch, steps, seed):
+    drawn = list(batches(num, batch, num_steps=steps, rng=torch.Generator().manual_seed(seed)))
+    assert [len(part) for part in drawn] == [batch] * steps
+    order = torch.cat(drawn)
+    for start in range(0, len(order), num):
+        epoch = order[start : start + num].tolist()
+        assert len(set(epoch)) == len(epoch)
+        if len(epoch) == num:
+            assert sorted(epoch) == list(range(num))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 100, 301])
+def test_schedule_rises_then_falls(steps):
+    factors = [warmup_cosine(step, steps) for step in range(steps)]
+    peak = factors.index(max(factors))
+    assert max(factors) == 1
+    assert factors[: peak + 1] == sorted(factors[: peak + 1])
+    assert factors[peak:] == sorted(factors[peak:], reverse=True)
+    assert all(factor > 0 for factor in factors)
+    assert peak <= 0.05 * steps + 1
+
+
+def _losses(*, seed=0, name="bridged", **changes):
+    seen = []
+    fit_arm(
+        name,
+        train=squares("train"),
+        synthetic=squares("synthetic", seed=1),
+        settings=RECIPE.model_copy(update=changes),
+        seed=seed,
+        device="cpu",
+        on_step=seen.append,
+    )
+    return [step.loss for step in seen]
+
+
+@pytest.mark.parametrize("augmentation", ["affine", "flip-crop", "none"])
+def test_losses_follow_from_the_seed_alone(augmentation):
+    first = _losses(augmentation=augmentation)
+    with torch.random.fork_rng(devices=[]):
+        torch.rand(7)
+        assert _losses(augmentation=augmentation) == first
+    assert _losses(augmentation=augmentation, seed=1) != first
+
+
+def test_dropout_follows_the_seed_too(monkeypatch):
+    """Dropout layers draw from the global generator and take no other."""
+
+    def build(settings, num_classes, *, rng_seed):
+        with seeded_globals(rng_seed):
+            model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 32 * 32, num_classes))
+        return Backbone(model, "linear", {}, 32, (0.5,) * 3, (0.5,) * 3)
+
+    monkeypatch.setattr(compare, "build_backbone", build)
+    first = _losses(name="real")
+    with torch.random.fork_rng(devices=[]):
+        torch.rand(7)
+        assert _losses(name="real") == first
+
+
+def test_it_learns():
+    losses = _losses(name="real", steps=40, learning_rate=5e-3, augmentation="none")
+    assert sum(losses[-5:]) / 5 < 0.7 * sum(losses[:5]) / 5

@@ -1,0 +1,55 @@
+"""Which weights of the denoiser are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig
+from torch import nn
+
+from understudy.registry import Registry
+from understudy.settings import AdaptSettings
+
+Prepare = Callable[[nn.Module, AdaptSettings, int], list[nn.Parameter]]
+
+METHODS: Registry[Prepare] = Registry("adaptation method")
+
+_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+_CONVOLUTION = (
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "conv_in",
+    "conv_out",
+    "time_emb_proj",
+    "proj_in",
+    "proj_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+)
+
+
+@METHODS.register("none", summary="leave the generator as it is: the floor that adaptation has to beat")
+def _none(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+    return []
+
+
+@METHODS.register("lora", summary="low-rank updates of attention and convolution layers (Hu et al. 2022, arXiv:2106.09685)")
+def _lora(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+    targets = [*_ATTENTION, *(_CONVOLUTION if settings.convolutions else ())]
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian", target_modules=targets)
+    with torch.random.fork_rng(devices=[]):  # peft draws its initial weights from the global generator
+        torch.manual_seed(seed)
+        cast("Any", denoiser).add_adapter(config)
+    trainable = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.data = parameter.data.float()
+    return trainable
+
+
+@METHODS.register("full", summary="every weight of the denoiser; for small generators such as mini")
+def _full(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+    denoiser.requires_grad_(requires_grad=True)
+    return list(denoiser.parameters())

@@ -1,0 +1,254 @@
+"""The one noun that travels between stages: images with labels, class names, a split and provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, final, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageOps
+
+from understudy.errors import InputError
+
+Split = Literal["train", "val", "test", "synthetic"]
+_IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])  # in memory; together they may exceed 2 GB
+_STORED_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # in files; what datasets takes for an image
+_ROW_GROUP = 1000
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Images, labels, class names, a split and one provenance row per image.
+
+    Images stay encoded until they are asked for. The table has the columns ``id`` (unique string), ``image``
+    (encoded bytes and original path), ``label`` (int64) and any number of provenance columns.
+
+    Attributes:
+        table: one row per image.
+        class_names: names by label.
+        split: what the images may be used for; ``test`` is sealed, see :meth:`require`.
+    """
+
+    table: pa.Table
+    class_names: tuple[str, ...]
+    split: Split
+
+    def __post_init__(self) -> None:
+        if self.split not in get_args(Split):
+            raise ValueError(f"split must be one of {get_args(Split)}, got {self.split!r}")
+        labels = self.labels
+        if len(labels) and (labels.min() < 0 or labels.max() >= len(self.class_names)):
+            raise InputError(f"labels must be in [0, {len(self.class_names)}), got {labels.min()} to {labels.max()}")
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def ids(self) -> list[str]:
+        """Unique name of each image."""
+        return list(self.table.column("id").to_pylist())
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 of shape (N,)."""
+        return np.asarray(self.table.column("label").to_numpy(), dtype=np.int64)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class names, some of which may have no image here."""
+        return len(self.class_names)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Images per class, int64 of shape (num_classes,)."""
+        return np.bincount(self.labels, minlength=self.num_classes)
+
+    def provenance(self, column: str) -> list[Any]:
+        """One provenance column, a value per image.
+
+        Raises:
+            KeyError: if there is no such column.
+        """
+        return list(self.table.column(column).to_pylist())
+
+    def image(self, index: int) -> Image.Image:
+        """Image ``index``, decoded: upright, 8-bit RGB."""
+        return decode(self.table.column("image")[index].as_py()["bytes"])
+
+    def encoded(self, index: int) -> bytes:
+        """Image ``index`` as stored."""
+        return bytes(self.table.column("image")[index].as_py()["bytes"])
+
+    def pixels(self, size: int) -> np.ndarray:
+        """All images at one size: short side resized (antialiased bilinear), centre cropped.
+
+        Args:
+            size: width and height in pixels.
+
+        Returns:
+            uint8 of shape (N, 3, size, size).
+        """
+        pixels = np.empty((len(self), 3, size, size), dtype=np.uint8)
+        for index in range(len(self)):
+            fitted = ImageOps.fit(self.image(index), (size, size), Image.Resampling.BILINEAR)
+            pixels[index] = np.asarray(fitted).transpose(2, 0, 1)
+        return pixels
+
+    def require(self, *allowed: Split, purpose: str) -> None:
+        """Refuse a set whose split is not allowed for a purpose; keeps test data sealed.
+
+        Raises:
+            InputError: naming the split that came and those that fit.
+        """
+        if self.split not in allowed:
+            raise InputError(f"{purpose} needs a {' or '.join(allowed)} set, got a {self.split} set of {len(self)} images")
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """The images at ``indices``, in that order."""
+        return type(self)(self.table.take(pa.array(np.asarray(indices, dtype=np.int64))), self.class_names, self.split)
+
+    def with_split(self, split: Split) -> Self:
+        """The same images under another split; sources use it, stages do not."""
+        return type(self)(self.table, self.class_names, split)
+
+    @classmethod
+    def from_images(
+        cls,
+        images: Iterable[Image.Image | np.ndarray | bytes],
+        labels: Sequence[int] | np.ndarray,
+        *,
+        class_names: Sequence[str],
+        split: Split,
+        ids: Sequence[str] | None = None,
+        provenance: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Self:
+        """Build a set.
+
+        Args:
+            images: Pillow images or uint8 arrays (3, H, W), stored as PNG, or encoded bytes, stored as they are.
+            labels: int of shape (N,).
+            class_names: names by label.
+            split: see the class.
+            ids: unique names; ``split-00000000`` upwards if not given.
+            provenance: further columns.
+        """
+        encoded = [image if isinstance(image, bytes) else encode(image) for image in images]
+        names = list(ids) if ids is not None else [f"{split}-{index:08d}" for index in range(len(encoded))]
+        if not len(encoded) == len(labels) == len(names) == len(set(names)):
+            raise ValueError(f"need as many labels and unique ids as images, got {len(encoded)}, {len(labels)}, {len(set(names))}")
+        columns = {
+            "id": pa.array(names, pa.string()),
+            "image": pa.array([{"bytes": data, "path": None} for data in encoded], _IMAGE_TYPE),
+            "label": pa.array(np.asarray(labels, dtype=np.int64), pa.int64()),
+            **{name: pa.array(list(values)) for name, values in (provenance or {}).items()},
+        }
+        return cls(pa.table(columns), tuple(class_names), split)
+
+    @classmethod
+    def concatenate(cls, sets: Sequence[Self]) -> Self:
+        """Join sets of equal class names and split; a provenance column that some lack is null there.
+
+        Raises:
+            InputError: if class names or splits differ, or an id occurs twice.
+        """
+        first = sets[0]
+        for other in sets[1:]:
+            if (other.class_names, other.split) != (first.class_names, first.split):
+                raise InputError(f"sets to join must agree, got {first.class_names} {first.split} and {other.class_names} {other.split}")
+        table = pa.concat_tables([part.table for part in sets], promote_options="permissive")
+        if len(set(table.column("id").to_pylist())) != table.num_rows:
+            raise InputError("sets to join must not share image ids")
+        return cls(table, first.class_names, first.split)
+
+    def save(self, path: Path) -> None:
+        """Write a Parquet file in the Hugging Face image layout; the file appears whole or not at all."""
+        features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": list(self.class_names), "_type": "ClassLabel"}}
+        for field in self.table.schema:
+            features.setdefault(field.name, {"dtype": _feature_type(field.type), "_type": "Value"})
+        ordered = {field.name: features[field.name] for field in self.table.schema}
+        metadata = {"huggingface": json.dumps({"info": {"features": ordered}}), "understudy": json.dumps({"split": self.split})}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        schema = _with_image_type(self.table.schema, _STORED_IMAGE_TYPE).with_metadata(metadata)
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for start in range(0, len(self), _ROW_GROUP):
+                writer.write_table(self.table.slice(start, _ROW_GROUP).cast(schema))
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: if the file is missing or was not written by :meth:`save`.
+        """
+        if not path.is_file():
+            raise InputError(f"no image set at {path}")
+        try:
+            with pq.ParquetFile(path) as parquet:
+                stored = pa.Table.from_batches(parquet.iter_batches(batch_size=_ROW_GROUP), parquet.schema_arrow)
+        except pa.ArrowException as error:
+            raise InputError(f"{path} must be a Parquet file, but it cannot be read: {error}") from None
+        metadata = stored.schema.metadata or {}
+        if b"understudy" not in metadata:
+            raise InputError(f"{path} was not written by understudy: use a source to read foreign Parquet files")
+        names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+        table = stored.replace_schema_metadata(None).cast(_with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata())
+        return cls(table, tuple(names), json.loads(metadata[b"understudy"])["split"])
+
+
+def decode(data: bytes) -> Image.Image:
+    """Encoded bytes to an upright 8-bit RGB image.
+
+    EXIF orientation is applied, transparency is laid over white, and 16-bit grey levels are divided by 257.
+
+    Args:
+        data: an image file in any format that Pillow reads.
+
+    Raises:
+        OSError, SyntaxError, ValueError: as Pillow raises them for what it cannot read.
+    """
+    image: Image.Image = Image.open(io.BytesIO(data))
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.float64)
+        scale = 1.0 if levels.max() <= 255 and not image.mode.startswith("I;16") else 257.0
+        return Image.fromarray(np.clip(np.round(levels / scale), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def encode(image: Image.Image | np.ndarray) -> bytes:
+    """Lossless PNG bytes of a Pillow image or a uint8 array (3, H, W)."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
+            raise ValueError(f"image must be uint8 of shape (3, H, W), got {image.dtype} of shape {image.shape}")
+        image = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of size and pixels: equal for the same picture in two lossless files."""
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+
+
+def _with_image_type(schema: pa.Schema, kind: pa.DataType) -> pa.Schema:
+    return schema.set(schema.get_field_index("image"), pa.field("image", kind))
+
+
+def _feature_type(kind: pa.DataType) -> str:
+    return {"double": "float64", "float": "float32", "null": "null"}.get(str(kind), str(kind))

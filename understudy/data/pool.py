@@ -1,0 +1,161 @@
+"""Read every item of a source once: decode, check, fingerprint; keep the good ones encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from understudy.data.abstract_source import Contents, Item, RealSplit
+from understudy.data.class_names import read_class_names
+from understudy.data.labelled_set import LabelledSet, decode
+from understudy.data.leaks import Fingerprints, fingerprint
+from understudy.errors import InputError
+from understudy.settings import DataSettings
+
+_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
+"""Pixel formats; Pillow knows others that run programs to be decoded."""
+
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All good images of a source, before they are split.
+
+    Attributes:
+        images: with the provenance column ``source_path``; their split means nothing yet.
+        declared: the split of each image, where the source says one.
+        fingerprints: of the images, in the same order.
+        prompt_names: words for prompts by label.
+        skipped: (path, reason) of the files left out.
+    """
+
+    images: LabelledSet
+    declared: tuple[RealSplit | None, ...]
+    fingerprints: Fingerprints
+    prompt_names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def read_pool(contents: Contents, settings: DataSettings) -> Pool:
+    """Read, check and name all items.
+
+    Raises:
+        InputError: for bad files (unless they are skipped), no images, classes that cannot be named, or one picture
+            in two classes.
+    """
+    items, prints, bad = _check_all(contents, settings.max_pixels)
+    if bad and not settings.skip_bad:
+        listed = "\n".join(f"  {path}: {reason}" for path, reason in bad)
+        raise InputError(
+            f"every file must be a good image, got {len(bad)} bad and {len(items)} good:\n{listed}\nrepair them, or use --skip-bad"
+        )
+    if not items:
+        raise InputError(f"{settings.source} must hold images, got none that can be read")
+    keys = _label_keys(items, contents.class_names, settings.source)
+    class_names, prompt_names = _names(keys, settings, numbered=isinstance(items[0].label, int))
+    label_of = {key: label for label, key in enumerate(keys)}
+    _refuse_conflicts(items, [each[0] for each in prints])
+    ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
+    images = LabelledSet.from_images(
+        [item.data for item in items],
+        [label_of[str(item.label)] for item in items],
+        class_names=class_names,
+        split="train",
+        ids=ids,
+        provenance={"source_path": [item.path for item in items]},
+    )
+    fingerprints = Fingerprints.from_rows(ids, prints)
+    return Pool(images, tuple(item.split for item in items), fingerprints, prompt_names, tuple(bad))
+
+
+def stable_ids(paths: Sequence[str]) -> list[str]:
+    """``real-`` and as many hexadecimal digits of the SHA-256 of each path as make all differ, at least 12."""
+    digests = [_sha256(path) for path in paths]
+    length = next(n for n in range(12, 65) if len({digest[:n] for digest in digests}) == len(digests))
+    return [f"real-{digest[:length]}" for digest in digests]
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _check_all(contents: Contents, max_pixels: int) -> tuple[list[Item], list[tuple[str, int, np.ndarray]], list[tuple[str, str]]]:
+    """Good items with their fingerprints, and (path, reason) of the bad ones."""
+    items, prints, bad = [], [], []
+    for item in contents.items:
+        found = item.problem or _inspect(item.data, max_pixels)
+        if isinstance(found, str):
+            bad.append((item.path, found))
+        else:
+            items.append(item)
+            prints.append(found)
+    return items, prints, bad
+
+
+def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
+    """The fingerprint of an image, or why it cannot be used. The size in the header is checked before decoding."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
+            with Image.open(io.BytesIO(data)) as header:
+                if header.format not in _FORMATS:
+                    return f"not an image in a format that is read ({header.format})"
+                if header.width * header.height > max_pixels:
+                    return f"{header.width} x {header.height} pixels, more than {max_pixels:,} (--set data.max_pixels=N)"
+            return fingerprint(decode(data))
+    except UnidentifiedImageError:
+        return "not an image"
+    except Image.DecompressionBombError as error:
+        return str(error)
+    except _DECODING_ERRORS as error:
+        return f"damaged image: {error}"
+
+
+def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
+    """What stands for each class in the items, by label: names, or numbers as text."""
+    if len({type(item.label) for item in items}) > 1:
+        raise InputError(f"{source} must label with numbers or with names, got both")
+    keys = declared or tuple(str(label) for label in sorted({item.label for item in items}))
+    if len(set(keys)) != len(keys):
+        raise InputError(f"class names must differ, got {', '.join(keys)}")
+    if len(keys) < 2:
+        raise InputError(f"at least two classes are needed, got one: {keys[0]!r}")
+    return keys
+
+
+def _names(keys: tuple[str, ...], settings: DataSettings, *, numbered: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class names by label, and their words for prompts; numbers are named by the file of class names."""
+    if settings.class_names is not None:
+        words = read_class_names(settings.class_names, keys)
+        if numbered and len(set(words)) != len(words):
+            raise InputError(f"class names file {settings.class_names} must give every class another name, got {', '.join(words)}")
+        return words if numbered else keys, words
+    if numbered:
+        raise InputError(
+            f"labels need class names, got the numbers {', '.join(keys)} without names: give --class-names FILE with {len(keys)} lines, "
+            "a name each in the order of the labels"
+        )
+    return keys, keys
+
+
+def _refuse_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
+    """Refuse one picture in two classes."""
+    by_pixels: dict[str, Item] = {}
+    lines = []
+    for item, pixels in zip(items, exact, strict=True):
+        first = by_pixels.setdefault(pixels, item)
+        if first.label != item.label:
+            lines.append(f"  {first.path} is {first.label!r}, {item.path} is {item.label!r}")
+    if lines:
+        raise InputError("identical images must have one class, but:\n" + "\n".join(lines) + "\ncorrect the labels, or remove the images")

@@ -1,0 +1,117 @@
+"""From what the user names to checked train, val and test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from understudy.data import digits, folder, hub, parquet, webdataset  # noqa: F401 - they register themselves
+from understudy.data.abstract_source import SOURCES, AbstractSource, RealSplit
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.leaks import copies, refuse_leaks
+from understudy.data.pool import Pool, read_pool
+from understudy.data.splits import stratified_split, take_at_most, take_shots
+from understudy.errors import InputError
+from understudy.settings import DataSettings
+
+_ORDER: tuple[RealSplit, ...] = ("train", "val", "test")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The real images of a run.
+
+    Attributes:
+        train: what is learned from.
+        val: what is selected on.
+        test: sealed until the end.
+        prompt_names: words for prompts by label; the class names unless a file gave others.
+        skipped: (file, reason) of what was left out.
+    """
+
+    train: LabelledSet
+    val: LabelledSet
+    test: LabelledSet
+    prompt_names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def load_splits(settings: DataSettings, *, seed: int) -> Splits:
+    """Read a source, check it, split what is not split, keep the shots, and make sure that no image is in two splits.
+
+    Splits that the source has are kept; missing ones are taken from its train split, stratified by class. Copies,
+    exact or near, go to the same split.
+
+    Args:
+        settings: the source and how to read it.
+        seed: of the split and the shots.
+
+    Raises:
+        InputError: for anything in the source that does not fit; the message says what and where.
+    """
+    pool = read_pool(find_source(settings.source).open(settings.source, settings), settings)
+    sets: dict[RealSplit, LabelledSet] = {
+        split: pool.images.select(indices).with_split(split) for split, indices in _divide(pool, settings, seed=seed).items()
+    }
+    if settings.shots is not None:
+        sets["train"] = take_shots(sets["train"], settings.shots, seed=seed)
+        sets["val"] = take_at_most(sets["val"], settings.shots, seed=seed)
+    refuse_leaks(
+        [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
+    )
+    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped)
+
+
+def find_source(location: str) -> AbstractSource:
+    """The kind of source that reads ``location``; a built-in name comes before a path.
+
+    Raises:
+        InputError: if nothing is there, or nothing that can be read.
+    """
+    if location in SOURCES and SOURCES[location].accepts(location):
+        return SOURCES[location]
+    for name in SOURCES:
+        if SOURCES[name].accepts(location):
+            return SOURCES[name]
+    if Path(location).exists():
+        raise InputError(f"{location} must be a folder, or a .zip, .parquet or .tar file")
+    try:
+        SOURCES[location]
+    except InputError as error:
+        raise InputError(f"no file or folder at {location!r}, and {error}") from None
+    raise InputError(f"{location!r} is a kind of source: give the path of one")
+
+
+def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit, np.ndarray]:
+    """Indices per split: as declared, and missing splits out of the rest."""
+    declared = np.array([split or "train" for split in pool.declared])
+    parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
+    _refuse_different_classes(pool.images, parts)
+    shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
+    missing: Mapping[RealSplit, float] = {split: share for split, share in shares.items() if split not in parts}
+    if not missing:
+        return parts
+    rest = parts["train"]
+    images = pool.images.select(rest)
+    groups = copies(pool.fingerprints.select(images.ids), max_distance=settings.near_duplicate_distance)
+    divided = stratified_split(images.ids, images.labels, missing, class_names=images.class_names, seed=seed, groups=groups)
+    return parts | {split: rest[indices] for split, indices in divided.items()}
+
+
+def _refuse_different_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
+    """Every split that the source has must have every class."""
+    classes = {split: {images.class_names[label] for label in images.labels[indices]} for split, indices in parts.items()}
+    if "train" not in classes:
+        raise InputError(f"the source must have train images, got only {' and '.join(parts)}")
+    for split in list(classes)[1:]:
+        if classes[split] != classes["train"]:
+            both = f"train has {', '.join(sorted(classes['train']))}; {split} has {', '.join(sorted(classes[split]))}"
+            raise InputError(f"{split} classes must be the train classes: {both}")
+    absent = [name for name in images.class_names if name not in classes["train"]]
+    if absent:
+        raise InputError(f"every class must have images, but these have none: {', '.join(absent)}")

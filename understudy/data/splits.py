@@ -1,0 +1,122 @@
+"""Stratified splits and few-shot subsets that do not depend on the order of the images.
+
+Within a class, images stand in the order of a hash of seed and id, and splits take from the front. So the order in
+which a source lists its files does not matter, and k + 1 images per class contain the k.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from understudy.data.abstract_source import RealSplit
+from understudy.data.labelled_set import LabelledSet
+from understudy.errors import InputError
+
+
+def stratified_split(
+    ids: Sequence[str],
+    labels: np.ndarray,
+    fractions: Mapping[RealSplit, float],
+    *,
+    class_names: Sequence[str],
+    seed: int,
+    groups: Sequence[int] | None = None,
+) -> dict[RealSplit, np.ndarray]:
+    """Divide images into ``train`` and further splits, every class in every split.
+
+    Args:
+        ids: unique names of N images.
+        labels: int of shape (N,).
+        fractions: share of each split besides ``train``, which gets the rest; each in (0, 1), with a sum below 1.
+        class_names: names by label.
+        seed: chooses the split.
+        groups: per image; images of one group (and class) stay together and count once. All apart if not given.
+
+    Returns:
+        Sorted indices per split. A class has its share of each split to within one image, but at least one.
+
+    Raises:
+        InputError: if the fractions leave nothing for ``train``, or a class has fewer images than there are splits.
+    """
+    if sum(fractions.values()) >= 1:
+        raise InputError(f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: nothing is left to train on")
+    units = _units(ids, labels, groups)
+    ordered = [
+        sorted((unit for unit in units if unit[1] == label), key=lambda unit: _rank(unit[0], seed)) for label in range(len(class_names))
+    ]
+    counts = np.array([len(members) for members in ordered])
+    _require(counts, len(fractions) + 1, class_names, purpose="to split off " + " and ".join(fractions))
+    taken, parts = np.zeros_like(counts), {}
+    for number, (split, fraction) in enumerate(fractions.items()):
+        most = counts - taken - (len(fractions) - number)
+        sizes = np.clip(largest_remainder(round(fraction * counts.sum()), counts), 1, most)
+        parts[split] = [ordered[label][taken[label] : taken[label] + size] for label, size in enumerate(sizes)]
+        taken += sizes
+    parts["train"] = [members[start:] for members, start in zip(ordered, taken, strict=True)]
+    return {
+        split: np.sort([index for members in classes for _, _, indices in members for index in indices]) for split, classes in parts.items()
+    }
+
+
+def largest_remainder(total: int, weights: np.ndarray) -> np.ndarray:
+    """Divide a whole number in proportion to weights (Hamilton's method); ties go to the first.
+
+    Args:
+        total: what is divided, at least 0.
+        weights: non-negative, of shape (C,), not all zero.
+
+    Returns:
+        int64 of shape (C,) with sum ``total``, each within one of its exact share.
+
+    Example:
+        >>> largest_remainder(5, np.array([10, 10, 5])).tolist()
+        [2, 2, 1]
+    """
+    scaled = np.asarray(weights, dtype=np.int64) * total
+    shares, remainders = np.divmod(scaled, np.sum(weights, dtype=np.int64))
+    shares[np.argsort(-remainders, kind="stable")[: total - shares.sum()]] += 1
+    return shares
+
+
+def take_shots(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
+    """``shots`` images of every class, in the order of the set.
+
+    Args:
+        data: the images.
+        shots: per class, at least 1.
+        seed: chooses the images; with the same seed, more shots contain fewer.
+
+    Raises:
+        InputError: naming the classes with too few images.
+    """
+    _require(data.counts, shots, data.class_names, purpose=f"for {shots} shots")
+    return take_at_most(data, shots, seed=seed)
+
+
+def take_at_most(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
+    """As :func:`take_shots`, but a class with fewer images keeps them all."""
+    ids, labels = data.ids, data.labels
+    ordered = sorted(range(len(ids)), key=lambda index: _rank(ids[index], seed))
+    keep = [index for label in range(data.num_classes) for index in [i for i in ordered if labels[i] == label][:shots]]
+    return data.select(np.sort(np.array(keep, dtype=np.int64)))
+
+
+def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None) -> list[tuple[str, int, list[int]]]:
+    """What is split: (smallest id, label, indices) of each group of a class."""
+    members: dict[tuple[int, int], list[int]] = {}
+    for index, (group, label) in enumerate(zip(range(len(ids)) if groups is None else groups, labels.tolist(), strict=True)):
+        members.setdefault((group, label), []).append(index)
+    return [(min(ids[index] for index in indices), label, indices) for (_, label), indices in members.items()]
+
+
+def _rank(name: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def _require(counts: np.ndarray, least: int, class_names: Sequence[str], *, purpose: str) -> None:
+    few = [f"{name!r} has {count}" for name, count in zip(class_names, counts.tolist(), strict=True) if count < least]
+    if few:
+        raise InputError(f"every class needs at least {least} different images {purpose} (copies count once), but {', '.join(few)}")

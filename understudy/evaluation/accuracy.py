@@ -1,0 +1,112 @@
+"""Accuracy of arms on real test images: intervals, differences to ``real``, per class, and what it all says in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
+from understudy.nouns import ArmResult, Interval
+
+_BASELINE = "real"
+
+
+def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+    """What ``results.json`` says of each arm.
+
+    Args:
+        results: one per arm, ``real`` among them, all on the same test images with the same seeds.
+        num_resamples: bootstrap resamples behind each interval.
+        seed: of the resamples; an arm's intervals do not depend on which other arms are there.
+
+    Returns:
+        By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``), ``val_accuracy`` (mean
+        over trainings), ``per_class`` (mean over trainings; None for a class without test images), ``minus_real`` (``mean``,
+        ``low``, ``high``; zeros for ``real``), ``seconds``. Accuracies are fractions.
+
+    Raises:
+        ValueError: if ``real`` is not there, or seeds or labels differ.
+    """
+    by_name = {result.arm: result for result in results}
+    if _BASELINE not in by_name:
+        raise ValueError(f"the arm {_BASELINE!r} must be among the results, got {sorted(by_name)}")
+    real = by_name[_BASELINE]
+    for result in results:
+        if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
+            raise ValueError(f"arms must have the seeds and test labels of {_BASELINE!r}; {result.arm!r} has others")
+    return {result.arm: _summarise_one(result, real, num_resamples=num_resamples, seed=seed) for result in results}
+
+
+def confusion(result: ArmResult) -> np.ndarray:
+    """How often each true class was taken for each class, all trainings together.
+
+    Returns:
+        int64 of shape (C, C), true classes in rows; the sum is trainings times test images.
+    """
+    num_seeds, _, num_classes = result.probabilities.shape
+    cells = np.tile(result.labels, num_seeds) * num_classes + result.probabilities.argmax(axis=-1).ravel()
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection[str], num_test: int) -> dict[str, Any]:
+    """Whether synthetic images help, in one sentence.
+
+    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not flatter it.
+
+    Args:
+        arms: what :func:`summarise` gave.
+        uses_synthetic: names of the arms that see synthetic images.
+        num_test: number of test images.
+
+    Returns:
+        ``best`` (highest mean validation accuracy among the arms that use synthetic images, the first of equals; ``real`` if there
+        are none), ``chosen_on`` (``val``), ``helps`` (the 95% interval of its difference to ``real`` lies above 0), ``sentence``.
+    """
+    candidates = [name for name in arms if name in uses_synthetic]
+    real = arms[_BASELINE]["accuracy"]
+    terms = f"on {num_test:,} real test images ({len(real['seeds'])} seeds)"
+    if not candidates:
+        sentence = f"No arm used synthetic images, so nothing is known of their worth: real images alone give {real['mean']:.1%} {terms}."
+        return {"best": _BASELINE, "chosen_on": "val", "helps": False, "sentence": sentence}
+    best = max(candidates, key=lambda name: arms[name]["val_accuracy"])
+    mean, low, high = (100 * arms[best]["minus_real"][end] for end in ("mean", "low", "high"))
+    figures = f"{arms[best]['accuracy']['mean']:.1%} against {real['mean']:.1%} {terms}."
+    if low > 0:
+        claim = f"{best} beats training on the real images alone by {mean:.1f} points [{low:.1f}, {high:.1f}]"
+    elif high < 0:
+        claim = (
+            f"Synthetic images do not help here: {best} is worse than the real images alone by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
+        )
+    else:
+        claim = f"This test shows no difference between {best} and the real images alone, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return {"best": best, "chosen_on": "val", "helps": low > 0, "sentence": f"{claim}: {figures}"}
+
+
+def _summarise_one(result: ArmResult, real: ArmResult, *, num_resamples: int, seed: int) -> dict[str, Any]:
+    correct, real_correct = _correct(result), _correct(real)
+    accuracy = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
+    minus_real = (0.0, 0.0, 0.0)
+    if result.arm != _BASELINE:
+        minus_real = paired_bootstrap_difference(correct, real_correct, np.random.default_rng(seed), num_resamples=num_resamples)
+    counts = np.bincount(result.labels, minlength=result.probabilities.shape[-1])
+    hits = np.bincount(result.labels, weights=correct.mean(axis=0), minlength=len(counts))
+    return {
+        "accuracy": _interval(accuracy) | {"seeds": correct.mean(axis=1).tolist()},
+        "val_accuracy": float(np.mean(result.val_accuracy)),
+        "per_class": [float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)],
+        "minus_real": _interval(minus_real),
+        "seconds": result.seconds,
+    }
+
+
+def _correct(result: ArmResult) -> np.ndarray:
+    """Which predictions are right, bool of shape (S, N)."""
+    return np.asarray(result.probabilities.argmax(axis=-1) == result.labels)
+
+
+def _interval(ends: tuple[float, float, float]) -> dict[str, Any]:
+    mean, low, high = ends
+    return asdict(Interval(mean=mean, low=low, high=high))

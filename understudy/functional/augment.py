@@ -1,0 +1,101 @@
+"""Random changes to a batch of images: one draw per image, the whole batch at once.
+
+Symbols::
+
+    x      images                        float (B, C, H, W)
+    rng    where every draw comes from   torch.Generator
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
+    """Shear, scale, rotate and shift each image about its centre, in that order; bilinear, edges repeated.
+
+    The same map as ``torchvision.transforms.v2.functional.affine``, but with values of its own for each image:
+    the matrix is ``scale * R(degrees) @ [[1, -tan(shear)], [0, 1]]`` in pixels, x to the right and y down.
+
+    Args:
+        x: float of shape (B, C, H, W).
+        degrees: rotation, clockwise, (B,).
+        shift: to the right and down, as a fraction of width and height, (B, 2).
+        scale: factor of size, positive, (B,).
+        shear: along x, in degrees, in (-90, 90), (B,).
+
+    Returns:
+        float of shape (B, C, H, W).
+    """
+    height, width = x.shape[-2:]
+    angle, slope = torch.deg2rad(degrees), torch.tan(torch.deg2rad(shear))
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    # grid_sample asks, for each output place, where to read: the inverse map, in coordinates in which each axis spans [-1, 1].
+    inverse_B22 = torch.stack([cos - slope * sin, (sin + slope * cos) * height / width, -sin * width / height, cos], dim=-1).view(-1, 2, 2)
+    offset_B21 = -(inverse_B22 @ (2 * shift)[:, :, None])
+    theta_B23 = torch.cat([inverse_B22, offset_B21], dim=-1).to(x)
+    grid = F.affine_grid(theta_B23, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def random_affine(
+    x: Tensor, rng: torch.Generator, *, shift: float = 0.08, degrees: float = 12.0, scale: float = 0.12, shear: float = 8.0
+) -> Tensor:
+    """Move, turn, resize and slant each image a little, for images that have no mirror symmetry, such as characters.
+
+    Args:
+        x: float of shape (B, C, H, W).
+        rng: source of the draws.
+        shift: largest shift along each axis, as a fraction of the size; at least 0.
+        degrees: largest rotation in degrees, either way; at least 0.
+        scale: sizes are log-uniform in [1 / (1 + scale), 1 + scale]; at least 0.
+        shear: largest shear in degrees, either way, in [0, 90).
+
+    Returns:
+        float of shape (B, C, H, W); the input itself, up to rounding, if all ranges are 0.
+
+    Example:
+        >>> random_affine(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 8, 8])
+    """
+    draws = (torch.rand(len(x), 5, generator=rng, device=rng.device) * 2 - 1).to(x)
+    return affine(
+        x,
+        degrees=degrees * draws[:, 0],
+        shift=shift * draws[:, 1:3],
+        scale=torch.exp(math.log1p(scale) * draws[:, 3]),
+        shear=shear * draws[:, 4],
+    )
+
+
+def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Tensor:
+    """Mirror half of the images and cut each at a random place out of its reflected surroundings, for natural images.
+
+    He et al. 2016 (arXiv:1512.03385), section 4.2: 4 pixels around 32; reflected here instead of black.
+
+    Args:
+        x: float of shape (B, C, H, W).
+        rng: source of the draws.
+        padding: margin on each side as a fraction of the size, in [0, 1).
+
+    Returns:
+        float of shape (B, C, H, W).
+
+    Example:
+        >>> flip_crop(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 8, 8])
+    """
+    (size, _, height, width), device = x.shape, x.device
+    pad_y, pad_x = int(padding * height), int(padding * width)
+    draw = torch.rand(size, 3, generator=rng, device=rng.device).to(device)
+    rows_BH = (draw[:, :1] * (2 * pad_y + 1)).long() + torch.arange(height, device=device)
+    columns_BW = (draw[:, 1:2] * (2 * pad_x + 1)).long() + torch.arange(width, device=device)
+    columns_BW = torch.where(draw[:, 2:] < 0.5, columns_BW, columns_BW.flip(1))
+    padded = F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode="reflect")
+    which_B = torch.arange(size, device=device)
+    # Advanced indices around a slice put their shape first: (B, H, W, C).
+    return padded[which_B[:, None, None], :, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,40 @@
+"""Distances between sets of points, block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def nearest_neighbours(queries: np.ndarray, references: np.ndarray, *, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest reference of every query by root mean squared difference.
+
+    Args:
+        queries: float of shape (N, D).
+        references: float of shape (M, D), M at least 1.
+        block: queries at once; memory is about ``8 * block * M`` bytes.
+
+    Returns:
+        Index of the nearest reference, int64 of shape (N,), and its distance, float64 of shape (N,), in the units of
+        the features.
+
+    Raises:
+        ValueError: for empty references or unequal widths.
+
+    Example:
+        >>> nearest_neighbours(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 1.0]]))
+        (array([1]), array([1.]))
+    """
+    if queries.ndim != 2 or references.ndim != 2 or queries.shape[1] != references.shape[1] or not len(references):
+        raise ValueError(f"queries and references must be (N, D) and (M, D) with M > 0, got {queries.shape} and {references.shape}")
+    index = np.empty(len(queries), dtype=np.int64)
+    distance = np.empty(len(queries))
+    references = references.astype(np.float64)
+    lengths = np.square(references).sum(axis=1)
+    for start in range(0, len(queries), block):
+        part = queries[start : start + block].astype(np.float64)
+        squared = np.square(part).sum(axis=1)[:, None] + lengths - 2 * part @ references.T
+        best = squared.argmin(axis=1)
+        index[start : start + block] = best
+        # Recomputed from the difference: the expanded form cancels badly for near copies.
+        distance[start : start + block] = np.sqrt(np.square(part - references[best]).mean(axis=1))
+    return index, distance

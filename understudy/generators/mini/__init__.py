@@ -1,0 +1,1 @@
+"""The bundled miniature: weights, the glyphs it was trained on, and the script that trains it."""

@@ -1,0 +1,161 @@
+"""Before a run: check everything, or draw a handful of images and estimate what the run will cost."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from understudy.adaptation import adapt
+from understudy.data import LabelledSet, load_splits
+from understudy.generators import load_generator
+from understudy.runs import write_atomically
+from understudy.sampling import batches, make_plan, quotas
+from understudy.settings import Settings
+from understudy.study import check_names
+from understudy.training import build_backbone, fit_arm
+
+_PER_CLASS = 4
+_TIMED_STEPS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What :func:`validate` found.
+
+    Attributes:
+        rows: class, words in prompts, and images in train, val and test.
+        skipped: files left out, with the reason.
+    """
+
+    rows: tuple[tuple[str, str, int, int, int], ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run will take, from short measurements.
+
+    Attributes:
+        adapt_seconds, draw_seconds, compare_seconds: per stage; refills are not counted.
+        images: synthetic images of the first round.
+        images_per_second: measured.
+        disk_mb: synthetic images on disk.
+    """
+
+    adapt_seconds: float
+    draw_seconds: float
+    compare_seconds: float
+    images: int
+    images_per_second: float
+    disk_mb: float
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For a table."""
+        return [
+            ("adapt", _duration(self.adapt_seconds)),
+            ("draw", f"{_duration(self.draw_seconds)} for {self.images} images at {self.images_per_second:.1f} images/s"),
+            ("compare", _duration(self.compare_seconds)),
+            ("disk", f"{self.disk_mb:.1f} MB of synthetic images"),
+        ]
+
+
+def validate(settings: Settings, *, device: str = "cpu") -> Checked:
+    """Read and split the data, load generator and backbone; write nothing.
+
+    Raises:
+        InputError: for the first thing that would stop a run.
+    """
+    check_names(settings)
+    splits = load_splits(settings.data, seed=settings.seed)
+    load_generator(settings.generator, device=device)
+    build_backbone(settings.compare, splits.train.num_classes, rng_seed=settings.seed)
+    counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
+    names = zip(splits.train.class_names, splits.prompt_names, strict=True)
+    rows = tuple((name, words, int(a), int(b), int(c)) for (name, words), (a, b, c) in zip(names, counts, strict=True))
+    return Checked(rows=rows, skipped=splits.skipped)
+
+
+def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
+    """Draw a few images per class with the generator as it is, and time a few steps of every stage.
+
+    Args:
+        settings: of the run to come.
+        to: picture to write: real images above, synthetic ones below, a column per class.
+        device: torch device.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: as a run would.
+    """
+    check_names(settings)
+    splits = load_splits(settings.data, seed=settings.seed)
+    generator = load_generator(settings.generator, device=device)
+    plan = {"settings": settings.draw, "prompt_names": splits.prompt_names, "seed": settings.seed}
+    rows = make_plan(splits.train, np.full(splits.train.num_classes, _PER_CLASS), **plan)  # type: ignore[arg-type]
+    generator.draw(rows[:1], splits.train)  # the first call pays for set-up
+    start = time.monotonic()
+    pixels = np.concatenate([generator.draw(batch, splits.train) for batch in batches(rows, settings.draw.batch_size)])
+    images_per_second = len(rows) / (time.monotonic() - start)
+    drawn = LabelledSet.from_images(pixels, [row.label for row in rows], class_names=splits.train.class_names, split="synthetic")
+    write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
+
+    adapt_seconds = 0.0
+    if settings.adapt.method != "none":
+        short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.monotonic()
+            steps = adapt(
+                generator,
+                splits.train,
+                splits.val,
+                settings=short,
+                prompt_names=splits.prompt_names,
+                seed=settings.seed,
+                folder=Path(folder),
+            )
+            times = [time.monotonic() for _ in steps]
+        validation = times[0] - start
+        per_step = (times[-2] - times[0]) / (len(times) - 2)
+        adapt_seconds = per_step * settings.adapt.steps + validation * (1 + settings.adapt.steps / settings.adapt.validate_every)
+    start = time.monotonic()
+    short_compare = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
+    fit_arm("real", train=splits.train, synthetic=None, settings=short_compare, seed=settings.seed, device=device)
+    per_step = (time.monotonic() - start) / (2 * _TIMED_STEPS)
+    images = int(quotas(splits.train, settings.draw).sum())
+    return Estimate(
+        adapt_seconds=adapt_seconds,
+        draw_seconds=images / images_per_second,
+        compare_seconds=per_step * settings.compare.steps * settings.compare.num_seeds * len(settings.compare.arms),
+        images=images,
+        images_per_second=images_per_second,
+        disk_mb=images * float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])) / 1e6,
+    )
+
+
+def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:
+    """Up to four real images of each class above as many drawn ones."""
+    columns = []
+    for label in range(train.num_classes):
+        column = [_stack(data.select(np.flatnonzero(data.labels == label)[:_PER_CLASS]).pixels(size), size) for data in (train, drawn)]
+        columns.append(np.concatenate([column[0], np.full((3, size // 4, size), 255, np.uint8), column[1]], axis=1))
+    sheet = np.concatenate(columns, axis=2).transpose(1, 2, 0)
+    zoom = max(1, 64 // size)
+    return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
+
+
+def _stack(pixels: np.ndarray, size: int) -> np.ndarray:
+    blank = np.full((_PER_CLASS - len(pixels), 3, size, size), 255, np.uint8)
+    return np.concatenate([*pixels, *blank], axis=1)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

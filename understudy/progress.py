@@ -1,0 +1,73 @@
+"""Progress of long loops: the loops yield or call back, somebody else draws the bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Observer(Protocol):
+    """Whoever watches a run."""
+
+    def say(self, text: str) -> None:
+        """A line about what happens."""
+
+    def bar(self, text: str, *, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        """Show a bar while the block runs; the block calls what it gets with the number of units done."""
+
+
+@final
+class Silent:
+    """Nobody watches."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def bar(self, text: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Nothing."""
+        yield lambda amount: None
+
+
+@final
+class Terminal:
+    """Lines and bars on a terminal; in a log file, lines alone."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        """Print the line."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, text: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """A bar with speed and time left."""
+        columns = [
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Speed(unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        ]
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(text, total=total)
+            yield lambda amount: progress.advance(task, amount)
+
+
+@final
+class _Speed(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self._unit}/s" if speed else f"- {self._unit}/s")

@@ -1,0 +1,188 @@
+"""Figures as inline SVG whose colours are CSS variables, so that they follow the page into dark mode and print.
+
+Text stays text, in the font of the page. Only matplotlib's object interface is used: no global figure, no display.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from understudy.report.wording import percent, points
+
+# Stand-ins that matplotlib writes out unchanged and that _to_svg turns into variables of the style sheet.
+_INK, _MUTED, _LINE, _ACCENT, _REAL, _WRONG = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+_VARIABLES = {_INK: "ink", _MUTED: "muted", _LINE: "line", _ACCENT: "accent", _REAL: "real", _WRONG: "wrong"}
+_WIDTH = 460  # CSS pixels; one unit of the SVG is one CSS pixel at full size
+_ROW = 40
+
+
+def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """Bars of accuracy on test images, in percent from 0 to 100, with 95% intervals.
+
+    Args:
+        arms: ``results["arms"]``.
+
+    Returns:
+        SVG markup.
+    """
+    figure, axes = _rows_figure(list(arms))
+    for row, (name, arm) in enumerate(arms.items()):
+        accuracy = {key: 100 * arm["accuracy"][key] for key in ("mean", "low", "high")}
+        axes.barh(row, accuracy["mean"], height=0.56, color=_REAL if name == "real" else _ACCENT, alpha=0.6, linewidth=0)
+        axes.plot([accuracy["low"], accuracy["high"]], [row, row], "-|", color=_INK, linewidth=2, markersize=9, markeredgewidth=2)
+        axes.text(104, row, percent(arm["accuracy"]["mean"]), va="center", ha="left", color=_INK, fontsize=13, clip_on=False)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("accuracy on real test images, %")
+    return _to_svg(figure, title="Accuracy of every arm with 95% intervals")
+
+
+def difference_intervals(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """Differences to ``real`` in percentage points with 95% intervals, and a line at zero.
+
+    Args:
+        arms: ``results["arms"]``; at least one other than ``real``.
+
+    Returns:
+        SVG markup.
+    """
+    others = {name: arm["minus_real"] for name, arm in arms.items() if name != "real"}
+    figure, axes = _rows_figure(list(others))
+    axes.axvline(0, color=_REAL, linewidth=1.5)
+    for row, interval in enumerate(others.values()):
+        axes.plot([100 * interval["low"], 100 * interval["high"]], [row, row], color=_ACCENT, linewidth=2.4, solid_capstyle="butt")
+        axes.plot([100 * interval["mean"]], [row], "o", color=_ACCENT, markersize=8, markeredgewidth=0)
+        text = points(interval["mean"]).replace("-", "\N{MINUS SIGN}")
+        axes.text(1.04, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=_INK, fontsize=13)
+    axes.margins(x=0.08)
+    axes.set_xlabel("difference to real data alone, percentage points")
+    return _to_svg(figure, title="Difference of every arm to real data alone with 95% intervals")
+
+
+def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
+    """Denoising loss on held-out real images over adaptation steps; the step that was kept is marked.
+
+    Args:
+        curve: pairs of step and loss.
+        best_step: the step whose weights were kept.
+
+    Returns:
+        SVG markup.
+    """
+    figure, axes = _figure(_WIDTH, 240)
+    steps, losses = [point[0] for point in curve], [point[1] for point in curve]
+    axes.plot(steps, losses, "-o", color=_ACCENT, linewidth=2, markersize=4, markeredgewidth=0)
+    for step, loss in zip(steps, losses, strict=True):
+        if step == best_step:
+            axes.plot([step], [loss], "o", color=_INK, markersize=8, markeredgewidth=0)
+            axes.annotate(
+                "kept",
+                (step, loss),
+                xytext=(0, 9),
+                textcoords="offset points",
+                ha="right" if step == max(steps) else "center",
+                color=_INK,
+                fontsize=12,
+            )
+    axes.margins(y=0.18)
+    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.set_xlabel("adaptation step")
+    axes.set_ylabel("validation loss")
+    return _to_svg(figure, title="Validation loss over adaptation steps")
+
+
+def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: str) -> str:
+    """Shares of each true class (rows) that were named as each class (columns), in percent.
+
+    Args:
+        matrix: counts of shape (C, C), rows true; a row of zeros stays empty.
+        class_names: C names.
+        title: text alternative.
+
+    Returns:
+        SVG markup.
+    """
+    num = len(class_names)
+    cell = 34 if num <= 12 else 26
+    names = [_shorten(name, 14) for name in class_names]
+    figure, axes = _figure(cell * num + 30 + 7 * max(map(len, names)), cell * num + 40 + 7 * max(map(len, names)))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    for row, column in zip(*np.nonzero(shares), strict=True):
+        share = float(shares[row, column])
+        colour = _ACCENT if row == column else _WRONG
+        # Mistakes are rare and must be seen, so their colour grows with the root of the share.
+        strength = 0.75 * share if row == column else min(1.0, 0.12 + share**0.5)
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
+        label = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+        axes.text(column, row, label, ha="center", va="center", color=_INK, fontsize=11 if cell > 30 else 9)
+    axes.set_xlim(-0.5, num - 0.5)
+    axes.set_ylim(num - 0.5, -0.5)
+    axes.set_aspect("equal")
+    axes.set_xticks(np.arange(num), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
+    axes.set_yticks(np.arange(num), names, parse_math=False)
+    axes.set_xticks(np.arange(num + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(num + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=_LINE, linewidth=1)
+    axes.tick_params(which="both", length=0, labelsize=12 if cell > 30 else 10)
+    axes.set_xlabel("named as")
+    axes.set_ylabel("truly")
+    return _to_svg(figure, title=title)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure measured in CSS pixels with quiet axes."""
+    figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(colors=_MUTED, labelsize=12, length=0)
+    axes.xaxis.label.set(color=_MUTED, fontsize=12)
+    axes.yaxis.label.set(color=_MUTED, fontsize=12)
+    return figure, axes
+
+
+def _rows_figure(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """A figure with one row per name, the first on top."""
+    figure, axes = _figure(_WIDTH, 60 + _ROW * len(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [_shorten(name, 18) for name in names], color=_INK, fontsize=13, parse_math=False)
+    axes.grid(axis="x", color=_LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _shorten(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _to_svg(figure: Figure, *, title: str) -> str:
+    """Inline SVG: no prologue, metadata, style sheet or ids of groups, all of which would reach beyond the figure."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}), warnings.catch_warnings():
+        # The browser has fonts for scripts that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    markup = buffer.getvalue()
+    markup = markup[markup.index("<svg") :]
+    markup = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r'<g id="[^"]*"', "<g", markup)
+    width, height = 72 * figure.get_size_inches()
+    opening = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{_attribute(title)}">'
+    markup = re.sub(r"<svg.*?>", lambda _: opening, markup, count=1, flags=re.DOTALL).replace("xlink:href", "href")
+    return re.sub(": (#0[1-6]0[1-6]0[1-6])", lambda found: f": var(--{_VARIABLES[found[1]]})", markup)
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

@@ -1,0 +1,93 @@
+"""Images on the page: a row of real and synthetic ones per class, and synthetic ones beside their nearest real neighbour."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from understudy.data import LabelledSet
+
+PER_CLASS = 8
+_LARGEST_TILE = 96  # pixels; enough for a thumbnail on a dense screen
+_LARGEST_LOSSLESS_TILE = 64
+
+
+def class_rows(train: LabelledSet, synthetic: LabelledSet, *, max_classes: int) -> list[dict[str, Any]]:
+    """The first images of each class, real and synthetic: an unselected sample.
+
+    Args:
+        train: real train images.
+        synthetic: synthetic images of the same classes.
+        max_classes: classes beyond these are left out.
+
+    Returns:
+        Per class ``name``, and ``real`` and ``synthetic``: each ``count`` (images shown) and ``uri`` (tiles side by side).
+    """
+    tile = tile_size(train, synthetic)
+    return [
+        {"name": name, "real": _first_of(train, label, tile), "synthetic": _first_of(synthetic, label, tile)}
+        for label, name in enumerate(train.class_names[:max_classes])
+    ]
+
+
+def closest_pairs(train: LabelledSet, synthetic: LabelledSet, *, count: int) -> list[dict[str, Any]]:
+    """The synthetic images nearest to a real train image, nearest first.
+
+    Args:
+        train: real train images.
+        synthetic: synthetic images with the provenance columns ``nearest_id`` and ``nearest_distance``; without them
+            there are no pairs.
+        count: pairs at most.
+
+    Returns:
+        Per pair ``synthetic`` and ``real`` (data URIs), ``name`` of the class, ``distance`` and ``flag`` (may be empty).
+    """
+    columns = synthetic.table.column_names
+    if "nearest_id" not in columns or "nearest_distance" not in columns:
+        return []
+    position = {identity: index for index, identity in enumerate(train.ids)}
+    nearest, distances = synthetic.provenance("nearest_id"), synthetic.provenance("nearest_distance")
+    flags = synthetic.provenance("flag") if "flag" in columns else [None] * len(synthetic)
+    known = [index for index in range(len(synthetic)) if distances[index] is not None and nearest[index] in position]
+    tile = tile_size(train, synthetic)
+    return [
+        {
+            "synthetic": tiles_uri(synthetic, [index], tile),
+            "real": tiles_uri(train, [position[nearest[index]]], tile),
+            "name": synthetic.class_names[synthetic.labels[index]],
+            "distance": float(distances[index]),
+            "flag": flags[index] or "",
+        }
+        for index in sorted(known, key=lambda index: float(distances[index]))[:count]
+    ]
+
+
+def tile_size(*sets: LabelledSet) -> int:
+    """Width of thumbnails in pixels: that of the larger first image, at most 96."""
+    return min(_LARGEST_TILE, max((min(part.image(0).size) for part in sets if len(part)), default=_LARGEST_TILE))
+
+
+def tiles_uri(data: LabelledSet, indices: list[int], tile: int) -> str:
+    """Images side by side, a transparent gap after each, as a data URI; small ones lossless, photographs as WebP.
+
+    Args:
+        data: the images.
+        indices: which ones, at least one.
+        tile: width and height of each in pixels.
+    """
+    strip = np.zeros((tile, len(indices), tile + max(1, tile // 16), 4), dtype=np.uint8)
+    strip[:, :, :tile, :3] = data.select(indices).pixels(tile).transpose(2, 0, 3, 1)
+    strip[:, :, :tile, 3] = 255
+    buffer = io.BytesIO()
+    kind = "PNG" if tile <= _LARGEST_LOSSLESS_TILE else "WEBP"
+    Image.fromarray(strip.reshape(tile, -1, 4)).save(buffer, format=kind, optimize=True, quality=85)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _first_of(data: LabelledSet, label: int, tile: int) -> dict[str, Any]:
+    indices = [int(index) for index in np.flatnonzero(data.labels == label)[:PER_CLASS]]
+    return {"count": len(indices), "uri": tiles_uri(data, indices, tile) if indices else ""}

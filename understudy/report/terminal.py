@@ -1,0 +1,40 @@
+"""The table that a run ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from understudy.report.wording import percent_interval, points_interval
+
+
+def summary_table(results: Mapping[str, Any]) -> Table:
+    """Accuracy of every arm and its difference to ``real``.
+
+    Args:
+        results: content of ``results.json``.
+
+    Returns:
+        A table with a row per arm, in the order of ``results``; the arm that the verdict is about stands in bold with a star.
+    """
+    best = results["verdict"]["best"]
+    # Text, not str: rich would take the brackets for markup.
+    caption = Text(f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}")
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    table.add_column("arm")
+    table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
+    table.add_column(Text("difference to real, points\n[low, high]"), justify="right")
+    table.add_column("seeds", justify="right")
+    for name, arm in results["arms"].items():
+        table.add_row(
+            Text(f"{name} *" if name == best else name),
+            Text(percent_interval(arm["accuracy"])),
+            Text("reference" if name == "real" else points_interval(arm["minus_real"])),
+            str(len(arm["accuracy"]["seeds"])),
+            style="bold" if name == best else None,
+        )
+    return table

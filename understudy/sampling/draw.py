@@ -1,0 +1,67 @@
+"""Draw the parts of a plan; a part that is there is not drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from understudy.data import LabelledSet
+from understudy.nouns import Generator, PlanRow
+from understudy.sampling.plan import batches, read_part
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawStep:
+    """Progress of drawing.
+
+    Attributes:
+        images: images that became available with this step.
+        drawn: whether they were drawn now, or lay there already.
+    """
+
+    images: int
+    drawn: bool
+
+
+def draw_parts(generator: Generator, plans: Sequence[Path], folder: Path, *, train: LabelledSet, batch_size: int) -> Iterator[DrawStep]:
+    """Draw every plan part that has no images yet, into a file of the same name.
+
+    Args:
+        generator: with its adapter applied.
+        plans: paths of plan parts.
+        folder: where the image parts go.
+        train: real train images, for rows that start from one.
+        batch_size: images drawn at once.
+
+    Yields:
+        A record per batch drawn, and per part found.
+    """
+    for plan in plans:
+        rows = read_part(plan)
+        path = folder / plan.name
+        if path.exists():
+            yield DrawStep(images=len(rows), drawn=False)
+            continue
+        pixels = []
+        for batch in batches(rows, batch_size):
+            pixels.append(generator.draw(batch, train))
+            yield DrawStep(images=len(batch), drawn=True)
+        _as_set(rows, np.concatenate(pixels), train.class_names).save(path)
+
+
+def load_parts(folder: Path, plans: Sequence[Path]) -> LabelledSet:
+    """The images of all parts, in plan order."""
+    return LabelledSet.concatenate([LabelledSet.load(folder / plan.name) for plan in plans])
+
+
+def _as_set(rows: Sequence[PlanRow], pixels: np.ndarray, class_names: Sequence[str]) -> LabelledSet:
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
+        for name, value in asdict(row).items():
+            columns.setdefault(name, []).append(value)
+    ids, labels = columns.pop("id"), columns.pop("label")
+    return LabelledSet.from_images(pixels, labels, class_names=class_names, split="synthetic", ids=ids, provenance=columns)

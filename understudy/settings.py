@@ -1,0 +1,285 @@
+"""Everything a run can set: frozen, typed, unknown keys refused, YAML in and out.
+
+Precedence, weakest first: defaults, preset, recipe, ``--set`` and the command line's own options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from understudy.errors import InputError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataSettings(_Section):
+    """What the real images are.
+
+    Attributes:
+        source: path of an image folder, zip, Parquet file or folder or WebDataset tar, or a built-in name such as ``digits``.
+        shots: keep this many train images per class, and at most as many validation images; all if not set.
+        val_fraction, test_fraction: shares split off, stratified, where the source has no such split.
+        class_names: text file with one line per class, or ``name: words for prompts`` lines, used in prompts.
+        skip_bad: leave unreadable files out instead of stopping.
+        near_duplicate_distance: two images of different splits whose 64-bit perceptual hashes differ in at most this
+            many bits, and whose pixels nearly agree, are duplicates; -1 checks exact copies only.
+        max_pixels: refuse larger images (decompression bombs).
+    """
+
+    source: str
+    shots: int | None = Field(default=None, ge=1)
+    val_fraction: float = Field(default=0.2, gt=0, lt=1)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    class_names: Path | None = None
+    skip_bad: bool = False
+    near_duplicate_distance: int = Field(default=2, ge=-1, le=64)
+    max_pixels: int = Field(default=100_000_000, ge=1)
+
+
+class GeneratorSettings(_Section):
+    """What draws.
+
+    Attributes:
+        name: ``mini``, the folder of a Stable Diffusion-class diffusers pipeline, or its hub name.
+        resolution: width and height of drawn images in pixels; the generator's own if not set.
+        precision: number format of the networks.
+    """
+
+    name: str = "mini"
+    resolution: int | None = Field(default=None, ge=8)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class AdaptSettings(_Section):
+    """How the generator is matched to the real set.
+
+    Attributes:
+        method: ``lora``, ``full`` or ``none``.
+        prompt: caption of a real image; ``{class}`` stands for the class name.
+        steps: optimisation steps.
+        batch_size: images per step.
+        learning_rate: of AdamW, constant after a short warm-up.
+        rank: of the low-rank update (``lora``).
+        convolutions: also adapt convolution layers, not only attention (``lora``).
+        min_snr_gamma: loss weight min(snr, gamma) / snr.
+        caption_dropout: share of captions replaced by the empty one, so that guidance keeps working.
+        ema_decay: decay of the weight average that is kept.
+        augment: shift, rotate and scale the real images a little while adapting.
+        validate_every: steps between measurements of the loss on held-out real images; the best weights are kept.
+        checkpoint_every: steps between checkpoints to go on from.
+    """
+
+    method: str = "full"
+    prompt: str = "a photo of {class}"
+    steps: int = Field(default=600, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    rank: int = Field(default=16, ge=1)
+    convolutions: bool = True
+    min_snr_gamma: float = Field(default=5.0, gt=0)
+    caption_dropout: float = Field(default=0.1, ge=0, lt=1)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    augment: bool = True
+    validate_every: int = Field(default=100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
+
+
+class DrawSettings(_Section):
+    """How images are drawn.
+
+    Attributes:
+        per_class: images per class; if not set, ``times`` and ``min_per_class`` decide.
+        times: synthetic images per real train image, per class as in the train split.
+        min_per_class: but at least as many per class as this.
+        prompt, negative_prompt: texts; ``{class}`` stands for the class name.
+        sampler: ``unipc``, ``ddim``, ``dpm++`` or ``ddpm``.
+        steps: solver steps of the full grid; fewer are executed when drawing starts from a real image.
+        guidance_scale: classifier-free guidance; 1 is none.
+        strength: how far a real image of the class is noised to start from; 1 starts from pure noise.
+        part_size: images per part, the unit of work and of resume.
+        batch_size: images drawn at once.
+    """
+
+    per_class: int | None = Field(default=None, ge=1)
+    times: float = Field(default=1.0, gt=0)
+    min_per_class: int = Field(default=50, ge=1)
+    prompt: str = "a photo of {class}"
+    negative_prompt: str = ""
+    sampler: str = "unipc"
+    steps: int = Field(default=20, ge=1)
+    guidance_scale: float = Field(default=2.0, ge=1)
+    strength: float = Field(default=1.0, gt=0, le=1)
+    part_size: int = Field(default=256, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+
+
+class CurateSettings(_Section):
+    """Which drawn images are kept.
+
+    Attributes:
+        score: how an image is scored; see ``understudy list scores``.
+        threshold: lowest score that is kept, 0 to 1.
+        max_refills: rounds in which rejected images are drawn anew.
+        copies: what happens to exact and near copies of real train images.
+    """
+
+    score: str = "agreement"
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    max_refills: int = Field(default=2, ge=0)
+    copies: Literal["flag", "drop"] = "flag"
+
+
+class CompareSettings(_Section):
+    """How classifiers are trained and compared.
+
+    Attributes:
+        arms: ways to use the data; see ``understudy list arms``; ``real`` is always among them.
+        backbone: ``mini`` (the bundled letters-pretrained ResNet) or a timm name.
+        pretrained: start from pretrained weights (bundled, or timm's from the hub).
+        weights: local file with weights for a timm backbone instead of the hub's.
+        resolution: classifier input in pixels; the backbone's own if not set.
+        steps: optimisation steps of every arm, all phases together.
+        batch_size: images per step.
+        learning_rate: peak of AdamW, warm-up then cosine.
+        weight_decay: of AdamW.
+        label_smoothing: of the cross entropy.
+        augmentation: ``affine`` (shift, rotate, scale, shear), ``flip-crop`` (natural images) or ``none``.
+        num_seeds: trainings per arm.
+        bootstrap: resamples behind each interval.
+    """
+
+    arms: tuple[str, ...] = ("real", "synthetic", "mixed", "bridged")
+    backbone: str = "mini"
+    pretrained: bool = True
+    weights: Path | None = None
+    resolution: int | None = Field(default=None, ge=8)
+    steps: int = Field(default=300, ge=2)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    augmentation: Literal["affine", "flip-crop", "none"] = "affine"
+    num_seeds: int = Field(default=3, ge=3)
+    bootstrap: int = Field(default=2000, ge=100)
+
+
+class Settings(_Section):
+    """A whole run.
+
+    Attributes:
+        seed: from which every random choice follows.
+        data, generator, adapt, draw, curate, compare: one section per stage.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    data: DataSettings
+    generator: GeneratorSettings = GeneratorSettings()
+    adapt: AdaptSettings = AdaptSettings()
+    draw: DrawSettings = DrawSettings()
+    curate: CurateSettings = CurateSettings()
+    compare: CompareSettings = CompareSettings()
+
+
+def build(*layers: Mapping[str, Any]) -> Settings:
+    """Merge nested mappings, later ones winning, into validated settings.
+
+    Args:
+        layers: nested mappings such as ``{"draw": {"times": 5}}``.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: for an unknown key (the known ones are listed) or a value out of range.
+
+    Example:
+        >>> build({"data": {"source": "digits"}}, {"draw": {"times": 5}}).draw.times
+        5.0
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(detail) for detail in error.errors())) from None
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``"draw.times=5"`` to ``{"draw": {"times": 5}}``; the value is read as YAML.
+
+    Raises:
+        InputError: without an equals sign or with a value that is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set needs key=value, such as draw.times=5, got {text!r}")
+    try:
+        nested: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {key}: the value is not YAML: {error}") from None
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def to_yaml(settings: Settings) -> str:
+    """Every setting, resolved, as YAML that :func:`from_yaml` reads back to equal settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def from_yaml(text: str) -> Settings:
+    """Settings from YAML text.
+
+    Raises:
+        InputError: for text that is not a mapping, unknown keys or values out of range.
+    """
+    loaded = yaml.safe_load(text)
+    if not isinstance(loaded, dict):
+        raise InputError(f"settings must be a YAML mapping, got {type(loaded).__name__}")
+    return build(loaded)
+
+
+def differing_keys(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the settings that differ, with the old and the new value."""
+    flat_old, flat_new = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    return {key: (flat_old[key], flat_new[key]) for key in flat_old if flat_old[key] != flat_new[key]}
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _explain(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        section: Any = Settings
+        for part in detail["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown setting {where!r}; known here: {', '.join(section.model_fields)}"
+    if detail["type"] == "missing":
+        return f"setting {where!r} is required"
+    return f"setting {where!r}: {detail['msg'].lower()}, got {detail['input']!r}"

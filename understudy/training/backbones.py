@@ -1,0 +1,168 @@
+"""Networks that classifiers start from: the bundled ResNet, and everything that timm knows by name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, final
+
+import timm
+import timm.models
+import torch
+from torch import Tensor, nn
+
+from understudy.errors import InputError
+from understudy.registry import Registry
+from understudy.settings import CompareSettings
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A network with a head for the classes at hand, and what pixels it expects.
+
+    Attributes:
+        model: uint8 pixels, normalised, to logits of shape (B, num_classes).
+        architecture: timm's name of it.
+        model_args: what timm needs besides the name and the number of classes to build it again.
+        input_size: width and height in pixels.
+        mean, std: per channel, for pixels in [0, 1].
+    """
+
+    model: nn.Module
+    architecture: str
+    model_args: dict[str, Any]
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 of shape (B, 3, H, W) to float32 with zero mean and unit deviation over the pretraining data."""
+        mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
+
+
+Builder = Callable[[CompareSettings, int], Backbone]
+BACKBONES: Registry[Builder] = Registry("backbone")
+
+
+def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int) -> Backbone:
+    """The network that ``settings`` names, on the CPU, in float32, with a fresh head.
+
+    Args:
+        settings: ``backbone``, ``pretrained``, ``weights`` and ``resolution`` are used.
+        num_classes: size of the head.
+        rng_seed: decides every random weight.
+
+    Raises:
+        InputError: as :func:`check_backbone`, and for weights that cannot be had or do not fit.
+    """
+    check_backbone(settings)
+    with seeded_globals(rng_seed):
+        return BACKBONES[settings.backbone if _is_named(settings) else "timm"](settings, num_classes)
+
+
+def check_backbone(settings: CompareSettings) -> None:
+    """Refuse at once what :func:`build_backbone` could not build; loads and downloads nothing.
+
+    Raises:
+        InputError: for an unknown name, a missing weights file, a model without pretrained weights, or settings that contradict
+            each other.
+    """
+    name, weights = settings.backbone, settings.weights
+    if weights is not None and not settings.pretrained:
+        raise InputError(f"compare.weights needs compare.pretrained=true, got false with {weights}: drop one of them")
+    if weights is not None and (weights.suffix not in (".safetensors", ".pth") or not weights.is_file()):
+        raise InputError(f"compare.weights must be an existing .safetensors or .pth file, got {weights}")
+    if _is_named(settings):
+        if weights is not None:
+            raise InputError(f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has its own weights")
+        return
+    known = [*timm.list_models(), *timm.list_pretrained()]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() gives the names"
+        raise InputError(f"compare.backbone must be 'mini' or the name of a timm model, got {name!r}: {hint}")
+    if settings.pretrained and weights is None and not timm.get_pretrained_cfg(name).has_weights:
+        raise InputError(f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or compare.pretrained=false")
+
+
+def _is_named(settings: CompareSettings) -> bool:
+    """Whether the backbone has an entry of its own; every other name is timm's."""
+    return settings.backbone in BACKBONES and settings.backbone != "timm"
+
+
+@contextmanager
+def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Let code that draws from torch's global generators depend on ``seed`` alone, and put them back as they were.
+
+    timm initialises weights, and dropout layers draw, from the global generators: they take no other.
+    """
+    places = [torch.device(device)] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=places):
+        # torch.manual_seed would also seed devices that are not put back.
+        torch.default_generator.manual_seed(seed)
+        for place in places:
+            with torch.cuda.device(place):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@BACKBONES.register("mini", summary="the bundled ResNet, 1.2 million parameters, pretrained on printed letters at 32 x 32 pixels")
+def _mini(settings: CompareSettings, num_classes: int) -> Backbone:
+    folder = Path(str(resources.files("understudy"))) / "generators/mini/letters_resnet"
+    model_args = json.loads((folder / "config.json").read_text())["model_args"]
+    model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, num_classes=num_classes)
+    return _describe(model, model_args, settings)
+
+
+@BACKBONES.register("timm", summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file")
+def _timm(settings: CompareSettings, num_classes: int) -> Backbone:
+    name = settings.backbone
+    fixed = timm.get_pretrained_cfg(name).fixed_input_size
+    model_args: dict[str, Any] = {"img_size": settings.resolution} if fixed and settings.resolution else {}
+    from_hub = settings.pretrained and settings.weights is None
+    try:
+        model = timm.create_model(name, pretrained=from_hub, num_classes=num_classes, **model_args)
+    except OSError as error:
+        raise InputError(
+            f"the weights of {name!r} must come from the model hub, which could not be reached ({type(error).__name__}): "
+            "use compare.weights=FILE or compare.pretrained=false"
+        ) from error
+    if settings.weights is not None:
+        _load_weights(model, settings.weights)
+    return _describe(model, model_args, settings)
+
+
+def _describe(model: Any, model_args: dict[str, Any], settings: CompareSettings) -> Backbone:
+    config = model.pretrained_cfg
+    size = settings.resolution or config["input_size"][-1]
+    return Backbone(model, config["architecture"], model_args, size, tuple(config["mean"]), tuple(config["std"]))
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    """Load a local file; only the head may be missing or of another size."""
+    try:
+        loaded: dict[str, Tensor] = timm.models.load_state_dict(str(path))
+    except Exception as error:  # whatever the two readers raise for a damaged or foreign file
+        raise InputError(f"compare.weights must be a file with a network's weights, but {path} could not be read: {error}") from error
+    wanted = model.state_dict()
+    heads = model.pretrained_cfg["classifier"]
+    prefixes = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    unfit = {key for key in loaded.keys() & wanted.keys() if loaded[key].shape != wanted[key].shape}
+    problems = {
+        "missing": sorted(key for key in wanted.keys() - loaded.keys() if not key.startswith(prefixes)),
+        "unexpected": sorted(key for key in loaded.keys() - wanted.keys() if not key.startswith(prefixes)),
+        "of another shape": sorted(key for key in unfit if not key.startswith(prefixes)),
+    }
+    if any(problems.values()):
+        found = "; ".join(
+            f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" for what, keys in problems.items() if keys
+        )
+        raise InputError(f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has keys {found}")
+    model.load_state_dict({key: value for key, value in loaded.items() if key in wanted and key not in unfit}, strict=False)

@@ -1,0 +1,109 @@
+"""A trained classifier: predicts, and is stored so that plain timm loads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor
+
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.runs import write_atomically, write_json
+from understudy.training.backbones import Backbone, seeded_globals
+
+_BATCH_SIZE = 256
+# Decoding is a pure function of an immutable set; each set is decoded once per size for as long as it is in use.
+_PIXELS: WeakKeyDictionary[LabelledSet, dict[int, Tensor]] = WeakKeyDictionary()
+
+
+def pixels_of(data: LabelledSet, size: int) -> Tensor:
+    """All images of a set at one size, uint8 of shape (N, 3, size, size), kept while the set lives; not to be written to."""
+    kept = _PIXELS.setdefault(data, {})
+    if size not in kept:
+        kept[size] = torch.from_numpy(data.pixels(size))
+    return kept[size]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TrainedClassifier:
+    """Class probabilities for images.
+
+    Attributes:
+        backbone: the trained network, on ``device``.
+        class_names: names by label.
+        device: where it runs.
+    """
+
+    backbone: Backbone
+    class_names: tuple[str, ...]
+    device: str = "cpu"
+
+    @torch.no_grad()
+    def predict(self, data: LabelledSet) -> np.ndarray:
+        """Probabilities, float64 of shape (N, num_classes), rows sum to 1.
+
+        Raises:
+            InputError: if the set has other class names.
+        """
+        if data.class_names != self.class_names:
+            raise InputError(f"images to classify must have the classes {self.class_names}, got {data.class_names}")
+        model = self.backbone.model.eval()
+        probabilities = np.empty((len(data), len(self.class_names)))
+        for start in range(0, len(data), _BATCH_SIZE):
+            part = slice(start, start + _BATCH_SIZE)
+            pixels = pixels_of(data, self.backbone.input_size)[part].to(self.device)
+            probabilities[part] = model(self.backbone.normalise(pixels)).cpu().double().softmax(dim=1).numpy()
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads them.
+
+        Each file appears whole or not at all. Classifiers of one arm differ in their weights only, so one may take another's place.
+        """
+        model: Any = self.backbone.model
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        # safetensors' own writer makes files that only their owner may read.
+        data = safetensors.torch.save(state, {"format": "pt"})
+        write_atomically(folder / "model.safetensors", lambda path: path.write_bytes(data))
+        size = self.backbone.input_size
+        pretrained = {
+            key: model.pretrained_cfg[key] for key in ("interpolation", "fixed_input_size", "pool_size", "first_conv", "classifier")
+        }
+        pretrained |= {"input_size": [3, size, size], "mean": self.backbone.mean, "std": self.backbone.std, "crop_pct": 1.0}
+        config = {
+            "architecture": self.backbone.architecture,
+            "num_classes": len(self.class_names),
+            "num_features": model.num_features,
+            "label_names": list(self.class_names),
+            "model_args": self.backbone.model_args,
+            "pretrained_cfg": pretrained | {"num_classes": len(self.class_names)},
+        }
+        write_json(folder / "config.json", config)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> TrainedClassifier:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: if the folder does not hold a classifier with class names.
+        """
+        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
+            raise InputError(f"a classifier folder must hold config.json and model.safetensors, got {folder}")
+        config = json.loads((folder / "config.json").read_text())
+        if "label_names" not in config:
+            raise InputError(f"config.json of a classifier must name its classes in 'label_names', {folder} does not")
+        with seeded_globals(0):
+            model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        stored = config["pretrained_cfg"]
+        size, mean, std = stored["input_size"][-1], tuple(stored["mean"]), tuple(stored["std"])
+        backbone = Backbone(model.to(device), config["architecture"], config["model_args"], size, mean, std)
+        return cls(backbone, tuple(config["label_names"]), device)
