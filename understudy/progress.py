@@ -57,7 +57,7 @@ class Terminal:
             TextColumn("left"),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as progress:
             task = progress.add_task(text, total=total)
             yield lambda amount: progress.advance(task, amount)
 

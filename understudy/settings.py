@@ -73,6 +73,7 @@ class AdaptSettings(_Section):
         ema_decay: decay of the weight average that is kept.
         augment: shift, rotate and scale the real images a little while adapting.
         validate_every: steps between measurements of the loss on held-out real images; the best weights are kept.
+        validation_pairs: (image, timestep) pairs behind each of these measurements.
         checkpoint_every: steps between checkpoints to go on from.
     """
 
@@ -88,6 +89,7 @@ class AdaptSettings(_Section):
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     augment: bool = True
     validate_every: int = Field(default=100, ge=1)
+    validation_pairs: int = Field(default=512, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,8 +120,9 @@ def test_the_script_runs_and_goes_on_where_it_stopped(tmp_path):
     command = [sys.executable, "-W", "ignore", "-m", "understudy.generators.mini.pretrain", "--smoke", "--out", str(tmp_path)]
     subprocess.run(command, check=True)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*diffusion_pytorch_model.safetensors")}
-    assert json.loads((tmp_path / "unet.json").read_text())["held_out_loss"] > 0
+    assert json.loads((tmp_path / "figures" / "unet.json").read_text())["held_out_loss"] > 0
     again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "loss" not in again, "a finished step was trained again"
     assert before
-    assert Path(tmp_path / "samples.png").exists()
+    assert (tmp_path / "pipeline" / "samples.png").exists()
+    assert "zero-shot accuracy" in (tmp_path / "pipeline" / "README.md").read_text()

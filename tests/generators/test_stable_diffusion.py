@@ -155,10 +155,10 @@ def test_the_fingerprint_follows_the_weights(tiny_generator):
 
 
 def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
-    settings = GeneratorSettings(name=str(tiny_pipeline_folder), resolution=20)
-    assert load_generator(settings, device="cpu").draw(rows(1, train), train).shape == (1, 3, 20, 20)
-    with pytest.raises(InputError, match="must be a multiple of 2, got 21"):
-        load_generator(settings.model_copy(update={"resolution": 21}), device="cpu")
+    settings = GeneratorSettings(name=str(tiny_pipeline_folder), resolution=24)
+    assert load_generator(settings, device="cpu").draw(rows(1, train), train).shape == (1, 3, 24, 24)
+    with pytest.raises(InputError, match="must be a multiple of 8, got 20"):
+        load_generator(settings.model_copy(update={"resolution": 20}), device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from understudy.runs import write_atomically, write_json
 from understudy.settings import AdaptSettings
 
 _WARMUP_STEPS = 20
-_VALIDATION_PAIRS = 512  # (image, timestep) pairs behind each validation loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +209,8 @@ def _weighted_loss(generator: Generator, x0: Tensor, eps: Tensor, t: Tensor, sta
 
 def _validation(generator: Generator, val: LabelledSet, settings: AdaptSettings, prompt_names: Sequence[str], seed: int) -> Any:
     """A function that measures the loss on the same images, timesteps and noise every time."""
-    repeats = max(1, _VALIDATION_PAIRS // len(val))
-    index = torch.arange(min(len(val), _VALIDATION_PAIRS)).repeat(repeats)
+    repeats = max(1, settings.validation_pairs // len(val))
+    index = torch.arange(min(len(val), settings.validation_pairs)).repeat(repeats)
     pixels = torch.from_numpy(val.pixels(generator.image_size))
     latents = torch.cat([generator.encode_images(part) for part in pixels.split(settings.batch_size)])
     states = _class_states(generator, settings.prompt, prompt_names)

@@ -60,7 +60,7 @@ class LabelledSet:
     @property
     def labels(self) -> np.ndarray:
         """int64 of shape (N,)."""
-        return np.asarray(self.table.column("label").to_numpy(), dtype=np.int64)
+        return np.array(self.table.column("label").to_numpy(), dtype=np.int64)
 
     @property
     def num_classes(self) -> int:

@@ -10,7 +10,6 @@ from typing import Any, cast, final
 import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import get_peft_model_state_dict
 from torch import Tensor, nn
 
@@ -34,8 +33,9 @@ class StableDiffusionGenerator:
         self.pipeline.set_progress_bar_config(disable=True)
         self._noise_schedule = pipeline.scheduler.config
         self._image_size = resolution or pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        if self._image_size % pipeline.vae_scale_factor:
-            raise InputError(f"generator.resolution must be a multiple of {pipeline.vae_scale_factor}, got {self._image_size}")
+        unit = max(8, pipeline.vae_scale_factor)  # diffusers' pipelines insist on 8
+        if self._image_size % unit:
+            raise InputError(f"generator.resolution must be a multiple of {unit}, got {self._image_size}")
         for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
             part.requires_grad_(requires_grad=False).eval()
 
@@ -182,8 +182,8 @@ class StableDiffusionGenerator:
             method: ``lora`` or ``full``.
         """
         if method == "lora":
-            layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(self.pipeline.unet))
-            StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers)
+            # In peft's own key format: diffusers' older one loses the attention layers when convolutions are adapted too.
+            StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=get_peft_model_state_dict(self.pipeline.unet))
         else:
             self.pipeline.unet.save_pretrained(folder / "unet")
 

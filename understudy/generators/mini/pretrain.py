@@ -9,7 +9,11 @@ Trains, one after the other, on printed glyphs (``glyphs.py``):
 4. a small ResNet that tells printed letters apart, the stand-in for an ImageNet classifier.
 
 Every step writes its own folder when it is complete; the UNet also writes checkpoints. The same command goes on
-where it was stopped. The last step writes the folder that ``StableDiffusionPipeline.from_pretrained`` reads.
+where it was stopped. In the end ``FOLDER`` is laid out as this package folder::
+
+    pipeline/          what ``StableDiffusionPipeline.from_pretrained`` reads, with model card and samples
+    letters_resnet/    what ``timm.create_model("local-dir:...")`` reads
+    figures/           what each step measured; a step whose file is there is finished
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UniPCMultistepScheduler
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import (
@@ -45,7 +49,9 @@ from transformers import (
 from understudy.functional.contrastive import contrastive_loss
 from understudy.functional.denoising import add_noise, min_snr_weight, signal_to_noise_ratio, weighted_denoising_loss
 from understudy.generators.mini import glyphs
+from understudy.generators.mini.card import model_card
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
+from understudy.runs import write_json, write_text
 
 WIDTH = 128  # of the text encoder and of the projected image: equal, as in Stable Diffusion 1.5 with CLIP ViT-L/14
 CLASSIFIER_ARCHITECTURE = "resnet10t"
@@ -108,16 +114,19 @@ def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> N
     held_out = printed_glyphs(max(64, budget.images // 10), seed=seed + 1_000_003)
     step = partial(_step, out, seed=seed)
 
-    step("vae", lambda: train_vae(train, held_out, budget, device), lambda vae: _save(vae, out / "vae"))
-    vae = AutoencoderKL.from_pretrained(out / "vae").to(device).eval()
-    step("clip", lambda: train_clip(train, held_out, budget, device), lambda clip: _save_clip(clip, out))
-    text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32).to(device).eval()
-    tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
+    pipeline = out / "pipeline"
+
+    step("vae", lambda: train_vae(train, held_out, budget, device), lambda vae: _save(vae, pipeline / "vae"))
+    vae = AutoencoderKL.from_pretrained(pipeline / "vae").to(device).eval()
+    step("clip", lambda: train_clip(train, held_out, budget, device), lambda clip: _save_clip(clip, pipeline))
+    text = CLIPTextModel.from_pretrained(pipeline / "text_encoder", dtype=torch.float32).to(device).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(pipeline / "tokenizer")
     unet_step = partial(train_unet, train, held_out, vae, text, tokenizer, budget, device, out / "unet.ckpt")
-    step("unet", unet_step, lambda unet: _save(unet, out / "unet"))
+    step("unet", unet_step, lambda unet: _save(unet, pipeline / "unet"))
     step("classifier", lambda: train_classifier(train, held_out, budget, device), partial(_save_classifier, out / "letters_resnet"))
-    _write_pipeline(out)
-    _write_samples(out, seed)
+    _write_pipeline(pipeline)
+    _write_samples(pipeline, seed)
+    _write_card(out, budget, seed)
 
 
 def printed_glyphs(num_images: int, *, seed: int) -> PrintedGlyphs:
@@ -386,7 +395,7 @@ def _scheduler() -> DDPMScheduler:
 
 def _step(out: Path, name: str, train: Callable[[], tuple[Any, dict[str, float]]], save: Callable[[Any], None], *, seed: int) -> None:
     """Train and save one part unless its figures, written last, are there."""
-    record = out / f"{name}.json"
+    record = out / "figures" / f"{name}.json"
     if record.exists():
         return
     torch.manual_seed(seed)  # initial weights; this script owns its process
@@ -395,7 +404,7 @@ def _step(out: Path, name: str, train: Callable[[], tuple[Any, dict[str, float]]
     save(model)
     figures = {**figures, "seconds": round(time.monotonic() - start)}
     print(name, figures, flush=True)
-    record.write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(record, figures)
 
 
 def _save(model: Any, folder: Path) -> None:
@@ -411,7 +420,7 @@ def _save_clip(clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTok
 
 def _save_classifier(folder: Path, model: nn.Module) -> None:
     """A folder for ``timm.create_model("local-dir:FOLDER")``."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / "model.safetensors")
     preprocessing = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "crop_pct": 1.0}
@@ -455,6 +464,13 @@ def _write_samples(out: Path, seed: int) -> None:
         rows.append(np.concatenate(list(images), axis=1))
     grid = Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8))
     grid.resize((grid.width * 2, grid.height * 2), Image.Resampling.NEAREST).save(out / "samples.png", optimize=True)
+
+
+def _write_card(out: Path, budget: Budget, seed: int) -> None:
+    figures = {name: json.loads((out / "figures" / f"{name}.json").read_text()) for name in ("vae", "clip", "unet", "classifier")}
+    parameters = sum(value.numel() for path in (out / "pipeline").rglob("*.safetensors") for value in load_file(path).values())
+    card = model_card(figures, asdict(budget), seed=seed, parameters=parameters, fonts=len(glyphs.fonts()))
+    write_text(out / "pipeline" / "README.md", card)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from conftest import two_classes
+
+from understudy.curation import SCORES, decide, nearest_real
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.settings import CurateSettings
+
+
+class Judge:
+    """Says cat where the left half is brighter: exact on the images of ``two_classes``."""
+
+    def predict(self, data):
+        pixels = data.pixels(16).astype(float)
+        cat = pixels[..., :8].mean(axis=(1, 2, 3)) > pixels[..., 8:].mean(axis=(1, 2, 3))
+        return np.where(cat[:, None], [[0.8, 0.2]], [[0.2, 0.8]])
+
+
+def drawn_set(pixels, labels):
+    return LabelledSet.from_images(pixels, labels, class_names=["cat", "dog"], split="synthetic")
+
+
+def judged(drawn, train, *, quota=(9, 9), distance=2, **changes):
+    return decide(drawn, train, np.array(quota), judge=Judge(), settings=CurateSettings(**changes), near_copy_distance=distance)
+
+
+def test_good_images_are_kept_up_to_the_quota(train):
+    drawn = two_classes(6, split="synthetic", seed=9)
+    decisions = judged(drawn, train, quota=(2, 9))
+    assert decisions.kept.tolist() == [True, True, True, True, False, True]
+    assert decisions.reasons[4] == "over quota"
+    assert decisions.kept_counts == {0: 2, 1: 3}
+    assert decisions.rejections == {}
+    assert decisions.curated(drawn).ids == [name for name, kept in zip(drawn.ids, decisions.kept, strict=True) if kept]
+
+
+def test_what_the_judge_calls_otherwise_is_rejected(train):
+    drawn = drawn_set(two_classes(2, seed=9).pixels(16), [1, 1])
+    decisions = judged(drawn, train)
+    assert decisions.reasons == ["low score", ""]
+    np.testing.assert_allclose(decisions.scores, [0.25, 1.0])
+    assert judged(drawn, train, threshold=0.2).kept.all()
+    assert judged(drawn, train, score="none").kept.all()
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_constant_images_are_rejected(level, train):
+    pixels = np.concatenate([np.full((1, 3, 16, 16), level, np.uint8), two_classes(2, seed=9).pixels(16)])
+    assert judged(drawn_set(pixels, [0, 0, 1]), train, score="none").reasons == ["constant", "", ""]
+
+
+def test_copies_are_flagged_or_dropped(train):
+    pixels = np.concatenate([train.pixels(16)[:1], np.clip(train.pixels(16)[1:2].astype(int) + 2, 0, 255).astype(np.uint8)])
+    pixels = np.concatenate([pixels, np.random.default_rng(0).integers(0, 255, (1, 3, 16, 16), dtype=np.uint8)])
+    flagged = judged(drawn_set(pixels, [0, 1, 1]), train, score="none")
+    assert flagged.flags == ["exact copy", "near copy", ""]
+    assert flagged.kept.all()
+    dropped = judged(drawn_set(pixels, [0, 1, 1]), train, score="none", copies="drop")
+    assert dropped.reasons == ["copy", "copy", ""]
+    assert judged(drawn_set(pixels, [0, 1, 1]), train, score="none", distance=-1).flags == ["exact copy", "", ""]
+
+
+def test_neighbours_are_of_the_same_class(train):
+    swapped = drawn_set(train.pixels(16)[:2], [1, 0])
+    ids, distances = nearest_real(swapped, train)
+    labels = dict(zip(train.ids, train.labels, strict=True))
+    assert [labels[name] for name in ids] == [1, 0]
+    assert (distances > 0).all()
+    ids, distances = nearest_real(drawn_set(train.pixels(16)[:2], [0, 1]), train)
+    assert ids == train.ids[:2]
+    np.testing.assert_array_equal(distances, 0)
+
+
+def test_a_class_without_train_images_has_no_neighbour(train):
+    ids, distances = nearest_real(drawn_set(train.pixels(16)[:2], [0, 1]), train.select(np.flatnonzero(train.labels == 0)))
+    assert ids[1] == ""
+    assert np.isnan(distances[1])
+
+
+def test_the_table_has_a_row_per_image(train):
+    decisions = judged(two_classes(4, split="synthetic", seed=9), train)
+    assert decisions.table().num_rows == 4
+    assert {"id", "kept", "reason", "score", "flag", "nearest_id", "nearest_distance"} <= set(decisions.table().column_names)
+
+
+def test_test_images_do_not_enter(train):
+    with pytest.raises(InputError, match="curating needs a synthetic set, got a train set"):
+        judged(train, train)
+    with pytest.raises(InputError, match="looking for copies needs a train set, got a test set"):
+        judged(two_classes(2, split="synthetic"), train.with_split("test"))
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+def test_every_score_is_in_the_unit_interval(name, train):
+    scores = SCORES[name](two_classes(4, split="synthetic", seed=3), Judge())
+    assert scores.shape == (4,)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert SCORES.summary(name)
+
+
+def test_unknown_score(train):
+    with pytest.raises(InputError, match="unknown score 'beauty'; known: agreement, none"):
+        judged(two_classes(2, split="synthetic"), train, score="beauty")

@@ -1,0 +1,53 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from understudy.sampling import draw_parts, load_parts, make_plan, write_parts
+from understudy.settings import DrawSettings
+
+
+@pytest.fixture
+def plans(train, tmp_path):
+    rows = make_plan(train, np.array([4, 4]), settings=DrawSettings(steps=2), prompt_names=("a cat", "a dog"), seed=0)
+    return write_parts(rows, tmp_path / "plan", part_size=3)
+
+
+def draw(generator, plans, folder, train, batch_size=2):
+    return list(draw_parts(generator, plans, folder, train=train, batch_size=batch_size))
+
+
+def hashes(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.parquet"))}
+
+
+def test_images_carry_their_plan(tiny_generator, plans, train, tmp_path):
+    steps = draw(tiny_generator, plans, tmp_path / "images", train)
+    drawn = load_parts(tmp_path / "images", plans)
+    assert sum(step.images for step in steps if step.drawn) == len(drawn) == 8
+    assert drawn.split == "synthetic"
+    assert drawn.class_names == ("cat", "dog")
+    assert drawn.provenance("prompt")[-1] == "a photo of a dog"
+    assert len(set(drawn.provenance("seed"))) == 8
+
+
+def test_any_worker_in_any_order_gives_the_same_files(tiny_generator, plans, train, tmp_path):
+    draw(tiny_generator, plans, tmp_path / "one", train)
+    for worker in (plans[2:], plans[:1], plans[1:2]):
+        draw(tiny_generator, worker, tmp_path / "many", train)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "many")
+
+
+def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again(tiny_generator, plans, train, tmp_path):
+    draw(tiny_generator, plans, tmp_path / "whole", train)
+    folder = tmp_path / "stopped"
+    for number, _ in enumerate(draw_parts(tiny_generator, plans, folder, train=train, batch_size=2)):
+        if number == 2:  # in the middle of the second part
+            break
+    done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    assert list(done) == ["part-00000.parquet"]
+    (folder / ".part-00001.parquet.tmp").write_bytes(b"half a file")
+    steps = draw(tiny_generator, plans, folder, train)
+    assert [step.drawn for step in steps] == [False, True, True, True]
+    assert (folder / "part-00000.parquet").stat().st_mtime_ns == done["part-00000.parquet"]
+    assert hashes(folder) == hashes(tmp_path / "whole")
