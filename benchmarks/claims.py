@@ -22,7 +22,8 @@ class Claim:
 
     Attributes:
         claim: the sentence that the figure supports.
-        value, low, high: measured, with a 95% interval; equal where there is none.
+        value, low, high: measured, with a 95% interval; equal where there is none,
+            null for a single repetition.
         target: what was asked for, in words.
         met: whether the value reaches it.
         why: the reason where it does not, or how the interval was made.

@@ -1,4 +1,4 @@
-"""The main job on ``digits``: what synthetic data is worth at 600, 50, 100 and 20 real images.
+"""The main job on ``digits``: what synthetic data is worth at 600, 100, 50 and 20 real images; and on two foreign folders.
 
 ``python -m benchmarks.main_job`` takes about 45 minutes on two CPU cores; finished runs are kept and reused. Every run
 is the command line's own, in a fresh process, so that time and memory are those that a user sees. Repetitions differ
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import Claim, command_line, t_interval, write
+from benchmarks.folders import cifar10_folder, odd_folder
 
 _SMOKE = ("--set", "adapt.steps=10", "--set", "draw.per_class=3", "--set", "compare.steps=10", "--set", "curate.max_refills=0")
 
@@ -28,6 +29,7 @@ class Case:
     name: str
     options: tuple[str, ...]
     seeds: tuple[int, ...]
+    data: str = "digits"
 
 
 CASES = (
@@ -36,14 +38,18 @@ CASES = (
     Case(name="all-600-vanilla", options=("--recipe", "vanilla", "--set", "draw.min_per_class=1", "--arms", "real,synthetic"), seeds=(0,)),
     Case(name="10-per-class", options=("--shots", "10"), seeds=(0, 1, 2)),
     Case(name="2-per-class", options=("--shots", "2"), seeds=(0, 1, 2)),
+    Case(name="cifar10-500", options=("--preset", "quick", "--set", "compare.augmentation=flip-crop"), seeds=(0,), data="cifar10"),
+    Case(name="odd-files", options=("--preset", "quick"), seeds=(0,), data="odd"),
 )
+_CIFAR10 = Path("../shared/data/cifar10/train.parquet")  # not part of the project; without it that case is left out
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Do every case that is not done, then write rows and claims."""
-    rows = [_row(case, seed, runs, smoke=smoke) for case in CASES for seed in (case.seeds[:1] if smoke else case.seeds)]
+    cases = [case for case in CASES if case.data != "cifar10" or _CIFAR10.exists()]
+    rows = [_row(case, seed, runs, smoke=smoke) for case in cases for seed in (case.seeds[:1] if smoke else case.seeds)]
     speed = _draw_speed(runs, images=20 if smoke else 1000)
-    settings = {case.name: {"command": ["understudy", "run", "digits", *case.options], "seeds": case.seeds} for case in CASES}
+    settings = {case.name: {"command": ["understudy", "run", case.data, *case.options], "seeds": case.seeds} for case in cases}
     write(out, settings=settings, rows=[*rows, {"case": "draw-1000", **speed}], claims=_claims(rows, speed))
     print(f"wrote {out}")
 
@@ -52,7 +58,18 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
     folder = runs / f"{case.name}-seed{seed}"
     record = folder / "wall.json"
     if not record.exists():
-        command = [sys.executable, "-m", "understudy.cli", "run", "digits", *case.options, "--seed", str(seed), "--out", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "understudy.cli",
+            "run",
+            _data(case, runs),
+            *case.options,
+            "--seed",
+            str(seed),
+            "--out",
+            str(folder),
+        ]
         start = time.monotonic()
         subprocess.run([*command, *(_SMOKE if smoke else ())], check=True)
         record.write_text(json.dumps({"wall_seconds": round(time.monotonic() - start, 1)}))
@@ -67,6 +84,16 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         "cost": results["cost"],
         **json.loads(record.read_text()),
     }
+
+
+def _data(case: Case, runs: Path) -> str:
+    """The built-in name, or the path of a folder that is made here."""
+    folder = runs / f"data-{case.data}"
+    if case.data == "digits":
+        return case.data
+    if not folder.exists():
+        cifar10_folder(_CIFAR10, folder) if case.data == "cifar10" else odd_folder(folder)
+    return str(folder)
 
 
 def _draw_speed(runs: Path, *, images: int) -> dict[str, Any]:
@@ -107,6 +134,19 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
         for arm in ("synthetic", "mixed", "bridged"):
             differences = [_accuracy(row, arm) - _accuracy(row, "real") for row in by_case[name]]
             claims.append(_repeated(f"{name}: accuracy of {arm} minus accuracy of real", differences, 0.0, "at least 0"))
+    for row in by_case["cifar10-500"]:
+        best = row["arms"][row["verdict"]["best"]]["minus_real"]
+        claims.append(
+            Claim(
+                claim="500 photographs of CIFAR-10 with mini, which knows none: best arm that uses synthetic data minus real, accuracy",
+                value=best["mean"],
+                low=best["low"],
+                high=best["high"],
+                target="finishes, and claims no gain that is not there",
+                met=row["verdict"]["helps"] == (best["low"] > 0),
+                why=row["verdict"]["sentence"],
+            )
+        )
     return claims
 
 

@@ -42,6 +42,9 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
         ("compare.num_seeds=2", r"setting 'compare.num_seeds': .*greater than or equal to 3, got 2"),
         ("adapt.steps=many", r"setting 'adapt.steps': .*integer.* got 'many'"),
         ("draw=3", r"setting 'draw': "),
+        ("draw.strength=0.02", r"setting 'draw': strength 0.02 of 20 steps leaves no step to execute"),
+        ("draw={negative_prompt: ugly, guidance_scale: 1}", r"setting 'draw': negative_prompt has no effect at guidance_scale 1"),
+        ("compare.arms=[real, mixed, real]", r"setting 'compare': an arm is named twice in real, mixed, real"),
     ],
 )
 def test_bad_values_are_named(override, message):

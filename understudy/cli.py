@@ -8,17 +8,42 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn, final
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
 
 from understudy.errors import InputError
 from understudy.settings import Settings, build, parse_override
 
+_USERS_ERRNOS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+"""Full or protected disks, and paths that cannot be written to: the user can mend them."""
+
+
+class _InterruptError(Exception):
+    """Ctrl-C."""
+
+
+@final
+class _Commands(TyperGroup):
+    """The commands; typer would end on Ctrl-C without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _InterruptError from None
+
+
 app = typer.Typer(
     name="understudy",
+    cls=_Commands,
     help="Synthesise training images that match your own, train on real and synthetic data under equal terms, and see what it is worth.",
     no_args_is_help=True,
     add_completion=False,
@@ -93,7 +118,7 @@ def _staged(until: str, summary: str) -> Callable[..., None]:
             folder = Path(data)
             settings = RunFolder.find(folder).settings
         else:
-            folder = out or Path("runs") / Path(data).stem
+            folder = out or Path("runs") / Path(data).resolve().stem
             settings = _settings(data, preset, recipe, shots, generator, arms, class_names, skip_bad=skip_bad, override=override, seed=seed)
         observer = _terminal()
         results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=observer)  # type: ignore[arg-type]
@@ -119,12 +144,12 @@ for _name, _until, _summary in (
 
 
 @app.command()
-def report(folder: Run, device: Device = "auto") -> None:
+def report(folder: Run) -> None:
     """Write report.html, results.json and README.md of a finished run anew."""
     from understudy.runs import RunFolder
     from understudy.study import write_report_again
 
-    results = write_report_again(RunFolder.find(folder), device=_device(device))
+    results = write_report_again(RunFolder.find(folder))
     _console.print(results["verdict"]["sentence"], highlight=False, markup=False)
     _console.print(str(folder / "report.html"), highlight=False, markup=False, soft_wrap=True)
 
@@ -146,10 +171,11 @@ def validate(
     from understudy.preflight import validate as check
 
     settings = _settings(data, preset, recipe, shots, generator, arms, class_names, skip_bad=skip_bad, override=override, seed=seed)
+    _quiet_libraries()
     checked = check(settings)
-    table = Table("class", "words in prompts", "train", "val", "test", title=f"{data}: ready to run")
+    table = Table("class", "words in prompts", "train", "val", "test", title=Text(f"{data}: ready to run"))
     for row in checked.rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text, not str: rich would take brackets in a name for markup
     _console.print(table)
     for path, reason in checked.skipped:
         _console.print(f"left out: {path}: {reason}", highlight=False, markup=False)
@@ -174,6 +200,7 @@ def preview(
     from understudy.preflight import preview as draw_preview
 
     settings = _settings(data, preset, recipe, shots, generator, arms, class_names, skip_bad=skip_bad, override=override, seed=seed)
+    _quiet_libraries()
     estimate = draw_preview(settings, to, device=_device(device))
     table = Table("stage", "estimate", title="the whole run, roughly")
     for name, value in estimate.rows():
@@ -208,30 +235,31 @@ def list_names(
     for title in [kind] if kind else CATALOGUE:
         table = Table("name", "what it is", title=title, title_justify="left")
         for name in CATALOGUE[title]:
-            table.add_row(name, CATALOGUE[title].summary(name))
+            table.add_row(Text(name), Text(CATALOGUE[title].summary(name)))
         _console.print(table)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: 2 for what the user can mend, 130 for Ctrl-C, with a message instead of a traceback."""
     words = sys.argv[1:] if arguments is None else arguments
+    again = shlex.join(["understudy", *words])
     try:
         app(words)
-    except InputError as error:
-        _errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        again = shlex.join(["understudy", *words])
-        _errors.print(f"\nstopped; nothing is lost. To go on: {again}", highlight=False, markup=False, soft_wrap=True)
+    except _InterruptError:
+        _errors.print(f"\nstopped; nothing finished is lost. To go on: {again}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except (InputError, FloatingPointError) as error:
+        _refuse(str(error))
+    except Exception as error:
+        # safetensors reports a full disk in words only.
+        if getattr(error, "errno", None) not in _USERS_ERRNOS and "No space left on device" not in str(error):
             raise
-        again = shlex.join(["understudy", *words])
-        _errors.print(
-            f"error: {error}; nothing finished is lost: mend it, then run again: {again}", style="red", highlight=False, markup=False
-        )
-        sys.exit(2)
+        _refuse(f"{error}; nothing finished is lost: mend it, then run again: {again}")
+
+
+def _refuse(message: str) -> NoReturn:
+    _errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    sys.exit(2)
 
 
 def _settings(
@@ -270,14 +298,19 @@ def _device(name: str) -> str:
 
 
 def _terminal() -> Any:
+    from understudy.progress import Terminal
+
+    _quiet_libraries()
+    return Terminal(_console)
+
+
+def _quiet_libraries() -> None:
+    """No progress bars of others for the loading of weights."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    from understudy.progress import Terminal
-
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    return Terminal(_console)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     return Estimate(
         adapt_seconds=adapt_seconds,
         draw_seconds=images / images_per_second,
-        compare_seconds=per_step * settings.compare.steps * settings.compare.num_seeds * len(settings.compare.arms),
+        compare_seconds=per_step * settings.compare.steps * settings.compare.num_seeds * len({"real", *settings.compare.arms}),
         images=images,
         images_per_second=images_per_second,
         disk_mb=images * float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])) / 1e6,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -82,7 +83,8 @@ class RunFolder:
             return True
         if resume == "always":
             raise InputError(f"{path} holds no run to go on with, and --resume always was given")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        # A kill while the settings were written leaves their temporary file.
+        if path.exists() and (not path.is_dir() or any(entry != _temporary(path / "settings.yaml") for entry in path.iterdir())):
             raise InputError(f"{path} is not an empty folder and holds no run: choose another --out")
         return False
 
@@ -106,12 +108,12 @@ class RunFolder:
     def stage(self, name: str) -> Iterator[dict[str, Any]]:
         """Run a stage: its report is filled in the block and written when the block ends well.
 
-        Time of earlier, interrupted attempts is not counted.
+        Time of earlier, interrupted attempts is not counted. Memory is the largest that this process has held so far.
         """
         report: dict[str, Any] = {}
         start = time.monotonic()
         yield report
-        report["seconds"] = round(time.monotonic() - start, 2)
+        report |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": round(_peak_memory_gb(), 2)}
         write_json(self.path / "stages" / f"{name}.json", report)
 
 
@@ -126,13 +128,27 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place."""
+    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing is left of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    with temporary.open("rb") as handle:
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
+    temporary = _temporary(path)
+    try:
+        write(temporary)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except Exception:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _peak_memory_gb() -> float:
+    """Largest resident memory of this process so far; macOS counts bytes, Linux kilobytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak / 1e6
 
 
 def environment(device: str) -> dict[str, Any]:

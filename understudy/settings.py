@@ -1,16 +1,16 @@
 """Everything a run can set: frozen, typed, unknown keys refused, YAML in and out.
 
-Precedence, weakest first: defaults, preset, recipe, ``--set`` and the command line's own options.
+Precedence, weakest first: defaults, preset, recipe, the command line's own options, ``--set``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from understudy.errors import InputError
 
@@ -23,7 +23,7 @@ class DataSettings(_Section):
     """What the real images are.
 
     Attributes:
-        source: path of an image folder, zip, Parquet file or folder or WebDataset tar, or a built-in name such as ``digits``.
+        source: path of an image folder, zip, Parquet file or folder or WebDataset tar, a built-in name such as ``digits``, or a hub name.
         shots: keep this many train images per class, and at most as many validation images; all if not set.
         val_fraction, test_fraction: shares split off, stratified, where the source has no such split.
         class_names: text file with one line per class, or ``name: words for prompts`` lines, used in prompts.
@@ -67,7 +67,7 @@ class AdaptSettings(_Section):
         batch_size: images per step.
         learning_rate: of AdamW, constant after a short warm-up.
         rank: of the low-rank update (``lora``).
-        convolutions: also adapt convolution layers, not only attention (``lora``).
+        convolutions: also adapt convolution, projection and feed-forward layers, not only attention (``lora``).
         min_snr_gamma: loss weight min(snr, gamma) / snr.
         caption_dropout: share of captions replaced by the empty one, so that guidance keeps working.
         ema_decay: decay of the weight average that is kept.
@@ -121,6 +121,14 @@ class DrawSettings(_Section):
     part_size: int = Field(default=256, ge=1)
     batch_size: int = Field(default=128, ge=1)
 
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(f"strength {self.strength} of {self.steps} steps leaves no step to execute: raise one of them")
+        if self.negative_prompt and self.guidance_scale == 1:
+            raise ValueError("negative_prompt has no effect at guidance_scale 1: leave it out or raise the guidance")
+        return self
+
 
 class CurateSettings(_Section):
     """Which drawn images are kept.
@@ -170,6 +178,12 @@ class CompareSettings(_Section):
     augmentation: Literal["affine", "flip-crop", "none"] = "affine"
     num_seeds: int = Field(default=3, ge=3)
     bootstrap: int = Field(default=2000, ge=100)
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> Self:
+        if len(set(self.arms)) < len(self.arms):
+            raise ValueError(f"an arm is named twice in {', '.join(self.arms)}")
+        return self
 
 
 class Settings(_Section):
@@ -284,4 +298,6 @@ def _explain(detail: Any) -> str:
         return f"unknown setting {where!r}; known here: {', '.join(section.model_fields)}"
     if detail["type"] == "missing":
         return f"setting {where!r} is required"
+    if detail["type"] == "value_error":
+        return f"setting {where!r}: {detail['ctx']['error']}"
     return f"setting {where!r}: {detail['msg'].lower()}, got {detail['input']!r}"

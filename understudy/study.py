@@ -6,8 +6,6 @@ Every stage takes the run folder, does what is missing in it, and leaves a recor
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -190,8 +188,10 @@ def adapt(study: _Study) -> None:
             folder=study.path / "adapter",
         )
         with study.observer.bar("adapt", total=settings.steps, unit="steps") as advance:
-            for _ in steps:
-                advance(1)
+            done = 0  # a resumed adaptation begins with a later step
+            for step in steps:
+                advance(step.step - done)
+                done = step.step
         record |= json.loads((study.path / "adapter" / "report.json").read_text())
     study.observer.say(
         f"adapt: validation loss {record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f} (best at step {record['best_step']})"
@@ -264,7 +264,10 @@ def compare(study: _Study) -> None:
             )
             for name in arms
         ]
-        record |= {"arms": summarise(results, num_resamples=settings.bootstrap, seed=study.settings.seed)}
+        record |= {
+            "arms": summarise(results, num_resamples=settings.bootstrap, seed=study.settings.seed),
+            "environment": environment(study.device),
+        }
         confusions = {result.arm: confusion(result) for result in results}
         write_atomically(study.path / "arms" / "confusions.npz", lambda path: _save_arrays(path, confusions))
     study.observer.say(f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s")
@@ -290,7 +293,7 @@ def report(study: _Study) -> None:
     study.observer.say(f"report: {study.path / 'report.html'}")
 
 
-def write_report_again(folder: RunFolder, *, device: str = "cpu", observer: Observer | None = None) -> dict[str, Any]:
+def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -> dict[str, Any]:
     """Write results, report and card of a compared run anew, for instance after an upgrade.
 
     Returns:
@@ -301,7 +304,7 @@ def write_report_again(folder: RunFolder, *, device: str = "cpu", observer: Obse
     """
     if folder.record("compare") is None:
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-    report(_Study(folder, device, observer or Silent()))
+    report(_Study(folder, "cpu", observer or Silent()))
     return dict(json.loads((folder.path / "results.json").read_text(encoding="utf-8")))
 
 
@@ -317,11 +320,13 @@ def export_run(folder: RunFolder, to: Path, *, form: str) -> int:
         The number of images.
 
     Raises:
-        InputError: if the run has no curated images yet, or ``to`` is not empty.
+        InputError: if the run has no curated images, or ``to`` is not empty.
     """
     if folder.record("curate") is None:
         raise InputError(f"{folder.path} has no curated images yet: go on with 'understudy run {folder.path}'")
     curated = LabelledSet.load(folder.path / "synthetic" / "curated.parquet")
+    if not len(curated):
+        raise InputError(f"{folder.path} has no images to export: none that was drawn passed curation")
     export(curated, to, form=form)
     if (folder.path / "results.json").exists():
         results = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))
@@ -345,7 +350,7 @@ def check_names(settings: Settings) -> None:
 
 
 def _results(study: _Study) -> dict[str, Any]:
-    """``results.json``; every section but the environment comes from the records and files of the stages."""
+    """``results.json``, from the records and files of the stages."""
     records = {name: study.recorded(name) for name in STAGES[:-1]}
     loaded, curated = records["load"], records["curate"]
     arms = records["compare"]["arms"]
@@ -356,19 +361,26 @@ def _results(study: _Study) -> dict[str, Any]:
             "shots": study.settings.data.shots,
             **{name: loaded[name] for name in ("classes", "train", "val", "test", "skipped")},
         },
-        "adaptation": {name: value for name, value in records["adapt"].items() if name != "seconds"},
+        "adaptation": {name: value for name, value in records["adapt"].items() if name not in ("seconds", "peak_memory_gb")},
         "curation": curated["curation"],
         "arms": arms,
-        "verdict": verdict(arms, uses_synthetic=[name for name in arms if ARMS[name].uses_synthetic], num_test=loaded["test"]),
+        "verdict": _verdict(arms, curated["curation"], num_test=loaded["test"]),
         "fidelity": curated["fidelity"],
         "memorisation": _memorisation(study),
         "cost": {
             "seconds": {name: record["seconds"] for name, record in records.items()},
             "images_per_second": records["draw"]["images_per_second"],
-            "peak_memory_gb": round(_peak_memory_gb(), 2),
+            "peak_memory_gb": max(record["peak_memory_gb"] for record in records.values()),
         },
-        "environment": environment(study.device),
+        "environment": records["compare"]["environment"],
     }
+
+
+def _verdict(arms: dict[str, Any], curation: dict[str, Any], *, num_test: int) -> dict[str, Any]:
+    answer = verdict(arms, uses_synthetic=[name for name in arms if ARMS[name].uses_synthetic], num_test=num_test)
+    if not curation["kept"]:
+        answer["sentence"] = f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
+    return answer
 
 
 def _card(study: _Study, results: dict[str, Any], *, data_files: str | None) -> str:
@@ -419,12 +431,6 @@ def _memorisation(study: _Study) -> dict[str, Any]:
         if len(values)
     }
     return {"exact_copies": flags.count("exact copy"), "near_copies": flags.count("near copy"), **summary, "unit": DISTANCE_UNIT}
-
-
-def _peak_memory_gb() -> float:
-    """Largest resident memory of this process so far; macOS counts bytes, Linux kilobytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak / 1e6
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -38,7 +38,7 @@ def run(folder, train, val, out, *, steps=None, seed=0, **changes):
     return records
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
 def test_the_loss_on_held_out_images_falls(method, tiny_pipeline_folder, train, val, tmp_path):
     records = run(tiny_pipeline_folder, train, val, tmp_path, method=method, steps=None)
     report = json.loads((tmp_path / "report.json").read_text())
@@ -114,8 +114,13 @@ def test_none_and_unknown_methods(tiny_generator, train, val, tmp_path):
         next(adapt(tiny_generator, train, val, settings=settings(method="dreambooth"), **call))
 
 
+def test_full_needs_full_precision(tiny_generator):
+    with pytest.raises(InputError, match="'full' needs generator.precision float32, got bfloat16"):
+        METHODS["full"](tiny_generator.denoiser.to(torch.bfloat16), settings(method="full"), 0)
+
+
 def test_a_loss_that_is_not_finite_stops(tiny_generator, train, val, tmp_path):
     with torch.no_grad():
         next(iter(tiny_generator.denoiser.parameters())).fill_(np.nan)
-    with pytest.raises(FloatingPointError, match="lower adapt.learning_rate"):
+    with pytest.raises(InputError, match="lower adapt.learning_rate"):
         list(adapt(tiny_generator, train, val, settings=settings(method="full"), prompt_names=NAMES, seed=0, folder=tmp_path))

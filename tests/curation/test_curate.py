@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import two_classes
+from tiny import two_classes
 
 from understudy.curation import SCORES, decide, nearest_real
 from understudy.data import LabelledSet

@@ -5,16 +5,24 @@ Regenerate only for a change that is meant to change figures, and say in the cha
 
 import argparse
 import json
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-from understudy.data import LabelledSet
-from understudy.settings import CompareSettings
-from understudy.training import fit_arm
+import torch
 
 FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from tiny import save_tiny_pipeline, two_classes  # noqa: E402
+
+from understudy.adaptation import adapt  # noqa: E402
+from understudy.data import LabelledSet  # noqa: E402
+from understudy.generators.stable_diffusion import StableDiffusionGenerator  # noqa: E402
+from understudy.settings import AdaptSettings, CompareSettings  # noqa: E402
+from understudy.training import fit_arm  # noqa: E402
 
 
 def classifier_losses() -> list[float]:
@@ -34,7 +42,20 @@ def classifier_losses() -> list[float]:
     return losses
 
 
+def adaptation_losses() -> list[float]:
+    """20 steps of low-rank adaptation of a tiny random pipeline, then its validation losses."""
+    settings = AdaptSettings(method="lora", steps=20, batch_size=4, rank=2, validate_every=10, validation_pairs=16)
+    with tempfile.TemporaryDirectory() as folder:
+        save_tiny_pipeline(Path(folder) / "pipeline")
+        generator = StableDiffusionGenerator.load(str(Path(folder) / "pipeline"))
+        train, val = two_classes(), two_classes(4, split="val", seed=1)
+        steps = adapt(generator, train, val, settings=settings, prompt_names=train.class_names, seed=0, folder=Path(folder) / "adapter")
+        records = list(steps)
+    return [step.loss for step in records] + [step.val_loss for step in records if step.val_loss is not None]
+
+
 GOLDEN: dict[str, Callable[[], list[float]]] = {
+    "adaptation_losses": adaptation_losses,
     "classifier_losses": classifier_losses,
 }
 
@@ -43,6 +64,7 @@ def main() -> None:
     """Write the named files, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(GOLDEN), metavar="NAME", help=f"of {', '.join(GOLDEN)}; all if not given")
+    torch.set_num_threads(1)  # as in the tests
     for name in parser.parse_args().names:
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(GOLDEN[name](), indent=1) + "\n")

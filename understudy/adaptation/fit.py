@@ -67,8 +67,7 @@ def adapt(
         A record per step.
 
     Raises:
-        InputError: for a set of the wrong split.
-        FloatingPointError: if the loss is not finite.
+        InputError: for a set of the wrong split, or if the loss is not finite.
     """
     train.require("train", purpose="adapting a generator")
     val.require("val", purpose="choosing the checkpoint of an adapted generator")
@@ -115,9 +114,9 @@ class _State:
             self._restore(torch.load(checkpoint, weights_only=True, map_location=parameters[0].device))
 
     def update(self, loss: Tensor) -> None:
-        """One optimiser step, then the average: a running mean at first, an exponential one later."""
+        """One optimiser step, then the average, which forgets faster in the first steps."""
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the adaptation loss is {loss.item()} at step {self.step + 1}: lower adapt.learning_rate")
+            raise InputError(f"the adaptation loss is {loss.item()} at step {self.step + 1}: lower adapt.learning_rate")
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * min(1.0, (self.step + 1) / _WARMUP_STEPS)
         self._optimizer.zero_grad(set_to_none=True)
@@ -167,7 +166,7 @@ class _State:
 
 
 class _Inputs:
-    """Batches of (latents, states): images shuffled epoch by epoch, a share of the captions empty."""
+    """Batches of (latents, states): random images without repeats, a share of the captions empty."""
 
     def __init__(self, generator: Generator, train: LabelledSet, settings: AdaptSettings, prompt_names: Sequence[str]) -> None:
         self._generator = generator
@@ -209,13 +208,13 @@ def _weighted_loss(generator: Generator, x0: Tensor, eps: Tensor, t: Tensor, sta
 
 def _validation(generator: Generator, val: LabelledSet, settings: AdaptSettings, prompt_names: Sequence[str], seed: int) -> Any:
     """A function that measures the loss on the same images, timesteps and noise every time."""
-    repeats = max(1, settings.validation_pairs // len(val))
-    index = torch.arange(min(len(val), settings.validation_pairs)).repeat(repeats)
-    pixels = torch.from_numpy(val.pixels(generator.image_size))
+    rng = torch.Generator().manual_seed(_step_seed(seed, -1))
+    index = _choose(len(val), settings.validation_pairs, rng)
+    chosen, index = index.unique(return_inverse=True)
+    pixels = torch.from_numpy(val.select(chosen.numpy()).pixels(generator.image_size))
     latents = torch.cat([generator.encode_images(part) for part in pixels.split(settings.batch_size)])
     states = _class_states(generator, settings.prompt, prompt_names)
-    labels = torch.from_numpy(val.labels)
-    rng = torch.Generator().manual_seed(_step_seed(seed, -1))
+    labels = torch.from_numpy(val.labels)[chosen]
     eps = torch.randn((len(index), *latents.shape[1:]), generator=rng)
     # Timesteps lie evenly over the schedule, so that chance does not decide how hard the measurement is.
     t = ((torch.randperm(len(index), generator=rng) + 0.5) / len(index) * len(generator.alpha_bar)).long()
@@ -224,10 +223,10 @@ def _validation(generator: Generator, val: LabelledSet, settings: AdaptSettings,
     def validate() -> float:
         total = 0.0
         for part in torch.arange(len(index)).split(4 * settings.batch_size):
-            chosen = index[part]
-            x0 = latents[chosen]
+            image = index[part]
+            x0 = latents[image]
             loss = _weighted_loss(
-                generator, x0, eps[part].to(x0), t[part].to(x0.device), states[labels[chosen]], gamma=settings.min_snr_gamma
+                generator, x0, eps[part].to(x0), t[part].to(x0.device), states[labels[image]], gamma=settings.min_snr_gamma
             )
             total += loss.item() * len(part)
         return total / len(index)
@@ -254,7 +253,7 @@ def _class_states(generator: Generator, template: str, prompt_names: Sequence[st
 
 
 def _choose(num_images: int, batch_size: int, rng: torch.Generator) -> Tensor:
-    """Indices of a batch without repeats, or of all images as often as they fit when the batch is larger than the set."""
+    """Random indices, each image once before any comes again."""
     rounds = -(-batch_size // num_images)
     return torch.cat([torch.randperm(num_images, generator=rng) for _ in range(rounds)])[:batch_size]
 

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
+from understudy.errors import InputError
 from understudy.registry import Registry
 from understudy.settings import AdaptSettings
 
@@ -51,5 +52,8 @@ def _lora(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Pa
 
 @METHODS.register("full", summary="every weight of the denoiser; for small generators such as mini")
 def _full(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+    dtype = next(denoiser.parameters()).dtype
+    if dtype != torch.float32:
+        raise InputError(f"adapt.method 'full' needs generator.precision float32, got {str(dtype).removeprefix('torch.')}: or use 'lora'")
     denoiser.requires_grad_(requires_grad=True)
     return list(denoiser.parameters())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from understudy.errors import InputError
+from understudy.runs import write_atomically
 
 Split = Literal["train", "val", "test", "synthetic"]
 _IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])  # in memory; together they may exceed 2 GB
@@ -176,13 +176,14 @@ class LabelledSet:
             features.setdefault(field.name, {"dtype": _feature_type(field.type), "_type": "Value"})
         ordered = {field.name: features[field.name] for field in self.table.schema}
         metadata = {"huggingface": json.dumps({"info": {"features": ordered}}), "understudy": json.dumps({"split": self.split})}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
         schema = _with_image_type(self.table.schema, _STORED_IMAGE_TYPE).with_metadata(metadata)
-        with pq.ParquetWriter(temporary, schema) as writer:
-            for start in range(0, len(self), _ROW_GROUP):
-                writer.write_table(self.table.slice(start, _ROW_GROUP).cast(schema))
-        os.replace(temporary, path)
+
+        def write(temporary: Path) -> None:
+            with pq.ParquetWriter(temporary, schema) as writer:
+                for start in range(0, len(self), _ROW_GROUP):
+                    writer.write_table(self.table.slice(start, _ROW_GROUP).cast(schema))
+
+        write_atomically(path, write)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -93,7 +93,7 @@ class PrintedGlyphs:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; an interrupted run goes on in it")
-    parser.add_argument("--seed", type=int, default=0, help="seed of glyphs, weights and noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the glyphs and of the initial weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--smoke", action="store_true", help="a few steps of everything, in under a minute")
     arguments = parser.parse_args()
@@ -106,7 +106,7 @@ def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> N
     Args:
         out: folder to write.
         budget: steps and images.
-        seed: of glyphs, weights and noise.
+        seed: of the glyphs and of the initial weights.
         device: where to train.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -448,6 +448,10 @@ def _write_pipeline(out: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
+    for path in out.rglob("config.json"):  # diffusers notes the folder that a part was loaded from
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        write_json(path, config)
 
 
 @torch.inference_mode()

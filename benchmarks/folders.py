@@ -1,0 +1,55 @@
+"""Image folders that nobody tuned for: photographs that ``mini`` does not know, and files of every odd kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from understudy.data import LabelledSet, load_splits
+from understudy.settings import DataSettings
+
+
+def cifar10_folder(parquet: Path, to: Path, *, per_class: int = 50) -> None:
+    """The first ``per_class`` images of each class of a CIFAR-10 Parquet file, as ``class/number.jpg``."""
+    rows = pq.read_table(parquet, columns=["image", "label"]).slice(0, 30 * per_class).to_pylist()
+    counts = np.zeros(10, dtype=int)
+    for row in rows:
+        if counts[row["label"]] < per_class:
+            folder = to / f"class{row['label']}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{counts[row['label']]:03d}.jpg").write_bytes(row["image"]["bytes"])
+            counts[row["label"]] += 1
+
+
+def odd_folder(to: Path, *, per_class: int = 24) -> None:
+    """Digits 0, 1 and 2 as non-square, greyscale, RGBA, palette, EXIF-rotated and 16-bit files."""
+    train = load_splits(DataSettings(source="digits"), seed=0).train
+    for label in range(3):
+        folder = to / train.class_names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, index in enumerate(np.flatnonzero(train.labels == label)[:per_class]):
+            _save_oddly(train, int(index), folder / f"{number:03d}", kind=number % 6)
+
+
+def _save_oddly(data: LabelledSet, index: int, stem: Path, *, kind: int) -> None:
+    image = data.image(index)
+    if kind == 0:  # non-square
+        wide = Image.new("RGB", (48, 32))
+        wide.paste(image, (8, 0))
+        wide.save(stem.with_suffix(".png"))
+    elif kind == 1:
+        image.convert("L").save(stem.with_suffix(".png"))
+    elif kind == 2:
+        image.convert("RGBA").save(stem.with_suffix(".png"))
+    elif kind == 3:
+        image.convert("P").save(stem.with_suffix(".png"))
+    elif kind == 4:  # stored on its side, with the tag that says so
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.transpose(Image.Transpose.ROTATE_90).save(stem.with_suffix(".jpg"), quality=95, exif=exif)
+    else:
+        levels = np.asarray(image.convert("L")).astype(np.uint16) * 257
+        Image.fromarray(levels).save(stem.with_suffix(".png"))

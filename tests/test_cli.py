@@ -1,0 +1,465 @@
+"""The command line: what it prints, what it writes, and how it refuses."""
+
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from tiny import two_classes
+from tiny_job import OPTIONS, tiny_settings, tree, write_pets
+
+from understudy import cli
+from understudy.catalogue import CATALOGUE
+from understudy.data import EXPORTS, LabelledSet
+from understudy.runs import RunFolder
+
+COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "list")
+JOB_OPTIONS = ("--preset", "--recipe", "--shots", "--generator", "--arms", "--class-names", "--skip-bad", "--set", "--seed")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    """Whatever a command writes beside its --out is seen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def understudy(capsys):
+    """Calls the command line; gives exit code, standard output and standard error."""
+
+    def call(*words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return call
+
+
+# What is refused. Each case makes what it needs in the current folder, and gives the words and the message.
+
+
+def _picture_bytes(seed=0):
+    return two_classes(1, seed=seed).encoded(0)
+
+
+def _bomb():
+    """A PNG whose header claims 30,000 x 30,000 pixels."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+
+
+def _empty_folder():
+    Path("empty").mkdir()
+    return "run empty", "empty must hold class folders with images"
+
+
+def _one_class():
+    write_pets("pets")
+    shutil.rmtree("pets/dog")
+    return "run pets", "at least two classes are needed, got one: 'cat'"
+
+
+def _one_image():
+    write_pets("pets")
+    for number in range(1, 12):
+        Path(f"pets/dog/{number}.png").unlink()
+    return "run pets", "every class needs at least 3 different images .* but 'dog' has 1"
+
+
+def _bad_files():
+    write_pets("pets")
+    Path("pets/cat/truncated.png").write_bytes(_picture_bytes()[:80])
+    Path("pets/dog/notes.txt").write_text("not an image")
+    return "run pets", "got 2 bad and 24 good:\n  cat/truncated.png: .*\n  dog/notes.txt: not an image\n.*--skip-bad"
+
+
+def _leaking_test_images():
+    write_pets("pets/train")
+    write_pets("pets/test", seed=1)
+    Path("pets/test/cat/copy.png").write_bytes(Path("pets/train/cat/3.png").read_bytes())
+    return "run pets", "splits must not share images, got 1 pairs:\n  .*cat/3.png .*the same pixels"
+
+
+def _labels_without_names():
+    data = two_classes(24)
+    images = [{"bytes": data.encoded(index), "path": None} for index in range(24)]
+    pq.write_table(pa.table({"image": images, "label": data.labels}), "pets.parquet")
+    return "run pets.parquet", "labels need class names, got the numbers 0, 1 without names: give --class-names FILE"
+
+
+def _too_few_names():
+    write_pets("pets")
+    Path("names.txt").write_text("boss\n")
+    return "run pets --class-names names.txt", "must have a line for each of 2 classes"
+
+
+def _zip_that_climbs_out():
+    with zipfile.ZipFile("pets.zip", "w") as archive:
+        archive.writestr("../evil/cat/0.png", _picture_bytes())
+    return "run pets.zip", r"entries must have relative paths without '\.\.', got '\.\./evil/cat/0.png'"
+
+
+def _tar_with_absolute_path():
+    with tarfile.open("pets.tar", "w") as archive:
+        member = tarfile.TarInfo("/evil/0.png")
+        member.size = len(_picture_bytes())
+        archive.addfile(member, io.BytesIO(_picture_bytes()))
+    return "run pets.tar", "entries must have relative paths .* got '/evil/0.png'"
+
+
+def _decompression_bomb():
+    write_pets("pets")
+    Path("pets/cat/bomb.png").write_bytes(_bomb())
+    return "run pets", "cat/bomb.png: 30000 x 30000 pixels, more than 100,000,000"
+
+
+def _too_many_shots():
+    write_pets("pets")
+    return "run pets --shots 50", "every class needs at least 50 different images for 50 shots"
+
+
+def _no_pipeline():
+    Path("weights").mkdir()
+    return "run digits --generator weights", "weights is not a diffusers pipeline folder: it has no model_index.json"
+
+
+def _broken_pipeline():
+    Path("weights").mkdir()
+    Path("weights/model_index.json").write_text("{}")
+    return "validate digits --generator weights", "cannot load the generator 'weights'"
+
+
+def _other_settings():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "run pets --out old --seed 3", "old holds a run with other settings:\n  seed: 0 in the folder, 3 now\n"
+
+
+def _something_else():
+    Path("thesis").mkdir()
+    Path("thesis/all.txt").write_text("of it")
+    return "run digits --out thesis", "thesis is not an empty folder and holds no run"
+
+
+def _options_for_a_run():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "run old --preset quick", "old is a run and brings its settings: leave the other options out"
+
+
+def _a_run_and_resume_never():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "run old --resume never", "old already holds a run, and --resume never was given"
+
+
+def _unfinished():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "report old", "old is not finished: go on with 'understudy run old'"
+
+
+def _nothing_to_export():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "export old --to new", "old has no curated images yet"
+
+
+def _file_in_the_way():
+    write_pets("pets")
+    Path("file").write_text("")
+    return "adapt pets --recipe vanilla --out file/run", "Not a directory.*then run again: understudy adapt pets"
+
+
+CASES = {
+    function.__name__.strip("_"): function
+    for function in (
+        *(_empty_folder, _one_class, _one_image, _bad_files, _leaking_test_images, _labels_without_names, _too_few_names),
+        *(_zip_that_climbs_out, _tar_with_absolute_path, _decompression_bomb, _too_many_shots, _no_pipeline, _broken_pipeline),
+        *(_other_settings, _something_else, _options_for_a_run, _a_run_and_resume_never, _unfinished, _nothing_to_export),
+        _file_in_the_way,
+    )
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
+    words, message = CASES[case]()
+    before = tree(tmp_path)
+    code, out, err = understudy(*words.split())
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert_matches(message, err)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("run nowhere", "no file or folder at 'nowhere'"),
+        ("run dgits", "did you mean 'digits'"),
+        ("validate nowhere", "no file or folder at 'nowhere'"),
+        ("preview nowhere", "no file or folder at 'nowhere'"),
+        ("run digits --generator minni", r"unknown generator 'minni'; known: mini, stable-diffusion \(did you mean 'mini'\?\)"),
+        ("run digits --arms real,synthesized", "unknown arm 'synthesized'; known: bridged, mixed, real, synthetic"),
+        ("run digits --set draw.tims=5", "unknown setting 'draw.tims'; known here: per_class, times, "),
+        ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, adapt, "),
+        ("run digits --set draw.times", "--set needs key=value, such as draw.times=5, got 'draw.times'"),
+        ("run digits --set draw.steps=0", "setting 'draw.steps': .*greater than or equal to 1, got 0"),
+        ("run digits --shots 0", "setting 'data.shots': .*greater than or equal to 1, got 0"),
+        ("run digits --preset fast", "unknown preset 'fast'; known: quick, standard, thorough"),
+        ("run digits --recipe vanila", r"unknown recipe 'vanila'; known: .*\(did you mean 'vanilla'\?\)"),
+        ("run digits --set draw.sampler=euler", "unknown sampler 'euler'; known: ddim, ddpm, dpm"),
+        ("run digits --set curate.score=beauty", "unknown score 'beauty'; known: agreement, none"),
+        ("run digits --set compare.backbone=resnet19", "must be 'mini' or the name of a timm model, got 'resnet19': did you mean resnet18"),
+        ("run digits --set adapt.method=dreambooth", "unknown adaptation method 'dreambooth'; known: full, lora, none"),
+        ("run digits --frobnicate", "No such option: --frobnicate"),
+        ("run digits --seed x", "Invalid value for '--seed'"),
+        ("run digits --resume perhaps", "Invalid value for '--resume'"),
+        ("run digits --resume always", "runs/digits holds no run to go on with, and --resume always was given"),
+        ("run digits --device gpu", "--device 'gpu' cannot be used: "),
+        ("run digits --device cuda:99", "--device 'cuda:99' cannot be used: "),
+        ("preview digits --device gpu", "--device 'gpu' cannot be used: "),
+        ("run", "Missing argument 'DATA'"),
+        ("dream digits", "No such command 'dream'"),
+        ("list colours", "unknown kind 'colours'; known: presets, recipes"),
+        ("report nowhere", r"nowhere holds no run \(no settings.yaml\)"),
+        ("export nowhere --to new", r"nowhere holds no run \(no settings.yaml\)"),
+        ("export nowhere --to new --form zip", "Invalid value for '--form'"),
+    ],
+)
+def test_wrong_words_are_refused_and_nothing_written(words, message, understudy, tmp_path):
+    code, out, err = understudy(*words.split())
+    assert code == 2
+    assert out == ""
+    assert_matches(message, err)
+    assert "Traceback" not in err
+    assert tree(tmp_path) == {}
+
+
+def assert_matches(message, text):
+    assert re.search(message, text, flags=re.DOTALL), f"{message!r} not found in:\n{text}"
+
+
+def test_a_process_of_its_own_refuses_the_same_way(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "understudy.cli", "run", "nowhere"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: no file or folder at 'nowhere'")
+    assert len(done.stderr.splitlines()) == 1
+    assert tree(tmp_path) == {}
+
+
+def test_skip_bad_goes_on_and_names_what_is_left_out(understudy, tmp_path):
+    _bad_files()
+    before = tree(tmp_path)
+    code, out, _ = understudy("validate", "pets", "--skip-bad")
+    assert code == 0
+    assert "left out: cat/truncated.png: damaged image" in out
+    assert "left out: dog/notes.txt: not an image" in out
+    assert tree(tmp_path) == before
+
+
+# Full disks.
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_full_disk_loses_nothing(number, understudy, tmp_path, tiny_pipeline_folder, monkeypatch):
+    """Whichever write fails: the message says what to do, and the same command ends with the same files."""
+    write_pets("pets")
+    words = ("draw", "pets", "--recipe", "vanilla", "--generator", tiny_pipeline_folder, *OPTIONS)
+    code, _, _ = understudy(*words, "--out", "whole")
+    assert code == 0
+    written, fsync = [], os.fsync
+
+    def full(handle):
+        written.append(handle)
+        if len(written) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        code, _, err = understudy(*words, "--out", "run")
+    assert code == 2
+    assert_matches("^error: .*No space left on device; nothing finished is lost: mend it, then run again: understudy draw pets", err)
+    assert not list(tmp_path.glob("run/**/.*.tmp")), "half files would go on filling the disk"
+    assert understudy(*words, "--out", "run")[0] == 0
+    assert tree("run/synthetic") == tree("whole/synthetic")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a disk of a given size; gives a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("only root can mount a small disk")
+
+    def resize(size):
+        again = ["-o", f"remount,size={size}"] if os.path.ismount(folder) else ["-t", "tmpfs", "-o", f"size={size}"]
+        done = subprocess.run([mount, *again, "tmpfs", str(folder)], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("mounting is not allowed here")
+        return folder
+
+    yield resize
+    if os.path.ismount(folder):
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk, understudy, tiny_pipeline_folder):
+    """Parquet, torch and safetensors each report a full disk in their own way."""
+    write_pets("pets")
+    words = ("adapt", "pets", "--generator", tiny_pipeline_folder, *OPTIONS, "--out", small_disk("4k") / "run")
+    sizes = [*(f"{size}k" for size in range(8, 512, 24)), "64m"]
+    codes = []
+    for size in sizes:
+        small_disk(size)
+        code, _, err = understudy(*words)
+        codes.append(code)
+        if code == 0:
+            break
+        assert_matches("^error: .*then run again: understudy adapt pets", err)
+    assert codes[-1] == 0
+    assert codes.count(2) >= 5
+
+
+# What goes right.
+
+
+def test_the_help_names_every_command(understudy):
+    code, out, _ = understudy("--help")
+    assert code == 0
+    assert [name for name in COMMANDS if f"  {name} " not in out] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command, understudy):
+    code, out, _ = understudy(command, "--help")
+    wanted = {"report": ("DIR",), "export": ("DIR", "--to", "--form"), "list": ("KIND",), "validate": JOB_OPTIONS}
+    assert code == 0
+    assert [option for option in wanted.get(command, (*JOB_OPTIONS, "--device")) if option not in out] == []
+    if command in ("run", "adapt", "draw", "curate", "compare"):
+        assert "--out" in out
+        assert "[if-possible|always|never]" in out
+
+
+def test_no_words_print_the_help(understudy):
+    _, out, err = understudy()
+    assert "Usage: " in out + err
+
+
+def test_list_prints_every_name(understudy):
+    code, out, _ = understudy("list")
+    assert code == 0
+    for kind, registry in CATALOGUE.items():
+        assert kind in out
+        assert [name for name in registry if name not in out or registry.summary(name) not in out] == []
+    _, arms, _ = understudy("list", "arms")
+    assert "bridged" in arms
+    assert "unipc" not in arms
+
+
+def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tiny_pipeline_folder):
+    write_pets("pets")
+    Path("pets/dog").rename("pets/[b]dog[")
+    Path("names.txt").write_text("the boss\n[red]\n")
+    before = tree(tmp_path)
+    code, out, err = understudy("validate", "pets", "--generator", tiny_pipeline_folder, "--class-names", "names.txt")
+    assert code == 0
+    assert err == ""
+    assert "pets: ready to run" in out
+    assert [word for word in ("cat", "[b]dog[", "the boss", "[red]") if word not in out] == []
+    assert tree(tmp_path) == before
+
+
+def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_folder):
+    write_pets("pets")
+    before = tree(tmp_path)
+    code, out, err = understudy("preview", "pets", "--to", "new/sheet.png", "--generator", tiny_pipeline_folder, *OPTIONS)
+    assert code == 0
+    assert err == ""
+    assert set(tree(tmp_path)) - set(before) == {"new", "new/sheet.png"}
+    sheet = Image.open("new/sheet.png")
+    # Two columns; four real images, a gap and four drawn ones; 16 pixels enlarged four times.
+    assert (sheet.format, sheet.size) == ("PNG", (2 * 64, 4 * 64 + 16 + 4 * 64))
+    assert len(np.unique(np.asarray(sheet.convert("L")))) > 10
+    assert [name for name in ("adapt", "draw", "compare", "disk", "for 6 images at", "images/s") if name not in out] == []
+
+
+def test_a_job_stage_by_stage_and_what_comes_after(understudy, tmp_path, tiny_pipeline_folder):
+    """Every command once; the last ones find the run by its folder."""
+    write_pets("pets")
+    words = ("pets", "--generator", tiny_pipeline_folder, "--arms", "real, synthetic", *OPTIONS)
+    for stage in ("adapt", "draw", "curate"):
+        code, out, _ = understudy(stage, *words)
+        assert code == 0
+        assert f"{stage}: " in out
+    out_folder = Path("runs/pets")
+    assert not (out_folder / "results.json").exists()
+    code, out, _ = understudy("compare", out_folder)
+    assert code == 0
+    assert "adapt: finished earlier, kept" in out
+
+    code, out, _ = understudy("run", out_folder, "--resume", "always")
+    assert code == 0
+    sentence = json.loads((out_folder / "results.json").read_text())["verdict"]["sentence"]
+    assert sentence in out
+    assert "difference to real" in out
+    assert f"{out_folder}/report.html  {out_folder}/results.json" in out
+
+    before = tree(out_folder)
+    assert understudy("run", *words)[0] == 0, "the same command again"
+    assert tree(out_folder) == before
+
+    (out_folder / "report.html").unlink()
+    code, out, _ = understudy("report", out_folder)
+    assert code == 0
+    assert sentence in out
+    assert (out_folder / "report.html").exists()
+
+    for form in EXPORTS:
+        code, out, _ = understudy("export", out_folder, "--to", f"exported/{form}", "--form", form)
+        assert code == 0
+        assert f"6 images in exported/{form}" in out
+    assert len(list(Path("exported/folder").rglob("*.png"))) == 6
+
+
+def test_ctrl_c_says_how_to_go_on(understudy, monkeypatch):
+    def interrupted(settings, *, seed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("understudy.study.load_splits", interrupted)
+    code, _, err = understudy("run", "digits", "--out", "my run")
+    assert code == 130
+    assert "stopped; nothing finished is lost. To go on: understudy run digits --out 'my run'" in err
+
+
+def test_a_learning_rate_that_explodes_is_named(understudy, tiny_pipeline_folder):
+    write_pets("pets")
+    words = ("adapt", "pets", "--generator", tiny_pipeline_folder, *OPTIONS)
+    code, _, err = understudy(*words, "--set", "adapt.learning_rate=1e30")
+    assert code == 2
+    assert_matches(r"error: the adaptation loss is \w+ at step \d: lower adapt.learning_rate", err)
+
+
+def test_the_current_folder_has_a_name(understudy, tmp_path, tiny_pipeline_folder, monkeypatch):
+    write_pets("pets")
+    monkeypatch.chdir(tmp_path / "pets")
+    assert understudy("adapt", ".", "--recipe", "vanilla", "--generator", tiny_pipeline_folder)[0] == 0
+    assert LabelledSet.load(Path("runs/pets/data/train.parquet")).class_names == ("cat", "dog")

@@ -1,0 +1,82 @@
+"""The documentation names what the code has, its links lead somewhere, and its Python is Python."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy.catalogue import CATALOGUE
+from understudy.curation import scores
+from understudy.registry import Registry
+from understudy.settings import build
+
+ROOT = Path(__file__).parent.parent
+# Generated pages and decisions do not count: users read the others.
+PAGES = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "methods").glob("*.md")]
+USER_TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "results.md")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "understudy" / "generators").rglob("*.md")])
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+def python_blocks(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """What GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("kind", list(CATALOGUE))
+def test_every_registered_name_is_documented(kind):
+    assert [name for name in CATALOGUE[kind] if f"`{name}`" not in USER_TEXT] == []
+
+
+def test_every_setting_is_documented_with_its_default():
+    settings = build({"data": {"source": "digits"}}).model_dump(mode="json")
+    rows = [
+        f"| `{section}.{key}` | `{json.dumps(value)}` |"
+        for section, values in settings.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if (section, key) != ("data", "source")
+    ]
+    assert [row for row in rows if row not in USER_TEXT] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_relative_links_resolve(page):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not re.match(r"[a-z]+:", link) and not (target.exists() and (not anchor or anchor in anchors(target))):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_python_blocks_compile(page):
+    for block in python_blocks(page):
+        compile(block, name_of(page), "exec")
+
+
+def test_the_worked_example_is_a_score(monkeypatch, train):
+    """The example of CONTRIBUTING keeps what the contract suite asks of a score."""
+    monkeypatch.setattr(scores, "SCORES", Registry("score"))
+    (example,) = python_blocks(ROOT / "CONTRIBUTING.md")
+    exec(compile(example, "CONTRIBUTING.md", "exec"), {})  # noqa: S102 - our own text
+
+    class Judge:
+        def predict(self, data):
+            return np.tile([0.25, 0.75], (len(data), 1))
+
+    given = scores.SCORES["confidence"](train, Judge())
+    np.testing.assert_array_equal(given, np.where(train.labels == 1, 0.75, 0.25))

@@ -1,0 +1,64 @@
+"""A whole job that takes seconds: a folder of noisy pets, and settings as small as they can be."""
+
+import hashlib
+from contextlib import contextmanager
+from pathlib import Path
+
+from tiny import two_classes
+
+from understudy.settings import build
+
+SECTIONS = {
+    "adapt": {"steps": 4, "batch_size": 4, "validate_every": 2, "checkpoint_every": 2, "validation_pairs": 16},
+    "draw": {"per_class": 3, "steps": 2, "part_size": 2, "batch_size": 2},
+    "curate": {"threshold": 0.0, "max_refills": 1},
+    "compare": {"steps": 4, "batch_size": 8, "augmentation": "none", "num_seeds": 3, "bootstrap": 100},
+}
+OPTIONS = [word for section, keys in SECTIONS.items() for key, value in keys.items() for word in ("--set", f"{section}.{key}={value}")]
+"""The same for the command line."""
+
+
+def write_pets(root, per_class=12, *, size=16, seed=0):
+    """``cat/0.png`` and so on."""
+    data = two_classes(2 * per_class, size=size, seed=seed)
+    for index, label in enumerate(data.labels):
+        path = Path(root) / data.class_names[label] / f"{index // 2}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encoded(index))
+    return Path(root)
+
+
+def tiny_settings(source, generator, **sections):
+    return build(SECTIONS, {"data": {"source": str(source)}, "generator": {"name": str(generator)}}, sections)
+
+
+def tree(folder):
+    """SHA-256 of every file below a folder, and its folders, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+def times(folder):
+    """Modification time of every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+class Listener:
+    """Remembers what a run says, and how far its bars went."""
+
+    def __init__(self):
+        self.lines, self.bars = [], {}
+
+    def say(self, text):
+        self.lines.append(text)
+
+    @contextmanager
+    def bar(self, text, *, total, unit):
+        self.bars[text] = {"done": 0, "total": total}
+
+        def advance(amount):
+            self.bars[text]["done"] += amount
+
+        yield advance
