@@ -225,7 +225,9 @@ def export(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="recipes, presets, arms, backbones, generators, ...; everything if left out")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="recipes, presets, arms, backbones, generators, ...; everything if left out", metavar="KIND")
+    ] = None,
 ) -> None:
     """Show the names that settings can take, each with a line of explanation."""
     from understudy.catalogue import CATALOGUE
@@ -248,7 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
     except _InterruptError:
         _errors.print(f"\nstopped; nothing finished is lost. To go on: {again}", highlight=False, markup=False, soft_wrap=True)
         sys.exit(130)
-    except (InputError, FloatingPointError) as error:
+    except InputError as error:
         _refuse(str(error))
     except Exception as error:
         # safetensors reports a full disk in words only.

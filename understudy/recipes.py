@@ -13,7 +13,7 @@ PRESETS.register("quick", summary="a first answer in minutes: short trainings, t
 )
 PRESETS.register("standard", summary="the defaults")({})
 PRESETS.register("thorough", summary="longer trainings, five times as many images, five seeds")(
-    {"adapt": {"steps": 2000}, "draw": {"times": 5, "min_per_class": 250}, "compare": {"steps": 1500, "num_seeds": 5}},
+    {"adapt": {"steps": 2000}, "draw": {"times": 5, "min_per_class": 500}, "compare": {"steps": 1500, "num_seeds": 5}},
 )
 
 RECIPES: Registry[Mapping[str, Any]] = Registry("recipe")

@@ -11,10 +11,12 @@ A stage without its record is not finished: it runs again and takes up what it f
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +33,7 @@ from understudy.errors import InputError
 from understudy.settings import Settings, differing_keys, from_yaml, to_yaml
 
 Resume = Literal["if-possible", "always", "never"]
+_FULL_BYTES = 1_000_000
 _PACKAGES = ("understudy", "torch", "torchvision", "diffusers", "transformers", "peft", "timm", "numpy", "pyarrow", "scikit-learn")
 
 
@@ -128,7 +131,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing is left of it."""
+    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing is left of it.
+
+    Raises:
+        OSError: as ``write`` raises it; also for whatever else it raises when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
@@ -136,8 +143,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except Exception:
+    except Exception as error:
+        is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
         temporary.unlink(missing_ok=True)
+        if is_full and not isinstance(error, OSError):  # torch says only that some position is unexpected
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
 

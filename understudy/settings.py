@@ -103,7 +103,7 @@ class DrawSettings(_Section):
         prompt, negative_prompt: texts; ``{class}`` stands for the class name.
         sampler: ``unipc``, ``ddim``, ``dpm++`` or ``ddpm``.
         steps: solver steps of the full grid; fewer are executed when drawing starts from a real image.
-        guidance_scale: classifier-free guidance; 1 is none.
+        guidance_scale: classifier-free guidance; 1 is none, which is half the work and gives the most varied images.
         strength: how far a real image of the class is noised to start from; 1 starts from pure noise.
         part_size: images per part, the unit of work and of resume.
         batch_size: images drawn at once.
@@ -111,12 +111,12 @@ class DrawSettings(_Section):
 
     per_class: int | None = Field(default=None, ge=1)
     times: float = Field(default=1.0, gt=0)
-    min_per_class: int = Field(default=50, ge=1)
+    min_per_class: int = Field(default=100, ge=1)
     prompt: str = "a photo of {class}"
     negative_prompt: str = ""
     sampler: str = "unipc"
     steps: int = Field(default=20, ge=1)
-    guidance_scale: float = Field(default=2.0, ge=1)
+    guidance_scale: float = Field(default=1.0, ge=1)
     strength: float = Field(default=1.0, gt=0, le=1)
     part_size: int = Field(default=256, ge=1)
     batch_size: int = Field(default=128, ge=1)
