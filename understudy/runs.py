@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -108,13 +109,15 @@ class RunFolder:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str, *, started: float | None = None) -> Iterator[dict[str, Any]]:
         """Run a stage: its report is filled in the block and written when the block ends well.
+
+        The clock starts with the block, or at the moment ``started`` of ``time.monotonic``.
 
         Time of earlier, interrupted attempts is not counted. Memory is the largest that this process has held so far.
         """
         report: dict[str, Any] = {}
-        start = time.monotonic()
+        start = time.monotonic() if started is None else started
         yield report
         report |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": round(_peak_memory_gb(), 2)}
         write_json(self.path / "stages" / f"{name}.json", report)
@@ -156,9 +159,9 @@ def _temporary(path: Path) -> Path:
 
 
 def _peak_memory_gb() -> float:
-    """Largest resident memory of this process so far; macOS counts bytes, Linux kilobytes."""
+    """Largest resident memory of this process so far; macOS counts bytes, Linux kibibytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak / 1e6
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -177,8 +180,14 @@ def environment(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         "versions": versions,
         "commit": _commit(),
-        "command": " ".join(["understudy", *sys.argv[1:]]),
+        "command": _command(),
     }
+
+
+def _command() -> str:
+    """What was typed, with the program by its name instead of its path."""
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(["understudy"] if program in ("understudy", "cli.py") else ["python", program]), *sys.argv[1:]])
 
 
 def _commit() -> str:

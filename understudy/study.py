@@ -75,7 +75,7 @@ def run(
         "report": report,
     }
     for name in STAGES[1 : STAGES.index(until) + 1]:
-        if study.folder.record(name) is not None:
+        if study.folder.record(name) is not None and (name != "report" or (out / "results.json").exists()):
             study.observer.say(f"{name}: finished earlier, kept")
             continue
         stages[name](study)
@@ -153,9 +153,10 @@ class _Study:
 
 def load(settings: Settings, out: Path, *, resume: Resume, observer: Observer) -> None:
     """Read the real images, check them, split them; only then make the run folder and store them."""
+    start = time.monotonic()
     splits = load_splits(settings.data, seed=settings.seed)
     folder = RunFolder.open(out, settings, resume=resume)
-    with folder.stage("load") as record:
+    with folder.stage("load", started=start) as record:
         for data in (splits.train, splits.val, splits.test):
             data.save(out / "data" / f"{data.split}.parquet")
         record |= {
