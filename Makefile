@@ -18,7 +18,7 @@ smallest: $(INSTALLED)
 		--set compare.steps=20
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
-	$(BIN)/python -m benchmarks.main_job --smoke --out build/smallest/main_job.json
+	$(BIN)/python -m benchmarks.main_job --smoke --out build/smallest/main_job.json --runs build/smallest/runs
 
 test: lint types tests
 
@@ -37,7 +37,7 @@ tests: $(INSTALLED)
 install: $(INSTALLED)
 
 $(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian: apt-get install python3-venv"; exit 1; }
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
 	touch $@

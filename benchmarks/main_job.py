@@ -8,6 +8,8 @@ in the run's seed: another choice of the few real images, another adaptation, an
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import sys
 import time
@@ -35,7 +37,7 @@ class Case:
 _FEW = ("--preset", "quick", "--arms", "real,synthetic,mixed")
 _ONE_FOR_ONE = (*_FEW, "--set", "draw.min_per_class=1")
 CASES = (
-    Case(name="demo", options=("--shots", "5", "--preset", "quick"), seeds=(0,)),
+    Case(name="demo", options=("--shots", "5", "--preset", "quick"), seeds=(0, 1, 2)),
     Case(name="all-600", options=_ONE_FOR_ONE, seeds=(0, 1, 2)),
     Case(name="all-600-vanilla", options=(*_ONE_FOR_ONE, "--recipe", "vanilla"), seeds=(0,)),
     Case(name="10-per-class", options=(*_FEW, "--shots", "10"), seeds=(0, 1, 2)),
@@ -43,7 +45,7 @@ CASES = (
     Case(name="odd-files", options=("--preset", "quick"), seeds=(0,), data="odd"),
     Case(name="cifar10-500", options=("--preset", "quick", "--set", "compare.augmentation=flip-crop"), seeds=(0,), data="cifar10"),
 )
-_CIFAR10 = Path("../shared/data/cifar10/train.parquet")  # not part of the project; without it that case is left out
+_CIFAR10 = Path(os.environ.get("CIFAR10_PARQUET", "cifar10/train.parquet"))  # not part of the project; without it that case is left out
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
@@ -60,6 +62,7 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
     folder = runs / f"{case.name}-seed{seed}"
     record = folder / "wall.json"
     if not record.exists():
+        resumed = folder.exists()
         command = [
             sys.executable,
             "-m",
@@ -74,7 +77,7 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         ]
         start = time.monotonic()
         subprocess.run([*command, *(_SMOKE if smoke else ())], check=True)
-        record.write_text(json.dumps({"wall_seconds": round(time.monotonic() - start, 1)}))
+        record.write_text(json.dumps({"wall_seconds": None if resumed else round(time.monotonic() - start, 1)}))
     results = json.loads((folder / "results.json").read_text())
     return {
         "case": case.name,
@@ -84,6 +87,7 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         "verdict": results["verdict"],
         "curation": results["curation"],
         "cost": results["cost"],
+        "commit": results["environment"]["commit"],
         **json.loads(record.read_text()),
     }
 
@@ -117,7 +121,9 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
     demo = by_case["demo"][0]
     best = demo["arms"][demo["verdict"]["best"]]["minus_real"]
     ratios = [_accuracy(row, "synthetic") / _accuracy(row, "real") for row in by_case["all-600"]]
-    vanilla = [_accuracy(row, "synthetic") / _accuracy(row, "real") for row in by_case["all-600-vanilla"]]
+    floor = by_case["all-600-vanilla"][0]
+    gained = [ratio - _accuracy(floor, "synthetic") / _accuracy(floor, "real") for ratio in ratios]
+    demo_differences = [row["arms"][row["verdict"]["best"]]["minus_real"]["mean"] for row in by_case["demo"]]
     claims = [
         Claim(
             claim="demo (5 real images per class, seed 0): best arm that uses synthetic data minus real, accuracy",
@@ -128,10 +134,13 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
             met=best["low"] > 0,
             why="paired bootstrap over test images and trainings",
         ),
-        _single("demo: wall time in minutes, all stages", max(row["wall_seconds"] for row in by_case["demo"]) / 60, 5, "at most 5"),
+        _repeated("demo, all seeds: best arm that uses synthetic data minus real, accuracy", demo_differences, 0.0, "above 0"),
+        _single(
+            "demo: wall time in minutes, all stages", max(row["wall_seconds"] or math.nan for row in by_case["demo"]) / 60, 5, "at most 5"
+        ),
         _single("demo: peak memory in GB", max(row["cost"]["peak_memory_gb"] for row in by_case["demo"]), 3, "under 3"),
         _repeated("600 real images: accuracy of synthetic-only (1x) over accuracy of real", ratios, 0.97, "at least 0.97"),
-        _repeated("600 real images, generator not adapted: the same ratio (the floor)", vanilla, 0.0, "kept as the floor"),
+        _repeated("600 real images: that ratio minus the ratio without adaptation (the floor)", gained, 0.0, "above 0"),
         _single(f"seconds to draw {speed['images']} images, 20 steps, guidance on", speed["seconds"], 30, "at most 30"),
     ]
     for name in ("10-per-class", "2-per-class"):
@@ -146,8 +155,8 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
                 value=best["mean"],
                 low=best["low"],
                 high=best["high"],
-                target="finishes, and claims no gain that is not there",
-                met=row["verdict"]["helps"] == (best["low"] > 0),
+                target="finishes, and claims no gain: mini cannot help here",
+                met=not row["verdict"]["helps"],
                 why=row["verdict"]["sentence"],
             )
         )

@@ -108,7 +108,7 @@ def interrupt(command, out, *, when, delay, number):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
     while process.poll() is None and not when():
-        time.sleep(0.001)
+        time.sleep(0.01)
     if process.poll() is None:
         time.sleep(delay)
         process.send_signal(number)

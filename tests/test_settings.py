@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from understudy.errors import InputError
 from understudy.recipes import PRESETS, RECIPES
-from understudy.settings import build, differing_keys, from_yaml, parse_override, to_yaml
+from understudy.settings import build, differing_keys, from_yaml, given_names, parse_override, refuse_without_effect, to_yaml
 
 DIGITS = {"data": {"source": "digits"}}
 
@@ -50,6 +50,25 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
 def test_bad_values_are_named(override, message):
     with pytest.raises(InputError, match=message):
         build(DIGITS, parse_override(override))
+
+
+@pytest.mark.parametrize(
+    ("layer", "cause"),
+    [
+        ({"adapt": {"method": "none", "steps": 7}}, "adapt.steps has no effect while adapt.method is 'none'"),
+        ({"adapt": {"method": "full", "convolutions": True}}, "adapt.convolutions has no effect while adapt.method is 'full'"),
+        ({"draw": {"per_class": 3, "times": 9}}, "draw.times has no effect while draw.per_class is 3"),
+        ({"curate": {"score": "none", "threshold": 0.9}}, "curate.threshold has no effect while curate.score is 'none'"),
+    ],
+)
+def test_settings_without_effect_are_refused(layer, cause):
+    with pytest.raises(InputError, match=cause):
+        refuse_without_effect(build(DIGITS, layer), given_names(layer))
+
+
+def test_settings_with_effect_are_not():
+    layer = {"adapt": {"method": "lora", "rank": 3}, "draw": {"times": 2}, "curate": {"threshold": 0.1}}
+    refuse_without_effect(build(DIGITS, layer), given_names(layer))
 
 
 def test_the_source_is_required():

@@ -17,7 +17,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from understudy.errors import InputError
-from understudy.settings import Settings, build, parse_override
+from understudy.settings import Settings, build, given_names, parse_override, refuse_without_effect
 
 _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
@@ -284,7 +284,10 @@ def _settings(
         given["generator"] = {"name": generator}
     if arms is not None:
         given["compare"] = {"arms": [name.strip() for name in arms.split(",")]}
-    return build(PRESETS[preset], RECIPES[recipe], given, *(parse_override(text) for text in override or ()))
+    overrides = [parse_override(text) for text in override or ()]
+    settings = build(PRESETS[preset], RECIPES[recipe], given, *overrides)
+    refuse_without_effect(settings, given_names(*overrides))
+    return settings
 
 
 def _device(name: str) -> str:

@@ -5,7 +5,7 @@ Precedence, weakest first: defaults, preset, recipe, the command line's own opti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -226,6 +226,39 @@ def build(*layers: Mapping[str, Any]) -> Settings:
         return Settings.model_validate(merged)
     except ValidationError as error:
         raise InputError("\n".join(_explain(detail) for detail in error.errors())) from None
+
+
+def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
+    """Refuse a setting that was asked for by name and that another setting makes idle.
+
+    Args:
+        settings: all of them, resolved.
+        given: dotted names of those that the user wrote.
+
+    Raises:
+        InputError: naming the setting and what makes it idle.
+
+    Example:
+        >>> refuse_without_effect(build({"data": {"source": "digits"}}), ["adapt.rank"])
+        Traceback (most recent call last):
+        understudy.errors.InputError: adapt.rank has no effect while adapt.method is 'full': leave it out, or change adapt.method
+    """
+    adapt, draw, curate = settings.adapt, settings.draw, settings.curate
+    for key in given:
+        adapts_idly = adapt.method == "none" and key.startswith("adapt.") and key != "adapt.method"
+        causes = {
+            "adapt.method": adapts_idly or (adapt.method != "lora" and key in ("adapt.rank", "adapt.convolutions")),
+            "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
+            "curate.score": curate.score == "none" and key == "curate.threshold",
+        }
+        for cause in (name for name, applies in causes.items() if applies):
+            value = _flatten(settings.model_dump(mode="json"))[cause]
+            raise InputError(f"{key} has no effect while {cause} is {value!r}: leave it out, or change {cause}")
+
+
+def given_names(*layers: Mapping[str, Any]) -> list[str]:
+    """Dotted names of all settings in nested mappings."""
+    return [name for layer in layers for name in _flatten(layer)]
 
 
 def parse_override(text: str) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def curate(study: _Study) -> None:
         drawn, _ = study.draw(quota, 0)
         decisions = judged(drawn)
         rounds = 0
-        while rounds < study.settings.curate.max_refills and (wanted := _refill(decisions, quota)).any():
+        while rounds < study.settings.curate.max_refills and (wanted := _refill(study, decisions, quota, rounds + 1)).any():
             rounds += 1
             drawn = LabelledSet.concatenate([drawn, study.draw(wanted, rounds)[0]])
             decisions = judged(drawn)
@@ -395,12 +395,22 @@ def _arms(study: _Study) -> list[str]:
     return [name for name in arms if len(study.curated) or not ARMS[name].uses_synthetic]
 
 
-def _refill(decisions: Decisions, quota: np.ndarray) -> np.ndarray:
-    """Images to draw anew per class: what is missing, over the share that passed so far (taken as at least a quarter)."""
+def _refill(study: _Study, decisions: Decisions, quota: np.ndarray, round_number: int) -> np.ndarray:
+    """Images to draw anew per class: what is missing, over the share that passed so far (taken as at least a quarter).
+
+    What a round was planned with is kept: a run that goes on with another number of threads may judge a borderline image
+    otherwise, and must still go on with the same plan.
+    """
+    path = study.path / "synthetic" / "plan" / f"round-{round_number:02d}" / "counts.json"
+    if path.exists():
+        return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)
     kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
     drawn = np.bincount(decisions.labels, minlength=len(quota))
     passing = np.maximum(kept / np.maximum(drawn, 1), 0.25)
-    return np.ceil(np.maximum(quota - kept, 0) / passing).astype(np.int64)
+    counts = np.ceil(np.maximum(quota - kept, 0) / passing).astype(np.int64)
+    if counts.any():
+        write_json(path, counts.tolist())
+    return counts
 
 
 def _curation_record(decisions: Decisions, drawn: LabelledSet, quota: np.ndarray, rounds: int, *, score: str) -> dict[str, Any]:

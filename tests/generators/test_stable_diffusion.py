@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -179,6 +180,14 @@ def test_a_hub_that_cannot_be_reached_is_an_input_error(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="cannot load the generator 'nobody/nothing'"):
         load_generator(GeneratorSettings(name="nobody/nothing"), device="cpu")
+
+
+@pytest.mark.parametrize("part", ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"])
+def test_truncated_weights_are_an_input_error(part, tiny_pipeline_folder, tmp_path):
+    folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "broken")
+    (folder / part).write_bytes((folder / part).read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot load the generator"):
+        load_generator(GeneratorSettings(name=str(folder)), device="cpu")
 
 
 def test_the_registry_describes_every_generator():

@@ -46,11 +46,6 @@ class Decisions:
     nearest_distances: np.ndarray
 
     @property
-    def kept_counts(self) -> Counter[int]:
-        """Kept images per class."""
-        return Counter(self.labels[self.kept].tolist())
-
-    @property
     def rejections(self) -> dict[str, int]:
         """Rejected images per reason, without those that were good but too many."""
         return dict(Counter(reason for reason in self.reasons if reason not in ("", "over quota")))
@@ -108,7 +103,7 @@ def decide(
         reason = ""
         if constant[index]:
             reason = "constant"
-        elif scores[index] < settings.threshold:
+        elif not scores[index] >= settings.threshold:  # so that NaN is refused as well
             reason = "low score"
         elif flags[index] and settings.copies == "drop":
             reason = "copy"

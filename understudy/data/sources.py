@@ -95,12 +95,20 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
     shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
     missing: Mapping[RealSplit, float] = {split: share for split, share in shares.items() if split not in parts}
     if not missing:
+        _refuse_single_images(pool.images.select(parts["train"]), shots=settings.shots)
         return parts
     rest = parts["train"]
     images = pool.images.select(rest)
     groups = copies(pool.fingerprints.select(images.ids), max_distance=settings.near_duplicate_distance)
     divided = stratified_split(images.ids, images.labels, missing, class_names=images.class_names, seed=seed, groups=groups)
     return parts | {split: rest[indices] for split, indices in divided.items()}
+
+
+def _refuse_single_images(train: LabelledSet, *, shots: int | None) -> None:
+    """One train image is no class to learn from, unless that is what was asked for."""
+    single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
+    if single and shots != 1:
+        raise InputError(f"every class must have 2 train images or more, but these have one: {', '.join(single)}; add some, or --shots 1")
 
 
 def _refuse_different_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:

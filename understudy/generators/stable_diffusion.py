@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from peft import get_peft_model_state_dict
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from understudy.data import LabelledSet
@@ -56,7 +57,7 @@ class StableDiffusionGenerator:
         """
         try:
             pipeline = StableDiffusionPipeline.from_pretrained(name, dtype=getattr(torch, precision), safety_checker=None)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"cannot load the generator {name!r}: {_first_line(error)}; give 'mini', a pipeline folder or a hub name"
             ) from error

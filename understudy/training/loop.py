@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from understudy.errors import InputError
 from understudy.functional.augment import flip_crop, random_affine
 from understudy.settings import CompareSettings
 from understudy.training.backbones import Backbone
@@ -56,6 +57,9 @@ def train_phase(
 
     Yields:
         A record after each step.
+
+    Raises:
+        InputError: if the loss is not finite.
     """
     rng = torch.Generator().manual_seed(int(np.random.SeedSequence(seed_words).generate_state(1, np.uint64)[0]))
     augment = _AUGMENTATIONS[settings.augmentation]
@@ -69,6 +73,8 @@ def train_phase(
         chosen = batch.to(pixels.device)
         logits = model(augment(backbone.normalise(pixels[chosen]), rng))
         loss = F.cross_entropy(logits, labels[chosen], label_smoothing=settings.label_smoothing)
+        if not torch.isfinite(loss):
+            raise InputError(f"the classifier's loss is {loss.item()} at step {step + 1}: lower compare.learning_rate")
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
