@@ -80,3 +80,13 @@ def test_the_worked_example_is_a_score(monkeypatch, train):
 
     given = scores.SCORES["confidence"](train, Judge())
     np.testing.assert_array_equal(given, np.where(train.labels == 1, 0.75, 0.25))
+
+
+def test_the_results_page_is_what_the_result_files_say():
+    from benchmarks.render import page
+
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == page(ROOT / "benchmarks" / "results")
+
+
+def test_no_placeholder_is_left_in_the_readme():
+    assert not re.findall(r"^[A-Z]+_[A-Z]+$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
