@@ -18,11 +18,7 @@ def page(results: Path) -> str:
         lines += [f"`python -m benchmarks.{path.stem}`; {machine['cpus']} CPU cores, torch {machine['versions']['torch']}.", ""]
         lines += ["| claim | value | 95% interval | target | met | note |", "|---|---|---|---|---|---|"]
         lines += [_claim(claim) for claim in content["claims"]]
-        lines += [
-            "",
-            "Accuracy on real test images and difference to `real`, in percent and points, with 95% intervals over test images and trainings:",
-            "",
-        ]
+        lines += ["", "Accuracy on real test images and difference to `real`, in percent and points; brackets: 95% intervals.", ""]
         lines += ["| case | run seed | real images | arm | accuracy | minus real |", "|---|---|---|---|---|---|"]
         lines += [_arm(row, arm) for row in content["rows"] for arm in row.get("arms", {})]
         lines += ["", "Commands:", "", *(f"- {case}: `{' '.join(entry['command'])}`" for case, entry in content["settings"].items()), ""]

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_job import tiny_settings, write_pets
+
+from understudy.study import run
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = [
@@ -78,23 +81,30 @@ def test_console_is_watched(tmp_path: Path) -> None:
 
 def test_page_works(tmp_path: Path) -> None:
     sample = make_sample()
-    page = tmp_path / "report.html"
-    sample.write(page)
-    _, console = browse(page)
-    assert console == []
+    sample.write(tmp_path / "report.html")
+    assert_page_shows(tmp_path / "report.html", sample.results, num_images=20)
 
+
+def test_page_of_a_run_works(tmp_path: Path, tiny_pipeline_folder: Path) -> None:
+    results = run(tiny_settings(write_pets(tmp_path / "pets"), tiny_pipeline_folder), tmp_path / "run")
+    assert_page_shows(tmp_path / "run" / "report.html", results, num_images=4)
+
+
+def assert_page_shows(page: Path, results: dict[str, Any], *, num_images: int) -> None:
+    """No word on the console, nothing loaded, every image decoded, the numbers of ``results.json`` to the last digit."""
+    assert browse(page)[1] == []
     seen = probe(page, "--window-size=1280,900")
-    assert len(seen["widths"]) >= 20
+    assert len(seen["widths"]) >= num_images
     assert all(width > 0 for width in seen["widths"])
     assert seen["loaded"] == []
     values = {(arm, field): json.loads(value) for arm, field, value in seen["values"]}
-    for name, arm in sample.results["arms"].items():
+    for name, arm in results["arms"].items():
         assert [values[name, f"accuracy.{end}"] for end in ("mean", "low", "high")] == [
             arm["accuracy"][end] for end in ("mean", "low", "high")
         ]
         if name != "real":
             assert {end: values[name, f"minus_real.{end}"] for end in ("mean", "low", "high")} == arm["minus_real"]
-        assert [values[name, f"per_class.{label}"] for label in range(10)] == arm["per_class"]
+        assert [values[name, f"per_class.{label}"] for label in range(len(arm["per_class"]))] == arm["per_class"]
 
 
 def test_hostile_names_do_nothing_and_fit_a_phone(tmp_path: Path) -> None:
