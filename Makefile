@@ -26,7 +26,6 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
-	$(BIN)/python tests/large_files.py
 
 types: $(INSTALLED)
 	$(BIN)/mypy
@@ -38,6 +37,7 @@ install: $(INSTALLED)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "installing PyTorch and its companions into $(VENV): about 6 GB, some minutes"
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
 	touch $@

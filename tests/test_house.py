@@ -103,3 +103,12 @@ def test_every_module_imports():
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         importlib.import_module(".".join(part for part in parts if part != "__init__"))
+
+
+def test_no_large_file_but_the_bundled_weights():
+    root = PACKAGE.parent
+    if not (root / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+    large = [name for name in listed if (root / name).exists() and (root / name).stat().st_size > 100_000]
+    assert [name for name in large if not name.endswith((".safetensors", "samples.png"))] == []

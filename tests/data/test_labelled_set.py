@@ -123,7 +123,7 @@ def test_save_is_all_or_nothing(tmp_path: Path, small_set: LabelledSet, monkeypa
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("understudy.data.labelled_set.os.replace", fail)
+    monkeypatch.setattr("understudy.runs.os.replace", fail)
     with pytest.raises(OSError, match=r"no space"):
         small_set.select([0]).save(tmp_path / "set.parquet")
     assert (tmp_path / "set.parquet").read_bytes() == before

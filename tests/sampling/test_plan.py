@@ -57,7 +57,7 @@ def test_only_the_train_split_is_planned_for(train):
 
 def test_quotas(train):
     assert quotas(train, DrawSettings(times=2, min_per_class=1)).tolist() == [8, 8]
-    assert quotas(train, DrawSettings(times=2)).tolist() == [50, 50]
+    assert quotas(train, DrawSettings(times=2)).tolist() == [100, 100]
     assert quotas(train, DrawSettings(per_class=3, times=9)).tolist() == [3, 3]
 
 

@@ -448,9 +448,11 @@ def _write_pipeline(out: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16).save_pretrained(out, safe_serialization=True)
-    for path in out.rglob("config.json"):  # diffusers notes the folder that a part was loaded from
+    for path in out.rglob("config.json"):
         config = json.loads(path.read_text())
-        config.pop("_name_or_path", None)
+        config.pop("_name_or_path", None)  # diffusers notes the folder that a part was loaded from
+        if "dtype" in config:  # transformers loads in the noted precision, diffusers in float32: the parts must agree
+            config["dtype"] = "float32"
         write_json(path, config)
 
 
