@@ -266,7 +266,7 @@ def test_settings_that_differ_write_nothing(finished, pets, tiny_pipeline_folder
     out, _ = finished
     before = times(out)
     settings = tiny_settings(pets, tiny_pipeline_folder, draw={"guidance_scale": 3.0})
-    with pytest.raises(InputError, match=r"draw.guidance_scale: 2.0 in the folder, 3.0 now"):
+    with pytest.raises(InputError, match=r"draw.guidance_scale: 1.0 in the folder, 3.0 now"):
         run(settings, out)
     with pytest.raises(InputError, match="--resume never was given"):
         run(RunFolder.find(out).settings, out, resume="never")

@@ -57,7 +57,7 @@ class StableDiffusionGenerator:
         """
         try:
             pipeline = StableDiffusionPipeline.from_pretrained(name, dtype=getattr(torch, precision), safety_checker=None)
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(
                 f"cannot load the generator {name!r}: {_first_line(error)}; give 'mini', a pipeline folder or a hub name"
             ) from error
