@@ -89,7 +89,7 @@ def _walk(root: Path) -> list[str]:
 
 
 def _layout(paths: Sequence[str], location: str) -> list[Item]:
-    """Class and split of each file from its path; hidden files and a ``metadata.csv`` above the classes are left out."""
+    """Class and split of each file from its path; hidden files and a ``metadata.csv`` or ``README.md`` above the classes are left out."""
     split_paths = [(path, path.split("/")) for path in sorted(paths)]
     visible = [(path, parts) for path, parts in split_paths if not any(_is_hidden(part) for part in parts)]
     depth = 0
@@ -103,7 +103,7 @@ def _layout(paths: Sequence[str], location: str) -> list[Item]:
         classes_at = depth + has_splits
         if len(parts) > classes_at + 1:
             items.append(Item(path=path, label=parts[classes_at], split=split, problem="an empty folder" if path.endswith("/") else ""))
-        elif parts[-1] != "metadata.csv":
+        elif parts[-1] not in ("metadata.csv", "README.md"):
             items.append(Item(path=path, split=split, problem="not in a class folder"))
     if not any(not item.problem for item in items):
         raise InputError(f"{location} must hold class folders with images (class/img.png), but none was found")
