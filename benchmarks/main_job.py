@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.claims import Claim, command_line, t_interval, write
 from benchmarks.folders import cifar10_folder, odd_folder
 
-_SMOKE = ("--set", "adapt.steps=10", "--set", "draw.per_class=3", "--set", "compare.steps=10", "--set", "curate.max_refills=0")
+_SMOKE = ("draw.times=0.01", "draw.min_per_class=3", "compare.steps=10", "curate.max_refills=0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
             str(folder),
         ]
         start = time.monotonic()
-        subprocess.run([*command, *(_SMOKE if smoke else ())], check=True)
+        subprocess.run([*command, *(_smoke(case) if smoke else ())], check=True)
         record.write_text(json.dumps({"wall_seconds": None if resumed else round(time.monotonic() - start, 1)}))
     results = json.loads((folder / "results.json").read_text())
     return {
@@ -90,6 +90,12 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         "commit": results["environment"]["commit"],
         **json.loads(record.read_text()),
     }
+
+
+def _smoke(case: Case) -> list[str]:
+    """A few steps of everything that the case does."""
+    few = [*_SMOKE, *(() if "vanilla" in case.options else ("adapt.steps=10",))]
+    return [word for text in few for word in ("--set", text)]
 
 
 def _data(case: Case, runs: Path) -> str:
