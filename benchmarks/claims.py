@@ -47,9 +47,40 @@ def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def write(path: Path, *, settings: Any, rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> None:
-    """Write a benchmark's result file; a number that does not exist is null."""
-    content = {"environment": environment("cpu"), "settings": settings, "rows": list(rows), "claims": [asdict(claim) for claim in claims]}
+def repeated(claim: str, values: Sequence[float], *, target: str, least: float = -math.inf, low_above: float = -math.inf) -> Claim:
+    """A claim about the mean over runs, with its Student interval.
+
+    Args:
+        claim: the sentence.
+        values: one per run.
+        target: what was asked for, in words.
+        least: the mean must reach this.
+        low_above: the lower end of the interval must lie above this.
+    """
+    mean, low, high = t_interval(values)
+    met = mean >= least and (low > low_above or low_above == -math.inf)
+    return Claim(claim=claim, value=mean, low=low, high=high, target=target, met=met, why=f"Student interval over {len(values)} runs")
+
+
+def write(
+    path: Path, *, settings: Any, rows: Sequence[dict[str, Any]], claims: Sequence[Claim], tables: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Write a benchmark's result file; a number that does not exist is null.
+
+    Args:
+        path: the file.
+        settings: by case, with the command.
+        rows: what was measured, one per run.
+        claims: what follows.
+        tables: summaries for the results page: ``title``, ``columns``, ``rows`` of texts; without any, the page lists the runs.
+    """
+    content = {
+        "environment": environment("cpu"),
+        "settings": settings,
+        "claims": [asdict(claim) for claim in claims],
+        "tables": list(tables),
+        "rows": list(rows),
+    }
     write_json(path, json.loads(json.dumps(content), parse_constant=lambda name: None))
 
 

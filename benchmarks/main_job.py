@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import Claim, command_line, t_interval, write
+from benchmarks.claims import Claim, command_line, repeated, write
 from benchmarks.folders import cifar10_folder, odd_folder
 
 _SMOKE = ("draw.times=0.01", "draw.min_per_class=3", "compare.steps=10", "curate.max_refills=0")
@@ -143,14 +143,14 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
             "demo: wall time in minutes, all stages", max(row["wall_seconds"] or math.nan for row in by_case["demo"]) / 60, 5, "at most 5"
         ),
         _single("demo: peak memory in GB", max(row["cost"]["peak_memory_gb"] for row in by_case["demo"]), 3, "under 3"),
-        _repeated("600 real images: accuracy of synthetic-only (1x) over accuracy of real", ratios, 0.97, "at least 0.97"),
-        _repeated("600 real images: that ratio minus the ratio without adaptation (the floor)", gained, 0.0, "above 0"),
+        repeated("600 real images: accuracy of synthetic-only (1x) over accuracy of real", ratios, least=0.97, target="at least 0.97"),
+        repeated("600 real images: that ratio minus the ratio without adaptation (the floor)", gained, least=0.0, target="above 0"),
         _single(f"seconds to draw {speed['images']} images, 20 steps, guidance on", speed["seconds"], 30, "at most 30"),
     ]
     for name in ("10-per-class", "2-per-class"):
         for arm in ("synthetic", "mixed"):
             differences = [_accuracy(row, arm) - _accuracy(row, "real") for row in by_case[name]]
-            claims.append(_repeated(f"{name}: accuracy of {arm} minus accuracy of real", differences, 0.0, "at least 0"))
+            claims.append(repeated(f"{name}: accuracy of {arm} minus accuracy of real", differences, least=0.0, target="at least 0"))
     for row in by_case["cifar10-500"]:
         best = row["arms"][row["verdict"]["best"]]["minus_real"]
         claims.append(
@@ -169,13 +169,6 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
 
 def _accuracy(row: dict[str, Any], arm: str) -> float:
     return float(row["arms"][arm]["accuracy"]["mean"])
-
-
-def _repeated(claim: str, values: Sequence[float], least: float, target: str) -> Claim:
-    mean, low, high = t_interval(values)
-    return Claim(
-        claim=claim, value=mean, low=low, high=high, target=target, met=mean >= least, why=f"Student interval over {len(values)} runs"
-    )
 
 
 def _single(claim: str, value: float, most: float, target: str) -> Claim:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,28 @@ def page(results: Path) -> str:
         lines += [f"`python -m benchmarks.{path.stem}`; {machine['cpus']} CPU cores, torch {machine['versions']['torch']}.", ""]
         lines += ["| claim | value | 95% interval | target | met | note |", "|---|---|---|---|---|---|"]
         lines += [_claim(claim) for claim in content["claims"]]
-        lines += ["", "Accuracy on real test images and difference to `real`, in percent and points; brackets: 95% intervals.", ""]
-        lines += ["| case | run seed | real images | arm | accuracy | minus real |", "|---|---|---|---|---|---|"]
-        lines += [_arm(row, arm) for row in content["rows"] for arm in row.get("arms", {})]
-        lines += ["", "Commands:", "", *(f"- {case}: `{' '.join(entry['command'])}`" for case, entry in content["settings"].items()), ""]
+        lines += _tables(content["tables"]) if content.get("tables") else _runs(content["rows"])
+        commands = {case: " ".join(entry["command"]) for case, entry in content["settings"].items()}
+        if len(set(commands.values())) > 1:
+            lines += ["", "Commands:", "", *(f"- {case}: `{command}`" for case, command in commands.items())]
+        lines += [""]
     return "\n".join(lines)
+
+
+def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        *("", "Accuracy on real test images and difference to `real`, in percent and points; brackets: 95% intervals.", ""),
+        *("| case | run seed | real images | arm | accuracy | minus real |", "|---|---|---|---|---|---|"),
+        *(_arm(row, arm) for row in rows for arm in row.get("arms", {})),
+    ]
+
+
+def _tables(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for table in tables:
+        lines += ["", table["title"], "", f"| {' | '.join(table['columns'])} |", "|" + "---|" * len(table["columns"])]
+        lines += [f"| {' | '.join(row)} |" for row in table["rows"]]
+    return lines
 
 
 def _claim(claim: Mapping[str, Any]) -> str:

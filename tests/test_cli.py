@@ -217,7 +217,7 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --generator minni", r"unknown generator 'minni'; known: mini, stable-diffusion \(did you mean 'mini'\?\)"),
         ("run digits --arms real,synthesized", "unknown arm 'synthesized'; known: bridged, mixed, real, synthetic"),
         ("run digits --set draw.tims=5", "unknown setting 'draw.tims'; known here: per_class, times, "),
-        ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, adapt, "),
+        ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, captions, visual, adapt, "),
         ("run digits --set draw.times", "--set needs key=value, such as draw.times=5, got 'draw.times'"),
         ("run digits --set draw.steps=0", "setting 'draw.steps': .*greater than or equal to 1, got 0"),
         ("run digits --shots 0", "setting 'data.shots': .*greater than or equal to 1, got 0"),

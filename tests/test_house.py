@@ -13,7 +13,7 @@ import understudy
 
 PACKAGE = Path(understudy.__file__).parent
 STAGES = ("generators", "adaptation", "sampling", "curation", "training", "evaluation")
-COMMON = ("errors", "registry", "settings", "nouns", "runs", "functional", "data")
+COMMON = ("errors", "registry", "settings", "nouns", "runs", "processes", "prompts", "visual_guidance", "functional", "data")
 ALLOWED = {
     "functional": ("functional",),
     "data": ("errors", "registry", "settings", "runs", "functional", "data"),

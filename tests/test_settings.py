@@ -56,7 +56,7 @@ def test_bad_values_are_named(override, message):
     ("layer", "cause"),
     [
         ({"adapt": {"method": "none", "steps": 7}}, "adapt.steps has no effect while adapt.method is 'none'"),
-        ({"adapt": {"method": "full", "convolutions": True}}, "adapt.convolutions has no effect while adapt.method is 'full'"),
+        ({"adapt": {"method": "full", "targets": ["attention"]}}, "adapt.targets has no effect while adapt.method is 'full'"),
         ({"draw": {"per_class": 3, "times": 9}}, "draw.times has no effect while draw.per_class is 3"),
         ({"curate": {"score": "none", "threshold": 0.9}}, "curate.threshold has no effect while curate.score is 'none'"),
     ],

@@ -2,39 +2,149 @@
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from understudy.data import LabelledSet
 from understudy.generators.mini.tokenizer import train_tokenizer
 
 
-def save_tiny_pipeline(folder):
+def save_tiny_pipeline(folder, *, prediction_type="epsilon"):
     """A Stable Diffusion pipeline with random weights: every part of the real class, a few thousand parameters each."""
-    tokenizer = train_tokenizer(["a photo of a cat", "a photo of a dog"], num_merges=8)
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(tokenizer), max_position_embeddings=24, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                num_attention_heads=2, projection_dim=16, **ends,
-            )
-        )  # fmt: skip
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(8, 8),
-            norm_num_groups=4, latent_channels=4, sample_size=16,
-        )  # fmt: skip
-        unet = UNet2DConditionModel(
-            sample_size=8, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=4, cross_attention_dim=16, attention_head_dim=2,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        )  # fmt: skip
-    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
+        text = CLIPTextModel(_text_config(tokenizer))
+        vae = _vae()
+        unet = _unet(cross_attention_dim=16)
+        image_encoder = _image_encoder()  # after the others, whose random weights golden figures follow from
+    scheduler = DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1,
+        prediction_type=prediction_type,
+    )  # fmt: skip
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
+        feature_extractor=_image_processor(), image_encoder=image_encoder, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
+
+
+def save_tiny_sdxl(folder):
+    """A Stable Diffusion XL pipeline: two text encoders, pooled states and image sizes."""
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipeline = StableDiffusionXLPipeline(
+            vae=_vae(), text_encoder=CLIPTextModel(_text_config(tokenizer)), tokenizer=tokenizer,
+            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)), tokenizer_2=tokenizer,
+            unet=_unet(
+                cross_attention_dim=32, addition_embed_type="text_time", addition_time_embed_dim=4,
+                projection_class_embeddings_input_dim=16 + 6 * 4,
+            ),
+            scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
+            image_encoder=_image_encoder(width=32), feature_extractor=_image_processor(),
+        )  # fmt: skip
+    pipeline.save_pretrained(folder)
+
+
+def save_tiny_sd3(folder, *, t5=True):
+    """A Stable Diffusion 3 pipeline, with T5 or without."""
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipeline = StableDiffusion3Pipeline(
+            vae=_vae(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+            text_encoder=CLIPTextModelWithProjection(_text_config(tokenizer)), tokenizer=tokenizer,
+            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)), tokenizer_2=tokenizer,
+            text_encoder_3=T5EncoderModel(_t5_config()) if t5 else None, tokenizer_3=_t5_tokenizer() if t5 else None,
+            transformer=SD3Transformer2DModel(
+                sample_size=8, patch_size=1, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+                joint_attention_dim=32, caption_projection_dim=16, pooled_projection_dim=32, pos_embed_max_size=16,
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        )  # fmt: skip
+    pipeline.save_pretrained(folder)
+
+
+def save_tiny_image_encoder(folder, *, width=16):
+    """A CLIP vision model with projection, with its preprocessor."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        _image_encoder(width=width).save_pretrained(folder)
+    _image_processor().save_pretrained(folder)
+
+
+def _tokenizer():
+    return train_tokenizer(["a photo of a cat", "a photo of a dog"], num_merges=8)
+
+
+def _text_config(tokenizer):
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=24, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, projection_dim=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+
+
+def _vae(**changes):
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(8, 8),
+        norm_num_groups=4, latent_channels=4, sample_size=16, **changes,
+    )  # fmt: skip
+
+
+def _unet(**changes):
+    return UNet2DConditionModel(
+        sample_size=8, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=4, attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **changes,
+    )  # fmt: skip
+
+
+def _image_encoder(width=16):
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=12,
+            patch_size=4,
+            projection_dim=width,
+        )
+    )
+
+
+def _image_processor():
+    return CLIPImageProcessor(size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12})
+
+
+def _t5_config():
+    return T5Config(vocab_size=40, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+
+
+def _t5_tokenizer():
+    letters = [(letter, -2.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"]
+    return T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *letters], extra_ids=0)
 
 
 def two_classes(num_images=8, *, split="train", seed=0, size=16):

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from understudy.adaptation import METHODS
+from understudy.adaptation import METHODS, TERMS
 from understudy.curation import SCORES
-from understudy.data import EXPORTS, SOURCES
+from understudy.data import CAPTIONS, EXPORTS, SOURCES
 from understudy.generators import GENERATORS
 from understudy.generators.samplers import SAMPLERS
+from understudy.prompts import TEMPLATES
 from understudy.recipes import PRESETS, RECIPES
 from understudy.registry import Registry
 from understudy.training import ARMS, BACKBONES
+from understudy.visual_guidance import VISUALS
 
 CATALOGUE: dict[str, Registry[Any]] = {
     "presets": PRESETS,
     "recipes": RECIPES,
     "sources": SOURCES,
     "generators": GENERATORS,
+    "captions": CAPTIONS,
+    "templates": TEMPLATES,
+    "visuals": VISUALS,
     "adaptations": METHODS,
+    "terms": TERMS,
     "samplers": SAMPLERS,
     "scores": SCORES,
     "backbones": BACKBONES,

@@ -79,6 +79,10 @@ Preset = Annotated[str, typer.Option(help="effort: quick, standard or thorough")
 Recipe = Annotated[str, typer.Option(help="method, see 'understudy list recipes'")]
 Shots = Annotated[int | None, typer.Option(help="use only this many train images per class (and as many for validation)")]
 Generator = Annotated[str | None, typer.Option(help="'mini', a diffusers pipeline folder, or a hub name", metavar="NAME")]
+Times = Annotated[
+    str | None,
+    typer.Option(help="synthetic images per real one; several (1,2,5,10) to see what larger sets are worth", metavar="N[,N...]"),
+]
 Arms = Annotated[str | None, typer.Option(help="ways to use the data, comma-separated, see 'understudy list arms'")]
 ClassNames = Annotated[Path | None, typer.Option(help="file with the words for each class in prompts", metavar="FILE")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")]
@@ -101,6 +105,7 @@ def _staged(until: str, summary: str) -> Callable[..., None]:
         shots: Shots = None,
         generator: Generator = None,
         arms: Arms = None,
+        times: Times = None,
         class_names: ClassNames = None,
         skip_bad: SkipBad = False,
         override: Override = None,
@@ -111,18 +116,20 @@ def _staged(until: str, summary: str) -> Callable[..., None]:
         from understudy.runs import RunFolder
         from understudy.study import run
 
-        given = (out, preset, recipe, shots, generator, arms, class_names, skip_bad, override, seed)
+        given = (out, preset, recipe, shots, generator, arms, times, class_names, skip_bad, override, seed)
         if (Path(data) / "settings.yaml").exists():
-            if given != (None, "standard", "adapted", None, None, None, None, False, None, 0):
+            if given != (None, "standard", "adapted", None, None, None, None, None, False, None, 0):
                 raise InputError(f"{data} is a run and brings its settings: leave the other options out, or start a new run")
             folder = Path(data)
             settings = RunFolder.find(folder).settings
         else:
             folder = out or Path("runs") / Path(data).resolve().stem
-            settings = _settings(data, preset, recipe, shots, generator, arms, class_names, skip_bad=skip_bad, override=override, seed=seed)
+            settings = _settings(
+                data, preset, recipe, shots, generator, arms, times, class_names, skip_bad=skip_bad, override=override, seed=seed
+            )
         observer = _terminal()
         results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=observer)  # type: ignore[arg-type]
-        if until == "report":
+        if until == "report" and results:
             from understudy.report import summary_table
 
             _console.print(summary_table(results))
@@ -162,6 +169,7 @@ def validate(
     shots: Shots = None,
     generator: Generator = None,
     arms: Arms = None,
+    times: Times = None,
     class_names: ClassNames = None,
     skip_bad: SkipBad = False,
     override: Override = None,
@@ -170,7 +178,7 @@ def validate(
     """Check data, settings, generator and backbone; draw nothing, write nothing."""
     from understudy.preflight import validate as check
 
-    settings = _settings(data, preset, recipe, shots, generator, arms, class_names, skip_bad=skip_bad, override=override, seed=seed)
+    settings = _settings(data, preset, recipe, shots, generator, arms, times, class_names, skip_bad=skip_bad, override=override, seed=seed)
     _quiet_libraries()
     checked = check(settings)
     table = Table("class", "words in prompts", "train", "val", "test", title=Text(f"{data}: ready to run"))
@@ -190,6 +198,7 @@ def preview(
     shots: Shots = None,
     generator: Generator = None,
     arms: Arms = None,
+    times: Times = None,
     class_names: ClassNames = None,
     skip_bad: SkipBad = False,
     override: Override = None,
@@ -199,7 +208,7 @@ def preview(
     """Draw a few images per class with the generator as it is, and estimate time and disk of the whole run."""
     from understudy.preflight import preview as draw_preview
 
-    settings = _settings(data, preset, recipe, shots, generator, arms, class_names, skip_bad=skip_bad, override=override, seed=seed)
+    settings = _settings(data, preset, recipe, shots, generator, arms, times, class_names, skip_bad=skip_bad, override=override, seed=seed)
     _quiet_libraries()
     estimate = draw_preview(settings, to, device=_device(device))
     table = Table("stage", "estimate", title="the whole run, roughly")
@@ -271,6 +280,7 @@ def _settings(
     shots: int | None,
     generator: str | None,
     arms: str | None,
+    times: str | None,
     class_names: Path | None,
     *,
     skip_bad: bool,
@@ -284,16 +294,31 @@ def _settings(
         given["generator"] = {"name": generator}
     if arms is not None:
         given["compare"] = {"arms": [name.strip() for name in arms.split(",")]}
+    if times is not None:
+        given |= _times(times)
     overrides = [parse_override(text) for text in override or ()]
     settings = build(PRESETS[preset], RECIPES[recipe], given, *overrides)
     refuse_without_effect(settings, given_names(*overrides))
     return settings
 
 
+def _times(text: str) -> dict[str, Any]:
+    """``"1,2,5"``: the first is the size of the compared set, all of them those of the curve."""
+    try:
+        times = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        raise InputError(f"--times must be numbers with commas between them, such as 1,2,5,10, got {text!r}") from None
+    return {"draw": {"times": times[0], "min_per_class": 1}, "scale": {"times": times if len(times) > 1 else []}}
+
+
 def _device(name: str) -> str:
     import torch
 
     if name == "auto":
+        from understudy.processes import Processes
+
+        if (processes := Processes()).count > 1:
+            return processes.device
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)

@@ -8,13 +8,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from understudy.data import LabelledSet
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What the denoiser is told besides the noisy latents.
+
+    Attributes:
+        states: of the text encoder or encoders, float (B, L, D).
+        pooled: one vector per prompt where the denoiser takes one (SDXL, SD3), float (B, P).
+    """
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def select(self, index: Tensor) -> Conditioning:
+        """The rows at ``index``, int64 (B,) or bool (len,)."""
+        return Conditioning(self.states[index], None if self.pooled is None else self.pooled[index])
+
+    def with_last(self, tokens: Tensor) -> Conditioning:
+        """The same with the last state of row b replaced by token b, (len, D): visual guidance.
+
+        Raises:
+            ValueError: for tokens of another shape.
+        """
+        expected = (len(self), self.states.shape[2])
+        if tokens.shape != expected:
+            raise ValueError(f"tokens must be of shape {expected}, one per row, got {tuple(tokens.shape)}")
+        return Conditioning(torch.cat([self.states[:, :-1], tokens.to(self.states)[:, None]], dim=1), self.pooled)
+
+    def where(self, mask: Tensor, other: Conditioning) -> Conditioning:
+        """These rows where ``mask`` (B,) holds, the single row of ``other`` elsewhere."""
+        states = torch.where(mask.view(-1, 1, 1).to(self.states.device), self.states, other.states)
+        if self.pooled is None or other.pooled is None:
+            return Conditioning(states)
+        return Conditioning(states, torch.where(mask.view(-1, 1).to(states.device), self.pooled, other.pooled))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +71,10 @@ class PlanRow:
         guidance_scale: classifier-free guidance; 1 is none.
         strength: 1 starts from noise; less, from the real image ``source_id`` noised that far.
         source_id: id of a real train image, or an empty string.
+        visual: kind of visual guidance, see ``understudy list visuals``.
+        visual_id: id of the real train image whose feature guides, where the kind is ``per-image``; or an empty string.
         adapter: fingerprint of the adapter in use, or an empty string.
+        adapter_scale: how much of the adapter is applied; 1 is all.
     """
 
     id: str
@@ -46,11 +88,14 @@ class PlanRow:
     guidance_scale: float
     strength: float
     source_id: str
+    visual: str
+    visual_id: str
     adapter: str
+    adapter_scale: float
 
 
 class Generator(Protocol):
-    """What can draw images and be adapted. Latents are float (B, C, h, w); prompts become float states (B, L, D)."""
+    """What can draw images and be adapted. Latents are float (B, C, h, w)."""
 
     @property
     def image_size(self) -> int:
@@ -69,30 +114,66 @@ class Generator(Protocol):
         """The network that adaptation trains."""
 
     @property
-    def alpha_bar(self) -> Tensor:
-        """Cumulative signal power of the training schedule, (T,)."""
+    def snr(self) -> Tensor:
+        """Signal power over noise power at each training timestep, decreasing, float32 (T,)."""
 
     @property
     def prediction_type(self) -> Any:
-        """``epsilon`` or ``v_prediction``."""
+        """``epsilon``, ``v_prediction`` or ``flow``."""
+
+    @property
+    def token_width(self) -> int:
+        """D of the states."""
+
+    @property
+    def feature_width(self) -> int:
+        """F of :meth:`encode_features`.
+
+        Raises:
+            InputError: if there is no image encoder; the setting that names one is named.
+        """
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) to scaled latents."""
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Texts to states."""
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Scaled latents to pixels, float32 (B, 3, H, W), about -1 to 1, with gradients to the latents."""
 
-    def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, states: Tensor) -> Tensor:
-        """Prediction minus target at timestep t, with gradients to the denoiser."""
+    def encode_features(self, pixels: Tensor) -> Tensor:
+        """Pixels, float (B, 3, H, W) in [-1, 1], to features of the image encoder, float32 (B, F), with gradients.
 
-    def draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None) -> np.ndarray:
-        """One image per row, uint8 (N, 3, H, W); row i alone decides image i, up to rounding in the batch."""
+        Raises:
+            InputError: as :attr:`feature_width`.
+        """
+
+    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
+        """Refuse prompts that the tokenizer would cut.
+
+        Args:
+            prompts: texts.
+            keep_last: the last position is needed for an image feature and must be padding.
+
+        Raises:
+            InputError: naming the first prompt that is too long, its tokens and the limit.
+        """
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """Texts to what the denoiser takes."""
+
+    def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """Prediction minus target at timestep t, float32, with gradients to the denoiser."""
+
+    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
+        """The strength at which drawing starts from about this signal-to-noise ratio, in (0, 1]."""
+
+    def draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None, tokens: Tensor | None = None) -> np.ndarray:
+        """One image per row, uint8 (N, 3, H, W); row i and token i (N, D) alone decide image i, up to rounding in the batch."""
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
         """Write what adaptation changed, so that plain diffusers can load it."""
 
-    def load_adapter(self, folder: Path, *, method: str) -> None:
-        """Apply what :meth:`save_adapter` wrote."""
+    def load_adapter(self, folder: Path, *, method: str, scale: float = 1.0) -> None:
+        """Apply what :meth:`save_adapter` wrote, ``scale`` times."""
 
 
 class Classifier(Protocol):

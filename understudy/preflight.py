@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image
 
 from understudy.adaptation import adapt
-from understudy.data import LabelledSet, load_splits
+from understudy.data import LabelledSet, Splits, caption_sets, load_splits
 from understudy.generators import load_generator
 from understudy.runs import write_atomically
 from understudy.sampling import batches, make_plan, quotas
-from understudy.settings import Settings
+from understudy.settings import CaptionSettings, Settings
 from understudy.study import check_names
 from understudy.training import build_backbone, fit_arm
+from understudy.visual_guidance import check_widths
 
 _PER_CLASS = 4
 _TIMED_STEPS = 4
@@ -72,7 +73,10 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     """
     check_names(settings)
     splits = load_splits(settings.data, seed=settings.seed)
-    load_generator(settings.generator, device=device)
+    _captioned(splits, settings, device=device)
+    generator = load_generator(settings.generator, device=device)
+    if settings.visual.kind != "none":
+        check_widths(generator, projection=settings.visual.projection)
     build_backbone(settings.compare, splits.train.num_classes, rng_seed=settings.seed)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)
@@ -97,11 +101,20 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     check_names(settings)
     splits = load_splits(settings.data, seed=settings.seed)
     generator = load_generator(settings.generator, device=device)
-    plan = {"settings": settings.draw, "prompt_names": splits.prompt_names, "seed": settings.seed}
-    rows = make_plan(splits.train, np.full(splits.train.num_classes, _PER_CLASS), **plan)  # type: ignore[arg-type]
-    generator.draw(rows[:1], splits.train)  # the first call pays for set-up
+    train, val = _captioned(splits, settings, device=device)
+    draw = settings.draw
+    strength = None if draw.start_snr is None else generator.strength_at(draw.start_snr, sampler=draw.sampler, steps=draw.steps)
+    rows = make_plan(
+        train,
+        np.full(train.num_classes, _PER_CLASS),
+        settings=draw,
+        prompt_names=splits.prompt_names,
+        seed=settings.seed,
+        strength=strength,
+    )
+    generator.draw(rows[:1], train)  # the first call pays for set-up
     start = time.monotonic()
-    pixels = np.concatenate([generator.draw(batch, splits.train) for batch in batches(rows, settings.draw.batch_size)])
+    pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
     images_per_second = len(rows) / (time.monotonic() - start)
     drawn = LabelledSet.from_images(pixels, [row.label for row in rows], class_names=splits.train.class_names, split="synthetic")
     write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
@@ -113,12 +126,13 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
             start = time.monotonic()
             steps = adapt(
                 generator,
-                splits.train,
-                splits.val,
+                train,
+                val,
                 settings=short,
                 prompt_names=splits.prompt_names,
                 seed=settings.seed,
                 folder=Path(folder),
+                visual=settings.visual,
             )
             times = [time.monotonic() for _ in steps]
         validation = times[0] - start
@@ -137,6 +151,16 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
         images_per_second=images_per_second,
         disk_mb=images * float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])) / 1e6,
     )
+
+
+def _captioned(splits: Splits, settings: Settings, *, device: str) -> list[LabelledSet]:
+    """Train and val with the captions that cost nothing; those of a model are left out."""
+    captions = settings.captions
+    if captions.source == "model":
+        captions = CaptionSettings()
+    return caption_sets(
+        [splits.train, splits.val], splits.prompt_names, captions, folder=Path(), device=device, others=splits.known_ids
+    )  # fmt: skip
 
 
 def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:

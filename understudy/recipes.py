@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.prompts import REAL_FAKE_NEGATIVE
 from understudy.registry import Registry
 
 PRESETS: Registry[Mapping[str, Any]] = Registry("preset")
@@ -23,4 +24,49 @@ RECIPES.register("vanilla", summary="draw with the generator as it is: the floor
 )
 RECIPES.register("latent-prior", summary="adapted, and every image starts from a noised real image of its class (strength 0.75)")(
     {"draw": {"strength": 0.75}},
+)
+
+_REAL_FAKE: Mapping[str, Any] = {
+    "captions": {"source": "model"},
+    "visual": {"kind": "class-mean"},
+    "adapt": {
+        "method": "lora",
+        "rank": 4,
+        "targets": ["attention"],
+        "prompt": "real-fake-train",
+        "steps": 15_000,  # updates of the release on ImageNette with eight GPUs
+        "batch_size": 8,
+        "learning_rate": 1e-4,
+        "min_snr_gamma": 5.0,
+        "distribution": "batch-mean",
+        "caption_dropout": 0.0,
+        "ema_decay": 0.0,
+        "augmentation": "flip-crop",
+        "validate_every": 1000,
+    },
+    "draw": {
+        "prompt": "real-fake-draw",
+        "negative_prompt": REAL_FAKE_NEGATIVE,
+        "sampler": "unipc",
+        "steps": 30,
+        "guidance_scale": 2.0,
+        "strength": 0.75,
+        "adapter_scale": 0.5,
+        "min_per_class": 1,
+        "batch_size": 8,
+    },
+    "curate": {"score": "none"},
+    "compare": {"augmentation": "flip-crop"},
+}
+RECIPES.register("real-fake", summary="Real-Fake (Yuan et al. 2024) for Stable Diffusion, as the paper describes it")(_REAL_FAKE)
+RECIPES.register("real-fake-released", summary="Real-Fake as its code was released: summed distribution term, feature of each image")(
+    {**_REAL_FAKE, "visual": {"kind": "per-image"}, "adapt": {**_REAL_FAKE["adapt"], "distribution": "batch-sum"}}
+)
+RECIPES.register("real-fake-mini", summary="Real-Fake for mini: its components with settings chosen on validation images")(
+    {
+        "visual": {"kind": "class-mean"},
+        "adapt": {"distribution": "batch-mean"},
+        "draw": {"start_snr": 0.069, "guidance_scale": 1.0, "min_per_class": 1},
+        "curate": {"score": "none"},
+    },
 )

@@ -35,6 +35,8 @@ from understudy.settings import Settings, differing_keys, from_yaml, to_yaml
 
 Resume = Literal["if-possible", "always", "never"]
 _FULL_BYTES = 1_000_000
+_ADDED = "scale."
+"""Settings of the stage that only adds to a finished run: larger sets may be asked for later, what is drawn is kept."""
 _PACKAGES = ("understudy", "torch", "torchvision", "diffusers", "transformers", "peft", "timm", "numpy", "pyarrow", "scikit-learn")
 
 
@@ -63,8 +65,8 @@ class RunFolder:
         Raises:
             InputError: as :meth:`check`.
         """
-        if not cls.check(path, settings, resume=resume):
-            path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        if not cls.check(path, settings, resume=resume) or cls.find(path).settings != settings:
             write_text(path / "settings.yaml", to_yaml(settings))
         return cls(path, settings)
 
@@ -80,7 +82,7 @@ class RunFolder:
             if resume == "never":
                 raise InputError(f"{path} already holds a run, and --resume never was given: choose another --out")
             stored = from_yaml((path / "settings.yaml").read_text(encoding="utf-8"))
-            different = differing_keys(stored, settings)
+            different = {key: values for key, values in differing_keys(stored, settings).items() if not key.startswith(_ADDED)}
             if different:
                 lines = "\n".join(f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items())
                 raise InputError(f"{path} holds a run with other settings:\n{lines}\nchoose another --out, or the same settings")

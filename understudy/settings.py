@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -50,11 +50,74 @@ class GeneratorSettings(_Section):
         name: ``mini``, the folder of a Stable Diffusion-class diffusers pipeline, or its hub name.
         resolution: width and height of drawn images in pixels; the generator's own if not set.
         precision: number format of the networks.
+        image_encoder: folder or hub name of a CLIP vision model with projection; the pipeline's own if not set.
+        attention_slicing, vae_tiling, cpu_offload: less memory, more time.
+        gradient_checkpointing: less memory while adapting, about a third more time.
+        compile: compile the denoiser with ``torch.compile``.
+        safety_checker: keep the pipeline's safety checker; what it blacks out is rejected.
     """
 
     name: str = "mini"
     resolution: int | None = Field(default=None, ge=8)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    image_encoder: str | None = None
+    attention_slicing: bool = False
+    vae_tiling: bool = False
+    cpu_offload: bool = False
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    safety_checker: bool = False
+
+
+class CaptionSettings(_Section):
+    """What ``{caption}`` stands for in prompts.
+
+    Attributes:
+        source: ``none``, ``class-name``, ``file`` or ``model``; see ``understudy list captions``.
+        file: CSV or JSON Lines with a caption for every real image (``file``).
+        model: folder or hub name of a transformers image-to-text model (``model``).
+        max_new_tokens: longest caption that the model writes.
+        batch_size: images captioned at once.
+    """
+
+    source: str = "none"
+    file: Path | None = None
+    model: str = "Salesforce/blip2-opt-2.7b"
+    max_new_tokens: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _file_fits_source(self) -> Self:
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError(f"captions.file belongs to captions.source 'file', got source {self.source!r} and file {self.file}")
+        return self
+
+
+class VisualSettings(_Section):
+    """Whether image features of real images condition the generator, besides the text.
+
+    Attributes:
+        kind: while adapting: ``none``, ``class-mean``, ``per-image`` or ``sampled``; see ``understudy list visuals``.
+        draw_kind: while drawing; ``kind`` if not set.
+        images: images of the class behind each mean (``class-mean``).
+        projection: learn a linear map from features to the width of the text states.
+    """
+
+    kind: str = "none"
+    draw_kind: str | None = None
+    images: int = Field(default=8, ge=1)
+    projection: bool = False
+
+    @property
+    def when_drawing(self) -> str:
+        """The kind that drawing uses."""
+        return self.draw_kind or self.kind
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.kind == "none") != (self.when_drawing == "none"):
+            raise ValueError(f"a generator must be adapted and drawn with visual guidance or without, got {self.kind} and {self.draw_kind}")
+        return self
 
 
 class AdaptSettings(_Section):
@@ -62,32 +125,46 @@ class AdaptSettings(_Section):
 
     Attributes:
         method: ``lora``, ``full`` or ``none``.
-        prompt: caption of a real image; ``{class}`` stands for the class name.
+        adapter: folder of an adapter made before, used as it is instead of adapting.
+        prompt: caption of a real image: a template, the name of a template set, or a file with one template per line;
+            ``{class}`` stands for the class name, ``{caption}`` for the image's caption.
         steps: optimisation steps.
-        batch_size: images per step.
+        batch_size: images per step, over all processes.
+        micro_batch: images at once in one process, gradients are accumulated; the whole share of the batch if not set.
         learning_rate: of AdamW, constant after a short warm-up.
         rank: of the low-rank update (``lora``).
-        convolutions: also adapt convolution, projection and feed-forward layers, not only attention (``lora``).
+        alpha: the update is scaled by alpha / rank; the rank if not set (``lora``).
+        targets: layers with a low-rank update: ``attention``, ``convolutions``, or endings of module names (``lora``).
         min_snr_gamma: loss weight min(snr, gamma) / snr.
+        distribution: form of the distribution term that is added to the loss; see ``understudy list terms``.
+        distribution_weight: its weight; the form's own if not set.
+        classes_per_batch: classes in a batch, for the forms that compare within a class.
         caption_dropout: share of captions replaced by the empty one, so that guidance keeps working.
         ema_decay: decay of the weight average that is kept.
-        augment: shift, rotate and scale the real images a little while adapting.
+        augmentation: of the real images while adapting: ``affine`` (shift, rotate and scale a little), ``flip-crop`` (natural images)
+            or ``none``.
         validate_every: steps between measurements of the loss on held-out real images; the best weights are kept.
         validation_pairs: (image, timestep) pairs behind each of these measurements.
         checkpoint_every: steps between checkpoints to go on from.
     """
 
     method: str = "full"
+    adapter: Path | None = None
     prompt: str = "a photo of {class}"
     steps: int = Field(default=600, ge=1)
     batch_size: int = Field(default=32, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=5e-4, gt=0)
     rank: int = Field(default=16, ge=1)
-    convolutions: bool = True
+    alpha: float | None = Field(default=None, gt=0)
+    targets: tuple[str, ...] = ("attention", "convolutions")
     min_snr_gamma: float = Field(default=5.0, gt=0)
+    distribution: str = "none"
+    distribution_weight: float | None = Field(default=None, gt=0)
+    classes_per_batch: int = Field(default=4, ge=1)
     caption_dropout: float = Field(default=0.1, ge=0, lt=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    augment: bool = True
+    augmentation: Literal["affine", "flip-crop", "none"] = "affine"
     validate_every: int = Field(default=100, ge=1)
     validation_pairs: int = Field(default=512, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
@@ -100,11 +177,14 @@ class DrawSettings(_Section):
         per_class: images per class; if not set, ``times`` and ``min_per_class`` decide.
         times: synthetic images per real train image, per class as in the train split.
         min_per_class: but at least as many per class as this.
-        prompt, negative_prompt: texts; ``{class}`` stands for the class name.
-        sampler: ``unipc``, ``ddim``, ``dpm++`` or ``ddpm``.
+        prompt, negative_prompt: texts, as ``adapt.prompt``.
+        sampler: ``unipc``, ``ddim``, ``dpm++``, ``ddpm`` or, for flow-matching pipelines, ``flow-euler``.
         steps: solver steps of the full grid; fewer are executed when drawing starts from a real image.
         guidance_scale: classifier-free guidance; 1 is none, which is half the work and gives the most varied images.
         strength: how far a real image of the class is noised to start from; 1 starts from pure noise.
+        start_snr: the same as a signal-to-noise ratio, which carries over to other noise schedules.
+        pairing: ``paired`` takes start, caption and feature from one real image, ``random`` each from any of the class.
+        adapter_scale: how much of what adaptation changed is applied; 1 is all.
         part_size: images per part, the unit of work and of resume.
         batch_size: images drawn at once.
     """
@@ -118,6 +198,9 @@ class DrawSettings(_Section):
     steps: int = Field(default=20, ge=1)
     guidance_scale: float = Field(default=1.0, ge=1)
     strength: float = Field(default=1.0, gt=0, le=1)
+    start_snr: float | None = Field(default=None, gt=0)
+    pairing: Literal["paired", "random"] = "paired"
+    adapter_scale: float = Field(default=1.0, gt=0, le=1)
     part_size: int = Field(default=256, ge=1)
     batch_size: int = Field(default=128, ge=1)
 
@@ -125,9 +208,16 @@ class DrawSettings(_Section):
     def _has_effect(self) -> Self:
         if int(self.steps * self.strength) < 1:
             raise ValueError(f"strength {self.strength} of {self.steps} steps leaves no step to execute: raise one of them")
+        if self.strength < 1 and self.start_snr is not None:
+            raise ValueError(f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave one out")
         if self.negative_prompt and self.guidance_scale == 1:
             raise ValueError("negative_prompt has no effect at guidance_scale 1: leave it out or raise the guidance")
         return self
+
+    @property
+    def starts_from_real(self) -> bool:
+        """Whether drawing starts from noised real images."""
+        return self.strength < 1 or self.start_snr is not None
 
 
 class CurateSettings(_Section):
@@ -186,21 +276,38 @@ class CompareSettings(_Section):
         return self
 
 
+class ScaleSettings(_Section):
+    """Whether larger synthetic sets are drawn and compared, after the arms.
+
+    Attributes:
+        times: sizes of these sets, in multiples of the train split, per class.
+        arms: arms trained on each of them.
+        real_shares: shares of the train split that ``real`` is trained on, for the number of real images that a set is worth.
+    """
+
+    times: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    arms: tuple[str, ...] = ("synthetic",)
+    real_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.125, 0.25, 0.5)
+
+
 class Settings(_Section):
     """A whole run.
 
     Attributes:
         seed: from which every random choice follows.
-        data, generator, adapt, draw, curate, compare: one section per stage.
+        data, generator, captions, visual, adapt, draw, curate, compare, scale: one section per stage or subject.
     """
 
     seed: int = Field(default=0, ge=0)
     data: DataSettings
     generator: GeneratorSettings = GeneratorSettings()
+    captions: CaptionSettings = CaptionSettings()
+    visual: VisualSettings = VisualSettings()
     adapt: AdaptSettings = AdaptSettings()
     draw: DrawSettings = DrawSettings()
     curate: CurateSettings = CurateSettings()
     compare: CompareSettings = CompareSettings()
+    scale: ScaleSettings = ScaleSettings()
 
 
 def build(*layers: Mapping[str, Any]) -> Settings:
@@ -245,9 +352,18 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
     """
     adapt, draw, curate = settings.adapt, settings.draw, settings.curate
     for key in given:
-        adapts_idly = adapt.method == "none" and key.startswith("adapt.") and key != "adapt.method"
+        of_adapt = key.startswith("adapt.") and key not in ("adapt.method", "adapt.adapter")
         causes = {
-            "adapt.method": adapts_idly or (adapt.method != "lora" and key in ("adapt.rank", "adapt.convolutions")),
+            "adapt.method": (adapt.method == "none" and (of_adapt or key in ("adapt.adapter", "draw.adapter_scale")))
+            or (adapt.method != "lora" and key in ("adapt.rank", "adapt.alpha", "adapt.targets")),
+            "adapt.adapter": adapt.adapter is not None and of_adapt,
+            "adapt.distribution": (adapt.distribution == "none" and key == "adapt.distribution_weight")
+            or (adapt.distribution not in ("class-mean", "kernel") and key == "adapt.classes_per_batch"),
+            "captions.source": settings.captions.source != "model"
+            and key in ("captions.model", "captions.max_new_tokens", "captions.batch_size"),
+            "visual.kind": (settings.visual.kind == "none" and key in ("visual.images", "visual.projection"))
+            or ("class-mean" not in (settings.visual.kind, settings.visual.when_drawing) and key == "visual.images"),
+            "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares"),
             "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
             "curate.score": curate.score == "none" and key == "curate.threshold",
         }

@@ -1,4 +1,4 @@
-"""The main job, top to bottom: load, adapt, draw, curate, compare, report.
+"""The main job, top to bottom: load, adapt, draw, curate, compare, scale, report.
 
 Every stage takes the run folder, does what is missing in it, and leaves a record; see ``runs.py``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,23 +16,27 @@ from typing import Any, Literal, final, get_args
 import numpy as np
 import pyarrow.parquet as pq
 
-from understudy.adaptation import METHODS
+from understudy.adaptation import METHODS, TERMS, AdaptStep, apply_adapter, copy_adapter, load_projection, read_adapter_report
 from understudy.adaptation import adapt as adapt_generator
-from understudy.curation import DISTANCE_UNIT, SCORES, Decisions, decide, nearest_real
-from understudy.data import LabelledSet, export, load_splits
+from understudy.curation import SCORES, Decisions, decide
+from understudy.data import CAPTIONS, LabelledSet, caption_sets, export, first_of_each_class, load_splits, read_captions, take_share
 from understudy.errors import InputError
-from understudy.evaluation import confusion, summarise, verdict
+from understudy.evaluation import confusion, summarise, summarise_scale
 from understudy.generators import check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS
-from understudy.nouns import Generator
+from understudy.nouns import ArmResult, Classifier, Generator, PlanRow
+from understudy.processes import Processes
 from understudy.progress import Observer, Silent
+from understudy.prompts import read_templates
 from understudy.report import dataset_card, write_report
+from understudy.results import gather_results
 from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
-from understudy.sampling import draw_parts, load_parts, make_plan, quotas, write_parts
+from understudy.sampling import draw_parts, load_parts, make_plan, quotas, times_of, write_parts
 from understudy.settings import Settings, to_yaml
 from understudy.training import ARMS, check_backbone, fit_arm, run_arm
+from understudy.visual_guidance import VISUALS, VisualGuidance, check_widths, features_of
 
-Stage = Literal["load", "adapt", "draw", "curate", "compare", "report"]
+Stage = Literal["load", "adapt", "draw", "curate", "compare", "scale", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 
@@ -57,31 +61,53 @@ def run(
         observer: is told what happens.
 
     Returns:
-        What ``results.json`` holds, or, before the report stage, the records of the stages done.
+        What ``results.json`` holds, or, before the report stage, the records of the stages done; nothing in the processes
+        of ``accelerate launch`` besides the first, which help to adapt and leave the rest to it.
 
     Raises:
         InputError: for settings or data that do not fit; nothing that exists is changed.
     """
     check_names(settings)
-    observer = observer or Silent()
+    observer, processes = observer or Silent(), Processes()
+    if not processes.is_main:
+        if until != "load":
+            _help_to_adapt(settings, out, device)
+        return {}
     if not (RunFolder.check(out, settings, resume=resume) and (out / "stages" / "load.json").exists()):
-        load(settings, out, resume=resume, observer=observer)
+        load(settings, out, device=device, resume=resume, observer=observer)
     study = _Study(RunFolder.open(out, settings), device, observer)
+    if until != "load":
+        processes.wait()  # the others look now whether there is something to adapt
+        processes.wait()
     stages: dict[Stage, Callable[[_Study], None]] = {
         "adapt": adapt,
         "draw": draw,
         "curate": curate,
         "compare": compare,
+        "scale": scale,
         "report": report,
     }
+    outdated = False  # a report that is older than what it is about
     for name in STAGES[1 : STAGES.index(until) + 1]:
-        if study.folder.record(name) is not None and (name != "report" or (out / "results.json").exists()):
-            study.observer.say(f"{name}: finished earlier, kept")
-            continue
-        stages[name](study)
+        if study.is_finished(name) and not (name == "report" and outdated):
+            observer.say(f"{name}: finished earlier, kept")
+        elif name != "scale" or settings.scale.times:
+            stages[name](study)
+            outdated = True
     if until == "report":
         return dict(json.loads((study.path / "results.json").read_text()))
     return {name: study.folder.record(name) for name in STAGES[: STAGES.index(until) + 1]}
+
+
+def _help_to_adapt(settings: Settings, out: Path, device: str) -> None:
+    """What the other processes of ``accelerate launch`` do: their slice of each batch of the adaptation, and nothing else."""
+    Processes().wait()  # until the data are there
+    study = _Study(RunFolder(out, settings), device, Silent())
+    needed = settings.adapt.method != "none" and settings.adapt.adapter is None and not study.is_finished("adapt")
+    Processes().wait()
+    if needed:
+        for _ in _adaptation(study):
+            pass
 
 
 @final
@@ -106,6 +132,17 @@ class _Study:
         assert record is not None, f"{stage} must be finished first"
         return record
 
+    def is_finished(self, stage: Stage) -> bool:
+        """Whether a stage has left all that it leaves."""
+        record = self.folder.record(stage)
+        if record is None:
+            return False
+        if stage == "scale":  # its settings may change in a finished run
+            return bool(record["settings"] == self.settings.scale.model_dump(mode="json"))
+        if stage == "report":  # may be older than the stage before it
+            return (self.path / "results.json").exists() and record.get("scale") == (self.folder.record("scale") or {}).get("settings")
+        return True
+
     @cached_property
     def train(self) -> LabelledSet:
         return LabelledSet.load(self.path / "data" / "train.parquet")
@@ -115,6 +152,10 @@ class _Study:
         return LabelledSet.load(self.path / "data" / "val.parquet")
 
     @cached_property
+    def test(self) -> LabelledSet:
+        return LabelledSet.load(self.path / "data" / "test.parquet")
+
+    @cached_property
     def curated(self) -> LabelledSet:
         return LabelledSet.load(self.path / "synthetic" / "curated.parquet")
 
@@ -122,42 +163,133 @@ class _Study:
     def generator(self) -> Generator:
         """The generator with its adapter applied, read from disk so that a resumed run draws the same."""
         generator = load_generator(self.settings.generator, device=self.device)
-        if self.settings.adapt.method != "none":
-            generator.load_adapter(self.path / "adapter", method=self.settings.adapt.method)
+        if self.recorded("adapt")["method"] != "none":
+            apply_adapter(generator, self.path / "adapter", scale=self.settings.draw.adapter_scale)
         return generator
+
+    @cached_property
+    def visual(self) -> VisualGuidance | None:
+        """Features that guide drawing."""
+        kind = self.settings.visual.when_drawing
+        if kind == "none":
+            return None
+        projection = load_projection(self.path / "adapter")
+        check_widths(self.generator, projection=projection is not None)
+        features = features_of(self.generator, self.train, cache=self.feature_cache)
+        return VisualGuidance(features, self.train, kind=kind, images=self.settings.visual.images, projection=projection)
+
+    @property
+    def feature_cache(self) -> Path:
+        return self.path / "data" / "features.safetensors"
+
+    @cached_property
+    def judge(self) -> Classifier:
+        """What scores drawn images."""
+        return _Judge(self)
+
+    def plan(self, counts: np.ndarray, round_number: int, *, generator: Generator, adapter: str) -> list[PlanRow]:
+        """What a round is to draw; prompts that the generator would cut are refused."""
+        settings, kind = self.settings.draw, self.settings.visual.when_drawing
+        strength = None
+        if settings.start_snr is not None:
+            strength = generator.strength_at(settings.start_snr, sampler=settings.sampler, steps=settings.steps)
+        rows = make_plan(
+            self.train,
+            counts,
+            settings=settings,
+            prompt_names=self.recorded("load")["prompt_names"],
+            seed=self.settings.seed,
+            strength=strength,
+            visual=kind,
+            round_number=round_number,
+            adapter=adapter,
+        )
+        generator.check_prompts(sorted({row.prompt for row in rows}), keep_last=kind != "none")
+        generator.check_prompts(sorted({row.negative_prompt for row in rows}), keep_last=False)
+        return rows
+
+    def counts_file(self, round_number: int) -> Path:
+        """Images per class that a refill was planned with."""
+        return self.path / "synthetic" / "plan" / f"round-{round_number:02d}" / "counts.json"
+
+    def drawn_counts(self, round_number: int) -> np.ndarray:
+        """Images per class of a round that was drawn."""
+        if round_number == 0:
+            return quotas(self.train, self.settings.draw)
+        return np.array(json.loads(self.counts_file(round_number).read_text(encoding="utf-8")), dtype=np.int64)
 
     def draw(self, counts: np.ndarray, round_number: int) -> tuple[LabelledSet, int]:
         """Draw one round of the plan; returns all its images and how many were drawn just now."""
         name = f"round-{round_number:02d}"
-        rows = make_plan(
-            self.train,
-            counts,
-            settings=self.settings.draw,
-            prompt_names=self.recorded("load")["prompt_names"],
-            seed=self.settings.seed,
-            round_number=round_number,
-            adapter=self.recorded("adapt").get("fingerprint", ""),
-        )
+        rows = self.plan(counts, round_number, generator=self.generator, adapter=self.recorded("adapt").get("fingerprint", ""))
         plans = write_parts(rows, self.path / "synthetic" / "plan" / name, part_size=self.settings.draw.part_size)
         images = self.path / "synthetic" / "images" / name
         missing = [plan for plan in plans if not (images / plan.name).exists()]
         drawn = 0
         if missing:
-            steps = draw_parts(self.generator, plans, images, train=self.train, batch_size=self.settings.draw.batch_size)
+            batch_size = self.settings.draw.batch_size
+            steps = draw_parts(self.generator, plans, images, train=self.train, batch_size=batch_size, visual=self.visual)
             with self.observer.bar(f"draw {name}", total=len(rows), unit="images") as advance:
                 for step in steps:
                     advance(step.images)
                     drawn += step.images if step.drawn else 0
         return load_parts(images, plans), drawn
 
+    def measure(
+        self,
+        arm: str,
+        folder: str,
+        *,
+        advance: Callable[[int], None],
+        train: LabelledSet | None = None,
+        synthetic: LabelledSet | None = None,
+    ) -> ArmResult:
+        """Train an arm with every seed and test it; trainings that lie in ``arms/folder`` are kept."""
+        return run_arm(
+            arm,
+            train=self.train if train is None else train,
+            synthetic=self.curated if synthetic is None else synthetic,
+            val=self.val,
+            test=self.test,
+            settings=self.settings.compare,
+            seed=self.settings.seed,
+            device=self.device,
+            folder=self.path / "arms" / folder,
+            on_step=lambda step: advance(1),
+        )
 
-def load(settings: Settings, out: Path, *, resume: Resume, observer: Observer) -> None:
-    """Read the real images, check them, split them; only then make the run folder and store them."""
+
+@final
+@dataclass
+class _Judge:
+    """A classifier of the real train images, trained when it is first asked: some scores never ask."""
+
+    study: _Study
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        study = self.study
+        seed = study.settings.seed + _JUDGE_SEED_OFFSET
+        return fit_arm("real", train=study.train, synthetic=None, settings=study.settings.compare, seed=seed, device=study.device)
+
+    def predict(self, data: LabelledSet) -> np.ndarray:
+        return self._classifier.predict(data)
+
+
+def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer: Observer) -> None:
+    """Read the real images, check them, split them; only then make the run folder, caption and store them."""
     start = time.monotonic()
     splits = load_splits(settings.data, seed=settings.seed)
+    sets = [splits.train, splits.val]
+    if settings.captions.file is not None:  # what is wrong with it shows before the run folder is made
+        read_captions(settings.captions.file, sets, others=splits.known_ids)
     folder = RunFolder.open(out, settings, resume=resume)
     with folder.stage("load", started=start) as record:
-        for data in (splits.train, splits.val, splits.test):
+        captions = out / "data" / "captions"
+        captioned = caption_sets(
+            sets, splits.prompt_names, settings.captions, folder=captions, device=device, others=splits.known_ids
+        )  # fmt: skip
+        for data in (*captioned, splits.test):
             data.save(out / "data" / f"{data.split}.parquet")
         record |= {
             "classes": list(splits.train.class_names),
@@ -172,30 +304,43 @@ def load(settings: Settings, out: Path, *, resume: Resume, observer: Observer) -
 
 
 def adapt(study: _Study) -> None:
-    """Fit the generator to the train split."""
-    settings = study.settings.adapt
+    """Fit the generator to the train split, or take an adapter that was made before."""
+    settings, folder = study.settings.adapt, study.path / "adapter"
     with study.folder.stage("adapt") as record:
         if settings.method == "none":
             record["method"] = "none"
             study.observer.say("adapt: left out, the generator is used as it is")
             return
-        steps = adapt_generator(
-            load_generator(study.settings.generator, device=study.device),
-            study.train,
-            study.val,
-            settings=settings,
-            prompt_names=study.recorded("load")["prompt_names"],
-            seed=study.settings.seed,
-            folder=study.path / "adapter",
-        )
+        if settings.adapter is not None:
+            copy_adapter(settings.adapter, folder)
+            record |= read_adapter_report(folder)
+            study.observer.say(f"adapt: left out, the adapter in {settings.adapter} is used")
+            return
         with study.observer.bar("adapt", total=settings.steps, unit="steps") as advance:
             done = 0  # a resumed adaptation begins with a later step
-            for step in steps:
+            for step in _adaptation(study):
                 advance(step.step - done)
                 done = step.step
-        record |= json.loads((study.path / "adapter" / "report.json").read_text())
+        record |= read_adapter_report(folder)
     study.observer.say(
         f"adapt: validation loss {record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f} (best at step {record['best_step']})"
+    )
+
+
+def _adaptation(study: _Study) -> Iterator[AdaptStep]:
+    generator = load_generator(study.settings.generator, device=study.device)
+    # A prompt that is too long to draw with shows now, and not after hours of adaptation.
+    study.plan(quotas(study.train, study.settings.draw), 0, generator=generator, adapter="")
+    yield from adapt_generator(
+        generator,
+        study.train,
+        study.val,
+        settings=study.settings.adapt,
+        prompt_names=study.recorded("load")["prompt_names"],
+        seed=study.settings.seed,
+        folder=study.path / "adapter",
+        visual=study.settings.visual,
+        feature_cache=study.feature_cache,
     )
 
 
@@ -214,26 +359,7 @@ def curate(study: _Study) -> None:
     """Judge the drawn images, draw again what is missing to the quota, keep the good ones."""
     quota = quotas(study.train, study.settings.draw)
     with study.folder.stage("curate") as record:
-        judge = fit_arm(
-            "real",
-            train=study.train,
-            synthetic=None,
-            settings=study.settings.compare,
-            seed=study.settings.seed + _JUDGE_SEED_OFFSET,
-            device=study.device,
-        )
-
-        def judged(drawn: LabelledSet) -> Decisions:
-            distance = study.settings.data.near_duplicate_distance
-            return decide(drawn, study.train, quota, judge=judge, settings=study.settings.curate, near_copy_distance=distance)
-
-        drawn, _ = study.draw(quota, 0)
-        decisions = judged(drawn)
-        rounds = 0
-        while rounds < study.settings.curate.max_refills and (wanted := _refill(study, decisions, quota, rounds + 1)).any():
-            rounds += 1
-            drawn = LabelledSet.concatenate([drawn, study.draw(wanted, rounds)[0]])
-            decisions = judged(drawn)
+        drawn, decisions, rounds = _fill(study, study.draw(quota, 0)[0], quota, rounds=1, refills=study.settings.curate.max_refills)
         write_atomically(study.path / "synthetic" / "decisions.parquet", lambda path: pq.write_table(decisions.table(), path))
         decisions.curated(drawn).save(study.path / "synthetic" / "curated.parquet")
         record |= _curation_record(decisions, drawn, quota, rounds, score=study.settings.curate.score)
@@ -242,29 +368,67 @@ def curate(study: _Study) -> None:
     study.observer.say(f"curate: kept {counts['kept']} of {counts['drawn']} drawn" + (f", {missing} fewer than wanted" if missing else ""))
 
 
+def _fill(study: _Study, drawn: LabelledSet, quota: np.ndarray, *, rounds: int, refills: int) -> tuple[LabelledSet, Decisions, int]:
+    """Judge what is drawn, and draw further rounds until every class has its quota or ``refills`` of them are done.
+
+    Returns:
+        All drawn images, what was decided about them, and how many rounds there are.
+    """
+
+    def judged() -> Decisions:
+        distance = study.settings.data.near_duplicate_distance
+        return decide(drawn, study.train, quota, judge=study.judge, settings=study.settings.curate, near_copy_distance=distance)
+
+    decisions, last = judged(), rounds + refills
+    while rounds < last and (wanted := _refill(study, decisions, quota, rounds)).any():
+        drawn = LabelledSet.concatenate([drawn, study.draw(wanted, rounds)[0]])
+        rounds += 1
+        decisions = judged()
+    return drawn, decisions, rounds
+
+
+def _refill(study: _Study, decisions: Decisions, quota: np.ndarray, round_number: int) -> np.ndarray:
+    """Images to draw anew per class: what is missing, over the share that passed so far (taken as at least a quarter).
+
+    What a round was planned with is kept: a run that goes on with another number of threads may judge a borderline image
+    otherwise, and must still go on with the same plan.
+    """
+    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
+    missing = np.maximum(quota - kept, 0)
+    if missing.any() and study.counts_file(round_number).exists():
+        return study.drawn_counts(round_number)
+    drawn = np.bincount(decisions.labels, minlength=len(quota))
+    good = drawn - np.bincount(decisions.labels[decisions.rejected], minlength=len(quota))
+    counts = np.ceil(missing / np.maximum(good / np.maximum(drawn, 1), 0.25)).astype(np.int64)
+    if counts.any():
+        write_json(study.counts_file(round_number), counts.tolist())
+    return counts
+
+
+def _curation_record(decisions: Decisions, drawn: LabelledSet, quota: np.ndarray, rounds: int, *, score: str) -> dict[str, Any]:
+    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
+    agrees = decisions.scores == 1.0
+    per_class = [float(agrees[drawn.labels == label].mean()) if (drawn.labels == label).any() else None for label in range(len(quota))]
+    return {
+        "curation": {
+            "drawn": len(drawn),
+            "kept": int(kept.sum()),
+            "rejected": decisions.rejections,
+            "rounds": rounds,
+            "missing": {name: int(want - have) for name, want, have in zip(drawn.class_names, quota, kept, strict=True) if want > have},
+        },
+        "fidelity": {"agreement": {"mean": float(agrees.mean()), "per_class": per_class}} if score == "agreement" else {},
+    }
+
+
 def compare(study: _Study) -> None:
     """Train every arm with every seed, and test each classifier once on the real test images."""
     arms, settings = _arms(study), study.settings.compare
-    test = LabelledSet.load(study.path / "data" / "test.parquet")
     with (
         study.folder.stage("compare") as record,
         study.observer.bar("compare", total=len(arms) * settings.num_seeds * settings.steps, unit="steps") as advance,
     ):
-        results = [
-            run_arm(
-                name,
-                train=study.train,
-                synthetic=study.curated,
-                val=study.val,
-                test=test,
-                settings=settings,
-                seed=study.settings.seed,
-                device=study.device,
-                folder=study.path / "arms",
-                on_step=lambda step: advance(1),
-            )
-            for name in arms
-        ]
+        results = [study.measure(name, "", advance=advance) for name in arms]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=study.settings.seed),
             "environment": environment(study.device),
@@ -274,12 +438,60 @@ def compare(study: _Study) -> None:
     study.observer.say(f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s")
 
 
+def scale(study: _Study) -> None:
+    """Draw larger sets, each holding the smaller ones, and train on each of them; then on parts of the real images."""
+    settings = study.settings.scale
+    with study.folder.stage("scale") as record:
+        wanted = {times: times_of(study.train, times) for times in sorted(settings.times)}
+        sets = _nested_sets(study, wanted)
+        shares = {share: take_share(study.train, share, seed=study.settings.seed) for share in sorted(settings.real_shares)}
+        trainings = (len(shares) + len(sets) * len(settings.arms)) * study.settings.compare.num_seeds
+        with study.observer.bar("scale", total=trainings * study.settings.compare.steps, unit="steps") as advance:
+            real = {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in shares.items()}
+            real[len(study.train)] = study.measure("real", "", advance=advance)
+            arms = {
+                arm: {times: study.measure(arm, f"times-{times:g}", synthetic=part, advance=advance) for times, part in sets.items()}
+                for arm in settings.arms
+            }
+        images = {times: len(part) for times, part in sets.items()}
+        num_resamples = study.settings.compare.bootstrap
+        record |= {
+            "settings": settings.model_dump(mode="json"),
+            "scale": summarise_scale(real, arms, images, num_resamples=num_resamples, seed=study.settings.seed),
+        }
+    study.observer.say(f"scale: {', '.join(f'{times:g}x' for times in sets)} in {record['seconds']:.0f} s")
+
+
+def _nested_sets(study: _Study, wanted: dict[float, np.ndarray]) -> dict[float, LabelledSet]:
+    """Curated sets of these sizes per class, smallest first; all that is drawn already is used before more is drawn."""
+    rounds = study.recorded("curate")["curation"]["rounds"]
+    drawn = LabelledSet.concatenate([study.draw(study.drawn_counts(number), number)[0] for number in range(rounds)])
+    for quota in wanted.values():
+        drawn, decisions, rounds = _fill(study, drawn, quota, rounds=rounds, refills=study.settings.curate.max_refills + 1)
+    largest = decisions.curated(drawn)
+    if not len(largest):
+        raise InputError("no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet")
+    largest.save(study.path / "synthetic" / "scaled.parquet")
+    ids = np.array(largest.ids)
+    return {times: _as_trained(study, times, drawn, ids[first_of_each_class(largest.labels, quota)]) for times, quota in wanted.items()}
+
+
+def _as_trained(study: _Study, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
+    """The set of a size. Once something may be trained on it, it stays: a set that fell short would grow with a larger one's images."""
+    path = study.path / "arms" / f"times-{times:g}" / "images.json"
+    if not path.exists():
+        write_json(path, ids.tolist())
+    position = {name: index for index, name in enumerate(drawn.ids)}
+    return drawn.select([position[name] for name in json.loads(path.read_text(encoding="utf-8"))])
+
+
 def report(study: _Study) -> None:
     """Gather every record into ``results.json``, then write ``report.html`` and the dataset card."""
-    results = _results(study)
+    results = gather_results(study.folder, val=study.val, train=study.train, curated=study.curated)
     with np.load(study.path / "arms" / "confusions.npz") as arrays:
         confusions = {name: arrays[name] for name in arrays.files}
-    with study.folder.stage("report"):
+    with study.folder.stage("report") as record:
+        record["scale"] = (study.folder.record("scale") or {}).get("settings")
         write_json(study.path / "results.json", results)
         write_report(
             study.path / "report.html",
@@ -342,46 +554,19 @@ def check_names(settings: Settings) -> None:
         InputError: listing what is known.
     """
     check_generator(settings.generator)
+    CAPTIONS[settings.captions.source]
+    VISUALS[settings.visual.kind]
+    VISUALS[settings.visual.when_drawing]
+    read_templates(settings.adapt.prompt, needs_class=True)
+    read_templates(settings.draw.prompt, needs_class=True)
+    read_templates(settings.draw.negative_prompt, needs_class=False)
+    TERMS[settings.adapt.distribution]
     METHODS[settings.adapt.method]
     SAMPLERS[settings.draw.sampler]
     SCORES[settings.curate.score]
     check_backbone(settings.compare)
-    for arm in settings.compare.arms:
+    for arm in (*settings.compare.arms, *settings.scale.arms):
         ARMS[arm]
-
-
-def _results(study: _Study) -> dict[str, Any]:
-    """``results.json``, from the records and files of the stages."""
-    records = {name: study.recorded(name) for name in STAGES[:-1]}
-    loaded, curated = records["load"], records["curate"]
-    arms = records["compare"]["arms"]
-    return {
-        "schema": 1,
-        "data": {
-            "source": study.settings.data.source,
-            "shots": study.settings.data.shots,
-            **{name: loaded[name] for name in ("classes", "train", "val", "test", "skipped")},
-        },
-        "adaptation": {name: value for name, value in records["adapt"].items() if name not in ("seconds", "peak_memory_gb")},
-        "curation": curated["curation"],
-        "arms": arms,
-        "verdict": _verdict(arms, curated["curation"], num_test=loaded["test"]),
-        "fidelity": curated["fidelity"],
-        "memorisation": _memorisation(study),
-        "cost": {
-            "seconds": {name: record["seconds"] for name, record in records.items()},
-            "images_per_second": records["draw"]["images_per_second"],
-            "peak_memory_gb": max(record["peak_memory_gb"] for record in records.values()),
-        },
-        "environment": records["compare"]["environment"],
-    }
-
-
-def _verdict(arms: dict[str, Any], curation: dict[str, Any], *, num_test: int) -> dict[str, Any]:
-    answer = verdict(arms, uses_synthetic=[name for name in arms if ARMS[name].uses_synthetic], num_test=num_test)
-    if not curation["kept"]:
-        answer["sentence"] = f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
-    return answer
 
 
 def _card(study: _Study, results: dict[str, Any], *, data_files: str | None) -> str:
@@ -393,55 +578,6 @@ def _arms(study: _Study) -> list[str]:
     """The arms to compare, ``real`` first; without any curated image, only those that need none."""
     arms = ["real", *(name for name in study.settings.compare.arms if name != "real")]
     return [name for name in arms if len(study.curated) or not ARMS[name].uses_synthetic]
-
-
-def _refill(study: _Study, decisions: Decisions, quota: np.ndarray, round_number: int) -> np.ndarray:
-    """Images to draw anew per class: what is missing, over the share that passed so far (taken as at least a quarter).
-
-    What a round was planned with is kept: a run that goes on with another number of threads may judge a borderline image
-    otherwise, and must still go on with the same plan.
-    """
-    path = study.path / "synthetic" / "plan" / f"round-{round_number:02d}" / "counts.json"
-    if path.exists():
-        return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)
-    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
-    drawn = np.bincount(decisions.labels, minlength=len(quota))
-    passing = np.maximum(kept / np.maximum(drawn, 1), 0.25)
-    counts = np.ceil(np.maximum(quota - kept, 0) / passing).astype(np.int64)
-    if counts.any():
-        write_json(path, counts.tolist())
-    return counts
-
-
-def _curation_record(decisions: Decisions, drawn: LabelledSet, quota: np.ndarray, rounds: int, *, score: str) -> dict[str, Any]:
-    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
-    agrees = decisions.scores == 1.0
-    per_class = [float(agrees[drawn.labels == label].mean()) if (drawn.labels == label).any() else None for label in range(len(quota))]
-    return {
-        "curation": {
-            "drawn": len(drawn),
-            "kept": int(kept.sum()),
-            "rejected": decisions.rejections,
-            "rounds": rounds + 1,
-            "missing": {name: int(want - have) for name, want, have in zip(drawn.class_names, quota, kept, strict=True) if want > have},
-        },
-        "fidelity": {"agreement": {"mean": float(agrees.mean()), "per_class": per_class}} if score == "agreement" else {},
-    }
-
-
-def _memorisation(study: _Study) -> dict[str, Any]:
-    """How close synthetic images come to train images, next to how close held-out real images come."""
-    flags = study.curated.provenance("flag")
-    distances = {
-        "synthetic_to_train": np.array(study.curated.provenance("nearest_distance"), dtype=np.float64),
-        "held_out_to_train": nearest_real(study.val, study.train)[1],
-    }
-    summary = {
-        name: {"median": float(np.median(values)), "p05": float(np.percentile(values, 5))}
-        for name, values in distances.items()
-        if len(values)
-    }
-    return {"exact_copies": flags.count("exact copy"), "near_copies": flags.count("near copy"), **summary, "unit": DISTANCE_UNIT}
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

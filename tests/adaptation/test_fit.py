@@ -61,9 +61,9 @@ def test_attention_alone_is_less_than_attention_and_convolutions(tiny_pipeline_f
     counts = [
         sum(
             p.numel()
-            for p in METHODS["lora"](StableDiffusionGenerator.load(str(tiny_pipeline_folder)).denoiser, settings(convolutions=c), 0)
+            for p in METHODS["lora"](StableDiffusionGenerator.load(str(tiny_pipeline_folder)).denoiser, settings(targets=targets), 0)
         )
-        for c in (False, True)
+        for targets in (("attention",), ("attention", "convolutions"))
     ]
     assert 0 < counts[0] < counts[1]
 

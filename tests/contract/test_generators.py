@@ -1,22 +1,38 @@
 """What every registered generator must keep; a new one is tested by being registered."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
+from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
 from torch import nn
 
 from understudy.adaptation import METHODS
+from understudy.errors import InputError
 from understudy.generators import GENERATORS, load_generator
 from understudy.nouns import Generator, PlanRow
 from understudy.settings import AdaptSettings, GeneratorSettings
 
+SAVERS = {
+    "epsilon": save_tiny_pipeline,
+    "v-prediction": functools.partial(save_tiny_pipeline, prediction_type="v_prediction"),
+    "xl": save_tiny_sdxl,
+    "sd3": save_tiny_sd3,
+    "sd3-without-t5": functools.partial(save_tiny_sd3, t5=False),
+}
+NAMES = [name for name in GENERATORS if name != "stable-diffusion"]
 
-@pytest.fixture(scope="module", params=list(GENERATORS))
-def fresh(request, tiny_pipeline_folder):
-    """Loads the generator anew."""
-    name = str(tiny_pipeline_folder) if request.param == "stable-diffusion" else request.param
+
+@pytest.fixture(scope="module", params=[*NAMES, *SAVERS])
+def fresh(request, tmp_path_factory):
+    """Loads the generator anew; every family of pipeline stands for ``stable-diffusion``."""
+    name = request.param
+    if name in SAVERS:
+        folder = tmp_path_factory.mktemp("pipeline")
+        SAVERS[name](folder)
+        name = str(folder)
     return lambda **changes: load_generator(GeneratorSettings(name=name, **changes), device="cpu")
 
 
@@ -26,10 +42,16 @@ def generator(fresh):
     return fresh()
 
 
-def rows(count, train, **changes):
+@pytest.fixture
+def rows(generator):
+    """Makes plan rows with a sampler that fits."""
+    return functools.partial(_rows, sampler="flow-euler" if generator.prediction_type == "flow" else "unipc")
+
+
+def _rows(count, train, **changes):
     base = PlanRow(
-        id="", label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
-        guidance_scale=2.0, strength=1.0, source_id="", adapter="",
+        id="", label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="", steps=4,
+        guidance_scale=2.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip
     prompts = ("a photo of a cat", "a photo of a dog")
     return [
@@ -44,15 +66,15 @@ def grey_levels(a, b):
 
 
 def test_it_has_everything_that_stages_ask_for(generator):
-    assert [name for name in vars(Generator) if not name.startswith("_") and not hasattr(generator, name)] == []
+    assert [name for name in vars(Generator) if not name.startswith("_") and not hasattr(type(generator), name)] == []
     assert generator.image_size % 8 == 0
     assert isinstance(generator.denoiser, nn.Module)
     assert generator.device == torch.device("cpu")
-    assert generator.prediction_type in ("epsilon", "v_prediction")
-    alpha_bar = generator.alpha_bar
-    assert alpha_bar.ndim == 1
-    assert ((alpha_bar > 0) & (alpha_bar < 1)).all()
-    assert (alpha_bar.diff() < 0).all()
+    assert generator.prediction_type in ("epsilon", "v_prediction", "flow")
+    assert generator.snr.ndim == 1
+    assert generator.snr.dtype == torch.float32
+    assert (generator.snr >= 0).all()
+    assert (generator.snr.diff() < 0).all()
 
 
 def test_the_fingerprint_is_that_of_the_weights(fresh, generator):
@@ -69,7 +91,7 @@ def test_nothing_is_trained_unless_adaptation_says_so(generator):
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_an_image_depends_on_its_row_alone(strength, generator, train):
+def test_an_image_depends_on_its_row_alone(strength, generator, train, rows):
     plan = rows(4, train, strength=strength)
     state = torch.random.get_rng_state()
     together = generator.draw(plan, train)
@@ -82,18 +104,83 @@ def test_an_image_depends_on_its_row_alone(strength, generator, train):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_the_resolution_can_be_set(fresh, train):
+def test_the_resolution_can_be_set(fresh, train, rows):
     assert fresh(resolution=24).draw(rows(1, train), train).shape == (1, 3, 24, 24)
 
 
 def test_images_and_prompts_are_encoded_one_by_one(generator, train):
     pixels = torch.from_numpy(train.pixels(generator.image_size))
-    latents, states = generator.encode_images(pixels), generator.encode_prompts(["a photo of a cat", ""])
+    latents, conditioning = generator.encode_images(pixels), generator.encode_prompts(["a photo of a cat", ""])
     assert latents.ndim == 4
-    assert states.ndim == 3
+    assert conditioning.states.ndim == 3
+    assert conditioning.states.shape[2] == generator.token_width
     torch.testing.assert_close(generator.encode_images(pixels[3:4]), latents[3:4], rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(generator.encode_prompts([""]), states[1:], rtol=1e-3, atol=1e-4)
-    assert not torch.allclose(states[0], states[1])
+    alone = generator.encode_prompts([""])
+    torch.testing.assert_close(alone.states, conditioning.states[1:], rtol=1e-3, atol=1e-4)
+    if conditioning.pooled is not None:
+        torch.testing.assert_close(alone.pooled, conditioning.pooled[1:], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(conditioning.states[0], conditioning.states[1])
+
+
+def test_latents_are_decoded_with_gradients(generator, train):
+    pixels = torch.from_numpy(train.pixels(generator.image_size)[:2])
+    latents = generator.encode_images(pixels).requires_grad_()
+    decoded = generator.decode_latents(latents)
+    assert decoded.shape == pixels.shape
+    assert decoded.dtype == torch.float32
+    decoded.square().sum().backward()
+    assert latents.grad.abs().max() > 0
+    assert not any(parameter.requires_grad for parameter in generator.pipeline.vae.parameters())
+
+
+def test_features_have_gradients_and_stand_for_one_image_each(fresh, train, tmp_path):
+    save_tiny_image_encoder(tmp_path, width=24)
+    generator = fresh(image_encoder=str(tmp_path))
+    pixels = (torch.from_numpy(train.pixels(generator.image_size)[:3]) / 127.5 - 1).requires_grad_()
+    features = generator.encode_features(pixels)
+    assert features.shape == (3, generator.feature_width) == (3, 24)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(generator.encode_features(pixels[1:2]), features[1:2], rtol=1e-3, atol=1e-5)
+    features[1].sum().backward()
+    moved = pixels.grad.flatten(1).abs().amax(1)
+    assert moved[1] > 0
+    assert moved[0] == moved[2] == 0
+
+
+def test_a_token_decides_its_image_alone(generator, train, rows):
+    plan, rng = rows(3, train), torch.Generator().manual_seed(0)
+    tokens = 100 * torch.randn(3, generator.token_width, generator=rng)
+    together = generator.draw(plan, train, tokens)
+    apart = np.concatenate([generator.draw(plan[i : i + 1], train, tokens[i : i + 1]) for i in range(3)])
+    assert grey_levels(together, apart) <= 1
+    assert np.array_equal(generator.draw(plan, train, None), generator.draw(plan, train))
+    other = generator.draw(plan, train, torch.cat([tokens[:2], -tokens[2:]]))
+    assert grey_levels(other[:2], together[:2]) <= 1
+    assert not np.array_equal(other[2], together[2])
+    with pytest.raises(ValueError, match=r"tokens must be of shape \(3, \d+\), got \(3, 5\)"):
+        generator.draw(plan, train, torch.zeros(3, 5))
+
+
+def test_prompts_that_would_be_cut_are_refused(generator):
+    generator.check_prompts(["a photo of a cat", ""], keep_last=True)
+    limit = generator.pipeline.tokenizer.model_max_length
+    longest = " ".join("x" * (limit - 2))
+    generator.check_prompts([longest], keep_last=False)
+    with pytest.raises(InputError, match=f"at most {limit - 1} tokens.*, got {limit} for 'x x.*needed for the image feature"):
+        generator.check_prompts(["a cat", longest], keep_last=True)
+    with pytest.raises(InputError, match=f"at most {limit} tokens.*, got {limit + 1} for 'x x.*: shorten the prompt or the caption"):
+        generator.check_prompts([longest + " x"], keep_last=False)
+
+
+@pytest.mark.parametrize("executed", [1, 5, 15, 22, 29, 30])
+def test_a_strength_is_found_from_a_ratio(executed, generator, rows, train):
+    sampler = rows(1, train)[0].sampler
+    solver = generator._solver(sampler)
+    solver.set_timesteps(30)
+    snr = generator._schedule.grid_snr(solver)[30 - executed].item()
+    strength = generator.strength_at(max(snr, 1e-9), sampler=sampler, steps=30)
+    assert int(30 * strength) == executed
+    assert strength == pytest.approx(executed / 30)
 
 
 def test_the_residual_can_be_trained_on(fresh, train):
@@ -101,7 +188,7 @@ def test_the_residual_can_be_trained_on(fresh, train):
     METHODS["full"](generator.denoiser, AdaptSettings(), 0)
     x0 = generator.encode_images(torch.from_numpy(train.pixels(generator.image_size)[:4]))
     rng = torch.Generator().manual_seed(0)
-    t = torch.tensor([0, 1, len(generator.alpha_bar) // 2, len(generator.alpha_bar) - 1])
+    t = torch.tensor([0, 1, len(generator.snr) // 2, len(generator.snr) - 1])
     residual = generator.denoising_residual(x0, torch.randn(x0.shape, generator=rng), t, generator.encode_prompts(["a cat"] * 4))
     assert residual.shape == x0.shape
     assert residual.dtype == torch.float32
@@ -113,7 +200,7 @@ def test_the_residual_can_be_trained_on(fresh, train):
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
-def test_an_adapter_survives_saving_and_loading(method, fresh, train, tmp_path):
+def test_an_adapter_survives_saving_and_loading(method, fresh, train, rows, tmp_path):
     adapted, again = fresh(), fresh()
     rng = torch.Generator().manual_seed(0)
     for parameter in METHODS[method](adapted.denoiser, AdaptSettings(method=method, rank=2), 0):
@@ -126,3 +213,27 @@ def test_an_adapter_survives_saving_and_loading(method, fresh, train, tmp_path):
     # Low-rank updates are merged on loading, which rounds otherwise than adding them at every step.
     assert grey_levels(loaded, adapted.draw(rows(2, train), train)) <= 2
     assert grey_levels(loaded, untouched) > 2
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
+def test_an_adapter_is_applied_in_part(method, fresh, tmp_path):
+    """Weights at scale 0.25 lie a quarter of the way from the base to the adapted ones."""
+    base, adapted, part, whole = (fresh() for _ in range(4))
+    rng = torch.Generator().manual_seed(0)
+    settings = AdaptSettings(method=method, rank=2, alpha=4, targets=("attention",))
+    for parameter in METHODS[method](adapted.denoiser, settings, 0):
+        with torch.no_grad():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+    adapted.save_adapter(tmp_path, method=method)
+    part.load_adapter(tmp_path, method=method, scale=0.25)
+    whole.load_adapter(tmp_path, method=method)
+    start, quarter, end = (attention_weights(generator) for generator in (base, part, whole))
+    assert any(not torch.equal(one, other) for one, other in zip(start, end, strict=True))
+    for a, b, c in zip(start, quarter, end, strict=True):
+        torch.testing.assert_close(b, a + 0.25 * (c - a), rtol=1e-4, atol=1e-6)
+
+
+def attention_weights(generator):
+    """Of the query projections, low-rank updates merged."""
+    linear = [(name, module) for name, module in generator.denoiser.named_modules() if isinstance(module, nn.Linear)]
+    return [module.weight for name, module in linear if name.removesuffix(".base_layer").endswith("to_q")]

@@ -1,16 +1,21 @@
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_snr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.functional.denoising import (
+    add_flow_noise,
     add_noise,
     denoising_target,
+    flow_sigma,
     min_snr_weight,
+    num_steps_from_snr,
     signal_to_noise_ratio,
+    strength_of,
     weighted_denoising_loss,
+    x0_error,
 )
 
 SCHEDULER = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -54,8 +59,77 @@ def test_weight_is_in_the_unit_interval_and_falls_with_snr(values, gamma):
 
 
 @pytest.mark.parametrize(
-    "call", [lambda: min_snr_weight(torch.ones(1), 5.0, "sample"), lambda: denoising_target(*[torch.ones(1)] * 3, T[:1], "sample")]
+    "call",
+    [
+        lambda: min_snr_weight(torch.ones(1), 5.0, "sample"),
+        lambda: denoising_target(*[torch.ones(1)] * 3, T[:1], "sample"),
+        lambda: x0_error(torch.ones(1, 1, 1, 1), torch.ones(1), "sample"),
+    ],
 )
 def test_unknown_prediction_type(call):
-    with pytest.raises(ValueError, match="must be 'epsilon' or 'v_prediction', got 'sample'"):
+    with pytest.raises(ValueError, match="must be 'epsilon', 'v_prediction' or 'flow', got 'sample'"):
         call()
+
+
+def test_flow_noise_equals_diffusers():
+    rng = torch.Generator().manual_seed(0)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    x0, eps = torch.randn(len(T), 4, 8, 8, generator=rng), torch.randn(len(T), 4, 8, 8, generator=rng)
+    expected = scheduler.scale_noise(x0, scheduler.timesteps[T], eps)
+    torch.testing.assert_close(add_flow_noise(x0, eps, scheduler.sigmas[T]), expected)
+    torch.testing.assert_close(denoising_target(x0, eps, SCHEDULER.alphas_cumprod, T, "flow"), eps - x0)
+
+
+def test_sigma_inverts_the_ratio():
+    sigma = torch.linspace(0.001, 1, 50, dtype=torch.float64)
+    torch.testing.assert_close(flow_sigma(((1 - sigma) / sigma) ** 2), sigma)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "flow"])
+def test_x0_error_is_what_solving_for_x0_gives(prediction_type):
+    """The estimate of x0 from x_t and a wrong prediction, in closed form, minus x0."""
+    rng = torch.Generator().manual_seed(0)
+    x0, eps, residual = (torch.randn(len(T), 4, 2, 2, generator=rng, dtype=torch.float64) for _ in range(3))
+    alpha_bar = SCHEDULER.alphas_cumprod.double()
+    snr = signal_to_noise_ratio(alpha_bar, T)
+    predicted = denoising_target(x0, eps, alpha_bar, T, prediction_type) + residual
+    if prediction_type == "flow":
+        sigma = flow_sigma(snr)
+        estimate = add_flow_noise(x0, eps, sigma) - sigma.view(-1, 1, 1, 1) * predicted
+    else:
+        x_t, signal, noise = add_noise(x0, eps, alpha_bar, T), *(p.sqrt().view(-1, 1, 1, 1) for p in (alpha_bar[T], 1 - alpha_bar[T]))
+        estimate = (x_t - noise * predicted) / signal if prediction_type == "epsilon" else signal * x_t - noise * predicted
+    error = x0_error(residual, snr, prediction_type)
+    torch.testing.assert_close(error, estimate - x0)
+    # The weight is min(snr, gamma) in the space of x0, for every prediction.
+    weighted = min_snr_weight(snr, 5.0, prediction_type).view(-1, 1, 1, 1) * residual.square()
+    torch.testing.assert_close(weighted, snr.clamp(max=5.0).view(-1, 1, 1, 1) * error.square())
+
+
+def test_weights_of_stable_diffusions_schedule():
+    alpha_bar = SCHEDULER.alphas_cumprod
+    weight = min_snr_weight(signal_to_noise_ratio(alpha_bar, torch.arange(1000)), 5.0)
+    assert alpha_bar[999].item() == pytest.approx(0.00466, abs=5e-6)
+    assert (weight < 1).nonzero().flatten().tolist() == list(range(147))
+    assert weight.mean().item() == pytest.approx(0.9166, abs=1e-4)
+    assert weight.square().mean().item() == pytest.approx(0.8927, abs=1e-4)
+
+
+def test_a_strength_executes_its_steps():
+    """What diffusers' image-to-image pipelines execute, for every number of steps up to 1000."""
+    for num_steps in range(1, 1001):
+        for num_executed in range(1, num_steps + 1):
+            strength = strength_of(num_executed, num_steps)
+            assert 0 < strength <= 1
+            assert min(int(num_steps * strength), num_steps) == num_executed
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=30, unique=True), st.floats(1e-6, 1e6))
+def test_the_start_is_the_nearest_point(values, wanted):
+    grid = torch.tensor(sorted(values), dtype=torch.float64)
+    distance = (grid.log() - torch.tensor(wanted, dtype=torch.float64).log()).abs()
+    assert distance[len(grid) - num_steps_from_snr(grid, wanted)] == distance.min()
+
+
+def test_pure_noise_can_be_the_start():
+    assert num_steps_from_snr(torch.tensor([0.0, 1e-3, 1.0]), 1e-9) == 3

@@ -4,27 +4,30 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from transformers import CLIPConfig, CLIPVisionConfig
 
 from understudy.adaptation import METHODS
 from understudy.errors import InputError
-from understudy.functional.denoising import add_noise
 from understudy.generators import GENERATORS, check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS, build_sampler
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.nouns import PlanRow
 from understudy.settings import AdaptSettings, GeneratorSettings
 
+DIFFUSION_SAMPLERS = [name for name in SAMPLERS if not SAMPLERS[name].flow]
+
 
 def rows(count, train, **changes):
     base = PlanRow(
         id="", label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
-        guidance_scale=2.0, strength=1.0, source_id="", adapter="",
+        guidance_scale=2.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip
     return [dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes) for i in range(count)]
 
 
-@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@pytest.mark.parametrize("sampler", DIFFUSION_SAMPLERS)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_an_image_depends_on_its_row_alone(tiny_generator, train, sampler, strength):
     plan = rows(5, train, sampler=sampler, strength=strength)
@@ -81,9 +84,19 @@ def test_draw_equals_the_plain_pipeline(tiny_generator, tiny_pipeline_folder, tr
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_every_sampler_starts_at_the_last_timestep(sampler):
-    solver = build_sampler(sampler, DDPMScheduler(beta_schedule="scaled_linear", timestep_spacing="leading").config)
+    flow = SAMPLERS[sampler].flow
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0) if flow else DDPMScheduler(timestep_spacing="leading")
+    solver = build_sampler(sampler, scheduler.config, flow=flow)
     solver.set_timesteps(10)
-    assert solver.timesteps[0] == 999
+    assert solver.timesteps[0] == (1000 if flow else 999)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_a_sampler_for_the_other_kind_is_refused(sampler):
+    flow = SAMPLERS[sampler].flow
+    kind, instead = ("diffusion", "ddim, ddpm, dpm\\+\\+, unipc") if flow else ("flow matching", "flow-euler")
+    with pytest.raises(InputError, match=f"must be one for {kind}, as the generator is, got .*: take {instead}"):
+        build_sampler(sampler, {}, flow=not flow)
 
 
 def test_unknown_sampler():
@@ -110,14 +123,15 @@ def test_residual_is_prediction_minus_noise(tiny_generator, train):
     x0 = tiny_generator.encode_images(torch.from_numpy(train.pixels(16)))
     rng = torch.Generator().manual_seed(0)
     eps, t = torch.randn(x0.shape, generator=rng), torch.randint(1000, (len(x0),), generator=rng)
-    states = tiny_generator.encode_prompts(["cat"] * len(x0))
-    predicted = tiny_generator.pipeline.unet(add_noise(x0, eps, tiny_generator.alpha_bar, t), t, encoder_hidden_states=states).sample
-    torch.testing.assert_close(tiny_generator.denoising_residual(x0, eps, t, states), predicted - eps)
+    conditioning = tiny_generator.encode_prompts(["cat"] * len(x0))
+    x_t = tiny_generator.pipeline.scheduler.add_noise(x0, eps, t)
+    predicted = tiny_generator.pipeline.unet(x_t, t, encoder_hidden_states=conditioning.states).sample
+    torch.testing.assert_close(tiny_generator.denoising_residual(x0, eps, t, conditioning), predicted - eps)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeline_folder, train, tmp_path):
-    for parameter in METHODS[method](tiny_generator.denoiser, AdaptSettings(method=method, rank=2), 0):
+    for parameter in METHODS[method](tiny_generator.denoiser, AdaptSettings(method=method, rank=2, alpha=4), 0):
         with torch.no_grad():
             parameter += 0.05
     expected = tiny_generator.draw(rows(2, train, sampler="ddim"), train)
@@ -135,7 +149,7 @@ def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeli
         plain.load_lora_weights(tmp_path)
     else:
         plain.unet = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
-    x, t, states = torch.ones(1, 4, 8, 8), torch.tensor([500]), again.encode_prompts(["cat"])
+    x, t, states = torch.ones(1, 4, 8, 8), torch.tensor([500]), again.encode_prompts(["cat"]).states
     with torch.no_grad():
         torch.testing.assert_close(
             plain.unet(x, t, encoder_hidden_states=states).sample, again.pipeline.unet(x, t, encoder_hidden_states=states).sample,
@@ -193,3 +207,75 @@ def test_truncated_weights_are_an_input_error(part, tiny_pipeline_folder, tmp_pa
 def test_the_registry_describes_every_generator():
     assert {"mini", "stable-diffusion"} <= set(GENERATORS)
     assert all(GENERATORS.summary(name) for name in GENERATORS)
+
+
+def test_stable_diffusions_noise_levels(tiny_generator):
+    """Figures of the published schedule and UniPC with 30 steps."""
+    assert tiny_generator.strength_at(0.069, sampler="unipc", steps=30) * 30 == pytest.approx(22)
+    snr = tiny_generator.snr
+    solver = build_sampler("unipc", tiny_generator.pipeline.scheduler.config)
+    solver.set_timesteps(30)
+    for strength, executed, first, signal in (
+        (0.25, 7, 233, 0.838), (0.5, 15, 499, 0.527), (0.6, 18, 599, 0.402), (0.75, 22, 733, 0.254), (0.9, 27, 899, 0.120),
+        (1.0, 30, 999, 0.068),
+    ):  # fmt: skip
+        assert int(30 * strength) == executed
+        assert solver.timesteps[30 - executed] == first
+        assert (snr[first] / (1 + snr[first])).sqrt().item() == pytest.approx(signal, abs=6e-4)
+    assert snr[733].item() == pytest.approx(0.0687, abs=1e-4)
+
+
+def test_every_distinct_prompt_is_encoded_once(tiny_generator, train, monkeypatch):
+    encoded = []
+    encode = tiny_generator.pipeline.encode_prompt
+    monkeypatch.setattr(
+        tiny_generator.pipeline, "encode_prompt", lambda prompts, *rest, **more: encoded.append(prompts) or encode(prompts, *rest, **more)
+    )
+    plan = [dataclasses.replace(row, prompt=prompt) for row, prompt in zip(rows(3, train), ("a cat", "a dog", "a cat"), strict=True)]
+    tiny_generator.draw(plan, train)
+    assert encoded == [["a cat", "a dog"], [""]]
+
+
+def test_tokens_leave_the_negative_branch_alone(tiny_generator, train):
+    """What the UNet is called with: the negative half bit for bit as without tokens, the other half but for its last position."""
+    calls = []
+    hook = tiny_generator.denoiser.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(kwargs["encoder_hidden_states"].clone()), with_kwargs=True
+    )
+    tokens = torch.arange(32.0).view(2, 16)
+    tiny_generator.draw(rows(2, train, steps=1), train)
+    tiny_generator.draw(rows(2, train, steps=1), train, tokens)
+    hook.remove()
+    without, with_tokens = calls
+    assert torch.equal(without[:2], with_tokens[:2])
+    assert torch.equal(without[2:, :-1], with_tokens[2:, :-1])
+    assert torch.equal(with_tokens[2:, -1], tokens)
+
+
+def test_what_the_safety_checker_flags_is_black(tiny_pipeline_folder, train, tmp_path):
+    folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "checked")
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=12, patch_size=4)
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision.to_dict(), projection_dim=8))
+    checker.concept_embeds_weights.fill_(-2.0)  # below any cosine similarity: everything is flagged
+    pipeline.register_modules(safety_checker=checker)
+    pipeline.save_pretrained(folder)
+    checked = StableDiffusionGenerator.load(str(folder), safety_checker=True)
+    assert not checked.draw(rows(2, train), train).any()
+    assert StableDiffusionGenerator.load(str(folder)).draw(rows(2, train), train).any()
+    with pytest.raises(InputError, match="safety_checker must be false, got true: the pipeline .* has no safety checker"):
+        StableDiffusionGenerator.load(str(tiny_pipeline_folder), safety_checker=True)
+
+
+def test_low_rank_updates_of_stable_diffusion_attention():
+    """The published UNet: 797,184 parameters at rank 4."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
+    trained = METHODS["lora"](unet, AdaptSettings(method="lora", rank=4, targets=("attention",)), 0)
+    assert sum(parameter.numel() for parameter in trained) == 797_184
+
+
+def test_low_rank_updates_begin_as_nothing(tiny_generator, train):
+    before = tiny_generator.draw(rows(2, train), train)
+    METHODS["lora"](tiny_generator.denoiser, AdaptSettings(method="lora", rank=4, targets=("attention",)), 0)
+    assert np.array_equal(tiny_generator.draw(rows(2, train), train), before)

@@ -55,6 +55,40 @@ def make_sample(*, num_classes: int = 10, class_names: list[str] | None = None, 
     )
 
 
+def make_scale() -> dict[str, Any]:
+    """A section ``scale``: two arms, one of which overtakes real at 4 times; worth below, within and beyond the real sets."""
+
+    def point(mean: float, **size: float) -> dict[str, Any]:
+        return size | {"mean": mean, "low": mean - 0.017, "high": mean + 0.016, "seeds": [mean - 0.004, mean, mean + 0.004]}
+
+    times, images = [1.0, 2.0, 4.0, 10.0], [600, 1200, 2400, 6000]
+    accuracy = {"synthetic": [0.742, 0.781, 0.803, 0.832], "mixed": [0.869, 0.884, 0.901, 0.9117]}
+    worth = {
+        "synthetic": [(75, 75, 80.25), (98.5, 75, 140.25), (150.75, 110.5, 260.125), (270.0, 160.5, 480.25)],
+        "mixed": [(590.5, 410.25, None), (None, 470.125, None), (None, None, None), (None, None, None)],
+    }
+    arms = {}
+    for arm, means in accuracy.items():
+        sizes = [{"times": time, "images": number} for time, number in zip(times, images, strict=True)]
+        arms[arm] = {
+            "curve": [point(mean, **size) for mean, size in zip(means, sizes, strict=True)],
+            "log_fit": {
+                "intercept": {"mean": means[0] + 0.002, "low": means[0] - 0.013, "high": means[0] + 0.018},
+                "per_doubling": {"mean": 0.0251 if arm == "synthetic" else 0.0131, "low": 0.0062, "high": 0.0319},
+            },
+            "worth_real_images": [
+                size | dict(zip(("mean", "low", "high"), ends, strict=True)) for size, ends in zip(sizes, worth[arm], strict=True)
+            ],
+            "overtakes_real_at": {"times": None if arm == "synthetic" else 4.0, "rule": "first size whose interval lies above 0"},
+            "minus_real": [
+                {"times": time, "mean": mean - 0.871, "low": mean - 0.894, "high": mean - 0.853}
+                for time, mean in zip(times, means, strict=True)
+            ],
+        }
+    real = [point(mean, images=number) for number, mean in {75: 0.752, 150: 0.803, 300: 0.841, 600: 0.871}.items()]
+    return {"times": times, "images": images, "real": {"curve": real}, "arms": arms}
+
+
 def _sets(rng: np.random.Generator, names: list[str], per_class: int) -> tuple[LabelledSet, LabelledSet]:
     digits = load_digits()
     real, drawn, labels, drawn_labels, sources = [], [], [], [], []

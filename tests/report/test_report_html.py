@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_sample import SECTIONS, Sample, make_sample
+from report_sample import SECTIONS, Sample, make_sample, make_scale
 
 from understudy.data import LabelledSet
 from understudy.errors import InputError
@@ -163,6 +163,41 @@ def test_one_class_and_real_as_the_best(tmp_path: Path) -> None:
     verdict = one.results["verdict"] | {"best": "real"}
     text = dataclasses.replace(one, results=one.results | {"verdict": verdict}).write(tmp_path / "report.html")
     assert 'aria-label="Confusion matrix of the arm bridged"' in text
+
+
+def test_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
+    scale = make_scale()
+    text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "report.html")
+    assert ">How much synthetic data?<" in text
+    assert 'aria-label="Accuracy over the number of synthetic images with 95% intervals"' in text
+    values = shown(text)
+    for name, arm in scale["arms"].items():
+        for part in ("curve", "minus_real", "worth_real_images"):
+            for number, point in enumerate(arm[part]):
+                ends = ("mean", "low", "high") if point["low"] != point["high"] else ("mean",)
+                assert [values[name, f"scale.{part}.{number}.{end}"] for end in ends] == [point[end] for end in ends]
+    body = re.sub(r"<[^>]*>", "", text)
+    for words in ("at most 75[at most 75, 80]", "590[410, more than 600]", "more than 600[470, more than 600]", "270[160, 480]"):
+        assert words in body
+    assert "each doubling of the synthetic set changes accuracy by +1.3 [+0.6, +3.2] points; it first beats" in " ".join(body.split())
+    assert all(address.startswith(("data:", "#")) for address in loads(text))
+
+
+def test_one_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
+    scale = make_scale()
+    arm = {name: part[:1] if isinstance(part, list) else part for name, part in scale["arms"]["synthetic"].items()} | {"log_fit": None}
+    scale |= {"times": [1.0], "images": [600], "arms": {"synthetic": arm}, "real": {"curve": scale["real"]["curve"][-1:]}}
+    text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "report.html")
+    assert "on all 600 real images" in text
+    assert "each doubling" not in text
+    assert "no size beats all real images clearly" in text
+
+
+@pytest.mark.parametrize("scale", [{}, {"times": [], "images": [], "real": {"curve": []}, "arms": {}}])
+def test_page_without_sizes_is_as_before(sample: Sample, tmp_path: Path, scale: dict[str, Any]) -> None:
+    plain = sample.write(tmp_path / "plain.html")
+    assert dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "empty.html") == plain
+    assert "How much" not in plain
 
 
 def test_two_hundred_classes_stay_readable(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import io
+from typing import Any
 
-from report_sample import Sample
+from report_sample import Sample, make_scale
 from rich.console import Console
 
 from understudy.report import summary_table
@@ -17,9 +18,23 @@ GOLDEN = """\
 
 [low, high]: 95% intervals; *: chosen on val
 """
+SCALE = """\
+synthetic, 6,000 synthetic images: worth 270 [160, 480] real ones; no size beats all real images clearly
+mixed, 6,000 synthetic images: worth more than 600 real ones; first beats all real images at 4 times their number
+"""
+
+
+def printed(results: dict[str, Any], *, width: int) -> str:
+    output = io.StringIO()
+    Console(file=output, width=width, force_terminal=False).print(summary_table(results))
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
 
 
 def test_golden(sample: Sample) -> None:
-    output = io.StringIO()
-    Console(file=output, width=90, force_terminal=False).print(summary_table(sample.results))
-    assert "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n" == GOLDEN
+    assert printed(sample.results, width=90) == GOLDEN
+    assert printed(sample.results | {"scale": {}}, width=90) == GOLDEN
+
+
+def test_size_of_the_synthetic_set(sample: Sample) -> None:
+    flat = " ".join(printed(sample.results | {"scale": make_scale()}, width=90).split())
+    assert flat.endswith(" ".join(SCALE.split()))

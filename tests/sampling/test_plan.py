@@ -94,5 +94,5 @@ def make_row():
 
     return PlanRow(
         id="i", label=0, class_name="cat", prompt="", negative_prompt="", seed=0, sampler="unipc", steps=2, guidance_scale=1.0,
-        strength=1.0, source_id="", adapter="",
+        strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip

@@ -1,6 +1,18 @@
 """Make a generator match the real set."""
 
-from understudy.adaptation.fit import AdaptStep, adapt, adapter_fingerprint
+from understudy.adaptation.adapter import adapter_fingerprint, apply_adapter, copy_adapter, load_projection, read_adapter_report
+from understudy.adaptation.fit import AdaptStep, adapt
 from understudy.adaptation.methods import METHODS
+from understudy.adaptation.terms import TERMS
 
-__all__ = ["METHODS", "AdaptStep", "adapt", "adapter_fingerprint"]
+__all__ = [
+    "METHODS",
+    "TERMS",
+    "AdaptStep",
+    "adapt",
+    "adapter_fingerprint",
+    "apply_adapter",
+    "copy_adapter",
+    "load_projection",
+    "read_adapter_report",
+]

@@ -17,19 +17,13 @@ Prepare = Callable[[nn.Module, AdaptSettings, int], list[nn.Parameter]]
 
 METHODS: Registry[Prepare] = Registry("adaptation method")
 
-_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-_CONVOLUTION = (
-    "conv1",
-    "conv2",
-    "conv_shortcut",
-    "conv_in",
-    "conv_out",
-    "time_emb_proj",
-    "proj_in",
-    "proj_out",
-    "ff.net.0.proj",
-    "ff.net.2",
-)
+_LAYERS = {
+    "attention": ("to_q", "to_k", "to_v", "to_out.0"),
+    "convolutions": (
+        *("conv1", "conv2", "conv_shortcut", "conv_in", "conv_out"),
+        *("time_emb_proj", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    ),
+}
 
 
 @METHODS.register("none", summary="leave the generator as it is: the floor that adaptation has to beat")
@@ -39,11 +33,14 @@ def _none(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Pa
 
 @METHODS.register("lora", summary="low-rank updates of attention and convolution layers (Hu et al. 2022, arXiv:2106.09685)")
 def _lora(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
-    targets = [*_ATTENTION, *(_CONVOLUTION if settings.convolutions else ())]
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.rank, init_lora_weights="gaussian", target_modules=targets)
+    targets = [name for target in settings.targets for name in _LAYERS.get(target, (target,))]
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha or settings.rank, init_lora_weights="gaussian", target_modules=targets)
     with torch.random.fork_rng(devices=[]):  # peft draws its initial weights from the global generator
         torch.manual_seed(seed)
-        cast("Any", denoiser).add_adapter(config)
+        try:
+            cast("Any", denoiser).add_adapter(config)
+        except ValueError as error:
+            raise InputError(f"adapt.targets {', '.join(settings.targets)}: {str(error).splitlines()[0]}") from error
     trainable = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.data = parameter.data.float()

@@ -46,9 +46,14 @@ class Decisions:
     nearest_distances: np.ndarray
 
     @property
+    def rejected(self) -> np.ndarray:
+        """Not kept, and not because they were too many; bool (N,)."""
+        return np.array([reason not in ("", "over quota") for reason in self.reasons], dtype=bool)
+
+    @property
     def rejections(self) -> dict[str, int]:
         """Rejected images per reason, without those that were good but too many."""
-        return dict(Counter(reason for reason in self.reasons if reason not in ("", "over quota")))
+        return dict(Counter(reason for reason, rejected in zip(self.reasons, self.rejected, strict=True) if rejected))
 
     def table(self) -> pa.Table:
         """One row per drawn image, for ``decisions.parquet``."""
@@ -143,6 +148,11 @@ def nearest_real(data: LabelledSet, train: LabelledSet) -> tuple[list[str], np.n
             index, distances[own] = nearest_neighbours(queries[own], references[real])
             nearest_ids[own] = train_ids[real[index]]
     return [str(name) for name in nearest_ids], distances
+
+
+def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
+    """Distance of image i to image i of another set of the same size, float64 of shape (N,), in ``DISTANCE_UNIT``."""
+    return np.asarray(np.sqrt(np.square(_thumbnails(data) - _thumbnails(others)).mean(axis=1)))
 
 
 def _copy_flags(drawn: LabelledSet, train: LabelledSet, near_copy_distance: int) -> list[str]:

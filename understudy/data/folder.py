@@ -103,7 +103,7 @@ def _layout(paths: Sequence[str], location: str) -> list[Item]:
         classes_at = depth + has_splits
         if len(parts) > classes_at + 1:
             items.append(Item(path=path, label=parts[classes_at], split=split, problem="an empty folder" if path.endswith("/") else ""))
-        elif parts[-1] not in ("metadata.csv", "README.md"):
+        elif parts[-1] not in ("metadata.csv", "metadata.jsonl", "README.md"):
             items.append(Item(path=path, split=split, problem="not in a class folder"))
     if not any(not item.problem for item in items):
         raise InputError(f"{location} must hold class folders with images (class/img.png), but none was found")

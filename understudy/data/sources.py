@@ -32,6 +32,7 @@ class Splits:
         test: sealed until the end.
         prompt_names: words for prompts by label; the class names unless a file gave others.
         skipped: (file, reason) of what was left out.
+        known_ids: of all real images, also those that no split holds because of ``data.shots``.
     """
 
     train: LabelledSet
@@ -39,6 +40,7 @@ class Splits:
     test: LabelledSet
     prompt_names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    known_ids: frozenset[str]
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
@@ -64,7 +66,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     refuse_leaks(
         [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
     )
-    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped)
+    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped, frozenset(pool.images.ids))
 
 
 def find_source(location: str) -> AbstractSource:

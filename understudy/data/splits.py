@@ -98,10 +98,39 @@ def take_shots(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
 
 def take_at_most(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
     """As :func:`take_shots`, but a class with fewer images keeps them all."""
+    return _first_ranked(data, np.full(data.num_classes, shots), seed=seed)
+
+
+def take_share(data: LabelledSet, share: float, *, seed: int) -> LabelledSet:
+    """About ``share`` of the images of every class, at least one; with the same seed, a larger share contains a smaller.
+
+    Args:
+        data: the images.
+        share: in (0, 1].
+        seed: chooses the images.
+    """
+    return _first_ranked(data, np.maximum(1, np.round(data.counts * share)).astype(np.int64), seed=seed)
+
+
+def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Indices of the first ``counts[c]`` members of every class c, in their order; fewer where a class has fewer.
+
+    Args:
+        labels: int64 of shape (N,), in [0, C).
+        counts: int of shape (C,).
+
+    Example:
+        >>> first_of_each_class(np.array([0, 1, 0, 0, 1]), np.array([2, 1]))
+        array([0, 1, 2])
+    """
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]))
+
+
+def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> LabelledSet:
+    """The first images of each class in the order that the seed gives, in the order of the set."""
     ids, labels = data.ids, data.labels
-    ordered = sorted(range(len(ids)), key=lambda index: _rank(ids[index], seed))
-    keep = [index for label in range(data.num_classes) for index in [i for i in ordered if labels[i] == label][:shots]]
-    return data.select(np.sort(np.array(keep, dtype=np.int64)))
+    order = np.array(sorted(range(len(ids)), key=lambda index: _rank(ids[index], seed)), dtype=np.int64)
+    return data.select(np.sort(order[first_of_each_class(labels[order], counts)]))
 
 
 def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None) -> list[tuple[str, int, list[int]]]:

@@ -6,17 +6,29 @@ Symbols, as in Ho et al. 2020 (arXiv:2006.11239) and Hang et al. 2023 (arXiv:230
     eps        standard normal noise                  (B, C, H, W)
     t          timestep                               (B,), int64
     alpha_bar  cumulative signal power of a schedule  (T,), in (0, 1), decreasing
-    snr        alpha_bar / (1 - alpha_bar)
+    sigma      noise share of flow matching           (B,), in (0, 1], see Esser et al. 2024 (arXiv:2403.03206)
+    snr        alpha_bar / (1 - alpha_bar), or ((1 - sigma) / sigma) ** 2
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-PredictionType = Literal["epsilon", "v_prediction"]
+PredictionType = Literal["epsilon", "v_prediction", "flow"]
+
+
+def check_prediction_type(prediction_type: str) -> None:
+    """Refuse what the formulas do not know.
+
+    Raises:
+        ValueError: for another prediction type.
+    """
+    if prediction_type not in get_args(PredictionType):
+        raise ValueError(f"prediction_type must be 'epsilon', 'v_prediction' or 'flow', got {prediction_type!r}")
 
 
 def signal_to_noise_ratio(alpha_bar: Tensor, t: Tensor) -> Tensor:
@@ -43,15 +55,16 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType = 
     """Loss weight that keeps low-noise timesteps from dominating.
 
     Hang et al. 2023 (arXiv:2303.09556), eq. 8 and section 3.4: min(snr, gamma) in the space of x0, divided by the
-    factor between the squared error in x0 and in what the network predicts: snr for epsilon, snr + 1 for v.
+    factor between the squared error in x0 and in what the network predicts: snr for epsilon, snr + 1 for v,
+    1 / sigma^2 for flow, see :func:`x0_error`.
 
     Args:
-        snr: float of shape (B,), positive.
+        snr: float of shape (B,), positive; for v and flow 0 is allowed too.
         gamma: where the weight stops growing; positive, 5 in the paper; ``inf`` gives the unweighted loss for epsilon.
         prediction_type: what the network predicts.
 
     Returns:
-        float of shape (B,), in (0, 1].
+        float of shape (B,), in [0, 1].
 
     Raises:
         ValueError: for another prediction type.
@@ -65,7 +78,26 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType = 
         return clipped / snr
     if prediction_type == "v_prediction":
         return clipped / (snr + 1)
-    raise ValueError(f"prediction_type must be 'epsilon' or 'v_prediction', got {prediction_type!r}")
+    check_prediction_type(prediction_type)
+    return clipped * flow_sigma(snr) ** 2
+
+
+def flow_sigma(snr: Tensor) -> Tensor:
+    """Noise share of flow matching at a signal-to-noise ratio: ``1 / (1 + sqrt(snr))``.
+
+    The inverse of ``snr = ((1 - sigma) / sigma) ** 2``.
+
+    Args:
+        snr: float of any shape, not negative.
+
+    Returns:
+        float as snr, in (0, 1].
+
+    Example:
+        >>> flow_sigma(torch.tensor([0.0, 1.0, 9.0]))
+        tensor([1.0000, 0.5000, 0.2500])
+    """
+    return 1 / (1 + snr.sqrt())
 
 
 def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
@@ -86,8 +118,25 @@ def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
     return power.sqrt() * x0 + (1 - power).sqrt() * eps
 
 
+def add_flow_noise(x0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
+    """Move clean latents along the straight path to noise: ``(1 - sigma) x0 + sigma eps``.
+
+    Lipman et al. 2023 (arXiv:2210.02747); Esser et al. 2024 (arXiv:2403.03206), eq. 1 with rectified flow.
+
+    Args:
+        x0: float of shape (B, C, H, W).
+        eps: as x0.
+        sigma: float of shape (B,), in [0, 1].
+
+    Returns:
+        x_t, as x0.
+    """
+    share = sigma.to(x0.dtype).view(-1, 1, 1, 1)
+    return share * eps + (1 - share) * x0
+
+
 def denoising_target(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, prediction_type: PredictionType) -> Tensor:
-    """What the network is asked to predict.
+    """What a network with the schedule ``alpha_bar`` is asked to predict; for flow matching it is ``eps - x0``.
 
     epsilon: Ho et al. 2020, eq. 14. v: Salimans & Ho 2022 (arXiv:2202.00512), section 4,
     ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0``.
@@ -97,7 +146,7 @@ def denoising_target(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, pred
         eps: as x0.
         alpha_bar: float of shape (T,).
         t: int64 of shape (B,).
-        prediction_type: what the network predicts.
+        prediction_type: ``epsilon`` or ``v_prediction``.
 
     Returns:
         float, as x0.
@@ -110,7 +159,75 @@ def denoising_target(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, pred
     if prediction_type == "v_prediction":
         power = alpha_bar[t].to(x0.dtype).view(-1, 1, 1, 1)
         return power.sqrt() * eps - (1 - power).sqrt() * x0
-    raise ValueError(f"prediction_type must be 'epsilon' or 'v_prediction', got {prediction_type!r}")
+    check_prediction_type(prediction_type)
+    return eps - x0
+
+
+def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> Tensor:
+    """The error in predicted clean latents that a residual means: predicted x0 minus x0.
+
+    From solving x_t for x0 with the prediction in place of the target: ``-residual / sqrt(snr)`` for epsilon,
+    ``-residual / sqrt(1 + snr)`` for v, ``-sigma residual`` for flow.
+
+    Args:
+        residual: prediction minus target, float of shape (B, C, H, W).
+        snr: float of shape (B,), positive; for v and flow 0 is allowed too.
+        prediction_type: what the network predicts.
+
+    Returns:
+        float, as residual.
+
+    Raises:
+        ValueError: for another prediction type.
+
+    Example:
+        >>> x0_error(torch.ones(1, 1, 1, 1), torch.tensor([4.0]), "epsilon").item()
+        -0.5
+    """
+    check_prediction_type(prediction_type)
+    factor = {"epsilon": lambda: snr.rsqrt(), "v_prediction": lambda: (1 + snr).rsqrt(), "flow": lambda: flow_sigma(snr)}[prediction_type]()
+    return -factor.view(-1, 1, 1, 1) * residual
+
+
+def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
+    """How many steps are executed when drawing starts at the point of a solver's grid that is nearest to an SNR.
+
+    Nearest in the logarithm of the SNR, which is what a solver's step sizes are measured in (Lu et al. 2022, arXiv:2206.00927).
+
+    Args:
+        grid_snr: of the grid's points in drawing order, float of shape (num_steps,), not negative, ascending.
+        snr: wanted, positive.
+
+    Returns:
+        From 1, the last point alone, to num_steps, all of them.
+
+    Example:
+        >>> num_steps_from_snr(torch.tensor([0.01, 0.1, 1.0, 10.0]), 0.2)
+        3
+    """
+    floor = 1e-8  # flow matching starts from pure noise, whose SNR is 0
+    distance = (grid_snr.clamp(min=floor).log() - math.log(max(snr, floor))).abs()
+    return len(grid_snr) - int(distance.argmin())
+
+
+def strength_of(num_executed: int, num_steps: int) -> float:
+    """The strength at which diffusers' image-to-image pipelines execute this many steps.
+
+    They execute ``int(num_steps * strength)``, which would lose a step where rounding leaves the quotient a little too small.
+
+    Args:
+        num_executed: from 1 to num_steps.
+        num_steps: of the full grid.
+
+    Returns:
+        About num_executed / num_steps.
+
+    Example:
+        >>> strength_of(22, 30)
+        0.7333333333333333
+    """
+    strength = num_executed / num_steps
+    return strength if int(num_steps * strength) == num_executed else math.nextafter(strength, 1.0)
 
 
 def weighted_denoising_loss(residual: Tensor, weight: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, *, num_resample
         raise ValueError(f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}")
     values = values.astype(np.float64)
     mean = float(values.mean())
-    low, high = np.quantile(_resampled_means(values, rng, num_resamples), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    stretch = _student_stretch(values)
+    low, high = np.quantile(resampled_means(values[None], rng, num_resamples)[:, 0], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    stretch = student_stretch(values)
     return (
         mean,
         min(mean, max(float(values.min()), mean - stretch * (mean - float(low)))),
@@ -87,24 +87,45 @@ def paired_bootstrap_difference(
     return bootstrap_mean(a.astype(np.float64) - b.astype(np.float64), rng, num_resamples=num_resamples)
 
 
-def _resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
-    """Means of R resamples, (R,)."""
-    num_seeds, num_images = values.shape
+def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
+    """Means over resampled trainings and test images, the same ones for all K quantities.
+
+    S - 1 trainings and N test images are drawn with replacement, see :func:`bootstrap_mean`.
+
+    Args:
+        values: float64 of shape (K, S, N).
+        rng: source of the resamples.
+        num_resamples: R.
+
+    Returns:
+        float64 of shape (R, K).
+    """
+    num_values, num_seeds, num_images = values.shape
     drawn_seeds = max(1, num_seeds - 1)
     seed_weights_RS = rng.multinomial(drawn_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples) / drawn_seeds
-    # Images with equal values are interchangeable, so it is enough to draw how many there are of each of K kinds.
-    kinds_SK, counts_K = np.unique(values, axis=1, return_counts=True)
-    step = max(1, _MAX_CELLS // len(counts_K))
-    means = np.empty(num_resamples)
+    # Images with equal values are interchangeable, so it is enough to draw how many there are of each of U kinds.
+    kinds_KSU, counts_U = np.unique(values.reshape(-1, num_images), axis=1, return_counts=True)
+    step = max(1, _MAX_CELLS // max(len(counts_U), num_values * num_seeds))
+    means_RK = np.empty((num_resamples, num_values))
     for start in range(0, num_resamples, step):
         part = slice(start, start + step)
-        weights_RK = rng.multinomial(num_images, counts_K / num_images, size=len(means[part])) / num_images
-        means[part] = (weights_RK @ kinds_SK.T * seed_weights_RS[part]).sum(axis=1)
-    return means
+        weights_RU = rng.multinomial(num_images, counts_U / num_images, size=len(means_RK[part])) / num_images
+        per_seed_RKS = (weights_RU @ kinds_KSU.T).reshape(-1, num_values, num_seeds)
+        means_RK[part] = (per_seed_RKS * seed_weights_RS[part, None]).sum(axis=2)
+    return means_RK
 
 
-def _student_stretch(values: np.ndarray) -> float:
-    """Student over normal quantile, with the degrees of freedom of a sum of two variances."""
+def student_stretch(values: np.ndarray) -> float:
+    """Student over normal quantile, with the degrees of freedom of a sum of two variances.
+
+    Satterthwaite 1946, see :func:`bootstrap_mean`.
+
+    Args:
+        values: float64 of shape (S, N), N at least 2.
+
+    Returns:
+        The factor, at least 1; 1 if all values are equal.
+    """
     num_seeds, num_images = values.shape
     image_part = float(values.mean(axis=0).var(ddof=1)) / num_images
     seed_part = float(values.mean(axis=1).var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0

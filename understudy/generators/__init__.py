@@ -30,12 +30,12 @@ def _mini(settings: GeneratorSettings, device: str) -> Generator:
 
 
 @GENERATORS.register(
-    "stable-diffusion", summary="any Stable Diffusion 1.x or 2.x pipeline: give its folder or hub name instead of this word"
+    "stable-diffusion", summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: give its folder or hub name instead of this word"
 )
 def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
-    from understudy.generators.stable_diffusion import StableDiffusionGenerator
+    from understudy.generators.families import load_pipeline
 
-    return StableDiffusionGenerator.load(settings.name, device=device, precision=settings.precision, resolution=settings.resolution)
+    return load_pipeline(settings, device=device)
 
 
 def mini_folder() -> Path:
@@ -47,7 +47,7 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
     """The generator that the settings name: a registered name, a pipeline folder or a hub name (``owner/model``).
 
     Args:
-        settings: name, precision, resolution.
+        settings: name, precision, resolution, image encoder, what saves memory.
         device: torch device.
 
     Raises:

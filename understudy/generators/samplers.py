@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, final
 
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 
+from understudy.errors import InputError
 from understudy.registry import Registry
 
-SAMPLERS: Registry[Callable[[Any], Any]] = Registry("sampler")
+
+@final
+@dataclass(frozen=True)
+class Sampler:
+    """A solver for one kind of noise schedule.
+
+    Attributes:
+        build: makes it from the configuration of a pipeline's own scheduler.
+        flow: whether it is for flow matching, as Stable Diffusion 3, instead of diffusion.
+    """
+
+    build: Callable[[Any], Any]
+    flow: bool = False
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler")
 
 # Every grid begins at the last timestep, as a start from pure noise must; the spacing that some pipelines carry
 # ("leading") begins a whole step lower. DDIM takes equal steps of T / N, which only "trailing" agrees with.
 SAMPLERS.register("unipc", summary="UniPC, second order (Zhao et al. 2023); 15 to 30 steps")(
-    partial(UniPCMultistepScheduler.from_config, timestep_spacing="linspace")
+    Sampler(partial(UniPCMultistepScheduler.from_config, timestep_spacing="linspace"))
 )
 SAMPLERS.register("dpm++", summary="DPM-Solver++, second order (Lu et al. 2022); 15 to 30 steps")(
-    partial(DPMSolverMultistepScheduler.from_config, timestep_spacing="linspace")
+    Sampler(partial(DPMSolverMultistepScheduler.from_config, timestep_spacing="linspace"))
 )
 SAMPLERS.register("ddim", summary="DDIM, deterministic (Song et al. 2021); 30 to 100 steps")(
-    partial(DDIMScheduler.from_config, timestep_spacing="trailing")
+    Sampler(partial(DDIMScheduler.from_config, timestep_spacing="trailing"))
 )
 SAMPLERS.register("ddpm", summary="ancestral sampling (Ho et al. 2020); 100 steps and more")(
-    partial(DDPMScheduler.from_config, timestep_spacing="linspace")
+    Sampler(partial(DDPMScheduler.from_config, timestep_spacing="linspace"))
+)
+SAMPLERS.register("flow-euler", summary="Euler, for flow matching (Esser et al. 2024), as Stable Diffusion 3; 20 to 40 steps")(
+    Sampler(FlowMatchEulerDiscreteScheduler.from_config, flow=True)
 )
 
 
-def build_sampler(name: str, config: Any) -> Any:
+def build_sampler(name: str, config: Any, *, flow: bool = False) -> Any:
     """A solver on the noise schedule of a pipeline.
 
     Args:
         name: a key of ``SAMPLERS``.
         config: the configuration of the pipeline's own scheduler.
+        flow: whether the pipeline was trained by flow matching.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, or a sampler for the other kind of pipeline. UniPC and DPM-Solver++ of diffusers know flow
+            matching, but its pipelines cannot start from an image with them.
     """
-    return SAMPLERS[name](config)
+    sampler = SAMPLERS[name]
+    if sampler.flow != flow:
+        kind = "flow matching" if flow else "diffusion"
+        fitting = ", ".join(other for other in SAMPLERS if SAMPLERS[other].flow == flow)
+        raise InputError(f"draw.sampler must be one for {kind}, as the generator is, got {name!r}: take {fitting}")
+    return sampler.build(config)

@@ -6,6 +6,7 @@ Text stays text, in the font of the page. Only matplotlib's object interface is 
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ _INK, _MUTED, _LINE, _ACCENT, _REAL, _WRONG = "#010101", "#020202", "#030303", "
 _VARIABLES = {_INK: "ink", _MUTED: "muted", _LINE: "line", _ACCENT: "accent", _REAL: "real", _WRONG: "wrong"}
 _WIDTH = 460  # CSS pixels; one unit of the SVG is one CSS pixel at full size
 _ROW = 40
+_CURVES = [(_ACCENT, "o"), (_WRONG, "s"), (_INK, "^"), (_MUTED, "D")]  # colour and marker of each arm in turn
 
 
 def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -98,6 +100,46 @@ def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
     axes.set_xlabel("adaptation step")
     axes.set_ylabel("validation loss")
     return _to_svg(figure, title="Validation loss over adaptation steps")
+
+
+def scale_curves(scale: Mapping[str, Any]) -> str:
+    """Accuracy on test images over the number of synthetic images, in percent, with 95% intervals as bands.
+
+    Each arm has its logarithmic fit as a thin line where there is one; a band across is ``real`` on all real images.
+
+    Args:
+        scale: ``results["scale"]``, with at least one arm.
+
+    Returns:
+        SVG markup.
+    """
+    figure, axes = _figure(_WIDTH, 300)
+    reference = scale["real"]["curve"][-1]
+    axes.axhspan(100 * reference["low"], 100 * reference["high"], color=_REAL, alpha=0.25, linewidth=0)
+    axes.axhline(100 * reference["mean"], color=_REAL, linewidth=2, label=f"real, all {reference['images']:,} images")
+    for number, (name, arm) in enumerate(scale["arms"].items()):
+        colour, marker = _CURVES[number % len(_CURVES)]
+        images = [point["images"] for point in arm["curve"]]
+        mean, low, high = ([100 * point[end] for point in arm["curve"]] for end in ("mean", "low", "high"))
+        axes.fill_between(images, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.vlines(images, low, high, color=colour, alpha=0.6, linewidth=1.2)
+        axes.plot(images, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, markeredgewidth=0, label=_shorten(name, 18))
+        if arm["log_fit"] is not None:
+            intercept, slope = (arm["log_fit"][part]["mean"] for part in ("intercept", "per_doubling"))
+            fit = [100 * (intercept + slope * math.log2(size / reference["images"])) for size in images]
+            axes.plot(images, fit, "--", color=colour, linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xticks(scale["images"], [f"{size:,}" for size in scale["images"]])
+    axes.set_xticks([], minor=True)
+    axes.margins(x=0.06, y=0.1)
+    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("synthetic images")
+    axes.set_ylabel("accuracy, %")
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=_INK, borderaxespad=0.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return _to_svg(figure, title="Accuracy over the number of synthetic images with 95% intervals")
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: str) -> str:

@@ -55,6 +55,7 @@ def write_report(
         arm_summaries=arm_summaries or {},
         bars=Markup(figures.accuracy_bars(results["arms"])),  # noqa: S704 - our own markup, names escaped by matplotlib
         differences=_differences(results["arms"]),
+        scale=_scale(results.get("scale", {})),
         curve=_curve(results.get("adaptation", {})),
         matrices=_matrices(confusions, train.class_names, compared),
         confused=confused_pairs(confusions, train.class_names, compared, count=20),
@@ -78,7 +79,14 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for wording_filter in (wording.percent, wording.points, wording.duration, wording.percent_interval, wording.points_interval):
+    for wording_filter in (
+        wording.percent,
+        wording.points,
+        wording.duration,
+        wording.percent_interval,
+        wording.points_interval,
+        wording.real_images,
+    ):
         jinja.filters[wording_filter.__name__] = wording_filter
     return jinja
 
@@ -146,6 +154,23 @@ def _rival(results: Mapping[str, Any]) -> str:
 
 def _differences(arms: Mapping[str, Any]) -> Markup:
     return Markup(figures.difference_intervals(arms)) if len(arms) > 1 else Markup("")  # noqa: S704 - as above
+
+
+def _scale(scale: Mapping[str, Any]) -> dict[str, Any]:
+    """The figure, and the measured sizes of every arm as rows."""
+    if not scale.get("arms"):
+        return {}
+    parts = ("curve", "minus_real", "worth_real_images")
+    return {
+        "figure": Markup(figures.scale_curves(scale)),  # noqa: S704 - as above
+        "rows": [
+            {"arm": name, "number": number, "accuracy": accuracy, "difference": difference, "worth": worth}
+            for name, arm in scale["arms"].items()
+            for number, (accuracy, difference, worth) in enumerate(zip(*(arm[part] for part in parts), strict=True))
+        ],
+        "smallest": scale["real"]["curve"][0]["images"],
+        "largest": scale["real"]["curve"][-1]["images"],
+    }
 
 
 def _curve(adaptation: Mapping[str, Any]) -> Markup:

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.report.wording import percent_interval, points_interval
+from understudy.report.wording import percent_interval, points_interval, real_images_interval
 
 
 def summary_table(results: Mapping[str, Any]) -> Table:
@@ -19,11 +19,13 @@ def summary_table(results: Mapping[str, Any]) -> Table:
         results: content of ``results.json``.
 
     Returns:
-        A table with a row per arm, in the order of ``results``; the arm that the verdict is about stands in bold with a star.
+        A table with a row per arm, in the order of ``results``; the arm that the verdict is about stands in bold with a star. If the
+        size of the synthetic set was studied, a line per arm below says what the largest set is worth.
     """
     best = results["verdict"]["best"]
     # Text, not str: rich would take the brackets for markup.
-    caption = Text(f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}")
+    note = f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"
+    caption = Text("\n".join([note, *_scale_lines(results.get("scale") or {})]))
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("arm")
     table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
@@ -38,3 +40,17 @@ def summary_table(results: Mapping[str, Any]) -> Table:
             style="bold" if name == best else None,
         )
     return table
+
+
+def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
+    """What the largest synthetic set of every arm is worth, and the size from which it beats all real images."""
+    lines = []
+    for name, arm in scale.get("arms", {}).items():
+        curve = scale["real"]["curve"]
+        worth = real_images_interval(arm["worth_real_images"][-1], curve[0]["images"], curve[-1]["images"])
+        times = arm["overtakes_real_at"]["times"]
+        overtakes = (
+            "no size beats all real images clearly" if times is None else f"first beats all real images at {times:g} times their number"
+        )
+        lines.append(f"{name}, {arm['curve'][-1]['images']:,} synthetic images: worth {worth} real ones; {overtakes}")
+    return lines

@@ -46,6 +46,31 @@ def points_interval(interval: Mapping[str, float]) -> str:
     return f"{points(interval['mean'])} [{points(interval['low'])}, {points(interval['high'])}]"
 
 
+def real_images(worth: float | None, smallest: float, largest: float) -> str:
+    """A number of real images as ``worth_real_images`` has it, between the smallest and the largest real set that was measured.
+
+    Example:
+        >>> [real_images(worth, 75, 1200) for worth in (75, 341.7, 1200, None)]
+        ['at most 75', '342', '1,200', 'more than 1,200']
+    """
+    if worth is None:
+        return f"more than {largest:,.0f}"
+    return f"at most {worth:,.0f}" if worth <= smallest else f"{worth:,.0f}"
+
+
+def real_images_interval(worth: Mapping[str, float | None], smallest: float, largest: float) -> str:
+    """Number of real images with its 95% interval, unless that has no width, as where all of it lies beyond the measured sets.
+
+    Example:
+        >>> real_images_interval({"mean": 300, "low": 150, "high": None}, 75, 600)
+        '300 [150, more than 600]'
+        >>> real_images_interval({"mean": 75, "low": 75, "high": 75}, 75, 600)
+        'at most 75'
+    """
+    mean, low, high = (real_images(worth[end], smallest, largest) for end in ("mean", "low", "high"))
+    return mean if worth["low"] == worth["high"] else f"{mean} [{low}, {high}]"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person would say them.
 

@@ -12,6 +12,7 @@ import numpy as np
 from understudy.data import LabelledSet
 from understudy.nouns import Generator, PlanRow
 from understudy.sampling.plan import batches, read_part
+from understudy.visual_guidance import VisualGuidance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,15 @@ class DrawStep:
     drawn: bool
 
 
-def draw_parts(generator: Generator, plans: Sequence[Path], folder: Path, *, train: LabelledSet, batch_size: int) -> Iterator[DrawStep]:
+def draw_parts(
+    generator: Generator,
+    plans: Sequence[Path],
+    folder: Path,
+    *,
+    train: LabelledSet,
+    batch_size: int,
+    visual: VisualGuidance | None = None,
+) -> Iterator[DrawStep]:
     """Draw every plan part that has no images yet, into a file of the same name.
 
     Args:
@@ -36,6 +45,7 @@ def draw_parts(generator: Generator, plans: Sequence[Path], folder: Path, *, tra
         folder: where the image parts go.
         train: real train images, for rows that start from one.
         batch_size: images drawn at once.
+        visual: features that guide, where the plan asks for them.
 
     Yields:
         A record per batch drawn, and per part found.
@@ -48,7 +58,7 @@ def draw_parts(generator: Generator, plans: Sequence[Path], folder: Path, *, tra
             continue
         pixels = []
         for batch in batches(rows, batch_size):
-            pixels.append(generator.draw(batch, train))
+            pixels.append(generator.draw(batch, train, None if visual is None else visual.tokens(batch)))
             yield DrawStep(images=len(batch), drawn=True)
         _as_set(rows, np.concatenate(pixels), train.class_names).save(path)
 

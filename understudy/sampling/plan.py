@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from understudy.data import LabelledSet
+from understudy.data import LabelledSet, captions_of
 from understudy.errors import InputError
 from understudy.nouns import PlanRow
+from understudy.prompts import choose, fill, read_templates
 from understudy.runs import write_atomically
 from understudy.settings import DrawSettings
 
@@ -23,7 +25,13 @@ def quotas(train: LabelledSet, settings: DrawSettings) -> np.ndarray:
     """How many synthetic images each class shall have, int64 of shape (num_classes,)."""
     if settings.per_class is not None:
         return np.full(train.num_classes, settings.per_class, dtype=np.int64)
-    return np.maximum(settings.min_per_class, np.round(train.counts * settings.times)).astype(np.int64)
+    return np.maximum(settings.min_per_class, times_of(train, settings.times))
+
+
+def times_of(train: LabelledSet, times: float) -> np.ndarray:
+    """Images per class that are ``times`` as many as the real ones, int64 of shape (num_classes,)."""
+    counts: np.ndarray = np.round(train.counts * times).astype(np.int64)
+    return counts
 
 
 def make_plan(
@@ -33,6 +41,8 @@ def make_plan(
     settings: DrawSettings,
     prompt_names: Sequence[str],
     seed: int,
+    strength: float | None = None,
+    visual: str = "none",
     round_number: int = 0,
     adapter: str = "",
 ) -> list[PlanRow]:
@@ -42,11 +52,13 @@ def make_plan(
     holds the smaller one.
 
     Args:
-        train: real train images; below strength 1 each row starts from one of its class, all used equally often.
+        train: real train images; start, caption and feature of a row come from images of its class, all used equally often.
         counts: images per class, int of shape (num_classes,).
         settings: prompts, sampler and so on.
         prompt_names: class names for prompts, by label.
         seed: of the run.
+        strength: where drawing starts, if ``settings.start_snr`` says so instead of ``settings.strength``.
+        visual: kind of visual guidance.
         round_number: 0, then 1, 2, ... for refills.
         adapter: fingerprint of the adapter.
 
@@ -54,36 +66,84 @@ def make_plan(
         The rows, classes in order.
 
     Raises:
-        InputError: for a set that is not the train split, or strength below 1 and a class without a real image.
+        InputError: for a set that is not the train split, or a class without a real image where one is needed.
     """
     train.require("train", purpose="planning what to draw")
-    ids = np.array(train.ids)
+    strength = settings.strength if strength is None else strength
+    prompts, negatives = read_templates(settings.prompt, needs_class=True), read_templates(settings.negative_prompt, needs_class=False)
+    ids, captions = np.array(train.ids), np.array(captions_of(train))
+    captioned = any("{caption}" in template for template in (*prompts, *negatives)) and bool((captions != "").any())
     rows = []
     for label, count in enumerate(counts):
-        of_class = ids[train.labels == label]
-        if settings.strength < 1 and count and not len(of_class):
-            raise InputError(
-                f"draw.strength below 1 starts from real images, and class {train.class_names[label]!r} has none in the train split"
-            )
+        of_class = np.flatnonzero(train.labels == label)
+        _require_images(len(of_class), int(count), train.class_names[label], strength=strength, visual=visual, captioned=captioned)
+        pairing = _Pairing(of_class, settings.pairing, (seed, label, round_number))
         for number in range(int(count)):
             identity = f"synthetic-{label:04d}-{round_number:02d}-{number:06d}"
+            row_seed = _row_seed(seed, identity)
+            caption = str(captions[pairing.image("caption", number)]) if captioned else ""
+            words = prompt_names[label]
             rows.append(
                 PlanRow(
                     id=identity,
                     label=label,
                     class_name=train.class_names[label],
-                    prompt=settings.prompt.replace("{class}", prompt_names[label]),
-                    negative_prompt=settings.negative_prompt.replace("{class}", prompt_names[label]),
-                    seed=_row_seed(seed, identity),
+                    prompt=fill(choose(prompts, row_seed), words=words, caption=caption),
+                    negative_prompt=fill(choose(negatives, row_seed), words=words, caption=caption),
+                    seed=row_seed,
                     sampler=settings.sampler,
                     steps=settings.steps,
                     guidance_scale=settings.guidance_scale,
-                    strength=settings.strength,
-                    source_id=str(of_class[number % len(of_class)]) if settings.strength < 1 else "",
+                    strength=strength,
+                    source_id=str(ids[pairing.image("start", number)]) if strength < 1 else "",
+                    visual=visual,
+                    visual_id=str(ids[pairing.image("feature", number)]) if visual == "per-image" else "",
                     adapter=adapter,
+                    adapter_scale=settings.adapter_scale,
                 )
             )
     return rows
+
+
+def _require_images(available: int, wanted: int, name: str, *, strength: float, visual: str, captioned: bool) -> None:
+    """A class without a train image can be drawn from its name alone."""
+    needs = {
+        "draw.strength below 1 starts from real images": strength < 1,
+        "visual guidance needs real images": visual != "none",
+        "a prompt with {caption} needs real images": captioned,
+    }
+    for reason, applies in needs.items():
+        if applies and wanted and not available:
+            raise InputError(f"{reason}, and class {name!r} has none in the train split")
+
+
+@final
+class _Pairing:
+    """Which real image each part of a row comes from: every n rows use each of the n images of the class once.
+
+    ``paired`` takes the images in order, or, in refills, in an order of the round's own, the same for every part. ``random``
+    gives each part of each n rows an order of its own.
+    """
+
+    def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:
+        self._images = images
+        self._random = pairing == "random"
+        self._seed = seed
+        self._orders: dict[tuple[str, int], np.ndarray] = {}
+
+    def image(self, part: str, number: int) -> int:
+        """Index into the train set."""
+        fold, place = divmod(number, len(self._images))
+        key = (part, fold) if self._random else ("", 0)
+        if key not in self._orders:
+            self._orders[key] = self._order(*key)
+        return int(self._orders[key][place])
+
+    def _order(self, part: str, fold: int) -> np.ndarray:
+        if not self._random and self._seed[-1] == 0:
+            return self._images
+        words = [*self._seed, fold, *part.encode()]
+        return np.random.default_rng(words).permutation(self._images)
 
 
 def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> list[Path]:

@@ -1,0 +1,354 @@
+"""Real-Fake on ``digits``, component by component: what each is worth, what larger sets are worth, and whether anything is copied.
+
+``python -m benchmarks.real_fake`` takes about an hour and a half on two CPU cores, one run on each; finished runs are kept and
+reused. Repetitions differ in the run's seed: another adaptation, other synthetic images, other classifiers, and, with few
+images per class, another choice of them. Nothing is filtered (``curate.score=none``), as in the paper.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.claims import Claim, command_line, repeated, t_interval, write
+from understudy.curation import nearest_real, paired_distances
+from understudy.data import LabelledSet
+from understudy.functional.mmd import median_bandwidth, mmd2_unbiased
+from understudy.generators import load_generator
+from understudy.recipes import PRESETS, RECIPES
+from understudy.runs import write_json
+from understudy.settings import CompareSettings, GeneratorSettings, build, to_yaml
+from understudy.study import run
+from understudy.training import build_backbone
+from understudy.visual_guidance import features_of
+
+SEEDS = (0, 1, 2, 3, 4)
+_PROCESSES = 2
+_COMMON: Mapping[str, Any] = {
+    "draw": {"min_per_class": 1, "guidance_scale": 1.0},
+    "curate": {"score": "none"},
+    "compare": {"arms": ["real", "synthetic"]},
+}
+_SMOKE: Mapping[str, Any] = {
+    "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
+    "draw": {"steps": 2},
+    "compare": {"steps": 4},
+    "data": {"shots": 4},
+    "scale": {"real_shares": [0.5]},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A setting of the method, repeated with every seed.
+
+    Attributes:
+        name: how rows and claims call it.
+        settings: what differs from the plain fine-tuned generator.
+        adapter_of: case whose adapter is used; a case of its own if not given.
+        shots: real images per class; all 600 images if not given.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    adapter_of: str | None = None
+    shots: int | None = None
+
+
+_START: Mapping[str, Any] = {"draw": {"start_snr": 0.069}}
+_VISUAL: Mapping[str, Any] = {"visual": {"kind": "class-mean"}}
+_ALL = RECIPES["real-fake-mini"]
+_TIMES = (1.0, 2.0, 5.0, 10.0)
+_FEW_TIMES = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+def _term(form: str) -> dict[str, Any]:
+    return {"adapt": {"distribution": form}}
+
+
+ABLATION = (
+    Case(name="vanilla", settings={"adapt": {"method": "none"}}),
+    Case(name="latent prior", settings={"adapt": {"method": "none"}, **_START}),
+    Case(name="fine-tuning"),
+    Case(name="fine-tuning + batch-mean", settings=_term("batch-mean")),
+    Case(name="fine-tuning + batch-sum", settings=_term("batch-sum")),
+    Case(name="fine-tuning + class-mean", settings=_term("class-mean")),
+    Case(name="fine-tuning + kernel", settings=_term("kernel")),
+    Case(name="fine-tuning + visual guidance", settings=_VISUAL),
+    Case(name="fine-tuning + latent prior", settings=_START, adapter_of="fine-tuning"),
+)
+
+
+def _few(shots: int) -> Case:
+    """Few images per class: real images, and ten times as many synthetic ones with them."""
+    draw = {**_ALL.get("draw", {}), "times": 10.0}
+    return Case(name=f"all, {shots} per class", shots=shots, settings={**_ALL, "draw": draw, "compare": {"arms": ["real", "mixed"]}})
+
+
+_ARMS = ("real", "synthetic", "mixed")
+CASES = (
+    *ABLATION,
+    Case(name="all", settings={**_ALL, "scale": {"times": _TIMES}, "compare": {"arms": _ARMS}}),
+    Case(name="all, 10 per class", shots=10, settings={**_ALL, "scale": {"times": _FEW_TIMES}, "compare": {"arms": _ARMS}}),
+    _few(5),
+    _few(2),
+)
+_SMOKE_CASES = ("vanilla", "fine-tuning", "fine-tuning + kernel", "fine-tuning + latent prior", "all")
+
+
+def main(out: Path, runs: Path, smoke: bool) -> None:
+    """Do every run that is not done, then write rows, tables and claims."""
+    seeds = SEEDS[:1] if smoke else SEEDS
+    with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
+        done = pool.starmap(_rows, [(seed, runs, smoke) for seed in seeds], chunksize=1)
+    rows = [row for rows in done for row in rows]
+    settings = {case.name: {"command": ["python", "-m", "benchmarks.real_fake"], "seeds": list(seeds), **_plain(case)} for case in CASES}
+    write(out, settings=settings, rows=rows, claims=[] if smoke else _claims(rows), tables=[] if smoke else _tables(rows))
+    print(f"wrote {out}")
+
+
+def _plain(case: Case) -> dict[str, Any]:
+    return {"settings": json.loads(json.dumps(case.settings)), "adapter_of": case.adapter_of, "shots": case.shots}
+
+
+def _rows(seed: int, runs: Path, smoke: bool) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    return [_row(case, seed, runs, smoke=smoke) for case in CASES if not smoke or case.name in _SMOKE_CASES]
+
+
+def _folder(runs: Path, name: str, seed: int) -> Path:
+    return runs / f"{name.replace(' + ', '+').replace(', ', '-').replace(' ', '-')}-seed{seed}"
+
+
+def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
+    folder = _folder(runs, case.name, seed)
+    record = folder.with_suffix(".json")
+    if not record.exists():
+        chosen: dict[str, Any] = {"seed": seed, "data": {"source": "digits", "shots": case.shots}}
+        if case.adapter_of is not None:
+            chosen["adapt"] = {"adapter": str(_folder(runs, case.adapter_of, seed) / "adapter")}
+        settings = build(PRESETS["quick"], _COMMON, case.settings, chosen, _SMOKE if smoke else {})
+        run(settings, folder, until="curate")
+        _share_real_arm(folder, _folder(runs, CASES[0].name, seed), same_data=case.shots is None)
+        results = run(settings, folder)
+        write_json(record, _measured(case, seed, folder, results) | {"settings": to_yaml(settings)})
+    return dict(json.loads(record.read_text()))
+
+
+def _share_real_arm(folder: Path, first: Path, *, same_data: bool) -> None:
+    """The arm ``real`` is the same training in every case with the same images and seed."""
+    if same_data and folder != first:
+        for path in first.glob("arms/real-seed*.npz"):
+            (folder / "arms").mkdir(exist_ok=True)
+            shutil.copy(path, folder / "arms" / path.name)
+
+
+def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> dict[str, Any]:
+    sets = {name: LabelledSet.load(folder / "data" / f"{name}.parquet") for name in ("train", "val", "test")}
+    curated = LabelledSet.load(folder / "synthetic" / "curated.parquet")
+    return {
+        "case": case.name,
+        "seed": seed,
+        "train": results["data"]["train"],
+        "synthetic": len(curated),
+        "arms": {name: {key: arm[key] for key in ("accuracy", "minus_real")} for name, arm in results["arms"].items()},
+        "mmd2": _mmd2(curated, sets["test"]),
+        "copying": _copying(curated, sets["train"], sets["val"]),
+        "adaptation": {key: value for key, value in results["adaptation"].items() if key != "curve"},
+        **({"scale": results["scale"]} if "scale" in results else {}),
+        "seconds": results["cost"]["seconds"],
+        "commit": results["environment"]["commit"],
+    }
+
+
+def _mmd2(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
+    """Squared MMD within each class, mean over classes, in two feature spaces: the kernel term's own, and one that no term saw."""
+    return {name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels) for name, features in _encoders().items()}
+
+
+def _encoders() -> dict[str, Any]:
+    generator = load_generator(GeneratorSettings(), device="cpu")
+    backbone = build_backbone(CompareSettings(), 2, rng_seed=0)
+
+    @torch.no_grad()
+    def resnet(data: LabelledSet) -> Tensor:
+        model: Any = backbone.model.eval()
+        pixels = backbone.normalise(torch.from_numpy(data.pixels(backbone.input_size)))
+        return torch.cat([model.forward_head(model.forward_features(part), pre_logits=True) for part in pixels.split(256)])
+
+    return {"mini's image encoder": lambda data: features_of(generator, data), "letters ResNet": resnet}
+
+
+def _class_mmd2(drawn: Tensor, real: Tensor, drawn_labels: np.ndarray, real_labels: np.ndarray) -> float:
+    bandwidths = median_bandwidth(real) * torch.tensor([0.5, 1.0, 2.0])
+    parts = [
+        mmd2_unbiased(drawn[torch.from_numpy(drawn_labels == label)], real[torch.from_numpy(real_labels == label)], bandwidths).item()
+        for label in np.unique(real_labels)
+        if (drawn_labels == label).sum() > 1
+    ]
+    return float(np.mean(parts))
+
+
+def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict[str, Any]:
+    """Distances of synthetic images to their own source and to the nearest train image, and of held-out real ones to the latter."""
+    sources, position = curated.provenance("source_id"), {name: index for index, name in enumerate(train.ids)}
+    distances = {
+        "synthetic to nearest train": np.array(curated.provenance("nearest_distance")),
+        "held-out real to nearest train": nearest_real(val, train)[1],
+    }
+    if all(sources):
+        nearest = np.array(curated.provenance("nearest_id"))
+        distances["share whose nearest is the own source"] = (nearest == np.array(sources)).astype(float)
+        pairs = train.select([position[name] for name in sources])
+        distances["synthetic to own source"] = paired_distances(curated, pairs)
+    return {name: {"mean": float(values.mean()), "p05": float(np.percentile(values, 5))} for name, values in distances.items()}
+
+
+def _by_case(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each case, in the order of the seeds, so that cases are paired."""
+    return {case.name: sorted((row for row in rows if row["case"] == case.name), key=lambda row: row["seed"]) for case in CASES}
+
+
+def _accuracies(rows: Sequence[dict[str, Any]], arm: str = "synthetic") -> np.ndarray:
+    return np.array([row["arms"][arm]["accuracy"]["mean"] for row in rows])
+
+
+def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
+    cases = _by_case(rows)
+    accuracy = {case.name: _accuracies(cases[case.name]) for case in (*ABLATION, CASES[len(ABLATION)])}
+    real = _accuracies(cases["vanilla"], "real")
+    claims = [
+        repeated(f"600 real images, 1x: {name} minus {base}, accuracy", accuracy[name] - accuracy[base], least=0, target="at least 0")
+        for name, base in (
+            ("fine-tuning", "vanilla"),
+            ("latent prior", "vanilla"),
+            *((case.name, "fine-tuning") for case in ABLATION[3:]),
+            ("all", "fine-tuning"),
+        )
+    ]  # fmt: skip
+    gap = (accuracy["all"] - accuracy["vanilla"]) / (real - accuracy["vanilla"])
+    curve = np.array([[point["mean"] for point in row["scale"]["arms"]["synthetic"]["curve"]] for row in cases["all"]])
+    few = cases["all, 10 per class"]
+    claims += [
+        repeated("600 real images, 1x: share of the gap from vanilla to real that all closes", gap, least=0.9, target="at least 0.9"),
+        repeated("600 real images, all: accuracy at 10x over accuracy of real", curve[:, -1] / real, least=0.99, target="at least 0.99"),
+        *(
+            repeated(
+                f"10 real images per class, all: synthetic only at {times:g}x minus real, accuracy",
+                [row["scale"]["arms"]["synthetic"]["minus_real"][number]["mean"] for row in few],
+                low_above=0.0 if times <= 2.5 else -1.0,
+                target="interval above 0" if times <= 2.5 else "reported",
+            )
+            for number, times in enumerate(_FEW_TIMES)
+        ),
+    ]
+    for name, target, above in (
+        ("all", "interval above -0.005: not worse", -0.005),
+        ("all, 10 per class", "interval above 0", 0.0),
+        ("all, 5 per class", "interval above 0", 0.0),
+        ("all, 2 per class", "interval above 0", 0.0),
+    ):
+        differences = _accuracies(cases[name], "mixed") - _accuracies(cases[name], "real")
+        claims.append(repeated(f"{name}: real + synthetic minus real, accuracy", differences, low_above=above, target=target))
+    return [*claims, *_mmd_claims(cases), *_copying_claims(cases)]
+
+
+def _mmd_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
+    """Does the term do what its name says? Negative is what it is for."""
+    claims = []
+    for encoder in cases["vanilla"][0]["mmd2"]:
+        value = {name: np.array([row["mmd2"][encoder] for row in own]) for name, own in cases.items()}
+        for case in ABLATION[3:7]:
+            lower = value["fine-tuning"] - value[case.name]
+            claim = f"squared MMD to held-out real images, {encoder}: fine-tuning minus {case.name}"
+            claims.append(repeated(claim, lower, low_above=0.0, target="interval above 0: the term lowers it"))
+    return claims
+
+
+def _copying_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
+    def ratio(row: dict[str, Any], key: str, statistic: str) -> float:
+        return float(row["copying"][key][statistic] / row["copying"]["held-out real to nearest train"][statistic])
+
+    return [
+        repeated(
+            f"{name}: {statistic} distance of {key}, over that of held-out real images to their nearest train image",
+            [ratio(row, key, statistic) for row in cases[name]],
+            least=1.0,
+            target="at least 1: no closer than real images lie to each other",
+        )
+        for name, key, statistic in (
+            ("fine-tuning", "synthetic to nearest train", "mean"),
+            ("all", "synthetic to nearest train", "mean"),
+            ("all", "synthetic to nearest train", "p05"),
+            ("fine-tuning + latent prior", "synthetic to own source", "mean"),
+        )
+    ]
+
+
+def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    cases = _by_case(rows)
+    encoders = list(cases["vanilla"][0]["mmd2"])
+    ablation = [
+        [
+            name,
+            _cell(100 * _accuracies(cases[name])),
+            _cell(100 * (_accuracies(cases[name]) - _accuracies(cases["vanilla"]))),
+            *(_cell([row["mmd2"][encoder] for row in cases[name]], digits=4) for encoder in encoders),
+            _cell([row["copying"]["synthetic to nearest train"]["mean"] for row in cases[name]], digits=3),
+        ]
+        for name in (*(case.name for case in ABLATION), "all")
+    ]
+    held_out = _cell([row["copying"]["held-out real to nearest train"]["mean"] for row in cases["vanilla"]], digits=3)
+    ablation.append(["real", _cell(100 * _accuracies(cases["vanilla"], "real")), "", *("" for _ in encoders), held_out])
+    return [
+        {
+            "title": f"600 real images, as many synthetic ones, synthetic only: mean over {len(cases['all'])} runs, 95% Student interval. "
+            "Accuracy in percent on 997 real test images; squared MMD to them; distance to the nearest train image "
+            "(`real`: of held-out images).",
+            "columns": ["generator", "accuracy", "minus vanilla", *(f"MMD², {name}" for name in encoders), "nearest train image"],
+            "rows": ablation,
+        },
+        *(_curve_table(cases[name], name) for name in ("all", "all, 10 per class")),
+    ]  # fmt: skip
+
+
+def _curve_table(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    arms = [row["scale"]["arms"]["synthetic"] for row in rows]
+    lines = []
+    for number, point in enumerate(arms[0]["curve"]):
+        worth = [arm["worth_real_images"][number]["mean"] for arm in arms]
+        known = [value for value in worth if value is not None]
+        beyond = f"; beyond all real images in {len(worth) - len(known)} of {len(worth)} runs" if len(known) < len(worth) else ""
+        lines.append(
+            [
+                f"{point['times']:g}x",
+                str(point["images"]),
+                _cell([100 * arm["curve"][number]["mean"] for arm in arms]),
+                _cell([100 * arm["minus_real"][number]["mean"] for arm in arms]),
+                (f"{np.median(known):.0f} (median)" if known else "-") + beyond,
+            ]
+        )
+    slope = _cell([100 * arm["log_fit"]["per_doubling"]["mean"] for arm in arms], digits=2)
+    return {
+        "title": f"Larger sets, {name}: synthetic only. Each doubling is worth {slope} points.",
+        "columns": ["size", "images", "accuracy", "minus real", "worth, in real images"],
+        "rows": lines,
+    }
+
+
+def _cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
+    mean, low, high = t_interval([float(value) for value in values])
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+if __name__ == "__main__":
+    command_line("real_fake", main, doc=__doc__ or "")

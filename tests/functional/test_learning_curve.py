@@ -1,0 +1,162 @@
+"""Learning curves against numpy, scipy and simulated experiments with a known truth."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
+
+from understudy.functional.intervals import bootstrap_mean, student_stretch
+from understudy.functional.learning_curve import increasing, invert, log_fit, resampled_curves, worth_in_real_images
+
+SIZES = np.array([100, 200, 400, 800])
+curves = st.lists(st.floats(0, 1), min_size=4, max_size=4)
+
+
+def _rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def _correct(rates, *, num_seeds=3, num_images=400, spread=0.0, rng):
+    """Right and wrong with these rates, (K, S, N); which images are hard is the same for all."""
+    hardness = rng.random(num_images)
+    return hardness < np.reshape(rates, (-1, 1, 1)) + rng.normal(0, spread, size=(np.size(rates), num_seeds, 1))
+
+
+def test_fit_agrees_with_numpy():
+    values = _rng().random((2, 3, 4))
+    intercept, slope = log_fit(SIZES, values)
+    theirs = np.polyfit(np.log2(SIZES), values.reshape(6, 4).T, 1)
+    np.testing.assert_allclose([slope.ravel(), intercept.ravel()], theirs, atol=1e-12)
+
+
+def test_real_fake_gains_1_5_points_with_each_doubling():
+    """Yuan et al. 2023, ImageNet, synthetic alone: 70.9, 72.9, 74.5, 76.0 at 1, 2, 5, 10 times; real 79.6."""
+    intercept, slope = log_fit(np.array([1, 2, 5, 10]), np.array([70.9, 72.9, 74.5, 76.0]))
+    assert float(slope) == pytest.approx(1.5, abs=0.05)
+    assert float(intercept) == pytest.approx(70.9, abs=0.3)
+
+
+@given(curves, st.floats(-1, 1), st.floats(0.1, 10))
+def test_fit_properties(values, shift, factor):
+    values = np.array(values)
+    intercept, slope = log_fit(SIZES, values)
+    np.testing.assert_allclose(log_fit(SIZES, values + shift), (intercept + shift, slope), atol=1e-12)
+    np.testing.assert_allclose(log_fit(factor * SIZES, values)[1], slope, atol=1e-12)
+    line = np.array([0.2, 0.3, 0.4, 0.5])
+    np.testing.assert_allclose(log_fit(SIZES / 100, line), (0.2, 0.1))
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=8))
+def test_increasing_agrees_with_scipy(values):
+    fit = increasing(np.array(values))
+    np.testing.assert_allclose(fit, isotonic_regression(values).x, atol=1e-9)
+    assert (np.diff(fit) >= 0).all()
+    assert fit.sum() == pytest.approx(sum(values), abs=1e-9)
+    np.testing.assert_allclose(increasing(fit), fit, atol=1e-12)
+
+
+def test_increasing_takes_many_curves_at_once():
+    values = _rng().random((5, 3, 6))
+    np.testing.assert_array_equal(increasing(values)[2, 1], increasing(values[2, 1]))
+
+
+@given(curves, st.floats(-0.1, 1.1))
+def test_inverse_reaches_what_is_wanted(values, wanted):
+    values = np.sort(values)
+    size = invert(SIZES, values, wanted)
+    if wanted <= values[0]:
+        assert size == 100
+    elif wanted > values[-1]:
+        assert size == math.inf
+    else:
+        assert 100 <= size <= 800
+        # Between two sizes that differ by the last digits of a float, the size is not determined better than this.
+        assert np.interp(np.log(size), np.log(SIZES), values) == pytest.approx(wanted, abs=1e-9) or np.diff(values).min() < 1e-6
+        assert invert(SIZES, values, wanted - 0.01) <= size
+
+
+def test_inverse_at_and_between_sizes():
+    values = np.array([0.5, 0.6, 0.6, 0.8])
+    assert [invert(SIZES, values, wanted) for wanted in (0.5, 0.6, 0.8)] == [100, 200, 800]
+    assert invert(SIZES, values, 0.7) == pytest.approx(400 * 2**0.5)
+    assert invert(SIZES[:1], values[:1], 0.4) == 100
+    assert invert(SIZES[:1], values[:1], 0.6) == math.inf
+
+
+def test_resampled_curves_are_those_of_the_intervals():
+    values = _correct([0.6, 0.8], spread=0.03, rng=_rng(1))
+    resampled = resampled_curves(values, _rng(), num_resamples=4000)
+    assert resampled.shape == (4000, 2)
+    for point in range(2):
+        mean, low, high = bootstrap_mean(values[point], _rng(2), num_resamples=4000)
+        ends = mean + student_stretch(values[point].astype(float)) * (np.quantile(resampled[:, point], [0.025, 0.975]) - mean)
+        np.testing.assert_allclose(ends, [low, high], atol=0.08 * (high - low))
+
+
+def test_resamples_are_shared():
+    values = _correct([0.7], rng=_rng(1))
+    both = resampled_curves(np.concatenate([values, values]), _rng(), num_resamples=50)
+    np.testing.assert_array_equal(both[:, 0], both[:, 1])
+    assert both[:, 0].std() > 0.01
+    shuffled = values[:, :, _rng(3).permutation(400)]
+    np.testing.assert_allclose(resampled_curves(shuffled, _rng(), num_resamples=50)[:, 0], both[:, 0], atol=1e-12)
+
+
+def test_worth_of_the_real_sets_themselves():
+    real = _correct([0.5, 0.6, 0.7, 0.8], rng=_rng())
+    worth = worth_in_real_images(SIZES, real, real, _rng(), num_resamples=200)
+    # A curve is always exactly as far as itself, in every resample.
+    np.testing.assert_allclose(worth, np.repeat(SIZES[:, None], 3, axis=1))
+
+
+def test_worth_beyond_the_measured_sizes():
+    real = _correct([0.5, 0.6, 0.7, 0.8], rng=_rng())
+    others = np.stack([np.zeros((3, 400), dtype=bool), np.ones((3, 400), dtype=bool)])
+    worth = worth_in_real_images(SIZES, real, others, _rng(), num_resamples=100)
+    assert worth.tolist() == [[100, 100, 100], [math.inf] * 3]
+
+
+def test_worth_covers_the_truth():
+    """Accuracy 0.2 + 0.05 log2(n) and seed effects; a set worth 300 real images. 200 experiments: standard error 1.5 points."""
+    rng, hits = _rng(5), 0
+    rates = 0.2 + 0.05 * np.log2([*SIZES, 300])
+    rates[4] = rates[1] + (rates[2] - rates[1]) * np.log2(1.5)  # straight between 200 and 400
+    for _ in range(200):
+        values = _correct(rates, spread=0.01, rng=rng)
+        ((size, low, high),) = worth_in_real_images(SIZES, values[:4], values[4:], rng, num_resamples=120)
+        assert low <= size <= high
+        hits += low <= 300 <= high
+    assert hits / 200 >= 0.9
+
+
+@given(data=st.lists(st.booleans(), min_size=40, max_size=40), seed=st.integers(0, 50))
+@settings(max_examples=25, deadline=None)
+def test_worth_properties(data, seed):
+    values = np.array(data).reshape(5, 2, 4)
+    worth = worth_in_real_images(SIZES[:3], values[:3], values[3:], _rng(seed), num_resamples=30)
+    assert worth.shape == (2, 3)
+    assert (worth[:, 1] <= worth[:, 0]).all() and (worth[:, 0] <= worth[:, 2]).all()
+    assert (((worth >= 100) & (worth <= 400)) | np.isinf(worth)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: log_fit(SIZES, np.ones(3)), "must be"),
+        (lambda: log_fit(np.array([100, 100]), np.ones(2)), "two different"),
+        (lambda: log_fit(np.array([0, 100]), np.ones(2)), "positive"),
+        (lambda: increasing(np.ones((2, 0))), "K > 0"),
+        (lambda: invert(SIZES[::-1], np.arange(4), 0.5), "increase"),
+        (lambda: invert(SIZES[:0], np.arange(0), 0.5), "increase"),
+        (lambda: invert(SIZES, np.array([0, 1, 0, 1]), 0.5), "never fall"),
+        (lambda: invert(SIZES, np.arange(3), 0.5), "one per size"),
+        (lambda: resampled_curves(np.ones((2, 5)), _rng(), num_resamples=2), "points, seeds, images"),
+        (lambda: worth_in_real_images(SIZES, np.ones((3, 2, 5)), np.ones((1, 2, 5)), _rng(), num_resamples=2), "must be"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

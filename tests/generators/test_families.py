@@ -1,0 +1,171 @@
+"""Every family of pipelines against plain diffusers."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline
+from tiny import save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
+
+from understudy.adaptation import METHODS
+from understudy.errors import InputError
+from understudy.generators import load_generator
+from understudy.generators.families import load_pipeline
+from understudy.generators.samplers import build_sampler
+from understudy.generators.schedules import DiffusionSchedule, FlowSchedule
+from understudy.nouns import PlanRow
+from understudy.settings import AdaptSettings, GeneratorSettings
+
+FAMILIES = {"sd": (save_tiny_pipeline, "ddim"), "xl": (save_tiny_sdxl, "unipc"), "sd3": (save_tiny_sd3, "flow-euler")}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    """Folder and sampler."""
+    save, sampler = FAMILIES[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    save(folder)
+    return str(folder), sampler
+
+
+def load(family, **changes):
+    return load_generator(GeneratorSettings(name=family[0], **changes), device="cpu")
+
+
+def row(family, train, **changes):
+    fields = {
+        "id": "i", "label": 0, "class_name": "cat", "prompt": "a photo of a cat", "negative_prompt": "a dog", "seed": 3,
+        "sampler": family[1], "steps": 4, "guidance_scale": 2.0, "strength": 1.0, "source_id": train.ids[0], "visual": "none",
+        "visual_id": "", "adapter": "", "adapter_scale": 1.0,
+    }  # fmt: skip
+    return PlanRow(**{**fields, **changes})
+
+
+def plain(family):
+    pipeline = DiffusionPipeline.from_pretrained(family[0])
+    pipeline.scheduler = build_sampler(family[1], pipeline.scheduler.config, flow=family[1].startswith("flow"))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def pixels_of(output):
+    return np.round(output.images[0] * 255).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("negative_prompt", ["a dog", ""])
+def test_draw_equals_the_plain_pipeline(family, train, negative_prompt):
+    pipeline = plain(family)
+    expected = pipeline(
+        "a photo of a cat", negative_prompt=negative_prompt or None, num_inference_steps=4, guidance_scale=2.0, height=16, width=16,
+        generator=torch.Generator().manual_seed(3), output_type="np",
+    )  # fmt: skip
+    drawn = load(family).draw([row(family, train, negative_prompt=negative_prompt)])[0]
+    assert np.abs(pixels_of(expected) - drawn).max() <= 1
+
+
+def test_drawing_from_an_image_equals_the_plain_pipeline(family, train):
+    generator = load(family)
+    pipeline = generator.from_image(**plain(family).components)
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
+        "a photo of a cat", negative_prompt="a dog", num_inference_steps=4, guidance_scale=2.0, strength=0.5,
+        image=torch.from_numpy(train.pixels(16)[:1]) / 255, generator=[torch.Generator().manual_seed(3)], output_type="np",
+        **({"height": 16, "width": 16} if "3" in type(generator).__name__ else {}),
+    )  # fmt: skip
+    drawn = generator.draw([row(family, train, strength=0.5)], train)[0]
+    assert np.abs(pixels_of(expected) - drawn).max() <= 1
+
+
+def test_every_family_rounds_the_executed_steps_down(family, train):
+    generator, calls = load(family), []
+    generator.denoiser.register_forward_hook(lambda *_: calls.append(1))
+    for strength in (0.25, 0.5, 0.73, 0.9):
+        generator.draw([row(family, train, strength=strength, steps=30, guidance_scale=1.0)], train)
+        assert len(calls) == int(30 * strength)
+        calls.clear()
+
+
+@pytest.mark.parametrize("targets", [("attention",), ("attention", "convolutions")])
+def test_plain_diffusers_loads_low_rank_updates(family, train, tmp_path, targets):
+    """All of them, with the scale alpha / rank."""
+    generator = load(family)
+    rng = torch.Generator().manual_seed(0)
+    for parameter in METHODS["lora"](generator.denoiser, AdaptSettings(method="lora", rank=2, alpha=6, targets=targets), 0):
+        with torch.no_grad():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+    generator.save_adapter(tmp_path, method="lora")
+    pipeline = plain(family)
+    pipeline.load_lora_weights(tmp_path)
+    generator.pipeline.scheduler = pipeline.scheduler
+    call = {"num_inference_steps": 2, "guidance_scale": 1.0, "height": 16, "width": 16, "output_type": "np"}
+    ours, theirs, base = (
+        pixels_of(one("a cat", **call, generator=torch.Generator().manual_seed(0))) for one in (generator.pipeline, pipeline, plain(family))
+    )
+    assert np.abs(ours - theirs).max() <= 1
+    assert np.abs(ours - base).max() > 1
+
+
+def test_the_residual_agrees_with_diffusers_noise_and_target(family, train):
+    generator = load(family)
+    x0 = generator.encode_images(torch.from_numpy(train.pixels(16)))
+    rng = torch.Generator().manual_seed(0)
+    eps, t = torch.randn(x0.shape, generator=rng), torch.randint(1000, (len(x0),), generator=rng)
+    conditioning = generator.encode_prompts(["a cat"] * len(x0))
+    scheduler = generator.pipeline.scheduler
+    if generator.prediction_type == "flow":
+        times = scheduler.timesteps[999 - t]
+        x_t, target = scheduler.scale_noise(x0, times, eps), eps - x0
+    else:
+        times, x_t, target = t, DDPMScheduler.from_config(scheduler.config).add_noise(x0, eps, t), eps
+    expected = generator._predict(x_t, times, conditioning) - target
+    torch.testing.assert_close(generator.denoising_residual(x0, eps, t, conditioning), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_reduced_precision(family, train):
+    generator = load(family, precision="bfloat16")
+    assert generator.denoiser.dtype == torch.bfloat16
+    for strength in (1.0, 0.5):
+        assert generator.draw([row(family, train, strength=strength)], train).std() > 0
+    x0 = generator.encode_images(torch.from_numpy(train.pixels(16)[:2]))
+    residual = generator.denoising_residual(x0, torch.randn_like(x0), torch.tensor([5, 900]), generator.encode_prompts(["cat", "dog"]))
+    assert residual.dtype == generator.decode_latents(x0).dtype == torch.float32
+    assert residual.isfinite().all()
+
+
+def test_autoencoders_that_overflow_in_float16_are_copied_in_float32(family, train):
+    half, full = load(family, precision="float16"), load(family)
+    pixels = torch.from_numpy(train.pixels(16)[:2])
+    assert half.pipeline.vae.dtype == torch.float16
+    assert half.encode_images(pixels).dtype == torch.float16
+    decoded = half.decode_latents(full.encode_images(pixels))
+    torch.testing.assert_close(decoded, full.decode_latents(full.encode_images(pixels)), rtol=1e-2, atol=1e-2)
+
+
+def test_an_empty_prompt_of_xl_is_zeros(tmp_path):
+    save_tiny_sdxl(tmp_path)
+    conditioning = load((str(tmp_path), "")).encode_prompts(["", "a cat"])
+    assert not conditioning.states[0].any()
+    assert not conditioning.pooled[0].any()
+    assert conditioning.states[1].any()
+
+
+def test_an_unknown_pipeline_is_named(tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    message = "must be one of StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, got FluxPipeline"
+    with pytest.raises(InputError, match=message):
+        load_pipeline(GeneratorSettings(name=str(tmp_path)), device="cpu")
+
+
+def test_other_schedulers_are_refused(family, tmp_path):
+    folder = shutil.copytree(family[0], tmp_path / "other")
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | ({"use_dynamic_shifting": True} if "shift" in config else {"prediction_type": "sample"})))
+    with pytest.raises(InputError, match="the generator's scheduler must"):
+        load((str(folder), ""))
+    with pytest.raises(InputError, match="beta_schedule.*, got another with None"):
+        DiffusionSchedule({})
+    with pytest.raises(InputError, match="fixed shift.*set use_dynamic_shifting"):
+        FlowSchedule({"shift": 3.0, "use_dynamic_shifting": True})

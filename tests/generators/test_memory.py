@@ -1,0 +1,79 @@
+"""Options that save memory change neither results nor the names of weights."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.attention_processor import SlicedAttnProcessor
+from tiny import save_tiny_sd3
+
+from understudy.errors import InputError
+from understudy.generators import load_generator
+from understudy.generators.stable_diffusion import StableDiffusionGenerator
+from understudy.nouns import PlanRow
+from understudy.settings import GeneratorSettings
+
+
+def rows(train, strength=1.0):
+    return [
+        PlanRow(
+            id="i", label=0, class_name="cat", prompt="a cat", negative_prompt="", seed=0, sampler="ddim", steps=2, guidance_scale=2.0,
+            strength=strength, source_id=train.ids[0], visual="none", visual_id="", adapter="", adapter_scale=1.0,
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["attention_slicing", "vae_tiling", "gradient_checkpointing"])
+def test_images_stay_the_same(option, tiny_generator, tiny_pipeline_folder, train):
+    saving = StableDiffusionGenerator.load(str(tiny_pipeline_folder), **{option: True})
+    assert {
+        "attention_slicing": any(isinstance(p, SlicedAttnProcessor) for p in saving.denoiser.attn_processors.values()),
+        "vae_tiling": saving.pipeline.vae.use_tiling,
+        "gradient_checkpointing": saving.denoiser.is_gradient_checkpointing,
+    }[option]
+    assert np.abs(saving.draw(rows(train)).astype(int) - tiny_generator.draw(rows(train))).max() <= 1
+    assert saving.fingerprint == tiny_generator.fingerprint
+
+
+def test_checkpointing_gives_the_same_gradients(tiny_generator, tiny_pipeline_folder, train):
+    gradients = []
+    for generator in (tiny_generator, StableDiffusionGenerator.load(str(tiny_pipeline_folder), gradient_checkpointing=True)):
+        generator.denoiser.requires_grad_(requires_grad=True).train()
+        x0 = generator.encode_images(torch.from_numpy(train.pixels(16)[:2]))
+        residual = generator.denoising_residual(x0, torch.ones_like(x0), torch.tensor([3, 700]), generator.encode_prompts(["cat", "dog"]))
+        residual.square().mean().backward()
+        gradients.append([parameter.grad for parameter in generator.denoiser.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_compilation_is_asked_for_in_place(tiny_pipeline_folder, tiny_generator, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder), compile=True)
+    assert compiled == [generator.denoiser]
+    assert generator.denoiser.state_dict().keys() == tiny_generator.denoiser.state_dict().keys()
+
+
+def test_offloading_needs_an_accelerator(tiny_pipeline_folder):
+    with pytest.raises(InputError, match="cpu_offload must be false on the device 'cpu'"):
+        StableDiffusionGenerator.load(str(tiny_pipeline_folder), cpu_offload=True)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_offloaded_parts_still_do_everything(strength, tiny_generator, tiny_pipeline_folder, train, monkeypatch):
+    """The same hooks, with the CPU as the device."""
+    monkeypatch.setattr("understudy.generators.diffusers_generator.check_memory_settings", lambda *_: None)
+    offloaded = StableDiffusionGenerator.load(str(tiny_pipeline_folder), cpu_offload=True)
+    pixels = torch.from_numpy(train.pixels(16)[:2])
+    latents = offloaded.encode_images(pixels)
+    torch.testing.assert_close(latents, tiny_generator.encode_images(pixels))
+    latents.requires_grad_()
+    offloaded.encode_features(offloaded.decode_latents(latents)).sum().backward()
+    assert latents.grad.abs().max() > 0
+    assert np.array_equal(offloaded.draw(rows(train, strength), train), tiny_generator.draw(rows(train, strength), train))
+
+
+def test_transformers_cannot_slice_attention(tmp_path):
+    save_tiny_sd3(tmp_path)
+    with pytest.raises(InputError, match="attention_slicing must be false for StableDiffusion3Pipeline.*cannot slice"):
+        load_generator(GeneratorSettings(name=str(tmp_path), attention_slicing=True), device="cpu")

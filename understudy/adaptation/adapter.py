@@ -1,0 +1,87 @@
+"""The adapter folder: what adaptation learned, and what it was made for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from understudy.errors import InputError
+from understudy.nouns import Generator
+from understudy.runs import write_atomically
+
+_PROJECTION = "visual_projection.safetensors"
+
+
+def read_adapter_report(folder: Path) -> dict[str, Any]:
+    """What adaptation wrote last into an adapter folder.
+
+    Raises:
+        InputError: if there is nothing.
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no finished adapter: report.json is missing")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0) -> None:
+    """Change a generator as it was adapted.
+
+    Args:
+        generator: as it came, not adapted.
+        folder: written by :func:`understudy.adaptation.adapt`.
+        scale: how much of the change is applied; 1 is all.
+
+    Raises:
+        InputError: if the adapter was made for other weights; both fingerprints are named.
+    """
+    report = read_adapter_report(folder)
+    fingerprint = generator.fingerprint
+    if report["base"] != fingerprint:
+        raise InputError(
+            f"the adapter in {folder} was made for a generator with fingerprint {report['base']}, and this one has {fingerprint}: "
+            "name the generator that it was made for, or adapt anew"
+        )
+    generator.load_adapter(folder, method=report["method"], scale=scale)
+
+
+def copy_adapter(source: Path, to: Path) -> None:
+    """Copy a finished adapter, without the checkpoints of its making; the report comes last.
+
+    Raises:
+        InputError: if there is none.
+    """
+    read_adapter_report(source)
+    shutil.copytree(source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint.pt", "report.json", ".*"))
+    write_atomically(to / "report.json", lambda path: shutil.copy(source / "report.json", path))
+
+
+def adapter_fingerprint(folder: Path) -> str:
+    """SHA-256 over the safetensors files of an adapter folder, shortened."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def save_projection(folder: Path, projection: nn.Linear) -> None:
+    """Write the map from image features to text states."""
+    state = {name: value.detach().cpu().contiguous() for name, value in projection.state_dict().items()}
+    write_atomically(folder / _PROJECTION, lambda path: safetensors.torch.save_file(state, path))
+
+
+def load_projection(folder: Path) -> nn.Linear | None:
+    """What :func:`save_projection` wrote, on the CPU, or None."""
+    if not (folder / _PROJECTION).exists():
+        return None
+    state = safetensors.torch.load_file(folder / _PROJECTION)
+    width, features = state["weight"].shape
+    projection = nn.Linear(features, width).requires_grad_(requires_grad=False)
+    projection.load_state_dict(state)
+    return projection

@@ -1,0 +1,102 @@
+"""The loss of a batch: weighted denoising loss plus the distribution term, in slices and over several processes."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from understudy.adaptation.inputs import Batch
+from understudy.adaptation.terms import TERMS, TermInputs
+from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
+from understudy.nouns import Conditioning, Generator
+from understudy.processes import Processes
+from understudy.settings import AdaptSettings
+
+
+@final
+class Objective:
+    """L = L_diffusion + weight * L_distribution; Real-Fake (arXiv:2310.10402), section 3.1."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        settings: AdaptSettings,
+        no_text: Conditioning,
+        projection: nn.Linear | None,
+        bandwidths: Tensor,
+        processes: Processes,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        self._generator = generator
+        self._settings = settings
+        self._no_text = no_text
+        self._projection = projection
+        self._bandwidths = bandwidths
+        self._processes = processes
+        self._scaler = scaler
+        self._term = TERMS[settings.distribution]
+
+    def backward(self, batch: Batch) -> float:
+        """Add the gradients of this process's slice to the parameters; over all processes they sum to those of the batch.
+
+        The term needs all residuals at once, but memory holds the graph of a few only. So the term is differentiated with
+        respect to the residuals, which are small, and each slice passes its share of that gradient on to the weights.
+
+        Args:
+            batch: the whole batch, the same in every process.
+
+        Returns:
+            The loss of the whole batch.
+        """
+        size = len(batch.labels)
+        slices = self._processes.own(size).split(self._settings.micro_batch or size)
+        whole = self.residual(batch, slices[0]) if len(slices) == 1 else None
+        total, gradient = torch.zeros((), device=batch.x0.device), None
+        if self._term is not None:
+            with torch.no_grad():
+                own = whole.detach() if whole is not None else torch.cat([self.residual(batch, part) for part in slices])
+            value, gradient = self._term_gradient(self._processes.gather(own), batch)
+            total += value / self._processes.count
+        for part in slices:
+            residual = whole if whole is not None else self.residual(batch, part)
+            loss = self.denoising_loss(residual, batch, part) * (len(part) / size)
+            total += loss.detach()
+            if gradient is not None:
+                loss = loss + (gradient[part.to(gradient.device)] * residual).sum()
+            torch.autograd.backward(self._scaler.scale(loss))
+        return float(self._processes.sum(total))
+
+    def residual(self, batch: Batch, part: Tensor) -> Tensor:
+        """Prediction minus target of the images ``part`` of a batch, float32 (len(part), C, h, w)."""
+        here = part.to(batch.x0.device)
+        conditioning = batch.conditioning.select(here)
+        if batch.features is not None:
+            features = batch.features[part].to(batch.x0.device)
+            conditioning = conditioning.with_last(features if self._projection is None else self._projection(features))
+        conditioning = conditioning.where(~batch.dropped[part], self._no_text)
+        return self._generator.denoising_residual(batch.x0[here], batch.eps[here], batch.t[here], conditioning)
+
+    def denoising_loss(self, residual: Tensor, batch: Batch, part: Tensor) -> Tensor:
+        """Mean over ``part`` of the weighted squared residual."""
+        snr = self._generator.snr[batch.t[part.to(batch.t.device)]]
+        return weighted_denoising_loss(residual, min_snr_weight(snr, self._settings.min_snr_gamma, self._generator.prediction_type))
+
+    def _term_gradient(self, residual: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The weighted term, and its gradient with respect to every residual of the batch."""
+        assert self._term is not None
+        weight = self._settings.distribution_weight or self._term.weight
+        inputs = TermInputs(
+            pixels=batch.pixels.to(residual.device),
+            x0=batch.x0,
+            labels=batch.labels.to(residual.device),
+            snr=self._generator.snr[batch.t],
+            gamma=self._settings.min_snr_gamma,
+            bandwidths=self._bandwidths,
+        )
+        leaf = residual.requires_grad_()
+        value = weight * self._term.compute(leaf, inputs, self._generator)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return value.detach(), gradient

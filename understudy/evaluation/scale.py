@@ -1,0 +1,139 @@
+"""Accuracy over the size of the synthetic set: what each doubling adds, and how many real images a size is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
+from understudy.functional.learning_curve import log_fit, worth_in_real_images
+from understudy.nouns import ArmResult, Interval
+
+_RULE = "first size whose interval of the paired difference to real on all images lies above 0"
+
+
+def summarise_scale(
+    real: Mapping[int, ArmResult],
+    synthetic: Mapping[str, Mapping[float, ArmResult]],
+    images: Mapping[float, int],
+    *,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What ``results.json`` says of the size of the synthetic set in its section ``scale``.
+
+    All intervals are 95% bootstrap intervals over trainings and test images, see
+    :func:`understudy.functional.intervals.bootstrap_mean`. Those of the fit are of its own two numbers, which are sums over the sizes,
+    formed for each training and test image. Those of ``worth_real_images`` resample all curves together, see
+    :func:`understudy.functional.learning_curve.worth_in_real_images`.
+
+    Args:
+        real: by number of real train images, the arm ``real`` trained on that many; the largest is all of them.
+        synthetic: by arm and size, what the arm reached with a synthetic set so many times the real one.
+        images: synthetic images by size, for every size of any arm.
+        num_resamples: bootstrap resamples behind each interval.
+        seed: of the resamples; an arm's figures do not depend on which other arms are there.
+
+    Returns:
+        ``times`` and ``images`` (all sizes, increasing), ``real`` (``curve``) and ``arms``; by arm ``curve``, ``minus_real``,
+        ``log_fit`` (None with fewer than two sizes), ``worth_real_images`` and ``overtakes_real_at``, as ``docs/results_json.md`` says.
+        Accuracies are fractions. The fit is ``accuracy = intercept + per_doubling * log2(images / all real images)``. A worth equal to
+        the smallest number of real images means at most that many; None means more than the largest.
+
+    Raises:
+        ValueError: if ``real`` is empty, a size has no number of images, or seeds or test labels differ.
+    """
+    _check(real, synthetic, images)
+    sizes = np.array(sorted(real))
+    real_curve = np.stack([_correct(real[size]) for size in sizes.tolist()])
+    times = sorted({time for arm in synthetic.values() for time in arm})
+    return {
+        "times": [float(time) for time in times],
+        "images": [int(images[time]) for time in times],
+        "real": {
+            "curve": [
+                {"images": size} | _accuracy(correct, num_resamples=num_resamples, seed=seed)
+                for size, correct in zip(sizes.tolist(), real_curve, strict=True)
+            ]
+        },
+        "arms": {
+            name: _summarise_arm(sizes, real_curve, arm, images, num_resamples=num_resamples, seed=seed)
+            for name, arm in synthetic.items()
+            if arm
+        },
+    }
+
+
+def _summarise_arm(
+    sizes: np.ndarray, real_curve: np.ndarray, arm: Mapping[float, ArmResult], images: Mapping[float, int], *, num_resamples: int, seed: int
+) -> dict[str, Any]:
+    times = sorted(arm)
+    curve = np.stack([_correct(arm[time]) for time in times])
+    points = [{"times": float(time), "images": int(images[time])} for time in times]
+    differences = [
+        paired_bootstrap_difference(correct, real_curve[-1], np.random.default_rng(seed), num_resamples=num_resamples) for correct in curve
+    ]
+    worth = worth_in_real_images(sizes, real_curve, curve, np.random.default_rng(seed), num_resamples=num_resamples)
+    return {
+        "curve": [point | _accuracy(correct, num_resamples=num_resamples, seed=seed) for point, correct in zip(points, curve, strict=True)],
+        "minus_real": [{"times": point["times"]} | _interval(ends) for point, ends in zip(points, differences, strict=True)],
+        "log_fit": _log_fit(np.array([point["images"] for point in points]) / sizes[-1], curve, num_resamples=num_resamples, seed=seed),
+        "worth_real_images": [
+            point | dict(zip(("mean", "low", "high"), map(_finite, ends), strict=True))
+            for point, ends in zip(points, worth.tolist(), strict=True)
+        ],
+        "overtakes_real_at": {
+            "times": next((point["times"] for point, (_, low, _) in zip(points, differences, strict=True) if low > 0), None),
+            "rule": _RULE,
+        },
+    }
+
+
+def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any] | None:
+    if len(set(sizes.tolist())) < 2:
+        return None
+    # Both are sums over the sizes: formed for each training and test image, their means are the fit to the mean accuracies. Rounding
+    # takes away the last digits in which equal images differ.
+    intercept, slope = log_fit(sizes, np.moveaxis(curve, 0, -1))
+    return {
+        name: _interval(bootstrap_mean(values.round(12), np.random.default_rng(seed), num_resamples=num_resamples))
+        for name, values in (("intercept", intercept), ("per_doubling", slope))
+    }
+
+
+def _check(real: Mapping[int, ArmResult], synthetic: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int]) -> None:
+    if not real or min(real) < 1:
+        raise ValueError(f"real must have results by number of train images, at least 1, got {sorted(real)}")
+    first = real[max(real)]
+    named = [(f"real on {size} images", result) for size, result in real.items()]
+    for arm, results in synthetic.items():
+        unknown = sorted(set(results) - set(images))
+        if unknown:
+            raise ValueError(f"images must have every size of {arm!r}, got none for {unknown}")
+        named += [(f"{arm} at {time} times", result) for time, result in results.items()]
+    for name, result in named:
+        if result.seeds != first.seeds or not np.array_equal(result.labels, first.labels):
+            raise ValueError(f"all results must have the same seeds and test labels; {name} has others")
+
+
+def _correct(result: ArmResult) -> np.ndarray:
+    """Which predictions are right, bool of shape (S, N)."""
+    return np.asarray(result.probabilities.argmax(axis=-1) == result.labels)
+
+
+def _accuracy(correct: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any]:
+    ends = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
+    return _interval(ends) | {"seeds": correct.mean(axis=1).tolist()}
+
+
+def _interval(ends: tuple[float, float, float]) -> dict[str, float]:
+    mean, low, high = ends
+    return asdict(Interval(mean=mean, low=low, high=high))
+
+
+def _finite(size: float) -> float | None:
+    """JSON has no infinity."""
+    return size if np.isfinite(size) else None

@@ -1,0 +1,193 @@
+"""Accuracy over the number of images: what each doubling adds, and how many real images a result is worth.
+
+Symbols::
+
+    n, sizes     images, one number per point of the curve             (K,)
+    values       accuracy at each size                                 (K,), or (..., K)
+    a, b         accuracy = a + b log2(n); b is what each doubling adds
+    S, N, R      trainings, test images, resamples, as in :mod:`understudy.functional.intervals`
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from understudy.functional.intervals import resampled_means, student_stretch
+
+_ENDS = (0.025, 0.975)
+
+
+def log_fit(sizes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares line through accuracy over the logarithm of the size: ``value = a + b log2(n)``.
+
+    Sun et al. 2017 (arXiv:1707.02968) found accuracy to grow with the logarithm of the training set.
+
+    Args:
+        sizes: n, of shape (K,), positive, at least two different.
+        values: float of shape (..., K).
+
+    Returns:
+        Intercept a (the value at n = 1) and slope b (what each doubling adds), float of shape (...).
+
+    Raises:
+        ValueError: for other shapes or sizes.
+
+    Example:
+        >>> a, b = log_fit(np.array([1, 2, 5, 10]), np.array([70.9, 72.9, 74.5, 76.0]))  # Real-Fake, Table 4: ImageNet, synthetic alone
+        >>> round(float(a), 1), round(float(b), 1)
+        (71.1, 1.5)
+    """
+    sizes, values = np.asarray(sizes, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if sizes.ndim != 1 or values.shape[-1:] != sizes.shape:
+        raise ValueError(f"sizes and values must be (K,) and (..., K), got {sizes.shape} and {values.shape}")
+    if len(np.unique(sizes)) < 2 or sizes.min() <= 0:
+        raise ValueError(f"sizes must be positive with at least two different, got {sizes.tolist()}")
+    x = np.log2(sizes)
+    centred = x - x.mean()
+    # The values are centred too: slopes of equal values are then 0 to the last digit.
+    slope = (values - values.mean(axis=-1, keepdims=True)) @ centred / (centred @ centred)
+    return values.mean(axis=-1) - slope * x.mean(), slope
+
+
+def increasing(values: np.ndarray) -> np.ndarray:
+    """Least squares fit that never falls with the index: isotonic regression.
+
+    By the min-max formula (Barlow et al. 1972, "Statistical Inference under Order Restrictions"),
+    ``fit_i = max over j <= i of min over k >= i of mean(values_j .. values_k)``; pooling adjacent violators gives the same.
+
+    Args:
+        values: float of shape (..., K), K at least 1, in the order of growing size.
+
+    Returns:
+        float64 of the same shape.
+
+    Raises:
+        ValueError: for a number or an empty curve.
+
+    Example:
+        >>> increasing(np.array([0.5, 0.75, 0.25, 1.0]))
+        array([0.5, 0.5, 0.5, 1. ])
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim < 1 or not values.shape[-1]:
+        raise ValueError(f"values must be (..., K) with K > 0, got {values.shape}")
+    num = values.shape[-1]
+    fit = np.full(values.shape, -np.inf)
+    for start in range(num):
+        means = np.cumsum(values[..., start:], axis=-1) / np.arange(1, num - start + 1)
+        smallest_from = np.minimum.accumulate(means[..., ::-1], axis=-1)[..., ::-1]
+        fit[..., start:] = np.maximum(fit[..., start:], smallest_from)
+    return fit
+
+
+def invert(sizes: np.ndarray, values: np.ndarray, wanted: float) -> float:
+    """Smallest size at which a learning curve reaches a value, straight in log n between the measured sizes.
+
+    Nothing is extrapolated, so the ends of the range have a meaning of their own.
+
+    Args:
+        sizes: n, of shape (K,), positive, increasing.
+        values: float of shape (K,), never falling, see :func:`increasing`.
+        wanted: the value to reach.
+
+    Returns:
+        The size, in [n_1, n_K]: n_1 means "at most n_1", since a smaller set may do. ``inf`` means "more than n_K": the largest measured
+        set does not reach it.
+
+    Raises:
+        ValueError: if sizes do not increase, values fall, or shapes do not fit.
+
+    Example:
+        >>> sizes, values = np.array([100, 400]), np.array([0.5, 0.7])
+        >>> [round(invert(sizes, values, wanted)) for wanted in (0.4, 0.6)], invert(sizes, values, 0.8)
+        ([100, 200], inf)
+    """
+    sizes, values = np.asarray(sizes, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if sizes.ndim != 1 or not len(sizes) or sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
+        raise ValueError(f"sizes must be positive and increase, got {sizes.tolist()}")
+    if values.shape != sizes.shape or (np.diff(values) < 0).any():
+        raise ValueError(f"values must be one per size and never fall, got {values.tolist()}")
+    after = int(np.searchsorted(values, wanted))
+    if after == 0:
+        return float(sizes[0])
+    if after == len(sizes):
+        return math.inf
+    share = (wanted - values[after - 1]) / (values[after] - values[after - 1])
+    return float(sizes[after - 1] * (sizes[after] / sizes[after - 1]) ** share)
+
+
+def resampled_curves(values: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> np.ndarray:
+    """Means of all curves' points over resampled trainings and test images, the same ones for every point.
+
+    The resampling is that of :func:`understudy.functional.intervals.bootstrap_mean`, without its Student stretch, since how far to stretch
+    depends on what is made of the curves. What is easy or hard for all points moves them together and cancels in their differences.
+
+    Args:
+        values: bool or float of shape (K, S, N): points, trainings, test images; training s of each point has the same seed.
+        rng: source of the resamples.
+        num_resamples: R.
+
+    Returns:
+        float64 of shape (R, K).
+
+    Raises:
+        ValueError: for another shape.
+    """
+    if values.ndim != 3 or not values.shape[0] or not values.shape[1] or values.shape[2] < 2:
+        raise ValueError(f"values must be of shape (points, seeds, images) with at least 2 images, got {values.shape}")
+    return resampled_means(values.astype(np.float64), rng, num_resamples)
+
+
+def worth_in_real_images(
+    sizes: np.ndarray, real: np.ndarray, others: np.ndarray, rng: np.random.Generator, *, num_resamples: int
+) -> np.ndarray:
+    """Number of real images that give the accuracy of other training sets, with 95% intervals.
+
+    :func:`invert` on the :func:`increasing` fit of the real curve; the interval is that of the same on :func:`resampled_curves`. As in
+    :func:`understudy.functional.intervals.bootstrap_mean`, resampled accuracies are first moved away from their mean by Student's factor:
+    that of the difference between the training set and the real curve at the size found, since that difference decides the size.
+
+    Args:
+        sizes: real images, of shape (K,), positive, increasing.
+        real: bool or float of shape (K, S, N), right and wrong after training on that many real images.
+        others: bool or float of shape (T, S, N), the same for T other training sets.
+        rng: source of the resamples.
+        num_resamples: R.
+
+    Returns:
+        float64 of shape (T, 3): size, low end, high end, each in [n_1, n_K] or ``inf``, read as those of :func:`invert`.
+
+    Raises:
+        ValueError: for other shapes or sizes.
+    """
+    if real.ndim != 3 or others.ndim != 3 or real.shape[1:] != others.shape[1:] or real.shape[:1] != np.shape(sizes):
+        raise ValueError(f"sizes, real, others must be (K,), (K, S, N), (T, S, N), got {np.shape(sizes)}, {real.shape}, {others.shape}")
+    num_real = len(real)
+    values = np.concatenate([real, others]).astype(np.float64)
+    means_K = values.mean(axis=(1, 2))
+    moves_RK = resampled_curves(values, rng, num_resamples=num_resamples) - means_K
+    found = np.empty((len(others), 3))
+    for row in range(len(others)):
+        which = [*range(num_real), num_real + row]
+        size = _worth(sizes, means_K[which])
+        stretch = student_stretch(values[num_real + row] - _at_size(sizes, values[:num_real], size))
+        resampled = [_worth(sizes, curve) for curve in means_K[which] + stretch * moves_RK[:, which]]
+        # Between two resamples there is nothing to interpolate where one of them is infinite.
+        low, high = np.quantile(resampled, _ENDS, method="inverted_cdf")
+        found[row] = size, min(size, low), max(size, high)
+    return found
+
+
+def _worth(sizes: np.ndarray, curve: np.ndarray) -> float:
+    """Size at which all but the last point of ``curve`` (K + 1,) reach the last."""
+    return invert(sizes, increasing(curve[:-1]), float(curve[-1]))
+
+
+def _at_size(sizes: np.ndarray, values: np.ndarray, size: float) -> np.ndarray:
+    """Values (K, S, N) between the measured sizes, (S, N); those of the largest for ``inf``."""
+    place = np.interp(np.log(min(size, float(sizes[-1]))), np.log(sizes), np.arange(len(sizes)))
+    before = min(int(place), len(sizes) - 1)
+    after = min(before + 1, len(sizes) - 1)
+    return np.asarray(values[before] + (place - before) * (values[after] - values[before]))

@@ -1,0 +1,31 @@
+"""Which family a pipeline of diffusers belongs to."""
+
+from __future__ import annotations
+
+from understudy.errors import InputError
+from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
+from understudy.generators.pipeline_index import read_index
+from understudy.generators.stable_diffusion import StableDiffusionGenerator
+from understudy.generators.stable_diffusion_3 import StableDiffusion3Generator
+from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
+from understudy.settings import GeneratorSettings
+
+_FAMILIES: tuple[type[AbstractDiffusersGenerator], ...] = (
+    StableDiffusionGenerator,
+    StableDiffusionXLGenerator,
+    StableDiffusion3Generator,
+)
+
+
+def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffusersGenerator:
+    """Load a folder or hub name as what its ``model_index.json`` says that it is.
+
+    Raises:
+        InputError: if it cannot be loaded, or is of no known family.
+    """
+    class_name = read_index(settings.name).get("_class_name")
+    for family in _FAMILIES:
+        if class_name in (family.from_text.__name__, family.from_image.__name__):
+            return family.from_settings(settings, device=device)
+    known = ", ".join(family.from_text.__name__ for family in _FAMILIES)
+    raise InputError(f"the pipeline {settings.name} must be one of {known}, got {class_name}: give another folder or hub name")

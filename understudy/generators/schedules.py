@@ -1,0 +1,130 @@
+"""How much noise a timestep means: diffusion (Stable Diffusion 1, 2, XL) and flow matching (Stable Diffusion 3)."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, final
+
+import torch
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from understudy.errors import InputError
+from understudy.functional.denoising import PredictionType, add_flow_noise, add_noise, denoising_target, signal_to_noise_ratio
+
+
+class Schedule(Protocol):
+    """The training timesteps of a pipeline, from little noise to much."""
+
+    @property
+    def snr(self) -> Tensor:
+        """Signal-to-noise ratio at each timestep, decreasing, float32 (T,)."""
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """What the denoiser predicts."""
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether only samplers for flow matching fit."""
+
+    def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """Noisy latents, as x0 (B, C, h, w), at timesteps int64 (B,)."""
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the denoiser is asked to predict, as x0."""
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """Timesteps, int64 (B,), as the denoiser takes them."""
+
+    def grid_snr(self, solver: Any) -> Tensor:
+        """Signal-to-noise ratios at a solver's timesteps, ascending, float32 (num_steps,)."""
+
+
+@final
+class DiffusionSchedule:
+    """A variance-preserving schedule, ``sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps``.
+
+    Args:
+        config: configuration of the pipeline's scheduler.
+
+    Raises:
+        InputError: if it describes no such schedule or an unknown prediction.
+    """
+
+    is_flow = False
+
+    def __init__(self, config: Any) -> None:
+        if "beta_schedule" not in config or config["prediction_type"] not in ("epsilon", "v_prediction"):
+            raise InputError(
+                "the generator's scheduler must have a beta_schedule and the prediction_type 'epsilon' or 'v_prediction', "
+                f"got {config.get('_class_name', 'another')} with {config.get('prediction_type')!r}: take another pipeline"
+            )
+        self.prediction_type: PredictionType = config["prediction_type"]
+        self._alpha_bar: Tensor = DDPMScheduler.from_config(config).alphas_cumprod
+        self.snr = signal_to_noise_ratio(self._alpha_bar, torch.arange(len(self._alpha_bar)))
+
+    def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """See :func:`understudy.functional.denoising.add_noise`."""
+        return add_noise(x0, eps, self._alpha_bar.to(x0.device), t)
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """See :func:`understudy.functional.denoising.denoising_target`."""
+        return denoising_target(x0, eps, self._alpha_bar.to(x0.device), t, self.prediction_type)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The timestep itself."""
+        return t
+
+    def grid_snr(self, solver: Any) -> Tensor:
+        """The schedule's own ratio at each of the solver's timesteps."""
+        return self.snr[solver.timesteps.cpu().long()]
+
+
+@final
+class FlowSchedule:
+    """The straight path of flow matching, ``(1 - sigma) x0 + sigma eps``, with the sigmas that the pipeline's scheduler has for training.
+
+    diffusers lists these from noise to data. Here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with the
+    timestep as in diffusion. The scheduler's shift is part of the sigmas.
+
+    Args:
+        config: configuration of the pipeline's scheduler.
+
+    Raises:
+        InputError: if it is no such scheduler, or one whose sigmas depend on the image size.
+    """
+
+    is_flow = True
+    prediction_type: PredictionType = "flow"
+
+    def __init__(self, config: Any) -> None:
+        if "shift" not in config or config.get("use_dynamic_shifting") or config.get("invert_sigmas"):
+            raise InputError(
+                "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, "
+                f"got {config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to false in its "
+                "scheduler_config.json"
+            )
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
+        self._sigmas: Tensor = scheduler.sigmas.flip(0)
+        self._num_timesteps: int = config["num_train_timesteps"]
+        self.snr = _flow_snr(self._sigmas)
+
+    def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """See :func:`understudy.functional.denoising.add_flow_noise`."""
+        return add_flow_noise(x0, eps, self._sigmas.to(x0.device)[t])
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """The direction from data to noise."""
+        return eps - x0
+
+    def network_time(self, t: Tensor) -> Tensor:
+        """The sigma in units of the number of timesteps, float32."""
+        return self._sigmas.to(t.device)[t] * self._num_timesteps
+
+    def grid_snr(self, solver: Any) -> Tensor:
+        """Ratios at the solver's sigmas, whose last one is the clean image and no start."""
+        return _flow_snr(solver.sigmas[:-1].cpu())
+
+
+def _flow_snr(sigma: Tensor) -> Tensor:
+    return ((1 - sigma) / sigma) ** 2
