@@ -75,6 +75,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     splits = load_splits(settings.data, seed=settings.seed)
     _captioned(splits, settings, device=device)
     generator = load_generator(settings.generator, device=device)
+    generator.strength_at(1.0, sampler=settings.draw.sampler, steps=settings.draw.steps)  # refuses a sampler that does not fit
     if settings.visual.kind != "none":
         check_widths(generator, projection=settings.visual.projection)
     build_backbone(settings.compare, splits.train.num_classes, rng_seed=settings.seed)

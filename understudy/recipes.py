@@ -27,6 +27,7 @@ RECIPES.register("latent-prior", summary="adapted, and every image starts from a
 )
 
 _REAL_FAKE: Mapping[str, Any] = {
+    "generator": {"image_encoder": "openai/clip-vit-large-patch14"},
     "captions": {"source": "model"},
     "visual": {"kind": "class-mean"},
     "adapt": {
@@ -64,9 +65,9 @@ RECIPES.register("real-fake-released", summary="Real-Fake as its code was releas
 )
 RECIPES.register("real-fake-mini", summary="Real-Fake for mini: its components with settings chosen on validation images")(
     {
-        "visual": {"kind": "class-mean"},
+        "visual": {"kind": "per-image"},
         "adapt": {"distribution": "batch-mean"},
-        "draw": {"start_snr": 0.069, "guidance_scale": 1.0, "min_per_class": 1},
+        "draw": {"start_snr": 0.385, "guidance_scale": 1.0, "min_per_class": 1},
         "curate": {"score": "none"},
     },
 )

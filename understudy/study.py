@@ -190,16 +190,15 @@ class _Study:
     def plan(self, counts: np.ndarray, round_number: int, *, generator: Generator, adapter: str) -> list[PlanRow]:
         """What a round is to draw; prompts that the generator would cut are refused."""
         settings, kind = self.settings.draw, self.settings.visual.when_drawing
-        strength = None
-        if settings.start_snr is not None:
-            strength = generator.strength_at(settings.start_snr, sampler=settings.sampler, steps=settings.steps)
+        # Asked for in any case: it refuses a sampler that does not fit the generator.
+        strength = generator.strength_at(settings.start_snr or 1.0, sampler=settings.sampler, steps=settings.steps)
         rows = make_plan(
             self.train,
             counts,
             settings=settings,
             prompt_names=self.recorded("load")["prompt_names"],
             seed=self.settings.seed,
-            strength=strength,
+            strength=None if settings.start_snr is None else strength,
             visual=kind,
             round_number=round_number,
             adapter=adapter,

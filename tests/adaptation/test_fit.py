@@ -2,12 +2,27 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from peft import LoraConfig
+from tiny import save_tiny_image_encoder, two_classes
 
-from understudy.adaptation import METHODS, adapt, adapter_fingerprint
+from understudy.adaptation import (
+    METHODS,
+    adapt,
+    adapter_fingerprint,
+    apply_adapter,
+    copy_adapter,
+    load_projection,
+    read_adapter_report,
+)
+from understudy.adaptation.inputs import step_seed
+from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.settings import AdaptSettings
+from understudy.nouns import PlanRow
+from understudy.settings import AdaptSettings, VisualSettings
 
 NAMES = ("a cat", "a dog")
 
@@ -27,11 +42,11 @@ def settings(**changes):
     )
 
 
-def run(folder, train, val, out, *, steps=None, seed=0, **changes):
+def run(folder, train, val, out, *, steps=None, seed=0, visual=None, generator=None, **changes):
     """Adapt a fresh generator; stops after ``steps`` records as a kill would."""
-    generator = StableDiffusionGenerator.load(str(folder))
+    generator = StableDiffusionGenerator.load(str(folder), **(generator or {}))
     records = []
-    for record in adapt(generator, train, val, settings=settings(**changes), prompt_names=NAMES, seed=seed, folder=out):
+    for record in adapt(generator, train, val, settings=settings(**changes), prompt_names=NAMES, seed=seed, folder=out, visual=visual):
         records.append(record)
         if len(records) == steps:
             break
@@ -124,3 +139,211 @@ def test_a_loss_that_is_not_finite_stops(tiny_generator, train, val, tmp_path):
         next(iter(tiny_generator.denoiser.parameters())).fill_(np.nan)
     with pytest.raises(InputError, match="lower adapt.learning_rate"):
         list(adapt(tiny_generator, train, val, settings=settings(method="full"), prompt_names=NAMES, seed=0, folder=tmp_path))
+
+
+def plain_losses(folder, train, *, steps):
+    """LoRA fine-tuning as everyone writes it: peft, AdamW, min-SNR weights. Random numbers are drawn as in :func:`adapt`."""
+    generator = StableDiffusionGenerator.load(str(folder))
+    unet, scheduler = generator.pipeline.unet, generator.pipeline.scheduler
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    torch.manual_seed(0)
+    unet.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights="gaussian", target_modules=targets))
+    parameters = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=1e-2)
+    texts = generator.encode_prompts(["a photo of a cat", "a photo of a dog"]).states
+    losses = []
+    for step in range(steps):
+        rng = torch.Generator().manual_seed(step_seed(0, step))
+        index = torch.randperm(len(train), generator=rng)[:4]
+        torch.rand(4, generator=rng)  # decides which captions are dropped: none here
+        x0 = generator.encode_images(torch.from_numpy(train.pixels(16))[index])
+        eps = torch.randn(x0.shape, generator=rng)
+        t = torch.randint(1000, (4,), generator=rng)
+        states = texts[torch.from_numpy(train.labels)[index]]
+        predicted = unet(scheduler.add_noise(x0, eps, t), t, encoder_hidden_states=states).sample
+        alpha_bar = scheduler.alphas_cumprod[t]
+        snr = alpha_bar / (1 - alpha_bar)
+        loss = (snr.clamp(max=5) / snr * (predicted - eps).square().mean(dim=(1, 2, 3))).mean()
+        losses.append(loss.item())
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * (step + 1) / 20
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+
+def test_everything_new_switched_off_is_plain_fine_tuning(tiny_pipeline_folder, train, val, tmp_path):
+    """Bit for bit what the settings' defaults give; up to the rounding of formulas written in another way, what anyone gets."""
+    plain = {"method": "lora", "targets": ("attention",), "augmentation": "none", "caption_dropout": 0.0}
+    off = {"distribution": "none", "micro_batch": None, "alpha": None, "distribution_weight": None}
+    one = run(tiny_pipeline_folder, train, val, tmp_path / "one", **plain)
+    other = run(tiny_pipeline_folder, train, val, tmp_path / "other", visual=VisualSettings(kind="none"), **plain, **off)
+    assert one == other
+    assert adapter_fingerprint(tmp_path / "one") == adapter_fingerprint(tmp_path / "other")
+    expected = plain_losses(tiny_pipeline_folder, train, steps=6)
+    assert [record.loss for record in one] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def wide_encoder(tmp_path_factory):
+    """An image encoder whose features are wider than the text states."""
+    folder = tmp_path_factory.mktemp("encoder")
+    save_tiny_image_encoder(folder, width=24)
+    return {"image_encoder": str(folder)}
+
+
+@pytest.mark.parametrize("kind", ["class-mean", "per-image", "sampled"])
+def test_guided_adaptation_learns_and_keeps_nothing_but_the_adapter(kind, tiny_pipeline_folder, train, val, tmp_path):
+    """The encoder of the pipeline has features as wide as the text states."""
+    records = run(tiny_pipeline_folder, train, val, tmp_path, visual=VisualSettings(kind=kind, images=2), method="lora", steps=4)
+    assert load_projection(tmp_path) is None
+    plain = run(tiny_pipeline_folder, train, val, tmp_path / "plain", method="lora", steps=1)
+    assert records[0].loss != plain[0].loss
+
+
+def test_a_projection_is_learnt_and_a_stopped_run_ends_with_the_same(tiny_pipeline_folder, train, val, tmp_path, wide_encoder):
+    job = {"visual": VisualSettings(kind="sampled", projection=True), "generator": wide_encoder, "method": "lora", "micro_batch": 3}
+    run(tiny_pipeline_folder, train, val, tmp_path / "whole", **job)
+    run(tiny_pipeline_folder, train, val, tmp_path / "stopped", steps=5, **job)
+    assert run(tiny_pipeline_folder, train, val, tmp_path / "stopped", **job)[0].step == 5
+    assert adapter_fingerprint(tmp_path / "whole") == adapter_fingerprint(tmp_path / "stopped")
+
+    projection = load_projection(tmp_path / "whole")
+    assert (projection.in_features, projection.out_features) == (24, 16)
+    assert not any(parameter.requires_grad for parameter in projection.parameters())
+    torch.manual_seed(0)
+    initial = torch.nn.Linear(24, 16)
+    assert not torch.equal(projection.weight, initial.weight), "it was trained"
+    assert (projection.weight - initial.weight).abs().max() < 0.1, "from where the seed puts it"
+    generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder), **wide_encoder)
+    apply_adapter(generator, tmp_path / "whole")  # the file with the projection is not mistaken for the adapter
+
+
+def test_features_that_do_not_fit_are_refused_before_anything_is_done(tiny_pipeline_folder, train, val, tmp_path, wide_encoder):
+    with pytest.raises(InputError, match=r"width 24 in the place of a text state of width 16: .*visual.projection=true"):
+        run(tiny_pipeline_folder, train, val, tmp_path / "out", visual=VisualSettings(kind="per-image"), generator=wide_encoder)
+    assert not (tmp_path / "out").exists()
+
+
+def weights(folder):
+    return safetensors.torch.load_file(folder / "pytorch_lora_weights.safetensors")
+
+
+def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(tiny_pipeline_folder, train, val, tmp_path):
+    """As large an alpha as the rank is the default; four times that is not, also for who loads the adapter without this package."""
+    for name, alpha in (("default", None), ("equal", 2), ("large", 8)):
+        run(tiny_pipeline_folder, train, val, tmp_path / name, method="lora", alpha=alpha, learning_rate=0.1, validate_every=6)
+    default, equal, large = (weights(tmp_path / name) for name in ("default", "equal", "large"))
+    assert all(torch.equal(value, equal[name]) for name, value in default.items())
+    assert not all(torch.equal(value, large[name]) for name, value in default.items())
+
+    ours = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
+    row = PlanRow(
+        id="", label=0, class_name="", prompt="a cat", negative_prompt="", seed=5, sampler="ddim", steps=3, guidance_scale=2.0, strength=1.0,
+        source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
+    )  # fmt: skip
+    untouched = ours.draw([row])[0]
+    apply_adapter(ours, tmp_path / "large")
+    plain = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
+    plain.set_progress_bar_config(disable=True)
+    plain.scheduler = DDIMScheduler.from_config(ours._assemble(ours.from_text, "ddim").scheduler.config)
+    plain.load_lora_weights(tmp_path / "large")
+    image = plain(
+        "a cat",
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        generator=torch.Generator().manual_seed(5),
+        height=16,
+        width=16,
+        output_type="np",
+    ).images[0]
+    drawn = ours.draw([row])[0].astype(int)
+    # Merged into the weights, or added at every step: that rounds differently.
+    assert np.abs(drawn - np.round(image * 255).transpose(2, 0, 1)).max() <= 1
+    assert np.abs(drawn - untouched).max() > 2
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_with_lora(precision, tiny_pipeline_folder, train, val, tmp_path):
+    """Losses agree with float32 to the digits that half precision has; what is trained stays float32."""
+    half = {"precision": precision}
+    job = {"method": "lora", "distribution": "batch-mean", "micro_batch": 2, "steps": 2, "visual": VisualSettings(kind="per-image")}
+    losses = [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / "half", generator=half, **job)]
+    expected = [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / "full", **job)]
+    assert losses == pytest.approx(expected, rel=0.03)
+    state = torch.load(tmp_path / "half" / "checkpoint.pt", weights_only=True)
+    assert {value.dtype for value in state["parameters"]} == {torch.float32}
+    assert any((value != 0).any() for name, value in enumerate(state["parameters"]) if name % 2), "the second factors began as zeros"
+    assert ("scale" in state["scaler"]) == (precision == "float16")
+
+
+def test_gradient_checkpointing_learns_the_same(tiny_pipeline_folder, train, val, tmp_path):
+    losses = [
+        [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / str(on), generator={"gradient_checkpointing": on})]
+        for on in (False, True)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_an_adapter_of_another_generator_is_refused(tiny_pipeline_folder, train, val, tmp_path):
+    run(tiny_pipeline_folder, train, val, tmp_path, method="lora", rank=1)
+    other = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
+    base = other.fingerprint
+    with torch.no_grad():
+        next(other.denoiser.parameters()).add_(1e-3)
+    before = other.fingerprint
+    with pytest.raises(InputError, match=f"made for a generator with fingerprint {base}, and this one has {before}: name the generator"):
+        apply_adapter(other, tmp_path)
+    assert other.fingerprint == before
+
+
+def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_folder, train, val, tmp_path):
+    run(tiny_pipeline_folder, train, val, tmp_path / "from", method="full", steps=3)
+    with pytest.raises(InputError, match=r"from holds no finished adapter: report.json is missing"):
+        copy_adapter(tmp_path / "from", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+    run(tiny_pipeline_folder, train, val, tmp_path / "from", method="full")
+    (tmp_path / "from" / ".report.json.tmp").write_text("half")
+    copy_adapter(tmp_path / "from", tmp_path / "to")
+    copy_adapter(tmp_path / "from", tmp_path / "to")
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["report.json", "unet"]
+    assert read_adapter_report(tmp_path / "to") == read_adapter_report(tmp_path / "from")
+    assert adapter_fingerprint(tmp_path / "to") == read_adapter_report(tmp_path / "to")["fingerprint"]
+    apply_adapter(StableDiffusionGenerator.load(str(tiny_pipeline_folder)), tmp_path / "to")
+
+
+def test_layers_that_do_not_exist_are_named(tiny_generator):
+    with pytest.raises(InputError, match="adapt.targets mlp.fc7: Target modules .*not found in the base model"):
+        METHODS["lora"](tiny_generator.denoiser, settings(targets=("mlp.fc7",)), 0)
+
+
+def captioned(data, words):
+    return LabelledSet.from_images(
+        data.pixels(16), data.labels, class_names=data.class_names, split=data.split, ids=data.ids,
+        provenance={"caption": [f"{words} {number}" for number in range(len(data))]},
+    )  # fmt: skip
+
+
+def test_every_template_is_used_with_the_images_own_caption(tiny_generator, tmp_path, monkeypatch):
+    (tmp_path / "prompts.txt").write_text("{class}, {caption}\n\nmy {class}\n")
+    train, val = captioned(two_classes(4), "red"), captioned(two_classes(2, split="val", seed=1), "blue")
+    told = []
+    encode = tiny_generator.encode_prompts
+    monkeypatch.setattr(tiny_generator, "encode_prompts", lambda prompts: told.extend(prompts) or encode(prompts))
+    job = settings(method="lora", prompt=str(tmp_path / "prompts.txt"), caption_dropout=0.0)
+    assert len(list(adapt(tiny_generator, train, val, settings=job, prompt_names=NAMES, seed=0, folder=tmp_path / "out"))) == 6
+    filled = {"a cat, red 0", "a dog, red 1", "a cat, red 2", "a dog, red 3", "a cat, blue 0", "a dog, blue 1", "my a cat", "my a dog"}
+    assert set(told) == {*filled, ""}
+    assert len(told) == len(filled) + 1, "each is encoded once"
+
+
+def test_a_low_rank_adapter_is_the_same_file_in_every_process(tiny_generator, tmp_path):
+    """peft keeps the names of layers in a set, whose order follows from the interpreter's hash seed."""
+    METHODS["lora"](tiny_generator.denoiser, settings(method="lora"), 0)
+    tiny_generator.save_adapter(tmp_path, method="lora")
+    with safetensors.safe_open(tmp_path / "pytorch_lora_weights.safetensors", framework="pt") as stored:
+        names = json.loads(stored.metadata()["lora_adapter_metadata"])["unet.target_modules"]
+    assert len(names) > 10
+    assert names == sorted(names)

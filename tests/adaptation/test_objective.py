@@ -1,20 +1,18 @@
 """The loss of a batch: in slices and whole, with every distribution term, for every kind of generator."""
 
+import dataclasses
 import functools
 
 import pytest
 import torch
-from tiny import save_tiny_pipeline, save_tiny_sd3, two_classes
+from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, two_classes
 
-from understudy.adaptation import METHODS, TERMS
-from understudy.adaptation.fit import adapt
+from understudy.adaptation import METHODS, TERMS, adapt
 from understudy.adaptation.inputs import Inputs
 from understudy.adaptation.objective import Objective
-from understudy.adaptation.terms import TermInputs
 from understudy.data import LabelledSet
 from understudy.errors import InputError
-from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
-from understudy.functional.mean_matching import batch_mean_term, batch_sum_term
+from understudy.functional.mmd import mmd2_per_class
 from understudy.generators import load_generator
 from understudy.processes import Processes
 from understudy.settings import AdaptSettings, GeneratorSettings
@@ -22,53 +20,47 @@ from understudy.visual_guidance import VisualGuidance, features_of
 
 NAMES = ("a cat", "a dog")
 BANDWIDTHS = torch.tensor([0.5, 1.0, 2.0])
-KINDS = {
+SAVERS = {
     "epsilon": save_tiny_pipeline,
     "v_prediction": functools.partial(save_tiny_pipeline, prediction_type="v_prediction"),
     "flow": functools.partial(save_tiny_sd3, t5=False),
 }
 
 
-def load(folder):
-    """A generator all of whose denoiser is trained; all its kinds here learn nothing at random, so tests may share one."""
-    generator = load_generator(GeneratorSettings(name=str(folder)), device="cpu")
+@pytest.fixture(scope="module", params=SAVERS)
+def any_kind(request, tmp_path_factory):
+    """A generator all of whose denoiser is trained. Tests leave nothing in it but gradients."""
+    folder = tmp_path_factory.mktemp(request.param)
+    SAVERS[request.param](folder / "pipeline")
+    save_tiny_image_encoder(folder / "encoder")
+    generator = load_generator(GeneratorSettings(name=str(folder / "pipeline"), image_encoder=str(folder / "encoder")), device="cpu")
+    assert generator.prediction_type == request.param
     METHODS["full"](generator.denoiser, AdaptSettings(), 0)
     return generator
 
 
 @pytest.fixture(scope="module")
 def generator(tiny_pipeline_folder):
-    return load(tiny_pipeline_folder)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def any_kind(request, tmp_path_factory, tiny_pipeline_folder):
-    if request.param == "epsilon":
-        return load(tiny_pipeline_folder)
-    folder = tmp_path_factory.mktemp("pipeline")
-    KINDS[request.param](folder)
-    generator = load(folder)
-    assert generator.prediction_type == request.param
+    """As ``any_kind``."""
+    generator = load_generator(GeneratorSettings(name=str(tiny_pipeline_folder)), device="cpu")
+    METHODS["full"](generator.denoiser, AdaptSettings(), 0)
     return generator
 
 
-def prepare(generator, *, train=None, visual=None, batch_size=8, **changes):
-    """A batch and what computes its loss."""
-    settings = AdaptSettings(batch_size=batch_size, validation_pairs=4, **changes)
+def inputs_of(generator, *, train=None, visual=None, **changes):
+    settings = AdaptSettings(**{"batch_size": 8, "validation_pairs": 4} | changes)
     term, train = TERMS[settings.distribution], train or two_classes(12)
+    guidance = None if visual is None else VisualGuidance(features_of(generator, train), train, kind=visual, images=2)
     within_class = term is not None and term.within_class
-    guidance = None
-    if visual is not None:
-        guidance = VisualGuidance(features_of(generator, train), train, kind=visual, images=2)
-    inputs = Inputs(
-        generator, train, two_classes(4, split="val"), settings=settings, prompt_names=NAMES, visual=guidance, within_class=within_class
-    )
-    if generator.prediction_type != "flow":
-        bandwidths = BANDWIDTHS
-    else:
-        bandwidths = BANDWIDTHS
+    names, val = [f"a {name}" for name in train.class_names], two_classes(4, split="val")
+    return Inputs(generator, train, val, settings=settings, prompt_names=names, visual=guidance, within_class=within_class), settings
+
+
+def prepare(generator, **changes):
+    """A batch and what computes its loss."""
+    inputs, settings = inputs_of(generator, **changes)
     objective = Objective(
-        generator, settings=settings, no_text=inputs.no_text(), projection=None, bandwidths=bandwidths, processes=Processes(),
+        generator, settings=settings, no_text=inputs.no_text(), projection=None, bandwidths=BANDWIDTHS, processes=Processes(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )  # fmt: skip
     return inputs.train_batch(torch.Generator().manual_seed(0)), objective
@@ -78,5 +70,162 @@ def gradients(generator, batch, objective):
     """The loss, and the gradients of all weights in one row."""
     generator.denoiser.zero_grad(set_to_none=True)
     loss = objective.backward(batch)
-    parts = [parameter.grad.flatten() for parameter in generator.denoiser.parameters() if parameter.grad is not None]
-    return loss, torch.cat(parts)
+    return loss, torch.cat([parameter.grad.flatten() for parameter in generator.denoiser.parameters() if parameter.grad is not None])
+
+
+def relative_difference(one, other):
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("name", list(TERMS))
+def test_slices_give_the_gradient_of_the_whole(name, any_kind):
+    """Also with slices that are not equal; sums of float32 in another order differ in the sixth digit."""
+    whole_loss, whole = gradients(any_kind, *prepare(any_kind, distribution=name))
+    assert torch.isfinite(whole).all() and whole.norm() > 0
+    for micro_batch in (3, 8):
+        loss, gradient = gradients(any_kind, *prepare(any_kind, distribution=name, micro_batch=micro_batch))
+        assert loss == pytest.approx(whole_loss, rel=1e-5)
+        assert relative_difference(gradient, whole) < 1e-4
+
+
+def by_hand(name, residual, batch, generator):
+    """The terms as the papers write them, in plain torch."""
+    snr = generator.snr[batch.t].view(-1, 1, 1, 1)
+    if name == "batch-mean":
+        return (residual.sum(0) / len(residual)).pow(2).mean()
+    if name == "batch-sum":
+        return (snr.clamp(max=5) / snr * residual).sum(0).pow(2).mean()
+    if name == "class-mean":
+        return sum(residual[batch.labels == label].mean(0).pow(2).mean() for label in (0, 1)) / 2
+    alpha = snr / (1 + snr)
+    x_t = alpha.sqrt() * batch.x0 + (1 - alpha).sqrt() * batch.eps
+    x0 = (x_t - (1 - alpha).sqrt() * (residual + batch.eps)) / alpha.sqrt()
+    real, denoised = (generator.encode_features(pixels) for pixels in (batch.pixels / 127.5 - 1, generator.decode_latents(x0)))
+    return mmd2_per_class(real, denoised, batch.labels, BANDWIDTHS, alpha.flatten())
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if name != "none"])
+@pytest.mark.parametrize("weight", [None, 2.5])
+def test_the_loss_is_denoising_loss_plus_weighted_term(name, weight, generator):
+    batch, objective = prepare(generator, distribution=name, distribution_weight=weight)
+    loss, gradient = gradients(generator, batch, objective)
+
+    residual = objective.residual(batch, torch.arange(8))
+    snr = generator.snr[batch.t]
+    expected = (snr.clamp(max=5) / snr * residual.pow(2).flatten(1).mean(1)).mean()
+    plain = float(expected.detach())
+    expected = expected + (weight or TERMS[name].weight) * by_hand(name, residual, batch, generator)
+    generator.denoiser.zero_grad(set_to_none=True)
+    expected.backward()
+    direct = torch.cat([parameter.grad.flatten() for parameter in generator.denoiser.parameters() if parameter.grad is not None])
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert abs(loss - plain) > 1e-3 * plain
+    assert relative_difference(gradient, direct) < 1e-4
+
+
+def test_without_a_term_the_loss_is_the_denoising_loss(generator):
+    batch, objective = prepare(generator)
+    loss, _ = gradients(generator, batch, objective)
+    snr, residual = generator.snr[batch.t], objective.residual(batch, torch.arange(8))
+    assert loss == pytest.approx(float((snr.clamp(max=5) / snr * residual.pow(2).flatten(1).mean(1)).mean().detach()), rel=1e-6)
+
+
+def test_weight_of_the_released_code_is_that_of_the_paper_at_its_batch_size(generator):
+    """0.003 before the sum over 8 images of weight 1 is 0.192 before their mean."""
+    assert TERMS["batch-sum"].weight == 0.003
+    assert TERMS["batch-mean"].weight == pytest.approx(0.192)
+    found = []
+    for name in ("batch-sum", "batch-mean"):
+        batch, objective = prepare(generator, distribution=name)
+        noisy = dataclasses.replace(batch, t=torch.arange(200, 1000, 100))  # w = 1 from t = 147 on
+        assert (generator.snr[noisy.t] < 5).all()
+        found.append(gradients(generator, noisy, objective))
+    (sum_loss, sum_gradient), (mean_loss, mean_gradient) = found
+    assert sum_loss == pytest.approx(mean_loss, rel=1e-6)
+    assert relative_difference(sum_gradient, mean_gradient) < 1e-5
+
+
+def test_a_timestep_without_signal_does_not_spoil_the_kernel(any_kind):
+    """Flow matching ends in pure noise, whose share of signal is 0: also if that is all that a class has in a batch."""
+    batch, objective = prepare(any_kind, distribution="kernel")
+    loss, gradient = gradients(any_kind, dataclasses.replace(batch, t=torch.full((8,), len(any_kind.snr) - 1)), objective)
+    assert torch.isfinite(torch.tensor(loss))
+    assert torch.isfinite(gradient).all()
+
+
+def coloured(counts):
+    """Train images of single colours, so many of each class; the colour is the image's number."""
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    pixels = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 16, 16).numpy()
+    return LabelledSet.from_images(pixels, labels, class_names=[f"c{label}" for label in range(len(counts))], split="train")
+
+
+def drawn_indices(inputs, seed):
+    batch = inputs.train_batch(torch.Generator().manual_seed(seed))
+    return batch.pixels[:, 0, 0, 0].tolist(), batch.labels.tolist()
+
+
+def test_batches_within_class_hold_few_classes_with_equal_shares(generator):
+    changes = {"distribution": "class-mean", "classes_per_batch": 3, "augmentation": "none", "batch_size": 8}
+    inputs, _ = inputs_of(generator, train=coloured([6, 6, 6, 6, 2]), **changes)
+    seen = set()
+    for seed in range(20):
+        images, labels = drawn_indices(inputs, seed)
+        counts = {label: labels.count(label) for label in set(labels)}
+        assert sorted(counts.values()) == [2, 3, 3]
+        seen |= set(counts)
+        for label in counts:
+            own = [image for image, other in zip(images, labels, strict=True) if other == label]
+            available = 2 if label == 4 else 6
+            assert len(set(own)) == min(len(own), available), "no image comes again before all of its class were used"
+    assert seen == {0, 1, 2, 3, 4}
+
+
+def test_fewer_classes_than_asked_for_share_the_batch(generator):
+    inputs, _ = inputs_of(generator, train=coloured([5, 3]), distribution="kernel", classes_per_batch=9, augmentation="none")
+    images, labels = drawn_indices(inputs, 0)
+    assert labels.count(0) == labels.count(1) == 4
+    assert len(set(images)) == 4 + 3
+
+
+def test_batches_of_other_terms_are_random_images_without_repeats(generator):
+    inputs, _ = inputs_of(generator, train=coloured([4, 4]), augmentation="none", classes_per_batch=1)
+    assert sorted(drawn_indices(inputs, 0)[0]) == list(range(8))
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name] and TERMS[name].within_class])
+def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, tmp_path):
+    settings = AdaptSettings(batch_size=3, distribution=name)
+    with pytest.raises(
+        InputError, match=r"batch_size must be at least 4, two images of each of 2 classes, got 3.*lower adapt.classes_per_ba"
+    ):
+        next(adapt(tiny_generator, train, val, settings=settings, prompt_names=NAMES, seed=0, folder=tmp_path))
+    one = settings.model_copy(update={"classes_per_batch": 1, "validation_pairs": 2})
+    assert next(adapt(tiny_generator, train, val, settings=one, prompt_names=NAMES, seed=0, folder=tmp_path)).loss > 0
+
+
+def test_dropped_rows_have_no_text_and_no_feature(generator):
+    """What the denoiser is told: states of the empty prompt, bit for bit, in dropped rows; features in the last place of the others."""
+    batch, objective = prepare(generator, visual="per-image", caption_dropout=0.5)
+    assert 0 < batch.dropped.sum() < 8
+    told = []
+    hook = generator.denoiser.register_forward_pre_hook(
+        lambda module, args, kwargs: told.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+    )
+    objective.residual(batch, torch.arange(8))
+    hook.remove()
+    nothing = generator.encode_prompts([""]).states[0]
+    for row in range(8):
+        if batch.dropped[row]:
+            assert torch.equal(told[0][row], nothing)
+        else:
+            assert torch.equal(told[0][row, -1], batch.features[row])
+            assert torch.equal(told[0][row, :-1], batch.conditioning.states[row, :-1])
+
+
+def test_held_out_images_keep_their_condition(generator):
+    inputs, _ = inputs_of(generator, visual="class-mean", validation_pairs=10)
+    batch = inputs.val_batch(torch.Generator().manual_seed(0))
+    assert not batch.dropped.any()
+    assert batch.features.shape == (10, generator.feature_width)
+    assert len(batch.t.unique()) == 10

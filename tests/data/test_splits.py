@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.data import LabelledSet, stratified_split, take_shots
-from understudy.data.splits import largest_remainder, take_at_most
+from understudy.data.splits import first_of_each_class, largest_remainder, take_at_most, take_share
 from understudy.errors import InputError
 
 NAMES = ("a", "b", "c")
@@ -97,3 +97,37 @@ def test_shots_name_the_small_classes() -> None:
     with pytest.raises(InputError, match=r"at least 9 .*for 9 shots .*'b' has 8"):
         take_shots(shots_set().select(np.arange(17)), 9, seed=0)
     assert take_at_most(shots_set().select(np.arange(17)), 9, seed=0).counts.tolist() == [9, 8]
+
+
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=2).filter(any), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_shares_are_nested_and_stratified(counts: list[int], seed: int) -> None:
+    labels = np.repeat([0, 1], counts)
+    data = shots_set().select(np.concatenate([np.flatnonzero(shots_set().labels == label)[:count] for label, count in enumerate(counts)]))
+    chosen: set[str] = set()
+    for share in (0.01, 0.125, 0.3, 0.5, 0.9, 1.0):
+        part = take_share(data, share, seed=seed)
+        assert chosen <= set(part.ids)
+        chosen = set(part.ids)
+        sizes = np.bincount(data.labels, minlength=2)
+        assert (part.counts == np.where(sizes, np.maximum(1, np.round(sizes * share)), 0)).all()
+        assert part.ids == [name for name in data.ids if name in chosen], "in the order of the set"
+    assert len(chosen) == len(data) <= len(labels)
+
+
+def test_shares_follow_the_seed_and_not_the_order() -> None:
+    data = shots_set()
+    mixed = data.select(np.random.default_rng(0).permutation(20))
+    assert set(take_share(data, 0.4, seed=1).ids) == set(take_share(mixed, 0.4, seed=1).ids)
+    assert set(take_share(data, 0.4, seed=1).ids) != set(take_share(data, 0.4, seed=2).ids)
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.lists(st.integers(0, 9), min_size=4, max_size=4))
+def test_first_of_each_class(labels: list[int], counts: list[int]) -> None:
+    index = first_of_each_class(np.array(labels, dtype=np.int64), np.array(counts)).tolist()
+    left, expected = list(counts), []
+    for position, label in enumerate(labels):
+        if left[label]:
+            expected.append(position)
+            left[label] -= 1
+    assert index == expected

@@ -5,6 +5,7 @@ import pytest
 
 from understudy.sampling import draw_parts, load_parts, make_plan, write_parts
 from understudy.settings import DrawSettings
+from understudy.visual_guidance import VISUALS, VisualGuidance, features_of
 
 
 @pytest.fixture
@@ -51,3 +52,26 @@ def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again
     assert [step.drawn for step in steps] == [False, True, True, True]
     assert (folder / "part-00000.parquet").stat().st_mtime_ns == done["part-00000.parquet"]
     assert hashes(folder) == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", [name for name in VISUALS if name != "none"])
+def test_guided_images_do_not_depend_on_the_worker(kind, tiny_generator, train, tmp_path):
+    """Exactly: parts and batches in them stay the same. In other batches they agree up to rounding."""
+    rows = make_plan(
+        train, np.array([4, 4]), settings=DrawSettings(steps=2, strength=0.5), prompt_names=("a cat", "a dog"), seed=0, visual=kind
+    )
+    plans = write_parts(rows, tmp_path / "plan", part_size=3)
+    guidance = VisualGuidance(100 * features_of(tiny_generator, train), train, kind=kind, images=2)
+
+    def drawn(name, *workers, batch_size=2, visual=guidance):
+        for worker in workers:
+            list(draw_parts(tiny_generator, worker, tmp_path / name, train=train, batch_size=batch_size, visual=visual))
+        return load_parts(tmp_path / name, plans)
+
+    one = drawn("one", plans)
+    drawn("many", plans[2:], plans[:1], plans[1:2])
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "many")
+    assert set(one.provenance("visual")) == {kind}
+    levels = one.pixels(16).astype(int)
+    assert np.abs(levels - drawn("alone", plans, batch_size=1).pixels(16)).max() <= 1
+    assert np.abs(levels - drawn("unguided", plans, visual=None).pixels(16)).max() > 1

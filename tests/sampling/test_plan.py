@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.sampling import batches, make_plan, quotas, read_part, write_parts
 from understudy.settings import DrawSettings
@@ -12,8 +13,26 @@ from understudy.settings import DrawSettings
 NAMES = ("a cat", "a dog")
 
 
-def plan(train, counts, *, seed=0, **changes):
-    return make_plan(train, np.array(counts), settings=DrawSettings(**changes), prompt_names=NAMES, seed=seed)
+def plan(train, counts, *, seed=0, visual="none", round_number=0, strength_found=None, **changes):
+    return make_plan(
+        train, np.array(counts), settings=DrawSettings(**changes), prompt_names=NAMES, seed=seed, visual=visual, round_number=round_number,
+        strength=strength_found,
+    )  # fmt: skip
+
+
+def captioned(data):
+    """Every image's caption says which image it is of."""
+    return LabelledSet.from_images(
+        data.pixels(16), data.labels, class_names=data.class_names, split=data.split, ids=data.ids, provenance={"caption": data.ids}
+    )
+
+
+def used(rows, label=0):
+    """Start, caption and feature of the rows of a class: ids of images."""
+    return [(row.source_id, row.prompt.split(", ")[1], row.visual_id) for row in rows if row.label == label]
+
+
+GUIDED = {"strength": 0.5, "visual": "per-image", "prompt": "{class}, {caption}"}
 
 
 def test_rows_say_everything(train):
@@ -87,6 +106,90 @@ def test_batches_keep_order_and_share_settings(kinds, batch_size):
     for part in parts:
         assert 0 < len(part) <= batch_size
         assert len({(row.guidance_scale, row.sampler) for row in part}) == 1
+
+
+@pytest.mark.parametrize("pairing", ["paired", "random"])
+def test_all_images_of_the_class_are_used_equally_often(pairing, train):
+    """Whatever a row takes from a real image, and in every round of n rows."""
+    cats = {name for name, label in zip(train.ids, train.labels, strict=True) if label == 0}
+    triples = used(plan(captioned(train), [12, 12], pairing=pairing, **GUIDED))
+    for start in (0, 4, 8):
+        for part in zip(*triples[start : start + 4], strict=True):
+            assert len(part) == 4
+            assert set(part) == cats
+
+
+def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
+    paired, random = (used(plan(captioned(train), [12, 12], pairing=pairing, **GUIDED)) for pairing in ("paired", "random"))
+    assert all(start == caption == feature for start, caption, feature in paired)
+    for one in range(3):
+        for other in range(one):
+            assert [row[one] for row in random] != [row[other] for row in random]
+    assert [row[0] for row in random[:4]] != [row[0] for row in random[4:8]], "every n rows have an order of their own"
+
+
+@pytest.mark.parametrize("pairing", ["paired", "random"])
+@pytest.mark.parametrize("round_number", [0, 1])
+def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, round_number, train):
+    options = {"pairing": pairing, "round_number": round_number, **GUIDED}
+    small, large = plan(captioned(train), [3, 5], **options), plan(captioned(train), [9, 5], **options)
+    assert large[:3] == small[:3]
+    assert large[9:] == small[3:]
+
+
+@pytest.mark.parametrize("pairing", ["paired", "random"])
+def test_refills_use_an_order_of_their_own(pairing, train):
+    """A refill of one or two images would else always take the first ones of the class."""
+    many = LabelledSet.from_images(train.pixels(16)[[0] * 20], [0] * 19 + [1], class_names=train.class_names, split="train")
+    rounds = [used(plan(captioned(many), [19, 0], pairing=pairing, round_number=number, **GUIDED)) for number in range(3)]
+    assert len({tuple(row[0] for row in triples) for triples in rounds}) == 3
+    for triples in rounds:
+        assert {row[0] for row in triples} == set(many.ids[:19])
+        assert all(start == caption == feature for start, caption, feature in triples) == (pairing == "paired")
+
+
+def test_captions_stand_in_both_prompts(train):
+    rows = plan(captioned(train), [4, 4], prompt="photo of {class}, {caption}", negative_prompt="ugly {caption}", guidance_scale=2)
+    assert rows[0].prompt == "photo of a cat, train-0-0"
+    assert rows[4].negative_prompt == "ugly train-0-1"
+    without = plan(train, [1, 1], prompt="photo of {class}, {caption}")
+    assert without[0].prompt == "photo of a cat"
+
+
+def test_templates_are_chosen_by_the_row_alone(train):
+    rows = plan(train, [60, 0], prompt="photographs")
+    assert len({row.prompt for row in rows}) > 20
+    assert plan(train, [7, 0], prompt="photographs") == rows[:7]
+
+
+def test_a_strength_found_from_the_noise_level_is_used(train):
+    rows = plan(train, [1, 1], start_snr=0.07, strength_found=0.7)
+    assert {(row.strength, row.source_id) for row in rows} == {(0.7, train.ids[0]), (0.7, train.ids[1])}
+    assert {row.source_id for row in plan(train, [1, 1], start_snr=1e-9, strength_found=1.0)} == {""}
+
+
+@pytest.mark.parametrize(("kind", "named"), [("none", False), ("class-mean", False), ("per-image", True), ("sampled", False)])
+def test_only_features_of_single_images_name_one(kind, named, train):
+    rows = plan(train, [2, 2], visual=kind)
+    assert {row.visual for row in rows} == {kind}
+    assert [bool(row.visual_id) for row in rows] == [named] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"strength": 0.5}, "draw.strength below 1 starts from real images"),
+        ({"start_snr": 0.1, "strength_found": 0.5}, "draw.strength below 1 starts from real images"),
+        ({"visual": "class-mean"}, "visual guidance needs real images"),
+        ({"prompt": "{class} {caption}"}, "a prompt with {caption} needs real images"),
+        ({"negative_prompt": "{caption}", "guidance_scale": 2}, "a prompt with {caption} needs real images"),
+    ],
+)
+def test_what_needs_real_images_says_so(options, reason, train):
+    cats = captioned(train.select(np.flatnonzero(train.labels == 0)))
+    with pytest.raises(InputError, match=f"{reason}, and class 'dog' has none in the train split"):
+        plan(cats, [1, 1], **options)
+    assert len(plan(cats, [2, 0], **options)) == 2, "no image of the class is wanted"
 
 
 def make_row():

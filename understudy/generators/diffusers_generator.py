@@ -342,9 +342,11 @@ class AbstractDiffusersGenerator(ABC):
             return
         # In peft's own key format: diffusers' older one loses the attention layers when convolutions are adapted too. Without the
         # configuration beside it, diffusers takes the scale alpha / rank to be 1.
+        config = denoiser.peft_config["default"].to_dict()
         layers = {
             f"{self.part}_lora_layers": get_peft_model_state_dict(denoiser),
-            f"{self.part}_lora_adapter_metadata": denoiser.peft_config["default"].to_dict(),
+            # A set, whose order differs from process to process: the same weights are to give the same file.
+            f"{self.part}_lora_adapter_metadata": config | {"target_modules": sorted(config["target_modules"])},
         }
         self.from_text.save_lora_weights(folder, **layers)
 

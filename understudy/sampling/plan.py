@@ -25,7 +25,7 @@ def quotas(train: LabelledSet, settings: DrawSettings) -> np.ndarray:
     """How many synthetic images each class shall have, int64 of shape (num_classes,)."""
     if settings.per_class is not None:
         return np.full(train.num_classes, settings.per_class, dtype=np.int64)
-    return np.maximum(settings.min_per_class, times_of(train, settings.times))
+    return np.asarray(np.maximum(settings.min_per_class, times_of(train, settings.times)))
 
 
 def times_of(train: LabelledSet, times: float) -> np.ndarray:
