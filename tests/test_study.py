@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from tiny import two_classes
+from tiny import save_tiny_image_encoder, two_classes
 from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
 from understudy.curation import SCORES
@@ -18,7 +18,7 @@ from understudy.data import EXPORTS, LabelledSet, load_splits
 from understudy.errors import InputError
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.runs import RunFolder
-from understudy.settings import DataSettings
+from understudy.settings import DataSettings, build
 from understudy.study import STAGES, export_run, run, write_report_again
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +84,7 @@ def test_report_and_card_are_written(finished):
 
 def test_every_stage_says_something_and_bars_end_full(finished):
     _, listener = finished
-    assert [line.split(":")[0] for line in listener.lines] == list(STAGES)
+    assert [line.split(":")[0] for line in listener.lines] == [name for name in STAGES if name != "scale"]
     assert {"adapt", "draw round-00", "compare"} <= set(listener.bars)
     assert all(bar["done"] == bar["total"] for bar in listener.bars.values())
 
@@ -94,7 +94,7 @@ def test_the_second_run_does_nothing_and_says_so(finished, pets, tiny_pipeline_f
     before, again = times(out), Listener()
     results = run(tiny_settings(pets, tiny_pipeline_folder), out, observer=again)
     assert times(out) == before
-    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGES[1:]]
+    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGES[1:] if name != "scale"]
     assert not again.bars
     assert results == results_of(out)
 
@@ -138,7 +138,8 @@ def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(finished, p
     settings = tiny_settings(pets, tiny_pipeline_folder)
     for number, stage in enumerate(STAGES):
         run(settings, out, until=stage)
-        assert sorted(path.stem for path in (out / "stages").iterdir()) == sorted(STAGES[: number + 1])
+        expected = [name for name in STAGES[: number + 1] if name != "scale"]  # sizes that nobody asked for
+        assert sorted(path.stem for path in (out / "stages").iterdir()) == sorted(expected)
         if stage == "load":
             test = LabelledSet.load(out / "data" / "test.parquet")
             other = two_classes(len(test), seed=77).pixels(16)
@@ -271,6 +272,31 @@ def test_settings_that_differ_write_nothing(finished, pets, tiny_pipeline_folder
     with pytest.raises(InputError, match="--resume never was given"):
         run(RunFolder.find(out).settings, out, resume="never")
     assert times(out) == before
+
+
+def test_a_guided_run_draws_the_same_with_an_adapter_made_before(pets, tiny_pipeline_folder, tmp_path):
+    """The learnt projection goes with the adapter, and the noise level becomes the strength of every row."""
+    save_tiny_image_encoder(tmp_path / "encoder", width=24)
+    base = tiny_settings(
+        pets, tiny_pipeline_folder, visual={"kind": "per-image", "projection": True}, adapt={"method": "lora", "distribution": "class-mean"},
+        draw={"start_snr": 0.07, "steps": 10, "pairing": "random"},
+    )  # fmt: skip
+    made = build(base.model_dump(), {"generator": {"image_encoder": str(tmp_path / "encoder")}})
+    run(made, tmp_path / "made", until="draw")
+    listener, out = Listener(), tmp_path / "used"
+    used = build(made.model_dump(), {"adapt": {"adapter": str(tmp_path / "made" / "adapter")}})
+    records = run(used, out, until="draw", observer=listener)
+    assert f"adapt: left out, the adapter in {tmp_path / 'made' / 'adapter'} is used" in listener.lines
+    assert tree(out / "synthetic") == tree(tmp_path / "made" / "synthetic")
+    assert records["adapt"]["fingerprint"] == RunFolder.find(tmp_path / "made").record("adapt")["fingerprint"]
+    rows = pq.read_table(out / "synthetic" / "plan" / "round-00").to_pylist()
+    assert {row["strength"] for row in rows} == {0.7}
+    assert {row["visual"] for row in rows} == {"per-image"}
+    assert {row["visual_id"] for row in rows} <= set(LabelledSet.load(out / "data" / "train.parquet").ids)
+
+    (tmp_path / "made" / "adapter" / "report.json").unlink()
+    with pytest.raises(InputError, match="adapter holds no finished adapter: report.json is missing"):
+        run(used, tmp_path / "unfinished", until="draw")
 
 
 class Impatient(Listener):

@@ -442,6 +442,9 @@ def scale(study: _Study) -> None:
     settings = study.settings.scale
     with study.folder.stage("scale") as record:
         wanted = {times: times_of(study.train, times) for times in sorted(settings.times)}
+        empty = [times for times, quota in wanted.items() if not quota.any()]
+        if empty:
+            raise InputError(f"scale.times must give a class at least one image, got {empty[0]:g} times at most {study.train.counts.max()}")
         sets = _nested_sets(study, wanted)
         shares = {share: take_share(study.train, share, seed=study.settings.seed) for share in sorted(settings.real_shares)}
         trainings = (len(shares) + len(sets) * len(settings.arms)) * study.settings.compare.num_seeds

@@ -51,3 +51,19 @@ def test_without_the_optional_sections(sample: Sample) -> None:
     assert "used as it is" in card
     assert "noised to strength 0.6" in card
     assert "Near copies" not in card
+
+
+def test_real_fake_says_what_the_images_came_from(sample: Sample) -> None:
+    settings = build(
+        {"data": {"source": "d"}, "curate": {"score": "none"}, "visual": {"kind": "per-image"}, "captions": {"source": "class-name"}},
+        {"adapt": {"distribution": "kernel"}, "draw": {"start_snr": 0.069}},
+    )
+    card = card_of(sample, settings=settings)
+    assert "(full, 600 steps, distribution term kernel)." in card
+    assert "- Visual guidance: features of real train images, per-image." in card
+    assert "- Captions of the real images in prompts: class-name." in card
+    assert "started from real train images noised to a signal-to-noise ratio of 0.069." in card
+    assert "- Filter: none by score; copies" in card
+    assert "Visual guidance" not in card_of(sample)
+    given = build({"data": {"source": "d"}, "adapt": {"adapter": "elsewhere"}})
+    assert "mini, with an adapter that was made before." in card_of(sample, settings=given)
