@@ -73,7 +73,7 @@ KEPT = re.compile(
 
 def kept(folder):
     """Everything drawn, trained and recorded before, with the time at which it was written."""
-    return {path: when for path, when in times(folder).items() if KEPT.fullmatch(path)}
+    return {path: when for path, when in times(folder).items() if KEPT.fullmatch(path) and path != "synthetic/plan/scale.json"}
 
 
 def test_a_run_without_larger_sets_has_no_such_stage(plain):
@@ -271,3 +271,14 @@ def test_the_smallest_size_is_compared_and_all_are_studied(text, compared, sizes
     assert exit_.value.code == 0
     settings = RunFolder.find(tmp_path / "run").settings
     assert (settings.draw.times, settings.draw.min_per_class, settings.scale.times) == (compared, 1, sizes)
+
+
+def test_a_size_between_those_of_earlier_requests_is_full(job, doubled, tmp_path):
+    """Every image that lies there is used before more is drawn, however many rounds it took to draw them."""
+    out = shutil.copytree(doubled[0], tmp_path / "run")
+    run(job(1, 2, 3, 4), out)
+    drawn = len(list(out.glob("synthetic/images/*/*.parquet")))
+    for sizes in ((1, 3.5), (1, 4)):
+        scale = run(job(*sizes), out)["scale"]
+        assert scale["images"] == [round(size * scale["images"][0]) for size in sizes]
+    assert len(list(out.glob("synthetic/images/*/*.parquet"))) == drawn

@@ -278,7 +278,8 @@ def test_a_guided_run_draws_the_same_with_an_adapter_made_before(pets, tiny_pipe
     """The learnt projection goes with the adapter, and the noise level becomes the strength of every row."""
     save_tiny_image_encoder(tmp_path / "encoder", width=24)
     base = tiny_settings(
-        pets, tiny_pipeline_folder, visual={"kind": "per-image", "projection": True}, adapt={"method": "lora", "distribution": "class-mean"},
+        pets, tiny_pipeline_folder, visual={"kind": "per-image", "projection": True},
+        adapt={"method": "lora", "distribution": "class-mean"},
         draw={"start_snr": 0.07, "steps": 10, "pairing": "random"},
     )  # fmt: skip
     made = build(base.model_dump(), {"generator": {"image_encoder": str(tmp_path / "encoder")}})

@@ -81,7 +81,10 @@ Shots = Annotated[int | None, typer.Option(help="use only this many train images
 Generator = Annotated[str | None, typer.Option(help="'mini', a diffusers pipeline folder, or a hub name", metavar="NAME")]
 Times = Annotated[
     str | None,
-    typer.Option(help="synthetic images per real one; several (1,2,5,10) to see what larger sets are worth", metavar="N[,N...]"),
+    typer.Option(
+        help="synthetic images per real one, also where classes are small; several (1,2,5,10) to see what larger sets are worth",
+        metavar="N[,N...]",
+    ),
 ]
 Arms = Annotated[str | None, typer.Option(help="ways to use the data, comma-separated, see 'understudy list arms'")]
 ClassNames = Annotated[Path | None, typer.Option(help="file with the words for each class in prompts", metavar="FILE")]
@@ -118,10 +121,12 @@ def _staged(until: str, summary: str) -> Callable[..., None]:
 
         given = (out, preset, recipe, shots, generator, arms, times, class_names, skip_bad, override, seed)
         if (Path(data) / "settings.yaml").exists():
-            if given != (None, "standard", "adapted", None, None, None, None, None, False, None, 0):
-                raise InputError(f"{data} is a run and brings its settings: leave the other options out, or start a new run")
+            if given != (None, "standard", "adapted", None, None, None, times, None, False, None, 0):
+                raise InputError(f"{data} is a run and brings its settings: leave other options than --times out, or start a new run")
             folder = Path(data)
             settings = RunFolder.find(folder).settings
+            if times is not None:
+                settings = build(settings.model_dump(mode="json"), {"scale": {"times": _times(times)}})
         else:
             folder = out or Path("runs") / Path(data).resolve().stem
             settings = _settings(
@@ -295,30 +300,30 @@ def _settings(
     if arms is not None:
         given["compare"] = {"arms": [name.strip() for name in arms.split(",")]}
     if times is not None:
-        given |= _times(times)
+        sizes = _times(times)
+        given |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
     overrides = [parse_override(text) for text in override or ()]
     settings = build(PRESETS[preset], RECIPES[recipe], given, *overrides)
     refuse_without_effect(settings, given_names(*overrides))
     return settings
 
 
-def _times(text: str) -> dict[str, Any]:
-    """``"1,2,5"``: the first is the size of the compared set, all of them those of the curve."""
+def _times(text: str) -> list[float]:
+    """``"5,1,2"`` to 1, 2, 5."""
     try:
-        times = sorted({float(part) for part in text.split(",")})
+        return sorted({float(part) for part in text.split(",")})
     except ValueError:
         raise InputError(f"--times must be numbers with commas between them, such as 1,2,5,10, got {text!r}") from None
-    return {"draw": {"times": times[0], "min_per_class": 1}, "scale": {"times": times if len(times) > 1 else []}}
 
 
 def _device(name: str) -> str:
     import torch
 
-    if name == "auto":
-        from understudy.processes import Processes
+    from understudy.processes import Processes
 
-        if (processes := Processes()).count > 1:
-            return processes.device
+    if (processes := Processes()).count > 1:
+        return processes.device
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)

@@ -14,11 +14,10 @@ from understudy.adaptation import adapt
 from understudy.data import LabelledSet, Splits, caption_sets, load_splits
 from understudy.generators import load_generator
 from understudy.runs import write_atomically
-from understudy.sampling import batches, make_plan, quotas
+from understudy.sampling import batches, make_plan, quotas, times_of
 from understudy.settings import CaptionSettings, Settings
-from understudy.study import check_names
+from understudy.study import check_generator_fits, check_names
 from understudy.training import build_backbone, fit_arm
-from understudy.visual_guidance import check_widths
 
 _PER_CLASS = 4
 _TIMED_STEPS = 4
@@ -75,9 +74,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     splits = load_splits(settings.data, seed=settings.seed)
     _captioned(splits, settings, device=device)
     generator = load_generator(settings.generator, device=device)
-    generator.strength_at(1.0, sampler=settings.draw.sampler, steps=settings.draw.steps)  # refuses a sampler that does not fit
-    if settings.visual.kind != "none":
-        check_widths(generator, projection=settings.visual.projection)
+    check_generator_fits(generator, settings)
     build_backbone(settings.compare, splits.train.num_classes, rng_seed=settings.seed)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)
@@ -121,7 +118,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
 
     adapt_seconds = 0.0
-    if settings.adapt.method != "none":
+    if settings.adapt.method != "none" and settings.adapt.adapter is None:
         short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()
@@ -143,11 +140,12 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     short_compare = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
     fit_arm("real", train=splits.train, synthetic=None, settings=short_compare, seed=settings.seed, device=device)
     per_step = (time.monotonic() - start) / (2 * _TIMED_STEPS)
-    images = int(quotas(splits.train, settings.draw).sum())
+    images = max(int(quotas(train, settings.draw).sum()), *(int(times_of(train, times).sum()) for times in settings.scale.times), 0)
+    sizes = len(settings.scale.times) * len(settings.scale.arms) + (len(settings.scale.real_shares) if settings.scale.times else 0)
     return Estimate(
         adapt_seconds=adapt_seconds,
         draw_seconds=images / images_per_second,
-        compare_seconds=per_step * settings.compare.steps * settings.compare.num_seeds * len({"real", *settings.compare.arms}),
+        compare_seconds=per_step * settings.compare.steps * settings.compare.num_seeds * (len({"real", *settings.compare.arms}) + sizes),
         images=images,
         images_per_second=images_per_second,
         disk_mb=images * float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])) / 1e6,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, cast, final
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather, reduce
 from torch import Tensor
+
+_PATIENCE = timedelta(days=7)  # the others wait while the first reads and captions the data
 
 
 @final
@@ -19,7 +22,7 @@ class Processes:
     """
 
     def __init__(self) -> None:
-        self._state: Any = PartialState(cpu=not torch.cuda.is_available())
+        self._state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
 
     @property
     def count(self) -> int:

@@ -309,6 +309,14 @@ class Settings(_Section):
     compare: CompareSettings = CompareSettings()
     scale: ScaleSettings = ScaleSettings()
 
+    @model_validator(mode="after")
+    def _guidance_is_learned(self) -> Self:
+        if self.visual.kind != "none" and self.adapt.method == "none":
+            raise ValueError(
+                f"visual.kind {self.visual.kind!r} needs a generator adapted with it, got adapt.method 'none': choose 'lora' or 'full'"
+            )
+        return self
+
 
 def build(*layers: Mapping[str, Any]) -> Settings:
     """Merge nested mappings, later ones winning, into validated settings.
@@ -335,6 +343,9 @@ def build(*layers: Mapping[str, Any]) -> Settings:
         raise InputError("\n".join(_explain(detail) for detail in error.errors())) from None
 
 
+_OF_ADAPTATION = ("adapt.adapter", "draw.adapter_scale", "generator.gradient_checkpointing")
+
+
 def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
     """Refuse a setting that was asked for by name and that another setting makes idle.
 
@@ -354,7 +365,7 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
     for key in given:
         of_adapt = key.startswith("adapt.") and key not in ("adapt.method", "adapt.adapter")
         causes = {
-            "adapt.method": (adapt.method == "none" and (of_adapt or key in ("adapt.adapter", "draw.adapter_scale")))
+            "adapt.method": (adapt.method == "none" and (of_adapt or key in _OF_ADAPTATION))
             or (adapt.method != "lora" and key in ("adapt.rank", "adapt.alpha", "adapt.targets")),
             "adapt.adapter": adapt.adapter is not None and of_adapt,
             "adapt.distribution": (adapt.distribution == "none" and key == "adapt.distribution_weight")
@@ -363,6 +374,8 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             and key in ("captions.model", "captions.max_new_tokens", "captions.batch_size"),
             "visual.kind": (settings.visual.kind == "none" and key in ("visual.images", "visual.projection"))
             or ("class-mean" not in (settings.visual.kind, settings.visual.when_drawing) and key == "visual.images"),
+            "draw.strength": key == "draw.pairing"
+            and not (draw.starts_from_real or settings.visual.when_drawing == "per-image" or settings.captions.source != "none"),
             "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares"),
             "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
             "curate.score": curate.score == "none" and key == "curate.threshold",
@@ -447,6 +460,8 @@ def _explain(detail: Any) -> str:
         return f"unknown setting {where!r}; known here: {', '.join(section.model_fields)}"
     if detail["type"] == "missing":
         return f"setting {where!r} is required"
+    if detail["type"] == "value_error" and not where:
+        return str(detail["ctx"]["error"])
     if detail["type"] == "value_error":
         return f"setting {where!r}: {detail['ctx']['error']}"
     return f"setting {where!r}: {detail['msg'].lower()}, got {detail['input']!r}"

@@ -164,7 +164,8 @@ class _Study:
         """The generator with its adapter applied, read from disk so that a resumed run draws the same."""
         generator = load_generator(self.settings.generator, device=self.device)
         if self.recorded("adapt")["method"] != "none":
-            apply_adapter(generator, self.path / "adapter", scale=self.settings.draw.adapter_scale)
+            guided = self.settings.visual.when_drawing != "none"
+            apply_adapter(generator, self.path / "adapter", scale=self.settings.draw.adapter_scale, visual=guided)
         return generator
 
     @cached_property
@@ -192,6 +193,8 @@ class _Study:
         settings, kind = self.settings.draw, self.settings.visual.when_drawing
         # Asked for in any case: it refuses a sampler that does not fit the generator.
         strength = generator.strength_at(settings.start_snr or 1.0, sampler=settings.sampler, steps=settings.steps)
+        if settings.start_snr is not None and strength == 1:
+            raise InputError(f"draw.start_snr {settings.start_snr} is pure noise to this generator: raise it, or leave it out")
         rows = make_plan(
             self.train,
             counts,
@@ -282,6 +285,8 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
     sets = [splits.train, splits.val]
     if settings.captions.file is not None:  # what is wrong with it shows before the run folder is made
         read_captions(settings.captions.file, sets, others=splits.known_ids)
+    if settings.captions.source == "model":  # hours of captioning come after what would stop the run, not before
+        check_generator_fits(load_generator(settings.generator, device=device), settings)
     folder = RunFolder.open(out, settings, resume=resume)
     with folder.stage("load", started=start) as record:
         captions = out / "data" / "captions"
@@ -466,7 +471,7 @@ def scale(study: _Study) -> None:
 
 def _nested_sets(study: _Study, wanted: dict[float, np.ndarray]) -> dict[float, LabelledSet]:
     """Curated sets of these sizes per class, smallest first; all that is drawn already is used before more is drawn."""
-    rounds = study.recorded("curate")["curation"]["rounds"]
+    rounds = _first_round(study)
     drawn = LabelledSet.concatenate([study.draw(study.drawn_counts(number), number)[0] for number in range(rounds)])
     for quota in wanted.values():
         drawn, decisions, rounds = _fill(study, drawn, quota, rounds=rounds, refills=study.settings.curate.max_refills + 1)
@@ -474,6 +479,8 @@ def _nested_sets(study: _Study, wanted: dict[float, np.ndarray]) -> dict[float, 
     if not len(largest):
         raise InputError("no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet")
     largest.save(study.path / "synthetic" / "scaled.parquet")
+    if short := int((quota - largest.counts).clip(min=0).sum()):
+        study.observer.say(f"scale: {short} images fewer than wanted passed curation")
     ids = np.array(largest.ids)
     return {times: _as_trained(study, times, drawn, ids[first_of_each_class(largest.labels, quota)]) for times, quota in wanted.items()}
 
@@ -485,6 +492,19 @@ def _as_trained(study: _Study, times: float, drawn: LabelledSet, ids: np.ndarray
         write_json(path, ids.tolist())
     position = {name: index for index, name in enumerate(drawn.ids)}
     return drawn.select([position[name] for name in json.loads(path.read_text(encoding="utf-8"))])
+
+
+def _first_round(study: _Study) -> int:
+    """Number of the first round that these sizes may draw, the same after a kill: earlier ones are used as they are."""
+    path = study.path / "synthetic" / "plan" / "scale.json"
+    settings = study.settings.scale.model_dump(mode="json")
+    if path.exists() and (stored := json.loads(path.read_text(encoding="utf-8")))["settings"] == settings:
+        return int(stored["first_round"])
+    rounds = int(study.recorded("curate")["curation"]["rounds"])
+    while study.counts_file(rounds).exists():
+        rounds += 1
+    write_json(path, {"settings": settings, "first_round": rounds})
+    return rounds
 
 
 def report(study: _Study) -> None:
@@ -559,16 +579,43 @@ def check_names(settings: Settings) -> None:
     CAPTIONS[settings.captions.source]
     VISUALS[settings.visual.kind]
     VISUALS[settings.visual.when_drawing]
-    read_templates(settings.adapt.prompt, needs_class=True)
-    read_templates(settings.draw.prompt, needs_class=True)
-    read_templates(settings.draw.negative_prompt, needs_class=False)
+    _check_prompts(settings)
     TERMS[settings.adapt.distribution]
     METHODS[settings.adapt.method]
     SAMPLERS[settings.draw.sampler]
     SCORES[settings.curate.score]
     check_backbone(settings.compare)
-    for arm in (*settings.compare.arms, *settings.scale.arms):
+    for arm in settings.compare.arms:
         ARMS[arm]
+    for arm in settings.scale.arms:
+        if not ARMS[arm].uses_synthetic:
+            raise InputError(f"scale.arms must use synthetic images, got {arm!r}: real images have scale.real_shares")
+
+
+def check_generator_fits(generator: Generator, settings: Settings) -> None:
+    """Refuse a sampler or image features that do not fit a generator.
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    generator.strength_at(1.0, sampler=settings.draw.sampler, steps=settings.draw.steps)
+    if settings.visual.kind != "none":
+        check_widths(generator, projection=settings.visual.projection)
+    if settings.adapt.distribution == "kernel":
+        _ = generator.feature_width
+
+
+def _check_prompts(settings: Settings) -> None:
+    templates = [
+        *read_templates(settings.adapt.prompt, needs_class=True),
+        *read_templates(settings.draw.prompt, needs_class=True),
+        *read_templates(settings.draw.negative_prompt, needs_class=False),
+    ]
+    if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
+        raise InputError(
+            f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write one into adapt.prompt and "
+            "draw.prompt, or use their template sets real-fake-train and real-fake-draw"
+        )
 
 
 def _card(study: _Study, results: dict[str, Any], *, data_files: str | None) -> str:

@@ -39,13 +39,16 @@ class ClassFeatures:
 
     @cached_property
     def gaussian(self) -> tuple[Tensor, Tensor]:
-        """Mean (F,) and a factor L (F, F) with L L' = covariance, shrunk after Ledoit and Wolf 2004 since n may be below F."""
+        """Mean (F,) and the symmetric root (F, F) of the covariance, shrunk after Ledoit and Wolf 2004 since n may be below F.
+
+        Shrinkage leaves many equal eigenvalues, whose vectors are arbitrary; the symmetric root does not depend on them.
+        """
         if len(self.features) == 1:  # one image says nothing of the spread
             return self.features[0], torch.zeros(self.features.shape[1], self.features.shape[1])
         covariance, _ = ledoit_wolf(self.features.double().numpy())
         values, vectors = np.linalg.eigh(covariance)
-        factor = vectors * np.sqrt(values.clip(min=0))
-        return self.features.mean(dim=0), torch.from_numpy(factor).float()
+        root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+        return self.features.mean(dim=0), torch.from_numpy(root).float()
 
 
 VisualKind = Callable[[ClassFeatures, Tensor, int, torch.Generator], Tensor]
@@ -72,8 +75,8 @@ def _per_image(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Gen
 
 @VISUALS.register("sampled", summary="drawn from a Gaussian fitted to the features of the class")
 def _sampled(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    mean, factor = of_class.gaussian
-    return mean + factor @ torch.randn(len(mean), generator=rng)
+    mean, root = of_class.gaussian
+    return mean + root @ torch.randn(len(mean), generator=rng)
 
 
 @final
@@ -144,7 +147,7 @@ def features_of(generator: Generator, data: LabelledSet, *, cache: Path | None =
     Raises:
         InputError: if the generator has no image encoder.
     """
-    key = hashlib.sha256("\n".join(data.ids).encode()).hexdigest()
+    key = hashlib.sha256("\n".join([str(generator.image_size), *data.ids]).encode()).hexdigest()
     if cache is not None and cache.exists():
         with safetensors.safe_open(cache, framework="pt") as stored:
             if (stored.metadata() or {}).get("images") == key:

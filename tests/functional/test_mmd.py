@@ -81,7 +81,15 @@ def test_agrees_with_a_double_loop():
     assert float(mmd2_paired(x, y, MANY_H, weight)) == pytest.approx(_loop(x, y, MANY_H, weight), abs=1e-12)
     labels = torch.tensor([2, 0, 2, 0, 2, 5])
     parts = [_loop(x[labels == label], y[labels == label], MANY_H, weight[labels == label]) for label in (0, 2)]
-    assert float(mmd2_per_class(x, y, labels, MANY_H, weight)) == pytest.approx(np.mean(parts), abs=1e-12)
+    pairs = [float(weight[labels == label].sum() ** 2 - weight[labels == label].square().sum()) for label in (0, 2)]
+    assert float(mmd2_per_class(x, y, labels, MANY_H, weight)) == pytest.approx(np.average(parts, weights=pairs), abs=1e-12)
+
+
+def test_a_class_of_mere_noise_hardly_counts():
+    x, y = torch.zeros(4, 1), torch.tensor([[0.0], [0.0], [100.0], [100.0]])
+    labels, bandwidths = torch.tensor([0, 0, 1, 1]), torch.tensor([1.0])
+    assert float(mmd2_per_class(x, y, labels, bandwidths)) == pytest.approx(1.0)
+    assert float(mmd2_per_class(x, y, labels, bandwidths, torch.tensor([1.0, 1.0, 0.01, 0.01]))) < 1e-3
 
 
 def test_paired_and_unbiased_differ_by_the_pairs_alone():

@@ -30,23 +30,29 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0) -> None:
+def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, visual: bool | None = None) -> None:
     """Change a generator as it was adapted.
 
     Args:
         generator: as it came, not adapted.
         folder: written by :func:`understudy.adaptation.adapt`.
         scale: how much of the change is applied; 1 is all.
+        visual: whether image features will condition the generator; not checked if not given.
 
     Raises:
-        InputError: if the adapter was made for other weights; both fingerprints are named.
+        InputError: if the adapter was made for other weights (both fingerprints are named), or with visual guidance and will be used
+            without it, or the reverse.
     """
     report = read_adapter_report(folder)
-    fingerprint = generator.fingerprint
-    if report["base"] != fingerprint:
+    fingerprint, base, kind = generator.fingerprint, report.get("base"), report.get("visual", "none")
+    if base != fingerprint:
         raise InputError(
-            f"the adapter in {folder} was made for a generator with fingerprint {report['base']}, and this one has {fingerprint}: "
-            "name the generator that it was made for, or adapt anew"
+            f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has {fingerprint}: name the generator "
+            "that it was made for, with the same generator.precision and generator.image_encoder, or adapt anew"
+        )
+    if visual is not None and visual != (kind != "none"):
+        raise InputError(
+            f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: set it, or adapt anew"
         )
     generator.load_adapter(folder, method=report["method"], scale=scale)
 

@@ -125,8 +125,13 @@ def adapt(
         generator.save_adapter(folder, method=settings.method)
         if projection is not None:
             save_projection(folder, projection)
-        report = state.report(settings) | {"base": base, "processes": processes.count, "fingerprint": adapter_fingerprint(folder)}
-        write_json(folder / "report.json", report)
+        made = {
+            "visual": "none" if visual is None else visual.kind,
+            "base": base,
+            "processes": processes.count,
+            "fingerprint": adapter_fingerprint(folder),
+        }
+        write_json(folder / "report.json", state.report(settings) | made)
     processes.wait()
 
 

@@ -23,6 +23,7 @@ _AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "flip-crop": flip_crop,
     "none": lambda x, rng: x,
 }
+_PROMPTS_AT_ONCE = 64
 _MAX_TABLE = 1024  # prompts whose states are kept; at the size of Stable Diffusion 1.5 these are 250 MB
 
 
@@ -97,7 +98,7 @@ class Inputs:
         features = None
         if self._visual is not None:
             features = self._visual.condition(labels.tolist(), self._visual.features[index], [rng] * len(index))
-        x0 = self._latents(pixels)
+        x0 = self._latents(pixels, self._settings.micro_batch or len(pixels))
         eps = torch.randn(x0.shape, generator=rng).to(x0)
         t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
         return Batch(pixels, labels, x0, eps, t, self._encode(prompts), features, dropped)
@@ -109,7 +110,7 @@ class Inputs:
         chosen, index = index.unique(return_inverse=True)
         images = self._val.select(chosen.numpy())
         pixels = torch.from_numpy(images.pixels(self._generator.image_size))
-        latents = self._latents(pixels)
+        latents = self._latents(pixels, self._settings.micro_batch or self._settings.batch_size)
         eps = torch.randn((count, *latents.shape[1:]), generator=rng).to(latents)
         t = ((torch.randperm(count, generator=rng) + 0.5) / count * len(self._generator.snr)).long().to(latents.device)
         labels = torch.from_numpy(images.labels)[index]
@@ -138,9 +139,8 @@ class Inputs:
             parts.append(members[_shuffled_rounds(len(members), share, rng)])
         return torch.cat(parts)
 
-    def _latents(self, pixels: Tensor) -> Tensor:
-        size = self._settings.micro_batch or len(pixels)
-        return torch.cat([self._generator.encode_images(part) for part in pixels.split(size)])
+    def _latents(self, pixels: Tensor, at_once: int) -> Tensor:
+        return torch.cat([self._generator.encode_images(part) for part in pixels.split(at_once)])
 
 
 @final
@@ -154,12 +154,19 @@ class _Encoder:
         self._generator = generator
         distinct = list(dict.fromkeys(prompts))
         self._position = {prompt: index for index, prompt in enumerate(distinct)} if len(distinct) <= _MAX_TABLE else {}
-        self._table = generator.encode_prompts(distinct) if self._position else None
+        self._table = self._encoded(distinct) if self._position else None
 
     def __call__(self, prompts: Sequence[str]) -> Conditioning:
         if self._table is None:
-            return self._generator.encode_prompts(list(prompts))
+            return self._encoded(prompts)
         return self._table.select(torch.tensor([self._position[prompt] for prompt in prompts]))
+
+    def _encoded(self, prompts: Sequence[str]) -> Conditioning:
+        parts = [
+            self._generator.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE]) for start in range(0, len(prompts), _PROMPTS_AT_ONCE)
+        ]
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return Conditioning(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
 
 
 def _prompts(template: str, data: LabelledSet, prompt_names: Sequence[str]) -> list[str]:

@@ -95,8 +95,8 @@ class Objective:
             snr=self._generator.snr[batch.t],
             gamma=self._settings.min_snr_gamma,
             bandwidths=self._bandwidths,
+            slice_size=self._settings.micro_batch or len(residual),
+            loss_scale=self._scaler.get_scale(),
         )
-        leaf = residual.requires_grad_()
-        value = weight * self._term.compute(leaf, inputs, self._generator)
-        (gradient,) = torch.autograd.grad(value, leaf)
-        return value.detach(), gradient
+        value, gradient = self._term.compute(residual, inputs, self._generator)
+        return weight * value, weight * gradient

@@ -32,6 +32,8 @@ class TermInputs:
         snr: at each image's timestep, (B,).
         gamma: of the min-SNR weight.
         bandwidths: of the kernel, (K,).
+        slice_size: images whose graph may be held at once.
+        loss_scale: gradients through half-precision networks are scaled up by this, so that they do not vanish.
     """
 
     pixels: Tensor
@@ -40,6 +42,8 @@ class TermInputs:
     snr: Tensor
     gamma: float
     bandwidths: Tensor
+    slice_size: int
+    loss_scale: float
 
 
 @final
@@ -48,12 +52,12 @@ class Term:
     """A form of the distribution term.
 
     Attributes:
-        compute: residuals (B, C, h, w), inputs and generator to a scalar with gradients to the residuals.
+        compute: residuals (B, C, h, w), inputs and generator to the term's value and its gradient, as the residuals.
         weight: what it is multiplied with if the user does not say.
         within_class: compares images of one class, so batches hold several images of few classes.
     """
 
-    compute: Callable[[Tensor, TermInputs, Generator], Tensor]
+    compute: Callable[[Tensor, TermInputs, Generator], tuple[Tensor, Tensor]]
     weight: float
     within_class: bool = False
 
@@ -64,31 +68,50 @@ _SUM_WEIGHT = 0.003  # of the released code, at 8 images per device
 _SUM_BATCH = 8
 
 
-def _batch_mean(residual: Tensor, inputs: TermInputs, generator: Generator) -> Tensor:
-    return batch_mean_term(residual)
+def _differentiated(formula: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = at.detach().requires_grad_()
+    with torch.enable_grad():
+        value = formula(leaf)
+        (gradient,) = torch.autograd.grad(value, leaf)
+    return value.detach(), gradient
 
 
-def _batch_sum(residual: Tensor, inputs: TermInputs, generator: Generator) -> Tensor:
-    return batch_sum_term(residual, min_snr_weight(inputs.snr, inputs.gamma, generator.prediction_type))
+def _batch_mean(residual: Tensor, inputs: TermInputs, generator: Generator) -> tuple[Tensor, Tensor]:
+    return _differentiated(batch_mean_term, residual)
 
 
-def _class_mean(residual: Tensor, inputs: TermInputs, generator: Generator) -> Tensor:
-    return class_mean_term(residual, inputs.labels)
+def _batch_sum(residual: Tensor, inputs: TermInputs, generator: Generator) -> tuple[Tensor, Tensor]:
+    weight = min_snr_weight(inputs.snr, inputs.gamma, generator.prediction_type)
+    return _differentiated(lambda leaf: batch_sum_term(leaf, weight), residual)
 
 
-def _kernel(residual: Tensor, inputs: TermInputs, generator: Generator) -> Tensor:
+def _class_mean(residual: Tensor, inputs: TermInputs, generator: Generator) -> tuple[Tensor, Tensor]:
+    return _differentiated(lambda leaf: class_mean_term(leaf, inputs.labels), residual)
+
+
+def _kernel(residual: Tensor, inputs: TermInputs, generator: Generator) -> tuple[Tensor, Tensor]:
     """MMD between real images and what one step of denoising makes of them, in the space of the image encoder.
 
     A noisy image weighs by its share of signal, snr / (1 + snr): what a perfect denoiser makes of mere noise is the mean
-    image, which lies far from every real one.
+    image, which lies far from every real one. The gradient goes from features to residuals in slices, each computed anew.
     """
-    snr = inputs.snr.view(-1, 1, 1, 1)
-    predicted = inputs.x0 + x0_error(residual, snr, generator.prediction_type).to(inputs.x0)
+
+    def features(leaf: Tensor, part: Tensor) -> Tensor:
+        snr = inputs.snr[part].view(-1, 1, 1, 1)
+        predicted = inputs.x0[part] + x0_error(leaf, snr, generator.prediction_type).to(inputs.x0)
+        return generator.encode_features(generator.decode_latents(predicted))
+
+    parts = torch.arange(len(residual), device=residual.device).split(inputs.slice_size)
     with torch.no_grad():
-        real = generator.encode_features(to_unit(inputs.pixels))
-    denoised = generator.encode_features(generator.decode_latents(predicted))
-    share = (inputs.snr / (1 + inputs.snr)).clamp(min=1e-6)  # 0 at the last timestep of flow matching, where a class must not weigh nothing
-    return mmd2_per_class(real, denoised, inputs.labels, inputs.bandwidths, share)
+        real = torch.cat([generator.encode_features(to_unit(inputs.pixels[part])) for part in parts])
+        denoised = torch.cat([features(residual[part], part) for part in parts])
+    share = (inputs.snr / (1 + inputs.snr)).clamp(min=1e-6)  # all of a batch may be mere noise
+    value, by_feature = _differentiated(lambda leaf: mmd2_per_class(real, leaf, inputs.labels, inputs.bandwidths, share), denoised)
+    scaled = [
+        _differentiated(lambda leaf, part=part: (inputs.loss_scale * by_feature[part] * features(leaf, part)).sum(), residual[part])[1]  # type: ignore[misc]
+        for part in parts
+    ]
+    return value, torch.cat(scaled) / inputs.loss_scale
 
 
 TERMS.register("none", summary="the denoising loss alone")(None)

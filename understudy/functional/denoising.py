@@ -114,8 +114,8 @@ def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
     Returns:
         x_t, as x0.
     """
-    power = alpha_bar[t].to(x0.dtype).view(-1, 1, 1, 1)
-    return power.sqrt() * x0 + (1 - power).sqrt() * eps
+    power = alpha_bar[t].view(-1, 1, 1, 1)  # roots before the cast: in half precision, 1 - power is 0 at the first timesteps
+    return power.sqrt().to(x0.dtype) * x0 + (1 - power).sqrt().to(x0.dtype) * eps
 
 
 def add_flow_noise(x0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
@@ -157,8 +157,8 @@ def denoising_target(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, pred
     if prediction_type == "epsilon":
         return eps
     if prediction_type == "v_prediction":
-        power = alpha_bar[t].to(x0.dtype).view(-1, 1, 1, 1)
-        return power.sqrt() * eps - (1 - power).sqrt() * x0
+        power = alpha_bar[t].view(-1, 1, 1, 1)
+        return power.sqrt().to(x0.dtype) * eps - (1 - power).sqrt().to(x0.dtype) * x0
     check_prediction_type(prediction_type)
     return eps - x0
 

@@ -137,10 +137,10 @@ def mmd2_paired(x: Tensor, y: Tensor, bandwidths: Tensor, weight: Tensor | None 
 
 
 def mmd2_per_class(x: Tensor, y: Tensor, labels: Tensor, bandwidths: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean over classes of :func:`mmd2_paired` within the class.
+    """:func:`mmd2_paired` over the pairs of pairs that share a class.
 
-    It compares the distributions given the class. Classes with a single pair in the batch are passed over; each of the others counts the
-    same, however many pairs it has.
+    It compares the distributions given the class. A class counts by the weight of its pairs, so one that is all noise (small
+    weights) hardly counts; a class with a single pair in the batch does not count.
 
     Args:
         x: float of shape (B, D).
@@ -162,16 +162,10 @@ def mmd2_per_class(x: Tensor, y: Tensor, labels: Tensor, bandwidths: Tensor, wei
     """
     if labels.shape != x.shape[:1]:
         raise ValueError(f"labels must be of shape ({len(x)},), got {tuple(labels.shape)}")
-    classes, counts = labels.unique(return_counts=True)
-    classes = classes[counts > 1]
-    if not len(classes):
+    same = labels[:, None] == labels
+    if int(same.sum()) == len(x):
         raise ValueError(f"labels must have a class with at least 2 members, got {labels.tolist()}")
-    core_BB, weight = _core(x, y, bandwidths), _weights(x, weight)
-    parts = []
-    for label in classes:
-        members = (labels == label).nonzero().squeeze(1)
-        parts.append(_weighted_mean_off_diagonal(core_BB[members][:, members], weight[members]))
-    return torch.stack(parts).mean()
+    return _weighted_mean_off_diagonal(_core(x, y, bandwidths), _weights(x, weight), same)
 
 
 def _core(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
@@ -190,9 +184,11 @@ def _weights(x: Tensor, weight: Tensor | None) -> Tensor:
     return weight
 
 
-def _weighted_mean_off_diagonal(core: Tensor, weight: Tensor) -> Tensor:
+def _weighted_mean_off_diagonal(core: Tensor, weight: Tensor, counted: Tensor | None = None) -> Tensor:
     weight = weight.to(core)
     products = weight[:, None] * weight
+    if counted is not None:
+        products = products * counted
     products = products - products.diag().diag()
     return (products * core).sum() / products.sum()
 

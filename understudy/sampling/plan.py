@@ -89,7 +89,7 @@ def make_plan(
                     label=label,
                     class_name=train.class_names[label],
                     prompt=fill(choose(prompts, row_seed), words=words, caption=caption),
-                    negative_prompt=fill(choose(negatives, row_seed), words=words, caption=caption),
+                    negative_prompt=fill(choose(negatives, row_seed + 1), words=words, caption=caption),
                     seed=row_seed,
                     sampler=settings.sampler,
                     steps=settings.steps,
