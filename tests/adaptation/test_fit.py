@@ -163,7 +163,7 @@ def plain_losses(folder, train, *, steps):
         predicted = unet(scheduler.add_noise(x0, eps, t), t, encoder_hidden_states=states).sample
         alpha_bar = scheduler.alphas_cumprod[t]
         snr = alpha_bar / (1 - alpha_bar)
-        loss = (snr.clamp(max=5) / snr * (predicted - eps).square().mean(dim=(1, 2, 3))).mean()
+        loss = (snr.clamp(max=5) / snr * (predicted - eps).square().flatten(1).mean(dim=1)).mean()
         losses.append(loss.item())
         for group in optimizer.param_groups:
             group["lr"] = 1e-2 * (step + 1) / 20
@@ -175,7 +175,7 @@ def plain_losses(folder, train, *, steps):
 
 
 def test_everything_new_switched_off_is_plain_fine_tuning(tiny_pipeline_folder, train, val, tmp_path):
-    """Bit for bit what the settings' defaults give; up to the rounding of formulas written in another way, what anyone gets."""
+    """Bit for bit what the defaults give, and what a loop written out with peft and diffusers gives."""
     plain = {"method": "lora", "targets": ("attention",), "augmentation": "none", "caption_dropout": 0.0}
     off = {"distribution": "none", "micro_batch": None, "alpha": None, "distribution_weight": None}
     one = run(tiny_pipeline_folder, train, val, tmp_path / "one", **plain)
@@ -183,7 +183,7 @@ def test_everything_new_switched_off_is_plain_fine_tuning(tiny_pipeline_folder, 
     assert one == other
     assert adapter_fingerprint(tmp_path / "one") == adapter_fingerprint(tmp_path / "other")
     expected = plain_losses(tiny_pipeline_folder, train, steps=6)
-    assert [record.loss for record in one] == pytest.approx(expected, rel=1e-6)
+    assert [record.loss for record in one] == expected
 
 
 @pytest.fixture(scope="module")
