@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -347,3 +348,19 @@ def test_a_low_rank_adapter_is_the_same_file_in_every_process(tiny_generator, tm
         names = json.loads(stored.metadata()["lora_adapter_metadata"])["unet.target_modules"]
     assert len(names) > 10
     assert names == sorted(names)
+
+
+def test_the_fingerprint_is_of_the_files_up_to_the_order_of_their_metadata(tmp_path):
+    """safetensors writes metadata in an order that differs from file to file."""
+    found, tensors = set(), {"b": torch.ones(2), "a": torch.zeros(3)}
+    for number in range(20):
+        path = tmp_path / str(number) / "x.safetensors"
+        path.parent.mkdir()
+        safetensors.torch.save_file(tensors, path, metadata={"format": "pt", "lora_alpha": "4", "names": "é\n"})
+        found.add(adapter_fingerprint(path.parent))
+    assert len(found) == 1
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    assert adapter_fingerprint(path.parent) == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    assert adapter_fingerprint(path.parent) not in found
+    safetensors.torch.save_file(tensors | {"a": torch.ones(3)}, path, metadata={"format": "pt"})
+    assert adapter_fingerprint(path.parent) != hashlib.sha256(safetensors.torch.save(tensors, metadata={"format": "pt"})).hexdigest()[:16]

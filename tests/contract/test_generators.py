@@ -157,7 +157,7 @@ def test_a_token_decides_its_image_alone(generator, train, rows):
     other = generator.draw(plan, train, torch.cat([tokens[:2], -tokens[2:]]))
     assert grey_levels(other[:2], together[:2]) <= 1
     assert not np.array_equal(other[2], together[2])
-    with pytest.raises(ValueError, match=r"tokens must be of shape \(3, \d+\), got \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"tokens must be of shape \(3, \d+\), one per row, got \(3, 5\)"):
         generator.draw(plan, train, torch.zeros(3, 5))
 
 

@@ -72,8 +72,18 @@ def adapter_fingerprint(folder: Path) -> str:
     """SHA-256 over the safetensors files of an adapter folder, shortened."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.read_bytes())
+        digest.update(_ordered(path.read_bytes()))
     return digest.hexdigest()[:16]
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order: the library writes them in a random one."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + ordered.ljust(length) + content[8 + length :]
 
 
 def save_projection(folder: Path, projection: nn.Linear) -> None:
