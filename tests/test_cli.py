@@ -160,7 +160,7 @@ def _something_else():
 
 def _options_for_a_run():
     RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
-    return "run old --preset quick", "old is a run and brings its settings: leave the other options out"
+    return "run old --preset quick", "old is a run and brings its settings: leave other options than --times out"
 
 
 def _a_run_and_resume_never():

@@ -59,6 +59,17 @@ def test_bad_values_are_named(override, message):
         ({"adapt": {"method": "full", "targets": ["attention"]}}, "adapt.targets has no effect while adapt.method is 'full'"),
         ({"draw": {"per_class": 3, "times": 9}}, "draw.times has no effect while draw.per_class is 3"),
         ({"curate": {"score": "none", "threshold": 0.9}}, "curate.threshold has no effect while curate.score is 'none'"),
+        ({"draw": {"pairing": "random"}}, "draw.pairing has no effect while draw.strength is 1.0"),
+        ({"adapt": {"distribution_weight": 0.1}}, "adapt.distribution_weight has no effect while adapt.distribution is 'none'"),
+        ({"adapt": {"distribution": "batch-mean", "classes_per_batch": 2}}, "classes_per_batch has no effect while adapt.distribution is"),
+        ({"captions": {"batch_size": 2}}, "captions.batch_size has no effect while captions.source is 'none'"),
+        ({"visual": {"kind": "per-image", "images": 2}}, "visual.images has no effect while visual.kind is 'per-image'"),
+        ({"scale": {"arms": ["mixed"]}}, "scale.arms has no effect while scale.times is"),
+        (
+            {"adapt": {"method": "none"}, "generator": {"gradient_checkpointing": True}},
+            "gradient_checkpointing has no effect",
+        ),
+        ({"adapt": {"adapter": "there", "steps": 3}}, "adapt.steps has no effect while adapt.adapter is 'there'"),
     ],
 )
 def test_settings_without_effect_are_refused(layer, cause):
@@ -90,3 +101,15 @@ def test_yaml_that_is_no_mapping():
 def test_differing_keys_have_dotted_names():
     one, two = build(DIGITS), build(DIGITS, {"draw": {"times": 2}, "seed": 1})
     assert differing_keys(one, two) == {"seed": (0, 1), "draw.times": (1.0, 2.0)}
+
+
+def test_guidance_needs_a_generator_that_was_adapted_with_it():
+    with pytest.raises(InputError, match="visual.kind 'per-image' needs a generator adapted with it, got adapt.method 'none'"):
+        build(DIGITS, {"visual": {"kind": "per-image"}, "adapt": {"method": "none"}})
+    with pytest.raises(InputError, match="with visual guidance or without, got none and sampled"):
+        build(DIGITS, {"visual": {"draw_kind": "sampled"}})
+
+
+def test_two_ways_to_say_where_drawing_starts():
+    with pytest.raises(InputError, match="strength and start_snr say the same thing, got 0.5 and 0.07"):
+        build(DIGITS, {"draw": {"strength": 0.5, "start_snr": 0.07}})

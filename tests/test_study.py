@@ -1,6 +1,7 @@
 """The whole job on a tiny folder, stage by stage."""
 
 import json
+import re
 import runpy
 from contextlib import contextmanager
 from pathlib import Path
@@ -322,3 +323,43 @@ def test_a_resumed_adaptation_fills_its_bar(finished, pets, tiny_pipeline_folder
     run(settings, tmp_path / "run", until="adapt", observer=again)
     assert again.bars["adapt"] == {"done": 4, "total": 4}
     assert adapted(tmp_path / "run") == adapted(finished[0])
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"captions": {"source": "class-name"}}, "captions.source 'class-name' has no effect: no prompt has a {caption}"),
+        ({"scale": {"times": [1.0], "arms": ["real"]}}, "scale.arms must use synthetic images, got 'real'"),
+        ({"draw": {"prompt": "a photo"}}, "{class}"),
+        ({"adapt": {"distribution": "wasserstein"}}, "unknown distribution term 'wasserstein'"),
+        ({"visual": {"kind": "pixel"}}, "unknown kind of visual guidance 'pixel'"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_read(sections, message, tiny_pipeline_folder, tmp_path):
+    with pytest.raises(InputError, match=re.escape(message)):
+        run(tiny_settings(tmp_path / "nowhere", tiny_pipeline_folder, **sections), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_that_is_pure_noise_is_refused(pets, tiny_pipeline_folder, tmp_path):
+    with pytest.raises(InputError, match="draw.start_snr 1e-09 is pure noise to this generator"):
+        run(tiny_settings(pets, tiny_pipeline_folder, draw={"start_snr": 1e-9}), tmp_path / "run", until="draw")
+
+
+def test_an_adapter_is_used_as_it_was_made(finished, pets, tiny_pipeline_folder, tmp_path):
+    out, _ = finished
+    guided = tiny_settings(pets, tiny_pipeline_folder, visual={"kind": "per-image"}, adapt={"adapter": str(out / "adapter")})
+    with pytest.raises(InputError, match="was made with visual.kind 'none', which this run must have as well"):
+        run(guided, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny_pipeline_folder, tmp_path):
+    """A captioning model that does not exist is never asked for."""
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, captions={"source": "model", "model": "nobody/nothing"}, draw={"sampler": "flow-euler"},
+        adapt={"prompt": "{class}, {caption}"},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="flow-euler"):
+        run(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -16,7 +16,16 @@ from typing import Any, Literal, final, get_args
 import numpy as np
 import pyarrow.parquet as pq
 
-from understudy.adaptation import METHODS, TERMS, AdaptStep, apply_adapter, copy_adapter, load_projection, read_adapter_report
+from understudy.adaptation import (
+    METHODS,
+    TERMS,
+    AdaptStep,
+    apply_adapter,
+    copy_adapter,
+    load_projection,
+    read_adapter_report,
+    require_guidance,
+)
 from understudy.adaptation import adapt as adapt_generator
 from understudy.curation import SCORES, Decisions, decide
 from understudy.data import CAPTIONS, LabelledSet, caption_sets, export, first_of_each_class, load_splits, read_captions, take_share
@@ -285,6 +294,8 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
     sets = [splits.train, splits.val]
     if settings.captions.file is not None:  # what is wrong with it shows before the run folder is made
         read_captions(settings.captions.file, sets, others=splits.known_ids)
+    if settings.adapt.adapter is not None:
+        require_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
     if settings.captions.source == "model":  # hours of captioning come after what would stop the run, not before
         check_generator_fits(load_generator(settings.generator, device=device), settings)
     folder = RunFolder.open(out, settings, resume=resume)

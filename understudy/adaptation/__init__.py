@@ -1,6 +1,13 @@
 """Make a generator match the real set."""
 
-from understudy.adaptation.adapter import adapter_fingerprint, apply_adapter, copy_adapter, load_projection, read_adapter_report
+from understudy.adaptation.adapter import (
+    adapter_fingerprint,
+    apply_adapter,
+    copy_adapter,
+    load_projection,
+    read_adapter_report,
+    require_guidance,
+)
 from understudy.adaptation.fit import AdaptStep, adapt
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.terms import TERMS
@@ -15,4 +22,5 @@ __all__ = [
     "copy_adapter",
     "load_projection",
     "read_adapter_report",
+    "require_guidance",
 ]

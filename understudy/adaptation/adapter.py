@@ -43,18 +43,28 @@ def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, vis
         InputError: if the adapter was made for other weights (both fingerprints are named), or with visual guidance and will be used
             without it, or the reverse.
     """
-    report = read_adapter_report(folder)
-    fingerprint, base, kind = generator.fingerprint, report.get("base"), report.get("visual", "none")
+    fingerprint, base = generator.fingerprint, read_adapter_report(folder).get("base")
     if base != fingerprint:
         raise InputError(
             f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has {fingerprint}: name the generator "
             "that it was made for, with the same generator.precision and generator.image_encoder, or adapt anew"
         )
-    if visual is not None and visual != (kind != "none"):
+    if visual is not None:
+        require_guidance(folder, visual=visual)
+    generator.load_adapter(folder, method=read_adapter_report(folder)["method"], scale=scale)
+
+
+def require_guidance(folder: Path, *, visual: bool) -> None:
+    """Refuse an adapter that was made with image features to be used without them, or the reverse.
+
+    Raises:
+        InputError: naming the kind that it was made with.
+    """
+    kind = read_adapter_report(folder).get("visual", "none")
+    if visual != (kind != "none"):
         raise InputError(
             f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: set it, or adapt anew"
         )
-    generator.load_adapter(folder, method=report["method"], scale=scale)
 
 
 def copy_adapter(source: Path, to: Path) -> None:
