@@ -19,6 +19,7 @@ smallest: $(INSTALLED)
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
 	$(BIN)/python -m benchmarks.main_job --smoke --out build/smallest/main_job.json --runs build/smallest/runs
+	$(BIN)/python -m benchmarks.real_fake --smoke --out build/smallest/real_fake.json --runs build/smallest/real_fake
 
 test: lint types tests
 
