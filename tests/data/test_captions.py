@@ -79,8 +79,8 @@ def test_captions_are_stored_and_replaced(sets, tmp_path):
 
 
 def test_unknown_source(captioned):
-    with pytest.raises(InputError, match=r"unknown caption source 'modell'; known: .*did you mean 'model'"):
-        captioned(source="modell")
+    with pytest.raises(InputError, match=r"unknown caption source 'modal'; known: .*did you mean 'model'"):
+        captioned(source="modal")
 
 
 def test_test_images_are_sealed(small_set, tmp_path):
