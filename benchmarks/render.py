@@ -1,8 +1,9 @@
-"""Write ``docs/results.md`` from the committed result files: ``python -m benchmarks.render``."""
+"""Write ``docs/results.md``, and the tables in pages of methods, from the committed result files: ``python -m benchmarks.render``."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ def page(results: Path) -> str:
             lines += ["", "Commands:", "", *(f"- {case}: `{command}`" for case, command in commands.items())]
         lines += [""]
     return "\n".join(lines)
+
+
+def with_tables(text: str, results: Path) -> str:
+    """A page with the tables of ``NAME.json`` between the lines ``<!-- tables of NAME -->`` and ``<!-- end of tables -->``."""
+
+    def filled(match: re.Match[str]) -> str:
+        tables = json.loads((results / f"{match[1]}.json").read_text(encoding="utf-8"))["tables"]
+        return "\n".join([f"<!-- tables of {match[1]} -->", *_tables(tables), "", "<!-- end of tables -->"])
+
+    return re.sub(r"<!-- tables of (\w+) -->.*?<!-- end of tables -->", filled, text, flags=re.DOTALL)
 
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -58,3 +69,5 @@ def _arm(row: Mapping[str, Any], arm: str) -> str:
 
 if __name__ == "__main__":
     Path("docs/results.md").write_text(page(Path("benchmarks/results")), encoding="utf-8")
+    for method in Path("docs/methods").glob("*.md"):
+        method.write_text(with_tables(method.read_text(encoding="utf-8"), Path("benchmarks/results")), encoding="utf-8")

@@ -88,5 +88,13 @@ def test_the_results_page_is_what_the_result_files_say():
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == page(ROOT / "benchmarks" / "results")
 
 
+@pytest.mark.parametrize("method", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=name_of)
+def test_tables_in_pages_of_methods_are_what_the_result_files_say(method):
+    from benchmarks.render import with_tables
+
+    text = method.read_text(encoding="utf-8")
+    assert text == with_tables(text, ROOT / "benchmarks" / "results")
+
+
 def test_no_placeholder_is_left_in_the_readme():
     assert not re.findall(r"^[A-Z]+_[A-Z]+$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -48,7 +48,7 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
             "images_per_second": records["draw"]["images_per_second"],
             "peak_memory_gb": max(record["peak_memory_gb"] for record in records.values()),
         },
-        "environment": records["compare"]["environment"],
+        "environment": records.get("scale", records["compare"])["environment"],
     }
 
 

@@ -462,7 +462,9 @@ def scale(study: _Study) -> None:
         if empty:
             raise InputError(f"scale.times must give a class at least one image, got {empty[0]:g} times at most {study.train.counts.max()}")
         sets = _nested_sets(study, wanted)
-        shares = {share: take_share(study.train, share, seed=study.settings.seed) for share in sorted(settings.real_shares)}
+        shares = {share: take_share(study.train, share, seed=study.settings.seed) for share in sorted(settings.real_shares, reverse=True)}
+        shares = {share: part for share, part in shares.items() if len(part) < len(study.train)}
+        shares = {share: shares[share] for share in {len(part): share for share, part in shares.items()}.values()}  # no size twice
         trainings = (len(shares) + len(sets) * len(settings.arms)) * study.settings.compare.num_seeds
         with study.observer.bar("scale", total=trainings * study.settings.compare.steps, unit="steps") as advance:
             real = {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in shares.items()}
@@ -475,6 +477,7 @@ def scale(study: _Study) -> None:
         num_resamples = study.settings.compare.bootstrap
         record |= {
             "settings": settings.model_dump(mode="json"),
+            "environment": environment(study.device),
             "scale": summarise_scale(real, arms, images, num_resamples=num_resamples, seed=study.settings.seed),
         }
     study.observer.say(f"scale: {', '.join(f'{times:g}x' for times in sets)} in {record['seconds']:.0f} s")
