@@ -47,7 +47,9 @@ def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def repeated(claim: str, values: Sequence[float], *, target: str, least: float = -math.inf, low_above: float = -math.inf) -> Claim:
+def repeated(
+    claim: str, values: Sequence[float], *, target: str, least: float = -math.inf, low_above: float = -math.inf, why_not: str = ""
+) -> Claim:
     """A claim about the mean over runs, with its Student interval.
 
     Args:
@@ -56,10 +58,12 @@ def repeated(claim: str, values: Sequence[float], *, target: str, least: float =
         target: what was asked for, in words.
         least: the mean must reach this.
         low_above: the lower end of the interval must lie above this.
+        why_not: the reason, if it is not met.
     """
     mean, low, high = t_interval(values)
     met = mean >= least and (low > low_above or low_above == -math.inf)
-    return Claim(claim=claim, value=mean, low=low, high=high, target=target, met=met, why=f"Student interval over {len(values)} runs")
+    why = f"Student interval over {len(values)} runs" + (f"; {why_not}" if why_not and not met else "")
+    return Claim(claim=claim, value=mean, low=low, high=high, target=target, met=met, why=why)
 
 
 def write(
