@@ -194,7 +194,6 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
         "adaptation": {key: value for key, value in results["adaptation"].items() if key != "curve"},
         **({"scale": results["scale"]} if "scale" in results else {}),
         "seconds": results["cost"]["seconds"],
-        "commit": results["environment"]["commit"],
     }
 
 
