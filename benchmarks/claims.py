@@ -85,7 +85,8 @@ def write(
         "tables": list(tables),
         "rows": list(rows),
     }
-    write_json(path, json.loads(json.dumps(content), parse_constant=lambda name: None))
+    compact = json.loads(json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6))
+    write_json(path, compact)
 
 
 def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:
