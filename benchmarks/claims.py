@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from understudy.runs import environment, write_json
+from understudy.runs import environment, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,8 @@ def write(
         "rows": list(rows),
     }
     compact = json.loads(json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6))
-    write_json(path, compact)
+    rows = ",\n    ".join(json.dumps(row) for row in compact.pop("rows"))  # a line each: indented, they are most of the file
+    write_text(path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {rows}\n  ]\n}}\n')
 
 
 def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:

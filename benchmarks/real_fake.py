@@ -191,7 +191,9 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
         "arms": {name: {key: arm[key] for key in ("accuracy", "minus_real")} for name, arm in results["arms"].items()},
         "mmd2": _mmd2(curated, sets["test"]),
         "copying": _copying(curated, sets["train"], sets["val"]),
-        "adaptation": {key: value for key, value in results["adaptation"].items() if key != "curve"},
+        "adaptation": {
+            key: results["adaptation"][key] for key in ("best_step", "val_loss_before", "val_loss_after") if key in results["adaptation"]
+        },
         **({"scale": results["scale"]} if "scale" in results else {}),
         "seconds": results["cost"]["seconds"],
     }
