@@ -113,3 +113,9 @@ def test_guidance_needs_a_generator_that_was_adapted_with_it():
 def test_two_ways_to_say_where_drawing_starts():
     with pytest.raises(InputError, match="strength and start_snr say the same thing, got 0.5 and 0.07"):
         build(DIGITS, {"draw": {"strength": 0.5, "start_snr": 0.07}})
+
+
+@pytest.mark.parametrize("section", [{"draw": {"times": float("inf")}}, {"scale": {"times": [1.0, float("inf")]}}])
+def test_numbers_are_finite(section):
+    with pytest.raises(InputError, match="finite"):
+        build(DIGITS, section)

@@ -363,3 +363,18 @@ def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny
     with pytest.raises(InputError, match="flow-euler"):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"draw": {"prompt": "a very long photo " * 20 + "{class}"}}, "a prompt must have at most"),
+        ({"draw": {"start_snr": 1e-9}}, "is pure noise to this generator"),
+        ({"adapt": {"method": "lora", "targets": ["attention", "convolution"]}}, "got 'convolution'"),
+        ({"draw": {"sampler": "flow-euler"}}, "flow-euler"),
+    ],
+)
+def test_what_does_not_fit_the_generator_leaves_no_folder(sections, message, pets, tiny_pipeline_folder, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run(tiny_settings(pets, tiny_pipeline_folder, **sections), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -304,7 +304,7 @@ def _settings(
         given |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
     overrides = [parse_override(text) for text in override or ()]
     settings = build(PRESETS[preset], RECIPES[recipe], given, *overrides)
-    refuse_without_effect(settings, given_names(*overrides))
+    refuse_without_effect(settings, [*given_names(*overrides), *(["draw.times"] if times is not None else [])])
     return settings
 
 

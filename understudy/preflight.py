@@ -74,7 +74,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     splits = load_splits(settings.data, seed=settings.seed)
     _captioned(splits, settings, device=device)
     generator = load_generator(settings.generator, device=device)
-    check_generator_fits(generator, settings)
+    check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
     build_backbone(settings.compare, splits.train.num_classes, rng_seed=settings.seed)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)

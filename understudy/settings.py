@@ -16,7 +16,7 @@ from understudy.errors import InputError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class DataSettings(_Section):
@@ -209,9 +209,11 @@ class DrawSettings(_Section):
         if int(self.steps * self.strength) < 1:
             raise ValueError(f"strength {self.strength} of {self.steps} steps leaves no step to execute: raise one of them")
         if self.strength < 1 and self.start_snr is not None:
-            raise ValueError(f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave one out")
+            raise ValueError(
+                f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave one out or set strength=1"
+            )
         if self.negative_prompt and self.guidance_scale == 1:
-            raise ValueError("negative_prompt has no effect at guidance_scale 1: leave it out or raise the guidance")
+            raise ValueError("negative_prompt has no effect at guidance_scale 1: set draw.negative_prompt=\"''\" or raise the guidance")
         return self
 
     @property

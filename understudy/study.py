@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ from understudy.generators.samplers import SAMPLERS
 from understudy.nouns import ArmResult, Classifier, Generator, PlanRow
 from understudy.processes import Processes
 from understudy.progress import Observer, Silent
-from understudy.prompts import read_templates
+from understudy.prompts import fill, read_templates
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
 from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
@@ -202,8 +202,6 @@ class _Study:
         settings, kind = self.settings.draw, self.settings.visual.when_drawing
         # Asked for in any case: it refuses a sampler that does not fit the generator.
         strength = generator.strength_at(settings.start_snr or 1.0, sampler=settings.sampler, steps=settings.steps)
-        if settings.start_snr is not None and strength == 1:
-            raise InputError(f"draw.start_snr {settings.start_snr} is pure noise to this generator: raise it, or leave it out")
         rows = make_plan(
             self.train,
             counts,
@@ -296,8 +294,8 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
         read_captions(settings.captions.file, sets, others=splits.known_ids)
     if settings.adapt.adapter is not None:
         require_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
-    if settings.captions.source == "model":  # hours of captioning come after what would stop the run, not before
-        check_generator_fits(load_generator(settings.generator, device=device), settings)
+    # What does not fit shows before the run folder is made, and before hours of captioning.
+    check_generator_fits(load_generator(settings.generator, device=device), settings, prompt_names=splits.prompt_names)
     folder = RunFolder.open(out, settings, resume=resume)
     with folder.stage("load", started=start) as record:
         captions = out / "data" / "captions"
@@ -606,17 +604,32 @@ def check_names(settings: Settings) -> None:
             raise InputError(f"scale.arms must use synthetic images, got {arm!r}: real images have scale.real_shares")
 
 
-def check_generator_fits(generator: Generator, settings: Settings) -> None:
-    """Refuse a sampler or image features that do not fit a generator.
+def check_generator_fits(generator: Generator, settings: Settings, *, prompt_names: Sequence[str]) -> None:
+    """Refuse a sampler, start, image features, prompts without captions or layers that do not fit a generator.
+
+    Args:
+        generator: it is prepared for adaptation, so load it anew afterwards.
+        settings: of the run.
+        prompt_names: class names for prompts.
 
     Raises:
         InputError: naming what does not fit.
     """
-    generator.strength_at(1.0, sampler=settings.draw.sampler, steps=settings.draw.steps)
+    draw = settings.draw
+    strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
+    if draw.start_snr is not None and strength == 1:
+        raise InputError(f"draw.start_snr {draw.start_snr} is pure noise to this generator: raise it, or leave it out")
+    for text, needs_class in ((settings.adapt.prompt, True), (draw.prompt, True), (draw.negative_prompt, False)):
+        filled = [
+            fill(template, words=words, caption="") for template in read_templates(text, needs_class=needs_class) for words in prompt_names
+        ]
+        generator.check_prompts(filled, keep_last=needs_class and settings.visual.kind != "none")
     if settings.visual.kind != "none":
         check_widths(generator, projection=settings.visual.projection)
     if settings.adapt.distribution == "kernel":
         _ = generator.feature_width
+    if settings.adapt.adapter is None:
+        METHODS[settings.adapt.method](generator.denoiser, settings.adapt, 0)
 
 
 def _check_prompts(settings: Settings) -> None:

@@ -316,7 +316,9 @@ def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_f
 
 
 def test_layers_that_do_not_exist_are_named(tiny_generator):
-    with pytest.raises(InputError, match="adapt.targets mlp.fc7: Target modules .*not found in the base model"):
+    with pytest.raises(
+        InputError, match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got 'mlp.fc7'"
+    ):
         METHODS["lora"](tiny_generator.denoiser, settings(targets=("mlp.fc7",)), 0)
 
 
@@ -364,3 +366,12 @@ def test_the_fingerprint_is_of_the_files_up_to_the_order_of_their_metadata(tmp_p
     assert adapter_fingerprint(path.parent) not in found
     safetensors.torch.save_file(tensors | {"a": torch.ones(3)}, path, metadata={"format": "pt"})
     assert adapter_fingerprint(path.parent) != hashlib.sha256(safetensors.torch.save(tensors, metadata={"format": "pt"})).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{bad", "must be JSON, but"), ("[1]", "must be the report of an adaptation"), ("{}", "with its method")]
+)
+def test_a_report_that_is_none_is_refused(content, message, tmp_path):
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        copy_adapter(tmp_path, tmp_path / "to")

@@ -27,7 +27,13 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
         raise InputError(f"{folder} holds no finished adapter: report.json is missing")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} must be JSON, but: {error}") from None
+    if not isinstance(report, dict) or "method" not in report:
+        raise InputError(f"{path} must be the report of an adaptation, with its method, got {str(report)[:60]}")
+    return report
 
 
 def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, visual: bool | None = None) -> None:

@@ -33,6 +33,10 @@ def _none(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Pa
 
 @METHODS.register("lora", summary="low-rank updates of attention and convolution layers (Hu et al. 2022, arXiv:2106.09685)")
 def _lora(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+    layers = [name for name, _ in denoiser.named_modules()]
+    for target in settings.targets:
+        if target not in _LAYERS and not any(f".{name}".endswith(f".{target}") for name in layers):
+            raise InputError(f"adapt.targets must be {', '.join(_LAYERS)} or endings of module names of the denoiser, got {target!r}")
     targets = [name for target in settings.targets for name in _LAYERS.get(target, (target,))]
     config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha or settings.rank, init_lora_weights="gaussian", target_modules=targets)
     with torch.random.fork_rng(devices=[]):  # peft draws its initial weights from the global generator
