@@ -460,9 +460,7 @@ def scale(study: _Study) -> None:
         if empty:
             raise InputError(f"scale.times must give a class at least one image, got {empty[0]:g} times at most {study.train.counts.max()}")
         sets = _nested_sets(study, wanted)
-        shares = {share: take_share(study.train, share, seed=study.settings.seed) for share in sorted(settings.real_shares, reverse=True)}
-        shares = {share: part for share, part in shares.items() if len(part) < len(study.train)}
-        shares = {share: shares[share] for share in {len(part): share for share, part in shares.items()}.values()}  # no size twice
+        shares = _parts_of_train(study)
         trainings = (len(shares) + len(sets) * len(settings.arms)) * study.settings.compare.num_seeds
         with study.observer.bar("scale", total=trainings * study.settings.compare.steps, unit="steps") as advance:
             real = {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in shares.items()}
@@ -479,6 +477,15 @@ def scale(study: _Study) -> None:
             "scale": summarise_scale(real, arms, images, num_resamples=num_resamples, seed=study.settings.seed),
         }
     study.observer.say(f"scale: {', '.join(f'{times:g}x' for times in sets)} in {record['seconds']:.0f} s")
+
+
+def _parts_of_train(study: _Study) -> dict[float, LabelledSet]:
+    """Train images by share, no size twice: where classes are small, the smallest of the shares that come to the same stands for them."""
+    by_size: dict[int, tuple[float, LabelledSet]] = {}
+    for share in sorted(study.settings.scale.real_shares, reverse=True):
+        part = take_share(study.train, share, seed=study.settings.seed)
+        by_size[len(part)] = share, part
+    return dict(entry for size, entry in by_size.items() if size < len(study.train))
 
 
 def _nested_sets(study: _Study, wanted: dict[float, np.ndarray]) -> dict[float, LabelledSet]:

@@ -49,7 +49,8 @@ def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, vis
         InputError: if the adapter was made for other weights (both fingerprints are named), or with visual guidance and will be used
             without it, or the reverse.
     """
-    fingerprint, base = generator.fingerprint, read_adapter_report(folder).get("base")
+    report, fingerprint = read_adapter_report(folder), generator.fingerprint
+    base = report.get("base")
     if base != fingerprint:
         raise InputError(
             f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has {fingerprint}: name the generator "
@@ -57,7 +58,7 @@ def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, vis
         )
     if visual is not None:
         require_guidance(folder, visual=visual)
-    generator.load_adapter(folder, method=read_adapter_report(folder)["method"], scale=scale)
+    generator.load_adapter(folder, method=report["method"], scale=scale)
 
 
 def require_guidance(folder: Path, *, visual: bool) -> None:
