@@ -1,0 +1,76 @@
+"""How well features serve the classes at hand: measures that need no training of a network, and two simple classifiers on top."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from understudy.functional.transferability import h_score, leep, log_me
+
+_PROBE_C = 1.0  # inverse strength of the squared penalty on the weights; scikit-learn's default
+_PROBE_MAX_ITER = 1000
+_MAX_NEIGHBOURS = 5
+
+
+def transferability(
+    train_features: np.ndarray,
+    train_labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    source_probabilities: np.ndarray | None = None,
+) -> dict[str, float | None]:
+    """All measures of one network's features.
+
+    The first three are of the train images alone; see :mod:`understudy.functional.transferability`, also for what each cannot tell. With
+    few images per class the two accuracies are the ones to go by. All are deterministic and higher for better features.
+
+    Args:
+        train_features: float of shape (N, D), from a network that was not trained on these images' labels, or LEEP, LogME and H-score
+            tell what it learned by heart.
+        train_labels: int of shape (N,), at least 2 classes; one image per class is enough.
+        test_features: float of shape (M, D), M at least 1, of the same network.
+        test_labels: int of shape (M,), each among ``train_labels``.
+        source_probabilities: float of shape (N, Z), what the network's own head says of the train images, rows sum to 1; None if it
+            has none.
+
+    Returns:
+        ``leep`` (None without ``source_probabilities``), ``log_me``, ``h_score`` (shrunk), ``linear_probe`` (accuracy on the test images
+        of logistic regression, C = 1 and at most 1000 iterations, on features standardised over the train images), ``knn`` (accuracy of
+        the vote of the nearest train images by cosine, as many as the smallest class has but at most 5).
+
+    Raises:
+        ValueError: for other shapes, values that are not finite, rows that are no probabilities, fewer than 2 train classes, train
+            features that are all 0, or a test label that no train image has.
+    """
+    _check_test(train_features, train_labels, test_features, test_labels)
+    measures: dict[str, float | None] = {
+        "leep": None if source_probabilities is None else leep(source_probabilities, train_labels),
+        "log_me": log_me(train_features, train_labels),
+        "h_score": h_score(train_features, train_labels, shrinkage=True),
+    }
+    train, test = train_features.astype(np.float64), test_features.astype(np.float64)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=_PROBE_MAX_ITER))
+    smallest = int(np.unique(train_labels, return_counts=True)[1].min())
+    neighbours = KNeighborsClassifier(n_neighbors=min(_MAX_NEIGHBOURS, smallest), metric="cosine")
+    for name, classifier in (("linear_probe", probe), ("knn", neighbours)):
+        measures[name] = float((classifier.fit(train, train_labels).predict(test) == test_labels).mean())
+    return measures
+
+
+def _check_test(train_features: np.ndarray, train_labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray) -> None:
+    """What the measures of the train images do not check themselves."""
+    if test_features.ndim != 2 or not len(test_features) or test_features.shape[1:] != train_features.shape[1:]:
+        raise ValueError(
+            f"test_features must be (M, D) with M > 0 and the D of train_features {train_features.shape}, got {test_features.shape}"
+        )
+    if not np.isfinite(test_features).all():
+        raise ValueError(f"test_features must be finite, got {int((~np.isfinite(test_features)).sum())} values that are not")
+    if test_labels.shape != test_features.shape[:1]:
+        raise ValueError(f"test_labels must be of shape ({len(test_features)},), got {test_labels.shape}")
+    unknown = np.setdiff1d(test_labels, train_labels)
+    if len(unknown):
+        raise ValueError(f"test_labels must be among train_labels, got {unknown.tolist()}, which no train image has")
