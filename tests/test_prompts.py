@@ -53,7 +53,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("a photo", r"must have \{class\}, got 'a photo': add it"),
         ("{caption}", r"must have \{class\}, got '\{caption\}'"),
         ("photograph", r"must have \{class\}, got 'photograph': unknown template set .*did you mean 'photographs'"),
-        ("photo of {label}", r"placeholders of a prompt must be \{class\} and \{caption\}, got \{label\} in 'photo of"),
+        ("photo of {label}", r"placeholders of a prompt must be \{class\}, \{caption\} and \{token\}, got \{label\} in 'photo of"),
         ("photo of {}, {class}", r"got \{\} in"),
         ("photo of {class", r"braces of a prompt must enclose a placeholder"),
         ("photo of {{class}}", r"braces of a prompt must enclose a placeholder"),
@@ -72,13 +72,32 @@ def test_errors(text: str, message: str) -> None:
         (b"\n  \n", "got no line"),
         (b"\xff\xfe\x00\xd8", "must be UTF-8 text, one template per line"),
         (b"{class}\nphoto", r"must have \{class\}, got 'photo' in .*t\.txt: add it"),
-        (b"{klass}", r"must be \{class\} and \{caption\}, got \{klass\}"),
+        (b"{klass}", r"must be \{class\}, \{caption\} and \{token\}, got \{klass\}"),
     ],
 )
 def test_file_errors(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "t.txt").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_templates(str(tmp_path / "t.txt"), needs_class=True)
+
+
+def test_a_learned_token_has_its_place() -> None:
+    styled = "A {class} photo in the style of {token}"
+    assert read_templates(styled, needs_class=True, has_token=True) == (styled,)
+    assert read_templates("{token}", needs_class=False, has_token=True) == ("{token}",)
+    assert fill(styled, words="cat", caption="", token="S*") == "A cat photo in the style of S*"  # noqa: S106 - a word
+    for needs_class in (True, False):
+        with pytest.raises(InputError, match=r"\{token\} stands for the token of adapt.method style-inv.* no meaning in 'A \{class\}"):
+            read_templates(styled, needs_class=needs_class)
+    for text in ("photographs", "a photo of {class}"):
+        with pytest.raises(InputError, match=r"a prompt must have \{token\}, got 'a photo of \{class\}': without it the token has no"):
+            read_templates(text, needs_class=True, has_token=True)
+
+
+@pytest.mark.parametrize(("words", "template"), [("boss*", "{class} {token}"), ("cat", "s* {class} {token}"), ("S*", "{class} {token}")])
+def test_a_token_that_is_also_part_of_other_words(words: str, template: str) -> None:
+    with pytest.raises(InputError, match=r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in"):
+        fill(template, words=words, caption="", token="S*")  # noqa: S106 - a word
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from understudy.errors import InputError
 from understudy.registry import Registry
 
-PLACEHOLDERS = ("{class}", "{caption}")
+PLACEHOLDERS = ("{class}", "{caption}", "{token}")
 
 REAL_FAKE_NEGATIVE = "distorted, unrealistic, blurry, out of frame, cropped, deformed"
 """What drawing stays away from in Yuan et al. 2024 (arXiv:2310.10402)."""
@@ -59,22 +59,26 @@ TEMPLATES.register("photographs", summary="thirty ways to take a photo: light, d
 )
 
 
-def read_templates(text: str, *, needs_class: bool) -> tuple[str, ...]:
+def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> tuple[str, ...]:
     """The templates that a setting means.
 
     Args:
         text: the name of a registered set, the path of a UTF-8 file with one template per line (empty lines ignored), or
             a template itself, which may be empty.
         needs_class: every template must have ``{class}``; not so for negative prompts.
+        has_token: every template must have ``{token}``; otherwise none may.
 
     Returns:
         One template or more.
 
     Raises:
-        InputError: for a template without ``{class}`` where it is needed, with another placeholder than ``{class}`` and
-            ``{caption}`` or with a stray brace, and for a file that is missing, empty or not text.
+        InputError: for a template without ``{class}`` where it is needed, without ``{token}`` or with it where it stands for
+            nothing, with another placeholder than these and ``{caption}`` or with a stray brace, and for a file that is
+            missing, empty or not text.
     """
     if text in TEMPLATES:
+        for template in TEMPLATES[text]:
+            _check_token(template, has_token=has_token)
         return TEMPLATES[text]
     path = _existing_file(text)
     templates = (text,) if path is None else _from_file(path)
@@ -82,6 +86,7 @@ def read_templates(text: str, *, needs_class: bool) -> tuple[str, ...]:
         _check_placeholders(template)
         if needs_class and "{class}" not in template:
             _refuse_without_class(template, where="" if path is None else f" in {path}")
+        _check_token(template, has_token=has_token)
     return templates
 
 
@@ -100,13 +105,17 @@ def choose(templates: Sequence[str], seed: int) -> str:
     return templates[int.from_bytes(digest[:8], "big") % len(templates)]
 
 
-def fill(template: str, *, words: str, caption: str) -> str:
-    """A template with ``{class}`` and ``{caption}`` replaced; braces in what replaces them stay as they are.
+def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
+    """A template with its placeholders replaced; braces in what replaces them stay as they are.
 
     Args:
         template: from :func:`read_templates`.
         words: for the class.
         caption: of the image; if it is empty, its placeholder goes together with the comma and space before it.
+        token: the learned token, if there is one.
+
+    Raises:
+        InputError: if the token also stands in the class name, the caption or elsewhere in the template: it would be read there too.
 
     Example:
         >>> fill("photo of {class}, {caption}, best quality", words="cat", caption="")
@@ -114,8 +123,14 @@ def fill(template: str, *, words: str, caption: str) -> str:
     """
     if not caption.strip():
         template = re.sub(r"^(?:[,\s]*\{caption\})+[,\s]*|[,\s]*\{caption\}", "", template)
+    values = {"{class}": words, "{caption}": caption, "{token}": token}
     # One pass over the template: what is filled in is never searched for placeholders itself.
-    return re.sub(r"\{class\}|\{caption\}", lambda match: words if match[0] == "{class}" else caption, template)
+    filled = re.sub(r"\{class\}|\{caption\}|\{token\}", lambda match: values[match[0]], template)
+    if token and filled.lower().count(token.lower()) != template.count("{token}"):
+        raise InputError(
+            f"adapt.token must not stand in class names, captions or elsewhere in a prompt, got {token!r} in {filled!r}: rename it"
+        )
+    return filled
 
 
 def _existing_file(text: str) -> Path | None:
@@ -144,12 +159,24 @@ def _from_file(path: Path) -> tuple[str, ...]:
 
 
 def _check_placeholders(template: str) -> None:
-    known = " and ".join(PLACEHOLDERS)
+    known = f"{', '.join(PLACEHOLDERS[:-1])} and {PLACEHOLDERS[-1]}"
     unknown = [name for name in re.findall(r"\{[^{}]*\}", template) if name not in PLACEHOLDERS]
     if unknown:
         raise InputError(f"placeholders of a prompt must be {known}, got {unknown[0]} in {template!r}")
     if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", template)):
         raise InputError(f"braces of a prompt must enclose a placeholder ({known}), got {template!r}")
+
+
+def _check_token(template: str, *, has_token: bool) -> None:
+    if has_token and "{token}" not in template:
+        raise InputError(
+            f"a prompt must have {{token}}, got {template!r}: without it the token has no effect; add it, or change adapt.method"
+        )
+    if "{token}" in template and not has_token:
+        raise InputError(
+            f"{{token}} stands for the token of adapt.method style-inversion, textual-inversion or neutral-token in adapt.prompt and "
+            f"draw.prompt, and has no meaning in {template!r}: leave it out, or change adapt.method"
+        )
 
 
 def _refuse_without_class(template: str, *, where: str) -> None:

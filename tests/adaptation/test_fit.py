@@ -54,9 +54,10 @@ def run(folder, train, val, out, *, steps=None, seed=0, visual=None, generator=N
     return records
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
+@pytest.mark.parametrize("method", [name for name in METHODS if AdaptSettings(method=name).num_steps])
 def test_the_loss_on_held_out_images_falls(method, tiny_pipeline_folder, train, val, tmp_path):
-    records = run(tiny_pipeline_folder, train, val, tmp_path, method=method, steps=None)
+    prompt = "a {class} photo in the style of {token}" if AdaptSettings(method=method).has_token else "a photo of {class}"
+    records = run(tiny_pipeline_folder, train, val, tmp_path, method=method, prompt=prompt, steps=None)
     report = json.loads((tmp_path / "report.json").read_text())
     assert [record.step for record in records] == list(range(1, 7))
     assert report["val_loss_after"] < report["val_loss_before"]
@@ -68,7 +69,7 @@ def test_the_loss_on_held_out_images_falls(method, tiny_pipeline_folder, train, 
 def test_full_trains_more_than_lora(tiny_generator):
     counts = {}
     for method in ("lora", "full"):
-        parameters = METHODS[method](tiny_generator.denoiser, settings(method=method), 0)
+        parameters = METHODS[method](tiny_generator, settings(method=method), seed=0, num_classes=2)
         counts[method] = sum(parameter.numel() for parameter in parameters)
     assert 0 < counts["lora"] < counts["full"]
 
@@ -77,7 +78,9 @@ def test_attention_alone_is_less_than_attention_and_convolutions(tiny_pipeline_f
     counts = [
         sum(
             p.numel()
-            for p in METHODS["lora"](StableDiffusionGenerator.load(str(tiny_pipeline_folder)).denoiser, settings(targets=targets), 0)
+            for p in METHODS["lora"](
+                StableDiffusionGenerator.load(str(tiny_pipeline_folder)), settings(targets=targets), seed=0, num_classes=2
+            )
         )
         for targets in (("attention",), ("attention", "convolutions"))
     ]
@@ -126,13 +129,14 @@ def test_none_and_unknown_methods(tiny_generator, train, val, tmp_path):
     call = {"prompt_names": NAMES, "seed": 0, "folder": tmp_path}
     with pytest.raises(InputError, match="adapt.method 'none' trains nothing"):
         next(adapt(tiny_generator, train, val, settings=settings(method="none"), **call))
-    with pytest.raises(InputError, match="unknown adaptation method 'dreambooth'; known: full, lora, none"):
+    with pytest.raises(InputError, match="unknown adaptation method 'dreambooth'; known: full, lora, neutral-token, none, style-"):
         next(adapt(tiny_generator, train, val, settings=settings(method="dreambooth"), **call))
 
 
 def test_full_needs_full_precision(tiny_generator):
     with pytest.raises(InputError, match="'full' needs generator.precision float32, got bfloat16"):
-        METHODS["full"](tiny_generator.denoiser.to(torch.bfloat16), settings(method="full"), 0)
+        tiny_generator.denoiser.to(torch.bfloat16)
+        METHODS["full"](tiny_generator, settings(method="full"), seed=0, num_classes=2)
 
 
 def test_a_loss_that_is_not_finite_stops(tiny_generator, train, val, tmp_path):
@@ -319,7 +323,7 @@ def test_layers_that_do_not_exist_are_named(tiny_generator):
     with pytest.raises(
         InputError, match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got 'mlp.fc7'"
     ):
-        METHODS["lora"](tiny_generator.denoiser, settings(targets=("mlp.fc7",)), 0)
+        METHODS["lora"](tiny_generator, settings(targets=("mlp.fc7",)), seed=0, num_classes=2)
 
 
 def captioned(data, words):
@@ -344,7 +348,7 @@ def test_every_template_is_used_with_the_images_own_caption(tiny_generator, tmp_
 
 def test_a_low_rank_adapter_is_the_same_file_in_every_process(tiny_generator, tmp_path):
     """peft keeps the names of layers in a set, whose order follows from the interpreter's hash seed."""
-    METHODS["lora"](tiny_generator.denoiser, settings(method="lora"), 0)
+    METHODS["lora"](tiny_generator, settings(method="lora"), seed=0, num_classes=2)
     tiny_generator.save_adapter(tmp_path, method="lora")
     with safetensors.safe_open(tmp_path / "pytorch_lora_weights.safetensors", framework="pt") as stored:
         names = json.loads(stored.metadata()["lora_adapter_metadata"])["unet.target_modules"]

@@ -35,7 +35,7 @@ def any_kind(request, tmp_path_factory):
     save_tiny_image_encoder(folder / "encoder")
     generator = load_generator(GeneratorSettings(name=str(folder / "pipeline"), image_encoder=str(folder / "encoder")), device="cpu")
     assert generator.prediction_type == request.param
-    METHODS["full"](generator.denoiser, AdaptSettings(), 0)
+    METHODS["full"](generator, AdaptSettings(), seed=0, num_classes=2)
     return generator
 
 
@@ -43,7 +43,7 @@ def any_kind(request, tmp_path_factory):
 def generator(tiny_pipeline_folder):
     """As ``any_kind``."""
     generator = load_generator(GeneratorSettings(name=str(tiny_pipeline_folder)), device="cpu")
-    METHODS["full"](generator.denoiser, AdaptSettings(), 0)
+    METHODS["full"](generator, AdaptSettings(), seed=0, num_classes=2)
     return generator
 
 

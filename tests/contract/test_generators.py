@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
 from torch import nn
 
@@ -22,6 +23,8 @@ SAVERS = {
     "sd3": save_tiny_sd3,
     "sd3-without-t5": functools.partial(save_tiny_sd3, t5=False),
 }
+DENOISER_METHODS = [name for name in METHODS if name != "none" and not AdaptSettings(method=name).has_token]
+TOKEN_METHODS = [name for name in METHODS if AdaptSettings(method=name).has_token]
 NAMES = [name for name in GENERATORS if name != "stable-diffusion"]
 
 
@@ -185,7 +188,7 @@ def test_a_strength_is_found_from_a_ratio(executed, generator, rows, train):
 
 def test_the_residual_can_be_trained_on(fresh, train):
     generator = fresh()
-    METHODS["full"](generator.denoiser, AdaptSettings(), 0)
+    METHODS["full"](generator, AdaptSettings(), seed=0, num_classes=2)
     x0 = generator.encode_images(torch.from_numpy(train.pixels(generator.image_size)[:4]))
     rng = torch.Generator().manual_seed(0)
     t = torch.tensor([0, 1, len(generator.snr) // 2, len(generator.snr) - 1])
@@ -199,11 +202,11 @@ def test_the_residual_can_be_trained_on(fresh, train):
     assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
+@pytest.mark.parametrize("method", DENOISER_METHODS)
 def test_an_adapter_survives_saving_and_loading(method, fresh, train, rows, tmp_path):
     adapted, again = fresh(), fresh()
     rng = torch.Generator().manual_seed(0)
-    for parameter in METHODS[method](adapted.denoiser, AdaptSettings(method=method, rank=2), 0):
+    for parameter in METHODS[method](adapted, AdaptSettings(method=method, rank=2), seed=0, num_classes=2):
         with torch.no_grad():
             parameter += 0.02 * torch.randn(parameter.shape, generator=rng)
     adapted.save_adapter(tmp_path / "adapter", method=method)
@@ -215,13 +218,13 @@ def test_an_adapter_survives_saving_and_loading(method, fresh, train, rows, tmp_
     assert grey_levels(loaded, untouched) > 2
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
+@pytest.mark.parametrize("method", DENOISER_METHODS)
 def test_an_adapter_is_applied_in_part(method, fresh, tmp_path):
     """Weights at scale 0.25 lie a quarter of the way from the base to the adapted ones."""
     base, adapted, part, whole = (fresh() for _ in range(4))
     rng = torch.Generator().manual_seed(0)
     settings = AdaptSettings(method=method, rank=2, alpha=4, targets=("attention",))
-    for parameter in METHODS[method](adapted.denoiser, settings, 0):
+    for parameter in METHODS[method](adapted, settings, seed=0, num_classes=2):
         with torch.no_grad():
             parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
     adapted.save_adapter(tmp_path, method=method)
@@ -231,6 +234,31 @@ def test_an_adapter_is_applied_in_part(method, fresh, tmp_path):
     assert any(not torch.equal(one, other) for one, other in zip(start, end, strict=True))
     for a, b, c in zip(start, quarter, end, strict=True):
         torch.testing.assert_close(b, a + 0.25 * (c - a), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", TOKEN_METHODS)
+def test_tokens_are_learned_and_kept_or_refused(method, fresh, train, rows, tmp_path):
+    adapted, again = fresh(), fresh()
+    settings = AdaptSettings(method=method, token="s*", num_vectors=2)  # noqa: S106 - a word of a prompt
+    if isinstance(adapted.pipeline, StableDiffusionPipeline):
+        for parameter in METHODS[method](adapted, settings, seed=0, num_classes=2):
+            with torch.no_grad():
+                parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+        adapted.save_adapter(tmp_path / "adapter", method=method)
+        again.load_adapter(tmp_path / "adapter", method=method)
+        assert again.fingerprint == adapted.fingerprint != fresh().fingerprint
+        plan = [dataclasses.replace(row, prompt=f"a {token}") for row, token in zip(rows(2, train), settings.tokens(2), strict=True)]
+        drawn = again.draw(plan, train)
+        assert np.array_equal(drawn, adapted.draw(plan, train))
+        assert grey_levels(drawn, fresh().draw(plan, train)) > 1
+        return
+    with pytest.raises(
+        InputError, match=r"a learned token needs a pipeline with one text encoder, .* got StableDiffusion.*Pipeline: choose"
+    ):
+        METHODS[method](adapted, settings, seed=0, num_classes=2)
+    (tmp_path / "learned_embeds.safetensors").touch()
+    with pytest.raises(InputError, match="a learned token needs"):
+        again.load_adapter(tmp_path, method=method)
 
 
 def attention_weights(generator):

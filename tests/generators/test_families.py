@@ -92,7 +92,7 @@ def test_plain_diffusers_loads_low_rank_updates(family, train, tmp_path, targets
     """All of them, with the scale alpha / rank."""
     generator = load(family)
     rng = torch.Generator().manual_seed(0)
-    for parameter in METHODS["lora"](generator.denoiser, AdaptSettings(method="lora", rank=2, alpha=6, targets=targets), 0):
+    for parameter in METHODS["lora"](generator, AdaptSettings(method="lora", rank=2, alpha=6, targets=targets), seed=0, num_classes=2):
         with torch.no_grad():
             parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
     generator.save_adapter(tmp_path, method="lora")

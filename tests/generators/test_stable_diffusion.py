@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_residual_is_prediction_minus_noise(tiny_generator, train):
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeline_folder, train, tmp_path):
-    for parameter in METHODS[method](tiny_generator.denoiser, AdaptSettings(method=method, rank=2, alpha=4), 0):
+    for parameter in METHODS[method](tiny_generator, AdaptSettings(method=method, rank=2, alpha=4), seed=0, num_classes=2):
         with torch.no_grad():
             parameter += 0.05
     expected = tiny_generator.draw(rows(2, train, sampler="ddim"), train)
@@ -271,11 +272,12 @@ def test_low_rank_updates_of_stable_diffusion_attention():
     """The published UNet: 797,184 parameters at rank 4."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
-    trained = METHODS["lora"](unet, AdaptSettings(method="lora", rank=4, targets=("attention",)), 0)
+    published = SimpleNamespace(denoiser=unet)
+    trained = METHODS["lora"](published, AdaptSettings(method="lora", rank=4, targets=("attention",)), seed=0, num_classes=1)
     assert sum(parameter.numel() for parameter in trained) == 797_184
 
 
 def test_low_rank_updates_begin_as_nothing(tiny_generator, train):
     before = tiny_generator.draw(rows(2, train), train)
-    METHODS["lora"](tiny_generator.denoiser, AdaptSettings(method="lora", rank=4, targets=("attention",)), 0)
+    METHODS["lora"](tiny_generator, AdaptSettings(method="lora", rank=4, targets=("attention",)), seed=0, num_classes=1)
     assert np.array_equal(tiny_generator.draw(rows(2, train), train), before)

@@ -7,8 +7,11 @@ from understudy.adaptation.adapter import (
     load_projection,
     read_adapter_report,
     require_guidance,
+    require_tokens,
+    require_unseen,
 )
 from understudy.adaptation.fit import AdaptStep, adapt
+from understudy.adaptation.held_out import held_out_losses
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.terms import TERMS
 
@@ -20,7 +23,10 @@ __all__ = [
     "adapter_fingerprint",
     "apply_adapter",
     "copy_adapter",
+    "held_out_losses",
     "load_projection",
     "read_adapter_report",
     "require_guidance",
+    "require_tokens",
+    "require_unseen",
 ]

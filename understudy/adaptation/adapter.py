@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from torch import nn
 
+from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.nouns import Generator
-from understudy.runs import write_atomically
+from understudy.runs import write_atomically, write_json
 
 _PROJECTION = "visual_projection.safetensors"
+_IMAGES = "images.json"
 
 
 def read_adapter_report(folder: Path) -> dict[str, Any]:
@@ -72,6 +75,62 @@ def require_guidance(folder: Path, *, visual: bool) -> None:
         raise InputError(
             f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: set it, or adapt anew"
         )
+
+
+def save_images(folder: Path, sets: Sequence[LabelledSet]) -> None:
+    """Note which real images an adapter was made from, so that it is not used where they are to be unseen."""
+    write_json(folder / _IMAGES, sorted(_digests(sets)))
+
+
+def require_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet, few_shots: bool) -> None:
+    """Refuse an adapter that knows images which a run must not have seen.
+
+    Args:
+        folder: of the adapter; one that does not say what it was made from passes.
+        seen: train and validation images of the run.
+        test: its test images.
+        few_shots: whether the run is about few images, so that others would be help from outside.
+
+    Raises:
+        InputError: saying how many there are.
+    """
+    if not (folder / _IMAGES).exists():
+        return
+    known = set(json.loads((folder / _IMAGES).read_text(encoding="utf-8")))
+    leaked = len(known & _digests([test]))
+    if leaked:
+        raise InputError(f"the adapter in {folder} was made from {leaked} images that are test images of this run: use the seed of its run")
+    others = len(known - _digests(seen))
+    if few_shots and others:
+        raise InputError(
+            f"the adapter in {folder} was made from {others} images that this run with data.shots does not have: adapt with these shots"
+        )
+
+
+def _digests(sets: Sequence[LabelledSet]) -> set[str]:
+    return {hashlib.sha256(data.encoded(index)).hexdigest()[:16] for data in sets for index in range(len(data))}
+
+
+def require_tokens(folder: Path, tokens: Sequence[str]) -> None:
+    """Refuse an adapter that has other tokens than prompts will use.
+
+    Args:
+        folder: of the adapter.
+        tokens: of every class; empty strings without any.
+
+    Raises:
+        InputError: naming both.
+    """
+    wanted, found = [name for name in dict.fromkeys(tokens) if name], read_adapter_report(folder).get("tokens", [])
+    if wanted != found:
+        raise InputError(
+            f"the adapter in {folder} was made with {_listed(found)}, and this run has {_listed(wanted)}: set adapt.method and adapt.token "
+            "as there, with the same classes, or adapt anew"
+        )
+
+
+def _listed(tokens: Sequence[str]) -> str:
+    return f"the tokens {', '.join(tokens[:3])}{' ...' * (len(tokens) > 3)}" if tokens else "no learned token"
 
 
 def copy_adapter(source: Path, to: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.adaptation.adapter import adapter_fingerprint, save_projection
+from understudy.adaptation.adapter import adapter_fingerprint, save_images, save_projection
 from understudy.adaptation.inputs import Batch, Inputs, step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
@@ -57,7 +57,7 @@ def adapt(
     visual: VisualSettings | None = None,
     feature_cache: Path | None = None,
 ) -> Iterator[AdaptStep]:
-    """Train the denoiser; the averaged weights with the lowest validation loss end in ``folder``.
+    """Train what the method says; the averaged weights with the lowest validation loss end in ``folder``.
 
     The batch and the noise of step i depend on the seed and on i alone, also with several processes. A run that was stopped
     goes on from its last checkpoint in ``folder`` and ends with the same weights. ``folder/report.json`` is written last.
@@ -87,13 +87,13 @@ def adapt(
     _check_batch(settings, train, within_class=within_class, num_processes=processes.count)
     base = generator.fingerprint
     guidance = _guidance(generator, train, visual, feature_cache, processes)
+    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=len(prompt_names))
+    if not parameters:
+        raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
     inputs = Inputs(
         generator, train, val, settings=settings, prompt_names=prompt_names, visual=guidance,
         within_class=within_class,
     )  # fmt: skip
-    parameters = METHODS[settings.method](generator.denoiser, settings, seed)
-    if not parameters:
-        raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
     projection = _projection(generator, visual, seed)
     if projection is not None:
         parameters = [*parameters, *projection.parameters()]
@@ -107,13 +107,13 @@ def adapt(
     if state.step == 0:
         state.note_validation(_validate(state, objective, held_out))
 
-    while state.step < settings.steps:
+    while state.step < settings.num_steps:
         rng = torch.Generator().manual_seed(step_seed(seed, state.step))
         loss = objective.backward(inputs.train_batch(rng))
         processes.sum_gradients(parameters)
         state.update(loss)
         val_loss = None
-        if state.step % settings.validate_every == 0 or state.step == settings.steps:
+        if state.step % settings.validate_every == 0 or state.step == settings.num_steps:
             val_loss = _validate(state, objective, held_out)
             state.note_validation(val_loss)
         if state.step % settings.checkpoint_every == 0 and processes.is_main:
@@ -125,11 +125,13 @@ def adapt(
         generator.save_adapter(folder, method=settings.method)
         if projection is not None:
             save_projection(folder, projection)
+        save_images(folder, [train, val])
         made = {
             "visual": "none" if visual is None else visual.kind,
             "base": base,
             "processes": processes.count,
             "fingerprint": adapter_fingerprint(folder),
+            **({"tokens": list(dict.fromkeys(settings.tokens(len(prompt_names))))} if settings.has_token else {}),
         }
         write_json(folder / "report.json", state.report(settings) | made)
     processes.wait()
@@ -208,14 +210,14 @@ class _State:
             "val_loss_before": self.curve[0][1],
             "val_loss_after": best_loss,
             "curve": self.curve,
-            "trained_parameters": sum(parameter.numel() for parameter in self.parameters),
+            "trained_parameters": sum(parameter.numel() for parameter in self.parameters) if settings.num_steps else 0,
         }
 
 
 def _check_batch(settings: AdaptSettings, train: LabelledSet, *, within_class: bool, num_processes: int) -> None:
     if settings.batch_size % num_processes:
         raise InputError(f"adapt.batch_size must be a multiple of {num_processes}, the number of processes, got {settings.batch_size}")
-    classes = min(settings.classes_per_batch, int((train.counts > 0).sum()))
+    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((train.counts > 0).sum()))
     if within_class and settings.batch_size < 2 * classes:
         raise InputError(
             f"adapt.batch_size must be at least {2 * classes}, two images of each of {classes} classes, got {settings.batch_size}: "

@@ -38,7 +38,8 @@ class Batch:
         x0: latents, (B, C, h, w).
         eps: noise, as x0.
         t: timesteps, int64 (B,).
-        conditioning: of the prompts, B rows.
+        prompts: B texts.
+        conditioning: of the prompts, B rows; None where it changes with the token that is learned.
         features: what takes the place of the last text state, float32 (B, F); None without visual guidance.
         dropped: rows that are trained without condition, bool (B,), on the CPU.
     """
@@ -48,7 +49,8 @@ class Batch:
     x0: Tensor
     eps: Tensor
     t: Tensor
-    conditioning: Conditioning
+    prompts: list[str]
+    conditioning: Conditioning | None
     features: Tensor | None
     dropped: Tensor
 
@@ -71,17 +73,19 @@ class Inputs:
         self._generator = generator
         self._settings = settings
         self._visual = visual
-        self._within_class = within_class
-        self._templates = read_templates(settings.prompt, needs_class=True)
+        # A token is learned from batches of one class (Li et al. 2024, section on Dataset Style Inversion).
+        self._num_classes = 1 if settings.has_token else settings.classes_per_batch if within_class else None
+        self._templates = read_templates(settings.prompt, needs_class=settings.needs_class, has_token=settings.has_token)
         self._pixels = torch.from_numpy(train.pixels(generator.image_size))
         self._labels = torch.from_numpy(train.labels)
         self._val = val
         # One list per template, the prompt of each train image in it; then the same of the val images.
-        self._prompts = [_prompts(template, train, prompt_names) for template in self._templates]
-        self._val_prompts = [_prompts(template, val, prompt_names) for template in self._templates]
+        tokens = settings.tokens(len(prompt_names))
+        self._prompts = [prompts_of(train, template, prompt_names=prompt_names, tokens=tokens) for template in self._templates]
+        self._val_prompts = [prompts_of(val, template, prompt_names=prompt_names, tokens=tokens) for template in self._templates]
         everything = [prompt for prompts in (*self._prompts, *self._val_prompts) for prompt in prompts]
         generator.check_prompts(list(dict.fromkeys(everything)), keep_last=visual is not None)
-        self._encode = _Encoder(generator, everything)
+        self._encode = None if settings.has_token else _Encoder(generator, everything)
 
     def train_batch(self, rng: torch.Generator) -> Batch:
         """Random images without repeats, a share of the conditions dropped; ``rng`` decides everything."""
@@ -101,7 +105,7 @@ class Inputs:
         x0 = self._latents(pixels, self._settings.micro_batch or len(pixels))
         eps = torch.randn(x0.shape, generator=rng).to(x0)
         t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
-        return Batch(pixels, labels, x0, eps, t, self._encode(prompts), features, dropped)
+        return Batch(pixels, labels, x0, eps, t, prompts, self._encoded(prompts), features, dropped)
 
     def val_batch(self, rng: torch.Generator) -> Batch:
         """Held-out images with fixed noise; timesteps lie evenly, so that chance does not decide how hard the measurement is."""
@@ -118,20 +122,23 @@ class Inputs:
         if self._visual is not None:
             own = features_of(self._generator, images)[index]
             features = self._visual.condition(labels.tolist(), own, [rng] * count)
-        which = [self._val_prompts[number % len(self._templates)][image] for number, image in enumerate(chosen[index].tolist())]
+        prompts = [self._val_prompts[number % len(self._templates)][image] for number, image in enumerate(chosen[index].tolist())]
         nothing = torch.zeros(count, dtype=torch.bool)
-        return Batch(pixels[index], labels, latents[index], eps, t, self._encode(which), features, nothing)
+        return Batch(pixels[index], labels, latents[index], eps, t, prompts, self._encoded(prompts), features, nothing)
 
     def no_text(self) -> Conditioning:
         """The condition of those that are dropped."""
         return self._generator.encode_prompts([""])
 
+    def _encoded(self, prompts: Sequence[str]) -> Conditioning | None:
+        return None if self._encode is None else self._encode(prompts)
+
     def _choose(self, rng: torch.Generator) -> Tensor:
         settings = self._settings
-        if not self._within_class:
+        if self._num_classes is None:
             return _shuffled_rounds(len(self._labels), settings.batch_size, rng)
         classes = self._labels.unique()
-        classes = classes[torch.randperm(len(classes), generator=rng)][: settings.classes_per_batch]
+        classes = classes[torch.randperm(len(classes), generator=rng)][: self._num_classes]
         shares = [settings.batch_size // len(classes) + (number < settings.batch_size % len(classes)) for number in range(len(classes))]
         parts = []
         for label, share in zip(classes, shares, strict=True):
@@ -169,9 +176,11 @@ class _Encoder:
         return Conditioning(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
 
 
-def _prompts(template: str, data: LabelledSet, prompt_names: Sequence[str]) -> list[str]:
+def prompts_of(data: LabelledSet, template: str, *, prompt_names: Sequence[str], tokens: Sequence[str]) -> list[str]:
+    """The prompt of each image; class names and tokens by label."""
     return [
-        fill(template, words=prompt_names[label], caption=caption) for label, caption in zip(data.labels, captions_of(data), strict=True)
+        fill(template, words=prompt_names[label], caption=caption, token=tokens[label])
+        for label, caption in zip(data.labels, captions_of(data), strict=True)
     ]
 
 

@@ -1,19 +1,25 @@
-"""Which weights of the denoiser are trained."""
+"""Which weights of the generator are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from peft import LoraConfig
 from torch import nn
 
 from understudy.errors import InputError
+from understudy.nouns import Generator
 from understudy.registry import Registry
 from understudy.settings import AdaptSettings
 
-Prepare = Callable[[nn.Module, AdaptSettings, int], list[nn.Parameter]]
+
+class Prepare(Protocol):
+    """Makes a generator ready for training."""
+
+    def __call__(self, generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+        """What is to be trained; ``seed`` decides initial weights."""
+
 
 METHODS: Registry[Prepare] = Registry("adaptation method")
 
@@ -27,12 +33,13 @@ _LAYERS = {
 
 
 @METHODS.register("none", summary="leave the generator as it is: the floor that adaptation has to beat")
-def _none(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+def _none(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
     return []
 
 
 @METHODS.register("lora", summary="low-rank updates of attention and convolution layers (Hu et al. 2022, arXiv:2106.09685)")
-def _lora(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+def _lora(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+    denoiser = generator.denoiser
     layers = [name for name, _ in denoiser.named_modules()]
     for target in settings.targets:
         if target not in _LAYERS and not any(f".{name}".endswith(f".{target}") for name in layers):
@@ -52,9 +59,18 @@ def _lora(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Pa
 
 
 @METHODS.register("full", summary="every weight of the denoiser; for small generators such as mini")
-def _full(denoiser: nn.Module, settings: AdaptSettings, seed: int) -> list[nn.Parameter]:
+def _full(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+    denoiser = generator.denoiser
     dtype = next(denoiser.parameters()).dtype
     if dtype != torch.float32:
         raise InputError(f"adapt.method 'full' needs generator.precision float32, got {str(dtype).removeprefix('torch.')}: or use 'lora'")
     denoiser.requires_grad_(requires_grad=True)
     return list(denoiser.parameters())
+
+
+@METHODS.register("style-inversion", summary="one token for the style of the whole set, all else frozen (Li et al. 2024, arXiv:2403.19866)")
+@METHODS.register("textual-inversion", summary="one token per class, all else frozen (Gal et al. 2022, arXiv:2208.01618)")
+@METHODS.register("neutral-token", summary="the token as it begins, not trained: what the words around it are worth")
+def _tokens(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+    names = list(dict.fromkeys(settings.tokens(num_classes)))
+    return generator.learn_tokens(names, num_vectors=settings.num_vectors, initial_word=settings.initial_word)

@@ -72,12 +72,19 @@ class Objective:
     def residual(self, batch: Batch, part: Tensor) -> Tensor:
         """Prediction minus target of the images ``part`` of a batch, float32 (len(part), C, h, w)."""
         here = part.to(batch.x0.device)
-        conditioning = batch.conditioning.select(here)
+        conditioning = self._conditioning(batch, part) if batch.conditioning is None else batch.conditioning.select(here)
         if batch.features is not None:
             features = batch.features[part].to(batch.x0.device)
             conditioning = conditioning.with_last(features if self._projection is None else self._projection(features))
         conditioning = conditioning.where(~batch.dropped[part], self._no_text)
         return self._generator.denoising_residual(batch.x0[here], batch.eps[here], batch.t[here], conditioning)
+
+    def _conditioning(self, batch: Batch, part: Tensor) -> Conditioning:
+        """Of the prompts of ``part``, with gradients to the learned tokens in them; each distinct prompt is encoded once."""
+        prompts = [batch.prompts[index] for index in part.tolist()]
+        distinct = list(dict.fromkeys(prompts))
+        index = torch.tensor([distinct.index(prompt) for prompt in prompts], device=batch.x0.device)
+        return self._generator.encode_prompts(distinct, gradients=True).select(index)
 
     def denoising_loss(self, residual: Tensor, batch: Batch, part: Tensor) -> Tensor:
         """Mean over ``part`` of the weighted squared residual."""

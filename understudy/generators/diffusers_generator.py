@@ -19,6 +19,7 @@ from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
 from understudy.generators.image_features import ImageFeatures, load_image_encoder, pipeline_image_encoder
+from understudy.generators.learned_tokens import TOKENS_FILE
 from understudy.generators.memory import Offload, check_memory_settings, save_memory
 from understudy.generators.pipeline_index import cannot_load
 from understudy.generators.samplers import build_sampler
@@ -246,19 +247,40 @@ class AbstractDiffusersGenerator(ABC):
             allowed = limit - keep_last
             reason = ", of which the last is needed for the image feature" if keep_last else ""
             for prompt in dict.fromkeys(prompts):
-                count = len(tokenizer(prompt, verbose=False).input_ids)
+                count = len(tokenizer(self._written_out(prompt), verbose=False).input_ids)
                 if count > allowed:
                     raise InputError(
                         f"a prompt must have at most {allowed} tokens, begin and end included, got {count} for {prompt!r}: shorten the "
                         f"prompt or the caption; the text encoder takes {limit}{reason}"
                     )
 
-    @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Texts to the last states of the text encoders, float (B, L, D), and pooled ones where the denoiser takes them."""
-        conditioning = self._encode(list(prompts))
+    def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
+        """Texts to the last states of the text encoders, float (B, L, D), and pooled ones where the denoiser takes them.
+
+        Args:
+            prompts: B texts.
+            gradients: to the learned tokens, unless gradients are switched off.
+        """
+        with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
+            conditioning = self._encode(list(prompts))
         self._park()
         return conditioning
+
+    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
+        """Add tokens that prompts may then use, and whose embeddings can be trained.
+
+        Args:
+            names: of the tokens.
+            num_vectors: embeddings behind each.
+            initial_word: with whose embedding they begin.
+
+        Returns:
+            A parameter per token, float32 (num_vectors, D).
+
+        Raises:
+            InputError: if the family has no learned tokens, a name is taken, or the initial word is empty.
+        """
+        raise self._no_tokens()
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """Prediction minus target, with gradients to the denoiser.
@@ -333,11 +355,15 @@ class AbstractDiffusersGenerator(ABC):
 
         Args:
             folder: ``lora`` writes a file for ``pipeline.load_lora_weights(folder)``, ``full`` writes ``folder/unet`` or
-                ``folder/transformer`` for ``from_pretrained`` of the denoiser's class.
-            method: ``lora`` or ``full``.
+                ``folder/transformer`` for ``from_pretrained`` of the denoiser's class; the others, which learn tokens, a file of
+                embeddings by token for ``pipeline.load_textual_inversion``.
+            method: of adaptation.
         """
         denoiser = cast("Any", self.denoiser)
-        if method != "lora":
+        if method not in ("lora", "full"):
+            self._save_tokens(folder)
+            return
+        if method == "full":
             denoiser.save_pretrained(folder / self.part)
             return
         # In peft's own key format: diffusers' older one loses the attention layers when convolutions are adapted too. Without the
@@ -355,15 +381,20 @@ class AbstractDiffusersGenerator(ABC):
 
         Args:
             folder: of the adapter.
-            method: ``lora`` or ``full``.
-            scale: how much of it: the weights move this share of the way from where they are to the adapted ones.
+            method: of adaptation.
+            scale: how much of it: the weights move this share of the way from where they are to the adapted ones; 1 for learned tokens.
 
         Raises:
-            InputError: if the folder holds no adapter of this method.
+            InputError: if the folder holds no adapter of this method, or tokens shall be there in part.
         """
-        expected = folder / ("pytorch_lora_weights.safetensors" if method == "lora" else self.part)
+        expected = folder / {"lora": "pytorch_lora_weights.safetensors", "full": self.part}.get(method, TOKENS_FILE)
         if not expected.exists():
             raise InputError(f"{folder} holds no {method} adapter: {expected.name} is missing")
+        if method not in ("lora", "full"):
+            if scale != 1:
+                raise InputError(f"draw.adapter_scale must be 1 for learned tokens, got {scale}: a token is there or not")
+            self._load_tokens(folder)
+            return
         if method == "lora":
             self.pipeline.load_lora_weights(folder)
             self.pipeline.fuse_lora(components=[self.part], lora_scale=scale)
@@ -371,6 +402,22 @@ class AbstractDiffusersGenerator(ABC):
         denoiser = cast("Any", self.denoiser)
         adapted = type(denoiser).from_pretrained(folder / self.part, dtype=denoiser.dtype).to(self.device).state_dict()
         denoiser.load_state_dict({name: torch.lerp(base, adapted[name], scale) for name, base in denoiser.state_dict().items()})
+
+    def _written_out(self, prompt: str) -> str:
+        """The prompt as the text encoder gets it: a token of several embeddings takes several places."""
+        return prompt
+
+    def _save_tokens(self, folder: Path) -> None:
+        raise self._no_tokens()
+
+    def _load_tokens(self, folder: Path) -> None:
+        raise self._no_tokens()
+
+    def _no_tokens(self) -> InputError:
+        return InputError(
+            f"a learned token needs a pipeline with one text encoder, Stable Diffusion 1.x, 2.x or mini, got {type(self.pipeline).__name__}"
+            ": choose another adapt.method"
+        )
 
     def _encode_distinct(self, prompts: list[str]) -> Conditioning:
         """Each distinct prompt is encoded once; one row per prompt."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from accelerate import cpu_offload_with_hook
+from accelerate.hooks import remove_hook_from_module
 from diffusers import UNet2DConditionModel
 from torch import nn
 
@@ -26,12 +29,30 @@ class Offload:
     """
 
     def __init__(self, parts: list[nn.Module], device: torch.device) -> None:
-        self._hooks = [cpu_offload_with_hook(part, device)[1] for part in parts]
+        self._parts, self._device = parts, device
+        self._hooks = self._hooked()
 
     def park(self) -> None:
         """Send all of them back."""
         for hook in self._hooks:
             hook.offload()
+
+    def keep(self, part: nn.Module) -> None:
+        """Leave a part on the device from now on: between a forward and its backward pass it must not move."""
+        with self.lifted():
+            self._parts = [other for other in self._parts if other is not part]
+            part.to(self._device)
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        """No part comes to the device by itself; diffusers would otherwise put its own offloading in place of this one."""
+        for part in self._parts:
+            remove_hook_from_module(part)
+        yield
+        self._hooks = self._hooked()
+
+    def _hooked(self) -> list[Any]:
+        return [cpu_offload_with_hook(part, self._device)[1] for part in self._parts]
 
 
 def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, ClassVar, cast, final
 
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
+from understudy.generators.learned_tokens import learn_tokens, load_tokens, save_tokens
 from understudy.generators.schedules import DiffusionSchedule, Schedule
 from understudy.nouns import Conditioning
 from understudy.settings import GeneratorSettings
@@ -31,6 +35,22 @@ class StableDiffusionGenerator(AbstractDiffusersGenerator):
     def token_width(self) -> int:
         """D of the states."""
         return int(self.pipeline.unet.config.cross_attention_dim)
+
+    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
+        """As in the base class."""
+        if self._offload is not None:
+            self._offload.keep(self.pipeline.text_encoder)
+        return learn_tokens(self.pipeline, names, num_vectors=num_vectors, initial_word=initial_word)
+
+    def _save_tokens(self, folder: Path) -> None:
+        save_tokens(self.pipeline, folder)
+
+    def _load_tokens(self, folder: Path) -> None:
+        with nullcontext() if self._offload is None else self._offload.lifted():
+            load_tokens(self.pipeline, folder)
+
+    def _written_out(self, prompt: str) -> str:
+        return str(self.pipeline.maybe_convert_prompt(prompt, self.pipeline.tokenizer))
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:

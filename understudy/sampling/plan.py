@@ -41,6 +41,7 @@ def make_plan(
     settings: DrawSettings,
     prompt_names: Sequence[str],
     seed: int,
+    tokens: Sequence[str] = (),
     strength: float | None = None,
     visual: str = "none",
     round_number: int = 0,
@@ -57,6 +58,7 @@ def make_plan(
         settings: prompts, sampler and so on.
         prompt_names: class names for prompts, by label.
         seed: of the run.
+        tokens: the learned token of each class, by label, if there are any.
         strength: where drawing starts, if ``settings.start_snr`` says so instead of ``settings.strength``.
         visual: kind of visual guidance.
         round_number: 0, then 1, 2, ... for refills.
@@ -70,7 +72,9 @@ def make_plan(
     """
     train.require("train", purpose="planning what to draw")
     strength = settings.strength if strength is None else strength
-    prompts, negatives = read_templates(settings.prompt, needs_class=True), read_templates(settings.negative_prompt, needs_class=False)
+    has_token, own_tokens = any(tokens), any(tokens) and len(set(tokens)) == len(tokens)
+    prompts = read_templates(settings.prompt, needs_class=not own_tokens, has_token=has_token)
+    negatives = read_templates(settings.negative_prompt, needs_class=False)
     ids, captions = np.array(train.ids), np.array(captions_of(train))
     captioned = any("{caption}" in template for template in (*prompts, *negatives)) and bool((captions != "").any())
     rows = []
@@ -88,7 +92,7 @@ def make_plan(
                     id=identity,
                     label=label,
                     class_name=train.class_names[label],
-                    prompt=fill(choose(prompts, row_seed), words=words, caption=caption),
+                    prompt=fill(choose(prompts, row_seed), words=words, caption=caption, token=tokens[label] if has_token else ""),
                     negative_prompt=fill(choose(negatives, row_seed + 1), words=words, caption=caption),
                     seed=row_seed,
                     sampler=settings.sampler,

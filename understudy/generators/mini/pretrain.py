@@ -14,6 +14,8 @@ where it was stopped. In the end ``FOLDER`` is laid out as this package folder::
     pipeline/          what ``StableDiffusionPipeline.from_pretrained`` reads, with model card and samples
     letters_resnet/    what ``timm.create_model("local-dir:...")`` reads
     figures/           what each step measured; a step whose file is there is finished
+
+The steps take any captioned images, not only glyphs.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -67,6 +69,8 @@ class Budget:
         vae_steps, clip_steps, unet_steps, classifier_steps: optimisation steps.
         batch_size: images per step.
         checkpoint_every: UNet steps between checkpoints.
+        vae_channels, unet_channels: widths by resolution, finest first.
+        unet_peak_lr: learning rate of the UNet after warm-up.
     """
 
     images: int = 80_000
@@ -76,14 +80,17 @@ class Budget:
     classifier_steps: int = 2_000
     batch_size: int = 128
     checkpoint_every: int = 1_000
+    vae_channels: tuple[int, int, int] = (16, 32, 64)
+    unet_channels: tuple[int, int] = (32, 96)
+    unet_peak_lr: float = 1.5e-3
 
 
 SMOKE = Budget(images=512, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrintedGlyphs:
-    """Rendered glyphs: images uint8 (N, 3, 32, 32), one caption each, class = index into ``glyphs.CHARACTERS``."""
+class CaptionedImages:
+    """Images uint8 (N, 3, 32, 32), one caption and one class each; of glyphs, the class is the index into ``glyphs.CHARACTERS``."""
 
     images: Tensor
     captions: list[str]
@@ -112,24 +119,24 @@ def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> N
     out.mkdir(parents=True, exist_ok=True)
     train = printed_glyphs(budget.images, seed=seed)
     held_out = printed_glyphs(max(64, budget.images // 10), seed=seed + 1_000_003)
-    step = partial(_step, out, seed=seed)
+    step = partial(run_step, out, seed=seed)
 
     pipeline = out / "pipeline"
 
-    step("vae", lambda: train_vae(train, held_out, budget, device), lambda vae: _save(vae, pipeline / "vae"))
+    step("vae", lambda: train_vae(train, held_out, budget, device), lambda vae: save_part(vae, pipeline / "vae"))
     vae = AutoencoderKL.from_pretrained(pipeline / "vae").to(device).eval()
-    step("clip", lambda: train_clip(train, held_out, budget, device), lambda clip: _save_clip(clip, pipeline))
+    step("clip", lambda: _train_glyph_clip(train, held_out, budget, device), lambda clip: save_clip(clip, pipeline))
     text = CLIPTextModel.from_pretrained(pipeline / "text_encoder", dtype=torch.float32).to(device).eval()
     tokenizer = CLIPTokenizer.from_pretrained(pipeline / "tokenizer")
     unet_step = partial(train_unet, train, held_out, vae, text, tokenizer, budget, device, out / "unet.ckpt")
-    step("unet", unet_step, lambda unet: _save(unet, pipeline / "unet"))
-    step("classifier", lambda: train_classifier(train, held_out, budget, device), partial(_save_classifier, out / "letters_resnet"))
-    _write_pipeline(pipeline)
-    _write_samples(pipeline, seed)
+    step("unet", unet_step, lambda unet: save_part(unet, pipeline / "unet"))
+    step("classifier", lambda: _train_letters(train, held_out, budget, device), partial(save_classifier, out / "letters_resnet"))
+    write_pipeline(pipeline)
+    write_samples(pipeline, [f"a photo of {glyphs.name_of(character)}" for character in "0123456789aAbBgGqQrR"], seed)
     _write_card(out, budget, seed)
 
 
-def printed_glyphs(num_images: int, *, seed: int) -> PrintedGlyphs:
+def printed_glyphs(num_images: int, *, seed: int) -> CaptionedImages:
     """Random glyphs with captions; image i depends on (seed, i) alone."""
     images, captions, labels = [], [], []
     for index in range(num_images):
@@ -138,18 +145,20 @@ def printed_glyphs(num_images: int, *, seed: int) -> PrintedGlyphs:
         images.append(glyphs.render(glyph))
         captions.append(glyphs.caption(glyph, rng))
         labels.append(glyphs.CHARACTERS.index(glyph.character))
-    return PrintedGlyphs(
+    return CaptionedImages(
         images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), captions=captions, labels=torch.tensor(labels)
     )
 
 
-def train_vae(train: PrintedGlyphs, held_out: PrintedGlyphs, budget: Budget, device: torch.device) -> tuple[nn.Module, dict[str, float]]:
+def train_vae(
+    train: CaptionedImages, held_out: CaptionedImages, budget: Budget, device: torch.device
+) -> tuple[nn.Module, dict[str, float]]:
     """Autoencoder with 4 x 8 x 8 latents of zero mean and unit variance in every channel, so its scaling factor is 1."""
     vae = AutoencoderKL(
         scaling_factor=1.0,
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 64),
+        block_out_channels=budget.vae_channels,
         latent_channels=4,
         norm_num_groups=8,
         sample_size=32,
@@ -177,10 +186,9 @@ def train_vae(train: PrintedGlyphs, held_out: PrintedGlyphs, budget: Budget, dev
 
 
 def train_clip(
-    train: PrintedGlyphs, held_out: PrintedGlyphs, budget: Budget, device: torch.device
-) -> tuple[tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], dict[str, float]]:
+    train: CaptionedImages, tokenizer: CLIPTokenizer, budget: Budget, device: torch.device
+) -> tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer]:
     """Text and vision encoders in one space of width ``WIDTH``."""
-    tokenizer = train_tokenizer(train.captions[:20_000])
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     shape = {
         "hidden_size": WIDTH,
@@ -201,13 +209,28 @@ def train_clip(
 
     parameters = [*text.parameters(), *vision.parameters(), log_scale]
     _optimise(parameters, loss, len(train.images), steps=budget.clip_steps, batch_size=budget.batch_size, peak_lr=1e-3, name="clip")
-    text.eval(), vision.eval()
-    return (text, vision, tokenizer), _zero_shot(text, vision, tokenizer, held_out, device)
+    return text.eval(), vision.eval(), tokenizer
+
+
+def _train_glyph_clip(
+    train: CaptionedImages, held_out: CaptionedImages, budget: Budget, device: torch.device
+) -> tuple[tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], dict[str, float]]:
+    """Encoders of glyphs, and how well they name held-out ones, among all characters and among digits alone."""
+    clip = train_clip(train, train_tokenizer(train.captions[:20_000]), budget, device)
+    similarity = zero_shot_similarity(clip, held_out.images, [glyphs.name_of(character) for character in glyphs.CHARACTERS], device)
+    digits = held_out.labels < len(glyphs.DIGITS)
+    right = similarity.argmax(1) == held_out.labels
+    right_digits = similarity[digits][:, : len(glyphs.DIGITS)].argmax(1) == held_out.labels[digits]
+    return clip, {
+        "zero_shot_accuracy_62": right.float().mean().item(),
+        "zero_shot_accuracy_digits": right_digits.float().mean().item(),
+        "held_out_images": len(right),
+    }
 
 
 def train_unet(
-    train: PrintedGlyphs,
-    held_out: PrintedGlyphs,
+    train: CaptionedImages,
+    held_out: CaptionedImages,
     vae: AutoencoderKL,
     text: CLIPTextModel,
     tokenizer: CLIPTokenizer,
@@ -219,7 +242,7 @@ def train_unet(
     unet = UNet2DConditionModel(
         sample_size=8,
         layers_per_block=1,
-        block_out_channels=(32, 96),
+        block_out_channels=budget.unet_channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=WIDTH,
@@ -253,7 +276,7 @@ def train_unet(
         len(latents),
         steps=budget.unet_steps,
         batch_size=budget.batch_size,
-        peak_lr=1.5e-3,
+        peak_lr=budget.unet_peak_lr,
         name="unet",
         after_step=after_step,
         resume=saved,
@@ -267,25 +290,42 @@ def train_unet(
 
 
 def train_classifier(
-    train: PrintedGlyphs, held_out: PrintedGlyphs, budget: Budget, device: torch.device
-) -> tuple[nn.Module, dict[str, float]]:
-    """A ResNet for the 26 letters, upper and lower case as one class; it never sees a digit."""
-    model = timm.create_model(CLASSIFIER_ARCHITECTURE, num_classes=26, **CLASSIFIER_ARGS).to(device)
-    first = len(glyphs.DIGITS)
-    images, labels = train.images[train.labels >= first], (train.labels[train.labels >= first] - first) % 26
+    images: Tensor,
+    labels: Tensor,
+    budget: Budget,
+    device: torch.device,
+    *,
+    num_classes: int,
+    augment: Callable[[Tensor, torch.Generator], Tensor] = lambda x, rng: x,
+) -> nn.Module:
+    """A small ResNet, ``CLASSIFIER_ARCHITECTURE``, for images uint8 (N, 3, 32, 32) and labels (N,)."""
+    model: nn.Module = timm.create_model(CLASSIFIER_ARCHITECTURE, num_classes=num_classes, **CLASSIFIER_ARGS).to(device)
 
     def loss(index: Tensor, rng: torch.Generator) -> Tensor:
-        return F.cross_entropy(model(_to_unit(images[index], device)), labels[index].to(device))
+        return F.cross_entropy(model(augment(_to_unit(images[index], device), rng)), labels[index].to(device))
 
     _optimise(
         model.parameters(), loss, len(images), steps=budget.classifier_steps, batch_size=budget.batch_size, peak_lr=3e-3, name="classifier"
     )
-    model.eval()
-    keep = held_out.labels >= first
-    with torch.inference_mode():
-        predicted = torch.cat([model(_to_unit(part, device)).argmax(1).cpu() for part in held_out.images[keep].split(1000)])
-    accuracy = (predicted == (held_out.labels[keep] - first) % 26).float().mean().item()
-    return model, {"held_out_letter_accuracy": accuracy, "held_out_images": int(keep.sum())}
+    return model.eval()
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> float:
+    """Share of images uint8 (N, 3, 32, 32) that a classifier gives its label."""
+    predicted = torch.cat([model(_to_unit(part, device)).argmax(1).cpu() for part in images.split(1000)])
+    return (predicted == labels).float().mean().item()
+
+
+def _train_letters(
+    train: CaptionedImages, held_out: CaptionedImages, budget: Budget, device: torch.device
+) -> tuple[nn.Module, dict[str, float]]:
+    """A ResNet for the 26 letters, upper and lower case as one class; it never sees a digit."""
+    first = len(glyphs.DIGITS)
+    keep, keep_held_out = train.labels >= first, held_out.labels >= first
+    model = train_classifier(train.images[keep], (train.labels[keep] - first) % 26, budget, device, num_classes=26)
+    share = accuracy(model, held_out.images[keep_held_out], (held_out.labels[keep_held_out] - first) % 26, device)
+    return model, {"held_out_letter_accuracy": share, "held_out_images": int(keep_held_out.sum())}
 
 
 def _optimise(
@@ -333,7 +373,7 @@ def _denoising_loss(unet: nn.Module, x0: Tensor, states: Tensor, alpha_bar: Tens
 
 @torch.inference_mode()
 def _frozen_inputs(
-    data: PrintedGlyphs, vae: AutoencoderKL, text: CLIPTextModel, tokenizer: CLIPTokenizer, device: torch.device
+    data: CaptionedImages, vae: AutoencoderKL, text: CLIPTextModel, tokenizer: CLIPTokenizer, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scaled latents (N, 4, 8, 8), text states (N, L, WIDTH) in half precision, and the states of no text (1, L, WIDTH)."""
     latents = _encode(vae, data.images, device) * vae.config.scaling_factor
@@ -343,22 +383,15 @@ def _frozen_inputs(
 
 
 @torch.inference_mode()
-def _zero_shot(
-    text: CLIPTextModel, vision: CLIPVisionModelWithProjection, tokenizer: CLIPTokenizer, held_out: PrintedGlyphs, device: torch.device
-) -> dict[str, float]:
-    """Accuracy of naming held-out glyphs by the nearest prompt, among all characters and among digits alone."""
-    prompts = [f"a photo of {glyphs.name_of(character)}" for character in glyphs.CHARACTERS]
-    text_features = F.normalize(text(input_ids=_tokens(tokenizer, prompts).to(device)).pooler_output, dim=1).cpu()
-    parts = [vision(pixel_values=_to_unit(part, device)).image_embeds.cpu() for part in held_out.images.split(1000)]
-    similarity = F.normalize(torch.cat(parts), dim=1) @ text_features.T
-    digits = held_out.labels < len(glyphs.DIGITS)
-    right = similarity.argmax(1) == held_out.labels
-    right_digits = similarity[digits][:, : len(glyphs.DIGITS)].argmax(1) == held_out.labels[digits]
-    return {
-        "zero_shot_accuracy_62": right.float().mean().item(),
-        "zero_shot_accuracy_digits": right_digits.float().mean().item(),
-        "held_out_images": len(right),
-    }
+def zero_shot_similarity(
+    clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], images: Tensor, names: Sequence[str], device: torch.device
+) -> Tensor:
+    """Cosine similarity of images uint8 (N, 3, 32, 32) with a plain prompt for each name, (N, num_names)."""
+    text, vision, tokenizer = clip
+    tokens = _tokens(tokenizer, [f"a photo of {name}" for name in names])
+    text_features = F.normalize(text(input_ids=tokens.to(device)).pooler_output, dim=1).cpu()
+    parts = [vision(pixel_values=_to_unit(part, device)).image_embeds.cpu() for part in images.split(1000)]
+    return F.normalize(torch.cat(parts), dim=1) @ text_features.T
 
 
 def _standardise_latents(vae: AutoencoderKL, latents: Tensor) -> None:
@@ -393,7 +426,7 @@ def _scheduler() -> DDPMScheduler:
     return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
 
 
-def _step(out: Path, name: str, train: Callable[[], tuple[Any, dict[str, float]]], save: Callable[[Any], None], *, seed: int) -> None:
+def run_step(out: Path, name: str, train: Callable[[], tuple[Any, dict[str, float]]], save: Callable[[Any], None], *, seed: int) -> None:
     """Train and save one part unless its figures, written last, are there."""
     record = out / "figures" / f"{name}.json"
     if record.exists():
@@ -407,32 +440,36 @@ def _step(out: Path, name: str, train: Callable[[], tuple[Any, dict[str, float]]
     write_json(record, figures)
 
 
-def _save(model: Any, folder: Path) -> None:
+def save_part(model: Any, folder: Path) -> None:
+    """One network of the pipeline, in half precision."""
     model.half().save_pretrained(folder, safe_serialization=True)
 
 
-def _save_clip(clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], out: Path) -> None:
+def save_clip(clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], out: Path) -> None:
+    """Both encoders, in half precision, and the tokenizer, each in its folder of the pipeline."""
     text, vision, tokenizer = clip
     text.half().save_pretrained(out / "text_encoder")
     vision.half().save_pretrained(out / "image_encoder")
     tokenizer.save_pretrained(out / "tokenizer")
 
 
-def _save_classifier(folder: Path, model: nn.Module) -> None:
-    """A folder for ``timm.create_model("local-dir:FOLDER")``."""
+def save_classifier(folder: Path, model: Any, *, class_names: Sequence[str] = ()) -> None:
+    """A folder for ``timm.create_model("local-dir:FOLDER")``; with names, for ``TrainedClassifier.load`` too."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / "model.safetensors")
     preprocessing = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "crop_pct": 1.0}
-    config = {"architecture": CLASSIFIER_ARCHITECTURE, "num_classes": 26, "num_features": CLASSIFIER_ARGS["channels"][-1]}  # type: ignore[index]
+    classes = model.num_classes
+    config = {"architecture": CLASSIFIER_ARCHITECTURE, "num_classes": classes, "num_features": CLASSIFIER_ARGS["channels"][-1]}  # type: ignore[index]
+    config |= {"label_names": list(class_names)} if class_names else {}
     config |= {
         "model_args": CLASSIFIER_ARGS,
-        "pretrained_cfg": preprocessing | {"num_classes": 26, "first_conv": "conv1.0", "classifier": "fc"},
+        "pretrained_cfg": preprocessing | {"num_classes": classes, "first_conv": "conv1.0", "classifier": "fc"},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _write_pipeline(out: Path) -> None:
+def write_pipeline(out: Path) -> None:
     """The folder as diffusers writes it: every part beside one ``model_index.json``."""
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(out / "vae"),
@@ -457,16 +494,15 @@ def _write_pipeline(out: Path) -> None:
 
 
 @torch.inference_mode()
-def _write_samples(out: Path, seed: int) -> None:
-    """A grid of drawn glyphs, one column per character, for the model card."""
+def write_samples(out: Path, prompts: Sequence[str], seed: int) -> None:
+    """A grid of drawn images, one column per prompt."""
     pipeline = StableDiffusionPipeline.from_pretrained(out, torch_dtype=torch.float32)
     pipeline.scheduler = UniPCMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     rows = []
     for row in range(6):
-        prompts = [f"a photo of {glyphs.name_of(character)}" for character in "0123456789aAbBgGqQrR"]
         generators = [torch.Generator().manual_seed(seed + 1000 * row + column) for column in range(len(prompts))]
-        images = pipeline(prompts, num_inference_steps=20, guidance_scale=2.0, generator=generators, output_type="np").images
+        images = pipeline(list(prompts), num_inference_steps=20, guidance_scale=2.0, generator=generators, output_type="np").images
         rows.append(np.concatenate(list(images), axis=1))
     grid = Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8))
     grid.resize((grid.width * 2, grid.height * 2), Image.Resampling.NEAREST).save(out / "samples.png", optimize=True)
