@@ -7,12 +7,14 @@ from typing import Any
 from understudy.adaptation import METHODS, TERMS
 from understudy.curation import SCORES
 from understudy.data import CAPTIONS, EXPORTS, SOURCES
+from understudy.evaluation import PUBLISHED
 from understudy.generators import GENERATORS
 from understudy.generators.samplers import SAMPLERS
 from understudy.prompts import TEMPLATES
 from understudy.recipes import PRESETS, RECIPES
 from understudy.registry import Registry
-from understudy.training import ARMS, BACKBONES
+from understudy.studies import STUDIES
+from understudy.training import ARMS, AUGMENTATIONS, BACKBONES, SCHEDULES
 from understudy.visual_guidance import VISUALS
 
 CATALOGUE: dict[str, Registry[Any]] = {
@@ -29,5 +31,9 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "scores": SCORES,
     "backbones": BACKBONES,
     "arms": ARMS,
+    "augmentations": AUGMENTATIONS,
+    "schedules": SCHEDULES,
+    "published": PUBLISHED,
     "exports": EXPORTS,
+    "studies": STUDIES,
 }

@@ -5,7 +5,7 @@ Stages do not import one another, so what two of them share stands here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -157,8 +157,15 @@ class Generator(Protocol):
             InputError: naming the first prompt that is too long, its tokens and the limit.
         """
 
-    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        """Texts to what the denoiser takes."""
+    def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
+        """Texts to what the denoiser takes, with gradients to learned tokens if asked for."""
+
+    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
+        """Add tokens for prompts; their embeddings, a parameter (num_vectors, D) per token.
+
+        Raises:
+            InputError: if a name is taken, the initial word is empty, or the generator has no such tokens.
+        """
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         """Prediction minus target at timestep t, float32, with gradients to the denoiser."""
@@ -207,7 +214,10 @@ class ArmResult:
         probabilities: predicted probabilities on the test set, float (num_seeds, N, num_classes).
         labels: true labels of the test set, int64 (N,).
         val_accuracy: accuracy on validation images per seed; the only figure used to choose among arms.
+        val_loss: mean negative log probability of the true class on validation images, per seed.
         seconds: training time, all seeds together.
+        steps: optimisation steps of a training.
+        histories: per seed, ``curve`` along the training and figures at the ends of ``phases``.
     """
 
     arm: str
@@ -215,4 +225,7 @@ class ArmResult:
     probabilities: np.ndarray
     labels: np.ndarray
     val_accuracy: tuple[float, ...]
+    val_loss: tuple[float, ...]
     seconds: float
+    steps: int
+    histories: tuple[Mapping[str, Any], ...]

@@ -16,8 +16,8 @@ from understudy.generators import load_generator
 from understudy.runs import write_atomically
 from understudy.sampling import batches, make_plan, quotas, times_of
 from understudy.settings import CaptionSettings, Settings
-from understudy.study import check_generator_fits, check_names
-from understudy.training import build_backbone, fit_arm
+from understudy.study import add_tokens, check_generator_fits, check_names
+from understudy.training import check_arms_fit, find_arm, fit_arm, pairs
 
 _PER_CLASS = 4
 _TIMED_STEPS = 4
@@ -75,7 +75,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     _captioned(splits, settings, device=device)
     generator = load_generator(settings.generator, device=device)
     check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
-    build_backbone(settings.compare, splits.train.num_classes, rng_seed=settings.seed)
+    check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)
     rows = tuple((name, words, int(a), int(b), int(c)) for (name, words), (a, b, c) in zip(names, counts, strict=True))
@@ -101,6 +101,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     generator = load_generator(settings.generator, device=device)
     train, val = _captioned(splits, settings, device=device)
     draw = settings.draw
+    add_tokens(generator, settings, num_classes=train.num_classes)
     strength = None if draw.start_snr is None else generator.strength_at(draw.start_snr, sampler=draw.sampler, steps=draw.steps)
     rows = make_plan(
         train,
@@ -108,6 +109,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
         settings=draw,
         prompt_names=splits.prompt_names,
         seed=settings.seed,
+        tokens=settings.adapt.tokens(train.num_classes),
         strength=strength,
     )
     generator.draw(rows[:1], train)  # the first call pays for set-up
@@ -118,7 +120,9 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
 
     adapt_seconds = 0.0
-    if settings.adapt.method != "none" and settings.adapt.adapter is None:
+    if settings.adapt.num_steps and settings.adapt.adapter is None:
+        if settings.adapt.has_token:  # adaptation adds them itself
+            generator = load_generator(settings.generator, device=device)
         short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()
@@ -145,11 +149,19 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     return Estimate(
         adapt_seconds=adapt_seconds,
         draw_seconds=images / images_per_second,
-        compare_seconds=per_step * settings.compare.steps * settings.compare.num_seeds * (len({"real", *settings.compare.arms}) + sizes),
+        compare_seconds=per_step * (_arm_steps(settings, len(train), images) + sizes * settings.compare.steps * settings.compare.num_seeds),
         images=images,
         images_per_second=images_per_second,
         disk_mb=images * float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])) / 1e6,
     )
+
+
+def _arm_steps(settings: Settings, num_real: int, num_synthetic: int) -> int:
+    """Optimisation steps of all trainings of all arms, those that tune them among them."""
+    arms = [find_arm(name, settings.compare) for name in {"real", *settings.compare.arms}]
+    once = sum(sum(arm.phase_steps(settings.compare, num_real=num_real, num_synthetic=num_synthetic)) for arm in arms)
+    trials = len(pairs(settings.compare, settings.tune)) * settings.tune.num_seeds if settings.tune.is_on else 0
+    return once * (settings.compare.num_seeds + trials)
 
 
 def _captioned(splits: Splits, settings: Settings, *, device: str) -> list[LabelledSet]:

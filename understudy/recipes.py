@@ -26,6 +26,23 @@ RECIPES.register("latent-prior", summary="adapted, and every image starts from a
     {"draw": {"strength": 0.75}},
 )
 
+_STYLED = "A {class} photo in the style of {token}"  # Li et al. 2024 (arXiv:2403.19866)
+_TOKEN_TRAINING: Mapping[str, Any] = {
+    "prompt": _STYLED,
+    "batch_size": 16,
+    "learning_rate": 0.1,  # chosen for mini, on validation images
+    "caption_dropout": 0.0,  # an empty prompt has no token to learn from
+}
+RECIPES.register("style-inversion", summary="Dataset Style Inversion (Li et al. 2024): one learned token for the style of the whole set")(
+    {"adapt": {"method": "style-inversion", **_TOKEN_TRAINING}, "draw": {"prompt": _STYLED}},
+)
+RECIPES.register("textual-inversion", summary="its comparison: a learned token for each class, in the same prompt")(
+    {"adapt": {"method": "textual-inversion", **_TOKEN_TRAINING}, "draw": {"prompt": _STYLED}},
+)
+RECIPES.register("neutral-token", summary="its control: the same prompt, the token as it begins")(
+    {"adapt": {"method": "neutral-token", "prompt": _STYLED}, "draw": {"prompt": _STYLED}},
+)
+
 _REAL_FAKE: Mapping[str, Any] = {
     "generator": {"image_encoder": "openai/clip-vit-large-patch14"},
     "captions": {"source": "model"},
@@ -70,4 +87,19 @@ RECIPES.register("real-fake-mini", summary="Real-Fake for mini: its components w
         "draw": {"start_snr": 0.385, "guidance_scale": 1.0, "min_per_class": 1},
         "curate": {"score": "none"},
     },
+)
+RECIPES.register(
+    "bridged-transfer", summary="Bridged Transfer (Li et al. 2024) with its controls: every arm, each phase as long as vanilla transfer"
+)(
+    {
+        "compare": {
+            "arms": [
+                *("real", "real-long", "real+mixup", "real+reinit", "synthetic", "mixed", "mixed-balanced"),
+                *("bridged", "bridged+reinit", "bridged+mixup", "bridged++", "bridged-neutral"),
+            ],
+            "equal_steps": False,
+            "transferability": True,
+        },
+        "tune": {"learning_rates": [1e-3, 3e-3], "weight_decays": [0.01, 0.1]},
+    }
 )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from understudy.curation import DISTANCE_UNIT, nearest_real
 from understudy.data import LabelledSet
-from understudy.evaluation import verdict
+from understudy.evaluation import PUBLISHED, verdict
 from understudy.runs import RunFolder
-from understudy.training import ARMS
+from understudy.settings import CompareSettings
+from understudy.training import find_arm
 
 
 def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, curated: LabelledSet) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
     Returns:
         As documented in ``docs/results_json.md``.
     """
-    stages = ("load", "adapt", "draw", "curate", "compare", "scale")
+    stages = ("load", "adapt", "draw", "curate", "tune", "compare", "scale")
     records = {name: record for name in stages if (record := folder.record(name)) is not None}
     loaded, curation = records["load"], records["curate"]
     arms = records["compare"]["arms"]
@@ -39,7 +41,10 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
         "adaptation": {name: value for name, value in records["adapt"].items() if name not in ("seconds", "peak_memory_gb")},
         "curation": curation["curation"],
         "arms": arms,
-        "verdict": _verdict(arms, curation["curation"], num_test=loaded["test"]),
+        "verdict": _verdict(folder.settings.compare, arms, curation["curation"], num_test=loaded["test"]),
+        **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
+        **_published(folder.settings.compare.published),
+        **{name: records["compare"][name] for name in ("convergence", "transferability") if records["compare"].get(name)},
         **({"scale": records["scale"]["scale"]} if "scale" in records else {}),
         "fidelity": curation["fidelity"],
         "memorisation": _memorisation(val, train, curated),
@@ -52,8 +57,14 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
     }
 
 
-def _verdict(arms: dict[str, Any], curation: dict[str, Any], *, num_test: int) -> dict[str, Any]:
-    answer = verdict(arms, uses_synthetic=[name for name in arms if ARMS[name].uses_synthetic], num_test=num_test)
+def _published(name: str | None) -> dict[str, Any]:
+    if name is None:
+        return {}
+    return {"published": {"data_set": PUBLISHED.summary(name), "baselines": [asdict(entry) for entry in PUBLISHED[name]]}}
+
+
+def _verdict(settings: CompareSettings, arms: dict[str, Any], curation: dict[str, Any], *, num_test: int) -> dict[str, Any]:
+    answer = verdict(arms, uses_synthetic=[name for name in arms if find_arm(name, settings).uses_synthetic], num_test=num_test)
     if not curation["kept"]:
         answer["sentence"] = f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
     return answer

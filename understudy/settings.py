@@ -5,9 +5,9 @@ Precedence, weakest first: defaults, preset, recipe, the command line's own opti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,6 +25,7 @@ class DataSettings(_Section):
     Attributes:
         source: path of an image folder, zip, Parquet file or folder or WebDataset tar, a built-in name such as ``digits``, or a hub name.
         shots: keep this many train images per class, and at most as many validation images; all if not set.
+        subset: which of several random choices of these images, the splits being the same; the run's seed decides if not set.
         val_fraction, test_fraction: shares split off, stratified, where the source has no such split.
         class_names: text file with one line per class, or ``name: words for prompts`` lines, used in prompts.
         skip_bad: leave unreadable files out instead of stopping.
@@ -35,6 +36,7 @@ class DataSettings(_Section):
 
     source: str
     shots: int | None = Field(default=None, ge=1)
+    subset: int | None = Field(default=None, ge=0)
     val_fraction: float = Field(default=0.2, gt=0, lt=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     class_names: Path | None = None
@@ -124,10 +126,10 @@ class AdaptSettings(_Section):
     """How the generator is matched to the real set.
 
     Attributes:
-        method: ``lora``, ``full`` or ``none``.
+        method: ``lora``, ``full``, ``style-inversion``, ``textual-inversion``, ``neutral-token`` or ``none``.
         adapter: folder of an adapter made before, used as it is instead of adapting.
         prompt: caption of a real image: a template, the name of a template set, or a file with one template per line;
-            ``{class}`` stands for the class name, ``{caption}`` for the image's caption.
+            ``{class}`` stands for the class name, ``{caption}`` for the image's caption, ``{token}`` for the learned token.
         steps: optimisation steps.
         batch_size: images per step, over all processes.
         micro_batch: images at once in one process, gradients are accumulated; the whole share of the batch if not set.
@@ -135,6 +137,9 @@ class AdaptSettings(_Section):
         rank: of the low-rank update (``lora``).
         alpha: the update is scaled by alpha / rank; the rank if not set (``lora``).
         targets: layers with a low-rank update: ``attention``, ``convolutions``, or endings of module names (``lora``).
+        token: name of the learned token; with ``textual-inversion`` the number of the class follows, ``S*-0`` and so on.
+        num_vectors: embeddings behind it.
+        initial_word: its embedding is where they begin.
         min_snr_gamma: loss weight min(snr, gamma) / snr.
         distribution: form of the distribution term that is added to the loss; see ``understudy list terms``.
         distribution_weight: its weight; the form's own if not set.
@@ -158,6 +163,9 @@ class AdaptSettings(_Section):
     rank: int = Field(default=16, ge=1)
     alpha: float | None = Field(default=None, gt=0)
     targets: tuple[str, ...] = ("attention", "convolutions")
+    token: str = Field(default="S*", pattern=r"^[^\s{}]+$")
+    num_vectors: int = Field(default=1, ge=1)
+    initial_word: str = "photo"
     min_snr_gamma: float = Field(default=5.0, gt=0)
     distribution: str = "none"
     distribution_weight: float | None = Field(default=None, gt=0)
@@ -168,6 +176,27 @@ class AdaptSettings(_Section):
     validate_every: int = Field(default=100, ge=1)
     validation_pairs: int = Field(default=512, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the method puts a token into the vocabulary, and prompts therefore must have ``{token}``."""
+        return self.method in ("style-inversion", "textual-inversion", "neutral-token")
+
+    @property
+    def needs_class(self) -> bool:
+        """Whether prompts must have ``{class}``: not where each class has a token of its own."""
+        return self.method != "textual-inversion"
+
+    @property
+    def num_steps(self) -> int:
+        """Optimisation steps that the method takes."""
+        return 0 if self.method in ("neutral-token", "none") else self.steps
+
+    def tokens(self, num_classes: int) -> tuple[str, ...]:
+        """What ``{token}`` stands for in the prompts of each class; empty strings where the method has no token."""
+        if self.method == "textual-inversion":
+            return tuple(f"{self.token}-{label}" for label in range(num_classes))
+        return (self.token if self.has_token else "",) * num_classes
 
 
 class DrawSettings(_Section):
@@ -238,44 +267,145 @@ class CurateSettings(_Section):
     copies: Literal["flag", "drop"] = "flag"
 
 
+class Phase(_Section):
+    """A stretch of training on one kind of data, with an optimiser and a learning-rate schedule of its own.
+
+    What is not set is taken from :class:`CompareSettings`.
+
+    Attributes:
+        data: ``real``, ``synthetic`` or ``mixed`` (both in one set).
+        share: length, relative to the arm's other phases; with ``compare.equal_steps=false``, in multiples of ``compare.steps``; 1 if
+            no length is set.
+        steps: length in optimisation steps, instead of ``share``.
+        epochs: length in passes over the phase's images, instead of ``share``.
+        real_share: share of real images in every batch of ``mixed``; if not set, every image comes equally often.
+        reset_head: begin with a fresh classification layer.
+        layers: what is trained: ``full``, ``late-layer`` (last stage and head), ``last-layer`` (the head) or ``linear-probe`` (the
+            head, on a backbone that is also otherwise left as it is: no batch statistics, no dropout).
+        batch_norm: ``train`` follows the batches; ``frozen`` keeps the running statistics that the phase began with.
+        mixup: alpha of Mixup; 0 is none.
+        cutmix: alpha of CutMix; 0 is none. With both, each batch gets either, at random.
+        optimiser, schedule, learning_rate, weight_decay, label_smoothing, augmentation: as in ``compare``.
+    """
+
+    data: Literal["real", "synthetic", "mixed"]
+    share: float | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0)
+    real_share: float | None = Field(default=None, gt=0, lt=1)
+    reset_head: bool = False
+    layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = "full"
+    batch_norm: Literal["train", "frozen"] = "train"
+    mixup: float = Field(default=0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0)
+    optimiser: str | None = None
+    schedule: str | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    augmentation: str | None = None
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        lengths = [name for name in ("share", "steps", "epochs") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise ValueError(f"the length of a phase must be given once, got {' and '.join(lengths)}")
+        if self.real_share is not None and self.data != "mixed":
+            raise ValueError(f"real_share belongs to mixed data, got data {self.data!r}")
+        if self.layers == "linear-probe" and self.batch_norm == "frozen":
+            raise ValueError("batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in any case")
+        return self
+
+
+DEFAULT_ARMS = ("real", "synthetic", "mixed", "bridged")
+
+
 class CompareSettings(_Section):
     """How classifiers are trained and compared.
 
     Attributes:
         arms: ways to use the data; see ``understudy list arms``; ``real`` is always among them.
-        backbone: ``mini`` (the bundled letters-pretrained ResNet) or a timm name.
+        own_arms: further arms by name, each a list of phases.
+        backbone: ``mini`` (the bundled letters-pretrained ResNet), a timm name, or a folder with a timm model.
         pretrained: start from pretrained weights (bundled, or timm's from the hub).
         weights: local file with weights for a timm backbone instead of the hub's.
+        keep_head: start from the pretrained classification layer as well; the classes must be those it was trained for.
         resolution: classifier input in pixels; the backbone's own if not set.
         steps: optimisation steps of every arm, all phases together.
+        equal_steps: give every arm ``steps`` steps. If false, each phase has its share of ``steps``, so arms differ in length.
         batch_size: images per step.
-        learning_rate: peak of AdamW, warm-up then cosine.
-        weight_decay: of AdamW.
+        optimiser: any that timm knows, such as ``adamw`` or ``sgd`` (momentum 0.9).
+        schedule: of the learning rate in each phase; see ``understudy list schedules``.
+        learning_rate: peak.
+        weight_decay: of weights; biases and normalisation layers have none.
         label_smoothing: of the cross entropy.
-        augmentation: ``affine`` (shift, rotate, scale, shear), ``flip-crop`` (natural images) or ``none``.
+        augmentation: of every image at every step; see ``understudy list augmentations``.
         num_seeds: trainings per arm.
+        curve_points: measurements of loss and validation accuracy along each training.
+        transferability: measure features before and after each phase but the last, on real images.
         bootstrap: resamples behind each interval.
+        published: data set whose published accuracies are shown beside; see ``understudy list published``.
     """
 
-    arms: tuple[str, ...] = ("real", "synthetic", "mixed", "bridged")
+    arms: tuple[str, ...] = DEFAULT_ARMS
+    own_arms: dict[str, tuple[Phase, ...]] = Field(default_factory=dict)
     backbone: str = "mini"
     pretrained: bool = True
     weights: Path | None = None
+    keep_head: bool = False
     resolution: int | None = Field(default=None, ge=8)
     steps: int = Field(default=300, ge=2)
+    equal_steps: bool = True
     batch_size: int = Field(default=64, ge=2)
+    optimiser: str = "adamw"
+    schedule: str = "cosine"
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    augmentation: Literal["affine", "flip-crop", "none"] = "affine"
+    augmentation: str = "affine"
     num_seeds: int = Field(default=3, ge=3)
+    curve_points: int = Field(default=10, ge=0)
+    transferability: bool = False
     bootstrap: int = Field(default=2000, ge=100)
+    published: str | None = None
 
     @model_validator(mode="after")
     def _arms_differ(self) -> Self:
         if len(set(self.arms)) < len(self.arms):
             raise ValueError(f"an arm is named twice in {', '.join(self.arms)}")
+        empty = [name for name, phases in self.own_arms.items() if not phases]
+        if empty:
+            raise ValueError(f"an arm needs at least one phase, {empty[0]!r} has none")
+        unused = [name for name in self.own_arms if name not in self.arms]
+        if unused:
+            raise ValueError(f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or leave it out")
         return self
+
+    def in_phase(self, phase: Phase) -> CompareSettings:
+        """The settings of a phase: its own where it has them."""
+        names = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
+        return self.model_copy(update={name: value for name in names if (value := getattr(phase, name)) is not None})
+
+
+class TuneSettings(_Section):
+    """Learning rate and weight decay of every arm, chosen on validation images before the comparison.
+
+    Every arm is tried with every pair of values, so none is tuned with more care than another.
+
+    Attributes:
+        learning_rates: values to try; none leaves ``compare.learning_rate`` as it is.
+        weight_decays: values to try; none leaves ``compare.weight_decay`` as it is.
+        num_seeds: trainings behind each trial.
+    """
+
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    num_seeds: int = Field(default=1, ge=1)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything to try."""
+        return bool(self.learning_rates or self.weight_decays)
 
 
 class ScaleSettings(_Section):
@@ -297,7 +427,7 @@ class Settings(_Section):
 
     Attributes:
         seed: from which every random choice follows.
-        data, generator, captions, visual, adapt, draw, curate, compare, scale: one section per stage or subject.
+        data, generator, captions, visual, adapt, draw, curate, tune, compare, scale: one section per stage or subject.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -308,14 +438,25 @@ class Settings(_Section):
     adapt: AdaptSettings = AdaptSettings()
     draw: DrawSettings = DrawSettings()
     curate: CurateSettings = CurateSettings()
+    tune: TuneSettings = TuneSettings()
     compare: CompareSettings = CompareSettings()
     scale: ScaleSettings = ScaleSettings()
 
     @model_validator(mode="after")
     def _guidance_is_learned(self) -> Self:
-        if self.visual.kind != "none" and self.adapt.method == "none":
+        if self.visual.kind != "none" and not self.adapt.num_steps:
             raise ValueError(
-                f"visual.kind {self.visual.kind!r} needs a generator adapted with it, got adapt.method 'none': choose 'lora' or 'full'"
+                f"visual.kind {self.visual.kind!r} needs a generator adapted with it, got adapt.method {self.adapt.method!r}: choose "
+                "'lora' or 'full'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_are_whole(self) -> Self:
+        if self.adapt.has_token and self.draw.adapter_scale != 1:
+            raise ValueError(
+                f"draw.adapter_scale must be 1 with adapt.method {self.adapt.method!r}, got {self.draw.adapter_scale}: a token is there "
+                "or not"
             )
         return self
 
@@ -346,6 +487,9 @@ def build(*layers: Mapping[str, Any]) -> Settings:
 
 
 _OF_ADAPTATION = ("adapt.adapter", "draw.adapter_scale", "generator.gradient_checkpointing")
+_OF_LOW_RANK = ("adapt.rank", "adapt.alpha", "adapt.targets")
+_OF_TOKENS = ("adapt.token", "adapt.num_vectors", "adapt.initial_word")
+_OF_MEASUREMENT = ("adapt.prompt", "adapt.min_snr_gamma", "adapt.validation_pairs", "adapt.batch_size", "adapt.micro_batch")
 
 
 def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
@@ -365,11 +509,9 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
     """
     adapt, draw, curate = settings.adapt, settings.draw, settings.curate
     for key in given:
-        of_adapt = key.startswith("adapt.") and key not in ("adapt.method", "adapt.adapter")
         causes = {
-            "adapt.method": (adapt.method == "none" and (of_adapt or key in _OF_ADAPTATION))
-            or (adapt.method != "lora" and key in ("adapt.rank", "adapt.alpha", "adapt.targets")),
-            "adapt.adapter": adapt.adapter is not None and of_adapt,
+            "adapt.method": _is_idle_under_method(adapt, key),
+            "adapt.adapter": adapt.adapter is not None and _is_of_adapting(key) and key != "adapt.token",
             "adapt.distribution": (adapt.distribution == "none" and key == "adapt.distribution_weight")
             or (adapt.distribution not in ("class-mean", "kernel") and key == "adapt.classes_per_batch"),
             "captions.source": settings.captions.source != "model"
@@ -378,6 +520,8 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             or ("class-mean" not in (settings.visual.kind, settings.visual.when_drawing) and key == "visual.images"),
             "draw.strength": key == "draw.pairing"
             and not (draw.starts_from_real or settings.visual.when_drawing == "per-image" or settings.captions.source != "none"),
+            "data.shots": settings.data.shots is None and key == "data.subset",
+            "tune.learning_rates": not settings.tune.is_on and key == "tune.num_seeds",
             "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares"),
             "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
             "curate.score": curate.score == "none" and key == "curate.threshold",
@@ -385,6 +529,22 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
         for cause in (name for name, applies in causes.items() if applies):
             value = _flatten(settings.model_dump(mode="json"))[cause]
             raise InputError(f"{key} has no effect while {cause} is {value!r}: leave it out, or change {cause}")
+
+
+def _is_of_adapting(key: str) -> bool:
+    return key.startswith("adapt.") and key not in ("adapt.method", "adapt.adapter")
+
+
+def _is_idle_under_method(adapt: AdaptSettings, key: str) -> bool:
+    if adapt.method == "none":
+        return _is_of_adapting(key) or key in _OF_ADAPTATION
+    if adapt.method == "neutral-token" and (
+        key == "generator.gradient_checkpointing" or (_is_of_adapting(key) and key not in (*_OF_TOKENS, *_OF_MEASUREMENT))
+    ):
+        return True
+    if adapt.has_token:
+        return key in (*_OF_LOW_RANK, "adapt.classes_per_batch", "draw.adapter_scale")
+    return key in _OF_TOKENS or (adapt.method != "lora" and key in _OF_LOW_RANK)
 
 
 def given_names(*layers: Mapping[str, Any]) -> list[str]:
@@ -410,6 +570,22 @@ def parse_override(text: str) -> dict[str, Any]:
     return dict(nested)
 
 
+def read_arms(path: Path) -> dict[str, Any]:
+    """Arms of the user's own: a YAML mapping of names to lists of phases.
+
+    Raises:
+        InputError: for a file that cannot be read or is not such a mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"arms file {path} must be YAML that can be read: {error}") from None
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(phases, list) for phases in loaded.values()):
+        example = "'mine: [{data: synthetic}, {data: real}]'"
+        raise InputError(f"arms file {path} must map each arm's name to a list of phases, such as {example}")
+    return {str(name): phases for name, phases in loaded.items()}
+
+
 def to_yaml(settings: Settings) -> str:
     """Every setting, resolved, as YAML that :func:`from_yaml` reads back to equal settings."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -430,7 +606,8 @@ def from_yaml(text: str) -> Settings:
 def differing_keys(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     """Dotted names of the settings that differ, with the old and the new value."""
     flat_old, flat_new = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
-    return {key: (flat_old[key], flat_new[key]) for key in flat_old if flat_old[key] != flat_new[key]}
+    keys = [*flat_old, *(key for key in flat_new if key not in flat_old)]  # an own arm may be in one of them only
+    return {key: (flat_old.get(key), flat_new.get(key)) for key in keys if flat_old.get(key) != flat_new.get(key)}
 
 
 def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
@@ -453,13 +630,19 @@ def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _section_at(place: Sequence[str | int]) -> type[BaseModel]:
+    """The section that a place in nested settings belongs to; names of own arms and numbers of their phases lead to a phase."""
+    section: type[BaseModel] = Settings
+    for part in place:
+        inner = section.model_fields[part].annotation if part in section.model_fields else section
+        section = Phase if part == "own_arms" else cast("type[BaseModel]", inner)
+    return section
+
+
 def _explain(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        section: Any = Settings
-        for part in detail["loc"][:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown setting {where!r}; known here: {', '.join(section.model_fields)}"
+        return f"unknown setting {where!r}; known here: {', '.join(_section_at(detail['loc'][:-1]).model_fields)}"
     if detail["type"] == "missing":
         return f"setting {where!r} is required"
     if detail["type"] == "value_error" and not where:

@@ -1,4 +1,4 @@
-"""The main job, top to bottom: load, adapt, draw, curate, compare, scale, report.
+"""The main job, top to bottom: load, adapt, draw, curate, tune, compare, scale, report.
 
 Every stage takes the run folder, does what is missing in it, and leaves a record; see ``runs.py``.
 """
@@ -25,12 +25,14 @@ from understudy.adaptation import (
     load_projection,
     read_adapter_report,
     require_guidance,
+    require_tokens,
+    require_unseen,
 )
 from understudy.adaptation import adapt as adapt_generator
 from understudy.curation import SCORES, Decisions, decide
 from understudy.data import CAPTIONS, LabelledSet, caption_sets, export, first_of_each_class, load_splits, read_captions, take_share
 from understudy.errors import InputError
-from understudy.evaluation import confusion, summarise, summarise_scale
+from understudy.evaluation import PUBLISHED, confusion, summarise, summarise_curves, summarise_phases, summarise_scale, transferability
 from understudy.generators import check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS
 from understudy.nouns import ArmResult, Classifier, Generator, PlanRow
@@ -41,12 +43,31 @@ from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
 from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
 from understudy.sampling import draw_parts, load_parts, make_plan, quotas, times_of, write_parts
-from understudy.settings import Settings, to_yaml
-from understudy.training import ARMS, check_backbone, fit_arm, run_arm
+from understudy.settings import CompareSettings, Settings, to_yaml
+from understudy.training import (
+    Arm,
+    Measure,
+    TrainedClassifier,
+    best_trial,
+    check_arm,
+    check_arms_fit,
+    check_recipe,
+    find_arm,
+    fit_arm,
+    pairs,
+    pretrained_classifier,
+    run_arm,
+    tune_arm,
+)
 from understudy.visual_guidance import VISUALS, VisualGuidance, check_widths, features_of
 
-Stage = Literal["load", "adapt", "draw", "curate", "compare", "scale", "report"]
+Stage = Literal["load", "adapt", "draw", "curate", "tune", "compare", "scale", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+_OPTIONAL: dict[Stage, Callable[[Settings], bool]] = {
+    "tune": lambda settings: settings.tune.is_on,
+    "scale": lambda settings: bool(settings.scale.times),
+}
+"""Stages that are done only if settings ask for them."""
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 
 
@@ -92,6 +113,7 @@ def run(
         "adapt": adapt,
         "draw": draw,
         "curate": curate,
+        "tune": tune,
         "compare": compare,
         "scale": scale,
         "report": report,
@@ -100,7 +122,7 @@ def run(
     for name in STAGES[1 : STAGES.index(until) + 1]:
         if study.is_finished(name) and not (name == "report" and outdated):
             observer.say(f"{name}: finished earlier, kept")
-        elif name != "scale" or settings.scale.times:
+        elif name not in _OPTIONAL or _OPTIONAL[name](settings):
             stages[name](study)
             outdated = True
     if until == "report":
@@ -208,6 +230,7 @@ class _Study:
             settings=settings,
             prompt_names=self.recorded("load")["prompt_names"],
             seed=self.settings.seed,
+            tokens=self.settings.adapt.tokens(self.train.num_classes),
             strength=None if settings.start_snr is None else strength,
             visual=kind,
             round_number=round_number,
@@ -244,6 +267,28 @@ class _Study:
                     drawn += step.images if step.drawn else 0
         return load_parts(images, plans), drawn
 
+    def recipe(self, arm: str) -> CompareSettings:
+        """How an arm is trained: as all others, but for what was tuned."""
+        if not self.settings.tune.is_on:
+            return self.settings.compare
+        chosen = best_trial(self.trials(arm))
+        return self.settings.compare.model_copy(update={key: chosen[key] for key in ("learning_rate", "weight_decay")})
+
+    def trials(self, arm: str, *, advance: Callable[[int], None] = lambda amount: None) -> list[dict[str, Any]]:
+        """Tune an arm; trials that are there are kept, and an arm that only a later stage asks for is tuned then."""
+        return tune_arm(
+            arm,
+            train=self.train,
+            synthetic=self.curated,
+            val=self.val,
+            settings=self.settings.compare,
+            tune=self.settings.tune,
+            seed=self.settings.seed,
+            device=self.device,
+            folder=self.path / "arms" / "tuning",
+            on_step=lambda step: advance(1) if step.step == step.of else None,
+        )
+
     def measure(
         self,
         arm: str,
@@ -252,6 +297,7 @@ class _Study:
         advance: Callable[[int], None],
         train: LabelledSet | None = None,
         synthetic: LabelledSet | None = None,
+        measure: Measure | None = None,
     ) -> ArmResult:
         """Train an arm with every seed and test it; trainings that lie in ``arms/folder`` are kept."""
         return run_arm(
@@ -260,11 +306,12 @@ class _Study:
             synthetic=self.curated if synthetic is None else synthetic,
             val=self.val,
             test=self.test,
-            settings=self.settings.compare,
+            settings=self.recipe(arm),
             seed=self.settings.seed,
             device=self.device,
             folder=self.path / "arms" / folder,
             on_step=lambda step: advance(1),
+            measure=measure,
         )
 
 
@@ -294,8 +341,10 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
         read_captions(settings.captions.file, sets, others=splits.known_ids)
     if settings.adapt.adapter is not None:
         require_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
+        require_unseen(settings.adapt.adapter, seen=sets, test=splits.test, few_shots=settings.data.shots is not None)
     # What does not fit shows before the run folder is made, and before hours of captioning.
     check_generator_fits(load_generator(settings.generator, device=device), settings, prompt_names=splits.prompt_names)
+    check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
     folder = RunFolder.open(out, settings, resume=resume)
     with folder.stage("load", started=start) as record:
         captions = out / "data" / "captions"
@@ -329,7 +378,7 @@ def adapt(study: _Study) -> None:
             record |= read_adapter_report(folder)
             study.observer.say(f"adapt: left out, the adapter in {settings.adapter} is used")
             return
-        with study.observer.bar("adapt", total=settings.steps, unit="steps") as advance:
+        with study.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
             done = 0  # a resumed adaptation begins with a later step
             for step in _adaptation(study):
                 advance(step.step - done)
@@ -342,8 +391,12 @@ def adapt(study: _Study) -> None:
 
 def _adaptation(study: _Study) -> Iterator[AdaptStep]:
     generator = load_generator(study.settings.generator, device=study.device)
+    planned = generator
+    if study.settings.adapt.has_token:  # part of the prompts, and to be learned by a generator that has none yet
+        planned = load_generator(study.settings.generator, device=study.device)
+        add_tokens(planned, study.settings, num_classes=study.train.num_classes)
     # A prompt that is too long to draw with shows now, and not after hours of adaptation.
-    study.plan(quotas(study.train, study.settings.draw), 0, generator=generator, adapter="")
+    study.plan(quotas(study.train, study.settings.draw), 0, generator=planned, adapter="")
     yield from adapt_generator(
         generator,
         study.train,
@@ -434,21 +487,68 @@ def _curation_record(decisions: Decisions, drawn: LabelledSet, quota: np.ndarray
     }
 
 
+def tune(study: _Study) -> None:
+    """Try every arm with every pair of learning rate and weight decay, and choose on validation images."""
+    arms, settings = _arms(study), study.settings
+    with study.folder.stage("tune") as record:
+        trials = len(pairs(settings.compare, settings.tune)) * settings.tune.num_seeds
+        with study.observer.bar("tune", total=len(arms) * trials, unit="trainings") as advance:
+            tried = {name: study.trials(name, advance=advance) for name in arms}
+        record["arms"] = {name: {"chosen": best_trial(own), "trials": own} for name, own in tried.items()}
+    study.observer.say(f"tune: {trials} trainings of each of {len(arms)} arms in {record['seconds']:.0f} s")
+
+
 def compare(study: _Study) -> None:
     """Train every arm with every seed, and test each classifier once on the real test images."""
     arms, settings = _arms(study), study.settings.compare
     with (
         study.folder.stage("compare") as record,
-        study.observer.bar("compare", total=len(arms) * settings.num_seeds * settings.steps, unit="steps") as advance,
+        study.observer.bar("compare", total=sum(_steps(study, name) for name in arms), unit="steps") as advance,
     ):
-        results = [study.measure(name, "", advance=advance) for name in arms]
+        measure = _transferability(study) if settings.transferability else None
+        source = _of_source(study) if settings.transferability else None  # first: it may not fit
+        results = [study.measure(name, "", advance=advance, measure=measure) for name in arms]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=study.settings.seed),
+            "convergence": {result.arm: summarise_curves(result) for result in results if settings.curve_points},
             "environment": environment(study.device),
         }
+        if settings.transferability:
+            record["transferability"] = {"source": source, "arms": summarise_phases(results)}
         confusions = {result.arm: confusion(result) for result in results}
         write_atomically(study.path / "arms" / "confusions.npz", lambda path: _save_arrays(path, confusions))
     study.observer.say(f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s")
+
+
+def _steps(study: _Study, name: str) -> int:
+    """Optimisation steps of an arm, all trainings together."""
+    settings = study.settings.compare
+    lengths = find_arm(name, settings).phase_steps(settings, num_real=len(study.train), num_synthetic=len(study.curated))
+    return settings.num_seeds * sum(lengths)
+
+
+def _transferability(study: _Study) -> Measure:
+    """How well a classifier's features, as they are, tell the real classes apart: fitted on train images, tested on test images."""
+
+    def measure(classifier: TrainedClassifier) -> dict[str, float | None]:
+        return transferability(
+            classifier.features(study.train),
+            study.train.labels,
+            classifier.features(study.test),
+            study.test.labels,
+            source_probabilities=classifier.probabilities(study.train) if classifier.backbone.model.num_classes else None,
+        )
+
+    return measure
+
+
+def _of_source(study: _Study) -> dict[str, float | None] | None:
+    """The same of the network that every arm starts from, with its own classes; None if it is not pretrained."""
+    backbone = pretrained_classifier(study.settings.compare)
+    if backbone is None:
+        return None
+    backbone.model.to(study.device)
+    return _transferability(study)(TrainedClassifier(backbone, study.train.class_names, study.device))
 
 
 def scale(study: _Study) -> None:
@@ -461,8 +561,8 @@ def scale(study: _Study) -> None:
             raise InputError(f"scale.times must give a class at least one image, got {empty[0]:g} times at most {study.train.counts.max()}")
         sets = _nested_sets(study, wanted)
         shares = _parts_of_train(study)
-        trainings = (len(shares) + len(sets) * len(settings.arms)) * study.settings.compare.num_seeds
-        with study.observer.bar("scale", total=trainings * study.settings.compare.steps, unit="steps") as advance:
+        total = len(shares) * _steps(study, "real") + len(sets) * sum(_steps(study, arm) for arm in settings.arms)
+        with study.observer.bar("scale", total=total, unit="steps") as advance:
             real = {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in shares.items()}
             real[len(study.train)] = study.measure("real", "", advance=advance)
             arms = {
@@ -541,7 +641,7 @@ def report(study: _Study) -> None:
             train=study.train,
             synthetic=study.curated,
             confusions=confusions,
-            arm_summaries={name: ARMS.summary(name) for name in results["arms"]},
+            arm_summaries={name: _summary(find_arm(name, study.settings.compare)) for name in results["arms"]},
         )
         write_text(study.path / "README.md", _card(study, results, data_files="synthetic/curated.parquet"))
     study.observer.say(f"report: {study.path / 'report.html'}")
@@ -603,12 +703,38 @@ def check_names(settings: Settings) -> None:
     METHODS[settings.adapt.method]
     SAMPLERS[settings.draw.sampler]
     SCORES[settings.curate.score]
-    check_backbone(settings.compare)
-    for arm in settings.compare.arms:
-        ARMS[arm]
-    for arm in settings.scale.arms:
-        if not ARMS[arm].uses_synthetic:
-            raise InputError(f"scale.arms must use synthetic images, got {arm!r}: real images have scale.real_shares")
+    check_recipe(settings.compare)
+    if settings.compare.published is not None:
+        PUBLISHED[settings.compare.published]
+    for name in settings.compare.arms:
+        arm = find_arm(name, settings.compare)
+        check_arm(arm, settings.compare)
+        _check_tuned(arm, settings)
+    for name in settings.scale.arms:
+        if not find_arm(name, settings.compare).uses_synthetic:
+            raise InputError(f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares")
+
+
+def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
+    """Give a generator the tokens that prompts of a run have, if any: those of an adapter made before, or as they begin.
+
+    Raises:
+        InputError: for tokens that do not fit the generator, or an adapter with others.
+    """
+    adapt = settings.adapt
+    if adapt.adapter is not None:
+        require_tokens(adapt.adapter, adapt.tokens(num_classes))
+    if adapt.has_token and adapt.adapter is not None:
+        apply_adapter(generator, adapt.adapter)
+    elif adapt.has_token:
+        METHODS[adapt.method](generator, adapt, seed=0, num_classes=num_classes)
+
+
+def _check_tuned(arm: Arm, settings: Settings) -> None:
+    """Refuse trials that would all be the same training."""
+    for key, values in (("learning_rate", settings.tune.learning_rates), ("weight_decay", settings.tune.weight_decays)):
+        if values and all(getattr(phase, key) is not None for phase in arm.phases):
+            raise InputError(f"tune.{key}s has no effect on the arm {arm.name!r}, whose phases all set {key}: leave it out of one of them")
 
 
 def check_generator_fits(generator: Generator, settings: Settings, *, prompt_names: Sequence[str]) -> None:
@@ -626,30 +752,44 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
     if draw.start_snr is not None and strength == 1:
         raise InputError(f"draw.start_snr {draw.start_snr} is pure noise to this generator: raise it, or leave it out")
-    for text, needs_class in ((settings.adapt.prompt, True), (draw.prompt, True), (draw.negative_prompt, False)):
+    add_tokens(generator, settings, num_classes=len(prompt_names))
+    tokens = settings.adapt.tokens(len(prompt_names))
+    for number, templates in enumerate(_templates(settings)):
+        is_negative = number == 2
         filled = [
-            fill(template, words=words, caption="") for template in read_templates(text, needs_class=needs_class) for words in prompt_names
+            fill(template, words=words, caption="", token="" if is_negative else token)
+            for template in templates
+            for words, token in zip(prompt_names, tokens, strict=True)
         ]
-        generator.check_prompts(filled, keep_last=needs_class and settings.visual.kind != "none")
+        generator.check_prompts(filled, keep_last=not is_negative and settings.visual.kind != "none")
     if settings.visual.kind != "none":
         check_widths(generator, projection=settings.visual.projection)
     if settings.adapt.distribution == "kernel":
         _ = generator.feature_width
-    if settings.adapt.adapter is None:
-        METHODS[settings.adapt.method](generator.denoiser, settings.adapt, 0)
+    if settings.adapt.adapter is None and not settings.adapt.has_token:
+        METHODS[settings.adapt.method](generator, settings.adapt, seed=0, num_classes=len(prompt_names))
+
+
+def _templates(settings: Settings) -> tuple[tuple[str, ...], ...]:
+    """For adapting, for drawing, and negative ones."""
+    adapt, draw = settings.adapt, settings.draw
+    return (
+        *(read_templates(text, needs_class=adapt.needs_class, has_token=adapt.has_token) for text in (adapt.prompt, draw.prompt)),
+        read_templates(draw.negative_prompt, needs_class=False),
+    )
 
 
 def _check_prompts(settings: Settings) -> None:
-    templates = [
-        *read_templates(settings.adapt.prompt, needs_class=True),
-        *read_templates(settings.draw.prompt, needs_class=True),
-        *read_templates(settings.draw.negative_prompt, needs_class=False),
-    ]
+    templates = [template for templates in _templates(settings) for template in templates]
     if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
         raise InputError(
             f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write one into adapt.prompt and "
             "draw.prompt, or use their template sets real-fake-train and real-fake-draw"
         )
+
+
+def _summary(arm: Arm) -> str:
+    return f"{arm.summary}: {arm.describe()}"
 
 
 def _card(study: _Study, results: dict[str, Any], *, data_files: str | None) -> str:
@@ -660,7 +800,7 @@ def _card(study: _Study, results: dict[str, Any], *, data_files: str | None) -> 
 def _arms(study: _Study) -> list[str]:
     """The arms to compare, ``real`` first; without any curated image, only those that need none."""
     arms = ["real", *(name for name in study.settings.compare.arms if name != "real")]
-    return [name for name in arms if len(study.curated) or not ARMS[name].uses_synthetic]
+    return [name for name in arms if len(study.curated) or not find_arm(name, study.settings.compare).uses_synthetic]
 
 
 def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -12,11 +12,12 @@ from understudy.nouns import ArmResult
 LABELS = np.repeat(np.arange(4), 50)
 
 
-def _result(arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_classes=4):
+def _result(arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_classes=4, steps=10):
     rng = np.random.default_rng(len(arm))
     predicted = np.stack([np.where(rng.random(len(labels)) < share_right, labels, (labels + 1) % num_classes) for _ in seeds])
     probabilities = np.eye(num_classes)[predicted]
-    return ArmResult(arm=arm, seeds=seeds, probabilities=probabilities, labels=labels, val_accuracy=(val,) * len(seeds), seconds=1.5)
+    of_each = {"val_accuracy": (val,) * len(seeds), "val_loss": (0.1,) * len(seeds), "histories": ({},) * len(seeds)}
+    return ArmResult(arm=arm, seeds=seeds, probabilities=probabilities, labels=labels, seconds=1.5, steps=steps, **of_each)
 
 
 def _verdict(*results, uses_synthetic=("synthetic", "mixed", "bridged")):
@@ -28,7 +29,7 @@ def test_summary_has_the_layout_of_results_json():
     assert json.loads(json.dumps(arms)) == arms
     assert list(arms) == ["real", "bridged"]
     for arm in arms.values():
-        assert set(arm) == {"accuracy", "val_accuracy", "per_class", "minus_real", "seconds"}
+        assert set(arm) == {"accuracy", "val_accuracy", "per_class", "minus_real", "steps", "seconds"}
         assert set(arm["accuracy"]) == {"mean", "low", "high", "seeds"}
         assert arm["accuracy"]["low"] < arm["accuracy"]["mean"] < arm["accuracy"]["high"]
         assert arm["accuracy"]["mean"] == pytest.approx(np.mean(arm["accuracy"]["seeds"]))
@@ -82,6 +83,22 @@ def test_verdict_hurts():
     assert "do not help here: synthetic is worse than the real images alone by " in found["sentence"]
 
 
+def test_a_longer_arm_is_held_against_as_many_steps_on_real_images():
+    real, long = _result("real", 0.6), _result("real-long", 0.9, steps=20)
+    bridged, synthetic = _result("bridged", 0.9, val=0.9, steps=20), _result("synthetic", 0.5, val=0.1)
+    arms = summarise([real, long, bridged, synthetic], num_resamples=500, seed=0)
+    assert [name for name, arm in arms.items() if "minus_real_long" in arm] == ["bridged"]
+    difference = arms["bridged"]["accuracy"]["mean"] - arms["real-long"]["accuracy"]["mean"]
+    assert arms["bridged"]["minus_real_long"]["mean"] == pytest.approx(difference)
+    assert arms["bridged"]["minus_real"]["low"] > 0
+    found = verdict(arms, uses_synthetic=["bridged", "synthetic"], num_test=200)
+    assert not found["helps"]
+    assert "no difference between bridged and the real images alone for as many steps (real-long)" in found["sentence"]
+    alone = _verdict(real, bridged)
+    assert alone["helps"]
+    assert alone["sentence"].endswith("It made 20 steps, real 10: add the arm real-long to see what the images add.")
+
+
 def test_verdict_ties_go_to_the_first():
     assert _verdict(_result("real", 0.8), _result("mixed", 0.9), _result("bridged", 0.9))["best"] == "mixed"
 
@@ -95,8 +112,13 @@ def test_verdict_without_synthetic_images():
 def test_verdict_states_the_figures():
     interval = {"mean": 0.942, "low": 0.93, "high": 0.95, "seeds": [0.94] * 3}
     arms = {
-        "real": {"accuracy": interval | {"mean": 0.911}, "val_accuracy": 0.9, "minus_real": {"mean": 0.0, "low": 0.0, "high": 0.0}},
-        "bridged": {"accuracy": interval, "val_accuracy": 0.9, "minus_real": {"mean": 0.031, "low": 0.012, "high": 0.049}},
+        "real": {
+            "accuracy": interval | {"mean": 0.911},
+            "val_accuracy": 0.9,
+            "steps": 9,
+            "minus_real": {"mean": 0.0, "low": 0.0, "high": 0.0},
+        },
+        "bridged": {"accuracy": interval, "val_accuracy": 0.9, "minus_real": {"mean": 0.031, "low": 0.012, "high": 0.049}, "steps": 9},
     }
     assert verdict(arms, uses_synthetic=["bridged"], num_test=997)["sentence"] == (
         "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% on 997 real test images (3 seeds)."

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from understudy.functional import intervals
-from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
+from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference, student_interval
 
 
 def _rng(seed=0):
@@ -105,3 +105,40 @@ def test_refuses_other_shapes(shape):
 def test_refuses_unpaired_shapes():
     with pytest.raises(ValueError, match="one shape"):
         paired_bootstrap_difference(np.zeros((3, 4)), np.zeros((3, 5)), _rng(), num_resamples=10)
+
+
+PAPER = {  # Li et al. 2024 (arXiv:2403.19866), table 2: accuracy on ten data sets
+    "vanilla": [79.7, 90.5, 83.8, 77.6, 71.6, 95.1, 83.5, 91.3, 83.9, 57.9],
+    "mixed": [70.7, 81.3, 80.1, 69.8, 62.4, 87.8, 82.9, 82.5, 76.4, 50.6],
+    "bridged": [83.9, 89.7, 90.0, 79.7, 69.2, 96.0, 83.5, 91.1, 79.3, 60.3],
+    "reinit": [84.6, 90.7, 90.0, 79.7, 71.7, 96.5, 83.9, 90.2, 79.9, 60.4],
+    "++": [85.2, 91.3, 91.6, 80.1, 72.3, 96.9, 84.2, 91.8, 86.6, 60.8],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "mean"),
+    [
+        ("vanilla", None, 81.49),
+        ("mixed", None, 74.45),
+        ("bridged", None, 82.27),
+        ("reinit", None, 82.76),
+        ("++", None, 84.08),
+        ("++", "vanilla", 2.59),
+        ("mixed", "vanilla", -7.04),
+        ("reinit", "bridged", 0.49),
+        ("++", "reinit", 1.32),
+    ],
+)
+def test_means_of_the_paper_and_student_intervals_of_scipy(name, base, mean):
+    values = np.array(PAPER[name]) - (0 if base is None else np.array(PAPER[base]))
+    found = student_interval(values.tolist())
+    assert found["mean"] == pytest.approx(mean, abs=0.0051)
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
+    assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_student_interval_at_its_ends():
+    assert student_interval([0.7]) == {"mean": 0.7, "low": 0.7, "high": 0.7}
+    with pytest.raises(ValueError, match="at least one value"):
+        student_interval([])

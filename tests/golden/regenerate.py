@@ -37,8 +37,9 @@ def classifier_losses() -> list[float]:
     settings = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=20, batch_size=8, learning_rate=5e-4)
     losses: list[float] = []
     fit_arm(
-        "bridged", train=train, synthetic=synthetic, settings=settings, seed=0, device="cpu", on_step=lambda step: losses.append(step.loss)
-    )
+        "bridged", train=train, synthetic=synthetic, settings=settings, seed=0, device="cpu",
+        watch=lambda step, classifier: losses.append(step.loss),
+    )  # fmt: skip
     return losses
 
 

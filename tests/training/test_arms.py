@@ -1,12 +1,42 @@
-"""Arms: what they are made of, and that every registered one trains on equal terms."""
+"""Arms: what they are made of, how long their phases are, and that every registered one trains."""
+
+import math
 
 import numpy as np
 import pytest
+import timm
 import torch
 from tiny_sets import RECIPE, squares
+from torch import nn
+from torch.nn import functional as F
 
+from understudy.data import LabelledSet
 from understudy.errors import InputError
-from understudy.training import ARMS, Arm, Phase, fit_arm
+from understudy.sampling import quotas
+from understudy.settings import CompareSettings, DrawSettings, Phase, build
+from understudy.training import ARMS, Arm, check_arm, find_arm, fit_arm
+from understudy.training.layers import freeze
+
+TWO_LENGTHS = RECIPE.model_copy(update={"equal_steps": False})
+SIZES = {"num_real": 24, "num_synthetic": 80}
+REAL, SYNTHETIC = Phase(data="real"), Phase(data="synthetic")
+
+
+def arm_of(*phases):
+    return Arm(name="x", phases=phases, summary="")
+
+
+def fit(arm, *, settings=RECIPE, seed=0, watch=None, train=None):
+    train = squares("train") if train is None else train
+    return fit_arm(arm, train=train, synthetic=squares("synthetic", seed=1), settings=settings, seed=seed, device="cpu", watch=watch)
+
+
+def state(classifier):
+    return {name: value.clone() for name, value in classifier.backbone.model.state_dict().items()}
+
+
+def differing(one, other):
+    return {name for name in one if not torch.equal(one[name], other[name])}
 
 
 @pytest.mark.parametrize("name", list(ARMS))
@@ -14,10 +44,10 @@ def test_contract(name):
     arm = ARMS[name]
     assert arm.name == name
     assert arm.summary == ARMS.summary(name)
-    assert "%" in arm.describe()
+    assert all(phase.data in arm.describe() for phase in arm.phases)
     for steps in (10, 301):
-        assert sum(arm.phase_steps(steps)) == steps
-    seen, state = [], torch.get_rng_state()
+        assert sum(arm.phase_steps(CompareSettings(steps=steps), **SIZES)) == steps
+    seen, before = [], torch.get_rng_state()
     classifier = fit_arm(
         name,
         train=squares("train"),
@@ -25,11 +55,13 @@ def test_contract(name):
         settings=RECIPE,
         seed=3,
         device="cpu",
-        on_step=seen.append,
+        watch=lambda step, classifier: seen.append(step),
     )
     assert [step.step for step in seen] == list(range(1, RECIPE.steps + 1))
-    assert all(np.isfinite(step.loss) and step.learning_rate > 0 for step in seen)
-    assert torch.equal(state, torch.get_rng_state())
+    assert [step.phase for step in seen if step.ends_phase] == list(range(len(arm.phases)))
+    assert all(np.isfinite(step.loss) and step.learning_rate > 0 and step.of == RECIPE.steps for step in seen)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(parameter.requires_grad for parameter in classifier.backbone.model.parameters())
     probabilities = classifier.predict(squares("test", seed=2))
     assert probabilities.dtype == np.float64
     assert probabilities.shape == (12, 3)
@@ -37,38 +69,190 @@ def test_contract(name):
 
 
 def test_describe():
-    assert ARMS["real"].describe() == "100% real"
+    assert ARMS["real"].describe() == "1x real"
     assert not ARMS["real"].uses_synthetic
-    arm = Arm(name="x", phases=(Phase(data="mixed", share=0.25), Phase(data="real", share=0.75, reset_head=True)), summary="")
-    assert arm.describe() == "25% mixed, then 75% real with a fresh head"
-
-
-def test_shares_must_make_a_whole():
-    with pytest.raises(ValueError, match="must sum to 1"):
-        Arm(name="x", phases=(Phase(data="real", share=0.5),), summary="")
-    with pytest.raises(ValueError, match="must be in"):
-        Phase(data="real", share=0.0)
-
-
-def test_too_few_steps_for_the_phases():
-    arm = Arm(name="x", phases=(Phase(data="synthetic", share=0.1), Phase(data="real", share=0.9)), summary="")
-    with pytest.raises(InputError, match=r"each phase of the arm 'x' a step, got 2"):
-        arm.phase_steps(2)
-
-
-def test_reset_head_starts_the_layer_anew():
-    phases = (Phase(data="real", share=0.5), Phase(data="real", share=0.5, reset_head=True))
-    frozen = RECIPE.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0})
-    once, anew = (
-        fit_arm(
-            Arm(name="x", phases=(phases[0], phases[index]), summary=""),
-            train=squares("train"),
-            synthetic=None,
-            settings=frozen,
-            seed=0,
-            device="cpu",
-        )
-        for index in (0, 1)
+    everything = arm_of(
+        Phase(data="mixed", share=0.25, real_share=0.5, cutmix=1, layers="late-layer", batch_norm="frozen"),
+        Phase(data="real", epochs=2.5, reset_head=True, learning_rate=0.01, weight_decay=0),
     )
-    for (name, before), after in zip(once.backbone.model.named_parameters(), anew.backbone.model.parameters(), strict=True):
-        assert torch.allclose(before, after, atol=1e-6) != name.startswith("fc.")
+    assert everything.describe() == (
+        "0.25x mixed with 50% real per batch, cutmix 1, late-layer, batch norm frozen, "
+        "then 2.5 epochs real with a fresh head, learning rate 0.01, weight decay 0.0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("phases", "equal", "counts"),
+    [
+        ((SYNTHETIC, REAL), True, (50, 50)),
+        ((SYNTHETIC, REAL), False, (100, 100)),
+        ((Phase(data="synthetic", share=3), REAL), True, (75, 25)),
+        ((Phase(data="synthetic", share=3), REAL), False, (300, 100)),
+        ((Phase(data="synthetic", steps=30), REAL), True, (30, 70)),
+        ((Phase(data="synthetic", epochs=1), REAL), True, (10, 90)),  # 80 images, 8 in a batch
+        ((Phase(data="mixed", epochs=0.5), REAL), False, (7, 100)),  # half of 104 images, rounded up to whole batches
+        ((Phase(data="synthetic", steps=30), Phase(data="real", steps=70)), True, (30, 70)),
+        ((Phase(data="synthetic", steps=30), Phase(data="real", steps=5)), False, (30, 5)),
+    ],
+)
+def test_lengths_of_phases(phases, equal, counts):
+    assert arm_of(*phases).phase_steps(CompareSettings(steps=100, batch_size=8, equal_steps=equal), **SIZES) == counts
+
+
+@pytest.mark.parametrize(
+    ("phases", "steps", "message"),
+    [
+        ((Phase(data="synthetic", share=0.1), Phase(data="real", share=0.9)), 2, "each phase of the arm 'x' a step, got 2"),
+        ((Phase(data="synthetic", steps=30), Phase(data="real", steps=5)), 100, r"must make compare.steps=100 steps, .* 'x' make 35"),
+        ((Phase(data="synthetic", steps=100), REAL), 100, "each phase of the arm 'x' a step"),
+        ((Phase(data="synthetic", steps=101),), 100, "make 101"),
+    ],
+)
+def test_lengths_that_cannot_be(phases, steps, message):
+    with pytest.raises(InputError, match=message):
+        arm_of(*phases).phase_steps(CompareSettings(steps=steps), **SIZES)
+
+
+def test_the_long_control_has_the_updates_of_both_phases():
+    settings = CompareSettings(steps=70, equal_steps=False)
+    assert sum(ARMS["real-long"].phase_steps(settings, **SIZES)) == sum(ARMS["bridged++"].phase_steps(settings, **SIZES)) == 140
+    check_arm(ARMS["real-long"], settings)
+    with pytest.raises(InputError, match="'real-long' .* needs compare.equal_steps=false"):
+        check_arm(ARMS["real-long"], CompareSettings())
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ({"data": "real", "shares": 1}, r"unknown setting 'compare.own_arms.mine.0.shares'; known here: data, share, steps"),
+        ({"share": 1}, r"setting 'compare.own_arms.mine.0.data' is required"),
+        ({"data": "fake"}, "input should be 'real', 'synthetic' or 'mixed'"),
+        ({"data": "real", "share": 0}, "greater than 0"),
+        ({"data": "real", "steps": 3, "epochs": 1}, "length of a phase must be given once, got steps and epochs"),
+        ({"data": "real", "real_share": 0.5}, "real_share belongs to mixed data, got data 'real'"),
+        ({"data": "real", "layers": "linear-probe", "batch_norm": "frozen"}, "no effect on a linear-probe"),
+        ({"data": "real", "mixup": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_bad_phases_of_own_arms(phase, message):
+    with pytest.raises(InputError, match=message):
+        build({"data": {"source": "digits"}, "compare": {"arms": ["real", "mine"], "own_arms": {"mine": [phase]}}})
+
+
+def test_own_arms():
+    settings = CompareSettings(arms=("real", "mine"), own_arms={"mine": (SYNTHETIC, REAL)})
+    assert find_arm("mine", settings).phases == (SYNTHETIC, REAL)
+    assert find_arm("real", settings) is ARMS["real"]
+    with pytest.raises(InputError, match="unknown arm 'min'"):
+        find_arm("min", settings)
+    taken = CompareSettings(arms=("real", "mixed"), own_arms={"mixed": (REAL,)})
+    with pytest.raises(InputError, match="'mixed', which is built in"):
+        find_arm("mixed", taken)
+    for own, message in (({"mine": []}, "needs at least one phase"), ({"mine": [{"data": "real"}]}, "no effect for mine")):
+        with pytest.raises(InputError, match=message):
+            build({"data": {"source": "digits"}, "compare": {"own_arms": own}})
+
+
+def test_the_last_phase_is_that_of_real_bit_for_bit():
+    """With the first phase left out, what remains of a bridged arm is vanilla transfer."""
+    for settings in (RECIPE, TWO_LENGTHS):
+        assert not differing(state(fit("real", settings=settings)), state(fit(arm_of(*ARMS["bridged"].phases[1:]), settings=settings)))
+    seen = {"real": [], "bridged": []}
+    for name, losses in seen.items():
+        fit(name, settings=TWO_LENGTHS, watch=lambda step, classifier, losses=losses: losses.append(step.learning_rate))
+    assert seen["bridged"][8:] == seen["real"]
+
+
+def watched_head(arm, **options):
+    """Weights at the end of the first phase, and at the end."""
+    seen = []
+    classifier = fit(arm, watch=lambda step, classifier: seen.append(state(classifier)) if step.ends_phase else None, **options)
+    return seen[0], state(classifier)
+
+
+def test_a_fresh_head_and_nothing_else():
+    """A phase that learns nothing shows what its beginning changed."""
+    still = {"data": "real", "learning_rate": 1e-30, "batch_norm": "frozen"}
+    before, kept = watched_head(arm_of(SYNTHETIC, Phase(**still)), settings=TWO_LENGTHS)
+    assert not differing(before, kept)
+    before, fresh = watched_head(arm_of(SYNTHETIC, Phase(**still, reset_head=True)), settings=TWO_LENGTHS)
+    assert differing(before, fresh) == {"fc.weight", "fc.bias"}
+    other, fresh_too = watched_head(arm_of(REAL, Phase(**still, reset_head=True)), settings=TWO_LENGTHS)
+    assert differing(before, other) > {"fc.weight"}
+    assert torch.equal(fresh["fc.weight"], fresh_too["fc.weight"])  # the seed decides it, not what came before
+
+
+def test_a_head_of_zeros_begins_at_chance():
+    classifier = fit("real")
+    nn.init.zeros_(classifier.backbone.model.fc.weight), nn.init.zeros_(classifier.backbone.model.fc.bias)
+    probabilities = torch.from_numpy(classifier.predict(squares("test")))
+    assert F.nll_loss(probabilities.log(), torch.from_numpy(squares("test").labels)).item() == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "learns", "statistics"),
+    [
+        ("full", "", True),
+        ("late-layer", ("layer4", "fc"), True),
+        ("last-layer", "fc", True),
+        ("linear-probe", "fc", False),
+    ],
+)
+def test_only_the_layers_of_a_phase_learn(layers, learns, statistics):
+    before, after = watched_head(arm_of(REAL, Phase(data="synthetic", layers=layers)), settings=TWO_LENGTHS)
+    changed = differing(before, after)
+    weights = {name for name in changed if "running_" not in name and "num_batches" not in name}
+    assert {name for name in weights if not name.startswith(learns)} == set()
+    for part in (learns,) if isinstance(learns, str) else learns:
+        assert any(name.startswith(part) for name in weights)
+    assert any("running_mean" in name for name in changed) == statistics
+
+
+def test_frozen_statistics():
+    before, after = watched_head(arm_of(REAL, Phase(data="synthetic", batch_norm="frozen")), settings=TWO_LENGTHS)
+    changed = differing(before, after)
+    assert not [name for name in changed if "running_" in name or "num_batches" in name]
+    assert "conv1.0.weight" in changed or "conv1.weight" in changed
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "first", "learned"),
+    [
+        ("resnet10t", {}, "layer3", "layer4"),
+        ("vit_tiny_patch16_224", {"img_size": 32, "global_pool": "avg"}, "blocks.10", "blocks.11"),
+        ("convnext_atto", {}, "stages.2", "stages.3"),
+        ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2}, "layers.2", "layers.3"),
+        ("mobilenetv3_small_050", {}, "blocks.3", "blocks.4"),
+        ("deit_tiny_distilled_patch16_224", {"img_size": 32}, "blocks.10", "blocks.11"),
+    ],
+)
+def test_the_late_layer_is_the_last_stage_or_block_and_all_after_it(name, args, first, learned):
+    model = timm.create_model(name, num_classes=3, **args)
+    freeze(model, Phase(data="real", layers="late-layer"))
+    trained = {key: parameter.requires_grad for key, parameter in model.named_parameters()}
+    assert not any(grad for key, grad in trained.items() if key.startswith(first))
+    of_last = [grad for key, grad in trained.items() if key.startswith(learned)]
+    assert of_last
+    assert all(of_last)
+    assert all(list(trained.values())[-2:])
+    freeze(model, Phase(data="real", layers="last-layer"))
+    heads = model.get_classifier() if isinstance(model.get_classifier(), tuple) else (model.get_classifier(),)
+    wanted = {id(parameter) for head in heads for parameter in head.parameters()}
+    assert {id(parameter) for parameter in model.parameters() if parameter.requires_grad} == wanted
+
+
+def test_what_has_no_effect_in_an_arm_is_refused():
+    settings = CompareSettings(arms=("real", "mine"), own_arms={"mine": (Phase(data="real", reset_head=True),)})
+    with pytest.raises(InputError, match="reset_head has no effect in the first phase of the arm 'mine'"):
+        check_arm(find_arm("mine", settings), settings)
+    check_arm(find_arm("mine", settings), settings.model_copy(update={"keep_head": True}))
+
+
+def test_budget_of_the_paper():
+    """1,000 images of each of the 1,401 classes of its ten data sets, and its larger sets."""
+    names = tuple(str(number) for number in range(1401))
+    data = LabelledSet.from_images(np.zeros((1401, 3, 4, 4), np.uint8), np.arange(1401), class_names=names, split="train")
+    assert quotas(data, DrawSettings(per_class=1000)).sum() == 1_401_000
+    assert quotas(data, DrawSettings(per_class=2500)).sum() == 3_502_500
+    three = LabelledSet.from_images(np.zeros((397, 3, 4, 4), np.uint8), np.arange(397), class_names=names[:397], split="train")
+    assert quotas(three, DrawSettings(per_class=3000)).sum() == 1_191_000

@@ -1,20 +1,24 @@
 """Where networks come from, what they start as, and what is refused."""
 
 import json
+from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import safetensors.torch
 import timm
 import torch
+from tiny_sets import RECIPE, squares
 
+import understudy
 from understudy.errors import InputError
 from understudy.settings import CompareSettings
-from understudy.training import BACKBONES, build_backbone, check_backbone
+from understudy.training import BACKBONES, build_backbone, check_backbone, fit_arm, pretrained_classifier
 from understudy.training.backbones import seeded_globals
 
 # One real, small example of each entry.
 EXAMPLES = {
+    "folder": CompareSettings(backbone=str(Path(understudy.__file__).parent / "generators/mini/letters_resnet")),
     "mini": CompareSettings(backbone="mini"),
     "timm": CompareSettings(backbone="test_resnet.r160_in1k", pretrained=False, resolution=32),
 }
@@ -80,8 +84,29 @@ def test_weights_from_a_file(tmp_path, suffix):
     safetensors.torch.save_file(source, path) if suffix == ".safetensors" else torch.save({"state_dict": source}, path)
     loaded = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0))
     assert {key for key in source if not torch.equal(source[key], loaded[key])} == {"fc.weight", "fc.bias"}
-    whole = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 9, rng_seed=0))
-    assert _equal(source, whole)
+    same_size = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 9, rng_seed=0))
+    assert {key for key in source if not torch.equal(source[key], same_size[key])} == {"fc.weight", "fc.bias"}
+    keeping = CompareSettings(backbone="test_resnet", weights=path, keep_head=True)
+    assert _equal(source, _state(build_backbone(keeping, 9, rng_seed=0)))
+    with pytest.raises(InputError, match="needs a head for the 5 classes at hand, the pretrained one has 9"):
+        build_backbone(keeping, 5, rng_seed=0)
+    assert _equal(source, _state(pretrained_classifier(CompareSettings(backbone="test_resnet", weights=path))))
+
+
+def test_a_folder_is_a_backbone(tmp_path):
+    """What understudy itself has trained, as a start."""
+    classifier = fit_arm("real", train=squares("train"), synthetic=None, settings=RECIPE, seed=0, device="cpu")
+    classifier.save(tmp_path)
+    settings = CompareSettings(backbone=str(tmp_path))
+    start = _state(build_backbone(settings, 5, rng_seed=0))
+    trained = _state(classifier.backbone)
+    assert {key for key in trained if not torch.equal(trained[key], start[key])} == {"fc.weight", "fc.bias"}
+    assert _equal(trained, _state(pretrained_classifier(settings)))
+    assert _equal(trained, _state(build_backbone(settings.model_copy(update={"keep_head": True}), 3, rng_seed=0)))
+    assert pretrained_classifier(settings.model_copy(update={"pretrained": False})) is None
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="must be a folder with a timm model"):
+        build_backbone(settings, 5, rng_seed=0)
 
 
 def test_weights_that_do_not_fit(tmp_path):
@@ -102,11 +127,12 @@ def test_weights_that_do_not_fit(tmp_path):
     [
         ({"backbone": "resnet-18", "pretrained": False}, "did you mean resnet18"),
         ({"backbone": "qqqqqqqqq"}, "list_models"),
-        ({"backbone": "timm"}, "must be 'mini' or the name of a timm model"),
+        ({"backbone": "timm"}, "must be 'mini', the name of a timm model or a folder"),
         ({"backbone": "coatnet_0_224"}, "no pretrained weights for 'coatnet_0_224'"),
         ({"backbone": "test_resnet", "weights": "missing.pth"}, "must be an existing .safetensors or .pth file"),
         ({"backbone": "test_resnet", "weights": "here.pth", "pretrained": False}, "needs compare.pretrained=true"),
         ({"backbone": "mini", "weights": "here.pth"}, "which has its own weights"),
+        ({"backbone": "mini", "pretrained": False, "keep_head": True}, "keep_head needs compare.pretrained=true"),
     ],
 )
 def test_refused_before_anything_is_loaded(changes, message, tmp_path, monkeypatch):

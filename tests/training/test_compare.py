@@ -5,7 +5,8 @@ import pytest
 from tiny_sets import RECIPE, squares
 
 from understudy.errors import InputError
-from understudy.training import TrainedClassifier, fit_arm, run_arm
+from understudy.settings import CompareSettings
+from understudy.training import TrainedClassifier, check_recipe, fit_arm, run_arm
 
 SETS = {
     "train": squares("train"),
@@ -22,8 +23,9 @@ def _fit(name="mixed", **changes):
     return fit_arm(name, **sets, settings=RECIPE, seed=0, device="cpu")
 
 
-def _run(folder, name="mixed", on_step=None, seed=2, **changes):
-    return run_arm(name, **(SETS | changes), settings=RECIPE, seed=seed, device="cpu", folder=folder, on_step=on_step)
+def _run(folder, name="mixed", seed=2, settings=RECIPE, on_step=None, measure=None, **changes):
+    sets = SETS | changes
+    return run_arm(name, **sets, settings=settings, seed=seed, device="cpu", folder=folder, on_step=on_step, measure=measure)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,48 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     again = _run(tmp_path / "cut", on_step=steps.append)
     assert not steps
     assert again.seconds == resumed.seconds
+    assert again.histories == resumed.histories
+
+
+def test_curves_and_figures_along_the_training(tmp_path):
+    seen = []
+
+    def measure(classifier):
+        seen.append(classifier.predict(SETS["val"]))
+        return {"mean": float(seen[-1].mean()), "nothing": None}
+
+    settings = RECIPE.model_copy(update={"curve_points": 4, "num_seeds": 3})
+    result = _run(tmp_path / "watched", "bridged", settings=settings, measure=measure)
+    curve = result.histories[0]["curve"]
+    assert [(point["step"], point["phase"]) for point in curve] == [(2, 0), (4, 0), (6, 1), (8, 1)]
+    assert curve[-1]["val_accuracy"] == result.val_accuracy[0]
+    assert curve[-1]["val_loss"] == result.val_loss[0]
+    assert [len(history["phases"]) for history in result.histories] == [1, 1, 1]
+    assert result.histories[0]["phases"][0]["nothing"] is None
+    assert result.steps == RECIPE.steps
+    unwatched = _run(tmp_path / "unwatched", "bridged", settings=RECIPE.model_copy(update={"curve_points": 0}))
+    assert unwatched.histories == ({"curve": [], "phases": []},) * 3
+    np.testing.assert_array_equal(unwatched.probabilities, result.probabilities)
+
+
+def test_a_record_of_an_older_version_is_refused(tmp_path):
+    np.savez(tmp_path / "mixed-seed0.npz", seed=2000, probabilities=np.zeros((15, 3)))
+    with pytest.raises(InputError, match="older version"):
+        _run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimiser": "adamww"}, "optimiser must be one that timm knows, got 'adamww': did you mean adamw"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'"),
+        ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
+        ({"own_arms": {"mine": [{"data": "real", "schedule": "cosin"}]}, "arms": ["real", "mine"]}, "unknown schedule 'cosin'"),
+    ],
+)
+def test_recipes_are_checked_before_training(changes, message):
+    with pytest.raises(InputError, match=message):
+        check_recipe(CompareSettings.model_validate(changes))
 
 
 def test_records_of_other_data_are_refused(tmp_path):

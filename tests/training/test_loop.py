@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from tiny_sets import RECIPE, squares
 from torch import nn
 
-from understudy.training import Backbone, compare, fit_arm
+from understudy.training import AUGMENTATIONS, Backbone, compare, fit_arm
 from understudy.training.backbones import seeded_globals
-from understudy.training.loop import batches, warmup_cosine
+from understudy.training.loop import batches
+from understudy.training.schedules import SCHEDULES
 
 
 @given(num=st.integers(1, 40), batch=st.integers(2, 17), steps=st.integers(1, 12), seed=st.integers(0, 99))
@@ -26,8 +27,9 @@ def test_batches_are_shuffled_epochs(num, batch, steps, seed):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 100, 301])
-def test_schedule_rises_then_falls(steps):
-    factors = [warmup_cosine(step, steps) for step in range(steps)]
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_schedules_rise_then_fall(name, steps):
+    factors = [SCHEDULES[name](step, steps) for step in range(steps)]
     peak = factors.index(max(factors))
     assert max(factors) == 1
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
@@ -45,12 +47,12 @@ def _losses(*, seed=0, name="bridged", **changes):
         settings=RECIPE.model_copy(update=changes),
         seed=seed,
         device="cpu",
-        on_step=seen.append,
+        watch=lambda step, classifier: seen.append(step),
     )
     return [step.loss for step in seen]
 
 
-@pytest.mark.parametrize("augmentation", ["affine", "flip-crop", "none"])
+@pytest.mark.parametrize("augmentation", list(AUGMENTATIONS))
 def test_losses_follow_from_the_seed_alone(augmentation):
     first = _losses(augmentation=augmentation)
     with torch.random.fork_rng(devices=[]):

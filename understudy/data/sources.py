@@ -61,8 +61,9 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         split: pool.images.select(indices).with_split(split) for split, indices in _divide(pool, settings, seed=seed).items()
     }
     if settings.shots is not None:
-        sets["train"] = take_shots(sets["train"], settings.shots, seed=seed)
-        sets["val"] = take_at_most(sets["val"], settings.shots, seed=seed)
+        choice = seed if settings.subset is None else -1 - settings.subset  # below 0: no run's seed makes the same choice
+        sets["train"] = take_shots(sets["train"], settings.shots, seed=choice)
+        sets["val"] = take_at_most(sets["val"], settings.shots, seed=choice)
     refuse_leaks(
         [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
     )

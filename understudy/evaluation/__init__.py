@@ -1,6 +1,21 @@
 """What trained classifiers are worth, with intervals."""
 
 from understudy.evaluation.accuracy import confusion, summarise, verdict
+from understudy.evaluation.convergence import summarise_curves, summarise_phases
+from understudy.evaluation.published import PUBLISHED
+from understudy.evaluation.repeats import study_sentence, summarise_points
 from understudy.evaluation.scale import summarise_scale
+from understudy.evaluation.transferability import transferability
 
-__all__ = ["confusion", "summarise", "summarise_scale", "verdict"]
+__all__ = [
+    "PUBLISHED",
+    "confusion",
+    "study_sentence",
+    "summarise",
+    "summarise_curves",
+    "summarise_phases",
+    "summarise_points",
+    "summarise_scale",
+    "transferability",
+    "verdict",
+]

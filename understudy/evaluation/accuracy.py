@@ -12,6 +12,7 @@ from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_dif
 from understudy.nouns import ArmResult, Interval
 
 _BASELINE = "real"
+_LONG = "real-long"
 
 
 def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
@@ -25,7 +26,8 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``), ``val_accuracy`` (mean
         over trainings), ``per_class`` (mean over trainings; None for a class without test images), ``minus_real`` (``mean``,
-        ``low``, ``high``; zeros for ``real``), ``seconds``. Accuracies are fractions.
+        ``low``, ``high``; zeros for ``real``), ``steps`` of a training, ``seconds``. Accuracies are fractions. An arm that makes other
+        steps than ``real``, and as many as the arm ``real-long``, also has ``minus_real_long``, as ``minus_real``.
 
     Raises:
         ValueError: if ``real`` is not there, or seeds or labels differ.
@@ -37,7 +39,8 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
     for result in results:
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
             raise ValueError(f"arms must have the seeds and test labels of {_BASELINE!r}; {result.arm!r} has others")
-    return {result.arm: _summarise_one(result, real, num_resamples=num_resamples, seed=seed) for result in results}
+    long = by_name.get(_LONG)
+    return {result.arm: _summarise_one(result, real, long, num_resamples=num_resamples, seed=seed) for result in results}
 
 
 def confusion(result: ArmResult) -> np.ndarray:
@@ -54,7 +57,8 @@ def confusion(result: ArmResult) -> np.ndarray:
 def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection[str], num_test: int) -> dict[str, Any]:
     """Whether synthetic images help, in one sentence.
 
-    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not flatter it.
+    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not flatter it. It is held against ``real``,
+    or, if it was trained for longer, against ``real-long``, where there is one of equal steps.
 
     Args:
         arms: what :func:`summarise` gave.
@@ -63,7 +67,7 @@ def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection
 
     Returns:
         ``best`` (highest mean validation accuracy among the arms that use synthetic images, the first of equals; ``real`` if there
-        are none), ``chosen_on`` (``val``), ``helps`` (the 95% interval of its difference to ``real`` lies above 0), ``sentence``.
+        are none), ``chosen_on`` (``val``), ``helps`` (the 95% interval of its difference lies above 0), ``sentence``.
     """
     candidates = [name for name in arms if name in uses_synthetic]
     real = arms[_BASELINE]["accuracy"]
@@ -72,32 +76,42 @@ def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection
         sentence = f"No arm used synthetic images, so nothing is known of their worth: real images alone give {real['mean']:.1%} {terms}."
         return {"best": _BASELINE, "chosen_on": "val", "helps": False, "sentence": sentence}
     best = max(candidates, key=lambda name: arms[name]["val_accuracy"])
-    mean, low, high = (100 * arms[best]["minus_real"][end] for end in ("mean", "low", "high"))
-    figures = f"{arms[best]['accuracy']['mean']:.1%} against {real['mean']:.1%} {terms}."
+    equal_steps = "minus_real_long" in arms[best]
+    difference = arms[best]["minus_real_long" if equal_steps else "minus_real"]
+    mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
+    against = arms[_LONG if equal_steps else _BASELINE]["accuracy"]["mean"]
+    figures = f"{arms[best]['accuracy']['mean']:.1%} against {against:.1%} {terms}."
+    alone = f"the real images alone{f' for as many steps ({_LONG})' if equal_steps else ''}"
     if low > 0:
-        claim = f"{best} beats training on the real images alone by {mean:.1f} points [{low:.1f}, {high:.1f}]"
+        claim = f"{best} beats training on {alone} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
     elif high < 0:
-        claim = (
-            f"Synthetic images do not help here: {best} is worse than the real images alone by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
-        )
+        claim = f"Synthetic images do not help here: {best} is worse than {alone} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
     else:
-        claim = f"This test shows no difference between {best} and the real images alone, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        claim = f"This test shows no difference between {best} and {alone}, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    if arms[best]["steps"] != arms[_BASELINE]["steps"] and not equal_steps:
+        lengths = f"{arms[best]['steps']:,} steps, {_BASELINE} {arms[_BASELINE]['steps']:,}"
+        figures += f" It made {lengths}: add the arm {_LONG} to see what the images add."
     return {"best": best, "chosen_on": "val", "helps": low > 0, "sentence": f"{claim}: {figures}"}
 
 
-def _summarise_one(result: ArmResult, real: ArmResult, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    correct, real_correct = _correct(result), _correct(real)
+def _summarise_one(result: ArmResult, real: ArmResult, long: ArmResult | None, *, num_resamples: int, seed: int) -> dict[str, Any]:
+    correct = _correct(result)
+
+    def minus(other: ArmResult) -> dict[str, Any]:
+        rng = np.random.default_rng(seed)
+        return _interval(paired_bootstrap_difference(correct, _correct(other), rng, num_resamples=num_resamples))
+
     accuracy = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
-    minus_real = (0.0, 0.0, 0.0)
-    if result.arm != _BASELINE:
-        minus_real = paired_bootstrap_difference(correct, real_correct, np.random.default_rng(seed), num_resamples=num_resamples)
+    is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
     counts = np.bincount(result.labels, minlength=result.probabilities.shape[-1])
     hits = np.bincount(result.labels, weights=correct.mean(axis=0), minlength=len(counts))
     return {
         "accuracy": _interval(accuracy) | {"seeds": correct.mean(axis=1).tolist()},
         "val_accuracy": float(np.mean(result.val_accuracy)),
         "per_class": [float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)],
-        "minus_real": _interval(minus_real),
+        "minus_real": _interval((0.0, 0.0, 0.0)) if result.arm == _BASELINE else minus(real),
+        **({"minus_real_long": minus(long)} if is_longer and long is not None else {}),
+        "steps": result.steps,
         "seconds": result.seconds,
     }
 

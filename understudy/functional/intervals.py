@@ -11,6 +11,7 @@ Symbols::
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -134,3 +135,27 @@ def student_stretch(values: np.ndarray) -> float:
     spread = image_part**2 / (num_images - 1) + seed_part**2 / max(1, num_seeds - 1)
     freedom = (image_part + seed_part) ** 2 / spread if spread > 0 else math.inf
     return float(stats.t.ppf((1 + _LEVEL) / 2, freedom) / stats.norm.ppf((1 + _LEVEL) / 2))
+
+
+def student_interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean of independent repetitions with its 95% Student interval, which has no width for a single one.
+
+    Args:
+        values: one per repetition, at least one.
+
+    Returns:
+        ``mean``, ``low`` and ``high``.
+
+    Raises:
+        ValueError: without a value.
+
+    Example:
+        >>> {name: round(value, 2) for name, value in student_interval([1.0, 2.0, 3.0]).items()}
+        {'mean': 2.0, 'low': -0.48, 'high': 4.48}
+    """
+    if not len(values):
+        raise ValueError("there must be at least one value, got none")
+    mean, half = float(np.mean(values)), 0.0
+    if len(values) > 1:
+        half = float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return {"mean": mean, "low": mean - half, "high": mean + half}

@@ -136,10 +136,37 @@ def scale_curves(scale: Mapping[str, Any]) -> str:
     axes.set_axisbelow(True)
     axes.set_xlabel("synthetic images")
     axes.set_ylabel("accuracy, %")
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=_INK, borderaxespad=0.2)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    _legend(axes)
     return _to_svg(figure, title="Accuracy over the number of synthetic images with 95% intervals")
+
+
+def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str) -> str:
+    """Training loss, or accuracy on validation images in percent, over the steps of a training; intervals as bands.
+
+    Args:
+        curves: by arm, points of ``results["convergence"]``; at most four arms.
+        quantity: ``loss`` or ``val_accuracy``.
+
+    Returns:
+        SVG markup.
+    """
+    figure, axes = _figure(_WIDTH, 280)
+    unit = 100 if quantity == "val_accuracy" else 1
+    for (name, points_of_arm), (colour, marker) in zip(curves.items(), [(_REAL, "D"), *_CURVES[:3]], strict=False):
+        steps = [point["step"] for point in points_of_arm]
+        mean, low, high = ([unit * point[quantity][end] for point in points_of_arm] for end in ("mean", "low", "high"))
+        axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(steps, mean, "-", marker=marker, color=colour, linewidth=2, markersize=4, markeredgewidth=0, label=_shorten(name, 18))
+    # Intervals of few seeds are wide where curves begin; they must not hide where curves end.
+    means = [unit * point[quantity]["mean"] for points_of_arm in curves.values() for point in points_of_arm]
+    margin = 0.12 * (max(means) - min(means)) or 1
+    axes.set_ylim(min(means) - margin, min(max(means) + margin, 100.5) if unit == 100 else max(means) + margin)
+    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.set_xlabel("step")
+    axes.set_ylabel("validation accuracy, %" if unit == 100 else "training loss")
+    _legend(axes)
+    return _to_svg(figure, title="Accuracy on validation images along the training" if unit == 100 else "Loss along the training")
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: str) -> str:
@@ -202,6 +229,13 @@ def _rows_figure(names: Sequence[str]) -> tuple[Figure, Axes]:
     axes.grid(axis="x", color=_LINE, linewidth=1)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    """Above the axes, in two columns; names are text and not formulas."""
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=_INK, borderaxespad=0.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _shorten(text: str, length: int) -> str:

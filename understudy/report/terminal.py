@@ -30,12 +30,17 @@ def summary_table(results: Mapping[str, Any]) -> Table:
     table.add_column("arm")
     table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
     table.add_column(Text("difference to real, points\n[low, high]"), justify="right")
+    long = any("minus_real_long" in arm for arm in results["arms"].values())
+    if long:
+        table.add_column(Text("to real-long, equal steps\n[low, high]"), justify="right")
     table.add_column("seeds", justify="right")
     for name, arm in results["arms"].items():
+        equal_steps = points_interval(arm["minus_real_long"]) if "minus_real_long" in arm else ""
         table.add_row(
             Text(f"{name} *" if name == best else name),
             Text(percent_interval(arm["accuracy"])),
             Text("reference" if name == "real" else points_interval(arm["minus_real"])),
+            *([Text(equal_steps)] if long else []),
             str(len(arm["accuracy"]["seeds"])),
             style="bold" if name == best else None,
         )

@@ -1,34 +1,14 @@
-"""Arms: ways to use real and synthetic images, each a short list of phases on one step budget."""
+"""Arms: ways to use real and synthetic images, each a short list of phases."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 from understudy.errors import InputError
 from understudy.registry import Registry
-
-PhaseData = Literal["real", "synthetic", "mixed"]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A stretch of training on one kind of data, with a learning-rate schedule of its own.
-
-    Attributes:
-        data: ``mixed`` is real and synthetic images in one set, each image once.
-        share: of the optimisation steps, in (0, 1].
-        reset_head: begin with a fresh classification layer.
-    """
-
-    data: PhaseData
-    share: float = 1.0
-    reset_head: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}")
+from understudy.settings import CompareSettings, Phase
 
 
 @final
@@ -38,7 +18,7 @@ class Arm:
 
     Attributes:
         name: how users call it.
-        phases: in order; shares sum to 1.
+        phases: in order, at least one.
         summary: one line for ``understudy list``.
     """
 
@@ -46,58 +26,145 @@ class Arm:
     phases: tuple[Phase, ...]
     summary: str
 
-    def __post_init__(self) -> None:
-        total = sum(phase.share for phase in self.phases)
-        if abs(total - 1) > 1e-9:
-            raise ValueError(f"shares of the phases of {self.name!r} must sum to 1, got {total}")
-
     @property
     def uses_synthetic(self) -> bool:
         """Whether any phase sees synthetic images."""
         return any(phase.data != "real" for phase in self.phases)
 
-    def phase_steps(self, steps: int) -> tuple[int, ...]:
-        """Steps of each phase; they sum to ``steps``.
+    def phase_steps(self, settings: CompareSettings, *, num_real: int, num_synthetic: int) -> tuple[int, ...]:
+        """Optimisation steps of each phase.
+
+        Lengths in steps and epochs are taken as they are. With ``settings.equal_steps`` the phases with a share divide what is left of
+        ``settings.steps``, and the sum is ``settings.steps``; without, a share is a multiple of ``settings.steps``.
+
+        Args:
+            settings: ``steps``, ``equal_steps`` and ``batch_size`` are used.
+            num_real: real images, for lengths in epochs.
+            num_synthetic: synthetic images, likewise.
 
         Raises:
-            InputError: if a phase would get none.
+            InputError: if a phase would get no step, or equal steps cannot be had.
 
         Example:
-            >>> ARMS["bridged"].phase_steps(301)
+            >>> ARMS["bridged"].phase_steps(CompareSettings(steps=301), num_real=10, num_synthetic=100)
             (150, 151)
+            >>> ARMS["bridged"].phase_steps(CompareSettings(steps=301, equal_steps=False), num_real=10, num_synthetic=100)
+            (301, 301)
         """
-        ends = [round(steps * sum(phase.share for phase in self.phases[: index + 1])) for index in range(len(self.phases))]
-        counts = tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
+        images = {"real": num_real, "synthetic": num_synthetic, "mixed": num_real + num_synthetic}
+        given = [
+            phase.steps or (math.ceil(phase.epochs * images[phase.data] / settings.batch_size) if phase.epochs else 0)
+            for phase in self.phases
+        ]
+        if settings.equal_steps:
+            counts = self._divided(settings.steps, given)
+        else:
+            counts = [count or round(settings.steps * _share(phase)) for phase, count in zip(self.phases, given, strict=True)]
         if min(counts) < 1:
             raise InputError(
-                f"compare.steps must give each phase of the arm {self.name!r} a step, got {steps} for {self.describe()}: use more"
+                f"compare.steps must give each phase of the arm {self.name!r} a step, got {settings.steps} for {self.describe()}: use more"
             )
-        return counts
+        if settings.equal_steps and sum(counts) != settings.steps:
+            raise InputError(
+                f"every arm must make compare.steps={settings.steps} steps, the phases of {self.name!r} make {sum(counts)}: "
+                "give one of them a share, or set compare.equal_steps=false"
+            )
+        return tuple(counts)
+
+    def _divided(self, steps: int, given: list[int]) -> list[int]:
+        """Phases without a length of their own divide the steps that are left by their shares."""
+        shares = [0.0 if count else _share(phase) for phase, count in zip(self.phases, given, strict=True)]
+        left, total = max(0, steps - sum(given)), sum(shares)
+        ends = [round(left * sum(shares[: index + 1]) / total) if total else 0 for index in range(len(shares))]
+        return [count or end - start for count, start, end in zip(given, [0, *ends], ends, strict=False)]
 
     def describe(self) -> str:
         """The phases on one line.
 
         Example:
-            >>> ARMS["bridged"].describe()
-            '50% synthetic, then 50% real'
+            >>> ARMS["bridged++"].describe()
+            '1x synthetic with mixup 0.2, then 1x real with a fresh head'
         """
-        return ", then ".join(f"{phase.share:.0%} {phase.data}{' with a fresh head' if phase.reset_head else ''}" for phase in self.phases)
+        return ", then ".join(map(_describe, self.phases))
+
+
+def _share(phase: Phase) -> float:
+    return 1.0 if phase.share is None else phase.share
+
+
+def _describe(phase: Phase) -> str:
+    length = f"{phase.steps} steps" if phase.steps else f"{phase.epochs:g} epochs" if phase.epochs else f"{_share(phase):g}x"
+    details = [
+        "a fresh head" if phase.reset_head else "",
+        f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
+        *(f"{name} {value:g}" for name in ("mixup", "cutmix") if (value := getattr(phase, name))),
+        phase.layers if phase.layers != "full" else "",
+        "batch norm frozen" if phase.batch_norm == "frozen" else "",
+        *(
+            f"{name.replace('_', ' ')} {value}"
+            for name in ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
+            if (value := getattr(phase, name)) is not None
+        ),
+    ]
+    text = ", ".join(filter(None, details))
+    return f"{length} {phase.data}{f' with {text}' if text else ''}"
 
 
 ARMS: Registry[Arm] = Registry("arm")
 
 
-def _add(arm: Arm) -> None:
-    ARMS.register(arm.name, summary=arm.summary)(arm)
+def find_arm(name: str, settings: CompareSettings) -> Arm:
+    """An arm of the user's own, or a registered one.
+
+    Raises:
+        InputError: for an unknown name, or one that is in use.
+    """
+    if name in settings.own_arms:
+        if name in ARMS:
+            raise InputError(f"compare.own_arms must have new names, got {name!r}, which is built in: choose another")
+        return Arm(name=name, phases=settings.own_arms[name], summary="an arm of your own")
+    return ARMS[name]
 
 
-_add(Arm(name="real", phases=(Phase(data="real"),), summary="real images alone: what the other arms are measured against"))
-_add(Arm(name="synthetic", phases=(Phase(data="synthetic"),), summary="synthetic images alone"))
-_add(Arm(name="mixed", phases=(Phase(data="mixed"),), summary="real and synthetic images in one set"))
+def check_arm(arm: Arm, settings: CompareSettings) -> None:
+    """Refuse what has no effect in an arm.
+
+    Raises:
+        InputError: for a single phase with a share, which equal steps make the same as one without; and for a fresh head in the
+            first phase, which begins with one.
+    """
+    if arm.phases[0].reset_head and not settings.keep_head:
+        raise InputError(f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a fresh head")
+    if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
+        raise InputError(
+            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: else every arm makes compare.steps steps, "
+            "and this one is no longer than the others"
+        )
+
+
+def _add(name: str, summary: str, *phases: Phase) -> None:
+    ARMS.register(name, summary=summary)(Arm(name=name, phases=phases, summary=summary))
+
+
+_MIXUP = 0.2  # alpha; not given in the paper. Zhang et al. 2018 (arXiv:1710.09412) use 0.1 to 0.4 on ImageNet
+_REAL, _SYNTHETIC = Phase(data="real"), Phase(data="synthetic")
+_SYNTHETIC_MIXUP = Phase(data="synthetic", mixup=_MIXUP)
+_FRESH_HEAD = Phase(data="real", reset_head=True)
+
+_add("real", "real images alone: what the other arms are measured against", _REAL)
+_add("synthetic", "synthetic images alone", _SYNTHETIC)
+_add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
+_add("mixed-balanced", "real and synthetic images, half of every batch each", Phase(data="mixed", real_share=0.5))
+_add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
+_add("bridged+reinit", "as bridged, with a fresh head before the real images", _SYNTHETIC, _FRESH_HEAD)
+_add("bridged+mixup", "as bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
+_add("bridged++", "as bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _FRESH_HEAD)
+_add("real+mixup", "control: real images with Mixup", Phase(data="real", mixup=_MIXUP))
+_add("real-long", "control: real images alone, as many steps as the two phases of a bridged arm", Phase(data="real", share=2))
+_add("real+reinit", "control: real images, then a fresh head and real images again", _REAL, _FRESH_HEAD)
 _add(
-    Arm(
-        name="bridged",
-        phases=(Phase(data="synthetic", share=0.5), Phase(data="real", share=0.5)),
-        summary="first synthetic, then real images, half of the steps each",
-    )
+    "bridged-neutral",
+    "control: as bridged++, but over strongly augmented real images instead of synthetic ones",
+    Phase(data="real", mixup=_MIXUP, augmentation="randaugment"),
+    _FRESH_HEAD,
 )

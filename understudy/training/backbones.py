@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import timm
 import timm.models
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from understudy.errors import InputError
@@ -47,15 +48,17 @@ class Backbone:
         return (pixels.float() / 255 - mean) / std
 
 
-Builder = Callable[[CompareSettings, int], Backbone]
+Builder = Callable[[CompareSettings, int | None], Backbone]
+"""Settings and size of the head; None keeps the head that the network was pretrained with."""
+
 BACKBONES: Registry[Builder] = Registry("backbone")
 
 
 def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int) -> Backbone:
-    """The network that ``settings`` names, on the CPU, in float32, with a fresh head.
+    """The network that ``settings`` names, on the CPU, in float32, with a fresh head unless ``settings.keep_head``.
 
     Args:
-        settings: ``backbone``, ``pretrained``, ``weights`` and ``resolution`` are used.
+        settings: ``backbone``, ``pretrained``, ``weights``, ``keep_head`` and ``resolution`` are used.
         num_classes: size of the head.
         rng_seed: decides every random weight.
 
@@ -63,8 +66,30 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
         InputError: as :func:`check_backbone`, and for weights that cannot be had or do not fit.
     """
     check_backbone(settings)
+    build = BACKBONES[_kind(settings)]
     with seeded_globals(rng_seed):
-        return BACKBONES[settings.backbone if _is_named(settings) else "timm"](settings, num_classes)
+        if not settings.keep_head:
+            return build(settings, num_classes)
+        backbone = build(settings, None)
+    found = int(cast("Any", backbone.model).num_classes)
+    if found != num_classes:
+        raise InputError(
+            f"compare.keep_head needs a head for the {num_classes} classes at hand, the pretrained one has {found}: leave it out"
+        )
+    return backbone
+
+
+def pretrained_classifier(settings: CompareSettings) -> Backbone | None:
+    """The network with the head that it was pretrained with, on the CPU, or with none if it came without; None if it is not pretrained.
+
+    Raises:
+        InputError: as :func:`build_backbone`.
+    """
+    check_backbone(settings)
+    if not settings.pretrained:
+        return None
+    with seeded_globals(0):
+        return BACKBONES[_kind(settings)](settings, None)
 
 
 def check_backbone(settings: CompareSettings) -> None:
@@ -74,12 +99,14 @@ def check_backbone(settings: CompareSettings) -> None:
         InputError: for an unknown name, a missing weights file, a model without pretrained weights, or settings that contradict
             each other.
     """
-    name, weights = settings.backbone, settings.weights
+    name, weights, kind = settings.backbone, settings.weights, _kind(settings)
+    if settings.keep_head and not settings.pretrained:
+        raise InputError("compare.keep_head needs compare.pretrained=true, got false: drop one of them")
     if weights is not None and not settings.pretrained:
         raise InputError(f"compare.weights needs compare.pretrained=true, got false with {weights}: drop one of them")
     if weights is not None and (weights.suffix not in (".safetensors", ".pth") or not weights.is_file()):
         raise InputError(f"compare.weights must be an existing .safetensors or .pth file, got {weights}")
-    if _is_named(settings):
+    if kind != "timm":
         if weights is not None:
             raise InputError(f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has its own weights")
         return
@@ -87,14 +114,17 @@ def check_backbone(settings: CompareSettings) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() gives the names"
-        raise InputError(f"compare.backbone must be 'mini' or the name of a timm model, got {name!r}: {hint}")
+        raise InputError(f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}: {hint}")
     if settings.pretrained and weights is None and not timm.get_pretrained_cfg(name).has_weights:
         raise InputError(f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or compare.pretrained=false")
 
 
-def _is_named(settings: CompareSettings) -> bool:
-    """Whether the backbone has an entry of its own; every other name is timm's."""
-    return settings.backbone in BACKBONES and settings.backbone != "timm"
+def _kind(settings: CompareSettings) -> str:
+    """The registered name that builds the backbone."""
+    name = settings.backbone
+    if name in BACKBONES and name not in ("timm", "folder"):
+        return name
+    return "folder" if (Path(name) / "config.json").is_file() else "timm"
 
 
 @contextmanager
@@ -114,28 +144,44 @@ def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
 
 
 @BACKBONES.register("mini", summary="the bundled ResNet, 1.2 million parameters, pretrained on printed letters at 32 x 32 pixels")
-def _mini(settings: CompareSettings, num_classes: int) -> Backbone:
-    folder = Path(str(resources.files("understudy"))) / "generators/mini/letters_resnet"
-    model_args = json.loads((folder / "config.json").read_text())["model_args"]
-    model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, num_classes=num_classes)
+def _mini(settings: CompareSettings, num_classes: int | None) -> Backbone:
+    return _from_folder(Path(str(resources.files("understudy"))) / "generators/mini/letters_resnet", settings, num_classes)
+
+
+@BACKBONES.register("folder", summary="stands for every folder with config.json and weights, as timm and understudy write them")
+def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
+    return _from_folder(Path(settings.backbone), settings, num_classes)
+
+
+def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | None) -> Backbone:
+    own = {} if num_classes is None else {"num_classes": num_classes}
+    try:
+        model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
+        model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, **own)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"compare.backbone must be a folder with a timm model (config.json and weights), {folder}: {reason}") from error
     return _describe(model, model_args, settings)
 
 
 @BACKBONES.register("timm", summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file")
-def _timm(settings: CompareSettings, num_classes: int) -> Backbone:
-    name = settings.backbone
+def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
+    name, weights, own_head = settings.backbone, settings.weights, num_classes is None
     fixed = timm.get_pretrained_cfg(name).fixed_input_size
     model_args: dict[str, Any] = {"img_size": settings.resolution} if fixed and settings.resolution else {}
-    from_hub = settings.pretrained and settings.weights is None
+    state = None if weights is None else _read_weights(weights)
+    if own_head and state is not None:
+        num_classes = _head_size(state, timm.get_pretrained_cfg(name).classifier)
+    own = {} if num_classes is None else {"num_classes": num_classes}
     try:
-        model = timm.create_model(name, pretrained=from_hub, num_classes=num_classes, **model_args)
+        model = timm.create_model(name, pretrained=settings.pretrained and weights is None, **own, **model_args)
     except OSError as error:
         raise InputError(
             f"the weights of {name!r} must come from the model hub, which could not be reached ({type(error).__name__}): "
             "use compare.weights=FILE or compare.pretrained=false"
         ) from error
-    if settings.weights is not None:
-        _load_weights(model, settings.weights)
+    if state is not None:
+        _load_weights(model, state, weights, with_head=own_head)
     return _describe(model, model_args, settings)
 
 
@@ -145,24 +191,37 @@ def _describe(model: Any, model_args: dict[str, Any], settings: CompareSettings)
     return Backbone(model, config["architecture"], model_args, size, tuple(config["mean"]), tuple(config["std"]))
 
 
-def _load_weights(model: Any, path: Path) -> None:
-    """Load a local file; only the head may be missing or of another size."""
+def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        loaded: dict[str, Tensor] = timm.models.load_state_dict(str(path))
+        return dict(timm.models.load_state_dict(str(path)))
     except Exception as error:  # whatever the two readers raise for a damaged or foreign file
         raise InputError(f"compare.weights must be a file with a network's weights, but {path} could not be read: {error}") from error
-    wanted = model.state_dict()
-    heads = model.pretrained_cfg["classifier"]
-    prefixes = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+
+
+def _heads(classifier: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """What names of the head's parameters begin with."""
+    return tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+
+
+def _head_size(state: dict[str, Tensor], classifier: Any) -> int:
+    """Classes of the head that a weights file holds; 0 if it holds none."""
+    key = f"{_heads(classifier)[0]}weight"
+    return len(state[key]) if key in state else 0
+
+
+def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, with_head: bool) -> None:
+    """Take a file's weights; those of the head only if asked for, since equal numbers of classes need not be the same classes."""
+    wanted, heads = model.state_dict(), _heads(model.pretrained_cfg["classifier"])
     unfit = {key for key in loaded.keys() & wanted.keys() if loaded[key].shape != wanted[key].shape}
     problems = {
-        "missing": sorted(key for key in wanted.keys() - loaded.keys() if not key.startswith(prefixes)),
-        "unexpected": sorted(key for key in loaded.keys() - wanted.keys() if not key.startswith(prefixes)),
-        "of another shape": sorted(key for key in unfit if not key.startswith(prefixes)),
+        "missing": sorted(key for key in wanted.keys() - loaded.keys() if not key.startswith(heads)),
+        "unexpected": sorted(key for key in loaded.keys() - wanted.keys() if not key.startswith(heads)),
+        "of another shape": sorted(key for key in unfit if not key.startswith(heads)),
     }
     if any(problems.values()):
         found = "; ".join(
             f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" for what, keys in problems.items() if keys
         )
         raise InputError(f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has keys {found}")
-    model.load_state_dict({key: value for key, value in loaded.items() if key in wanted and key not in unfit}, strict=False)
+    taken = {key: value for key, value in loaded.items() if key in wanted and key not in unfit and (with_head or not key.startswith(heads))}
+    model.load_state_dict(taken, strict=False)

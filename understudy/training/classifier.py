@@ -47,7 +47,6 @@ class TrainedClassifier:
     class_names: tuple[str, ...]
     device: str = "cpu"
 
-    @torch.no_grad()
     def predict(self, data: LabelledSet) -> np.ndarray:
         """Probabilities, float64 of shape (N, num_classes), rows sum to 1.
 
@@ -56,13 +55,27 @@ class TrainedClassifier:
         """
         if data.class_names != self.class_names:
             raise InputError(f"images to classify must have the classes {self.class_names}, got {data.class_names}")
+        return self.probabilities(data)
+
+    @torch.no_grad()
+    def probabilities(self, data: LabelledSet) -> np.ndarray:
+        """As :meth:`predict`, of whatever classes the network has, also for images of others."""
         model = self.backbone.model.eval()
-        probabilities = np.empty((len(data), len(self.class_names)))
-        for start in range(0, len(data), _BATCH_SIZE):
-            part = slice(start, start + _BATCH_SIZE)
-            pixels = pixels_of(data, self.backbone.input_size)[part].to(self.device)
-            probabilities[part] = model(self.backbone.normalise(pixels)).cpu().double().softmax(dim=1).numpy()
-        return probabilities
+        parts = [
+            model(self.backbone.normalise(pixels.to(self.device))).cpu().double().softmax(dim=1)
+            for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
+        ]
+        return np.asarray(torch.cat(parts).numpy())
+
+    @torch.no_grad()
+    def features(self, data: LabelledSet) -> np.ndarray:
+        """What the classification layer sees, float64 of shape (N, D)."""
+        model: Any = self.backbone.model.eval()
+        parts = [
+            model.forward_head(model.forward_features(self.backbone.normalise(pixels.to(self.device))), pre_logits=True)
+            for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
+        ]
+        return np.asarray(torch.cat(parts).cpu().double().numpy())
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors``; ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads them.
@@ -107,3 +120,10 @@ class TrainedClassifier:
         size, mean, std = stored["input_size"][-1], tuple(stored["mean"]), tuple(stored["std"])
         backbone = Backbone(model.to(device), config["architecture"], config["model_args"], size, mean, std)
         return cls(backbone, tuple(config["label_names"]), device)
+
+
+def accuracy_and_loss(classifier: TrainedClassifier, data: LabelledSet) -> tuple[float, float]:
+    """Share of right answers, and mean negative log probability of the true class."""
+    probabilities = classifier.predict(data)
+    true = probabilities[np.arange(len(data)), data.labels]
+    return float((probabilities.argmax(axis=1) == data.labels).mean()), float(-np.log(np.maximum(true, 1e-12)).mean())

@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm.optim
 import torch
-from torch import Tensor
 
 from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.nouns import ArmResult
 from understudy.runs import write_atomically
-from understudy.settings import CompareSettings
-from understudy.training.arms import ARMS, Arm, PhaseData
-from understudy.training.backbones import build_backbone, seeded_globals
-from understudy.training.classifier import TrainedClassifier, pixels_of
-from understudy.training.loop import Step, train_phase
+from understudy.settings import CompareSettings, Phase
+from understudy.training.arms import Arm, find_arm
+from understudy.training.augmentations import AUGMENTATIONS
+from understudy.training.backbones import build_backbone, check_backbone, seeded_globals
+from understudy.training.classifier import TrainedClassifier, accuracy_and_loss, pixels_of
+from understudy.training.history import History, Measure
+from understudy.training.loop import Images, Step, phase_rng, train_phase
+from understudy.training.schedules import SCHEDULES
+
+Watch = Callable[[Step, TrainedClassifier], Any]
+
+
+def check_recipe(settings: CompareSettings) -> None:
+    """Refuse, before anything is trained, a backbone, optimiser, schedule or augmentation that does not exist.
+
+    Raises:
+        InputError: naming what is known.
+    """
+    check_backbone(settings)
+    for used in (settings, *(settings.in_phase(phase) for phases in settings.own_arms.values() for phase in phases)):
+        SCHEDULES[used.schedule]
+        AUGMENTATIONS[used.augmentation]
+        if used.optimiser not in timm.optim.list_optimizers():
+            near = difflib.get_close_matches(used.optimiser, timm.optim.list_optimizers(), n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() gives the names"
+            raise InputError(f"compare.optimiser must be one that timm knows, got {used.optimiser!r}: {hint}")
+        try:
+            timm.optim.create_optimizer_v2(torch.nn.Linear(1, 1), used.optimiser, lr=1.0, momentum=0.9)
+        except Exception as error:  # whatever a missing package or device makes it raise
+            raise InputError(f"compare.optimiser {used.optimiser!r} cannot be used here: {error}") from error
+
+
+def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthetic: int) -> None:
+    """Refuse, before anything is adapted or drawn, what :func:`fit_arm` would refuse with these images.
+
+    Args:
+        settings: with all arms to be compared.
+        train: real images.
+        num_synthetic: images that will be drawn.
+
+    Raises:
+        InputError: for a backbone that cannot be had, a head or weights that do not fit, or phases without a step.
+    """
+    build_backbone(settings, train.num_classes, rng_seed=0)
+    for name in {"real", *settings.arms}:
+        find_arm(name, settings).phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
 
 
 def fit_arm(
@@ -31,39 +73,47 @@ def fit_arm(
     settings: CompareSettings,
     seed: int,
     device: str,
-    on_step: Callable[[Step], Any] | None = None,
+    watch: Watch | None = None,
 ) -> TrainedClassifier:
     """Train one classifier.
 
     Args:
-        arm: how the data are used; the name of a registered arm, or an arm.
+        arm: how the data are used; the name of an arm, or an arm.
         train: real images.
         synthetic: drawn images; may be None if the arm does not use any.
         settings: the recipe and the step budget.
         seed: decides head, order and augmentation; equal for all arms of a comparison.
         device: where to train.
-        on_step: told of each of the ``settings.steps`` steps, numbered from 1 through all phases.
+        watch: told of each step, with the classifier as it is then, which it may use but not change.
 
     Raises:
         InputError: for an unknown arm, a set of another split or without images, missing synthetic images, or ones of other classes.
     """
-    arm = ARMS[arm] if isinstance(arm, str) else arm
+    arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     train.require("train", purpose="fitting a classifier")
-    sources = {kind: _images(kind, train, synthetic, arm=arm) for kind in sorted({phase.data for phase in arm.phases})}
+    sets = [_sets(phase, train, synthetic, arm=arm) for phase in arm.phases]
+    lengths = arm.phase_steps(settings, num_real=len(train), num_synthetic=0 if synthetic is None else len(synthetic))
     backbone = build_backbone(settings, train.num_classes, rng_seed=seed)
-    model: Any = backbone.model.to(device)
+    backbone.model.to(device)
+    classifier = TrainedClassifier(backbone, train.class_names, device)
     done = 0
-    with seeded_globals(seed, device):
-        for index, (phase, num_steps) in enumerate(zip(arm.phases, arm.phase_steps(settings.steps), strict=True)):
+    for index, (phase, own, num_steps) in enumerate(zip(arm.phases, sets, lengths, strict=True)):
+        position = len(arm.phases) - 1 - index
+        with seeded_globals(seed + position, device):  # dropout, and a fresh head
             if phase.reset_head:
-                model.reset_classifier(train.num_classes)
-                model.to(device)
-            pixels, labels = _tensors(sources[phase.data], backbone.input_size, device)
-            for step in train_phase(backbone, pixels, labels, settings=settings, num_steps=num_steps, seed_words=(seed, index)):
-                if on_step is not None:
-                    on_step(replace(step, step=done + step.step))
-            done += num_steps
-    return TrainedClassifier(backbone, train.class_names, device)
+                _reset_head(backbone.model, train.num_classes, device)
+            steps = train_phase(
+                backbone, _images(own, backbone.input_size, device), phase,
+                settings=settings.in_phase(phase), num_steps=num_steps, rng=phase_rng(seed, position),
+            )  # fmt: skip
+            for number, (loss, learning_rate) in enumerate(steps, start=1):
+                if watch is not None:
+                    ends, total = number == num_steps, sum(lengths)
+                    step = Step(step=done + number, of=total, phase=index, ends_phase=ends, loss=loss, learning_rate=learning_rate)
+                    watch(step, classifier)
+        done += num_steps
+    backbone.model.requires_grad_(requires_grad=True)
+    return classifier
 
 
 def run_arm(
@@ -78,6 +128,7 @@ def run_arm(
     device: str,
     folder: Path,
     on_step: Callable[[Step], Any] | None = None,
+    measure: Measure | None = None,
 ) -> ArmResult:
     """Train an arm ``settings.num_seeds`` times, with seeds ``seed * 1000 + i``, and measure each training once.
 
@@ -96,12 +147,13 @@ def run_arm(
         device: where to train.
         folder: where records go; made if missing.
         on_step: told of each step of the trainings that are not there yet.
+        measure: figures of the classifier at the end of each phase but the last, as long as it has seen synthetic images only.
 
     Raises:
         InputError: as :func:`fit_arm`, for ``val`` or ``test`` of another split, class names or no images,
             and for a record in ``folder`` that was made with other data.
     """
-    ARMS[name]  # refuse an unknown one also where every record is there
+    arm = find_arm(name, settings)  # refuse an unknown one also where every record is there
     val.require("val", purpose="choosing a classifier")
     test.require("test", purpose="measuring a classifier")
     for data in (val, test):
@@ -110,18 +162,28 @@ def run_arm(
                 f"the {data.split} set must have images, and the classes {train.class_names}; got {len(data)} images of {data.class_names}"
             )
     seeds = tuple(seed * 1000 + index for index in range(settings.num_seeds))
-    records: list[dict[str, np.ndarray]] = []
+    records: list[dict[str, Any]] = []
     for index, own_seed in enumerate(seeds):
         path = folder / f"{name}-seed{index}.npz"
         if not path.exists():
             best = max((float(record["val_accuracy"]) for record in records), default=-1.0)
+            history = History(val, points=settings.curve_points, on_step=on_step, measure=measure, arm=arm)
             start = time.monotonic()
-            classifier = fit_arm(name, train=train, synthetic=synthetic, settings=settings, seed=own_seed, device=device, on_step=on_step)
-            seconds = time.monotonic() - start
-            accuracy = float((classifier.predict(val).argmax(axis=1) == val.labels).mean())
+            classifier = fit_arm(arm, train=train, synthetic=synthetic, settings=settings, seed=own_seed, device=device, watch=history)
+            seconds = time.monotonic() - start - history.seconds
+            accuracy, loss = accuracy_and_loss(classifier, val)
             if accuracy > best:
                 classifier.save(folder / f"{name}-classifier")
-            _write_record(path, probabilities=classifier.predict(test), val_accuracy=accuracy, seconds=seconds, seed=own_seed)
+            _write_record(
+                path,
+                probabilities=classifier.predict(test),
+                val_accuracy=accuracy,
+                val_loss=loss,
+                seconds=seconds,
+                seed=own_seed,
+                steps=history.steps,
+                history=json.dumps(history.content()),
+            )
         records.append(_read_record(path, seed=own_seed, shape=(len(test), test.num_classes)))
     return ArmResult(
         arm=name,
@@ -129,27 +191,38 @@ def run_arm(
         probabilities=np.stack([record["probabilities"] for record in records]),
         labels=test.labels,
         val_accuracy=tuple(float(record["val_accuracy"]) for record in records),
+        val_loss=tuple(float(record["val_loss"]) for record in records),
         seconds=sum(float(record["seconds"]) for record in records),
+        steps=int(records[0]["steps"]),
+        histories=tuple(json.loads(str(record["history"])) for record in records),
     )
 
 
-def _images(kind: PhaseData, train: LabelledSet, synthetic: LabelledSet | None, *, arm: Arm) -> list[LabelledSet]:
-    if kind != "real":
+def _sets(phase: Phase, train: LabelledSet, synthetic: LabelledSet | None, *, arm: Arm) -> list[LabelledSet]:
+    """Labelled sets of a phase, real images first."""
+    if phase.data != "real":
         if synthetic is None:
             raise InputError(f"the arm {arm.name!r} needs synthetic images, got none: draw some first")
         synthetic.require("synthetic", purpose=f"the arm {arm.name!r}")
         if synthetic.class_names != train.class_names:
             raise InputError(f"synthetic images must have the classes {train.class_names} of the real ones, got {synthetic.class_names}")
-    sets = [data for data, wanted in ((train, kind != "synthetic"), (synthetic, kind != "real")) if wanted and data is not None]
+    wanted = ((train, phase.data != "synthetic"), (synthetic, phase.data != "real"))
+    sets = [data for data, is_wanted in wanted if is_wanted and data is not None]
     if not all(len(data) for data in sets):
         raise InputError(f"the arm {arm.name!r} needs images to train on, got an empty set")
     return sets
 
 
-def _tensors(sets: list[LabelledSet], size: int, device: str) -> tuple[Tensor, Tensor]:
+def _images(sets: list[LabelledSet], size: int, device: str) -> Images:
     pixels = torch.cat([pixels_of(data, size) for data in sets])
     labels = torch.from_numpy(np.concatenate([data.labels for data in sets]))
-    return pixels.to(device), labels.to(device)
+    num_real = sum(len(data) for data in sets if data.split == "train")
+    return Images(pixels.to(device), labels.to(device), num_real)
+
+
+def _reset_head(model: Any, num_classes: int, device: str) -> None:
+    model.reset_classifier(num_classes)
+    model.to(device)
 
 
 def _write_record(path: Path, **values: Any) -> None:
@@ -163,6 +236,8 @@ def _write_record(path: Path, **values: Any) -> None:
 def _read_record(path: Path, *, seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     with np.load(path) as stored:
         record = dict(stored)
+    if "history" not in record:
+        raise InputError(f"{path} was written by an older version of understudy: use another folder")
     if int(record["seed"]) != seed or record["probabilities"].shape != shape:
         raise InputError(
             f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, "

@@ -1,0 +1,228 @@
+"""Bridged transfer through the whole job: own arms, tuning, curves, features, published baselines."""
+
+import json
+import re
+
+import pytest
+import safetensors.torch
+import timm
+from tiny_job import Listener, times, tiny_settings, write_pets
+
+from understudy import cli
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.preflight import validate
+from understudy.recipes import RECIPES
+from understudy.settings import build, from_yaml, refuse_without_effect, to_yaml
+from understudy.study import run
+
+OWN = {"mine": [{"data": "synthetic", "steps": 3, "mixup": 0.2}, {"data": "real", "layers": "late-layer", "reset_head": True}]}
+COMPARE = {
+    "arms": ["real", "real-long", "bridged++", "mine"],
+    "own_arms": OWN,
+    "equal_steps": False,
+    "transferability": True,
+    "curve_points": 2,
+    "published": "oxford-pets",
+}
+TUNE = {"learning_rates": [1e-3, 4e-3], "num_seeds": 1}
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    return write_pets(tmp_path_factory.mktemp("source") / "pets")
+
+
+@pytest.fixture(scope="module")
+def settings(pets, tiny_pipeline_folder):
+    return tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, compare=COMPARE, tune=TUNE)
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    out, listener = tmp_path_factory.mktemp("runs") / "pets", Listener()
+    return run(settings, out, observer=listener), out, listener
+
+
+def test_every_arm_is_tuned_alike(finished):
+    results, _out, listener = finished
+    assert set(results["tuning"]) == set(results["arms"])
+    for name, arm in results["tuning"].items():
+        assert [(trial["learning_rate"], trial["weight_decay"]) for trial in arm["trials"]] == [(1e-3, 0.05), (4e-3, 0.05)]
+        assert arm["chosen"] in arm["trials"]
+        best = max(trial["val_accuracy"] for trial in arm["trials"])
+        assert arm["chosen"]["val_accuracy"] == best, name
+    assert listener.bars["tune"] == {"done": 8, "total": 8}
+    assert "tune" in results["cost"]["seconds"]
+
+
+def test_lengths_are_stated_and_the_longer_arm_is_held_against_as_many_steps(finished):
+    results, _, listener = finished
+    assert {name: arm["steps"] for name, arm in results["arms"].items()} == {"real": 4, "real-long": 8, "bridged++": 8, "mine": 7}
+    assert "minus_real_long" in results["arms"]["bridged++"]
+    assert "minus_real_long" not in results["arms"]["mine"]
+    assert listener.bars["compare"] == {"done": 3 * 27, "total": 3 * 27}
+
+
+def test_curves_and_features(finished):
+    results, _out, _ = finished
+    assert [point["phase"] for point in results["convergence"]["bridged++"]] == [0, 1]
+    assert [point["step"] for point in results["convergence"]["real"]] == [2, 4]
+    arms = results["transferability"]["arms"]
+    assert set(arms) == {"bridged++", "mine"}
+    assert set(arms["mine"][0]) == {"leep", "log_me", "h_score", "linear_probe", "knn"}
+    assert arms["mine"][0]["linear_probe"]["low"] <= arms["mine"][0]["linear_probe"]["mean"] <= 1
+    source = results["transferability"]["source"]
+    assert source["leep"] <= 0
+    assert 0 <= source["knn"] <= 1
+
+
+def test_the_report_shows_all_of_it(finished):
+    results, out, _ = finished
+    page = (out / "report.html").read_text()
+    shown = dict(re.findall(r'data-arm="([^"]*)" data-field="tuning.chosen.val_accuracy" data-value="([^"]*)"', page))
+    assert {name: float(value) for name, value in shown.items()} == {
+        name: arm["chosen"]["val_accuracy"] for name, arm in results["tuning"].items()
+    }
+    assert "compare those with equal steps" in page
+    assert "for equally many steps" not in page
+    assert "bridged++, after phase 1" in page
+    assert "Oxford-IIIT Pets" in page
+    assert "92.0" in page
+    assert "1x synthetic with mixup 0.2, then 1x real with a fresh head" in page
+    assert "3 steps synthetic with mixup 0.2, then 1x real with a fresh head, late-layer" in page
+
+
+def test_a_finished_stage_is_not_done_again(finished, settings):
+    results, out, _ = finished
+    before = times(out)
+    assert run(settings, out) == results
+    assert times(out) == before
+
+
+def test_trials_that_are_there_are_kept(finished, settings, tmp_path):
+    """Without its record a stage runs again and takes up what it finds."""
+    _, out, _ = finished
+    record = out / "stages" / "tune.json"
+    content, trials = record.read_text(), times(out / "arms" / "tuning")
+    record.unlink()
+    run(settings, out, until="tune")
+    assert times(out / "arms" / "tuning") == trials
+    assert json.loads(record.read_text())["arms"] == json.loads(content)["arms"]
+
+
+def test_settings_of_own_arms_survive_yaml(settings):
+    assert from_yaml(to_yaml(settings)) == settings
+    with pytest.raises(InputError, match=r"tune.num_seeds has no effect while tune.learning_rates is \[\]"):
+        refuse_without_effect(build({"data": {"source": "digits"}}), ["tune.num_seeds"])
+
+
+def test_few_shot_subsets_limit_what_is_seen(pets, tiny_pipeline_folder, tmp_path):
+    seen = {}
+    for subset in (0, 1):
+        data = {"source": str(pets), "shots": 2, "subset": subset}
+        settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, data=data)
+        run(settings, tmp_path / str(subset), until="load")
+        seen[subset] = {name: LabelledSet.load(tmp_path / str(subset) / "data" / f"{name}.parquet").ids for name in ("train", "test")}
+    assert seen[0]["test"] == seen[1]["test"]
+    assert set(seen[0]["train"]) != set(seen[1]["train"])
+    assert len(seen[0]["train"]) == 4
+
+
+def test_the_recipe_names_every_arm_of_the_paper():
+    settings = build(RECIPES["bridged-transfer"], {"data": {"source": "digits"}})
+    assert len(settings.compare.arms) == 12
+    assert not settings.compare.equal_steps
+    assert len(settings.tune.learning_rates) * len(settings.tune.weight_decays) == 4
+
+
+def test_arms_file(tmp_path, capsys):
+    def options(text, **given):
+        path = tmp_path / "arms.yaml"
+        path.write_text(text)
+        return cli.Options(data="digits", arms_file=path, **given).settings()
+
+    text = "mine:\n  - {data: synthetic, share: 2}\n  - {data: real}\n"
+    assert options(text).compare.arms == ("real", "synthetic", "mixed", "bridged", "mine")
+    assert options(text, arms="real,mine").compare.arms == ("real", "mine")
+    assert options(text).compare.own_arms["mine"][0].share == 2
+    for bad, message in (
+        ("mine: [", "must be YAML that can be read"),
+        ("- real", "must map each arm's name to a list of phases"),
+        ("mine: real", "must map each arm's name to a list of phases"),
+        ("mine: [{data: real, shares: 2}]", "unknown setting 'compare.own_arms.mine.0.shares'"),
+        ("mine: []", "needs at least one phase"),
+        ("mine: [{steps: 3}]", "'compare.own_arms.mine.0.data' is required"),
+    ):
+        with pytest.raises(InputError, match=message):
+            options(bad)
+    with pytest.raises(InputError, match="must be YAML that can be read"):
+        cli.Options(data="digits", arms_file=tmp_path / "missing.yaml").settings()
+
+
+def test_arms_are_listed_with_their_phases(capsys):
+    cli.app(["list", "arms"], standalone_mode=False)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "bridged-neutral" in text
+    assert "phases" in text
+
+
+def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
+    for section, message in (
+        ({"compare": {"arms": ["real", "bridge"]}}, "unknown arm 'bridge'"),
+        ({"compare": {"published": "pets"}}, "published baselines 'pets'"),
+        ({"compare": {"optimiser": "adamm"}}, "optimiser must be one that timm knows"),
+        ({"compare": {"arms": ["real", "real-long"]}}, "'real-long' .* needs compare.equal_steps=false"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run(build({"data": {"source": "nowhere"}}, section), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("compare", "message"),
+    [
+        ({"backbone": "test_resnet", "weights": "other.safetensors"}, r"\d+ missing: .*\d+ unexpected"),
+        ({"keep_head": True}, "needs a head for the 2 classes at hand, the pretrained one has 26"),
+        ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "real", "steps": 3}]}}, "make 3"),
+    ],
+)
+def test_what_does_not_fit_shows_before_the_run_folder_is_made(compare, message, pets, tiny_pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    safetensors.torch.save_file(timm.create_model("test_vit", num_classes=2).state_dict(), "other.safetensors")
+    settings = tiny_settings(pets, tiny_pipeline_folder, compare=compare)
+    for check in (lambda: run(settings, tmp_path / "out"), lambda: validate(settings)):
+        with pytest.raises(InputError, match=message):
+            check()
+    assert not (tmp_path / "out").exists()
+
+
+def test_trials_without_effect_are_refused(tmp_path):
+    own = {"mine": [{"data": "synthetic", "learning_rate": 0.01}, {"data": "real", "learning_rate": 0.001}]}
+    settings = build(
+        {"data": {"source": "nowhere"}, "compare": {"arms": ["real", "mine"], "own_arms": own}, "tune": {"learning_rates": [0.1]}}
+    )
+    with pytest.raises(InputError, match="tune.learning_rates has no effect on the arm 'mine', whose phases all set learning_rate"):
+        run(settings, tmp_path / "out")
+
+
+def test_an_adapter_must_not_know_more_than_the_run(pets, tiny_pipeline_folder, tmp_path):
+    """An adapter made from all images is no help that a few-shot run may have, and none that knows test images is one for any run."""
+
+    def settings(**data):
+        return tiny_settings(pets, tiny_pipeline_folder, data={"source": str(pets)} | data)
+
+    def using(adapter, **changes):
+        own = settings(**changes.pop("data", {})).model_dump(mode="json")
+        return build(own, {"adapt": {"adapter": str(adapter)}}, changes)
+
+    run(settings(), tmp_path / "all", until="adapt")
+    run(settings(shots=2, subset=0), tmp_path / "few", until="adapt")
+    few = tmp_path / "few" / "adapter"
+    run(using(few, data={"shots": 2, "subset": 0}), tmp_path / "again", until="adapt")
+    run(using(few), tmp_path / "more", until="adapt")  # fewer images than the run has: nothing leaks
+    with pytest.raises(InputError, match="images that this run with data.shots does not have"):
+        run(using(tmp_path / "all" / "adapter", data={"shots": 2, "subset": 0}), tmp_path / "leak", until="adapt")
+    with pytest.raises(InputError, match="images that are test images of this run"):
+        run(using(tmp_path / "all" / "adapter", seed=1), tmp_path / "leak", until="adapt")
+    assert not (tmp_path / "leak").exists()

@@ -1,0 +1,42 @@
+"""What was recorded along the trainings of an arm, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from understudy.functional.intervals import student_interval
+from understudy.nouns import ArmResult
+
+
+def summarise_curves(result: ArmResult) -> list[dict[str, Any]]:
+    """Training loss and validation accuracy along the training, means over seeds with 95% Student intervals.
+
+    Returns:
+        A point per measurement: ``step``, ``phase``, and ``loss`` and ``val_accuracy`` with ``mean``, ``low`` and ``high``.
+    """
+    curves = [history["curve"] for history in result.histories]
+    return [
+        {"step": points[0]["step"], "phase": points[0]["phase"]}
+        | {name: student_interval([point[name] for point in points]) for name in ("loss", "val_accuracy")}
+        for points in zip(*curves, strict=True)
+    ]
+
+
+def summarise_phases(results: Sequence[ArmResult]) -> dict[str, list[dict[str, Any]]]:
+    """Figures of the features at the end of each phase but the last, means over seeds with 95% Student intervals.
+
+    Returns:
+        By arm with more than one phase, an entry per phase: by figure ``mean``, ``low`` and ``high``, or None if there is none.
+    """
+    summary = {}
+    for result in results:
+        phases = list(zip(*(history["phases"] for history in result.histories), strict=True))
+        if phases:
+            summary[result.arm] = [{name: _interval([figures[name] for figures in phase]) for name in phase[0]} for phase in phases]
+    return summary
+
+
+def _interval(values: Sequence[float | None]) -> Mapping[str, float] | None:
+    known = [value for value in values if value is not None]
+    return student_interval(known) if known else None

@@ -1,0 +1,210 @@
+"""What a study says: one page of its own, and a table for the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from understudy.report.figures import _CURVES, _INK, _LINE, _REAL, _WIDTH, _figure, _shorten, _to_svg
+from understudy.report.html import environment
+from understudy.report.wording import percent_interval, points_interval
+from understudy.runs import write_text
+
+_LEAST_ROOM = 0.1
+"""Room above and below the means for bands, as a share: wider ones are cut, so that the means stay apart."""
+_PER_NAME = 0.13  # of the distance of two names: how far the arms stand apart
+
+
+def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str) -> None:
+    """Write ``study.html``; it appears whole or not at all.
+
+    Args:
+        path: the file, in the folder of the study.
+        study: content of ``study.json``, with at least one point.
+        settings_yaml: every setting that the runs share.
+    """
+    arms = arm_names(study)
+    others = [name for name in arms if name != "real"]
+    page = environment().get_template("study.html")
+    text = page.render(
+        study=study,
+        arms=arms,
+        others=others,
+        accuracy_figure=Markup(point_curves(study, "accuracy")),  # noqa: S704 - our own markup, names escaped by matplotlib
+        difference_figure=Markup(point_curves(study, "minus_real")) if others else Markup(""),  # noqa: S704 - as above
+        is_cut={field: is_cut(study, field) for field in ("accuracy", "minus_real") if others or field == "accuracy"},
+        interval=interval_note(study),
+        commands=commands(study),
+        reports=[quote(f"{row['folder']}/report.html") for row in study["runs"]],
+        labels={str(point["point"]): point["label"] for point in study["points"]},
+        settings_yaml=settings_yaml,
+    )
+    write_text(path, text)
+
+
+def study_table(study: Mapping[str, Any]) -> Table:
+    """Accuracy of every arm at every point, and its difference to ``real``.
+
+    Args:
+        study: content of ``study.json``.
+
+    Returns:
+        A table with a row per point and arm.
+    """
+    table = Table(box=box.SIMPLE_HEAD, caption=Text(f"[low, high]: {interval_note(study)}"), caption_justify="left")
+    table.add_column(Text(study["unit"]))
+    table.add_column("arm")
+    table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
+    table.add_column(Text("difference to real, points\n[low, high]"), justify="right")
+    table.add_column("runs", justify="right")
+    for point in study["points"]:
+        for number, (name, arm) in enumerate(point["arms"].items()):
+            table.add_row(
+                Text("" if number else point["label"]),
+                Text(name),
+                Text(percent_interval(arm["accuracy"])),
+                Text("reference" if name == "real" else points_interval(arm["minus_real"])),
+                str(len(arm["accuracy"]["runs"])),
+                end_section=number == len(point["arms"]) - 1,
+            )
+    return table
+
+
+def arm_names(study: Mapping[str, Any]) -> list[str]:
+    """Every arm of a study, in the order in which they are compared."""
+    return list(dict.fromkeys(name for point in study["points"] for name in point["arms"]))
+
+
+def interval_note(study: Mapping[str, Any]) -> str:
+    """What the brackets are.
+
+    Args:
+        study: content of ``study.json``.
+    """
+    kinds = {arm["accuracy"]["interval"] for point in study["points"] for arm in point["arms"].values()}
+    over_runs = f"95% Student intervals over runs, which differ in {_differ(study)}; differences are paired by run"
+    own = "95% bootstrap intervals over test images and trainings of one run"
+    if kinds == {"runs"}:
+        return over_runs
+    return own if kinds == {"bootstrap"} else f"{over_runs}; where there is only one run, {own}"
+
+
+def commands(study: Mapping[str, Any]) -> list[str]:
+    """What to type, or to call, for more points and for more repeats."""
+    points = [str(point["point"]) for point in study["points"]]
+    repeats = 1 + max(row["repeat"] for row in study["runs"])
+    words = shlex.split(study["environment"]["command"])
+    if words[:2] != ["understudy", "study"]:
+        call = f"run_study({study['kind']!r}, settings, out, "
+        return [f"{call}points=[...], repeats={repeats})", f"{call}points=[{', '.join(map(repr, points))}], repeats={repeats + 2})"]
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if before not in ("--points", "--repeats") and not word.startswith(("--points", "--repeats"))
+    ]
+    return [
+        f"{shlex.join(kept)} --points MORE --repeats {repeats}",
+        f"{shlex.join(kept)} --points {shlex.quote(','.join(points))} --repeats {repeats + 2}",
+    ]
+
+
+def point_curves(study: Mapping[str, Any], field: str) -> str:
+    """Accuracy, or the difference to ``real``, over the points of a study, with 95% intervals as bands; lines for names.
+
+    Args:
+        study: content of ``study.json``.
+        field: ``accuracy`` or ``minus_real``.
+
+    Returns:
+        SVG markup.
+    """
+    figure, axes = _figure(_WIDTH, 320)
+    arms = [name for name in arm_names(study) if field == "accuracy" or name != "real"]
+    colours = dict(zip([name for name in arms if name != "real"], _cycle(len(arms)), strict=False)) | {"real": (_REAL, "_")}
+    if field == "minus_real":
+        axes.axhline(0, color=_REAL, linewidth=1.5)
+    for number, name in enumerate(arms):
+        shown = [(place, point["arms"][name][field]) for place, point in enumerate(study["points"]) if name in point["arms"]]
+        colour, marker = colours[name]
+        if study["axis"] == "names":
+            shift = _PER_NAME * (number - (len(arms) - 1) / 2)
+            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=_shorten(name, 18))
+        else:
+            at = [(study["points"][place]["point"], measured) for place, measured in shown]
+            _draw_curve(axes, at, colour, marker, label=_shorten(name, 18))
+    _lay_out(axes, study)
+    low, high, _ = _limits(study, field)
+    axes.set_ylim(low, high)
+    axes.set_ylabel("accuracy, %" if field == "accuracy" else "difference to real, points")
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=_INK, borderaxespad=0.2)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    what = "Accuracy of every arm" if field == "accuracy" else "Difference of every arm to real data alone"
+    return _to_svg(figure, title=f"{what} over the points of the study with 95% intervals")
+
+
+def is_cut(study: Mapping[str, Any], field: str) -> bool:
+    """Whether some interval goes on beyond the figure."""
+    return _limits(study, field)[2]
+
+
+def _differ(study: Mapping[str, Any]) -> str:
+    return "which real images they use" if study["repeats_differ_in"] == "subset" else "the seed"
+
+
+def _cycle(count: int) -> list[tuple[str, str]]:
+    return [_CURVES[number % len(_CURVES)] for number in range(count)]
+
+
+def _limits(study: Mapping[str, Any], field: str) -> tuple[float, float, bool]:
+    """Lowest and highest value shown, in percent, and whether some interval is cut."""
+    measured = [arm[field] for point in study["points"] for name, arm in point["arms"].items() if field == "accuracy" or name != "real"]
+    zero = [0.0] if field == "minus_real" else []
+    means = [own["mean"] for own in measured] + zero
+    lowest, highest = (end(own[name] for own in measured) for end, name in ((min, "low"), (max, "high")))
+    room = max(_LEAST_ROOM, max(means) - min(means))
+    low, high = max(lowest, min(means) - room), min(highest, max(means) + room)
+    low, high = min([low, *zero]), max([high, *zero])
+    margin = 0.06 * max(high - low, 0.01)
+    return 100 * (low - margin), 100 * (high + margin), lowest < low - margin or highest > high + margin
+
+
+def _draw_curve(axes: Axes, at: Sequence[tuple[float, Mapping[str, float]]], colour: str, marker: str, *, label: str) -> None:
+    places = [place for place, _ in at]
+    mean, low, high = ([100 * measured[end] for _, measured in at] for end in ("mean", "low", "high"))
+    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.vlines(places, low, high, color=colour, alpha=0.6, linewidth=1.2)
+    axes.plot(places, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, label=label)
+
+
+def _draw_names(axes: Axes, at: Sequence[tuple[float, Mapping[str, float]]], colour: str, marker: str, *, label: str) -> None:
+    places = [place for place, _ in at]
+    mean, low, high = ([100 * measured[end] for _, measured in at] for end in ("mean", "low", "high"))
+    axes.vlines(places, low, high, color=colour, linewidth=2)
+    edge = 2.5 if marker == "_" else 0
+    axes.plot(places, mean, marker=marker, linestyle="none", color=colour, markersize=8, markeredgewidth=edge, label=label)
+
+
+def _lay_out(axes: Axes, study: Mapping[str, Any]) -> None:
+    labels = [point["label"] for point in study["points"]]
+    if study["axis"] == "names":
+        axes.set_xticks(range(len(labels)), [_shorten(label, 16) for label in labels], parse_math=False)
+        axes.set_xlim(-0.6, len(labels) - 0.4)
+    else:
+        if study["axis"] == "log":
+            axes.set_xscale("log")
+        axes.set_xticks([point["point"] for point in study["points"]], labels)
+        axes.set_xticks([], minor=True)
+        axes.margins(x=0.06)
+    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(study["unit"])

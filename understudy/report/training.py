@@ -1,0 +1,55 @@
+"""The report's section on how classifiers were trained: convergence, tuning, features before and after the first phase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from understudy.report import figures
+
+_MAX_CURVES = 4
+_FIRST = ("real-long", "synthetic", "mixed", "bridged")  # shown beside the compared arms, in this order
+
+
+def training_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[str, Any]:
+    """What the template needs of ``results.json``'s sections ``convergence``, ``tuning``, ``transferability`` and ``published``.
+
+    Args:
+        results: content of ``results.json``.
+        compared: names of the arms that the report is about; their curves are shown first.
+
+    Returns:
+        ``figures`` (pairs of caption and SVG), ``num_trials``, ``features`` (a row per network); empty if there is none of these.
+    """
+    if not any(name in results for name in ("convergence", "tuning", "transferability", "published")):
+        return {}
+    convergence = results.get("convergence", {})
+    names = [name for name in dict.fromkeys([*compared, *_FIRST, *convergence]) if convergence.get(name)][:_MAX_CURVES]
+    shown = {name: convergence[name] for name in names}
+    trials = [len(arm["trials"]) for arm in results.get("tuning", {}).values()]
+    return {
+        "figures": _figures(shown) if shown else [],
+        "num_trials": trials[0] if trials else 0,
+        "features": _features(results.get("transferability", {})),
+    }
+
+
+def _figures(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, Markup]]:
+    captions = {
+        "val_accuracy": "Accuracy on validation images along the training, with 95% intervals over seeds.",
+        "loss": "Training loss, mean since the last point. A step up marks a new phase: other images, another head.",
+    }
+    return [(caption, Markup(figures.convergence(curves, quantity))) for quantity, caption in captions.items()]  # noqa: S704
+
+
+def _features(transferability: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    if transferability.get("source"):
+        rows.append({"name": "as pretrained, with its own classes", **transferability["source"]})
+    for arm, phases in transferability.get("arms", {}).items():
+        for number, figures_of_phase in enumerate(phases, start=1):
+            means = {name: None if value is None else value["mean"] for name, value in figures_of_phase.items()}
+            rows.append({"name": f"{arm}, after phase {number}", **means})
+    return rows

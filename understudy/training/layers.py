@@ -1,0 +1,58 @@
+"""Which parts of a network a phase trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import group_parameters
+from torch import nn
+
+from understudy.settings import Phase
+
+_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
+
+def freeze(model: Any, phase: Phase) -> None:
+    """Let only the phase's layers learn: sets ``requires_grad`` of every parameter.
+
+    ``late-layer`` is the last stage of more than one layer, or the last block of a transformer, with all that comes after it, as timm
+    groups parameters.
+
+    Args:
+        model: a timm network.
+        phase: ``layers`` is used.
+    """
+    model.requires_grad_(phase.layers == "full")
+    if phase.layers == "full":
+        return
+    heads = model.get_classifier()
+    for head in heads if isinstance(heads, tuple) else (heads,):  # distilled transformers have two
+        head.requires_grad_(True)
+    if phase.layers == "late-layer":
+        names: dict[str, nn.Parameter] = dict(model.named_parameters())
+        # Modules with layers inside are stages or blocks; what stands alone, such as a last normalisation, belongs to what follows it.
+        groups: dict[Any, list[str]] = group_parameters(model, model.group_matcher(coarse=True))
+        order = [group for _, group in sorted(groups.items())]
+        last = max(number for number, group in enumerate(order) if _is_body(group, names))
+        for name in (name for group in order[last:] for name in group):
+            names[name].requires_grad_(True)
+
+
+def _is_body(group: list[str], names: dict[str, nn.Parameter]) -> bool:
+    """Whether a group has several layers with weight matrices or kernels, none of which is a head."""
+    layers = [name for name in group if names[name].ndim > 1]
+    return len(layers) > 1 and not any(names[name].requires_grad for name in group)
+
+
+def set_mode(model: nn.Module, phase: Phase) -> None:
+    """Training mode, except for what the phase leaves as it is.
+
+    Args:
+        model: a timm network.
+        phase: ``layers`` and ``batch_norm`` are used.
+    """
+    model.train(phase.layers != "linear-probe")
+    if phase.batch_norm == "frozen":
+        for module in model.modules():
+            if isinstance(module, _BATCH_NORMS):
+                module.eval()
