@@ -28,7 +28,7 @@ from understudy.catalogue import CATALOGUE
 from understudy.data import EXPORTS, LabelledSet
 from understudy.runs import RunFolder, write_atomically
 
-COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "list")
+COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "list", "study")
 JOB_OPTIONS = ("--preset", "--recipe", "--shots", "--generator", "--arms", "--class-names", "--skip-bad", "--set", "--seed")
 
 
@@ -215,7 +215,7 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("validate nowhere", "no file or folder at 'nowhere'"),
         ("preview nowhere", "no file or folder at 'nowhere'"),
         ("run digits --generator minni", r"unknown generator 'minni'; known: mini, stable-diffusion \(did you mean 'mini'\?\)"),
-        ("run digits --arms real,synthesized", "unknown arm 'synthesized'; known: bridged, mixed, real, synthetic"),
+        ("run digits --arms real,synthesized", "unknown arm 'synthesized'; known: bridged, .*real-long, synthetic"),
         ("run digits --set draw.tims=5", "unknown setting 'draw.tims'; known here: per_class, times, "),
         ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, captions, visual, adapt, "),
         ("run digits --set draw.times", "--set needs key=value, such as draw.times=5, got 'draw.times'"),
@@ -226,7 +226,7 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --set draw.sampler=euler", "unknown sampler 'euler'; known: ddim, ddpm, dpm"),
         ("run digits --set curate.score=beauty", "unknown score 'beauty'; known: agreement, none"),
         ("run digits --set compare.backbone=resnet19", "must be 'mini' or the name of a timm model, got 'resnet19': did you mean resnet18"),
-        ("run digits --set adapt.method=dreambooth", "unknown adaptation method 'dreambooth'; known: full, lora, none"),
+        ("run digits --set adapt.method=dreambooth", "unknown adaptation method 'dreambooth'; known: full, lora, neutral-token"),
         ("run digits --frobnicate", "No such option: --frobnicate"),
         ("run digits --seed x", "Invalid value for '--seed'"),
         ("run digits --resume perhaps", "Invalid value for '--resume'"),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, final
+from typing import Annotated, Any, NoReturn, final, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
+from typer.models import ArgumentInfo
 
 from understudy.errors import InputError
-from understudy.settings import Settings, build, given_names, parse_override, refuse_without_effect
+from understudy.settings import DEFAULT_ARMS, Settings, build, given_names, parse_override, read_arms, refuse_without_effect
 
 _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
@@ -71,69 +74,113 @@ class ExportForm(StrEnum):
 
 
 _SOURCES = "image folder, zip, Parquet, WebDataset tar, hub name, or the built-in 'digits'"
-Data = Annotated[str, typer.Argument(help=_SOURCES, metavar="DATA")]
-DataOrRun = Annotated[str, typer.Argument(help=f"{_SOURCES}; or the folder of a run, to go on with it", metavar="DATA")]
 Out = Annotated[Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")]
 Run = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
-Preset = Annotated[str, typer.Option(help="effort: quick, standard or thorough")]
-Recipe = Annotated[str, typer.Option(help="method, see 'understudy list recipes'")]
-Shots = Annotated[int | None, typer.Option(help="use only this many train images per class (and as many for validation)")]
-Generator = Annotated[str | None, typer.Option(help="'mini', a diffusers pipeline folder, or a hub name", metavar="NAME")]
-Times = Annotated[
-    str | None,
-    typer.Option(
-        help="synthetic images per real one, also where classes are small; several (1,2,5,10) to see what larger sets are worth",
-        metavar="N[,N...]",
-    ),
-]
-Arms = Annotated[str | None, typer.Option(help="ways to use the data, comma-separated, see 'understudy list arms'")]
-ClassNames = Annotated[Path | None, typer.Option(help="file with the words for each class in prompts", metavar="FILE")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")]
-Override = Annotated[
-    list[str] | None, typer.Option("--set", help="any setting, as section.key=value; may be repeated", metavar="KEY=VALUE")
-]
-Seed = Annotated[int, typer.Option(help="from which every random choice follows")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 Resume = Annotated[ResumeOption, typer.Option(help="go on with a run that is in --out: if there is one, only if, or refuse to")]
+
+
+@final
+@dataclass(frozen=True)
+class Options:
+    """The options that settings are made of; every command that needs settings has all of them."""
+
+    data: Annotated[str, typer.Argument(help=f"{_SOURCES}; for run, adapt, ... also the folder of a run, to go on with it", metavar="DATA")]
+    preset: Annotated[str, typer.Option(help="effort: quick, standard or thorough")] = "standard"
+    recipe: Annotated[str, typer.Option(help="method, see 'understudy list recipes'")] = "adapted"
+    shots: Annotated[int | None, typer.Option(help="use only this many train images per class (and as many for validation)")] = None
+    generator: Annotated[str | None, typer.Option(help="'mini', a diffusers pipeline folder, or a hub name", metavar="NAME")] = None
+    arms: Annotated[str | None, typer.Option(help="ways to use the data, comma-separated, see 'understudy list arms'")] = None
+    arms_file: Annotated[Path | None, typer.Option(help="YAML file with arms of your own: name, list of phases", metavar="FILE")] = None
+    times: Annotated[
+        str | None,
+        typer.Option(
+            help="synthetic images per real one, also where classes are small; several (1,2,5,10) to see what larger sets are worth",
+            metavar="N[,N...]",
+        ),
+    ] = None
+    class_names: Annotated[Path | None, typer.Option(help="file with the words for each class in prompts", metavar="FILE")] = None
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")] = False
+    override: Annotated[
+        list[str] | None, typer.Option("--set", help="any setting, as section.key=value; may be repeated", metavar="KEY=VALUE")
+    ] = None
+    seed: Annotated[int, typer.Option(help="from which every random choice follows")] = 0
+
+    @property
+    def overrides(self) -> list[dict[str, Any]]:
+        """What was typed after ``--set``, in its order."""
+        return [parse_override(text) for text in self.override or ()]
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the options that were used."""
+        return [entry.name for entry in fields(self) if entry.name != "data" and getattr(self, entry.name) != entry.default]
+
+    def settings(self) -> Settings:
+        """Preset, then recipe, then these options, then ``--set``, later ones winning."""
+        from understudy.recipes import PRESETS, RECIPES
+
+        compare: dict[str, Any] = {}
+        if self.arms is not None:
+            compare["arms"] = [name.strip() for name in self.arms.split(",")]
+        if self.arms_file is not None:
+            compare["own_arms"] = read_arms(self.arms_file)
+            compare["arms"] = list(dict.fromkeys([*compare.get("arms", DEFAULT_ARMS), *compare["own_arms"]]))
+        chosen: dict[str, Any] = {
+            "seed": self.seed,
+            "data": {"source": self.data, "shots": self.shots, "class_names": self.class_names, "skip_bad": self.skip_bad},
+            "generator": {} if self.generator is None else {"name": self.generator},
+            "compare": compare,
+        }
+        if self.times is not None:
+            sizes = _times(self.times)
+            chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
+        settings = build(PRESETS[self.preset], RECIPES[self.recipe], chosen, *self.overrides)
+        refuse_without_effect(settings, [*given_names(*self.overrides), *(["draw.times"] if self.times is not None else [])])
+        return settings
+
+
+def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command every field of :class:`Options` on the command line; it gets them as its first argument.
+
+    Arguments of its own come before them on the command line, options of its own after them.
+    """
+    hints, own_hints = get_type_hints(Options, include_extras=True), get_type_hints(command, include_extras=True)
+    shared = [parameter.replace(annotation=hints[name]) for name, parameter in inspect.signature(Options).parameters.items()]
+    own = [parameter.replace(annotation=own_hints[name]) for name, parameter in list(inspect.signature(command).parameters.items())[1:]]
+
+    def wrapped(**values: Any) -> None:
+        command(Options(**{parameter.name: values.pop(parameter.name) for parameter in shared}), **values)
+
+    arguments = [parameter for parameter in own if isinstance(parameter.annotation.__metadata__[0], ArgumentInfo)]
+    ordered = (*arguments, *shared, *(parameter for parameter in own if parameter not in arguments))
+    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in ordered]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
+    return wrapped
 
 
 def _staged(until: str, summary: str) -> Callable[..., None]:
     """A command that does the job up to a stage; they differ in nothing else."""
 
-    def command(
-        data: DataOrRun,
-        out: Out = None,
-        preset: Preset = "standard",
-        recipe: Recipe = "adapted",
-        shots: Shots = None,
-        generator: Generator = None,
-        arms: Arms = None,
-        times: Times = None,
-        class_names: ClassNames = None,
-        skip_bad: SkipBad = False,
-        override: Override = None,
-        seed: Seed = 0,
-        device: Device = "auto",
-        resume: Resume = ResumeOption.IF_POSSIBLE,
-    ) -> None:
+    def command(options: Options, out: Out = None, device: Device = "auto", resume: Resume = ResumeOption.IF_POSSIBLE) -> None:
         from understudy.runs import RunFolder
         from understudy.study import run
 
-        given = (out, preset, recipe, shots, generator, arms, times, class_names, skip_bad, override, seed)
-        if (Path(data) / "settings.yaml").exists():
-            if given != (None, "standard", "adapted", None, None, None, times, None, False, None, 0):
-                raise InputError(f"{data} is a run and brings its settings: leave other options than --times out, or start a new run")
-            folder = Path(data)
+        if (Path(options.data) / "settings.yaml").exists():
+            if out is not None or set(options.given) - {"times"}:
+                raise InputError(
+                    f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run"
+                )
+            folder = Path(options.data)
             settings = RunFolder.find(folder).settings
-            if times is not None:
-                settings = build(settings.model_dump(mode="json"), {"scale": {"times": _times(times)}})
+            if options.times is not None:
+                settings = build(settings.model_dump(mode="json"), {"scale": {"times": _times(options.times)}})
         else:
-            folder = out or Path("runs") / Path(data).resolve().stem
-            settings = _settings(
-                data, preset, recipe, shots, generator, arms, times, class_names, skip_bad=skip_bad, override=override, seed=seed
-            )
-        observer = _terminal()
-        results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=observer)  # type: ignore[arg-type]
+            folder = out or Path("runs") / Path(options.data).resolve().stem
+            settings = options.settings()
+        results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=_terminal())  # type: ignore[arg-type]
         if until == "report" and results:
             from understudy.report import summary_table
 
@@ -152,7 +199,7 @@ for _name, _until, _summary in (
     ("curate", "curate", "Up to and including scoring, filtering and refilling them."),
     ("compare", "compare", "Up to and including training every arm and testing it on real images."),
 ):
-    app.command(_name)(_staged(_until, _summary))
+    app.command(_name)(_takes_options(_staged(_until, _summary)))
 
 
 @app.command()
@@ -166,27 +213,45 @@ def report(folder: Run) -> None:
     _console.print(str(folder / "report.html"), highlight=False, markup=False, soft_wrap=True)
 
 
-@app.command()
-def validate(
-    data: Data,
-    preset: Preset = "standard",
-    recipe: Recipe = "adapted",
-    shots: Shots = None,
-    generator: Generator = None,
-    arms: Arms = None,
-    times: Times = None,
-    class_names: ClassNames = None,
-    skip_bad: SkipBad = False,
-    override: Override = None,
-    seed: Seed = 0,
+@app.command("study")
+@_takes_options
+def make_study(
+    options: Options,
+    kind: Annotated[str, typer.Argument(help="what is varied: volume, guidance, shots or prompts", metavar="KIND")],
+    out: Annotated[Path | None, typer.Option(help="study folder [default: runs/NAME-OF-DATA-KIND]", metavar="DIR")] = None,
+    points: Annotated[str | None, typer.Option(help="values to try, comma-separated; more may be added later", metavar="A,B,...")] = None,
+    repeats: Annotated[int, typer.Option(help="runs of each point")] = 3,
+    device: Device = "auto",
 ) -> None:
+    """Repeat the whole run while one thing varies: how many images, how much guidance, which prompts."""
+    from understudy.studies import run_study
+
+    folder = out or Path("runs") / f"{Path(options.data).resolve().stem}-{kind}"
+    settings, overrides = options.settings(), options.overrides
+    if options.times is not None:
+        overrides.append({"draw": {"times": settings.draw.times}})
+    values = None if points is None else points.split(",")
+    study = run_study(
+        kind, settings, folder, points=values, repeats=repeats, overrides=overrides, device=_device(device), observer=_terminal()
+    )
+    if study:
+        from understudy.report import study_table
+
+        _console.print(study_table(study))
+        _console.print(study["sentence"], highlight=False, markup=False)
+        _console.print(f"{folder / 'study.html'}  {folder / 'study.json'}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+@_takes_options
+def validate(options: Options) -> None:
     """Check data, settings, generator and backbone; draw nothing, write nothing."""
     from understudy.preflight import validate as check
 
-    settings = _settings(data, preset, recipe, shots, generator, arms, times, class_names, skip_bad=skip_bad, override=override, seed=seed)
+    settings = options.settings()
     _quiet_libraries()
     checked = check(settings)
-    table = Table("class", "words in prompts", "train", "val", "test", title=Text(f"{data}: ready to run"))
+    table = Table("class", "words in prompts", "train", "val", "test", title=Text(f"{options.data}: ready to run"))
     for row in checked.rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # Text, not str: rich would take brackets in a name for markup
     _console.print(table)
@@ -195,25 +260,16 @@ def validate(
 
 
 @app.command()
+@_takes_options
 def preview(
-    data: Data,
+    options: Options,
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
-    preset: Preset = "standard",
-    recipe: Recipe = "adapted",
-    shots: Shots = None,
-    generator: Generator = None,
-    arms: Arms = None,
-    times: Times = None,
-    class_names: ClassNames = None,
-    skip_bad: SkipBad = False,
-    override: Override = None,
-    seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Draw a few images per class with the generator as it is, and estimate time and disk of the whole run."""
     from understudy.preflight import preview as draw_preview
 
-    settings = _settings(data, preset, recipe, shots, generator, arms, times, class_names, skip_bad=skip_bad, override=override, seed=seed)
+    settings = options.settings()
     _quiet_libraries()
     estimate = draw_preview(settings, to, device=_device(device))
     table = Table("stage", "estimate", title="the whole run, roughly")
@@ -249,9 +305,11 @@ def list_names(
     if kind is not None and kind not in CATALOGUE:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(CATALOGUE)}")
     for title in [kind] if kind else CATALOGUE:
-        table = Table("name", "what it is", title=title, title_justify="left")
+        phases = title == "arms"
+        table = Table("name", "what it is", *(["phases"] if phases else []), title=title, title_justify="left")
         for name in CATALOGUE[title]:
-            table.add_row(Text(name), Text(CATALOGUE[title].summary(name)))
+            details = [Text(CATALOGUE[title][name].describe())] if phases else []
+            table.add_row(Text(name), Text(CATALOGUE[title].summary(name)), *details)
         _console.print(table)
 
 
@@ -276,36 +334,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _refuse(message: str) -> NoReturn:
     _errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(2)
-
-
-def _settings(
-    data: str,
-    preset: str,
-    recipe: str,
-    shots: int | None,
-    generator: str | None,
-    arms: str | None,
-    times: str | None,
-    class_names: Path | None,
-    *,
-    skip_bad: bool,
-    override: list[str] | None,
-    seed: int,
-) -> Settings:
-    from understudy.recipes import PRESETS, RECIPES
-
-    given: dict[str, Any] = {"seed": seed, "data": {"source": data, "shots": shots, "class_names": class_names, "skip_bad": skip_bad}}
-    if generator is not None:
-        given["generator"] = {"name": generator}
-    if arms is not None:
-        given["compare"] = {"arms": [name.strip() for name in arms.split(",")]}
-    if times is not None:
-        sizes = _times(times)
-        given |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
-    overrides = [parse_override(text) for text in override or ()]
-    settings = build(PRESETS[preset], RECIPES[recipe], given, *overrides)
-    refuse_without_effect(settings, [*given_names(*overrides), *(["draw.times"] if times is not None else [])])
-    return settings
 
 
 def _times(text: str) -> list[float]:

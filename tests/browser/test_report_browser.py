@@ -50,7 +50,9 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: install the package chromium, or set CHROMIUM to its path"),
 ]
-make_sample = runpy.run_path(str(Path(__file__).parents[1] / "report" / "report_sample.py"))["make_sample"]
+REPORTS = Path(__file__).parents[1] / "report"
+make_sample = runpy.run_path(str(REPORTS / "report_sample.py"))["make_sample"]
+study_sample = runpy.run_path(str(REPORTS / "study_sample.py"))
 
 
 def browse(page: Path, *options: str) -> tuple[str, list[str]]:
@@ -116,3 +118,15 @@ def test_hostile_names_do_nothing_and_fit_a_phone(tmp_path: Path) -> None:
     assert all(width > 0 for width in seen["widths"])
     assert seen["window"] <= 500
     assert seen["page"] <= seen["window"]
+
+
+def test_page_of_a_study_works_and_fits_a_phone(tmp_path: Path) -> None:
+    points = ["<script>console.error(1)</script>", '"><img src=x onerror=console.error(2)>', "a" * 90, "single"]
+    study = study_sample["make_study"]("prompts", points=points, repeats=2)
+    study_sample["write"](study, tmp_path / "study.html")
+    assert browse(tmp_path / "study.html")[1] == []
+    seen = probe(tmp_path / "study.html", "--window-size=390,844")
+    assert (seen["widths"], seen["loaded"]) == ([], [])
+    assert seen["page"] <= seen["window"] <= 500
+    values = {(arm, field, value) for arm, field, value in seen["values"]}
+    assert {(arm, "accuracy.mean", json.dumps(own["accuracy"]["mean"])) for arm, own in study["points"][0]["arms"].items()} <= values

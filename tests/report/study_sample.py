@@ -1,0 +1,89 @@
+"""What a study ends with, made up: accuracies that rise with the points, a little different in every repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from understudy.evaluation import study_sentence, summarise_points
+from understudy.report import write_study_page
+from understudy.settings import build, to_yaml
+from understudy.studies import STUDIES
+
+ARMS = ("real", "synthetic", "mixed", "bridged")
+
+
+def make_study(
+    kind: str = "volume",
+    *,
+    points: list[Any] | None = None,
+    repeats: int = 3,
+    arms: tuple[str, ...] = ARMS,
+    source: str = "digits",
+    spread: float = 0.006,
+) -> dict[str, Any]:
+    """Content of ``study.json``."""
+    known, values = STUDIES[kind], points or list(STUDIES[kind].points)
+    rows = [_row(point, place, repeat, arms, spread) for place, point in enumerate(values) for repeat in range(repeats)]
+    labelled = [{"point": point, "label": f"{point:,}" if isinstance(point, int) else str(point)} for point in values]
+    summaries = summarise_points(rows, labelled)
+    return {
+        "schema": 1,
+        "kind": kind,
+        "summary": STUDIES.summary(kind),
+        "sets": list(known.sets),
+        "unit": known.unit,
+        "axis": known.axis,
+        "source": source,
+        "repeats_differ_in": "seed",
+        "sentence": study_sentence(summaries, unit=known.unit, ordered=known.is_ordered, uses_synthetic=arms[1:]),
+        "points": summaries,
+        "runs": rows,
+        "settings": build({"data": {"source": source}}).model_dump(mode="json"),
+        "environment": {
+            "python": "3.12.1",
+            "platform": "Linux",
+            "cpus": 2,
+            "threads": 1,
+            "device": "cpu",
+            "commit": "",
+            "versions": {"torch": "2.11"},
+            "command": f"understudy study {kind} digits --preset quick --points=50,100 --repeats 2",
+        },
+    }
+
+
+def write(study: dict[str, Any], path: Path) -> str:
+    """The page's text."""
+    write_study_page(path, study=study, settings_yaml=to_yaml(build(study["settings"])))
+    return path.read_text(encoding="utf-8")
+
+
+def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: float) -> dict[str, Any]:
+    rng = np.random.default_rng([place, repeat])
+    real = 0.871 + spread * np.random.default_rng([7, repeat]).normal()
+    gains = {"real": 0.0, "synthetic": -0.06 + 0.022 * place, "mixed": 0.01 + 0.008 * place, "bridged": 0.02 + 0.009 * place}
+    gained = {name: gains.get(name, 0.01 * place) + (name != "real") * spread * rng.normal() for name in arms}
+    return {
+        "point": point,
+        "repeat": repeat,
+        "folder": f"runs/{point}-repeat{repeat}",
+        "seed": repeat,
+        "subset": None,
+        "train": 600,
+        "val": 200,
+        "test": 997,
+        "synthetic": 500 * (place + 1),
+        "arms": {
+            name: {
+                "accuracy": {"mean": real + gain, "low": real + gain - 0.02, "high": real + gain + 0.015},
+                "steps": 300,
+                "minus_real": {"mean": gain, "low": gain - 0.012 * (name != "real"), "high": gain + 0.011 * (name != "real")},
+                "val_accuracy": 0.86 + gain,
+            }
+            for name, gain in gained.items()
+        },
+        "seconds": 200.5 + 31 * place,
+    }

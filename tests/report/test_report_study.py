@@ -1,0 +1,153 @@
+"""The page and the table of a study: they load nothing, show every number of study.json, and take names for names."""
+
+import html
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from study_sample import make_study, write
+
+from understudy.report import study_table
+from understudy.report.study_page import commands, is_cut, point_curves
+from understudy.studies import STUDIES
+
+Page, loads = (runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads"))
+HOSTILE = [
+    "<script>{class}</script>",
+    '"><img src=x onerror=alert(1)>',
+    "a$\\frac{1}{2}$ {class}",
+    "漢字 {class}",
+    "{{ 7 * 7 }}",
+    "#040404",
+]
+
+
+def shown(text: str) -> dict[tuple[str, str, str], Any]:
+    return {
+        (attributes["data-point"], attributes["data-arm"], attributes["data-field"]): json.loads(attributes["data-value"])
+        for _, attributes in Page(text).tags
+        if "data-value" in attributes
+    }
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("kind", list(STUDIES))
+def test_every_number_equals_study_json(kind: str, repeats: int, tmp_path: Path) -> None:
+    study = make_study(kind, repeats=repeats)
+    text = write(study, tmp_path / "study.html")
+    values = shown(text)
+    for point in study["points"]:
+        for name, arm in point["arms"].items():
+            for field in ("accuracy", "minus_real") if name != "real" else ("accuracy",):
+                for end in ("mean", "low", "high"):
+                    assert values[str(point["point"]), name, f"{field}.{end}"] == arm[field][end]
+    for row in study["runs"]:
+        for name, arm in row["arms"].items():
+            assert values[row["folder"], name, "accuracy.mean"] == arm["accuracy"]["mean"]
+    assert len(values) == len(study["points"]) * (4 * 3 + 3 * 3) + len(study["runs"]) * 4
+    assert html.escape(study["sentence"]) in text
+    assert text.index("<h1>") < text.index("<svg")
+    assert ("95% Student intervals over runs" in text) == (repeats > 1)
+    assert ("95% bootstrap intervals over test images and trainings of one run" in text) == (repeats == 1)
+
+
+def test_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
+    text = write(make_study(), tmp_path / "study.html")
+    assert all(address.startswith(("data:", "#")) for address in loads(text))
+    tags = Page(text).tags
+    assert "script" not in {tag for tag, _ in tags}
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert [path.name for path in tmp_path.iterdir()] == ["study.html"]
+    links = [attributes["href"] for tag, attributes in tags if tag == "a"]
+    assert {"runs/50-repeat0/report.html", "runs/1000-repeat2/report.html"} < set(links)
+    assert not [link for link in links if re.match(r"[a-z]+:", link)]
+
+
+def test_semantics(tmp_path: Path) -> None:
+    tags = Page(write(make_study("prompts"), tmp_path / "study.html")).tags
+    assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
+    assert [bool(attributes.get("aria-label")) for tag, attributes in tags if tag == "svg"] == [True, True]
+    assert [tag for tag, _ in tags].count("h1") == 1
+    targets = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    assert {attributes["href"][1:] for tag, attributes in tags if tag == "a" and attributes["href"].startswith("#")} <= targets
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    study = make_study("prompts", points=HOSTILE, arms=("real", "synthetic", "<b>mixed</b>"), source='<img src=x onerror="alert(1)">')
+    text = write(study, tmp_path / "study.html")
+    tags = Page(text).tags
+    assert not {"script", "img"} & {tag for tag, _ in tags}
+    assert [tag for tag, _ in tags].count("b") == 1, "the name of the program"
+    assert all("onerror" not in attributes for _, attributes in tags)
+    body = html.unescape(text)
+    assert all(name in body for name in [*HOSTILE, "<b>mixed</b>", study["source"]])
+    assert all(":" not in attributes["href"] and "<" not in attributes["href"] for tag, attributes in tags if tag == "a")
+
+
+def test_real_images_alone_have_no_difference(tmp_path: Path) -> None:
+    text = write(make_study(arms=("real",)), tmp_path / "study.html")
+    assert "No arm used synthetic images" in text
+    assert "minus_real" not in text
+    assert "Difference to real" not in text
+
+
+def test_an_arm_that_some_points_lack(tmp_path: Path) -> None:
+    study = make_study()
+    del study["points"][1]["arms"]["mixed"]
+    for row in study["runs"]:
+        if row["point"] == 100:
+            del row["arms"]["mixed"]
+    text = write(study, tmp_path / "study.html")
+    assert text.count('<span class="absent">n/a</span>') == 2 + 3
+    assert ("100", "mixed", "accuracy.mean") not in shown(text)
+
+
+@pytest.mark.parametrize("kind", list(STUDIES))
+def test_one_point_is_a_study(kind: str, tmp_path: Path) -> None:
+    study = make_study(kind, points=[STUDIES[kind].points[0]], repeats=1)
+    assert ">point: " in write(study, tmp_path / "study.html")
+
+
+def test_wide_intervals_are_cut_and_said_to_be(tmp_path: Path) -> None:
+    wide, narrow = make_study(repeats=2, spread=0.05), make_study(repeats=1)
+    assert is_cut(wide, "accuracy")
+    assert not is_cut(narrow, "accuracy")
+    assert not is_cut(narrow, "minus_real")
+    assert "the table has their ends" in write(wide, tmp_path / "wide.html")
+    assert "the table has their ends" not in write(narrow, tmp_path / "narrow.html")
+
+
+def test_figures_name_every_point_and_arm() -> None:
+    markup = point_curves(make_study("shots"), "accuracy")
+    assert [word for word in (">real<", ">bridged<", ">16<", ">real images per class<") if word not in markup] == []
+    assert "#0" not in markup, "colours are variables of the style sheet"
+    assert ">real<" not in point_curves(make_study("shots"), "minus_real")
+
+
+def test_commands_to_make_it_larger() -> None:
+    study = make_study(repeats=3)
+    assert commands(study) == [
+        "understudy study volume digits --preset quick --points MORE --repeats 3",
+        "understudy study volume digits --preset quick --points 50,100,200,500,1000 --repeats 5",
+    ]
+    study["environment"] = study["environment"] | {"command": "python job.py"}
+    assert commands(study)[0] == "run_study('volume', settings, out, points=[...], repeats=3)"
+    prompts = make_study("prompts", points=["single", "my file.txt"], repeats=1)
+    assert commands(prompts)[1].endswith("--points 'single,my file.txt' --repeats 3")
+
+
+def test_table_for_the_terminal() -> None:
+    study = make_study("guidance", repeats=1)
+    console = Console(width=120)
+    with console.capture() as printed:
+        console.print(study_table(study))
+    text = printed.get()
+    bridged = study["points"][1]["arms"]["bridged"]
+    assert text.count("reference") == 5
+    assert f"{100 * bridged['accuracy']['mean']:.1f} [" in text
+    assert f"{100 * bridged['minus_real']['mean']:+.1f} [" in text
+    assert "95% bootstrap intervals" in text
