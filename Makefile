@@ -20,6 +20,9 @@ smallest: $(INSTALLED)
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
 	$(BIN)/python -m benchmarks.main_job --smoke --out build/smallest/main_job.json --runs build/smallest/runs
 	$(BIN)/python -m benchmarks.real_fake --smoke --out build/smallest/real_fake.json --runs build/smallest/real_fake
+	$(BIN)/python -m benchmarks.bridged_transfer --smoke --out build/smallest/bridged_transfer.json --runs build/smallest/bridged
+	$(BIN)/python -m benchmarks.style_inversion --smoke --out build/smallest/style_inversion.json --runs build/smallest/style
+	$(BIN)/python -m benchmarks.natural_images --smoke --out build/smallest/natural_images.json --runs build/smallest/natural
 
 test: lint types tests
 

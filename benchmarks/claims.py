@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from understudy.functional.intervals import student_interval
 from understudy.runs import environment, write_text
 
 
@@ -40,11 +40,16 @@ class Claim:
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95% Student interval over independent repetitions; no interval for a single one."""
-    mean = float(np.mean(values))
+    interval = student_interval(values)
     if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return mean, mean - half, mean + half
+        return interval["mean"], math.nan, math.nan
+    return interval["mean"], interval["low"], interval["high"]
+
+
+def cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
+    """Mean and interval of repetitions, for a table."""
+    mean, low, high = t_interval([float(value) for value in values])
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def repeated(

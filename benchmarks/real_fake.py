@@ -17,19 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks.claims import Claim, command_line, repeated, t_interval, write
+from benchmarks.claims import Claim, cell, command_line, repeated, write
+from benchmarks.feature_distance import squared_mmd
 from understudy.curation import nearest_real, paired_distances
 from understudy.data import LabelledSet
-from understudy.functional.mmd import median_bandwidth, mmd2_unbiased
-from understudy.generators import load_generator
 from understudy.recipes import PRESETS, RECIPES
 from understudy.runs import write_json
-from understudy.settings import CompareSettings, GeneratorSettings, build
+from understudy.settings import build
 from understudy.study import run
-from understudy.training import build_backbone
-from understudy.visual_guidance import features_of
 
 SEEDS = (0, 1, 2, 3, 4)
 _PROCESSES = 2
@@ -189,7 +185,7 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
         "train": results["data"]["train"],
         "synthetic": len(curated),
         "arms": {name: {key: arm[key] for key in ("accuracy", "minus_real")} for name, arm in results["arms"].items()},
-        "mmd2": _mmd2(curated, sets["test"]),
+        "mmd2": squared_mmd(curated, sets["test"]),
         "copying": _copying(curated, sets["train"], sets["val"]),
         "adaptation": {
             key: results["adaptation"][key] for key in ("best_step", "val_loss_before", "val_loss_after") if key in results["adaptation"]
@@ -197,34 +193,6 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
         **({"scale": results["scale"]} if "scale" in results else {}),
         "seconds": results["cost"]["seconds"],
     }
-
-
-def _mmd2(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
-    """Squared MMD within each class, mean over classes, in two feature spaces: the kernel term's own, and one that no term saw."""
-    return {name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels) for name, features in _encoders().items()}
-
-
-def _encoders() -> dict[str, Any]:
-    generator = load_generator(GeneratorSettings(), device="cpu")
-    backbone = build_backbone(CompareSettings(), 2, rng_seed=0)
-
-    @torch.no_grad()
-    def resnet(data: LabelledSet) -> Tensor:
-        model: Any = backbone.model.eval()
-        pixels = backbone.normalise(torch.from_numpy(data.pixels(backbone.input_size)))
-        return torch.cat([model.forward_head(model.forward_features(part), pre_logits=True) for part in pixels.split(256)])
-
-    return {"mini's image encoder": lambda data: features_of(generator, data), "letters ResNet": resnet}
-
-
-def _class_mmd2(drawn: Tensor, real: Tensor, drawn_labels: np.ndarray, real_labels: np.ndarray) -> float:
-    bandwidths = median_bandwidth(real) * torch.tensor([0.5, 1.0, 2.0])
-    parts = [
-        mmd2_unbiased(drawn[torch.from_numpy(drawn_labels == label)], real[torch.from_numpy(real_labels == label)], bandwidths).item()
-        for label in np.unique(real_labels)
-        if (drawn_labels == label).sum() > 1
-    ]
-    return float(np.mean(parts))
 
 
 def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict[str, Any]:
@@ -339,16 +307,16 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ablation = [
         [
             name,
-            _cell(100 * _accuracies(cases[name])),
-            _cell(100 * (_accuracies(cases[name]) - _accuracies(cases["vanilla"]))),
-            *(_cell([row["mmd2"][encoder] for row in cases[name]], digits=4) for encoder in encoders),
-            _cell([row["copying"]["synthetic to nearest train"]["mean"] for row in cases[name]], digits=3),
+            cell(100 * _accuracies(cases[name])),
+            cell(100 * (_accuracies(cases[name]) - _accuracies(cases["vanilla"]))),
+            *(cell([row["mmd2"][encoder] for row in cases[name]], digits=4) for encoder in encoders),
+            cell([row["copying"]["synthetic to nearest train"]["mean"] for row in cases[name]], digits=3),
             _PAPER.get(name, ""),
         ]
         for name in (*(case.name for case in ABLATION), "all")
     ]
-    held_out = _cell([row["copying"]["held-out real to nearest train"]["mean"] for row in cases["vanilla"]], digits=3)
-    ablation.append(["real", _cell(100 * _accuracies(cases["vanilla"], "real")), "", *("" for _ in encoders), held_out, _PAPER["real"]])
+    held_out = cell([row["copying"]["held-out real to nearest train"]["mean"] for row in cases["vanilla"]], digits=3)
+    ablation.append(["real", cell(100 * _accuracies(cases["vanilla"], "real")), "", *("" for _ in encoders), held_out, _PAPER["real"]])
     return [
         {
             "title": f"600 real images, as many synthetic ones, synthetic only: mean over {len(cases['all'])} runs, 95% Student interval. "
@@ -376,22 +344,17 @@ def _curve_table(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
             [
                 f"{point['times']:g}x",
                 str(point["images"]),
-                _cell([100 * arm["curve"][number]["mean"] for arm in arms]),
-                _cell([100 * arm["minus_real"][number]["mean"] for arm in arms]),
+                cell([100 * arm["curve"][number]["mean"] for arm in arms]),
+                cell([100 * arm["minus_real"][number]["mean"] for arm in arms]),
                 (f"{np.median(known):.0f} (median)" if known else "-") + beyond,
             ]
         )
-    slope = _cell([100 * arm["log_fit"]["per_doubling"]["mean"] for arm in arms], digits=2)
+    slope = cell([100 * arm["log_fit"]["per_doubling"]["mean"] for arm in arms], digits=2)
     return {
         "title": f"Larger sets, {name}: synthetic only. Each doubling is worth {slope} points.",
         "columns": ["size", "images", "accuracy", "minus real", "worth, in real images"],
         "rows": lines,
     }
-
-
-def _cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
-    mean, low, high = t_interval([float(value) for value in values])
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 if __name__ == "__main__":

@@ -70,6 +70,24 @@ def test_bad_values_are_named(override, message):
             "gradient_checkpointing has no effect",
         ),
         ({"adapt": {"adapter": "there", "steps": 3}}, "adapt.steps has no effect while adapt.adapter is 'there'"),
+        ({"adapt": {"num_vectors": 3}}, "adapt.num_vectors has no effect while adapt.method is 'full'"),
+        ({"adapt": {"method": "lora", "initial_word": "style"}}, "adapt.initial_word has no effect while adapt.method is 'lora'"),
+        ({"adapt": {"method": "none", "token": "<x>"}}, "adapt.token has no effect while adapt.method is 'none'"),
+        ({"adapt": {"method": "style-inversion", "rank": 3}}, "adapt.rank has no effect while adapt.method is 'style-inversion'"),
+        ({"adapt": {"method": "textual-inversion", "classes_per_batch": 2}}, "classes_per_batch has no effect while adapt.method is"),
+        (
+            {"adapt": {"method": "style-inversion"}, "draw": {"adapter_scale": 1.0}},
+            "draw.adapter_scale has no effect while adapt.meth",
+        ),
+        ({"adapt": {"method": "neutral-token", "steps": 3}}, "adapt.steps has no effect while adapt.method is 'neutral-token'"),
+        (
+            {"adapt": {"method": "neutral-token"}, "generator": {"gradient_checkpointing": True}},
+            "gradient_checkpointing has no effect while adapt.method is 'neutral-token'",
+        ),
+        (
+            {"adapt": {"method": "style-inversion", "adapter": "there", "num_vectors": 2}},
+            "adapt.num_vectors has no effect while adapt.a",
+        ),
     ],
 )
 def test_settings_without_effect_are_refused(layer, cause):
@@ -80,6 +98,12 @@ def test_settings_without_effect_are_refused(layer, cause):
 def test_settings_with_effect_are_not():
     layer = {"adapt": {"method": "lora", "rank": 3}, "draw": {"times": 2}, "curate": {"threshold": 0.1}}
     refuse_without_effect(build(DIGITS, layer), given_names(layer))
+    for adapt in (
+        {"method": "style-inversion", "token": "<x>", "num_vectors": 2, "initial_word": "style", "steps": 3},
+        {"method": "neutral-token", "token": "<x>", "num_vectors": 2, "initial_word": "style", "prompt": "{class} {token}"},
+        {"method": "style-inversion", "token": "<x>", "adapter": "there"},
+    ):
+        refuse_without_effect(build(DIGITS, {"adapt": adapt}), given_names({"adapt": adapt}))
 
 
 def test_the_source_is_required():
@@ -106,8 +130,30 @@ def test_differing_keys_have_dotted_names():
 def test_guidance_needs_a_generator_that_was_adapted_with_it():
     with pytest.raises(InputError, match="visual.kind 'per-image' needs a generator adapted with it, got adapt.method 'none'"):
         build(DIGITS, {"visual": {"kind": "per-image"}, "adapt": {"method": "none"}})
+    with pytest.raises(InputError, match="visual.kind 'sampled' needs a generator adapted with it, got adapt.method 'neutral-token'"):
+        build(DIGITS, {"visual": {"kind": "sampled"}, "adapt": {"method": "neutral-token"}})
     with pytest.raises(InputError, match="with visual guidance or without, got none and sampled"):
         build(DIGITS, {"visual": {"draw_kind": "sampled"}})
+
+
+def test_tokens_are_there_or_not():
+    with pytest.raises(InputError, match="draw.adapter_scale must be 1 with adapt.method 'style-inversion', got 0.5: a token is there"):
+        build(DIGITS, {"draw": {"adapter_scale": 0.5}, "adapt": {"method": "style-inversion"}})
+
+
+@pytest.mark.parametrize("token", ["", "a b", "{class}"])
+def test_names_of_tokens(token):
+    with pytest.raises(InputError, match="setting 'adapt.token': string should match pattern"):
+        build(DIGITS, {"adapt": {"token": token}})
+
+
+def test_the_token_of_each_class():
+    by_method = {method: build(DIGITS, {"adapt": {"method": method}}).adapt for method in ("full", "style-inversion", "textual-inversion")}
+    assert {method: adapt.tokens(3) for method, adapt in by_method.items()} == {
+        "full": ("", "", ""),
+        "style-inversion": ("S*", "S*", "S*"),
+        "textual-inversion": ("S*-0", "S*-1", "S*-2"),
+    }
 
 
 def test_two_ways_to_say_where_drawing_starts():

@@ -23,6 +23,7 @@ from understudy.settings import DataSettings, build
 from understudy.study import STAGES, export_run, run, write_report_again
 
 ROOT = Path(__file__).parent.parent
+OPTIONAL = ("tune", "scale")  # done only where settings ask for them
 TWO_ARMS = {"compare": {"arms": ["real", "synthetic"]}}
 
 
@@ -85,7 +86,7 @@ def test_report_and_card_are_written(finished):
 
 def test_every_stage_says_something_and_bars_end_full(finished):
     _, listener = finished
-    assert [line.split(":")[0] for line in listener.lines] == [name for name in STAGES if name != "scale"]
+    assert [line.split(":")[0] for line in listener.lines] == [name for name in STAGES if name not in OPTIONAL]
     assert {"adapt", "draw round-00", "compare"} <= set(listener.bars)
     assert all(bar["done"] == bar["total"] for bar in listener.bars.values())
 
@@ -95,7 +96,7 @@ def test_the_second_run_does_nothing_and_says_so(finished, pets, tiny_pipeline_f
     before, again = times(out), Listener()
     results = run(tiny_settings(pets, tiny_pipeline_folder), out, observer=again)
     assert times(out) == before
-    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGES[1:] if name != "scale"]
+    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGES[1:] if name not in OPTIONAL]
     assert not again.bars
     assert results == results_of(out)
 
@@ -139,7 +140,7 @@ def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(finished, p
     settings = tiny_settings(pets, tiny_pipeline_folder)
     for number, stage in enumerate(STAGES):
         run(settings, out, until=stage)
-        expected = [name for name in STAGES[: number + 1] if name != "scale"]  # sizes that nobody asked for
+        expected = [name for name in STAGES[: number + 1] if name not in OPTIONAL]  # sizes that nobody asked for
         assert sorted(path.stem for path in (out / "stages").iterdir()) == sorted(expected)
         if stage == "load":
             test = LabelledSet.load(out / "data" / "test.parquet")

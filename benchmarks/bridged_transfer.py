@@ -1,0 +1,371 @@
+"""Bridged transfer on ``digits``: every arm and control, with 1 to 16 and all real images per class.
+
+``python -m benchmarks.bridged_transfer`` takes about an hour on two CPU cores; finished parts are kept and reused. Few-shot subsets are
+the fixed, nested ones of ``benchmarks/subsets/digits.json``; a repetition is another subset (with all images: another run seed) and
+another classifier seed. Every arm makes ``STEPS`` steps per phase, so bridged arms make as many as ``real-long``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.claims import Claim, cell, command_line, repeated, write
+from understudy.data import LabelledSet, first_of_each_class
+from understudy.evaluation import transferability
+from understudy.recipes import PRESETS, RECIPES
+from understudy.runs import write_json
+from understudy.settings import CompareSettings, Phase, Settings, TuneSettings, build
+from understudy.study import run
+from understudy.training import (
+    Arm,
+    TrainedClassifier,
+    accuracy_and_loss,
+    best_trial,
+    find_arm,
+    fit_arm,
+    pretrained_classifier,
+    tune_arm,
+)
+
+SHOTS = (1, 2, 4, 8, 16, None)
+REPEATS = (0, 1, 2, 3, 4)
+STEPS = 100
+PER_CLASS = 100  # synthetic images
+VOLUMES = (4, 20, 80, 200, 400)  # images per class at VOLUME_SHOTS real ones: 1x to 100x
+VOLUME_SHOTS = 4
+LONGER = Arm(
+    name="bridged-4x", phases=(Phase(data="synthetic", share=4), Phase(data="real")), summary="a synthetic phase four times as long"
+)
+LONGER_AT = (80, 400)
+"""Whether it is the images or the steps that run out: in STEPS steps a larger set is seen less often, at 400 images per class not once."""
+TUNED_AT: Mapping[int | None, int | None] = {1: 4, 2: 4, 4: 4, 8: 16, 16: 16, None: None}
+"""The shots at which learning rate and weight decay are chosen, on the validation images of subset 0."""
+TUNE = TuneSettings(learning_rates=(1e-3, 3e-3), weight_decays=(0.01, 0.1))
+ARMS = RECIPES["bridged-transfer"]["compare"]["arms"]
+BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++")
+_WATCHED = ("bridged", "bridged+mixup")  # features are measured after the synthetic phase of these
+_PROCESSES = 2
+_SMOKE: Mapping[str, Any] = {
+    "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
+    "draw": {"steps": 2, "per_class": 3},
+    "curate": {"score": "none"},
+    "compare": {"steps": 2, "batch_size": 8},
+}
+
+
+def main(out: Path, runs: Path, smoke: bool) -> None:
+    """Do every part that is not done, then write rows, tables and claims."""
+    cases = [(shots, repeat) for shots in ((2, None) if smoke else SHOTS) for repeat in (REPEATS[:1] if smoke else REPEATS)]
+    with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
+        tuned = pool.starmap(_tuned, [(shots, runs, smoke) for shots in dict.fromkeys(TUNED_AT[shots] for shots, _ in cases)], chunksize=1)
+        chosen = dict(tuned)
+        rows = pool.starmap(_row, [(shots, repeat, runs, chosen[TUNED_AT[shots]], smoke) for shots, repeat in cases], chunksize=1)
+    command = {"command": ["python", "-m", "benchmarks.bridged_transfer"]}
+    settings = {
+        _name(shots): {**command, "settings": _settings(shots, 0, smoke=smoke).model_dump(mode="json"), "tuned_at": _name(TUNED_AT[shots])}
+        for shots in dict.fromkeys(shots for shots, _ in cases)
+    }
+    tuning = {f"tuning, {_name(shots)}": {**command, "trials": trials} for shots, trials in chosen.items()}
+    write(
+        out,
+        settings={**settings, **tuning},
+        rows=rows,
+        claims=[] if smoke else _claims(rows),
+        tables=[] if smoke else _tables(rows, chosen),
+    )
+    print(f"wrote {out}")
+
+
+def _name(shots: int | None) -> str:
+    return "all" if shots is None else f"{shots} per class"
+
+
+def _settings(shots: int | None, repeat: int, *, smoke: bool) -> Settings:
+    """Few-shot repetitions share the splits and differ in the subset; with all images they differ in the run's seed."""
+    few = {"seed": 0, "data": {"source": "digits", "shots": shots, "subset": repeat}}
+    everything = {"seed": repeat, "data": {"source": "digits"}}
+    recipe = {
+        "draw": {"per_class": max(VOLUMES) if shots == VOLUME_SHOTS else PER_CLASS},
+        "compare": {"steps": STEPS, "batch_size": 32, "equal_steps": False},
+    }
+    return build(PRESETS["quick"], recipe, everything if shots is None else few, _SMOKE if smoke else {})
+
+
+def _sets(shots: int | None, repeat: int, runs: Path, *, smoke: bool) -> tuple[Settings, dict[str, LabelledSet]]:
+    """Real splits and curated synthetic images of an ordinary run."""
+    settings = _settings(shots, repeat, smoke=smoke)
+    folder = runs / f"{_name(shots).replace(' ', '-')}-{repeat}"
+    run(settings, folder, until="curate")
+    sets = {name: LabelledSet.load(folder / "data" / f"{name}.parquet") for name in ("train", "val", "test")}
+    return settings, sets | {"synthetic": LabelledSet.load(folder / "synthetic" / "curated.parquet")}
+
+
+def _first(data: LabelledSet, per_class: int) -> LabelledSet:
+    return data.select(first_of_each_class(data.labels, np.full(data.num_classes, per_class)))
+
+
+def _tuned(shots: int | None, runs: Path, smoke: bool) -> tuple[int | None, dict[str, list[dict[str, Any]]]]:
+    """Trials of every arm on subset 0."""
+    torch.set_num_threads(1)
+    settings, sets = _sets(shots, 0, runs, smoke=smoke)
+    synthetic = _first(sets["synthetic"], PER_CLASS)
+    trials = {
+        arm: tune_arm(
+            arm, train=sets["train"], synthetic=synthetic, val=sets["val"], settings=settings.compare, tune=TUNE, seed=0,
+            device="cpu", folder=runs / "tuning" / _name(shots).replace(" ", "-"),
+        )
+        for arm in ARMS
+    }  # fmt: skip
+    return shots, trials
+
+
+def _row(shots: int | None, repeat: int, runs: Path, trials: Mapping[str, list[dict[str, Any]]], smoke: bool) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    record = runs / f"{_name(shots).replace(' ', '-')}-{repeat}.json"
+    if not record.exists():
+        settings, sets = _sets(shots, repeat, runs, smoke=smoke)
+        synthetic, partial = _first(sets["synthetic"], PER_CLASS), runs / "arms" / f"{_name(shots).replace(' ', '-')}-{repeat}"
+        arms = {
+            name: _arm(find_arm(name, settings.compare), settings.compare, trials[name], sets, synthetic, repeat, partial / f"{name}.json")
+            for name in ARMS
+        }
+        row = {
+            "case": _name(shots),
+            "repeat": repeat,
+            "train": len(sets["train"]),
+            "synthetic": len(synthetic),
+            "arms": arms,
+            "source": _source(settings.compare, sets),
+        }
+        if shots == VOLUME_SHOTS:
+            row["volume"] = {str(size): _of_size(size, settings.compare, trials, sets, repeat, partial) for size in VOLUMES}
+        write_json(record, row)
+    return dict(json.loads(record.read_text()))
+
+
+def _of_size(
+    size: int,
+    settings: CompareSettings,
+    trials: Mapping[str, list[dict[str, Any]]],
+    sets: Mapping[str, LabelledSet],
+    repeat: int,
+    partial: Path,
+) -> dict[str, float]:
+    """Accuracy by arm with so many synthetic images per class."""
+    arms = [*(find_arm(name, settings) for name in ("synthetic", "mixed", "bridged")), *([LONGER] if size in LONGER_AT else [])]
+    synthetic = _first(sets["synthetic"], size)
+    return {
+        arm.name: _arm(
+            arm, settings, trials[arm.name.removesuffix("-4x")], sets, synthetic, repeat, partial / f"{arm.name}-{size}.json"
+        )["accuracy"]
+        for arm in arms
+    }  # fmt: skip
+
+
+def _arm(
+    arm: Arm,
+    settings: CompareSettings,
+    trials: list[dict[str, Any]],
+    sets: Mapping[str, LabelledSet],
+    synthetic: LabelledSet,
+    repeat: int,
+    record: Path,
+) -> dict[str, Any]:
+    """One training, measured on the test images."""
+    if record.exists():
+        return dict(json.loads(record.read_text()))
+    chosen = {key: best_trial(trials)[key] for key in ("learning_rate", "weight_decay")}
+    after: list[dict[str, float | None]] = []
+
+    def watch(step: Any, classifier: TrainedClassifier) -> None:
+        if arm.name in _WATCHED and step.ends_phase and step.step < step.of:
+            after.append(_features(classifier, sets))
+
+    tuned = settings.model_copy(update=chosen)
+    classifier = fit_arm(arm, train=sets["train"], synthetic=synthetic, settings=tuned, seed=repeat, device="cpu", watch=watch)
+    val_accuracy, val_loss = accuracy_and_loss(classifier, sets["val"])
+    accuracy, _ = accuracy_and_loss(classifier, sets["test"])
+    steps = arm.phase_steps(settings, num_real=len(sets["train"]), num_synthetic=len(synthetic))
+    row = {"accuracy": accuracy, "val_accuracy": val_accuracy, "val_loss": val_loss, "steps": sum(steps), "after_synthetic": after[:1]}
+    write_json(record, row)
+    return row
+
+
+def _features(classifier: TrainedClassifier, sets: Mapping[str, LabelledSet]) -> dict[str, float | None]:
+    train, test = sets["train"], sets["test"]
+    source = classifier.probabilities(train)
+    return transferability(
+        classifier.features(train), train.labels, classifier.features(test), test.labels, source_probabilities=source
+    )  # fmt: skip
+
+
+def _source(settings: CompareSettings, sets: Mapping[str, LabelledSet]) -> dict[str, float | None]:
+    """The letters ResNet with its own 26 classes."""
+    backbone = pretrained_classifier(settings)
+    assert backbone is not None
+    return _features(TrainedClassifier(backbone, sets["train"].class_names), sets)
+
+
+def _by_shots(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of each number of shots, in the order of the repeats, so that arms are paired."""
+    names = dict.fromkeys(row["case"] for row in rows)
+    return {name: sorted((row for row in rows if row["case"] == name), key=lambda row: int(row["repeat"])) for name in names}
+
+
+def _values(rows: Sequence[dict[str, Any]], arm: str, figure: str = "accuracy") -> np.ndarray:
+    return np.array([row["arms"][arm][figure] for row in rows])
+
+
+def _best_bridged(rows: Sequence[dict[str, Any]]) -> str:
+    """By mean validation accuracy over the repeats; of equals, by validation loss."""
+    return max(BRIDGED, key=lambda arm: (_values(rows, arm, "val_accuracy").mean().round(9), -_values(rows, arm, "val_loss").mean()))
+
+
+def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
+    claims = []
+    for name, own in _by_shots(rows).items():
+        best = _best_bridged(own)
+        real = _values(own, "real")
+        claims.append(
+            repeated(
+                f"{name}: {best} (best bridged arm on validation images) minus tuned real, accuracy",
+                _values(own, best) - real,
+                low_above=0.0 if name in _CUT else -0.005,
+                target="interval above 0" if name in _CUT else "interval above -0.005: not worse",
+                why_not="the interval over five subsets is wide" if name in _CUT else "real is near its ceiling",
+            )
+        )
+        if name in _CUT:
+            cut = (_values(own, best) - real) / (1 - real)
+            claim = f"{name}: share of the error of tuned real that {best} takes away"
+            why_not = "what is left is mostly the generator's, which saw the same few images: `synthetic` alone is no better"
+            claims.append(repeated(claim, cut, least=1 / 3, target="at least a third", why_not=why_not))
+        claims += [
+            repeated(
+                f"{name}: {best} minus {control}, accuracy: what remains of its gain", _values(own, best) - _values(own, control),
+                target="reported",
+            )
+            for control in ("real-long", "real+mixup", "bridged-neutral")
+        ]  # fmt: skip
+        claims.append(repeated(f"{name}: bridged++ minus tuned real, accuracy", _values(own, "bridged++") - real, target="reported"))
+        for arm, base in (("mixed", "real"), ("mixed-balanced", "mixed")):
+            difference = _values(own, arm) - _values(own, base)
+            claims.append(repeated(f"{name}: {arm} minus {base}, accuracy", difference, target="reported"))
+    return [*claims, *_volume_claims([row for row in rows if "volume" in row])]
+
+
+def _volume_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
+    """What each step up in size adds, and whether more steps help where there are more images."""
+    claims = [
+        repeated(
+            f"{VOLUME_SHOTS} per class: {arm} with {after} synthetic images per class minus {before}, accuracy",
+            _volume(rows, after, arm) - _volume(rows, before, arm), target="reported",
+        )
+        for arm in ("synthetic", "bridged")
+        for before, after in itertools.pairwise(VOLUMES)
+    ]  # fmt: skip
+    longer = _volume(rows, LONGER_AT[1], LONGER.name) - _volume(rows, LONGER_AT[0], LONGER.name)
+    claim = f"{VOLUME_SHOTS} per class: {LONGER.name} with {LONGER_AT[1]} synthetic images per class minus {LONGER_AT[0]}, accuracy"
+    return [*claims, repeated(claim, longer, target="reported")]
+
+
+_CUT = ("1 per class", "2 per class", "4 per class")
+"""Where the error shall be cut by a third."""
+
+
+def _tables(rows: Sequence[dict[str, Any]], tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    cases = _by_shots(rows)
+    repeats = len(next(iter(cases.values())))
+    what = f"mean over {repeats} subsets (all: {repeats} run seeds), one training each, 95% Student interval; 997 real test images"
+    tables = [
+        {
+            "title": f"Accuracy in percent by real images per class, {PER_CLASS} synthetic images per class: {what}.",
+            "columns": ["arm", *cases],
+            "rows": [[f"`{arm}`", *(cell(100 * _values(own, arm)) for own in cases.values())] for arm in ARMS],
+        },
+        {
+            "title": "The same minus tuned `real`, in points; bold: the bridged arm that validation images choose.",
+            "columns": ["arm", *cases],
+            "rows": [
+                [
+                    f"`{arm}`",
+                    *(
+                        f"**{text}**" if arm == _best_bridged(own) else text
+                        for own in cases.values()
+                        for text in [cell(100 * (_values(own, arm) - _values(own, "real")))]
+                    ),
+                ]
+                for arm in ARMS
+                if arm != "real"
+            ],
+        },
+    ]
+    volume = [row for row in rows if "volume" in row]
+    if volume:
+        arms = ("synthetic", "mixed", "bridged", LONGER.name)
+        tables.append(
+            {
+                "title": f"Synthetic images per class at {VOLUME_SHOTS} real ones, accuracy in percent: {what}.",
+                "columns": ["images per class", "times real", *(f"`{arm}`" for arm in arms)],
+                "rows": [
+                    [
+                        *(str(size), f"{size // VOLUME_SHOTS}x"),
+                        *(cell(100 * _volume(volume, size, arm)) if arm in volume[0]["volume"][str(size)] else "" for arm in arms),
+                    ]
+                    for size in VOLUMES
+                ],
+            }
+        )
+    return [*tables, _features_table(cases), _tuning_table(tuning)]
+
+
+def _volume(rows: Sequence[dict[str, Any]], size: int, arm: str) -> np.ndarray:
+    return np.array([row["volume"][str(size)][arm] for row in rows])
+
+
+def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    figures = {"linear_probe": 100, "knn": 100, "leep": 1, "log_me": 1, "h_score": 1}
+    lines = []
+    for name, own in cases.items():
+        networks = {
+            "letters, as pretrained": [row["source"] for row in own],
+            "after synthetic": [row["arms"]["bridged"]["after_synthetic"][0] for row in own],
+            "after synthetic with Mixup": [row["arms"]["bridged+mixup"]["after_synthetic"][0] for row in own],
+        }
+        for label, measured in networks.items():
+            cells = [
+                cell(unit * np.array([entry[key] for entry in measured]), digits=1 if unit == 100 else 2) for key, unit in figures.items()
+            ]
+            lines.append([name, label, *cells])
+    return {
+        "title": "Transferability of the features before any training on real images: linear probe and nearest neighbours in percent on "
+        "test images; LEEP, LogME and H-score of the train images.",
+        "columns": ["real images", "network", "linear probe", "kNN", "LEEP", "LogME", "H-score"],
+        "rows": lines,
+    }
+
+
+def _tuning_table(tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+    def chosen(trials: list[dict[str, Any]]) -> str:
+        best, accuracies = best_trial(trials), [100 * trial["val_accuracy"] for trial in trials]
+        return f"{best['learning_rate']:g}, {best['weight_decay']:g} ({min(accuracies):.1f} to {max(accuracies):.1f})"
+
+    rates, decays = (", ".join(f"{value:g}" for value in values) for values in (TUNE.learning_rates, TUNE.weight_decays))
+    return {
+        "title": f"Tuning on the validation images of subset 0 (learning rates {rates}; weight decays {decays}): chosen learning rate and "
+        "weight decay, worst and best trial in percent.",
+        "columns": ["arm", *(f"at {_name(shots)}" for shots in tuning)],
+        "rows": [[f"`{arm}`", *(chosen(trials[arm]) for trials in tuning.values())] for arm in ARMS],
+    }
+
+
+if __name__ == "__main__":
+    command_line("bridged_transfer", main, doc=__doc__ or "")

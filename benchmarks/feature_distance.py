@@ -1,0 +1,41 @@
+"""How far a drawn set lies from real images in feature space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.data import LabelledSet
+from understudy.functional.mmd import median_bandwidth, mmd2_unbiased
+from understudy.generators import load_generator
+from understudy.settings import CompareSettings, GeneratorSettings
+from understudy.training import TrainedClassifier, build_backbone
+from understudy.visual_guidance import features_of
+
+
+def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
+    """Squared MMD within each class, mean over classes, by encoder: ``mini``'s own, and one that it does not know."""
+    return {name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels) for name, features in _encoders().items()}
+
+
+def _encoders() -> dict[str, Any]:
+    generator = load_generator(GeneratorSettings(), device="cpu")
+    backbone = build_backbone(CompareSettings(), 2, rng_seed=0)
+
+    def resnet(data: LabelledSet) -> Tensor:
+        return torch.from_numpy(TrainedClassifier(backbone, data.class_names).features(data)).float()
+
+    return {"mini's image encoder": lambda data: features_of(generator, data), "letters ResNet": resnet}
+
+
+def _class_mmd2(drawn: Tensor, real: Tensor, drawn_labels: np.ndarray, real_labels: np.ndarray) -> float:
+    bandwidths = median_bandwidth(real) * torch.tensor([0.5, 1.0, 2.0])
+    parts = [
+        mmd2_unbiased(drawn[torch.from_numpy(drawn_labels == label)], real[torch.from_numpy(real_labels == label)], bandwidths).item()
+        for label in np.unique(real_labels)
+        if (drawn_labels == label).sum() > 1
+    ]
+    return float(np.mean(parts))

@@ -1,0 +1,51 @@
+"""Fixed few-shot subsets: ``python -m benchmarks.fixed_subsets`` writes ``benchmarks/subsets/digits.json`` anew.
+
+The file is committed, so that figures for few images per class can be compared across versions and machines. For every subset it names the
+first 16 train images of every class in the order in which shots are taken: k shots are the first k, so subsets are nested.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from understudy.data import LabelledSet, load_splits
+from understudy.runs import write_text
+from understudy.settings import DataSettings
+
+MOST, SUBSETS, SEED = 16, 5, 0
+PATH = Path(__file__).parent / "subsets" / "digits.json"
+
+
+def subsets() -> dict[str, dict[str, list[str]]]:
+    """By number of the subset and class, ids of train images in order."""
+    return {str(number): _order(number) for number in range(SUBSETS)}
+
+
+def _order(number: int) -> dict[str, list[str]]:
+    order: dict[str, list[str]] = {}
+    for shots in range(1, MOST + 1):
+        train = load_splits(DataSettings(source="digits", shots=shots, subset=number), seed=SEED).train
+        for label, name in enumerate(train.class_names):
+            (new,) = set(_ids(train, label)) - set(order.setdefault(name, []))
+            order[name].append(new)
+    return order
+
+
+def _ids(train: LabelledSet, label: int) -> list[str]:
+    return [train.ids[index] for index in np.flatnonzero(train.labels == label)]
+
+
+def as_text(content: dict[str, dict[str, list[str]]]) -> str:
+    """JSON with a line per class."""
+    subset_texts = []
+    for number, classes in content.items():
+        lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(ids)}" for name, ids in classes.items())
+        subset_texts.append(f"  {json.dumps(number)}: {{\n{lines}\n  }}")
+    return "{\n" + ",\n".join(subset_texts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    write_text(PATH, as_text(subsets()))
