@@ -70,17 +70,18 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         rows = pool.starmap(_row, [(shots, repeat, runs, chosen[TUNED_AT[shots]], smoke) for shots, repeat in cases], chunksize=1)
     command = {"command": ["python", "-m", "benchmarks.bridged_transfer"]}
     settings = {
-        _name(shots): {**command, "settings": _settings(shots, 0, smoke=smoke).model_dump(mode="json"), "tuned_at": _name(TUNED_AT[shots])}
+        _name(shots): {
+            **command,
+            "settings": _settings(shots, 0, smoke=smoke).model_dump(mode="json", exclude_defaults=True),
+            "tuned_at": _name(TUNED_AT[shots]),
+        }
         for shots in dict.fromkeys(shots for shots, _ in cases)
     }
-    tuning = {f"tuning, {_name(shots)}": {**command, "trials": trials} for shots, trials in chosen.items()}
-    write(
-        out,
-        settings={**settings, **tuning},
-        rows=rows,
-        claims=[] if smoke else _claims(rows),
-        tables=[] if smoke else _tables(rows, chosen),
-    )
+    tuning = [
+        {"case": f"tuning, {_name(shots)}", "arm": arm, "trials": own} for shots, trials in chosen.items() for arm, own in trials.items()
+    ]
+    claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows, chosen))
+    write(out, settings=settings, rows=[*rows, *tuning], claims=claims, tables=tables)
     print(f"wrote {out}")
 
 
@@ -194,7 +195,13 @@ def _arm(
     val_accuracy, val_loss = accuracy_and_loss(classifier, sets["val"])
     accuracy, _ = accuracy_and_loss(classifier, sets["test"])
     steps = arm.phase_steps(settings, num_real=len(sets["train"]), num_synthetic=len(synthetic))
-    row = {"accuracy": accuracy, "val_accuracy": val_accuracy, "val_loss": val_loss, "steps": sum(steps), "after_synthetic": after[:1]}
+    row = {
+        "accuracy": accuracy,
+        "val_accuracy": val_accuracy,
+        "val_loss": val_loss,
+        "steps": sum(steps),
+        **({"after_synthetic": after[0]} if after else {}),
+    }
     write_json(record, row)
     return row
 
@@ -337,8 +344,8 @@ def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, 
     for name, own in cases.items():
         networks = {
             "letters, as pretrained": [row["source"] for row in own],
-            "after synthetic": [row["arms"]["bridged"]["after_synthetic"][0] for row in own],
-            "after synthetic with Mixup": [row["arms"]["bridged+mixup"]["after_synthetic"][0] for row in own],
+            "after synthetic": [row["arms"]["bridged"]["after_synthetic"] for row in own],
+            "after synthetic with Mixup": [row["arms"]["bridged+mixup"]["after_synthetic"] for row in own],
         }
         for label, measured in networks.items():
             cells = [

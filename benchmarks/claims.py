@@ -78,7 +78,7 @@ def write(
 
     Args:
         path: the file.
-        settings: by case, with the command.
+        settings: by case, with the command; defaults need not be named.
         rows: what was measured, one per run.
         claims: what follows.
         tables: summaries for the results page: ``title``, ``columns``, ``rows`` of texts; without any, the page lists the runs.

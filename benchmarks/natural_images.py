@@ -53,7 +53,10 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     ]
     command = ["python", "-m", "benchmarks.natural_images"]
     settings: dict[str, Any] = {
-        name: {"command": command, "settings": RunFolder.find(runs / name.replace(" ", "-")).settings.model_dump(mode="json")}
+        name: {
+            "command": command,
+            "settings": RunFolder.find(runs / name.replace(" ", "-")).settings.model_dump(mode="json", exclude_defaults=True),
+        }
         for name in cases
     }
     for entry in settings.values():  # folders of this machine say nothing elsewhere

@@ -44,7 +44,7 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     settings = {
         recipe: {
             "command": ["python", "-m", "benchmarks.style_inversion"],
-            "settings": _settings(recipe, 0, smoke=smoke).model_dump(mode="json"),
+            "settings": _settings(recipe, 0, smoke=smoke).model_dump(mode="json", exclude_defaults=True),
         }
         for recipe in RECIPE_NAMES
     }

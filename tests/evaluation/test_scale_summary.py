@@ -29,6 +29,9 @@ def _result(arm, rate, *, seeds=SEEDS, labels=LABELS, spread=0.004):
         labels=labels,
         val_accuracy=(0.5,) * len(seeds),
         seconds=1.0,
+        val_loss=(0.1,) * len(seeds),
+        steps=10,
+        histories=({},) * len(seeds),
     )
 
 

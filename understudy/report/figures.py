@@ -20,12 +20,12 @@ from matplotlib.patches import Rectangle
 
 from understudy.report.wording import percent, points
 
-# Stand-ins that matplotlib writes out unchanged and that _to_svg turns into variables of the style sheet.
-_INK, _MUTED, _LINE, _ACCENT, _REAL, _WRONG = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-_VARIABLES = {_INK: "ink", _MUTED: "muted", _LINE: "line", _ACCENT: "accent", _REAL: "real", _WRONG: "wrong"}
-_WIDTH = 460  # CSS pixels; one unit of the SVG is one CSS pixel at full size
+# Stand-ins that matplotlib writes out unchanged and that to_svg turns into variables of the style sheet.
+INK, _MUTED, LINE, _ACCENT, REAL, _WRONG = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+_VARIABLES = {INK: "ink", _MUTED: "muted", LINE: "line", _ACCENT: "accent", REAL: "real", _WRONG: "wrong"}
+WIDTH = 460  # CSS pixels; one unit of the SVG is one CSS pixel at full size
 _ROW = 40
-_CURVES = [(_ACCENT, "o"), (_WRONG, "s"), (_INK, "^"), (_MUTED, "D")]  # colour and marker of each arm in turn
+CURVES = [(_ACCENT, "o"), (_WRONG, "s"), (INK, "^"), (_MUTED, "D")]  # colour and marker of each arm in turn
 
 
 def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,12 +40,12 @@ def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
     figure, axes = _rows_figure(list(arms))
     for row, (name, arm) in enumerate(arms.items()):
         accuracy = {key: 100 * arm["accuracy"][key] for key in ("mean", "low", "high")}
-        axes.barh(row, accuracy["mean"], height=0.56, color=_REAL if name == "real" else _ACCENT, alpha=0.6, linewidth=0)
-        axes.plot([accuracy["low"], accuracy["high"]], [row, row], "-|", color=_INK, linewidth=2, markersize=9, markeredgewidth=2)
-        axes.text(104, row, percent(arm["accuracy"]["mean"]), va="center", ha="left", color=_INK, fontsize=13, clip_on=False)
+        axes.barh(row, accuracy["mean"], height=0.56, color=REAL if name == "real" else _ACCENT, alpha=0.6, linewidth=0)
+        axes.plot([accuracy["low"], accuracy["high"]], [row, row], "-|", color=INK, linewidth=2, markersize=9, markeredgewidth=2)
+        axes.text(104, row, percent(arm["accuracy"]["mean"]), va="center", ha="left", color=INK, fontsize=13, clip_on=False)
     axes.set_xlim(0, 100)
     axes.set_xlabel("accuracy on real test images, %")
-    return _to_svg(figure, title="Accuracy of every arm with 95% intervals")
+    return to_svg(figure, title="Accuracy of every arm with 95% intervals")
 
 
 def difference_intervals(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -59,15 +59,15 @@ def difference_intervals(arms: Mapping[str, Mapping[str, Any]]) -> str:
     """
     others = {name: arm["minus_real"] for name, arm in arms.items() if name != "real"}
     figure, axes = _rows_figure(list(others))
-    axes.axvline(0, color=_REAL, linewidth=1.5)
+    axes.axvline(0, color=REAL, linewidth=1.5)
     for row, interval in enumerate(others.values()):
         axes.plot([100 * interval["low"], 100 * interval["high"]], [row, row], color=_ACCENT, linewidth=2.4, solid_capstyle="butt")
         axes.plot([100 * interval["mean"]], [row], "o", color=_ACCENT, markersize=8, markeredgewidth=0)
         text = points(interval["mean"]).replace("-", "\N{MINUS SIGN}")
-        axes.text(1.04, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=_INK, fontsize=13)
+        axes.text(1.04, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=INK, fontsize=13)
     axes.margins(x=0.08)
     axes.set_xlabel("difference to real data alone, percentage points")
-    return _to_svg(figure, title="Difference of every arm to real data alone with 95% intervals")
+    return to_svg(figure, title="Difference of every arm to real data alone with 95% intervals")
 
 
 def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
@@ -80,26 +80,26 @@ def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
     Returns:
         SVG markup.
     """
-    figure, axes = _figure(_WIDTH, 240)
+    figure, axes = new_figure(WIDTH, 240)
     steps, losses = [point[0] for point in curve], [point[1] for point in curve]
     axes.plot(steps, losses, "-o", color=_ACCENT, linewidth=2, markersize=4, markeredgewidth=0)
     for step, loss in zip(steps, losses, strict=True):
         if step == best_step:
-            axes.plot([step], [loss], "o", color=_INK, markersize=8, markeredgewidth=0)
+            axes.plot([step], [loss], "o", color=INK, markersize=8, markeredgewidth=0)
             axes.annotate(
                 "kept",
                 (step, loss),
                 xytext=(0, 9),
                 textcoords="offset points",
                 ha="right" if step == max(steps) else "center",
-                color=_INK,
+                color=INK,
                 fontsize=12,
             )
     axes.margins(y=0.18)
-    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_xlabel("adaptation step")
     axes.set_ylabel("validation loss")
-    return _to_svg(figure, title="Validation loss over adaptation steps")
+    return to_svg(figure, title="Validation loss over adaptation steps")
 
 
 def scale_curves(scale: Mapping[str, Any]) -> str:
@@ -113,17 +113,17 @@ def scale_curves(scale: Mapping[str, Any]) -> str:
     Returns:
         SVG markup.
     """
-    figure, axes = _figure(_WIDTH, 300)
+    figure, axes = new_figure(WIDTH, 300)
     reference = scale["real"]["curve"][-1]
-    axes.axhspan(100 * reference["low"], 100 * reference["high"], color=_REAL, alpha=0.25, linewidth=0)
-    axes.axhline(100 * reference["mean"], color=_REAL, linewidth=2, label=f"real, all {reference['images']:,} images")
+    axes.axhspan(100 * reference["low"], 100 * reference["high"], color=REAL, alpha=0.25, linewidth=0)
+    axes.axhline(100 * reference["mean"], color=REAL, linewidth=2, label=f"real, all {reference['images']:,} images")
     for number, (name, arm) in enumerate(scale["arms"].items()):
-        colour, marker = _CURVES[number % len(_CURVES)]
+        colour, marker = CURVES[number % len(CURVES)]
         images = [point["images"] for point in arm["curve"]]
         mean, low, high = ([100 * point[end] for point in arm["curve"]] for end in ("mean", "low", "high"))
         axes.fill_between(images, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.vlines(images, low, high, color=colour, alpha=0.6, linewidth=1.2)
-        axes.plot(images, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, markeredgewidth=0, label=_shorten(name, 18))
+        axes.plot(images, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, markeredgewidth=0, label=shorten(name, 18))
         if arm["log_fit"] is not None:
             intercept, slope = (arm["log_fit"][part]["mean"] for part in ("intercept", "per_doubling"))
             fit = [100 * (intercept + slope * math.log2(size / reference["images"])) for size in images]
@@ -132,12 +132,12 @@ def scale_curves(scale: Mapping[str, Any]) -> str:
     axes.set_xticks(scale["images"], [f"{size:,}" for size in scale["images"]])
     axes.set_xticks([], minor=True)
     axes.margins(x=0.06, y=0.1)
-    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.set_xlabel("synthetic images")
     axes.set_ylabel("accuracy, %")
     _legend(axes)
-    return _to_svg(figure, title="Accuracy over the number of synthetic images with 95% intervals")
+    return to_svg(figure, title="Accuracy over the number of synthetic images with 95% intervals")
 
 
 def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str) -> str:
@@ -150,23 +150,23 @@ def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str
     Returns:
         SVG markup.
     """
-    figure, axes = _figure(_WIDTH, 280)
+    figure, axes = new_figure(WIDTH, 280)
     unit = 100 if quantity == "val_accuracy" else 1
-    for (name, points_of_arm), (colour, marker) in zip(curves.items(), [(_REAL, "D"), *_CURVES[:3]], strict=False):
+    for (name, points_of_arm), (colour, marker) in zip(curves.items(), [(REAL, "D"), *CURVES[:3]], strict=False):
         steps = [point["step"] for point in points_of_arm]
         mean, low, high = ([unit * point[quantity][end] for point in points_of_arm] for end in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(steps, mean, "-", marker=marker, color=colour, linewidth=2, markersize=4, markeredgewidth=0, label=_shorten(name, 18))
+        axes.plot(steps, mean, "-", marker=marker, color=colour, linewidth=2, markersize=4, markeredgewidth=0, label=shorten(name, 18))
     # Intervals of few seeds are wide where curves begin; they must not hide where curves end.
     means = [unit * point[quantity]["mean"] for points_of_arm in curves.values() for point in points_of_arm]
     margin = 0.12 * (max(means) - min(means)) or 1
     axes.set_ylim(min(means) - margin, min(max(means) + margin, 100.5) if unit == 100 else max(means) + margin)
-    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.set_xlabel("step")
     axes.set_ylabel("validation accuracy, %" if unit == 100 else "training loss")
     _legend(axes)
-    return _to_svg(figure, title="Accuracy on validation images along the training" if unit == 100 else "Loss along the training")
+    return to_svg(figure, title="Accuracy on validation images along the training" if unit == 100 else "Loss along the training")
 
 
 def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: str) -> str:
@@ -182,8 +182,8 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
     """
     num = len(class_names)
     cell = 34 if num <= 12 else 26
-    names = [_shorten(name, 14) for name in class_names]
-    figure, axes = _figure(cell * num + 30 + 7 * max(map(len, names)), cell * num + 40 + 7 * max(map(len, names)))
+    names = [shorten(name, 14) for name in class_names]
+    figure, axes = new_figure(cell * num + 30 + 7 * max(map(len, names)), cell * num + 40 + 7 * max(map(len, names)))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     for row, column in zip(*np.nonzero(shares), strict=True):
         share = float(shares[row, column])
@@ -192,7 +192,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
         strength = 0.75 * share if row == column else min(1.0, 0.12 + share**0.5)
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
         label = f"{100 * share:.0f}" if share >= 0.005 else "<1"
-        axes.text(column, row, label, ha="center", va="center", color=_INK, fontsize=11 if cell > 30 else 9)
+        axes.text(column, row, label, ha="center", va="center", color=INK, fontsize=11 if cell > 30 else 9)
     axes.set_xlim(-0.5, num - 0.5)
     axes.set_ylim(num - 0.5, -0.5)
     axes.set_aspect("equal")
@@ -200,14 +200,14 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
     axes.set_yticks(np.arange(num), names, parse_math=False)
     axes.set_xticks(np.arange(num + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(num + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=_LINE, linewidth=1)
+    axes.grid(which="minor", color=LINE, linewidth=1)
     axes.tick_params(which="both", length=0, labelsize=12 if cell > 30 else 10)
     axes.set_xlabel("named as")
     axes.set_ylabel("truly")
-    return _to_svg(figure, title=title)
+    return to_svg(figure, title=title)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure measured in CSS pixels with quiet axes."""
     figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
     figure.patch.set_visible(False)
@@ -223,27 +223,28 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _rows_figure(names: Sequence[str]) -> tuple[Figure, Axes]:
     """A figure with one row per name, the first on top."""
-    figure, axes = _figure(_WIDTH, 60 + _ROW * len(names))
+    figure, axes = new_figure(WIDTH, 60 + _ROW * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [_shorten(name, 18) for name in names], color=_INK, fontsize=13, parse_math=False)
-    axes.grid(axis="x", color=_LINE, linewidth=1)
+    axes.set_yticks(range(len(names)), [shorten(name, 18) for name in names], color=INK, fontsize=13, parse_math=False)
+    axes.grid(axis="x", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     return figure, axes
 
 
 def _legend(axes: Axes) -> None:
     """Above the axes, in two columns; names are text and not formulas."""
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=_INK, borderaxespad=0.2)
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=INK, borderaxespad=0.2)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def _shorten(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
+    """Text on one line of at most ``length`` characters."""
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _to_svg(figure: Figure, *, title: str) -> str:
+def to_svg(figure: Figure, *, title: str) -> str:
     """Inline SVG: no prologue, metadata, style sheet or ids of groups, all of which would reach beyond the figure."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}), warnings.catch_warnings():

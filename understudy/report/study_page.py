@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.report.figures import _CURVES, _INK, _LINE, _REAL, _WIDTH, _figure, _shorten, _to_svg
+from understudy.report.figures import CURVES, INK, LINE, REAL, WIDTH, new_figure, shorten, to_svg
 from understudy.report.html import environment
 from understudy.report.wording import percent_interval, points_interval
 from understudy.runs import write_text
@@ -127,29 +127,29 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
     Returns:
         SVG markup.
     """
-    figure, axes = _figure(_WIDTH, 320)
+    figure, axes = new_figure(WIDTH, 320)
     arms = [name for name in arm_names(study) if field == "accuracy" or name != "real"]
-    colours = dict(zip([name for name in arms if name != "real"], _cycle(len(arms)), strict=False)) | {"real": (_REAL, "_")}
+    colours = dict(zip([name for name in arms if name != "real"], _cycle(len(arms)), strict=False)) | {"real": (REAL, "_")}
     if field == "minus_real":
-        axes.axhline(0, color=_REAL, linewidth=1.5)
+        axes.axhline(0, color=REAL, linewidth=1.5)
     for number, name in enumerate(arms):
         shown = [(place, point["arms"][name][field]) for place, point in enumerate(study["points"]) if name in point["arms"]]
         colour, marker = colours[name]
         if study["axis"] == "names":
             shift = _PER_NAME * (number - (len(arms) - 1) / 2)
-            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=_shorten(name, 18))
+            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=shorten(name, 18))
         else:
             at = [(study["points"][place]["point"], measured) for place, measured in shown]
-            _draw_curve(axes, at, colour, marker, label=_shorten(name, 18))
+            _draw_curve(axes, at, colour, marker, label=shorten(name, 18))
     _lay_out(axes, study)
     low, high, _ = _limits(study, field)
     axes.set_ylim(low, high)
     axes.set_ylabel("accuracy, %" if field == "accuracy" else "difference to real, points")
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=_INK, borderaxespad=0.2)
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=INK, borderaxespad=0.2)
     for text in legend.get_texts():
         text.set_parse_math(False)
     what = "Accuracy of every arm" if field == "accuracy" else "Difference of every arm to real data alone"
-    return _to_svg(figure, title=f"{what} over the points of the study with 95% intervals")
+    return to_svg(figure, title=f"{what} over the points of the study with 95% intervals")
 
 
 def is_cut(study: Mapping[str, Any], field: str) -> bool:
@@ -162,7 +162,7 @@ def _differ(study: Mapping[str, Any]) -> str:
 
 
 def _cycle(count: int) -> list[tuple[str, str]]:
-    return [_CURVES[number % len(_CURVES)] for number in range(count)]
+    return [CURVES[number % len(CURVES)] for number in range(count)]
 
 
 def _limits(study: Mapping[str, Any], field: str) -> tuple[float, float, bool]:
@@ -197,7 +197,7 @@ def _draw_names(axes: Axes, at: Sequence[tuple[float, Mapping[str, float]]], col
 def _lay_out(axes: Axes, study: Mapping[str, Any]) -> None:
     labels = [point["label"] for point in study["points"]]
     if study["axis"] == "names":
-        axes.set_xticks(range(len(labels)), [_shorten(label, 16) for label in labels], parse_math=False)
+        axes.set_xticks(range(len(labels)), [shorten(label, 16) for label in labels], parse_math=False)
         axes.set_xlim(-0.6, len(labels) - 0.4)
     else:
         if study["axis"] == "log":
@@ -205,6 +205,6 @@ def _lay_out(axes: Axes, study: Mapping[str, Any]) -> None:
         axes.set_xticks([point["point"] for point in study["points"]], labels)
         axes.set_xticks([], minor=True)
         axes.margins(x=0.06)
-    axes.grid(axis="y", color=_LINE, linewidth=1)
+    axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.set_xlabel(study["unit"])
