@@ -153,6 +153,10 @@ def test_arms_file(tmp_path, capsys):
         ("mine: [{data: real, shares: 2}]", "unknown setting 'compare.own_arms.mine.0.shares'"),
         ("mine: []", "needs at least one phase"),
         ("mine: [{steps: 3}]", "'compare.own_arms.mine.0.data' is required"),
+        ("'../mine': [{data: real}]", "names of compare.own_arms must have up to 64 letters, digits .* got '../mine'"),
+        ("'': [{data: real}]", "names of compare.own_arms must have"),
+        ("mine: 2001-13-45", "must be YAML that can be read"),
+        ("mine: [{data: real, share: 1.0e+308}]", "less than or equal to 1000000"),
     ):
         with pytest.raises(InputError, match=message):
             options(bad)
@@ -172,6 +176,7 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
         ({"compare": {"arms": ["real", "bridge"]}}, "unknown arm 'bridge'"),
         ({"compare": {"published": "pets"}}, "published baselines 'pets'"),
         ({"compare": {"optimiser": "adamm"}}, "optimiser must be one that timm knows"),
+        ({"compare": {"optimiser": "adahessian"}}, "optimiser 'adahessian' cannot be used here"),
         ({"compare": {"arms": ["real", "real-long"]}}, "'real-long' .* needs compare.equal_steps=false"),
     ):
         with pytest.raises(InputError, match=message):
@@ -185,6 +190,7 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
         ({"backbone": "test_resnet", "weights": "other.safetensors"}, r"\d+ missing: .*\d+ unexpected"),
         ({"keep_head": True}, "needs a head for the 2 classes at hand, the pretrained one has 26"),
         ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "real", "steps": 3}]}}, "make 3"),
+        ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "mixed", "real_share": 0.01}]}}, "must leave one of each kind"),
     ],
 )
 def test_what_does_not_fit_shows_before_the_run_folder_is_made(compare, message, pets, tiny_pipeline_folder, tmp_path, monkeypatch):

@@ -267,6 +267,9 @@ class CurateSettings(_Section):
     copies: Literal["flag", "drop"] = "flag"
 
 
+_MAX_STEPS = 10**9
+
+
 class Phase(_Section):
     """A stretch of training on one kind of data, with an optimiser and a learning-rate schedule of its own.
 
@@ -289,15 +292,15 @@ class Phase(_Section):
     """
 
     data: Literal["real", "synthetic", "mixed"]
-    share: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
+    share: float | None = Field(default=None, gt=0, le=1e6)
+    steps: int | None = Field(default=None, ge=1, le=_MAX_STEPS)
+    epochs: float | None = Field(default=None, gt=0, le=1e6)
     real_share: float | None = Field(default=None, gt=0, lt=1)
     reset_head: bool = False
     layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = "full"
     batch_norm: Literal["train", "frozen"] = "train"
-    mixup: float = Field(default=0.0, ge=0)
-    cutmix: float = Field(default=0.0, ge=0)
+    mixup: float = Field(default=0.0, ge=0, le=100)
+    cutmix: float = Field(default=0.0, ge=0, le=100)
     optimiser: str | None = None
     schedule: str | None = None
     learning_rate: float | None = Field(default=None, gt=0)
@@ -325,7 +328,7 @@ class CompareSettings(_Section):
 
     Attributes:
         arms: ways to use the data; see ``understudy list arms``; ``real`` is always among them.
-        own_arms: further arms by name, each a list of phases.
+        own_arms: further arms by name, each a list of phases; names are of up to 64 letters, digits and ``._+-``, since files have them.
         backbone: ``mini`` (the bundled letters-pretrained ResNet), a timm name, or a folder with a timm model.
         pretrained: start from pretrained weights (bundled, or timm's from the hub).
         weights: local file with weights for a timm backbone instead of the hub's.
@@ -348,13 +351,13 @@ class CompareSettings(_Section):
     """
 
     arms: tuple[str, ...] = DEFAULT_ARMS
-    own_arms: dict[str, tuple[Phase, ...]] = Field(default_factory=dict)
+    own_arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")], tuple[Phase, ...]] = Field(default_factory=dict)
     backbone: str = "mini"
     pretrained: bool = True
     weights: Path | None = None
     keep_head: bool = False
     resolution: int | None = Field(default=None, ge=8)
-    steps: int = Field(default=300, ge=2)
+    steps: int = Field(default=300, ge=2, le=_MAX_STEPS)
     equal_steps: bool = True
     batch_size: int = Field(default=64, ge=2)
     optimiser: str = "adamw"
@@ -401,6 +404,14 @@ class TuneSettings(_Section):
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
     weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = ()
     num_seeds: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _values_differ(self) -> Self:
+        for name in ("learning_rates", "weight_decays"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must differ, got {', '.join(f'{value:g}' for value in values)}: equal ones are the same trial")
+        return self
 
     @property
     def is_on(self) -> bool:
@@ -563,7 +574,7 @@ def parse_override(text: str) -> dict[str, Any]:
         raise InputError(f"--set needs key=value, such as draw.times=5, got {text!r}")
     try:
         nested: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none, nesting without end
         raise InputError(f"--set {key}: the value is not YAML: {error}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -578,7 +589,7 @@ def read_arms(path: Path) -> dict[str, Any]:
     """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none, nesting without end
         raise InputError(f"arms file {path} must be YAML that can be read: {error}") from None
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(phases, list) for phases in loaded.values()):
         example = "'mine: [{data: synthetic}, {data: real}]'"
@@ -649,4 +660,13 @@ def _explain(detail: Any) -> str:
         return str(detail["ctx"]["error"])
     if detail["type"] == "value_error":
         return f"setting {where!r}: {detail['ctx']['error']}"
-    return f"setting {where!r}: {detail['msg'].lower()}, got {detail['input']!r}"
+    if "own_arms" in detail["loc"] and detail["loc"][-1] == "[key]":
+        allowed = "up to 64 letters, digits and ._+-, and begin with a letter or digit"
+        return f"names of compare.own_arms must have {allowed}, got {_short(detail['input'])}"
+    return f"setting {where!r}: {detail['msg'].lower()}, got {_short(detail['input'])}"
+
+
+def _short(value: Any) -> str:
+    """Of input that may be anything."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

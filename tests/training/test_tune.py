@@ -76,3 +76,8 @@ def test_test_images_do_not_tune(tmp_path):
     with pytest.raises(InputError, match="tuning a classifier needs a val set, got a test set"):
         tune(tmp_path, val=squares("test"))
     assert not list(tmp_path.iterdir())
+
+
+def test_equal_values_are_no_trials_of_their_own():
+    with pytest.raises(ValueError, match="learning_rates must differ, got 0.001, 0.001"):
+        TuneSettings(learning_rates=(1e-3, 1e-3))

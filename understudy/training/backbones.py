@@ -14,7 +14,6 @@ from typing import Any, cast, final
 import timm
 import timm.models
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from understudy.errors import InputError
@@ -158,10 +157,10 @@ def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | Non
     try:
         model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
         model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, **own)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        return _describe(model, model_args, settings)
+    except Exception as error:  # whatever the readers raise for a damaged or foreign folder
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"compare.backbone must be a folder with a timm model (config.json and weights), {folder}: {reason}") from error
-    return _describe(model, model_args, settings)
 
 
 @BACKBONES.register("timm", summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file")

@@ -23,7 +23,7 @@ from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import build_backbone, check_backbone, seeded_globals
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss, pixels_of
 from understudy.training.history import History, Measure
-from understudy.training.loop import Images, Step, phase_rng, train_phase
+from understudy.training.loop import Images, Step, phase_rng, real_per_batch, train_phase
 from understudy.training.schedules import SCHEDULES
 
 Watch = Callable[[Step, TrainedClassifier], Any]
@@ -43,8 +43,11 @@ def check_recipe(settings: CompareSettings) -> None:
             near = difflib.get_close_matches(used.optimiser, timm.optim.list_optimizers(), n=3)
             hint = f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() gives the names"
             raise InputError(f"compare.optimiser must be one that timm knows, got {used.optimiser!r}: {hint}")
-        try:
-            timm.optim.create_optimizer_v2(torch.nn.Linear(1, 1), used.optimiser, lr=1.0, momentum=0.9)
+        try:  # a step: some need more than gradients
+            layer = torch.nn.Linear(4, 4)
+            optimiser = timm.optim.create_optimizer_v2(layer, used.optimiser, lr=1e-3, momentum=0.9)
+            torch.autograd.backward(layer(torch.ones(1, 4)).sum())
+            optimiser.step()
         except Exception as error:  # whatever a missing package or device makes it raise
             raise InputError(f"compare.optimiser {used.optimiser!r} cannot be used here: {error}") from error
 
@@ -62,7 +65,10 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
     """
     build_backbone(settings, train.num_classes, rng_seed=0)
     for name in {"real", *settings.arms}:
-        find_arm(name, settings).phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
+        arm = find_arm(name, settings)
+        arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
+        for phase in arm.phases:
+            real_per_batch(phase, settings.batch_size)
 
 
 def fit_arm(

@@ -132,13 +132,25 @@ def _batches_of(images: Images, phase: Phase, batch_size: int, *, num_steps: int
     if phase.real_share is None:
         yield from batches(len(images.labels), batch_size, num_steps=num_steps, rng=rng)
         return
-    num_real = round(phase.real_share * batch_size)
-    if not 0 < num_real < batch_size:
-        raise InputError(f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got {num_real} real ones")
+    num_real = real_per_batch(phase, batch_size)
     real = batches(images.num_real, num_real, num_steps=num_steps, rng=rng)
     synthetic = batches(len(images.labels) - images.num_real, batch_size - num_real, num_steps=num_steps, rng=rng)
     for first, second in zip(real, synthetic, strict=True):
         yield torch.cat([first, images.num_real + second])
+
+
+def real_per_batch(phase: Phase, batch_size: int) -> int:
+    """Real images in a batch of a phase with a ``real_share``; 0 without.
+
+    Raises:
+        InputError: if the share rounds to none or all of the batch.
+    """
+    if phase.real_share is None:
+        return 0
+    num_real = round(phase.real_share * batch_size)
+    if not 0 < num_real < batch_size:
+        raise InputError(f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got {num_real} real ones")
+    return num_real
 
 
 def _targets(labels: Tensor, phase: Phase, model: Any) -> Tensor:
