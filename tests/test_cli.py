@@ -225,7 +225,7 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --recipe vanila", r"unknown recipe 'vanila'; known: .*\(did you mean 'vanilla'\?\)"),
         ("run digits --set draw.sampler=euler", "unknown sampler 'euler'; known: ddim, ddpm, dpm"),
         ("run digits --set curate.score=beauty", "unknown score 'beauty'; known: agreement, none"),
-        ("run digits --set compare.backbone=resnet19", "must be 'mini' or the name of a timm model, got 'resnet19': did you mean resnet18"),
+        ("run digits --set compare.backbone=resnet19", "got 'resnet19': did you mean resnet18"),
         ("run digits --set adapt.method=dreambooth", "unknown adaptation method 'dreambooth'; known: full, lora, neutral-token"),
         ("run digits --frobnicate", "No such option: --frobnicate"),
         ("run digits --seed x", "Invalid value for '--seed'"),

@@ -313,7 +313,7 @@ def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_f
     (tmp_path / "from" / ".report.json.tmp").write_text("half")
     copy_adapter(tmp_path / "from", tmp_path / "to")
     copy_adapter(tmp_path / "from", tmp_path / "to")
-    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["report.json", "unet"]
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["images.json", "report.json", "unet"]
     assert read_adapter_report(tmp_path / "to") == read_adapter_report(tmp_path / "from")
     assert adapter_fingerprint(tmp_path / "to") == read_adapter_report(tmp_path / "to")["fingerprint"]
     apply_adapter(StableDiffusionGenerator.load(str(tiny_pipeline_folder)), tmp_path / "to")
