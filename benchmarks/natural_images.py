@@ -60,8 +60,8 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         for name in cases
     }
     for entry in settings.values():  # folders of this machine say nothing elsewhere
-        entry["settings"]["data"]["source"], entry["settings"]["generator"]["name"] = "cifar10", "source/pipeline"
-        entry["settings"]["compare"]["backbone"] = "source/resnet"
+        for section, key, name in (("data", "source", "cifar10"), ("generator", "name", "pipeline"), ("compare", "backbone", "resnet")):
+            entry["settings"].setdefault(section, {})[key] = name
     for row in rows:
         row["data"] = {**row["data"], "source": "cifar10"}
     claims = [] if smoke else [claim for row in rows for claim in _claims(row)]
