@@ -146,6 +146,7 @@ def test_arms_file(tmp_path, capsys):
     assert options(text).compare.arms == ("real", "synthetic", "mixed", "bridged", "mine")
     assert options(text, arms="real,mine").compare.arms == ("real", "mine")
     assert options(text).compare.own_arms["mine"][0].share == 2
+    assert options(text, recipe="bridged-transfer").compare.arms == (*RECIPES["bridged-transfer"]["compare"]["arms"], "mine")
     for bad, message in (
         ("mine: [", "must be YAML that can be read"),
         ("- real", "must map each arm's name to a list of phases"),

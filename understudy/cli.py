@@ -125,7 +125,8 @@ class Options:
             compare["arms"] = [name.strip() for name in self.arms.split(",")]
         if self.arms_file is not None:
             compare["own_arms"] = read_arms(self.arms_file)
-            compare["arms"] = list(dict.fromkeys([*compare.get("arms", DEFAULT_ARMS), *compare["own_arms"]]))
+            beside = compare.get("arms") or RECIPES[self.recipe].get("compare", {}).get("arms", DEFAULT_ARMS)
+            compare["arms"] = list(dict.fromkeys([*beside, *compare["own_arms"]]))
         chosen: dict[str, Any] = {
             "seed": self.seed,
             "data": {"source": self.data, "shots": self.shots, "class_names": self.class_names, "skip_bad": self.skip_bad},
