@@ -19,11 +19,10 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from understudy.data import LabelledSet, first_of_each_class
-from understudy.evaluation import transferability
 from understudy.recipes import PRESETS, RECIPES
 from understudy.runs import write_json
 from understudy.settings import CompareSettings, Phase, Settings, TuneSettings, build
-from understudy.study import run
+from understudy.study import feature_quality, run
 from understudy.training import (
     Arm,
     TrainedClassifier,
@@ -188,7 +187,7 @@ def _arm(
 
     def watch(step: Any, classifier: TrainedClassifier) -> None:
         if arm.name in _WATCHED and step.ends_phase and step.step < step.of:
-            after.append(_features(classifier, sets))
+            after.append(feature_quality(classifier, train=sets["train"], test=sets["test"]))
 
     tuned = settings.model_copy(update=chosen)
     classifier = fit_arm(arm, train=sets["train"], synthetic=synthetic, settings=tuned, seed=repeat, device="cpu", watch=watch)
@@ -206,19 +205,11 @@ def _arm(
     return row
 
 
-def _features(classifier: TrainedClassifier, sets: Mapping[str, LabelledSet]) -> dict[str, float | None]:
-    train, test = sets["train"], sets["test"]
-    source = classifier.probabilities(train)
-    return transferability(
-        classifier.features(train), train.labels, classifier.features(test), test.labels, source_probabilities=source
-    )  # fmt: skip
-
-
 def _source(settings: CompareSettings, sets: Mapping[str, LabelledSet]) -> dict[str, float | None]:
     """The letters ResNet with its own 26 classes."""
     backbone = pretrained_classifier(settings)
     assert backbone is not None
-    return _features(TrainedClassifier(backbone, sets["train"].class_names), sets)
+    return feature_quality(TrainedClassifier(backbone, sets["train"].class_names), train=sets["train"], test=sets["test"])
 
 
 def _by_shots(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

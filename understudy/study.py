@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, final, get_args
 
@@ -505,7 +505,7 @@ def compare(study: _Study) -> None:
         study.folder.stage("compare") as record,
         study.observer.bar("compare", total=sum(_steps(study, name) for name in arms), unit="steps") as advance,
     ):
-        measure = _transferability(study) if settings.transferability else None
+        measure = partial(feature_quality, train=study.train, test=study.test) if settings.transferability else None
         source = _of_source(study) if settings.transferability else None  # first: it may not fit
         results = [study.measure(name, "", advance=advance, measure=measure) for name in arms]
         record |= {
@@ -527,19 +527,19 @@ def _steps(study: _Study, name: str) -> int:
     return settings.num_seeds * sum(lengths)
 
 
-def _transferability(study: _Study) -> Measure:
-    """How well a classifier's features, as they are, tell the real classes apart: fitted on train images, tested on test images."""
+def feature_quality(classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet) -> dict[str, float | None]:
+    """How well a classifier's features, as they are, tell the real classes apart: fitted on train images, tested on test images.
 
-    def measure(classifier: TrainedClassifier) -> dict[str, float | None]:
-        return transferability(
-            classifier.features(study.train),
-            study.train.labels,
-            classifier.features(study.test),
-            study.test.labels,
-            source_probabilities=classifier.probabilities(study.train) if classifier.backbone.model.num_classes else None,
-        )
-
-    return measure
+    Returns:
+        As :func:`understudy.evaluation.transferability`; ``leep`` is None for a network without a head.
+    """
+    return transferability(
+        classifier.features(train),
+        train.labels,
+        classifier.features(test),
+        test.labels,
+        source_probabilities=classifier.probabilities(train) if classifier.backbone.model.num_classes else None,
+    )
 
 
 def _of_source(study: _Study) -> dict[str, float | None] | None:
@@ -548,7 +548,7 @@ def _of_source(study: _Study) -> dict[str, float | None] | None:
     if backbone is None:
         return None
     backbone.model.to(study.device)
-    return _transferability(study)(TrainedClassifier(backbone, study.train.class_names, study.device))
+    return feature_quality(TrainedClassifier(backbone, study.train.class_names, study.device), train=study.train, test=study.test)
 
 
 def scale(study: _Study) -> None:
