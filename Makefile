@@ -23,6 +23,7 @@ smallest: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bridged_transfer --smoke --out build/smallest/bridged_transfer.json --runs build/smallest/bridged
 	$(BIN)/python -m benchmarks.style_inversion --smoke --out build/smallest/style_inversion.json --runs build/smallest/style
 	$(BIN)/python -m benchmarks.natural_images --smoke --out build/smallest/natural_images.json --runs build/smallest/natural
+	$(BIN)/python -m benchmarks.content_gap --smoke --out build/smallest/content_gap.json --runs build/smallest/content_gap
 
 test: lint types tests
 
@@ -35,7 +36,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 tests: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 install: $(INSTALLED)
 

@@ -158,11 +158,16 @@ def test_arms_file(tmp_path, capsys):
         ("'': [{data: real}]", "names of compare.own_arms must have"),
         ("mine: 2001-13-45", "must be YAML that can be read"),
         ("mine: [{data: real, share: 1.0e+308}]", "less than or equal to 1000000"),
+        ("mine: [{data: real}]\nyours: [{data: real}]\nmine: [{data: synthetic}]", r"'mine' must stand once, but .*\n.*line 3"),
+        ("1: [{data: real}]\n'1': [{data: synthetic}]", "'1' must stand once"),
+        ("mine: [{data: real, share: 1, data: synthetic}]", "'data' must stand once"),
     ):
         with pytest.raises(InputError, match=message):
             options(bad)
     with pytest.raises(InputError, match="must be YAML that can be read"):
         cli.Options(data="digits", arms_file=tmp_path / "missing.yaml").settings()
+    merged = options("mine: [&first {data: synthetic, share: 2}, {<<: *first, data: real}]").compare.own_arms["mine"]
+    assert [(phase.data, phase.share) for phase in merged] == [("synthetic", 2), ("real", 2)]
 
 
 def test_arms_are_listed_with_their_phases(capsys):

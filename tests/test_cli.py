@@ -224,7 +224,7 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --preset fast", "unknown preset 'fast'; known: quick, standard, thorough"),
         ("run digits --recipe vanila", r"unknown recipe 'vanila'; known: .*\(did you mean 'vanilla'\?\)"),
         ("run digits --set draw.sampler=euler", "unknown sampler 'euler'; known: ddim, ddpm, dpm"),
-        ("run digits --set curate.score=beauty", "unknown score 'beauty'; known: agreement, none"),
+        ("run digits --set curate.score=beauty", "unknown score 'beauty'; known: agreement, clip, confidence, none"),
         ("run digits --set compare.backbone=resnet19", "got 'resnet19': did you mean resnet18"),
         ("run digits --set adapt.method=dreambooth", "unknown adaptation method 'dreambooth'; known: full, lora, neutral-token"),
         ("run digits --frobnicate", "No such option: --frobnicate"),

@@ -78,7 +78,7 @@ def test_the_worked_example_is_a_score(monkeypatch, train):
         def predict(self, data):
             return np.tile([0.25, 0.75], (len(data), 1))
 
-    given = scores.SCORES["confidence"](train, Judge())
+    given = scores.SCORES["self-confidence"](train, Judge())
     np.testing.assert_array_equal(given, np.where(train.labels == 1, 0.75, 0.25))
 
 

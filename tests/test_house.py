@@ -13,7 +13,10 @@ import understudy
 
 PACKAGE = Path(understudy.__file__).parent
 STAGES = ("generators", "adaptation", "sampling", "curation", "training", "evaluation")
-COMMON = ("errors", "registry", "settings", "nouns", "runs", "processes", "prompts", "visual_guidance", "functional", "data")
+COMMON = (
+    *("errors", "registry", "settings", "nouns", "runs", "processes", "progress", "prompts", "strategies", "visual_guidance"),
+    *("functional", "data"),
+)
 ALLOWED = {
     "functional": ("functional",),
     "data": ("errors", "registry", "settings", "runs", "functional", "data"),

@@ -14,6 +14,7 @@ from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
 from understudy import cli
 from understudy.curation import SCORES
+from understudy.curation.scores import Score
 from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.report import summary_table
@@ -200,7 +201,11 @@ def test_a_stop_at_any_moment_changes_nothing(job, doubled, plain, tmp_path):
 
 def hashed(share):
     """A score that passes a share of the images, whatever they show."""
-    return lambda drawn, judge: np.array([hashlib.sha256(name.encode()).digest()[0] < 256 * share for name in drawn.ids], dtype=float)
+
+    def score(drawn, judge):
+        return np.array([hashlib.sha256(name.encode()).digest()[0] < 256 * share for name in drawn.ids], dtype=float)
+
+    return Score(score, "none", 0.5)
 
 
 def test_a_set_that_fell_short_stays_as_it_was_trained(job, plain, tmp_path, monkeypatch):

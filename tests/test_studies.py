@@ -342,6 +342,34 @@ def test_folders_with_something_else_are_refused(volume_job, tmp_path):
     refused("study.yaml must be YAML as the study wrote it")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"\xff", "must be YAML as the study wrote it: "),
+        (b"{", "must be YAML as the study wrote it: "),
+        (b"points: 2001-13-45", "must be YAML as the study wrote it: "),
+        (b"[" * 600, "must be YAML as the study wrote it: "),
+        (b"", "must have kind, points and settings, as the study wrote it, got None"),
+        (b"kind: volume", r"must have kind, points and settings, as the study wrote it, got \{'kind': 'volume'\}"),
+        (b"{kind: volume, points: 2, settings: {}}", "must have kind, points and settings"),
+        (b"{kind: volume, points: [2], settings: 3}", "must have kind, points and settings"),
+        (b"{kind: [volume], points: [2], settings: {}}", "must have kind, points and settings"),
+        (b"{kind: colours, points: [2], settings: {data: {source: digits}}}", "unknown study 'colours'"),
+        (b"{kind: volume, points: [2, two], settings: {data: {source: digits}}}", r"must have points of a study of volume.*\[2, 'two'\]"),
+        (b"{kind: volume, points: [[2]], settings: {data: {source: digits}}}", r"must have points of a study of volume.* got \[\[2\]\]"),
+        (b"{kind: volume, points: [], settings: {data: {source: digits}}}", r"must have points .* got \[\]"),
+        (b"{kind: volume, points: [2], settings: {data: {source: digits}, colour: 3}}", "unknown setting 'colour'"),
+        (b"{kind: volume, points: [2], settings: {data: 3}}", "setting 'data'"),
+    ],
+    ids=range(15),
+)
+def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
+    (tmp_path / "study.yaml").write_bytes(text)
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'study.yaml'))}.*{message}"):
+        run_study("volume", volume_job, tmp_path, points=[2], repeats=1)
+    assert (tmp_path / "study.yaml").read_bytes() == text
+
+
 @pytest.fixture
 def understudy(capsys, tmp_path, monkeypatch, pets):
     """Calls the command line in an empty folder; gives exit code, standard output and standard error."""
@@ -384,6 +412,16 @@ def test_wrong_words_are_refused_and_nothing_written(words, message, understudy,
     assert message in err
     assert "Traceback" not in err
     assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("words", ["run {}", "validate {}", "study volume {}"])
+def test_a_study_is_not_taken_for_images(words, understudy, tmp_path):
+    (tmp_path / "mine" / "runs").mkdir(parents=True)
+    (tmp_path / "mine" / "study.yaml").write_text("kind: volume")
+    code, _, err = understudy(*words.format("mine").split())
+    assert code == 2
+    assert "mine is a study, not images" in err
+    assert "understudy study KIND DATA --out mine" in err
 
 
 def test_the_command_line_ends_with_a_table_and_the_path(understudy, pets, tiny_pipeline_folder, tmp_path):

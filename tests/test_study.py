@@ -15,6 +15,7 @@ from tiny import save_tiny_image_encoder, two_classes
 from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
 from understudy.curation import SCORES
+from understudy.curation.scores import Score
 from understudy.data import EXPORTS, LabelledSet, load_splits
 from understudy.errors import InputError
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
@@ -196,7 +197,7 @@ def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_p
 
 def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
     """All dogs are rejected; training goes on with the cats."""
-    monkeypatch.setitem(SCORES._things, "agreement", lambda drawn, judge: (drawn.labels == 0).astype(float))
+    monkeypatch.setitem(SCORES._things, "agreement", Score(lambda drawn, judge: (drawn.labels == 0).astype(float), "none", 0.5))
     results = run(
         tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, curate={"threshold": 0.5}, **TWO_ARMS), tmp_path / "run"
     )

@@ -31,7 +31,8 @@ def row(number, train, *, visual="none"):
     """Label and image follow from the number."""
     index = number % len(train)
     return PlanRow(
-        id=f"i{number}", label=int(train.labels[index]), class_name="", prompt="a cat", negative_prompt="", seed=100 + number,
+        id=f"i{number}", number=0, noise_scale=1.0,
+        label=int(train.labels[index]), class_name="", prompt="a cat", negative_prompt="", seed=100 + number,
         sampler="unipc", steps=2, guidance_scale=1.0, strength=1.0, source_id="", visual=visual,
         visual_id=train.ids[index] if visual == "per-image" else "", adapter="", adapter_scale=1.0,
     )  # fmt: skip

@@ -14,7 +14,10 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessor,
+    CLIPModel,
+    CLIPProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -92,6 +95,25 @@ def save_tiny_image_encoder(folder, *, width=16):
         torch.manual_seed(1)
         _image_encoder(width=width).save_pretrained(folder)
     _image_processor().save_pretrained(folder)
+
+
+def save_tiny_clip(folder):
+    """A whole CLIP model with its processor; the features of text and image are of one width, the towers are not."""
+    tokenizer = _tokenizer()
+    vision = {
+        "hidden_size": 24,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 12,
+        "patch_size": 4,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        CLIPModel(
+            CLIPConfig(text_config=_text_config(tokenizer).to_dict(), vision_config=vision, projection_dim=8, logit_scale_init_value=3.0)
+        ).save_pretrained(folder)
+    CLIPProcessor(_image_processor(), tokenizer).save_pretrained(folder)
 
 
 def _tokenizer():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from understudy.adaptation import METHODS, TERMS
-from understudy.curation import SCORES
+from understudy.curation import SCORES, SELECTIONS
 from understudy.data import CAPTIONS, EXPORTS, SOURCES
 from understudy.evaluation import PUBLISHED
 from understudy.generators import GENERATORS
@@ -13,6 +13,7 @@ from understudy.generators.samplers import SAMPLERS
 from understudy.prompts import TEMPLATES
 from understudy.recipes import PRESETS, RECIPES
 from understudy.registry import Registry
+from understudy.strategies import STRATEGIES
 from understudy.studies import STUDIES
 from understudy.training import ARMS, AUGMENTATIONS, BACKBONES, SCHEDULES
 from understudy.visual_guidance import VISUALS
@@ -29,6 +30,8 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "terms": TERMS,
     "samplers": SAMPLERS,
     "scores": SCORES,
+    "selections": SELECTIONS,
+    "strategies": STRATEGIES,
     "backbones": BACKBONES,
     "arms": ARMS,
     "augmentations": AUGMENTATIONS,

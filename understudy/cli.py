@@ -89,8 +89,13 @@ class Options:
     preset: Annotated[str, typer.Option(help="effort: quick, standard or thorough")] = "standard"
     recipe: Annotated[str, typer.Option(help="method, see 'understudy list recipes'")] = "adapted"
     shots: Annotated[int | None, typer.Option(help="use only this many train images per class (and as many for validation)")] = None
-    generator: Annotated[str | None, typer.Option(help="'mini', a diffusers pipeline folder, or a hub name", metavar="NAME")] = None
-    arms: Annotated[str | None, typer.Option(help="ways to use the data, comma-separated, see 'understudy list arms'")] = None
+    generator: Annotated[
+        str | None, typer.Option(help="'mini', 'class_conditional', a diffusers pipeline folder, or a hub name", metavar="NAME")
+    ] = None
+    arms: Annotated[
+        str | None,
+        typer.Option(help="ways to use the data, comma-separated, see 'understudy list arms'; strategies after @, as mixed@refresh"),
+    ] = None
     arms_file: Annotated[Path | None, typer.Option(help="YAML file with arms of your own: name, list of phases", metavar="FILE")] = None
     times: Annotated[
         str | None,
@@ -162,32 +167,40 @@ def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _run_of(options: Options, out: Path | None, added: dict[str, Any] | None = None) -> tuple[Path, Settings]:
+    """Folder and settings of a new run, or of the one that the options name instead of data, with what is ``added`` to either."""
+    from understudy.runs import RunFolder
+
+    folder = Path(options.data)
+    if not (folder / "settings.yaml").exists():
+        folder = out or Path("runs") / folder.resolve().stem
+        return folder, build(options.settings().model_dump(mode="json"), added or {})
+    if out is not None or set(options.given) - {"times"}:
+        raise InputError(f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run")
+    larger = {} if options.times is None else {"scale": {"times": _times(options.times)}}
+    return folder, build(RunFolder.find(folder).settings.model_dump(mode="json"), larger, added or {})
+
+
+def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, until: str) -> dict[str, Any]:
+    """Run as far as asked, and print what came out if that is the whole way."""
+    from understudy.study import run
+
+    results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=_terminal())  # type: ignore[arg-type]
+    if until == "report" and results:
+        from understudy.report import summary_table
+
+        _console.print(summary_table(results))
+        _console.print(results["verdict"]["sentence"], highlight=False, markup=False)
+        _console.print(f"{folder / 'report.html'}  {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+    return results
+
+
 def _staged(until: str, summary: str) -> Callable[..., None]:
     """A command that does the job up to a stage; they differ in nothing else."""
 
     def command(options: Options, out: Out = None, device: Device = "auto", resume: Resume = ResumeOption.IF_POSSIBLE) -> None:
-        from understudy.runs import RunFolder
-        from understudy.study import run
-
-        if (Path(options.data) / "settings.yaml").exists():
-            if out is not None or set(options.given) - {"times"}:
-                raise InputError(
-                    f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run"
-                )
-            folder = Path(options.data)
-            settings = RunFolder.find(folder).settings
-            if options.times is not None:
-                settings = build(settings.model_dump(mode="json"), {"scale": {"times": _times(options.times)}})
-        else:
-            folder = out or Path("runs") / Path(options.data).resolve().stem
-            settings = options.settings()
-        results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=_terminal())  # type: ignore[arg-type]
-        if until == "report" and results:
-            from understudy.report import summary_table
-
-            _console.print(summary_table(results))
-            _console.print(results["verdict"]["sentence"], highlight=False, markup=False)
-            _console.print(f"{folder / 'report.html'}  {folder / 'results.json'}", highlight=False, markup=False, soft_wrap=True)
+        folder, settings = _run_of(options, out)
+        _do(settings, folder, device=device, resume=resume, until=until)
 
     command.__doc__ = summary
     return command
@@ -201,6 +214,28 @@ for _name, _until, _summary in (
     ("compare", "compare", "Up to and including training every arm and testing it on real images."),
 ):
     app.command(_name)(_takes_options(_staged(_until, _summary)))
+
+
+@app.command()
+@_takes_options
+def gap(
+    options: Options,
+    out: Out = None,
+    device: Device = "auto",
+    resume: Resume = ResumeOption.IF_POSSIBLE,
+    strengths: Annotated[
+        str | None, typer.Option(help="how far real images are noised and drawn again, comma-separated, 0 to 1", metavar="A,B,...")
+    ] = None,
+) -> None:
+    """Take the gap between real and synthetic images apart: looks, labels, number, content. Of a run, or of DATA after a run of it."""
+    given = {} if strengths is None else {"strengths": _times(strengths, option="--strengths", example="0.05,0.2,0.5")}
+    folder, settings = _run_of(options, out, {"gap": {"measure": True, **given}})
+    results = _do(settings, folder, device=device, resume=resume, until="report")
+    if results:
+        from understudy.report import gap_table
+
+        _console.print(gap_table(results["gap"]))
+        _console.print(results["gap"]["hypothesis"]["sentence"], highlight=False, markup=False)
 
 
 @app.command()
@@ -337,12 +372,12 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _times(text: str) -> list[float]:
+def _times(text: str, *, option: str = "--times", example: str = "1,2,5,10") -> list[float]:
     """``"5,1,2"`` to 1, 2, 5."""
     try:
         return sorted({float(part) for part in text.split(",")})
     except ValueError:
-        raise InputError(f"--times must be numbers with commas between them, such as 1,2,5,10, got {text!r}") from None
+        raise InputError(f"{option} must be numbers with commas between them, such as {example}, got {text!r}") from None
 
 
 def _device(name: str) -> str:

@@ -61,7 +61,8 @@ class PlanRow:
     """Everything that decides one image to draw.
 
     Attributes:
-        id: unique name, ``synthetic-`` and class, round and number.
+        id: unique name, ``synthetic-`` and class and number, and member where there are several.
+        number: of the image within its class, from 0.
         label: class, an index into the class names.
         class_name: its name.
         prompt, negative_prompt: texts.
@@ -69,6 +70,7 @@ class PlanRow:
         sampler: name of the solver.
         steps: solver steps of the full grid.
         guidance_scale: classifier-free guidance; 1 is none.
+        noise_scale: spread of the noise at the start, 1 as the generator was trained.
         strength: 1 starts from noise; less, from the real image ``source_id`` noised that far.
         source_id: id of a real train image, or an empty string.
         visual: kind of visual guidance, see ``understudy list visuals``.
@@ -78,6 +80,7 @@ class PlanRow:
     """
 
     id: str
+    number: int
     label: int
     class_name: str
     prompt: str
@@ -86,6 +89,7 @@ class PlanRow:
     sampler: str
     steps: int
     guidance_scale: float
+    noise_scale: float
     strength: float
     source_id: str
     visual: str
@@ -133,6 +137,13 @@ class Generator(Protocol):
             InputError: if there is no image encoder; the setting that names one is named.
         """
 
+    def available(self, class_names: Sequence[str]) -> np.ndarray | None:
+        """Images of each class that can be drawn, int64 (num_classes,); None for any number.
+
+        Raises:
+            InputError: if the generator has images of other classes.
+        """
+
     def encode_images(self, pixels: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) to scaled latents."""
 
@@ -159,6 +170,13 @@ class Generator(Protocol):
 
     def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
         """Texts to what the denoiser takes, with gradients to learned tokens if asked for."""
+
+    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
+        """Before adaptation: the classes that prompts will name, for generators that know no others; ``seed`` decides new weights.
+
+        Raises:
+            InputError: for classes that cannot be told apart.
+        """
 
     def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
         """Add tokens for prompts; their embeddings, a parameter (num_vectors, D) per token.

@@ -16,8 +16,8 @@ from understudy.generators import load_generator
 from understudy.runs import write_atomically
 from understudy.sampling import batches, make_plan, quotas, times_of
 from understudy.settings import CaptionSettings, Settings
-from understudy.study import add_tokens, check_generator_fits, check_names
-from understudy.training import check_arms_fit, find_arm, fit_arm, pairs
+from understudy.study import add_tokens, check_fits, check_names
+from understudy.training import find_arm, fit_arm, pairs
 
 _PER_CLASS = 4
 _TIMED_STEPS = 4
@@ -73,9 +73,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     check_names(settings)
     splits = load_splits(settings.data, seed=settings.seed)
     _captioned(splits, settings, device=device)
-    generator = load_generator(settings.generator, device=device)
-    check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
-    check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
+    check_fits(settings, splits, device=device)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)
     rows = tuple((name, words, int(a), int(b), int(c)) for (name, words), (a, b, c) in zip(names, counts, strict=True))
@@ -102,6 +100,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     train, val = _captioned(splits, settings, device=device)
     draw = settings.draw
     add_tokens(generator, settings, num_classes=train.num_classes)
+    generator.learn_classes(splits.prompt_names, seed=settings.seed)  # a network from nothing draws noise, in the time that it will take
     strength = None if draw.start_snr is None else generator.strength_at(draw.start_snr, sampler=draw.sampler, steps=draw.steps)
     rows = make_plan(
         train,
@@ -121,8 +120,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
 
     adapt_seconds = 0.0
     if settings.adapt.num_steps and settings.adapt.adapter is None:
-        if settings.adapt.has_token:  # adaptation adds them itself
-            generator = load_generator(settings.generator, device=device)
+        generator = load_generator(settings.generator, device=device)  # adaptation adds tokens and classes itself
         short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()

@@ -27,7 +27,7 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
     Returns:
         As documented in ``docs/results_json.md``.
     """
-    stages = ("load", "adapt", "draw", "curate", "tune", "compare", "scale")
+    stages = ("load", "adapt", "draw", "curate", "tune", "compare", "scale", "gap")
     records = {name: record for name in stages if (record := folder.record(name)) is not None}
     loaded, curation = records["load"], records["curate"]
     arms = records["compare"]["arms"]
@@ -45,7 +45,8 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
         **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
         **_published(folder.settings.compare.published),
         **{name: records["compare"][name] for name in ("convergence", "transferability") if records["compare"].get(name)},
-        **({"scale": records["scale"]["scale"]} if "scale" in records else {}),
+        **{name: records[name][name] for name in ("scale", "gap") if name in records},
+        **({"images": records["compare"]["images"]} if records["compare"].get("images") else {}),
         "fidelity": curation["fidelity"],
         "memorisation": _memorisation(val, train, curated),
         "cost": {
@@ -53,7 +54,7 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
             "images_per_second": records["draw"]["images_per_second"],
             "peak_memory_gb": max(record["peak_memory_gb"] for record in records.values()),
         },
-        "environment": records.get("scale", records["compare"])["environment"],
+        "environment": records.get("gap", records.get("scale", records["compare"]))["environment"],
     }
 
 

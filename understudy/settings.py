@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -49,8 +49,11 @@ class GeneratorSettings(_Section):
     """What draws.
 
     Attributes:
-        name: ``mini``, the folder of a Stable Diffusion-class diffusers pipeline, or its hub name.
+        name: ``mini``, ``class_conditional``, ``folder``, the folder of a Stable Diffusion-class diffusers pipeline, or its hub name.
         resolution: width and height of drawn images in pixels; the generator's own if not set.
+        images: ready-made sets, each an image folder, zip, Parquet or WebDataset (``folder``); several are used in equal shares.
+        channels: of the network at each of its resolutions, each half the one before (``class_conditional``).
+        patch: width and height in pixels of the patches that the network takes as one (``class_conditional``).
         precision: number format of the networks.
         image_encoder: folder or hub name of a CLIP vision model with projection; the pipeline's own if not set.
         attention_slicing, vae_tiling, cpu_offload: less memory, more time.
@@ -62,6 +65,9 @@ class GeneratorSettings(_Section):
     name: str = "mini"
     resolution: int | None = Field(default=None, ge=8)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    images: tuple[Path, ...] = ()
+    channels: tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...] = Field(default=(64, 128), min_length=1)
+    patch: int = Field(default=2, ge=1)
     image_encoder: str | None = None
     attention_slicing: bool = False
     vae_tiling: bool = False
@@ -69,6 +75,12 @@ class GeneratorSettings(_Section):
     gradient_checkpointing: bool = False
     compile: bool = False
     safety_checker: bool = False
+
+    @model_validator(mode="after")
+    def _images_fit_name(self) -> Self:
+        if (self.name == "folder") != bool(self.images):
+            raise ValueError(f"generator.images belongs to the generator 'folder', got {self.name!r} and {len(self.images)} sets")
+        return self
 
 
 class CaptionSettings(_Section):
@@ -140,14 +152,14 @@ class AdaptSettings(_Section):
         token: name of the learned token; with ``textual-inversion`` the number of the class follows, ``S*-0`` and so on.
         num_vectors: embeddings behind it.
         initial_word: its embedding is where they begin.
-        min_snr_gamma: loss weight min(snr, gamma) / snr.
+        min_snr_gamma: loss weight min(snr, gamma) / snr; if null, what the network predicts has the same weight at every timestep.
         distribution: form of the distribution term that is added to the loss; see ``understudy list terms``.
         distribution_weight: its weight; the form's own if not set.
         classes_per_batch: classes in a batch, for the forms that compare within a class.
         caption_dropout: share of captions replaced by the empty one, so that guidance keeps working.
         ema_decay: decay of the weight average that is kept.
-        augmentation: of the real images while adapting: ``affine`` (shift, rotate and scale a little), ``flip-crop`` (natural images)
-            or ``none``.
+        augmentation: of the real images while adapting: ``affine`` (shift, rotate and scale a little), ``flip-crop`` (mirror and shift,
+            for natural images), ``flip`` (mirror alone) or ``none``.
         validate_every: steps between measurements of the loss on held-out real images; the best weights are kept.
         validation_pairs: (image, timestep) pairs behind each of these measurements.
         checkpoint_every: steps between checkpoints to go on from.
@@ -166,13 +178,13 @@ class AdaptSettings(_Section):
     token: str = Field(default="S*", pattern=r"^[^\s{}]+$")
     num_vectors: int = Field(default=1, ge=1)
     initial_word: str = "photo"
-    min_snr_gamma: float = Field(default=5.0, gt=0)
+    min_snr_gamma: float | None = Field(default=5.0, gt=0)
     distribution: str = "none"
     distribution_weight: float | None = Field(default=None, gt=0)
     classes_per_batch: int = Field(default=4, ge=1)
     caption_dropout: float = Field(default=0.1, ge=0, lt=1)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    augmentation: Literal["affine", "flip-crop", "none"] = "affine"
+    augmentation: Literal["affine", "flip-crop", "flip", "none"] = "affine"
     validate_every: int = Field(default=100, ge=1)
     validation_pairs: int = Field(default=512, ge=1)
     checkpoint_every: int = Field(default=100, ge=1)
@@ -212,6 +224,12 @@ class DrawSettings(_Section):
         guidance_scale: classifier-free guidance; 1 is none, which is half the work and gives the most varied images.
         strength: how far a real image of the class is noised to start from; 1 starts from pure noise.
         start_snr: the same as a signal-to-noise ratio, which carries over to other noise schedules.
+        noise_scale: spread of the noise that drawing starts from; more than 1 gives more varied images, less more typical ones.
+        members: generators, adapted with different seeds, that draw an equal share each.
+        refresh_times: largest number of images drawn for arms that refresh theirs, in multiples of those in use at once; then the oldest
+            come again.
+        allocation: ``as-real`` shares images out as above, ``weak-classes`` shares as many out so that classes get more which a
+            classifier of synthetic images confuses on validation images.
         pairing: ``paired`` takes start, caption and feature from one real image, ``random`` each from any of the class.
         adapter_scale: how much of what adaptation changed is applied; 1 is all.
         part_size: images per part, the unit of work and of resume.
@@ -228,6 +246,10 @@ class DrawSettings(_Section):
     guidance_scale: float = Field(default=1.0, ge=1)
     strength: float = Field(default=1.0, gt=0, le=1)
     start_snr: float | None = Field(default=None, gt=0)
+    noise_scale: float = Field(default=1.0, ge=0.5, le=2)
+    members: int = Field(default=1, ge=1)
+    refresh_times: float = Field(default=10.0, ge=1)
+    allocation: Literal["as-real", "weak-classes"] = "as-real"
     pairing: Literal["paired", "random"] = "paired"
     adapter_scale: float = Field(default=1.0, gt=0, le=1)
     part_size: int = Field(default=256, ge=1)
@@ -241,6 +263,8 @@ class DrawSettings(_Section):
             raise ValueError(
                 f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave one out or set strength=1"
             )
+        if self.noise_scale != 1 and self.starts_from_real:
+            raise ValueError(f"noise_scale {self.noise_scale} has no effect on drawing that starts from real images: leave it out")
         if self.negative_prompt and self.guidance_scale == 1:
             raise ValueError("negative_prompt has no effect at guidance_scale 1: set draw.negative_prompt=\"''\" or raise the guidance")
         return self
@@ -256,15 +280,25 @@ class CurateSettings(_Section):
 
     Attributes:
         score: how an image is scored; see ``understudy list scores``.
-        threshold: lowest score that is kept, 0 to 1.
+        threshold: lowest score that is kept, 0 to 1; ``validation`` takes it from the scores of real validation images; if not set,
+            the score's own.
+        validation_pass: share of the real validation images that the threshold lets pass where it comes from them.
+        clip: folder or hub name of the CLIP model that scores (``clip``); the generator's own text and image encoders if not set.
         max_refills: rounds in which rejected images are drawn anew.
         copies: what happens to exact and near copies of real train images.
+        select: which of the good images are taken: the ``first``; those that together lie as the real ones (``coverage``); or for
+            each real image the nearest (``matched``); see ``understudy list selections``.
+        candidates: good images to select from, in multiples of those wanted.
     """
 
     score: str = "agreement"
-    threshold: float = Field(default=0.5, ge=0, le=1)
+    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["validation"] | None = None
+    validation_pass: float = Field(default=0.9, gt=0, le=1)
+    clip: str | None = None
     max_refills: int = Field(default=2, ge=0)
     copies: Literal["flag", "drop"] = "flag"
+    select: str = "first"
+    candidates: float = Field(default=3.0, ge=1)
 
 
 _MAX_STEPS = 10**9
@@ -286,6 +320,17 @@ class Phase(_Section):
         layers: what is trained: ``full``, ``late-layer`` (last stage and head), ``last-layer`` (the head) or ``linear-probe`` (the
             head, on a backbone that is also otherwise left as it is: no batch statistics, no dropout).
         batch_norm: ``train`` follows the batches; ``frozen`` keeps the running statistics that the phase began with.
+        auxiliary_batch_norm: what batch normalisation keeps apart for synthetic images: ``none``, ``statistics``, ``affine`` (scale and
+            shift) or ``both``; at test, what belongs to the real images is used. In a phase without real images only ``statistics``
+            is possible, and the real ones are then estimated from the real train images, without their labels.
+        synthetic_weight: loss of the synthetic images over that of the real ones, each a mean over its images; if not set, all
+            images of a batch count alike.
+        soft_labels: share of a teacher's probabilities in the loss of synthetic images, see ``compare.teacher``.
+        temperature: of teacher and classifier in that share.
+        feature_distillation: weight of the distance between the features of synthetic images and those that a frozen network has
+            of them, see ``compare.extractor``.
+        refresh_every: epochs after which synthetic images are replaced by freshly drawn ones; never if not set.
+        refresh_share: share of each class that is then replaced.
         mixup: alpha of Mixup; 0 is none.
         cutmix: alpha of CutMix; 0 is none. With both, each batch gets either, at random.
         optimiser, schedule, learning_rate, weight_decay, label_smoothing, augmentation: as in ``compare``.
@@ -299,6 +344,13 @@ class Phase(_Section):
     reset_head: bool = False
     layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = "full"
     batch_norm: Literal["train", "frozen"] = "train"
+    auxiliary_batch_norm: Literal["none", "statistics", "affine", "both"] = "none"
+    synthetic_weight: float | None = Field(default=None, gt=0, le=1000)
+    soft_labels: float = Field(default=0.0, ge=0, le=1)
+    temperature: float = Field(default=2.0, gt=0, le=100)
+    feature_distillation: float = Field(default=0.0, ge=0, le=1000)
+    refresh_every: float | None = Field(default=None, gt=0, le=1e6)
+    refresh_share: float = Field(default=1.0, gt=0, le=1)
     mixup: float = Field(default=0.0, ge=0, le=100)
     cutmix: float = Field(default=0.0, ge=0, le=100)
     optimiser: str | None = None
@@ -315,6 +367,24 @@ class Phase(_Section):
             raise ValueError(f"the length of a phase must be given once, got {' and '.join(lengths)}")
         if self.real_share is not None and self.data != "mixed":
             raise ValueError(f"real_share belongs to mixed data, got data {self.data!r}")
+        of_synthetic = [
+            name for name, used in (
+                ("auxiliary_batch_norm", self.auxiliary_batch_norm != "none"), ("synthetic_weight", self.synthetic_weight is not None),
+                ("soft_labels", self.soft_labels > 0), ("feature_distillation", self.feature_distillation > 0),
+                ("refresh_every", self.refresh_every is not None),
+            ) if used
+        ]  # fmt: skip
+        if of_synthetic and self.data == "real":
+            raise ValueError(f"{', '.join(of_synthetic)} has no effect on real data: leave it out of this phase")
+        if self.synthetic_weight is not None and self.data != "mixed":
+            raise ValueError(f"synthetic_weight belongs to mixed data, got data {self.data!r}")
+        if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
+            raise ValueError(
+                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, which alone would train the scale and "
+                "shift used at test: use 'statistics'"
+            )
+        if self.auxiliary_batch_norm != "none" and (self.batch_norm == "frozen" or self.layers == "linear-probe"):
+            raise ValueError("auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one of them out")
         if self.layers == "linear-probe" and self.batch_norm == "frozen":
             raise ValueError("batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in any case")
         return self
@@ -332,6 +402,9 @@ class CompareSettings(_Section):
         backbone: ``mini`` (the bundled letters-pretrained ResNet), a timm name, or a folder with a timm model.
         pretrained: start from pretrained weights (bundled, or timm's from the hub).
         weights: local file with weights for a timm backbone instead of the hub's.
+        teacher: what gives soft labels: ``real`` (a classifier of the real train images, trained once) or a classifier's folder.
+        extractor: the frozen network of ``feature_distillation``: ``pretrained`` (what every arm starts from) or a folder with a
+            timm model.
         keep_head: start from the pretrained classification layer as well; the classes must be those it was trained for.
         resolution: classifier input in pixels; the backbone's own if not set.
         steps: optimisation steps of every arm, all phases together.
@@ -356,6 +429,8 @@ class CompareSettings(_Section):
     pretrained: bool = True
     weights: Path | None = None
     keep_head: bool = False
+    teacher: str = "real"
+    extractor: str = "pretrained"
     resolution: int | None = Field(default=None, ge=8)
     steps: int = Field(default=300, ge=2, le=_MAX_STEPS)
     equal_steps: bool = True
@@ -379,7 +454,7 @@ class CompareSettings(_Section):
         empty = [name for name, phases in self.own_arms.items() if not phases]
         if empty:
             raise ValueError(f"an arm needs at least one phase, {empty[0]!r} has none")
-        unused = [name for name in self.own_arms if name not in self.arms]
+        unused = [name for name in self.own_arms if name not in {arm.split("@")[0] for arm in self.arms}]
         if unused:
             raise ValueError(f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or leave it out")
         return self
@@ -433,12 +508,31 @@ class ScaleSettings(_Section):
     real_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.125, 0.25, 0.5)
 
 
+class GapSettings(_Section):
+    """Whether the gap between synthetic and real images is taken apart, after the arms.
+
+    Attributes:
+        measure: do it.
+        strengths: how far real images are noised before the generator draws them again, 0 to 1, ascending; the smallest changes
+            their looks alone. None of them leaves less than one solver step, and the smallest is raised to one step.
+    """
+
+    measure: bool = False
+    strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(default=(0.05, 0.2, 0.4, 0.6, 0.8), min_length=1)
+
+    @model_validator(mode="after")
+    def _strengths_ascend(self) -> Self:
+        if list(self.strengths) != sorted(set(self.strengths)):
+            raise ValueError(f"strengths must ascend, got {', '.join(f'{value:g}' for value in self.strengths)}")
+        return self
+
+
 class Settings(_Section):
     """A whole run.
 
     Attributes:
         seed: from which every random choice follows.
-        data, generator, captions, visual, adapt, draw, curate, tune, compare, scale: one section per stage or subject.
+        data, generator, captions, visual, adapt, draw, curate, tune, compare, scale, gap: one section per stage or subject.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -452,6 +546,7 @@ class Settings(_Section):
     tune: TuneSettings = TuneSettings()
     compare: CompareSettings = CompareSettings()
     scale: ScaleSettings = ScaleSettings()
+    gap: GapSettings = GapSettings()
 
     @model_validator(mode="after")
     def _guidance_is_learned(self) -> Self:
@@ -463,6 +558,24 @@ class Settings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _ready_made_images_are_what_they_are(self) -> Self:
+        if self.generator.name == "folder" and (self.draw.starts_from_real or self.visual.kind != "none" or self.adapt.num_steps):
+            raise ValueError(
+                "the generator 'folder' holds ready-made images, which cannot be adapted, guided or started from real ones: leave "
+                "adapt.method, visual.kind, draw.strength and draw.start_snr out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_differ(self) -> Self:
+        if self.draw.members > 1 and (not self.adapt.num_steps or self.adapt.adapter is not None):
+            raise ValueError(
+                f"draw.members {self.draw.members} needs generators that are adapted here, each with a seed of its own, got adapt.method "
+                f"{self.adapt.method!r}{' and an adapter' if self.adapt.adapter else ''}: leave draw.members out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tokens_are_whole(self) -> Self:
         if self.adapt.has_token and self.draw.adapter_scale != 1:
             raise ValueError(
@@ -470,6 +583,17 @@ class Settings(_Section):
                 "or not"
             )
         return self
+
+
+_OF_GENERATOR: dict[str, dict[str, Any]] = {
+    "class_conditional": {
+        # Trained from nothing, so longer; weight decay of a network's whole function would hold it back.
+        "adapt": {"prompt": "{class}", "steps": 2000, "learning_rate": 1e-3, "min_snr_gamma": None, "ema_decay": 0.995},
+        "draw": {"prompt": "{class}", "sampler": "edm"},
+    },
+    "folder": {"adapt": {"method": "none"}},
+}
+"""Defaults where the generator asks for others; presets, recipes and the user win over them."""
 
 
 def build(*layers: Mapping[str, Any]) -> Settings:
@@ -491,8 +615,12 @@ def build(*layers: Mapping[str, Any]) -> Settings:
     merged: dict[str, Any] = {}
     for layer in layers:
         _merge(merged, layer)
+    own: dict[str, Any] = {}
+    generator = merged.get("generator")
+    for layer in (_OF_GENERATOR.get(str(generator.get("name")), {}) if isinstance(generator, dict) else {}, merged):
+        _merge(own, layer)
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(own)
     except ValidationError as error:
         raise InputError("\n".join(_explain(detail) for detail in error.errors())) from None
 
@@ -535,7 +663,12 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             "tune.learning_rates": not settings.tune.is_on and key == "tune.num_seeds",
             "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares"),
             "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
-            "curate.score": curate.score == "none" and key == "curate.threshold",
+            "curate.threshold": key == "curate.validation_pass" and isinstance(curate.threshold, float),
+            "curate.score": (curate.score == "none" and key in ("curate.threshold", "curate.validation_pass"))
+            or (curate.score != "clip" and key == "curate.clip"),
+            "curate.select": curate.select == "first" and key == "curate.candidates",
+            "generator.name": _is_idle_for(settings.generator.name, key),
+            "gap.measure": not settings.gap.measure and key == "gap.strengths",
         }
         for cause in (name for name, applies in causes.items() if applies):
             value = _flatten(settings.model_dump(mode="json"))[cause]
@@ -544,6 +677,18 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
 
 def _is_of_adapting(key: str) -> bool:
     return key.startswith("adapt.") and key not in ("adapt.method", "adapt.adapter")
+
+
+def _is_idle_for(generator: str, key: str) -> bool:
+    if key in ("generator.channels", "generator.patch"):
+        return generator != "class_conditional"
+    return generator == "folder" and key in _OF_PROCESS
+
+
+_OF_PROCESS = tuple(
+    f"draw.{name}"
+    for name in ("prompt", "negative_prompt", "sampler", "steps", "guidance_scale", "pairing", "noise_scale", "adapter_scale")
+)
 
 
 def _is_idle_under_method(adapt: AdaptSettings, key: str) -> bool:
@@ -581,14 +726,28 @@ def parse_override(text: str) -> dict[str, Any]:
     return dict(nested)
 
 
+@final
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which the last would win in silence."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:  # as written: 1 and '1' would both name the arm 1
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} must stand once, but stands here again", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def read_arms(path: Path) -> dict[str, Any]:
     """Arms of the user's own: a YAML mapping of names to lists of phases.
 
     Raises:
-        InputError: for a file that cannot be read or is not such a mapping.
+        InputError: for a file that cannot be read or is not such a mapping, or a key that stands twice.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none, nesting without end
         raise InputError(f"arms file {path} must be YAML that can be read: {error}") from None
     if not isinstance(loaded, dict) or not loaded or not all(isinstance(phases, list) for phases in loaded.values()):

@@ -259,7 +259,7 @@ class _Study:
     @property
     def known_points(self) -> list[Point]:
         """Every point that was ever begun."""
-        return list(_read_index(self.index)["points"]) if self.index.exists() else []
+        return list(_read_index(self.index).points) if self.index.exists() else []
 
     def note(self, point: Point) -> None:
         """Remember a point."""
@@ -360,9 +360,9 @@ def _check_folder(study: _Study, asked: Sequence[_Run]) -> None:
     out, names = study.out, {own.name for own in asked}
     if study.index.exists():
         stored = _read_index(study.index)
-        if stored["kind"] != study.kind:
-            raise InputError(f"{out} holds a study of {stored['kind']}, not of {study.kind}: choose another --out")
-        different = differing_keys(build(stored["settings"]), study.base)
+        if stored.kind != study.kind:
+            raise InputError(f"{out} holds a study of {stored.kind}, not of {study.kind}: choose another --out")
+        different = differing_keys(stored.settings, study.base)
         if different:
             lines = "\n".join(f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items())
             raise InputError(f"{out} holds a study with other settings:\n{lines}\nchoose another --out, or the same settings")
@@ -375,14 +375,38 @@ def _check_folder(study: _Study, asked: Sequence[_Run]) -> None:
         RunFolder.check(own.path, own.settings)
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+@final
+@dataclass(frozen=True)
+class _Index:
+    """What ``study.yaml`` says.
+
+    Attributes:
+        kind: what is varied.
+        points: every point that was ever begun.
+        settings: what all runs share.
+    """
+
+    kind: str
+    points: tuple[Point, ...]
+    settings: Settings
+
+
+def _read_index(path: Path) -> _Index:
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none, nesting without end
         raise InputError(f"{path} must be YAML as the study wrote it: {error}") from None
-    if not isinstance(stored, dict) or set(stored) != {"kind", "points", "settings"} or not isinstance(stored["points"], list):
+    found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
+    if found != {"kind": str, "points": list, "settings": dict}:
         raise InputError(f"{path} must have kind, points and settings, as the study wrote it, got {str(stored)[:60]}")
-    return stored
+    try:
+        expected: Any = str if STUDIES[stored["kind"]].axis == "names" else (int, float)
+        settings = build(stored["settings"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if not stored["points"] or not all(isinstance(point, expected) for point in stored["points"]):
+        raise InputError(f"{path} must have points of a study of {stored['kind']}, as the study wrote it, got {str(stored['points'])[:60]}")
+    return _Index(stored["kind"], tuple(stored["points"]), settings)
 
 
 def _same_images(own: _Run, other: _Run) -> bool:

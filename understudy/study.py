@@ -1,4 +1,4 @@
-"""The main job, top to bottom: load, adapt, draw, curate, tune, compare, scale, report.
+"""The main job, top to bottom: load, adapt, draw, curate, tune, compare, scale, gap, report.
 
 Every stage takes the run folder, does what is missing in it, and leaves a record; see ``runs.py``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,21 +29,35 @@ from understudy.adaptation import (
     require_unseen,
 )
 from understudy.adaptation import adapt as adapt_generator
-from understudy.curation import SCORES, Decisions, decide
-from understudy.data import CAPTIONS, LabelledSet, caption_sets, export, first_of_each_class, load_splits, read_captions, take_share
+from understudy.curation import SCORES, SELECTIONS, Judges, explain_rejection
+from understudy.data import CAPTIONS, LabelledSet, Splits, caption_sets, export, first_of_each_class, load_splits, read_captions, take_share
 from understudy.errors import InputError
-from understudy.evaluation import PUBLISHED, confusion, summarise, summarise_curves, summarise_phases, summarise_scale, transferability
+from understudy.evaluation import (
+    PUBLISHED,
+    LabelledFeatures,
+    confusion,
+    side_measures,
+    summarise,
+    summarise_curves,
+    summarise_gap,
+    summarise_phases,
+    summarise_scale,
+    transferability,
+)
+from understudy.functional.allocation import allocate_to_weak
+from understudy.gap_sets import advice, as_many_as_real, gap_sets, redrawn_sets
 from understudy.generators import check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS
-from understudy.nouns import ArmResult, Classifier, Generator, PlanRow
+from understudy.nouns import ArmResult, Classifier, Generator
 from understudy.processes import Processes
 from understudy.progress import Observer, Silent
 from understudy.prompts import fill, read_templates
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
 from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
-from understudy.sampling import draw_parts, load_parts, make_plan, quotas, times_of, write_parts
-from understudy.settings import CompareSettings, Settings, to_yaml
+from understudy.sampling import quotas, times_of
+from understudy.settings import CompareSettings, CurateSettings, Settings, to_yaml
+from understudy.synthetic_sets import ArmImages, Filled, SyntheticSets, arm_settings, plan_rows
 from understudy.training import (
     Arm,
     Measure,
@@ -61,14 +75,17 @@ from understudy.training import (
 )
 from understudy.visual_guidance import VISUALS, VisualGuidance, check_widths, features_of
 
-Stage = Literal["load", "adapt", "draw", "curate", "tune", "compare", "scale", "report"]
+Stage = Literal["load", "adapt", "draw", "curate", "tune", "compare", "scale", "gap", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 _OPTIONAL: dict[Stage, Callable[[Settings], bool]] = {
     "tune": lambda settings: settings.tune.is_on,
     "scale": lambda settings: bool(settings.scale.times),
+    "gap": lambda settings: settings.gap.measure,
 }
 """Stages that are done only if settings ask for them."""
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
+_MEMBER_SEED_OFFSET = 1_000_003
+_SPARE = "spare.parquet"  # real images that only the noise floor of the gap is measured with
 
 
 def run(
@@ -105,17 +122,18 @@ def run(
         return {}
     if not (RunFolder.check(out, settings, resume=resume) and (out / "stages" / "load.json").exists()):
         load(settings, out, device=device, resume=resume, observer=observer)
-    study = _Study(RunFolder.open(out, settings), device, observer)
+    study = Study(RunFolder.open(out, settings), device, observer)
     if until != "load":
         processes.wait()  # the others look now whether there is something to adapt
         processes.wait()
-    stages: dict[Stage, Callable[[_Study], None]] = {
+    stages: dict[Stage, Callable[[Study], None]] = {
         "adapt": adapt,
         "draw": draw,
         "curate": curate,
         "tune": tune,
         "compare": compare,
         "scale": scale,
+        "gap": gap,
         "report": report,
     }
     outdated = False  # a report that is older than what it is about
@@ -133,17 +151,17 @@ def run(
 def _help_to_adapt(settings: Settings, out: Path, device: str) -> None:
     """What the other processes of ``accelerate launch`` do: their slice of each batch of the adaptation, and nothing else."""
     Processes().wait()  # until the data are there
-    study = _Study(RunFolder(out, settings), device, Silent())
+    study = Study(RunFolder(out, settings), device, Silent())
     needed = settings.adapt.method != "none" and settings.adapt.adapter is None and not study.is_finished("adapt")
     Processes().wait()
     if needed:
-        for _ in _adaptation(study):
+        for _ in _adaptation(study, study.settings, study.path / "adapter"):
             pass
 
 
 @final
 @dataclass
-class _Study:
+class Study:
     """A run in progress: the folder, where to compute, who watches; sets and generator are loaded when first needed."""
 
     folder: RunFolder
@@ -168,11 +186,16 @@ class _Study:
         record = self.folder.record(stage)
         if record is None:
             return False
-        if stage == "scale":  # its settings may change in a finished run
-            return bool(record["settings"] == self.settings.scale.model_dump(mode="json"))
-        if stage == "report":  # may be older than the stage before it
-            return (self.path / "results.json").exists() and record.get("scale") == (self.folder.record("scale") or {}).get("settings")
+        if stage in ("scale", "gap"):  # their settings may change in a finished run
+            return bool(record["settings"] == getattr(self.settings, stage).model_dump(mode="json"))
+        if stage == "report":  # may be older than the stages before it
+            return (self.path / "results.json").exists() and record.get("added") == self.added
         return True
+
+    @property
+    def added(self) -> dict[str, Any]:
+        """Settings with which the stages were done that may be added to a finished run."""
+        return {name: (self.folder.record(name) or {}).get("settings") for name in ("scale", "gap")}
 
     @cached_property
     def train(self) -> LabelledSet:
@@ -191,81 +214,58 @@ class _Study:
         return LabelledSet.load(self.path / "synthetic" / "curated.parquet")
 
     @cached_property
+    def prompt_names(self) -> tuple[str, ...]:
+        """Words for the classes."""
+        return tuple(self.recorded("load")["prompt_names"])
+
+    @cached_property
     def generator(self) -> Generator:
         """The generator with its adapter applied, read from disk so that a resumed run draws the same."""
+        return self._adapted(self.path / "adapter")
+
+    def member(self, number: int) -> Generator:
+        """A further generator, adapted with a seed of its own, when it is first asked for."""
+        folder = self.path / "adapter" / f"member-{number}"
+        if not (folder / "report.json").exists():
+            settings = self.settings.model_copy(update={"seed": self.settings.seed + _MEMBER_SEED_OFFSET * number})
+            with self.observer.bar(f"adapt generator {number}", total=settings.adapt.num_steps, unit="steps") as advance:
+                _follow(_adaptation(self, settings, folder), advance)
+        return self._adapted(folder)
+
+    def _adapted(self, folder: Path) -> Generator:
         generator = load_generator(self.settings.generator, device=self.device)
         if self.recorded("adapt")["method"] != "none":
             guided = self.settings.visual.when_drawing != "none"
-            apply_adapter(generator, self.path / "adapter", scale=self.settings.draw.adapter_scale, visual=guided)
+            apply_adapter(generator, folder, scale=self.settings.draw.adapter_scale, visual=guided)
         return generator
-
-    @cached_property
-    def visual(self) -> VisualGuidance | None:
-        """Features that guide drawing."""
-        kind = self.settings.visual.when_drawing
-        if kind == "none":
-            return None
-        projection = load_projection(self.path / "adapter")
-        check_widths(self.generator, projection=projection is not None)
-        features = features_of(self.generator, self.train, cache=self.feature_cache)
-        return VisualGuidance(features, self.train, kind=kind, images=self.settings.visual.images, projection=projection)
 
     @property
     def feature_cache(self) -> Path:
         return self.path / "data" / "features.safetensors"
 
     @cached_property
-    def judge(self) -> Classifier:
-        """What scores drawn images."""
-        return _Judge(self)
+    def judge(self) -> TrainedClassifier:
+        """A classifier of the real train images alone: scores drawn images, and gives soft labels."""
+        seed = self.settings.seed + _JUDGE_SEED_OFFSET
+        return fit_arm("real", train=self.train, synthetic=None, settings=self.settings.compare, seed=seed, device=self.device)
 
-    def plan(self, counts: np.ndarray, round_number: int, *, generator: Generator, adapter: str) -> list[PlanRow]:
-        """What a round is to draw; prompts that the generator would cut are refused."""
-        settings, kind = self.settings.draw, self.settings.visual.when_drawing
-        # Asked for in any case: it refuses a sampler that does not fit the generator.
-        strength = generator.strength_at(settings.start_snr or 1.0, sampler=settings.sampler, steps=settings.steps)
-        rows = make_plan(
-            self.train,
-            counts,
-            settings=settings,
-            prompt_names=self.recorded("load")["prompt_names"],
-            seed=self.settings.seed,
-            tokens=self.settings.adapt.tokens(self.train.num_classes),
-            strength=None if settings.start_snr is None else strength,
-            visual=kind,
-            round_number=round_number,
-            adapter=adapter,
+    @cached_property
+    def sets(self) -> SyntheticSets:
+        """What is drawn and curated."""
+        return SyntheticSets(
+            folder=self.path / "synthetic",
+            settings=self.settings,
+            train=self.train,
+            val=self.val,
+            prompt_names=self.prompt_names,
+            adapter=self.recorded("adapt").get("fingerprint", ""),
+            help=_Help(self),
+            observer=self.observer,
         )
-        generator.check_prompts(sorted({row.prompt for row in rows}), keep_last=kind != "none")
-        generator.check_prompts(sorted({row.negative_prompt for row in rows}), keep_last=False)
-        return rows
 
-    def counts_file(self, round_number: int) -> Path:
-        """Images per class that a refill was planned with."""
-        return self.path / "synthetic" / "plan" / f"round-{round_number:02d}" / "counts.json"
-
-    def drawn_counts(self, round_number: int) -> np.ndarray:
-        """Images per class of a round that was drawn."""
-        if round_number == 0:
-            return quotas(self.train, self.settings.draw)
-        return np.array(json.loads(self.counts_file(round_number).read_text(encoding="utf-8")), dtype=np.int64)
-
-    def draw(self, counts: np.ndarray, round_number: int) -> tuple[LabelledSet, int]:
-        """Draw one round of the plan; returns all its images and how many were drawn just now."""
-        name = f"round-{round_number:02d}"
-        rows = self.plan(counts, round_number, generator=self.generator, adapter=self.recorded("adapt").get("fingerprint", ""))
-        plans = write_parts(rows, self.path / "synthetic" / "plan" / name, part_size=self.settings.draw.part_size)
-        images = self.path / "synthetic" / "images" / name
-        missing = [plan for plan in plans if not (images / plan.name).exists()]
-        drawn = 0
-        if missing:
-            batch_size = self.settings.draw.batch_size
-            steps = draw_parts(self.generator, plans, images, train=self.train, batch_size=batch_size, visual=self.visual)
-            with self.observer.bar(f"draw {name}", total=len(rows), unit="images") as advance:
-                for step in steps:
-                    advance(step.images)
-                    drawn += step.images if step.drawn else 0
-        return load_parts(images, plans), drawn
+    def images_of(self, arm: str) -> ArmImages:
+        """The synthetic images of an arm, drawn and curated if they are not there yet."""
+        return self.sets.of_arm(arm, lambda: self.curated)
 
     def recipe(self, arm: str) -> CompareSettings:
         """How an arm is trained: as all others, but for what was tuned."""
@@ -279,7 +279,9 @@ class _Study:
         return tune_arm(
             arm,
             train=self.train,
-            synthetic=self.curated,
+            synthetic=(images := self.images_of(arm)).images,
+            quota=images.quota,
+            teacher=lambda: self.judge,
             val=self.val,
             settings=self.settings.compare,
             tune=self.settings.tune,
@@ -296,14 +298,17 @@ class _Study:
         *,
         advance: Callable[[int], None],
         train: LabelledSet | None = None,
-        synthetic: LabelledSet | None = None,
+        images: ArmImages | None = None,
         measure: Measure | None = None,
     ) -> ArmResult:
         """Train an arm with every seed and test it; trainings that lie in ``arms/folder`` are kept."""
+        images = self.images_of(arm) if images is None else images
         return run_arm(
             arm,
             train=self.train if train is None else train,
-            synthetic=self.curated if synthetic is None else synthetic,
+            synthetic=images.images,
+            quota=images.quota,
+            teacher=lambda: self.judge,
             val=self.val,
             test=self.test,
             settings=self.recipe(arm),
@@ -316,20 +321,44 @@ class _Study:
 
 
 @final
-@dataclass
-class _Judge:
-    """A classifier of the real train images, trained when it is first asked: some scores never ask."""
+@dataclass(frozen=True)
+class _Help:
+    """What the synthetic sets need of a run."""
 
-    study: _Study
+    study: Study
 
-    @cached_property
-    def _classifier(self) -> Classifier:
+    def generator(self, member: int) -> Generator:
+        return self.study.member(member) if member else self.study.generator
+
+    def visual(self) -> VisualGuidance | None:
         study = self.study
-        seed = study.settings.seed + _JUDGE_SEED_OFFSET
-        return fit_arm("real", train=study.train, synthetic=None, settings=study.settings.compare, seed=seed, device=study.device)
+        kind = study.settings.visual.when_drawing
+        if kind == "none":
+            return None
+        projection = load_projection(study.path / "adapter")
+        check_widths(study.generator, projection=projection is not None)
+        features = features_of(study.generator, study.train, cache=study.feature_cache)
+        return VisualGuidance(features, study.train, kind=kind, images=study.settings.visual.images, projection=projection)
 
-    def predict(self, data: LabelledSet) -> np.ndarray:
-        return self._classifier.predict(data)
+    def judges(self) -> Judges:
+        study = self.study
+        clip = partial(_clip, study.settings, study.train.class_names, study.prompt_names, device=study.device)
+        return Judges(real=lambda: study.judge, clip=clip)
+
+    def features(self, data: LabelledSet) -> np.ndarray:
+        return _frozen(self.study).features(data)
+
+    def allocate(self, quota: np.ndarray) -> np.ndarray:
+        return _allocated(self.study, self.study.curated, quota)
+
+
+def _frozen(study: Study) -> TrainedClassifier:
+    """A network whose features are compared: what every arm starts from if it is pretrained, otherwise the judge."""
+    backbone = pretrained_classifier(study.settings.compare)
+    if backbone is None:
+        return study.judge
+    backbone.model.to(study.device)
+    return TrainedClassifier(backbone, study.train.class_names, study.device)
 
 
 def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer: Observer) -> None:
@@ -343,8 +372,7 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
         require_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
         require_unseen(settings.adapt.adapter, seen=sets, test=splits.test, few_shots=settings.data.shots is not None)
     # What does not fit shows before the run folder is made, and before hours of captioning.
-    check_generator_fits(load_generator(settings.generator, device=device), settings, prompt_names=splits.prompt_names)
-    check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
+    check_fits(settings, splits, device=device)
     folder = RunFolder.open(out, settings, resume=resume)
     with folder.stage("load", started=start) as record:
         captions = out / "data" / "captions"
@@ -353,6 +381,8 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
         )  # fmt: skip
         for data in (*captioned, splits.test):
             data.save(out / "data" / f"{data.split}.parquet")
+        if splits.spare is not None:
+            splits.spare.save(out / "data" / _SPARE)
         record |= {
             "classes": list(splits.train.class_names),
             "prompt_names": list(splits.prompt_names),
@@ -365,7 +395,7 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
     observer.say(f"load: {counts} of {len(record['classes'])} classes")
 
 
-def adapt(study: _Study) -> None:
+def adapt(study: Study) -> None:
     """Fit the generator to the train split, or take an adapter that was made before."""
     settings, folder = study.settings.adapt, study.path / "adapter"
     with study.folder.stage("adapt") as record:
@@ -379,115 +409,101 @@ def adapt(study: _Study) -> None:
             study.observer.say(f"adapt: left out, the adapter in {settings.adapter} is used")
             return
         with study.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
-            done = 0  # a resumed adaptation begins with a later step
-            for step in _adaptation(study):
-                advance(step.step - done)
-                done = step.step
+            _follow(_adaptation(study, study.settings, folder), advance)
         record |= read_adapter_report(folder)
     study.observer.say(
         f"adapt: validation loss {record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f} (best at step {record['best_step']})"
     )
 
 
-def _adaptation(study: _Study) -> Iterator[AdaptStep]:
-    generator = load_generator(study.settings.generator, device=study.device)
-    planned = generator
-    if study.settings.adapt.has_token:  # part of the prompts, and to be learned by a generator that has none yet
-        planned = load_generator(study.settings.generator, device=study.device)
-        add_tokens(planned, study.settings, num_classes=study.train.num_classes)
+def _follow(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
+    done = 0  # a resumed adaptation begins with a later step
+    for step in steps:
+        advance(step.step - done)
+        done = step.step
+
+
+def _adaptation(study: Study, settings: Settings, folder: Path) -> Iterator[AdaptStep]:
+    generator = load_generator(settings.generator, device=study.device)
+    planned = load_generator(settings.generator, device=study.device)  # tokens and classes are to be learned by one that has none yet
+    add_tokens(planned, settings, num_classes=study.train.num_classes)
+    planned.learn_classes(study.prompt_names, seed=settings.seed)
     # A prompt that is too long to draw with shows now, and not after hours of adaptation.
-    study.plan(quotas(study.train, study.settings.draw), 0, generator=planned, adapter="")
+    quota = quotas(study.train, settings.draw)
+    plan_rows(settings, study.train, np.zeros_like(quota), quota, generator=planned, prompt_names=study.prompt_names, adapter="")
     yield from adapt_generator(
         generator,
         study.train,
         study.val,
-        settings=study.settings.adapt,
-        prompt_names=study.recorded("load")["prompt_names"],
-        seed=study.settings.seed,
-        folder=study.path / "adapter",
-        visual=study.settings.visual,
+        settings=settings.adapt,
+        prompt_names=study.prompt_names,
+        seed=settings.seed,
+        folder=folder,
+        visual=settings.visual,
         feature_cache=study.feature_cache,
     )
 
 
-def draw(study: _Study) -> None:
+def draw(study: Study) -> None:
     """Plan, then synthesise the first round."""
     with study.folder.stage("draw") as record:
         generator = study.generator  # loaded here so that its time does not count as drawing
         record["generator"] = generator.fingerprint
         start = time.monotonic()
-        images, drawn = study.draw(quotas(study.train, study.settings.draw), 0)
+        images = study.sets.take(study.settings.draw, quotas(study.train, study.settings.draw))
+        drawn = study.sets.drawn
         record |= {"images": len(images), "images_per_second": round(drawn / (time.monotonic() - start), 2) if drawn else None}
     study.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
 
 
-def curate(study: _Study) -> None:
+def curate(study: Study) -> None:
     """Judge the drawn images, draw again what is missing to the quota, keep the good ones."""
-    quota = quotas(study.train, study.settings.draw)
+    settings = study.settings
+    quota = quotas(study.train, settings.draw)
     with study.folder.stage("curate") as record:
-        drawn, decisions, rounds = _fill(study, study.draw(quota, 0)[0], quota, rounds=1, refills=study.settings.curate.max_refills)
-        write_atomically(study.path / "synthetic" / "decisions.parquet", lambda path: pq.write_table(decisions.table(), path))
-        decisions.curated(drawn).save(study.path / "synthetic" / "curated.parquet")
-        record |= _curation_record(decisions, drawn, quota, rounds, score=study.settings.curate.score)
+        if settings.draw.allocation == "weak-classes":
+            first = study.sets.fill(quota, draw=settings.draw, curate=settings.curate)
+            quota = _allocated(study, first.curated, quota)
+        filled = study.sets.fill(quota, draw=settings.draw, curate=settings.curate)
+        write_atomically(study.path / "synthetic" / "decisions.parquet", lambda path: pq.write_table(filled.decisions.table(), path))
+        filled.curated.save(study.path / "synthetic" / "curated.parquet")
+        record |= _curation_record(filled, quota, settings.curate, study.train.class_names)
     counts = record["curation"]
     missing = sum(counts["missing"].values())
     study.observer.say(f"curate: kept {counts['kept']} of {counts['drawn']} drawn" + (f", {missing} fewer than wanted" if missing else ""))
+    if counts["problem"] is not None:
+        study.observer.say(f"curate: {counts['problem']}")
 
 
-def _fill(study: _Study, drawn: LabelledSet, quota: np.ndarray, *, rounds: int, refills: int) -> tuple[LabelledSet, Decisions, int]:
-    """Judge what is drawn, and draw further rounds until every class has its quota or ``refills`` of them are done.
-
-    Returns:
-        All drawn images, what was decided about them, and how many rounds there are.
-    """
-
-    def judged() -> Decisions:
-        distance = study.settings.data.near_duplicate_distance
-        return decide(drawn, study.train, quota, judge=study.judge, settings=study.settings.curate, near_copy_distance=distance)
-
-    decisions, last = judged(), rounds + refills
-    while rounds < last and (wanted := _refill(study, decisions, quota, rounds)).any():
-        drawn = LabelledSet.concatenate([drawn, study.draw(wanted, rounds)[0]])
-        rounds += 1
-        decisions = judged()
-    return drawn, decisions, rounds
+def _allocated(study: Study, synthetic: LabelledSet, quota: np.ndarray) -> np.ndarray:
+    """The same number of images, more for classes that a classifier of synthetic images takes for others on validation images."""
+    settings, seed = study.settings.compare, study.settings.seed + _JUDGE_SEED_OFFSET
+    classifier = fit_arm("synthetic", train=study.train, synthetic=synthetic, settings=settings, seed=seed, device=study.device)
+    wrong = classifier.predict(study.val).argmax(axis=1) != study.val.labels
+    errors = np.bincount(study.val.labels[wrong], minlength=len(quota))
+    return allocate_to_weak(quota, errors, study.val.counts)
 
 
-def _refill(study: _Study, decisions: Decisions, quota: np.ndarray, round_number: int) -> np.ndarray:
-    """Images to draw anew per class: what is missing, over the share that passed so far (taken as at least a quarter).
-
-    What a round was planned with is kept: a run that goes on with another number of threads may judge a borderline image
-    otherwise, and must still go on with the same plan.
-    """
-    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
-    missing = np.maximum(quota - kept, 0)
-    if missing.any() and study.counts_file(round_number).exists():
-        return study.drawn_counts(round_number)
-    drawn = np.bincount(decisions.labels, minlength=len(quota))
-    good = drawn - np.bincount(decisions.labels[decisions.rejected], minlength=len(quota))
-    counts = np.ceil(missing / np.maximum(good / np.maximum(drawn, 1), 0.25)).astype(np.int64)
-    if counts.any():
-        write_json(study.counts_file(round_number), counts.tolist())
-    return counts
-
-
-def _curation_record(decisions: Decisions, drawn: LabelledSet, quota: np.ndarray, rounds: int, *, score: str) -> dict[str, Any]:
-    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
+def _curation_record(filled: Filled, quota: np.ndarray, settings: CurateSettings, class_names: tuple[str, ...]) -> dict[str, Any]:
+    decisions, labels = filled.decisions, filled.decisions.labels
+    kept = np.bincount(labels[decisions.kept], minlength=len(quota))
     agrees = decisions.scores == 1.0
-    per_class = [float(agrees[drawn.labels == label].mean()) if (drawn.labels == label).any() else None for label in range(len(quota))]
+    per_class = [float(agrees[labels == label].mean()) if (labels == label).any() else None for label in range(len(quota))]
     return {
         "curation": {
-            "drawn": len(drawn),
+            "drawn": len(labels),
             "kept": int(kept.sum()),
             "rejected": decisions.rejections,
-            "rounds": rounds,
-            "missing": {name: int(want - have) for name, want, have in zip(drawn.class_names, quota, kept, strict=True) if want > have},
+            "threshold": decisions.threshold,
+            "rounds": filled.rounds,
+            "missing": {name: int(want - have) for name, want, have in zip(class_names, quota, kept, strict=True) if want > have},
+            "problem": explain_rejection(decisions, quota, class_names=class_names, settings=settings, rounds=filled.rounds),
         },
-        "fidelity": {"agreement": {"mean": float(agrees.mean()), "per_class": per_class}} if score == "agreement" else {},
+        "fidelity": {"agreement": {"mean": float(agrees.mean()), "per_class": per_class}} if settings.score == "agreement" else {},
     }
 
 
-def tune(study: _Study) -> None:
+def tune(study: Study) -> None:
     """Try every arm with every pair of learning rate and weight decay, and choose on validation images."""
     arms, settings = _arms(study), study.settings
     with study.folder.stage("tune") as record:
@@ -498,9 +514,10 @@ def tune(study: _Study) -> None:
     study.observer.say(f"tune: {trials} trainings of each of {len(arms)} arms in {record['seconds']:.0f} s")
 
 
-def compare(study: _Study) -> None:
+def compare(study: Study) -> None:
     """Train every arm with every seed, and test each classifier once on the real test images."""
     arms, settings = _arms(study), study.settings.compare
+    images = {name: study.images_of(name).record for name in arms}  # drawn before anything is trained: a filter may leave nothing
     with (
         study.folder.stage("compare") as record,
         study.observer.bar("compare", total=sum(_steps(study, name) for name in arms), unit="steps") as advance,
@@ -510,6 +527,7 @@ def compare(study: _Study) -> None:
         results = [study.measure(name, "", advance=advance, measure=measure) for name in arms]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=study.settings.seed),
+            "images": {name: own for name, own in images.items() if own},
             "convergence": {result.arm: summarise_curves(result) for result in results if settings.curve_points},
             "environment": environment(study.device),
         }
@@ -520,7 +538,7 @@ def compare(study: _Study) -> None:
     study.observer.say(f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s")
 
 
-def _steps(study: _Study, name: str) -> int:
+def _steps(study: Study, name: str) -> int:
     """Optimisation steps of an arm, all trainings together."""
     settings = study.settings.compare
     lengths = find_arm(name, settings).phase_steps(settings, num_real=len(study.train), num_synthetic=len(study.curated))
@@ -542,7 +560,7 @@ def feature_quality(classifier: TrainedClassifier, *, train: LabelledSet, test: 
     )
 
 
-def _of_source(study: _Study) -> dict[str, float | None] | None:
+def _of_source(study: Study) -> dict[str, float | None] | None:
     """The same of the network that every arm starts from, with its own classes; None if it is not pretrained."""
     backbone = pretrained_classifier(study.settings.compare)
     if backbone is None:
@@ -551,7 +569,7 @@ def _of_source(study: _Study) -> dict[str, float | None] | None:
     return feature_quality(TrainedClassifier(backbone, study.train.class_names, study.device), train=study.train, test=study.test)
 
 
-def scale(study: _Study) -> None:
+def scale(study: Study) -> None:
     """Draw larger sets, each holding the smaller ones, and train on each of them; then on parts of the real images."""
     settings = study.settings.scale
     with study.folder.stage("scale") as record:
@@ -566,7 +584,7 @@ def scale(study: _Study) -> None:
             real = {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in shares.items()}
             real[len(study.train)] = study.measure("real", "", advance=advance)
             arms = {
-                arm: {times: study.measure(arm, f"times-{times:g}", synthetic=part, advance=advance) for times, part in sets.items()}
+                arm: {times: study.measure(arm, f"times-{times:g}", images=_whole(part), advance=advance) for times, part in sets.items()}
                 for arm in settings.arms
             }
         images = {times: len(part) for times, part in sets.items()}
@@ -579,7 +597,11 @@ def scale(study: _Study) -> None:
     study.observer.say(f"scale: {', '.join(f'{times:g}x' for times in sets)} in {record['seconds']:.0f} s")
 
 
-def _parts_of_train(study: _Study) -> dict[float, LabelledSet]:
+def _whole(images: LabelledSet) -> ArmImages:
+    return ArmImages(images=images, quota=None, record={})
+
+
+def _parts_of_train(study: Study) -> dict[float, LabelledSet]:
     """Train images by share, no size twice: where classes are small, the smallest of the shares that come to the same stands for them."""
     by_size: dict[int, tuple[float, LabelledSet]] = {}
     for share in sorted(study.settings.scale.real_shares, reverse=True):
@@ -588,23 +610,27 @@ def _parts_of_train(study: _Study) -> dict[float, LabelledSet]:
     return dict(entry for size, entry in by_size.items() if size < len(study.train))
 
 
-def _nested_sets(study: _Study, wanted: dict[float, np.ndarray]) -> dict[float, LabelledSet]:
-    """Curated sets of these sizes per class, smallest first; all that is drawn already is used before more is drawn."""
-    rounds = _first_round(study)
-    drawn = LabelledSet.concatenate([study.draw(study.drawn_counts(number), number)[0] for number in range(rounds)])
+def _nested_sets(study: Study, wanted: dict[float, np.ndarray]) -> dict[float, LabelledSet]:
+    """Curated sets of these sizes per class, smallest first; each begins with all that the one before took."""
+    filled, taken = None, None
+    draw, curate = study.settings.draw, study.settings.curate
     for quota in wanted.values():
-        drawn, decisions, rounds = _fill(study, drawn, quota, rounds=rounds, refills=study.settings.curate.max_refills + 1)
-    largest = decisions.curated(drawn)
+        filled = study.sets.fill(quota, draw=draw, curate=curate, taken=taken)
+        taken = np.bincount(filled.decisions.labels, minlength=len(quota))
+    assert filled is not None, "there is a size at least"
+    largest = filled.curated
     if not len(largest):
         raise InputError("no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet")
     largest.save(study.path / "synthetic" / "scaled.parquet")
     if short := int((quota - largest.counts).clip(min=0).sum()):
         study.observer.say(f"scale: {short} images fewer than wanted passed curation")
     ids = np.array(largest.ids)
-    return {times: _as_trained(study, times, drawn, ids[first_of_each_class(largest.labels, quota)]) for times, quota in wanted.items()}
+    return {
+        times: _as_trained(study, times, filled.drawn, ids[first_of_each_class(largest.labels, quota)]) for times, quota in wanted.items()
+    }
 
 
-def _as_trained(study: _Study, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
+def _as_trained(study: Study, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
     """The set of a size. Once something may be trained on it, it stays: a set that fell short would grow with a larger one's images."""
     path = study.path / "arms" / f"times-{times:g}" / "images.json"
     if not path.exists():
@@ -613,26 +639,82 @@ def _as_trained(study: _Study, times: float, drawn: LabelledSet, ids: np.ndarray
     return drawn.select([position[name] for name in json.loads(path.read_text(encoding="utf-8"))])
 
 
-def _first_round(study: _Study) -> int:
-    """Number of the first round that these sizes may draw, the same after a kill: earlier ones are used as they are."""
-    path = study.path / "synthetic" / "plan" / "scale.json"
-    settings = study.settings.scale.model_dump(mode="json")
-    if path.exists() and (stored := json.loads(path.read_text(encoding="utf-8")))["settings"] == settings:
-        return int(stored["first_round"])
-    rounds = int(study.recorded("curate")["curation"]["rounds"])
-    while study.counts_file(rounds).exists():
-        rounds += 1
-    write_json(path, {"settings": settings, "first_round": rounds})
-    return rounds
+def gap(study: Study) -> None:
+    """Take the difference between real and synthetic images apart: train on sets that lie between them."""
+    settings = study.settings
+    with study.folder.stage("gap") as record:
+        plain = as_many_as_real(settings)
+        sets = gap_sets(study.sets, plain)
+        redrawn = redrawn_sets(study.sets, plain, settings.gap.strengths)
+        again = real_again(study)
+        total = (len(sets) + len(redrawn) + 1) * _steps(study, "synthetic") + len(again) * _steps(study, "real")
+        with study.observer.bar("gap", total=total, unit="steps") as advance:
+            arms = {role: study.measure(arm, f"gap/{role}", images=images, advance=advance) for role, (arm, images) in sets.items()}
+            arms["real"] = study.measure("real", "", advance=advance)
+            reconstructed = {
+                strength: study.measure("synthetic", f"gap/redrawn-{strength:g}", images=images, advance=advance)
+                for strength, images in redrawn.items()
+            }
+            floor = [study.measure("real", f"gap/again-{index}", train=part, advance=advance) for index, part in enumerate(again)]
+        measures = _side_measures(study, sets, redrawn)
+        summary = summarise_gap(
+            arms,
+            reconstructed,
+            class_names=study.train.class_names,
+            real_again=floor,
+            gan_test={strength: measures[f"redrawn {strength:g}"]["gan_test"] for strength in redrawn},
+            num_resamples=settings.compare.bootstrap,
+            seed=settings.seed,
+        )
+        images = {role: own.record for role, (_, own) in sets.items()}
+        record |= {
+            "settings": settings.gap.model_dump(mode="json"),
+            "environment": environment(study.device),
+            "gap": summary | {"side_measures": measures, "advice": advice(study.recorded("compare")["arms"]), "images": images},
+        }
+    study.observer.say(f"gap: {len(arms) + len(reconstructed)} sets in {record['seconds']:.0f} s. {summary['hypothesis']['sentence']}")
 
 
-def report(study: _Study) -> None:
+def real_again(study: Study) -> list[LabelledSet]:
+    """Real images to measure the noise floor with: as many others as the train split has, or its two halves."""
+    if (study.path / "data" / _SPARE).exists():
+        return [LabelledSet.load(study.path / "data" / _SPARE)]
+    if study.train.counts.min() < 2:
+        return []
+    half = take_share(study.train, 0.5, seed=study.settings.seed)
+    taken = set(half.ids)
+    return [half, study.train.select([index for index, name in enumerate(study.train.ids) if name not in taken])]
+
+
+def _side_measures(
+    study: Study, sets: Mapping[str, tuple[str, ArmImages]], redrawn: Mapping[float, ArmImages]
+) -> dict[str, dict[str, Any]]:
+    """Of each set, against the validation images, which no classifier was trained on."""
+    task = TrainedClassifier.load(study.path / "arms" / "real-classifier", device=study.device)
+    raw = _frozen(study)
+
+    def of(data: LabelledSet) -> LabelledFeatures:
+        return LabelledFeatures(labels=data.labels, features={"raw": raw.features(data), "task": task.features(data)})
+
+    held_out = of(study.val)
+    named = {role: images for role, (_, images) in sets.items() if images.quota is None}
+    named |= {f"redrawn {strength:g}": images for strength, images in redrawn.items()}
+    return {
+        name: side_measures(
+            held_out, of(own.images), probabilities=task.predict(own.images), seed=study.settings.seed,
+            num_resamples=study.settings.compare.bootstrap,
+        )
+        for name, own in named.items()
+    }  # fmt: skip
+
+
+def report(study: Study) -> None:
     """Gather every record into ``results.json``, then write ``report.html`` and the dataset card."""
     results = gather_results(study.folder, val=study.val, train=study.train, curated=study.curated)
     with np.load(study.path / "arms" / "confusions.npz") as arrays:
         confusions = {name: arrays[name] for name in arrays.files}
     with study.folder.stage("report") as record:
-        record["scale"] = (study.folder.record("scale") or {}).get("settings")
+        record["added"] = study.added
         write_json(study.path / "results.json", results)
         write_report(
             study.path / "report.html",
@@ -658,7 +740,7 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
     """
     if folder.record("compare") is None:
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-    report(_Study(folder, "cpu", observer or Silent()))
+    report(Study(folder, "cpu", observer or Silent()))
     return dict(json.loads((folder.path / "results.json").read_text(encoding="utf-8")))
 
 
@@ -684,7 +766,7 @@ def export_run(folder: RunFolder, to: Path, *, form: str) -> int:
     export(curated, to, form=form)
     if (folder.path / "results.json").exists():
         results = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))
-        write_text(to / "README.md", _card(_Study(folder, "cpu", Silent()), results, data_files=None))
+        write_text(to / "README.md", _card(Study(folder, "cpu", Silent()), results, data_files=None))
     return len(curated)
 
 
@@ -695,6 +777,10 @@ def check_names(settings: Settings) -> None:
         InputError: listing what is known.
     """
     check_generator(settings.generator)
+    if settings.generator.name == "class_conditional" and settings.adapt.method != "full":
+        raise InputError(
+            f"adapt.method must be full for the generator 'class_conditional', which is trained from nothing, got {settings.adapt.method!r}"
+        )
     CAPTIONS[settings.captions.source]
     VISUALS[settings.visual.kind]
     VISUALS[settings.visual.when_drawing]
@@ -703,6 +789,7 @@ def check_names(settings: Settings) -> None:
     METHODS[settings.adapt.method]
     SAMPLERS[settings.draw.sampler]
     SCORES[settings.curate.score]
+    SELECTIONS[settings.curate.select]
     check_recipe(settings.compare)
     if settings.compare.published is not None:
         PUBLISHED[settings.compare.published]
@@ -710,9 +797,12 @@ def check_names(settings: Settings) -> None:
         arm = find_arm(name, settings.compare)
         check_arm(arm, settings.compare)
         _check_tuned(arm, settings)
+        arm_settings(name, settings, shots=1)
     for name in settings.scale.arms:
         if not find_arm(name, settings.compare).uses_synthetic:
             raise InputError(f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares")
+        if "@" in name:
+            raise InputError(f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn as the run's own")
 
 
 def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
@@ -728,6 +818,26 @@ def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) ->
         apply_adapter(generator, adapt.adapter)
     elif adapt.has_token:
         METHODS[adapt.method](generator, adapt, seed=0, num_classes=num_classes)
+
+
+def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
+    """Refuse what does not fit the data: generator, classes of ready-made images, CLIP model, backbone, lengths of phases.
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    generator = load_generator(settings.generator, device=device)
+    generator.available(splits.train.class_names)
+    check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
+    check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
+    if any(arm_settings(arm, settings, shots=1)[0].curate.score == "clip" for arm in settings.compare.arms):
+        _clip(settings, splits.train.class_names, splits.prompt_names, device=device)
+
+
+def _clip(settings: Settings, class_names: tuple[str, ...], prompt_names: tuple[str, ...], *, device: str) -> Classifier:
+    from understudy.generators.zero_shot import load_zero_shot
+
+    return load_zero_shot(settings.curate.clip, settings.generator, class_names=class_names, prompt_names=prompt_names, device=device)
 
 
 def _check_tuned(arm: Arm, settings: Settings) -> None:
@@ -753,6 +863,7 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     if draw.start_snr is not None and strength == 1:
         raise InputError(f"draw.start_snr {draw.start_snr} is pure noise to this generator: raise it, or leave it out")
     add_tokens(generator, settings, num_classes=len(prompt_names))
+    generator.learn_classes(prompt_names, seed=0)
     tokens = settings.adapt.tokens(len(prompt_names))
     for number, templates in enumerate(_templates(settings)):
         is_negative = number == 2
@@ -792,12 +903,12 @@ def _summary(arm: Arm) -> str:
     return f"{arm.summary}: {arm.describe()}"
 
 
-def _card(study: _Study, results: dict[str, Any], *, data_files: str | None) -> str:
+def _card(study: Study, results: dict[str, Any], *, data_files: str | None) -> str:
     counts = dict(zip(study.curated.class_names, study.curated.counts.tolist(), strict=True))
     return dataset_card(results, settings=study.settings, class_counts=counts, data_files=data_files)
 
 
-def _arms(study: _Study) -> list[str]:
+def _arms(study: Study) -> list[str]:
     """The arms to compare, ``real`` first; without any curated image, only those that need none."""
     arms = ["real", *(name for name in study.settings.compare.arms if name != "real")]
     return [name for name in arms if len(study.curated) or not find_arm(name, study.settings.compare).uses_synthetic]

@@ -246,7 +246,8 @@ def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(tiny_pipelin
 
     ours = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
     row = PlanRow(
-        id="", label=0, class_name="", prompt="a cat", negative_prompt="", seed=5, sampler="ddim", steps=3, guidance_scale=2.0,
+        id="", number=0, noise_scale=1.0,
+        label=0, class_name="", prompt="a cat", negative_prompt="", seed=5, sampler="ddim", steps=3, guidance_scale=2.0,
         strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip
     untouched = ours.draw([row])[0]

@@ -68,7 +68,8 @@ def weights(generator):
 
 def row(prompt, *, seed=5):
     return PlanRow(
-        id="", label=0, class_name="", prompt=prompt, negative_prompt="blurry", seed=seed, sampler="ddim", steps=3, guidance_scale=2.0,
+        id="", number=0, noise_scale=1.0,
+        label=0, class_name="", prompt=prompt, negative_prompt="blurry", seed=seed, sampler="ddim", steps=3, guidance_scale=2.0,
         strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip
 

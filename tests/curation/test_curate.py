@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tiny import two_classes
 
-from understudy.curation import SCORES, decide, nearest_real
+from understudy.curation import Judges, decide, nearest_real
 from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.settings import CurateSettings
@@ -21,8 +21,21 @@ def drawn_set(pixels, labels):
     return LabelledSet.from_images(pixels, labels, class_names=["cat", "dog"], split="synthetic")
 
 
-def judged(drawn, train, *, quota=(9, 9), distance=2, **changes):
-    return decide(drawn, train, np.array(quota), judge=Judge(), settings=CurateSettings(**changes), near_copy_distance=distance)
+def unasked(*arguments):
+    raise AssertionError("nothing to ask here")
+
+
+def judged(drawn, train, *, quota=(9, 9), distance=2, judge=Judge, clip=unasked, features=unasked, **changes):
+    return decide(
+        drawn,
+        train,
+        np.array(quota),
+        val=two_classes(4, split="val", seed=1),
+        judges=Judges(real=unasked if changes.get("score") in ("none", "clip") else judge, clip=clip),
+        features=features,
+        settings=CurateSettings(**changes),
+        near_copy_distance=distance,
+    )
 
 
 def test_good_images_are_kept_up_to_the_quota(train):
@@ -32,6 +45,8 @@ def test_good_images_are_kept_up_to_the_quota(train):
     assert decisions.reasons[4] == "over quota"
     assert np.bincount(decisions.labels[decisions.kept]).tolist() == [2, 3]
     assert decisions.rejections == {}
+    assert decisions.num_good.tolist() == [3, 3]
+    assert decisions.threshold == 0.5
     assert decisions.curated(drawn).ids == [name for name, kept in zip(drawn.ids, decisions.kept, strict=True) if kept]
 
 
@@ -91,14 +106,53 @@ def test_test_images_do_not_enter(train):
         judged(two_classes(2, split="synthetic"), train.with_split("test"))
 
 
-@pytest.mark.parametrize("name", list(SCORES))
-def test_every_score_is_in_the_unit_interval(name, train):
-    scores = SCORES[name](two_classes(4, split="synthetic", seed=3), Judge())
-    assert scores.shape == (4,)
-    assert ((scores >= 0) & (scores <= 1)).all()
-    assert SCORES.summary(name)
+def test_what_scores_nothing_is_rejected_at_any_threshold(train):
+    """Acceptance of GaFi's filter: at 0 it is the argmax filter."""
+    drawn = drawn_set(two_classes(4, seed=9).pixels(16), [0, 1, 1, 0])
+    decisions = judged(drawn, train, score="confidence", threshold=0.0)
+    assert decisions.reasons == ["", "", "low score", "low score"]
+    assert judged(drawn, train, score="agreement", threshold=0.0).kept.all()
 
 
-def test_unknown_score(train):
-    with pytest.raises(InputError, match="unknown score 'beauty'; known: agreement, none"):
-        judged(two_classes(2, split="synthetic"), train, score="beauty")
+def test_a_threshold_from_validation_images_is_recorded(train):
+    """The judge is sure to 0.8 of every one of them, and of those drawn that it does not reject."""
+    drawn = two_classes(4, split="synthetic", seed=9)
+    for changes in ({"score": "confidence"}, {"score": "confidence", "threshold": "validation"}):
+        decisions = judged(drawn, train, **changes)
+        assert decisions.threshold == 0.8
+        assert decisions.kept.all()
+    assert judged(drawn, train, score="confidence", threshold=0.9).rejections == {"low score": 4}
+
+
+def test_nan_is_rejected(train):
+    class Failing:
+        def predict(self, data):
+            return np.full((len(data), 2), np.nan)
+
+    drawn = two_classes(2, split="synthetic", seed=9)
+    for score in ("agreement", "confidence", "clip"):
+        assert judged(drawn, train, score=score, threshold=0.0, judge=Failing, clip=Failing).reasons == ["low score", "low score"]
+
+
+def test_the_selection_chooses_among_the_good(train):
+    """Of three darkened copies of a real cat, the brightest is nearest to the real ones."""
+    cat = train.pixels(16)[0]
+    drawn = drawn_set([cat // 3, cat // 2, cat - cat // 20, cat], [0, 0, 0, 0])
+
+    def options(quota, features=lambda data: data.pixels(4).reshape(len(data), -1) / 255):
+        return {"quota": (quota, 1), "copies": "drop", "distance": -1, "features": features}
+
+    assert judged(drawn, train, **options(1, unasked)).kept.tolist() == [True, False, False, False]
+    for select in ("coverage", "matched"):
+        decisions = judged(drawn, train, select=select, **options(1))
+        assert decisions.reasons == ["over quota", "over quota", "", "copy"]
+        assert decisions.num_good.tolist() == [3, 0]
+        assert judged(drawn, train, select=select, **options(3, unasked)).reasons == ["", "", "", "copy"]
+
+
+def test_unknown_score_and_selection(train):
+    drawn = two_classes(2, split="synthetic")
+    with pytest.raises(InputError, match="unknown score 'beauty'; known: agreement, clip, confidence, none"):
+        judged(drawn, train, score="beauty")
+    with pytest.raises(InputError, match="unknown selection 'last'; known: coverage, first, matched"):
+        judged(drawn, train, select="last")

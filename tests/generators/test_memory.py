@@ -16,7 +16,8 @@ from understudy.settings import GeneratorSettings
 def rows(train, strength=1.0):
     return [
         PlanRow(
-            id="i", label=0, class_name="cat", prompt="a cat", negative_prompt="", seed=0, sampler="ddim", steps=2, guidance_scale=2.0,
+            id="i", number=0, noise_scale=1.0,
+            label=0, class_name="cat", prompt="a cat", negative_prompt="", seed=0, sampler="ddim", steps=2, guidance_scale=2.0,
             strength=strength, source_id=train.ids[0], visual="none", visual_id="", adapter="", adapter_scale=1.0,
         )
     ]  # fmt: skip

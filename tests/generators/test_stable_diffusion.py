@@ -22,7 +22,8 @@ DIFFUSION_SAMPLERS = [name for name in SAMPLERS if not SAMPLERS[name].flow]
 
 def rows(count, train, **changes):
     base = PlanRow(
-        id="", label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
+        id="", number=0, noise_scale=1.0,
+        label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
         guidance_scale=2.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip
     return [dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes) for i in range(count)]

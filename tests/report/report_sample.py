@@ -11,6 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from understudy.data import LabelledSet
+from understudy.evaluation import summarise_gap
+from understudy.nouns import ArmResult
 from understudy.report import write_report
 from understudy.settings import Settings, build, to_yaml
 
@@ -87,6 +89,69 @@ def make_scale() -> dict[str, Any]:
         }
     real = [point(mean, images=number) for number, mean in {75: 0.752, 150: 0.803, 300: 0.841, 600: 0.871}.items()]
     return {"times": times, "images": images, "real": {"curve": real}, "arms": arms}
+
+
+def make_gap(
+    names: list[str] | None = None, *, rates: dict[str, float] | None = None, redrawn: dict[float, float] | None = None
+) -> dict[str, Any]:
+    """A section ``gap`` of 997 test images and three seeds, with the side measures and the advice that a run adds."""
+    names = names or [str(label) for label in range(10)]
+    labels, hardness = np.arange(997) % len(names), np.random.default_rng(1).permutation(997) / 997
+    rates = rates or {
+        "real": 0.962, "plain": 0.781, "filtered": 0.802, "fresh": 0.824, "filtered+fresh": 0.845, "diverse": 0.79, "matched": 0.786,
+    }  # fmt: skip
+
+    def arm(name: str, rate: float) -> ArmResult:
+        spread = np.random.default_rng(round(1e6 * rate)).normal(0, 0.004, size=(3, 1))
+        predicted = np.where(hardness < rate + spread, labels, (labels + 1) % len(names))
+        return ArmResult(
+            arm=name, seeds=(0, 1, 2), probabilities=np.eye(len(names))[predicted], labels=labels, val_accuracy=(rate,) * 3,
+            val_loss=(0.1,) * 3, seconds=1.0, steps=10, histories=({},) * 3,
+        )  # fmt: skip
+
+    redrawn = {0.05: 0.941, 0.2: 0.935, 0.4: 0.915, 0.6: 0.871, 0.8: 0.802} if redrawn is None else redrawn
+    recognised = {at: {"mean": 1 - 0.09 * at, "low": 0.99 - 0.1 * at, "high": 1 - 0.08 * at} for at in redrawn}
+    gap = summarise_gap(
+        {role: arm(role, rate) for role, rate in rates.items()},
+        {strength: arm(f"redrawn {strength}", rate) for strength, rate in redrawn.items()},
+        class_names=names, real_again=[arm("again", rates["real"] - 0.008)], gan_test=recognised, num_resamples=200, seed=0,
+    )  # fmt: skip
+    return gap | {"side_measures": _side_measures(), "advice": _advice()}
+
+
+def _side_measures() -> dict[str, Any]:
+    def of(coverage: float, told: float) -> dict[str, Any]:
+        accuracy = {"mean": told, "low": told - 0.02, "high": min(1.0, told + 0.02)}
+        scores = {"density": 1.12, "coverage": coverage, "diversity": coverage + 0.1, "vendi": 9.4, "vendi_real": 12.75}
+        return scores | {"separability": {"accuracy": accuracy, "auc": accuracy}}
+
+    gan_test = {"mean": 0.971, "low": 0.958, "high": 0.984}
+    unknown = dict.fromkeys(("density", "coverage", "diversity", "vendi", "vendi_real"))
+    return {
+        "plain": {"gan_test": gan_test, "raw": of(0.5, 0.99), "task": of(0.64, 0.71)},
+        "redrawn 0.05": {"gan_test": None, "raw": of(0.9, 0.81), "task": unknown | {"separability": of(0.9, 0.55)["separability"]}},
+        "synthetic@matched": {"gan_test": gan_test, "raw": of(0.5, 0.98), "task": of(0.82, 0.6)},
+    }
+
+
+def _advice() -> list[dict[str, Any]]:
+    def gain(mean: float) -> dict[str, float]:
+        return {"mean": mean, "low": mean - 0.012, "high": mean + 0.011}
+
+    rows = [
+        ("agreement-filter", "draw anew what a classifier of the real images does not take for its class", ["quality"], {}),
+        ("refresh", "after every pass over the synthetic images, train on freshly drawn ones", ["quantity"], {"synthetic": 0.043}),
+        ("several-generators", "three generators, adapted with different seeds, draw a third each", ["content"], {}),
+        (
+            "diverse", "start from noise that is a tenth wider, and leave guidance out", ["content"],
+            {"synthetic": 0.009, "mixed": -0.002},
+        ),
+        ("two-stream", "half of every batch each; both losses count alike", ["content", "quantity"], {"mixed": 0.012}),
+    ]  # fmt: skip
+    return [
+        {"name": name, "summary": summary, "addresses": terms, "gains": {setting: gain(mean) for setting, mean in gains.items()}}
+        for name, summary, terms, gains in rows
+    ]
 
 
 def _sets(rng: np.random.Generator, names: list[str], per_class: int) -> tuple[LabelledSet, LabelledSet]:

@@ -13,10 +13,10 @@ from understudy.settings import DrawSettings
 NAMES = ("a cat", "a dog")
 
 
-def plan(train, counts, *, seed=0, visual="none", round_number=0, strength_found=None, **changes):
+def plan(train, counts, *, seed=0, visual="none", member=0, start=None, strength_found=None, **changes):
     return make_plan(
-        train, np.array(counts), settings=DrawSettings(**changes), prompt_names=NAMES, seed=seed, visual=visual, round_number=round_number,
-        strength=strength_found,
+        train, np.array(counts), settings=DrawSettings(**changes), prompt_names=NAMES, seed=seed, visual=visual, member=member,
+        strength=strength_found, start=None if start is None else np.array(start),
     )  # fmt: skip
 
 
@@ -129,9 +129,9 @@ def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
 
 
 @pytest.mark.parametrize("pairing", ["paired", "random"])
-@pytest.mark.parametrize("round_number", [0, 1])
-def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, round_number, train):
-    options = {"pairing": pairing, "round_number": round_number, **GUIDED}
+@pytest.mark.parametrize("member", [0, 1])
+def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, member, train):
+    options = {"pairing": pairing, "member": member, **GUIDED}
     small, large = plan(captioned(train), [3, 5], **options), plan(captioned(train), [9, 5], **options)
     assert large[:3] == small[:3]
     assert large[9:] == small[3:]
@@ -141,7 +141,7 @@ def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, round_nu
 def test_refills_use_an_order_of_their_own(pairing, train):
     """A refill of one or two images would else always take the first ones of the class."""
     many = LabelledSet.from_images(train.pixels(16)[[0] * 20], [0] * 19 + [1], class_names=train.class_names, split="train")
-    rounds = [used(plan(captioned(many), [19, 0], pairing=pairing, round_number=number, **GUIDED)) for number in range(3)]
+    rounds = [used(plan(captioned(many), [19, 0], pairing=pairing, member=number, **GUIDED)) for number in range(3)]
     assert len({tuple(row[0] for row in triples) for triples in rounds}) == 3
     for triples in rounds:
         assert {row[0] for row in triples} == set(many.ids[:19])
@@ -196,6 +196,7 @@ def make_row():
     from understudy.nouns import PlanRow
 
     return PlanRow(
-        id="i", label=0, class_name="cat", prompt="", negative_prompt="", seed=0, sampler="unipc", steps=2, guidance_scale=1.0,
+        id="i", number=0, noise_scale=1.0,
+        label=0, class_name="cat", prompt="", negative_prompt="", seed=0, sampler="unipc", steps=2, guidance_scale=1.0,
         strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip

@@ -79,6 +79,15 @@ def test_describe():
         "0.25x mixed with 50% real per batch, cutmix 1, late-layer, batch norm frozen, "
         "then 2.5 epochs real with a fresh head, learning rate 0.01, weight decay 0.0"
     )
+    of_synthetic = arm_of(
+        Phase(data="mixed", auxiliary_batch_norm="both", synthetic_weight=0.5, soft_labels=0.4, temperature=3, feature_distillation=2),
+        Phase(data="synthetic", auxiliary_batch_norm="statistics", refresh_every=2, refresh_share=0.25),
+    )
+    assert of_synthetic.describe() == (
+        "1x mixed with batch norm of synthetic images apart, synthetic loss weighted 0.5, 40% soft labels at temperature 3, "
+        "feature distillation 2, then 1x synthetic with batch norm statistics of synthetic images apart, "
+        "25% of the synthetic images fresh every 2 epochs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -246,6 +255,11 @@ def test_what_has_no_effect_in_an_arm_is_refused():
     with pytest.raises(InputError, match="reset_head has no effect in the first phase of the arm 'mine'"):
         check_arm(find_arm("mine", settings), settings)
     check_arm(find_arm("mine", settings), settings.model_copy(update={"keep_head": True}))
+    below = {"feature_distillation": {"feature_distillation": 1.0}, "auxiliary_batch_norm 'both'": {"auxiliary_batch_norm": "both"}}
+    for name, own in below.items():
+        with pytest.raises(InputError, match=rf"{name} has no effect in the arm 'x' where only the head learns \(last-layer\)"):
+            check_arm(arm_of(Phase(data="mixed", layers="last-layer", **own)), CompareSettings())
+    check_arm(arm_of(Phase(data="mixed", layers="last-layer", auxiliary_batch_norm="statistics")), CompareSettings())
 
 
 def test_budget_of_the_paper():

@@ -9,7 +9,7 @@ from torch import nn
 
 from understudy.training import AUGMENTATIONS, Backbone, compare, fit_arm
 from understudy.training.backbones import seeded_globals
-from understudy.training.loop import batches
+from understudy.training.batches import batches
 from understudy.training.schedules import SCHEDULES
 
 

@@ -8,8 +8,8 @@ from tiny_sets import RECIPE, squares
 
 from understudy.errors import InputError
 from understudy.settings import Phase
-from understudy.training import Arm, fit_arm, loop
-from understudy.training.loop import Images
+from understudy.training import Arm, fit_arm
+from understudy.training.batches import Images, batches_of
 
 
 @given(num_real=st.integers(1, 9), num_synthetic=st.integers(1, 50), share=st.floats(0.07, 0.93), seed=st.integers(0, 99))
@@ -18,7 +18,7 @@ def test_balanced_batches_have_their_share_of_real_images(num_real, num_syntheti
     labels = torch.zeros(num_real + num_synthetic, dtype=torch.int64)
     images = Images(torch.empty(len(labels), 0), labels, num_real)
     rng = torch.Generator().manual_seed(seed)
-    drawn = list(loop._batches_of(images, Phase(data="mixed", real_share=share), 8, num_steps=6, rng=rng))
+    drawn = list(batches_of(images, Phase(data="mixed", real_share=share), 8, num_steps=6, rng=rng))
     real = torch.stack([(batch < num_real).sum() for batch in drawn])
     assert (real == round(share * 8)).all()
     for part, size in (

@@ -86,6 +86,7 @@ def adapt(
     within_class = term is not None and term.within_class
     _check_batch(settings, train, within_class=within_class, num_processes=processes.count)
     base = generator.fingerprint
+    generator.learn_classes(prompt_names, seed=seed)
     guidance = _guidance(generator, train, visual, feature_cache, processes)
     parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=len(prompt_names))
     if not parameters:

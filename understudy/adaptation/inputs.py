@@ -21,6 +21,7 @@ from understudy.visual_guidance import VisualGuidance, features_of
 _AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "affine": partial(random_affine, shift=0.06, degrees=8.0, scale=0.08, shear=8.0),  # less than for classifiers: drawn images show it
     "flip-crop": flip_crop,
+    "flip": partial(flip_crop, padding=0.0),
     "none": lambda x, rng: x,
 }
 _PROMPTS_AT_ONCE = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import final
 
 import torch
@@ -89,7 +90,7 @@ class Objective:
     def denoising_loss(self, residual: Tensor, batch: Batch, part: Tensor) -> Tensor:
         """Mean over ``part`` of the weighted squared residual."""
         snr = self._generator.snr[batch.t[part.to(batch.t.device)]]
-        return weighted_denoising_loss(residual, min_snr_weight(snr, self._settings.min_snr_gamma, self._generator.prediction_type))
+        return weighted_denoising_loss(residual, _weight(snr, self._settings.min_snr_gamma, self._generator))
 
     def _term_gradient(self, residual: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The weighted term, and its gradient with respect to every residual of the batch."""
@@ -100,10 +101,14 @@ class Objective:
             x0=batch.x0,
             labels=batch.labels.to(residual.device),
             snr=self._generator.snr[batch.t],
-            gamma=self._settings.min_snr_gamma,
+            gamma=self._settings.min_snr_gamma or math.inf,
             bandwidths=self._bandwidths,
             slice_size=self._settings.micro_batch or len(residual),
             loss_scale=self._scaler.get_scale(),
         )
         value, gradient = self._term.compute(residual, inputs, self._generator)
         return weight * value, weight * gradient
+
+
+def _weight(snr: Tensor, gamma: float | None, generator: Generator) -> Tensor:
+    return torch.ones_like(snr) if gamma is None else min_snr_weight(snr, gamma, generator.prediction_type)

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps
 
-from understudy.curation.scores import SCORES
+from understudy.curation.scores import SCORES, Judges, lowest_kept
+from understudy.curation.selections import Features, take
 from understudy.data import LabelledSet, near_duplicates
 from understudy.functional.distances import nearest_neighbours
-from understudy.nouns import Classifier
 from understudy.settings import CurateSettings
 
 _CONSTANT_STD = 1.0  # grey levels; black images of safety checkers and failed draws lie below
@@ -31,6 +31,8 @@ class Decisions:
         kept: bool (N,).
         reasons: empty where kept; else ``constant``, ``low score``, ``copy`` or ``over quota``.
         scores: float64 (N,), 0 to 1, higher is better.
+        threshold: the lowest score that was kept; 0 never was.
+        num_good: images per class that are kept or over quota, int64 (num_classes,).
         flags: ``exact copy``, ``near copy`` or empty.
         nearest_ids: the nearest real train image of the same class.
         nearest_distances: to it, in ``DISTANCE_UNIT``.
@@ -41,6 +43,8 @@ class Decisions:
     kept: np.ndarray
     reasons: list[str]
     scores: np.ndarray
+    threshold: float
+    num_good: np.ndarray
     flags: list[str]
     nearest_ids: list[str]
     nearest_distances: np.ndarray
@@ -77,52 +81,57 @@ class Decisions:
 
 
 def decide(
-    drawn: LabelledSet, train: LabelledSet, quota: np.ndarray, *, judge: Classifier, settings: CurateSettings, near_copy_distance: int
+    drawn: LabelledSet,
+    train: LabelledSet,
+    quota: np.ndarray,
+    *,
+    val: LabelledSet,
+    judges: Judges,
+    features: Features,
+    settings: CurateSettings,
+    near_copy_distance: int,
 ) -> Decisions:
-    """Judge drawn images one by one, then keep the first good ones of each class up to its quota.
+    """Judge drawn images one by one, then keep good ones of each class up to its quota.
 
     Args:
         drawn: synthetic images, in the order in which they were drawn.
         train: real train images.
         quota: wanted images per class, int (num_classes,).
-        judge: classifier trained on real train images only.
-        settings: score, threshold, treatment of copies.
+        val: real validation images, from which the threshold comes if settings say so.
+        judges: classifiers that the score may ask.
+        features: what the selection compares, if it compares anything.
+        settings: score, threshold, treatment of copies, selection.
         near_copy_distance: bits of perceptual hash up to which an image is a near copy; -1 for exact copies only.
 
     Returns:
         The decisions, in the order of ``drawn``.
 
     Raises:
-        InputError: for sets of the wrong split.
+        InputError: for sets of the wrong split, or a threshold or selection without the real images that it needs.
     """
     drawn.require("synthetic", purpose="curating")
     train.require("train", purpose="looking for copies")
-    scores = SCORES[settings.score](drawn, judge)
+    score = SCORES[settings.score]
+    judge = judges.get(score.judge)
+    scores, threshold = score(drawn, judge), lowest_kept(val, judge, settings=settings)
     constant = _thumbnails(drawn).std(axis=1) * 255 < _CONSTANT_STD
     flags = _copy_flags(drawn, train, near_copy_distance)
     nearest_ids, nearest_distances = nearest_real(drawn, train)
 
-    left = quota.copy()
-    reasons = []
-    for index, label in enumerate(drawn.labels):
-        reason = ""
-        if constant[index]:
-            reason = "constant"
-        elif not scores[index] >= settings.threshold:  # so that NaN is refused as well
-            reason = "low score"
-        elif flags[index] and settings.copies == "drop":
-            reason = "copy"
-        elif left[label] <= 0:
-            reason = "over quota"
-        else:
-            left[label] -= 1
-        reasons.append(reason)
+    # Asked this way round, so that NaN is refused as well.
+    low = ~((scores >= threshold) & (scores > 0))
+    copies = np.array(flags, dtype=bool) & (settings.copies == "drop")
+    good = ~(constant | low | copies)
+    kept = take(good, drawn, train, quota, selection=settings.select, features=features)
+    reasons = np.select([constant, low, copies, ~kept], ["constant", "low score", "copy", "over quota"], "")
     return Decisions(
         ids=drawn.ids,
         labels=drawn.labels,
-        kept=np.array([not reason for reason in reasons], dtype=bool),
-        reasons=reasons,
+        kept=kept,
+        reasons=reasons.tolist(),
         scores=scores,
+        threshold=threshold,
+        num_good=np.bincount(drawn.labels[good], minlength=len(quota)),
         flags=flags,
         nearest_ids=nearest_ids,
         nearest_distances=nearest_distances,

@@ -33,6 +33,7 @@ class Splits:
         prompt_names: words for prompts by label; the class names unless a file gave others.
         skipped: (file, reason) of what was left out.
         known_ids: of all real images, also those that no split holds because of ``data.shots``.
+        spare: as many train images again as ``data.shots`` kept, if it left so many; only for how far two real sets differ.
     """
 
     train: LabelledSet
@@ -41,6 +42,7 @@ class Splits:
     prompt_names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     known_ids: frozenset[str]
+    spare: LabelledSet | None = None
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
@@ -60,22 +62,32 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     sets: dict[RealSplit, LabelledSet] = {
         split: pool.images.select(indices).with_split(split) for split, indices in _divide(pool, settings, seed=seed).items()
     }
+    spare = None
     if settings.shots is not None:
         choice = seed if settings.subset is None else -1 - settings.subset  # below 0: no run's seed makes the same choice
-        sets["train"] = take_shots(sets["train"], settings.shots, seed=choice)
+        everything = sets["train"]
+        sets["train"] = take_shots(everything, settings.shots, seed=choice)
+        taken = set(sets["train"].ids)
+        left = everything.select([index for index, name in enumerate(everything.ids) if name not in taken])
+        spare = take_shots(left, settings.shots, seed=choice) if left.counts.min() >= settings.shots else None
         sets["val"] = take_at_most(sets["val"], settings.shots, seed=choice)
     refuse_leaks(
         [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
     )
-    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped, frozenset(pool.images.ids))
+    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped, frozenset(pool.images.ids), spare)
 
 
 def find_source(location: str) -> AbstractSource:
     """The kind of source that reads ``location``; a built-in name comes before a path.
 
     Raises:
-        InputError: if nothing is there, or nothing that can be read.
+        InputError: if nothing is there, nothing that can be read, or what a study wrote.
     """
+    if (Path(location) / "study.yaml").is_file():
+        raise InputError(
+            f"{location} is a study, not images: go on with all of it as it was started, 'understudy study KIND DATA --out {location}', "
+            f"or with one of its runs, 'understudy run {Path(location) / 'runs'}/NAME'"
+        )
     if location in SOURCES and SOURCES[location].accepts(location):
         return SOURCES[location]
     for name in SOURCES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``), ``val_accuracy`` (mean
         over trainings), ``per_class`` (mean over trainings; None for a class without test images), ``minus_real`` (``mean``,
         ``low``, ``high``; zeros for ``real``), ``steps`` of a training, ``seconds``. Accuracies are fractions. An arm that makes other
-        steps than ``real``, and as many as the arm ``real-long``, also has ``minus_real_long``, as ``minus_real``.
+        steps than ``real``, and as many as the arm ``real-long``, also has ``minus_real_long``, as ``minus_real``. An arm with strategies
+        also has ``minus_plain``, against the arm without them, where that is there.
 
     Raises:
         ValueError: if ``real`` is not there, or seeds or labels differ.
@@ -40,7 +42,8 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
             raise ValueError(f"arms must have the seeds and test labels of {_BASELINE!r}; {result.arm!r} has others")
     long = by_name.get(_LONG)
-    return {result.arm: _summarise_one(result, real, long, num_resamples=num_resamples, seed=seed) for result in results}
+    summarise_one = partial(_summarise_one, real=real, long=long, num_resamples=num_resamples, seed=seed)
+    return {result.arm: summarise_one(result, plain=by_name.get(result.arm.split("@")[0])) for result in results}
 
 
 def confusion(result: ArmResult) -> np.ndarray:
@@ -94,7 +97,9 @@ def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection
     return {"best": best, "chosen_on": "val", "helps": low > 0, "sentence": f"{claim}: {figures}"}
 
 
-def _summarise_one(result: ArmResult, real: ArmResult, long: ArmResult | None, *, num_resamples: int, seed: int) -> dict[str, Any]:
+def _summarise_one(
+    result: ArmResult, *, real: ArmResult, long: ArmResult | None, plain: ArmResult | None, num_resamples: int, seed: int
+) -> dict[str, Any]:
     correct = _correct(result)
 
     def minus(other: ArmResult) -> dict[str, Any]:
@@ -111,6 +116,7 @@ def _summarise_one(result: ArmResult, real: ArmResult, long: ArmResult | None, *
         "per_class": [float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)],
         "minus_real": _interval((0.0, 0.0, 0.0)) if result.arm == _BASELINE else minus(real),
         **({"minus_real_long": minus(long)} if is_longer and long is not None else {}),
+        **({"minus_plain": minus(plain)} if plain is not None and plain is not result else {}),
         "steps": result.steps,
         "seconds": result.seconds,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_ROUNDING = 1e-13  # of the expanded form of a squared distance, relative to the squared lengths
+
 
 def nearest_neighbours(queries: np.ndarray, references: np.ndarray, *, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
     """Nearest reference of every query by root mean squared difference.
@@ -38,3 +40,20 @@ def nearest_neighbours(queries: np.ndarray, references: np.ndarray, *, block: in
         # Recomputed from the difference: the expanded form cancels badly for near copies.
         distance[start : start + block] = np.sqrt(np.square(part - references[best]).mean(axis=1))
     return index, distance
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distance of every point to every other.
+
+    Args:
+        x: float of shape (N, D).
+        y: float of shape (M, D).
+
+    Returns:
+        float64 of shape (N, M). What cannot be told from 0 after rounding is 0, so equal points have distance 0.
+    """
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
+    squared = lengths - 2 * x @ y.T
+    squared[squared < _ROUNDING * lengths] = 0
+    return np.asarray(squared)

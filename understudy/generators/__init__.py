@@ -38,6 +38,22 @@ def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
     return load_pipeline(settings, device=device)
 
 
+@GENERATORS.register(
+    "class_conditional", summary="a diffusion model of pixels, trained from nothing on your images alone: needs no text-to-image model"
+)
+def _class_conditional(settings: GeneratorSettings, device: str) -> Generator:
+    from understudy.generators.class_conditional import ClassConditionalGenerator
+
+    return ClassConditionalGenerator(settings, device)
+
+
+@GENERATORS.register("folder", summary="images that another tool made, such as a GAN: give their folders or files as generator.images")
+def _folder(settings: GeneratorSettings, device: str) -> Generator:
+    from understudy.generators.folder import FolderGenerator
+
+    return FolderGenerator(settings, device)
+
+
 def mini_folder() -> Path:
     """The bundled pipeline; ``diffusers.StableDiffusionPipeline.from_pretrained`` reads it."""
     return Path(str(resources.files("understudy"))) / "generators" / "mini" / "pipeline"
@@ -61,8 +77,10 @@ def check_generator(settings: GeneratorSettings) -> None:
     """Refuse, without loading anything, what cannot be a generator.
 
     Raises:
-        InputError: for an unknown name, or a folder that is no pipeline.
+        InputError: for an unknown name, a folder that is no pipeline, or ready-made images that are not there.
     """
+    if settings.name == "folder":
+        _folder(settings, "cpu")  # reads nothing yet, but looks whether everything is there
     path = Path(settings.name)
     if path.is_dir() and settings.name not in GENERATORS:
         if not (path / "model_index.json").is_file():

@@ -24,6 +24,7 @@ from understudy.generators.memory import Offload, check_memory_settings, save_me
 from understudy.generators.pipeline_index import cannot_load
 from understudy.generators.samplers import build_sampler
 from understudy.generators.schedules import Schedule
+from understudy.generators.sources import shared_by, source_pixels
 from understudy.nouns import Conditioning, PlanRow
 from understudy.settings import GeneratorSettings
 
@@ -205,6 +206,10 @@ class AbstractDiffusersGenerator(ABC):
         """
         return self._encoder().width
 
+    def available(self, class_names: Sequence[str]) -> np.ndarray | None:
+        """Any number of images of each class: None."""
+        return None
+
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Images to scaled latents, the mean of the posterior.
@@ -266,6 +271,9 @@ class AbstractDiffusersGenerator(ABC):
         self._park()
         return conditioning
 
+    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:  # noqa: B027  nothing to do in any family
+        """Nothing to do: prompts may say anything."""
+
     def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
         """Add tokens that prompts may then use, and whose embeddings can be trained.
 
@@ -324,10 +332,7 @@ class AbstractDiffusersGenerator(ABC):
             ValueError: for rows that differ in a shared setting, or tokens of another shape.
             InputError: if a row's source image is missing or is not a train image, or the sampler does not fit.
         """
-        shared = {(row.sampler, row.steps, row.guidance_scale, row.strength) for row in rows}
-        if len(shared) != 1:
-            raise ValueError(f"rows of one batch must share sampler, steps, guidance scale and strength, got {sorted(shared)}")
-        ((sampler, steps, guidance_scale, strength),) = shared
+        sampler, steps, guidance_scale, strength = shared_by(rows)
         conditional = self._encode_distinct([row.prompt for row in rows])
         if tokens is not None:
             conditional = conditional.with_last(tokens)
@@ -342,10 +347,11 @@ class AbstractDiffusersGenerator(ABC):
         }
         if strength < 1:
             pipeline_class = self.from_image
-            call |= {"image": self._source_images(rows, sources), **self._from_image_options(strength, steps)}
+            sources_01 = source_pixels(rows, sources, self.image_size).to(self.device, self.pipeline.vae.dtype) / 255
+            call |= {"image": sources_01, **self._from_image_options(strength, steps)}
         else:
             pipeline_class = self.from_text
-            call |= {"height": self.image_size, "width": self.image_size}
+            call |= {"height": self.image_size, "width": self.image_size, **self._spread_noise(rows)}
         images = np.nan_to_num(self._assemble(pipeline_class, sampler)(**call).images)  # a failed image is black: rejected by its looks
         self._park()
         return cast("np.ndarray", np.round(images * 255).astype(np.uint8).transpose(0, 3, 1, 2))
@@ -433,7 +439,7 @@ class AbstractDiffusersGenerator(ABC):
         return pipeline
 
     def _solver(self, sampler: str) -> Any:
-        return build_sampler(sampler, self.pipeline.scheduler.config, flow=self._schedule.is_flow)
+        return build_sampler(sampler, self.pipeline.scheduler.config, kind="flow matching" if self._schedule.is_flow else "diffusion")
 
     def _networks(self) -> list[nn.Module]:
         """All that decide an image, in a fixed order."""
@@ -459,16 +465,14 @@ class AbstractDiffusersGenerator(ABC):
         if self._offload is not None:
             self._offload.park()
 
-    def _source_images(self, rows: Sequence[PlanRow], sources: LabelledSet | None) -> Tensor:
-        if sources is None:
-            raise InputError("drawing from real images (strength below 1) needs the train set")
-        sources.require("train", purpose="drawing from real images")
-        position = {name: index for index, name in enumerate(sources.ids)}
-        missing = sorted({row.source_id for row in rows} - position.keys())
-        if missing:
-            raise InputError(f"the train set lacks the source images {', '.join(missing[:5])}: the plan was made for another set")
-        pixels = sources.select([position[row.source_id] for row in rows]).pixels(self.image_size)
-        return torch.from_numpy(pixels).to(self.device, self.pipeline.vae.dtype) / 255
+    def _spread_noise(self, rows: Sequence[PlanRow]) -> dict[str, Tensor]:
+        """The noise that rows start from, where it is not as the pipeline would draw it."""
+        if all(row.noise_scale == 1 for row in rows):
+            return {}
+        size = self.image_size // self.pipeline.vae_scale_factor
+        shape = (1, self.pipeline.vae.config.latent_channels, size, size)
+        noise = [row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed)) for row in rows]
+        return {"latents": torch.cat(noise).to(self.device, self._dtype())}
 
 
 def _safe_autoencoder(vae: Any) -> Any:

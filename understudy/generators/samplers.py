@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, Literal, final
 
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EDMDPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
 )
 
 from understudy.errors import InputError
 from understudy.registry import Registry
+
+Kind = Literal["diffusion", "flow matching", "edm"]
+"""Stable Diffusion 1, 2 and XL; Stable Diffusion 3; ``class_conditional``."""
 
 
 @final
@@ -26,11 +30,11 @@ class Sampler:
 
     Attributes:
         build: makes it from the configuration of a pipeline's own scheduler.
-        flow: whether it is for flow matching, as Stable Diffusion 3, instead of diffusion.
+        kind: of noise schedule.
     """
 
     build: Callable[[Any], Any]
-    flow: bool = False
+    kind: Kind = "diffusion"
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
@@ -50,25 +54,27 @@ SAMPLERS.register("ddpm", summary="ancestral sampling (Ho et al. 2020); 100 step
     Sampler(partial(DDPMScheduler.from_config, timestep_spacing="linspace"))
 )
 SAMPLERS.register("flow-euler", summary="Euler, for flow matching (Esser et al. 2024), as Stable Diffusion 3; 20 to 40 steps")(
-    Sampler(FlowMatchEulerDiscreteScheduler.from_config, flow=True)
+    Sampler(FlowMatchEulerDiscreteScheduler.from_config, "flow matching")
+)
+SAMPLERS.register("edm", summary="DPM-Solver++ on the noise levels of EDM (Karras et al. 2022), for class_conditional; 15 to 30 steps")(
+    Sampler(EDMDPMSolverMultistepScheduler.from_config, "edm")
 )
 
 
-def build_sampler(name: str, config: Any, *, flow: bool = False) -> Any:
+def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
     """A solver on the noise schedule of a pipeline.
 
     Args:
         name: a key of ``SAMPLERS``.
         config: the configuration of the pipeline's own scheduler.
-        flow: whether the pipeline was trained by flow matching.
+        kind: of the noise schedule that the generator was trained on.
 
     Raises:
-        InputError: for an unknown name, or a sampler for the other kind of pipeline. UniPC and DPM-Solver++ of diffusers know flow
+        InputError: for an unknown name, or a sampler for another kind of generator. UniPC and DPM-Solver++ of diffusers know flow
             matching, but its pipelines cannot start from an image with them.
     """
     sampler = SAMPLERS[name]
-    if sampler.flow != flow:
-        kind = "flow matching" if flow else "diffusion"
-        fitting = ", ".join(other for other in SAMPLERS if SAMPLERS[other].flow == flow)
+    if sampler.kind != kind:
+        fitting = ", ".join(other for other in SAMPLERS if SAMPLERS[other].kind == kind)
         raise InputError(f"draw.sampler must be one for {kind}, as the generator is, got {name!r}: take {fitting}")
     return sampler.build(config)

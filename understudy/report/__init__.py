@@ -3,6 +3,6 @@
 from understudy.report.card import dataset_card
 from understudy.report.html import write_report
 from understudy.report.study_page import study_table, write_study_page
-from understudy.report.terminal import summary_table
+from understudy.report.terminal import gap_table, summary_table
 
-__all__ = ["dataset_card", "study_table", "summary_table", "write_report", "write_study_page"]
+__all__ = ["dataset_card", "gap_table", "study_table", "summary_table", "write_report", "write_study_page"]

@@ -21,11 +21,11 @@ from matplotlib.patches import Rectangle
 from understudy.report.wording import percent, points
 
 # Stand-ins that matplotlib writes out unchanged and that to_svg turns into variables of the style sheet.
-INK, _MUTED, LINE, _ACCENT, REAL, _WRONG = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
-_VARIABLES = {INK: "ink", _MUTED: "muted", LINE: "line", _ACCENT: "accent", REAL: "real", _WRONG: "wrong"}
+INK, MUTED, LINE, ACCENT, REAL, WRONG = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", REAL: "real", WRONG: "wrong"}
 WIDTH = 460  # CSS pixels; one unit of the SVG is one CSS pixel at full size
 _ROW = 40
-CURVES = [(_ACCENT, "o"), (_WRONG, "s"), (INK, "^"), (_MUTED, "D")]  # colour and marker of each arm in turn
+CURVES = [(ACCENT, "o"), (WRONG, "s"), (INK, "^"), (MUTED, "D")]  # colour and marker of each arm in turn
 
 
 def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
@@ -40,7 +40,7 @@ def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
     figure, axes = _rows_figure(list(arms))
     for row, (name, arm) in enumerate(arms.items()):
         accuracy = {key: 100 * arm["accuracy"][key] for key in ("mean", "low", "high")}
-        axes.barh(row, accuracy["mean"], height=0.56, color=REAL if name == "real" else _ACCENT, alpha=0.6, linewidth=0)
+        axes.barh(row, accuracy["mean"], height=0.56, color=REAL if name == "real" else ACCENT, alpha=0.6, linewidth=0)
         axes.plot([accuracy["low"], accuracy["high"]], [row, row], "-|", color=INK, linewidth=2, markersize=9, markeredgewidth=2)
         axes.text(104, row, percent(arm["accuracy"]["mean"]), va="center", ha="left", color=INK, fontsize=13, clip_on=False)
     axes.set_xlim(0, 100)
@@ -61,8 +61,8 @@ def difference_intervals(arms: Mapping[str, Mapping[str, Any]]) -> str:
     figure, axes = _rows_figure(list(others))
     axes.axvline(0, color=REAL, linewidth=1.5)
     for row, interval in enumerate(others.values()):
-        axes.plot([100 * interval["low"], 100 * interval["high"]], [row, row], color=_ACCENT, linewidth=2.4, solid_capstyle="butt")
-        axes.plot([100 * interval["mean"]], [row], "o", color=_ACCENT, markersize=8, markeredgewidth=0)
+        axes.plot([100 * interval["low"], 100 * interval["high"]], [row, row], color=ACCENT, linewidth=2.4, solid_capstyle="butt")
+        axes.plot([100 * interval["mean"]], [row], "o", color=ACCENT, markersize=8, markeredgewidth=0)
         text = points(interval["mean"]).replace("-", "\N{MINUS SIGN}")
         axes.text(1.04, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=INK, fontsize=13)
     axes.margins(x=0.08)
@@ -82,7 +82,7 @@ def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
     """
     figure, axes = new_figure(WIDTH, 240)
     steps, losses = [point[0] for point in curve], [point[1] for point in curve]
-    axes.plot(steps, losses, "-o", color=_ACCENT, linewidth=2, markersize=4, markeredgewidth=0)
+    axes.plot(steps, losses, "-o", color=ACCENT, linewidth=2, markersize=4, markeredgewidth=0)
     for step, loss in zip(steps, losses, strict=True):
         if step == best_step:
             axes.plot([step], [loss], "o", color=INK, markersize=8, markeredgewidth=0)
@@ -136,7 +136,7 @@ def scale_curves(scale: Mapping[str, Any]) -> str:
     axes.set_axisbelow(True)
     axes.set_xlabel("synthetic images")
     axes.set_ylabel("accuracy, %")
-    _legend(axes)
+    legend_above(axes)
     return to_svg(figure, title="Accuracy over the number of synthetic images with 95% intervals")
 
 
@@ -165,7 +165,7 @@ def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str
     axes.set_axisbelow(True)
     axes.set_xlabel("step")
     axes.set_ylabel("validation accuracy, %" if unit == 100 else "training loss")
-    _legend(axes)
+    legend_above(axes)
     return to_svg(figure, title="Accuracy on validation images along the training" if unit == 100 else "Loss along the training")
 
 
@@ -187,7 +187,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     for row, column in zip(*np.nonzero(shares), strict=True):
         share = float(shares[row, column])
-        colour = _ACCENT if row == column else _WRONG
+        colour = ACCENT if row == column else WRONG
         # Mistakes are rare and must be seen, so their colour grows with the root of the share.
         strength = 0.75 * share if row == column else min(1.0, 0.12 + share**0.5)
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
@@ -215,9 +215,9 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     axes.patch.set_visible(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.tick_params(colors=_MUTED, labelsize=12, length=0)
-    axes.xaxis.label.set(color=_MUTED, fontsize=12)
-    axes.yaxis.label.set(color=_MUTED, fontsize=12)
+    axes.tick_params(colors=MUTED, labelsize=12, length=0)
+    axes.xaxis.label.set(color=MUTED, fontsize=12)
+    axes.yaxis.label.set(color=MUTED, fontsize=12)
     return figure, axes
 
 
@@ -231,7 +231,7 @@ def _rows_figure(names: Sequence[str]) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
+def legend_above(axes: Axes) -> None:
     """Above the axes, in two columns; names are text and not formulas."""
     legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=INK, borderaxespad=0.2)
     for text in legend.get_texts():

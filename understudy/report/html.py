@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from understudy.data import LabelledSet
 from understudy.report import figures, gallery, wording
+from understudy.report.gap import gap_section
 from understudy.report.training import training_section
 from understudy.runs import write_text
 
@@ -57,6 +58,7 @@ def write_report(
         bars=Markup(figures.accuracy_bars(results["arms"])),  # noqa: S704 - our own markup, names escaped by matplotlib
         differences=_differences(results["arms"]),
         scale=_scale(results.get("scale", {})),
+        gap=gap_section(results),
         training=training_section(results, compared),
         longer=any("minus_real_long" in arm for arm in results["arms"].values()),
         equal_steps=len({arm.get("steps") for arm in results["arms"].values()}) == 1,

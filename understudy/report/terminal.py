@@ -59,3 +59,20 @@ def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
         )
         lines.append(f"{name}, {arm['curve'][-1]['images']:,} synthetic images: worth {worth} real ones; {overtakes}")
     return lines
+
+
+def gap_table(gap: Mapping[str, Any]) -> Table:
+    """The terms of the gap between real and synthetic images, a row each.
+
+    Args:
+        gap: the section ``gap`` of ``results.json``.
+    """
+    caption = Text("[low, high]: 95% intervals; *: can be told from 0 and from the noise floor")
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    table.add_column("term")
+    table.add_column(Text("points\n[low, high]"), justify="right")
+    table.add_column("share of the gap", justify="right")
+    for name, term in gap["terms"].items():
+        share = "" if term["share"] is None else f"{term['share']:.0%}"
+        table.add_row(f"{name} *" if term["distinguishable"] else name, Text(points_interval(term)), share)
+    return table

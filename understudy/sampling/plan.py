@@ -44,24 +44,25 @@ def make_plan(
     tokens: Sequence[str] = (),
     strength: float | None = None,
     visual: str = "none",
-    round_number: int = 0,
+    start: np.ndarray | None = None,
+    member: int = 0,
     adapter: str = "",
 ) -> list[PlanRow]:
-    """Rows for ``counts`` images per class.
+    """Rows for the images of each class with the numbers from ``start`` to ``counts``.
 
-    A row depends on the run's seed and its own id, not on how many others there are: a larger plan of the same round
-    holds the smaller one.
+    A row depends on the run's seed and its own id, not on how many others there are: a larger plan holds the smaller one.
 
     Args:
         train: real train images; start, caption and feature of a row come from images of its class, all used equally often.
         counts: images per class, int of shape (num_classes,).
+        start: numbers from which they begin, as counts; 0 if not given.
         settings: prompts, sampler and so on.
         prompt_names: class names for prompts, by label.
         seed: of the run.
         tokens: the learned token of each class, by label, if there are any.
         strength: where drawing starts, if ``settings.start_snr`` says so instead of ``settings.strength``.
         visual: kind of visual guidance.
-        round_number: 0, then 1, 2, ... for refills.
+        member: number of the generator, where several share the work.
         adapter: fingerprint of the adapter.
 
     Returns:
@@ -81,15 +82,16 @@ def make_plan(
     for label, count in enumerate(counts):
         of_class = np.flatnonzero(train.labels == label)
         _require_images(len(of_class), int(count), train.class_names[label], strength=strength, visual=visual, captioned=captioned)
-        pairing = _Pairing(of_class, settings.pairing, (seed, label, round_number))
-        for number in range(int(count)):
-            identity = f"synthetic-{label:04d}-{round_number:02d}-{number:06d}"
+        pairing = _Pairing(of_class, settings.pairing, (seed, label, member))
+        for number in range(0 if start is None else int(start[label]), int(count)):
+            identity = f"synthetic-{label:04d}-{member:02d}-{number:06d}"
             row_seed = _row_seed(seed, identity)
             caption = str(captions[pairing.image("caption", number)]) if captioned else ""
             words = prompt_names[label]
             rows.append(
                 PlanRow(
                     id=identity,
+                    number=number,
                     label=label,
                     class_name=train.class_names[label],
                     prompt=fill(choose(prompts, row_seed), words=words, caption=caption, token=tokens[label] if has_token else ""),
@@ -98,6 +100,7 @@ def make_plan(
                     sampler=settings.sampler,
                     steps=settings.steps,
                     guidance_scale=settings.guidance_scale,
+                    noise_scale=settings.noise_scale,
                     strength=strength,
                     source_id=str(ids[pairing.image("start", number)]) if strength < 1 else "",
                     visual=visual,
@@ -125,8 +128,8 @@ def _require_images(available: int, wanted: int, name: str, *, strength: float, 
 class _Pairing:
     """Which real image each part of a row comes from: every n rows use each of the n images of the class once.
 
-    ``paired`` takes the images in order, or, in refills, in an order of the round's own, the same for every part. ``random``
-    gives each part of each n rows an order of its own.
+    ``paired`` takes the images in order, or, for further generators, in an order of the generator's own, the same for every part.
+    ``random`` gives each part of each n rows an order of its own.
     """
 
     def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:
@@ -173,9 +176,15 @@ def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> lis
 
 
 def read_part(path: Path) -> list[PlanRow]:
-    """The rows of one part."""
-    names = [field.name for field in fields(PlanRow)]
-    return [PlanRow(**{name: row[name] for name in names}) for row in pq.read_table(path).to_pylist()]
+    """The rows of one part.
+
+    Raises:
+        InputError: if an older version wrote it.
+    """
+    names, table = [field.name for field in fields(PlanRow)], pq.read_table(path)
+    if missing := sorted(set(names) - set(table.column_names)):
+        raise InputError(f"{path} was written by an older version of understudy (no {', '.join(missing)}): use another folder")
+    return [PlanRow(**{name: row[name] for name in names}) for row in table.to_pylist()]
 
 
 def batches(rows: Sequence[PlanRow], batch_size: int) -> Iterator[list[PlanRow]]:

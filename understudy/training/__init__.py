@@ -6,8 +6,10 @@ from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import BACKBONES, Backbone, build_backbone, check_backbone, pretrained_classifier
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
 from understudy.training.compare import check_arms_fit, check_recipe, fit_arm, run_arm
+from understudy.training.guides import Teacher
 from understudy.training.history import Measure
 from understudy.training.loop import Step
+from understudy.training.refresh import images_needed
 from understudy.training.schedules import SCHEDULES
 from understudy.training.tune import best_trial, pairs, tune_arm
 
@@ -21,6 +23,7 @@ __all__ = [
     "Measure",
     "Phase",
     "Step",
+    "Teacher",
     "TrainedClassifier",
     "accuracy_and_loss",
     "best_trial",
@@ -31,6 +34,7 @@ __all__ = [
     "check_recipe",
     "find_arm",
     "fit_arm",
+    "images_needed",
     "pairs",
     "pretrained_classifier",
     "run_arm",

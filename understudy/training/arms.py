@@ -9,6 +9,7 @@ from typing import final
 from understudy.errors import InputError
 from understudy.registry import Registry
 from understudy.settings import CompareSettings, Phase
+from understudy.strategies import STRATEGIES, split_name
 
 
 @final
@@ -40,7 +41,7 @@ class Arm:
         Args:
             settings: ``steps``, ``equal_steps`` and ``batch_size`` are used.
             num_real: real images, for lengths in epochs.
-            num_synthetic: synthetic images, likewise.
+            num_synthetic: synthetic images in use at once, likewise.
 
         Raises:
             InputError: if a phase would get no step, or equal steps cannot be had.
@@ -100,6 +101,7 @@ def _describe(phase: Phase) -> str:
         *(f"{name} {value:g}" for name in ("mixup", "cutmix") if (value := getattr(phase, name))),
         phase.layers if phase.layers != "full" else "",
         "batch norm frozen" if phase.batch_norm == "frozen" else "",
+        *_describe_synthetic(phase),
         *(
             f"{name.replace('_', ' ')} {value}"
             for name in ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
@@ -110,36 +112,67 @@ def _describe(phase: Phase) -> str:
     return f"{length} {phase.data}{f' with {text}' if text else ''}"
 
 
+def _describe_synthetic(phase: Phase) -> list[str]:
+    """What is special about the synthetic images of a phase."""
+    apart = {"statistics": "batch norm statistics", "affine": "batch norm scale and shift", "both": "batch norm"}
+    return [
+        f"{apart[phase.auxiliary_batch_norm]} of synthetic images apart" if phase.auxiliary_batch_norm != "none" else "",
+        f"synthetic loss weighted {phase.synthetic_weight:g}" if phase.synthetic_weight is not None else "",
+        f"{phase.soft_labels:.0%} soft labels at temperature {phase.temperature:g}" if phase.soft_labels else "",
+        f"feature distillation {phase.feature_distillation:g}" if phase.feature_distillation else "",
+        f"{phase.refresh_share:.0%} of the synthetic images fresh every {phase.refresh_every:g} epochs" if phase.refresh_every else "",
+    ]
+
+
 ARMS: Registry[Arm] = Registry("arm")
 
 
 def find_arm(name: str, settings: CompareSettings) -> Arm:
-    """An arm of the user's own, or a registered one.
+    """An arm of the user's own, or a registered one, with the strategies that follow its name: ``mixed@soft-labels``.
 
     Raises:
-        InputError: for an unknown name, or one that is in use.
+        InputError: for an unknown name, one that is in use, or strategies that do not fit the arm.
     """
-    if name in settings.own_arms:
-        if name in ARMS:
-            raise InputError(f"compare.own_arms must have new names, got {name!r}, which is built in: choose another")
-        return Arm(name=name, phases=settings.own_arms[name], summary="an arm of your own")
-    return ARMS[name]
+    plain, strategies = split_name(name)
+    if plain in settings.own_arms and plain in ARMS:
+        raise InputError(f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another")
+    own = settings.own_arms.get(plain)
+    arm = ARMS[plain] if own is None else Arm(name=plain, phases=own, summary="an arm of your own")
+    if not strategies:
+        return arm
+    if not arm.uses_synthetic:
+        raise InputError(f"strategies change what is done with synthetic images, which the arm {plain!r} does not use: got {name!r}")
+    phases = arm.phases
+    for strategy in strategies:
+        change = STRATEGIES[strategy].change_phases
+        phases = phases if change is None else change(phases)
+    return Arm(name=name, phases=phases, summary=f"{arm.summary}; {'; '.join(map(STRATEGIES.summary, strategies))}")
 
 
 def check_arm(arm: Arm, settings: CompareSettings) -> None:
     """Refuse what has no effect in an arm.
 
     Raises:
-        InputError: for a single phase with a share, which equal steps make the same as one without; and for a fresh head in the
-            first phase, which begins with one.
+        InputError: for a single phase with a share, which equal steps make the same as one without; for a fresh head in the
+            first phase, which begins with one; and for changes to the features of a phase that trains the head alone.
     """
     if arm.phases[0].reset_head and not settings.keep_head:
         raise InputError(f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a fresh head")
+    for phase in arm.phases:
+        if phase.layers in ("last-layer", "linear-probe") and (idle := _of_features(phase)):
+            raise InputError(f"{idle} has no effect in the arm {arm.name!r} where only the head learns ({phase.layers}): leave one out")
     if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
         raise InputError(
             f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: else every arm makes compare.steps steps, "
             "and this one is no longer than the others"
         )
+
+
+def _of_features(phase: Phase) -> str:
+    """A setting that acts on weights below the head alone, if the phase has one."""
+    if phase.auxiliary_batch_norm in ("affine", "both"):
+        return f"auxiliary_batch_norm {phase.auxiliary_batch_norm!r}"
+    return "feature_distillation" if phase.feature_distillation else ""
 
 
 def _add(name: str, summary: str, *phases: Phase) -> None:

@@ -15,6 +15,7 @@ import timm
 import timm.models
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from understudy.errors import InputError
 from understudy.registry import Registry
@@ -45,6 +46,28 @@ class Backbone:
         """uint8 of shape (B, 3, H, W) to float32 with zero mean and unit deviation over the pretraining data."""
         mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
+
+    def renormalise(self, x: Tensor, source: Backbone) -> Tensor:
+        """Images that were normalised for another network, normalised and resized for this one.
+
+        Args:
+            x: float of shape (B, 3, H, W), normalised by ``source``.
+            source: the other network.
+
+        Returns:
+            float of shape (B, 3, input_size, input_size).
+        """
+        if x.shape[-1] != self.input_size:
+            x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", antialias=True)
+        mean, std, old_mean, old_std = (
+            torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in (self.mean, self.std, source.mean, source.std)
+        )
+        return (x * old_std + old_mean - mean) / std
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the classification layer sees of normalised images, float of shape (B, D)."""
+        model = cast("Any", self.model)
+        return cast("Tensor", model.forward_head(model.forward_features(x), pre_logits=True)).flatten(1)
 
 
 Builder = Callable[[CompareSettings, int | None], Backbone]
@@ -89,6 +112,25 @@ def pretrained_classifier(settings: CompareSettings) -> Backbone | None:
         return None
     with seeded_globals(0):
         return BACKBONES[_kind(settings)](settings, None)
+
+
+def feature_extractor(settings: CompareSettings) -> Backbone:
+    """The frozen network whose features guide those of a classifier: ``settings.extractor``, on the CPU, with whatever head it has.
+
+    Raises:
+        InputError: if the backbone is not pretrained, or for a folder without a timm model.
+    """
+    if settings.extractor != "pretrained":
+        with seeded_globals(0):
+            own = settings.model_copy(update={"pretrained": True, "resolution": None})
+            return _from_folder(Path(settings.extractor), own, None, setting="compare.extractor")
+    backbone = pretrained_classifier(settings)
+    if backbone is None:
+        raise InputError(
+            "feature_distillation needs a pretrained network, got compare.extractor=pretrained with compare.pretrained=false: "
+            "give a folder with a timm model as compare.extractor"
+        )
+    return backbone
 
 
 def check_backbone(settings: CompareSettings) -> None:
@@ -152,7 +194,7 @@ def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
     return _from_folder(Path(settings.backbone), settings, num_classes)
 
 
-def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | None) -> Backbone:
+def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | None, *, setting: str = "compare.backbone") -> Backbone:
     own = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
@@ -160,7 +202,7 @@ def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | Non
         return _describe(model, model_args, settings)
     except Exception as error:  # whatever the readers raise for a damaged or foreign folder
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"compare.backbone must be a folder with a timm model (config.json and weights), {folder}: {reason}") from error
+        raise InputError(f"{setting} must be a folder with a timm model (config.json and weights), {folder}: {reason}") from error
 
 
 @BACKBONES.register("timm", summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file")

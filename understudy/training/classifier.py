@@ -70,9 +70,9 @@ class TrainedClassifier:
     @torch.no_grad()
     def features(self, data: LabelledSet) -> np.ndarray:
         """What the classification layer sees, float64 of shape (N, D)."""
-        model: Any = self.backbone.model.eval()
+        self.backbone.model.eval()
         parts = [
-            model.forward_head(model.forward_features(self.backbone.normalise(pixels.to(self.device))), pre_logits=True)
+            self.backbone.features(self.backbone.normalise(pixels.to(self.device)))
             for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
         ]
         return np.asarray(torch.cat(parts).cpu().double().numpy())

@@ -15,15 +15,20 @@ import torch
 
 from understudy.data import LabelledSet
 from understudy.errors import InputError
+from understudy.functional.refresh import first_of_each
 from understudy.nouns import ArmResult
 from understudy.runs import write_atomically
 from understudy.settings import CompareSettings, Phase
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
+from understudy.training.auxiliary_batch_norm import require_batch_norm
 from understudy.training.backbones import build_backbone, check_backbone, seeded_globals
+from understudy.training.batches import Images, real_per_batch
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss, pixels_of
+from understudy.training.guides import Teacher, find_guides
 from understudy.training.history import History, Measure
-from understudy.training.loop import Images, Step, phase_rng, real_per_batch, train_phase
+from understudy.training.loop import Step, phase_rng, train_phase
+from understudy.training.refresh import check_refresh
 from understudy.training.schedules import SCHEDULES
 
 Watch = Callable[[Step, TrainedClassifier], Any]
@@ -61,14 +66,21 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
         num_synthetic: images that will be drawn.
 
     Raises:
-        InputError: for a backbone that cannot be had, a head or weights that do not fit, or phases without a step.
+        InputError: for a backbone that cannot be had, a head or weights that do not fit, phases without a step, auxiliary batch norm
+            in a network without batch norm, or a teacher or extractor that cannot be had.
     """
-    build_backbone(settings, train.num_classes, rng_seed=0)
-    for name in {"real", *settings.arms}:
-        arm = find_arm(name, settings)
+    backbone = build_backbone(settings, train.num_classes, rng_seed=0)
+    arms = [find_arm(name, settings) for name in {"real", *settings.arms}]
+    for arm in arms:
         arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
-        for phase in arm.phases:
-            real_per_batch(phase, settings.batch_size)
+    phases = [phase for arm in arms for phase in arm.phases]
+    for phase in phases:
+        real_per_batch(phase, settings.batch_size)
+        if phase.auxiliary_batch_norm != "none":
+            require_batch_norm(backbone.model, settings.backbone)
+    # That of the real images is not trained yet; its classes are theirs.
+    own = TrainedClassifier(backbone, train.class_names)
+    find_guides(phases, settings, train.class_names, device="cpu", teacher=lambda: own)
 
 
 def fit_arm(
@@ -80,6 +92,8 @@ def fit_arm(
     seed: int,
     device: str,
     watch: Watch | None = None,
+    quota: np.ndarray | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainedClassifier:
     """Train one classifier.
 
@@ -91,14 +105,21 @@ def fit_arm(
         seed: decides head, order and augmentation; equal for all arms of a comparison.
         device: where to train.
         watch: told of each step, with the classifier as it is then, which it may use but not change.
+        quota: synthetic images of each class in use at once, int (num_classes,): the first of the class, until a phase with
+            ``refresh_every`` replaces them by others of ``synthetic``; None for all. A class with fewer has all in use.
+        teacher: gives the classifier behind ``compare.teacher=real``; asked only if a phase of the arm has soft labels.
 
     Raises:
-        InputError: for an unknown arm, a set of another split or without images, missing synthetic images, or ones of other classes.
+        InputError: for an unknown arm, a set of another split or without images, missing synthetic images, or ones of other classes; for
+            a refresh without a quota, and for a teacher or extractor that cannot be had or has other classes.
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     train.require("train", purpose="fitting a classifier")
     sets = [_sets(phase, train, synthetic, arm=arm) for phase in arm.phases]
-    lengths = arm.phase_steps(settings, num_real=len(train), num_synthetic=0 if synthetic is None else len(synthetic))
+    quota = _checked_quota(arm, synthetic, quota)
+    num_synthetic = 0 if synthetic is None else len(synthetic) if quota is None else int(quota.sum())
+    lengths = arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
+    guides = find_guides(arm.phases, settings, train.class_names, device=device, teacher=teacher)
     backbone = build_backbone(settings, train.num_classes, rng_seed=seed)
     backbone.model.to(device)
     classifier = TrainedClassifier(backbone, train.class_names, device)
@@ -109,8 +130,8 @@ def fit_arm(
             if phase.reset_head:
                 _reset_head(backbone.model, train.num_classes, device)
             steps = train_phase(
-                backbone, _images(own, backbone.input_size, device), phase,
-                settings=settings.in_phase(phase), num_steps=num_steps, rng=phase_rng(seed, position),
+                backbone, _images(own, phase, quota, train=train, size=backbone.input_size, device=device), phase,
+                settings=settings.in_phase(phase), num_steps=num_steps, rng=phase_rng(seed, position), guides=guides,
             )  # fmt: skip
             for number, (loss, learning_rate) in enumerate(steps, start=1):
                 if watch is not None:
@@ -135,6 +156,8 @@ def run_arm(
     folder: Path,
     on_step: Callable[[Step], Any] | None = None,
     measure: Measure | None = None,
+    quota: np.ndarray | None = None,
+    teacher: Teacher | None = None,
 ) -> ArmResult:
     """Train an arm ``settings.num_seeds`` times, with seeds ``seed * 1000 + i``, and measure each training once.
 
@@ -154,6 +177,8 @@ def run_arm(
         folder: where records go; made if missing.
         on_step: told of each step of the trainings that are not there yet.
         measure: figures of the classifier at the end of each phase but the last, as long as it has seen synthetic images only.
+        quota: as for :func:`fit_arm`.
+        teacher: as for :func:`fit_arm`.
 
     Raises:
         InputError: as :func:`fit_arm`, for ``val`` or ``test`` of another split, class names or no images,
@@ -175,7 +200,10 @@ def run_arm(
             best = max((float(record["val_accuracy"]) for record in records), default=-1.0)
             history = History(val, points=settings.curve_points, on_step=on_step, measure=measure, arm=arm)
             start = time.monotonic()
-            classifier = fit_arm(arm, train=train, synthetic=synthetic, settings=settings, seed=own_seed, device=device, watch=history)
+            classifier = fit_arm(
+                arm, train=train, synthetic=synthetic, settings=settings, seed=own_seed, device=device, watch=history,
+                quota=quota, teacher=teacher,
+            )  # fmt: skip
             seconds = time.monotonic() - start - history.seconds
             accuracy, loss = accuracy_and_loss(classifier, val)
             if accuracy > best:
@@ -219,11 +247,31 @@ def _sets(phase: Phase, train: LabelledSet, synthetic: LabelledSet | None, *, ar
     return sets
 
 
-def _images(sets: list[LabelledSet], size: int, device: str) -> Images:
+def _checked_quota(arm: Arm, synthetic: LabelledSet | None, quota: np.ndarray | None) -> np.ndarray | None:
+    """No more than there are."""
+    if synthetic is not None and quota is not None:
+        quota = np.minimum(quota, synthetic.counts)
+        if arm.uses_synthetic and not quota.any():
+            raise InputError(f"the arm {arm.name!r} needs synthetic images to train on, got a quota with none of those in the set")
+    for phase in arm.phases:
+        check_refresh(phase, quota)
+    return quota
+
+
+def _images(
+    sets: list[LabelledSet], phase: Phase, quota: np.ndarray | None, *, train: LabelledSet, size: int, device: str
+) -> Images:  # fmt: skip
+    """What a phase trains on: all of the synthetic images if it refreshes them, else those in use."""
     pixels = torch.cat([pixels_of(data, size) for data in sets])
     labels = torch.from_numpy(np.concatenate([data.labels for data in sets]))
     num_real = sum(len(data) for data in sets if data.split == "train")
-    return Images(pixels.to(device), labels.to(device), num_real)
+    own_quota = quota if phase.refresh_every is not None else None
+    if quota is not None and phase.data != "real" and own_quota is None:
+        kept = np.concatenate([np.arange(num_real), num_real + first_of_each(labels[num_real:].numpy(), quota)])
+        pixels, labels = pixels[kept], labels[kept]
+    for_statistics = phase.auxiliary_batch_norm != "none" and not num_real
+    unlabelled = pixels_of(train, size).to(device) if for_statistics else None
+    return Images(pixels.to(device), labels.to(device), num_real, own_quota, unlabelled)
 
 
 def _reset_head(model: Any, num_classes: int, device: str) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from understudy.settings import Phase
 
-_BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 def freeze(model: Any, phase: Phase) -> None:
@@ -25,8 +25,7 @@ def freeze(model: Any, phase: Phase) -> None:
     model.requires_grad_(phase.layers == "full")
     if phase.layers == "full":
         return
-    heads = model.get_classifier()
-    for head in heads if isinstance(heads, tuple) else (heads,):  # distilled transformers have two
+    for head in heads_of(model):
         head.requires_grad_(True)
     if phase.layers == "late-layer":
         names: dict[str, nn.Parameter] = dict(model.named_parameters())
@@ -36,6 +35,12 @@ def freeze(model: Any, phase: Phase) -> None:
         last = max(number for number, group in enumerate(order) if _is_body(group, names))
         for name in (name for group in order[last:] for name in group):
             names[name].requires_grad_(True)
+
+
+def heads_of(model: Any) -> tuple[nn.Module, ...]:
+    """The classification layers of a timm network: one, but for distilled transformers, which have two."""
+    heads = model.get_classifier()
+    return tuple(heads) if isinstance(heads, tuple) else (heads,)
 
 
 def _is_body(group: list[str], names: dict[str, nn.Parameter]) -> bool:
@@ -54,5 +59,5 @@ def set_mode(model: nn.Module, phase: Phase) -> None:
     model.train(phase.layers != "linear-probe")
     if phase.batch_norm == "frozen":
         for module in model.modules():
-            if isinstance(module, _BATCH_NORMS):
+            if isinstance(module, BATCH_NORMS):
                 module.eval()

@@ -17,6 +17,7 @@ from understudy.runs import write_json
 from understudy.settings import CompareSettings, TuneSettings
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
 from understudy.training.compare import fit_arm
+from understudy.training.guides import Teacher
 from understudy.training.loop import DivergedError, Step
 
 Trial = dict[str, Any]
@@ -35,6 +36,8 @@ def tune_arm(
     device: str,
     folder: Path,
     on_step: Callable[[Step], Any] | None = None,
+    quota: np.ndarray | None = None,
+    teacher: Teacher | None = None,
 ) -> list[Trial]:
     """Train an arm with every pair of learning rate and weight decay.
 
@@ -51,6 +54,8 @@ def tune_arm(
         device: where to train.
         folder: where records go; made if missing.
         on_step: told of each step of the trials that are not there yet.
+        quota: as for :func:`understudy.training.fit_arm`.
+        teacher: as there.
 
     Returns:
         The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss`` (means over trainings; 0 and None
@@ -67,7 +72,7 @@ def tune_arm(
             chosen: Trial = {"learning_rate": learning_rate, "weight_decay": weight_decay}
             fit = partial(
                 fit_arm, name, train=train, synthetic=synthetic, settings=settings.model_copy(update=chosen), device=device,
-                watch=None if on_step is None else lambda step, classifier: on_step(step),
+                watch=None if on_step is None else lambda step, classifier: on_step(step), quota=quota, teacher=teacher,
             )  # fmt: skip
             write_json(path, chosen | _measured(fit, val, [seed * 1000 + _SEED_OFFSET + number for number in range(tune.num_seeds)]))
         trials.append(dict(json.loads(path.read_text(encoding="utf-8"))))

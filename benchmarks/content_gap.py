@@ -1,0 +1,289 @@
+"""The gap between synthetic and real training images on ``digits``, taken apart, and what each strategy closes of it.
+
+``python -m benchmarks.content_gap`` takes some hours on two CPU cores; finished parts are kept and reused. A case is a generator, ``mini``
+or ``class_conditional``, and a number of real images, 10 per class or all 600. A repetition is another run seed: with 10 per class another
+choice of images, in any case another adaptation, other drawn images and another classifier. Test images are the same 997 throughout.
+
+Arms, strategies and combinations were listed before anything was measured; among them, validation images choose.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.claims import Claim, cell, command_line, repeated, write
+from understudy.evaluation import summarise_gap
+from understudy.gap_sets import as_many_as_real, gap_sets, redrawn_sets
+from understudy.nouns import ArmResult
+from understudy.progress import Silent
+from understudy.recipes import PRESETS
+from understudy.runs import RunFolder, write_atomically, write_json
+from understudy.settings import Settings, build
+from understudy.strategies import STRATEGIES
+from understudy.study import Study, real_again, run
+from understudy.synthetic_sets import ArmImages
+from understudy.training import accuracy_and_loss, fit_arm
+
+GENERATORS = ("mini", "class_conditional")
+SHOTS = (10, None)
+REPEATS = (0, 1, 2, 3, 4)
+PER_CLASS = 60  # synthetic images: as many as real ones where all are used
+PLAIN = {"Synthetic-to-Real": "synthetic", "Data Augmentation": "mixed"}
+"""The two settings of Wang et al. 2024 (arXiv:2311.03959), and the arm that each begins with."""
+COMBINATIONS = (
+    "confidence-filter@refresh",
+    "confidence-filter@refresh@soft-labels",
+    "coverage@soft-labels",
+    "several-generators@confidence-filter@refresh@soft-labels",
+    "real-guidance@refresh@soft-labels",
+)
+FEW = ("confidence-filter", "coverage", "diverse", "refresh", "soft-labels", *COMBINATIONS[:3])
+"""What is tried with all real images; every strategy with 10 per class."""
+FEWEST = ("confidence-filter", "refresh", *COMBINATIONS[:2])
+"""What is tried with the second generator."""
+_ONLY_MIXED = ("two-stream", "late-layer")
+_PROCESSES = 2
+_SMOKE: Mapping[str, Any] = {
+    "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
+    "draw": {"steps": 2, "per_class": 2},
+    "compare": {"steps": 2, "batch_size": 8, "arms": ["real", "synthetic", "mixed", "synthetic@confidence-filter@refresh"]},
+    "gap": {"strengths": [0.5]},
+}
+
+
+def main(out: Path, runs: Path, smoke: bool) -> None:
+    """Measure every part that is not there, then write rows, tables and claims."""
+    cases = [(generator, shots) for generator in GENERATORS for shots in ((10,) if smoke else SHOTS)]
+    parts = [(*case, repeat) for case in cases for repeat in (REPEATS[:2] if smoke else REPEATS)]
+    with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
+        rows = pool.starmap(measure, [(*part, runs, smoke) for part in parts], chunksize=1)
+    by_case = {_name(*case): [row for row in rows if row["case"] == _name(*case)] for case in cases}
+    gaps = {case: _gap(case, own, runs) for case, own in by_case.items()}
+    command = {"command": ["python", "-m", "benchmarks.content_gap"]}
+    settings = {
+        _name(*case): {**command, "settings": _settings(*case, 0, smoke=smoke).model_dump(mode="json", exclude_defaults=True)}
+        for case in cases
+    }
+    claims = [] if smoke else [claim for case, own in by_case.items() for claim in _claims(case, own, gaps[case])]
+    tables = [] if smoke else [table for case, own in by_case.items() for table in _tables(case, own, gaps[case])]
+    write(
+        out, settings=settings, rows=[*rows, *({"case": f"gap, {case}", **gap} for case, gap in gaps.items())], claims=claims, tables=tables
+    )
+    print(f"wrote {out}")
+
+
+def _name(generator: str, shots: int | None) -> str:
+    return f"{generator}, {'all 600' if shots is None else f'{shots} per class'}"
+
+
+def _folder(case: str, repeat: int, runs: Path) -> Path:
+    return runs / f"{case.replace(', ', '-').replace(' ', '-')}-{repeat}"
+
+
+def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) -> Settings:
+    own: dict[str, Any] = {"generator": {"name": generator}}
+    if generator == "class_conditional":
+        own = {"generator": {"name": generator, "channels": [32, 64], "patch": 4}, "adapt": {"steps": 1000}}
+    common = {
+        "seed": repeat,
+        "data": {"source": "digits", "shots": shots},
+        "adapt": {"steps": 200},
+        "draw": {"per_class": PER_CLASS, "steps": 15, "refresh_times": 4},
+        "curate": {"score": "none"},
+        "compare": {"steps": 100, "batch_size": 32, "arms": arms(generator, shots)},
+        "gap": {"measure": True, "strengths": [0.07, 0.2, 0.4, 0.6, 0.8]},
+    }
+    return build(PRESETS["quick"], common, own, _SMOKE if smoke else {})
+
+
+def arms(generator: str, shots: int | None) -> list[str]:
+    """Every arm of a case, plain ones first."""
+    strategies: Sequence[str] = FEWEST if generator != "mini" else FEW if shots is None else (*STRATEGIES, *COMBINATIONS)
+    suffixed = [
+        f"{plain}@{strategy}" for plain in PLAIN.values() for strategy in strategies if plain == "mixed" or strategy not in _ONLY_MIXED
+    ]
+    return ["real", *PLAIN.values(), *suffixed]
+
+
+def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: bool) -> dict[str, Any]:
+    """One training of every arm and of every set of the decomposition; what is there is not trained again."""
+    torch.set_num_threads(1)
+    case = _name(generator, shots)
+    settings, folder = _settings(generator, shots, repeat, smoke=smoke), _folder(case, repeat, runs)
+    run(settings, folder, until="curate")
+    study = Study(RunFolder.find(folder), "cpu", Silent())
+    found = {name: _trained(study, name, name, lambda name=name: study.images_of(name), repeat) for name in settings.compare.arms}
+    plain = as_many_as_real(settings)
+
+    @cache
+    def sets() -> dict[str, tuple[str, ArmImages]]:
+        return gap_sets(study.sets, plain)
+
+    @cache
+    def redrawn() -> dict[float, ArmImages]:
+        return redrawn_sets(study.sets, plain, settings.gap.strengths)
+
+    roles = {
+        f"gap-{role}": _trained(study, f"gap-{role}", arm, lambda role=role: sets()[role][1], repeat) for role, (arm, _) in sets().items()
+    }
+    roles |= {
+        f"gap-redrawn-{strength:g}": _trained(study, f"gap-redrawn-{strength:g}", "synthetic", lambda own=own: own, repeat)
+        for strength, own in redrawn().items()
+    }
+    for index, part in enumerate(real_again(study)):
+        roles[f"gap-again-{index}"] = _trained(study, f"gap-again-{index}", "real", lambda: None, repeat, train=part)
+    print(f"{case}, repetition {repeat}: done", flush=True)
+    seconds = {name: (study.folder.record(name) or {}).get("seconds") for name in ("adapt", "draw", "curate")}
+    return {"case": case, "repeat": repeat, "seconds": seconds, "arms": found, "gap": roles}
+
+
+def _trained(study: Study, key: str, arm: str, images: Any, repeat: int, *, train: Any = None) -> dict[str, Any]:
+    """Accuracy of an arm trained once, and what its images cost; predictions on test images go to a file of their own."""
+    path = study.path / "measured" / f"{key}.json"
+    if not path.exists():
+        own = images()
+        start = time.monotonic()
+        classifier = fit_arm(
+            arm,
+            train=study.train if train is None else train,
+            synthetic=None if own is None else own.images,
+            quota=None if own is None else own.quota,
+            teacher=lambda: study.judge,
+            settings=study.settings.compare,
+            seed=repeat,
+            device="cpu",
+        )
+        seconds = time.monotonic() - start
+        probabilities = classifier.predict(study.test)
+        accuracy, loss = accuracy_and_loss(classifier, study.val)
+        write_atomically(path.with_suffix(".npy"), lambda to: to.write_bytes(_bytes(probabilities)))
+        record = {} if own is None else {name: own.record[name] for name in ("seconds", "drawn", "judged", "kept") if name in own.record}
+        accuracy_on_test = float((probabilities.argmax(axis=1) == study.test.labels).mean())
+        write_json(path, {"test": accuracy_on_test, "val": accuracy, "val_loss": loss, "seconds": round(seconds, 2), "images": record})
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _bytes(values: np.ndarray) -> bytes:
+    return values.astype(np.float32).tobytes()
+
+
+def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, Any]:
+    """The decomposition over all repetitions, each of which is a seed of it."""
+    first = RunFolder.find(_folder(case, rows[0]["repeat"], runs))
+    study = Study(first, "cpu", Silent())
+    labels, class_names = study.test.labels, study.test.class_names
+
+    def result(key: str, name: str, part: str) -> ArmResult:
+        files = [_folder(case, row["repeat"], runs) / "measured" / f"{key}.npy" for row in rows]
+        predicted = [np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(labels), -1) for path in files]
+        return ArmResult(
+            arm=name, seeds=tuple(row["repeat"] for row in rows), probabilities=np.stack(predicted).astype(np.float64), labels=labels,
+            val_accuracy=tuple(row[part][key]["val"] for row in rows), val_loss=tuple(row[part][key]["val_loss"] for row in rows),
+            seconds=0.0, steps=first.settings.compare.steps, histories=(),
+        )  # fmt: skip
+
+    keys = list(rows[0]["gap"])
+    redrawn = {float(key.removeprefix("gap-redrawn-")): key for key in keys if key.startswith("gap-redrawn-")}
+    again = [key for key in keys if key.startswith("gap-again-")]
+    roles = {key.removeprefix("gap-"): key for key in keys if key not in (*redrawn.values(), *again)}
+    return summarise_gap(
+        {"real": result("real", "real", "arms"), **{role: result(key, role, "gap") for role, key in roles.items()}},
+        {strength: result(key, key, "gap") for strength, key in redrawn.items()},
+        class_names=class_names,
+        real_again=[result(key, key, "gap") for key in again],
+        num_resamples=2000,
+        seed=0,
+    )
+
+
+def _points(rows: Sequence[Mapping[str, Any]], arm: str, minus: str | None = None) -> list[float]:
+    return [100 * (row["arms"][arm]["test"] - (row["arms"][minus]["test"] if minus else 0.0)) for row in rows]
+
+
+def chosen(rows: Sequence[Mapping[str, Any]], plain: str) -> str:
+    """The arm of a setting with the highest mean validation accuracy; of equals, that with the lowest validation loss."""
+    candidates = [arm for arm in rows[0]["arms"] if arm.split("@")[0] == plain]
+    means = {
+        arm: np.mean([(row["arms"][arm]["val"], -row["arms"][arm]["val_loss"]) for row in rows], axis=0).tolist() for arm in candidates
+    }
+    return max(candidates, key=lambda arm: means[arm])
+
+
+def _claims(case: str, rows: Sequence[Mapping[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:
+    alone, both = chosen(rows, "synthetic"), chosen(rows, "mixed")
+    total = [row["arms"]["real"]["test"] - row["arms"]["synthetic"]["test"] for row in rows]
+    closed = [row["arms"][alone]["test"] - row["arms"]["synthetic"]["test"] for row in rows]
+    share = 100 * float(np.mean(closed)) / (100 * float(np.mean(total))) * 100 if np.mean(total) else float("nan")
+    low, high = _ratio_interval(closed, total)
+    terms = gap["terms"]
+    found = [
+        Claim(
+            claim=f"{case}: {alone} closes this share of the gap between plain synthetic and real images, in %",
+            value=share, low=low, high=high, target="at least 50", met=share >= 50,
+            why="ratio of means over repetitions, interval by resampling them; chosen on validation images",
+        ),
+        repeated(
+            f"{case}: {both} minus real and plain synthetic images (mixed), in points", _points(rows, both, "mixed"),
+            target="not worse: no less than 0", least=0.0, why_not="within its interval of 0 or below it",
+        ),
+    ]  # fmt: skip
+    for name in ("total", "appearance", "content", "quality", "quantity"):
+        if name in terms:
+            term = {end: 100 * terms[name][end] for end in ("mean", "low", "high")}
+            found.append(
+                Claim(
+                    claim=f"{case}: the gap's term {name}, in points", value=term["mean"], low=term["low"], high=term["high"],
+                    target="measured", met=True, why="bootstrap over test images and repetitions",
+                )
+            )  # fmt: skip
+    return found
+
+
+def _ratio_interval(above: Sequence[float], below: Sequence[float], *, num_resamples: int = 2000) -> tuple[float, float]:
+    rng, a, b = np.random.default_rng(0), np.array(above), np.array(below)
+    index = rng.integers(len(a), size=(num_resamples, len(a)))
+    ratios = 100 * a[index].mean(axis=1) / np.where(b[index].mean(axis=1) == 0, np.nan, b[index].mean(axis=1))
+    low, high = np.nanpercentile(ratios, [2.5, 97.5]).tolist()
+    return low, high
+
+
+def _tables(case: str, rows: Sequence[Mapping[str, Any]], gap: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [_gap_table(case, gap), _strategy_table(case, rows)]
+
+
+def _gap_table(case: str, gap: Mapping[str, Any]) -> dict[str, Any]:
+    def points(term: Mapping[str, float]) -> str:
+        return f"{100 * term['mean']:.1f} [{100 * term['low']:.1f}, {100 * term['high']:.1f}]"
+
+    rows = [[name, points(term), "yes" if term["distinguishable"] else "no"] for name, term in gap["terms"].items()]
+    rows += [[f"{which}: {step['term']}", points(step), ""] for which in ("path", "reverse_path") for step in gap[which] if "mean" in step]
+    rows += [[f"accuracy, real images redrawn from {step['strength']:g}", points(step["accuracy"]), ""] for step in gap["sweep"]]
+    return {"title": f"The gap, {case}", "columns": ["term", "points", "above the noise floor"], "rows": rows}
+
+
+def _strategy_table(case: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    best = {chosen(rows, plain) for plain in PLAIN.values()}
+    body = []
+    for arm in rows[0]["arms"]:
+        plain = arm.split("@")[0]
+        gain = cell(_points(rows, arm, plain)) if "@" in arm else ""
+        drawn = float(np.mean([row["arms"][arm]["images"].get("judged", 0) for row in rows]))
+        seconds = float(np.mean([row["arms"][arm]["seconds"] for row in rows]))
+        val = 100 * float(np.mean([row["arms"][arm]["val"] for row in rows]))
+        name = f"**{arm}**" if arm in best else arm
+        body.append([name, cell(_points(rows, arm)), gain, f"{val:.1f}", f"{drawn:.0f}" if drawn else "", f"{seconds:.1f}"])
+    columns = ["arm", "accuracy, %", "minus the plain arm, points", "validation, %", "images drawn for it", "training, s"]
+    return {"title": f"Strategies, {case}; bold: chosen on validation images", "columns": columns, "rows": body}
+
+
+if __name__ == "__main__":
+    command_line("content_gap", main, doc=__doc__ or "")

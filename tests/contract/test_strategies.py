@@ -1,0 +1,88 @@
+"""What every registered strategy must keep, in both settings; a new one is tested by being registered."""
+
+import numpy as np
+import pytest
+import timm
+from tiny import save_tiny_clip
+from tiny_job import Listener, tiny_settings, write_pets
+
+from understudy.errors import InputError
+from understudy.runs import RunFolder
+from understudy.settings import CompareSettings
+from understudy.strategies import STRATEGIES
+from understudy.study import Study, run
+from understudy.synthetic_sets import arm_settings
+from understudy.training import find_arm, fit_arm
+
+PLAIN = ("synthetic", "mixed")
+"""Synthetic-to-Real and Data Augmentation."""
+ARMS = [f"{plain}@{name}" for name in STRATEGIES for plain in PLAIN if (plain, name) != ("synthetic", "two-stream")]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, tiny_pipeline_folder):
+    folder = tmp_path_factory.mktemp("strategies")
+    save_tiny_clip(folder / "clip")
+    curate = {"score": "none", "threshold": None, "clip": str(folder / "clip"), "max_refills": 3, "validation_pass": 1.0}
+    settings = tiny_settings(
+        write_pets(folder / "pets"), tiny_pipeline_folder, curate=curate, draw={"per_class": 6, "part_size": 64}, compare={"steps": 8}
+    )
+    run(settings, folder / "run", until="curate")
+    return Study(RunFolder.find(folder / "run"), "cpu", Listener())
+
+
+@pytest.fixture(scope="module")
+def plain(study):
+    """Predictions of the arms without a strategy."""
+    return {arm: predictions(study, arm) for arm in PLAIN}
+
+
+def predictions(study, arm, folder=None):
+    images = study.images_of(arm)
+    classifier = fit_arm(
+        arm, train=study.train, synthetic=images.images, quota=images.quota, teacher=lambda: study.judge, settings=study.settings.compare,
+        seed=0, device="cpu",
+    )  # fmt: skip
+    if folder is not None:
+        classifier.save(folder)
+    return classifier.predict(study.val)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_it_changes_the_arm_and_leaves_a_plain_classifier(arm, study, plain, tmp_path):
+    images = study.images_of(arm)
+    assert images.images.split == "synthetic"
+    assert (images.images.counts > 0).all()
+    found = predictions(study, arm, tmp_path)
+    if STRATEGIES[arm.split("@")[1]].change_set is None:  # of other images it may choose the same: all that were drawn may be good
+        assert not np.array_equal(found, plain[arm.split("@")[0]]), "without effect"
+    else:
+        assert images.record["variant"] == arm.split("@")[1]
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    timm.create_model(f"local-dir:{tmp_path}", pretrained=True)  # strict: no parameter too many or too few
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_it_says_what_it_is_for(name):
+    strategy = STRATEGIES[name]
+    assert STRATEGIES.summary(name)
+    assert strategy.source
+    assert strategy.addresses
+    assert set(strategy.addresses) <= {"appearance", "content", "quality", "quantity"}
+    assert (strategy.change_set is not None) or (strategy.change_phases is not None)
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_real_images_alone_have_no_use_for_it(name):
+    with pytest.raises(InputError, match="which the arm 'real' does not use"):
+        find_arm(f"real@{name}", CompareSettings())
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name].change_set is not None])
+def test_it_leaves_alone_what_decides_the_run(name, study):
+    """A strategy changes how images are drawn and chosen, not the data, the classifier or the generator."""
+    changed, names = arm_settings(f"synthetic@{name}", study.settings, shots=3)
+    assert names == [name]
+    assert changed != study.settings
+    same = {"seed", "data", "generator", "captions", "visual", "adapt", "tune", "compare", "scale", "gap"}
+    assert all(getattr(changed, section) == getattr(study.settings, section) for section in same)

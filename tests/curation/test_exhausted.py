@@ -1,0 +1,61 @@
+import numpy as np
+
+from understudy.curation import Decisions, explain_rejection
+from understudy.settings import CurateSettings
+
+
+def decided(*images, threshold=0.5):
+    """Images as (label, reason, score)."""
+    num = len(images)
+    labels, reasons, scores = (list(column) for column in zip(*images, strict=True))
+    return Decisions(
+        ids=[str(index) for index in range(num)],
+        labels=np.array(labels),
+        kept=np.array([not reason for reason in reasons]),
+        reasons=reasons,
+        scores=np.array(scores, dtype=float),
+        threshold=threshold,
+        num_good=np.bincount(labels, minlength=3),
+        flags=[""] * num,
+        nearest_ids=[""] * num,
+        nearest_distances=np.zeros(num),
+    )
+
+
+def explained(decisions, *, quota=(1, 1, 0), rounds=3, **settings):
+    return explain_rejection(
+        decisions, np.array(quota), class_names=["cat", "dog", "owl"], settings=CurateSettings(**settings), rounds=rounds
+    )
+
+
+def test_nothing_is_said_where_every_class_has_an_image():
+    assert explained(decided((0, "", 1), (1, "", 1), (1, "low score", 0.1))) is None
+
+
+def test_an_empty_class_is_explained():
+    decisions = decided((0, "", 0.9), (1, "low score", 0.3129), (1, "low score", 0.2), (1, "constant", 1.0))
+    assert explained(decisions) == (
+        "after 2 refills there is 1 of the 2 wanted images, and none of 1 of the 2 classes:\n"
+        "  'dog': 3 drawn (2 low score, 1 constant); best score 0.313, threshold 0.5\n"
+        "set curate.threshold to at most 0.312, or choose another curate.score (clip, confidence, none)\n"
+        "look at what the generator draws with 'understudy preview': images of one colour are never kept"
+    )
+
+
+def test_nothing_at_all():
+    decisions = decided((0, "low score", 0.4), (1, "copy", 1.0))
+    text = explained(decisions, quota=(2, 2, 1), rounds=2, copies="drop", score="confidence", validation_pass=0.8)
+    assert text == (
+        "after 1 refill there is no image at all, and none of 3 of the 3 classes:\n"
+        "  'cat': 1 drawn (1 low score); best score 0.4, threshold 0.5\n"
+        "  'dog': 1 drawn (1 copy)\n"
+        "  'owl': none drawn\n"
+        "set curate.threshold to at most 0.4, or raise curate.validation_pass above 0.8, or choose another curate.score (agreement, clip, "
+        "none)\n"
+        "keep copies with curate.copies=flag"
+    )
+
+
+def test_no_threshold_lets_a_score_of_0_pass():
+    text = explained(decided((0, "low score", 0), (0, "low score", np.nan), (1, "", 1.0), threshold=0.0), score="clip")
+    assert "best score 0, threshold 0\nchoose another curate.score (agreement, confidence, none)" in text

@@ -1,0 +1,131 @@
+"""Herding against scikit-learn's kernel step by step; matching against every assignment."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from sklearn.metrics.pairwise import rbf_kernel
+
+from understudy.functional.mmd import median_bandwidth
+from understudy.functional.selection import kernel_herding, matched
+
+
+def points(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def mmd2(x, y, h):
+    """Biased, as the mean embeddings are those of the points."""
+
+    def k(a, b):
+        return rbf_kernel(a, b, gamma=1 / (2 * h**2)).mean()
+
+    return k(x, x) + k(y, y) - 2 * k(x, y)
+
+
+def bandwidth(y):
+    """The mean of the two middle distances where there is no middle one; distances here are no ties."""
+    distances = np.sort([float(np.linalg.norm(a - b)) for a, b in itertools.combinations(y, 2)])
+    return float(np.median(distances))
+
+
+@given(seed=st.integers(0, 10**6), q=st.integers(0, 9), block=st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_every_step_lowers_the_discrepancy_most(seed, q, block):
+    x, y = points(8, 3, seed=seed), points(7, 3, seed=seed + 1)
+    h, expected = bandwidth(y), []
+    for _ in range(min(q, 8)):
+        left = [index for index in range(8) if index not in expected]
+        expected.append(min(left, key=lambda index: mmd2(x[[*expected, index]], y, h)))
+    assert kernel_herding(x, y, q, block=block).tolist() == expected
+
+
+def test_the_bandwidth_is_that_of_the_package():
+    y = torch.from_numpy(points(6, 3))  # 15 pairs, so there is a middle one
+    assert bandwidth(y.numpy()) == pytest.approx(float(median_bandwidth(y)))
+
+
+@given(seed=st.integers(0, 10**6), q=st.integers(1, 19))
+@settings(max_examples=20, deadline=None)
+def test_herded_points_lie_nearer_than_random_ones(seed, q):
+    rng = np.random.default_rng(seed)
+    y = np.concatenate([points(20, 2, seed=seed), points(5, 2, seed=seed + 1) + 6])  # a small mode that few candidates are in
+    x = np.concatenate([points(18, 2, seed=seed + 2), points(2, 2, seed=seed + 3) + 6])
+    h = bandwidth(y)
+    random = [mmd2(x[rng.choice(20, q, replace=False)], y, h) for _ in range(20)]
+    assert mmd2(x[kernel_herding(x, y, q)], y, h) <= np.mean(random) + 1e-12
+
+
+def test_a_mode_that_drawing_neglects_is_covered():
+    """Half of the real points are far away, of the candidates one in twenty."""
+    y = np.concatenate([points(10, 2), points(10, 2, seed=1) + 10])
+    x = np.concatenate([points(95, 2, seed=2), points(5, 2, seed=3) + 10])
+    assert (kernel_herding(x, y, 10) >= 95).sum() == 5
+    assert (kernel_herding(x[::-1], y, 10) < 5).sum() == 5
+
+
+@given(seed=st.integers(0, 10**6), num=st.integers(0, 7), real=st.integers(1, 6), q=st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_what_both_promise(seed, num, real, q):
+    x, y = points(num, 2, seed=seed), points(real, 2, seed=seed + 1)
+    for choose in (kernel_herding, matched):
+        chosen = choose(x, y, q)
+        assert len(set(chosen.tolist())) == len(chosen) == min(q, num)
+        assert set(chosen.tolist()) <= set(range(num))
+        np.testing.assert_array_equal(choose(4 * x, 4 * y, q), chosen)
+    np.testing.assert_array_equal(kernel_herding(x, y, num)[:q], kernel_herding(x, y, q))
+
+
+@given(seed=st.integers(0, 10**6), real=st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_matching_is_the_best_of_all_assignments(seed, real):
+    x, y = points(6, 2, seed=seed), points(real, 2, seed=seed + 1)
+    distance = cdist(y, x)
+    best = min(itertools.permutations(range(6), real), key=lambda order: sum(distance[i, j] for i, j in enumerate(order)))
+    assert matched(x, y, real).tolist() == list(best)
+
+
+def test_matching_goes_on_in_rounds():
+    y = np.array([[0.0], [10.0]])
+    x = np.array([[0.3], [10.1], [9.8], [-0.1], [0.2]])
+    assert matched(x, y, 2).tolist() == [3, 1]
+    assert matched(x, y, 4).tolist() == [3, 1, 4, 2]
+    assert sorted(matched(x, y, 5)) == [0, 1, 2, 3, 4]
+
+
+def test_fewer_than_the_real_points_stand_for_all_of_them():
+    """Of three real points in one place and three in another, one in each gets a candidate."""
+    y = np.array([[0.0], [0.1], [0.2], [50.0], [50.1], [50.2]])
+    x = np.array([[0.1], [0.0], [-1.0], [51.0], [0.2]])
+    assert (matched(x, y, 2) == 3).sum() == 1
+
+
+def test_equal_candidates_come_in_order():
+    same = np.ones((5, 2))
+    assert kernel_herding(same, points(4, 2), 3).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("real", [np.array([[1.0, 1.0]]), np.ones((4, 2))])
+def test_one_real_point_is_enough(real):
+    x = np.array([[5.0, 5.0], [1.0, 1.5], [1.0, 0.9]])
+    assert kernel_herding(x, real, 1).tolist() == [2]
+    assert matched(x, real, 1).tolist() == [2]
+    assert sorted(kernel_herding(np.ones((3, 2)), real, 3)) == [0, 1, 2]
+
+
+def test_many_real_points_give_the_median_of_some(monkeypatch):
+    monkeypatch.setattr("understudy.functional.selection._MEDIAN_POINTS", 50)
+    x, y = points(40, 3), points(501, 3, seed=1)
+    chosen = x[kernel_herding(x, y, 10)]
+    assert mmd2(chosen, y, bandwidth(y[:60])) < mmd2(x[:10], y, bandwidth(y[:60]))
+
+
+@pytest.mark.parametrize("choose", [kernel_herding, matched])
+@pytest.mark.parametrize(("x", "y"), [((3, 2), (0, 2)), ((3, 2), (3, 1)), ((3,), (3, 1))])
+def test_selection_refuses_other_shapes(choose, x, y):
+    with pytest.raises(ValueError, match=r"must be \(M, D\) and \(N, D\) with N > 0, got"):
+        choose(np.zeros(x), np.zeros(y), 1)

@@ -1,0 +1,228 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
+from tiny_job import SECTIONS, write_pets
+from torch import nn
+
+from understudy.adaptation import adapt
+from understudy.errors import InputError
+from understudy.functional.denoising import add_noise
+from understudy.functional.edm import SIGMA_DATA
+from understudy.generators import load_generator
+from understudy.nouns import Generator, PlanRow
+from understudy.sampling import make_plan
+from understudy.settings import DrawSettings, GeneratorSettings, build
+from understudy.study import run
+
+WORDS = ("a cat", "a dog")
+SMALL = {"name": "class_conditional", "resolution": 16, "channels": (8, 16), "patch": 2}
+
+
+def fresh(**changes):
+    return load_generator(GeneratorSettings(**{**SMALL, **changes}), device="cpu")
+
+
+@pytest.fixture
+def generator():
+    found = fresh()
+    found.learn_classes(WORDS, seed=0)
+    return found
+
+
+def rows(train, counts, **changes):
+    settings = DrawSettings(**{"prompt": "{class}", "sampler": "edm", "steps": 6, **changes})
+    return make_plan(train, np.array(counts), settings=settings, prompt_names=WORDS, seed=0)
+
+
+def training(source="x", **changes):
+    sections = {"steps": 30, "batch_size": 8, "validate_every": 15, "validation_pairs": 32, "augmentation": "none", **changes}
+    return build({"data": {"source": source}, "generator": SMALL, "adapt": sections}).adapt
+
+
+class GaussianDenoiser(nn.Module):
+    """Predicts v exactly for pixels that are independent normal: mean by class, one deviation."""
+
+    def __init__(self, means, deviation):
+        super().__init__()
+        self._means, self._deviation = torch.tensor(means), deviation
+
+    def forward(self, x, sigma, labels):
+        sigma = sigma.view(-1, 1, 1, 1)
+        noisy = x * (sigma**2 + SIGMA_DATA**2).sqrt()
+        mean = self._means[labels].view(-1, 1, 1, 1)
+        clean = (self._deviation**2 * noisy + sigma**2 * mean) / (self._deviation**2 + sigma**2)
+        c_skip = SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2)
+        c_out = sigma * SIGMA_DATA / (sigma**2 + SIGMA_DATA**2).sqrt()
+        return -(clean - c_skip * noisy) / c_out
+
+
+def test_it_has_everything_that_stages_ask_for(generator):
+    assert [name for name in vars(Generator) if not name.startswith("_") and not hasattr(type(generator), name)] == []
+    assert generator.snr.dtype == torch.float32
+    assert (generator.snr.diff() < 0).all()
+    assert generator.available(WORDS) is None
+
+
+def test_the_loss_is_that_of_edm(generator, train):
+    """lambda(sigma) ||D(y + n; sigma) - y||^2 with the weight and preconditioning of table 1."""
+    y = torch.from_numpy(train.pixels(16))
+    x0, t = generator.encode_images(y), torch.tensor([3, 200, 500, 700, 800, 900, 950, 999])
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    residual = generator.denoising_residual(x0, eps, t, generator.encode_prompts(["a cat"] * 8))
+    sigma = (SIGMA_DATA / generator.snr[t].sqrt()).view(-1, 1, 1, 1)
+    clean = x0 * SIGMA_DATA
+    noisy = clean + sigma * eps
+    root = (sigma**2 + SIGMA_DATA**2).sqrt()
+    with torch.no_grad():
+        f = -generator.denoiser(noisy / root, sigma.flatten(), torch.zeros(8, dtype=torch.int64))
+    denoised = SIGMA_DATA**2 / root**2 * noisy + sigma * SIGMA_DATA / root * f
+    weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
+    edm = (weight * (denoised - clean) ** 2).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(residual.square().mean(dim=(1, 2, 3)).detach(), edm, rtol=2e-3, atol=2e-4)
+
+
+def test_the_solver_gives_the_network_what_it_was_trained_on(generator):
+    solver = EDMDPMSolverMultistepScheduler(sigma_data=SIGMA_DATA)
+    solver.set_timesteps(5)
+    x0, eps, sigma = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), solver.sigmas[2]
+    found = solver.scale_model_input(SIGMA_DATA * x0 + sigma * eps, solver.timesteps[2])
+    solver._step_index = None
+    table = (SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2)).view(1)
+    expected = add_noise(x0, eps, table, torch.zeros(2, dtype=torch.int64))
+    index = solver.index_for_timestep(solver.timesteps[2])
+    assert index == 2
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_an_exact_denoiser_draws_its_distribution(generator, train, guidance_scale):
+    """Normal pixels: mean and deviation are known; guidance g shifts the mean from m to about m + (g - 1) m at small deviations."""
+    generator._network = GaussianDenoiser([0.4, -0.3, 0.0], 0.2)
+    pixels = generator.draw(rows(train, [30, 30], steps=24, guidance_scale=guidance_scale)) / 127.5 - 1
+    cats, dogs = pixels[:30], pixels[30:]
+    if guidance_scale == 1:
+        assert cats.mean() == pytest.approx(0.4, abs=0.01)
+        assert dogs.mean() == pytest.approx(-0.3, abs=0.01)
+        assert cats.std() == pytest.approx(0.2, abs=0.01)
+    else:
+        assert cats.mean() > 0.45
+        assert dogs.mean() < -0.35
+
+
+def test_wider_noise_draws_more_varied_images(generator, train):
+    generator._network = GaussianDenoiser([0.0, 0.0, 0.0], 0.2)
+    plain, wide = (generator.draw(rows(train, [20, 0], steps=24, noise_scale=scale)).std() for scale in (1.0, 1.2))
+    assert wide == pytest.approx(1.2 * plain, rel=0.02)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_an_image_depends_on_its_row_alone(generator, train, strength):
+    plan = rows(train, [2, 2], guidance_scale=2.0, strength=strength)
+    together = generator.draw(plan, train)
+    assert together.shape == (4, 3, 16, 16)
+    assert together.dtype == np.uint8
+    apart = np.concatenate([generator.draw([plan[2]], train), generator.draw([plan[3], plan[0]], train)])
+    assert np.abs(apart.astype(int) - together[[2, 3, 0]]).max() <= 1
+
+
+def test_little_noise_keeps_the_real_image_and_full_noise_forgets_it(generator, train):
+    generator._network = GaussianDenoiser([0.0, 0.0, 0.0], 1e4)  # has seen nothing: takes every image as it is
+    little = generator.draw(rows(train, [4, 4], strength=1 / 6), train)
+    in_order = np.concatenate([train.select(np.flatnonzero(train.labels == label)).pixels(16) for label in (0, 1)])
+    assert np.abs(little.astype(int) - in_order).mean() < 3
+    generator._network = GaussianDenoiser([0.0, 0.0, 0.0], 0.2)
+    plan = rows(train, [4, 0])
+    assert np.array_equal(generator.draw(plan, train), generator.draw(plan, None))
+    assert generator.strength_at(1.0, sampler="edm", steps=6) < 1
+
+
+def test_classes_are_told_apart_and_the_empty_prompt_is_none(generator, train):
+    assert generator.encode_prompts(["a dog", "", "a cat"]).states.flatten().tolist() == [1, 2, 0]
+    with pytest.raises(InputError, match=r"must be the words of a class \(a cat, a dog\), got 'a photo of a cat'"):
+        generator.check_prompts(["a photo of a cat"], keep_last=False)
+    with pytest.raises(InputError, match="needs other words for every class"):
+        fresh().learn_classes(["a cat", "a cat"], seed=0)
+
+
+def test_the_seed_decides_the_weights():
+    first, again, other = (fresh() for _ in range(3))
+    assert first.fingerprint == again.fingerprint
+    for each, seed in ((first, 0), (again, 0), (other, 1)):
+        each.learn_classes(WORDS, seed=seed)
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_it_is_trained_like_any_generator_and_read_back(train, val, tmp_path):
+    made = fresh()
+    steps = list(adapt(made, train, val, settings=training(), prompt_names=WORDS, seed=0, folder=tmp_path))
+    losses = [step.val_loss for step in steps if step.val_loss is not None]
+    assert losses[-1] < 0.95  # of the 1 that a network begins with which predicts nothing
+    found = fresh()
+    found.load_adapter(tmp_path, method="full")
+    plan = rows(train, [2, 2])
+    assert np.array_equal(found.draw(plan), made.draw(plan))
+    assert UNet2DModel.from_pretrained(tmp_path / "class_conditional").config.num_class_embeds == 3
+
+
+def test_bfloat16_keeps_weights_and_nearly_the_figures(train):
+    half, whole = fresh(precision="bfloat16"), fresh()
+    for each in (half, whole):
+        each.learn_classes(WORDS, seed=0)
+        with torch.no_grad():
+            for parameter in each.denoiser.parameters():
+                parameter.mul_(1.0)
+    assert next(half.denoiser.parameters()).dtype == torch.float32
+    x0, t = half.encode_images(torch.from_numpy(train.pixels(16)[:2])), torch.tensor([100, 900])
+    first, second = (each.denoising_residual(x0, torch.ones_like(x0), t, each.encode_prompts(["a cat", ""])) for each in (half, whole))
+    torch.testing.assert_close(first, second, rtol=0.1, atol=0.1)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolution": 18}, "generator.resolution must be a multiple of 4"),
+        ({"vae_tiling": True}, "generator.vae_tiling has no effect on the generator 'class_conditional'"),
+        ({"image_encoder": "x"}, "generator.image_encoder has no effect"),
+        ({"precision": "float16"}, "must be float32 or bfloat16"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        fresh(**changes)
+
+
+def test_what_it_cannot_do_is_refused(generator, tmp_path):
+    with pytest.raises(InputError, match="has learned nothing yet"):
+        _ = fresh().denoiser
+    with pytest.raises(InputError, match="draw.sampler must be one for edm, as the generator is, got 'unipc': take edm"):
+        generator.strength_at(1.0, sampler="unipc", steps=4)
+    with pytest.raises(InputError, match="holds no class-conditional network"):
+        generator.load_adapter(tmp_path, method="full")
+    with pytest.raises(InputError, match="draw.adapter_scale must be 1"):
+        generator.load_adapter(tmp_path, method="full", scale=0.5)
+    with pytest.raises(InputError, match="need a text encoder"):
+        generator.learn_tokens(["S*"], num_vectors=1, initial_word="photo")
+    with pytest.raises(InputError, match="has no image encoder|has none of"):
+        _ = generator.feature_width
+    with pytest.raises(ValueError, match="must share sampler"):
+        row = PlanRow(
+            id="", number=0, noise_scale=1.0, label=0, class_name="", prompt="a cat", negative_prompt="", seed=0, sampler="edm", steps=2,
+            guidance_scale=1.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
+        )  # fmt: skip
+        generator.draw([row, dataclasses.replace(row, steps=3)])
+
+
+def test_a_whole_run_needs_no_other_model(tmp_path):
+    source = write_pets(tmp_path / "pets")
+    settings = build(SECTIONS, {"data": {"source": str(source)}, "generator": SMALL})
+    assert (settings.draw.prompt, settings.draw.sampler, settings.adapt.min_snr_gamma) == ("{class}", "edm", None)
+    results = run(settings, tmp_path / "run")
+    assert set(results["arms"]) == {"real", "synthetic", "mixed", "bridged"}
+    again = run(settings, tmp_path / "run")
+    assert again["arms"] == results["arms"]
+    with pytest.raises(InputError, match="adapt.method must be full for the generator 'class_conditional'"):
+        run(build({"data": {"source": str(source)}, "generator": SMALL, "adapt": {"method": "lora"}}), tmp_path / "other")

@@ -1,0 +1,104 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_job import Listener
+
+from understudy.data import LabelledSet
+from understudy.sampling import Supply, draw_parts, make_plan
+from understudy.settings import DrawSettings
+
+
+class Numbered:
+    """Draws images that say who they are; counts them."""
+
+    image_size = 2
+
+    def __init__(self):
+        self.drawn = []
+
+    def draw(self, rows, sources, tokens=None):
+        self.drawn += [row.id for row in rows]
+        return np.stack([np.full((3, 2, 2), hashlib.sha256(row.id.encode()).digest()[0], np.uint8) for row in rows])
+
+
+@pytest.fixture
+def supply(train):
+    """Makes one in a folder."""
+
+    def make(folder, artist, available=None, observer=None):
+        return Supply(
+            Path(folder),
+            plan=lambda start, stop: make_plan(train, stop, start=start, settings=DrawSettings(), prompt_names=("a cat", "a dog"), seed=0),
+            draw=lambda plans, images: draw_parts(artist, plans, images, train=train, batch_size=3),
+            part_size=2,
+            available=available,
+            observer=observer or Listener(),
+        )
+
+    return make
+
+
+def numbers(images, label):
+    return [number for number, own in zip(images.table.column("number").to_pylist(), images.labels, strict=True) if own == label]
+
+
+def pictures(images):
+    return {name: images.encoded(index) for index, name in enumerate(images.ids)}
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=4).filter(lambda asked: any(asked[0])))
+def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path_factory, asked):
+    shared, artist = tmp_path_factory.mktemp("shared"), Numbered()
+    source = supply(shared, artist)
+    for counts in asked:
+        images = source.take(np.array(counts))
+        assert [numbers(images, label) for label in (0, 1)] == [list(range(count)) for count in counts]
+    alone = supply(tmp_path_factory.mktemp("alone"), Numbered()).take(np.array(asked[-1]))
+    assert pictures(images) == pictures(alone)
+    assert len(artist.drawn) == len(set(artist.drawn)) == sum(np.max(asked, axis=0)) == source.drawn, "nothing is drawn twice, or in vain"
+
+
+def test_another_process_finds_what_is_there(supply, tmp_path):
+    first, artist = supply(tmp_path, Numbered()), Numbered()
+    first.take(np.array([2, 1]))
+    before = first.take(np.array([4, 2]))
+    again = supply(tmp_path, artist).take(np.array([4, 2]))
+    assert isinstance(again, LabelledSet)
+    assert pictures(again) == pictures(before)
+    assert artist.drawn == []
+
+
+def test_a_round_that_was_begun_is_drawn_as_it_was_planned(supply, tmp_path):
+    """Whoever goes on after a kill may want more or less: the part files must still fit their plan."""
+
+    class Killed(Numbered):
+        def draw(self, rows, sources, tokens=None):
+            if len(self.drawn) >= 2:
+                raise KeyboardInterrupt
+            return super().draw(rows, sources, tokens)
+
+    with pytest.raises(KeyboardInterrupt):
+        supply(tmp_path, Killed()).take(np.array([4, 3]))
+    artist = Numbered()
+    images = supply(tmp_path, artist).take(np.array([1, 5]))
+    assert [numbers(images, label) for label in (0, 1)] == [[0], [0, 1, 2, 3, 4]]
+    assert len(artist.drawn) == 7 - 2 + 2
+    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["round-00", "round-01"]
+
+
+def test_no_more_than_are_available_are_asked_for(supply, tmp_path):
+    images = supply(tmp_path, Numbered(), available=np.array([3, 1])).take(np.array([2, 5]))
+    assert images.counts.tolist() == [2, 1]
+
+
+def test_the_bar_shows_each_round(supply, tmp_path):
+    listener = Listener()
+    source = supply(tmp_path / "synthetic", Numbered(), observer=listener)
+    source.take(np.array([2, 2]))
+    source.take(np.array([3, 2]))
+    assert listener.bars == {"draw round-00": {"done": 4, "total": 4}, "draw round-01": {"done": 1, "total": 1}}

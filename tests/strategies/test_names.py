@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.errors import InputError
+from understudy.settings import CompareSettings, Phase, build
+from understudy.strategies import STRATEGIES, split_name
+from understudy.strategies.real_guidance import strength_by_shots
+from understudy.synthetic_sets import arm_settings
+from understudy.training import find_arm
+
+DIGITS = {"data": {"source": "digits"}}
+
+
+def test_strategies_follow_the_name_of_an_arm():
+    arm = find_arm("mixed@soft-labels@aux-batch-norm", CompareSettings())
+    assert arm.name == "mixed@soft-labels@aux-batch-norm"
+    assert arm.phases == (Phase(data="mixed", soft_labels=0.5, auxiliary_batch_norm="both"),)
+    assert arm.summary.startswith("real and synthetic images in one set; ")
+
+
+def test_phases_of_real_images_stay_as_they_are():
+    phases = find_arm("bridged@soft-labels", CompareSettings()).phases
+    assert phases == (Phase(data="synthetic", soft_labels=0.5), Phase(data="real"))
+
+
+def test_own_arms_have_strategies_too():
+    settings = CompareSettings(arms=("real", "mine@refresh"), own_arms={"mine": (Phase(data="synthetic", mixup=0.2),)})
+    assert find_arm("mine@refresh", settings).phases == (Phase(data="synthetic", mixup=0.2, refresh_every=1.0),)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("synthetic@refesh", r"unknown strategy 'refesh'; known: .*\(did you mean 'refresh'\?\)"),
+        ("synthetic@refresh@refresh", "a strategy must be named once in an arm, got 'synthetic@refresh@refresh'"),
+        ("syntetic@refresh", "unknown arm 'syntetic'"),
+        ("real@refresh", "which the arm 'real' does not use"),
+        ("synthetic@", "unknown strategy ''"),
+        ("synthetic@two-stream", "needs real and synthetic images in one phase, such as mixed@two-stream"),
+    ],
+)
+def test_what_is_no_arm_is_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        find_arm(name, CompareSettings())
+
+
+def test_a_phase_that_a_strategy_does_not_fit_is_refused():
+    settings = CompareSettings(arms=("real", "mine@aux-batch-norm"), own_arms={"mine": (Phase(data="mixed", batch_norm="frozen"),)})
+    with pytest.raises(InputError, match="auxiliary_batch_norm has no effect where batch normalisation is frozen"):
+        find_arm("mine@aux-batch-norm", settings)
+
+
+def test_late_layers_come_last():
+    assert [phase.layers for phase in find_arm("synthetic@late-layer", CompareSettings()).phases] == ["full", "late-layer"]
+    phases = find_arm("bridged@late-layer", CompareSettings()).phases
+    assert phases == (Phase(data="synthetic"), Phase(data="real", layers="late-layer"))
+
+
+@pytest.mark.parametrize(("shots", "strength"), [(16, 0.15), (8, 0.20), (4, 0.35), (2, 0.40), (1, 0.50), (1000, 0.15)])
+def test_the_schedule_of_real_guidance_is_the_papers(shots, strength):
+    assert strength_by_shots(shots) == pytest.approx(strength)
+
+
+@given(st.integers(1, 100))
+def test_fewer_images_leave_more_to_the_generator(shots):
+    assert strength_by_shots(shots + 1) <= strength_by_shots(shots)
+
+
+def test_real_guidance_executes_a_step_at_least():
+    changed, _ = arm_settings("synthetic@real-guidance", build(DIGITS, {"draw": {"steps": 4}}), shots=16)
+    assert int(changed.draw.strength * changed.draw.steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "strategy", "message"),
+    [
+        ({"draw": {"strength": 0.5}}, "diverse", "drawing starts from real images here"),
+        ({"adapt": {"method": "none"}}, "several-generators", "needs generators that are adapted here, each with a seed of its own"),
+        ({"generator": {"name": "folder", "images": ["a"]}}, "real-guidance", "ready-made images, which cannot be adapted"),
+        ({"generator": {"name": "folder", "images": ["a"]}}, "several-generators", "give ready-made sets of several"),
+    ],
+)
+def test_a_run_that_a_strategy_does_not_fit_is_refused(layer, strategy, message):
+    with pytest.raises(InputError, match=message):
+        arm_settings(f"synthetic@{strategy}", build(DIGITS, layer), shots=4)
+
+
+def test_names_are_split():
+    assert split_name("bridged++") == ("bridged++", ())
+    assert len(STRATEGIES.summary("refresh")) > 10
+    assert np.isfinite(strength_by_shots(0))

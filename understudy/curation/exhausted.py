@@ -1,0 +1,71 @@
+"""What to say when a filter leaves nothing of a class."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from understudy.curation.curate import Decisions
+from understudy.curation.scores import SCORES
+from understudy.settings import CurateSettings
+
+
+def explain_rejection(
+    decisions: Decisions, quota: np.ndarray, *, class_names: Sequence[str], settings: CurateSettings, rounds: int
+) -> str | None:
+    """Which classes are left without an image, how far they were from passing, and what to change.
+
+    Args:
+        decisions: about all drawn images.
+        quota: wanted images per class, int (num_classes,).
+        class_names: names by label.
+        settings: score, threshold, treatment of copies.
+        rounds: that were drawn, the first one included.
+
+    Returns:
+        Several lines, or None if every class that was to have images has one.
+    """
+    kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
+    empty = np.flatnonzero((kept == 0) & (quota > 0)).tolist()
+    if not empty:
+        return None
+    have = f"{kept.sum()} of the {quota.sum()} wanted images" if kept.any() else "no image at all"
+    refills = f"{rounds - 1} refill{'' if rounds == 2 else 's'}"
+    lines = [f"after {refills} there is {have}, and none of {len(empty)} of the {np.count_nonzero(quota)} classes:"]
+    lines += [f"  {class_names[label]!r}: {_account(decisions, label)}" for label in empty]
+    return "\n".join([*lines, *_advice(decisions, empty, settings)])
+
+
+def _account(decisions: Decisions, label: int) -> str:
+    reasons = Counter(reason for reason, own in zip(decisions.reasons, decisions.labels, strict=True) if own == label)
+    if not reasons:
+        return "none drawn"
+    counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    scores = f"; best score {_best(decisions, label):.3g}, threshold {decisions.threshold:.3g}" if reasons["low score"] else ""
+    return f"{reasons.total()} drawn ({counts}){scores}"
+
+
+def _advice(decisions: Decisions, empty: Sequence[int], settings: CurateSettings) -> list[str]:
+    reasons = {reason for reason, label in zip(decisions.reasons, decisions.labels, strict=True) if label in empty}
+    advice = []
+    if "low score" in reasons:
+        ways = [f"choose another curate.score ({', '.join(name for name in SCORES if name != settings.score)})"]
+        if reached := [best for label in empty if (best := _best(decisions, label)) > 0]:
+            if (settings.threshold or SCORES[settings.score].threshold) == "validation":
+                ways.insert(0, f"raise curate.validation_pass above {settings.validation_pass:g}")
+            ways.insert(0, f"set curate.threshold to at most {math.floor(min(reached) * 1000) / 1000:g}")
+        advice.append(", or ".join(ways))
+    if "copy" in reasons:
+        advice.append("keep copies with curate.copies=flag")
+    if "constant" in reasons:
+        advice.append("look at what the generator draws with 'understudy preview': images of one colour are never kept")
+    return advice
+
+
+def _best(decisions: Decisions, label: int) -> float:
+    """Highest score among the images of a class that were rejected for theirs; 0 where there are none, or none is a number."""
+    low = np.array(decisions.reasons) == "low score"
+    return float(np.nan_to_num(decisions.scores[low & (decisions.labels == label)], nan=0.0).max(initial=0.0))

@@ -1,0 +1,79 @@
+"""What another network knows, as a part of the loss: its probabilities, its features; and the loss of two streams of images.
+
+Symbols::
+
+    z        logits of the classifier in training              float (B, K)
+    v        logits of its teacher for the same images         float (B, K)
+    y        labels, or label probabilities                    int64 (B,), or float (B, K)
+    T        temperature                                       above 0
+    share    of the teacher's probabilities in the loss        in [0, 1]
+    a, b     features that are compared                        float (B, D)
+    w        weight of the second stream                       above 0
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def soft_label_loss(z: Tensor, y: Tensor, v: Tensor, *, share: float, temperature: float, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy against labels and against a teacher; Hinton et al. 2015 (arXiv:1503.02531), section 2.
+
+    ``(1 - share) * CE(y, z) + share * T^2 * CE(softmax(v / T), softmax(z / T))``. The factor ``T^2`` keeps the gradient of the second
+    term as large as that of the first at every temperature. With ``share`` 0.5 and ``T`` 2 it has the shares and the temperature of the
+    soft cross entropy of He et al. 2023 (arXiv:2210.07574).
+
+    Args:
+        z: as above.
+        y: as above.
+        v: as above.
+        share: as above.
+        temperature: T.
+        label_smoothing: of the first term.
+
+    Returns:
+        float of shape (B,), not negative.
+
+    Example:
+        >>> import torch
+        >>> z, sure = torch.tensor([[0.3, 1.2]]), torch.tensor([[1e4, 0.0]])
+        >>> loss = soft_label_loss(z, torch.tensor([0]), sure, share=0.5, temperature=1.0)
+        >>> torch.allclose(loss, F.cross_entropy(z, torch.tensor([0])))
+        True
+    """
+    hard = F.cross_entropy(z, y, label_smoothing=label_smoothing, reduction="none")
+    soft = F.cross_entropy(z / temperature, (v / temperature).softmax(dim=1), reduction="none")
+    return (1 - share) * hard + share * temperature**2 * soft
+
+
+def feature_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of ``1 - cos(a, b)`` over the images: the direction of features counts, not their length.
+
+    Args:
+        a: features of the classifier, linearly mapped to the width of ``b``, since widths and axes of two networks have nothing to do
+            with each other: the regressor of FitNets, Romero et al. 2015 (arXiv:1412.6550), section 2.2, eq. 3, there with a squared
+            distance.
+        b: features of the network that guides.
+
+    Returns:
+        Scalar in [0, 2].
+    """
+    return (1 - F.cosine_similarity(a, b, dim=1)).mean()
+
+
+def two_stream_loss(losses: Tensor, num_first: int, *, w: float) -> Tensor:
+    """Mean over the first stream and ``w`` times the mean over the second: the mix loss of He et al. 2023 (arXiv:2210.07574).
+
+    How many images each stream has does not matter. A stream without images counts nothing.
+
+    Args:
+        losses: one per image, the first stream first, (B,), B at least 1.
+        num_first: images of the first stream.
+        w: as above.
+
+    Returns:
+        Scalar.
+    """
+    parts = ((1.0, losses[:num_first]), (w, losses[num_first:]))
+    return sum((weight * part.mean() for weight, part in parts if len(part)), start=losses.new_zeros(()))

@@ -1,0 +1,60 @@
+"""How varied a set of points is, without looking at another set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from understudy.functional.distances import squared_distances
+
+
+def mean_distance(x: np.ndarray, *, block: int = 1024) -> float:
+    """Mean Euclidean distance over all pairs of different points.
+
+    Args:
+        x: float of shape (N, D), N at least 2.
+        block: points at once; memory is about ``16 * block * N`` bytes.
+
+    Returns:
+        At least 0, in the units of the features. It does not depend on N, up to chance.
+
+    Raises:
+        ValueError: for another shape.
+
+    Example:
+        >>> mean_distance(np.array([[0.0], [3.0], [6.0]]))
+        4.0
+    """
+    if x.ndim != 2 or len(x) < 2:
+        raise ValueError(f"x must be (N, D) with at least 2 points, got {x.shape}")
+    total = sum(float(np.sqrt(squared_distances(x[start : start + block], x)).sum()) for start in range(0, len(x), block))
+    return total / (len(x) * (len(x) - 1))
+
+
+def vendi_score(x: np.ndarray) -> float:
+    """Effective number of different points: the exponential of the entropy of the eigenvalues of K / N.
+
+    Friedman and Dieng 2023 (arXiv:2210.02410), with the cosine kernel. It grows with N: compare sets of one size. Points at
+    the origin have no direction; they count as equal to each other and unlike all others.
+
+    Args:
+        x: float of shape (N, D), N at least 1.
+
+    Returns:
+        Between 1 (all points have one direction) and min(N, D + 1) (orthogonal).
+
+    Raises:
+        ValueError: for another shape.
+
+    Example:
+        >>> round(vendi_score(np.eye(3)), 6), round(vendi_score(np.ones((5, 2))), 6)
+        (3.0, 1.0)
+    """
+    if x.ndim != 2 or not len(x):
+        raise ValueError(f"x must be (N, D) with at least 1 point, got {x.shape}")
+    lengths = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    unit = np.hstack([x / np.where(lengths > 0, lengths, 1), lengths == 0])
+    # The smaller of the two products has the same eigenvalues, other than zeros.
+    kernel = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
+    eigenvalues = np.linalg.eigvalsh(kernel / len(unit))
+    positive = eigenvalues[eigenvalues > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))

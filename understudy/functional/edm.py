@@ -1,0 +1,76 @@
+"""Noise levels of EDM, Karras et al. 2022 (arXiv:2206.00364), in the terms of a variance-preserving schedule.
+
+Symbols, as in the paper::
+
+    sigma       standard deviation of the noise added to an image
+    sigma_data  standard deviation of the images
+    D           denoiser, c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x; c_noise(sigma))
+
+With u = x0 / sigma_data and n = noise, c_in x = sqrt(alpha_bar) u + sqrt(1 - alpha_bar) n for alpha_bar = sigma_data^2 / (sigma^2 +
+sigma_data^2), and the target of F is -(sqrt(alpha_bar) n - sqrt(1 - alpha_bar) u): v-prediction (Salimans & Ho 2022, arXiv:2202.00512)
+with the other sign. The loss weight lambda(sigma) of table 1 makes the loss of F the plain squared error. So a network that predicts v
+with equal weight at noise levels drawn from EDM's distribution is EDM.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SIGMA_DATA = 0.5
+"""Of images in [-1, 1]; table 1."""
+
+
+def lognormal_sigmas(num_levels: int, *, mean: float = -1.2, std: float = 1.2) -> Tensor:
+    """Noise levels whose logarithms are normal: the quantiles (i + 1/2) / num_levels, so that equal chances give table 1's distribution.
+
+    Karras et al. 2022, table 1, ``ln(sigma) ~ N(P_mean, P_std^2)``.
+
+    Args:
+        num_levels: T, at least 1.
+        mean: P_mean.
+        std: P_std, positive.
+
+    Returns:
+        float32 (T,), ascending, positive.
+
+    Example:
+        >>> lognormal_sigmas(1, mean=0.0)
+        tensor([1.])
+    """
+    quantiles = (torch.arange(num_levels, dtype=torch.float64) + 0.5) / num_levels
+    logarithms: Tensor = mean + std * torch.special.ndtri(quantiles)
+    return logarithms.exp().float()
+
+
+def alpha_bar(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> Tensor:
+    """Share of signal power in ``c_in x``: sigma_data^2 / (sigma^2 + sigma_data^2), which is also c_skip.
+
+    Karras et al. 2022, table 1.
+
+    Args:
+        sigma: float of any shape, not negative.
+        sigma_data: positive.
+
+    Returns:
+        float as sigma, in (0, 1].
+
+    Example:
+        >>> alpha_bar(torch.tensor([0.0, 0.5]))
+        tensor([1.0000, 0.5000])
+    """
+    return sigma_data**2 / (sigma**2 + sigma_data**2)
+
+
+def noise_condition(sigma: Tensor) -> Tensor:
+    """What the network is told of the noise: c_noise = ln(sigma) / 4.
+
+    Karras et al. 2022, table 1.
+
+    Args:
+        sigma: float of any shape, positive.
+
+    Returns:
+        float as sigma.
+    """
+    return sigma.log() / 4

@@ -1,0 +1,112 @@
+"""Choosing some of many drawn points by where the real ones lie.
+
+Symbols::
+
+    x   candidates, in the order in which they were drawn        (M, D)
+    y   real points                                              (N, D)
+    q   points to choose
+    k   Gaussian kernel exp(-|a - b|^2 / (2 h^2))
+    h   bandwidth, the median distance between real points
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist, pdist
+
+_MEDIAN_POINTS = 2000  # of more real points, as many evenly spaced ones give the median: 16 MiB of distances instead of N^2
+
+
+def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -> np.ndarray:
+    """Candidates that together lie as the real points: their mean embedding is near that of the real points.
+
+    Chen, Welling and Smola 2010 (arXiv:1203.3472), begun at the mean embedding: after T points the next one is
+    ``argmax_x mean_j k(x, y_j) - sum_t k(x, x_t) / (T + 1)``, here over the candidates that are left. As k(x, x) is constant, it is the
+    candidate that lowers the maximum mean discrepancy between the chosen and the real points most. Fewer points are the first of more.
+
+    Args:
+        x: float of shape (M, D).
+        y: float of shape (N, D), N at least 1.
+        q: points to choose, not negative; all are chosen if there are no more.
+        block: candidates compared with all real points at once; memory is about ``8 * block * N`` bytes.
+
+    Returns:
+        Indices into ``x`` in the order in which they are chosen, int64 of shape (min(q, M),), no two equal.
+
+    Raises:
+        ValueError: without real points, or for unequal widths.
+
+    Example:
+        >>> kernel_herding(np.array([[0.0], [0.1], [5.0]]), np.array([[0.0], [5.0]]), 2)
+        array([1, 2])
+    """
+    _check(x, y)
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    h, centre = _bandwidth(x, y), y.mean(axis=0)
+    x, y = x - centre, y - centre  # the expanded square loses what is far from the origin
+    length_M, length_N = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
+    near_real, near_chosen, left = np.empty(len(x)), np.zeros(len(x)), np.ones(len(x), dtype=bool)
+    for part in (slice(start, start + block) for start in range(0, len(x), block)):
+        near_real[part] = _gaussian(length_M[part, None] + length_N - 2 * x[part] @ y.T, h).mean(axis=1)
+    chosen = np.empty(min(q, len(x)), dtype=np.int64)
+    for number in range(len(chosen)):
+        gain = np.round(near_real - near_chosen / (number + 1), 12)  # so that equal ones come in order, whatever the rounding
+        best = int(np.where(left, gain, -np.inf).argmax())
+        chosen[number], left[best] = best, False
+        near_chosen += _gaussian(length_M + length_M[best] - 2 * x @ x[best], h)
+    return chosen
+
+
+def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
+    """For each real point a candidate of its own, so that the distances add up to the least that is possible.
+
+    The linear assignment problem, solved exactly (Crouse 2016, "On implementing 2D rectangular assignment algorithms", IEEE
+    Transactions on Aerospace and Electronic Systems 52). If more are wanted than there are real points, every real point gets a further
+    candidate from those that are left, round by round. A round that is not for all real points is for the first that herding
+    (:func:`kernel_herding`) chooses among them, so that they still stand for all.
+
+    Args:
+        x: float of shape (M, D).
+        y: float of shape (N, D), N at least 1; memory is about ``8 * M * N`` bytes, and time grows as ``M * N^2`` at worst.
+        q: points to choose, not negative; all are chosen if there are no more.
+
+    Returns:
+        Indices into ``x``, int64 of shape (min(q, M),), no two equal, round by round.
+
+    Raises:
+        ValueError: without real points, or for unequal widths.
+
+    Example:
+        >>> matched(np.array([[0.0], [0.2], [9.0]]), np.array([[0.1], [0.0]]), 2)
+        array([1, 0])
+    """
+    _check(x, y)
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    left, rounds = np.arange(len(x)), [np.empty(0, dtype=np.int64)]
+    missing = min(q, len(x))
+    while missing:
+        targets = y if missing >= len(y) else y[kernel_herding(y, y, missing)]
+        _, found = linear_sum_assignment(cdist(targets, x[left]))
+        rounds.append(left[found])
+        left, missing = np.delete(left, found), missing - len(found)
+    return np.concatenate(rounds)
+
+
+def _bandwidth(x: np.ndarray, y: np.ndarray) -> float:
+    """Median distance between distinct real points; with candidates, where there is only one real point; 1 where nothing differs."""
+    y = y[:: -(-len(y) // _MEDIAN_POINTS)]
+    x = x[:: -(-len(x) // _MEDIAN_POINTS) or 1]
+    for distances in (pdist(y), cdist(x, y).ravel()):
+        if (distances > 0).any():
+            return float(np.median(distances[distances > 0]))
+    return 1.0
+
+
+def _gaussian(squared: np.ndarray, h: float) -> np.ndarray:
+    return np.asarray(np.exp(-np.maximum(squared, 0) / (2 * h**2)))
+
+
+def _check(x: np.ndarray, y: np.ndarray) -> None:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not len(y):
+        raise ValueError(f"candidates and real points must be (M, D) and (N, D) with N > 0, got {x.shape} and {y.shape}")

@@ -1,0 +1,79 @@
+"""The sets between real and synthetic that take the gap apart, and what its terms advise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from understudy.sampling import quotas
+from understudy.settings import Settings
+from understudy.strategies import STRATEGIES
+from understudy.strategies.strategy import with_section
+from understudy.synthetic_sets import ArmImages, SyntheticSets
+
+_PLACE = "gap/"
+_ROLES = {
+    "plain": "synthetic",
+    "filtered": "synthetic@confidence-filter",
+    "fresh": "synthetic@refresh",
+    "filtered+fresh": "synthetic@confidence-filter@refresh",
+    "diverse": "synthetic@diverse",
+    "matched": "synthetic@matched",
+}
+"""Arms by what they change of plain synthetic images, see :mod:`understudy.functional.gaps`."""
+
+
+def as_many_as_real(settings: Settings) -> Settings:
+    """The settings of a run for plain synthetic images: one for each real one, none rejected."""
+    changed = with_section(settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real")
+    return with_section(changed, "curate", score="none", threshold=None, select="first")
+
+
+def gap_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
+    """Arm and images of each role; those that the generator cannot give are left out."""
+
+    def shared() -> ArmImages:
+        images, record = sets.variant(f"{_PLACE}plain", quotas(sets.train, plain.draw), draw=plain.draw, curate=plain.curate)
+        return ArmImages(images=images, quota=None, record=record)
+
+    roles = dict(_ROLES)
+    if plain.generator.name == "folder" or plain.draw.starts_from_real:
+        del roles["diverse"]
+    found = {role: (arm, sets.of_arm(arm, lambda: shared().images, base=plain, place=_PLACE)) for role, arm in roles.items()}
+    return found | {"plain": (roles["plain"], shared())}
+
+
+def redrawn_sets(sets: SyntheticSets, plain: Settings, strengths: Sequence[float]) -> dict[float, ArmImages]:
+    """Every real image noised so far and drawn again, by strength; none from ready-made images."""
+    if plain.generator.name == "folder":
+        return {}
+    found: dict[float, ArmImages] = {}
+    for strength in sorted({max(strength, 1 / plain.draw.steps) for strength in strengths}):  # a step at least
+        draw = with_section(plain, "draw", strength=strength, start_snr=None, noise_scale=1.0, pairing="paired").draw
+        images, record = sets.variant(f"{_PLACE}redrawn-{strength:g}", quotas(sets.train, draw), draw=draw, curate=plain.curate)
+        found[strength] = ArmImages(images=images, quota=None, record=record)
+    return found
+
+
+def advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every strategy: what it is meant for, and what it gained in this run where an arm has it alone.
+
+    Args:
+        arms: what :func:`understudy.evaluation.summarise` gave.
+
+    Returns:
+        ``name``, ``summary``, ``addresses``, ``source`` and ``gains``: by plain arm, accuracy minus that of the plain arm (``mean``,
+        ``low``, ``high``).
+    """
+    rows = []
+    for name in STRATEGIES:
+        suffix = f"@{name}"
+        gains = {
+            arm.removesuffix(suffix): arms[arm]["minus_plain"]
+            for arm in arms
+            if arm.endswith(suffix) and arm.count("@") == 1 and "minus_plain" in arms[arm]
+        }
+        strategy = STRATEGIES[name]
+        row = {"name": name, "summary": STRATEGIES.summary(name), "addresses": list(strategy.addresses), "source": strategy.source}
+        rows.append(row | {"gains": gains})
+    return rows

@@ -1,0 +1,323 @@
+"""A class-conditional diffusion model in pixel space, trained on the target images alone: EDM with classifier-free guidance.
+
+For users who have no text-to-image model, or must not use one that has seen other images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from diffusers import UNet2DModel
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.functional.denoising import add_noise, denoising_target, num_steps_from_snr, signal_to_noise_ratio, strength_of
+from understudy.functional.edm import SIGMA_DATA, alpha_bar, lognormal_sigmas, noise_condition
+from understudy.generators.samplers import build_sampler
+from understudy.generators.sources import shared_by, source_pixels
+from understudy.nouns import Conditioning, PlanRow
+from understudy.runs import write_json
+from understudy.settings import GeneratorSettings
+
+_DEFAULT_SIZE = 32
+_NUM_LEVELS = 1000
+_FOLDER, _CLASSES = "class_conditional", "classes.json"
+_IDLE = ("attention_slicing", "vae_tiling", "cpu_offload", "safety_checker", "compile")
+
+
+@final
+class _Network(nn.Module):
+    """Pixels in patches, through a UNet of diffusers that knows the class.
+
+    Args:
+        unet: whose last class stands for no class.
+        patch: width and height of a patch in pixels.
+        bfloat16: compute in that format; weights stay float32.
+    """
+
+    def __init__(self, unet: UNet2DModel, patch: int, *, bfloat16: bool) -> None:
+        super().__init__()
+        self.unet = unet
+        self._patch = patch
+        self._bfloat16 = bfloat16
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
+        """The prediction of v, as x (B, 3, H, W), at noise levels sigma (B,) and classes int64 (B,)."""
+        time = 500 + 250 * noise_condition(sigma)  # diffusers' embedding of time is made for 0 to 1000
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bfloat16):
+            y = self.unet(pixel_unshuffle(x, self._patch), time, class_labels=labels).sample
+        return pixel_shuffle(y.float(), self._patch)
+
+
+@final
+class ClassConditionalGenerator:
+    """See the module; there is nothing to draw with before it has learned classes and been trained, or an adapter is loaded.
+
+    Karras et al. 2022 (arXiv:2206.00364); guidance: Ho & Salimans 2022 (arXiv:2207.12598). "Latents" are pixels in units of their
+    deviation, and prompts are the words for the classes.
+
+    Args:
+        settings: ``resolution``, ``channels``, ``patch`` and ``gradient_checkpointing`` are used.
+        device: torch device.
+
+    Raises:
+        InputError: for settings that do not fit together, or have no effect on this generator.
+    """
+
+    prediction_type = "v_prediction"
+
+    def __init__(self, settings: GeneratorSettings, device: str | torch.device) -> None:
+        self._settings = settings
+        self._device = torch.device(device)
+        self._network: _Network | None = None
+        self._classes: tuple[str, ...] = ()
+        self._sigmas = lognormal_sigmas(_NUM_LEVELS)
+        unit = settings.patch * 2 ** (len(settings.channels) - 1)
+        if self.image_size % unit:
+            raise InputError(
+                f"generator.resolution must be a multiple of {unit} for patches of {settings.patch} and {len(settings.channels)} channels "
+                f"of the network, got {self.image_size}"
+            )
+        idle = [name for name in _IDLE if getattr(settings, name)]
+        idle += ["image_encoder"] if settings.image_encoder else []
+        if idle:
+            raise InputError(f"generator.{idle[0]} has no effect on the generator 'class_conditional': leave it out")
+        if settings.precision == "float16":
+            raise InputError("generator.precision must be float32 or bfloat16 for the generator 'class_conditional', got float16")
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of drawn images in pixels."""
+        return self._settings.resolution or _DEFAULT_SIZE
+
+    def available(self, class_names: Sequence[str]) -> np.ndarray | None:
+        """Any number of images."""
+        return None
+
+    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
+        """Make a network for these classes, with random weights that ``seed`` decides.
+
+        Raises:
+            InputError: if two classes have the same words.
+        """
+        if len(set(words)) != len(words):
+            raise InputError(f"the generator 'class_conditional' needs other words for every class, got {', '.join(words)}")
+        self._classes = tuple(words)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self._wrapped(self._new_unet(len(words)), self._settings.patch)
+        self._take(network)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights, or over the kind of network while it has none, shortened."""
+        digest = hashlib.sha256(repr((self.image_size, self._settings.channels, self._settings.patch)).encode())
+        if self._network is not None:
+            for name, value in self._network.state_dict().items():
+                digest.update(name.encode())
+                digest.update(value.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._device
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network.
+
+        Raises:
+            InputError: before it has learned classes.
+        """
+        if self._network is None:
+            raise InputError(
+                "the generator 'class_conditional' has learned nothing yet: adapt it (adapt.method=full), or give adapt.adapter, the "
+                "adapter of another run"
+            )
+        return self._network
+
+    @property
+    def snr(self) -> Tensor:
+        """Signal power over noise power at each training timestep, decreasing, float32 (T,)."""
+        return signal_to_noise_ratio(self._alpha_bar, torch.arange(_NUM_LEVELS)).to(self._device)
+
+    @property
+    def token_width(self) -> int:
+        """D of the states."""
+        return 1
+
+    @property
+    def feature_width(self) -> int:
+        """There are no features.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("image features need an image encoder, which the generator 'class_conditional' has none of: choose another form")
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to float32 of unit deviation."""
+        return (pixels.to(self._device).float() / 127.5 - 1) / SIGMA_DATA
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """The reverse: float32, about -1 to 1."""
+        return latents * SIGMA_DATA
+
+    def encode_features(self, pixels: Tensor) -> Tensor:
+        """As :attr:`feature_width`."""
+        raise InputError(f"no image features of {len(pixels)} images: the generator 'class_conditional' has no image encoder")
+
+    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
+        """Refuse what is no class.
+
+        Raises:
+            InputError: for the first prompt that is not the words of a class, or for image features.
+        """
+        if keep_last:
+            raise InputError("the generator 'class_conditional' takes no image features: set visual.kind=none")
+        for prompt in prompts:
+            self._label(prompt)
+
+    def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
+        """Words of classes to their numbers, float32 (B, 1, 1); the empty prompt stands for no class."""
+        labels = [self._label(prompt) for prompt in prompts]
+        return Conditioning(torch.tensor(labels, dtype=torch.float32, device=self._device).view(-1, 1, 1))
+
+    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
+        """There are no tokens.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"learned tokens ({', '.join(names)}) need a text encoder, which the generator 'class_conditional' has none of: "
+            "set adapt.method=full"
+        )
+
+    def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        """Prediction minus target at timestep t, float32, with gradients to the network."""
+        table = self._alpha_bar.to(x0.device)
+        prediction = self.denoiser(add_noise(x0, eps, table, t), self._sigmas.to(x0.device)[t], _labels(conditioning))
+        return cast("Tensor", prediction - denoising_target(x0, eps, table, t, "v_prediction"))
+
+    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
+        """As in the protocol.
+
+        Raises:
+            InputError: for a sampler that is unknown or does not fit.
+        """
+        solver = self._solver(sampler, steps)
+        return strength_of(num_steps_from_snr((SIGMA_DATA / solver.sigmas[:-1].cpu()) ** 2, snr), steps)
+
+    @torch.inference_mode()
+    def draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None) -> np.ndarray:
+        """One image per row, uint8 (N, 3, H, W); row i decides image i, up to rounding in the batch.
+
+        Raises:
+            ValueError: for rows that differ in what a batch must share.
+            InputError: if a row's source image is missing, or the sampler does not fit.
+        """
+        sampler, steps, guidance_scale, strength = shared_by(rows)
+        solver = self._solver(sampler, steps)
+        solver.set_begin_index(steps - int(steps * strength))
+        times = solver.timesteps[solver.begin_index :]
+        shape = (3, self.image_size, self.image_size)
+        noise = torch.stack([row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed)) for row in rows])
+        x = noise.to(self._device) * solver.sigmas[solver.begin_index].to(self._device)
+        if strength < 1:
+            x = x + self.decode_latents(self.encode_images(source_pixels(rows, sources, self.image_size)))
+        conditions = self.encode_prompts([row.prompt for row in rows])
+        negative = self.encode_prompts([row.negative_prompt for row in rows]) if guidance_scale > 1 else None
+        for index, time in enumerate(times, start=solver.begin_index):
+            sigma = solver.sigmas[index].to(self._device).expand(len(rows))
+            x_in = solver.scale_model_input(x, time)
+            v = self.denoiser(x_in, sigma, _labels(conditions))
+            if negative is not None:
+                v = torch.lerp(self.denoiser(x_in, sigma, _labels(negative)), v, guidance_scale)
+            x = solver.step(v, time, x).prev_sample
+        return np.asarray(((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy())
+
+    def save_adapter(self, folder: Path, *, method: str) -> None:
+        """Write the network and its classes; ``UNet2DModel.from_pretrained`` reads it."""
+        cast("_Network", self.denoiser).unet.save_pretrained(folder / _FOLDER)
+        write_json(folder / _FOLDER / _CLASSES, {"classes": self._classes, "patch": self._settings.patch})
+
+    def load_adapter(self, folder: Path, *, method: str, scale: float = 1.0) -> None:
+        """Take what :meth:`save_adapter` wrote.
+
+        Raises:
+            InputError: if there is no such network, or a part of it is asked for.
+        """
+        if scale != 1:
+            raise InputError(f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: it is trained from nothing")
+        try:
+            stored = json.loads((folder / _FOLDER / _CLASSES).read_text(encoding="utf-8"))
+            unet = cast("UNet2DModel", UNet2DModel.from_pretrained(folder / _FOLDER))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"{folder} holds no class-conditional network: {error}") from error
+        self._classes = tuple(stored["classes"])
+        self._take(self._wrapped(unet, stored["patch"]))
+        self.denoiser.requires_grad_(requires_grad=False)
+
+    @property
+    def _alpha_bar(self) -> Tensor:
+        return alpha_bar(self._sigmas)
+
+    def _wrapped(self, unet: UNet2DModel, patch: int) -> _Network:
+        return _Network(unet, patch, bfloat16=self._settings.precision == "bfloat16")
+
+    def _take(self, network: _Network) -> None:
+        if self._settings.gradient_checkpointing:
+            network.unet.enable_gradient_checkpointing()
+        self._network = network.to(self._device).eval()
+
+    def _new_unet(self, num_classes: int) -> UNet2DModel:
+        channels, patch = self._settings.channels, self._settings.patch
+        return UNet2DModel(
+            sample_size=self.image_size // patch,
+            in_channels=3 * patch**2,
+            out_channels=3 * patch**2,
+            block_out_channels=channels,
+            down_block_types=(*["DownBlock2D"] * (len(channels) - 1), "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", *["UpBlock2D"] * (len(channels) - 1)),
+            layers_per_block=2,
+            attention_head_dim=math.gcd(32, channels[-1]),
+            norm_num_groups=8,
+            num_class_embeds=num_classes + 1,
+        )
+
+    def _label(self, prompt: str) -> int:
+        if not prompt:
+            return len(self._classes)
+        if prompt not in self._classes:
+            raise InputError(
+                f"prompts for the generator 'class_conditional' must be the words of a class ({', '.join(self._classes)}), got {prompt!r}: "
+                "set adapt.prompt and draw.prompt to '{class}', and leave negative prompts out"
+            )
+        return self._classes.index(prompt)
+
+    def _solver(self, sampler: str, steps: int) -> Any:
+        config = {
+            "sigma_min": float(self._sigmas[0]),
+            "sigma_max": float(self._sigmas[-1]),
+            "sigma_data": SIGMA_DATA,
+            "prediction_type": self.prediction_type,
+        }
+        solver = build_sampler(sampler, config, kind="edm")
+        solver.set_timesteps(steps)
+        return solver
+
+
+def _labels(conditioning: Conditioning) -> Tensor:
+    return conditioning.states[:, 0, 0].long()

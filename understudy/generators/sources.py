@@ -1,0 +1,40 @@
+"""What the rows of a batch share, and the real images that they start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.nouns import PlanRow
+
+
+def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float]:
+    """Sampler, steps, guidance scale and strength of a batch.
+
+    Raises:
+        ValueError: for rows that differ in one of them.
+    """
+    shared = {(row.sampler, row.steps, row.guidance_scale, row.strength) for row in rows}
+    if len(shared) != 1:
+        raise ValueError(f"rows of one batch must share sampler, steps, guidance scale and strength, got {sorted(shared)}")
+    return shared.pop()
+
+
+def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: int) -> Tensor:
+    """The real image that each row starts from, uint8 (N, 3, size, size).
+
+    Raises:
+        InputError: if there is none, or it is not a train image.
+    """
+    if sources is None:
+        raise InputError("drawing from real images (strength below 1) needs the train set")
+    sources.require("train", purpose="drawing from real images")
+    position = {name: index for index, name in enumerate(sources.ids)}
+    missing = sorted({row.source_id for row in rows} - position.keys())
+    if missing:
+        raise InputError(f"the train set lacks the source images {', '.join(missing[:5])}: the plan was made for another set")
+    return torch.from_numpy(sources.select([position[row.source_id] for row in rows]).pixels(size))

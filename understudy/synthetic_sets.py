@@ -1,0 +1,310 @@
+"""The synthetic sets of a run: the curated one that arms share, and others where an arm's strategies ask for them.
+
+::
+
+    synthetic/plan images/             what was drawn as the run's settings say
+    synthetic/supplies/HOW/plan ...    what was drawn otherwise, for instance noise_scale=1.1
+    synthetic/variants/NAME.parquet    a curated set for arms with strategies, and NAME.json, how it came about
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, final
+
+import numpy as np
+
+from understudy.curation import Decisions, Judges, candidates_wanted, decide, explain_rejection
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.nouns import Generator, PlanRow
+from understudy.progress import Observer
+from understudy.runs import write_json
+from understudy.sampling import Supply, draw_parts, make_plan, quotas
+from understudy.settings import CurateSettings, DrawSettings, Settings
+from understudy.strategies import STRATEGIES, split_name
+from understudy.training import find_arm, images_needed
+from understudy.visual_guidance import VisualGuidance
+
+_LEAST_PASSING = 0.25  # a refill is no more than four times what is missing
+_HOW = (
+    *("prompt", "negative_prompt", "sampler", "steps", "guidance_scale"),
+    *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale"),
+)
+"""Settings that decide what an image looks like; the others decide how many there are."""
+
+
+class Help(Protocol):
+    """What a set needs from the run besides its images; each is made when it is first asked for."""
+
+    def generator(self, member: int) -> Generator:
+        """Adapted, 0 is the run's own; others have other seeds."""
+
+    def visual(self) -> VisualGuidance | None:
+        """Features that guide drawing."""
+
+    def judges(self) -> Judges:
+        """Classifiers that score."""
+
+    def features(self, data: LabelledSet) -> np.ndarray:
+        """Of images, where a selection compares them, float (N, D)."""
+
+    def allocate(self, quota: np.ndarray) -> np.ndarray:
+        """The same number of images with more for weak classes."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A curated set and how it came about.
+
+    Attributes:
+        drawn: all images that were judged.
+        decisions: about them.
+        rounds: how often images were taken from the supply; 1 without refills.
+    """
+
+    drawn: LabelledSet
+    decisions: Decisions
+    rounds: int
+
+    @property
+    def curated(self) -> LabelledSet:
+        """The kept images."""
+        return self.decisions.curated(self.drawn)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ArmImages:
+    """What an arm sees of synthetic images.
+
+    Attributes:
+        images: all of them.
+        quota: images per class in use at once, int64 (num_classes,), where the arm refreshes them; else None.
+        record: how they came about; empty for the set that arms share.
+    """
+
+    images: LabelledSet
+    quota: np.ndarray | None
+    record: dict[str, Any]
+
+
+@final
+@dataclass(kw_only=True)
+class SyntheticSets:
+    """Draws and curates, and keeps what is there.
+
+    Attributes:
+        folder: ``synthetic`` in the run folder.
+        settings: of the run.
+        train, val: real images.
+        prompt_names: words for classes in prompts.
+        adapter: fingerprint of the adapter in use.
+        help: what else is needed.
+        observer: is told of what is drawn.
+    """
+
+    folder: Path
+    settings: Settings
+    train: LabelledSet
+    val: LabelledSet
+    prompt_names: tuple[str, ...]
+    adapter: str
+    help: Help
+    observer: Observer
+    _supplies: dict[str, Supply] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> int:
+        """Images that were drawn so far, and not found."""
+        return sum(supply.drawn for supply in self._supplies.values())
+
+    def take(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
+        """The first images of each class that are drawn in this way, by class and number; several generators take turns."""
+        shares = [(counts + draw.members - 1 - member) // draw.members for member in range(draw.members)]
+        parts = [self._supply(draw, member).take(share) for member, share in enumerate(shares) if share.any()]
+        if len(parts) == 1:
+            return parts[0]
+        images = LabelledSet.concatenate(parts)
+        numbers = np.array(images.table.column("number").to_pylist(), dtype=np.int64)
+        return images.select(np.lexsort((numbers, images.labels)))  # stable: members in turn
+
+    def fill(self, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings, taken: np.ndarray | None = None) -> Filled:
+        """Judge what is drawn, and draw more until every class has what it needs or the refills are used up.
+
+        Args:
+            quota: wanted images per class.
+            draw: how they are drawn.
+            curate: how they are chosen, and how often missing ones are drawn anew.
+            taken: images per class to begin with, if more than wanted.
+        """
+        needed = candidates_wanted(quota, curate)
+        counts = needed if taken is None else np.maximum(needed, taken)
+        rounds = 0
+        while True:
+            drawn = self.take(draw, counts)
+            decisions = decide(
+                drawn, self.train, quota, val=self.val, judges=self.help.judges(), features=self.help.features, settings=curate,
+                near_copy_distance=self.settings.data.near_duplicate_distance,
+            )  # fmt: skip
+            rounds += 1
+            missing = np.maximum(needed - decisions.num_good, 0)
+            is_exhausted = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images has no more
+            if rounds > curate.max_refills or is_exhausted.all():
+                return Filled(drawn=drawn, decisions=decisions, rounds=rounds)
+            passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), _LEAST_PASSING)
+            counts = counts + np.ceil(missing / passing).astype(np.int64)
+
+    def check(self, filled: Filled, quota: np.ndarray, curate: CurateSettings) -> None:
+        """Say which classes have nothing.
+
+        Raises:
+            InputError: if none has anything.
+        """
+        problem = explain_rejection(filled.decisions, quota, class_names=self.train.class_names, settings=curate, rounds=filled.rounds)
+        if problem is not None and not filled.decisions.kept.any():
+            raise InputError(problem)
+        if problem is not None:
+            self.observer.say(f"curate: {problem}")
+
+    def of_arm(self, name: str, shared: Callable[[], LabelledSet], *, base: Settings | None = None, place: str = "") -> ArmImages:
+        """The images of an arm: those that arms share unless its strategies change them.
+
+        Args:
+            name: of the arm.
+            shared: gives the set of ``base``.
+            base: settings that strategies change; the run's own if not given.
+            place: where variants of another base are kept, such as ``gap/``.
+        """
+        base = self.settings if base is None else base
+        changed, strategies = arm_settings(name, base, shots=int(self.train.counts[self.train.counts > 0].min()))
+        quota = quotas(self.train, changed.draw)
+        if changed.draw.allocation == "weak-classes":
+            quota = self.help.allocate(quota)
+        arm = find_arm(name, base.compare)
+        refreshes = any(phase.refresh_every is not None for phase in arm.phases)
+        if changed == base and not refreshes:
+            return ArmImages(images=shared(), quota=None, record={})
+        wanted = images_needed(arm, base.compare, num_real=len(self.train), quota=quota)
+        wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
+        key = place + "+".join([*strategies, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
+        images, record = self.variant(key, wanted, draw=changed.draw, curate=changed.curate)
+        return ArmImages(images=images, quota=np.minimum(quota, images.counts) if refreshes else None, record={"variant": key, **record})
+
+    def variant(self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> tuple[LabelledSet, dict[str, Any]]:
+        """A curated set of its own, drawn and chosen once; and how it came about.
+
+        Raises:
+            InputError: if no image passes.
+        """
+        path = self.folder / "variants" / f"{name}.parquet"
+        record_path = path.with_name(f"{path.stem}.json")
+        if not record_path.exists():
+            start, before = time.monotonic(), self.drawn
+            filled = self.fill(quota, draw=draw, curate=curate)
+            self.check(filled, quota, curate)
+            filled.curated.save(path)
+            kept = np.bincount(filled.decisions.labels[filled.decisions.kept], minlength=len(quota))
+            record = {
+                "seconds": round(time.monotonic() - start, 2),
+                "judged": len(filled.drawn),
+                "drawn": self.drawn - before,
+                "kept": int(kept.sum()),
+                "missing": int(np.maximum(quota - kept, 0).sum()),
+                "threshold": filled.decisions.threshold,
+                "rejected": filled.decisions.rejections,
+            }
+            write_json(record_path, record)
+        return LabelledSet.load(path), dict(json.loads(record_path.read_text(encoding="utf-8")))
+
+    def _supply(self, draw: DrawSettings, member: int) -> Supply:
+        how = {key: getattr(draw, key) for key in _HOW if getattr(draw, key) != getattr(self.settings.draw, key)}
+        if member:
+            how["member"] = member
+        key = "+".join(f"{name}={value}" for name, value in how.items())
+        if key not in self._supplies:
+            generator = self.help.generator(member)
+            self._supplies[key] = Supply(
+                self.folder / "supplies" / key if key else self.folder,
+                plan=partial(self._plan, draw, member, generator),
+                draw=lambda plans, images: draw_parts(
+                    self.help.generator(member), plans, images,
+                    train=self.train, batch_size=self.settings.draw.batch_size, visual=self.help.visual(),
+                ),
+                part_size=self.settings.draw.part_size,
+                available=generator.available(self.train.class_names),
+                observer=self.observer,
+            )  # fmt: skip
+        return self._supplies[key]
+
+    def _plan(self, draw: DrawSettings, member: int, generator: Generator, start: np.ndarray, stop: np.ndarray) -> list[PlanRow]:
+        return plan_rows(
+            self.settings.model_copy(update={"draw": draw}), self.train, start, stop,
+            generator=generator, prompt_names=self.prompt_names, member=member, adapter=self.adapter,
+        )  # fmt: skip
+
+
+def plan_rows(
+    settings: Settings, train: LabelledSet, start: np.ndarray, stop: np.ndarray, *, generator: Generator, prompt_names: tuple[str, ...],
+    adapter: str, member: int = 0,
+) -> list[PlanRow]:  # fmt: skip
+    """What is to be drawn; prompts that the generator would cut are refused.
+
+    Args:
+        settings: of the run.
+        train: real train images.
+        start: number of each class's first image, int64 (num_classes,).
+        stop: number after its last, likewise.
+        generator: that will draw.
+        prompt_names: words for classes.
+        adapter: fingerprint of the adapter.
+        member: number of the generator.
+
+    Raises:
+        InputError: for prompts, a sampler or a start that do not fit the generator.
+    """
+    draw, kind = settings.draw, settings.visual.when_drawing
+    # Asked for in any case: it refuses a sampler that does not fit the generator.
+    strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
+    rows = make_plan(
+        train,
+        stop,
+        start=start,
+        settings=draw,
+        prompt_names=prompt_names,
+        seed=settings.seed,
+        tokens=settings.adapt.tokens(train.num_classes),
+        strength=None if draw.start_snr is None else strength,
+        visual=kind,
+        member=member,
+        adapter=adapter,
+    )
+    generator.check_prompts(sorted({row.prompt for row in rows}), keep_last=kind != "none")
+    generator.check_prompts(sorted({row.negative_prompt for row in rows}), keep_last=False)
+    return rows
+
+
+def arm_settings(name: str, base: Settings, *, shots: int) -> tuple[Settings, list[str]]:
+    """Settings with what an arm's strategies change of its images, and the names of the strategies that change any.
+
+    Args:
+        name: of the arm.
+        base: settings to change.
+        shots: train images of the smallest class.
+
+    Raises:
+        InputError: for a strategy that does not fit the settings.
+    """
+    changed, names = base, []
+    for strategy in split_name(name)[1]:
+        change = STRATEGIES[strategy].change_set
+        if change is not None:
+            changed = change(changed, shots)
+            names.append(strategy)
+    return changed, names

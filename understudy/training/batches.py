@@ -1,0 +1,107 @@
+"""Which images each step of a phase sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.errors import InputError
+from understudy.settings import Phase
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What a phase trains on, on the model's device, real images first.
+
+    Attributes:
+        pixels: uint8 (N, 3, H, W).
+        labels: int64 (N,).
+        num_real: how many of them are real.
+        quota: synthetic images per class in use at once, where a phase refreshes them; None if all are in use.
+        unlabelled: real train images whose labels are not used: for batch statistics alone, uint8 (M, 3, H, W).
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    num_real: int
+    quota: np.ndarray | None = None
+    unlabelled: Tensor | None = None
+
+    @property
+    def num_synthetic(self) -> int:
+        """Synthetic images in use at once."""
+        return len(self.labels) - self.num_real if self.quota is None else int(self.quota.sum())
+
+
+def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Image numbers for each step: shuffled epochs end to end, cut into equal batches.
+
+    Every image is seen once before any is seen again, also where an epoch is shorter than a batch.
+
+    Args:
+        num_images: N, at least 1.
+        batch_size: B.
+        num_steps: how many batches.
+        rng: source of the order.
+
+    Yields:
+        int64 of shape (B,), in [0, N).
+    """
+    waiting = torch.empty(0, dtype=torch.int64)
+    for _ in range(num_steps):
+        while len(waiting) < batch_size:
+            waiting = torch.cat([waiting, torch.randperm(num_images, generator=rng)])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
+
+
+def batches_of(images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
+    """Batches of all images in use, or with a fixed share of real ones, each kind in epochs of its own.
+
+    Yields:
+        int64 of shape (batch_size,): below ``num_real``, a real image; above, a synthetic one, or the place of one that is refreshed.
+    """
+    if phase.real_share is None:
+        yield from batches(images.num_real + images.num_synthetic, batch_size, num_steps=num_steps, rng=rng)
+        return
+    num_real = real_per_batch(phase, batch_size)
+    real = batches(images.num_real, num_real, num_steps=num_steps, rng=rng)
+    synthetic = batches(images.num_synthetic, batch_size - num_real, num_steps=num_steps, rng=rng)
+    for first, second in zip(real, synthetic, strict=True):
+        yield torch.cat([first, images.num_real + second])
+
+
+def real_per_batch(phase: Phase, batch_size: int) -> int:
+    """Real images in a batch of a phase with a ``real_share``; 0 without.
+
+    Raises:
+        InputError: if the share rounds to none or all of the batch.
+    """
+    if phase.real_share is None:
+        return 0
+    num_real = round(phase.real_share * batch_size)
+    if not 0 < num_real < batch_size:
+        raise InputError(f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got {num_real} real ones")
+    return num_real
+
+
+def tells_apart(phase: Phase) -> bool:
+    """Whether real and synthetic images of one batch are treated differently."""
+    return phase.data == "mixed" and (
+        phase.auxiliary_batch_norm != "none"
+        or phase.synthetic_weight is not None
+        or phase.soft_labels > 0
+        or phase.feature_distillation > 0
+    )
+
+
+def real_first(batch: Tensor, num_real: int) -> tuple[Tensor, int]:
+    """A batch with its real images, those below ``num_real``, at its head, otherwise in its order; and how many they are."""
+    is_real = batch < num_real
+    return torch.cat([batch[is_real], batch[~is_real]]), int(is_real.sum())

@@ -1,0 +1,115 @@
+"""Phases that replace their synthetic images by fresh ones: when, by which, and how many images that takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.errors import InputError
+from understudy.functional.refresh import refreshed, replaced_per_class
+from understudy.settings import CompareSettings, Phase
+from understudy.training.arms import Arm
+from understudy.training.batches import Images, real_per_batch
+
+
+def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: np.ndarray) -> np.ndarray:
+    """Synthetic images of each class with which every refresh of an arm brings images that its phase has not seen.
+
+    Args:
+        arm: to be trained.
+        settings: step budget and batch size.
+        num_real: real train images.
+        quota: synthetic images per class in use at once, (num_classes,).
+
+    Returns:
+        int64 of shape (num_classes,); the quota for an arm that refreshes nothing.
+
+    Raises:
+        InputError: as :meth:`understudy.training.Arm.phase_steps`, and for a refresh that would replace no image.
+    """
+    steps = arm.phase_steps(settings, num_real=num_real, num_synthetic=int(quota.sum()))
+    needed = np.asarray(quota, dtype=np.int64)
+    for phase, num_steps in zip(arm.phases, steps, strict=True):
+        if phase.refresh_every is not None:
+            check_refresh(phase, quota)
+            own_real = num_real if phase.data == "mixed" else 0
+            count = refreshes_before(num_steps - 1, phase, settings.batch_size, num_real=own_real, num_synthetic=int(quota.sum()))
+            needed = np.maximum(needed, quota + count * replaced_per_class(quota, phase.refresh_share))
+    return needed
+
+
+def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int, num_synthetic: int) -> int:
+    """Refreshes of a phase before one of its steps.
+
+    An epoch is a pass over the images in use, with ``real_share`` over the synthetic ones.
+
+    Args:
+        step: from 0.
+        phase: ``refresh_every`` is set.
+        batch_size: images per step.
+        num_real: real images of the phase.
+        num_synthetic: its synthetic images in use at once, at least 1.
+
+    Example:
+        >>> phase = Phase(data="synthetic", refresh_every=2)
+        >>> [refreshes_before(step, phase, 8, num_real=0, num_synthetic=16) for step in (0, 3, 4, 8)]
+        [0, 0, 1, 2]
+    """
+    if phase.refresh_every is None:
+        return 0
+    per_step, epoch = batch_size, num_real + num_synthetic
+    if phase.real_share is not None:
+        per_step, epoch = batch_size - real_per_batch(phase, batch_size), num_synthetic
+    return math.floor(step * per_step / (phase.refresh_every * epoch) + 1e-9)  # a ratio such as 3 / 0.1 may lie just below its number
+
+
+def refresh(order: Iterator[Tensor], images: Images, phase: Phase, batch_size: int, *, rng: torch.Generator) -> Iterator[Tensor]:
+    """Batches of places to batches of images: the synthetic images in the places change while the phase goes on.
+
+    Args:
+        order: what :func:`understudy.training.batches.batches_of` yields.
+        images: with the whole pool of synthetic images, and a quota.
+        phase: how often, and how many.
+        batch_size: images per step.
+        rng: of the phase; its seed decides what is replaced, none of its draws is taken.
+
+    Yields:
+        int64 of shape (batch_size,), numbers of images.
+    """
+    assert images.quota is not None, "check_refresh() comes first"
+    pool = images.labels[images.num_real :].cpu().numpy()
+    sets = refreshed(pool, images.quota, share=phase.refresh_share, rng=np.random.default_rng(rng.initial_seed()))
+    real, in_use, done = torch.arange(images.num_real), torch.empty(0, dtype=torch.int64), -1
+    for step, places in enumerate(order):
+        due = refreshes_before(step, phase, batch_size, num_real=images.num_real, num_synthetic=images.num_synthetic)
+        while done < due:
+            in_use = torch.cat([real, images.num_real + torch.from_numpy(next(sets))])
+            done += 1
+        yield in_use[places]
+
+
+def check_refresh(phase: Phase, quota: np.ndarray | None) -> None:
+    """Refuse a refresh that would replace no image.
+
+    Args:
+        phase: any.
+        quota: synthetic images per class in use at once; None if all are.
+
+    Raises:
+        InputError: without a quota, or for a share that rounds to no image of any class.
+    """
+    if phase.refresh_every is None:
+        return
+    if quota is None:
+        raise InputError(
+            "refresh_every needs more synthetic images than are in use at once, got no quota, so that all are: give the images per class "
+            "in use as quota"
+        )
+    if not replaced_per_class(quota, phase.refresh_share).any():
+        raise InputError(
+            f"refresh_share must replace an image of some class, got {phase.refresh_share:g} of at most {int(quota.max())} images: use more"
+        )
