@@ -92,7 +92,7 @@ def _folder(case: str, repeat: int, runs: Path) -> Path:
 def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) -> Settings:
     own: dict[str, Any] = {"generator": {"name": generator}}
     if generator == "class_conditional":
-        own = {"generator": {"name": generator, "channels": [32, 64], "patch": 4}, "adapt": {"steps": 1000}}
+        own = {"generator": {"name": generator, "channels": [32, 64], "patch": 4}, "adapt": {"steps": 700}}
     common = {
         "seed": repeat,
         "data": {"source": "digits", "shots": shots},

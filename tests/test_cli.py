@@ -214,7 +214,10 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run dgits", "did you mean 'digits'"),
         ("validate nowhere", "no file or folder at 'nowhere'"),
         ("preview nowhere", "no file or folder at 'nowhere'"),
-        ("run digits --generator minni", r"unknown generator 'minni'; known: mini, stable-diffusion \(did you mean 'mini'\?\)"),
+        (
+            "run digits --generator minni",
+            r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did you mean 'mini'\?\)",
+        ),
         ("run digits --arms real,synthesized", "unknown arm 'synthesized'; known: bridged, .*real-long, synthetic"),
         ("run digits --set draw.tims=5", "unknown setting 'draw.tims'; known here: per_class, times, "),
         ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, captions, visual, adapt, "),

@@ -88,7 +88,7 @@ def test_a_round_that_was_begun_is_drawn_as_it_was_planned(supply, tmp_path):
     images = supply(tmp_path, artist).take(np.array([1, 5]))
     assert [numbers(images, label) for label in (0, 1)] == [[0], [0, 1, 2, 3, 4]]
     assert len(artist.drawn) == 7 - 2 + 2
-    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["round-00", "round-01"]
+    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["round-00", "round-00.json", "round-01", "round-01.json"]
 
 
 def test_no_more_than_are_available_are_asked_for(supply, tmp_path):

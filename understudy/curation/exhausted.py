@@ -54,7 +54,7 @@ def _advice(decisions: Decisions, empty: Sequence[int], settings: CurateSettings
     if "low score" in reasons:
         ways = [f"choose another curate.score ({', '.join(name for name in SCORES if name != settings.score)})"]
         if reached := [best for label in empty if (best := _best(decisions, label)) > 0]:
-            if (settings.threshold or SCORES[settings.score].threshold) == "validation":
+            if (settings.threshold or SCORES[settings.score].threshold) == "validation" and settings.validation_pass < 1:
                 ways.insert(0, f"raise curate.validation_pass above {settings.validation_pass:g}")
             ways.insert(0, f"set curate.threshold to at most {math.floor(min(reached) * 1000) / 1000:g}")
         advice.append(", or ".join(ways))

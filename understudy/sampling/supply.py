@@ -29,7 +29,7 @@ class Supply:
     Image n of a class is the same whoever asks for it, after whatever was asked for before, so that what is made of the first n
     does not depend on who else needs more. What is asked for beyond what is there is drawn as a round of its own::
 
-        FOLDER/plan/round-NN/counts.json     the number after the round's last, per class: written first
+        FOLDER/plan/round-NN.json            the number after the round's last, per class: written first
         FOLDER/plan/round-NN/part-*.parquet  what is to be drawn
         FOLDER/images/round-NN/part-*.parquet
 
@@ -77,12 +77,12 @@ class Supply:
     def _round(self, number: int, start: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, LabelledSet]:
         """Where a round ends, and its images; a round that was begun is drawn as it was planned."""
         name = f"round-{number:02d}"
-        counts_file = self._folder / "plan" / name / "counts.json"
+        counts_file = self._folder / "plan" / f"{name}.json"
         if not counts_file.exists():
             write_json(counts_file, np.maximum(start, wanted).tolist())
         stop = np.array(json.loads(counts_file.read_text(encoding="utf-8")), dtype=np.int64)
         rows, images = self._plan(start, stop), self._folder / "images" / name
-        plans = write_parts(rows, counts_file.parent, part_size=self._part_size)
+        plans = write_parts(rows, self._folder / "plan" / name, part_size=self._part_size)
         if any(not (images / plan.name).exists() for plan in plans):
             with self._observer.bar(f"draw {self._label(name)}", total=len(rows), unit="images") as advance:
                 for step in self._draw(plans, images):
