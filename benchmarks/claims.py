@@ -53,7 +53,14 @@ def cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
 
 
 def repeated(
-    claim: str, values: Sequence[float], *, target: str, least: float = -math.inf, low_above: float = -math.inf, why_not: str = ""
+    claim: str,
+    values: Sequence[float],
+    *,
+    target: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    low_above: float = -math.inf,
+    why_not: str = "",
 ) -> Claim:
     """A claim about the mean over runs, with its Student interval.
 
@@ -62,11 +69,12 @@ def repeated(
         values: one per run.
         target: what was asked for, in words.
         least: the mean must reach this.
+        most: the mean must not exceed this.
         low_above: the lower end of the interval must lie above this.
         why_not: the reason, if it is not met.
     """
     mean, low, high = t_interval(values)
-    met = mean >= least and (low > low_above or low_above == -math.inf)
+    met = least <= mean <= most and (low > low_above or low_above == -math.inf)
     why = f"Student interval over {len(values)} runs" + (f"; {why_not}" if why_not and not met else "")
     return Claim(claim=claim, value=mean, low=low, high=high, target=target, met=met, why=why)
 

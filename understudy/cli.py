@@ -235,7 +235,8 @@ def gap(
         from understudy.report import gap_table
 
         _console.print(gap_table(results["gap"]))
-        _console.print(results["gap"]["hypothesis"]["sentence"], highlight=False, markup=False)
+        hypothesis = results["gap"]["hypothesis"]
+        _console.print(f"{hypothesis['sentence']} The rule: {hypothesis['rule']}.", highlight=False, markup=False)
 
 
 @app.command()

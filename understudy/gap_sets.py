@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from understudy.functional.denoising import strength_of
 from understudy.sampling import quotas
 from understudy.settings import Settings
 from understudy.strategies import STRATEGIES
@@ -26,7 +27,8 @@ _ROLES = {
 def as_many_as_real(settings: Settings) -> Settings:
     """The settings of a run for plain synthetic images: one for each real one, none rejected."""
     changed = with_section(settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real")
-    return with_section(changed, "curate", score="none", threshold=None, select="first")
+    # Real images redrawn as little as possible are near copies, and none of them is to be missing.
+    return with_section(changed, "curate", score="none", threshold=None, select="first", copies="flag")
 
 
 def gap_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
@@ -48,7 +50,8 @@ def redrawn_sets(sets: SyntheticSets, plain: Settings, strengths: Sequence[float
     if plain.generator.name == "folder":
         return {}
     found: dict[float, ArmImages] = {}
-    for strength in sorted({max(strength, 1 / plain.draw.steps) for strength in strengths}):  # a step at least
+    least = strength_of(1, plain.draw.steps)
+    for strength in sorted({max(strength, least) for strength in strengths}):
         draw = with_section(plain, "draw", strength=strength, start_snr=None, noise_scale=1.0, pairing="paired").draw
         images, record = sets.variant(f"{_PLACE}redrawn-{strength:g}", quotas(sets.train, draw), draw=draw, curate=plain.curate)
         found[strength] = ArmImages(images=images, quota=None, record=record)

@@ -378,6 +378,10 @@ class Phase(_Section):
             raise ValueError(f"{', '.join(of_synthetic)} has no effect on real data: leave it out of this phase")
         if self.synthetic_weight is not None and self.data != "mixed":
             raise ValueError(f"synthetic_weight belongs to mixed data, got data {self.data!r}")
+        if "temperature" in self.model_fields_set and not self.soft_labels:
+            raise ValueError("temperature has no effect without soft_labels: leave one of them out, or set both")
+        if "refresh_share" in self.model_fields_set and self.refresh_every is None:
+            raise ValueError("refresh_share has no effect without refresh_every: set it as well")
         if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
             raise ValueError(
                 f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, which alone would train the scale and "
@@ -622,7 +626,7 @@ def build(*layers: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(own)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(detail) for detail in error.errors())) from None
+        raise InputError("\n".join(dict.fromkeys(_explain(detail) for detail in error.errors()))) from None
 
 
 _OF_ADAPTATION = ("adapt.adapter", "draw.adapter_scale", "generator.gradient_checkpointing")
@@ -663,10 +667,11 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             "tune.learning_rates": not settings.tune.is_on and key == "tune.num_seeds",
             "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares"),
             "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
-            "curate.threshold": key == "curate.validation_pass" and isinstance(curate.threshold, float),
-            "curate.score": (curate.score == "none" and key in ("curate.threshold", "curate.validation_pass"))
-            or (curate.score != "clip" and key == "curate.clip"),
-            "curate.select": curate.select == "first" and key == "curate.candidates",
+            "curate.threshold": not _has_variants(settings) and key == "curate.validation_pass" and isinstance(curate.threshold, float),
+            "curate.score": (curate.score == "none" and key == "curate.threshold")
+            or (not _has_variants(settings) and _is_idle_under_score(curate.score, key)),
+            "curate.select": not _has_variants(settings) and curate.select == "first" and key == "curate.candidates",
+            "compare.arms": not settings.gap.measure and _is_idle_in_arms(settings.compare, key),
             "generator.name": _is_idle_for(settings.generator.name, key),
             "gap.measure": not settings.gap.measure and key == "gap.strengths",
         }
@@ -677,6 +682,26 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
 
 def _is_of_adapting(key: str) -> bool:
     return key.startswith("adapt.") and key not in ("adapt.method", "adapt.adapter")
+
+
+def _has_variants(settings: Settings) -> bool:
+    """Whether arms may have other images than the run's, by other scores and selections."""
+    return settings.gap.measure or any("@" in name for name in settings.compare.arms)
+
+
+def _is_idle_under_score(score: str, key: str) -> bool:
+    return (score == "none" and key == "curate.validation_pass") or (score != "clip" and key == "curate.clip")
+
+
+def _is_idle_in_arms(compare: CompareSettings, key: str) -> bool:
+    """Whether a setting is for a strategy, or a field of phases, that no arm has."""
+    strategy, field = {
+        "draw.refresh_times": ("refresh", "refresh_every"),
+        "compare.teacher": ("soft-labels", "soft_labels"),
+        "compare.extractor": ("feature-distillation", "feature_distillation"),
+    }.get(key, (None, ""))
+    in_own = any(getattr(phase, field) for phases in compare.own_arms.values() for phase in phases) if field else False
+    return strategy is not None and not in_own and not any(strategy in name.split("@")[1:] for name in compare.arms)
 
 
 def _is_idle_for(generator: str, key: str) -> bool:
@@ -813,6 +838,8 @@ def _explain(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"unknown setting {where!r}; known here: {', '.join(_section_at(detail['loc'][:-1]).model_fields)}"
+    if detail["loc"][:2] == ("curate", "threshold"):
+        return f"setting 'curate.threshold' must be from 0 to 1, or 'validation', got {_short(detail['input'])}"
     if detail["type"] == "missing":
         return f"setting {where!r} is required"
     if detail["type"] == "value_error" and not where:

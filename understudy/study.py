@@ -63,6 +63,7 @@ from understudy.training import (
     Measure,
     TrainedClassifier,
     best_trial,
+    build_backbone,
     check_arm,
     check_arms_fit,
     check_recipe,
@@ -85,6 +86,7 @@ _OPTIONAL: dict[Stage, Callable[[Settings], bool]] = {
 """Stages that are done only if settings ask for them."""
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 _MEMBER_SEED_OFFSET = 1_000_003
+_ALLOCATION = Path("synthetic") / "weak-classes.json"  # images per class, by mistakes on validation images
 _SPARE = "spare.parquet"  # real images that only the noise floor of the gap is measured with
 
 
@@ -225,12 +227,18 @@ class Study:
 
     def member(self, number: int) -> Generator:
         """A further generator, adapted with a seed of its own, when it is first asked for."""
-        folder = self.path / "adapter" / f"member-{number}"
+        folder = self.member_folder(number)
         if not (folder / "report.json").exists():
+            if Processes().count > 1:
+                raise InputError("several generators are adapted by one process: leave accelerate launch out, or draw.members at 1")
             settings = self.settings.model_copy(update={"seed": self.settings.seed + _MEMBER_SEED_OFFSET * number})
             with self.observer.bar(f"adapt generator {number}", total=settings.adapt.num_steps, unit="steps") as advance:
                 _follow(_adaptation(self, settings, folder), advance)
         return self._adapted(folder)
+
+    def member_folder(self, number: int) -> Path:
+        """Of the adapter of a further generator."""
+        return self.path / "adapter" / f"member-{number}"
 
     def _adapted(self, folder: Path) -> Generator:
         generator = load_generator(self.settings.generator, device=self.device)
@@ -258,7 +266,6 @@ class Study:
             train=self.train,
             val=self.val,
             prompt_names=self.prompt_names,
-            adapter=self.recorded("adapt").get("fingerprint", ""),
             help=_Help(self),
             observer=self.observer,
         )
@@ -299,6 +306,7 @@ class Study:
         advance: Callable[[int], None],
         train: LabelledSet | None = None,
         images: ArmImages | None = None,
+        tuned_as: str | None = None,
         measure: Measure | None = None,
     ) -> ArmResult:
         """Train an arm with every seed and test it; trainings that lie in ``arms/folder`` are kept."""
@@ -311,7 +319,7 @@ class Study:
             teacher=lambda: self.judge,
             val=self.val,
             test=self.test,
-            settings=self.recipe(arm),
+            settings=self.recipe(tuned_as or arm),
             seed=self.settings.seed,
             device=self.device,
             folder=self.path / "arms" / folder,
@@ -330,6 +338,11 @@ class _Help:
     def generator(self, member: int) -> Generator:
         return self.study.member(member) if member else self.study.generator
 
+    def fingerprint(self, member: int) -> str:
+        if member:
+            return str(read_adapter_report(self.study.member_folder(member))["fingerprint"])
+        return str(self.study.recorded("adapt").get("fingerprint", ""))
+
     def visual(self) -> VisualGuidance | None:
         study = self.study
         kind = study.settings.visual.when_drawing
@@ -346,17 +359,21 @@ class _Help:
         return Judges(real=lambda: study.judge, clip=clip)
 
     def features(self, data: LabelledSet) -> np.ndarray:
-        return _frozen(self.study).features(data)
+        """Of the network that every arm starts from if it is pretrained, otherwise of the judge."""
+        study = self.study
+        return (_start(study) if study.settings.compare.pretrained else study.judge).features(data)
 
     def allocate(self, quota: np.ndarray) -> np.ndarray:
-        return _allocated(self.study, self.study.curated, quota)
+        study, path = self.study, self.study.path / _ALLOCATION
+        if not path.exists():
+            write_json(path, _allocated(study, study.curated, quota).tolist())
+        return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)
 
 
-def _frozen(study: Study) -> TrainedClassifier:
-    """A network whose features are compared: what every arm starts from if it is pretrained, otherwise the judge."""
-    backbone = pretrained_classifier(study.settings.compare)
-    if backbone is None:
-        return study.judge
+def _start(study: Study) -> TrainedClassifier:
+    """The network that every arm starts from, pretrained or with random weights."""
+    settings = study.settings.compare
+    backbone = pretrained_classifier(settings) or build_backbone(settings, study.train.num_classes, rng_seed=study.settings.seed)
     backbone.model.to(study.device)
     return TrainedClassifier(backbone, study.train.class_names, study.device)
 
@@ -464,6 +481,7 @@ def curate(study: Study) -> None:
         if settings.draw.allocation == "weak-classes":
             first = study.sets.fill(quota, draw=settings.draw, curate=settings.curate)
             quota = _allocated(study, first.curated, quota)
+            write_json(study.path / _ALLOCATION, quota.tolist())
         filled = study.sets.fill(quota, draw=settings.draw, curate=settings.curate)
         write_atomically(study.path / "synthetic" / "decisions.parquet", lambda path: pq.write_table(filled.decisions.table(), path))
         filled.curated.save(study.path / "synthetic" / "curated.parquet")
@@ -647,9 +665,12 @@ def gap(study: Study) -> None:
         sets = gap_sets(study.sets, plain)
         redrawn = redrawn_sets(study.sets, plain, settings.gap.strengths)
         again = real_again(study)
-        total = (len(sets) + len(redrawn) + 1) * _steps(study, "synthetic") + len(again) * _steps(study, "real")
+        total = (len(sets) + len(redrawn)) * _steps(study, "synthetic") + len(again) * _steps(study, "real")
         with study.observer.bar("gap", total=total, unit="steps") as advance:
-            arms = {role: study.measure(arm, f"gap/{role}", images=images, advance=advance) for role, (arm, images) in sets.items()}
+            arms = {
+                role: study.measure(arm, f"gap/{role}", images=images, tuned_as="synthetic", advance=advance)
+                for role, (arm, images) in sets.items()
+            }
             arms["real"] = study.measure("real", "", advance=advance)
             reconstructed = {
                 strength: study.measure("synthetic", f"gap/redrawn-{strength:g}", images=images, advance=advance)
@@ -691,7 +712,7 @@ def _side_measures(
 ) -> dict[str, dict[str, Any]]:
     """Of each set, against the validation images, which no classifier was trained on."""
     task = TrainedClassifier.load(study.path / "arms" / "real-classifier", device=study.device)
-    raw = _frozen(study)
+    raw = _start(study)
 
     def of(data: LabelledSet) -> LabelledFeatures:
         return LabelledFeatures(labels=data.labels, features={"raw": raw.features(data), "task": task.features(data)})

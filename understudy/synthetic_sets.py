@@ -26,7 +26,7 @@ from understudy.nouns import Generator, PlanRow
 from understudy.progress import Observer
 from understudy.runs import write_json
 from understudy.sampling import Supply, draw_parts, make_plan, quotas
-from understudy.settings import CurateSettings, DrawSettings, Settings
+from understudy.settings import CurateSettings, DrawSettings, Settings, differing_keys
 from understudy.strategies import STRATEGIES, split_name
 from understudy.training import find_arm, images_needed
 from understudy.visual_guidance import VisualGuidance
@@ -44,6 +44,9 @@ class Help(Protocol):
 
     def generator(self, member: int) -> Generator:
         """Adapted, 0 is the run's own; others have other seeds."""
+
+    def fingerprint(self, member: int) -> str:
+        """Of its adapter; empty without one."""
 
     def visual(self) -> VisualGuidance | None:
         """Features that guide drawing."""
@@ -105,7 +108,6 @@ class SyntheticSets:
         settings: of the run.
         train, val: real images.
         prompt_names: words for classes in prompts.
-        adapter: fingerprint of the adapter in use.
         help: what else is needed.
         observer: is told of what is drawn.
     """
@@ -115,7 +117,6 @@ class SyntheticSets:
     train: LabelledSet
     val: LabelledSet
     prompt_names: tuple[str, ...]
-    adapter: str
     help: Help
     observer: Observer
     _supplies: dict[str, Supply] = field(default_factory=dict)
@@ -161,17 +162,17 @@ class SyntheticSets:
             passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), _LEAST_PASSING)
             counts = counts + np.ceil(missing / passing).astype(np.int64)
 
-    def check(self, filled: Filled, quota: np.ndarray, curate: CurateSettings) -> None:
-        """Say which classes have nothing.
+    def check(self, filled: Filled, quota: np.ndarray, curate: CurateSettings, *, variant: str) -> None:
+        """Say which classes of a variant have nothing.
 
         Raises:
             InputError: if none has anything.
         """
         problem = explain_rejection(filled.decisions, quota, class_names=self.train.class_names, settings=curate, rounds=filled.rounds)
         if problem is not None and not filled.decisions.kept.any():
-            raise InputError(problem)
+            raise InputError(f"the images of arms with {variant}: {problem}; or leave the strategy out, and set curate.score for all arms")
         if problem is not None:
-            self.observer.say(f"curate: {problem}")
+            self.observer.say(f"{variant}: {problem}")
 
     def of_arm(self, name: str, shared: Callable[[], LabelledSet], *, base: Settings | None = None, place: str = "") -> ArmImages:
         """The images of an arm: those that arms share unless its strategies change them.
@@ -184,15 +185,17 @@ class SyntheticSets:
         """
         base = self.settings if base is None else base
         changed, strategies = arm_settings(name, base, shots=int(self.train.counts[self.train.counts > 0].min()))
-        quota = quotas(self.train, changed.draw)
-        if changed.draw.allocation == "weak-classes":
-            quota = self.help.allocate(quota)
         arm = find_arm(name, base.compare)
         refreshes = any(phase.refresh_every is not None for phase in arm.phases)
         if changed == base and not refreshes:
             return ArmImages(images=shared(), quota=None, record={})
+        quota = quotas(self.train, changed.draw)
+        if changed.draw.allocation == "weak-classes":
+            quota = self.help.allocate(quota)
         wanted = images_needed(arm, base.compare, num_real=len(self.train), quota=quota)
         wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
+        if refreshes and not (wanted > quota).any():
+            self.observer.say(f"{name}: no image is ever replaced by a fresh one; raise draw.refresh_times or compare.steps")
         key = place + "+".join([*strategies, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
         images, record = self.variant(key, wanted, draw=changed.draw, curate=changed.curate)
         return ArmImages(images=images, quota=np.minimum(quota, images.counts) if refreshes else None, record={"variant": key, **record})
@@ -208,7 +211,7 @@ class SyntheticSets:
         if not record_path.exists():
             start, before = time.monotonic(), self.drawn
             filled = self.fill(quota, draw=draw, curate=curate)
-            self.check(filled, quota, curate)
+            self.check(filled, quota, curate, variant=name)
             filled.curated.save(path)
             kept = np.bincount(filled.decisions.labels[filled.decisions.kept], minlength=len(quota))
             record = {
@@ -246,7 +249,7 @@ class SyntheticSets:
     def _plan(self, draw: DrawSettings, member: int, generator: Generator, start: np.ndarray, stop: np.ndarray) -> list[PlanRow]:
         return plan_rows(
             self.settings.model_copy(update={"draw": draw}), self.train, start, stop,
-            generator=generator, prompt_names=self.prompt_names, member=member, adapter=self.adapter,
+            generator=generator, prompt_names=self.prompt_names, member=member, adapter=self.help.fingerprint(member),
         )  # fmt: skip
 
 
@@ -299,12 +302,20 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> tuple[Settings, li
         shots: train images of the smallest class.
 
     Raises:
-        InputError: for a strategy that does not fit the settings.
+        InputError: for a strategy that does not fit the settings or another one, or changes nothing.
     """
-    changed, names = base, []
+    changed, by_key = base, dict[str, str]()
     for strategy in split_name(name)[1]:
         change = STRATEGIES[strategy].change_set
-        if change is not None:
-            changed = change(changed, shots)
-            names.append(strategy)
-    return changed, names
+        if change is None:
+            continue
+        new = change(changed, shots)
+        keys = differing_keys(changed, new)
+        if not keys:
+            raise InputError(f"the strategy {strategy!r} of the arm {name!r} has no effect: images are drawn and chosen so for every arm")
+        if taken := [key for key in keys if key in by_key]:
+            raise InputError(
+                f"the strategies {by_key[taken[0]]!r} and {strategy!r} of the arm {name!r} both set {taken[0]}: take one of them"
+            )
+        changed, by_key = new, by_key | dict.fromkeys(keys, strategy)
+    return changed, list(dict.fromkeys(by_key.values()))

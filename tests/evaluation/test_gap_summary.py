@@ -123,14 +123,15 @@ def test_known_truth():
 
 
 def test_both_orders():
-    gap = _gap(RATES, {})
+    gap = _gap(RATES, {0.05: 0.88})
     for path, terms, between in (
         (gap["path"], ["quality", "quantity"], "filtered"),
         (gap["reverse_path"], ["quantity", "quality"], "fresh"),
     ):
-        assert [step["term"] for step in path] == terms
-        assert [(step["from"], step["to"]) for step in path] == [("plain", between), (between, "filtered+fresh")]
-        assert sum(step["mean"] for step in path) == pytest.approx(0.1, abs=0.01)
+        assert [step["term"] for step in path] == [*terms, "content", "appearance"]
+        assert [(step["from"], step["to"]) for step in path[:2]] == [("plain", between), (between, "filtered+fresh")]
+        assert sum(step["mean"] for step in path[:2]) == pytest.approx(0.1, abs=0.01)
+        assert sum(step["mean"] for step in path) == pytest.approx(gap["terms"]["total"]["mean"], abs=1e-9)
     assert _gap({role: RATES[role] for role in ("real", "plain", "fresh")}, {})["path"] == []
 
 

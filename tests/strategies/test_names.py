@@ -16,7 +16,7 @@ DIGITS = {"data": {"source": "digits"}}
 def test_strategies_follow_the_name_of_an_arm():
     arm = find_arm("mixed@soft-labels@aux-batch-norm", CompareSettings())
     assert arm.name == "mixed@soft-labels@aux-batch-norm"
-    assert arm.phases == (Phase(data="mixed", soft_labels=0.5, auxiliary_batch_norm="both"),)
+    assert arm.phases == (Phase(data="mixed", soft_labels=0.5, auxiliary_batch_norm="both", real_share=0.5),)
     assert arm.summary.startswith("real and synthetic images in one set; ")
 
 
@@ -76,6 +76,15 @@ def test_real_guidance_executes_a_step_at_least():
 @pytest.mark.parametrize(
     ("layer", "strategy", "message"),
     [
+        ({}, "agreement-filter", "has no effect: images are drawn and chosen so for every arm"),
+        (
+            {},
+            "confidence-filter@clip-filter",
+            "'confidence-filter' and 'clip-filter' of the arm .* both set curate.score: take one of them",
+        ),
+        ({}, "coverage@matched", "both set curate.select"),
+        ({}, "diverse@real-guidance", "both set draw.noise_scale"),
+        ({"generator": {"name": "folder", "images": ["a"]}}, "diverse", "ready-made images have none"),
         ({"draw": {"strength": 0.5}}, "diverse", "drawing starts from real images here"),
         ({"adapt": {"method": "none"}}, "several-generators", "needs generators that are adapted here, each with a seed of its own"),
         ({"generator": {"name": "folder", "images": ["a"]}}, "real-guidance", "ready-made images, which cannot be adapted"),

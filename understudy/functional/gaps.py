@@ -25,9 +25,11 @@ from typing import Literal, TypeVar
 import numpy as np
 
 VARIANTS = ("plain", "filtered", "fresh", "filtered+fresh", "diverse", "matched")
-# Each step: the term, from which set, to which set. Quality and quantity overlap, so their order matters.
-PATH = (("quality", "plain", "filtered"), ("quantity", "filtered", "filtered+fresh"))
-REVERSE_PATH = (("quantity", "plain", "fresh"), ("quality", "fresh", "filtered+fresh"))
+# Each step: the term, from which set, to which set; all steps together lead from S to R. Quality and quantity overlap, so their order
+# matters; content and appearance have one order only, since nothing is both redrawn and filtered.
+_REST = (("content", "filtered+fresh", "reconstructed"), ("appearance", "reconstructed", "real"))
+PATH = (("quality", "plain", "filtered"), ("quantity", "filtered", "filtered+fresh"), *_REST)
+REVERSE_PATH = (("quantity", "plain", "fresh"), ("quality", "fresh", "filtered+fresh"), *_REST)
 Outcome = Literal["supported", "refuted", "undecided", "no gap"]
 _SINGLE = {"quality": "filtered", "quantity": "fresh", "diversity": "diverse", "matched": "matched"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from understudy.functional.denoising import strength_of
 from understudy.settings import Settings
 from understudy.strategies.strategy import STRATEGIES, Strategy, with_section
 
@@ -25,7 +26,7 @@ def strength_by_shots(shots: int) -> float:
 
 
 def _from_real(settings: Settings, shots: int) -> Settings:
-    strength = max(strength_by_shots(shots), 1 / settings.draw.steps)  # one step at least
+    strength = max(strength_by_shots(shots), strength_of(1, settings.draw.steps))  # one step at least
     return with_section(settings, "draw", strength=strength, start_snr=None, noise_scale=1.0)
 
 
