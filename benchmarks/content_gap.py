@@ -1,6 +1,6 @@
 """The gap between synthetic and real training images on ``digits``, taken apart, and what each strategy closes of it.
 
-``python -m benchmarks.content_gap`` takes some hours on two CPU cores; finished parts are kept and reused. A case is a generator, ``mini``
+``python -m benchmarks.content_gap`` takes about two hours on two CPU cores; finished parts are kept and reused. A case is a generator, ``mini``
 or ``class_conditional``, and a number of real images, 10 per class or all 600. A repetition is another run seed: with 10 per class another
 choice of images, in any case another adaptation, other drawn images and another classifier. Test images are the same 997 throughout.
 
@@ -33,8 +33,8 @@ from understudy.study import Study, real_again, run
 from understudy.synthetic_sets import ArmImages
 from understudy.training import accuracy_and_loss, fit_arm
 
-GENERATORS = ("mini", "class_conditional")
-SHOTS = (10, None)
+CASES = (("mini", 10), ("mini", None), ("class_conditional", 10))
+"""Generators and real images per class; None for all 600."""
 REPEATS = (0, 1, 2, 3, 4)
 PER_CLASS = 60  # synthetic images: as many as real ones where all are used
 PLAIN = {"Synthetic-to-Real": "synthetic", "Data Augmentation": "mixed"}
@@ -62,7 +62,7 @@ _SMOKE: Mapping[str, Any] = {
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Measure every part that is not there, then write rows, tables and claims."""
-    cases = [(generator, shots) for generator in GENERATORS for shots in ((10,) if smoke else SHOTS)]
+    cases = [case for case in CASES if not smoke or case[1]]
     parts = [(*case, repeat) for case in cases for repeat in (REPEATS[:2] if smoke else REPEATS)]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         rows = pool.starmap(measure, [(*part, runs, smoke) for part in parts], chunksize=1)

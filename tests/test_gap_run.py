@@ -183,6 +183,12 @@ def test_made_images_of_other_classes_stop_the_run_before_it_begins(pets, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_made_images_that_are_test_images_stop_the_run(pets, tmp_path):
+    with pytest.raises(InputError, match=r"generated images must not be (val|test) images, but \d+ of \d+ are exact copies"):
+        run(folder_settings(pets, pets), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_filter_that_leaves_nothing_says_so_before_anything_is_trained(pets, tiny_pipeline_folder, tmp_path):
     curate = {"score": "none", "threshold": None, "max_refills": 1, "validation_pass": 0.01}
     arms = ["real", "synthetic", "synthetic@confidence-filter"]

@@ -66,7 +66,7 @@ class GeneratorSettings(_Section):
     resolution: int | None = Field(default=None, ge=8)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     images: tuple[Path, ...] = ()
-    channels: tuple[Annotated[int, Field(ge=8, multiple_of=8)], ...] = Field(default=(64, 128), min_length=1)
+    channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = Field(default=(64, 128), min_length=1)
     patch: int = Field(default=2, ge=1)
     image_encoder: str | None = None
     attention_slicing: bool = False
@@ -79,7 +79,10 @@ class GeneratorSettings(_Section):
     @model_validator(mode="after")
     def _images_fit_name(self) -> Self:
         if (self.name == "folder") != bool(self.images):
-            raise ValueError(f"generator.images belongs to the generator 'folder', got {self.name!r} and {len(self.images)} sets")
+            raise ValueError(
+                f"the generator 'folder' and generator.images belong together, got {self.name!r} and {len(self.images)} sets: give both, as "
+                'in --set generator.name=folder --set "generator.images=[PATH]", or neither'
+            )
         return self
 
 
@@ -247,7 +250,7 @@ class DrawSettings(_Section):
     strength: float = Field(default=1.0, gt=0, le=1)
     start_snr: float | None = Field(default=None, gt=0)
     noise_scale: float = Field(default=1.0, ge=0.5, le=2)
-    members: int = Field(default=1, ge=1)
+    members: int = Field(default=1, ge=1, le=100)
     refresh_times: float = Field(default=10.0, ge=1)
     allocation: Literal["as-real", "weak-classes"] = "as-real"
     pairing: Literal["paired", "random"] = "paired"
@@ -349,7 +352,7 @@ class Phase(_Section):
     soft_labels: float = Field(default=0.0, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0, le=100)
     feature_distillation: float = Field(default=0.0, ge=0, le=1000)
-    refresh_every: float | None = Field(default=None, gt=0, le=1e6)
+    refresh_every: float | None = Field(default=None, ge=0.01, le=1e6)
     refresh_share: float = Field(default=1.0, gt=0, le=1)
     mixup: float = Field(default=0.0, ge=0, le=100)
     cutmix: float = Field(default=0.0, ge=0, le=100)
@@ -378,9 +381,9 @@ class Phase(_Section):
             raise ValueError(f"{', '.join(of_synthetic)} has no effect on real data: leave it out of this phase")
         if self.synthetic_weight is not None and self.data != "mixed":
             raise ValueError(f"synthetic_weight belongs to mixed data, got data {self.data!r}")
-        if "temperature" in self.model_fields_set and not self.soft_labels:
+        if self.temperature != type(self).model_fields["temperature"].default and not self.soft_labels:
             raise ValueError("temperature has no effect without soft_labels: leave one of them out, or set both")
-        if "refresh_share" in self.model_fields_set and self.refresh_every is None:
+        if self.refresh_share != 1 and self.refresh_every is None:
             raise ValueError("refresh_share has no effect without refresh_every: set it as well")
         if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
             raise ValueError(
@@ -673,7 +676,6 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             "curate.select": not _has_variants(settings) and curate.select == "first" and key == "curate.candidates",
             "compare.arms": not settings.gap.measure and _is_idle_in_arms(settings.compare, key),
             "generator.name": _is_idle_for(settings.generator.name, key),
-            "gap.measure": not settings.gap.measure and key == "gap.strengths",
         }
         for cause in (name for name, applies in causes.items() if applies):
             value = _flatten(settings.model_dump(mode="json"))[cause]

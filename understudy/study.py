@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, cast, final, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -471,6 +471,10 @@ def draw(study: Study) -> None:
         drawn = study.sets.drawn
         record |= {"images": len(images), "images_per_second": round(drawn / (time.monotonic() - start), 2) if drawn else None}
     study.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
+    if (short := int(quotas(study.train, study.settings.draw).sum()) - len(images)) > 0:
+        study.observer.say(
+            f"draw: {short} fewer than wanted, the ready-made images are not more; see draw.per_class and draw.min_per_class"
+        )
 
 
 def curate(study: Study) -> None:
@@ -849,6 +853,8 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     """
     generator = load_generator(settings.generator, device=device)
     generator.available(splits.train.class_names)
+    if settings.generator.name == "folder":
+        cast("Any", generator).refuse_copies([splits.val, splits.test])
     check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
     check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
     if any(arm_settings(arm, settings, shots=1)[0].curate.score == "clip" for arm in settings.compare.arms):

@@ -13,7 +13,7 @@ from understudy.adaptation import METHODS
 from understudy.errors import InputError
 from understudy.generators import load_generator
 from understudy.generators.families import load_pipeline
-from understudy.generators.samplers import build_sampler
+from understudy.generators.samplers import SAMPLERS, build_sampler
 from understudy.generators.schedules import DiffusionSchedule, FlowSchedule
 from understudy.nouns import PlanRow
 from understudy.settings import AdaptSettings, GeneratorSettings
@@ -36,7 +36,8 @@ def load(family, **changes):
 
 def row(family, train, **changes):
     fields = {
-        "id": "i", "label": 0, "class_name": "cat", "prompt": "a photo of a cat", "negative_prompt": "a dog", "seed": 3,
+        "id": "i", "number": 0, "noise_scale": 1.0,
+        "label": 0, "class_name": "cat", "prompt": "a photo of a cat", "negative_prompt": "a dog", "seed": 3,
         "sampler": family[1], "steps": 4, "guidance_scale": 2.0, "strength": 1.0, "source_id": train.ids[0], "visual": "none",
         "visual_id": "", "adapter": "", "adapter_scale": 1.0,
     }  # fmt: skip
@@ -45,7 +46,7 @@ def row(family, train, **changes):
 
 def plain(family):
     pipeline = DiffusionPipeline.from_pretrained(family[0])
-    pipeline.scheduler = build_sampler(family[1], pipeline.scheduler.config, flow=family[1].startswith("flow"))
+    pipeline.scheduler = build_sampler(family[1], pipeline.scheduler.config, kind=SAMPLERS[family[1]].kind)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

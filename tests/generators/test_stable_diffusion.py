@@ -17,7 +17,7 @@ from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.nouns import PlanRow
 from understudy.settings import AdaptSettings, GeneratorSettings
 
-DIFFUSION_SAMPLERS = [name for name in SAMPLERS if not SAMPLERS[name].flow]
+DIFFUSION_SAMPLERS = [name for name in SAMPLERS if SAMPLERS[name].kind == "diffusion"]
 
 
 def rows(count, train, **changes):
@@ -84,21 +84,21 @@ def test_draw_equals_the_plain_pipeline(tiny_generator, tiny_pipeline_folder, tr
         assert np.abs(np.round(expected * 255).transpose(2, 0, 1) - image).max() <= 1
 
 
-@pytest.mark.parametrize("sampler", list(SAMPLERS))
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if SAMPLERS[name].kind != "edm"])
 def test_every_sampler_starts_at_the_last_timestep(sampler):
-    flow = SAMPLERS[sampler].flow
+    flow = SAMPLERS[sampler].kind == "flow matching"
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0) if flow else DDPMScheduler(timestep_spacing="leading")
-    solver = build_sampler(sampler, scheduler.config, flow=flow)
+    solver = build_sampler(sampler, scheduler.config, kind=SAMPLERS[sampler].kind)
     solver.set_timesteps(10)
     assert solver.timesteps[0] == (1000 if flow else 999)
 
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_a_sampler_for_the_other_kind_is_refused(sampler):
-    flow = SAMPLERS[sampler].flow
-    kind, instead = ("diffusion", "ddim, ddpm, dpm\\+\\+, unipc") if flow else ("flow matching", "flow-euler")
-    with pytest.raises(InputError, match=f"must be one for {kind}, as the generator is, got .*: take {instead}"):
-        build_sampler(sampler, {}, flow=not flow)
+    instead = {"diffusion": "ddim, ddpm, dpm\\+\\+, unipc", "flow matching": "flow-euler", "edm": "edm"}
+    kind = "diffusion" if SAMPLERS[sampler].kind != "diffusion" else "edm"
+    with pytest.raises(InputError, match=f"must be one for {kind}, as the generator is, got .*: take {instead[kind]}"):
+        build_sampler(sampler, {}, kind=kind)
 
 
 def test_unknown_sampler():
@@ -181,7 +181,7 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("minni", r"unknown generator 'minni'; known: mini, stable-diffusion \(did you mean 'mini'\?\)"),
+        ("minni", r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did you mean 'mini'\?\)"),
         ("stable-diffusion", "give its folder or hub name"),
         (".", r"\. is not a diffusers pipeline folder: it has no model_index.json"),
     ],

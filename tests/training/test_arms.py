@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.sampling import quotas
-from understudy.settings import CompareSettings, DrawSettings, Phase, build
+from understudy.settings import CompareSettings, DrawSettings, Phase, build, from_yaml, to_yaml
 from understudy.training import ARMS, Arm, check_arm, find_arm, fit_arm
 from understudy.training.layers import freeze
 
@@ -270,3 +270,11 @@ def test_budget_of_the_paper():
     assert quotas(data, DrawSettings(per_class=2500)).sum() == 3_502_500
     three = LabelledSet.from_images(np.zeros((397, 3, 4, 4), np.uint8), np.arange(397), class_names=names[:397], split="train")
     assert quotas(three, DrawSettings(per_class=3000)).sum() == 1_191_000
+
+
+def test_own_arms_survive_yaml_and_strategies():
+    """What is written into a run folder names every field; none of them may count as asked for because of that."""
+    own = {"data": {"source": "x"}, "compare": {"own_arms": {"mine": [{"data": "synthetic"}]}, "arms": ["real", "mine@refresh"]}}
+    settings = build(own)
+    assert from_yaml(to_yaml(settings)) == settings
+    assert find_arm("mine@refresh", from_yaml(to_yaml(settings)).compare).phases[0].refresh_every == 1

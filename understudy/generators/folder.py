@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.data import LabelledSet
+from understudy.data import LabelledSet, pixel_hash
 from understudy.data.abstract_source import Contents
 from understudy.data.pool import read_pool
 from understudy.data.sources import find_source
@@ -70,6 +70,24 @@ class FolderGenerator:
     def device(self) -> torch.device:
         """As given."""
         return self._device
+
+    def refuse_copies(self, held_out: Sequence[LabelledSet]) -> None:
+        """Refuse ready-made sets that hold images which must not be learned from.
+
+        Args:
+            held_out: real validation and test images.
+
+        Raises:
+            InputError: for exact copies of any of them.
+        """
+        made = {digest for ready in self._sets for digest in ready.pixel_hashes}
+        for data in held_out:
+            copies = [name for index, name in enumerate(data.ids) if pixel_hash(data.image(index)) in made]
+            if copies:
+                raise InputError(
+                    f"generated images must not be {data.split} images, but {len(copies)} of {len(data)} are exact copies "
+                    f"({', '.join(copies[:3])}): remove them from generator.images"
+                )
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
         """Images of each class in all sets, int64 (num_classes,).
