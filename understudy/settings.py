@@ -80,8 +80,8 @@ class GeneratorSettings(_Section):
     def _images_fit_name(self) -> Self:
         if (self.name == "folder") != bool(self.images):
             raise ValueError(
-                f"the generator 'folder' and generator.images belong together, got {self.name!r} and {len(self.images)} sets: give both, as "
-                'in --set generator.name=folder --set "generator.images=[PATH]", or neither'
+                f"the generator 'folder' and generator.images belong together, got {self.name!r} and {len(self.images)} sets: give both, "
+                'as in --set generator.name=folder --set "generator.images=[PATH]", or neither'
             )
         return self
 
