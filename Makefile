@@ -24,6 +24,7 @@ smallest: $(INSTALLED)
 	$(BIN)/python -m benchmarks.style_inversion --smoke --out build/smallest/style_inversion.json --runs build/smallest/style
 	$(BIN)/python -m benchmarks.natural_images --smoke --out build/smallest/natural_images.json --runs build/smallest/natural
 	$(BIN)/python -m benchmarks.content_gap --smoke --out build/smallest/content_gap.json --runs build/smallest/content_gap
+	$(BIN)/python -m benchmarks.content_gap_cifar10 --smoke --out build/smallest/content_gap_cifar10.json --runs build/smallest/cifar10
 
 test: lint types tests
 

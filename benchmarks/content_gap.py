@@ -212,7 +212,7 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     """What of a repetition is written down: figures of arms, and of the sets of the decomposition the accuracies alone."""
     arms = {
-        name: {"test": round(own["test"], 4), "val": own["val"], "seconds": own["seconds"]}
+        name: {"test": round(own["test"], 4), "val": own["val"], "seconds": round(own["seconds"], 1)}
         | ({"images": {key: own["images"][key] for key in ("seconds", "judged")}} if own["images"] else {})
         for name, own in row["arms"].items()
     }

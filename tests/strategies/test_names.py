@@ -33,9 +33,9 @@ def test_own_arms_have_strategies_too():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("synthetic@refesh", r"unknown strategy 'refesh'; known: .*\(did you mean 'refresh'\?\)"),
+        ("synthetic@refreshh", r"unknown strategy 'refreshh'; known: .*\(did you mean 'refresh'\?\)"),
         ("synthetic@refresh@refresh", "a strategy must be named once in an arm, got 'synthetic@refresh@refresh'"),
-        ("syntetic@refresh", "unknown arm 'syntetic'"),
+        ("synthetics@refresh", "unknown arm 'synthetics'"),
         ("real@refresh", "which the arm 'real' does not use"),
         ("synthetic@", "unknown strategy ''"),
         ("synthetic@two-stream", "needs real and synthetic images in one phase, such as mixed@two-stream"),
