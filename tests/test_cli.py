@@ -37,6 +37,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     """Whatever a command writes beside its --out is seen."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli._console, "_width", 200)  # read when it is made; in several processes it is 80 then
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from tiny_job import SECTIONS, Listener, tiny_settings, tree, write_pets
 
-from understudy.cli import main
 from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.runs import RunFolder
@@ -109,7 +108,10 @@ def test_a_second_time_nothing_is_done(finished, job):
     assert listener.bars == {}
 
 
-def test_the_command_says_what_came_out(finished, capsys):
+def test_the_command_says_what_came_out(finished, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    from understudy.cli import main  # not above: its console takes the width of the terminal when it is first imported
+
     with pytest.raises(SystemExit) as ended:
         main(["gap", str(finished[1]), "--strengths", "0.5,0.9"])
     assert ended.value.code == 0
