@@ -51,7 +51,7 @@ def pictures(images):
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=4).filter(lambda asked: any(asked[0])))
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any), min_size=1, max_size=4))
 def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path_factory, asked):
     shared, artist = tmp_path_factory.mktemp("shared"), Numbered()
     source = supply(shared, artist)
@@ -61,6 +61,11 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path
     alone = supply(tmp_path_factory.mktemp("alone"), Numbered()).take(np.array(asked[-1]))
     assert pictures(images) == pictures(alone)
     assert len(artist.drawn) == len(set(artist.drawn)) == sum(np.max(asked, axis=0)) == source.drawn, "nothing is drawn twice, or in vain"
+
+
+def test_nothing_cannot_be_asked_for(supply, tmp_path):
+    with pytest.raises(ValueError, match="one image at least"):
+        supply(tmp_path, Numbered()).take(np.array([0, 0]))
 
 
 def test_another_process_finds_what_is_there(supply, tmp_path):

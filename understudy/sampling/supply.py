@@ -61,8 +61,13 @@ class Supply:
         """The first images of each class, by class and number.
 
         Args:
-            counts: how many, int64 (num_classes,); not more than are available are taken.
+            counts: how many, int64 (num_classes,), one at least; not more than are available are taken.
+
+        Raises:
+            ValueError: if nothing is asked for.
         """
+        if not counts.any():
+            raise ValueError("ask for one image at least")
         wanted = counts if self._available is None else np.minimum(counts, self._available)
         start, number = np.zeros_like(wanted), 0
         while (start < wanted).any() or number == 0:
