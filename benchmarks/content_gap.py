@@ -184,16 +184,10 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
     """The decomposition over all repetitions, each of which is a seed of it."""
     first = RunFolder.find(_folder(case, rows[0]["repeat"], runs))
     study = Study(first, "cpu", Silent())
-    labels, class_names = study.test.labels, study.test.class_names
 
     def result(key: str, name: str, part: str) -> ArmResult:
         files = [_folder(case, row["repeat"], runs) / "measured" / f"{key}.npy" for row in rows]
-        predicted = [np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(labels), -1) for path in files]
-        return ArmResult(
-            arm=name, seeds=tuple(row["repeat"] for row in rows), probabilities=np.stack(predicted).astype(np.float64), labels=labels,
-            val_accuracy=tuple(row[part][key]["val"] for row in rows), val_loss=tuple(row[part][key]["val_loss"] for row in rows),
-            seconds=0.0, steps=first.settings.compare.steps, histories=(),
-        )  # fmt: skip
+        return as_result(name, files, [row[part][key] for row in rows], repeats=[row["repeat"] for row in rows], study=study)
 
     keys = list(rows[0]["gap"])
     redrawn = {float(key.removeprefix("gap-redrawn-")): key for key in keys if key.startswith("gap-redrawn-")}
@@ -202,11 +196,23 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
     return summarise_gap(
         {"real": result("real", "real", "arms"), **{role: result(key, role, "gap") for role, key in roles.items()}},
         {strength: result(key, key, "gap") for strength, key in redrawn.items()},
-        class_names=class_names,
+        class_names=study.test.class_names,
         real_again=[result(key, key, "gap") for key in again],
         num_resamples=2000,
         seed=0,
     )
+
+
+def as_result(
+    name: str, files: Sequence[Path], measured: Sequence[Mapping[str, Any]], *, repeats: Sequence[int], study: Study
+) -> ArmResult:
+    """Repetitions as the seeds of one result: what :func:`trained` wrote of each, predictions on the test images and figures."""
+    predicted = [np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(study.test), -1) for path in files]
+    return ArmResult(
+        arm=name, seeds=tuple(repeats), probabilities=np.stack(predicted).astype(np.float64), labels=study.test.labels,
+        val_accuracy=tuple(each["val"] for each in measured), val_loss=tuple(each["val_loss"] for each in measured),
+        seconds=0.0, steps=study.settings.compare.steps, histories=(),
+    )  # fmt: skip
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +226,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "arms": arms, "gap": gap}
 
 
-def _points(rows: Sequence[Mapping[str, Any]], arm: str, minus: str | None = None) -> list[float]:
+def points(rows: Sequence[Mapping[str, Any]], arm: str, minus: str | None = None) -> list[float]:
     return [100 * (row["arms"][arm]["test"] - (row["arms"][minus]["test"] if minus else 0.0)) for row in rows]
 
 
@@ -239,21 +245,23 @@ def _claims(case: str, rows: Sequence[Mapping[str, Any]], gap: Mapping[str, Any]
         _closed(case, rows, alone, "plain synthetic", [row["arms"]["synthetic"]["test"] for row in rows]),
         _closed(case, rows, alone, "as many plain synthetic as real", [row["gap"]["gap-plain"]["test"] for row in rows]),
         repeated(
-            f"{case}: {both} minus real and plain synthetic images (mixed), in points", _points(rows, both, "mixed"),
+            f"{case}: {both} minus real and plain synthetic images (mixed), in points", points(rows, both, "mixed"),
             target="not worse: no less than 0", least=0.0, why_not="within its interval of 0 or below it",
         ),
     ]  # fmt: skip
-    terms = gap["terms"]
-    for name in ("total", "appearance", "content", "quality", "quantity"):
-        if name in terms:
-            term = {end: 100 * terms[name][end] for end in ("mean", "low", "high")}
-            found.append(
-                Claim(
-                    claim=f"{case}: the gap's term {name}, in points", value=term["mean"], low=term["low"], high=term["high"],
-                    target="measured", met=True, why="bootstrap over test images and repetitions",
-                )
-            )  # fmt: skip
-    return found
+    return found + term_claims(case, gap, ("total", "appearance", "content", "quality", "quantity"), over="repetitions")
+
+
+def term_claims(case: str, gap: Mapping[str, Any], names: Sequence[str], *, over: str) -> list[Claim]:
+    """What the terms of a decomposition came to; ``over`` what they are measured besides test images."""
+    return [
+        Claim(
+            claim=f"{case}: the gap's term {name}, in points", value=100 * term["mean"], low=100 * term["low"], high=100 * term["high"],
+            target="measured", met=True, why=f"bootstrap over test images and {over}",
+        )
+        for name in names
+        if (term := gap["terms"].get(name)) is not None
+    ]  # fmt: skip
 
 
 def _closed(case: str, rows: Sequence[Mapping[str, Any]], arm: str, which: str, plain: Sequence[float]) -> Claim:
@@ -301,7 +309,7 @@ def _strategy_table(case: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
     body = []
     for arm in rows[0]["arms"]:
         plain = arm.split("@")[0]
-        gain = cell(_points(rows, arm, plain)) if "@" in arm else ""
+        gain = cell(points(rows, arm, plain)) if "@" in arm else ""
         drawn, making = (float(np.mean([row["arms"][arm]["images"].get(key, 0) for row in rows])) for key in ("judged", "seconds"))
         seconds = float(np.mean([row["arms"][arm]["seconds"] for row in rows]))
         val = 100 * float(np.mean([row["arms"][arm]["val"] for row in rows]))
@@ -309,7 +317,7 @@ def _strategy_table(case: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, A
         body.append(
             [
                 name,
-                cell(_points(rows, arm)),
+                cell(points(rows, arm)),
                 gain,
                 f"{val:.1f}",
                 f"{drawn:.0f}" if drawn else "",

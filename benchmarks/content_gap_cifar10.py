@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
-from benchmarks.content_gap import gap_table, trained
+from benchmarks.content_gap import as_result, gap_table, points, term_claims, trained
+from benchmarks.folders import take_first
 from understudy.evaluation import summarise_gap
 from understudy.gap_sets import as_many_as_real, redrawn_sets
 from understudy.nouns import ArmResult
 from understudy.progress import Silent
-from understudy.runs import RunFolder, write_atomically
+from understudy.runs import RunFolder
 from understudy.settings import Settings, build
 from understudy.study import Study, run
 
@@ -41,8 +39,7 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     """Do what is not done, then write rows, tables and claims."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if not smoke:
-        for split, count in (("train", 6000), ("test", 2000)):
-            _take_first(_TARGET / f"{split}.parquet", runs / "cifar10" / f"{split}.parquet", count)
+        take_first(_TARGET, runs / "cifar10", train=6_000, test=2_000)
     settings = _settings(runs, smoke=smoke)
     run(settings, runs / "run", until="curate")
     study = Study(RunFolder.find(runs / "run"), "cpu", Silent())
@@ -85,12 +82,6 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
     return build(common, small if smoke else {})
 
 
-def _take_first(parquet: Path, to: Path, count: int) -> None:
-    if not to.exists():
-        table = pq.read_table(parquet).slice(0, count)
-        write_atomically(to, partial(pq.write_table, table))
-
-
 def _row(study: Study, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, Any]:
     arms = {
         name: trained(study, f"{name}-{repeat}", name, lambda name=name: study.images_of(name), repeat)
@@ -104,29 +95,20 @@ def _row(study: Study, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, A
 
 
 def _result(study: Study, name: str, rows: list[dict[str, Any]]) -> ArmResult:
-    files = [study.path / "measured" / f"{name}-{row['repeat']}.npy" for row in rows]
-    predicted = [np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(study.test), -1) for path in files]
-    own = [row["arms"][name] for row in rows]
-    return ArmResult(
-        arm=name, seeds=tuple(row["repeat"] for row in rows), probabilities=np.stack(predicted).astype(np.float64),
-        labels=study.test.labels, val_accuracy=tuple(each["val"] for each in own), val_loss=tuple(each["val_loss"] for each in own),
-        seconds=0.0, steps=study.settings.compare.steps, histories=(),
-    )  # fmt: skip
-
-
-def _points(rows: list[dict[str, Any]], arm: str) -> list[float]:
-    return [100 * row["arms"][arm]["test"] for row in rows]
+    repeats = [row["repeat"] for row in rows]
+    files = [study.path / "measured" / f"{name}-{repeat}.npy" for repeat in repeats]
+    return as_result(name, files, [row["arms"][name] for row in rows], repeats=repeats, study=study)
 
 
 def _arms_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    body = [[arm, cell(_points(rows, arm)), "this benchmark"] for arm in rows[0]["arms"]]
+    body = [[arm, cell(points(rows, arm)), "this benchmark"] for arm in rows[0]["arms"]]
     for name, *figures in _PUBLISHED:
         body += [[f"{arm}, published", f"{figure:.1f}", name] for arm, figure in zip(("real", "synthetic"), figures, strict=True)]
     return {"title": "CIFAR-10, classifier accuracy score", "columns": ["trained on", "accuracy, %", "source"], "rows": body}
 
 
 def _claims(rows: list[dict[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:
-    ratios = [100 * synthetic / real for real, synthetic in zip(_points(rows, "real"), _points(rows, "synthetic"), strict=True)]
+    ratios = [100 * synthetic / real for real, synthetic in zip(points(rows, "real"), points(rows, "synthetic"), strict=True)]
     found = [
         repeated(
             f"CIFAR-10: classifier accuracy score in % of the accuracy on real images; {name}: {100 * synthetic / real:.0f}", ratios,
@@ -135,15 +117,7 @@ def _claims(rows: list[dict[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:
         )
         for name, real, synthetic in _PUBLISHED
     ]  # fmt: skip
-    for name in ("total", "appearance", "content"):
-        term = {end: 100 * gap["terms"][name][end] for end in ("mean", "low", "high")}
-        found.append(
-            Claim(
-                claim=f"CIFAR-10: the gap's term {name}, in points", value=term["mean"], low=term["low"], high=term["high"],
-                target="measured", met=True, why="bootstrap over test images and classifiers",
-            )
-        )  # fmt: skip
-    return found
+    return found + term_claims("CIFAR-10", gap, ("total", "appearance", "content"), over="classifiers")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from understudy.data import LabelledSet, load_splits
+from understudy.runs import write_atomically
 from understudy.settings import DataSettings
 
 
@@ -53,3 +55,11 @@ def _save_oddly(data: LabelledSet, index: int, stem: Path, *, kind: int) -> None
     else:
         levels = np.asarray(image.convert("L")).astype(np.uint16) * 257
         Image.fromarray(levels).save(stem.with_suffix(".png"))
+
+
+def take_first(source: Path, to: Path, **counts: int) -> None:
+    """A small part of a data set that is far larger than what it is used for: the first images of each split, as Parquet."""
+    for split, count in counts.items():
+        if not (to / f"{split}.parquet").exists():
+            rows = pq.read_table(source / f"{split}.parquet").slice(0, count)
+            write_atomically(to / f"{split}.parquet", partial(pq.write_table, rows))

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 
 from benchmarks.claims import Claim, command_line, write
+from benchmarks.folders import take_first
 from understudy.recipes import PRESETS, RECIPES
-from understudy.runs import RunFolder, write_atomically
+from understudy.runs import RunFolder
 from understudy.settings import Settings, build
 from understudy.study import run
 
@@ -45,7 +44,7 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     cases = {f"{shots} per class": _settings(shots, runs, smoke=smoke) for shots in ((2,) if smoke else SHOTS)}
     if not smoke:
-        _take_first(_TARGET, runs / "cifar10")
+        take_first(_TARGET, runs / "cifar10", train=5_000, test=2_000)
     results = {name: run(settings, runs / name.replace(" ", "-")) for name, settings in cases.items()}
     rows = [
         {"case": name, **{key: result[key] for key in ("data", "adaptation", "arms", "verdict", "tuning", "cost")}}
@@ -67,14 +66,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     claims = [] if smoke else [claim for row in rows for claim in _claims(row)]
     write(out, settings=settings, rows=rows, claims=claims, tables=[] if smoke else [_table(row) for row in rows])
     print(f"wrote {out}")
-
-
-def _take_first(source: Path, to: Path) -> None:
-    """A small part of a data set that is far larger than what it is used for."""
-    for split, count in (("train", 5_000), ("test", 2_000)):
-        if not (to / f"{split}.parquet").exists():
-            rows = pq.read_table(source / f"{split}.parquet").slice(0, count)
-            write_atomically(to / f"{split}.parquet", partial(pq.write_table, rows))
 
 
 def _settings(shots: int, runs: Path, *, smoke: bool) -> Settings:

@@ -14,7 +14,6 @@ from understudy.synthetic_sets import ArmImages, SyntheticSets
 
 _PLACE = "gap/"
 _ROLES = {
-    "plain": "synthetic",
     "filtered": "synthetic@confidence-filter",
     "fresh": "synthetic@refresh",
     "filtered+fresh": "synthetic@confidence-filter@refresh",
@@ -33,16 +32,12 @@ def as_many_as_real(settings: Settings) -> Settings:
 
 def gap_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
     """Arm and images of each role; those that the generator cannot give are left out."""
-
-    def shared() -> ArmImages:
-        images, record = sets.variant(f"{_PLACE}plain", quotas(sets.train, plain.draw), draw=plain.draw, curate=plain.curate)
-        return ArmImages(images=images, quota=None, record=record)
-
     roles = dict(_ROLES)
     if plain.generator.name == "folder" or plain.draw.starts_from_real:
         del roles["diverse"]
-    found = {role: (arm, sets.of_arm(arm, lambda: shared().images, base=plain, place=_PLACE)) for role, arm in roles.items()}
-    return found | {"plain": (roles["plain"], shared())}
+    shared = sets.variant(f"{_PLACE}plain", quotas(sets.train, plain.draw), draw=plain.draw, curate=plain.curate)
+    found = {role: (arm, sets.of_arm(arm, lambda: shared.images, base=plain, place=_PLACE)) for role, arm in roles.items()}
+    return {"plain": ("synthetic", shared), **found}
 
 
 def redrawn_sets(sets: SyntheticSets, plain: Settings, strengths: Sequence[float]) -> dict[float, ArmImages]:
@@ -53,8 +48,7 @@ def redrawn_sets(sets: SyntheticSets, plain: Settings, strengths: Sequence[float
     least = strength_of(1, plain.draw.steps)
     for strength in sorted({max(strength, least) for strength in strengths}):
         draw = with_section(plain, "draw", strength=strength, start_snr=None, noise_scale=1.0, pairing="paired").draw
-        images, record = sets.variant(f"{_PLACE}redrawn-{strength:g}", quotas(sets.train, draw), draw=draw, curate=plain.curate)
-        found[strength] = ArmImages(images=images, quota=None, record=record)
+        found[strength] = sets.variant(f"{_PLACE}redrawn-{strength:g}", quotas(sets.train, draw), draw=draw, curate=plain.curate)
     return found
 
 

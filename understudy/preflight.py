@@ -16,7 +16,7 @@ from understudy.generators import load_generator
 from understudy.runs import write_atomically
 from understudy.sampling import batches, make_plan, quotas, times_of
 from understudy.settings import CaptionSettings, Settings
-from understudy.study import add_tokens, check_fits, check_names
+from understudy.study import add_tokens, check_fits, check_names, learns_words
 from understudy.training import find_arm, fit_arm, pairs
 
 _PER_CLASS = 4
@@ -120,7 +120,8 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
 
     adapt_seconds = 0.0
     if settings.adapt.num_steps and settings.adapt.adapter is None:
-        generator = load_generator(settings.generator, device=device)  # adaptation adds tokens and classes itself
+        if learns_words(settings):  # adaptation adds them itself
+            generator = load_generator(settings.generator, device=device)
         short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
         with tempfile.TemporaryDirectory() as folder:
             start = time.monotonic()

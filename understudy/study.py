@@ -247,6 +247,17 @@ class Study:
             apply_adapter(generator, folder, scale=self.settings.draw.adapter_scale, visual=guided)
         return generator
 
+    @cached_property
+    def visual(self) -> VisualGuidance | None:
+        """Features that guide drawing."""
+        kind = self.settings.visual.when_drawing
+        if kind == "none":
+            return None
+        projection = load_projection(self.path / "adapter")
+        check_widths(self.generator, projection=projection is not None)
+        features = features_of(self.generator, self.train, cache=self.feature_cache)
+        return VisualGuidance(features, self.train, kind=kind, images=self.settings.visual.images, projection=projection)
+
     @property
     def feature_cache(self) -> Path:
         return self.path / "data" / "features.safetensors"
@@ -256,6 +267,19 @@ class Study:
         """A classifier of the real train images alone: scores drawn images, and gives soft labels."""
         seed = self.settings.seed + _JUDGE_SEED_OFFSET
         return fit_arm("real", train=self.train, synthetic=None, settings=self.settings.compare, seed=seed, device=self.device)
+
+    @cached_property
+    def clip(self) -> Classifier:
+        """Scores drawn images from the names of the classes."""
+        return _clip(self.settings, self.train.class_names, self.prompt_names, device=self.device)
+
+    @cached_property
+    def start(self) -> TrainedClassifier:
+        """The network that every arm starts from, pretrained or with random weights; not to be trained."""
+        settings = self.settings.compare
+        backbone = pretrained_classifier(settings) or build_backbone(settings, self.train.num_classes, rng_seed=self.settings.seed)
+        backbone.model.to(self.device)
+        return TrainedClassifier(backbone, self.train.class_names, self.device)
 
     @cached_property
     def sets(self) -> SyntheticSets:
@@ -344,38 +368,21 @@ class _Help:
         return str(self.study.recorded("adapt").get("fingerprint", ""))
 
     def visual(self) -> VisualGuidance | None:
-        study = self.study
-        kind = study.settings.visual.when_drawing
-        if kind == "none":
-            return None
-        projection = load_projection(study.path / "adapter")
-        check_widths(study.generator, projection=projection is not None)
-        features = features_of(study.generator, study.train, cache=study.feature_cache)
-        return VisualGuidance(features, study.train, kind=kind, images=study.settings.visual.images, projection=projection)
+        return self.study.visual
 
     def judges(self) -> Judges:
-        study = self.study
-        clip = partial(_clip, study.settings, study.train.class_names, study.prompt_names, device=study.device)
-        return Judges(real=lambda: study.judge, clip=clip)
+        return Judges(real=lambda: self.study.judge, clip=lambda: self.study.clip)
 
     def features(self, data: LabelledSet) -> np.ndarray:
         """Of the network that every arm starts from if it is pretrained, otherwise of the judge."""
         study = self.study
-        return (_start(study) if study.settings.compare.pretrained else study.judge).features(data)
+        return (study.start if study.settings.compare.pretrained else study.judge).features(data)
 
     def allocate(self, quota: np.ndarray) -> np.ndarray:
         study, path = self.study, self.study.path / _ALLOCATION
         if not path.exists():
             write_json(path, _allocated(study, study.curated, quota).tolist())
         return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)
-
-
-def _start(study: Study) -> TrainedClassifier:
-    """The network that every arm starts from, pretrained or with random weights."""
-    settings = study.settings.compare
-    backbone = pretrained_classifier(settings) or build_backbone(settings, study.train.num_classes, rng_seed=study.settings.seed)
-    backbone.model.to(study.device)
-    return TrainedClassifier(backbone, study.train.class_names, study.device)
 
 
 def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer: Observer) -> None:
@@ -442,7 +449,8 @@ def _follow(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
 
 def _adaptation(study: Study, settings: Settings, folder: Path) -> Iterator[AdaptStep]:
     generator = load_generator(settings.generator, device=study.device)
-    planned = load_generator(settings.generator, device=study.device)  # tokens and classes are to be learned by one that has none yet
+    # Tokens and classes are to be learned by a generator that has none yet.
+    planned = load_generator(settings.generator, device=study.device) if learns_words(settings) else generator
     add_tokens(planned, settings, num_classes=study.train.num_classes)
     planned.learn_classes(study.prompt_names, seed=settings.seed)
     # A prompt that is too long to draw with shows now, and not after hours of adaptation.
@@ -584,11 +592,7 @@ def feature_quality(classifier: TrainedClassifier, *, train: LabelledSet, test: 
 
 def _of_source(study: Study) -> dict[str, float | None] | None:
     """The same of the network that every arm starts from, with its own classes; None if it is not pretrained."""
-    backbone = pretrained_classifier(study.settings.compare)
-    if backbone is None:
-        return None
-    backbone.model.to(study.device)
-    return feature_quality(TrainedClassifier(backbone, study.train.class_names, study.device), train=study.train, test=study.test)
+    return feature_quality(study.start, train=study.train, test=study.test) if study.settings.compare.pretrained else None
 
 
 def scale(study: Study) -> None:
@@ -716,7 +720,7 @@ def _side_measures(
 ) -> dict[str, dict[str, Any]]:
     """Of each set, against the validation images, which no classifier was trained on."""
     task = TrainedClassifier.load(study.path / "arms" / "real-classifier", device=study.device)
-    raw = _start(study)
+    raw = study.start
 
     def of(data: LabelledSet) -> LabelledFeatures:
         return LabelledFeatures(labels=data.labels, features={"raw": raw.features(data), "task": task.features(data)})
@@ -828,6 +832,11 @@ def check_names(settings: Settings) -> None:
             raise InputError(f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares")
         if "@" in name:
             raise InputError(f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn as the run's own")
+
+
+def learns_words(settings: Settings) -> bool:
+    """Whether a generator must learn words before prompts can be checked, and is then no longer as it was loaded."""
+    return settings.adapt.has_token or settings.generator.name == "class_conditional"
 
 
 def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:

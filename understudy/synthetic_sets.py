@@ -197,11 +197,12 @@ class SyntheticSets:
         if refreshes and not (wanted > quota).any():
             self.observer.say(f"{name}: no image is ever replaced by a fresh one; raise draw.refresh_times or compare.steps")
         key = place + "+".join([*strategies, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
-        images, record = self.variant(key, wanted, draw=changed.draw, curate=changed.curate)
-        return ArmImages(images=images, quota=np.minimum(quota, images.counts) if refreshes else None, record={"variant": key, **record})
+        found = self.variant(key, wanted, draw=changed.draw, curate=changed.curate)
+        in_use = np.minimum(quota, found.images.counts) if refreshes else None
+        return ArmImages(images=found.images, quota=in_use, record={"variant": key, **found.record})
 
-    def variant(self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> tuple[LabelledSet, dict[str, Any]]:
-        """A curated set of its own, drawn and chosen once; and how it came about.
+    def variant(self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> ArmImages:
+        """A curated set of its own, drawn and chosen once.
 
         Raises:
             InputError: if no image passes.
@@ -224,7 +225,8 @@ class SyntheticSets:
                 "rejected": filled.decisions.rejections,
             }
             write_json(record_path, record)
-        return LabelledSet.load(path), dict(json.loads(record_path.read_text(encoding="utf-8")))
+        record = dict(json.loads(record_path.read_text(encoding="utf-8")))
+        return ArmImages(images=LabelledSet.load(path), quota=None, record=record)
 
     def _supply(self, draw: DrawSettings, member: int) -> Supply:
         how = {key: getattr(draw, key) for key in _HOW if getattr(draw, key) != getattr(self.settings.draw, key)}
