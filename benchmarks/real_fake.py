@@ -20,8 +20,7 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from benchmarks.feature_distance import squared_mmd
-from understudy.curation import nearest_real, paired_distances
-from understudy.data import LabelledSet
+from understudy.data import CopyFinder, LabelledSet, paired_distances
 from understudy.recipes import PRESETS, RECIPES
 from understudy.runs import write_json
 from understudy.settings import build
@@ -200,7 +199,7 @@ def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict
     sources, position = curated.provenance("source_id"), {name: index for index, name in enumerate(train.ids)}
     distances = {
         "synthetic to nearest train": np.array(curated.provenance("nearest_distance")),
-        "held-out real to nearest train": nearest_real(val, train)[1],
+        "held-out real to nearest train": CopyFinder(train, val).held_out_distances,
     }
     if all(sources):
         nearest = np.array(curated.provenance("nearest_id"))

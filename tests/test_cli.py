@@ -28,7 +28,7 @@ from understudy.catalogue import CATALOGUE
 from understudy.data import EXPORTS, LabelledSet
 from understudy.runs import RunFolder, write_atomically
 
-COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "list", "study")
+COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "compare-runs", "list", "study")
 JOB_OPTIONS = ("--preset", "--recipe", "--shots", "--generator", "--arms", "--class-names", "--skip-bad", "--set", "--seed")
 
 
@@ -370,7 +370,13 @@ def test_the_help_names_every_command(understudy):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command, understudy):
     code, out, _ = understudy(command, "--help")
-    wanted = {"report": ("DIR",), "export": ("DIR", "--to", "--form"), "list": ("KIND",), "validate": JOB_OPTIONS}
+    wanted = {
+        "report": ("DIR",),
+        "export": ("DIR", "--to", "--what", "--form", "--arm"),
+        "compare-runs": ("A", "B", "--to"),
+        "list": ("KIND",),
+        "validate": JOB_OPTIONS,
+    }
     assert code == 0
     assert [option for option in wanted.get(command, (*JOB_OPTIONS, "--device")) if option not in out] == []
     if command in ("run", "adapt", "draw", "curate", "compare"):

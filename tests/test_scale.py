@@ -1,5 +1,6 @@
 """Larger synthetic sets after the comparison: nested, asked for at any time, and never drawn or trained twice."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.report import summary_table
 from understudy.runs import RunFolder
+from understudy.settings import refuse_without_effect
 from understudy.study import run, write_report_again
 
 DRAW = {"per_class": None, "times": 1, "min_per_class": 1, "part_size": 8, "batch_size": 8}
@@ -99,7 +101,7 @@ def test_asking_later_keeps_everything_and_only_adds(plain, doubled):
     out, listener = doubled
     before, after = tree(plain), tree(out)
     changed = {path for path in before if after[path] != before[path]}
-    assert changed == {"settings.yaml", "results.json", "report.html", "stages/report.json"}
+    assert changed == {"settings.yaml", "results.json", "report.html", "README.md", "stages/report.json"}
     assert kept(out).items() >= kept(plain).items(), "shutil.copytree keeps times"
     said = [line for line in listener.lines if "finished earlier" not in line]
     assert [line.split(":")[0] for line in said] == ["scale", "report"]
@@ -111,12 +113,15 @@ def test_results_report_and_terminal_tell_of_the_sizes(doubled, plain):
     out, _ = doubled
     results = results_of(out)
     scale, count = results["scale"], results["data"]["train"]
-    assert set(scale) == {"times", "images", "real", "arms"}
+    assert set(scale) == {"times", "images", "real", "arms", "stopped"}
+    assert scale["stopped"] is None
     assert scale["times"] == [1, 2]
     assert scale["images"] == [count, 2 * count]
     assert [point["images"] for point in scale["real"]["curve"]] == [count // 2, count]
     assert set(scale["arms"]) == {"synthetic"}
-    assert set(scale["arms"]["synthetic"]) == {"curve", "minus_real", "log_fit", "worth_real_images", "overtakes_real_at"}
+    assert set(scale["arms"]["synthetic"]) == {
+        "curve", "minus_real", "marginal", "log_fit", "next_doubling", "worth_real_images", "overtakes_real_at",
+    }  # fmt: skip
     assert scale["real"]["curve"][-1]["seeds"] == results["arms"]["real"]["accuracy"]["seeds"], "not trained again"
     assert results["cost"]["seconds"]["scale"] > 0
     assert {name: value for name, value in results.items() if name not in ("scale", "cost")} == {
@@ -136,7 +141,7 @@ def test_the_same_again_does_nothing(job, doubled):
     run(job(1, 2), out, observer=listener)
     assert times(out) == before
     assert all("finished earlier, kept" in line for line in listener.lines)
-    assert len(listener.lines) == 6
+    assert len(listener.lines) == 8
 
 
 def test_more_sizes_later_keep_the_sets_that_are_there(job, doubled, tmp_path):
@@ -287,3 +292,75 @@ def test_a_size_between_those_of_earlier_requests_is_full(job, doubled, tmp_path
         scale = run(job(*sizes), out)["scale"]
         assert scale["images"] == [round(size * scale["images"][0]) for size in sizes]
     assert len(list(out.glob("synthetic/images/*/*.parquet"))) == drawn
+
+
+def fixed_gains(monkeypatch, gains):
+    """Validation accuracies of the sizes as if every step had gained so much."""
+    from understudy import study
+
+    reason = study.stop_reason
+
+    def told(arms, images, *, below):
+        sizes = sorted(images)
+        accuracy = {size: float(np.sum(gains[:number])) for number, size in enumerate(sizes)}
+        named = {
+            arm: {size: dataclasses.replace(result, val_accuracy=(accuracy[size],) * 3) for size, result in results.items()}
+            for arm, results in arms.items()
+        }
+        return reason(named, images, below=below)
+
+    monkeypatch.setattr(study, "stop_reason", told)
+
+
+def test_a_rule_that_never_stops_changes_no_figure(job, doubled, tmp_path, monkeypatch):
+    """Drawn and trained size by size, the sets and what they give are the same."""
+    fixed_gains(monkeypatch, [0.1, 0.1])
+    sizes = (1, 2, 3)
+    together = run(job(*sizes), shutil.copytree(doubled[0], tmp_path / "together"))["scale"]
+    listener = Listener()
+    one_by_one = run(job(scale={"times": sizes, "real_shares": SHARES, "stop_below": 1}), tmp_path / "run", observer=listener)["scale"]
+    assert one_by_one == together
+    assert sets_of(tmp_path / "run") == sets_of(tmp_path / "together")
+    said = [line for line in listener.lines if line.startswith("scale")]
+    assert len(said) == 1 and said[0].startswith("scale: 1x, 2x, 3x in ")
+
+
+def test_after_a_stop_nothing_larger_is_drawn_or_trained(job, tmp_path, monkeypatch):
+    fixed_gains(monkeypatch, [0.1, 0.0, 0.1])
+    scale = {"times": (4, 1, 2, 3), "real_shares": SHARES, "stop_below": 2}
+    out, listener = tmp_path / "run", Listener()
+    found = run(job(scale=scale), out, observer=listener)["scale"]
+    train = LabelledSet.load(out / "data" / "train.parquet")
+    assert found["times"] == [1, 2, 3]
+    assert (found["stopped"]["arm"], found["stopped"]["at"]) == ("synthetic", 3)
+    assert f"scale: {found['stopped']['sentence']}" in listener.lines
+    assert sorted(sets_of(out)) == ["times-1", "times-2", "times-3"]
+    rows = [row for part in out.glob("synthetic/images/*/part-*.parquet") for row in pq.read_table(part, columns=["id"]).to_pylist()]
+    assert len(rows) == 3 * len(train)
+    before = kept(out)
+    again = run(job(scale=scale), out)["scale"]
+    assert again == found and kept(out) == before
+    monkeypatch.undo()
+    more = run(job(1, 2, 3, 4), out)["scale"]
+    assert more["times"] == [1, 2, 3, 4] and more["stopped"] is None
+    assert kept(out).items() >= before.items(), "what was tried is kept when the rule is switched off"
+
+
+def test_a_kill_between_two_sizes_changes_nothing(job, tmp_path, monkeypatch):
+    fixed_gains(monkeypatch, [0.1, 0.0])
+    scale = {"times": (1, 2, 3), "real_shares": SHARES, "stop_below": 0.5}
+    whole = run(job(scale=scale), tmp_path / "whole")["scale"]
+    for observer in (Stopping("draw round-01", 8), Stopping("scale", 4)):
+        with pytest.raises(StopError):
+            run(job(scale=scale), tmp_path / "run", observer=observer)
+    assert run(job(scale=scale), tmp_path / "run")["scale"] == whole
+    assert tree(tmp_path / "run" / "synthetic") == tree(tmp_path / "whole" / "synthetic")
+
+
+def test_a_rule_without_effect_is_refused(job):
+    with pytest.raises(InputError, match=r"stop_below 1 has no effect on fewer than three sizes, .* got 1, 2: leave it out"):
+        job(scale={"times": (1, 2), "stop_below": 1})
+    with pytest.raises(InputError, match=r"scale.stop_below draws size by size, .* only with curate.select 'first', got 'coverage'"):
+        job(scale={"times": (1, 2, 3), "stop_below": 1}, curate={"select": "coverage"})
+    with pytest.raises(InputError, match=r"scale.stop_below has no effect while scale.times is \[\]"):
+        refuse_without_effect(job(scale={"stop_below": 1}), ["scale.stop_below"])

@@ -24,7 +24,7 @@ from understudy.settings import DataSettings, build
 from understudy.study import STAGES, export_run, run, write_report_again
 
 ROOT = Path(__file__).parent.parent
-OPTIONAL = ("tune", "scale", "gap")  # done only where settings ask for them
+OPTIONAL = ("tune", "scale", "gap", "shift", "membership")  # done only where settings ask for them
 TWO_ARMS = {"compare": {"arms": ["real", "synthetic"]}}
 
 
@@ -57,7 +57,7 @@ def test_results_are_as_documented(finished, capsys):
     assert results["data"]["classes"] == ["cat", "dog"]
     assert results["data"]["train"] + results["data"]["val"] + results["data"]["test"] == 24
     assert list(results["arms"]) == ["real", "synthetic", "mixed", "bridged"]
-    assert set(results["cost"]["seconds"]) == {"load", "adapt", "draw", "curate", "compare"}
+    assert set(results["cost"]["seconds"]) == {"load", "adapt", "draw", "curate", "fidelity", "memorisation", "compare"}
     assert 0.1 < results["cost"]["peak_memory_gb"] < 16
     assert results["adaptation"]["steps"] == 4
     assert results["environment"]["device"] == "cpu"
@@ -191,8 +191,8 @@ def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_p
     assert results["verdict"]["sentence"].startswith("None of the 54 drawn images passed curation. No arm used synthetic images")
     assert "curate: kept 0 of 54 drawn, 6 fewer than wanted" in listener.lines
     assert "None of the 54 drawn images passed curation" in (out / "report.html").read_text()
-    assert results["memorisation"]["held_out_to_train"]["median"] > 0
-    assert "synthetic_to_train" not in results["memorisation"]
+    assert results["fidelity"]["warnings"][0].startswith("Fidelity was not measured:")
+    assert results["memorisation"]["spaces"] == {}
     with pytest.raises(InputError, match="has no images to export: none that was drawn passed curation"):
         export_run(RunFolder.find(out), tmp_path / "to", form="folder")
     assert run(RunFolder.find(out).settings, out) == results

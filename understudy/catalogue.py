@@ -7,7 +7,8 @@ from typing import Any
 from understudy.adaptation import METHODS, TERMS
 from understudy.curation import SCORES, SELECTIONS
 from understudy.data import CAPTIONS, EXPORTS, SOURCES
-from understudy.evaluation import PUBLISHED
+from understudy.encoders import ENCODERS
+from understudy.evaluation import CORRUPTIONS, PUBLISHED
 from understudy.generators import GENERATORS
 from understudy.generators.samplers import SAMPLERS
 from understudy.prompts import TEMPLATES
@@ -29,6 +30,7 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "adaptations": METHODS,
     "terms": TERMS,
     "samplers": SAMPLERS,
+    "encoders": ENCODERS,
     "scores": SCORES,
     "selections": SELECTIONS,
     "strategies": STRATEGIES,
@@ -36,6 +38,7 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "arms": ARMS,
     "augmentations": AUGMENTATIONS,
     "schedules": SCHEDULES,
+    "corruptions": CORRUPTIONS,
     "published": PUBLISHED,
     "exports": EXPORTS,
     "studies": STUDIES,

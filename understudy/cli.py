@@ -73,6 +73,14 @@ class ExportForm(StrEnum):
     HUGGINGFACE = "huggingface"
 
 
+class ExportWhat(StrEnum):
+    """Values of --what."""
+
+    DATASET = "dataset"
+    CLASSIFIER = "classifier"
+    ADAPTER = "adapter"
+
+
 _SOURCES = "image folder, zip, Parquet, WebDataset tar, hub name, or the built-in 'digits'"
 Out = Annotated[Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")]
 Run = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
@@ -121,8 +129,8 @@ class Options:
         """Names of the options that were used."""
         return [entry.name for entry in fields(self) if entry.name != "data" and getattr(self, entry.name) != entry.default]
 
-    def settings(self) -> Settings:
-        """Preset, then recipe, then these options, then ``--set``, later ones winning."""
+    def settings(self, added: dict[str, Any] | None = None) -> Settings:
+        """Preset, then recipe, then these options, then ``--set``, then what the command adds; later ones winning."""
         from understudy.recipes import PRESETS, RECIPES
 
         compare: dict[str, Any] = {}
@@ -141,7 +149,7 @@ class Options:
         if self.times is not None:
             sizes = _times(self.times)
             chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
-        settings = build(PRESETS[self.preset], RECIPES[self.recipe], chosen, *self.overrides)
+        settings = build(PRESETS[self.preset], RECIPES[self.recipe], chosen, *self.overrides, added or {})
         refuse_without_effect(settings, [*given_names(*self.overrides), *(["draw.times"] if self.times is not None else [])])
         return settings
 
@@ -174,7 +182,7 @@ def _run_of(options: Options, out: Path | None, added: dict[str, Any] | None = N
     folder = Path(options.data)
     if not (folder / "settings.yaml").exists():
         folder = out or Path("runs") / folder.resolve().stem
-        return folder, build(options.settings().model_dump(mode="json"), added or {})
+        return folder, options.settings(added)
     if out is not None or set(options.given) - {"times"}:
         raise InputError(f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run")
     larger = {} if options.times is None else {"scale": {"times": _times(options.times)}}
@@ -237,6 +245,65 @@ def gap(
         _console.print(gap_table(results["gap"]))
         hypothesis = results["gap"]["hypothesis"]
         _console.print(f"{hypothesis['sentence']} The rule: {hypothesis['rule']}.", highlight=False, markup=False)
+
+
+@app.command()
+@_takes_options
+def evaluate(
+    options: Options,
+    out: Out = None,
+    device: Device = "auto",
+    resume: Resume = ResumeOption.IF_POSSIBLE,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(help="a further labelled test set, of some or all of the classes; may be repeated", metavar="NAME=PATH"),
+    ] = None,
+    corruptions: Annotated[
+        str | None, typer.Option(help="changes of the test images, comma-separated, or 'none' [default: all of them]", metavar="A,B,...")
+    ] = None,
+) -> None:
+    """Test every arm on images unlike those it was compared on, with its calibration. Of a run, or of DATA after a run of it."""
+    given: dict[str, Any] = {"tests": _named_paths(test)} if test else {}
+    if corruptions is not None:
+        given["corruptions"] = [] if corruptions == "none" else [name.strip() for name in corruptions.split(",")]
+    folder, settings = _run_of(options, out, {"shift": {"measure": True, **given}})
+    results = _do(settings, folder, device=device, resume=resume, until="report")
+    if results:
+        from understudy.report import shift_table
+
+        _console.print(shift_table(results["shift"]))
+
+
+@app.command()
+@_takes_options
+def audit(
+    options: Options,
+    out: Out = None,
+    device: Device = "auto",
+    resume: Resume = ResumeOption.IF_POSSIBLE,
+    of: Annotated[str | None, typer.Option(help="arms to audit, comma-separated", metavar="ARMS")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="what every shadow model makes anew: classifier, or pipeline, with adaptation and drawing")
+    ] = None,
+    shadows: Annotated[int | None, typer.Option(help="shadow models of each arm [default: 64]")] = None,
+    rates: Annotated[
+        str | None, typer.Option(help="false-positive rates at which members are found, comma-separated, 0 to 1", metavar="A,B,...")
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option(help="privacy loss of a differentially private reference")] = None,
+) -> None:
+    """Audit how well an attacker can tell which real images a classifier goes back to. Of a run, or of DATA after a run of it."""
+    given: dict[str, Any] = {"target": target, "shadows": shadows, "private_epsilon": epsilon}
+    given["arms"] = None if of is None else [name.strip() for name in of.split(",")]
+    given["false_positive_rates"] = None if rates is None else _times(rates, option="--rates", example="0.001,0.01")
+    folder, settings = _run_of(
+        options, out, {"membership": {"measure": True, **{key: value for key, value in given.items() if value is not None}}}
+    )
+    results = _do(settings, folder, device=device, resume=resume, until="report")
+    if results:
+        from understudy.report import membership_table
+
+        _console.print(membership_table(results["membership"]))
+        _console.print(results["membership"]["promise"][0], highlight=False, markup=False)
 
 
 @app.command()
@@ -320,14 +387,40 @@ def preview(
 def export(
     folder: Run,
     to: Annotated[Path, typer.Option(help="folder to write; must be new or empty", metavar="DIR")],
-    form: Annotated[ExportForm, typer.Option(help="image folder, WebDataset shards, or Hugging Face dataset")] = ExportForm.FOLDER,
+    what: Annotated[
+        ExportWhat, typer.Option(help="the curated synthetic images, a classifier for timm, or the adapter for diffusers")
+    ] = ExportWhat.DATASET,
+    form: Annotated[
+        ExportForm | None, typer.Option(help="of the images: image folder, WebDataset shards, or Hugging Face dataset [default: folder]")
+    ] = None,
+    arm: Annotated[str | None, typer.Option(help="whose classifier [default: that of the verdict]", metavar="ARM")] = None,
 ) -> None:
-    """Copy the curated synthetic images of a run, with their dataset card, to a folder that other tools read."""
+    """Copy images, a classifier or the adapter of a run, with a card, to a folder that other tools read."""
+    from understudy.exports import export_part
     from understudy.runs import RunFolder
-    from understudy.study import export_run
 
-    count = export_run(RunFolder.find(folder), to, form=form.value)
-    _console.print(f"{count} images in {to}", highlight=False, markup=False, soft_wrap=True)
+    wrote = export_part(RunFolder.find(folder), to, what=what.value, form=None if form is None else form.value, arm=arm)
+    _console.print(wrote, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command("compare-runs")
+def compare_two_runs(
+    a: Annotated[Path, typer.Argument(help="folder of a finished run", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="folder of another one, with the same classes", metavar="B")],
+    to: Annotated[Path | None, typer.Option(help="page to write as well, such as compare.html", metavar="FILE")] = None,
+) -> None:
+    """Put two runs side by side: settings, data, accuracy of every arm with the difference, fidelity, copies, cost."""
+    from understudy.compare_runs import compare_runs
+    from understudy.report import compared_tables, write_comparison
+    from understudy.runs import RunFolder
+
+    comparison = compare_runs(RunFolder.find(a), RunFolder.find(b))
+    for table in compared_tables(comparison):
+        _console.print(table)
+    _console.print(comparison["sentence"], highlight=False, markup=False)
+    if to is not None:
+        write_comparison(to, comparison)
+        _console.print(str(to), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command("list")
@@ -371,6 +464,18 @@ def main(arguments: list[str] | None = None) -> None:
 def _refuse(message: str) -> NoReturn:
     _errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
     sys.exit(2)
+
+
+def _named_paths(texts: list[str]) -> dict[str, str]:
+    """``NAME=PATH`` each, names once."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, path) in zip(texts, pairs, strict=True):
+        if not name or not path:
+            raise InputError(f"--test must be NAME=PATH, such as --test sketches=photos/sketches, got {text!r}")
+    names = [name for name, _, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"--test must give each set a name of its own, got {', '.join(twice)} more than once")
+    return {name: path for name, _, path in pairs}
 
 
 def _times(text: str, *, option: str = "--times", example: str = "1,2,5,10") -> list[float]:

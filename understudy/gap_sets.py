@@ -26,8 +26,8 @@ _ROLES = {
 def as_many_as_real(settings: Settings) -> Settings:
     """The settings of a run for plain synthetic images: one for each real one, none rejected."""
     changed = with_section(settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real")
-    # Real images redrawn as little as possible are near copies, and none of them is to be missing.
-    return with_section(changed, "curate", score="none", threshold=None, select="first", copies="flag")
+    # Real images redrawn as little as possible are copies, and none of them is to be missing.
+    return with_section(changed, "curate", score="none", threshold=None, select="first", firewall="off")
 
 
 def gap_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:

@@ -17,7 +17,7 @@ from understudy.runs import write_atomically
 from understudy.sampling import batches, make_plan, quotas, times_of
 from understudy.settings import CaptionSettings, Settings
 from understudy.study import add_tokens, check_fits, check_names, learns_words
-from understudy.training import find_arm, fit_arm, pairs
+from understudy.training import TrainedClassifier, find_arm, fit_arm, pairs
 
 _PER_CLASS = 4
 _TIMED_STEPS = 4
@@ -44,7 +44,7 @@ class Estimate:
         adapt_seconds, draw_seconds, compare_seconds: per stage; refills are not counted.
         images: synthetic images of the first round.
         images_per_second: measured.
-        disk_mb: synthetic images on disk.
+        disk_mb: synthetic images and trained classifiers on disk.
     """
 
     adapt_seconds: float
@@ -60,7 +60,7 @@ class Estimate:
             ("adapt", _duration(self.adapt_seconds)),
             ("draw", f"{_duration(self.draw_seconds)} for {self.images} images at {self.images_per_second:.1f} images/s"),
             ("compare", _duration(self.compare_seconds)),
-            ("disk", f"{self.disk_mb:.1f} MB of synthetic images"),
+            ("disk", f"{self.disk_mb:.1f} MB of synthetic images and classifiers"),
         ]
 
 
@@ -141,17 +141,18 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
         adapt_seconds = per_step * settings.adapt.steps + validation * (1 + settings.adapt.steps / settings.adapt.validate_every)
     start = time.monotonic()
     short_compare = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
-    fit_arm("real", train=splits.train, synthetic=None, settings=short_compare, seed=settings.seed, device=device)
+    classifier = fit_arm("real", train=splits.train, synthetic=None, settings=short_compare, seed=settings.seed, device=device)
     per_step = (time.monotonic() - start) / (2 * _TIMED_STEPS)
     images = max(int(quotas(train, settings.draw).sum()), *(int(times_of(train, times).sum()) for times in settings.scale.times), 0)
     sizes = len(settings.scale.times) * len(settings.scale.arms) + (len(settings.scale.real_shares) if settings.scale.times else 0)
+    bytes_per_image = float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))]))
     return Estimate(
         adapt_seconds=adapt_seconds,
         draw_seconds=images / images_per_second,
         compare_seconds=per_step * (_arm_steps(settings, len(train), images) + sizes * settings.compare.steps * settings.compare.num_seeds),
         images=images,
         images_per_second=images_per_second,
-        disk_mb=images * float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])) / 1e6,
+        disk_mb=(images * bytes_per_image + _weights(settings, classifier)) / 1e6,
     )
 
 
@@ -161,6 +162,12 @@ def _arm_steps(settings: Settings, num_real: int, num_synthetic: int) -> int:
     once = sum(sum(arm.phase_steps(settings.compare, num_real=num_real, num_synthetic=num_synthetic)) for arm in arms)
     trials = len(pairs(settings.compare, settings.tune)) * settings.tune.num_seeds if settings.tune.is_on else 0
     return once * (settings.compare.num_seeds + trials)
+
+
+def _weights(settings: Settings, classifier: TrainedClassifier) -> int:
+    """Bytes of all trainings of all arms, and of the best of each once more."""
+    kept = len({"real", *settings.compare.arms}) * (settings.compare.num_seeds + 1)
+    return kept * sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values())
 
 
 def _captioned(splits: Splits, settings: Settings, *, device: str) -> list[LabelledSet]:

@@ -5,29 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from understudy.curation import DISTANCE_UNIT, nearest_real
-from understudy.data import LabelledSet
 from understudy.evaluation import PUBLISHED, verdict
 from understudy.runs import RunFolder
 from understudy.settings import CompareSettings
 from understudy.training import find_arm
 
 
-def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, curated: LabelledSet) -> dict[str, Any]:
+def gather_results(folder: RunFolder) -> dict[str, Any]:
     """What ``results.json`` says of a run whose arms were compared.
 
     Args:
         folder: with the records of the stages.
-        val: held-out real images, whose distance to the train images gives that of synthetic images a scale.
-        train: real train images.
-        curated: synthetic images.
 
     Returns:
         As documented in ``docs/results_json.md``.
     """
-    stages = ("load", "adapt", "draw", "curate", "tune", "compare", "scale", "gap")
+    stages = ("load", "adapt", "draw", "curate", "fidelity", "memorisation", "tune", "compare", "scale", "gap", "shift", "membership")
     records = {name: record for name in stages if (record := folder.record(name)) is not None}
     loaded, curation = records["load"], records["curate"]
     arms = records["compare"]["arms"]
@@ -45,16 +38,16 @@ def gather_results(folder: RunFolder, *, val: LabelledSet, train: LabelledSet, c
         **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
         **_published(folder.settings.compare.published),
         **{name: records["compare"][name] for name in ("convergence", "transferability") if records["compare"].get(name)},
-        **{name: records[name][name] for name in ("scale", "gap") if name in records},
+        **{name: records[name][name] for name in ("scale", "gap", "shift", "membership") if name in records},
         **({"images": records["compare"]["images"]} if records["compare"].get("images") else {}),
-        "fidelity": curation["fidelity"],
-        "memorisation": _memorisation(val, train, curated),
+        "fidelity": curation["fidelity"] | records.get("fidelity", {}).get("fidelity", {}),
+        "memorisation": records["memorisation"]["memorisation"],
         "cost": {
             "seconds": {name: record["seconds"] for name, record in records.items()},
             "images_per_second": records["draw"]["images_per_second"],
             "peak_memory_gb": max(record["peak_memory_gb"] for record in records.values()),
         },
-        "environment": records.get("gap", records.get("scale", records["compare"]))["environment"],
+        "environment": [record["environment"] for record in records.values() if "environment" in record][-1],
     }
 
 
@@ -69,18 +62,3 @@ def _verdict(settings: CompareSettings, arms: dict[str, Any], curation: dict[str
     if not curation["kept"]:
         answer["sentence"] = f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
     return answer
-
-
-def _memorisation(val: LabelledSet, train: LabelledSet, curated: LabelledSet) -> dict[str, Any]:
-    """How close synthetic images come to train images, next to how close held-out real images come."""
-    flags = curated.provenance("flag")
-    distances = {
-        "synthetic_to_train": np.array(curated.provenance("nearest_distance"), dtype=np.float64),
-        "held_out_to_train": nearest_real(val, train)[1],
-    }
-    summary = {
-        name: {"median": float(np.median(values)), "p05": float(np.percentile(values, 5))}
-        for name, values in distances.items()
-        if len(values)
-    }
-    return {"exact_copies": flags.count("exact copy"), "near_copies": flags.count("near copy"), **summary, "unit": DISTANCE_UNIT}

@@ -35,8 +35,8 @@ from understudy.settings import Settings, differing_keys, from_yaml, to_yaml
 
 Resume = Literal["if-possible", "always", "never"]
 _FULL_BYTES = 1_000_000
-_ADDED = ("scale.", "gap.")
-"""Settings of stages that only add to a finished run: they may be asked for later, what is drawn is kept."""
+_ADDED = ("fidelity.", "scale.", "gap.", "shift.", "membership.", "data.licence", "generator.licence")
+"""Settings of stages that only add to a finished run, and what only its cards say: they may change later, what is drawn is kept."""
 _PACKAGES = ("understudy", "torch", "torchvision", "diffusers", "transformers", "peft", "timm", "numpy", "pyarrow", "scikit-learn")
 
 

@@ -14,6 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from understudy.errors import InputError
 
+CORRUPTIONS = ("noise", "blur", "contrast", "pixelate", "jpeg", "brightness", "rotation")
+"""Names of the built-in changes of test images."""
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+"""Names that users give to things; they become parts of file names."""
+_LICENCE = r"^\S(.{0,198}\S)?$"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
@@ -32,6 +38,7 @@ class DataSettings(_Section):
         near_duplicate_distance: two images of different splits whose 64-bit perceptual hashes differ in at most this
             many bits, and whose pixels nearly agree, are duplicates; -1 checks exact copies only.
         max_pixels: refuse larger images (decompression bombs).
+        licence: of the images, for the cards of what is exported: an identifier such as ``cc-by-4.0``, or in words.
     """
 
     source: str
@@ -43,6 +50,7 @@ class DataSettings(_Section):
     skip_bad: bool = False
     near_duplicate_distance: int = Field(default=2, ge=-1, le=64)
     max_pixels: int = Field(default=100_000_000, ge=1)
+    licence: str | None = Field(default=None, pattern=_LICENCE)
 
 
 class GeneratorSettings(_Section):
@@ -60,6 +68,7 @@ class GeneratorSettings(_Section):
         gradient_checkpointing: less memory while adapting, about a third more time.
         compile: compile the denoiser with ``torch.compile``.
         safety_checker: keep the pipeline's safety checker; what it blacks out is rejected.
+        licence: of the weights, or of the ready-made images, for the cards of what is exported; known of ``mini``.
     """
 
     name: str = "mini"
@@ -75,6 +84,7 @@ class GeneratorSettings(_Section):
     gradient_checkpointing: bool = False
     compile: bool = False
     safety_checker: bool = False
+    licence: str | None = Field(default=None, pattern=_LICENCE)
 
     @model_validator(mode="after")
     def _images_fit_name(self) -> Self:
@@ -288,7 +298,8 @@ class CurateSettings(_Section):
         validation_pass: share of the real validation images that the threshold lets pass where it comes from them.
         clip: folder or hub name of the CLIP model that scores (``clip``); the generator's own text and image encoders if not set.
         max_refills: rounds in which rejected images are drawn anew.
-        copies: what happens to exact and near copies of real train images.
+        firewall: what happens to copies of real train images, which are nearer to one than all but a hundredth of held-out real images
+            are: they are not looked for (``off``), kept and marked (``flag``), replaced (``redraw``), or left out (``drop``).
         select: which of the good images are taken: the ``first``; those that together lie as the real ones (``coverage``); or for
             each real image the nearest (``matched``); see ``understudy list selections``.
         candidates: good images to select from, in multiples of those wanted.
@@ -299,7 +310,7 @@ class CurateSettings(_Section):
     validation_pass: float = Field(default=0.9, gt=0, le=1)
     clip: str | None = None
     max_refills: int = Field(default=2, ge=0)
-    copies: Literal["flag", "drop"] = "flag"
+    firewall: Literal["off", "flag", "redraw", "drop"] = "flag"
     select: str = "first"
     candidates: float = Field(default=3.0, ge=1)
 
@@ -431,7 +442,7 @@ class CompareSettings(_Section):
     """
 
     arms: tuple[str, ...] = DEFAULT_ARMS
-    own_arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")], tuple[Phase, ...]] = Field(default_factory=dict)
+    own_arms: dict[Annotated[str, Field(pattern=_NAME)], tuple[Phase, ...]] = Field(default_factory=dict)
     backbone: str = "mini"
     pretrained: bool = True
     weights: Path | None = None
@@ -508,11 +519,23 @@ class ScaleSettings(_Section):
         times: sizes of these sets, in multiples of the train split, per class.
         arms: arms trained on each of them.
         real_shares: shares of the train split that ``real`` is trained on, for the number of real images that a set is worth.
+        stop_below: try sizes in ascending order, and no larger one once it is not clear that the last step gained at least this much
+            validation accuracy per doubling, in percentage points; all sizes if not set.
     """
 
     times: tuple[Annotated[float, Field(gt=0)], ...] = ()
     arms: tuple[str, ...] = ("synthetic",)
     real_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.125, 0.25, 0.5)
+    stop_below: float | None = Field(default=None, ge=0, lt=100)
+
+    @model_validator(mode="after")
+    def _can_stop(self) -> Self:
+        if self.stop_below is not None and 0 < len(set(self.times)) < 3:
+            raise ValueError(
+                f"stop_below {self.stop_below:g} has no effect on fewer than three sizes, since the first two are always tried, got "
+                f"{', '.join(f'{value:g}' for value in self.times)}: leave it out, or give more in scale.times"
+            )
+        return self
 
 
 class GapSettings(_Section):
@@ -534,12 +557,77 @@ class GapSettings(_Section):
         return self
 
 
+class FidelitySettings(_Section):
+    """How close synthetic images come to real ones, measured after curation.
+
+    Attributes:
+        measure: do it.
+        encoder: what makes features of images; see ``understudy list encoders``. ``auto`` takes the generator's own image encoder,
+            or, if it has none, the network that arms start from if it is pretrained, or else the bundled one.
+        neighbours: k of precision, recall, density and coverage.
+        resamples: bootstrap resamples behind each interval.
+        memory_gb: largest block of distances or kernel values that is held at once, in GB.
+    """
+
+    measure: bool = True
+    encoder: str = "auto"
+    neighbours: int = Field(default=5, ge=1)
+    resamples: int = Field(default=100, ge=20)
+    memory_gb: float = Field(default=0.25, gt=0)
+
+
+class ShiftSettings(_Section):
+    """Whether arms are tested on images unlike those they were compared on.
+
+    Attributes:
+        measure: do it.
+        tests: further labelled sets by name, with the same classes or some of them; predictions are then among those alone.
+        corruptions: changes of the test images; see ``understudy list corruptions``.
+        severities: how strong each is, 1 to 5.
+    """
+
+    measure: bool = False
+    tests: dict[Annotated[str, Field(pattern=_NAME)], Path] = Field(default_factory=dict)
+    corruptions: tuple[str, ...] = CORRUPTIONS
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(default=(1, 2, 3, 4, 5), min_length=1)
+
+    @model_validator(mode="after")
+    def _severities_ascend(self) -> Self:
+        if list(self.severities) != sorted(set(self.severities)):
+            raise ValueError(f"severities must ascend, got {', '.join(map(str, self.severities))}")
+        return self
+
+
+class MembershipSettings(_Section):
+    """Whether it is audited how well an attacker can tell which real images a classifier goes back to.
+
+    Attributes:
+        measure: do it.
+        arms: the arms to audit.
+        target: what is made anew for every shadow model: the ``classifier``, with the run's synthetic images, or the whole ``pipeline``,
+            adaptation and drawing included.
+        shadows: shadow models of each arm; each learns from one half of the real images.
+        false_positive_rates: at which the true-positive rate is stated.
+        private_epsilon: privacy loss of a differentially private reference, trained on real images alone with DP-SGD; none if not set.
+        private_delta: its chance of a larger loss; one over the number of real images, rounded down to a power of ten, if not set.
+    """
+
+    measure: bool = False
+    arms: tuple[str, ...] = ("real", "synthetic", "mixed", "bridged")
+    target: Literal["classifier", "pipeline"] = "classifier"
+    shadows: int = Field(default=64, ge=4)
+    false_positive_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.001, 0.01), min_length=1)
+    private_epsilon: float | None = Field(default=None, gt=0)
+    private_delta: float | None = Field(default=None, gt=0, lt=1)
+
+
 class Settings(_Section):
     """A whole run.
 
     Attributes:
         seed: from which every random choice follows.
-        data, generator, captions, visual, adapt, draw, curate, tune, compare, scale, gap: one section per stage or subject.
+        data, generator, captions, visual, adapt, draw, curate, fidelity, tune, compare, scale, gap, shift, membership: one section per
+            stage or subject.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -550,10 +638,13 @@ class Settings(_Section):
     adapt: AdaptSettings = AdaptSettings()
     draw: DrawSettings = DrawSettings()
     curate: CurateSettings = CurateSettings()
+    fidelity: FidelitySettings = FidelitySettings()
     tune: TuneSettings = TuneSettings()
     compare: CompareSettings = CompareSettings()
     scale: ScaleSettings = ScaleSettings()
     gap: GapSettings = GapSettings()
+    shift: ShiftSettings = ShiftSettings()
+    membership: MembershipSettings = MembershipSettings()
 
     @model_validator(mode="after")
     def _guidance_is_learned(self) -> Self:
@@ -579,6 +670,15 @@ class Settings(_Section):
             raise ValueError(
                 f"draw.members {self.draw.members} needs generators that are adapted here, each with a seed of its own, got adapt.method "
                 f"{self.adapt.method!r}{' and an adapter' if self.adapt.adapter else ''}: leave draw.members out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_that_may_stop_are_nested(self) -> Self:
+        if self.scale.stop_below is not None and self.curate.select != "first":
+            raise ValueError(
+                f"scale.stop_below draws size by size, and a larger set holds the smaller ones only with curate.select 'first', got "
+                f"{self.curate.select!r}: leave one of them out"
             )
         return self
 
@@ -668,7 +768,7 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             and not (draw.starts_from_real or settings.visual.when_drawing == "per-image" or settings.captions.source != "none"),
             "data.shots": settings.data.shots is None and key == "data.subset",
             "tune.learning_rates": not settings.tune.is_on and key == "tune.num_seeds",
-            "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares"),
+            "scale.times": not settings.scale.times and key in ("scale.arms", "scale.real_shares", "scale.stop_below"),
             "draw.per_class": draw.per_class is not None and key in ("draw.times", "draw.min_per_class"),
             "curate.threshold": not _has_variants(settings) and key == "curate.validation_pass" and isinstance(curate.threshold, float),
             "curate.score": (curate.score == "none" and key == "curate.threshold")
@@ -677,9 +777,13 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             "compare.arms": not settings.gap.measure and _is_idle_in_arms(settings.compare, key),
             "generator.name": _is_idle_for(settings.generator.name, key),
         }
-        for cause in (name for name, applies in causes.items() if applies):
+        for cause in (name for name, applies in causes.items() if applies and name != key):
             value = _flatten(settings.model_dump(mode="json"))[cause]
             raise InputError(f"{key} has no effect while {cause} is {value!r}: leave it out, or change {cause}")
+
+
+_MEASURED = ("fidelity", "gap", "shift", "membership")
+"""Sections of stages that ``measure`` turns on."""
 
 
 def _is_of_adapting(key: str) -> bool:
@@ -709,6 +813,8 @@ def _is_idle_in_arms(compare: CompareSettings, key: str) -> bool:
 def _is_idle_for(generator: str, key: str) -> bool:
     if key in ("generator.channels", "generator.patch"):
         return generator != "class_conditional"
+    if key == "generator.licence":
+        return generator in ("mini", "class_conditional")  # known, and weights of nobody else's
     return generator == "folder" and key in _OF_PROCESS
 
 

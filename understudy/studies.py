@@ -447,7 +447,7 @@ def _copy_training(arm: str, other: _Run, own: _Run) -> None:
     source, to, tune = other.path / "arms", own.path / "arms", own.settings.tune
     classifier = source / f"{arm}-classifier"
     files = [path for path in sorted(classifier.rglob("*")) if path.is_file()]
-    files += [source / f"{arm}-seed{index}.npz" for index in range(own.settings.compare.num_seeds)]
+    files += [source / f"{arm}-seed{index}.{kind}" for index in range(own.settings.compare.num_seeds) for kind in ("safetensors", "npz")]
     if tune.is_on:
         files += [source / "tuning" / f"{arm}-trial{index}.json" for index in range(len(pairs(own.settings.compare, tune)))]
     for path in files:

@@ -1,4 +1,4 @@
-"""The main job, top to bottom: load, adapt, draw, curate, tune, compare, scale, gap, report.
+"""The main job, top to bottom: load, adapt, draw, curate, fidelity, memorisation, tune, compare, scale, gap, shift, membership, report.
 
 Every stage takes the run folder, does what is missing in it, and leaves a record; see ``runs.py``.
 """
@@ -29,14 +29,29 @@ from understudy.adaptation import (
     require_unseen,
 )
 from understudy.adaptation import adapt as adapt_generator
+from understudy.audit import check_audit
 from understudy.curation import SCORES, SELECTIONS, Judges, explain_rejection
-from understudy.data import CAPTIONS, LabelledSet, Splits, caption_sets, export, first_of_each_class, load_splits, read_captions, take_share
+from understudy.data import (
+    CAPTIONS,
+    LabelledSet,
+    Splits,
+    caption_sets,
+    export,
+    first_of_each_class,
+    load_splits,
+    load_test_set,
+    read_captions,
+    take_share,
+)
+from understudy.encoders import AtHand, Encoder, check_encoder, load_encoder
 from understudy.errors import InputError
 from understudy.evaluation import (
+    CORRUPTIONS,
     PUBLISHED,
     LabelledFeatures,
     confusion,
     side_measures,
+    stop_reason,
     summarise,
     summarise_curves,
     summarise_gap,
@@ -44,6 +59,7 @@ from understudy.evaluation import (
     summarise_scale,
     transferability,
 )
+from understudy.feature_cache import FeatureCache
 from understudy.functional.allocation import allocate_to_weak
 from understudy.gap_sets import advice, as_many_as_real, gap_sets, redrawn_sets
 from understudy.generators import check_generator, load_generator
@@ -52,11 +68,12 @@ from understudy.nouns import ArmResult, Classifier, Generator
 from understudy.processes import Processes
 from understudy.progress import Observer, Silent
 from understudy.prompts import fill, read_templates
+from understudy.proof import fidelity, membership, memorisation, shift
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
 from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
 from understudy.sampling import quotas, times_of
-from understudy.settings import CompareSettings, CurateSettings, Settings, to_yaml
+from understudy.settings import CompareSettings, CurateSettings, Settings, ShiftSettings, to_yaml
 from understudy.synthetic_sets import ArmImages, Filled, SyntheticSets, arm_settings, plan_rows
 from understudy.training import (
     Arm,
@@ -76,14 +93,21 @@ from understudy.training import (
 )
 from understudy.visual_guidance import VISUALS, VisualGuidance, check_widths, features_of
 
-Stage = Literal["load", "adapt", "draw", "curate", "tune", "compare", "scale", "gap", "report"]
+Stage = Literal[
+    "load", "adapt", "draw", "curate", "fidelity", "memorisation", "tune", "compare", "scale", "gap", "shift", "membership", "report"
+]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 _OPTIONAL: dict[Stage, Callable[[Settings], bool]] = {
+    "fidelity": lambda settings: settings.fidelity.measure,
     "tune": lambda settings: settings.tune.is_on,
     "scale": lambda settings: bool(settings.scale.times),
     "gap": lambda settings: settings.gap.measure,
+    "shift": lambda settings: settings.shift.measure,
+    "membership": lambda settings: settings.membership.measure,
 }
 """Stages that are done only if settings ask for them."""
+_ADDED: tuple[Stage, ...] = ("fidelity", "scale", "gap", "shift", "membership")
+"""Stages whose settings may change in a finished run, see ``runs.py``."""
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 _MEMBER_SEED_OFFSET = 1_000_003
 _ALLOCATION = Path("synthetic") / "weak-classes.json"  # images per class, by mistakes on validation images
@@ -132,10 +156,14 @@ def run(
         "adapt": adapt,
         "draw": draw,
         "curate": curate,
+        "fidelity": fidelity,
+        "memorisation": memorisation,
         "tune": tune,
         "compare": compare,
         "scale": scale,
         "gap": gap,
+        "shift": shift,
+        "membership": membership,
         "report": report,
     }
     outdated = False  # a report that is older than what it is about
@@ -188,7 +216,7 @@ class Study:
         record = self.folder.record(stage)
         if record is None:
             return False
-        if stage in ("scale", "gap"):  # their settings may change in a finished run
+        if stage in _ADDED:
             return bool(record["settings"] == getattr(self.settings, stage).model_dump(mode="json"))
         if stage == "report":  # may be older than the stages before it
             return (self.path / "results.json").exists() and record.get("added") == self.added
@@ -196,8 +224,9 @@ class Study:
 
     @property
     def added(self) -> dict[str, Any]:
-        """Settings with which the stages were done that may be added to a finished run."""
-        return {name: (self.folder.record(name) or {}).get("settings") for name in ("scale", "gap")}
+        """Settings with which the stages were done that may be added to a finished run, and what its cards say besides."""
+        licences = [self.settings.data.licence, self.settings.generator.licence]
+        return {name: (self.folder.record(name) or {}).get("settings") for name in _ADDED} | {"licences": licences}
 
     @cached_property
     def train(self) -> LabelledSet:
@@ -282,6 +311,17 @@ class Study:
         return TrainedClassifier(backbone, self.train.class_names, self.device)
 
     @cached_property
+    def encoder(self) -> Encoder:
+        """What makes the features that fidelity and memorisation are measured with."""
+        pretrained = self.settings.compare.pretrained
+        at_hand = AtHand(generator=lambda: self.generator, start=(lambda: self.start) if pretrained else None, device=self.device)
+        return load_encoder(self.settings.fidelity.encoder, at_hand)
+
+    def features(self, data: LabelledSet) -> np.ndarray:
+        """Features of images, float32 (N, D); each image is encoded once."""
+        return FeatureCache(self.path).features(self.encoder, data)
+
+    @cached_property
     def sets(self) -> SyntheticSets:
         """What is drawn and curated."""
         return SyntheticSets(
@@ -293,6 +333,20 @@ class Study:
             help=_Help(self),
             observer=self.observer,
         )
+
+    def again(self, path: Path, settings: Settings, *, train: LabelledSet) -> Study:
+        """The same job up to the curated images in a folder of its own, with other train images; what is there is kept."""
+        folder = RunFolder.open(path, settings)
+        if folder.record("load") is None:
+            for data in (train, self.val, self.test):
+                data.save(path / "data" / f"{data.split}.parquet")
+            with folder.stage("load") as record:
+                record |= self.recorded("load") | {"train": len(train)}
+        study = Study(folder, self.device, Silent())
+        for name, stage in {"adapt": adapt, "draw": draw, "curate": curate}.items():
+            if not study.is_finished(cast("Stage", name)):
+                stage(study)
+        return study
 
     def images_of(self, arm: str) -> ArmImages:
         """The synthetic images of an arm, drawn and curated if they are not there yet."""
@@ -322,12 +376,17 @@ class Study:
             on_step=lambda step: advance(1) if step.step == step.of else None,
         )
 
+    def steps(self, arm: str) -> int:
+        """Optimisation steps of one training of an arm."""
+        settings = self.settings.compare
+        return sum(find_arm(arm, settings).phase_steps(settings, num_real=len(self.train), num_synthetic=len(self.curated)))
+
     def measure(
         self,
         arm: str,
         folder: str,
         *,
-        advance: Callable[[int], None],
+        advance: Callable[[int], None] = lambda amount: None,
         train: LabelledSet | None = None,
         images: ArmImages | None = None,
         tuned_as: str | None = None,
@@ -349,6 +408,7 @@ class Study:
             folder=self.path / "arms" / folder,
             on_step=lambda step: advance(1),
             measure=measure,
+            keep_weights=not folder,  # of the compared arms, which later stages ask again
         )
 
 
@@ -570,9 +630,7 @@ def compare(study: Study) -> None:
 
 def _steps(study: Study, name: str) -> int:
     """Optimisation steps of an arm, all trainings together."""
-    settings = study.settings.compare
-    lengths = find_arm(name, settings).phase_steps(settings, num_real=len(study.train), num_synthetic=len(study.curated))
-    return settings.num_seeds * sum(lengths)
+    return study.settings.compare.num_seeds * study.steps(name)
 
 
 def feature_quality(classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet) -> dict[str, float | None]:
@@ -597,30 +655,47 @@ def _of_source(study: Study) -> dict[str, float | None] | None:
 
 def scale(study: Study) -> None:
     """Draw larger sets, each holding the smaller ones, and train on each of them; then on parts of the real images."""
-    settings = study.settings.scale
+    settings, num_resamples = study.settings.scale, study.settings.compare.bootstrap
     with study.folder.stage("scale") as record:
         wanted = {times: times_of(study.train, times) for times in sorted(settings.times)}
         empty = [times for times, quota in wanted.items() if not quota.any()]
         if empty:
             raise InputError(f"scale.times must give a class at least one image, got {empty[0]:g} times at most {study.train.counts.max()}")
-        sets = _nested_sets(study, wanted)
-        shares = _parts_of_train(study)
-        total = len(shares) * _steps(study, "real") + len(sets) * sum(_steps(study, arm) for arm in settings.arms)
-        with study.observer.bar("scale", total=total, unit="steps") as advance:
-            real = {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in shares.items()}
-            real[len(study.train)] = study.measure("real", "", advance=advance)
-            arms = {
-                arm: {times: study.measure(arm, f"times-{times:g}", images=_whole(part), advance=advance) for times, part in sets.items()}
-                for arm in settings.arms
-            }
-        images = {times: len(part) for times, part in sets.items()}
-        num_resamples = study.settings.compare.bootstrap
+        real, images, stopped = dict[int, ArmResult](), dict[float, int](), None
+        arms: dict[str, dict[float, ArmResult]] = {arm: {} for arm in settings.arms}
+        for sets in _nested_sets(study, wanted):
+            images |= {times: len(part) for times, part in sets.items()}
+            _train_on_sizes(study, sets, parts={} if real else _parts_of_train(study), real=real, arms=arms)
+            stopped = None if settings.stop_below is None else stop_reason(arms, images, below=settings.stop_below)
+            if stopped is not None:
+                break
+        summary = summarise_scale(real, arms, images, num_resamples=num_resamples, seed=study.settings.seed)
         record |= {
             "settings": settings.model_dump(mode="json"),
             "environment": environment(study.device),
-            "scale": summarise_scale(real, arms, images, num_resamples=num_resamples, seed=study.settings.seed),
+            "scale": summary | {"stopped": stopped},
         }
-    study.observer.say(f"scale: {', '.join(f'{times:g}x' for times in sets)} in {record['seconds']:.0f} s")
+    study.observer.say(f"scale: {', '.join(f'{times:g}x' for times in images)} in {record['seconds']:.0f} s")
+    if stopped is not None:
+        study.observer.say(f"scale: {stopped['sentence']}")
+
+
+def _train_on_sizes(
+    study: Study,
+    sets: Mapping[float, LabelledSet],
+    *,
+    parts: Mapping[float, LabelledSet],
+    real: dict[int, ArmResult],
+    arms: Mapping[str, dict[float, ArmResult]],
+) -> None:
+    """Add to ``real`` what parts of the train images give, and all of them; to ``arms`` what each of the sets gives."""
+    total = len(parts) * _steps(study, "real") + len(sets) * sum(_steps(study, arm) for arm in arms)
+    with study.observer.bar("scale", total=total, unit="steps") as advance:
+        real |= {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in parts.items()}
+        real[len(study.train)] = study.measure("real", "", advance=advance)
+        for arm, results in arms.items():
+            for times, part in sets.items():
+                results[times] = study.measure(arm, f"times-{times:g}", images=_whole(part), advance=advance)
 
 
 def _whole(images: LabelledSet) -> ArmImages:
@@ -636,24 +711,30 @@ def _parts_of_train(study: Study) -> dict[float, LabelledSet]:
     return dict(entry for size, entry in by_size.items() if size < len(study.train))
 
 
-def _nested_sets(study: Study, wanted: dict[float, np.ndarray]) -> dict[float, LabelledSet]:
-    """Curated sets of these sizes per class, smallest first; each begins with all that the one before took."""
-    filled, taken = None, None
+def _nested_sets(study: Study, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[float, LabelledSet]]:
+    """Curated sets of these sizes per class, smallest first; each begins with all that the one before took.
+
+    All together; with a rule that may stop, one by one, and none is drawn before it is asked for.
+    """
+    taken: np.ndarray | None = None
     draw, curate = study.settings.draw, study.settings.curate
-    for quota in wanted.values():
-        filled = study.sets.fill(quota, draw=draw, curate=curate, taken=taken)
-        taken = np.bincount(filled.decisions.labels, minlength=len(quota))
-    assert filled is not None, "there is a size at least"
-    largest = filled.curated
+    for sizes in [wanted] if study.settings.scale.stop_below is None else [{times: quota} for times, quota in wanted.items()]:
+        for quota in sizes.values():
+            filled = study.sets.fill(quota, draw=draw, curate=curate, taken=taken)
+            taken = np.bincount(filled.decisions.labels, minlength=len(quota))
+        yield _cut(study, filled, sizes)
+
+
+def _cut(study: Study, filled: Filled, sizes: Mapping[float, np.ndarray]) -> dict[float, LabelledSet]:
+    """Sets of several sizes from the largest."""
+    largest, quota = filled.curated, list(sizes.values())[-1]
     if not len(largest):
         raise InputError("no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet")
     largest.save(study.path / "synthetic" / "scaled.parquet")
     if short := int((quota - largest.counts).clip(min=0).sum()):
         study.observer.say(f"scale: {short} images fewer than wanted passed curation")
     ids = np.array(largest.ids)
-    return {
-        times: _as_trained(study, times, filled.drawn, ids[first_of_each_class(largest.labels, quota)]) for times, quota in wanted.items()
-    }
+    return {times: _as_trained(study, times, filled.drawn, ids[first_of_each_class(largest.labels, own)]) for times, own in sizes.items()}
 
 
 def _as_trained(study: Study, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
@@ -739,7 +820,7 @@ def _side_measures(
 
 def report(study: Study) -> None:
     """Gather every record into ``results.json``, then write ``report.html`` and the dataset card."""
-    results = gather_results(study.folder, val=study.val, train=study.train, curated=study.curated)
+    results = gather_results(study.folder)
     with np.load(study.path / "arms" / "confusions.npz") as arrays:
         confusions = {name: arrays[name] for name in arrays.files}
     with study.folder.stage("report") as record:
@@ -753,6 +834,8 @@ def report(study: Study) -> None:
             synthetic=study.curated,
             confusions=confusions,
             arm_summaries={name: _summary(find_arm(name, study.settings.compare)) for name in results["arms"]},
+            test=study.test,
+            wrong={name: _wrong(study.measure(name, "")) for name in results["arms"] if _has_predictions(study, name)},
         )
         write_text(study.path / "README.md", _card(study, results, data_files="synthetic/curated.parquet"))
     study.observer.say(f"report: {study.path / 'report.html'}")
@@ -820,6 +903,9 @@ def check_names(settings: Settings) -> None:
     SCORES[settings.curate.score]
     SELECTIONS[settings.curate.select]
     check_recipe(settings.compare)
+    check_encoder(settings.fidelity.encoder)
+    _check_shift(settings.shift)
+    _check_membership(settings)
     if settings.compare.published is not None:
         PUBLISHED[settings.compare.published]
     for name in settings.compare.arms:
@@ -832,6 +918,25 @@ def check_names(settings: Settings) -> None:
             raise InputError(f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares")
         if "@" in name:
             raise InputError(f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn as the run's own")
+
+
+def _check_membership(settings: Settings) -> None:
+    membership = settings.membership
+    for name in membership.arms:
+        find_arm(name, settings.compare)
+    if membership.measure and membership.target == "pipeline" and not (settings.adapt.num_steps and settings.adapt.adapter is None):
+        raise InputError(
+            f"membership.target=pipeline needs a generator that the run adapts itself, got adapt.method {settings.adapt.method!r}"
+            f"{' and an adapter made before' if settings.adapt.adapter else ''}: use membership.target=classifier"
+        )
+
+
+def _check_shift(settings: ShiftSettings) -> None:
+    for name in settings.corruptions:
+        CORRUPTIONS[name]
+    for name, path in settings.tests.items():
+        if not path.exists():
+            raise InputError(f"shift.tests must name labelled sets that exist, {name!r} is not at {path}")
 
 
 def learns_words(settings: Settings) -> bool:
@@ -866,6 +971,12 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
         cast("Any", generator).refuse_copies([splits.val, splits.test])
     check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
     check_arms_fit(settings.compare, splits.train, num_synthetic=int(quotas(splits.train, settings.draw).sum()))
+    if settings.membership.measure:
+        check_audit(settings.membership, splits.train, settings.compare)
+    for name, path in settings.shift.tests.items():
+        load_test_set(
+            name, path, class_names=splits.train.class_names, learned_from=[splits.train, splits.val], settings=settings.data
+        )  # fmt: skip
     if any(arm_settings(arm, settings, shots=1)[0].curate.score == "clip" for arm in settings.compare.arms):
         _clip(settings, splits.train.class_names, splits.prompt_names, device=device)
 
@@ -933,6 +1044,16 @@ def _check_prompts(settings: Settings) -> None:
             f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write one into adapt.prompt and "
             "draw.prompt, or use their template sets real-fake-train and real-fake-draw"
         )
+
+
+def _has_predictions(study: Study, arm: str) -> bool:
+    """Whether they were not deleted, which is allowed once figures were made of them."""
+    return all((study.path / "arms" / f"{arm}-seed{index}.npz").exists() for index in range(study.settings.compare.num_seeds))
+
+
+def _wrong(result: ArmResult) -> np.ndarray:
+    """Share of the trainings that take each test image for another class, float (N,)."""
+    return np.asarray((result.probabilities.argmax(axis=-1) != result.labels).mean(axis=0))
 
 
 def _summary(arm: Arm) -> str:

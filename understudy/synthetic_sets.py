@@ -13,14 +13,14 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, final
 
 import numpy as np
 
 from understudy.curation import Decisions, Judges, candidates_wanted, decide, explain_rejection
-from understudy.data import LabelledSet
+from understudy.data import CopyFinder, LabelledSet
 from understudy.errors import InputError
 from understudy.nouns import Generator, PlanRow
 from understudy.progress import Observer
@@ -126,6 +126,11 @@ class SyntheticSets:
         """Images that were drawn so far, and not found."""
         return sum(supply.drawn for supply in self._supplies.values())
 
+    @cached_property
+    def copies(self) -> CopyFinder:
+        """Finds copies of the train images."""
+        return CopyFinder(self.train, self.val)
+
     def take(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class that are drawn in this way, by class and number; several generators take turns."""
         shares = [(counts + draw.members - 1 - member) // draw.members for member in range(draw.members)]
@@ -152,7 +157,7 @@ class SyntheticSets:
             drawn = self.take(draw, counts)
             decisions = decide(
                 drawn, self.train, quota, val=self.val, judges=self.help.judges(), features=self.help.features, settings=curate,
-                near_copy_distance=self.settings.data.near_duplicate_distance,
+                copies=self.copies,
             )  # fmt: skip
             rounds += 1
             missing = np.maximum(needed - decisions.num_good, 0)

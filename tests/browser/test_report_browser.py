@@ -1,78 +1,30 @@
 """The page in a real browser: it decodes, fits a phone, logs nothing and shows the numbers of results.json."""
 
-import html
 import json
-import os
-import re
-import runpy
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import browse, needs_chromium, run_in
+from report_sample import make_sample
+from study_sample import make_study, write
 from tiny_job import tiny_settings, write_pets
 
 from understudy.study import run
 
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--enable-logging=stderr",
-    "--v=0",
-]
-PROBE = """
-<script>
-addEventListener("load", () => {
-  const found = {
-    widths: [...document.images].map(image => image.naturalWidth),
-    values: [...document.querySelectorAll("[data-value]")].map(cell => [cell.dataset.arm, cell.dataset.field, cell.dataset.value]),
-    page: document.documentElement.scrollWidth,
-    window: document.documentElement.clientWidth,
-    loaded: performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:")),
-  };
-  const output = document.createElement("pre");
-  output.id = "probe";
-  output.textContent = JSON.stringify(found);
-  document.body.append(output);
-});
-</script>
-"""
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing: install the package chromium, or set CHROMIUM to its path"),
-]
-REPORTS = Path(__file__).parents[1] / "report"
-make_sample = runpy.run_path(str(REPORTS / "report_sample.py"))["make_sample"]
-study_sample = runpy.run_path(str(REPORTS / "study_sample.py"))
-
-
-def browse(page: Path, *options: str) -> tuple[str, list[str]]:
-    """The page's DOM after loading, and what was logged on its console."""
-    assert CHROMIUM is not None
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={page.parent / 'profile'}", *options, "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+PROBE = """{
+  widths: [...document.images].map(image => image.naturalWidth),
+  values: [...document.querySelectorAll("[data-value]")].map(cell => [cell.dataset.arm, cell.dataset.field, cell.dataset.value]),
+  page: document.documentElement.scrollWidth,
+  window: document.documentElement.clientWidth,
+  loaded: performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:")),
+}"""
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 def probe(page: Path, *options: str) -> dict[str, Any]:
-    """What a script in a copy of the page sees; the page itself forbids scripts."""
-    copy = page.with_name("probed.html")
-    text, count = re.subn(r'<meta http-equiv="Content-Security-Policy".*?>', PROBE, page.read_text(encoding="utf-8"))
-    assert count == 1
-    copy.write_text(text, encoding="utf-8")
-    dom, _ = browse(copy, *options)
-    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, flags=re.DOTALL)
-    assert found is not None, dom[-2000:]
-    return dict(json.loads(html.unescape(found[1])))
+    """What a script in a copy of the page sees."""
+    return dict(run_in(page, PROBE, *options))
 
 
 def test_console_is_watched(tmp_path: Path) -> None:
@@ -122,8 +74,8 @@ def test_hostile_names_do_nothing_and_fit_a_phone(tmp_path: Path) -> None:
 
 def test_page_of_a_study_works_and_fits_a_phone(tmp_path: Path) -> None:
     points = ["<script>console.error(1)</script>", '"><img src=x onerror=console.error(2)>', "a" * 90, "single"]
-    study = study_sample["make_study"]("prompts", points=points, repeats=2)
-    study_sample["write"](study, tmp_path / "study.html")
+    study = make_study("prompts", points=points, repeats=2)
+    write(study, tmp_path / "study.html")
     assert browse(tmp_path / "study.html")[1] == []
     seen = probe(tmp_path / "study.html", "--window-size=390,844")
     assert (seen["widths"], seen["loaded"]) == ([], [])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tiny import two_classes
 
-from understudy.curation import Judges, decide, nearest_real
-from understudy.data import LabelledSet
+from understudy.curation import Judges, decide
+from understudy.data import CopyFinder, LabelledSet
 from understudy.errors import InputError
 from understudy.settings import CurateSettings
 
@@ -25,16 +25,17 @@ def unasked(*arguments):
     raise AssertionError("nothing to ask here")
 
 
-def judged(drawn, train, *, quota=(9, 9), distance=2, judge=Judge, clip=unasked, features=unasked, **changes):
+def judged(drawn, train, *, quota=(9, 9), judge=Judge, clip=unasked, features=unasked, **changes):
+    val = two_classes(4, split="val", seed=1)
     return decide(
         drawn,
         train,
         np.array(quota),
-        val=two_classes(4, split="val", seed=1),
+        val=val,
         judges=Judges(real=unasked if changes.get("score") in ("none", "clip") else judge, clip=clip),
         features=features,
         settings=CurateSettings(**changes),
-        near_copy_distance=distance,
+        copies=CopyFinder(train, val),
     )
 
 
@@ -65,32 +66,31 @@ def test_constant_images_are_rejected(level, train):
     assert judged(drawn_set(pixels, [0, 0, 1]), train, score="none").reasons == ["constant", "", ""]
 
 
-def test_copies_are_flagged_or_dropped(train):
-    pixels = np.concatenate([train.pixels(16)[:1], np.clip(train.pixels(16)[1:2].astype(int) + 2, 0, 255).astype(np.uint8)])
-    pixels = np.concatenate([pixels, np.random.default_rng(0).integers(0, 255, (1, 3, 16, 16), dtype=np.uint8)])
-    flagged = judged(drawn_set(pixels, [0, 1, 1]), train, score="none")
-    assert flagged.flags == ["exact copy", "near copy", ""]
-    assert flagged.kept.all()
-    dropped = judged(drawn_set(pixels, [0, 1, 1]), train, score="none", copies="drop")
-    assert dropped.reasons == ["copy", "copy", ""]
-    assert judged(drawn_set(pixels, [0, 1, 1]), train, score="none", distance=-1).flags == ["exact copy", "", ""]
+def with_copies(train):
+    """A cat, the same mirrored and darker under another name, and two that are neither."""
+    cat, others = train.pixels(16)[0], two_classes(4, seed=9).pixels(16)
+    return drawn_set([cat, cat[:, :, ::-1] // 2, others[0], others[2]], [0, 1, 0, 0])
 
 
-def test_neighbours_are_of_the_same_class(train):
-    swapped = drawn_set(train.pixels(16)[:2], [1, 0])
-    ids, distances = nearest_real(swapped, train)
-    labels = dict(zip(train.ids, train.labels, strict=True))
-    assert [labels[name] for name in ids] == [1, 0]
-    assert (distances > 0).all()
-    ids, distances = nearest_real(drawn_set(train.pixels(16)[:2], [0, 1]), train)
-    assert ids == train.ids[:2]
-    np.testing.assert_array_equal(distances, 0)
-
-
-def test_a_class_without_train_images_has_no_neighbour(train):
-    ids, distances = nearest_real(drawn_set(train.pixels(16)[:2], [0, 1]), train.select(np.flatnonzero(train.labels == 0)))
-    assert ids[1] == ""
-    assert np.isnan(distances[1])
+@pytest.mark.parametrize(
+    ("firewall", "flags", "reasons", "kept", "num_good"),
+    [
+        ("off", ["", "", "", ""], ["", "", "", "over quota"], 3, [3, 1]),
+        ("flag", ["exact copy", "copy", "", ""], ["", "", "", "over quota"], 3, [3, 1]),
+        ("redraw", ["exact copy", "copy", "", ""], ["copy", "copy", "", ""], 2, [2, 0]),
+        ("drop", ["exact copy", "copy", "", ""], ["copy", "copy", "", "over quota"], 1, [3, 1]),
+    ],
+)
+def test_the_firewall(firewall, flags, reasons, kept, num_good, train):
+    decisions = judged(with_copies(train), train, quota=(2, 2), score="none", firewall=firewall)
+    assert decisions.flags == flags
+    assert decisions.reasons == reasons
+    assert decisions.kept.sum() == kept
+    assert decisions.kept.tolist() == [not reason for reason in reasons]
+    assert decisions.num_good.tolist() == num_good
+    assert decisions.rejections == ({} if firewall in ("off", "flag") else {"copy": 2})
+    assert decisions.nearest_ids[:2] == [train.ids[0]] * 2
+    assert decisions.nearest_distances[0] == 0
 
 
 def test_the_table_has_a_row_per_image(train):
@@ -135,12 +135,12 @@ def test_nan_is_rejected(train):
 
 
 def test_the_selection_chooses_among_the_good(train):
-    """Of three darkened copies of a real cat, the brightest is nearest to the real ones."""
-    cat = train.pixels(16)[0]
-    drawn = drawn_set([cat // 3, cat // 2, cat - cat // 20, cat], [0, 0, 0, 0])
+    """Of one cat three times darkened, the brightest is nearest to the real ones; the fourth is a real one."""
+    cat = two_classes(2, seed=9).pixels(16)[0]
+    drawn = drawn_set([cat // 3, cat // 2, cat - cat // 20, train.pixels(16)[0]], [0, 0, 0, 0])
 
     def options(quota, features=lambda data: data.pixels(4).reshape(len(data), -1) / 255):
-        return {"quota": (quota, 1), "copies": "drop", "distance": -1, "features": features}
+        return {"quota": (quota, 1), "firewall": "redraw", "features": features}
 
     assert judged(drawn, train, **options(1, unasked)).kept.tolist() == [True, False, False, False]
     for select in ("coverage", "matched"):

@@ -44,7 +44,7 @@ def test_an_empty_class_is_explained():
 
 def test_nothing_at_all():
     decisions = decided((0, "low score", 0.4), (1, "copy", 1.0))
-    text = explained(decisions, quota=(2, 2, 1), rounds=2, copies="drop", score="confidence", validation_pass=0.8)
+    text = explained(decisions, quota=(2, 2, 1), rounds=2, firewall="drop", score="confidence", validation_pass=0.8)
     assert text == (
         "after 1 refill there is no image at all, and none of 3 of the 3 classes:\n"
         "  'cat': 1 drawn (1 low score); best score 0.4, threshold 0.5\n"
@@ -52,7 +52,7 @@ def test_nothing_at_all():
         "  'owl': none drawn\n"
         "set curate.threshold to at most 0.4, or raise curate.validation_pass above 0.8, or choose another curate.score (agreement, clip, "
         "none)\n"
-        "keep copies with curate.copies=flag"
+        "keep copies with curate.firewall=flag, or draw others in their place with curate.firewall=redraw"
     )
 
 

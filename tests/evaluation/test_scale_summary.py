@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from understudy.evaluation.accuracy import summarise
-from understudy.evaluation.scale import summarise_scale
+from understudy.evaluation.scale import stop_reason, summarise_scale
 from understudy.nouns import ArmResult
 
 NUM_TEST, NUM_CLASSES, SEEDS = 1000, 4, (0, 1, 2)
@@ -51,7 +51,9 @@ def test_layout_is_json():
     assert json.loads(json.dumps(scale, allow_nan=False)) == scale
     assert scale["times"] == [1, 2, 4] and scale["images"] == [600, 1200, 2400]
     assert [point["images"] for point in scale["real"]["curve"]] == [75, 150, 300, 600]
-    assert set(scale["arms"]["synthetic"]) == {"curve", "log_fit", "worth_real_images", "overtakes_real_at", "minus_real"}
+    assert set(scale["arms"]["synthetic"]) == {
+        "curve", "marginal", "log_fit", "next_doubling", "worth_real_images", "overtakes_real_at", "minus_real",
+    }  # fmt: skip
     for arm, length in (("synthetic", 3), ("mixed", 1)):
         parts = scale["arms"][arm]
         assert len(parts["curve"]) == len(parts["minus_real"]) == len(parts["worth_real_images"]) == length
@@ -59,7 +61,8 @@ def test_layout_is_json():
             assert set(point) == {"times", "images", "mean", "low", "high", "seeds"}
             assert point["low"] <= point["mean"] <= point["high"]
             assert point["mean"] == pytest.approx(np.mean(point["seeds"]))
-    assert scale["arms"]["mixed"]["log_fit"] is None
+    assert scale["arms"]["mixed"]["log_fit"] is scale["arms"]["mixed"]["next_doubling"] is None
+    assert scale["arms"]["mixed"]["marginal"] == []
 
 
 def test_known_truth():
@@ -74,6 +77,62 @@ def test_known_truth():
     assert [point["mean"] for point in worth] == [pytest.approx(300 * 2**0.4), pytest.approx(300 * 2**0.8), None, None]
     assert all(point["low"] <= point["mean"] <= point["high"] for point in worth[:2])
     assert worth[3]["low"] is None
+
+
+def test_each_step_has_its_gain():
+    """The last one covers two doublings; the next is read off the last three sizes and cannot pass 100%."""
+    arm = _summarise({"synthetic": {1.0: 0.70, 2.0: 0.78, 8.0: 0.80}}, spread=0.0)["arms"]["synthetic"]
+    assert [(step["from"], step["to"]) for step in arm["marginal"]] == [(1, 2), (2, 8)]
+    assert [step["per_doubling"]["mean"] for step in arm["marginal"]] == pytest.approx([0.08, 0.01])
+    for step in arm["marginal"]:
+        assert step["per_doubling"]["low"] <= step["per_doubling"]["mean"] <= step["per_doubling"]["high"]
+    assert arm["next_doubling"]["gain"] == arm["log_fit"]["per_doubling"]
+    assert (arm["next_doubling"]["times"], arm["next_doubling"]["images"]) == (16, 9600)
+    rates = {1.0: 0.5, 2.0: 0.97, 4.0: 0.98, 8.0: 0.995}
+    near = _summarise({"synthetic": rates}, spread=0.0)["arms"]["synthetic"]["next_doubling"]["gain"]
+    assert near["mean"] == near["high"] == pytest.approx(0.005)
+
+
+def test_the_gain_of_a_step_is_the_paired_difference_over_its_doublings():
+    summary = _summarise({"synthetic": {2.0: 0.70, 8.0: 0.74}})["arms"]["synthetic"]
+    curve, (step,) = summary["curve"], summary["marginal"]
+    assert step["per_doubling"]["mean"] == pytest.approx((curve[1]["mean"] - curve[0]["mean"]) / 2)
+    arms = summarise([_result("real", 0.70), _result("synthetic", 0.74)], num_resamples=300, seed=0)["synthetic"]["minus_real"]
+    assert {end: 2 * value for end, value in step["per_doubling"].items()} == pytest.approx(arms)
+
+
+def _reached(*val_accuracy):
+    return dataclasses.replace(_result("synthetic", 0.7), val_accuracy=val_accuracy)
+
+
+def test_the_rule_stops_where_the_last_step_is_not_sure_to_have_gained():
+    gained, flat = _reached(0.80, 0.81, 0.82), _reached(0.802, 0.809, 0.821)
+    before = _reached(0.70, 0.71, 0.72)
+    assert stop_reason({"synthetic": {1.0: before}}, {1.0: 600}, below=1) is None, "a size alone gained nothing yet"
+    assert stop_reason({"synthetic": {1.0: before, 2.0: gained}}, {1.0: 600, 2.0: 1200}, below=1) is None
+    stopped = stop_reason({"synthetic": {1.0: before, 2.0: gained, 4.0: flat}}, {1.0: 600, 2.0: 1200, 4.0: 2400}, below=1)
+    assert (stopped["arm"], stopped["at"]) == ("synthetic", 4)
+    assert stopped["gain"]["mean"] == pytest.approx(0.002 / 3)
+    assert stopped["sentence"] == (
+        "stopped at 4 times the real images: the last step gained synthetic +0.1 [-0.3, +0.4] points of validation accuracy per doubling"
+    )
+    assert json.loads(json.dumps(stopped)) == stopped
+
+
+def test_the_rule_goes_on_while_one_arm_gains_and_stops_where_there_are_no_more_images():
+    before, gained = _reached(0.70, 0.71, 0.72), _reached(0.80, 0.81, 0.82)
+    arms = {"synthetic": {1.0: before, 2.0: before}, "mixed": {1.0: before, 2.0: gained}}
+    assert stop_reason(arms, {1.0: 600, 2.0: 1200}, below=1) is None
+    assert stop_reason({"synthetic": arms["synthetic"]}, {1.0: 600, 2.0: 1200}, below=1)["arm"] == "synthetic"
+    assert stop_reason(arms, {1.0: 600, 2.0: 600}, below=1)["gain"] == {"mean": 0, "low": 0, "high": 0}
+    assert stop_reason({"synthetic": arms["synthetic"]}, {1.0: 600, 2.0: 1200}, below=0) is None, "nothing lost either"
+
+
+def test_the_gain_is_per_doubling():
+    """0.10 over two doublings is 0.05 for each."""
+    arms = {"synthetic": {1.0: _reached(0.70, 0.71, 0.72), 4.0: _reached(0.80, 0.81, 0.82)}}
+    assert stop_reason(arms, {1.0: 600, 4.0: 2400}, below=4.9) is None
+    assert stop_reason(arms, {1.0: 600, 4.0: 2400}, below=5.1)["gain"]["mean"] == pytest.approx(0.05)
 
 
 def test_seeds_widen_the_fit():
@@ -118,7 +177,8 @@ def test_equal_sizes_have_no_fit():
     """A cap on drawing can give two sizes the same number of images."""
     results = {time: _result("synthetic", rate) for time, rate in {1.0: 0.7, 2.0: 0.71}.items()}
     scale = summarise_scale({600: _result("real", 0.75)}, {"synthetic": results}, {1.0: 500, 2.0: 500}, num_resamples=50, seed=0)
-    assert scale["arms"]["synthetic"]["log_fit"] is None
+    assert scale["arms"]["synthetic"]["log_fit"] is scale["arms"]["synthetic"]["next_doubling"] is None
+    assert scale["arms"]["synthetic"]["marginal"] == []
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
-from understudy.functional.distances import nearest_neighbours
+from understudy.functional.distances import nearest_neighbours, unit_vectors
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
@@ -27,3 +28,10 @@ def test_a_copy_is_at_distance_zero():
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"must be \(N, D\) and \(M, D\) with M > 0, got \(1, 2\) and \(0, 2\)"):
         nearest_neighbours(np.zeros((1, 2)), np.zeros((0, 2)))
+
+
+def test_unit_vectors_equal_scikit_learn():
+    points = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    points[1] = 0
+    np.testing.assert_allclose(unit_vectors(points), normalize(points.astype(float)))
+    np.testing.assert_array_equal(unit_vectors(points)[1], 0)

@@ -52,7 +52,18 @@ def test_vendi_score_is_that_of_the_kernel(seed, num, width):
     assert 1 - 1e-9 <= vendi_score(x) <= min(num, width) + 1e-9
 
 
+@given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 8), st.integers(1, 30))
+@settings(max_examples=30, deadline=None)
+def test_weights_count_points_and_blocks_change_nothing(seed, num, width, block):
+    rng = np.random.default_rng(seed)
+    x, weights = rng.normal(size=(num, width)), rng.integers(1, 4, size=num)
+    assert vendi_score(x, weights, block=block) == pytest.approx(vendi_score(np.repeat(x, weights, axis=0)))
+    assert vendi_score(x, 0.5 * weights) == pytest.approx(vendi_score(x, weights))
+
+
 def test_refusals():
+    with pytest.raises(ValueError, match=r"weights must be \(2,\)"):
+        vendi_score(np.zeros((2, 3)), np.ones(3))
     with pytest.raises(ValueError, match="at least 2 points"):
         mean_distance(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="at least 1 point"):

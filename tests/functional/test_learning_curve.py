@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import isotonic_regression
 
 from understudy.functional.intervals import bootstrap_mean, student_stretch
-from understudy.functional.learning_curve import increasing, invert, log_fit, resampled_curves, worth_in_real_images
+from understudy.functional.learning_curve import (
+    gains_per_doubling,
+    increasing,
+    invert,
+    log_fit,
+    resampled_curves,
+    stops,
+    worth_in_real_images,
+)
 
 SIZES = np.array([100, 200, 400, 800])
 curves = st.lists(st.floats(0, 1), min_size=4, max_size=4)
@@ -160,3 +169,34 @@ def test_worth_properties(data, seed):
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(st.lists(st.floats(0.05, 2), min_size=1, max_size=6), st.floats(-1, 1), st.floats(-0.2, 0.2))
+def test_a_straight_line_gains_its_slope_at_every_step(steps, intercept, slope):
+    sizes = 10 * 2.0 ** np.cumsum([0, *steps])
+    values = intercept + slope * np.log2(sizes)
+    np.testing.assert_allclose(gains_per_doubling(sizes, values), slope, atol=1e-9)
+
+
+def test_gains_sum_up_to_the_whole_gain():
+    sizes, values = np.array([3, 5, 40]), np.random.default_rng(0).random((2, 4, 3))
+    gains = gains_per_doubling(sizes, values)
+    assert gains.shape == (2, 4, 2)
+    np.testing.assert_allclose((gains * np.diff(np.log2(sizes))).sum(-1), values[..., -1] - values[..., 0])
+
+
+@pytest.mark.parametrize(("sizes", "values"), [([1], [1]), ([2, 1], [0, 0]), ([0, 1], [0, 0]), ([1, 1], [0, 0]), ([1, 2], [0, 0, 0])])
+def test_gains_need_a_growing_size(sizes, values):
+    with pytest.raises(ValueError, match="sizes"):
+        gains_per_doubling(np.array(sizes), np.array(values))
+
+
+def test_the_stop_rule_is_a_one_sided_look_at_the_paired_t_interval():
+    """Where the low end of the interval just reaches what is asked for, the two-sided t test gives 5%."""
+    gains = np.array([0.4, 1.1, 0.9, 1.6])
+    ends, interval = stops(gains, below=0.0)
+    assert not ends
+    assert stats.ttest_1samp(gains, interval["low"]).pvalue == pytest.approx(0.05)
+    assert stops(gains, below=interval["low"] + 1e-9)[0] and not stops(gains, below=interval["low"])[0]
+    with pytest.raises(ValueError, match="at least one value"):
+        stops(np.array([]), below=1.0)

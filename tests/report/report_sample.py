@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from proof_sample import make_fidelity, make_membership, make_memorisation, make_shift
 from sklearn.datasets import load_digits
 
 from understudy.data import LabelledSet
@@ -16,7 +17,7 @@ from understudy.nouns import ArmResult
 from understudy.report import write_report
 from understudy.settings import Settings, build, to_yaml
 
-SECTIONS = ("adaptation", "curation", "fidelity", "memorisation", "cost", "environment")
+SECTIONS = ("adaptation", "curation", "fidelity", "memorisation", "shift", "membership", "cost", "environment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Sample:
     train: LabelledSet
     synthetic: LabelledSet
     confusions: dict[str, np.ndarray]
+    test: LabelledSet | None = None
+    wrong: dict[str, np.ndarray] | None = None
 
     def write(self, path: Path) -> str:
         write_report(
@@ -36,25 +39,53 @@ class Sample:
             synthetic=self.synthetic,
             confusions=self.confusions,
             arm_summaries={"real": "real images alone", "bridged": "first synthetic images, then real ones"},
+            test=self.test,
+            wrong=self.wrong,
         )
         return path.read_text(encoding="utf-8")
 
 
-def make_sample(*, num_classes: int = 10, class_names: list[str] | None = None, helps: bool = True, per_class: int = 5) -> Sample:
+def make_sample(
+    *, num_classes: int = 10, class_names: list[str] | None = None, helps: bool = True, per_class: int = 5, proof: bool = False
+) -> Sample:
+    """A run; ``proof`` adds fidelity measures, shift and membership, whose many figures take time."""
     rng = np.random.default_rng([7, num_classes])
     names = class_names or [str(label) for label in range(num_classes)]
     train, synthetic = _sets(rng, names, per_class)
+    test = train.with_split("test").select(np.arange(len(train))[::-1])
+    wrong = {arm: rng.integers(0, 4, size=len(test)) / 3 for arm in ("real", "bridged")}
     accuracy = {"real": 0.871, "synthetic": 0.906, "mixed": 0.922, "bridged": 0.931}
     if not helps:
         accuracy = {"real": 0.871, "synthetic": 0.412, "mixed": 0.862, "bridged": 0.874}
     confusions = {arm: _confusion(rng, value, num_classes) for arm, value in accuracy.items()}
+    results = _results(rng, names, accuracy, confusions, helps=helps, train=train, synthetic=synthetic)
+    if proof:
+        results["fidelity"] |= make_fidelity(names)
+        results |= {"shift": make_shift(names, list(accuracy)), "membership": make_membership(list(accuracy))}
     return Sample(
-        results=_results(rng, names, accuracy, confusions, helps=helps, train=train, synthetic=synthetic),
+        results=results,
         settings=build({"data": {"source": "digits", "shots": per_class}}),
         train=train,
         synthetic=synthetic,
         confusions=confusions,
+        test=test,
+        wrong=wrong,
     )
+
+
+def smooth_images(count: int, split: str, names: tuple[str, ...], size: int = 32) -> LabelledSet:
+    """Smooth random images: as hard to compress as photographs are."""
+    rng = np.random.default_rng([count, size])
+    coarse = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    images = [Image.fromarray(own).resize((size, size), Image.Resampling.BICUBIC) for own in coarse]
+    provenance = {
+        "nearest_id": [f"train-{index:08d}" for index in rng.integers(0, 400, count)],
+        "nearest_distance": rng.random(count),
+        "score": rng.random(count),
+    }
+    return LabelledSet.from_images(
+        images, np.arange(count) % len(names), class_names=names, split=split, provenance=provenance if split == "synthetic" else None
+    )  # fmt: skip
 
 
 def make_scale() -> dict[str, Any]:
@@ -82,13 +113,17 @@ def make_scale() -> dict[str, Any]:
                 size | dict(zip(("mean", "low", "high"), ends, strict=True)) for size, ends in zip(sizes, worth[arm], strict=True)
             ],
             "overtakes_real_at": {"times": None if arm == "synthetic" else 4.0, "rule": "first size whose interval lies above 0"},
+            "marginal": [
+                {"from": before, "to": after, "per_doubling": {"mean": gain, "low": gain - 0.012, "high": gain + 0.011}}
+                for before, after, gain in zip(times, times[1:], (0.031, 0.018, 0.004), strict=False)
+            ],
             "minus_real": [
                 {"times": time, "mean": mean - 0.871, "low": mean - 0.894, "high": mean - 0.853}
                 for time, mean in zip(times, means, strict=True)
             ],
         }
     real = [point(mean, images=number) for number, mean in {75: 0.752, 150: 0.803, 300: 0.841, 600: 0.871}.items()]
-    return {"times": times, "images": images, "real": {"curve": real}, "arms": arms}
+    return {"times": times, "images": images, "real": {"curve": real}, "arms": arms, "stopped": None}
 
 
 def make_gap(
@@ -173,7 +208,8 @@ def _sets(rng: np.random.Generator, names: list[str], per_class: int) -> tuple[L
         "nearest_id": sources,
         "nearest_distance": distances.tolist(),
         "score": np.round(rng.uniform(0.5, 1, size=len(drawn)), 3).tolist(),
-        "flag": ["near copy" if distance == distances.min() else None for distance in distances],
+        "flag": ["copy" if distance == distances.min() else None for distance in distances],
+        "source_id": sources[::-1],
     }
     train = LabelledSet.from_images(real, labels, class_names=names, split="train")
     return train, LabelledSet.from_images(drawn, drawn_labels, class_names=names, split="synthetic", provenance=provenance)
@@ -242,13 +278,7 @@ def _results(
         },
         "verdict": {"best": "bridged", "chosen_on": "val", "helps": helps, "sentence": sentence},
         "fidelity": {"agreement": {"mean": float(np.mean(agreement)), "per_class": agreement}},
-        "memorisation": {
-            "exact_copies": 0,
-            "near_copies": 1,
-            "synthetic_to_train": {"median": 0.1523, "p05": 0.0712},
-            "held_out_to_train": {"median": 0.1617, "p05": 0.0804},
-            "unit": "cosine distance of classifier features",
-        },
+        "memorisation": make_memorisation(train, synthetic),
         "cost": {
             "seconds": {"load": 1.12, "adapt": 81.3, "draw": 27.4, "curate": 9.8, "compare": 104.2},
             "images_per_second": 36.2,

@@ -1,5 +1,8 @@
+import base64
 import dataclasses
+import hashlib
 import html
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -8,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_sample import SECTIONS, Sample, make_sample, make_scale
+from report_sample import SECTIONS, Sample, make_gap, make_sample, make_scale
 
 from understudy.data import LabelledSet
 from understudy.errors import InputError
+from understudy.report.classes import confused_pairs
+from understudy.report.figures import accuracy_bars, convergence, difference_intervals
 from understudy.report.gallery import closest_pairs, tiles_uri
-from understudy.report.html import confused_pairs
+from understudy.report.html import environment
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a$\\frac{1}{2}$", "漢字", "#010101", "{{ 7 * 7 }}", "&amp;"]
-VOID = {"meta", "link", "img", "br", "use", "path"}
+VOID = {"meta", "link", "img", "br", "use", "path", "input"}
 
 
 class Page(HTMLParser):
@@ -55,6 +60,26 @@ def loads(text: str) -> list[str]:
     return found + [address.strip("'\"") for style in styles for address in re.findall(r"url\((.*?)\)|@import", style)]
 
 
+def scripts(text: str) -> list[tuple[dict[str, str | None], str]]:
+    """Attributes and content of every script element."""
+    attributes = [own for tag, own in Page(text).tags if tag == "script"]
+    return list(zip(attributes, re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL), strict=True))
+
+
+def runs_nothing_foreign(text: str) -> bool:
+    """Whether the only code on the page is ours, and the page itself forbids any other."""
+    *data, (attributes, code) = scripts(text)
+    kinds = [own.get("type") for own, _ in data]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    return (
+        attributes == {}
+        and code == environment().get_template("report.js").render()
+        and set(kinds) <= {"application/json", "text/plain"}
+        and f"script-src 'sha256-{digest}'" in text
+        and not [name for _, own in Page(text).tags for name in own if name.startswith("on")]
+    )
+
+
 def shown(text: str) -> dict[tuple[str, str], Any]:
     return {
         (attributes["data-arm"], attributes["data-field"]): json.loads(attributes["data-value"] or "")
@@ -75,11 +100,10 @@ def test_every_number_equals_results(sample: Sample, tmp_path: Path) -> None:
     assert f"{100 * sample.results['arms']['mixed']['accuracy']['mean']:.1f}</span>" in text
 
 
-def test_page_loads_nothing_and_runs_nothing(sample: Sample, tmp_path: Path) -> None:
+def test_page_loads_nothing_and_runs_only_its_own_script(sample: Sample, tmp_path: Path) -> None:
     text = sample.write(tmp_path / "report.html")
     assert all(address.startswith(("data:", "#")) for address in loads(text))
-    assert "script" not in {tag for tag, _ in Page(text).tags}
-    assert not [name for _, attributes in Page(text).tags for name in attributes if name.startswith("on")]
+    assert runs_nothing_foreign(text)
     assert len(text) < 3_000_000
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
@@ -110,39 +134,76 @@ def test_page_says_no_as_plainly(tmp_path: Path, arms: list[str], best: str, hig
     assert ("No gain over training on the real images alone" in text) == (len(arms) > 1)
 
 
-def test_semantics(sample: Sample, tmp_path: Path) -> None:
-    tags = Page(sample.write(tmp_path / "report.html")).tags
+@pytest.fixture(scope="module")
+def whole() -> Sample:
+    """Every section there is."""
+    sample = make_sample(num_classes=3, proof=True)
+    return dataclasses.replace(sample, results=sample.results | {"scale": make_scale(), "gap": make_gap(sample.results["data"]["classes"])})
+
+
+@pytest.fixture(scope="module")
+def page(whole: Sample, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return whole.write(tmp_path_factory.mktemp("whole") / "report.html")
+
+
+def test_semantics(page: str) -> None:
+    tags = Page(page).tags
     assert all(attributes.get("alt") for tag, attributes in tags if tag == "img")
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
     assert all(attributes.get("aria-label") for tag, attributes in tags if tag == "svg")
-    assert [tag for tag, _ in tags].count("h1") == 1
+    names = [tag for tag, _ in tags]
+    assert names.count("caption") == names.count("table")
+    assert [names.count(landmark) for landmark in ("header", "nav", "main", "footer")] == [1, 1, 1, 1]
+    levels = [int(tag[1]) for tag in names if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_id_that_is_named_exists(page: str) -> None:
+    tags = Page(page).tags
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    links = {(attributes["href"] or "").removeprefix("#") for tag, attributes in tags if tag == "a"}
+    labels = {attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes} - {"detail-title"}
+    assert links | labels <= ids
+    assert {attributes["id"] for tag, attributes in tags if tag == "section"} <= links
+    assert set(re.findall(r'element\("([\w-]+)"\)', scripts(page)[-1][1])) <= ids
+
+
+def test_order_of_sections(page: str) -> None:
+    assert [attributes["id"] for tag, attributes in Page(page).tags if tag == "section"] == [
+        "checks", "accuracy", "scale", "gap", "classes", "mistakes", "fidelity", "shift", "copies", "membership", "images", "making",
+        "again",
+    ]  # fmt: skip
 
 
 def test_hostile_class_names_are_text(tmp_path: Path) -> None:
     text = make_sample(num_classes=len(HOSTILE), class_names=HOSTILE).write(tmp_path / "report.html")
     tags = Page(text).tags
-    assert "script" not in {tag for tag, _ in tags}
-    assert all("onerror" not in attributes for _, attributes in tags)
+    assert runs_nothing_foreign(text)
+    assert json.loads(scripts(text)[0][1])["classes"] == HOSTILE
     assert all((attributes["src"] or "").startswith("data:") for tag, attributes in tags if tag == "img")
     body = html.unescape(text)
     assert all(name in body for name in HOSTILE)
 
 
-@pytest.mark.parametrize("absent", [SECTIONS[:3], SECTIONS[3:], SECTIONS])
-def test_absent_sections_are_left_out(sample: Sample, tmp_path: Path, absent: tuple[str, ...]) -> None:
-    results = {name: section for name, section in sample.results.items() if name not in absent}
-    text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
+@pytest.mark.parametrize("absent", [SECTIONS[:4], SECTIONS[4:], SECTIONS])
+def test_absent_sections_are_left_out(whole: Sample, tmp_path: Path, absent: tuple[str, ...]) -> None:
+    results = {name: section for name, section in whole.results.items() if name not in absent}
+    text = dataclasses.replace(whole, results=results).write(tmp_path / "report.html")
     tables = {attributes.get("id") for _, attributes in Page(text).tags}
-    drawn = {"curation": "rejected", "memorisation": "memorisation", "cost": "cost", "environment": "environment"}
+    drawn = {
+        "curation": "rejected", "fidelity": "measures", "memorisation": "memorisation", "shift": "mean-corruption",
+        "membership": "membership-rates", "cost": "cost", "environment": "environment",
+    }  # fmt: skip
     assert {section for section, table in drawn.items() if table not in tables} == set(absent) & set(drawn)
 
 
 def test_empty_sections_are_left_out(sample: Sample, tmp_path: Path) -> None:
-    memorisation = {"exact_copies": 0, "near_copies": 0, "unit": "rmse"}
-    results = sample.results | {"fidelity": {}, "memorisation": memorisation}
+    off = {"setting": "off", "threshold": None, "basis": None, "false_alarms": None, "flagged": 0, "exact": 0, "removed": 0}
+    results = sample.results | {"fidelity": {}, "memorisation": {"firewall": off, "spaces": {}, "closest": []}}
     text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
     assert "intended" not in text
-    assert "0 exact and 0 near copies" in text
+    assert "copies were not looked for" in text
 
 
 def test_generator_used_as_it_is(sample: Sample, tmp_path: Path) -> None:
@@ -179,13 +240,24 @@ def test_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     body = re.sub(r"<[^>]*>", "", text)
     for words in ("at most 75[at most 75, 80]", "590[410, more than 600]", "more than 600[470, more than 600]", "270[160, 480]"):
         assert words in body
+    for name, arm in scale["arms"].items():
+        for number, step in enumerate(arm["marginal"]):
+            assert values[name, f"scale.marginal.{number}.per_doubling.low"] == step["per_doubling"]["low"]
     assert "each doubling of the synthetic set changes accuracy by +1.3 [+0.6, +3.2] points; it first beats" in " ".join(body.split())
     assert all(address.startswith(("data:", "#")) for address in loads(text))
 
 
+def test_stop_rule_is_said(sample: Sample, tmp_path: Path) -> None:
+    stopped = {"arm": "mixed", "at": 4.0, "rule": "the rule", "sentence": "stopped at 4 times the real images"}
+    results = sample.results | {"scale": make_scale() | {"stopped": stopped}}
+    text = dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
+    assert "No larger set was tried:</strong> stopped at 4 times the real images." in text
+
+
 def test_one_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     scale = make_scale()
-    arm = {name: part[:1] if isinstance(part, list) else part for name, part in scale["arms"]["synthetic"].items()} | {"log_fit": None}
+    arm = {name: part[:1] if isinstance(part, list) else part for name, part in scale["arms"]["synthetic"].items()}
+    arm |= {"log_fit": None, "marginal": []}
     scale |= {"times": [1.0], "images": [600], "arms": {"synthetic": arm}, "real": {"curve": scale["real"]["curve"][-1:]}}
     text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "report.html")
     assert "on all 600 real images" in text
@@ -218,15 +290,52 @@ def test_test_images_are_refused(sample: Sample, tmp_path: Path) -> None:
         dataclasses.replace(sample, train=sample.train.with_split("test")).write(tmp_path / "report.html")
     with pytest.raises(InputError, match="gallery of synthetic images needs a synthetic set"):
         dataclasses.replace(sample, synthetic=sample.synthetic.with_split("test")).write(tmp_path / "report.html")
+    with pytest.raises(InputError, match="gallery of mistakes needs a test set"):
+        dataclasses.replace(sample, test=sample.train).write(tmp_path / "report.html")
+    with pytest.raises(ValueError, match="a share for each test image"):
+        dataclasses.replace(sample, wrong={"real": np.zeros(3)}).write(tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
 
-def test_closest_pairs_are_sorted_and_need_their_columns(sample: Sample) -> None:
-    distances = [pair["distance"] for pair in closest_pairs(sample.train, sample.synthetic, count=7)]
-    assert distances == sorted(sample.synthetic.provenance("nearest_distance"))[:7]
-    assert closest_pairs(sample.train, sample.synthetic, count=1)[0]["flag"] == "near copy"
-    bare = LabelledSet(sample.synthetic.table.drop_columns(["nearest_id"]), sample.synthetic.class_names, "synthetic")
-    assert closest_pairs(sample.train, bare, count=7) == []
+def test_closest_pairs_have_both_images(sample: Sample) -> None:
+    closest = sample.results["memorisation"]["closest"]
+    pairs = closest_pairs(sample.train, sample.synthetic, closest)
+    assert [pair["distance"] for pair in pairs] == [row["distance"] for row in closest]
+    place = sample.synthetic.ids.index(closest[0]["id"])
+    assert pairs[0]["synthetic"] == tiles_uri(sample.synthetic, [place], 32) != pairs[0]["real"]
+    assert closest_pairs(sample.train, sample.synthetic, [closest[0] | {"id": "left out"}, closest[1]]) == pairs[1:2]
+
+
+def test_long_names_of_arms_are_not_cut(sample: Sample) -> None:
+    names = ["real", "mixed@refresh@soft-labels", "bridged@several-generators"]
+    arms = dict.fromkeys(names, sample.results["arms"]["real"])
+    for svg in (accuracy_bars(arms), difference_intervals(arms)):
+        assert all(f">{name}<" in svg for name in names[1:])
+    curve = [{"step": step, "loss": dict.fromkeys(("mean", "low", "high"), 1 / step)} for step in (1, 2)]
+    assert all(f">{name}<" in convergence(dict.fromkeys(names, curve), "loss") for name in names)
+
+
+def test_colours_can_be_read_in_both_themes() -> None:
+    """WCAG 2.2 AA: text 4.5 to 1, lines and edges of controls 3 to 1."""
+    css = environment().get_template("report.css").render()
+    for block in re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL):
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
+        pairs = [("ink", "paper"), ("muted", "paper"), ("accent", "paper"), ("ink", "panel"), ("muted", "panel"), ("yes-ink", "paper")]
+        pairs += [("no-ink", "paper"), ("yes-ink", "yes"), ("no-ink", "no"), ("ink", "yes"), ("muted", "yes")]
+        assert {pair: contrast(*(colours[name] for name in pair)) for pair in pairs if contrast(*(colours[n] for n in pair)) < 4.5} == {}
+        assert [name for name in ("accent", "real", "wrong", "control") if contrast(colours[name], colours["paper"]) < 3] == []
+
+
+def contrast(a: str, b: str) -> float:
+    """Contrast ratio, WCAG 2.2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_photographs_are_compressed() -> None:

@@ -1,10 +1,13 @@
 import io
 from typing import Any
 
+import pytest
+from proof_sample import ARMS, make_membership, make_shift
 from report_sample import Sample, make_scale
 from rich.console import Console
+from rich.table import Table
 
-from understudy.report import summary_table
+from understudy.report import membership_table, shift_table, summary_table
 
 GOLDEN = """\
 
@@ -27,6 +30,10 @@ mixed, 6,000 synthetic images: worth more than 600 real ones; first beats all re
 def printed(results: dict[str, Any], *, width: int) -> str:
     output = io.StringIO()
     Console(file=output, width=width, force_terminal=False).print(summary_table(results))
+    return clean(output)
+
+
+def clean(output: io.StringIO) -> str:
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
 
 
@@ -38,3 +45,31 @@ def test_golden(sample: Sample) -> None:
 def test_size_of_the_synthetic_set(sample: Sample) -> None:
     flat = " ".join(printed(sample.results | {"scale": make_scale()}, width=90).split())
     assert flat.endswith(" ".join(SCALE.split()))
+
+
+@pytest.mark.parametrize(
+    ("table", "heads", "row"),
+    [
+        (
+            shift_table(make_shift(["cat", "dog"])),
+            "arm test images corrupted other-pens two-classes ECE",
+            "bridged 92.5 [90.9, 94.1] 80.5 [78.9, 82.1] 83.5 [81.9, 85.1] 91.5 [89.9, 93.1] 0.031",
+        ),
+        (
+            shift_table(make_shift(["cat", "dog"]) | {"mean_corruption": {}, "tests": {}}),
+            "arm test images ECE",
+            "bridged 92.5 [90.9, 94.1] 0.031",
+        ),
+        (
+            membership_table(make_membership()),
+            "LiRA LiRA RMIA RMIA arm at 0.1% at 1% at 0.1% at 1% test accuracy, %",
+            "bridged 0.1 [0.1, 0.1] 1.0 [0.7, 1.3] 0.1 [0.1, 0.1] 1.0 [0.7, 1.3] 87.0",
+        ),
+    ],
+)
+def test_tables_of_what_is_measured_later(table: Table, heads: str, row: str) -> None:
+    output = io.StringIO()
+    Console(file=output, width=140, force_terminal=False).print(table)
+    words = " ".join(clean(output).split())
+    assert words.startswith(heads) and row in words and "95% intervals" in words
+    assert all(f" {arm} " in words for arm in ARMS)

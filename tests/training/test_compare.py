@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from tiny_sets import RECIPE, squares
 
 from understudy.errors import InputError
 from understudy.settings import CompareSettings
-from understudy.training import TrainedClassifier, check_recipe, fit_arm, run_arm
+from understudy.training import TrainedClassifier, check_recipe, fit_arm, load_trainings, run_arm
 
 SETS = {
     "train": squares("train"),
@@ -23,9 +25,8 @@ def _fit(name="mixed", **changes):
     return fit_arm(name, **sets, settings=RECIPE, seed=0, device="cpu")
 
 
-def _run(folder, name="mixed", seed=2, settings=RECIPE, on_step=None, measure=None, **changes):
-    sets = SETS | changes
-    return run_arm(name, **sets, settings=settings, seed=seed, device="cpu", folder=folder, on_step=on_step, measure=measure)
+def _run(folder, name="mixed", seed=2, settings=RECIPE, **changes):
+    return run_arm(name, **SETS | changes, settings=settings, seed=seed, device="cpu", folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,36 @@ def test_run_measures_and_keeps_the_best(tmp_path):
     best = int(np.argmax(result.val_accuracy))
     kept = TrainedClassifier.load(tmp_path / "mixed-classifier")
     np.testing.assert_array_equal(kept.predict(SETS["test"]), result.probabilities[best])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed-classifier", *(f"mixed-seed{index}.npz" for index in range(3))]
+    files = [f"mixed-seed{index}.{ending}" for index in range(3) for ending in ("npz", "safetensors")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed-classifier", *files]
+
+
+def test_every_training_can_be_asked_again(tmp_path):
+    result = _run(tmp_path)
+    trainings = load_trainings(tmp_path, "mixed", num_seeds=3)
+    np.testing.assert_array_equal(np.stack([each.predict(SETS["test"]) for each in trainings]), result.probabilities)
+    assert all(each.class_names == SETS["train"].class_names for each in trainings)
+    kept = tmp_path / "mixed-classifier" / "model.safetensors"
+    assert kept.read_bytes() == (tmp_path / f"mixed-seed{int(np.argmax(result.val_accuracy))}.safetensors").read_bytes()
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="a classifier folder must hold"):
+        load_trainings(tmp_path, "mixed", num_seeds=3)
+    _run(tmp_path, keep_weights=False)  # as older versions did
+    with pytest.raises(
+        InputError, match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are not there.*use a new folder"
+    ):
+        load_trainings(tmp_path, "mixed", num_seeds=3)
+
+
+@pytest.mark.parametrize("damage", ["cut", "another"])
+def test_weights_that_do_not_fit(damage, tmp_path):
+    _run(tmp_path)
+    path = tmp_path / "mixed-seed1.safetensors"
+    path.write_bytes(path.read_bytes()[:100] if damage == "cut" else safetensors.torch.save({"weight": torch.zeros(2)}))
+    with pytest.raises(InputError, match=r"mixed-seed1.safetensors must hold weights of a test_resnet for 3 classes"):
+        load_trainings(tmp_path, "mixed", num_seeds=3)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):

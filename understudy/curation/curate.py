@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps
 
 from understudy.curation.scores import SCORES, Judges, lowest_kept
 from understudy.curation.selections import Features, take
-from understudy.data import LabelledSet, near_duplicates
-from understudy.functional.distances import nearest_neighbours
+from understudy.data import CopyFinder, LabelledSet, grey_thumbnails
 from understudy.settings import CurateSettings
 
 _CONSTANT_STD = 1.0  # grey levels; black images of safety checkers and failed draws lie below
-_COMPARISON_SIZE = 16  # pixels; images are compared as grey thumbnails
-DISTANCE_UNIT = "root mean squared difference of 16 x 16 grey thumbnails, 0 to 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +28,10 @@ class Decisions:
         reasons: empty where kept; else ``constant``, ``low score``, ``copy`` or ``over quota``.
         scores: float64 (N,), 0 to 1, higher is better.
         threshold: the lowest score that was kept; 0 never was.
-        num_good: images per class that are kept or over quota, int64 (num_classes,).
-        flags: ``exact copy``, ``near copy`` or empty.
-        nearest_ids: the nearest real train image of the same class.
-        nearest_distances: to it, in ``DISTANCE_UNIT``.
+        num_good: images per class that are kept, dropped as copies or over quota, int64 (num_classes,).
+        flags: ``exact copy``, ``copy`` or empty.
+        nearest_ids: the nearest real train image.
+        nearest_distances: to it, in :data:`understudy.data.DISTANCE_UNIT`.
     """
 
     ids: list[str]
@@ -89,7 +85,7 @@ def decide(
     judges: Judges,
     features: Features,
     settings: CurateSettings,
-    near_copy_distance: int,
+    copies: CopyFinder,
 ) -> Decisions:
     """Judge drawn images one by one, then keep good ones of each class up to its quota.
 
@@ -101,7 +97,7 @@ def decide(
         judges: classifiers that the score may ask.
         features: what the selection compares, if it compares anything.
         settings: score, threshold, treatment of copies, selection.
-        near_copy_distance: bits of perceptual hash up to which an image is a near copy; -1 for exact copies only.
+        copies: finds copies of train images.
 
     Returns:
         The decisions, in the order of ``drawn``.
@@ -110,71 +106,30 @@ def decide(
         InputError: for sets of the wrong split, or a threshold or selection without the real images that it needs.
     """
     drawn.require("synthetic", purpose="curating")
-    train.require("train", purpose="looking for copies")
     score = SCORES[settings.score]
     judge = judges.get(score.judge)
     scores, threshold = score(drawn, judge), lowest_kept(val, judge, settings=settings)
-    constant = _thumbnails(drawn).std(axis=1) * 255 < _CONSTANT_STD
-    flags = _copy_flags(drawn, train, near_copy_distance)
-    nearest_ids, nearest_distances = nearest_real(drawn, train)
+    constant = grey_thumbnails(drawn, size=16).std(axis=(1, 2)) * 255 < _CONSTANT_STD
+    neighbours = copies.nearest(drawn)
+    flags = [""] * len(drawn) if settings.firewall == "off" else copies.flags(neighbours)
+    is_copy = np.array(flags, dtype=bool)
 
     # Asked this way round, so that NaN is refused as well.
     low = ~((scores >= threshold) & (scores > 0))
-    copies = np.array(flags, dtype=bool) & (settings.copies == "drop")
-    good = ~(constant | low | copies)
-    kept = take(good, drawn, train, quota, selection=settings.select, features=features)
-    reasons = np.select([constant, low, copies, ~kept], ["constant", "low score", "copy", "over quota"], "")
+    replaced = is_copy & (settings.firewall == "redraw")
+    good = ~(constant | low | replaced)
+    taken = take(good, drawn, train, quota, selection=settings.select, features=features)
+    dropped = taken & is_copy & (settings.firewall == "drop")
+    reasons = np.select([constant, low, replaced | dropped, ~taken], ["constant", "low score", "copy", "over quota"], "")
     return Decisions(
         ids=drawn.ids,
         labels=drawn.labels,
-        kept=kept,
+        kept=taken & ~dropped,
         reasons=reasons.tolist(),
         scores=scores,
         threshold=threshold,
         num_good=np.bincount(drawn.labels[good], minlength=len(quota)),
         flags=flags,
-        nearest_ids=nearest_ids,
-        nearest_distances=nearest_distances,
+        nearest_ids=neighbours.ids,
+        nearest_distances=neighbours.distances,
     )
-
-
-def nearest_real(data: LabelledSet, train: LabelledSet) -> tuple[list[str], np.ndarray]:
-    """The nearest train image of the same class.
-
-    Args:
-        data: N images.
-        train: real train images.
-
-    Returns:
-        Its id, or an empty string where the class has no train image, and its distance in ``DISTANCE_UNIT``,
-        float64 of shape (N,), NaN there.
-    """
-    queries, references, train_ids = _thumbnails(data), _thumbnails(train), np.array(train.ids)
-    nearest_ids, distances = np.full(len(data), "", dtype=object), np.full(len(data), np.nan)
-    for label in np.unique(data.labels):
-        own, real = np.flatnonzero(data.labels == label), np.flatnonzero(train.labels == label)
-        if len(real):
-            index, distances[own] = nearest_neighbours(queries[own], references[real])
-            nearest_ids[own] = train_ids[real[index]]
-    return [str(name) for name in nearest_ids], distances
-
-
-def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
-    """Distance of image i to image i of another set of the same size, float64 of shape (N,), in ``DISTANCE_UNIT``."""
-    return np.asarray(np.sqrt(np.square(_thumbnails(data) - _thumbnails(others)).mean(axis=1)))
-
-
-def _copy_flags(drawn: LabelledSet, train: LabelledSet, near_copy_distance: int) -> list[str]:
-    closest: dict[str, int] = {}
-    for name, _, distance in near_duplicates(drawn, train, max_distance=near_copy_distance):
-        closest[name] = min(distance, closest.get(name, distance))
-    return ["" if name not in closest else "exact copy" if closest[name] < 0 else "near copy" for name in drawn.ids]
-
-
-def _thumbnails(data: LabelledSet) -> np.ndarray:
-    """Grey thumbnails as float64 of shape (N, 256), 0 to 1."""
-    features = np.empty((len(data), _COMPARISON_SIZE**2))
-    for index in range(len(data)):
-        thumbnail = ImageOps.fit(data.image(index).convert("L"), (_COMPARISON_SIZE, _COMPARISON_SIZE), Image.Resampling.BOX)
-        features[index] = np.asarray(thumbnail, dtype=np.float64).reshape(-1) / 255
-    return features

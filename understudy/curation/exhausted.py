@@ -59,7 +59,8 @@ def _advice(decisions: Decisions, empty: Sequence[int], settings: CurateSettings
             ways.insert(0, f"set curate.threshold to at most {math.floor(min(reached) * 1000) / 1000:g}")
         advice.append(", or ".join(ways))
     if "copy" in reasons:
-        advice.append("keep copies with curate.copies=flag")
+        others = ", or draw others in their place with curate.firewall=redraw" if settings.firewall == "drop" else ""
+        advice.append(f"keep copies with curate.firewall=flag{others}")
     if "constant" in reasons:
         advice.append("look at what the generator draws with 'understudy preview': images of one colour are never kept")
     return advice

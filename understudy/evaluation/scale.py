@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
-from understudy.functional.learning_curve import log_fit, worth_in_real_images
+from understudy.functional.learning_curve import gains_per_doubling, log_fit, stops, worth_in_real_images
 from understudy.nouns import ArmResult, Interval
 
 _RULE = "first size whose interval of the paired difference to real on all images lies above 0"
+_SIZES_OF_NEXT = 3  # curves flatten: what the next doubling adds is read off the last sizes
 
 
 def summarise_scale(
@@ -39,9 +40,10 @@ def summarise_scale(
 
     Returns:
         ``times`` and ``images`` (all sizes, increasing), ``real`` (``curve``) and ``arms``; by arm ``curve``, ``minus_real``,
-        ``log_fit`` (None with fewer than two sizes), ``worth_real_images`` and ``overtakes_real_at``, as ``docs/results_json.md`` says.
-        Accuracies are fractions. The fit is ``accuracy = intercept + per_doubling * log2(images / all real images)``. A worth equal to
-        the smallest number of real images means at most that many; None means more than the largest.
+        ``marginal``, ``log_fit`` and ``next_doubling`` (None with fewer than two sizes), ``worth_real_images`` and
+        ``overtakes_real_at``, as ``docs/results_json.md`` says. Accuracies are fractions. The fit is ``accuracy = intercept +
+        per_doubling * log2(images / all real images)``. A worth equal to the smallest number of real images means at most that many; None
+        means more than the largest.
 
     Raises:
         ValueError: if ``real`` is empty, a size has no number of images, or seeds or test labels differ.
@@ -77,10 +79,13 @@ def _summarise_arm(
         paired_bootstrap_difference(correct, real_curve[-1], np.random.default_rng(seed), num_resamples=num_resamples) for correct in curve
     ]
     worth = worth_in_real_images(sizes, real_curve, curve, np.random.default_rng(seed), num_resamples=num_resamples)
+    numbers = np.array([point["images"] for point in points])
     return {
         "curve": [point | _accuracy(correct, num_resamples=num_resamples, seed=seed) for point, correct in zip(points, curve, strict=True)],
         "minus_real": [{"times": point["times"]} | _interval(ends) for point, ends in zip(points, differences, strict=True)],
-        "log_fit": _log_fit(np.array([point["images"] for point in points]) / sizes[-1], curve, num_resamples=num_resamples, seed=seed),
+        "marginal": _marginal(times, numbers, curve, num_resamples=num_resamples, seed=seed),
+        "log_fit": _log_fit(numbers / sizes[-1], curve, num_resamples=num_resamples, seed=seed),
+        "next_doubling": _next_doubling(times, numbers, curve, num_resamples=num_resamples, seed=seed),
         "worth_real_images": [
             point | dict(zip(("mean", "low", "high"), map(_finite, ends), strict=True))
             for point, ends in zip(points, worth.tolist(), strict=True)
@@ -92,6 +97,75 @@ def _summarise_arm(
     }
 
 
+def stop_reason(arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int], *, below: float) -> dict[str, Any] | None:
+    """Whether larger synthetic sets are not worth trying: for no arm is the last step sure to have gained enough.
+
+    Validation accuracies decide, training by training with the same seed: test images choose nothing.
+
+    Args:
+        arms: by arm and size, what was reached so far; every arm has the same sizes.
+        images: synthetic images by size.
+        below: the least gain worth trying a larger set for, in percentage points of validation accuracy per doubling.
+
+    Returns:
+        ``arm`` (the one that gained most), ``at`` (times), ``gain`` (its ``mean``, ``low``, ``high``, a fraction per doubling), ``rule``
+        and ``sentence``; None with fewer than two sizes, or if an arm gained enough.
+    """
+    if len(images) < 2:
+        return None
+    before, last = sorted(images)[-2:]
+    gains = dict[str, dict[str, float]]()
+    for name, results in arms.items():
+        values = np.stack([results[before].val_accuracy, results[last].val_accuracy], axis=-1)
+        sizes = np.array([images[before], images[last]])
+        # A folder of ready-made images has no more: the same number again gains nothing.
+        grew = images[last] > images[before]
+        ends, gains[name] = stops(gains_per_doubling(sizes, values)[:, 0] if grew else np.zeros(len(values)), below=below / 100)
+        if not ends:
+            return None
+    arm = max(gains, key=lambda name: gains[name]["mean"])
+    mean, low, high = (f"{100 * gains[arm][end]:+.1f}" for end in ("mean", "low", "high"))
+    where = f"at {last:g} times the real images"
+    return {
+        "arm": arm,
+        "at": float(last),
+        "gain": gains[arm],
+        "rule": f"the low end of the last step's gain in validation accuracy per doubling is below {below:g} points for every arm",
+        "sentence": f"stopped {where}: the last step gained {arm} {mean} [{low}, {high}] points of validation accuracy per doubling",
+    }
+
+
+def _marginal(
+    times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What each step between neighbouring sizes adds per doubling; steps that added no image are left out."""
+    steps = [index for index in range(len(times) - 1) if numbers[index + 1] > numbers[index]]
+    return [
+        {"from": float(times[index]), "to": float(times[index + 1])}
+        | {"per_doubling": _mean(_gains(numbers, curve, index), num_resamples=num_resamples, seed=seed)}
+        for index in steps
+    ]
+
+
+def _gains(numbers: np.ndarray, curve: np.ndarray, index: int) -> np.ndarray:
+    """Of one step, for each training and test image, float (S, N)."""
+    step = slice(index, index + 2)
+    return gains_per_doubling(numbers[step], np.moveaxis(curve[step], 0, -1))[..., 0]
+
+
+def _next_doubling(
+    times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
+) -> dict[str, Any] | None:  # fmt: skip
+    """What twice the largest set would add if the line through the last sizes went on; no more than is missing to 100%."""
+    last = slice(-_SIZES_OF_NEXT, None)
+    fit = _log_fit(numbers[last], curve[last], num_resamples=num_resamples, seed=seed)
+    if fit is None:
+        return None
+    room = 1 - float(curve[-1].mean())
+    gain = {end: min(value, room) for end, value in fit["per_doubling"].items()}
+    return {"times": 2 * float(times[-1]), "images": 2 * int(numbers[-1]), "gain": gain}
+
+
 def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any] | None:
     if len(set(sizes.tolist())) < 2:
         return None
@@ -99,9 +173,12 @@ def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: 
     # takes away the last digits in which equal images differ.
     intercept, slope = log_fit(sizes, np.moveaxis(curve, 0, -1))
     return {
-        name: _interval(bootstrap_mean(values.round(12), np.random.default_rng(seed), num_resamples=num_resamples))
-        for name, values in (("intercept", intercept), ("per_doubling", slope))
+        name: _mean(values, num_resamples=num_resamples, seed=seed) for name, values in (("intercept", intercept), ("per_doubling", slope))
     }
+
+
+def _mean(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, float]:
+    return _interval(bootstrap_mean(values.round(12), np.random.default_rng(seed), num_resamples=num_resamples))
 
 
 def _check(real: Mapping[int, ArmResult], synthetic: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int]) -> None:

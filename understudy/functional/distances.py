@@ -57,3 +57,22 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     squared = lengths - 2 * x @ y.T
     squared[squared < _ROUNDING * lengths] = 0
     return np.asarray(squared)
+
+
+def unit_vectors(points: np.ndarray) -> np.ndarray:
+    """Points at length 1; those at the origin stay there.
+
+    Args:
+        points: float of shape (N, D).
+
+    Returns:
+        float64 of the same shape.
+
+    Example:
+        >>> unit_vectors(np.array([[3.0, 4.0], [0.0, 0.0]]))
+        array([[0.6, 0.8],
+               [0. , 0. ]])
+    """
+    points = points.astype(np.float64)
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    return np.asarray(np.divide(points, lengths, out=np.zeros_like(points), where=lengths > 0))

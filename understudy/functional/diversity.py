@@ -30,14 +30,16 @@ def mean_distance(x: np.ndarray, *, block: int = 1024) -> float:
     return total / (len(x) * (len(x) - 1))
 
 
-def vendi_score(x: np.ndarray) -> float:
+def vendi_score(x: np.ndarray, weights: np.ndarray | None = None, *, block: int = 1024) -> float:
     """Effective number of different points: the exponential of the entropy of the eigenvalues of K / N.
 
-    Friedman and Dieng 2023 (arXiv:2210.02410), with the cosine kernel. It grows with N: compare sets of one size. Points at
-    the origin have no direction; they count as equal to each other and unlike all others.
+    Friedman and Dieng 2023 (arXiv:2210.02410, definition 3.1; with weights their definition 3.2), with the cosine kernel. It grows with N:
+    compare sets of one size. Points at the origin have no direction; they count as equal to each other and unlike all others.
 
     Args:
         x: float of shape (N, D), N at least 1.
+        weights: shares of the points up to a factor, float of shape (N,), not negative; None is equal shares.
+        block: points at once; memory is about ``24 * block * D + 8 * min(N, D)**2`` bytes.
 
     Returns:
         Between 1 (all points have one direction) and min(N, D + 1) (orthogonal).
@@ -51,10 +53,26 @@ def vendi_score(x: np.ndarray) -> float:
     """
     if x.ndim != 2 or not len(x):
         raise ValueError(f"x must be (N, D) with at least 1 point, got {x.shape}")
-    lengths = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    unit = np.hstack([x / np.where(lengths > 0, lengths, 1), lengths == 0])
+    w = np.ones(len(x)) if weights is None else weights
+    if w.shape != (len(x),):
+        raise ValueError(f"weights must be ({len(x)},), got {w.shape}")
+    shares = w / w.sum()
     # The smaller of the two products has the same eigenvalues, other than zeros.
-    kernel = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
-    eigenvalues = np.linalg.eigvalsh(kernel / len(unit))
+    if len(x) <= x.shape[1]:
+        rows = _scaled_directions(x, shares)
+        kernel = rows @ rows.T
+    else:
+        kernel = np.zeros((x.shape[1] + 1, x.shape[1] + 1))
+        for start in range(0, len(x), block):
+            rows = _scaled_directions(x[start : start + block], shares[start : start + block])
+            kernel += rows.T @ rows
+    eigenvalues = np.linalg.eigvalsh(kernel)
     positive = eigenvalues[eigenvalues > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def _scaled_directions(x: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Rows of length sqrt(share) along the points, (B, D + 1); along the last axis for points at the origin."""
+    x = x.astype(np.float64)
+    lengths = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.asarray(np.hstack([x / np.where(lengths > 0, lengths, 1), lengths == 0]) * np.sqrt(shares)[:, None])

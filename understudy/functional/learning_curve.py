@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from understudy.functional.intervals import resampled_means, student_stretch
+from understudy.functional.intervals import resampled_means, student_interval, student_stretch
 
 _ENDS = (0.025, 0.975)
 
@@ -116,6 +116,52 @@ def invert(sizes: np.ndarray, values: np.ndarray, wanted: float) -> float:
         return math.inf
     share = (wanted - values[after - 1]) / (values[after] - values[after - 1])
     return float(sizes[after - 1] * (sizes[after] / sizes[after - 1]) ** share)
+
+
+def gains_per_doubling(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What each step of a curve adds, per doubling of the size: ``(v_{k+1} - v_k) / log2(n_{k+1} / n_k)``.
+
+    Args:
+        sizes: n, of shape (K,), K at least 2, positive, increasing.
+        values: float or bool of shape (..., K).
+
+    Returns:
+        float64 of shape (..., K - 1), in the unit of ``values``.
+
+    Raises:
+        ValueError: for other shapes or sizes.
+
+    Example:
+        >>> gains_per_doubling(np.array([1, 2, 8]), np.array([70.0, 72.0, 73.0]))
+        array([2. , 0.5])
+    """
+    sizes, values = np.asarray(sizes, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    if sizes.ndim != 1 or len(sizes) < 2 or values.shape[-1:] != sizes.shape:
+        raise ValueError(f"sizes and values must be (K,) and (..., K) with K > 1, got {sizes.shape} and {values.shape}")
+    if sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
+        raise ValueError(f"sizes must be positive and increase, got {sizes.tolist()}")
+    return np.asarray(np.diff(values, axis=-1) / np.diff(np.log2(sizes)))
+
+
+def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
+    """The rule that ends a search for the size of a set: the last step is not sure to have gained enough.
+
+    Args:
+        gains: per doubling in the last step, one for each training, float (S,); differences of trainings with one seed.
+        below: the least gain per doubling that is worth another size, in the unit of ``gains``.
+
+    Returns:
+        Whether the low end of the 95% Student interval of the mean gain is below ``below``, and that interval.
+
+    Raises:
+        ValueError: without a gain.
+
+    Example:
+        >>> stops(np.array([1.9, 2.0, 2.1]), below=1.0)[0], stops(np.array([1.0, 2.0, 3.0]), below=1.0)[0]
+        (False, True)
+    """
+    interval = student_interval(gains.tolist())
+    return interval["low"] < below, interval
 
 
 def resampled_curves(values: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> np.ndarray:

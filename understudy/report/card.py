@@ -1,47 +1,51 @@
-"""The dataset card: what the synthetic set is, how it was made, what it was worth and what it is not."""
+"""Cards: what an exported set, classifier or adapter is, how it was made, what it was worth and what it is not."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from understudy.report.html import environment, present
-from understudy.settings import Settings
+from understudy.report.licences import Source, hub_licence, source_name, sources
+from understudy.report.wording import real_images_interval
+from understudy.settings import Settings, to_yaml
 
 LICENCE_NOTE = (
-    "No licence of its own is stated here. Whatever binds users of the real images and of the generator's weights may bind "
-    "users of these images; settle that before sharing them."
+    "Whatever binds users of these sources may bind users of what was made from them. Where a licence is not stated, settle that before "
+    "sharing."
 )
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_LOADING = {
+    "pytorch_lora_weights.safetensors": 'pipeline.load_lora_weights("FOLDER")',
+    "learned_embeds.safetensors": 'pipeline.load_textual_inversion("FOLDER")',
+    "unet": 'pipeline.unet = type(pipeline.unet).from_pretrained("FOLDER/unet")',
+    "transformer": 'pipeline.transformer = type(pipeline.transformer).from_pretrained("FOLDER/transformer")',
+    "class_conditional": 'network = diffusers.UNet2DModel.from_pretrained("FOLDER/class_conditional")',
+}
+"""What lies in an adapter folder, and how diffusers reads it."""
 
 
 def dataset_card(
-    results: Mapping[str, Any],
-    *,
-    settings: Settings,
-    class_counts: Mapping[str, int],
-    licence_note: str = LICENCE_NOTE,
-    data_files: str | None = None,
-) -> str:
+    results: Mapping[str, Any], *, settings: Settings, class_counts: Mapping[str, int], data_files: str | None = None
+) -> str:  # fmt: skip
     """README.md in the form of a Hugging Face dataset card.
 
     Args:
         results: content of ``results.json``; sections other than ``data``, ``arms`` and ``verdict`` may be absent or empty.
-        settings: of the run: generator, adaptation, drawing and filters are described from them.
+        settings: of the run: sources, generator, adaptation, drawing and filters are described from them.
         class_counts: synthetic images by class name.
-        licence_note: what binds a user of the images: terms of the real images and of the generator.
         data_files: pattern of the Parquet files beside the card, for ``datasets.load_dataset``.
 
     Returns:
-        Markdown with YAML front matter.
+        Markdown with YAML front matter, which has a licence if all sources state one.
     """
     total = sum(class_counts.values())
     front: dict[str, Any] = {
-        "pretty_name": " ".join(f"Synthetic images after {results['data']['source']}".split()),
-        "license": "other",
+        "pretty_name": " ".join(f"Synthetic images after {source_name(results['data']['source'])}".split()),
         "task_categories": ["image-classification"],
         "annotations_creators": ["machine-generated"],
         "size_categories": [next((name for limit, name in _SIZES if total < limit), "n>1M")],
@@ -49,16 +53,75 @@ def dataset_card(
     }
     if data_files is not None:
         front["configs"] = [{"config_name": "default", "data_files": data_files}]
-    jinja = environment()
-    jinja.filters["plain"] = plain
-    return jinja.get_template("card.md").render(
-        front_matter=yaml.safe_dump(front, sort_keys=False, allow_unicode=True),
-        results=present(results),
-        settings=settings,
-        class_counts=class_counts,
-        total=total,
-        licence_note=licence_note,
-    )
+    found = sources(settings)
+    return _render("card.md", front, found, results, settings=settings, class_counts=class_counts, total=total, audited=_audited(results))
+
+
+def classifier_card(
+    results: Mapping[str, Any],
+    *,
+    settings: Settings,
+    arm: str,
+    summary: str,
+    drawn: bool,
+    architecture: str,
+    training: int | None,
+    recipe: Mapping[str, float],
+) -> str:
+    """README.md in the form of a Hugging Face model card, for the classifier of an arm.
+
+    Args:
+        results: as for :func:`dataset_card`, with this arm.
+        settings: of the run.
+        arm: its name.
+        summary: what it trains on.
+        drawn: whether synthetic images took part.
+        architecture: of the network.
+        training: which of the arm's trainings was kept, from 0, if known.
+        recipe: ``learning_rate`` and ``weight_decay``, as tuned.
+
+    Returns:
+        Markdown with YAML front matter, which has a licence if all sources state one, and the accuracy.
+    """
+    accuracy, name = results["arms"][arm]["accuracy"], source_name(results["data"]["source"])
+    task = {"type": "image-classification", "name": "Image Classification"}
+    measured = {"task": task, "dataset": {"type": _slug(name), "name": name, "split": "test"}}
+    front: dict[str, Any] = {"library_name": "timm", "pipeline_tag": "image-classification", "tags": ["timm", "understudy"]}
+    if settings.compare.pretrained and settings.compare.weights is None and settings.compare.backbone not in ("mini", "folder"):
+        front |= {"base_model": f"timm/{settings.compare.backbone}"} if "/" not in settings.compare.backbone else {}
+    metric = {"type": "accuracy", "value": accuracy["mean"], "name": f"accuracy, mean of {len(accuracy['seeds'])} trainings"}
+    front |= {"metrics": ["accuracy"], "model-index": [{"name": _slug(f"{name}-{arm}"), "results": [measured | {"metrics": [metric]}]}]}
+    return _render(
+        "model_card.md", front, sources(settings, drawn=drawn, classifier=True), results, settings=settings, arm=arm, summary=summary,
+        drawn=drawn, architecture=architecture, training=training, shown=list(dict.fromkeys(["real", arm])),
+        audited=[name for name in _audited(results) if name == arm], **recipe,
+    )  # fmt: skip
+
+
+def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Sequence[str]) -> str:
+    """README.md in the form of a Hugging Face model card, for what adaptation learned.
+
+    Args:
+        results: as for :func:`dataset_card`, with ``adaptation``.
+        settings: of the run.
+        files: names of the files and folders in the folder of the adapter; they say how it is loaded.
+
+    Returns:
+        Markdown with YAML front matter, which has a licence if all sources state one.
+    """
+    name = settings.generator.name
+    own = name == "class_conditional"
+    task = "unconditional-image-generation" if own else "text-to-image"
+    front: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": task, "tags": ["diffusion", "understudy"]}
+    if not own and _HUB_NAME.fullmatch(name) and source_name(name) == name:
+        front["base_model"] = name
+    base = "" if own else f'pipeline = diffusers.DiffusionPipeline.from_pretrained("{name if "base_model" in front else "BASE"}")\n'
+    lines = [line for file, line in _LOADING.items() if file in files]
+    snippet = f"import diffusers\n\n{base}" + "".join(f"{line}\n" for line in lines)
+    return _render(
+        "adapter_card.md", front, sources(settings), results, settings=settings, snippet=_fenced(snippet, "python"),
+        audited=_audited(results),
+    )  # fmt: skip
 
 
 def plain(text: object) -> str:
@@ -69,3 +132,61 @@ def plain(text: object) -> str:
         '\\<b\\>\\|a\\_b\\|'
     """
     return re.sub(r"([\\`*_\[\]<>|~&#])", r"\\\1", " ".join(str(text).split()))
+
+
+def figure(value: float | None) -> str:
+    """A number of any size with three digits; ``n/a`` for None.
+
+    Example:
+        >>> figure(0.00012345), figure(12.3456), figure(12345.6), figure(None)
+        ('0.000123', '12.3', '12,346', 'n/a')
+    """
+    if value is None:
+        return "n/a"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
+def figure_interval(interval: Mapping[str, float] | None) -> str:
+    """Mean and 95% interval of a number of any size; ``n/a`` for None.
+
+    Example:
+        >>> figure_interval({"mean": 0.5, "low": 0.25, "high": 0.625})
+        '0.5 [0.25, 0.625]'
+    """
+    if interval is None:
+        return "n/a"
+    return f"{figure(interval['mean'])} [{figure(interval['low'])}, {figure(interval['high'])}]"
+
+
+def _render(
+    template: str, front: Mapping[str, Any], found: Sequence[Source], results: Mapping[str, Any], *, settings: Settings, **more: Any
+) -> str:
+    jinja = environment()
+    for card_filter in (plain, figure, figure_interval, source_name, real_images_interval):
+        jinja.filters[card_filter.__name__] = card_filter
+    jinja.filters["fenced"] = _fenced
+    text = jinja.get_template(template).render(
+        front_matter=yaml.safe_dump(hub_licence(found) | dict(front), sort_keys=False, allow_unicode=True),
+        results=present(results),
+        settings=settings,
+        settings_yaml=to_yaml(settings),
+        sources=found,
+        licence_note=LICENCE_NOTE,
+        **more,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text.lstrip()).rstrip() + "\n"
+
+
+def _audited(results: Mapping[str, Any]) -> list[str]:
+    return list(results.get("membership", {}).get("arms", {}))
+
+
+def _fenced(text: str, language: str) -> str:
+    """A code block that nothing in the text can end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "images"

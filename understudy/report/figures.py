@@ -6,10 +6,11 @@ Text stays text, in the font of the page. Only matplotlib's object interface is 
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -24,7 +25,9 @@ from understudy.report.wording import percent, points
 INK, MUTED, LINE, ACCENT, REAL, WRONG = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", REAL: "real", WRONG: "wrong"}
 WIDTH = 460  # CSS pixels; one unit of the SVG is one CSS pixel at full size
-_ROW = 40
+_ROW, _TALL_ROW = 40, 58
+_BESIDE = 18  # characters of a name that fit beside a bar; longer ones stand above it
+_LONGEST = 56  # characters that fit across a figure
 CURVES = [(ACCENT, "o"), (WRONG, "s"), (INK, "^"), (MUTED, "D")]  # colour and marker of each arm in turn
 
 
@@ -37,10 +40,11 @@ def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
         SVG markup.
     """
-    figure, axes = _rows_figure(list(arms))
+    figure, axes = rows_figure(list(arms))
+    height = 0.56 if _fit_beside(arms) else 0.36
     for row, (name, arm) in enumerate(arms.items()):
         accuracy = {key: 100 * arm["accuracy"][key] for key in ("mean", "low", "high")}
-        axes.barh(row, accuracy["mean"], height=0.56, color=REAL if name == "real" else ACCENT, alpha=0.6, linewidth=0)
+        axes.barh(row, accuracy["mean"], height=height, color=REAL if name == "real" else ACCENT, alpha=0.6, linewidth=0)
         axes.plot([accuracy["low"], accuracy["high"]], [row, row], "-|", color=INK, linewidth=2, markersize=9, markeredgewidth=2)
         axes.text(104, row, percent(arm["accuracy"]["mean"]), va="center", ha="left", color=INK, fontsize=13, clip_on=False)
     axes.set_xlim(0, 100)
@@ -58,7 +62,7 @@ def difference_intervals(arms: Mapping[str, Mapping[str, Any]]) -> str:
         SVG markup.
     """
     others = {name: arm["minus_real"] for name, arm in arms.items() if name != "real"}
-    figure, axes = _rows_figure(list(others))
+    figure, axes = rows_figure(list(others))
     axes.axvline(0, color=REAL, linewidth=1.5)
     for row, interval in enumerate(others.values()):
         axes.plot([100 * interval["low"], 100 * interval["high"]], [row, row], color=ACCENT, linewidth=2.4, solid_capstyle="butt")
@@ -123,7 +127,7 @@ def scale_curves(scale: Mapping[str, Any]) -> str:
         mean, low, high = ([100 * point[end] for point in arm["curve"]] for end in ("mean", "low", "high"))
         axes.fill_between(images, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.vlines(images, low, high, color=colour, alpha=0.6, linewidth=1.2)
-        axes.plot(images, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, markeredgewidth=0, label=shorten(name, 18))
+        axes.plot(images, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, markeredgewidth=0, label=name)
         if arm["log_fit"] is not None:
             intercept, slope = (arm["log_fit"][part]["mean"] for part in ("intercept", "per_doubling"))
             fit = [100 * (intercept + slope * math.log2(size / reference["images"])) for size in images]
@@ -152,11 +156,11 @@ def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str
     """
     figure, axes = new_figure(WIDTH, 280)
     unit = 100 if quantity == "val_accuracy" else 1
-    for (name, points_of_arm), (colour, marker) in zip(curves.items(), [(REAL, "D"), *CURVES[:3]], strict=False):
+    for (name, points_of_arm), (colour, marker) in zip(curves.items(), styles(curves).values(), strict=True):
         steps = [point["step"] for point in points_of_arm]
         mean, low, high = ([unit * point[quantity][end] for point in points_of_arm] for end in ("mean", "low", "high"))
         axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(steps, mean, "-", marker=marker, color=colour, linewidth=2, markersize=4, markeredgewidth=0, label=shorten(name, 18))
+        axes.plot(steps, mean, "-", marker=marker, color=colour, linewidth=2, markersize=4, markeredgewidth=0, label=name)
     # Intervals of few seeds are wide where curves begin; they must not hide where curves end.
     means = [unit * point[quantity]["mean"] for points_of_arm in curves.values() for point in points_of_arm]
     margin = 0.12 * (max(means) - min(means)) or 1
@@ -221,21 +225,47 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _rows_figure(names: Sequence[str]) -> tuple[Figure, Axes]:
-    """A figure with one row per name, the first on top."""
-    figure, axes = new_figure(WIDTH, 60 + _ROW * len(names))
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [shorten(name, 18) for name in names], color=INK, fontsize=13, parse_math=False)
+def styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each arm: ``real`` has its own, the others take turns."""
+    others = [name for name in names if name != "real"]
+    turns = dict(zip(others, itertools.cycle(CURVES), strict=False))
+    return {name: turns.get(name, (REAL, "D")) for name in names}
+
+
+def rows_figure(names: Sequence[str]) -> tuple[Figure, Axes]:
+    """A figure with one row per name, the first on top; names stand beside the rows, or if one is long, above them."""
+    beside = _fit_beside(names)
+    figure, axes = new_figure(WIDTH, 60 + (_ROW if beside else _TALL_ROW) * len(names))
+    axes.set_ylim(len(names) - 0.5, -0.5 if beside else -0.62)
+    if beside:
+        axes.set_yticks(range(len(names)), names, color=INK, fontsize=13, parse_math=False)
+    else:
+        axes.set_yticks([])
+        for row, name in enumerate(names):
+            axes.text(
+                0, row - 0.26, shorten(name, _LONGEST), transform=axes.get_yaxis_transform(), va="bottom", color=INK, fontsize=13,
+                parse_math=False,
+            )  # fmt: skip
     axes.grid(axis="x", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     return figure, axes
 
 
 def legend_above(axes: Axes) -> None:
-    """Above the axes, in two columns; names are text and not formulas."""
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=INK, borderaxespad=0.2)
+    """Above the axes, in two columns, or in one if a name is long; names are text and not formulas."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [shorten(label, _LONGEST - 8) for label in labels]
+    columns = 2 if max(map(len, labels)) <= _BESIDE + 10 else 1
+    legend = axes.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=12, labelcolor=INK,
+        borderaxespad=0.2,
+    )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _fit_beside(names: Iterable[str]) -> bool:
+    return all(len(name) <= _BESIDE for name in names)
 
 
 def shorten(text: str, length: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,35 +35,29 @@ def class_rows(train: LabelledSet, synthetic: LabelledSet, *, max_classes: int) 
     ]
 
 
-def closest_pairs(train: LabelledSet, synthetic: LabelledSet, *, count: int) -> list[dict[str, Any]]:
-    """The synthetic images nearest to a real train image, nearest first.
+def closest_pairs(train: LabelledSet, synthetic: LabelledSet, closest: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Synthetic images beside the real train images that they are nearest to.
 
     Args:
         train: real train images.
-        synthetic: synthetic images with the provenance columns ``nearest_id`` and ``nearest_distance``; without them
-            there are no pairs.
-        count: pairs at most.
+        synthetic: synthetic images.
+        closest: rows with ``id``, ``nearest``, ``distance``, ``held_out_percentile`` and ``flag``, nearest first; those whose images are
+            not in the sets, as where a copy was left out, are passed over.
 
     Returns:
-        Per pair ``synthetic`` and ``real`` (data URIs), ``name`` of the class, ``distance`` and ``flag`` (may be empty).
+        The rows, with ``synthetic`` and ``real`` (data URIs) and ``name`` of the class.
     """
-    columns = synthetic.table.column_names
-    if "nearest_id" not in columns or "nearest_distance" not in columns:
-        return []
-    position = {identity: index for index, identity in enumerate(train.ids)}
-    nearest, distances = synthetic.provenance("nearest_id"), synthetic.provenance("nearest_distance")
-    flags = synthetic.provenance("flag") if "flag" in columns else [None] * len(synthetic)
-    known = [index for index in range(len(synthetic)) if distances[index] is not None and nearest[index] in position]
+    drawn, real = ({identity: index for index, identity in enumerate(data.ids)} for data in (synthetic, train))
     tile = tile_size(train, synthetic)
     return [
         {
-            "synthetic": tiles_uri(synthetic, [index], tile),
-            "real": tiles_uri(train, [position[nearest[index]]], tile),
-            "name": synthetic.class_names[synthetic.labels[index]],
-            "distance": float(distances[index]),
-            "flag": flags[index] or "",
+            **row,
+            "synthetic": tiles_uri(synthetic, [drawn[row["id"]]], tile),
+            "real": tiles_uri(train, [real[row["nearest"]]], tile),
+            "name": synthetic.class_names[synthetic.labels[drawn[row["id"]]]],
         }
-        for index in sorted(known, key=lambda index: float(distances[index]))[:count]
+        for row in closest
+        if row["id"] in drawn and row["nearest"] in real
     ]
 
 

@@ -1,23 +1,46 @@
-"""The page that a run ends with: one file that needs no network and runs no script."""
+"""The page that a run ends with: one file that needs no network, and no script to be read."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from understudy.data import LabelledSet
 from understudy.report import figures, gallery, wording
+from understudy.report.browser import browser
+from understudy.report.checks import checks
+from understudy.report.classes import MAX_CLASSES_SHOWN, class_table, confused_pairs, matrices
+from understudy.report.fidelity import fidelity_section
 from understudy.report.gap import gap_section
+from understudy.report.privacy import membership_section, memorisation_section
+from understudy.report.shift import shift_section
 from understudy.report.training import training_section
 from understudy.runs import write_text
 
-_MAX_CLASSES_SHOWN = 30
-_MAX_PAIRS = 10
+# What the page says that a further command measures, and what lies beside it.
+_ADDED_BY = {
+    "gap": ("understudy gap DIR", "takes the gap between synthetic and real images apart."),
+    "shift": ("understudy evaluate DIR", "tests every arm on corrupted and on other images."),
+    "membership": ("understudy audit DIR", "measures what an attacker learns about who was in."),
+}
+_FILES = (
+    ("results.json", "every figure of this page"),
+    ("README.md", "dataset card of the synthetic images"),
+    ("settings.yaml", "every setting, resolved"),
+    ("stages/", "record of each finished stage"),
+    ("data/", "the real images, by split"),
+    ("adapter/", "what adaptation learned, unless the generator was used as it is"),
+    ("synthetic/", "plan, drawn images, what was kept and why; curated.parquet is the set"),
+    ("arms/", "predictions of every training, and the best classifier of each arm"),
+)
 
 
 def write_report(
@@ -29,6 +52,8 @@ def write_report(
     synthetic: LabelledSet,
     confusions: Mapping[str, np.ndarray],
     arm_summaries: Mapping[str, str] | None = None,
+    test: LabelledSet | None = None,
+    wrong: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write ``report.html``; it appears whole or not at all.
 
@@ -37,24 +62,34 @@ def write_report(
         results: content of ``results.json``; sections other than ``data``, ``arms`` and ``verdict`` may be absent or empty.
         settings_yaml: every setting of the run.
         train: real train images.
-        synthetic: synthetic images that were kept; the provenance columns ``nearest_id``, ``nearest_distance`` and
-            ``flag`` are shown where present.
+        synthetic: synthetic images that were kept; what the provenance columns ``score``, ``flag``, ``nearest_id``, ``nearest_distance``
+            and ``source_id`` say is shown where present.
         confusions: per arm, counts of test images of shape (C, C): rows are true classes, columns predicted ones.
         arm_summaries: one line per arm that says what it trains on.
+        test: real test images, so that the mistakes behind an accuracy can be looked at.
+        wrong: per arm, the share of its trainings that name each test image wrongly, of shape (len(test),); needs ``test``.
 
     Raises:
-        InputError: if ``train`` is not a train set or ``synthetic`` not a synthetic one.
+        InputError: if ``train`` is not a train set, ``synthetic`` not a synthetic one or ``test`` not a test set.
+        ValueError: if ``wrong`` does not fit ``test``.
     """
     train.require("train", purpose="the report's gallery of real images")
     synthetic.require("synthetic", purpose="the report's gallery of synthetic images")
+    if test is not None:
+        test.require("test", purpose="the report's gallery of mistakes")
+    wrong = wrong or {}
+    if any(test is None or shares.shape != (len(test),) for shares in wrong.values()):
+        raise ValueError(f"wrong needs a share for each test image, got { ({arm: shares.shape for arm, shares in wrong.items()}) }")
     results = present(results)
     compared = ["real", _rival(results)]
-    page = environment().get_template("report.html")
-    text = page.render(
+    jinja = environment()
+    script = jinja.get_template("report.js").render()
+    text = jinja.get_template("report.html").render(
         results=results,
         answer=_answer(results),
         settings_yaml=settings_yaml,
         arm_summaries=arm_summaries or {},
+        checks=checks(results, settings_yaml=settings_yaml, sets=[part for part in (train, synthetic, test) if part is not None]),
         bars=Markup(figures.accuracy_bars(results["arms"])),  # noqa: S704 - our own markup, names escaped by matplotlib
         differences=_differences(results["arms"]),
         scale=_scale(results.get("scale", {})),
@@ -63,14 +98,26 @@ def write_report(
         longer=any("minus_real_long" in arm for arm in results["arms"].values()),
         equal_steps=len({arm.get("steps") for arm in results["arms"].values()}) == 1,
         curve=_curve(results.get("adaptation", {})),
-        matrices=_matrices(confusions, train.class_names, compared),
+        matrices=matrices(confusions, train.class_names, compared),
         confused=confused_pairs(confusions, train.class_names, compared, count=20),
-        classes=_class_table(results, train, synthetic),
-        rows=gallery.class_rows(train, synthetic, max_classes=_MAX_CLASSES_SHOWN),
+        classes=class_table(results, train, synthetic),
+        agreement=results.get("fidelity", {}).get("agreement"),
+        fidelity=fidelity_section(results),
+        shift=shift_section(results, compared),
+        memorisation=memorisation_section(results),
+        membership=membership_section(results),
+        rows=gallery.class_rows(train, synthetic, max_classes=MAX_CLASSES_SHOWN),
         pixelated=gallery.tile_size(train, synthetic) < 64,
         per_class=gallery.PER_CLASS,
-        pairs=gallery.closest_pairs(train, synthetic, count=_MAX_PAIRS),
+        pairs=gallery.closest_pairs(train, synthetic, results.get("memorisation", {}).get("closest", [])),
+        browser=browser(train, synthetic, test=test, wrong=wrong),
+        linked_arms=list(wrong),
         compared=compared,
+        missing=[words for section, words in _ADDED_BY.items() if section not in results],
+        files=_FILES,
+        seed=yaml.safe_load(settings_yaml)["seed"],
+        script=Markup(script),  # noqa: S704 - our own
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     write_text(path, text)
 
@@ -85,6 +132,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    jinja.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}  # arms and classes keep their order
     for wording_filter in (
         wording.percent,
         wording.points,
@@ -100,41 +148,6 @@ def environment() -> Environment:
 def present(results: Mapping[str, Any]) -> dict[str, Any]:
     """The sections that have something to say."""
     return {name: section for name, section in results.items() if section}
-
-
-def confused_pairs(
-    confusions: Mapping[str, np.ndarray], class_names: tuple[str, ...], arms: list[str], *, count: int
-) -> list[dict[str, Any]]:
-    """The most frequent mistakes of the compared arms.
-
-    Args:
-        confusions: per arm, counts of shape (C, C), rows true.
-        class_names: C names.
-        arms: the arms to look at; those without a matrix are passed over.
-        count: pairs at most.
-
-    Returns:
-        Per pair of classes ``true``, ``named`` and ``shares``: by arm, the share of the true class that is named so;
-        largest first.
-    """
-    shares = {}
-    for arm in arms:
-        if arm in confusions:
-            shares[arm] = confusions[arm] / np.maximum(confusions[arm].sum(axis=1, keepdims=True), 1)
-            np.fill_diagonal(shares[arm], 0)
-    if not shares:
-        return []
-    worst = np.max(list(shares.values()), axis=0)
-    order = np.argsort(-worst, axis=None, kind="stable")[:count]
-    pairs = [divmod(int(place), len(class_names)) for place in order if worst.flat[place] > 0]
-    return [
-        {
-            "true": class_names[row],
-            "named": class_names[column],
-            "shares": {arm: float(table[row, column]) for arm, table in shares.items()},
-        }
-        for row, column in pairs
-    ]
 
 
 def _answer(results: Mapping[str, Any]) -> str:
@@ -167,6 +180,11 @@ def _scale(scale: Mapping[str, Any]) -> dict[str, Any]:
     if not scale.get("arms"):
         return {}
     parts = ("curve", "minus_real", "worth_real_images")
+    marginal = [
+        {"arm": name, "number": number, **step}
+        for name, arm in scale["arms"].items()
+        for number, step in enumerate(arm.get("marginal", []))
+    ]
     return {
         "figure": Markup(figures.scale_curves(scale)),  # noqa: S704 - as above
         "rows": [
@@ -174,6 +192,8 @@ def _scale(scale: Mapping[str, Any]) -> dict[str, Any]:
             for name, arm in scale["arms"].items()
             for number, (accuracy, difference, worth) in enumerate(zip(*(arm[part] for part in parts), strict=True))
         ],
+        "marginal": marginal,
+        "stopped": scale.get("stopped"),
         "smallest": scale["real"]["curve"][0]["images"],
         "largest": scale["real"]["curve"][-1]["images"],
     }
@@ -183,29 +203,3 @@ def _curve(adaptation: Mapping[str, Any]) -> Markup:
     if not adaptation.get("curve"):
         return Markup("")
     return Markup(figures.loss_curve(adaptation["curve"], best_step=adaptation["best_step"]))  # noqa: S704 - as above
-
-
-def _matrices(confusions: Mapping[str, np.ndarray], class_names: tuple[str, ...], arms: list[str]) -> dict[str, Markup]:
-    """A figure per compared arm, none if there are too many classes to read one."""
-    if len(class_names) > _MAX_CLASSES_SHOWN:
-        return {}
-    return {
-        arm: Markup(figures.confusion_matrix(confusions[arm], class_names, title=f"Confusion matrix of the arm {arm}"))  # noqa: S704
-        for arm in dict.fromkeys(arms)
-        if arm in confusions
-    }
-
-
-def _class_table(results: Mapping[str, Any], train: LabelledSet, synthetic: LabelledSet) -> list[dict[str, Any]]:
-    """Per class: images, agreement and accuracy of every arm (None without test images)."""
-    agreement = results.get("fidelity", {}).get("agreement", {}).get("per_class")
-    return [
-        {
-            "name": name,
-            "train": int(train.counts[label]),
-            "synthetic": int(synthetic.counts[label]),
-            "agreement": agreement[label] if agreement else None,
-            "accuracy": {arm: measured["per_class"][label] for arm, measured in results["arms"].items()},
-        }
-        for label, name in enumerate(train.class_names)
-    ]

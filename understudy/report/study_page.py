@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.report.figures import CURVES, INK, LINE, REAL, WIDTH, new_figure, shorten, to_svg
+from understudy.report.figures import CURVES, LINE, REAL, WIDTH, legend_above, new_figure, shorten, to_svg
 from understudy.report.html import environment
 from understudy.report.wording import percent_interval, points_interval
 from understudy.runs import write_text
@@ -137,17 +137,15 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
         colour, marker = colours[name]
         if study["axis"] == "names":
             shift = _PER_NAME * (number - (len(arms) - 1) / 2)
-            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=shorten(name, 18))
+            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=name)
         else:
             at = [(study["points"][place]["point"], measured) for place, measured in shown]
-            _draw_curve(axes, at, colour, marker, label=shorten(name, 18))
+            _draw_curve(axes, at, colour, marker, label=name)
     _lay_out(axes, study)
     low, high, _ = _limits(study, field)
     axes.set_ylim(low, high)
     axes.set_ylabel("accuracy, %" if field == "accuracy" else "difference to real, points")
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=12, labelcolor=INK, borderaxespad=0.2)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend_above(axes)
     what = "Accuracy of every arm" if field == "accuracy" else "Difference of every arm to real data alone"
     return to_svg(figure, title=f"{what} over the points of the study with 95% intervals")
 

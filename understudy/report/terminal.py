@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.report.wording import percent_interval, points_interval, real_images_interval
+from understudy.report.privacy import ATTACKS
+from understudy.report.wording import percent, percent_interval, points_interval, real_images_interval
 
 
 def summary_table(results: Mapping[str, Any]) -> Table:
@@ -58,6 +59,8 @@ def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
             "no size beats all real images clearly" if times is None else f"first beats all real images at {times:g} times their number"
         )
         lines.append(f"{name}, {arm['curve'][-1]['images']:,} synthetic images: worth {worth} real ones; {overtakes}")
+    if scale.get("stopped"):
+        lines.append(scale["stopped"]["sentence"])
     return lines
 
 
@@ -75,4 +78,46 @@ def gap_table(gap: Mapping[str, Any]) -> Table:
     for name, term in gap["terms"].items():
         share = "" if term["share"] is None else f"{term['share']:.0%}"
         table.add_row(f"{name} *" if term["distinguishable"] else name, Text(points_interval(term)), share)
+    return table
+
+
+def shift_table(shift: Mapping[str, Any]) -> Table:
+    """Accuracy of every arm on images unlike those it was compared on, a row per arm.
+
+    Args:
+        shift: the section ``shift`` of ``results.json``.
+    """
+    caption = Text("accuracy, % [low, high]: 95% intervals; ECE: distance of confidence from accuracy, of 1")
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
+    columns = {"test images": shift["clean"], "corrupted": shift["mean_corruption"]}
+    columns |= {name: test["arms"] for name, test in shift["tests"].items()}
+    columns = {name: arms for name, arms in columns.items() if arms}
+    table.add_column("arm")
+    for name in columns:
+        table.add_column(Text(name), justify="right")
+    table.add_column("ECE", justify="right")
+    for arm in shift["clean"]:
+        accuracies = [Text(percent_interval(arms[arm]["accuracy"])) for arms in columns.values()]
+        table.add_row(Text(arm), *accuracies, f"{shift['calibration'][arm]['ece']['mean']:.3f}")
+    return table
+
+
+def membership_table(membership: Mapping[str, Any]) -> Table:
+    """What each attack finds at each false-positive rate, a row per arm.
+
+    Args:
+        membership: the section ``membership`` of ``results.json``.
+    """
+    table = Table(box=box.SIMPLE_HEAD, caption=Text("members found, % [low, high]: 95% intervals; guessing finds the rate itself"))
+    table.caption_justify = "left"
+    attacks = membership["attacks"]
+    arms = list(next(iter(attacks.values())))
+    table.add_column("arm")
+    for name, own in attacks.items():
+        for point in own[arms[0]]["tpr"]:
+            table.add_column(Text(f"{ATTACKS[name]}\nat {100 * point['fpr']:g}%"), justify="right")
+    table.add_column("test accuracy, %", justify="right")
+    for arm in arms:
+        found = [Text(percent_interval(point["tpr"])) for own in attacks.values() for point in own[arm]["tpr"]]
+        table.add_row(Text(arm), *found, percent(membership["arms"][arm]["test_accuracy"]["mean"]))
     return table

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import timm
 import torch
@@ -83,10 +85,7 @@ class TrainedClassifier:
         Each file appears whole or not at all. Classifiers of one arm differ in their weights only, so one may take another's place.
         """
         model: Any = self.backbone.model
-        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        # safetensors' own writer makes files that only their owner may read.
-        data = safetensors.torch.save(state, {"format": "pt"})
-        write_atomically(folder / "model.safetensors", lambda path: path.write_bytes(data))
+        self.save_weights(folder / "model.safetensors")
         size = self.backbone.input_size
         pretrained = {
             key: model.pretrained_cfg[key] for key in ("interpolation", "fixed_input_size", "pool_size", "first_conv", "classifier")
@@ -101,6 +100,29 @@ class TrainedClassifier:
             "pretrained_cfg": pretrained | {"num_classes": len(self.class_names)},
         }
         write_json(folder / "config.json", config)
+
+    def save_weights(self, path: Path) -> None:
+        """Write ``model.safetensors`` of :meth:`save` alone; the file appears whole or not at all."""
+        state = {key: value.detach().cpu().contiguous() for key, value in self.backbone.model.state_dict().items()}
+        # safetensors' own writer makes files that only their owner may read.
+        data = safetensors.torch.save(state, {"format": "pt"})
+        write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+    def with_weights(self, path: Path) -> TrainedClassifier:
+        """The same network with the weights that :meth:`save_weights` wrote.
+
+        Raises:
+            InputError: if the file cannot be read, or holds weights of another network.
+        """
+        model = copy.deepcopy(self.backbone.model)
+        try:
+            model.load_state_dict(safetensors.torch.load_file(path, device=self.device))
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path} must hold weights of a {self.backbone.architecture} for {len(self.class_names)} classes: {reason}"
+            ) from None
+        return replace(self, backbone=replace(self.backbone, model=model))
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> TrainedClassifier:

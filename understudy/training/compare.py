@@ -158,12 +158,14 @@ def run_arm(
     measure: Measure | None = None,
     quota: np.ndarray | None = None,
     teacher: Teacher | None = None,
+    keep_weights: bool = True,
 ) -> ArmResult:
     """Train an arm ``settings.num_seeds`` times, with seeds ``seed * 1000 + i``, and measure each training once.
 
     Writes ``folder/NAME-seedI.npz`` when training I is measured, and keeps the classifier with the best validation accuracy
-    (the first of equals) in ``folder/NAME-classifier``. Trainings that are there already are not repeated. The classifier is
-    written before the record, so after a kill between the two the same training comes again and writes the same classifier.
+    (the first of equals) in ``folder/NAME-classifier``, and the weights of all in ``folder/NAME-seedI.safetensors``, see
+    :func:`load_trainings`. Trainings that are there already are not repeated. Weights are written before the record, so after a kill
+    between the two the same training comes again and writes the same weights.
 
     Args:
         name: of a registered arm.
@@ -179,6 +181,7 @@ def run_arm(
         measure: figures of the classifier at the end of each phase but the last, as long as it has seen synthetic images only.
         quota: as for :func:`fit_arm`.
         teacher: as for :func:`fit_arm`.
+        keep_weights: of every training, not only of the best.
 
     Raises:
         InputError: as :func:`fit_arm`, for ``val`` or ``test`` of another split, class names or no images,
@@ -208,6 +211,8 @@ def run_arm(
             accuracy, loss = accuracy_and_loss(classifier, val)
             if accuracy > best:
                 classifier.save(folder / f"{name}-classifier")
+            if keep_weights:
+                classifier.save_weights(_weights(folder, name, index))
             _write_record(
                 path,
                 probabilities=classifier.predict(test),
@@ -230,6 +235,35 @@ def run_arm(
         steps=int(records[0]["steps"]),
         histories=tuple(json.loads(str(record["history"])) for record in records),
     )
+
+
+def load_trainings(folder: Path, name: str, *, num_seeds: int, device: str = "cpu") -> list[TrainedClassifier]:
+    """Every training of an arm that :func:`run_arm` recorded.
+
+    Args:
+        folder: where the records are.
+        name: of the arm.
+        num_seeds: how many trainings there are.
+        device: where they are to run.
+
+    Returns:
+        One classifier per training, in the order of the seeds.
+
+    Raises:
+        InputError: if the arm was not trained there, or some weights were not kept or do not fit.
+    """
+    best = TrainedClassifier.load(folder / f"{name}-classifier", device=device)
+    missing = ", ".join(str(index) for index in range(num_seeds) if not _weights(folder, name, index).is_file())
+    if missing:
+        raise InputError(
+            f"{folder} must hold the weights of all {num_seeds} trainings of the arm {name!r}, but those of {missing} are not there: they "
+            "were removed, or an older version of understudy trained the arm; use a new folder"
+        )
+    return [best.with_weights(_weights(folder, name, index)) for index in range(num_seeds)]
+
+
+def _weights(folder: Path, name: str, index: int) -> Path:
+    return folder / f"{name}-seed{index}.safetensors"
 
 
 def _sets(phase: Phase, train: LabelledSet, synthetic: LabelledSet | None, *, arm: Arm) -> list[LabelledSet]:

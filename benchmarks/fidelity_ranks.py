@@ -1,0 +1,163 @@
+"""Whether measures of fidelity rank synthetic sets as the accuracy on real test images of what is trained on them does: part of ``proof``.
+
+Twelve sets of 600 images stand against the same 600 real digits: the generator as it is, adapted for more and more steps, drawn in ways
+that are known to help or to harm, and the whole of Real-Fake. Nothing is filtered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from benchmarks.claims import Claim, cell, repeated
+from benchmarks.content_gap import trained
+from understudy.encoders import AtHand, load_encoder
+from understudy.evaluation import MEASURES, EncodedImages, measure_fidelity
+from understudy.feature_cache import FeatureCache
+from understudy.progress import Silent
+from understudy.recipes import PRESETS, RECIPES
+from understudy.runs import RunFolder, write_json
+from understudy.settings import Settings, build
+from understudy.study import Study, run
+
+REPEATS = (0, 1, 2)
+ENCODERS = ("mini", "backbone")
+_PRIOR: Mapping[str, Any] = {"draw": {"start_snr": RECIPES["real-fake-mini"]["draw"]["start_snr"]}}
+_NONE: Mapping[str, Any] = {"adapt": {"method": "none"}}
+SETS: Mapping[str, tuple[Mapping[str, Any], str | None]] = {
+    "vanilla": (_NONE, None),
+    "vanilla, latent prior": ({**_NONE, **_PRIOR}, None),
+    "adapted, 30 steps": ({"adapt": {"steps": 30}}, None),
+    "adapted, 100 steps": ({"adapt": {"steps": 100}}, None),
+    "adapted": ({"adapt": {"steps": 300}}, None),
+    "adapted, guidance 3": ({"draw": {"guidance_scale": 3.0}}, "adapted"),
+    "adapted, guidance 7": ({"draw": {"guidance_scale": 7.0}}, "adapted"),
+    "adapted, 3 solver steps": ({"draw": {"steps": 3}}, "adapted"),
+    "adapted, noise 0.8": ({"draw": {"noise_scale": 0.8}}, "adapted"),
+    "adapted, noise 1.2": ({"draw": {"noise_scale": 1.2}}, "adapted"),
+    "adapted, latent prior": (_PRIOR, "adapted"),
+    "real-fake": ({**RECIPES["real-fake-mini"], "adapt": {**RECIPES["real-fake-mini"]["adapt"], "steps": 300}}, None),
+}
+"""What differs from the plain set, and the set whose adapter is used where it is not one of its own."""
+
+
+def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
+    """Of the run that draws a set."""
+    own, adapter_of = SETS[name]
+    common: dict[str, Any] = {
+        "seed": repeat,
+        "data": {"source": "digits"},
+        "draw": {"per_class": 60, "steps": 15},
+        "curate": {"score": "none"},
+        "compare": {"arms": ["real", "synthetic"], "steps": 100, "batch_size": 32},
+    }
+    smallest = {
+        "adapt": {"steps": 2, "batch_size": 8, "validation_pairs": 16},
+        "draw": {"per_class": 2, "steps": 2},
+        "compare": {"steps": 2},
+    }
+    small = {**smallest, "data": {"shots": 4}} if smoke else {}
+    if SETS[name][0].get("adapt", {}).get("method") == "none":
+        small.pop("adapt", None)
+    # An adapter is trained by another run, so how it was trained is not a setting of this one.
+    reused = {} if adapter_of is None else {"adapt": {"adapter": folder_of(adapter_of, repeat, runs) / "adapter"}}
+    if reused:
+        small.pop("adapt", None)
+    return build(PRESETS["quick"], common, own, small, reused)
+
+
+def folder_of(name: str, repeat: int, runs: Path) -> Path:
+    """Of the run that draws a set."""
+    return runs / f"set-{name.replace(', ', '-').replace(' ', '-')}-{repeat}"
+
+
+def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "curate") -> Study:
+    """The run of a set, as far as asked; what is there is kept."""
+    torch.set_num_threads(1)
+    run(settings_of(name, repeat, runs, smoke=smoke), folder_of(name, repeat, runs), until=until)  # type: ignore[arg-type]
+    return Study(RunFolder.find(folder_of(name, repeat, runs)), "cpu", Silent())
+
+
+def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
+    """Fidelity of a set, with its floor, and the accuracy on real test images of classifiers trained on it alone."""
+    study = drawn(name, repeat, runs, smoke=smoke)
+    measured = {
+        kind: _fidelity(study, kind) for kind in (("mini",) if smoke else ENCODERS)
+    }  # fmt: skip
+    trainings = [
+        trained(study, f"synthetic-{seed}", "synthetic", lambda: study.images_of("synthetic"), seed) for seed in range(1 if smoke else 3)
+    ]
+    accuracy = float(np.mean([each["test"] for each in trainings]))
+    return {"part": "fidelity", "set": name, "repeat": repeat, "accuracy": accuracy, "fidelity": measured}
+
+
+def _fidelity(study: Study, kind: str) -> dict[str, Any]:
+    """Value and floor of every measure, kept in the run's folder."""
+    path = study.path / "measured" / f"fidelity-{kind}.json"
+    if not path.exists():
+        encoder, cache = load_encoder(kind, AtHand(start=lambda: study.start)), FeatureCache(study.path)
+        sets = [EncodedImages(cache.features(encoder, data), data.labels) for data in (study.train, study.val, study.curated)]
+        neighbours = min(5, min(map(len, sets)) - 1)  # of a smoke's few images
+        found = measure_fidelity(
+            *sets, class_names=study.train.class_names, neighbours=neighbours, num_resamples=50, max_bytes=2.5e8, seed=0
+        )  # fmt: skip
+        short = {name: {role: own[role] for role in ("value", "floor")} for name, own in found["measures"].items()}
+        write_json(path, {"compared": found["compared"], "measures": short})
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """Spearman's rank correlation over the sets of each repetition, by encoder and measure; 1 ranks as accuracy does."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for kind in rows[0]["fidelity"]:
+        found[kind] = {}
+        for name, better in MEASURES.items():
+            found[kind][name] = []
+            for repeat in sorted({row["repeat"] for row in rows}):
+                own = [row for row in rows if row["repeat"] == repeat]
+                values = [row["fidelity"][kind]["measures"][name]["value"]["mean"] for row in own]
+                sign = 1 if better == "higher" else -1
+                found[kind][name].append(float(sign * spearmanr(values, [row["accuracy"] for row in own]).statistic))
+    return found
+
+
+def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
+    """Whether each measure ranks the sets as accuracy does."""
+    return [
+        repeated(
+            f"rank correlation of {name} ({kind} features) with accuracy on real test images, {len(SETS)} sets", values,
+            target="interval above 0", low_above=0.0, why_not="does not rank the sets as accuracy does",
+        )
+        for kind, measures in correlations(rows).items()
+        for name, values in measures.items()
+    ]  # fmt: skip
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every measure of every set beside its floor; and the correlations."""
+    kind, body = ENCODERS[0], []
+    for name in SETS:
+        own = [row for row in rows if row["set"] == name]
+        body.append([name, cell([100 * row["accuracy"] for row in own]), *_cells(own, kind, "value")])
+    body.append(["real against real (floor)", "", *_cells([row for row in rows if row["set"] == next(iter(SETS))], kind, "floor")])
+    found = correlations(rows)
+    ranks = [[key, *(cell(found[each][key], digits=2) for each in found)] for key in MEASURES]
+    title = f"Fidelity of twelve sets to 600 real digits, {kind} features; accuracy, %, of what is trained on each, on real test images"
+    return [
+        {"title": title, "columns": ["set", "accuracy", *MEASURES], "rows": body},
+        {
+            "title": "Rank correlation with that accuracy; 1 is the same order",
+            "columns": ["measure", *(f"{each} features" for each in found)],
+            "rows": ranks,
+        },
+    ]
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], kind: str, role: str) -> list[str]:
+    return [cell([row["fidelity"][kind]["measures"][key][role]["mean"] for row in rows], digits=3) for key in MEASURES]

@@ -1,0 +1,58 @@
+"""Whether the proofs hold: fidelity, shift, planted copies, membership, and what they cost.
+
+``python -m benchmarks.proof`` takes about an hour and a half on two CPU cores; what is finished is kept and reused. Its parts are modules
+of their own: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``, ``membership_of_arms``, ``shadow_ensembles``, ``fidelity_size``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import fidelity_ranks, fidelity_size, membership_of_arms, planted_copies, shadow_ensembles, shifted_arms
+from benchmarks.claims import Claim, command_line, write
+from understudy.runs import write_json
+
+_Part = tuple[list[dict[str, Any]], list[Claim]]
+
+
+def main(out: Path, runs: Path, smoke: bool) -> None:
+    """Measure every part that is not there, then write rows, tables and claims."""
+    sets = [
+        fidelity_ranks.row(name, repeat, runs, smoke=smoke)
+        for repeat in fidelity_ranks.REPEATS[: 1 if smoke else None]
+        for name in fidelity_ranks.SETS
+    ]
+    shifted = [shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[: 1 if smoke else None]]
+    audits = [membership_of_arms.row(membership_of_arms.measure(case, runs, smoke=smoke)) for case in membership_of_arms.CASES]
+    parts = [
+        _kept(runs / f"{module.__name__.rpartition('.')[2]}.json", lambda module=module: module.measure(smoke=smoke))
+        for module in (planted_copies, shadow_ensembles, fidelity_size)
+    ]
+    of_parts = [claim for _, claims in parts for claim in claims]
+    runs_claims = [*fidelity_ranks.claims(sets), *shifted_arms.claims(shifted), *membership_of_arms.claims(audits)]
+    tables = [*fidelity_ranks.tables(sets), *shifted_arms.tables(shifted), *membership_of_arms.tables(audits)]
+    write(
+        out,
+        settings={"proof": {"command": ["python", "-m", "benchmarks.proof"]}},
+        rows=[*sets, *shifted, *audits, *(row for rows, _ in parts for row in rows)],
+        claims=[] if smoke else [*runs_claims, *of_parts],
+        tables=[] if smoke else tables,
+    )
+    print(f"wrote {out}")
+
+
+def _kept(path: Path, measure: Callable[[], _Part]) -> _Part:
+    """Rows and claims of a part, measured once."""
+    if not path.exists():
+        rows, claims = measure()
+        write_json(path, {"rows": rows, "claims": [asdict(claim) for claim in claims]})
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return stored["rows"], [Claim(**claim) for claim in stored["claims"]]
+
+
+if __name__ == "__main__":
+    command_line("proof", main, doc=__doc__)

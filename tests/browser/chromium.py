@@ -1,0 +1,66 @@
+"""Pages in headless Chromium."""
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "report"))  # the samples that pages are made of
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--enable-logging=stderr",
+    "--v=0",
+]
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is missing: install the package chromium, or set CHROMIUM to its path"
+)  # fmt: skip
+
+
+def browse(page: Path, *options: str) -> tuple[str, list[str]]:
+    """The page's DOM after loading, and what was logged on its console."""
+    assert CHROMIUM is not None
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={page.parent / 'profile'}", *options, "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def run_in(page: Path, code: str, *options: str) -> Any:
+    """What an expression comes to once the page is loaded; it stands in a copy, since the page itself forbids foreign scripts.
+
+    Args:
+        page: an HTML file with a content security policy.
+        code: JavaScript that gives something for JSON; it may wait.
+        options: for Chromium.
+    """
+    copy = page.with_name("probed.html")
+    script = f"""<script>
+    addEventListener("load", async () => {{
+      const output = document.createElement("pre");
+      output.id = "probe";
+      output.textContent = JSON.stringify(await (async () => ({code}))());
+      document.body.append(output);
+    }});
+    </script>"""
+    text, count = re.subn(r'<meta http-equiv="Content-Security-Policy".*?>', lambda _: script, page.read_text(encoding="utf-8"))
+    assert count == 1
+    copy.write_text(text, encoding="utf-8")
+    dom, _ = browse(copy, *options)
+    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, flags=re.DOTALL)
+    assert found is not None, dom[-2000:]
+    return json.loads(html.unescape(found[1]))

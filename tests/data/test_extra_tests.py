@@ -1,0 +1,156 @@
+"""Further test sets: every form, the classes of the run or some of them, and no image that was learned from."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_pictures import picture, write_folder
+
+from understudy.data import LabelledSet, encode, export, load_splits, load_test_set
+from understudy.errors import InputError
+from understudy.settings import DataSettings
+
+NAMES = ("zebra", "ant", "cow")  # not in sorted order
+
+
+def load(path: Path, *, learned_from: tuple[LabelledSet, ...] = (), **settings: Any) -> tuple[LabelledSet, list[int]]:
+    own = DataSettings(source="digits", **settings)
+    return load_test_set("ink", path, class_names=NAMES, learned_from=learned_from, settings=own)
+
+
+def pictures(start: int, count: int, *, split: str) -> LabelledSet:
+    images = [picture(start + index) for index in range(count)]
+    paths = {"source_path": [f"own/{index}.png" for index in range(count)]}
+    return LabelledSet.from_images(images, np.arange(count) % 3, class_names=NAMES, split=split, provenance=paths)
+
+
+def test_folder_with_the_classes_of_the_run(tmp_path: Path) -> None:
+    data, classes = load(write_folder(tmp_path / "set", {"ant": 2, "cow": 1, "zebra": 3}))
+    assert (data.split, data.class_names, classes) == ("test", NAMES, [0, 1, 2])
+    assert data.counts.tolist() == [3, 2, 1]
+    assert data.provenance("source_path")[0] == "ink/ant/0.png"
+    np.testing.assert_array_equal(np.asarray(data.image(0)), np.asarray(picture(0)))
+
+
+@pytest.mark.parametrize("form", ["folder", "huggingface", "webdataset"])
+def test_all_forms_that_are_exported(form: str, tmp_path: Path, small_set: LabelledSet) -> None:
+    export(small_set, tmp_path / "set", form=form)
+    data, classes = load(tmp_path / "set")
+    assert classes == [0, 1, 2]
+    assert sorted(zip(data.labels.tolist(), (data.image(index).tobytes() for index in range(12)), strict=True)) == sorted(
+        zip(small_set.labels.tolist(), (small_set.image(index).tobytes() for index in range(12)), strict=True)
+    )
+
+
+def test_zip_with_some_of_the_classes(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for number, name in enumerate(("cow/1.png", "zebra/1.png", "cow/2.png")):
+            archive.writestr(name, encode(picture(number)))
+    data, classes = load(tmp_path / "set.zip")
+    assert classes == [0, 2]
+    assert data.class_names == NAMES
+    assert data.counts.tolist() == [1, 0, 2]
+
+
+def test_what_a_run_wrote(tmp_path: Path) -> None:
+    pictures(0, 6, split="test").save(tmp_path / "test.parquet")
+    data, classes = load(tmp_path / "test.parquet")
+    assert (len(data), classes) == (6, [0, 1, 2])
+
+
+def test_declared_classes_without_images_do_not_count(tmp_path: Path) -> None:
+    names = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cow", "dog", "ant"], "_type": "ClassLabel"}}}})}
+    table = pa.table({"image": [{"bytes": encode(picture(number)), "path": None} for number in range(4)], "label": [0, 2, 2, 0]})
+    pq.write_table(table.replace_schema_metadata(names), tmp_path / "set.parquet")
+    data, classes = load(tmp_path / "set.parquet")
+    assert classes == [1, 2]
+    assert data.labels.tolist() == [2, 1, 1, 2]
+
+
+def test_the_test_split_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    classes = dict.fromkeys(NAMES, 2)
+    for number, split in enumerate(("train", "test")):
+        write_folder(tmp_path / "set" / split, classes, start=6 * number)
+    data, _ = load(tmp_path / "set")
+    assert len(data) == 6
+    assert all("/test/" in path for path in data.provenance("source_path"))
+    (tmp_path / "set" / "test").rename(tmp_path / "set" / "val")
+    assert len(load(tmp_path / "set")[0]) == 12
+    only = write_folder(tmp_path / "only" / "test", classes)
+    assert len(load(only.parent)[0]) == 6
+
+
+def test_numbered_labels_are_named_as_those_of_the_run(tmp_path: Path) -> None:
+    table = pa.table({"image": [{"bytes": encode(picture(number)), "path": None} for number in range(6)], "label": [0, 1, 2] * 2})
+    pq.write_table(table, tmp_path / "set.parquet")
+    (tmp_path / "names.txt").write_text("zebra\nant\ncow\n")
+    data, _ = load(tmp_path / "set.parquet", class_names=tmp_path / "names.txt")
+    assert data.labels.tolist() == [0, 1, 2] * 2
+    with pytest.raises(InputError, match="labels need class names"):
+        load(tmp_path / "set.parquet")
+    some, classes = load(write_folder(tmp_path / "named", {"cow": 2, "ant": 2}), class_names=tmp_path / "names.txt")
+    assert (len(some), classes) == (4, [1, 2])  # words for prompts are not for these
+
+
+def test_unknown_classes(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", {"ant": 2, "dog": 1, "emu": 1})
+    with pytest.raises(InputError, match=r"'ink' .* must have classes of the run \(zebra, ant, cow\), got also dog, emu: rename"):
+        load(path)
+
+
+def test_one_class_is_no_test(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least two classes are needed"):
+        load(write_folder(tmp_path / "one", {"ant": 2}))
+    names = {"huggingface": json.dumps({"info": {"features": {"label": {"names": list(NAMES), "_type": "ClassLabel"}}}})}
+    table = pa.table({"image": [{"bytes": encode(picture(0)), "path": None}], "label": [1]}).replace_schema_metadata(names)
+    pq.write_table(table, tmp_path / "one.parquet")
+    with pytest.raises(InputError, match="must have test images of two classes or more, got only ant"):
+        load(tmp_path / "one.parquet")
+
+
+@pytest.mark.parametrize("copy", ["exact", "near"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_that_were_learned_from(split: str, copy: str, tmp_path: Path) -> None:
+    known = pictures(0, 9, split=split)
+    path = write_folder(tmp_path / "set", {"ant": 3, "cow": 3}, start=20)
+    if copy == "exact":
+        picture(4).save(path / "ant" / "more.png")  # own/4.png
+    else:
+        picture(4).save(path / "ant" / "more.jpg", quality=90)
+    with pytest.raises(InputError) as caught:
+        load(path, learned_from=(known,))
+    assert "the test set 'ink' must be new to the classifiers" in str(caught.value)
+    what = "the same pixels" if copy == "exact" else "near copies"
+    assert f"own/4.png ({split}) and ink/ant/more.{'png' if copy == 'exact' else 'jpg'} (test): {what}" in str(caught.value)
+    if copy == "near":
+        assert len(load(path, learned_from=(known,), near_duplicate_distance=-1)[0]) == 7
+
+
+def test_bad_files_and_places(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'ink' must be a folder.*nothing is at digits"):
+        load(Path("digits"))  # which would be the images of the run
+    path = write_folder(tmp_path / "set", {"ant": 2, "cow": 2})
+    (path / "ant" / "bad.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="every file must be a good image"):
+        load(path)
+    assert len(load(path, skip_bad=True)[0]) == 4
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="must hold class folders with images"):
+        load(tmp_path / "empty")
+
+
+def test_the_images_of_the_run_are_refused_as_a_test_of_it(tmp_path: Path) -> None:
+    splits = load_splits(DataSettings(source="digits"), seed=0)
+    splits.train.save(tmp_path / "set.parquet")
+    with pytest.raises(InputError, match="must be new to the classifiers.*got 600 pairs"):
+        load_test_set(
+            "again", tmp_path / "set.parquet", class_names=splits.train.class_names, learned_from=[splits.train, splits.val],
+            settings=DataSettings(source="digits"),
+        )  # fmt: skip

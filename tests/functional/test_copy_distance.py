@@ -1,0 +1,146 @@
+"""Copies are at distance 0 whatever was done to them, and the threshold keeps its promise."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
+
+from understudy.functional.copies import copy_distances, copy_threshold, nearest_copies, share_closer
+
+
+def pictures(num, *, seed=0, size=32):
+    return np.random.default_rng(seed).random((num, size, size))
+
+
+def by_definition(x, y, reach):
+    """Distance of two pictures, straight from its words."""
+    size, least = len(y), 0.5 * cells(y).var()
+    best = -1.0
+    for moves, mirrored in itertools.product(itertools.product(range(-reach, reach + 1), repeat=2), (False, True)):
+        theirs = y[:, ::-1] if mirrored else y
+        rows, columns = ((slice(max(move, 0), size + min(move, 0)), slice(max(-move, 0), size + min(-move, 0))) for move in moves)
+        a, b = cells(x[rows[0], columns[0]]), cells(theirs[rows[1], columns[1]])
+        best = max(best, np.corrcoef(a, b)[0, 1] if b.var() >= least else 0.0)
+    return np.sqrt(2 - 2 * best)
+
+
+def cells(picture):
+    height, width = (length // 2 for length in picture.shape)
+    return picture[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean(axis=(1, 3)).ravel()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 3]))
+def test_equals_the_definition(seed, reach):
+    x, y = pictures(3, seed=seed, size=8), pictures(4, seed=seed + 1, size=8) ** 3
+    wanted = np.array([[by_definition(one, other, reach) for other in y] for one in x])
+    index, distance = nearest_copies(x, y, reach=reach, block=2)
+    np.testing.assert_array_equal(index, wanted.argmin(axis=1))
+    np.testing.assert_allclose(distance, wanted.min(axis=1), atol=1e-5)
+    np.testing.assert_allclose(copy_distances(x, y[:3], reach=reach), np.diagonal(wanted), atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(-4, 4), st.integers(-4, 4), st.booleans(), st.floats(0.1, 0.9), st.floats(0, 0.1))
+def test_a_copy_is_found_whatever_was_done_to_it(seed, down, right, mirrored, gain, offset):
+    real = pictures(5, seed=seed)
+    copy = np.roll(real[3], (down, right), axis=(0, 1)) * gain + offset
+    index, distance = nearest_copies(copy[None, :, ::-1] if mirrored else copy[None], real)
+    assert index == 3
+    assert distance < 1e-4
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1.1, 2), st.floats(-0.5, 0.1), st.booleans())
+def test_what_is_lost_beyond_black_and_white_is_no_hiding_place(seed, gain, offset, mirrored):
+    real = pictures(5, seed=seed)
+    copy = np.clip(np.roll(real[3], 3, axis=0) * gain + offset, 0, 1)
+    index, distance = nearest_copies(copy[None, :, ::-1] if mirrored else copy[None], real)
+    assert index == 3
+    assert distance < 0.05
+    np.testing.assert_allclose(copy_distances(copy[None, :, ::-1], real[3:4]), nearest_copies(copy[None], real)[1], atol=1e-3)
+
+
+def test_an_image_is_at_distance_0_from_itself_and_others_are_not():
+    real = pictures(6)
+    index, distance = nearest_copies(real, real)
+    np.testing.assert_array_equal(index, np.arange(6))
+    np.testing.assert_array_equal(distance, 0)
+    index, distance = nearest_copies(real, real, skip_own=True, block=4)
+    assert (index != np.arange(6)).all()
+    assert (distance > 1).all()
+
+
+def test_what_moved_too_far_is_another_image():
+    real = pictures(1)
+    assert copy_distances(np.roll(real, 8, axis=1), real) > 1
+
+
+def test_without_contrast_there_is_nothing_to_compare():
+    flat, faint = np.full((1, 32, 32), 0.3), 0.3 + 1e-4 * pictures(1)
+    for image in (flat, faint):
+        for other in (flat, faint, pictures(1)):
+            assert copy_distances(image, other) == copy_distances(other, image) == pytest.approx(np.sqrt(2))
+    assert nearest_copies(flat, pictures(3))[1] == pytest.approx(np.sqrt(2))
+
+
+def test_empty_corners_are_no_copies_of_each_other():
+    """Two different things at the edge: without it both images are the same faint ramp."""
+    ramp = np.tile(np.linspace(0, 0.1, 32), (32, 1))
+    x, y = ramp.copy(), ramp.copy()
+    x[:3, :20], y[:3, 12:] = pictures(1)[0, :3, :20], pictures(1, seed=1)[0, :3, 12:]
+    assert copy_distances(x[None], y[None]) > 0.5
+
+
+def test_a_black_border_hides_nothing():
+    real = pictures(1) * 0.2 + 0.8
+    moved = np.zeros_like(real)
+    moved[:, 4:, :-4] = real[:, :-4, 4:]
+    assert copy_distances(moved, real) < 1e-4
+
+
+def test_shapes_are_asked_for():
+    with pytest.raises(ValueError, match=r"square thumbnails of one even width, got \(1, 7, 7\) and \(1, 7, 7\)"):
+        nearest_copies(np.zeros((1, 7, 7)), np.zeros((1, 7, 7)))
+    with pytest.raises(ValueError, match="2 or more y to compare with, got 1"):
+        nearest_copies(pictures(1), pictures(1), skip_own=True)
+    with pytest.raises(ValueError, match="pairs, got 1 and 2"):
+        copy_distances(pictures(1), pictures(2))
+    with pytest.raises(ValueError, match="none of one kind"):
+        share_closer(np.empty(0), np.ones(1), np.random.default_rng(0), num_resamples=2)
+
+
+@pytest.mark.parametrize(("num", "k"), [(99, 1), (198, 1), (199, 2), (1000, 10)])
+def test_the_threshold_is_the_kth_smallest(num, k):
+    values = np.random.default_rng(0).permutation(num) + 1.0
+    assert copy_threshold(values, rate=0.01) == k
+
+
+def test_the_threshold_keeps_the_rate_and_ties_do_no_harm():
+    rng = np.random.default_rng(0)
+    for draw in (rng.normal, lambda size: rng.integers(0, 4, size)):
+        alarms = [(values[-1] < copy_threshold(values[:-1], rate=0.1)) for values in (draw(size=20) for _ in range(4000))]
+        assert np.mean(alarms) <= 0.1 + 0.015
+    assert copy_threshold(np.zeros(98), rate=0.01) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 30))
+def test_the_share_is_mann_whitneys_u(seed, num, other):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 9, num), rng.integers(0, 9, other)
+    share, low, high = share_closer(a, b, rng, num_resamples=20)
+    assert share == pytest.approx(mannwhitneyu(b, a).statistic / (num * other))
+    assert 0 <= low <= share <= high <= 1
+
+
+def test_the_interval_covers_what_it_should():
+    rng = np.random.default_rng(1)
+    held = []
+    for _ in range(200):
+        _, low, high = share_closer(rng.normal(size=40), rng.normal(size=40), rng, num_resamples=100)
+        held.append(low <= 0.5 <= high)
+    assert np.mean(held) > 0.9

@@ -1,0 +1,47 @@
+"""The Bayesian bootstrap: weights of the right spread, and intervals that hold the truth."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from understudy.functional.resampling import bootstrap_weights, centred_interval
+
+
+@pytest.mark.parametrize(("num", "variance"), [(1, 0), (2, 1 / 2), (3, 2 / 2.5), (4, 1), (50, 1)])
+def test_weights_have_the_moments_of_a_dirichlet_distribution(num, variance):
+    weights = bootstrap_weights(np.repeat([3, 1], [num, 9]), 20_000, np.random.default_rng(0))
+    assert (weights[:, 0] == 1).all() and (weights > 0).all()
+    for group in (weights[:num], weights[num:]):
+        np.testing.assert_allclose(group.mean(axis=0), 1)
+    assert weights[:num, 1:].var() == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize("num", [4, 20])
+def test_a_mean_spreads_without_bias(num):
+    x = np.random.default_rng(0).normal(size=num)
+    means = bootstrap_weights(np.zeros(num), 50_000, np.random.default_rng(1))[:, 1:].T @ x / num
+    assert means.var() == pytest.approx(x.var(ddof=1) / num, rel=0.03)
+
+
+def test_intervals_of_a_mean_hold_the_truth_as_often_as_they_say():
+    held = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        x, weights = rng.exponential(size=60), bootstrap_weights(np.zeros(60), 300, rng)
+        mean, low, high = centred_interval(weights.T @ x / 60)
+        assert mean == pytest.approx(x.mean())
+        held.append(low <= 1 <= high)
+    assert 0.89 <= np.mean(held) <= 0.97
+
+
+def test_the_bias_of_resamples_is_taken_out_and_ends_are_cut():
+    values = np.concatenate([[5.0], norm.ppf((np.arange(2000) + 0.5) / 2000) + 100])
+    mean, low, high = centred_interval(values)
+    assert (mean, low, high) == pytest.approx((5, 5 - 1.96, 5 + 1.96), abs=0.01)
+    assert centred_interval(values, least=4.5, most=5.5) == (5, 4.5, 5.5)
+
+
+def test_refusals():
+    for values in (np.zeros(1), np.zeros((2, 2))):
+        with pytest.raises(ValueError, match="R > 0"):
+            centred_interval(values)

@@ -1,0 +1,170 @@
+"""Sections on fidelity, shift, memorisation and membership, and the checks before them."""
+
+import dataclasses
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proof_sample import interval, make_memorisation
+from report_sample import Sample, make_sample
+from test_report_html import shown
+
+from understudy.data import LabelledSet
+from understudy.report.checks import checks
+from understudy.report.fidelity import MEASURES, fidelity_section, reading
+from understudy.report.privacy import membership_section, roc_figure
+from understudy.report.shift import shift_section
+from understudy.settings import build, to_yaml
+
+YAML = to_yaml(build({"data": {"source": "digits"}}))
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    return make_sample(num_classes=3, proof=True)
+
+
+@pytest.fixture(scope="module")
+def page(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return dataclasses.replace(sample, confusions={}).write(tmp_path_factory.mktemp("proof") / "report.html")
+
+
+def words(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))).split())
+
+
+def at(section: Any, place: str) -> Any:
+    """The number at a place such as ``tests.other-pens.arms.real.ece.mean``."""
+    for part in place.split("."):
+        section = section[int(part)] if isinstance(section, list) else section[part]
+    return section
+
+
+@pytest.mark.parametrize(("section", "count"), [("fidelity", 70), ("shift", 600), ("memorisation", 17), ("membership", 60)])
+def test_every_number_equals_results(sample: Sample, page: str, section: str, count: int) -> None:
+    values = {place: value for (arm, place), value in shown(page).items() if arm == section}
+    assert {place: at(sample.results[section], place) for place in values} == values
+    assert len(values) >= count
+
+
+def test_words_of_the_sections(page: str) -> None:
+    text = words(page)
+    assert "2.1 times as far as new real images" in text and "70% of what new real images reach" in text
+    assert all(name in text for name, _ in MEASURES.values())
+    assert "fewer than the 128 features" in text
+    assert "120 images, 2 of 3 classes" in text
+    assert "50% is no memorisation" in text and "too near to a train image: 1; exact copies: 0; taken out: 0" in text
+    assert "members are found" in text and "not told from guessing" in text
+    assert "A low rate is no proof" in text
+
+
+def test_readings() -> None:
+    assert reading(interval(1.0, 0.2), interval(1.1, 0.1), better="lower") == "as near as new real images"
+    assert reading(interval(0.01, 0.001), interval(-0.001, 0.001), better="lower") == "farther than new real images"
+    assert reading(interval(0.8, 0.1), interval(0.85, 0.1), better="higher") == "as good as new real images"
+
+
+def test_fidelity_that_could_not_be_measured(sample: Sample) -> None:
+    assert fidelity_section(sample.results | {"fidelity": {}}) == {}
+    alone = {"fidelity": {"encoder": {"name": "mini"}, "warnings": ["Fidelity was not measured: too few images."]}}
+    assert fidelity_section(sample.results | alone) == {
+        "rows": [],
+        "classes": [],
+        "warnings": ["Fidelity was not measured: too few images."],
+    }
+
+
+def test_page_with_warnings_alone(sample: Sample, tmp_path: Path) -> None:
+    alone = {"fidelity": {"encoder": {"name": "mini"}, "warnings": ["Fidelity was not measured: too few images."]}}
+    text = dataclasses.replace(sample, results=sample.results | alone, confusions={}).write(tmp_path / "report.html")
+    assert "not measured: too few images" in text and 'id="measures"' not in text
+
+
+def test_shift_without_corruptions_or_further_sets(sample: Sample, tmp_path: Path) -> None:
+    shift = sample.results["shift"]
+    bare = shift | {"corruptions": {}, "mean_corruption": {}, "tests": {}}
+    text = dataclasses.replace(sample, results=sample.results | {"shift": bare}, confusions={}).write(tmp_path / "report.html")
+    assert 'id="calibration"' in text and 'id="corruptions"' not in text and 'id="tests"' not in text
+    assert shift_section(sample.results | {"shift": {}}, ["real"]) == {}
+
+
+def test_panels_have_their_own_colours_and_at_most_five_arms(sample: Sample) -> None:
+    section = shift_section(sample.results, ["real", "bridged"])
+    assert [entry["arm"] for entry in section["legend"]] == ["real", "synthetic", "mixed", "bridged"]
+    assert len({(entry["symbol"], entry["colour"]) for entry in section["legend"]}) == 4
+    many = {f"arm {number}": own for number, own in enumerate([sample.results["shift"]["clean"]["real"]] * 6)}
+    shift = {"clean": {"real": many["arm 0"]} | many, "corruptions": {}}
+    assert [entry["arm"] for entry in shift_section({"shift": shift}, ["real", "arm 5"])["legend"]][-1] == "arm 5"
+
+
+def test_membership_is_told_from_guessing_by_its_lower_end(sample: Sample) -> None:
+    arms = {row["name"]: row["told"] for row in membership_section(sample.results)["arms"]}
+    assert (arms["real"], arms["bridged"]) == (True, False)
+    assert membership_section({}) == {}
+
+
+def test_attack_that_finds_nobody_still_has_a_figure() -> None:
+    assert "guessing" in roc_figure("LiRA", {"real": {"roc": {"fpr": [0.0, 1.0], "tpr": [0.0, 0.0]}}})
+
+
+def found(sample: Sample, yaml: str = YAML, sets: list[LabelledSet] | None = None, **changes: Any) -> dict[str, tuple[str, str]]:
+    shown_sets = sets or [sample.train, sample.synthetic]
+    return {check.subject: (check.status, check.words) for check in checks(sample.results | changes, settings_yaml=yaml, sets=shown_sets)}
+
+
+def test_clean_run_has_clean_checks(sample: Sample, tmp_path: Path) -> None:
+    results = sample.results | {"curation": sample.results["curation"] | {"missing": {}}}
+    assert {status for status, _ in found(sample, curation=results["curation"]).values()} == {"ok"}
+    text = dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
+    assert "all 7 checks are clean" in text and "Not every" not in text
+
+
+def test_banner_stands_before_quality(page: str) -> None:
+    text = words(page)
+    assert "1 of 7 checks is not clean: missing after curation" in text
+    assert text.index("Look at this before you trust") < text.index("What the synthetic images are worth")
+    assert "Not every check is clean" in text
+
+
+def test_checks_that_find_something(sample: Sample) -> None:
+    data = sample.results["data"] | {"skipped": [["a.png", "truncated"]] * 7}
+    status, text = found(sample, data=data)["Unreadable files"]
+    assert status == "attention" and text.startswith("7 left out: a.png (truncated), ") and "and 2 more" in text
+    exact_only = to_yaml(build({"data": {"source": "digits", "near_duplicate_distance": -1}}))
+    assert found(sample, exact_only)["Leaks between splits"][0] == "attention"
+    again = LabelledSet.from_images(
+        [sample.train.encoded(0)] * 3, [0, 0, 1], class_names=sample.train.class_names, split="train"
+    )  # fmt: skip
+    assert "2 among the train images" in found(sample, sets=[again, sample.synthetic])["Repeated files"][1]
+    assert found(sample, sets=[again, sample.synthetic])["Images"] == (
+        "attention", "15 train, 50 validation, 997 test and 30 synthetic images of 3 classes. There is no train image of 2.",
+    )  # fmt: skip
+    once = {"real": sample.results["arms"]["real"] | {"accuracy": interval(0.8, 0.1) | {"seeds": [0.8]}}}
+    assert found(sample, arms=once)["Trainings"][0] == "attention"
+    untested = {"real": sample.results["arms"]["real"] | {"per_class": [0.9, None, 0.8]}}
+    assert "no test image of 1" in found(sample, arms=untested)["Images"][1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "flagged", "status", "text"),
+    [
+        ("flag", 1, "ok", "marked as copies and kept"),
+        ("flag", 2, "attention", "2 of 30 synthetic images are marked"),
+        ("redraw", 9, "ok", "9 drawn images were too near to a train image and were replaced"),
+        ("drop", 9, "ok", "were left out"),
+        ("off", 0, "not checked", "not looked for"),
+    ],
+)
+def test_copies_that_count(sample: Sample, setting: str, flagged: int, status: str, text: str) -> None:
+    memorisation = make_memorisation(sample.train, sample.synthetic, setting=setting, flagged=flagged)
+    check = found(sample, memorisation=memorisation)["Copies of train images"]
+    assert check[0] == status and text in check[1]
+    assert found(sample, memorisation={}, curation={})["Copies of train images"][0] == "not checked"
+
+
+def test_numbers_of_the_page_are_finite(page: str) -> None:
+    assert "nan" not in words(page).split()
+    assert json.dumps(list(shown(page).values()), allow_nan=False)

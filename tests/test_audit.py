@@ -1,0 +1,156 @@
+"""A whole membership audit of tiny arms: what it finds, keeps, skips and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import two_classes
+
+from understudy import audit as module
+from understudy.audit import audit, check_audit
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.settings import CompareSettings, MembershipSettings
+
+RECIPE = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100)
+QUICK = MembershipSettings(arms=("real",), shadows=6, false_positive_rates=(0.2,))
+
+
+def with_sources(ids):
+    """A synthetic image of every real one that is named."""
+    drawn = two_classes(len(ids), split="synthetic", seed=5)
+    return LabelledSet.from_images(
+        [drawn.image(index) for index in range(len(ids))], drawn.labels, class_names=("cat", "dog"), split="synthetic",
+        provenance={"source_id": ids, "visual_id": [""] * len(ids)},
+    )  # fmt: skip
+
+
+def call(folder, settings=QUICK, recipe=RECIPE, **changes):
+    given = {
+        "train": two_classes(24, split="train"), "val": two_classes(12, split="val", seed=1), "test": two_classes(12, split="test", seed=2),
+        "settings": settings, "recipe": lambda name: recipe, "images_of": lambda name: two_classes(24, split="synthetic", seed=3),
+        "seed": 0, "device": "cpu", "folder": folder,
+    }  # fmt: skip
+    return audit(**given | changes)
+
+
+def noise(split, num, seed):
+    """Images that can only be learned by heart."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (num, 3, 32, 32), dtype=np.uint8)
+    return LabelledSet.from_images(pixels, np.arange(num) % 2, class_names=("cat", "dog"), split=split)
+
+
+def test_what_is_learned_by_heart_is_found(tmp_path):
+    """The instrument works: overfitted classifiers give away whom they learned from."""
+    recipe = RECIPE.model_copy(update={"steps": 60, "batch_size": 12, "augmentation": "none", "learning_rate": 3e-3})
+    found = call(
+        tmp_path, recipe=recipe, settings=QUICK.model_copy(update={"shadows": 8}),
+        train=noise("train", 24, 0), val=noise("val", 24, 1), test=noise("test", 24, 2),
+    )  # fmt: skip
+    assert found["arms"]["real"]["train_accuracy"] > 0.9
+    assert found["arms"]["real"]["test_accuracy"]["mean"] < 0.75
+    for attack in found["attacks"].values():
+        assert attack["real"]["auc"]["low"] > 0.6
+        assert attack["real"]["tpr"][0]["tpr"]["low"] > 0.2
+
+
+def test_the_section_is_as_documented(tmp_path):
+    steps = []
+    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "mixed")}), on_step=lambda: steps.append(1))
+    assert len(steps) == 2 * 6 * RECIPE.steps
+    assert (found["target"], found["shadows"], found["images"], found["skipped"]) == ("classifier", 6, 24, {})
+    assert {name: sorted(arms) for name, arms in found["attacks"].items()} == {"lira": ["mixed", "real"], "rmia": ["mixed", "real"]}
+    assert found["arms"]["real"]["epsilon"] is None
+    assert any("membership.target=pipeline" in sentence for sentence in found["promise"])
+    json.dumps(found)
+
+
+def test_a_killed_audit_goes_on(tmp_path):
+    whole = call(tmp_path / "whole")
+    call(tmp_path / "killed")
+    for number in (1, 4):
+        (tmp_path / "killed" / f"real-shadow{number}.npz").unlink()
+    steps = []
+    again = call(tmp_path / "killed", on_step=lambda: steps.append(1))
+    assert len(steps) == 2 * RECIPE.steps
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
+    seen = []
+
+    def watch(name, members, **given):
+        seen.extend(members)
+        return fit(name, members, **given)
+
+    fit = module.fit_ensemble
+    monkeypatch.setattr(module, "fit_ensemble", watch)
+    train = two_classes(24, split="train")
+    call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}), images_of=lambda name: with_sources([*train.ids, "", ""]))
+    assert len(seen) == 6
+    for member in seen:
+        assert sorted(member.synthetic.provenance("source_id")) == sorted([*member.train.ids, "", ""])
+
+
+def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
+    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "synthetic")}))
+    assert list(found["arms"]) == ["real"]
+    assert "use membership.target=pipeline" in found["skipped"]["synthetic"]
+    with pytest.raises(InputError, match="needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone"):
+        call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}))
+
+
+def test_the_whole_pipeline(tmp_path):
+    asked = []
+
+    def make(indices, seed):
+        asked.append((len(indices), seed))
+        return two_classes(12, split="synthetic", seed=seed)
+
+    settings = QUICK.model_copy(update={"arms": ("synthetic", "mixed"), "target": "pipeline"})
+    found = call(tmp_path, settings=settings, make_synthetic=make, images_of=None)
+    assert [size for size, _ in asked] == [12] * 6  # once for both arms
+    assert len({seed for _, seed in asked}) == 6
+    assert sorted(found["arms"]) == ["mixed", "synthetic"]
+    with pytest.raises(InputError, match="pass make_synthetic"):
+        call(tmp_path / "other", settings=settings)
+
+
+def test_the_private_reference(tmp_path):
+    pytest.importorskip("opacus")
+    found = call(tmp_path, settings=QUICK.model_copy(update={"private_epsilon": 8.0}))
+    assert sorted(found["attacks"]["lira"]) == ["private", "real"]
+    assert 7 < found["arms"]["private"]["epsilon"] <= 8
+    assert found["arms"]["private"]["delta"] == 0.01
+    assert any("exp(epsilon)" in sentence for sentence in found["promise"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"false_positive_rates": (0.01,)}, "needs 84 shadow models with 24 real images, got 6"),
+        ({"shadows": 7, "false_positive_rates": (0.5,)}, "must be even"),
+        ({"arms": ("private",)}, "set membership.private_epsilon instead"),
+        ({"arms": ("mixed@refresh",)}, "must not refresh their images, as 'mixed@refresh' does"),
+        ({"arms": ("mixed@diverse",), "target": "pipeline"}, "diverse asks for images of its own: leave 'mixed@diverse' out"),
+    ],
+    ids=["rate", "odd", "private", "refresh", "own-images"],
+)
+def test_bad_settings(changes, message):
+    with pytest.raises(InputError, match=message):
+        check_audit(QUICK.model_copy(update=changes), two_classes(24, split="train"), RECIPE)
+
+
+def test_records_of_other_data_are_refused(tmp_path):
+    call(tmp_path)
+    with pytest.raises(InputError, match="was made with other data"):
+        call(tmp_path, test=two_classes(15, split="test"))
+    with pytest.raises(InputError, match="needs a val set"):
+        call(tmp_path, val=two_classes(12, split="test"))
+    with pytest.raises(InputError, match="needs a test set"):
+        call(tmp_path, test=two_classes(12, split="val"))
+
+
+def test_the_digits_have_enough_images_for_the_defaults():
+    check_audit(MembershipSettings(), two_classes(1078, split="train"), CompareSettings())

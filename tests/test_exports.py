@@ -1,0 +1,164 @@
+"""What leaves a run: a classifier that timm loads, an adapter that diffusers loads, and their cards."""
+
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+from diffusers import UNet2DConditionModel
+from huggingface_hub import ModelCard
+from tiny_job import tiny_settings, tree, write_pets
+
+from understudy import cli
+from understudy.adaptation import adapter_fingerprint
+from understudy.data import LabelledSet
+from understudy.errors import InputError
+from understudy.exports import export_part
+from understudy.report.licences import sources
+from understudy.runs import RunFolder
+from understudy.settings import build, refuse_without_effect
+from understudy.study import run
+from understudy.training import TrainedClassifier
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_pipeline_folder):
+    """A finished run with two arms. Tests only copy it."""
+    source = write_pets(tmp_path_factory.mktemp("source") / "pets")
+    out = tmp_path_factory.mktemp("runs") / "run"
+    settings = tiny_settings(
+        source, tiny_pipeline_folder, compare={"arms": ["real", "mixed"]}, data={"source": str(source), "licence": "cc0-1.0"}
+    )
+    run(settings, out)
+    return RunFolder.find(out)
+
+
+@pytest.mark.parametrize("arm", [None, "real", "mixed"])
+def test_a_classifier_is_what_timm_loads(arm, finished, tmp_path):
+    chosen = arm or "mixed"
+    assert export_part(finished, tmp_path / "to", what="classifier", arm=arm) == f"the classifier of the arm {chosen} in {tmp_path / 'to'}"
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    model = timm.create_model(f"local-dir:{tmp_path / 'to'}", pretrained=True).eval()
+    assert model.pretrained_cfg["label_names"] == ["cat", "dog"], "as the card says"
+    test = LabelledSet.load(finished.path / "data" / "test.parquet")
+    mine = TrainedClassifier.load(tmp_path / "to")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    with torch.no_grad():
+        given = model(torch.stack([transform(test.image(index)) for index in range(len(test))])).softmax(1).double().numpy()
+    np.testing.assert_allclose(given, mine.predict(test), atol=0.02)  # the two resize a little differently
+    card = ModelCard.load(tmp_path / "to" / "README.md")
+    assert card.data.to_dict()["library_name"] == "timm"
+    assert ("## Fidelity of the synthetic images" in card.text) == (chosen == "mixed")
+
+
+def test_the_kept_training_is_named(finished, tmp_path):
+    export_part(finished, tmp_path / "to", what="classifier", arm="real")
+    records = []
+    for index in range(3):
+        with np.load(finished.path / "arms" / f"real-seed{index}.npz") as record:
+            records.append(dict(record))
+    labels = LabelledSet.load(finished.path / "data" / "test.parquet").labels
+    best = max(records, key=lambda record: record["val_accuracy"])
+    accuracy = 100 * (best["probabilities"].argmax(1) == labels).mean()
+    assert f"which has {accuracy:.1f}% on the test images" in (tmp_path / "to" / "README.md").read_text()
+
+
+def test_an_adapter_is_what_diffusers_loads(finished, tmp_path):
+    assert export_part(finished, tmp_path / "to", what="adapter") == f"the adapter in {tmp_path / 'to'}"
+    assert adapter_fingerprint(tmp_path / "to") == adapter_fingerprint(finished.path / "adapter")
+    UNet2DConditionModel.from_pretrained(tmp_path / "to" / "unet")
+    text = (tmp_path / "to" / "README.md").read_text()
+    assert 'from_pretrained("FOLDER/unet")' in text
+    assert ModelCard(text).data.to_dict()["library_name"] == "diffusers"
+    assert not (tmp_path / "to" / "checkpoint.pt").exists()
+
+
+def test_an_exported_adapter_is_an_adapter(finished, tmp_path):
+    """With the card beside it, another run takes it."""
+    export_part(finished, tmp_path / "to", what="adapter")
+    settings = finished.settings.model_dump(mode="json")
+    settings["adapt"]["adapter"] = str(tmp_path / "to")
+    records = run(build(settings), tmp_path / "run", until="adapt")
+    assert records["adapt"]["method"] == "full"
+
+
+def test_nothing_of_the_run_is_changed(finished, tmp_path):
+    before = tree(finished.path)
+    for what in ("dataset", "classifier", "adapter"):
+        export_part(finished, tmp_path / what, what=what)
+    assert tree(finished.path) == before
+    assert "| real images | pets | cc0-1.0 |" in (tmp_path / "dataset" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"what": "classifier", "form": "folder"}, "--form has no effect on the classifier: leave it out"),
+        ({"what": "adapter", "arm": "real"}, "--arm has no effect on the adapter: leave it out"),
+        ({"arm": "real"}, "--arm has no effect on the dataset: leave it out"),
+        ({"what": "classifier", "arm": "bridged"}, r"--arm must be an arm of .*run, real, mixed, got 'bridged'"),
+    ],
+)
+def test_what_has_no_effect_or_is_not_there_is_refused(options, message, finished, tmp_path):
+    with pytest.raises(InputError, match=message):
+        export_part(finished, tmp_path / "to", **options)
+    assert not (tmp_path / "to").exists()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(finished, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    for what in ("dataset", "classifier", "adapter"):
+        with pytest.raises(InputError, match="must be a new or empty folder to export to"):
+            export_part(finished, tmp_path, what=what)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_parts_that_are_missing(finished, tmp_path):
+    out = shutil.copytree(finished.path, tmp_path / "run")
+    copy = RunFolder.find(out)
+    for path in out.glob("arms/real-seed*.npz"):
+        path.unlink()
+    export_part(copy, tmp_path / "to", what="classifier", arm="real")
+    assert "which has" not in (tmp_path / "to" / "README.md").read_text(), "records may be deleted by hand"
+    shutil.rmtree(out / "arms" / "real-classifier")
+    with pytest.raises(InputError, match=r"real-classifier must hold the classifier of real, .*: it was deleted"):
+        export_part(copy, tmp_path / "more", what="classifier", arm="real")
+    shutil.rmtree(out / "adapter")
+    with pytest.raises(InputError, match=r"adapter must hold the adapter of the run: it was deleted"):
+        export_part(copy, tmp_path / "more", what="adapter")
+    (out / "results.json").unlink()
+    with pytest.raises(InputError, match=r"run is not finished: go on with 'understudy run"):
+        export_part(copy, tmp_path / "more", what="adapter")
+
+
+def test_a_run_without_adaptation_has_no_adapter(finished, tiny_pipeline_folder, tmp_path):
+    settings = tiny_settings(finished.settings.data.source, tiny_pipeline_folder, adapt={"method": "none"}, compare={"arms": ["real"]})
+    run(settings, tmp_path / "run")
+    with pytest.raises(InputError, match=r"has no adapter: adapt.method is 'none', the generator was used as it is"):
+        export_part(RunFolder.find(tmp_path / "run"), tmp_path / "to", what="adapter")
+
+
+def test_the_command_line(finished, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["export", str(finished.path), "--to", str(tmp_path / "to"), "--what", "classifier", "--arm", "real"])
+    assert exit_.value.code == 0
+    assert f"the classifier of the arm real in {tmp_path / 'to'}" in capsys.readouterr().out
+    assert (tmp_path / "to" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["mini", "class_conditional"])
+def test_a_licence_that_is_known_is_not_asked_for(name):
+    settings = build({"data": {"source": "digits"}, "generator": {"name": name, "licence": "mit"}})
+    with pytest.raises(InputError, match=f"generator.licence has no effect while generator.name is '{name}'"):
+        refuse_without_effect(settings, ["generator.licence"])
+
+
+@pytest.mark.parametrize("text", ["", " mit", "x" * 201, "a\nb"])
+def test_licences_are_words_on_a_line(text):
+    with pytest.raises(InputError, match="setting 'data.licence'"):
+        build({"data": {"source": "digits", "licence": text}})
+
+
+def test_mini_is_under_the_licence_of_its_card():
+    assert [source.licence for source in sources(build({"data": {"source": "digits"}}))] == [None, "apache-2.0"]

@@ -1,0 +1,100 @@
+"""The feature cache: every picture is encoded once, and only by the encoder that asks."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from PIL import Image
+from tiny import two_classes
+
+from understudy import feature_cache
+from understudy.data import LabelledSet
+from understudy.encoders import Encoder
+from understudy.errors import InputError
+from understudy.feature_cache import FeatureCache
+
+
+class Counting:
+    """Mean colours as features, and how often images were asked for."""
+
+    def __init__(self, name="mean colour", fingerprint="1"):
+        self.seen = 0
+        self.encoder = Encoder(name=name, fingerprint=fingerprint, width=3, encode=self._encode)
+
+    def _encode(self, data):
+        self.seen += len(data)
+        return torch.from_numpy(data.pixels(4).mean(axis=(2, 3))).float()
+
+
+@pytest.fixture
+def images():
+    return two_classes(10)
+
+
+def test_every_picture_is_encoded_once_whatever_set_it_is_in(tmp_path, images):
+    counting = Counting()
+    expected = counting.encoder.features(images)
+    counting.seen = 0
+    np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, images), expected)
+    again = images.select([7, 2, 2]).with_split("val")
+    stored = LabelledSet.from_images([again.image(0)], [0], class_names=["other"], split="synthetic", ids=["other"])
+    np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, again), expected[[7, 2, 2]])
+    np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, stored), expected[[7]])
+    assert counting.seen == 10
+    new = LabelledSet.from_images([Image.new("RGB", (9, 9), "red")], [0], class_names=["other"], split="synthetic")
+    np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, new), [[255, 0, 0]])
+    assert counting.seen == 11
+
+
+def test_copies_within_a_set_and_empty_sets(tmp_path, images):
+    counting = Counting()
+    twice = LabelledSet.from_images([images.image(0)] * 3, [0, 0, 0], class_names=["a"], split="train")
+    found = FeatureCache(tmp_path).features(counting.encoder, twice)
+    assert counting.seen == 1 and found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.repeat(found[:1], 3, axis=0))
+    assert FeatureCache(tmp_path).features(counting.encoder, images.select([])).shape == (0, 3)
+
+
+def test_what_was_encoded_before_a_kill_is_kept(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(feature_cache, "_CHUNK", 4)
+    counting = Counting()
+
+    def stops(data):
+        if counting.seen >= 8:
+            raise KeyboardInterrupt
+        return counting.encoder.encode(data)
+
+    with pytest.raises(KeyboardInterrupt):
+        FeatureCache(tmp_path).features(dataclasses.replace(counting.encoder, encode=stops), images)
+    FeatureCache(tmp_path).features(counting.encoder, images)
+    assert counting.seen == 10
+    assert [path.name for path in (tmp_path / "features").iterdir()] == ["mean-colour.safetensors"]
+
+
+def test_encoders_have_files_of_their_own(tmp_path, images):
+    cache = FeatureCache(tmp_path)
+    names = ("mini", "timm:resnet18.a1_in1k", "some/folder", "x" * 300)
+    for name in names:
+        cache.features(Counting(name).encoder, images)
+    stored = sorted(path.name for path in (tmp_path / "features").iterdir())
+    assert stored == ["mini.safetensors", "some-folder.safetensors", "timm-resnet18.a1_in1k.safetensors", f"{'x' * 100}.safetensors"]
+    content = safetensors.numpy.load_file(cache.path(Counting("mini").encoder))
+    assert content["features"].shape == (10, 3) and content["hashes"].shape == (10, 32)
+
+
+def test_features_of_another_version_are_refused(tmp_path, images):
+    cache = FeatureCache(tmp_path)
+    cache.features(Counting().encoder, images)
+    with pytest.raises(InputError, match=r"mean-colour\.safetensors holds .*fingerprint 1, .* mean colour with 2: move the file away"):
+        cache.features(Counting(fingerprint="2").encoder, images)
+    np.testing.assert_array_equal(cache.features(Counting().encoder, images), Counting().encoder.features(images))
+
+
+def test_a_damaged_file_is_named(tmp_path, images):
+    cache = FeatureCache(tmp_path)
+    cache.path(Counting().encoder).parent.mkdir()
+    cache.path(Counting().encoder).write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"mean-colour\.safetensors must hold features of images.*move it away"):
+        cache.features(Counting().encoder, images)

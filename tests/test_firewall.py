@@ -1,0 +1,79 @@
+"""The four settings of the firewall, from a supply of ready-made images of which some are copies."""
+
+import numpy as np
+import pytest
+from tiny import two_classes
+
+from understudy.curation import Judges
+from understudy.data import encode
+from understudy.generators.folder import FolderGenerator
+from understudy.progress import Silent
+from understudy.settings import CurateSettings, GeneratorSettings, build
+from understudy.synthetic_sets import SyntheticSets
+
+_PER_CLASS = 4
+
+
+class Help:
+    """Everything that a set of ready-made images needs: where they are."""
+
+    def __init__(self, images):
+        self._generator = FolderGenerator(GeneratorSettings(name="folder", images=(images,)))
+
+    def generator(self, member):
+        return self._generator
+
+    def fingerprint(self, member):
+        return ""
+
+    def visual(self):
+        return None
+
+    def judges(self):
+        return Judges(real=None, clip=None)
+
+    def features(self, data):
+        raise AssertionError("nothing is compared by features")
+
+
+@pytest.fixture
+def sets(train, val, tmp_path):
+    """Eight images of each class, of which the first cat and the third dog are copies."""
+    made = two_classes(16, seed=9)
+    pixels = made.pixels(16)
+    pixels[0], pixels[5] = train.pixels(16)[0], train.pixels(16)[1][:, :, ::-1]
+    for index, label in enumerate(made.labels):
+        path = tmp_path / "made" / made.class_names[label] / f"{index:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(pixels[index]))
+    settings = build({"data": {"source": "pets"}, "generator": {"name": "folder", "images": [str(tmp_path / "made")]}})
+    return SyntheticSets(
+        folder=tmp_path / "synthetic", settings=settings, train=train, val=val, prompt_names=train.class_names,
+        help=Help(tmp_path / "made"), observer=Silent(),
+    )  # fmt: skip
+
+
+def fill(sets, firewall):
+    curate = CurateSettings(score="none", firewall=firewall)
+    return sets.fill(np.full(2, _PER_CLASS), draw=sets.settings.draw, curate=curate)
+
+
+@pytest.mark.parametrize(
+    ("firewall", "drawn", "kept", "flagged", "rejected"),
+    [("off", 8, 8, 0, {}), ("flag", 8, 8, 2, {}), ("redraw", 10, 8, 0, {"copy": 2}), ("drop", 8, 6, 0, {"copy": 2})],
+)
+def test_copies_are_kept_replaced_or_left_out(firewall, drawn, kept, flagged, rejected, sets):
+    filled = fill(sets, firewall)
+    assert len(filled.drawn) >= drawn
+    assert filled.rounds == 1 + (firewall == "redraw")
+    assert len(filled.curated) == kept
+    assert sum(map(bool, filled.curated.provenance("flag"))) == flagged
+    assert filled.decisions.rejections == rejected
+    if firewall == "off":
+        assert (filled.decisions.nearest_distances < 1e-4).sum() == 2, "distances are there, flags are not"
+
+
+def test_the_search_is_shared(sets):
+    fill(sets, "flag")
+    assert sets.copies is sets.copies
+    assert sets.copies.threshold.images == len(sets.train) + len(sets.val)

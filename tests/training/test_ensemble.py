@@ -1,0 +1,115 @@
+"""Ensembles train as fit_arm does, whatever the layout of the work, and other arms through fit_arm."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from tiny_sets import RECIPE, squares
+
+from understudy.errors import InputError
+from understudy.settings import CompareSettings, Phase
+from understudy.training import Member, fit_arm, fit_ensemble
+from understudy.training import ensemble as module
+from understudy.training.loop import DivergedError
+
+SHORT = RECIPE.model_copy(update={"steps": 4, "learning_rate": 1e-4})  # rounding grows with every step of AdamW
+
+
+def members(count=3):
+    return [
+        Member(train=squares("train", num=18, seed=seed), synthetic=squares("synthetic", num=18, seed=seed + 50), seed=seed)
+        for seed in range(count)
+    ]
+
+
+def apart(name, member, settings):
+    return fit_arm(name, train=member.train, synthetic=member.synthetic, settings=settings, seed=member.seed, device="cpu")
+
+
+def weights(classifier):
+    return torch.cat([value.flatten().double() for value in classifier.backbone.model.state_dict().values()])
+
+
+@pytest.mark.parametrize("stacked", [1, 2, 3])
+@pytest.mark.parametrize("name", ["real", "synthetic", "mixed-balanced", "bridged++"])
+def test_same_weights_as_one_after_the_other(name, stacked):
+    group, test = members(), squares("test", num=30, seed=9)
+    trained = fit_ensemble(name, group, settings=SHORT, device="cpu", stacked=stacked)
+    for member, classifier in zip(group, trained, strict=True):
+        expected = apart(name, member, SHORT)
+        difference = (weights(classifier) - weights(expected)).abs()
+        assert (difference > 1e-5).double().mean() < 0.01  # where a gradient is next to none, its sign decides AdamW's first steps
+        assert difference.max() <= 2 * SHORT.steps * SHORT.learning_rate
+        np.testing.assert_allclose(classifier.predict(test), expected.predict(test), atol=1e-4)
+
+
+def test_the_bundled_network_in_a_stack():
+    settings = CompareSettings(steps=2, batch_size=8, learning_rate=1e-4, augmentation="trivial-augment")
+    group, test = members(2), squares("test", num=12, seed=9)
+    for stacked in (1, 2):
+        trained = fit_ensemble("real", group, settings=settings, device="cpu", stacked=stacked)
+        for member, classifier in zip(group, trained, strict=True):
+            np.testing.assert_allclose(classifier.predict(test), apart("real", member, settings).predict(test), atol=1e-4)
+
+
+def test_workers_do_not_change_the_result():
+    torch.set_num_threads(2)
+    try:
+        found = [weights(classifier) for classifier in fit_ensemble("bridged++", members(4), settings=SHORT, device="cpu")]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    expected = [weights(classifier) for classifier in fit_ensemble("bridged++", members(4), settings=SHORT, device="cpu")]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [
+        Phase(data="mixed", soft_labels=0.5),
+        Phase(data="real", layers="last-layer"),
+        Phase(data="real", batch_norm="frozen"),
+        Phase(data="real", optimiser="sgd", learning_rate=0.1),
+    ],
+    ids=lambda phase: "-".join(phase.model_fields_set),
+)
+def test_other_arms_are_fit_arms(phase):
+    settings = SHORT.model_copy(update={"own_arms": {"own": (phase,)}})
+    steps = []
+    (found,) = fit_ensemble("own", members(1), settings=settings, device="cpu", on_step=lambda: steps.append(1))
+    assert len(steps) == settings.steps
+    if not phase.soft_labels:
+        assert torch.equal(weights(found), weights(apart("own", members(1)[0], settings)))
+
+
+def test_networks_with_dropout_are_no_stack():
+    settings = SHORT.model_copy(update={"augmentation": "none"})
+    assert module._is_ordinary(module.find_arm("real", settings), settings, 3)
+    assert not module._has_dropout(timm.create_model("efficientnet_b0"))
+    assert module._has_dropout(timm.create_model("efficientnet_b0", drop_rate=0.1))
+    assert module._has_dropout(timm.create_model("efficientnet_b0", drop_path_rate=0.1))
+
+
+def test_every_step_is_told():
+    steps = []
+    fit_ensemble("bridged", members(3), settings=SHORT, device="cpu", stacked=2, on_step=lambda: steps.append(1))
+    assert len(steps) == 3 * SHORT.steps
+
+
+def test_nobody_to_train():
+    assert fit_ensemble("real", [], settings=SHORT, device="cpu") == []
+
+
+def test_bad_members():
+    test = Member(train=squares("test"), synthetic=None, seed=0)
+    with pytest.raises(InputError, match="needs a train set"):
+        fit_ensemble("real", [test], settings=SHORT, device="cpu")
+    bare = Member(train=squares("train"), synthetic=None, seed=0)
+    with pytest.raises(InputError, match="needs synthetic images"):
+        fit_ensemble("mixed", [bare], settings=SHORT, device="cpu")
+
+
+def test_divergence_is_said():
+    with pytest.raises(DivergedError, match=r"lower compare.learning_rate"):
+        fit_ensemble("real", members(2), settings=SHORT.model_copy(update={"learning_rate": 1e30}), device="cpu", stacked=2)

@@ -1,0 +1,152 @@
+"""Changes of test images that cameras, networks and hands bring about, each in five severities.
+
+After Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common corruptions. Kinds and strengths are our own
+here: they are set in parts of the image, not in pixels, so images of 32 and of 224 pixels suffer alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from understudy.data import LabelledSet, decode
+from understudy.registry import Registry
+
+Corruption = Callable[[Tensor, int, Sequence[np.random.Generator]], Tensor]
+"""uint8 pixels (N, 3, H, W), severity 1 to 5, and a source of draws for each image, to changed pixels, uint8 (N, 3, H, W)."""
+
+CORRUPTIONS: Registry[Corruption] = Registry("corruption")
+
+_UNIT = 32  # the side, in pixels, for which strengths are given that depend on pixels
+_BATCH_SIZE = 256
+
+_NOISE = (0.06, 0.1, 0.16, 0.24, 0.34)  # standard deviation, of the full range of levels
+_BLUR = (0.018, 0.026, 0.038, 0.053, 0.075)  # standard deviation, of the shorter side
+_CONTRAST = (0.7, 0.5, 0.35, 0.22, 0.12)  # of what there was
+_PIXELS = (20, 16, 12, 9, 7)  # along the shorter side
+_COARSENESS = (0.4, 0.8, 1.3, 2.0, 3.2)  # quantisation steps of JPEG over those of quality 50, at _UNIT pixels
+_BRIGHTNESS = (1.3, 1.7, 2.2, 3.0, 4.0)  # factor, or one over it
+_DEGREES = (6, 12, 18, 25, 35)
+
+
+def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: int) -> Iterator[LabelledSet]:
+    """A test set with every image changed, in parts of a few hundred images, so that only one part need be held.
+
+    What is drawn for an image follows from ``seed`` and its id alone, and is the same at every severity.
+
+    Args:
+        data: real test images.
+        name: of a registered corruption.
+        severity: 1 to 5.
+        size: width and height in pixels to which images are brought first: what the classifiers see.
+        seed: of what is drawn.
+
+    Yields:
+        Images in the order of ``data``, with their ids, labels and split.
+
+    Raises:
+        InputError: for an unknown name, or a set of another split.
+        ValueError: for another severity.
+    """
+    data.require("test", purpose="measuring under corruptions")
+    corrupt = CORRUPTIONS[name]
+    if not 1 <= severity <= len(_NOISE):
+        raise ValueError(f"severity must be 1 to {len(_NOISE)}, got {severity}")
+    for start in range(0, len(data), _BATCH_SIZE):
+        part = data.select(range(start, min(start + _BATCH_SIZE, len(data))))
+        changed = corrupt(torch.from_numpy(part.pixels(size)), severity, [_rng(seed, own) for own in part.ids])
+        # Bitmaps, as these files are read once, and packing noise would take longer than all else.
+        images = [_encoded(image, "BMP") for image in changed.numpy()]
+        yield LabelledSet.from_images(images, part.labels, class_names=data.class_names, split=data.split, ids=part.ids)
+
+
+@CORRUPTIONS.register("noise", summary="normal noise, in grains of a 32nd of the side")
+def _noise(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    # Noise of single pixels would vanish in large images, which networks look at more coarsely.
+    grain = max(1.0, min(pixels.shape[-2:]) / _UNIT)
+    shape = (pixels.shape[1], *(max(1, round(side / grain)) for side in pixels.shape[-2:]))
+    grains = torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs]))
+    noise = functional.interpolate(grains, size=pixels.shape[-2:], mode="nearest-exact")
+    return _rounded(pixels + 255 * _NOISE[severity - 1] * noise)
+
+
+@CORRUPTIONS.register("blur", summary="Gaussian blur")
+def _blur(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    sigma = _BLUR[severity - 1] * min(pixels.shape[-2:])
+    reach = min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1)
+    changed = pixels.float()
+    for kernel in ([2 * reach + 1, 1], [1, 2 * reach + 1]):  # along one side after the other: far fewer products
+        changed = transforms.gaussian_blur(changed, kernel_size=kernel, sigma=[sigma, sigma])
+    return _rounded(changed)
+
+
+@CORRUPTIONS.register("contrast", summary="levels drawn together towards their mean")
+def _contrast(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    return cast("Tensor", transforms.adjust_contrast(pixels, _CONTRAST[severity - 1]))
+
+
+@CORRUPTIONS.register("pixelate", summary="fewer, larger pixels: 20 to 7 along the shorter side")
+def _pixelate(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    scale = min(1.0, _PIXELS[severity - 1] / min(pixels.shape[-2:]))
+    height, width = (max(1, round(scale * side)) for side in pixels.shape[-2:])
+    means = functional.adaptive_avg_pool2d(pixels.float(), (height, width))
+    return _rounded(functional.interpolate(means, size=pixels.shape[-2:], mode="nearest-exact"))
+
+
+@CORRUPTIONS.register("jpeg", summary="lossy compression")
+def _jpeg(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    # Blocks of 8 pixels are small parts of a large image: only coarser steps leave as little of it. Above some 300 pixels there are none.
+    coarseness = _COARSENESS[severity - 1] * min(pixels.shape[-2:]) / _UNIT
+    quality = 100 - 50 * coarseness if coarseness < 1 else 50 / coarseness  # as the scale is defined
+    # By Pillow, as torchvision gives its codecs up, and with colours as fine as levels: coarser ones would be felt in small images alone.
+    files = [_encoded(image, "JPEG", quality=min(100, max(1, round(quality))), subsampling=0) for image in pixels.numpy()]
+    return torch.from_numpy(np.stack([np.asarray(decode(file)).transpose(2, 0, 1) for file in files]))
+
+
+@CORRUPTIONS.register("brightness", summary="lighter or darker, either with even odds")
+def _brightness(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    factor = _BRIGHTNESS[severity - 1]
+    lighter, darker = (transforms.adjust_brightness(pixels, each) for each in (factor, 1 / factor))
+    return torch.where(_even_odds(rngs), lighter, darker)
+
+
+@CORRUPTIONS.register("rotation", summary="turned either way by 6 to 35 degrees; what comes in continues the edges")
+def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    height, width = pixels.shape[-2:]
+    margin = math.ceil(0.5 * (math.hypot(height, width) - min(height, width))) + 1  # what a turn by any angle can bring in
+    wide = transforms.pad(pixels, [margin], padding_mode="edge")
+    ways = [transforms.rotate(wide, angle, InterpolationMode.BILINEAR) for angle in (_DEGREES[severity - 1], -_DEGREES[severity - 1])]
+    left, right = (transforms.center_crop(each, [height, width]) for each in ways)
+    return torch.where(_even_odds(rngs), left, right)
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    """Of one image."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+
+
+def _even_odds(rngs: Sequence[np.random.Generator]) -> Tensor:
+    """Bool of shape (N, 1, 1, 1)."""
+    return torch.tensor([bool(rng.integers(2)) for rng in rngs])[:, None, None, None]
+
+
+def _rounded(levels: Tensor) -> Tensor:
+    return levels.round().clamp(0, 255).to(torch.uint8)
+
+
+def _encoded(image: np.ndarray, form: str, **options: int) -> bytes:
+    """A file of an image, uint8 (3, H, W)."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, format=form, **options)
+    return buffer.getvalue()

@@ -1,0 +1,314 @@
+"""Fidelity: how close synthetic images come to real ones, from features, beside what other real images reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+
+from understudy.errors import InputError
+from understudy.functional.coverage import NeighbourTerms, neighbour_terms, squared_radii
+from understudy.functional.diversity import vendi_score
+from understudy.functional.frechet import frechet_distance, mean_and_root
+from understudy.functional.intervals import bootstrap_mean
+from understudy.functional.kernel_distance import cubic_kernel, direction_kernel, gaussian_kernel, mean_kernels
+from understudy.functional.mmd import median_bandwidth
+from understudy.functional.resampling import bootstrap_weights, centred_interval
+from understudy.nouns import Interval
+
+MEASURES: Mapping[str, Literal["lower", "higher"]] = {
+    **dict.fromkeys(("frechet_distance", "kid", "mmd", "cmmd"), "lower"),
+    **dict.fromkeys(("precision", "recall", "density", "coverage", "vendi_score"), "higher"),
+}
+"""Every measure, and which way is better."""
+_CMMD_BANDWIDTH = 10.0
+_CMMD_SCALE = 1000.0
+_MAX_SUBSETS = 5  # of the synthetic set, as large as the held-out set; more would only narrow the interval
+_MAX_FOR_BANDWIDTH = 2000  # real images whose median distance is the bandwidth
+_FEW = 50
+_NUMBERS_PER_CELL = 5  # float64 arrays of a tile's size that are held at once
+_MAX_NAMED = 5
+
+_Intervals = dict[str, tuple[float, float, float]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Features and classes of a set of images.
+
+    Attributes:
+        features: float of shape (N, D), best float32.
+        labels: int of shape (N,).
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def of_class(self, label: int) -> EncodedImages:
+        """Those of one class."""
+        return self.select(self.labels == label)
+
+    def select(self, rows: np.ndarray) -> EncodedImages:
+        """Those that a mask or indices name."""
+        return EncodedImages(self.features[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class _Options:
+    neighbours: int
+    num_resamples: int
+    block: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Real images, and the sets that are held against them, of n images each: by role, ``value`` and ``floor``."""
+
+    real: EncodedImages
+    tests: Mapping[str, Sequence[EncodedImages]]
+
+    def each(self) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
+        """Role and number of every set, with its features."""
+        for role, sets in self.tests.items():
+            for number, part in enumerate(sets):
+                yield (role, number), part.features
+
+
+def measure_fidelity(
+    real: EncodedImages,
+    held_out: EncodedImages,
+    synthetic: EncodedImages,
+    *,
+    class_names: Sequence[str],
+    neighbours: int,
+    num_resamples: int,
+    max_bytes: float,
+    seed: int,
+) -> dict[str, Any]:
+    """Distance, precision, recall and variety of synthetic images, overall and within each class.
+
+    The reference is ``real``. Each ``value`` holds synthetic images against it, its ``floor`` held-out real images: what no generator
+    needs to exceed. Most measures depend on the number of images, so both compare n images, as many as the smaller of the two sets has. Of
+    a larger synthetic set the mean over disjoint subsets is taken, at most five. Subsets keep the shares of the classes.
+
+    Intervals are 95%. Precision and density are means over synthetic images, recall and coverage over real ones, given the neighbours
+    of the others (:func:`understudy.functional.intervals.bootstrap_mean`). The other measures are computed anew from resamples of both
+    sets, in which classes keep their shares (:mod:`understudy.functional.resampling`); value and floor share the real ones. Between
+    sets that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since the bootstrap of a degenerate
+    U-statistic adds a linear part.
+
+    Args:
+        real: train images.
+        held_out: other real images.
+        synthetic: images to judge.
+        class_names: names by label.
+        neighbours: k of precision, recall, density and coverage.
+        num_resamples: bootstrap resamples.
+        max_bytes: of the largest block of distances or kernel values; the features themselves come on top.
+        seed: of subsets and resamples.
+
+    Returns:
+        ``images``, ``compared`` (n), ``neighbours``, ``measures`` and ``warnings``, for the section ``fidelity`` of ``results.json``. A
+        class with too few images for k neighbours, or real ones that are all equal, has None.
+
+    Raises:
+        InputError: for fewer than k + 1 images, features that are not finite or do not vary, or of other widths.
+    """
+    _check(real, held_out, synthetic, neighbours)
+    options = _Options(neighbours, num_resamples, max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL)))))
+    sides = _sides(real, held_out, synthetic, np.random.default_rng(seed))
+    overall = _measure(sides, options, np.random.default_rng([seed, 1]))
+    classes: dict[str, dict[str, Any]] = {}
+    compared = {}
+    for label, name in enumerate(class_names):
+        references, others, drawn = (part.of_class(label) for part in (real, held_out, synthetic))
+        if min(len(references), len(others), len(drawn)) <= neighbours or not _varies(references.features):
+            continue
+        rng = np.random.default_rng([seed, 2, label])
+        own = _sides(references, others, drawn, rng)
+        classes[name] = _measure(own, options, rng)
+        compared[name] = len(own.tests["floor"][0])
+    return {
+        "images": {"real": len(real), "held_out": len(held_out), "synthetic": len(synthetic)},
+        "compared": len(sides.tests["floor"][0]),
+        "neighbours": neighbours,
+        "measures": {
+            name: {role: _written(overall[role][name]) for role in ("value", "floor")}
+            | {"better": better, "per_class": {own: _of_class(classes.get(own), name, compared.get(own, 0)) for own in class_names}}
+            for name, better in MEASURES.items()
+        },
+        "warnings": _warnings(sides, compared, class_names, neighbours),
+    }
+
+
+def _of_class(measured: Mapping[str, _Intervals] | None, name: str, images: int) -> dict[str, Any] | None:
+    return None if measured is None else {role: _written(measured[role][name]) for role in ("value", "floor")} | {"images": images}
+
+
+def _written(interval: tuple[float, float, float]) -> dict[str, float]:
+    mean, low, high = interval
+    return asdict(Interval(mean=mean, low=low, high=high))
+
+
+def _check(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImages, neighbours: int) -> None:
+    sets = {"real train": real, "held-out": held_out, "synthetic": synthetic}
+    if min(map(len, sets.values())) <= neighbours:
+        counts = ", ".join(f"{len(part)} {name}" for name, part in sets.items())
+        raise InputError(
+            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, got {counts}: "
+            "set fidelity.neighbours lower, or fidelity.measure=false"
+        )
+    for name, part in sets.items():
+        if part.features.shape[1:] != real.features.shape[1:] or part.labels.shape != part.features.shape[:1]:
+            raise InputError(f"features must be of one encoder and have a label each, got {part.features.shape} for {name} images")
+        if not np.isfinite(part.features).all():
+            raise InputError(f"features of {name} images must be finite, got others: choose another fidelity.encoder")
+    if not _varies(real.features):
+        raise InputError(f"features of the {len(real)} real train images are all equal: choose another fidelity.encoder")
+
+
+def _varies(features: np.ndarray) -> bool:
+    return bool((features != features[:1]).any())
+
+
+def _sides(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImages, rng: np.random.Generator) -> _Sides:
+    count = min(len(held_out), len(synthetic))
+    subsets = min(len(synthetic) // count, _MAX_SUBSETS)
+    return _Sides(real, {"value": _subsets(synthetic, count, subsets, rng), "floor": _subsets(held_out, count, 1, rng)})
+
+
+def _subsets(part: EncodedImages, count: int, times: int, rng: np.random.Generator) -> list[EncodedImages]:
+    if count == len(part):
+        return [part]
+    return [part.select(rows) for rows in np.split(_in_shares(part.labels, rng)[: times * count], times)]
+
+
+def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order in which any run of images has the shares of the classes, up to one image each."""
+    order = rng.permutation(len(labels))
+    position = np.empty(len(labels))
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        position[own] = (np.arange(len(own)) + rng.random()) / len(own)
+    return np.argsort(position, kind="stable")
+
+
+def _measure(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
+    """By role, every measure."""
+    parts = [of(sides, options, rng) for of in (_by_neighbours, _by_moments)]
+    return {role: {name: interval for part in parts for name, interval in part[role].items()} for role in sides.tests}
+
+
+def _by_neighbours(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
+    """Precision, recall, density and coverage."""
+    k, block = options.neighbours, options.block
+    real = sides.real.features
+    radii = squared_radii(real, k=k, block=block)
+    terms: dict[str, list[NeighbourTerms]] = {role: [] for role in sides.tests}
+    for (role, _), features in sides.each():
+        terms[role].append(neighbour_terms(real, features, radii, squared_radii(features, k=k, block=block), k=k, block=block))
+
+    def interval(values: np.ndarray) -> tuple[float, float, float]:
+        return bootstrap_mean(values[None], rng, num_resamples=options.num_resamples)
+
+    return {
+        role: {
+            "precision": interval(np.concatenate([one.precision for one in found])),
+            "recall": interval(np.mean([one.recall for one in found], axis=0)),
+            "density": interval(np.concatenate([one.density for one in found])),
+            "coverage": interval(np.mean([one.coverage for one in found], axis=0)),
+        }
+        for role, found in terms.items()
+    }
+
+
+def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
+    """Measures of whole sets, from resamples that they share: kernels, Gaussians, and the Vendi score."""
+    real_weights = bootstrap_weights(sides.real.labels, options.num_resamples, rng)
+    weights = {
+        (role, number): bootstrap_weights(part.labels, options.num_resamples, rng)
+        for role, sets in sides.tests.items()
+        for number, part in enumerate(sets)
+    }
+    kernels = _kernel_distances(sides, real_weights, weights, options, rng)
+    gaussians = _frechet_distances(sides, real_weights, weights, options)
+    scores = {key: np.array([vendi_score(features, w, block=options.block) for w in weights[key].T]) for key, features in sides.each()}
+    found: dict[str, _Intervals] = {}
+    for role, sets in sides.tests.items():
+        numbers = range(len(sets))
+        kid, mmd, cmmd = np.mean([kernels[role, number] for number in numbers], axis=0)
+        distance, score = (np.mean([of[role, number] for number in numbers], axis=0) for of in (gaussians, scores))
+        found[role] = {
+            "frechet_distance": centred_interval(distance, least=0),
+            "kid": centred_interval(kid),
+            "mmd": centred_interval(mmd),
+            "cmmd": centred_interval(_CMMD_SCALE * cmmd),
+            "vendi_score": centred_interval(score, least=1, most=len(sets[0])),
+        }
+    return found
+
+
+def _kernel_distances(
+    sides: _Sides, real_weights: np.ndarray, weights: Mapping[tuple[str, int], np.ndarray], options: _Options, rng: np.random.Generator
+) -> dict[tuple[str, int], np.ndarray]:
+    """Unbiased MMD^2 of each set under the three kernels, (3, 1 + R)."""
+    real = sides.real.features
+    some = real if len(real) <= _MAX_FOR_BANDWIDTH else real[rng.choice(len(real), _MAX_FOR_BANDWIDTH, replace=False)]
+    bandwidth = median_bandwidth(torch.from_numpy(np.ascontiguousarray(some))).item()
+    kernels = [cubic_kernel(real.shape[1]), gaussian_kernel(bandwidth), direction_kernel(_CMMD_BANDWIDTH)]
+    own = mean_kernels(real, real_weights, kernels=kernels, block=options.block)
+    return {
+        key: own
+        + mean_kernels(features, weights[key], kernels=kernels, block=options.block)
+        - 2 * mean_kernels(real, real_weights, features, weights[key], kernels=kernels, block=options.block)
+        for key, features in sides.each()
+    }
+
+
+def _frechet_distances(
+    sides: _Sides, real_weights: np.ndarray, weights: Mapping[tuple[str, int], np.ndarray], options: _Options
+) -> dict[tuple[str, int], np.ndarray]:
+    """Of each set, (1 + R,)."""
+    distances = {key: np.empty(w.shape[1]) for key, w in weights.items()}
+    for resample, real_weight in enumerate(real_weights.T):
+        real = mean_and_root(sides.real.features, real_weight, block=options.block)
+        for key, features in sides.each():
+            other = mean_and_root(features, weights[key][:, resample], block=options.block)
+            distances[key][resample] = frechet_distance(*real, *other)
+    return distances
+
+
+def _warnings(sides: _Sides, compared: Mapping[str, int], class_names: Sequence[str], neighbours: int) -> list[str]:
+    """What is too small to be read without care."""
+    found = []
+    count, width = len(sides.tests["floor"][0]), sides.real.features.shape[1]
+    if min(count, len(sides.real)) <= width:
+        found.append(
+            f"{count} images are compared with {len(sides.real)} real ones, with {width} features each: with fewer images than features "
+            "the Fréchet distance is far too large; read it beside its floor only"
+        )
+    if count < _FEW:
+        found.append(f"only {count} images are compared: no measure is precise, and the intervals themselves are rough")
+    few = [name for name, images in compared.items() if images < _FEW]
+    if few:
+        found.append(f"fewer than {_FEW} images are compared of {_named(few)}: figures of a class are rough there")
+    missing = [name for name in class_names if name not in compared]
+    if missing:
+        found.append(
+            f"no figures of {_named(missing)}: fidelity.neighbours={neighbours} needs {neighbours + 1} real train, held-out and synthetic "
+            "images of a class, and real ones that are not all equal"
+        )
+    return found
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{'class' if len(names) == 1 else 'the classes'} {', '.join(names[:_MAX_NAMED])}{more}"

@@ -1,0 +1,155 @@
+"""Membership audit: how well an attacker can tell which real images a classifier goes back to.
+
+Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that learn from opposite halves
+of the images; where one is the target, its partner is left out, so the attacker has as many shadow models with an
+image as without it. A partner left in would tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from understudy.errors import InputError
+from understudy.functional.membership import attack_rates, lira_scores, rmia_scores, roc, scaled_confidence
+
+ATTACKS = ("lira", "rmia")
+PROMISE = (
+    "An attack that succeeds proves that the classifier gives away who is in its training set; a better attacker may learn more.",
+    "An attack that fails proves nothing: an audit is a lower bound, and only differential privacy is an upper one.",
+    "Rates are means over all images; single images, such as rare or mislabelled ones, can be far easier to tell.",
+    "Images that look like copies and a low attack rate can go together: look at the memorisation section as well.",
+)
+_LEAST_FALSE_POSITIVES = 10  # behind a stated rate
+_LEAST_MODELS = 6  # target and partner away, two are left with and two without each image: a variance needs two
+_OWN_VARIANCE_FROM = 64  # Carlini et al. 2022: with fewer, one variance for all images does better
+_CURVE_POINTS = 200
+
+
+def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray:
+    """Which images each model learns from: half of each class, at random.
+
+    Models 2j and 2j + 1 learn from opposite halves, so each image belongs to exactly half of the models. Of a class with an odd number of
+    images, chance decides which of the two has the one more.
+
+    Args:
+        labels: int (N,).
+        num_models: K, even.
+        seed: decides the halves.
+
+    Returns:
+        bool (K, N).
+
+    Raises:
+        InputError: if ``num_models`` is odd, or a class has a single image, which one of two models would never see.
+
+    Example:
+        >>> half_splits(np.array([0, 0, 1, 1]), 4, seed=0).sum(axis=0)
+        array([2, 2, 2, 2])
+    """
+    if num_models % 2:
+        raise InputError(f"membership.shadows must be even, since models come in pairs that learn from opposite halves, got {num_models}")
+    counts = np.bincount(labels)
+    if (counts == 1).any():
+        alone = int(np.flatnonzero(counts == 1)[0])
+        raise InputError(f"a membership audit needs 2 real images of each class, one for either half, got 1 of class number {alone}")
+    rng = np.random.default_rng([seed, num_models])
+    first = np.empty((num_models // 2, len(labels)), dtype=bool)
+    for row in first:
+        for label in np.flatnonzero(counts):
+            places = np.flatnonzero(labels == label)
+            row[rng.permutation(places)] = np.arange(len(places)) < len(places) // 2 + (len(places) % 2) * rng.integers(2)
+    return np.stack([first, ~first], axis=1).reshape(num_models, len(labels))
+
+
+def enough_shadows(num_models: int, num_images: int, false_positive_rates: Sequence[float]) -> None:
+    """Refuse an audit whose models and images are too few for a false-positive rate.
+
+    Under K models, half of N images each are no members; a rate is stated if it stands for at least 10 of these K N / 2.
+
+    Args:
+        num_models: K.
+        num_images: N.
+        false_positive_rates: in (0, 1).
+
+    Raises:
+        InputError: saying how many models are needed, or which rate can be had.
+    """
+    lowest = min(false_positive_rates)
+    needed = max(_LEAST_MODELS, math.ceil(2 * _LEAST_FALSE_POSITIVES / (lowest * num_images) - 1e-9))
+    needed += needed % 2
+    if num_models < needed:
+        possible = 2 * _LEAST_FALSE_POSITIVES / (num_models * num_images)
+        instead = f", or ask for no rate below {possible:.2g}" if num_models >= _LEAST_MODELS else ""
+        raise InputError(
+            f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with {num_images} real images, got "
+            f"{num_models}: set membership.shadows={needed}{instead}"
+        )
+
+
+def audit_membership(
+    probabilities: np.ndarray,
+    members: np.ndarray,
+    labels: np.ndarray,
+    *,
+    population: np.ndarray,
+    population_labels: np.ndarray,
+    false_positive_rates: Sequence[float],
+    num_resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Attack every model of one arm with the help of the others.
+
+    Args:
+        probabilities: of the models for the images, float (K, N, C).
+        members: which images each learned from, bool (K, N), as :func:`half_splits` gives them.
+        labels: int (N,).
+        population: probabilities for real images of which no model learned, (K, M, C); for RMIA.
+        population_labels: int (M,).
+        false_positive_rates: at which the true-positive rate is stated.
+        num_resamples: behind each interval.
+        seed: of the resamples.
+
+    Returns:
+        By attack, ``auc``, ``tpr`` and ``roc``, see docs/results_json.md.
+
+    Raises:
+        InputError: as :func:`enough_shadows`.
+        ValueError: if the models are no pairs of opposite halves.
+    """
+    num_models, num_images = members.shape
+    enough_shadows(num_models, num_images, false_positive_rates)
+    if num_models % 2 or (members[::2] == members[1::2]).any():
+        raise ValueError("models must be pairs that learned from opposite halves")
+    scores = {name: np.empty(members.shape) for name in ATTACKS}
+    phi, true = scaled_confidence(probabilities, labels), _of_true_class(probabilities, labels)
+    known = _of_true_class(population, population_labels)
+    for target in range(num_models):
+        shadows = np.flatnonzero(np.arange(num_models) // 2 != target // 2)
+        fixed = num_models < _OWN_VARIANCE_FROM
+        scores["lira"][target] = lira_scores(phi[target], phi[shadows], members[shadows], fixed_variance=fixed)
+        scores["rmia"][target] = rmia_scores(true[target], true[shadows], members[shadows], known[target], known[shadows])
+    return {
+        name: _summarise(own, members, tuple(false_positive_rates), num_resamples=num_resamples, seed=seed) for name, own in scores.items()
+    }
+
+
+def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return np.asarray(probabilities[:, np.arange(len(labels)), labels])
+
+
+def _summarise(scores: np.ndarray, members: np.ndarray, rates: tuple[float, ...], *, num_resamples: int, seed: int) -> dict[str, Any]:
+    values = attack_rates(scores, members, rates, np.random.default_rng(seed), num_resamples=num_resamples)
+    intervals = [dict(zip(("mean", "low", "high"), row, strict=True)) for row in values.tolist()]
+    fpr, tpr = roc(scores, members)
+    # Evenly on a logarithmic axis, from a single false positive on.
+    kept = np.searchsorted(fpr, np.geomspace(1 / (~members).sum(), 1, _CURVE_POINTS) * (1 + 1e-9), side="right") - 1
+    kept = np.unique(kept)
+    return {
+        "auc": intervals[0],
+        "tpr": [{"fpr": rate, "tpr": interval} for rate, interval in zip(rates, intervals[1:], strict=True)],
+        "roc": {"fpr": fpr[kept].tolist(), "tpr": tpr[kept].tolist()},
+    }

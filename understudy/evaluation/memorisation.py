@@ -1,0 +1,133 @@
+"""How close synthetic images come to the images that the generator learned from, next to how close other real images come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from understudy.data import DISTANCE_UNIT, FALSE_ALARMS, CopyFinder, LabelledSet, paired_distances
+from understudy.functional.copies import share_closer
+from understudy.functional.distances import nearest_neighbours, unit_vectors
+from understudy.nouns import Interval
+
+FEATURE_UNIT = "distance of features of length 1, square root of 2 - 2 x cosine; 0 to 2"
+_PAIRS = 20
+
+Features = Callable[[LabelledSet], np.ndarray]
+"""N images to what an encoder sees in them, float (N, D)."""
+
+
+def measure_memorisation(
+    synthetic: LabelledSet,
+    copies: CopyFinder,
+    *,
+    features: Features | None,
+    firewall: str,
+    removed: int,
+    seed: int,
+    num_resamples: int,
+) -> dict[str, Any]:
+    """Distances of synthetic images to train images and to their sources, and which of them are copies.
+
+    That synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022 (arXiv:2102.08921), Meehan et
+    al. 2020 (arXiv:2004.05675).
+
+    Args:
+        synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real ones.
+        copies: the train images, and held-out ones, which give the distances their scale.
+        features: of an encoder; None to look at pixels alone.
+        firewall: the setting ``curate.firewall``; nothing is flagged where it is ``off``.
+        removed: drawn images that it replaced or left out.
+        seed: of the resamples.
+        num_resamples: bootstrap resamples behind each interval.
+
+    Returns:
+        As documented in ``docs/results_json.md``, section ``memorisation``; without synthetic images there are no ``spaces``.
+
+    Raises:
+        InputError: if ``synthetic`` is no synthetic set.
+    """
+    synthetic.require("synthetic", purpose="measuring memorisation")
+    neighbours = copies.nearest(synthetic)
+    flags = [""] * len(synthetic) if firewall == "off" else copies.flags(neighbours)
+    found: dict[str, Any] = {
+        "firewall": {
+            "setting": firewall,
+            **_threshold(copies, firewall),
+            "flagged": sum(map(bool, flags)),
+            "exact": flags.count("exact copy"),
+            "removed": removed,
+        },
+        "spaces": {},
+        "closest": [],
+    }
+    if not len(synthetic) or not len(copies.held_out):
+        return found
+    rng = np.random.default_rng(seed)
+    drawn, sources = _with_source(synthetic, copies.train)
+    to_source = paired_distances(synthetic.select(drawn), copies.train.select(sources))
+    distances = {"synthetic_to_train": neighbours.distances, "held_out_to_train": copies.held_out_distances}
+    found["spaces"]["pixel"] = _space(DISTANCE_UNIT, distances, to_source, rng, num_resamples)
+    if features is not None:
+        real, others, made = (unit_vectors(features(data)) for data in (copies.train, copies.held_out, synthetic))
+        scale = np.sqrt(real.shape[1])  # of root mean square to length
+        distances = {
+            name: nearest_neighbours(points, real)[1] * scale
+            for name, points in (("synthetic_to_train", made), ("held_out_to_train", others))
+        }
+        to_source = np.linalg.norm(made[drawn] - real[sources], axis=1)
+        found["spaces"]["feature"] = _space(FEATURE_UNIT, distances, to_source, rng, num_resamples)
+    held_out = np.sort(copies.held_out_distances)
+    found["closest"] = [
+        {
+            "id": synthetic.ids[index],
+            "nearest": neighbours.ids[index],
+            "distance": float(neighbours.distances[index]),
+            "held_out_percentile": 100 * float(np.searchsorted(held_out, neighbours.distances[index], side="right") / len(held_out)),
+            "flag": flags[index],
+        }
+        for index in np.argsort(neighbours.distances, kind="stable")[:_PAIRS].tolist()
+    ]
+    return found
+
+
+def _threshold(copies: CopyFinder, firewall: str) -> dict[str, Any]:
+    if firewall == "off":
+        return {"threshold": None, "basis": None, "false_alarms": None}
+    threshold = copies.threshold
+    alarms = {
+        "allowed": FALSE_ALARMS,
+        "certified": threshold.false_alarms,
+        "held_out": threshold.held_out,
+        "images": len(copies.held_out) - threshold.duplicates,
+        "duplicates": threshold.duplicates,
+    }
+    return {"threshold": threshold.distance, "basis": f"{threshold.basis} ({threshold.images})", "false_alarms": alarms}
+
+
+def _with_source(synthetic: LabelledSet, train: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of synthetic images that were drawn from a train image, and of these images."""
+    names = synthetic.provenance("source_id") if "source_id" in synthetic.table.column_names else [None] * len(synthetic)
+    place = {name: index for index, name in enumerate(train.ids)}
+    pairs = [(index, place[name]) for index, name in enumerate(names) if name in place]
+    drawn, sources = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return drawn, sources
+
+
+def _space(
+    unit: str, distances: dict[str, np.ndarray], to_source: np.ndarray, rng: np.random.Generator, num_resamples: int
+) -> dict[str, Any]:
+    mean, low, high = share_closer(distances["synthetic_to_train"], distances["held_out_to_train"], rng, num_resamples=num_resamples)
+    return {
+        "unit": unit,
+        **{name: _summary(values) for name, values in distances.items()},
+        "synthetic_to_source": _summary(to_source) if len(to_source) else None,
+        "closer_than_held_out": asdict(Interval(mean=mean, low=low, high=high)),
+    }
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    return {"median": float(np.median(values)), "p05": float(np.percentile(values, 5)), "min": float(values.min())}

@@ -1,0 +1,224 @@
+"""Accuracy and calibration of arms on images unlike those they were compared on: corrupted ones, and further test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+
+from understudy.data import LabelledSet
+from understudy.evaluation.corruptions import corrupted
+from understudy.functional.calibration import NUM_BINS, brier_terms, ece_terms, restricted
+from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
+from understudy.nouns import Classifier, Interval
+
+_BASELINE = "real"
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """What is kept of the probabilities that an arm's S trainings give N images: a term of each measure per training and image.
+
+    Attributes:
+        correct: whether the most probable class is the true one, bool (S, N).
+        ece_terms: see :func:`understudy.functional.calibration.ece_terms`, float64 (S, N).
+        brier_terms: see :func:`understudy.functional.calibration.brier_terms`, float64 (S, N).
+    """
+
+    correct: np.ndarray
+    ece_terms: np.ndarray
+    brier_terms: np.ndarray
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[int] | None = None) -> Outcome:
+        """Reduce probabilities, float (S, N, C), with true labels, int (N,).
+
+        Args:
+            probabilities: rows sum to 1.
+            labels: each among ``classes``.
+            classes: those to choose from, increasing; the others are masked. All C if not given.
+
+        Raises:
+            ValueError: for labels that are not among the classes, and as :func:`understudy.functional.calibration.reliability`.
+        """
+        if classes is not None:
+            if not np.isin(labels, classes).all():
+                raise ValueError(f"labels must be among the classes {list(classes)}, got {sorted(set(labels.tolist()))}")
+            probabilities, labels = restricted(probabilities, classes), np.searchsorted(classes, labels)
+        return cls(
+            correct=probabilities.argmax(axis=-1) == labels,
+            ece_terms=np.stack([ece_terms(p, labels) for p in probabilities]),
+            brier_terms=np.stack([brier_terms(p, labels) for p in probabilities]),
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FurtherSet:
+    """Outcomes on a further test set.
+
+    Attributes:
+        class_names: classes that have images in it, among which arms chose.
+        arms: outcome by arm.
+    """
+
+    class_names: tuple[str, ...]
+    arms: Mapping[str, Outcome]
+
+
+def measure_corruption(
+    name: str, severity: int, *, test: LabelledSet, arms: Mapping[str, Sequence[Classifier]], size: int, seed: int
+) -> dict[str, Outcome]:
+    """Corrupt the test images once, a part at a time, and ask every training of every arm.
+
+    Args:
+        name: of a corruption.
+        severity: 1 to 5.
+        test: real test images.
+        arms: the trainings of each arm, in the order of their seeds.
+        size: width and height of the images that the classifiers take, in pixels.
+        seed: of what is drawn.
+
+    Returns:
+        Outcome by arm.
+
+    Raises:
+        InputError: as :func:`understudy.evaluation.corruptions.corrupted`.
+    """
+    return _ask(arms, corrupted(test, name, severity=severity, size=size, seed=seed), test.labels)
+
+
+def measure_further(data: LabelledSet, classes: Sequence[int], *, arms: Mapping[str, Sequence[Classifier]]) -> FurtherSet:
+    """Ask every training of every arm on a further test set.
+
+    Args:
+        data: its images, with the labels and class names of the run.
+        classes: those that have images in it, increasing.
+        arms: the trainings of each arm, in the order of their seeds.
+
+    Raises:
+        InputError: for a set that is not for tests.
+    """
+    data.require("test", purpose="measuring on a further test set")
+    return FurtherSet(
+        class_names=tuple(data.class_names[label] for label in classes), arms=_ask(arms, [data], data.labels, classes=classes)
+    )  # fmt: skip
+
+
+def summarise_shift(
+    clean: Mapping[str, Outcome],
+    corruptions: Mapping[str, Mapping[int, Mapping[str, Outcome]]],
+    tests: Mapping[str, FurtherSet],
+    *,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What ``results.json`` says in its section ``shift``.
+
+    All intervals are 95% bootstrap intervals over trainings and test images, see
+    :func:`understudy.functional.intervals.bootstrap_mean`; differences are paired by image and seed.
+
+    Args:
+        clean: by arm, ``real`` among them, on the run's own test images.
+        corruptions: by corruption, severity and arm, on the same images in the same order.
+        tests: by name.
+        num_resamples: bootstrap resamples behind each interval.
+        seed: of the resamples; an arm's intervals do not depend on which other arms are there.
+
+    Returns:
+        ``settings``, ``clean``, ``calibration``, ``corruptions``, ``mean_corruption`` (mean over all corruptions and severities) and
+        ``tests``, as ``docs/results_json.md`` says. Accuracies, ECE and differences are fractions; Brier scores are in [0, 2].
+
+    Raises:
+        ValueError: if ``real`` or another arm is missing somewhere, or numbers of trainings or images differ.
+    """
+    groups = [arms for by_severity in corruptions.values() for arms in by_severity.values()]
+    for arms in (clean, *groups):
+        _check(arms, clean, same_images=True)
+    for further in tests.values():
+        _check(further.arms, clean, same_images=False)
+    summary = _Summary(num_resamples, seed)
+    return {
+        "settings": {
+            "corruptions": list(corruptions),
+            "severities": sorted({severity for by_severity in corruptions.values() for severity in by_severity}),
+            "bins": NUM_BINS,
+        },
+        "clean": {arm: {"accuracy": summary.mean(outcome.correct)} for arm, outcome in clean.items()},
+        "calibration": {arm: summary.calibration(outcome) for arm, outcome in clean.items()},
+        "corruptions": {
+            name: {
+                arm: [{"severity": severity} | summary.of(by_severity[severity], arm) for severity in sorted(by_severity)] for arm in clean
+            }
+            for name, by_severity in corruptions.items()
+        },
+        "mean_corruption": {arm: summary.accuracy(_means(groups), arm) for arm in clean} if groups else {},
+        "tests": {
+            name: {
+                "images": further.arms[_BASELINE].correct.shape[1],
+                "classes": list(further.class_names),
+                "arms": {arm: summary.of(further.arms, arm) for arm in further.arms},
+            }
+            for name, further in tests.items()
+        },
+    }
+
+
+@final
+@dataclass(frozen=True)
+class _Summary:
+    """Intervals, each from resamples of its own that are the same for all arms."""
+
+    num_resamples: int
+    seed: int
+
+    def mean(self, values: np.ndarray) -> dict[str, float]:
+        return _interval(bootstrap_mean(values, np.random.default_rng(self.seed), num_resamples=self.num_resamples))
+
+    def accuracy(self, correct: Mapping[str, np.ndarray], arm: str) -> dict[str, Any]:
+        """``accuracy`` and ``minus_real``, which is zero for ``real``."""
+        difference = (0.0, 0.0, 0.0)
+        if arm != _BASELINE:
+            rng = np.random.default_rng(self.seed)
+            difference = paired_bootstrap_difference(correct[arm], correct[_BASELINE], rng, num_resamples=self.num_resamples)
+        return {"accuracy": self.mean(correct[arm]), "minus_real": _interval(difference)}
+
+    def calibration(self, outcome: Outcome) -> dict[str, Any]:
+        """``ece``, which cannot be below 0, and ``brier``."""
+        ece = self.mean(outcome.ece_terms)
+        return {"ece": ece | {"low": max(0.0, ece["low"])}, "brier": self.mean(outcome.brier_terms)}
+
+    def of(self, arms: Mapping[str, Outcome], arm: str) -> dict[str, Any]:
+        return self.accuracy({name: outcome.correct for name, outcome in arms.items()}, arm) | self.calibration(arms[arm])
+
+
+def _ask(
+    arms: Mapping[str, Sequence[Classifier]], parts: Iterable[LabelledSet], labels: np.ndarray, *, classes: Sequence[int] | None = None
+) -> dict[str, Outcome]:
+    answers: dict[str, list[np.ndarray]] = {arm: [] for arm in arms}
+    for part in parts:
+        for arm, trainings in arms.items():
+            answers[arm].append(np.stack([training.predict(part) for training in trainings]))
+    return {arm: Outcome.of(np.concatenate(given, axis=1), labels, classes=classes) for arm, given in answers.items()}
+
+
+def _means(groups: Sequence[Mapping[str, Outcome]]) -> dict[str, np.ndarray]:
+    """By arm, share of the groups in which a training is right about an image, float64 (S, N); equal shares are equal numbers."""
+    return {arm: np.sum([group[arm].correct for group in groups], axis=0) / len(groups) for arm in groups[0]}
+
+
+def _check(arms: Mapping[str, Outcome], clean: Mapping[str, Outcome], *, same_images: bool) -> None:
+    if _BASELINE not in clean or set(arms) != set(clean):
+        raise ValueError(f"every condition must have the arms {sorted(clean)}, {_BASELINE!r} among them, got {sorted(arms)}")
+    first = (clean if same_images else arms)[_BASELINE].correct.shape
+    for name, outcome in arms.items():
+        if outcome.correct.shape != first or outcome.correct.shape[0] != clean[_BASELINE].correct.shape[0]:
+            raise ValueError(f"all arms must have the same trainings and images; {name!r} has {outcome.correct.shape}, not {first}")
+
+
+def _interval(ends: tuple[float, float, float]) -> dict[str, float]:
+    mean, low, high = ends
+    return asdict(Interval(mean=mean, low=low, high=high))

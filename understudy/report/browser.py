@@ -1,0 +1,132 @@
+"""The page's image browser: every image as a thumbnail on a sprite sheet, and what is known of each as columns.
+
+The page carries sheets and columns as data; ``templates/report.js`` decodes a sheet when one of its images is first shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from understudy.data import LabelledSet
+from understudy.report.gallery import tile_size
+
+MAX_SYNTHETIC, MAX_REAL = 10_000, 2_500  # images of a set on the page: about 10 MB in all
+_LARGEST_TILE, _SMALL_TILE, _MANY = 48, 32, 4_000  # thumbnail width in pixels; the small one for pages with many images
+_ACROSS = 16  # thumbnails in a row and in a column of a sheet
+_QUALITY = 80
+
+
+def browser(
+    train: LabelledSet, synthetic: LabelledSet, *, test: LabelledSet | None = None, wrong: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
+    """Sheets and columns of all images, or of as many as the page can hold.
+
+    Args:
+        train: real train images.
+        synthetic: synthetic images; the provenance columns ``score``, ``flag``, ``nearest_id``, ``nearest_distance`` and ``source_id`` are
+            taken along where present.
+        test: real test images.
+        wrong: per arm, the share of trainings that name each test image wrongly, float of shape (len(test),).
+
+    Returns:
+        ``columns`` (what the script reads, plain lists and numbers), ``sheets`` (pairs of set and base64 WebP, in order), ``capped``
+        (by set, how many of how many are there, where not all are).
+    """
+    near = _positions(synthetic, "nearest_id", train), _positions(synthetic, "source_id", train)
+    chosen = {"synthetic": spread(synthetic.labels, MAX_SYNTHETIC)}
+    shown = np.concatenate([column[chosen["synthetic"]] for column in near])
+    chosen["train"] = spread(train.labels, MAX_REAL, first=shown[shown >= 0])
+    sets = {"synthetic": synthetic, "train": train}
+    if test is not None:
+        sets["test"], chosen["test"] = test, spread(test.labels, MAX_REAL)
+    tile = min(_LARGEST_TILE if sum(map(len, chosen.values())) <= _MANY else _SMALL_TILE, tile_size(*sets.values()))
+    place = np.full(len(train) + 1, -1)  # the last is what -1 points to
+    place[chosen["train"]] = np.arange(len(chosen["train"]))
+    columns: dict[str, Any] = {}
+    for name, data in sets.items():
+        ids = data.ids
+        columns[name] = {"ids": [ids[index] for index in chosen[name]], "labels": data.labels[chosen[name]].tolist(), "total": len(data)}
+    columns["synthetic"] |= _of_synthetic(synthetic.select(chosen["synthetic"]))
+    columns["synthetic"] |= {
+        key: place[column[chosen["synthetic"]]].tolist()
+        for key, column in zip(("nearest", "source"), near, strict=True)
+        if (column >= 0).any()
+    }
+    if test is not None:
+        columns["test"]["wrong"] = {arm: np.round(shares[chosen["test"]], 3).tolist() for arm, shares in (wrong or {}).items()}
+    return {
+        "columns": {"classes": list(train.class_names), "tile": tile, "across": _ACROSS, "sets": columns},
+        "sheets": [(name, sheet) for name, data in sets.items() for sheet in sheets(data.select(chosen[name]), tile)],
+        "capped": {name: (len(chosen[name]), len(data)) for name, data in sets.items() if len(chosen[name]) < len(data)},
+    }
+
+
+def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -> np.ndarray:
+    """Indices of at most ``count`` images, ascending: those in ``first``, then others evenly over the classes.
+
+    Args:
+        labels: int of shape (N,).
+        count: images at most.
+        first: indices that are taken before others, any number of times each.
+
+    Example:
+        >>> spread(np.array([0, 1, 0, 1, 0, 1]), 2).tolist(), spread(np.array([0, 1, 0, 1]), 3, first=np.array([3, 3])).tolist()
+        ([0, 1], [0, 2, 3])
+    """
+    wanted = np.unique(first if first is not None else np.empty(0, dtype=np.int64))[:count]
+    others = np.setdiff1d(np.arange(len(labels)), wanted)
+    by_class = others[np.argsort(labels[others], kind="stable")]
+    left = min(count - len(wanted), len(others))
+    even = by_class[np.arange(left) * len(others) // max(left, 1)]
+    return np.sort(np.concatenate([wanted, even]))
+
+
+def sheets(data: LabelledSet, tile: int) -> list[str]:
+    """Sprite sheets of 256 thumbnails in rows of 16, as base64 WebP; the last one is only as high as it must be.
+
+    Args:
+        data: the images.
+        tile: width and height of each in pixels.
+    """
+    encoded, full = [], _ACROSS * _ACROSS
+    for start in range(0, len(data), full):
+        pixels = data.select(np.arange(start, min(start + full, len(data)))).pixels(tile)
+        rows = -(-len(pixels) // _ACROSS)
+        tiles = np.zeros((rows * _ACROSS, 3, tile, tile), dtype=np.uint8)
+        tiles[: len(pixels)] = pixels
+        sheet = tiles.reshape(rows, _ACROSS, 3, tile, tile).transpose(0, 3, 1, 4, 2).reshape(rows * tile, _ACROSS * tile, 3)
+        buffer = io.BytesIO()
+        Image.fromarray(sheet).save(buffer, format="WEBP", quality=_QUALITY)
+        encoded.append(base64.b64encode(buffer.getvalue()).decode())
+    return encoded
+
+
+def _positions(synthetic: LabelledSet, column: str, train: LabelledSet) -> np.ndarray:
+    """Index of the train image that a provenance column names, -1 where there is none."""
+    if column not in synthetic.table.column_names:
+        return np.full(len(synthetic), -1)
+    position = {identity: index for index, identity in enumerate(train.ids)}
+    return np.array([position.get(name, -1) for name in synthetic.provenance(column)], dtype=np.int64)
+
+
+def _of_synthetic(synthetic: LabelledSet) -> dict[str, Any]:
+    """Scores, distances and flags, whichever are known; numbers that are missing are None."""
+    names = synthetic.table.column_names
+    found: dict[str, Any] = {}
+    for key, column in (("score", "score"), ("distance", "nearest_distance")):
+        values = synthetic.provenance(column) if column in names else []
+        if any(_is_known(value) for value in values):
+            found[key] = [round(float(value), 4) if _is_known(value) else None for value in values]
+    if "flag" in names and any(flags := [value or "" for value in synthetic.provenance("flag")]):
+        found["flag"] = flags
+    return found
+
+
+def _is_known(value: float | None) -> bool:
+    return value is not None and bool(np.isfinite(value))

@@ -1,0 +1,77 @@
+"""The report's section on fidelity: how close the synthetic images come to the real ones, beside how close new real images come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Each measure in words that need no definition; docs/methods/fidelity.md has the definitions.
+MEASURES = {
+    "frechet_distance": ("Fréchet distance", "between Gaussians with the mean and the spread of either set"),
+    "kid": ("KID", "kernel distance with a cubic kernel; may be below 0 where nothing differs"),
+    "mmd": ("MMD", "kernel distance with a Gaussian kernel"),
+    "cmmd": ("CMMD", "the same on features of unit length, times 1000"),
+    "precision": ("Precision", "share of synthetic images that lie where real ones do"),
+    "recall": ("Recall", "share of real images that lie where synthetic ones do"),
+    "density": ("Density", "how deep synthetic images lie among real ones; 1 is usual"),
+    "coverage": ("Coverage", "share of real images with a synthetic one near them"),
+    "vendi_score": ("Vendi score", "how many different images there are, in effect"),
+}
+
+
+def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template needs of ``results.json``'s section ``fidelity``.
+
+    Args:
+        results: content of ``results.json``.
+
+    Returns:
+        ``rows`` (a measure each, with its words), ``classes`` (a row per class, by measure ``value`` and ``floor``, or None) and
+        ``warnings``; empty if there is nothing to say.
+    """
+    fidelity = results.get("fidelity", {})
+    measures, warnings = fidelity.get("measures", {}), fidelity.get("warnings", [])
+    if not (measures or warnings):
+        return {}
+    rows = []
+    for key in [name for name in MEASURES if name in measures]:
+        name, meaning = MEASURES[key]
+        own = measures[key]
+        rows.append(
+            {
+                **{part: own[part] for part in ("value", "floor", "better")},
+                "key": key,
+                "name": name,
+                "meaning": meaning,
+                "reading": reading(own["value"], own["floor"], better=own["better"]),
+            }
+        )
+    names = [name for name in results["data"]["classes"] if any(name in measures[row["key"]].get("per_class", {}) for row in rows)]
+    classes = [{"name": name, "measures": {row["key"]: measures[row["key"]]["per_class"].get(name) for row in rows}} for name in names]
+    return {"rows": rows, "classes": classes, "warnings": warnings}
+
+
+def reading(value: Mapping[str, float], floor: Mapping[str, float], *, better: str) -> str:
+    """How a measure of synthetic images compares with that of new real images, in words.
+
+    Args:
+        value: of synthetic images, ``mean``, ``low`` and ``high``.
+        floor: the same of real images that were held out.
+        better: ``lower`` or ``higher``.
+
+    Example:
+        >>> at = lambda mean: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+        >>> reading(at(1.2), at(1.1), better="lower"), reading(at(2.2), at(1.1), better="lower")
+        ('as near as new real images', '2.0 times as far as new real images')
+        >>> reading(at(0.45), at(0.9), better="higher")
+        '50% of what new real images reach'
+    """
+    if better == "lower":
+        if value["low"] <= floor["high"]:
+            return "as near as new real images"
+        return (
+            f"{value['mean'] / floor['mean']:.1f} times as far as new real images" if floor["mean"] > 0 else "farther than new real images"
+        )
+    if value["high"] >= floor["low"]:
+        return "as good as new real images"
+    return f"{value['mean'] / floor['mean']:.0%} of what new real images reach"

@@ -1,0 +1,236 @@
+"use strict";
+// Adds to a page that is complete without it: tables that sort, and a browser of all images. Everything is text of the page itself.
+(() => {
+  const make = (tag, properties = {}, ...children) => {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  };
+
+  // Tables: a button in every column head sorts by it, a second press turns the order round.
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    const marked = cell.querySelector("[data-value]");
+    const text = (marked ? marked.dataset.value : cell.textContent).trim().replaceAll(",", "").replace("\u2212", "-");
+    return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text === "null" || text === "none" ? null : text;
+  };
+  const compare = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true }));
+  const sort = (table, column, down) => {
+    const body = table.tBodies[0];
+    const keyed = [...body.rows].map(row => [valueOf(row, column), row]);
+    // What has no value stays last in either order.
+    keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : down ? compare(b, a) : compare(a, b)));
+    body.append(...keyed.map(([, row]) => row));
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = make("button", { type: "button", className: "sort" });
+      button.append(...head.childNodes);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach(other => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        sort(table, column, down);
+      });
+      head.append(button);
+    });
+  }
+
+  // What is folded away stands open on paper.
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach(part => (part.open = true));
+  });
+  addEventListener("afterprint", () => folded.forEach(part => (part.open = false)));
+
+  // Images. Columns are read at once, which is quick; a sheet of thumbnails is decoded when one of its images is first shown.
+  const PER_PAGE = 200;
+  const NAMES = { synthetic: "synthetic image", train: "real train image", test: "real test image" };
+  const { classes, tile, across, sets } = JSON.parse(document.getElementById("columns").textContent);
+  const sheets = {};
+  for (const script of document.querySelectorAll("script.sheet")) (sheets[script.dataset.set] ??= []).push({ script, image: null });
+  const decoded = sheet => {
+    if (!sheet.image) {
+      const image = new Image();
+      image.src = `data:image/webp;base64,${sheet.script.textContent}`;
+      sheet.image = image.decode().then(() => image);
+    }
+    return sheet.image;
+  };
+  const picture = (set, index) => {
+    const canvas = make("canvas", { width: tile, height: tile });
+    canvas.setAttribute("aria-hidden", "true");
+    const full = across * across, at = index % full;
+    decoded(sheets[set][Math.floor(index / full)]).then(image =>
+      canvas.getContext("2d").drawImage(image, (at % across) * tile, Math.floor(at / across) * tile, tile, tile, 0, 0, tile, tile));
+    return canvas;
+  };
+
+  const element = id => document.getElementById(id);
+  const form = element("filters"), fields = form.elements, tiles = element("tiles"), detail = element("detail");
+  const state = { found: [], page: 0, of: null };
+  const has = (set, column) => Boolean(sets[set][column]);
+  const percent = share => `${(100 * share).toFixed(0)}%`;
+  const known = value => value !== null && value !== undefined;
+  const related = (set, index) =>
+    set === "synthetic" ? ["source", "nearest"].filter(key => has(set, key) && sets[set][key][index] >= 0).map(key => [key, sets[set][key][index]]) : [];
+
+  const facts = (set, index) => {
+    const own = sets[set], rows = [["class", classes[own.labels[index]]]];
+    if (known(own.score?.[index])) rows.push(["score", own.score[index]]);
+    if (own.flag?.[index]) rows.push(["mark", own.flag[index]]);
+    if (known(own.distance?.[index])) rows.push(["distance to nearest", own.distance[index]]);
+    for (const [arm, shares] of Object.entries(own.wrong ?? {})) rows.push([`wrong in ${arm}`, percent(shares[index])]);
+    return rows;
+  };
+
+  // Orders by set: name, what the key of an image is, whether the largest comes first.
+  const orders = set => ({
+    stored: ["as stored", null],
+    ...(has(set, "score") && { worst: ["lowest score first", i => sets[set].score[i], 1], best: ["highest score first", i => sets[set].score[i], -1] }),
+    ...(has(set, "distance") && { near: ["nearest to a train image first", i => sets[set].distance[i], 1] }),
+    ...(Object.keys(sets[set].wrong ?? {}).length && { wrong: ["wrong ones first", i => sets[set].wrong[fields.arm.value][i], -1] }),
+  });
+  const options = (select, entries) => {
+    const before = select.value;
+    select.replaceChildren(...entries.map(([value, text]) => make("option", { value, textContent: text })));
+    if (entries.some(([value]) => value === before)) select.value = before;
+  };
+  const fit = () => {
+    const set = fields.set.value;
+    options(fields.order, Object.entries(orders(set)).map(([key, [text]]) => [key, text]));
+    options(fields.flag, [["", "any"], ...[...new Set(sets[set].flag ?? [])].filter(Boolean).map(flag => [flag, flag])]);
+    options(fields.arm, Object.keys(sets[set].wrong ?? {}).map(arm => [arm, arm]));
+    for (const label of form.querySelectorAll("[data-needs]")) {
+      const column = sets[set][label.dataset.needs];
+      label.hidden = !column || Object.keys(column).length === 0;
+    }
+  };
+
+  const find = () => {
+    const set = fields.set.value, own = sets[set];
+    const label = fields.class.value === "" ? null : Number(fields.class.value);
+    const [least, most] = ["least", "most"].map(name => (own.score && fields[name].value !== "" ? Number(fields[name].value) : null));
+    const flag = own.flag ? fields.flag.value : "";
+    const kept = index =>
+      (label === null || own.labels[index] === label) &&
+      (least === null || (known(own.score[index]) && own.score[index] >= least)) &&
+      (most === null || (known(own.score[index]) && own.score[index] <= most)) &&
+      (flag === "" || own.flag[index] === flag) &&
+      (state.of === null || related(set, index).some(([, real]) => real === state.of));
+    state.found = own.labels.map((_, index) => index).filter(kept);
+    const [, key, sign] = orders(set)[fields.order.value];
+    if (key) state.found.sort((a, b) => (known(key(a)) && known(key(b)) ? sign * (key(a) - key(b)) : known(key(b)) - known(key(a))) || a - b);
+  };
+
+  const card = (set, index) => {
+    const rows = facts(set, index), small = related(set, index).map(([key, real]) => Object.assign(picture("train", real), { title: key }));
+    const [, name] = rows[0];
+    const words = rows.slice(1).map(([key, value]) => `${key} ${value}`);
+    const shown = set === "test" ? `wrong ${percent(sets.test.wrong[fields.arm.value]?.[index] ?? 0)}` : words[0] ?? "";
+    const hasArms = set !== "test" || fields.arm.value !== "";
+    const button = make("button", { type: "button", tabIndex: -1 },
+      make("span", { className: "pictures" }, picture(set, index), make("span", { className: "small" }, ...small)),
+      make("span", { className: "words", textContent: [name, hasArms ? shown : ""].filter(Boolean).join(" · ") }));
+    if (sets[set].flag?.[index]) button.append(make("span", { className: "flag", textContent: sets[set].flag[index] }));
+    button.setAttribute("aria-label", [`${NAMES[set]} of ${name}`, ...words].join(", "));
+    button.addEventListener("click", () => open(set, index));
+    return make("li", {}, button);
+  };
+  const show = page => {
+    const set = fields.set.value, pages = Math.max(1, Math.ceil(state.found.length / PER_PAGE));
+    state.page = Math.min(Math.max(page, 0), pages - 1);
+    const first = state.page * PER_PAGE;
+    tiles.replaceChildren(...state.found.slice(first, first + PER_PAGE).map(index => card(set, index)));
+    if (tiles.firstChild) tiles.querySelector("button").tabIndex = 0;
+    const last = Math.min(first + PER_PAGE, state.found.length);
+    const held = sets[set].labels.length.toLocaleString("en");
+    element("count").textContent = state.found.length
+      ? `${state.found.length.toLocaleString("en")} of ${held} ${NAMES[set]}s; shown are ${(first + 1).toLocaleString("en")} to ${last.toLocaleString("en")}.`
+      : `No ${NAMES[set]} is like that.`;
+    element("page").textContent = `page ${state.page + 1} of ${pages}`;
+    element("previous").disabled = state.page === 0;
+    element("next").disabled = state.page === pages - 1;
+  };
+  const update = () => {
+    element("of").hidden = state.of === null;
+    if (state.of !== null) element("of").firstElementChild.textContent = `Only those drawn from, or nearest to, the train image ${sets.train.ids[state.of]}.`;
+    find();
+    show(0);
+  };
+  const browse = wanted => {
+    form.reset();
+    fields.set.value = wanted.set;
+    fit();
+    fields.class.value = wanted.class ?? "";
+    state.of = wanted.of ?? null;
+    if (wanted.arm) [fields.arm.value, fields.order.value] = [wanted.arm, "wrong"];
+    update();
+    started = true;
+    element("browser-title").scrollIntoView();
+    element("browser-title").focus({ preventScroll: true });
+  };
+
+  // One image, larger, with its source and nearest real image beside it and the way to those that share them.
+  const open = (set, index) => {
+    const real = set === "train" ? index : null;
+    const figures = [[NAMES[set], set, index], ...related(set, index).map(([key, other]) => [`${key}: ${sets.train.ids[other]}`, "train", other])];
+    const close = make("button", { type: "button", textContent: "Close" });
+    close.addEventListener("click", () => detail.close());
+    const jumps = (real === null ? related(set, index) : [["this", real]]).map(([key, of]) => {
+      const jump = make("button", { type: "button", textContent: `Synthetic images drawn from, or nearest to, ${key === "this" ? "this image" : `its ${key}`}` });
+      jump.addEventListener("click", () => { detail.close(); browse({ set: "synthetic", of }); });
+      return jump;
+    });
+    detail.replaceChildren(
+      make("h4", { id: "detail-title", textContent: sets[set].ids[index] }),
+      make("div", { className: "large" }, ...figures.map(([text, from, which]) => make("figure", {}, picture(from, which), make("figcaption", { textContent: text })))),
+      make("dl", {}, ...facts(set, index).map(([key, value]) => make("div", {}, make("dt", { textContent: key }), make("dd", { textContent: value })))),
+      make("p", {}, ...jumps, close));
+    detail.showModal();
+  };
+
+  // Arrow keys walk through the images; only one of them is in the order of the tab key.
+  const columnsShown = () => getComputedStyle(tiles).gridTemplateColumns.split(" ").length;
+  const steps = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: columnsShown, ArrowUp: () => -columnsShown(), Home: () => -Infinity, End: () => Infinity };
+  const focus = place => {
+    const buttons = [...tiles.querySelectorAll("button")];
+    if (!buttons.length) return;
+    buttons.forEach(button => (button.tabIndex = -1));
+    const chosen = buttons[Math.min(Math.max(place, 0), buttons.length - 1)];
+    chosen.tabIndex = 0;
+    chosen.focus();
+  };
+  tiles.addEventListener("keydown", event => {
+    const place = [...tiles.querySelectorAll("button")].indexOf(document.activeElement);
+    if (event.key in steps) focus(place + steps[event.key]());
+    else if (event.key === "PageDown" || event.key === "PageUp") { show(state.page + (event.key === "PageDown" ? 1 : -1)); focus(0); }
+    else return;
+    event.preventDefault();
+  });
+  form.addEventListener("input", event => { if (event.target === fields.set) { state.of = null; fit(); } update(); });
+  form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(() => { state.of = null; fit(); update(); }));
+  element("previous").addEventListener("click", () => show(state.page - 1));
+  element("next").addEventListener("click", () => show(state.page + 1));
+  element("of").querySelector("button").addEventListener("click", () => { state.of = null; update(); });
+
+  for (const cell of document.querySelectorAll("[data-browse]")) {
+    const button = make("button", { type: "button", className: "cell", title: "Show the images behind this figure" });
+    button.append(...cell.childNodes);
+    button.addEventListener("click", () => browse(JSON.parse(cell.dataset.browse)));
+    cell.append(button);
+  }
+  element("browser").hidden = false;
+  fit();
+  let started = false;
+  // The first page is made when the browser comes near, so that opening the page does not wait for it.
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some(entry => entry.isIntersecting)) return;
+    observer.disconnect();
+    if (!started) update();
+    started = true;
+  }, { rootMargin: "600px" }).observe(element("browser"));
+})();
