@@ -106,8 +106,8 @@ def _time(*, num: int, num_train: int) -> Claim:
     nearest_copies(x, y)
     seconds = time.process_time() - start
     return Claim(
-        claim=f"looking for copies of {num_train:,} images among {num:,} others, processor seconds", value=seconds, low=seconds, high=seconds,
-        target="at most 60", met=seconds <= _SECONDS, why="one measurement",
+        claim=f"looking for copies of {num_train:,} images among {num:,} others, processor seconds",
+        value=seconds, low=seconds, high=seconds, target="at most 60", met=seconds <= _SECONDS, why="one measurement",
     )  # fmt: skip
 
 

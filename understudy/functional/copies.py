@@ -25,6 +25,7 @@ from understudy.functional.membership import area_under, roc
 _LEAST_CONTRAST = 1 / 255  # standard deviation below which there is nothing to compare
 _LEAST_IN_COMMON = 0.5  # of the variance of y: an empty corner of it is no image to find
 _CLIPPED = 2 / 255  # so near to 0 or 1, a level may have been beyond it
+_CANDIDATES = 5
 _PERCENTILES = (2.5, 97.5)
 
 
@@ -33,14 +34,14 @@ def nearest_copies(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The y of which each x is most nearly a copy.
 
-    It is sought among the y as they are; only the one that is found is also compared as y'.
+    All y are compared as they are; the distance is measured to those five that then correlate most.
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
         y: the same of shape (M, 2s, 2s), M at least 1.
         reach: r, greatest move in pixels of the thumbnails.
         skip_own: leave y_i out for x_i; for distances within one set, M at least 2.
-        block: rows of x at once; memory is about ``4 * M * (block + 6 * s**2)`` bytes.
+        block: rows of x at once; memory is about ``8 * M * (block + 6 * s**2)`` bytes.
 
     Returns:
         Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), 0 to 2. Without contrast, less than a
@@ -56,18 +57,21 @@ def nearest_copies(
         (array([1]), array([0.]))
     """
     _check(x, y, least=1 + skip_own)
-    index, squared = np.zeros(len(x), dtype=np.int64), np.full(len(x), np.inf)
-    for a, b in _in_common(x, y, reach):
-        for start in range(0, len(x), block):
-            rows = slice(start, start + block)
-            correlations = a[rows] @ b.T
-            if skip_own:
-                np.fill_diagonal(correlations[:, start:], -1)
-            best = correlations.argmax(axis=1)
-            found = _squared(a[rows], b[best])
-            index[rows] = np.where(found < squared[rows], best, index[rows])
-            squared[rows] = np.minimum(found, squared[rows])
-    return index, np.minimum(np.sqrt(squared), _distances(x, _clipped_like(x, y[index]), reach))
+    index, distance = np.empty(len(x), dtype=np.int64), np.empty(len(x))
+    num = min(_CANDIDATES, len(y) - skip_own)
+    for start in range(0, len(x), block):
+        part = x[start : start + block]
+        correlations = np.full((len(part), len(y)), -2, dtype=np.float32)
+        for a, b in _in_common(part, y, reach):
+            np.maximum(correlations, a @ b.T, out=correlations)
+        if skip_own:
+            np.fill_diagonal(correlations[:, start:], -2)
+        nearest = np.argpartition(correlations, -num, axis=1)[:, -num:]
+        distances = copy_distances(np.repeat(part, num, axis=0), y[nearest.ravel()], reach=reach).reshape(nearest.shape)
+        best = distances.argmin(axis=1)[:, None]
+        index[start : start + block] = np.take_along_axis(nearest, best, axis=1)[:, 0]
+        distance[start : start + block] = np.take_along_axis(distances, best, axis=1)[:, 0]
+    return index, distance
 
 
 def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarray:
