@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
 
 from benchmarks.claims import Claim, cell, repeated
@@ -45,6 +44,7 @@ SETS: Mapping[str, tuple[Mapping[str, Any], str | None]] = {
     "real-fake": ({**RECIPES["real-fake-mini"], "adapt": {**RECIPES["real-fake-mini"]["adapt"], "steps": 300}}, None),
 }
 """What differs from the plain set, and the set whose adapter is used where it is not one of its own."""
+SMOKE = ("vanilla", "adapted", "adapted, guidance 3")
 
 
 def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
@@ -79,7 +79,6 @@ def folder_of(name: str, repeat: int, runs: Path) -> Path:
 
 def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "curate") -> Study:
     """The run of a set, as far as asked; what is there is kept."""
-    torch.set_num_threads(1)
     run(settings_of(name, repeat, runs, smoke=smoke), folder_of(name, repeat, runs), until=until)  # type: ignore[arg-type]
     return Study(RunFolder.find(folder_of(name, repeat, runs)), "cpu", Silent())
 

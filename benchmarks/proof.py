@@ -1,18 +1,21 @@
-"""Whether the proofs hold: fidelity, shift, planted copies, membership, and what they cost.
+"""Whether the proofs hold: fidelity, shift, planted copies, membership. How fast shadow models are is another benchmark's.
 
 ``python -m benchmarks.proof`` takes about an hour and a half on two CPU cores; what is finished is kept and reused. Its parts are modules
-of their own: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``, ``membership_of_arms``, ``shadow_ensembles``, ``fidelity_size``.
+of their own: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``, ``membership_of_arms``, ``fidelity_size``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fidelity_ranks, fidelity_size, membership_of_arms, planted_copies, shadow_ensembles, shifted_arms
+import torch
+
+from benchmarks import fidelity_ranks, fidelity_size, membership_of_arms, planted_copies, shifted_arms
 from benchmarks.claims import Claim, command_line, write
 from understudy.runs import write_json
 
@@ -21,16 +24,18 @@ _Part = tuple[list[dict[str, Any]], list[Claim]]
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Measure every part that is not there, then write rows, tables and claims."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    few = slice(1 if smoke else None)
     sets = [
         fidelity_ranks.row(name, repeat, runs, smoke=smoke)
-        for repeat in fidelity_ranks.REPEATS[: 1 if smoke else None]
-        for name in fidelity_ranks.SETS
+        for repeat in fidelity_ranks.REPEATS[few]
+        for name in (fidelity_ranks.SMOKE if smoke else fidelity_ranks.SETS)
     ]
-    shifted = [shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[: 1 if smoke else None]]
+    shifted = [shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[few]]
     audits = [membership_of_arms.row(membership_of_arms.measure(case, runs, smoke=smoke)) for case in membership_of_arms.CASES]
     parts = [
         _kept(runs / f"{module.__name__.rpartition('.')[2]}.json", lambda module=module: module.measure(smoke=smoke))
-        for module in (planted_copies, shadow_ensembles, fidelity_size)
+        for module in (planted_copies, fidelity_size)
     ]
     of_parts = [claim for _, claims in parts for claim in claims]
     runs_claims = [*fidelity_ranks.claims(sets), *shifted_arms.claims(shifted), *membership_of_arms.claims(audits)]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.claims import Claim
 from benchmarks.shifted_digits import write_shifted
@@ -43,7 +42,6 @@ def case_of(shots: int | None) -> str:
 
 def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
     """The section ``shift`` of a run; what is there is kept."""
-    torch.set_num_threads(1)
     folder = runs / f"shift-{case_of(shots).replace(' ', '-')}"
     own: dict[str, Any] = {"data": {"shots": 4 if smoke else shots}}
     plain = build(PRESETS["quick"], _COMMON, own, _SMOKE if smoke else {})

@@ -70,7 +70,29 @@ def test_what_was_encoded_before_a_kill_is_kept(tmp_path, images, monkeypatch):
         FeatureCache(tmp_path).features(dataclasses.replace(counting.encoder, encode=stops), images)
     FeatureCache(tmp_path).features(counting.encoder, images)
     assert counting.seen == 10
-    assert [path.name for path in (tmp_path / "features").iterdir()] == ["mean-colour.safetensors"]
+    assert len([*FeatureCache(tmp_path).path(counting.encoder).iterdir()]) == 3
+
+
+def test_files_are_written_once_and_hold_no_image_twice(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(feature_cache, "_CHUNK", 4)
+    counting, cache = Counting(), FeatureCache(tmp_path)
+    cache.features(counting.encoder, images.select(range(5)))
+    before = {path: path.stat().st_mtime_ns for path in cache.path(counting.encoder).iterdir()}
+    np.testing.assert_array_equal(cache.features(counting.encoder, images), Counting().encoder.features(images))
+    after = {path: path.stat().st_mtime_ns for path in cache.path(counting.encoder).iterdir()}
+    assert before.items() <= after.items() and len(before) == 2 and len(after) == 4
+    hashes = np.concatenate([safetensors.numpy.load_file(path)["hashes"] for path in after])
+    assert len(np.unique(hashes, axis=0)) == len(hashes) == 10
+
+
+def test_a_file_that_is_gone_is_made_again(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(feature_cache, "_CHUNK", 4)
+    counting, cache = Counting(), FeatureCache(tmp_path)
+    expected = cache.features(counting.encoder, images)
+    min(cache.path(counting.encoder).iterdir()).unlink()
+    np.testing.assert_array_equal(cache.features(counting.encoder, images), expected)
+    assert 10 < counting.seen <= 14
+    assert len([*cache.path(counting.encoder).iterdir()]) == 3
 
 
 def test_encoders_have_files_of_their_own(tmp_path, images):
@@ -79,22 +101,25 @@ def test_encoders_have_files_of_their_own(tmp_path, images):
     for name in names:
         cache.features(Counting(name).encoder, images)
     stored = sorted(path.name for path in (tmp_path / "features").iterdir())
-    assert stored == ["mini.safetensors", "some-folder.safetensors", "timm-resnet18.a1_in1k.safetensors", f"{'x' * 100}.safetensors"]
-    content = safetensors.numpy.load_file(cache.path(Counting("mini").encoder))
+    assert stored == ["mini", "some-folder", "timm-resnet18.a1_in1k", "x" * 100]
+    (file,) = cache.path(Counting("mini").encoder).iterdir()
+    content = safetensors.numpy.load_file(file)
     assert content["features"].shape == (10, 3) and content["hashes"].shape == (10, 32)
 
 
 def test_features_of_another_version_are_refused(tmp_path, images):
     cache = FeatureCache(tmp_path)
     cache.features(Counting().encoder, images)
-    with pytest.raises(InputError, match=r"mean-colour\.safetensors holds .*fingerprint 1, .* mean colour with 2: move the file away"):
+    with pytest.raises(
+        InputError, match=r"mean-colour/\w+\.safetensors holds .*fingerprint 1, .* colour with 2: move its folder away"
+    ):
         cache.features(Counting(fingerprint="2").encoder, images)
     np.testing.assert_array_equal(cache.features(Counting().encoder, images), Counting().encoder.features(images))
 
 
 def test_a_damaged_file_is_named(tmp_path, images):
     cache = FeatureCache(tmp_path)
-    cache.path(Counting().encoder).parent.mkdir()
-    cache.path(Counting().encoder).write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"mean-colour\.safetensors must hold features of images.*move it away"):
+    cache.path(Counting().encoder).mkdir(parents=True)
+    (cache.path(Counting().encoder) / "ab.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"mean-colour/ab\.safetensors must hold features of images.*move it away"):
         cache.features(Counting().encoder, images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,7 +155,9 @@ class _Shadows:
 
     def records(self, name: str, recipe: CompareSettings, *, val: LabelledSet, test: LabelledSet) -> list[dict[str, np.ndarray]]:
         """Probabilities of all shadow models of an arm for ``train``, ``val`` and ``test``, those that are missing trained first."""
-        paths = [self.folder / f"{name}-shadow{number}.npz" for number in range(len(self.members))]
+        # How private a model is decides what it is; the arms' recipes are the run's own.
+        promised = f"-{self.settings.private_epsilon}-{self.settings.private_delta}" if name == PRIVATE else ""
+        paths = [self.folder / f"{name}{promised}-shadow{number}.npz" for number in range(len(self.members))]
         waiting = [number for number, path in enumerate(paths) if not path.exists()]
         sets = {"train": self.train, "val": val, "test": test}
         for number, classifier, further in (self._private if name == PRIVATE else partial(self._fit, name))(waiting, recipe):
@@ -215,8 +218,11 @@ def _promise(settings: MembershipSettings) -> Iterator[str]:
     else:
         yield "Every shadow model has a generator of its own, adapted to its half of the real images."
     if settings.private_epsilon is not None:
+        bounds = {rate: min(1.0, math.exp(settings.private_epsilon) * rate) for rate in settings.false_positive_rates}
+        says = ", ".join(f"{100 * bound:.3g}% at {100 * rate:g}%" for rate, bound in bounds.items())
         yield (
-            "The private reference has a bound: its true-positive rate is at most exp(epsilon) times the false-positive rate, plus delta."
+            "The private reference has a bound, whatever the attack: a true-positive rate of exp(epsilon) times the false-positive rate, "
+            f"plus delta; here {says}{' (which says nothing)' if min(bounds.values()) == 1 else ''}."
         )
 
 

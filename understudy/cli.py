@@ -303,7 +303,7 @@ def audit(
         from understudy.report import membership_table
 
         _console.print(membership_table(results["membership"]))
-        _console.print(results["membership"]["promise"][0], highlight=False, markup=False)
+        _console.print(" ".join(results["membership"]["promise"][:2]), highlight=False, markup=False)
 
 
 @app.command()

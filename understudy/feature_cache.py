@@ -2,12 +2,15 @@
 
 ::
 
-    DIR/features/ENCODER.safetensors    features (N, D), and the SHA-256 of size and pixels of each image (N, 32)
+    DIR/features/ENCODER/IMAGE.safetensors    features (N, D), and the SHA-256 of size and pixels of each image (N, 32)
+
+Files are only added, named after the first image that they hold, which no other one does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -22,14 +25,14 @@ from understudy.encoders import Encoder
 from understudy.errors import InputError
 from understudy.runs import write_atomically
 
-_CHUNK = 4096  # images encoded between two writes; what is lost when a run is killed
+_CHUNK = 4096  # images in a file at most; what is lost when a run is killed
 _MAX_NAME = 100
 
 
 @final
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder with one file per encoder.
+    """A folder with a folder for each encoder.
 
     Attributes:
         folder: where ``features/`` is or will be.
@@ -38,47 +41,50 @@ class FeatureCache:
     folder: Path
 
     def features(self, encoder: Encoder, data: LabelledSet) -> np.ndarray:
-        """Features of N images, float32 (N, D); those that are not in the file are made and added to it.
+        """Features of N images, float32 (N, D); those that are not on disk are made and added.
 
         Raises:
-            InputError: if the file was written by another version of the encoder, or cannot be read.
+            InputError: if a file was written by another version of the encoder, or cannot be read.
         """
-        keys = [pixel_hash(data.image(index)) for index in range(len(data))]
-        known = self._read(encoder)
-        first = {key: index for index, key in reversed([*enumerate(keys)]) if key not in known}
-        new = sorted(first.values())
+        found = np.empty((len(data), encoder.width), dtype=np.float32)
+        places: dict[str, list[int]] = {}
+        for index in range(len(data)):
+            places.setdefault(pixel_hash(data.image(index)), []).append(index)
+        for keys, rows in self._stored(encoder):
+            for key, row in zip(keys, rows, strict=True):
+                found[places.pop(key, [])] = row
+        new = [*places]
         for start in range(0, len(new), _CHUNK):
-            part = new[start : start + _CHUNK]
-            known |= zip([keys[index] for index in part], encoder.features(data.select(part)), strict=True)
-            self._write(encoder, known)
-        return np.stack([known[key] for key in keys]) if keys else np.empty((0, encoder.width), dtype=np.float32)
+            keys = new[start : start + _CHUNK]
+            rows = encoder.features(data.select([places[key][0] for key in keys]))
+            self._write(encoder, keys, rows)
+            for key, row in zip(keys, rows, strict=True):
+                found[places[key]] = row
+        return found
 
     def path(self, encoder: Encoder) -> Path:
-        """The file of an encoder."""
-        return self.folder / "features" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', encoder.name)[-_MAX_NAME:]}.safetensors"
+        """The folder of an encoder."""
+        return self.folder / "features" / re.sub(r"[^A-Za-z0-9._-]+", "-", encoder.name)[-_MAX_NAME:]
 
-    def _read(self, encoder: Encoder) -> dict[str, np.ndarray]:
-        """Features by hash."""
-        path = self.path(encoder)
-        if not path.exists():
-            return {}
-        try:
-            with safetensors.safe_open(path, framework="numpy") as stored:
-                written = stored.metadata() or {}
-                features, hashes = stored.get_tensor("features"), stored.get_tensor("hashes")
-        except safetensors.SafetensorError as error:
-            raise InputError(f"{path} must hold features of images, but it cannot be read: {error}; move it away") from error
-        if (written.get("encoder"), written.get("fingerprint")) != (encoder.name, encoder.fingerprint):
-            raise InputError(
-                f"{path} holds features of the encoder {written.get('encoder')} with fingerprint {written.get('fingerprint')}, which do "
-                f"not compare with those of {encoder.name} with {encoder.fingerprint}: move the file away, and they are made anew"
-            )
-        return {row.tobytes().hex(): feature for row, feature in zip(hashes, features, strict=True)}
+    def _stored(self, encoder: Encoder) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Hashes and features of one file after the other."""
+        for path in sorted(self.path(encoder).glob("[!.]*.safetensors")):
+            try:
+                with safetensors.safe_open(path, framework="numpy") as stored:
+                    written = stored.metadata() or {}
+                    rows, hashes = stored.get_tensor("features"), stored.get_tensor("hashes")
+            except safetensors.SafetensorError as error:
+                raise InputError(f"{path} must hold features of images, but it cannot be read: {error}; move it away") from error
+            if (written.get("encoder"), written.get("fingerprint")) != (encoder.name, encoder.fingerprint):
+                raise InputError(
+                    f"{path} holds features of the encoder {written.get('encoder')} with fingerprint {written.get('fingerprint')}, which "
+                    f"do not compare with those of {encoder.name} with {encoder.fingerprint}: move its folder away, and they are made anew"
+                )
+            yield [row.tobytes().hex() for row in hashes], rows
 
-    def _write(self, encoder: Encoder, known: dict[str, np.ndarray]) -> None:
-        tensors = {
-            "features": np.stack([*known.values()]),
-            "hashes": np.frombuffer(bytes.fromhex("".join(known)), dtype=np.uint8).reshape(len(known), -1),
-        }
-        metadata = {"encoder": encoder.name, "fingerprint": encoder.fingerprint}
-        write_atomically(self.path(encoder), lambda path: path.write_bytes(safetensors.numpy.save(tensors, metadata)))
+    def _write(self, encoder: Encoder, keys: Sequence[str], rows: np.ndarray) -> None:
+        hashes = np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), -1)
+        content = safetensors.numpy.save(
+            {"features": rows, "hashes": hashes}, {"encoder": encoder.name, "fingerprint": encoder.fingerprint}
+        )
+        write_atomically(self.path(encoder) / f"{keys[0]}.safetensors", lambda path: path.write_bytes(content))

@@ -60,6 +60,7 @@ def memorisation(study: Study) -> None:
     """Measure how close synthetic images come to train images, next to how close held-out real images come."""
     settings = study.settings
     with study.folder.stage("memorisation") as record:
+        record["settings"] = settings.fidelity.model_dump(mode="json")
         record["memorisation"] = measure_memorisation(
             study.curated,
             study.sets.copies,
@@ -98,7 +99,7 @@ def shift(study: Study) -> None:
             for name, (data, classes) in further.items():
                 tests[name] = measure_further(data, classes, arms=arms)
                 advance(1)
-        clean = {name: Outcome.of(study.measure(name, "").probabilities, study.test.labels) for name in arms}
+        clean = measure_further(study.test, range(study.test.num_classes), arms=arms).arms
         record |= {
             "settings": settings.model_dump(mode="json"),
             "environment": environment(study.device),

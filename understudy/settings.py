@@ -609,7 +609,7 @@ class MembershipSettings(_Section):
         shadows: shadow models of each arm; each learns from one half of the real images.
         false_positive_rates: at which the true-positive rate is stated.
         private_epsilon: privacy loss of a differentially private reference, trained on real images alone with DP-SGD; none if not set.
-        private_delta: its chance of a larger loss; one over the number of real images, rounded down to a power of ten, if not set.
+        private_delta: its chance of a larger loss; the next power of ten below one over the images a model learns from, if not set.
     """
 
     measure: bool = False
@@ -776,6 +776,8 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
             "curate.select": not _has_variants(settings) and curate.select == "first" and key == "curate.candidates",
             "compare.arms": not settings.gap.measure and _is_idle_in_arms(settings.compare, key),
             "generator.name": _is_idle_for(settings.generator.name, key),
+            **{f"{name}.measure": not getattr(settings, name).measure and key.startswith(f"{name}.") for name in _MEASURED},
+            "membership.private_epsilon": settings.membership.private_epsilon is None and key == "membership.private_delta",
         }
         for cause in (name for name, applies in causes.items() if applies and name != key):
             value = _flatten(settings.model_dump(mode="json"))[cause]

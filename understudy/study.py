@@ -106,8 +106,8 @@ _OPTIONAL: dict[Stage, Callable[[Settings], bool]] = {
     "membership": lambda settings: settings.membership.measure,
 }
 """Stages that are done only if settings ask for them."""
-_ADDED: tuple[Stage, ...] = ("fidelity", "scale", "gap", "shift", "membership")
-"""Stages whose settings may change in a finished run, see ``runs.py``."""
+_ADDED: tuple[Stage, ...] = ("fidelity", "memorisation", "scale", "gap", "shift", "membership")
+"""Stages whose settings may change in a finished run, see ``runs.py``; memorisation has the encoder of fidelity."""
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 _MEMBER_SEED_OFFSET = 1_000_003
 _ALLOCATION = Path("synthetic") / "weak-classes.json"  # images per class, by mistakes on validation images
@@ -217,7 +217,8 @@ class Study:
         if record is None:
             return False
         if stage in _ADDED:
-            return bool(record["settings"] == getattr(self.settings, stage).model_dump(mode="json"))
+            own = getattr(self.settings, "fidelity" if stage == "memorisation" else stage)
+            return bool(record["settings"] == own.model_dump(mode="json"))
         if stage == "report":  # may be older than the stages before it
             return (self.path / "results.json").exists() and record.get("added") == self.added
         return True

@@ -89,8 +89,16 @@ def test_the_firewall(firewall, flags, reasons, kept, num_good, train):
     assert decisions.kept.tolist() == [not reason for reason in reasons]
     assert decisions.num_good.tolist() == num_good
     assert decisions.rejections == ({} if firewall in ("off", "flag") else {"copy": 2})
-    assert decisions.nearest_ids[:2] == [train.ids[0]] * 2
-    assert decisions.nearest_distances[0] == 0
+    if firewall != "off":
+        assert decisions.nearest_ids[:2] == [train.ids[0]] * 2
+        assert decisions.nearest_distances[0] == 0
+
+
+def test_nothing_is_searched_with_the_firewall_off(train, monkeypatch):
+    monkeypatch.setattr(CopyFinder, "nearest", unasked)
+    decisions = judged(with_copies(train), train, score="none", firewall="off")
+    assert decisions.nearest_ids == [""] * 4
+    assert decisions.table()["nearest_distance"].to_pylist() == [None] * 4
 
 
 def test_the_table_has_a_row_per_image(train):

@@ -75,19 +75,21 @@ def test_few_held_out_images_are_joined_by_train_images(splits):
     threshold = CopyFinder(splits.train, splits.val.select(range(50))).threshold
     assert (threshold.basis, threshold.images) == ("held-out real and train images", 650)
     assert SAME_IMAGE < threshold.distance < 0.2
+    assert threshold.false_alarms is None, "train images promise nothing"
 
 
 def test_very_few_images_say_what_they_can(splits):
     few = CopyFinder(splits.train.select(range(20)), splits.val.select(range(10)))
     assert few.threshold.basis == "half the smallest distance of held-out real and train images"
     assert few.threshold.images == 30
-    assert few.threshold.false_alarms == 1 / 31
+    assert few.threshold.false_alarms is None
     assert 0 < few.threshold.distance <= few.held_out_distances.min() / 2
 
 
 def test_a_single_pair_and_nothing_at_all(splits):
     one = splits.train.select([0])
-    assert CopyFinder(one, splits.val.select([0])).threshold.basis == "half the smallest distance of held-out real images"
+    alone = CopyFinder(one, splits.val.select([0])).threshold
+    assert (alone.basis, alone.false_alarms) == ("half the smallest distance of held-out real images", 1 / 2)
     nothing = CopyFinder(one, splits.val.select([]))
     assert nothing.threshold.distance == 0
     assert nothing.threshold.false_alarms == 1

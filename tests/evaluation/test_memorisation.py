@@ -69,6 +69,17 @@ def test_copies_are_counted_shown_and_closer(splits, copies):
     assert (off["threshold"], off["false_alarms"], off["flagged"], off["exact"]) == (None, None, 0, 0)
 
 
+def test_with_the_firewall_off_some_images_are_measured(splits, copies, monkeypatch):
+    synthetic = drawn(splits.test.select(range(60)))
+    monkeypatch.setattr("understudy.evaluation.memorisation._UNASKED", 40)
+    assert measured(synthetic, copies)["images"] == {"synthetic": 60, "held_out": len(splits.val)}
+    off = measured(synthetic, copies, firewall="off")
+    assert off["images"] == {"synthetic": 40, "held_out": 40}
+    assert set(off["spaces"]) == {"pixel", "feature"}
+    assert off == measured(synthetic, copies, firewall="off")
+    assert {pair["id"] for pair in off["closest"]} <= set(synthetic.ids)
+
+
 def test_feature_distances_equal_scikit_learns(splits, copies):
     synthetic = drawn(splits.test.select(range(30)))
     train = NearestNeighbors(n_neighbors=1).fit(normalize(features(splits.train)))

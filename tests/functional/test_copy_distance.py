@@ -35,9 +35,9 @@ def cells(picture):
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 3]))
 def test_equals_the_definition(seed, reach):
-    x, y = pictures(3, seed=seed, size=8), pictures(4, seed=seed + 1, size=8) ** 3
+    x, y = 0.1 + 0.8 * pictures(3, seed=seed, size=8), pictures(4, seed=seed + 1, size=8) ** 3
     wanted = np.array([[by_definition(one, other, reach) for other in y] for one in x])
-    index, distance = nearest_copies(x, y, reach=reach, block=2)
+    index, distance = nearest_copies(x, y, reach=reach)
     np.testing.assert_array_equal(index, wanted.argmin(axis=1))
     np.testing.assert_allclose(distance, wanted.min(axis=1), atol=1e-5)
     np.testing.assert_allclose(copy_distances(x, y[:3], reach=reach), np.diagonal(wanted), atol=1e-5)
@@ -69,9 +69,18 @@ def test_an_image_is_at_distance_0_from_itself_and_others_are_not():
     index, distance = nearest_copies(real, real)
     np.testing.assert_array_equal(index, np.arange(6))
     np.testing.assert_array_equal(distance, 0)
-    index, distance = nearest_copies(real, real, skip_own=True, block=4)
+    index, distance = nearest_copies(real, real, skip_own=True)
     assert (index != np.arange(6)).all()
     assert (distance > 1).all()
+
+
+def test_blocks_make_no_difference(monkeypatch):
+    x, y = pictures(7), pictures(5, seed=1)
+    whole = nearest_copies(x, y), nearest_copies(x, x, skip_own=True)
+    monkeypatch.setattr("understudy.functional.copies._MAX_CELLS", 15)
+    for found, again in zip(whole, (nearest_copies(x, y), nearest_copies(x, x, skip_own=True)), strict=True):
+        np.testing.assert_array_equal(found[0], again[0])
+        np.testing.assert_allclose(found[1], again[1])
 
 
 def test_what_moved_too_far_is_another_image():

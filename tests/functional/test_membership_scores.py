@@ -152,14 +152,16 @@ def test_a_curve_needs_both_kinds():
         roc(np.ones(3), np.ones(3, dtype=bool))
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    """Models differ in how much they give away, so intervals over images alone would be too narrow."""
+@pytest.mark.parametrize("alike", [1, 2])
+def test_intervals_cover_the_truth_as_often_as_they_say(alike):
+    """Models, or pairs of them, differ in how much they give away, so intervals over images, or over single models, would be too narrow."""
     shifts, covered = np.array([0.0, 3.0]), 0
     truth = np.mean([stats.norm.cdf((a - 0) / np.sqrt(2)) for a in shifts])
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        members = rng.random((30, 60)) < 0.5
-        scores = rng.normal(size=members.shape) + rng.choice(shifts, size=(30, 1)) * members
+        first = rng.random((15, 60)) < 0.5
+        members = np.stack([first, ~first], axis=1).reshape(30, 60)
+        scores = rng.normal(size=members.shape) + np.repeat(rng.choice(shifts, size=(30 // alike, 1)), alike, axis=0) * members
         _, low, high = attack_rates(scores, members, (0.1,), rng, num_resamples=100)[0]
         covered += low <= truth <= high
     assert covered / 60 >= 0.85
@@ -169,3 +171,9 @@ def test_intervals_hold_what_was_measured():
     phi, members = gaussian_world(1.0, models=6, images=30)
     for value, low, high in attack_rates(phi, members, (0.01, 0.1), np.random.default_rng(0), num_resamples=50):
         assert 0 <= low <= value <= high <= 1
+
+
+def test_intervals_need_pairs():
+    for members in (np.array([[True], [False]]), np.array([[True], [True], [True], [False]])):
+        with pytest.raises(ValueError, match="pairs that learned from opposite halves"):
+            attack_rates(np.zeros(members.shape), members, (0.1,), np.random.default_rng(0), num_resamples=2)

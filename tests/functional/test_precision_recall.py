@@ -8,12 +8,15 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from understudy.functional.coverage import neighbour_terms, squared_radii
+from understudy.functional.coverage import balls, neighbour_measures
 
 
-def _terms(real, synthetic, k, **options):
-    radii = [squared_radii(points, k=k, **options) for points in (real, synthetic)]
-    return neighbour_terms(real, synthetic, *radii, k=k, **options)
+def _measured(real, synthetic, k, **options):
+    return neighbour_measures(real, synthetic, *(balls(points, k=k, **options) for points in (real, synthetic)), **options)
+
+
+def _values(real, synthetic, k, **options):
+    return {name: one.value for name, one in _measured(real, synthetic, k, **options).items()}
 
 
 @pytest.mark.parametrize("save_cpu_ram", [False, True])
@@ -24,9 +27,9 @@ def test_agrees_with_torch_fidelity(num_real, num_synthetic, k, save_cpu_ram):
     theirs = prc_features_to_metric(
         torch.from_numpy(synthetic), torch.from_numpy(real), prc_neighborhood=k, save_cpu_ram=save_cpu_ram, verbose=False
     )
-    ours = _terms(real, synthetic, k, block=17)
-    assert ours.precision.mean() == pytest.approx(theirs[KEY_METRIC_PRECISION], abs=1e-6)
-    assert ours.recall.mean() == pytest.approx(theirs[KEY_METRIC_RECALL], abs=1e-6)
+    ours = _values(real, synthetic, k, block=17)
+    assert ours["precision"] == pytest.approx(theirs[KEY_METRIC_PRECISION], abs=1e-6)
+    assert ours["recall"] == pytest.approx(theirs[KEY_METRIC_RECALL], abs=1e-6)
 
 
 @given(st.integers(0, 1000), st.integers(2, 40), st.integers(1, 6), st.integers(1, 50))
@@ -35,7 +38,7 @@ def test_radii_are_those_of_scikit_learn(seed, num, k, block):
     k = min(k, num - 1)
     x = np.random.default_rng(seed).normal(size=(num, 4))
     expected = NearestNeighbors(n_neighbors=k + 1).fit(x).kneighbors(x)[0][:, k]
-    np.testing.assert_allclose(np.sqrt(squared_radii(x, k=k, block=block)), expected, rtol=1e-7)
+    np.testing.assert_allclose(np.sqrt(balls(x, k=k, block=block).radii), expected, rtol=1e-7)
 
 
 @given(st.integers(0, 1000), st.integers(4, 30), st.integers(4, 30), st.integers(1, 40))
@@ -43,25 +46,44 @@ def test_radii_are_those_of_scikit_learn(seed, num, k, block):
 def test_precision_and_recall_change_places_with_the_sets(seed, num_real, num_synthetic, block):
     rng = np.random.default_rng(seed)
     real, synthetic = rng.normal(size=(num_real, 3)), rng.normal(size=(num_synthetic, 3))
-    there, back = _terms(real, synthetic, 3, block=block), _terms(synthetic, real, 3)
-    np.testing.assert_array_equal(there.precision, back.recall)
-    np.testing.assert_array_equal(there.recall, back.precision)
+    there, back = _measured(real, synthetic, 3, block=block), _measured(synthetic, real, 3)
+    for one, other in (("precision", "recall"), ("recall", "precision")):
+        assert there[one].value == back[other].value
+        np.testing.assert_array_equal(there[one].without_real, back[other].without_synthetic)
+        np.testing.assert_array_equal(there[one].without_synthetic, back[other].without_real)
+
+
+@given(st.integers(0, 1000), st.integers(3, 20), st.integers(3, 20), st.integers(1, 4), st.integers(1, 25))
+@settings(max_examples=60, deadline=None)
+def test_what_each_point_is_worth_is_what_is_left_without_it(seed, num_real, num_synthetic, k, block):
+    """Also with points that lie in no ball, and with doubles, by doing it."""
+    rng = np.random.default_rng(seed)
+    k = min(k, num_real - 2, num_synthetic - 2)
+    real, synthetic = rng.normal(size=(num_real, 2)), rng.normal(1.0, 1.5, size=(num_synthetic, 2))
+    real[-1] = synthetic[0] if seed % 3 else real[0]
+    found = _measured(real, synthetic, k, block=block)
+    for i in range(num_real):
+        expected = _values(np.delete(real, i, axis=0), synthetic, k)
+        assert {name: one.without_real[i] for name, one in found.items()} == pytest.approx(expected)
+    for j in range(num_synthetic):
+        expected = _values(real, np.delete(synthetic, j, axis=0), k)
+        assert {name: one.without_synthetic[j] for name, one in found.items()} == pytest.approx(expected)
 
 
 def test_faults_show():
     """Narrow points are precise and recall little; scattered ones the other way round; copies are perfect."""
     rng = np.random.default_rng(1)
     real = rng.normal(size=(200, 4))
-    narrow, wide = (_terms(real, scale * rng.normal(size=(200, 4)), 3) for scale in (0.2, 3.0))
-    assert narrow.precision.mean() > 0.95 and narrow.recall.mean() < 0.3
-    assert wide.precision.mean() < 0.4 and wide.recall.mean() > 0.9
-    copies = _terms(real, real, 3)
-    assert copies.precision.all() and copies.recall.all()
+    narrow, wide = (_values(real, scale * rng.normal(size=(200, 4)), 3) for scale in (0.2, 3.0))
+    assert narrow["precision"] > 0.95 and narrow["recall"] < 0.3
+    assert wide["precision"] < 0.4 and wide["recall"] > 0.9
+    copies = _values(real, real, 3)
+    assert copies["precision"] == copies["recall"] == 1
 
 
 def test_refusals():
     for shape, k in (((3, 2), 3), ((3, 2), 0), ((3,), 1)):
         with pytest.raises(ValueError, match="N > k and k at least 1"):
-            squared_radii(np.zeros(shape), k=k)
-    with pytest.raises(ValueError, match="points and radii"):
-        neighbour_terms(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros(3), np.zeros(3), k=1)
+            balls(np.zeros(shape), k=k)
+    with pytest.raises(ValueError, match="points and balls"):
+        neighbour_measures(np.zeros((3, 2)), np.zeros((4, 2)), balls(np.zeros((3, 2)), k=1), balls(np.zeros((3, 2)), k=1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,8 +29,8 @@ class Decisions:
         threshold: the lowest score that was kept; 0 never was.
         num_good: images per class that are kept, dropped as copies or over quota, int64 (num_classes,).
         flags: ``exact copy``, ``copy`` or empty.
-        nearest_ids: the nearest real train image.
-        nearest_distances: to it, in :data:`understudy.data.DISTANCE_UNIT`.
+        nearest_ids: the nearest real train image; empty with the firewall ``off``, which looks for none.
+        nearest_distances: to it, in :data:`understudy.data.DISTANCE_UNIT`; NaN, and null in tables, with ``off``.
     """
 
     ids: list[str]
@@ -57,22 +56,22 @@ class Decisions:
 
     def table(self) -> pa.Table:
         """One row per drawn image, for ``decisions.parquet``."""
-        return pa.table({"id": self.ids, "label": self.labels, "kept": self.kept, "reason": self.reasons, **self._columns()})
+        return pa.table({"id": self.ids, "label": self.labels, "kept": self.kept, "reason": self.reasons} | self._columns())
 
     def curated(self, drawn: LabelledSet) -> LabelledSet:
         """The kept images, with scores and neighbours as provenance."""
         table = drawn.table
         for name, values in self._columns().items():
-            table = table.append_column(name, pa.array(values))
+            table = table.append_column(name, values)
         kept = LabelledSet(table, drawn.class_names, drawn.split)
         return kept.select(np.flatnonzero(self.kept))
 
-    def _columns(self) -> dict[str, Any]:
+    def _columns(self) -> dict[str, pa.Array]:
         return {
-            "score": self.scores,
-            "flag": self.flags,
-            "nearest_id": self.nearest_ids,
-            "nearest_distance": self.nearest_distances,
+            "score": pa.array(self.scores),
+            "flag": pa.array(self.flags, pa.string()),
+            "nearest_id": pa.array(self.nearest_ids, pa.string()),
+            "nearest_distance": pa.array(self.nearest_distances, from_pandas=True),
         }
 
 
@@ -110,8 +109,10 @@ def decide(
     judge = judges.get(score.judge)
     scores, threshold = score(drawn, judge), lowest_kept(val, judge, settings=settings)
     constant = grey_thumbnails(drawn, size=16).std(axis=(1, 2)) * 255 < _CONSTANT_STD
-    neighbours = copies.nearest(drawn)
-    flags = [""] * len(drawn) if settings.firewall == "off" else copies.flags(neighbours)
+    nearest_ids, nearest_distances, flags = [""] * len(drawn), np.full(len(drawn), np.nan), [""] * len(drawn)
+    if settings.firewall != "off":
+        neighbours = copies.nearest(drawn)
+        nearest_ids, nearest_distances, flags = neighbours.ids, neighbours.distances, copies.flags(neighbours)
     is_copy = np.array(flags, dtype=bool)
 
     # Asked this way round, so that NaN is refused as well.
@@ -130,6 +131,6 @@ def decide(
         threshold=threshold,
         num_good=np.bincount(drawn.labels[good], minlength=len(quota)),
         flags=flags,
-        nearest_ids=neighbours.ids,
-        nearest_distances=neighbours.distances,
+        nearest_ids=nearest_ids,
+        nearest_distances=nearest_distances,
     )

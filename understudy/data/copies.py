@@ -46,7 +46,8 @@ class CopyThreshold:
         basis: where it comes from, in words.
         images: real images that it comes from.
         duplicates: held-out images that are left out, being a train image.
-        false_alarms: probability, at most, with which one more image of their kind would be taken for a copy.
+        false_alarms: probability, at most, with which one more image of their kind would be taken for a copy; None where train images
+            joined the held-out ones, since that promises nothing.
         held_out: share of the other held-out images that are taken for copies.
     """
 
@@ -54,7 +55,7 @@ class CopyThreshold:
     basis: str
     images: int
     duplicates: int
-    false_alarms: float
+    false_alarms: float | None
     held_out: float
 
 
@@ -109,12 +110,14 @@ class CopyFinder:
         """
         held_out = self.held_out_distances
         distances = held_out = held_out[held_out >= SAME_IMAGE]
-        basis, false_alarms = "held-out real images", FALSE_ALARMS
+        basis, certified = "held-out real images", True
         distance = copy_threshold(distances, rate=FALSE_ALARMS)
         if distance is None and len(self.train) > 1:
             own = nearest_copies(self._thumbnails, self._thumbnails, skip_own=True)[1]
             distances, basis = np.concatenate([held_out, own[own >= SAME_IMAGE]]), "held-out real and train images"
+            certified = False  # a train image is in many of these distances: they are not exchangeable with that of one more image
             distance = copy_threshold(distances, rate=FALSE_ALARMS)
+        false_alarms = FALSE_ALARMS
         if distance is None:
             distance = float(distances.min()) / 2 if len(distances) else 0.0
             basis, false_alarms = f"half the smallest distance of {basis}", 1 / (len(distances) + 1)
@@ -123,7 +126,7 @@ class CopyFinder:
             basis=basis,
             images=len(distances),
             duplicates=len(self.held_out) - len(held_out),
-            false_alarms=false_alarms,
+            false_alarms=false_alarms if certified else None,
             held_out=float((held_out < distance).mean()) if len(held_out) else 0.0,
         )
 

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from understudy.errors import InputError
-from understudy.functional.coverage import NeighbourTerms, neighbour_terms, squared_radii
+from understudy.functional.coverage import Measured, balls, neighbour_measures
 from understudy.functional.diversity import vendi_score
 from understudy.functional.frechet import frechet_distance, mean_and_root
-from understudy.functional.intervals import bootstrap_mean
 from understudy.functional.kernel_distance import cubic_kernel, direction_kernel, gaussian_kernel, mean_kernels
 from understudy.functional.mmd import median_bandwidth
-from understudy.functional.resampling import bootstrap_weights, centred_interval
+from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
 from understudy.nouns import Interval
 
 MEASURES: Mapping[str, Literal["lower", "higher"]] = {
@@ -30,6 +29,7 @@ _CMMD_SCALE = 1000.0
 _MAX_SUBSETS = 5  # of the synthetic set, as large as the held-out set; more would only narrow the interval
 _MAX_FOR_BANDWIDTH = 2000  # real images whose median distance is the bandwidth
 _FEW = 50
+_NORMAL = 1.959964  # 97.5% quantile
 _NUMBERS_PER_CELL = 5  # float64 arrays of a tile's size that are held at once
 _MAX_NAMED = 5
 
@@ -99,10 +99,10 @@ def measure_fidelity(
     needs to exceed. Most measures depend on the number of images, so both compare n images, as many as the smaller of the two sets has. Of
     a larger synthetic set the mean over disjoint subsets is taken, at most five. Subsets keep the shares of the classes.
 
-    Intervals are 95%. Precision and density are means over synthetic images, recall and coverage over real ones, given the neighbours
-    of the others (:func:`understudy.functional.intervals.bootstrap_mean`). The other measures are computed anew from resamples of both
-    sets, in which classes keep their shares (:mod:`understudy.functional.resampling`); value and floor share the real ones. Between
-    sets that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since the bootstrap of a degenerate
+    Intervals are 95%, over other images of both sets, of which classes keep their shares. Those of precision, recall, density and
+    coverage are a normal approximation from what is left of the measure without each image
+    (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image matters, and too wide rather than
+    too narrow where many do. The other measures are computed anew from resamples; value and floor share the real ones. Between sets that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since the bootstrap of a degenerate
     U-statistic adds a linear part.
 
     Args:
@@ -203,31 +203,35 @@ def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _measure(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
     """By role, every measure."""
-    parts = [of(sides, options, rng) for of in (_by_neighbours, _by_moments)]
+    parts = [_by_neighbours(sides, options), _by_moments(sides, options, rng)]
     return {role: {name: interval for part in parts for name, interval in part[role].items()} for role in sides.tests}
 
 
-def _by_neighbours(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
+def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
     """Precision, recall, density and coverage."""
     k, block = options.neighbours, options.block
     real = sides.real.features
-    radii = squared_radii(real, k=k, block=block)
-    terms: dict[str, list[NeighbourTerms]] = {role: [] for role in sides.tests}
-    for (role, _), features in sides.each():
-        terms[role].append(neighbour_terms(real, features, radii, squared_radii(features, k=k, block=block), k=k, block=block))
-
-    def interval(values: np.ndarray) -> tuple[float, float, float]:
-        return bootstrap_mean(values[None], rng, num_resamples=options.num_resamples)
-
-    return {
-        role: {
-            "precision": interval(np.concatenate([one.precision for one in found])),
-            "recall": interval(np.mean([one.recall for one in found], axis=0)),
-            "density": interval(np.concatenate([one.density for one in found])),
-            "coverage": interval(np.mean([one.coverage for one in found], axis=0)),
+    of_real = balls(real, k=k, block=block)
+    found: dict[str, _Intervals] = {}
+    for role, sets in sides.tests.items():
+        measured = [
+            neighbour_measures(real, part.features, of_real, balls(part.features, k=k, block=block), block=block) for part in sets
+        ]  # fmt: skip
+        found[role] = {
+            name: _jackknifed([one[name] for one in measured], sides.real, sets, most=math.inf if name == "density" else 1.0)
+            for name in measured[0]
         }
-        for role, found in terms.items()
-    }
+    return found
+
+
+def _jackknifed(measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages], *, most: float) -> tuple[float, float, float]:
+    """Mean over sets that share the real images, with an interval over other images of all of them."""
+    value = float(np.mean([one.value for one in measured]))
+    variance = jackknife_variance(np.mean([one.without_real for one in measured], axis=0), real.labels)
+    for one, part in zip(measured, sets, strict=True):
+        variance += jackknife_variance(one.without_synthetic, part.labels) / len(sets) ** 2
+    half = _NORMAL * math.sqrt(variance)
+    return value, max(0.0, value - half), min(most, value + half)
 
 
 def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:

@@ -15,6 +15,7 @@ from understudy.nouns import Interval
 
 FEATURE_UNIT = "distance of features of length 1, square root of 2 - 2 x cosine; 0 to 2"
 _PAIRS = 20
+_UNASKED = 2000  # images of each kind that are looked at where nobody asked for copies: the search grows with their number
 
 Features = Callable[[LabelledSet], np.ndarray]
 """N images to what an encoder sees in them, float (N, D)."""
@@ -39,9 +40,10 @@ def measure_memorisation(
         synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real ones.
         copies: the train images, and held-out ones, which give the distances their scale.
         features: of an encoder; None to look at pixels alone.
-        firewall: the setting ``curate.firewall``; nothing is flagged where it is ``off``.
+        firewall: the setting ``curate.firewall``; where it is ``off``, nothing is flagged, and 2,000 images of each kind are measured at
+            most, chosen at random.
         removed: drawn images that it replaced or left out.
-        seed: of the resamples.
+        seed: of the choice and the resamples.
         num_resamples: bootstrap resamples behind each interval.
 
     Returns:
@@ -51,6 +53,9 @@ def measure_memorisation(
         InputError: if ``synthetic`` is no synthetic set.
     """
     synthetic.require("synthetic", purpose="measuring memorisation")
+    rng, held_out = np.random.default_rng(seed), copies.held_out
+    if firewall == "off":
+        synthetic, held_out = _some(synthetic, rng), _some(held_out, rng)
     neighbours = copies.nearest(synthetic)
     flags = [""] * len(synthetic) if firewall == "off" else copies.flags(neighbours)
     found: dict[str, Any] = {
@@ -61,18 +66,19 @@ def measure_memorisation(
             "exact": flags.count("exact copy"),
             "removed": removed,
         },
+        "images": {"synthetic": len(synthetic), "held_out": len(held_out)},
         "spaces": {},
         "closest": [],
     }
-    if not len(synthetic) or not len(copies.held_out):
+    if not len(synthetic) or not len(held_out):
         return found
-    rng = np.random.default_rng(seed)
+    held_out_distances = copies.nearest(held_out).distances
     drawn, sources = _with_source(synthetic, copies.train)
     to_source = paired_distances(synthetic.select(drawn), copies.train.select(sources))
-    distances = {"synthetic_to_train": neighbours.distances, "held_out_to_train": copies.held_out_distances}
+    distances = {"synthetic_to_train": neighbours.distances, "held_out_to_train": held_out_distances}
     found["spaces"]["pixel"] = _space(DISTANCE_UNIT, distances, to_source, rng, num_resamples)
     if features is not None:
-        real, others, made = (unit_vectors(features(data)) for data in (copies.train, copies.held_out, synthetic))
+        real, others, made = (unit_vectors(features(data)) for data in (copies.train, held_out, synthetic))
         scale = np.sqrt(real.shape[1])  # of root mean square to length
         distances = {
             name: nearest_neighbours(points, real)[1] * scale
@@ -80,18 +86,22 @@ def measure_memorisation(
         }
         to_source = np.linalg.norm(made[drawn] - real[sources], axis=1)
         found["spaces"]["feature"] = _space(FEATURE_UNIT, distances, to_source, rng, num_resamples)
-    held_out = np.sort(copies.held_out_distances)
+    ordered = np.sort(held_out_distances)
     found["closest"] = [
         {
             "id": synthetic.ids[index],
             "nearest": neighbours.ids[index],
             "distance": float(neighbours.distances[index]),
-            "held_out_percentile": 100 * float(np.searchsorted(held_out, neighbours.distances[index], side="right") / len(held_out)),
+            "held_out_percentile": 100 * float(np.searchsorted(ordered, neighbours.distances[index], side="right") / len(ordered)),
             "flag": flags[index],
         }
         for index in np.argsort(neighbours.distances, kind="stable")[:_PAIRS].tolist()
     ]
     return found
+
+
+def _some(data: LabelledSet, rng: np.random.Generator) -> LabelledSet:
+    return data.select(np.sort(rng.choice(len(data), _UNASKED, replace=False))) if len(data) > _UNASKED else data
 
 
 def _threshold(copies: CopyFinder, firewall: str) -> dict[str, Any]:

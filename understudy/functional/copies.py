@@ -6,7 +6,7 @@ Symbols::
     g        mirror or not, and move by up to r in either direction     2 (2r + 1)^2 of them
     y'       y with as many of its darkest and brightest pixels made equal as x has black and white ones
     c_g      correlation of what x and g(y) have in common, averaged over 2 x 2 cells
-    d(x, y)  min over g, y and y' of sqrt(2 - 2 c_g): 0 for a copy, sqrt(2) for images that have nothing in common
+    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same of y' for that g: 0 for a copy, sqrt(2) for images that have nothing in common
 
 Means and contrasts cancel in a correlation, so a brighter, darker or paler copy is one, and y' undoes what was lost beyond black and white.
 The cells blur what re-encoding changes; moves are by half cells, since thumbnails half a cell apart are no nearer than different
@@ -15,6 +15,7 @@ handwritten digits.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -26,12 +27,11 @@ _LEAST_CONTRAST = 1 / 255  # standard deviation below which there is nothing to 
 _LEAST_IN_COMMON = 0.5  # of the variance of y: an empty corner of it is no image to find
 _CLIPPED = 2 / 255  # so near to 0 or 1, a level may have been beyond it
 _CANDIDATES = 5
+_MAX_CELLS = 2**25  # correlations held at once: 128 MiB in float32
 _PERCENTILES = (2.5, 97.5)
 
 
-def nearest_copies(
-    x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False, block: int = 1024
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The y of which each x is most nearly a copy.
 
     All y are compared as they are; the distance is measured to those five that then correlate most.
@@ -41,7 +41,6 @@ def nearest_copies(
         y: the same of shape (M, 2s, 2s), M at least 1.
         reach: r, greatest move in pixels of the thumbnails.
         skip_own: leave y_i out for x_i; for distances within one set, M at least 2.
-        block: rows of x at once; memory is about ``8 * M * (block + 6 * s**2)`` bytes.
 
     Returns:
         Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), 0 to 2. Without contrast, less than a
@@ -57,20 +56,20 @@ def nearest_copies(
         (array([1]), array([0.]))
     """
     _check(x, y, least=1 + skip_own)
+    num, block = min(_CANDIDATES, len(y) - skip_own), max(1, _MAX_CELLS // len(y))
     index, distance = np.empty(len(x), dtype=np.int64), np.empty(len(x))
-    num = min(_CANDIDATES, len(y) - skip_own)
     for start in range(0, len(x), block):
-        part = x[start : start + block]
-        correlations = np.full((len(part), len(y)), -2, dtype=np.float32)
-        for a, b in _in_common(part, y, reach):
+        rows = slice(start, start + block)
+        correlations = np.full((len(x[rows]), len(y)), -2, dtype=np.float32)
+        for a, b in _in_common(x[rows], y, reach):
             np.maximum(correlations, a @ b.T, out=correlations)
         if skip_own:
             np.fill_diagonal(correlations[:, start:], -2)
         nearest = np.argpartition(correlations, -num, axis=1)[:, -num:]
-        distances = copy_distances(np.repeat(part, num, axis=0), y[nearest.ravel()], reach=reach).reshape(nearest.shape)
+        distances = _distances(x[rows], y, np.repeat(np.arange(len(nearest)), num), nearest.ravel(), reach).reshape(nearest.shape)
         best = distances.argmin(axis=1)[:, None]
-        index[start : start + block] = np.take_along_axis(nearest, best, axis=1)[:, 0]
-        distance[start : start + block] = np.take_along_axis(distances, best, axis=1)[:, 0]
+        index[rows] = np.take_along_axis(nearest, best, axis=1)[:, 0]
+        distance[rows] = np.take_along_axis(distances, best, axis=1)[:, 0]
     return index, distance
 
 
@@ -96,7 +95,7 @@ def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarra
     _check(x, y, least=0)
     if len(x) != len(y):
         raise ValueError(f"x and y must be pairs, got {len(x)} and {len(y)}")
-    return np.asarray(np.minimum(_distances(x, y, reach), _distances(x, _clipped_like(x, y), reach)))
+    return _distances(x, y, np.arange(len(x)), np.arange(len(x)), reach)
 
 
 def copy_threshold(real: np.ndarray, *, rate: float) -> float | None:
@@ -156,9 +155,20 @@ def _check(x: np.ndarray, y: np.ndarray, *, least: int) -> None:
         raise ValueError(f"there must be {least} or more y to compare with, got {len(y)}")
 
 
-def _distances(x: np.ndarray, y: np.ndarray, reach: int) -> np.ndarray:
-    """Of x_i to y_i as it is, (N,)."""
-    return np.asarray(np.sqrt(np.min([_squared(a, b) for a, b in _in_common(x, y, reach)], axis=0)))
+def _distances(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray, reach: int) -> np.ndarray:
+    """Of x_i to y_j for each pair of indices, (P,)."""
+    squared, best = np.full(len(i), np.inf), np.zeros(len(i), dtype=np.int64)
+    for number, (a, b) in enumerate(_in_common(x, y, reach)):
+        found = _squared(a[i], b[j])
+        best[found < squared] = number
+        squared = np.minimum(found, squared)
+    # Every pair has a y' of its own, so it is only compared as y fitted best.
+    for number, g in enumerate(_moves(reach)):
+        rows = np.flatnonzero(best == number)
+        if len(rows):
+            own, clipped = x[i[rows]], _clipped_like(x[i[rows]], y[j[rows]])
+            squared[rows] = np.minimum(squared[rows], _squared(*_view(own, clipped, _least_variance(clipped), g)))
+    return np.asarray(np.sqrt(squared))
 
 
 def _clipped_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -171,15 +181,26 @@ def _clipped_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(y, low, high))
 
 
+def _moves(reach: int) -> list[tuple[int, int, bool]]:
+    """Every g: (down, right, mirrored)."""
+    return list(itertools.product(range(-reach, reach + 1), range(-reach, reach + 1), (False, True)))
+
+
 def _in_common(x: np.ndarray, y: np.ndarray, reach: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """What every x has in common with every g(y), of unit length without its mean, float32 (N, D) and (M, D); one pair for each g."""
-    x, y = x.astype(np.float32), y.astype(np.float32)
-    least = np.maximum(_LEAST_IN_COMMON * _cells(y).var(axis=1), _LEAST_CONTRAST**2)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            a = _unit(_cells(_cut(x, dy, dx)), _LEAST_CONTRAST**2)
-            for g in (y, y[:, :, ::-1]):
-                yield a, _unit(_cells(_cut(g, -dy, -dx)), least)
+    """:func:`_view` for each g."""
+    least = _least_variance(y)
+    return (_view(x, y, least, g) for g in _moves(reach))
+
+
+def _least_variance(y: np.ndarray) -> np.ndarray:
+    return np.asarray(np.maximum(_LEAST_IN_COMMON * _cells(y).var(axis=1), _LEAST_CONTRAST**2))
+
+
+def _view(x: np.ndarray, y: np.ndarray, least: np.ndarray, g: tuple[int, int, bool]) -> tuple[np.ndarray, np.ndarray]:
+    """What x and g(y) have in common, without mean, of unit length, float32 (N, D), (M, D); 0 where y then varies less than ``least``."""
+    down, right, mirrored = g
+    theirs = _cut(y[:, :, ::-1] if mirrored else y, -down, -right)
+    return _unit(_cells(_cut(x, down, right)), _LEAST_CONTRAST**2), _unit(_cells(theirs), least)
 
 
 def _cut(images: np.ndarray, dy: int, dx: int) -> np.ndarray:
@@ -206,5 +227,6 @@ def _unit(rows: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
 
 def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """2 - 2 c of unit rows, from their difference: the correlation itself is too coarse near 1; rows of 0 have c = 0."""
+    difference = a - b
     empty = ~(a.any(axis=1) & b.any(axis=1))
-    return np.where(empty, 2.0, np.square(a.astype(np.float64) - b).sum(axis=1))
+    return np.where(empty, 2.0, np.einsum("nd,nd->n", difference, difference).astype(np.float64))

@@ -17,24 +17,36 @@ import torch
 from understudy.functional.distances import squared_distances
 
 
-class NeighbourTerms(NamedTuple):
-    """What each point adds to four measures, which are the means.
+class Balls(NamedTuple):
+    """The ball of every point of a set, and what it becomes when another point is left out.
 
     Attributes:
-        precision: whether a synthetic point lies in a real ball, bool (M,).
-        recall: whether a real point lies in a synthetic ball, bool (N,).
-        density: real balls that a synthetic point lies in, over k, float64 (M,).
-        coverage: whether a real ball has a synthetic point inside, bool (N,).
+        radii: squared distance to the k-th nearest other point, float64 (N,).
+        wider: squared distance to the next one, the radius when one of the k is left out; infinite without a next one; float64 (N,).
+        neighbours: the k nearest other points, int64 (N, k).
     """
 
-    precision: np.ndarray
-    recall: np.ndarray
-    density: np.ndarray
-    coverage: np.ndarray
+    radii: np.ndarray
+    wider: np.ndarray
+    neighbours: np.ndarray
 
 
-def squared_radii(x: np.ndarray, *, k: int, block: int = 1024) -> np.ndarray:
-    """Squared distance of each point to its k-th nearest other one.
+class Measured(NamedTuple):
+    """A measure of two sets, and its values with each point left out.
+
+    Attributes:
+        value: of the two sets.
+        without_real: with each real point left out, float64 (N,).
+        without_synthetic: with each synthetic point left out, float64 (M,).
+    """
+
+    value: float
+    without_real: np.ndarray
+    without_synthetic: np.ndarray
+
+
+def balls(x: np.ndarray, *, k: int, block: int = 1024) -> Balls:
+    """The ball of each point, which reaches to its k-th nearest other one.
 
     Args:
         x: float of shape (N, D).
@@ -42,80 +54,168 @@ def squared_radii(x: np.ndarray, *, k: int, block: int = 1024) -> np.ndarray:
         block: side of a tile of distances; memory is about ``40 * block**2`` bytes.
 
     Returns:
-        float64 of shape (N,).
+        The balls.
 
     Raises:
         ValueError: for another shape or k.
 
     Example:
-        >>> squared_radii(np.array([[0.0], [1.0], [3.0]]), k=1)
-        array([1., 1., 4.])
+        >>> found = balls(np.array([[0.0], [1.0], [3.0]]), k=1)
+        >>> found.radii, found.wider, found.neighbours[:, 0]
+        (array([1., 1., 4.]), array([9., 4., 9.]), array([1, 0, 1]))
     """
     if x.ndim != 2 or not 1 <= k < len(x):
         raise ValueError(f"x must be (N, D) with N > k and k at least 1, got {x.shape} and k = {k}")
-    # Each point is among its own neighbours, at distance 0.
-    nearest_NK = np.full((len(x), k + 1), np.inf)
+    squared_NK, index_NK = np.full((len(x), k + 2), np.inf), np.zeros((len(x), k + 2), dtype=np.int64)
     for start in range(0, len(x), block):
+        near = slice(start, start + block)
         for other in range(start, len(x), block):
-            tile = squared_distances(x[start : start + block], x[other : other + block])
-            _keep_nearest(nearest_NK[start : start + block], tile)
+            far = slice(other, other + block)
+            tile = squared_distances(x[near], x[far])
+            if other == start:
+                np.fill_diagonal(tile, -1)  # so each point comes first among its own neighbours, also beside its doubles
+            _keep_nearest(squared_NK[near], index_NK[near], tile, other)
             if other > start:
-                _keep_nearest(nearest_NK[other : other + block], tile.T)
-    return np.asarray(nearest_NK.max(axis=1))
+                _keep_nearest(squared_NK[far], index_NK[far], tile.T, start)
+    return Balls(squared_NK[:, k].copy(), squared_NK[:, k + 1].copy(), index_NK[:, 1 : k + 1].copy())
 
 
-def _keep_nearest(nearest: np.ndarray, distances: np.ndarray) -> None:
-    """Replace ``nearest`` (B, K) by the K smallest of itself and ``distances`` (B, C), in place."""
-    both = np.concatenate([nearest, distances], axis=1)
-    nearest[:] = torch.from_numpy(both).topk(nearest.shape[1], dim=1, largest=False, sorted=False).values.numpy()
+def _keep_nearest(squared: np.ndarray, index: np.ndarray, tile: np.ndarray, start: int) -> None:
+    """Replace ``squared`` (B, K) by the K smallest of itself and ``tile`` (B, C) in order, and ``index`` likewise, in place."""
+    both = np.concatenate([squared, tile], axis=1)
+    found, place = torch.from_numpy(both).topk(squared.shape[1], dim=1, largest=False)
+    chosen = place.numpy()
+    kept = np.take_along_axis(index, np.minimum(chosen, index.shape[1] - 1), axis=1)
+    index[:] = np.where(chosen < index.shape[1], kept, chosen - index.shape[1] + start)
+    squared[:] = found.numpy()
 
 
-def neighbour_terms(
-    real: np.ndarray, synthetic: np.ndarray, real_radii: np.ndarray, synthetic_radii: np.ndarray, *, k: int, block: int = 1024
-) -> NeighbourTerms:
-    """Terms of precision and recall, density and coverage.
+def neighbour_measures(
+    real: np.ndarray, synthetic: np.ndarray, real_balls: Balls, synthetic_balls: Balls, *, block: int = 1024
+) -> dict[str, Measured]:
+    """Precision and recall, density and coverage, and what they are without each point.
 
     Precision and recall: Kynkäänniemi et al. 2019 (arXiv:1904.06991, eq. 1 and 2), balls closed. Density and coverage: Naeem et al. 2020
     (arXiv:2002.09797, section 3), balls open. Each as in the authors' code; it matters only for copies.
 
+    With a point left out, its ball is gone and balls that reached to it reach farther; nothing is held fixed.
+
     Args:
         real: float of shape (N, D).
         synthetic: float of shape (M, D).
-        real_radii: of :func:`squared_radii`, (N,).
-        synthetic_radii: the same of the synthetic points, (M,).
-        k: neighbours that the radii reach to.
-        block: side of a tile of distances; memory is about ``40 * block**2`` bytes.
+        real_balls: of :func:`balls`.
+        synthetic_balls: the same of the synthetic points.
+        block: side of a tile of distances; memory is about ``40 * block**2`` bytes, and k numbers for each pair of a ball and a point in
+            hardly any ball that the ball would take in when it reached one neighbour farther.
 
     Returns:
-        One term per point and measure.
+        ``precision``, ``recall``, ``density`` and ``coverage``.
 
     Raises:
         ValueError: for shapes that do not fit.
 
     Example:
         >>> real, synthetic = np.array([[0.0], [1.0], [9.0]]), np.array([[0.5], [0.6]])
-        >>> terms = neighbour_terms(real, synthetic, squared_radii(real, k=1), squared_radii(synthetic, k=1), k=1)
-        >>> [float(term.mean().round(2)) for term in terms]
+        >>> found = neighbour_measures(real, synthetic, balls(real, k=1), balls(synthetic, k=1))
+        >>> [round(measured.value, 2) for measured in found.values()]
         [1.0, 0.0, 2.0, 0.67]
     """
-    if real.ndim != 2 or synthetic.ndim != 2 or (len(real_radii), len(synthetic_radii)) != (len(real), len(synthetic)):
+    if real.ndim != 2 or synthetic.ndim != 2 or (len(real_balls.radii), len(synthetic_balls.radii)) != (len(real), len(synthetic)):
         raise ValueError(
-            f"points and radii must be (N, D), (N,), (M, D) and (M,), got {real.shape}, {real_radii.shape}, {synthetic.shape} and "
-            f"{synthetic_radii.shape}"
+            f"points and balls must be (N, D), N, (M, D) and M, got {real.shape}, {len(real_balls.radii)}, {synthetic.shape} and "
+            f"{len(synthetic_balls.radii)}"
         )
-    precision, recall = np.zeros(len(synthetic), dtype=bool), np.zeros(len(real), dtype=bool)
-    count, coverage = np.zeros(len(synthetic)), np.zeros(len(real), dtype=bool)
+    in_real, in_synthetic = _Reached(real_balls, len(synthetic)), _Reached(synthetic_balls, len(real))
+    filled = _Filled(real_balls, len(synthetic))
     for start in range(0, len(real), block):
-        near = slice(start, start + block)
         for other in range(0, len(synthetic), block):
-            far = slice(other, other + block)
-            tile = squared_distances(real[near], synthetic[far])
-            precision[far] |= (tile <= real_radii[near, None]).any(axis=0)
-            recall[near] |= (tile <= synthetic_radii[far]).any(axis=1)
-            inside = tile < real_radii[near, None]
-            count[far] += inside.sum(axis=0)
-            coverage[near] |= inside.any(axis=1)
-    return NeighbourTerms(precision, recall, count / k, coverage)
+            tile = squared_distances(real[start : start + block], synthetic[other : other + block])
+            in_real.add(tile, start, other)
+            in_synthetic.add(tile.T, other, start)
+            filled.add(tile, start, other)
+    precision, without_real, without_synthetic = in_real.share()
+    recall, without_synthetic_ball, without_real_point = in_synthetic.share()
+    return {
+        "precision": Measured(precision, without_real, without_synthetic),
+        "recall": Measured(recall, without_real_point, without_synthetic_ball),
+        "density": filled.density(),
+        "coverage": filled.coverage(),
+    }
+
+
+class _Reached:
+    """Which points lie in some ball of the other set, balls closed."""
+
+    def __init__(self, balls: Balls, num_points: int) -> None:
+        self._balls = balls
+        self._count = np.zeros(num_points, dtype=np.int64)
+        self._only = np.zeros(num_points, dtype=np.int64)  # the ball of a point that lies in one
+        self._widened: list[np.ndarray] = []  # (2, P): a ball, and a point that it takes in when it is wider
+
+    def add(self, tile: np.ndarray, start: int, other: int) -> None:
+        """Balls from ``start`` on, points from ``other`` on."""
+        near, far = slice(start, start + tile.shape[0]), slice(other, other + tile.shape[1])
+        inside = tile <= self._balls.radii[near, None]
+        found = inside.sum(axis=0)
+        self._only[far] = np.where(found == 1, start + inside.argmax(axis=0), self._only[far])
+        self._count[far] += found
+        wider = (tile <= self._balls.wider[near, None]) & ~inside & (self._count[far] < 2)
+        self._widened.append(np.stack(np.nonzero(wider)) + np.array([[start], [other]]))
+
+    def share(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Of points that lie in a ball; with each point of the balls left out; with each of the points left out."""
+        num_balls, num_points = len(self._balls.radii), len(self._count)
+        reached = self._count > 0
+        single = self._count == 1
+        lost = np.bincount(self._only[single], minlength=num_balls)
+        ball, point = np.concatenate(self._widened, axis=1)
+        ball, point = (rows[self._count[point] < 2] for rows in (ball, point))
+        gone, point = self._balls.neighbours[ball].ravel(), np.repeat(point, self._balls.neighbours.shape[1])
+        taken_in = ~reached[point] | (self._only[point] == gone)
+        pairs = np.unique(gone[taken_in] * num_points + point[taken_in])
+        gained = np.bincount(pairs // num_points, minlength=num_balls)
+        total = int(reached.sum())
+        return total / num_points, (total - lost + gained) / num_points, (total - reached) / max(1, num_points - 1)
+
+
+class _Filled:
+    """How many points lie in each ball of the other set, balls open."""
+
+    def __init__(self, balls: Balls, num_points: int) -> None:
+        self._balls = balls
+        self._inside, self._inside_wider = (np.zeros(len(balls.radii), dtype=np.int64) for _ in range(2))
+        self._only = np.zeros(len(balls.radii), dtype=np.int64)  # the point in a ball that has one
+        self._depth = np.zeros(num_points, dtype=np.int64)  # balls that a point lies in
+
+    def add(self, tile: np.ndarray, start: int, other: int) -> None:
+        """Balls from ``start`` on, points from ``other`` on."""
+        near, far = slice(start, start + tile.shape[0]), slice(other, other + tile.shape[1])
+        inside = tile < self._balls.radii[near, None]
+        found = inside.sum(axis=1)
+        self._only[near] = np.where(found == 1, other + inside.argmax(axis=1), self._only[near])
+        self._inside[near] += found
+        self._depth[far] += inside.sum(axis=0)
+        self._inside_wider[near] += (tile < self._balls.wider[near, None]).sum(axis=1)
+
+    def density(self) -> Measured:
+        k, num_points = self._balls.neighbours.shape[1], len(self._depth)
+        total = int(self._inside.sum())
+        without_ball = (total - self._inside + self._widening(self._inside_wider - self._inside)) / (k * num_points)
+        return Measured(total / (k * num_points), without_ball, (total - self._depth) / (k * max(1, num_points - 1)))
+
+    def coverage(self) -> Measured:
+        num_balls, num_points = len(self._inside), len(self._depth)
+        covered, covered_wider = self._inside > 0, self._inside_wider > 0
+        total = int(covered.sum())
+        without_ball = (total - covered + self._widening(covered_wider.astype(np.int64) - covered)) / (num_balls - 1)
+        lost = np.bincount(self._only[self._inside == 1], minlength=num_points)
+        return Measured(total / num_balls, without_ball, (total - lost) / num_balls)
+
+    def _widening(self, change: np.ndarray) -> np.ndarray:
+        """By point of the balls, the sum of what changes in all balls that grow when it is left out."""
+        neighbours = self._balls.neighbours
+        weights = np.repeat(change, neighbours.shape[1])
+        return np.bincount(neighbours.ravel(), weights=weights, minlength=len(change))
 
 
 def density_and_coverage(real: np.ndarray, synthetic: np.ndarray, *, k: int = 5, block: int = 1024) -> tuple[float, float]:
@@ -147,6 +247,8 @@ def density_and_coverage(real: np.ndarray, synthetic: np.ndarray, *, k: int = 5,
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     k = min(k, len(real) - 1)
-    no_balls = np.zeros(len(synthetic))  # they matter for recall alone
-    terms = neighbour_terms(real, synthetic, squared_radii(real, k=k, block=block), no_balls, k=k, block=block)
-    return float(terms.density.mean()), float(terms.coverage.mean())
+    filled = _Filled(balls(real, k=k, block=block), len(synthetic))
+    for start in range(0, len(real), block):
+        for other in range(0, len(synthetic), block):
+            filled.add(squared_distances(real[start : start + block], synthetic[other : other + block]), start, other)
+    return filled.density().value, filled.coverage().value

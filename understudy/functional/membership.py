@@ -109,13 +109,15 @@ def rmia_scores(
     population_p: np.ndarray,
     population_shadow_p: np.ndarray,
     *,
-    gamma: float = 2.0,
+    gamma: float = 1.0,
 ) -> np.ndarray:
     """Robust attack on one target model; Zarifzadeh et al. 2024 (arXiv:2312.03262), section 3, online.
 
-    The score is the share of the population z for which LR(x, z) is at least gamma, where LR(x, z) is
-    ``(p(x|theta) / p(x)) / (p(z|theta) / p(z))``. p(x) is a mean over shadow models, half of the weight on those with the image and
-    half on those without; of the population they all are without.
+    The score is the share of images z for which LR(x, z) is at least gamma, where LR(x, z) is ``(p(x|theta) / p(x)) / (p(z|theta) / p(z))``.
+    p(x) is a mean over shadow models, half of the weight on those with the image and half on those without; of the population they all
+    are without. The z are the population and the candidates themselves, of which the attacker knows no more than of x.
+
+    Where classifiers are nearly sure of every image, no ratio comes near 2 and every score is 0; so gamma is 1 here.
 
     Args:
         p: of the target, in [0, 1], float (N,).
@@ -126,15 +128,15 @@ def rmia_scores(
         gamma: how much more likely the image must have become than z, at least 1.
 
     Returns:
-        float64 (N,), in [0, 1]; there are M + 1 possible values.
+        float64 (N,), in [0, 1], a multiple of 1 / (M + N).
 
     Raises:
         ValueError: if the shapes do not fit, or an image lacks shadow models of one kind.
 
     Example:
         >>> shadows, members = np.array([[0.6], [0.2]]), np.array([[True], [False]])
-        >>> rmia_scores(np.array([0.8]), shadows, members, np.array([0.4, 0.9]), np.array([[0.4, 0.6], [0.4, 0.6]]))
-        array([0.5])
+        >>> rmia_scores(np.array([0.6]), shadows, members, np.array([0.4, 0.9]), np.array([[0.4, 0.6], [0.4, 0.6]])).round(3)
+        array([0.667])
     """
     if shadow_p.shape != shadow_members.shape or shadow_p.shape[1:] != p.shape or population_shadow_p.shape[1:] != population_p.shape:
         raise ValueError(f"shapes do not fit: {p.shape}, {shadow_p.shape}, {shadow_members.shape}, {population_shadow_p.shape}")
@@ -144,8 +146,9 @@ def rmia_scores(
     tiny = np.finfo(np.float64).tiny
     halves = [np.where(used, shadow_p, 0).sum(axis=0) / used.sum(axis=0) for used in (shadow_members, ~shadow_members)]
     ratio = p / np.maximum(np.mean(halves, axis=0), tiny)
-    population = np.sort(gamma * population_p / np.maximum(population_shadow_p.mean(axis=0), tiny))
-    return np.asarray(np.searchsorted(population, ratio, side="right") / len(population))
+    of_population = population_p / np.maximum(population_shadow_p.mean(axis=0), tiny)
+    others = np.sort(gamma * np.concatenate([of_population, ratio]))
+    return np.asarray(np.searchsorted(others, ratio, side="right") / len(others))
 
 
 def roc(scores: np.ndarray, members: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -197,22 +200,29 @@ def attack_rates(
     """Area under the curve and true-positive rates, each with a 95% interval over other images and other target models.
 
     The scores of all target models are put under one threshold. Images and models are resampled at once (Owen 2007, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 1), K - 1 of the K models (Rao and Wu 1988, JASA 83); percentiles.
+    bootstrap", Annals of Applied Statistics 1). Two models that learned from opposite halves depend on each other, so pairs are drawn,
+    P - 1 of the P = K / 2 (Rao and Wu 1988, JASA 83); percentiles.
 
     Args:
-        scores: float (K, N), K at least 2.
-        members: bool (K, N).
+        scores: float (K, N), K even and at least 4.
+        members: bool (K, N); models 2j and 2j + 1 learned from opposite halves.
         rates: false-positive rates, in (0, 1).
         rng: source of the resamples.
         num_resamples: R.
 
     Returns:
         float64 (1 + len(rates), 3): value, low and high end; the area first.
+
+    Raises:
+        ValueError: if the models are not at least two such pairs.
     """
     num_models, num_images = scores.shape
+    if num_models < 4 or num_models % 2 or (members[::2] == members[1::2]).any():
+        raise ValueError("models must be two or more pairs that learned from opposite halves")
+    num_pairs = num_models // 2
     values = [_summary(scores, members, rates, None)]
     for _ in range(num_resamples):
-        models = rng.multinomial(num_models - 1, np.full(num_models, 1 / num_models))
+        models = np.repeat(rng.multinomial(num_pairs - 1, np.full(num_pairs, 1 / num_pairs)), 2)
         images = rng.multinomial(num_images, np.full(num_images, 1 / num_images))
         values.append(_summary(scores, members, rates, models[:, None] * images))
     measured = np.array(values[0])

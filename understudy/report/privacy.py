@@ -26,7 +26,7 @@ def memorisation_section(results: Mapping[str, Any]) -> dict[str, Any]:
         results: content of ``results.json``.
 
     Returns:
-        ``firewall`` and ``spaces`` (each with ``name``, ``figure`` and ``rows``); empty if there is neither.
+        ``firewall``, ``images`` (measured, by kind; None if not recorded) and ``spaces`` (each with ``name``, ``figure`` and ``rows``); empty if there is neither.
     """
     measured = results.get("memorisation", {})
     if not (measured.get("firewall") or measured.get("spaces")):
@@ -41,7 +41,7 @@ def memorisation_section(results: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, space in measured.get("spaces", {}).items()
     ]
-    return {"firewall": measured.get("firewall"), "spaces": spaces}
+    return {"firewall": measured.get("firewall"), "images": measured.get("images"), "spaces": spaces}
 
 
 def distance_figure(name: str, space: Mapping[str, Any]) -> str:

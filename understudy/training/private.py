@@ -53,13 +53,15 @@ def check_private() -> None:
 
 
 def default_delta(num_images: int) -> float:
-    """One over the number of images, rounded down to a power of ten.
+    """The largest power of ten below one over the number of images.
+
+    With a delta of 1 / N, giving one image of N away whole would count as private.
 
     Example:
-        >>> default_delta(1078), default_delta(1000)
-        (0.0001, 0.001)
+        >>> default_delta(1078), default_delta(1000), default_delta(999)
+        (0.0001, 0.0001, 0.001)
     """
-    return float(f"1e-{len(str(num_images - 1))}")
+    return float(f"1e-{len(str(num_images))}")
 
 
 def fit_private(
