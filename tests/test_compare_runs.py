@@ -153,12 +153,46 @@ def test_the_sentence_says_who_is_better(rates, words, a, tmp_path):
     assert words in compare_runs(*made)["sentence"]
 
 
+@pytest.mark.parametrize(
+    ("encoders", "names"),
+    [
+        (({"name": "generator", "fingerprint": "1"}, {"name": "backbone", "fingerprint": "1"}), ["generator"]),
+        (({"name": "generator", "fingerprint": "1"}, {"name": "generator", "fingerprint": "2"}),
+         ["generator of A", "generator of B, another network"]),
+        (({"name": "generator", "fingerprint": "1"}, {"name": "mini", "fingerprint": "2"}), ["generator", "mini"]),
+        (({}, {}), ["unknown encoder of A", "unknown encoder of B, another network"]),
+    ],
+    ids=["same", "other weights", "others", "unknown"],
+)  # fmt: skip
+def test_features_of_one_network_are_compared(encoders, names, a, b, tmp_path):
+    """By fingerprint: what is called generator may be two networks."""
+    interval, made = {"mean": 0.5, "low": 0.4, "high": 0.6}, []
+    for folder, encoder in zip((a, b), encoders, strict=True):
+        out = shutil.copytree(folder.path, tmp_path / str(len(made)))
+        results = json.loads((out / "results.json").read_text())
+        results["fidelity"] = {"encoder": encoder, "measures": {"kid": {"value": interval, "floor": interval, "better": "lower"}}}
+        results["memorisation"] = {"spaces": {space: {"closer_than_held_out": interval} for space in ("pixel", "feature")}}
+        write_json(out / "results.json", results)
+        made.append(RunFolder.find(out))
+    rows = {row["name"]: (row["a"], row["b"]) for row in compare_runs(*made)["rows"] if row["section"] in ("fidelity", "memorisation")}
+    assert rows.pop("closer to train than held-out images, by pixel") == (interval, interval)
+    ends = [(interval, interval)] if len(names) == 1 else [(interval, None), (None, interval)]
+    assert rows == {
+        name: values
+        for encoder, values in zip(names, ends, strict=True)
+        for name in (f"kid (lower is better; {encoder})", f"closer to train than held-out images, by feature ({encoder})")
+    }
+
+
 def test_everything_else_that_was_measured(a, b, tmp_path):
     """Also what one of them has alone."""
     out = shutil.copytree(b.path, tmp_path / "run")
     results = json.loads((out / "results.json").read_text())
     interval = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    results["fidelity"] |= {"encoder": {"name": "mini"}, "measures": {"kid": {"value": interval, "floor": interval, "better": "lower"}}}
+    results["fidelity"] |= {
+        "encoder": {"name": "inception", "fingerprint": "1"},
+        "measures": {"kid": {"value": interval, "floor": interval, "better": "lower"}},
+    }
     results["membership"] = {"attacks": {"lira": {"real": {"auc": interval, "tpr": [{"fpr": 0.01, "tpr": interval}]}}}}
     results["memorisation"] = {
         "firewall": {"exact": 0, "flagged": 2, "removed": 1}, "spaces": {"pixel": {"closer_than_held_out": interval}},
@@ -170,7 +204,7 @@ def test_everything_else_that_was_measured(a, b, tmp_path):
     write_json(out / "results.json", results)
     found = compare_runs(a, RunFolder.find(out))
     rows = {(row["section"], row["name"]): (row["kind"], row["a"], row["b"]) for row in found["rows"]}
-    assert rows["fidelity", "kid (lower is better; mini)"][2] == interval
+    assert rows["fidelity", "kid (lower is better; inception)"][2] == interval
     assert rows["membership", "lira, real: AUC"] == ("number", None, interval)
     assert rows["membership", "lira, real: true positives at 0.01"] == ("share", None, interval)
     assert rows["memorisation", "copies of train images: flagged"][2] == 2

@@ -74,6 +74,14 @@ def test_an_adapter_is_what_diffusers_loads(finished, tmp_path):
     assert not (tmp_path / "to" / "checkpoint.pt").exists()
 
 
+def test_an_adapter_does_not_tell_its_images(finished, tmp_path):
+    """Digests of the real images are a list of members; the run keeps them."""
+    export_part(finished, tmp_path / "to", what="adapter")
+    assert (finished.path / "adapter" / "images.json").is_file()
+    assert not [*(tmp_path / "to").rglob("images.json")]
+    assert "images.json" not in (tmp_path / "to" / "README.md").read_text()
+
+
 def test_an_exported_adapter_is_an_adapter(finished, tmp_path):
     """With the card beside it, another run takes it."""
     export_part(finished, tmp_path / "to", what="adapter")

@@ -110,9 +110,7 @@ def test_encoders_have_files_of_their_own(tmp_path, images):
 def test_features_of_another_version_are_refused(tmp_path, images):
     cache = FeatureCache(tmp_path)
     cache.features(Counting().encoder, images)
-    with pytest.raises(
-        InputError, match=r"mean-colour/\w+\.safetensors holds .*fingerprint 1, .* colour with 2: move its folder away"
-    ):
+    with pytest.raises(InputError, match=r"mean-colour/\w+\.safetensors holds .*fingerprint 1, .* colour with 2: move its folder away"):
         cache.features(Counting(fingerprint="2").encoder, images)
     np.testing.assert_array_equal(cache.features(Counting().encoder, images), Counting().encoder.features(images))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from understudy.data import LabelledSet, pixel_hash
 from understudy.errors import InputError
 from understudy.functional.intervals import paired_bootstrap_difference
 from understudy.functional.unpaired import unpaired_bootstrap_difference
-from understudy.runs import RunFolder
+from understudy.runs import RunFolder, finished_results
 from understudy.settings import differing_keys
 
 _SPLITS = ("train", "val", "test")
@@ -81,10 +80,7 @@ class _Finished:
 
     @classmethod
     def read(cls, folder: RunFolder) -> _Finished:
-        path = folder.path / "results.json"
-        if not path.exists():
-            raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-        return cls(folder, json.loads(path.read_text(encoding="utf-8")))
+        return cls(folder, finished_results(folder))
 
     def split(self, name: str) -> LabelledSet:
         return LabelledSet.load(self.folder.path / "data" / f"{name}.parquet")
@@ -178,7 +174,10 @@ def _differing_environment(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[s
 
 def _rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Everything but the accuracies that either run measured, in one order."""
-    values = [{(section, name): (kind, value) for section, name, kind, value in _measured(results)} for results in (a, b)]
+    values = [
+        {(section, name): (kind, value) for section, name, kind, value in _measured(results, encoder)}
+        for results, encoder in zip((a, b), _encoders(a, b), strict=True)
+    ]
     rows = []
     for section, name in dict.fromkeys([*values[0], *values[1]]):
         kind, own = values[0].get((section, name), (None, None))
@@ -188,12 +187,22 @@ def _rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: order.index(row["section"]))
 
 
-def _measured(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
+def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
+    """Names of what made the features, which are the same only for the same network: distances by others cannot be compared."""
+    own, other = ((results.get("fidelity") or {}).get("encoder", {}) for results in (a, b))
+    name, other_name = (encoder.get("name", "unknown encoder") for encoder in (own, other))
+    prints = own.get("fingerprint"), other.get("fingerprint")
+    if prints[0] == prints[1] and prints[0] is not None:
+        return name, name
+    return (name, other_name) if name != other_name else (f"{name} of A", f"{name} of B, another network")
+
+
+def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
     """Section, name, kind (``share``, ``number``, ``count`` or ``seconds``) and value, a number or an interval."""
     for name in ("drawn", "kept"):
         yield "curation", f"images {name}", "count", results["curation"][name]
-    yield from _fidelity(results.get("fidelity") or {})
-    yield from _memorisation(results.get("memorisation") or {})
+    yield from _fidelity(results.get("fidelity") or {}, encoder)
+    yield from _memorisation(results.get("memorisation") or {}, encoder)
     for attack, arms in (results.get("membership") or {}).get("attacks", {}).items():
         for arm, measured in arms.items():
             yield "membership", f"{attack}, {arm}: AUC", "number", measured["auc"]
@@ -208,21 +217,20 @@ def _measured(results: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]
             yield "cost", name, "number", cost[key]
 
 
-def _fidelity(fidelity: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
+def _fidelity(fidelity: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
     if "agreement" in fidelity:
         yield "fidelity", "agreement with the intended class", "share", fidelity["agreement"]["mean"]
-    # Features of different encoders cannot be compared.
-    encoder = fidelity.get("encoder", {}).get("name", "")
     for name, measure in fidelity.get("measures", {}).items():
         yield "fidelity", f"{name.replace('_', ' ')} ({measure['better']} is better; {encoder})", "number", measure["value"]
 
 
-def _memorisation(copies: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
+def _memorisation(copies: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
     for name in ("exact", "flagged", "removed"):
         if "firewall" in copies:
             yield "memorisation", f"copies of train images: {name}", "count", copies["firewall"][name]
     for space, measured in copies.get("spaces", {}).items():
-        yield "memorisation", f"closer to train than held-out images, by {space}", "share", measured["closer_than_held_out"]
+        by = f"{space} ({encoder})" if space == "feature" else space
+        yield "memorisation", f"closer to train than held-out images, by {by}", "share", measured["closer_than_held_out"]
 
 
 def _shift(shift: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:

@@ -153,7 +153,7 @@ def _generator(name: str, at_hand: AtHand) -> Encoder:
             "(understudy list encoders)"
         )
     generator = at_hand.generator()
-    return _clip_vision(name, cast("Any", generator)._encoder(), generator.device)
+    return _clip_vision(name, cast("Any", generator).image_encoder(), generator.device)
 
 
 @ENCODERS.register("mini", summary="the CLIP image encoder of the bundled miniature: 32 x 32 pixels, knows printed letters and digits")
@@ -281,7 +281,7 @@ def _timm_model(name: str, network: Any, stated: Mapping[str, Any], at_hand: AtH
 def _clip_vision(name: str, features: ImageFeatures, device: torch.device) -> Encoder:
     """Short side to the encoder's size (bicubic), central square, CLIP's normalisation; features projected."""
     size = int(features.encoder.config.image_size)
-    preparation = {"input_size": size, "mean": features._mean.flatten().tolist(), "std": features._std.flatten().tolist()}
+    preparation = {"input_size": size, "mean": features.mean.flatten().tolist(), "std": features.std.flatten().tolist()}
 
     def encode(data: LabelledSet) -> Tensor:
         fitted = [ImageOps.fit(data.image(index), (size, size), Image.Resampling.BICUBIC) for index in range(len(data))]

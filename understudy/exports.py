@@ -12,7 +12,7 @@ import numpy as np
 from understudy.adaptation import copy_adapter
 from understudy.errors import InputError
 from understudy.report import adapter_card, classifier_card
-from understudy.runs import RunFolder, write_atomically, write_text
+from understudy.runs import RunFolder, finished_results, write_atomically, write_text
 from understudy.study import export_run
 from understudy.training import find_arm
 
@@ -42,7 +42,7 @@ def export_part(folder: RunFolder, to: Path, *, what: What = "dataset", form: st
         raise InputError(f"--arm has no effect on the {what}: leave it out")
     if what == "dataset":
         return f"{export_run(folder, to, form=form or 'folder')} images in {to}"
-    results = _results(folder)
+    results = finished_results(folder)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to} must be a new or empty folder to export to: choose another")
     if what == "classifier":
@@ -50,13 +50,6 @@ def export_part(folder: RunFolder, to: Path, *, what: What = "dataset", form: st
         return f"the classifier of the arm {name} in {to}"
     _export_adapter(folder, to, results)
     return f"the adapter in {to}"
-
-
-def _results(folder: RunFolder) -> dict[str, Any]:
-    path = folder.path / "results.json"
-    if not path.exists():
-        raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm: str) -> str:
@@ -103,5 +96,5 @@ def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> Non
         raise InputError(f"{folder.path} has no adapter: adapt.method is 'none', the generator was used as it is")
     if not source.is_dir():
         raise InputError(f"{source} must hold the adapter of the run: it was deleted")
-    copy_adapter(source, to)
+    copy_adapter(source, to, shared=True)
     write_text(to / "README.md", adapter_card(results, settings=folder.settings, files=sorted(path.name for path in to.iterdir())))

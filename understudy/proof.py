@@ -31,6 +31,19 @@ if TYPE_CHECKING:
     from understudy.study import Study
 
 
+def check_added(study: Study) -> None:
+    """Refuse what is asked of a run besides and does not fit its images.
+
+    Raises:
+        InputError: for a further test set that cannot be used, or an audit that cannot be made.
+    """
+    if study.settings.shift.measure and not study.is_finished("shift"):
+        for name in study.settings.shift.tests:
+            _further(study, name)
+    if study.settings.membership.measure and not study.is_finished("membership"):
+        check_audit(study.settings.membership, study.train, study.settings.compare)
+
+
 def fidelity(study: Study) -> None:
     """Measure how close the curated images come to real ones, next to how close other real images come."""
     settings = study.settings.fidelity

@@ -125,6 +125,18 @@ class RunFolder:
         write_json(self.path / "stages" / f"{name}.json", report)
 
 
+def finished_results(folder: RunFolder) -> dict[str, Any]:
+    """Content of ``results.json``.
+
+    Raises:
+        InputError: if the run is not finished.
+    """
+    path = folder.path / "results.json"
+    if not path.exists():
+        raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

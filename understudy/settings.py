@@ -956,9 +956,9 @@ def _explain(detail: Any) -> str:
         return str(detail["ctx"]["error"])
     if detail["type"] == "value_error":
         return f"setting {where!r}: {detail['ctx']['error']}"
-    if "own_arms" in detail["loc"] and detail["loc"][-1] == "[key]":
+    if detail["loc"][-1] == "[key]":
         allowed = "up to 64 letters, digits and ._+-, and begin with a letter or digit"
-        return f"names of compare.own_arms must have {allowed}, got {_short(detail['input'])}"
+        return f"names of {'.'.join(detail['loc'][:2])} must have {allowed}, got {_short(detail['input'])}"
     return f"setting {where!r}: {detail['msg'].lower()}, got {_short(detail['input'])}"
 
 

@@ -68,7 +68,7 @@ from understudy.nouns import ArmResult, Classifier, Generator
 from understudy.processes import Processes
 from understudy.progress import Observer, Silent
 from understudy.prompts import fill, read_templates
-from understudy.proof import fidelity, membership, memorisation, shift
+from understudy.proof import check_added, fidelity, membership, memorisation, shift
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
 from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
@@ -148,6 +148,8 @@ def run(
         return {}
     if not (RunFolder.check(out, settings, resume=resume) and (out / "stages" / "load.json").exists()):
         load(settings, out, device=device, resume=resume, observer=observer)
+    else:
+        check_added(Study(RunFolder(out, settings), device, observer))  # before the settings are written, which would else stay wrong
     study = Study(RunFolder.open(out, settings), device, observer)
     if until != "load":
         processes.wait()  # the others look now whether there is something to adapt
@@ -218,7 +220,7 @@ class Study:
             return False
         if stage in _ADDED:
             own = getattr(self.settings, "fidelity" if stage == "memorisation" else stage)
-            return bool(record["settings"] == own.model_dump(mode="json"))
+            return bool(record.get("settings") == own.model_dump(mode="json"))
         if stage == "report":  # may be older than the stages before it
             return (self.path / "results.json").exists() and record.get("added") == self.added
         return True

@@ -146,9 +146,17 @@ def test_ids_labels_and_split_are_kept():
     assert part.ids == data.ids and part.split == "test" and part.class_names == data.class_names
     np.testing.assert_array_equal(part.labels, data.labels)
     assert part.image(0).size == (24, 24)
-    expected = CORRUPTIONS["noise"](torch.from_numpy(data.pixels(24)), 3, [module._rng(0, name) for name in data.ids])
+    expected = CORRUPTIONS["noise"](torch.from_numpy(data.pixels(24)), 3, [module._rng(0, "noise", name) for name in data.ids])
     np.testing.assert_array_equal(part.pixels(24), expected.numpy())
     assert parts(data.select([]), "noise") == []
+
+
+def test_corruptions_toss_coins_of_their_own():
+    """Or all images that turn left would be those that grow lighter."""
+    tosses = [
+        [bool(module._rng(0, corruption, str(image)).integers(2)) for image in range(400)] for corruption in ("brightness", "rotation")
+    ]
+    assert 0.4 < np.equal(*tosses).mean() < 0.6
 
 
 def test_decoded_parts_do_not_stay_in_memory(monkeypatch):

@@ -175,3 +175,19 @@ def test_refusals():
         _measure(good, EncodedImages(good.features * np.float32(np.inf), good.labels), good)
     with pytest.raises(InputError, match="features of the 40 real train images are all equal"):
         _measure(EncodedImages(np.ones_like(good.features), good.labels), good, good)
+
+
+@pytest.mark.parametrize("subsets", [1, 5])
+def test_intervals_of_neighbours_hold_other_real_images_too(subsets):
+    """40 worlds: intervals over the synthetic images alone, or over subsets as if each had real images of its own, hold too few."""
+    found = [
+        _measure(
+            *(_images(num, seed=3 * seed + part, shift=0.3 * part, apart=0.0) for part, num in enumerate((75, 30, 30 * subsets))),
+            num_resamples=1,
+        )
+        for seed in range(40)
+    ]
+    for name in ("precision", "recall", "density", "coverage"):
+        intervals = [world["measures"][name]["value"] for world in found]
+        mean = np.mean([own["mean"] for own in intervals])
+        assert np.mean([own["low"] <= mean <= own["high"] for own in intervals]) >= 0.92, name

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import norm
 
-from understudy.functional.resampling import bootstrap_weights, centred_interval
+from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
 
 
 @pytest.mark.parametrize(("num", "variance"), [(1, 0), (2, 1 / 2), (3, 2 / 2.5), (4, 1), (50, 1)])
@@ -45,3 +47,12 @@ def test_refusals():
     for values in (np.zeros(1), np.zeros((2, 2))):
         with pytest.raises(ValueError, match="R > 0"):
             centred_interval(values)
+
+
+@given(st.integers(2, 30), st.integers(0, 1000))
+def test_jackknife_of_a_mean_is_the_variance_of_a_mean(num, seed):
+    """Also of shares of classes that are given."""
+    values = np.random.default_rng(seed).normal(size=num)
+    without = (values.sum() - values) / (num - 1)
+    assert jackknife_variance(without, np.zeros(num, dtype=int)) == pytest.approx(values.var(ddof=1) / num)
+    assert jackknife_variance(without, np.arange(num)) == 0

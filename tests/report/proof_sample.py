@@ -146,6 +146,7 @@ def make_membership(arms: Sequence[str] = ARMS) -> dict[str, Any]:
             }
             for arm in arms
         },
+        "skipped": {"always-fresh": "The arm 'always-fresh' sees synthetic images alone: use membership.target=pipeline."},
         "seconds": 71.4,
         "promise": [
             "A low rate is no proof: another attack may find more.",

@@ -117,6 +117,9 @@ def make_scale() -> dict[str, Any]:
                 {"from": before, "to": after, "per_doubling": {"mean": gain, "low": gain - 0.012, "high": gain + 0.011}}
                 for before, after, gain in zip(times, times[1:], (0.031, 0.018, 0.004), strict=False)
             ],
+            "next_doubling": {"times": 20.0, "images": 12000, "gain": {"mean": -0.004, "low": -0.011, "high": 0.003}}
+            if arm == "mixed"
+            else None,
             "minus_real": [
                 {"times": time, "mean": mean - 0.871, "low": mean - 0.894, "high": mean - 0.853}
                 for time, mean in zip(times, means, strict=True)

@@ -194,6 +194,25 @@ def test_what_a_classifier_started_from(compare: dict, name: str, licence: str |
     assert len(without) == 2
 
 
+@pytest.mark.parametrize(
+    ("section", "changes", "role"),
+    [
+        ("generator", {"image_encoder": "some/encoder"}, "image encoder of the generator"),
+        ("adapt", {"adapter": "some/encoder"}, "adapter made before"),
+        ("captions", {"source": "model", "model": "some/encoder"}, "model that wrote the captions"),
+        ("curate", {"score": "clip", "clip": "some/encoder"}, "model that scored drawn images"),
+    ],
+)
+def test_whatever_took_part_in_drawing_is_a_source(section: str, changes: dict, role: str) -> None:
+    """No card claims a licence while one of them is not stated."""
+    settings = build({"data": {"source": "d", "licence": "apache-2.0"}, section: changes})
+    found = sources(settings)
+    assert found[-1].role == role and found[-1].name.endswith("encoder") and found[-1].licence is None
+    assert hub_licence(found) == {}
+    assert role not in [source.role for source in sources(settings, drawn=False, classifier=True)]
+    assert len(sources(build({"data": {"source": "d"}}))) == 2
+
+
 @pytest.mark.parametrize("text", ["no front matter", "---\n: : [\n---\n", "---\nlicense: other\n---\n", "---\n- 1\n---\n"])
 def test_a_readme_that_states_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(text)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import io
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,11 @@ from proof_sample import interval, make_memorisation
 from report_sample import Sample, make_sample
 from test_report_html import shown
 
-from understudy.data import LabelledSet
+from understudy import evaluation
+from understudy.data import LabelledSet, decode
 from understudy.report.checks import checks
 from understudy.report.fidelity import MEASURES, fidelity_section, reading
-from understudy.report.privacy import membership_section, roc_figure
+from understudy.report.privacy import membership_section, roc_figure, told
 from understudy.report.shift import shift_section
 from understudy.settings import build, to_yaml
 
@@ -55,16 +57,34 @@ def test_words_of_the_sections(page: str) -> None:
     assert "2.1 times as far as new real images" in text and "70% of what new real images reach" in text
     assert all(name in text for name, _ in MEASURES.values())
     assert "fewer than the 128 features" in text
-    assert "120 images, 2 of 3 classes" in text
-    assert "50% is no memorisation" in text and "too near to a train image: 1; exact copies: 0; taken out: 0" in text
-    assert "members are found" in text and "not told from guessing" in text
+    assert "120 images; none of 2, which no arm may name here" in text
+    assert (
+        "50% is no closer on average" in text
+        and "may be copies" in text
+        and "too near to a train image: 1; exact copies: 0; taken out: 0" in text
+    )
+    assert "members are found" in text and "not shown" in text
+    assert "Not audited: The arm 'always-fresh' sees synthetic images alone" in text
     assert "A low rate is no proof" in text
 
 
-def test_readings() -> None:
-    assert reading(interval(1.0, 0.2), interval(1.1, 0.1), better="lower") == "as near as new real images"
-    assert reading(interval(0.01, 0.001), interval(-0.001, 0.001), better="lower") == "farther than new real images"
-    assert reading(interval(0.8, 0.1), interval(0.85, 0.1), better="higher") == "as good as new real images"
+@pytest.mark.parametrize(
+    ("name", "value", "floor", "words"),
+    [
+        ("mmd", interval(1.0, 0.2), interval(1.1, 0.1), "not told from new real images"),
+        ("kid", interval(0.01, 0.001), interval(-0.001, 0.001), "farther than new real images"),
+        ("kid", interval(0.01, 0.001), interval(0.0001, 0.0001), "farther than new real images"),
+        ("kid", interval(0.01, 0.001), interval(0.001, 0.0005), "10.0 times as far as new real images"),
+        ("cmmd", interval(0.5, 0.1), interval(1.0, 0.1), "nearer than new real images: look for copies"),
+        ("recall", interval(0.8, 0.1), interval(0.85, 0.1), "not told from new real images"),
+        ("density", interval(1.8, 0.1), interval(1.0, 0.1), "deeper than new real images: too typical"),
+        ("vendi_score", interval(9.0, 0.1), interval(8.0, 0.1), "above new real images"),
+        ("recall", interval(0.01, 0.01), interval(0.05, 0.05), "not told from new real images"),
+        ("density", interval(0.4, 0.1), interval(0.8, 0.1), "50% of what new real images reach"),
+    ],
+)
+def test_readings(name: str, value: dict[str, float], floor: dict[str, float], words: str) -> None:
+    assert reading(name, value, floor, better=evaluation.MEASURES[name]) == words
 
 
 def test_fidelity_that_could_not_be_measured(sample: Sample) -> None:
@@ -98,6 +118,13 @@ def test_panels_have_their_own_colours_and_at_most_five_arms(sample: Sample) -> 
     many = {f"arm {number}": own for number, own in enumerate([sample.results["shift"]["clean"]["real"]] * 6)}
     shift = {"clean": {"real": many["arm 0"]} | many, "corruptions": {}}
     assert [entry["arm"] for entry in shift_section({"shift": shift}, ["real", "arm 5"])["legend"]][-1] == "arm 5"
+
+
+def test_finding_members_takes_more_than_one_of_many_figures() -> None:
+    chance = {"auc": {"mean": 0.5, "low": 0.45, "high": 0.55}, "tpr": [{"fpr": 0.1, "tpr": {"mean": 0.1, "low": 0.05, "high": 0.2}}]}
+    lucky = chance | {"tpr": [{"fpr": 0.1, "tpr": {"mean": 0.15, "low": 0.105, "high": 0.2}}]}
+    by_area = chance | {"auc": {"mean": 0.7, "low": 0.6, "high": 0.8}}
+    assert [told([chance, one]) for one in (chance, lucky, by_area)] == [False, False, True]
 
 
 def test_membership_is_told_from_guessing_by_its_lower_end(sample: Sample) -> None:
@@ -138,7 +165,14 @@ def test_checks_that_find_something(sample: Sample) -> None:
     again = LabelledSet.from_images(
         [sample.train.encoded(0)] * 3, [0, 0, 1], class_names=sample.train.class_names, split="train"
     )  # fmt: skip
-    assert "2 among the train images" in found(sample, sets=[again, sample.synthetic])["Repeated files"][1]
+    assert "2 among the train images" in found(sample, sets=[again, sample.synthetic])["Repeated images"][1]
+    stored_otherwise = sample.train.image(0), decode(sample.train.encoded(0)).convert("RGB")
+    buffers = [io.BytesIO() for _ in stored_otherwise]
+    for image, buffer, level in zip(stored_otherwise, buffers, (0, 9), strict=True):
+        image.save(buffer, "PNG", compress_level=level)
+    val = LabelledSet.from_images([buffer.getvalue() for buffer in buffers], [0, 1], class_names=sample.train.class_names, split="val")
+    assert len({val.encoded(0), val.encoded(1)}) == 2
+    assert "1 among the val images" in found(sample, sets=[sample.train, val, sample.synthetic])["Repeated images"][1]
     assert found(sample, sets=[again, sample.synthetic])["Images"] == (
         "attention", "15 train, 50 validation, 997 test and 30 synthetic images of 3 classes. There is no train image of 2.",
     )  # fmt: skip
@@ -152,7 +186,8 @@ def test_checks_that_find_something(sample: Sample) -> None:
     ("setting", "flagged", "status", "text"),
     [
         ("flag", 1, "ok", "marked as copies and kept"),
-        ("flag", 2, "attention", "2 of 30 synthetic images are marked"),
+        ("flag", 2, "ok", "2 of 30 synthetic images are marked"),
+        ("flag", 3, "attention", "marked about 0 times, and hardly more than 2"),
         ("redraw", 9, "ok", "9 drawn images were too near to a train image and were replaced"),
         ("drop", 9, "ok", "were left out"),
         ("off", 0, "not checked", "not looked for"),

@@ -83,6 +83,19 @@ def test_other_arms_are_fit_arms(phase):
         assert torch.equal(weights(found), weights(apart("own", members(1)[0], settings)))
 
 
+def test_epochs_are_those_of_each_member():
+    """In one group, all would take as many steps as the first."""
+    phases = (Phase(data="synthetic", share=1.0), Phase(data="real", epochs=2))
+    settings = SHORT.model_copy(update={"own_arms": {"own": phases}, "equal_steps": False})
+    group = [Member(train=squares("train", num=num), synthetic=squares("synthetic", num=18), seed=0) for num in (18, 36)]
+    steps = []
+    trained = fit_ensemble("own", group, settings=settings, device="cpu", stacked=2, on_step=lambda: steps.append(1))
+    lengths = [module.find_arm("own", settings).phase_steps(settings, num_real=num, num_synthetic=18) for num in (18, 36)]
+    assert lengths[0] < lengths[1] and len(steps) == sum(map(sum, lengths))
+    for member, classifier in zip(group, trained, strict=True):
+        assert torch.equal(weights(classifier), weights(apart("own", member, settings)))
+
+
 def test_networks_with_dropout_are_no_stack():
     settings = SHORT.model_copy(update={"augmentation": "none"})
     assert module._is_ordinary(module.find_arm("real", settings), settings, 3)

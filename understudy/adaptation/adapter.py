@@ -133,14 +133,21 @@ def _listed(tokens: Sequence[str]) -> str:
     return f"the tokens {', '.join(tokens[:3])}{' ...' * (len(tokens) > 3)}" if tokens else "no learned token"
 
 
-def copy_adapter(source: Path, to: Path) -> None:
+def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
     """Copy a finished adapter, without the checkpoints of its making; the report comes last.
+
+    Args:
+        source: folder of the adapter.
+        to: where it is copied to.
+        shared: leave out which images it was made from: whoever has an image could look whether it is among them.
 
     Raises:
         InputError: if there is none.
     """
     read_adapter_report(source)
-    shutil.copytree(source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint.pt", "report.json", ".*"))
+    shutil.copytree(
+        source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint.pt", "report.json", ".*", *([_IMAGES] * shared))
+    )
     write_atomically(to / "report.json", lambda path: shutil.copy(source / "report.json", path))
 
 

@@ -43,7 +43,7 @@ _DEGREES = (6, 12, 18, 25, 35)
 def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: int) -> Iterator[LabelledSet]:
     """A test set with every image changed, in parts of a few hundred images, so that only one part need be held.
 
-    What is drawn for an image follows from ``seed`` and its id alone, and is the same at every severity.
+    What is drawn for an image follows from ``seed``, ``name`` and its id alone, and is the same at every severity.
 
     Args:
         data: real test images.
@@ -65,7 +65,7 @@ def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: i
         raise ValueError(f"severity must be 1 to {len(_NOISE)}, got {severity}")
     for start in range(0, len(data), _BATCH_SIZE):
         part = data.select(range(start, min(start + _BATCH_SIZE, len(data))))
-        changed = corrupt(torch.from_numpy(part.pixels(size)), severity, [_rng(seed, own) for own in part.ids])
+        changed = corrupt(torch.from_numpy(part.pixels(size)), severity, [_rng(seed, name, own) for own in part.ids])
         # Bitmaps, as these files are read once, and packing noise would take longer than all else.
         images = [_encoded(image, "BMP") for image in changed.numpy()]
         yield LabelledSet.from_images(images, part.labels, class_names=data.class_names, split=data.split, ids=part.ids)
@@ -131,9 +131,9 @@ def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
     return torch.where(_even_odds(rngs), left, right)
 
 
-def _rng(seed: int, name: str) -> np.random.Generator:
-    """Of one image."""
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")])
+def _rng(seed: int, corruption: str, image: str) -> np.random.Generator:
+    """Of one image; with the corruption's name, or the images that turn left would be those that grow lighter."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(f"{corruption} {image}".encode()).digest()[:8], "big")])
 
 
 def _even_odds(rngs: Sequence[np.random.Generator]) -> Tensor:

@@ -101,9 +101,10 @@ def measure_fidelity(
 
     Intervals are 95%, over other images of both sets, of which classes keep their shares. Those of precision, recall, density and
     coverage are a normal approximation from what is left of the measure without each image
-    (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image matters, and too wide rather than
-    too narrow where many do. The other measures are computed anew from resamples; value and floor share the real ones. Between sets that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since the bootstrap of a degenerate
-    U-statistic adds a linear part.
+    (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image matters, and otherwise too wide
+    rather than too narrow. The other measures are computed anew from resamples (:mod:`understudy.functional.resampling`); value and
+    floor share the real ones. Between sets that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since
+    the bootstrap of a degenerate U-statistic adds a linear part.
 
     Args:
         real: train images.
@@ -224,7 +225,9 @@ def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
     return found
 
 
-def _jackknifed(measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages], *, most: float) -> tuple[float, float, float]:
+def _jackknifed(
+    measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages], *, most: float
+) -> tuple[float, float, float]:
     """Mean over sets that share the real images, with an interval over other images of all of them."""
     value = float(np.mean([one.value for one in measured]))
     variance = jackknife_variance(np.mean([one.without_real for one in measured], axis=0), real.labels)

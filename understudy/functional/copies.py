@@ -6,7 +6,7 @@ Symbols::
     g        mirror or not, and move by up to r in either direction     2 (2r + 1)^2 of them
     y'       y with as many of its darkest and brightest pixels made equal as x has black and white ones
     c_g      correlation of what x and g(y) have in common, averaged over 2 x 2 cells
-    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same of y' for that g: 0 for a copy, sqrt(2) for images that have nothing in common
+    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same of y' about that g: 0 for a copy, sqrt(2) for images that have nothing in common
 
 Means and contrasts cancel in a correlation, so a brighter, darker or paler copy is one, and y' undoes what was lost beyond black and white.
 The cells blur what re-encoding changes; moves are by half cells, since thumbnails half a cell apart are no nearer than different
@@ -26,7 +26,7 @@ from understudy.functional.membership import area_under, roc
 _LEAST_CONTRAST = 1 / 255  # standard deviation below which there is nothing to compare
 _LEAST_IN_COMMON = 0.5  # of the variance of y: an empty corner of it is no image to find
 _CLIPPED = 2 / 255  # so near to 0 or 1, a level may have been beyond it
-_CANDIDATES = 5
+_CANDIDATES = 10
 _MAX_CELLS = 2**25  # correlations held at once: 128 MiB in float32
 _PERCENTILES = (2.5, 97.5)
 
@@ -34,7 +34,7 @@ _PERCENTILES = (2.5, 97.5)
 def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The y of which each x is most nearly a copy.
 
-    All y are compared as they are; the distance is measured to those five that then correlate most.
+    All y are compared as they are; the distance is measured to those ten that then correlate most.
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
@@ -162,9 +162,11 @@ def _distances(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray, reach
         found = _squared(a[i], b[j])
         best[found < squared] = number
         squared = np.minimum(found, squared)
-    # Every pair has a y' of its own, so it is only compared as y fitted best.
-    for number, g in enumerate(_moves(reach)):
-        rows = np.flatnonzero(best == number)
+    # Every pair has a y' of its own, so it is only compared about where y fitted best.
+    moves = _moves(reach)
+    fitted = np.array(moves)[best]
+    for g in moves:
+        rows = np.flatnonzero((np.abs(fitted - np.array(g)) <= (1, 1, 0)).all(axis=1))
         if len(rows):
             own, clipped = x[i[rows]], _clipped_like(x[i[rows]], y[j[rows]])
             squared[rows] = np.minimum(squared[rows], _squared(*_view(own, clipped, _least_variance(clipped), g)))

@@ -204,7 +204,7 @@ class AbstractDiffusersGenerator(ABC):
         Raises:
             InputError: if there is no image encoder.
         """
-        return self._encoder().width
+        return self.image_encoder().width
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
         """Any number of images of each class: None."""
@@ -236,7 +236,7 @@ class AbstractDiffusersGenerator(ABC):
         Raises:
             InputError: if there is no image encoder.
         """
-        return self._encoder()(pixels, device=self.device)
+        return self.image_encoder()(pixels, device=self.device)
 
     def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
         """Refuse prompts that a tokenizer would cut.
@@ -447,7 +447,12 @@ class AbstractDiffusersGenerator(ABC):
         networks = [self.pipeline.components.get(name) for name in names]
         return [network for network in networks if network is not None] + ([self._features.encoder] if self._features else [])
 
-    def _encoder(self) -> ImageFeatures:
+    def image_encoder(self) -> ImageFeatures:
+        """What makes image features.
+
+        Raises:
+            InputError: if there is none.
+        """
         if self._features is None:
             raise InputError(
                 f"image features need an image encoder, which {type(self.pipeline).__name__} here has none of: set generator.image_encoder "

@@ -22,12 +22,17 @@ class ImageFeatures:
     Args:
         encoder: vision model with projection; frozen here.
         processor: knows mean and standard deviation of its inputs; CLIP's own if not given.
+
+    Attributes:
+        encoder: the model.
+        mean: of its inputs by channel, (1, 3, 1, 1), for levels 0 to 1.
+        std: their standard deviation, the same.
     """
 
     def __init__(self, encoder: CLIPVisionModelWithProjection, processor: CLIPImageProcessor | None) -> None:
         self.encoder = encoder.requires_grad_(requires_grad=False).eval()
-        self._mean = torch.tensor(processor.image_mean if processor else OPENAI_CLIP_MEAN).view(1, 3, 1, 1)
-        self._std = torch.tensor(processor.image_std if processor else OPENAI_CLIP_STD).view(1, 3, 1, 1)
+        self.mean = torch.tensor(processor.image_mean if processor else OPENAI_CLIP_MEAN).view(1, 3, 1, 1)
+        self.std = torch.tensor(processor.image_std if processor else OPENAI_CLIP_STD).view(1, 3, 1, 1)
 
     @property
     def width(self) -> int:
@@ -41,7 +46,7 @@ class ImageFeatures:
         grey levels, which would have no gradient.
         """
         x = _square(pixels.to(device).float(), self.encoder.config.image_size)
-        x = ((x + 1) / 2 - self._mean.to(device)) / self._std.to(device)
+        x = ((x + 1) / 2 - self.mean.to(device)) / self.std.to(device)
         return cast("Tensor", self.encoder(pixel_values=x.to(self.encoder.dtype)).image_embeds.float())
 
 

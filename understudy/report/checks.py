@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import yaml
+from scipy import stats
 
-from understudy.data import LabelledSet
+from understudy.data import LabelledSet, pixel_hash
+from understudy.report.wording import listed
 
 _FEWEST_SEEDS = 3
-_LISTED = 5
 Status = Literal["ok", "attention", "not checked"]
 
 
@@ -38,7 +38,7 @@ def checks(results: Mapping[str, Any], *, settings_yaml: str, sets: Sequence[Lab
     Args:
         results: content of ``results.json``.
         settings_yaml: every setting of the run, for what leaks were looked for.
-        sets: the image sets at hand: train and synthetic images, test images if they are shown.
+        sets: the image sets at hand: train and synthetic images, validation and test images if they are given.
 
     Returns:
         A row per subject, always in the same order.
@@ -64,9 +64,9 @@ def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> Check:
     words = f"{', '.join(numbers)} and {_synthetic(sets):,} synthetic images of {len(data['classes'])} classes."
     untested = [name for name, share in zip(data["classes"], results["arms"]["real"]["per_class"], strict=True) if share is None]
     lacking = [(part.split, name) for part in sets for name, count in zip(part.class_names, part.counts, strict=True) if not count]
-    problems = [f"no test image of {_list(untested)}"] if untested else []
+    problems = [f"no test image of {listed(untested)}"] if untested else []
     problems += [
-        f"no {split} image of {_list([name for own, name in lacking if own == split])}"
+        f"no {split} image of {listed([name for own, name in lacking if own == split])}"
         for split in dict.fromkeys(own for own, _ in lacking)
         if split != "test"
     ]
@@ -78,8 +78,8 @@ def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> Check:
 def _left_out(skipped: Sequence[Sequence[str]]) -> Check:
     if not skipped:
         return Check(subject="Unreadable files", status="ok", words="Every file of the source was read.")
-    listed = _list([f"{file} ({reason})" for file, reason in skipped])
-    return Check(subject="Unreadable files", status="attention", words=f"{len(skipped):,} left out: {listed}. The end of the page has all.")
+    which = listed([f"{file} ({reason})" for file, reason in skipped])
+    return Check(subject="Unreadable files", status="attention", words=f"{len(skipped):,} left out: {which}. The end of the page has all.")
 
 
 def _leaks(distance: int) -> Check:
@@ -99,26 +99,28 @@ def _leaks(distance: int) -> Check:
 
 
 def _repeated(sets: Sequence[LabelledSet]) -> Check:
-    """Files that a set holds more than once, byte for byte: cheap at any size, and how most duplicates come about."""
-    repeated = {part.split: len(part) - len({hashlib.sha256(part.encoded(index)).digest() for index in range(len(part))}) for part in sets}
+    """Pictures that a set holds more than once, pixel for pixel, however they were stored."""
+    repeated = {part.split: len(part) - len({pixel_hash(part.image(index)) for index in range(len(part))}) for part in sets}
     found = [f"{count:,} among the {split} images" for split, count in repeated.items() if count]
     if found:
         return Check(
-            subject="Repeated files", status="attention", words=f"The same file once more: {', '.join(found)}. Repeated images count twice."
+            subject="Repeated images",
+            status="attention",
+            words=f"The same picture once more: {', '.join(found)}. Repeated images count twice.",
         )
-    return Check(subject="Repeated files", status="ok", words=f"No file is twice among the {' or '.join(repeated)} images.")
+    return Check(subject="Repeated images", status="ok", words=f"No picture is twice among the {' or '.join(repeated)} images.")
 
 
 def _missing(curation: Mapping[str, Any]) -> Check:
     if not curation:
         return Check(subject="Missing after curation", status="not checked", words="Nothing is known of curation.")
     if missing := curation.get("missing"):
-        total, listed = sum(missing.values()), _list([f"{count:,} of {name}" for name, count in missing.items()])
+        total, which = sum(missing.values()), listed([f"{count:,} of {name}" for name, count in missing.items()])
         problem = f" {curation['problem']}" if curation.get("problem") else ""
         return Check(
             subject="Missing after curation",
             status="attention",
-            words=f"Of the images that were asked for, {total:,} did not pass: {listed}.{problem}",
+            words=f"Of the images that were asked for, {total:,} did not pass: {which}.{problem}",
         )
     return Check(subject="Missing after curation", status="ok", words=f"All {curation['kept']:,} images that were asked for passed.")
 
@@ -131,12 +133,13 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int) -> Check:
     if firewall["setting"] != "flag":
         how = "were replaced" if firewall["setting"] == "redraw" else "were left out"
         return Check(subject=subject, status="ok", words=f"{firewall['removed']:,} drawn images were too near to a train image and {how}.")
-    expected = firewall["false_alarms"]["allowed"] * num_synthetic
+    allowed = firewall["false_alarms"]["allowed"]
+    most = stats.binom.ppf(0.975, num_synthetic, allowed)  # what chance brings hardly more of
     words = (
         f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of them exact; new real images "
-        f"would be marked about {expected:,.0f} times."
+        f"would be marked about {allowed * num_synthetic:,.0f} times, and hardly more than {most:,.0f}."
     )
-    return Check(subject=subject, status="attention" if exact or flagged > max(1, expected) else "ok", words=words)
+    return Check(subject=subject, status="attention" if exact or flagged > most else "ok", words=words)
 
 
 def _trainings(arms: Mapping[str, Any]) -> Check:
@@ -148,8 +151,3 @@ def _trainings(arms: Mapping[str, Any]) -> Check:
             words=f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so that intervals over trainings are too narrow.",
         )
     return Check(subject="Trainings", status="ok", words=f"Every arm was trained at least {fewest} times, with different seeds.")
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

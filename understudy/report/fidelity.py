@@ -43,7 +43,7 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
                 "key": key,
                 "name": name,
                 "meaning": meaning,
-                "reading": reading(own["value"], own["floor"], better=own["better"]),
+                "reading": reading(key, own["value"], own["floor"], better=own["better"]),
             }
         )
     names = [name for name in results["data"]["classes"] if any(name in measures[row["key"]].get("per_class", {}) for row in rows)]
@@ -51,27 +51,32 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "classes": classes, "warnings": warnings}
 
 
-def reading(value: Mapping[str, float], floor: Mapping[str, float], *, better: str) -> str:
+def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *, better: str) -> str:
     """How a measure of synthetic images compares with that of new real images, in words.
 
+    The reference of either is the train images, so synthetic images that come nearer to it than new real ones may be copies of it, and
+    those that lie deeper among it are too typical.
+
     Args:
+        name: of the measure.
         value: of synthetic images, ``mean``, ``low`` and ``high``.
         floor: the same of real images that were held out.
         better: ``lower`` or ``higher``.
 
     Example:
         >>> at = lambda mean: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
-        >>> reading(at(1.2), at(1.1), better="lower"), reading(at(2.2), at(1.1), better="lower")
-        ('as near as new real images', '2.0 times as far as new real images')
-        >>> reading(at(0.45), at(0.9), better="higher")
+        >>> reading("mmd", at(1.2), at(1.1), better="lower"), reading("mmd", at(2.2), at(1.1), better="lower")
+        ('not told from new real images', '2.0 times as far as new real images')
+        >>> reading("recall", at(0.45), at(0.9), better="higher")
         '50% of what new real images reach'
     """
+    if value["low"] <= floor["high"] and value["high"] >= floor["low"]:
+        return "not told from new real images"
+    ratio = value["mean"] / floor["mean"] if floor["low"] > 0 else None  # over what may be 0 it would be noise
     if better == "lower":
-        if value["low"] <= floor["high"]:
-            return "as near as new real images"
-        return (
-            f"{value['mean'] / floor['mean']:.1f} times as far as new real images" if floor["mean"] > 0 else "farther than new real images"
-        )
-    if value["high"] >= floor["low"]:
-        return "as good as new real images"
-    return f"{value['mean'] / floor['mean']:.0%} of what new real images reach"
+        if value["high"] < floor["low"]:
+            return "nearer than new real images: look for copies"
+        return "farther than new real images" if ratio is None else f"{ratio:.1f} times as far as new real images"
+    if value["low"] > floor["high"]:
+        return "deeper than new real images: too typical" if name == "density" else "above new real images"
+    return "below new real images" if ratio is None else f"{ratio:.0%} of what new real images reach"

@@ -52,6 +52,7 @@ def write_report(
     synthetic: LabelledSet,
     confusions: Mapping[str, np.ndarray],
     arm_summaries: Mapping[str, str] | None = None,
+    val: LabelledSet | None = None,
     test: LabelledSet | None = None,
     wrong: Mapping[str, np.ndarray] | None = None,
 ) -> None:
@@ -66,15 +67,18 @@ def write_report(
             and ``source_id`` say is shown where present.
         confusions: per arm, counts of test images of shape (C, C): rows are true classes, columns predicted ones.
         arm_summaries: one line per arm that says what it trains on.
+        val: real validation images, which are looked through for repetitions.
         test: real test images, so that the mistakes behind an accuracy can be looked at.
         wrong: per arm, the share of its trainings that name each test image wrongly, of shape (len(test),); needs ``test``.
 
     Raises:
-        InputError: if ``train`` is not a train set, ``synthetic`` not a synthetic one or ``test`` not a test set.
+        InputError: if ``train`` is not a train set, ``synthetic`` not a synthetic one or ``val`` or ``test`` not such a set.
         ValueError: if ``wrong`` does not fit ``test``.
     """
     train.require("train", purpose="the report's gallery of real images")
     synthetic.require("synthetic", purpose="the report's gallery of synthetic images")
+    if val is not None:
+        val.require("val", purpose="the report's search for repeated images")
     if test is not None:
         test.require("test", purpose="the report's gallery of mistakes")
     wrong = wrong or {}
@@ -89,7 +93,7 @@ def write_report(
         answer=_answer(results),
         settings_yaml=settings_yaml,
         arm_summaries=arm_summaries or {},
-        checks=checks(results, settings_yaml=settings_yaml, sets=[part for part in (train, synthetic, test) if part is not None]),
+        checks=checks(results, settings_yaml=settings_yaml, sets=[part for part in (train, synthetic, val, test) if part is not None]),
         bars=Markup(figures.accuracy_bars(results["arms"])),  # noqa: S704 - our own markup, names escaped by matplotlib
         differences=_differences(results["arms"]),
         scale=_scale(results.get("scale", {})),
@@ -140,6 +144,7 @@ def environment() -> Environment:
         wording.percent_interval,
         wording.points_interval,
         wording.real_images,
+        wording.listed,
     ):
         jinja.filters[wording_filter.__name__] = wording_filter
     return jinja

@@ -50,7 +50,8 @@ def sources(settings: Settings, *, drawn: bool = True, classifier: bool = False)
         classifier: whether it is a trained classifier.
 
     Returns:
-        The real images first, then the generator unless it was trained from nothing, then the weights that the classifier started from.
+        The real images first, then the generator unless it was trained from nothing, what else took part in drawing, and the weights that
+        the classifier started from.
     """
     found = [Source("real images", source_name(settings.data.source), settings.data.licence)]
     if drawn and settings.generator.name == "folder":
@@ -58,6 +59,8 @@ def sources(settings: Settings, *, drawn: bool = True, classifier: bool = False)
         found.append(Source("ready-made images", names, settings.generator.licence))
     elif drawn and settings.generator.name != "class_conditional":
         found.append(Source("weights of the generator", source_name(settings.generator.name), _of_generator(settings.generator)))
+    if drawn:
+        found += _others(settings)
     if classifier and settings.compare.pretrained:
         found.append(_of_backbone(settings.compare))
     return found
@@ -90,6 +93,17 @@ def source_name(name: str) -> str:
     """
     is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).exists()
     return Path(name).name or name if is_path else name
+
+
+def _others(settings: Settings) -> list[Source]:
+    """Further weights that drawn images come from; their licences are stated only by a card that lies beside them."""
+    named = [
+        ("image encoder of the generator", settings.generator.image_encoder),
+        ("adapter made before", settings.adapt.adapter),
+        ("model that wrote the captions", settings.captions.model if settings.captions.source == "model" else None),
+        ("model that scored drawn images", settings.curate.clip if settings.curate.score == "clip" else None),
+    ]
+    return [Source(role, source_name(str(name)), _of_readme(Path(name))) for role, name in named if name is not None]
 
 
 def _of_generator(settings: GeneratorSettings) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+from scipy import stats
 
 from understudy.report.figures import ACCENT, INK, LINE, MUTED, REAL, WIDTH, legend_above, new_figure, rows_figure, styles, to_svg
 
@@ -26,7 +27,8 @@ def memorisation_section(results: Mapping[str, Any]) -> dict[str, Any]:
         results: content of ``results.json``.
 
     Returns:
-        ``firewall``, ``images`` (measured, by kind; None if not recorded) and ``spaces`` (each with ``name``, ``figure`` and ``rows``); empty if there is neither.
+        ``firewall``, ``images`` (measured, by kind; None if not recorded) and ``spaces`` (each with ``name``,
+        ``figure`` and ``rows``); empty if there is neither.
     """
     measured = results.get("memorisation", {})
     if not (measured.get("firewall") or measured.get("spaces")):
@@ -75,7 +77,7 @@ def membership_section(results: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``attacks`` (``key``, ``name``, ``figure``), ``rates`` (false-positive rates, ascending), ``arms`` (a row each, with ``told``:
-        whether some attack does better than guessing); empty if membership was not audited.
+        whether some attack is shown to do better than guessing), ``skipped`` (by arm, the reason); empty if membership was not audited.
     """
     membership = results.get("membership")
     if not membership:
@@ -93,11 +95,31 @@ def membership_section(results: Mapping[str, Any]) -> dict[str, Any]:
                 "name": arm,
                 **membership["arms"].get(arm, {}),
                 "attacks": {name: own[arm] for name, own in attacks.items()},
-                "told": any(point["tpr"]["low"] > point["fpr"] for own in attacks.values() for point in own[arm]["tpr"]),
+                "told": told([own[arm] for own in attacks.values()]),
             }
             for arm in first
         ],
+        "skipped": membership.get("skipped", {}),
     }
+
+
+def told(attacks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether some attack is shown to do better than guessing: by the area under its curve, or at some false-positive rate.
+
+    Each figure is one look, and the best of many looks good by chance; so the lower ends are moved outwards until all of them hold at
+    once with 97.5% (Bonferroni), as a normal distribution has it.
+
+    Args:
+        attacks: on one arm, ``auc`` and ``tpr`` each.
+
+    Example:
+        >>> auc = lambda low: [{"auc": {"mean": 0.6, "low": low, "high": 0.7}, "tpr": []}]
+        >>> told(auc(0.51)), told(auc(0.49)), told(auc(0.51) * 6)
+        (True, False, False)
+    """
+    looks = [(one["auc"], 0.5) for one in attacks] + [(point["tpr"], point["fpr"]) for one in attacks for point in one["tpr"]]
+    stretch = stats.norm.isf(0.025 / len(looks)) / stats.norm.isf(0.025)
+    return any(measured["mean"] - stretch * (measured["mean"] - measured["low"]) > chance for measured, chance in looks)
 
 
 def roc_figure(attack: str, arms: Mapping[str, Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.report.privacy import ATTACKS
-from understudy.report.wording import percent, percent_interval, points_interval, real_images_interval
+from understudy.report.wording import listed, percent, percent_interval, points_interval, real_images_interval
 
 
 def summary_table(results: Mapping[str, Any]) -> Table:
@@ -59,6 +59,8 @@ def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
             "no size beats all real images clearly" if times is None else f"first beats all real images at {times:g} times their number"
         )
         lines.append(f"{name}, {arm['curve'][-1]['images']:,} synthetic images: worth {worth} real ones; {overtakes}")
+        if following := arm.get("next_doubling"):
+            lines[-1] += f"; {following['images']:,} would add {points_interval(following['gain'])} points if it went on like that"
     if scale.get("stopped"):
         lines.append(scale["stopped"]["sentence"])
     return lines
@@ -81,13 +83,17 @@ def gap_table(gap: Mapping[str, Any]) -> Table:
     return table
 
 
-def shift_table(shift: Mapping[str, Any]) -> Table:
+def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Table:
     """Accuracy of every arm on images unlike those it was compared on, a row per arm.
 
     Args:
         shift: the section ``shift`` of ``results.json``.
+        class_names: of the run; those that a further test set lacks are named.
     """
-    caption = Text("accuracy, % [low, high]: 95% intervals; ECE: distance of confidence from accuracy, of 1")
+    note = "accuracy, % [low, high]: 95% intervals; ECE: distance of confidence from accuracy, of 1"
+    lacking = {name: [own for own in class_names if own not in test["classes"]] for name, test in shift["tests"].items()}
+    lines = [f"{name} has no images of {listed(own)}; arms choose among the other classes there" for name, own in lacking.items() if own]
+    caption = Text("\n".join([note, *lines]))
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     columns = {"test images": shift["clean"], "corrupted": shift["mean_corruption"]}
     columns |= {name: test["arms"] for name, test in shift["tests"].items()}
@@ -108,8 +114,9 @@ def membership_table(membership: Mapping[str, Any]) -> Table:
     Args:
         membership: the section ``membership`` of ``results.json``.
     """
-    table = Table(box=box.SIMPLE_HEAD, caption=Text("members found, % [low, high]: 95% intervals; guessing finds the rate itself"))
-    table.caption_justify = "left"
+    note = "members found, % [low, high]: 95% intervals; guessing finds the rate itself"
+    caption = Text("\n".join([note, *(f"not audited: {reason}" for reason in membership.get("skipped", {}).values())]))
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     attacks = membership["attacks"]
     arms = list(next(iter(attacks.values())))
     table.add_column("arm")

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+_LISTED = 5
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are.
+
+    Example:
+        >>> listed(["cat", "dog"]), listed(list("abcdefg"))
+        ('cat, dog', 'a, b, c, d, e and 2 more')
+    """
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def percent(share: float | None) -> str:

@@ -115,7 +115,7 @@ def fit_arm(
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     train.require("train", purpose="fitting a classifier")
-    sets = [_sets(phase, train, synthetic, arm=arm) for phase in arm.phases]
+    sets = [phase_sets(phase, train, synthetic, arm=arm) for phase in arm.phases]
     quota = _checked_quota(arm, synthetic, quota)
     num_synthetic = 0 if synthetic is None else len(synthetic) if quota is None else int(quota.sum())
     lengths = arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
@@ -128,9 +128,9 @@ def fit_arm(
         position = len(arm.phases) - 1 - index
         with seeded_globals(seed + position, device):  # dropout, and a fresh head
             if phase.reset_head:
-                _reset_head(backbone.model, train.num_classes, device)
+                reset_head(backbone.model, train.num_classes, device)
             steps = train_phase(
-                backbone, _images(own, phase, quota, train=train, size=backbone.input_size, device=device), phase,
+                backbone, phase_images(own, phase, quota, train=train, size=backbone.input_size, device=device), phase,
                 settings=settings.in_phase(phase), num_steps=num_steps, rng=phase_rng(seed, position), guides=guides,
             )  # fmt: skip
             for number, (loss, learning_rate) in enumerate(steps, start=1):
@@ -266,7 +266,7 @@ def _weights(folder: Path, name: str, index: int) -> Path:
     return folder / f"{name}-seed{index}.safetensors"
 
 
-def _sets(phase: Phase, train: LabelledSet, synthetic: LabelledSet | None, *, arm: Arm) -> list[LabelledSet]:
+def phase_sets(phase: Phase, train: LabelledSet, synthetic: LabelledSet | None, *, arm: Arm) -> list[LabelledSet]:
     """Labelled sets of a phase, real images first."""
     if phase.data != "real":
         if synthetic is None:
@@ -292,7 +292,7 @@ def _checked_quota(arm: Arm, synthetic: LabelledSet | None, quota: np.ndarray | 
     return quota
 
 
-def _images(
+def phase_images(
     sets: list[LabelledSet], phase: Phase, quota: np.ndarray | None, *, train: LabelledSet, size: int, device: str
 ) -> Images:  # fmt: skip
     """What a phase trains on: all of the synthetic images if it refreshes them, else those in use."""
@@ -308,7 +308,8 @@ def _images(
     return Images(pixels.to(device), labels.to(device), num_real, own_quota, unlabelled)
 
 
-def _reset_head(model: Any, num_classes: int, device: str) -> None:
+def reset_head(model: Any, num_classes: int, device: str) -> None:
+    """Give a network a new last layer, drawn by torch's global generator."""
     model.reset_classifier(num_classes)
     model.to(device)
 

@@ -29,8 +29,8 @@ from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, build_backbone, seeded_globals
 from understudy.training.batches import Images, batches_of
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.compare import _images, _reset_head, _sets, fit_arm
-from understudy.training.loop import DivergedError, _mixed, _targets, phase_rng
+from understudy.training.compare import fit_arm, phase_images, phase_sets, reset_head
+from understudy.training.loop import DivergedError, mixed_batch, phase_rng, targets_of
 from understudy.training.schedules import SCHEDULES
 
 _GLOBALS = threading.Lock()
@@ -65,9 +65,9 @@ def fit_ensemble(
 ) -> list[TrainedClassifier]:
     """Train an arm once for each member.
 
-    Arms with a phase that is more than images, Mixup, CutMix, a share of real images and a fresh head, networks with dropout, and
-    optimisers other than AdamW are trained one after the other by :func:`understudy.training.fit_arm`. So are soft labels, whose teacher is
-    trained on the member's own real images.
+    Arms with a phase that is more than images, Mixup, CutMix, a share of real images and a fresh head, or that is counted in epochs, which
+    are longer for more images, networks with dropout, and optimisers other than AdamW are trained one after the other by
+    :func:`understudy.training.fit_arm`. So are soft labels, whose teacher is trained on the member's own real images.
 
     Args:
         name: of an arm.
@@ -99,7 +99,16 @@ def fit_ensemble(
 
 def _is_ordinary(arm: Arm, settings: CompareSettings, num_classes: int) -> bool:
     """Whether :func:`_fit_group` does all that the arm asks for."""
-    asked = ("layers", "batch_norm", "auxiliary_batch_norm", "synthetic_weight", "soft_labels", "feature_distillation", "refresh_every")
+    asked = (
+        "epochs",
+        "layers",
+        "batch_norm",
+        "auxiliary_batch_norm",
+        "synthetic_weight",
+        "soft_labels",
+        "feature_distillation",
+        "refresh_every",
+    )
     plain = all(getattr(phase, name) == Phase.model_fields[name].default for phase in arm.phases for name in asked)
     if not plain or any(settings.in_phase(phase).optimiser != "adamw" for phase in arm.phases):
         return False
@@ -146,7 +155,7 @@ def _fit_group(
         backbones = [build_backbone(settings, num_classes, rng_seed=member.seed) for member in members]
     for backbone in backbones:
         backbone.model.to(device).to(memory_format=torch.channels_last)
-    # fit_arm counts steps by the images of one member; halves of a class may differ by one image
+    # The numbers of images do not matter: they may differ, so phases that are counted in epochs are none of a group.
     lengths = arm.phase_steps(
         settings, num_real=len(members[0].train), num_synthetic=0 if members[0].synthetic is None else len(members[0].synthetic)
     )
@@ -155,7 +164,7 @@ def _fit_group(
         if phase.reset_head:
             for member, backbone in zip(members, backbones, strict=True):
                 with _GLOBALS, seeded_globals(member.seed + position, device):
-                    _reset_head(backbone.model, num_classes, device)
+                    reset_head(backbone.model, num_classes, device)
         batches = [
             _batches(arm, phase, member, backbone, settings=settings.in_phase(phase), num_steps=num_steps, position=position, device=device)
             for member, backbone in zip(members, backbones, strict=True)
@@ -168,15 +177,15 @@ def _batches(
     arm: Arm, phase: Phase, member: Member, backbone: Backbone, *, settings: CompareSettings, num_steps: int, position: int, device: str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What a member sees at each step of a phase, as :func:`understudy.training.loop.train_phase` draws it."""
-    sets = _sets(phase, member.train, member.synthetic, arm=arm)
-    images: Images = _images(sets, phase, None, train=member.train, size=backbone.input_size, device=device)
+    sets = phase_sets(phase, member.train, member.synthetic, arm=arm)
+    images: Images = phase_images(sets, phase, None, train=member.train, size=backbone.input_size, device=device)
     rng, augment = phase_rng(member.seed, position), AUGMENTATIONS[settings.augmentation]
-    targets = _targets(images.labels, phase, backbone.model)
+    targets = targets_of(images.labels, phase, backbone.model)
     for batch in batches_of(images, phase, settings.batch_size, num_steps=num_steps, rng=rng):
         chosen = batch.to(images.pixels.device)
         with _GLOBALS:  # some augmentations draw from the global generator
             x = augment(images.pixels[chosen], backbone.normalise, rng)
-        yield _mixed(x, targets[chosen], phase, rng, num_real=0)
+        yield mixed_batch(x, targets[chosen], phase, rng, num_real=0)
 
 
 def _train(

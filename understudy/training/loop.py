@@ -86,7 +86,7 @@ def train_phase(
             network without batch norm.
     """
     model, schedule, augment = backbone.model, SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
-    targets = _targets(images.labels, phase, model)
+    targets = targets_of(images.labels, phase, model)
     freeze(model, phase)
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
@@ -97,7 +97,7 @@ def train_phase(
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         chosen = batch.to(images.pixels.device)
-        x, y = _mixed(augment(images.pixels[chosen], backbone.normalise, rng), targets[chosen], phase, rng, num_real=num_real)
+        x, y = mixed_batch(augment(images.pixels[chosen], backbone.normalise, rng), targets[chosen], phase, rng, num_real=num_real)
         auxiliary.route(num_real, len(x))
         loss = loss_of(x, y, num_real)
         if not torch.isfinite(loss):
@@ -138,7 +138,7 @@ def _order(images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng
         yield real_first(batch, images.num_real) if apart else (batch, 0)
 
 
-def _targets(labels: Tensor, phase: Phase, model: Any) -> Tensor:
+def targets_of(labels: Tensor, phase: Phase, model: Any) -> Tensor:
     """Labels, or their probabilities where images are mixed."""
     if not (phase.mixup or phase.cutmix):
         return labels
@@ -147,7 +147,7 @@ def _targets(labels: Tensor, phase: Phase, model: Any) -> Tensor:
     return F.one_hot(labels, model.num_classes).float()
 
 
-def _mixed(x: Tensor, y: Tensor, phase: Phase, rng: torch.Generator, *, num_real: int) -> tuple[Tensor, Tensor]:
+def mixed_batch(x: Tensor, y: Tensor, phase: Phase, rng: torch.Generator, *, num_real: int) -> tuple[Tensor, Tensor]:
     """The batch, mixed as the phase says, the first ``num_real`` images and the others each among themselves."""
     ways: list[tuple[float, Callable[..., tuple[Tensor, Tensor]]]] = [
         (alpha, way) for alpha, way in ((phase.mixup, mixup), (phase.cutmix, cutmix)) if alpha

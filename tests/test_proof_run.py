@@ -1,0 +1,150 @@
+"""Fidelity, memorisation, shift and membership as stages of a run."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny import two_classes
+from tiny_job import Listener, tiny_settings, tree, write_pets
+
+from understudy.errors import InputError
+from understudy.report import membership_table, shift_table
+from understudy.runs import RunFolder
+from understudy.settings import build, refuse_without_effect
+from understudy.study import run
+
+SHIFT = {"measure": True, "corruptions": ["noise", "rotation"], "severities": [1, 3]}
+MEMBERSHIP = {"measure": True, "arms": ["real", "synthetic"], "shadows": 6, "false_positive_rates": [0.5]}
+FIDELITY = {"neighbours": 2, "resamples": 20}
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    return write_pets(tmp_path_factory.mktemp("source") / "pets", per_class=24)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Pets that no run knows."""
+    return write_pets(tmp_path_factory.mktemp("others") / "pets", per_class=5, seed=9)
+
+
+@pytest.fixture(scope="module")
+def plain(pets, tiny_pipeline_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "plain"
+    run(tiny_settings(pets, tiny_pipeline_folder, fidelity=FIDELITY), out)
+    return out
+
+
+def added(out, **sections):
+    return build(RunFolder.find(out).settings.model_dump(mode="json"), sections)
+
+
+@pytest.fixture(scope="module")
+def proven(plain, others, tmp_path_factory):
+    """The same run with everything that can be added, and who listened."""
+    out, listener = tmp_path_factory.mktemp("runs") / "proven", Listener()
+    shutil.copytree(plain, out)
+    settings = added(out, shift={**SHIFT, "tests": {"other-pets": str(others)}}, membership=MEMBERSHIP)
+    return out, run(settings, out, observer=listener), listener
+
+
+def test_fidelity_and_memorisation_are_in_every_run(plain):
+    results = json.loads((plain / "results.json").read_text())
+    assert results["fidelity"]["encoder"]["name"] == "generator"
+    assert results["fidelity"]["images"] == {"real": 28, "held_out": 10, "synthetic": results["curation"]["kept"]}
+    for measure in results["fidelity"]["measures"].values():
+        assert np.isfinite([measure[role][end] for role in ("value", "floor") for end in ("mean", "low", "high")]).all()
+    assert set(results["memorisation"]["spaces"]) == {"pixel", "feature"}
+    assert results["memorisation"]["firewall"]["setting"] == "flag"
+    assert "shift" not in results
+    assert "membership" not in results
+
+
+def test_what_is_added_leaves_the_run_as_it_was(plain, proven):
+    out, results, listener = proven
+    kept = tree(plain)
+    changed = {name for name, digest in tree(out).items() if name in kept and kept[name] != digest}
+    assert changed <= {"settings.yaml", "stages/report.json", "results.json", "report.html", "README.md"}
+    assert all(bar["done"] == bar["total"] for name, bar in listener.bars.items() if name == "shift")
+    assert set(results["shift"]["corruptions"]) == {"noise", "rotation"}
+    assert results["shift"]["tests"]["other-pets"]["images"] == 10
+    assert set(results["shift"]["clean"]) == set(results["arms"])
+
+
+def test_clean_accuracy_is_that_of_the_comparison(proven):
+    results = proven[1]
+    for arm, figures in results["arms"].items():
+        assert results["shift"]["clean"][arm]["accuracy"]["mean"] == pytest.approx(figures["accuracy"]["mean"])
+
+
+def test_the_audit_says_what_it_left_out(proven):
+    membership = proven[1]["membership"]
+    assert set(membership["arms"]) == {"real"}
+    assert "membership.target=pipeline" in membership["skipped"]["synthetic"]
+    assert {attack: set(arms) for attack, arms in membership["attacks"].items()} == {"lira": {"real"}, "rmia": {"real"}}
+    page = (proven[0] / "report.html").read_text()
+    assert 'id="membership"' in page
+    assert 'id="shift"' in page
+    assert membership_table(membership).row_count
+    assert shift_table(proven[1]["shift"]).row_count == 4
+
+
+def test_a_second_run_does_nothing(proven):
+    out, results, _ = proven
+    before, again = tree(out), Listener()
+    assert run(RunFolder.find(out).settings, out, observer=again) == results
+    assert tree(out) == before
+    assert all(line.endswith("finished earlier, kept") for line in again.lines)
+
+
+def test_every_shadow_pipeline_sees_its_half_alone(proven, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(proven[0], out)
+    results = run(added(out, membership={**MEMBERSHIP, "target": "pipeline", "arms": ["synthetic"]}), out)
+    assert set(results["membership"]["arms"]) == {"synthetic"}
+    folders = sorted((out / "membership" / "pipeline-6").glob("pipeline-*"))
+    assert len(folders) == 6
+    for folder in folders:
+        assert json.loads((folder / "stages" / "load.json").read_text())["train"] == 14
+
+
+def test_what_does_not_fit_leaves_the_run_as_it_was(plain, tmp_path):
+    out, zoo = tmp_path / "run", tmp_path / "zoo"
+    shutil.copytree(plain, out)
+    data = two_classes(4, seed=3)
+    for index, name in enumerate(["zebra", "zebra", "cat", "cat"]):
+        (zoo / name).mkdir(parents=True, exist_ok=True)
+        (zoo / name / f"{index}.png").write_bytes(data.encoded(index))
+    before = tree(out)
+    with pytest.raises(InputError, match=r"must have classes of the run \(cat, dog\), got also zebra"):
+        run(added(out, shift={**SHIFT, "tests": {"zoo": str(zoo)}}), out)
+    with pytest.raises(InputError, match=r"needs 716 shadow models with 28 real images, got 6"):
+        run(added(out, membership={**MEMBERSHIP, "false_positive_rates": [0.001]}), out)
+    assert tree(out) == before
+
+
+def test_another_epsilon_is_another_model(proven, tmp_path):
+    pytest.importorskip("opacus")
+    out = tmp_path / "run"
+    shutil.copytree(proven[0], out)
+    found = [
+        run(added(out, membership={**MEMBERSHIP, "arms": ["real"], "private_epsilon": epsilon}), out)["membership"]["arms"]["private"]
+        for epsilon in (8.0, 2.0)
+    ]
+    assert found[0]["epsilon"] > 2 >= found[1]["epsilon"]
+
+
+def test_memorisation_follows_the_encoder(proven, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(proven[0], out)
+    results = run(added(out, fidelity={**FIDELITY, "encoder": "mini"}), out)
+    assert results["fidelity"]["encoder"]["name"] == "mini"
+    assert results["memorisation"]["spaces"]["feature"] != proven[1]["memorisation"]["spaces"]["feature"]
+
+
+def test_settings_without_effect_are_refused():
+    for name, section in (("severities", "shift"), ("shadows", "membership"), ("strengths", "gap")):
+        with pytest.raises(InputError, match=f"{section}.{name} has no effect while {section}.measure is False"):
+            refuse_without_effect(build({"data": {"source": "digits"}}), [f"{section}.{name}"])
