@@ -23,6 +23,7 @@ from understudy.settings import DataSettings
 
 _TRAIN, _VAL = 600, 200
 _SPLITS = 5
+_FIRST_SEED = 5  # the distance was chosen on splits 0 to 4
 _PLANTED = 100  # train images of each split that are copied, in every way and strength
 _TARGET = 0.01
 _SECONDS = 60
@@ -79,7 +80,7 @@ def measure(*, smoke: bool) -> tuple[list[dict[str, Any]], list[Claim]]:
     num_splits, num_planted, num_real = (1, 3, 20) if smoke else (_SPLITS, _PLANTED, None)
     parts = load_splits(DataSettings(source="digits"), seed=0)
     digits = LabelledSet.concatenate([part.with_split("train") for part in (parts.train, parts.val, parts.test)])
-    rows = [_row(digits, seed, num_planted=num_planted, num_real=num_real) for seed in range(num_splits)]
+    rows = [_row(digits, seed, num_planted=num_planted, num_real=num_real) for seed in range(_FIRST_SEED, _FIRST_SEED + num_splits)]
     claims = [
         repeated(
             f"planted copies of digits, {way} ({', '.join(_short(way))}): share flagged",

@@ -146,7 +146,7 @@ def _agreement(
 
 def run(out: Path, runs: Path, smoke: bool) -> None:
     """Measure and write the result file; nothing is kept in ``runs``."""
-    sizes = {"num_models": 8, "steps": 2, "shots": 10} if smoke else {"num_models": 64, "steps": 60, "shots": 20}
+    sizes = {"num_models": 8, "steps": 2, "shots": 10} if smoke else {"num_models": 64, "steps": 20, "shots": 20}
     rows, claims = measure(**sizes)
     command = ["python", "-m", "benchmarks.shadow_ensembles"]
     columns = ["way", "seconds per model", "computing seconds per model"]

@@ -271,7 +271,7 @@ def evaluate(
     if results:
         from understudy.report import shift_table
 
-        _console.print(shift_table(results["shift"]))
+        _console.print(shift_table(results["shift"], results["data"]["classes"]))
 
 
 @app.command()

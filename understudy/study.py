@@ -837,6 +837,7 @@ def report(study: Study) -> None:
             synthetic=study.curated,
             confusions=confusions,
             arm_summaries={name: _summary(find_arm(name, study.settings.compare)) for name in results["arms"]},
+            val=study.val,
             test=study.test,
             wrong={name: _wrong(study.measure(name, "")) for name in results["arms"] if _has_predictions(study, name)},
         )

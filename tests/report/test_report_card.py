@@ -53,6 +53,7 @@ def audited(sample: Sample) -> dict:
         "membership": {
             "target": "classifier", "shadows": 64, "images": 50, "attacks": {"lira": attack},
             "arms": {"real": arm, "bridged": arm, "private": arm | {"epsilon": 8.0, "delta": 1e-3}},
+            "skipped": {"bridged": "The arm 'bridged' sees nobody.", "other": "Not of this card."},
             "promise": ["It says nothing of others."],
         },
         "shift": {
@@ -141,10 +142,11 @@ def test_a_whole_card_has_every_section(sample: Sample) -> None:
         "| frechet distance | 12.3 [12.3, 12.4] | 3.2 [3.19, 3.22] | lower |",
         "A classifier trained on real images names 91.0% of the drawn images as intended.",
         "Note: 40 held-out images are few for \\<b\\>128\\</b\\> features.",
-        "which\n0.75% of 40 held-out real images do. Exact copies: 1. Marked as copies: 3. Removed: 3.",
+        "which\n0.75% of 40 validation images, from which that was set, do. Exact copies: 1. Marked as copies: 3. Removed: 3.",
         "| pixel (RMS) | 0.5 | 0.5 | n/a | 55.0 [54.0, 57.0] |",
         "| attack | arm | AUC | true positives at 0.1%, % | true positives at 1%, % |\n|---|---|---:|---:|---:|\n| LIRA | real | 0.61",
         "private is differentially private: epsilon 8, delta 0.001.",
+        "\nNot audited: The arm 'bridged' sees nobody.\n",
         "An audit is no promise",
         "| images | real, % | bridged, % |\n|---|---:|---:|\n| test images as they are | 87.0 [86.0, 89.0] | 87.0 [86.0, 89.0] |",
         "| pens, 30 images | 66.0 [65.0, 68.0] |",

@@ -263,6 +263,12 @@ def test_one_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     assert "on all 600 real images" in text
     assert "each doubling" not in text
     assert "no size beats all real images clearly" in text
+    assert "Twice the largest set" not in text
+
+
+def test_next_doubling_is_said_of_arms_that_have_one(sample: Sample, tmp_path: Path) -> None:
+    text = dataclasses.replace(sample, results=sample.results | {"scale": make_scale()}).write(tmp_path / "report.html")
+    assert text.count("Twice the largest set, 12,000 images, would change it by \N{MINUS SIGN}0.4 [") == 1
 
 
 @pytest.mark.parametrize("scale", [{}, {"times": [], "images": [], "real": {"curve": []}, "arms": {}}])

@@ -114,8 +114,9 @@ def rmia_scores(
     """Robust attack on one target model; Zarifzadeh et al. 2024 (arXiv:2312.03262), section 3, online.
 
     The score is the share of images z for which LR(x, z) is at least gamma, where LR(x, z) is
-    ``(p(x|theta) / p(x)) / (p(z|theta) / p(z))``. p(x) is a mean over shadow models, half of the weight on those with the image and half on those without; of the population they all
-    are without. The z are the population and the candidates themselves, of which the attacker knows no more than of x.
+    ``(p(x|theta) / p(x)) / (p(z|theta) / p(z))``. p(x) is a mean over shadow models, half of the weight on those with the image and
+    half on those without; of the population they all are without. The z are the population and the candidates themselves, of which the
+    attacker knows no more than of x.
 
     Where classifiers are nearly sure of every image, no ratio comes near 2 and every score is 0; so gamma is 1 here.
 
