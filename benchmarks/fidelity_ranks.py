@@ -86,14 +86,17 @@ def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "cura
 def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
     """Fidelity of a set, with its floor, and the accuracy on real test images of classifiers trained on it alone."""
     study = drawn(name, repeat, runs, smoke=smoke)
-    measured = {
-        kind: _fidelity(study, kind) for kind in (("mini",) if smoke else ENCODERS)
-    }  # fmt: skip
+    measured = {kind: _fidelity(study, kind) for kind in (ENCODERS[:1] if smoke else ENCODERS)}
     trainings = [
         trained(study, f"synthetic-{seed}", "synthetic", lambda: study.images_of("synthetic"), seed) for seed in range(1 if smoke else 3)
     ]
     accuracy = float(np.mean([each["test"] for each in trainings]))
-    return {"part": "fidelity", "set": name, "repeat": repeat, "accuracy": accuracy, "fidelity": measured}
+    found = {"part": "fidelity", "set": name, "repeat": repeat, "accuracy": accuracy, "value": _of("value", measured)}
+    return found | ({"floor": _of("floor", measured)} if name == next(iter(SETS)) else {})  # the same for every set
+
+
+def _of(role: str, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {kind: own[role] for kind, own in measured.items()}
 
 
 def _fidelity(study: Study, kind: str) -> dict[str, Any]:
@@ -108,19 +111,20 @@ def _fidelity(study: Study, kind: str) -> dict[str, Any]:
         )  # fmt: skip
         short = {name: {role: own[role] for role in ("value", "floor")} for name, own in found["measures"].items()}
         write_json(path, {"compared": found["compared"], "measures": short})
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    measures = json.loads(path.read_text(encoding="utf-8"))["measures"]
+    return {role: {name: round(own[role]["mean"], 4) for name, own in measures.items()} for role in ("value", "floor")}
 
 
 def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
     """Spearman's rank correlation over the sets of each repetition, by encoder and measure; 1 ranks as accuracy does."""
     found: dict[str, dict[str, list[float]]] = {}
-    for kind in rows[0]["fidelity"]:
+    for kind in rows[0]["value"]:
         found[kind] = {}
         for name, better in MEASURES.items():
             found[kind][name] = []
             for repeat in sorted({row["repeat"] for row in rows}):
                 own = [row for row in rows if row["repeat"] == repeat]
-                values = [row["fidelity"][kind]["measures"][name]["value"]["mean"] for row in own]
+                values = [row["value"][kind][name] for row in own]
                 sign = 1 if better == "higher" else -1
                 found[kind][name].append(float(sign * spearmanr(values, [row["accuracy"] for row in own]).statistic))
     return found
@@ -159,4 +163,4 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], kind: str, role: str) -> list[str]:
-    return [cell([row["fidelity"][kind]["measures"][key][role]["mean"] for row in rows], digits=3) for key in MEASURES]
+    return [cell([row[role][kind][key] for row in rows], digits=3) for key in MEASURES]

@@ -55,14 +55,18 @@ def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
 
 
 def row(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written down: severities are averaged, figures of single ones lie in the run's results.json."""
+    """What is written down: severities are averaged; figures of single ones, and more of calibration, lie in the run's results.json."""
     shift = measured["shift"]
     corruptions = {name: {arm: _mean(own) for arm, own in arms.items()} for name, arms in shift["corruptions"].items()}
-    return {**measured, "shift": {**shift, "corruptions": corruptions}}
+    tests = {
+        name: {**own, "arms": {arm: {key: figures[key] for key in ("accuracy", "minus_real")} for arm, figures in own["arms"].items()}}
+        for name, own in shift["tests"].items()
+    }
+    return {"part": "shift", "case": measured["case"], "shift": {**shift, "corruptions": corruptions, "tests": tests}}
 
 
 def _mean(severities: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {key: float(np.mean([each[key]["mean"] for each in severities])) for key in ("accuracy", "ece", "brier")}
+    return {key: float(np.mean([each[key]["mean"] for each in severities])) for key in ("accuracy", "ece")}
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:

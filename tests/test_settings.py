@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.errors import InputError
@@ -9,6 +9,7 @@ from understudy.settings import build, differing_keys, from_yaml, given_names, p
 DIGITS = {"data": {"source": "digits"}}
 
 
+@settings(deadline=None)  # the first example loads what the others find loaded
 @given(
     st.integers(0, 2**31),
     st.floats(0.01, 100),

@@ -609,7 +609,7 @@ class MembershipSettings(_Section):
         shadows: shadow models of each arm; each learns from one half of the real images.
         false_positive_rates: at which the true-positive rate is stated.
         private_epsilon: privacy loss of a differentially private reference, trained on real images alone with DP-SGD; none if not set.
-        private_delta: its chance of a larger loss; the next power of ten below one over the images a model learns from, if not set.
+        private_delta: its chance of a larger loss; the largest power of ten below one over the images a model learns from, if not set.
     """
 
     measure: bool = False

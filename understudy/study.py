@@ -71,7 +71,7 @@ from understudy.prompts import fill, read_templates
 from understudy.proof import check_added, fidelity, membership, memorisation, shift
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
-from understudy.runs import Resume, RunFolder, environment, write_atomically, write_json, write_text
+from understudy.runs import Resume, RunFolder, environment, finished_results, write_atomically, write_json, write_text
 from understudy.sampling import quotas, times_of
 from understudy.settings import CompareSettings, CurateSettings, Settings, ShiftSettings, to_yaml
 from understudy.synthetic_sets import ArmImages, Filled, SyntheticSets, arm_settings, plan_rows
@@ -857,7 +857,7 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
     if folder.record("compare") is None:
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
     report(Study(folder, "cpu", observer or Silent()))
-    return dict(json.loads((folder.path / "results.json").read_text(encoding="utf-8")))
+    return finished_results(folder)
 
 
 def export_run(folder: RunFolder, to: Path, *, form: str) -> int:

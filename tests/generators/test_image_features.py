@@ -30,16 +30,16 @@ def test_the_pipelines_own_encoder_is_used(tiny_generator):
     assert tiny_generator.feature_width == tiny_generator.token_width == 16
     pixels = torch.zeros(2, 3, 16, 16)
     expected = tiny_generator.pipeline.image_encoder(
-        pixel_values=((0.5 - tiny_generator._features._mean) / tiny_generator._features._std).expand(2, 3, 12, 12)
+        pixel_values=((0.5 - tiny_generator._features.mean) / tiny_generator._features.std).expand(2, 3, 12, 12)
     )
     torch.testing.assert_close(tiny_generator.encode_features(pixels), expected.image_embeds)
-    np.testing.assert_allclose(tiny_generator._features._mean.flatten(), tiny_generator.pipeline.feature_extractor.image_mean)
+    np.testing.assert_allclose(tiny_generator._features.mean.flatten(), tiny_generator.pipeline.feature_extractor.image_mean)
 
 
 def test_an_encoder_without_preprocessor_gets_clips_figures(tmp_path):
     save_tiny_image_encoder(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
-    np.testing.assert_allclose(load_image_encoder(str(tmp_path), torch.float32)._mean.flatten(), [0.48145466, 0.4578275, 0.40821073])
+    np.testing.assert_allclose(load_image_encoder(str(tmp_path), torch.float32).mean.flatten(), [0.48145466, 0.4578275, 0.40821073])
 
 
 def test_a_missing_encoder_is_named(tmp_path, tiny_pipeline_folder):

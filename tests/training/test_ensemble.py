@@ -72,7 +72,7 @@ def test_workers_do_not_change_the_result():
         Phase(data="real", batch_norm="frozen"),
         Phase(data="real", optimiser="sgd", learning_rate=0.1),
     ],
-    ids=lambda phase: "-".join(phase.model_fields_set),
+    ids=lambda phase: "-".join(sorted(phase.model_fields_set)),
 )
 def test_other_arms_are_fit_arms(phase):
     settings = SHORT.model_copy(update={"own_arms": {"own": (phase,)}})
