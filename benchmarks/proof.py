@@ -37,17 +37,23 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         _kept(runs / f"{module.__name__.rpartition('.')[2]}.json", lambda module=module: module.measure(smoke=smoke))
         for module in (planted_copies, fidelity_size)
     ]
-    of_parts = [claim for _, claims in parts for claim in claims]
-    runs_claims = [*fidelity_ranks.claims(sets), *shifted_arms.claims(shifted), *membership_of_arms.claims(audits)]
-    tables = [*fidelity_ranks.tables(sets), *shifted_arms.tables(shifted), *membership_of_arms.tables(audits)]
+    rows = [*sets, *shifted, *audits, *(row for own, _ in parts for row in own)]
+    claims, tables = ([], []) if smoke else _summary(sets, shifted, audits)
     write(
         out,
         settings={"proof": {"command": ["python", "-m", "benchmarks.proof"]}},
-        rows=[*sets, *shifted, *audits, *(row for rows, _ in parts for row in rows)],
-        claims=[] if smoke else [*runs_claims, *of_parts],
-        tables=[] if smoke else tables,
+        rows=rows,
+        claims=claims if smoke else [*claims, *(claim for _, own in parts for claim in own)],
+        tables=tables,
     )
     print(f"wrote {out}")
+
+
+def _summary(
+    sets: list[dict[str, Any]], shifted: list[dict[str, Any]], audits: list[dict[str, Any]]
+) -> tuple[list[Claim], list[dict[str, Any]]]:
+    claims = [*fidelity_ranks.claims(sets), *shifted_arms.claims(shifted), *membership_of_arms.claims(audits)]
+    return claims, [*fidelity_ranks.tables(sets), *shifted_arms.tables(shifted), *membership_of_arms.tables(audits)]
 
 
 def _kept(path: Path, measure: Callable[[], _Part]) -> _Part:
