@@ -17,7 +17,7 @@ from understudy.errors import InputError
 from understudy.evaluation import audit_membership, enough_shadows, half_splits
 from understudy.evaluation.membership import PROMISE
 from understudy.functional.intervals import bootstrap_mean
-from understudy.runs import write_atomically
+from understudy.runs import write_arrays
 from understudy.settings import CompareSettings, MembershipSettings
 from understudy.strategies import STRATEGIES, split_name
 from understudy.training import Member, TrainedClassifier, check_private, find_arm, fit_ensemble, fit_private
@@ -162,7 +162,7 @@ class _Shadows:
         sets = {"train": self.train, "val": val, "test": test}
         for number, classifier, further in (self._private if name == PRIVATE else partial(self._fit, name))(waiting, recipe):
             said = {split: classifier.predict(data) for split, data in sets.items()}
-            _write(paths[number], members=self.members[number], **said, **further)
+            write_arrays(paths[number], members=self.members[number], **said, **further)
         return [_read(path, is_member, (len(val), len(test))) for path, is_member in zip(paths, self.members, strict=True)]
 
     def _fit(self, name: str, waiting: Sequence[int], recipe: CompareSettings) -> Iterator[tuple[int, TrainedClassifier, dict[str, Any]]]:
@@ -244,14 +244,6 @@ def _sources(synthetic: LabelledSet) -> list[set[str]]:
     return [set(filter(None, row)) for row in zip(*(synthetic.provenance(name) for name in columns), strict=True)] or [
         set() for _ in range(len(synthetic))
     ]
-
-
-def _write(path: Path, **values: Any) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as handle:
-            np.savez(handle, **values)
-
-    write_atomically(path, write)
 
 
 def _read(path: Path, is_member: np.ndarray, lengths: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -28,6 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import torch
 
 from understudy.errors import InputError
@@ -145,6 +146,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that appears whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_arrays(path: Path, **values: Any) -> None:
+    """Write an ``.npz`` file that appears whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as handle:  # given a name, numpy would append .npz to it
+            np.savez(handle, **values)
+
+    write_atomically(path, write)
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

@@ -17,7 +17,7 @@ from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.functional.refresh import first_of_each
 from understudy.nouns import ArmResult
-from understudy.runs import write_atomically
+from understudy.runs import write_arrays
 from understudy.settings import CompareSettings, Phase
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
@@ -213,7 +213,7 @@ def run_arm(
                 classifier.save(folder / f"{name}-classifier")
             if keep_weights:
                 classifier.save_weights(_weights(folder, name, index))
-            _write_record(
+            write_arrays(
                 path,
                 probabilities=classifier.predict(test),
                 val_accuracy=accuracy,
@@ -312,14 +312,6 @@ def reset_head(model: Any, num_classes: int, device: str) -> None:
     """Give a network a new last layer, drawn by torch's global generator."""
     model.reset_classifier(num_classes)
     model.to(device)
-
-
-def _write_record(path: Path, **values: Any) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as handle:
-            np.savez(handle, **values)
-
-    write_atomically(path, write)
 
 
 def _read_record(path: Path, *, seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
