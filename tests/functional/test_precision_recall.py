@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
@@ -54,6 +54,7 @@ def test_precision_and_recall_change_places_with_the_sets(seed, num_real, num_sy
 
 
 @given(st.integers(0, 1000), st.integers(3, 20), st.integers(3, 20), st.integers(1, 4), st.integers(1, 25))
+@example(4, 17, 5, 3, 2)
 @settings(max_examples=60, deadline=None)
 def test_what_each_point_is_worth_is_what_is_left_without_it(seed, num_real, num_synthetic, k, block):
     """Also with points that lie in no ball, and with doubles, by doing it."""
@@ -68,6 +69,23 @@ def test_what_each_point_is_worth_is_what_is_left_without_it(seed, num_real, num
     for j in range(num_synthetic):
         expected = _values(real, np.delete(synthetic, j, axis=0), k)
         assert {name: one.without_synthetic[j] for name, one in found.items()} == pytest.approx(expected)
+
+
+@given(st.integers(0, 1000), st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 25))
+@example(24, 17, 5, 3, 2)
+@settings(max_examples=60, deadline=None)
+def test_copies_of_neighbours_are_on_the_edge_whatever_the_tile(seed, num_real, num_synthetic, k, block):
+    """A sum of products is rounded otherwise in a tile of another shape; a copied neighbour is no nearer for it."""
+    rng = np.random.default_rng(seed)
+    real, synthetic = rng.normal(size=(num_real, 2)), rng.normal(size=(num_synthetic, 2))
+    synthetic[: num_synthetic // 2] = real[rng.integers(0, num_real, num_synthetic // 2)]
+    difference = np.square(real[:, None] - real).sum(axis=-1)
+    far = np.square(real[:, None] - synthetic).sum(axis=-1)
+    radii = np.sort(difference, axis=1)[:, k, None]
+    found = _values(real, synthetic, k, block=block)
+    assert found["density"] == pytest.approx((far < radii).sum() / (k * num_synthetic))
+    assert found["coverage"] == (far < radii).any(axis=1).mean()
+    assert found["precision"] == (far <= radii).any(axis=0).mean()
 
 
 def test_faults_show():

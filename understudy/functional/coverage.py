@@ -16,6 +16,9 @@ import torch
 
 from understudy.functional.distances import squared_distances
 
+# Around a radius, a point is on the edge: a copy of the neighbour that a ball reaches to is as far as that neighbour, however rounded.
+_INSIDE, _WITH_EDGE = 1 - 1e-9, 1 + 1e-9
+
 
 class Balls(NamedTuple):
     """The ball of every point of a set, and what it becomes when another point is left out.
@@ -155,11 +158,11 @@ class _Reached:
     def add(self, tile: np.ndarray, start: int, other: int) -> None:
         """Balls from ``start`` on, points from ``other`` on."""
         near, far = slice(start, start + tile.shape[0]), slice(other, other + tile.shape[1])
-        inside = tile <= self._balls.radii[near, None]
+        inside = tile <= _WITH_EDGE * self._balls.radii[near, None]
         found = inside.sum(axis=0)
         self._only[far] = np.where(found == 1, start + inside.argmax(axis=0), self._only[far])
         self._count[far] += found
-        wider = (tile <= self._balls.wider[near, None]) & ~inside & (self._count[far] < 2)
+        wider = (tile <= _WITH_EDGE * self._balls.wider[near, None]) & ~inside & (self._count[far] < 2)
         self._widened.append(np.stack(np.nonzero(wider)) + np.array([[start], [other]]))
 
     def share(self) -> tuple[float, np.ndarray, np.ndarray]:
@@ -190,12 +193,12 @@ class _Filled:
     def add(self, tile: np.ndarray, start: int, other: int) -> None:
         """Balls from ``start`` on, points from ``other`` on."""
         near, far = slice(start, start + tile.shape[0]), slice(other, other + tile.shape[1])
-        inside = tile < self._balls.radii[near, None]
+        inside = tile < _INSIDE * self._balls.radii[near, None]
         found = inside.sum(axis=1)
         self._only[near] = np.where(found == 1, other + inside.argmax(axis=1), self._only[near])
         self._inside[near] += found
         self._depth[far] += inside.sum(axis=0)
-        self._inside_wider[near] += (tile < self._balls.wider[near, None]).sum(axis=1)
+        self._inside_wider[near] += (tile < _INSIDE * self._balls.wider[near, None]).sum(axis=1)
 
     def density(self) -> Measured:
         k, num_points = self._balls.neighbours.shape[1], len(self._depth)
