@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # Another environment that already has everything can be used instead: make test BIN=/path/to/bin INSTALLED=
 
 
-.PHONY: demo smallest test lint types tests install
+.PHONY: demo smallest test lint types tests explore install
 
 demo: $(INSTALLED)
 	$(BIN)/understudy run digits --shots 5 --preset quick --out demo
@@ -40,6 +40,10 @@ types: $(INSTALLED)
 
 tests: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto
+
+# Properties on examples that no run has tried; what fails becomes an @example.
+explore: $(INSTALLED)
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -n auto tests -m hypothesis
 
 install: $(INSTALLED)
 

@@ -1,8 +1,16 @@
+import os
+
+import hypothesis
 import pytest
 import torch
 from tiny import save_tiny_pipeline, two_classes
 
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
+
+# A change passes or fails for what it changes: every run tries the same examples. `make explore` tries others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("explore", print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session", autouse=True)
