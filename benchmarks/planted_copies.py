@@ -95,7 +95,7 @@ def measure(*, smoke: bool) -> tuple[list[dict[str, Any]], list[Claim]]:
             target="at most 0.01", most=_TARGET,
         )
     )  # fmt: skip
-    claims.append(_time(num=20, num_train=50) if smoke else _time(num=2000, num_train=5000))
+    claims.append(_time(num=20, num_train=50) if smoke else _time(num=10_000, num_train=10_000))
     return rows, claims
 
 

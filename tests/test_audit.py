@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 from tiny import two_classes
+from tiny_job import Listener
 
 from understudy import audit as module
 from understudy.audit import audit, check_audit
 from understudy.data import LabelledSet
 from understudy.errors import InputError
-from understudy.settings import CompareSettings, MembershipSettings
+from understudy.settings import CompareSettings, MembershipSettings, Phase
 
 RECIPE = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100)
 QUICK = MembershipSettings(arms=("real",), shadows=6, false_positive_rates=(0.2,))
@@ -56,9 +57,9 @@ def test_what_is_learned_by_heart_is_found(tmp_path):
 
 
 def test_the_section_is_as_documented(tmp_path):
-    steps = []
-    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "mixed")}), on_step=lambda: steps.append(1))
-    assert len(steps) == 2 * 6 * RECIPE.steps
+    listener = Listener()
+    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "mixed")}), observer=listener)
+    assert listener.bars == {"membership": {"done": 2 * 6 * RECIPE.steps, "total": 2 * 6 * RECIPE.steps}}
     assert (found["target"], found["shadows"], found["images"], found["skipped"]) == ("classifier", 6, 24, {})
     assert {name: sorted(arms) for name, arms in found["attacks"].items()} == {"lira": ["mixed", "real"], "rmia": ["mixed", "real"]}
     assert found["arms"]["real"]["epsilon"] is None
@@ -71,9 +72,9 @@ def test_a_killed_audit_goes_on(tmp_path):
     call(tmp_path / "killed")
     for number in (1, 4):
         (tmp_path / "killed" / f"real-shadow{number}.npz").unlink()
-    steps = []
-    again = call(tmp_path / "killed", on_step=lambda: steps.append(1))
-    assert len(steps) == 2 * RECIPE.steps
+    listener = Listener()
+    again = call(tmp_path / "killed", observer=listener)
+    assert listener.bars == {"membership": {"done": 2 * RECIPE.steps, "total": 2 * RECIPE.steps}}
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
 
 
@@ -94,8 +95,10 @@ def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
 
 
 def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
-    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "synthetic")}))
+    listener = Listener()
+    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "synthetic")}), observer=listener)
     assert list(found["arms"]) == ["real"]
+    assert listener.bars == {"membership": {"done": 6 * RECIPE.steps, "total": 6 * RECIPE.steps}}
     assert "use membership.target=pipeline" in found["skipped"]["synthetic"]
     with pytest.raises(InputError, match="needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone"):
         call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}))
@@ -108,18 +111,24 @@ def test_the_whole_pipeline(tmp_path):
         asked.append((len(indices), seed))
         return two_classes(12, split="synthetic", seed=seed)
 
-    settings = QUICK.model_copy(update={"arms": ("synthetic", "mixed"), "target": "pipeline"})
-    found = call(tmp_path, settings=settings, make_synthetic=make, images_of=None)
+    listener = Listener()
+    by_epoch = RECIPE.model_copy(update={"own_arms": {"once": (Phase(data="synthetic", epochs=1),)}, "equal_steps": False})
+    settings = QUICK.model_copy(update={"arms": ("synthetic", "mixed", "once"), "target": "pipeline"})
+    found = call(tmp_path, settings=settings, recipe=by_epoch, make_synthetic=make, images_of=None, observer=listener)
+    steps = 6 * (2 * RECIPE.steps + 2)  # 12 images are two batches
+    assert listener.bars == {"shadow pipelines": {"done": 6, "total": 6}, "membership": {"done": steps, "total": steps}}
     assert [size for size, _ in asked] == [12] * 6  # once for both arms
     assert len({seed for _, seed in asked}) == 6
-    assert sorted(found["arms"]) == ["mixed", "synthetic"]
+    assert sorted(found["arms"]) == ["mixed", "once", "synthetic"]
     with pytest.raises(InputError, match="pass make_synthetic"):
-        call(tmp_path / "other", settings=settings)
+        call(tmp_path / "other", settings=settings, recipe=by_epoch)
 
 
 def test_the_private_reference(tmp_path):
     pytest.importorskip("opacus")
-    found = call(tmp_path, settings=QUICK.model_copy(update={"private_epsilon": 8.0}))
+    listener = Listener()
+    found = call(tmp_path, settings=QUICK.model_copy(update={"private_epsilon": 8.0}), observer=listener)
+    assert listener.bars == {"membership": {"done": 12 * RECIPE.steps, "total": 12 * RECIPE.steps}}
     assert sorted(found["attacks"]["lira"]) == ["private", "real"]
     assert 7 < found["arms"]["private"]["epsilon"] <= 8
     assert found["arms"]["private"]["delta"] == 0.01

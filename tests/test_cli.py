@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tiny import two_classes
-from tiny_job import OPTIONS, tiny_settings, tree, write_pets
+from tiny_job import OPTIONS, times, tiny_settings, tree, write_pets
 
 from understudy import cli
 from understudy.catalogue import CATALOGUE
@@ -179,6 +179,16 @@ def _nothing_to_export():
     return "export old --to new", "old has no curated images yet"
 
 
+def _other_settings_to_export():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "export old --to new --set draw.times=3", "export sets data.licence and generator.licence alone, got draw.times: leave it out"
+
+
+def _a_licence_that_is_known():
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    return "export old --to new --set generator.licence=mit", "generator.licence has no effect while generator.name is 'mini'"
+
+
 def _file_in_the_way():
     write_pets("pets")
     Path("file").write_text("")
@@ -191,7 +201,7 @@ CASES = {
         *(_empty_folder, _one_class, _one_image, _bad_files, _leaking_test_images, _labels_without_names, _too_few_names),
         *(_zip_that_climbs_out, _tar_with_absolute_path, _decompression_bomb, _too_many_shots, _no_pipeline, _broken_pipeline),
         *(_other_settings, _something_else, _options_for_a_run, _a_run_and_resume_never, _unfinished, _nothing_to_export),
-        _file_in_the_way,
+        *(_other_settings_to_export, _a_licence_that_is_known, _file_in_the_way),
     )
 }
 
@@ -224,6 +234,12 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, captions, visual, adapt, "),
         ("run digits --set draw.times", "--set needs key=value, such as draw.times=5, got 'draw.times'"),
         ("run digits --set draw.steps=0", "setting 'draw.steps': .*greater than or equal to 1, got 0"),
+        ("gap digits --set gap.measure=false", "gap.measure must be True with this command, got --set gap.measure=False: leave it out"),
+        ("audit digits --shadows 8 --set membership.shadows=6", "membership.shadows must be 8 with this command, got --set"),
+        (
+            "run digits --set generator.name=folder --set generator.images=[some,some/]",
+            "generator.images must name each set once, got some and some, which are the same: leave one out",
+        ),
         ("run digits --shots 0", "setting 'data.shots': .*greater than or equal to 1, got 0"),
         ("run digits --preset fast", "unknown preset 'fast'; known: quick, standard, thorough"),
         ("run digits --recipe vanila", r"unknown recipe 'vanila'; known: .*\(did you mean 'vanilla'\?\)"),
@@ -372,7 +388,7 @@ def test_help_of_every_command(command, understudy):
     code, out, _ = understudy(command, "--help")
     wanted = {
         "report": ("DIR",),
-        "export": ("DIR", "--to", "--what", "--form", "--arm"),
+        "export": ("DIR", "--to", "--what", "--form", "--arm", "--set"),
         "compare-runs": ("A", "B", "--to"),
         "list": ("KIND",),
         "validate": JOB_OPTIONS,
@@ -424,7 +440,7 @@ def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_f
     # Two columns; four real images, a gap and four drawn ones; 16 pixels enlarged four times.
     assert (sheet.format, sheet.size) == ("PNG", (2 * 64, 4 * 64 + 16 + 4 * 64))
     assert len(np.unique(np.asarray(sheet.convert("L")))) > 10
-    assert [name for name in ("adapt", "draw", "compare", "disk", "for 6 images at", "images/s") if name not in out] == []
+    assert [name for name in ("adapt", "draw", "compare", "total", "disk", "for 6 images at", "images/s") if name not in out] == []
 
 
 def test_a_job_stage_by_stage_and_what_comes_after(understudy, tmp_path, tiny_pipeline_folder):
@@ -463,6 +479,48 @@ def test_a_job_stage_by_stage_and_what_comes_after(understudy, tmp_path, tiny_pi
         assert code == 0
         assert f"6 images in exported/{form}" in out
     assert len(list(Path("exported/folder").rglob("*.png"))) == 6
+
+    kept = times(out_folder)
+    code, _, err = understudy("export", out_folder, "--to", "exported", "--set", "data.licence=cc-by-4.0")
+    assert (code, times(out_folder)) == (2, kept), err
+    licences = ("--set", "data.licence=cc-by-4.0", "--set", "generator.licence=my own")
+    assert understudy("export", out_folder, "--to", "licensed", *licences)[0] == 0
+    for page in ("licensed/README.md", "runs/pets/README.md", "runs/pets/report.html", "runs/pets/settings.yaml"):
+        assert [text for text in ("cc-by-4.0", "my own") if text not in Path(page).read_text()] == []
+    code, out, _ = understudy("run", out_folder)
+    assert "report: finished earlier, kept" in out
+    assert {name for name, when in times(out_folder).items() if when != kept[name]} == {
+        *("settings.yaml", "results.json", "report.html", "README.md", "stages/report.json")
+    }
+
+
+def test_commands_that_write_refuse_a_folder_in_use(understudy, tmp_path):
+    """A process of its own, as users have them; commands that read go on."""
+    RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
+    Path("many").mkdir()
+    (tmp_path / "old" / "stages").mkdir()
+    for stage in ("load", "compare"):
+        (tmp_path / "old" / "stages" / f"{stage}.json").write_text("{}")
+    hold = """
+from pathlib import Path
+from understudy.runs import FolderLock
+with FolderLock(Path('old')), FolderLock(Path('many')):
+    print(1, flush=True)
+    input()
+"""
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "1\n"
+        before = tree(tmp_path)
+        commands = [f"{name} old" for name in ("run", "adapt", "draw", "curate", "compare", "evaluate", "audit", "gap", "report")]
+        for words in (*commands, "export old --to a --set data.licence=mit", "study volume pets --out many --points 3"):
+            code, out, err = understudy(*words.split())
+            assert (code, out) == (2, "")
+            assert_matches(
+                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, or choose another --out\n", err
+            )
+        assert_matches("old has no curated images yet", understudy("export", "old", "--to", "a")[2])
+        assert tree(tmp_path) == before
+        process.kill()
 
 
 def test_ctrl_c_says_how_to_go_on(understudy, monkeypatch):

@@ -1,9 +1,16 @@
+import errno
+import fcntl
 import json
+import os
+import platform
+import subprocess
+import sys
+from contextlib import contextmanager
 
 import pytest
 
 from understudy.errors import InputError
-from understudy.runs import RunFolder, environment, write_atomically, write_text
+from understudy.runs import FolderLock, RunFolder, environment, write_atomically, write_text
 from understudy.settings import build
 
 SETTINGS = build({"data": {"source": "digits"}})
@@ -74,3 +81,93 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 def test_the_environment_is_json():
     json.dumps(environment("cpu"))
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from understudy.runs import FolderLock
+
+with FolderLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(folder):
+    """Another process that holds a folder; it can be killed."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_is_one_process_s(tmp_path):
+    with held_elsewhere(tmp_path) as process:
+        who = f"{tmp_path} is in use by process {process.pid} on {platform.node()}: wait until it has ended, or choose another --out"
+        with pytest.raises(InputError, match=who), FolderLock(tmp_path):
+            pass
+        process.kill()
+        process.wait()
+        assert (tmp_path / ".lock").exists(), "a killed process cannot tidy up"
+        assert not RunFolder.check(tmp_path, SETTINGS)
+        with FolderLock(tmp_path):
+            assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {platform.node()}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_kept_until_the_last_block_ends(tmp_path):
+    other = tmp_path / ".." / tmp_path.name
+    with FolderLock(tmp_path):
+        with FolderLock(other) as lock:
+            lock.take()
+        assert (tmp_path / ".lock").exists()
+        done = subprocess.run(
+            [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        assert f"in use by process {os.getpid()}" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_not_there_is_locked_when_it_is_made(tmp_path):
+    with FolderLock(tmp_path / "run") as lock:
+        assert not (tmp_path / "run").exists()
+        lock.take()
+        assert (tmp_path / "run" / ".lock").exists()
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_where_nothing_can_be_locked_work_goes_on(tmp_path, monkeypatch):
+    def unknown(handle, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with FolderLock(tmp_path), FolderLock(tmp_path):
+        assert not list(tmp_path.iterdir())
+    monkeypatch.setattr("understudy.runs.fcntl", None)
+    with FolderLock(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_just_removed_is_not_taken_for_one(tmp_path, monkeypatch):
+    flock, removed = fcntl.flock, []
+
+    def as_the_holder_ends(handle, how):
+        if not removed:
+            removed.append((tmp_path / ".lock").unlink())
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_the_holder_ends)
+    with FolderLock(tmp_path):
+        assert removed == [None]
+        assert (tmp_path / ".lock").exists()
+
+
+def test_a_lock_file_that_cannot_be_opened_is_no_lock(tmp_path, monkeypatch):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(IsADirectoryError), FolderLock(tmp_path):
+        pass
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # a folder that can be read alone
+    with FolderLock(tmp_path):
+        pass

@@ -445,3 +445,19 @@ def test_defaults_are_those_of_the_paper():
     for kind in STUDIES:
         assert studies._read_points(kind, [str(point) for point in STUDIES[kind].points]) == list(STUDIES[kind].points)
     assert np.all(np.diff(STUDIES["volume"].points) > 0)
+
+
+def test_commands_for_a_run_name_the_runs_of_a_study(volume, tmp_path):
+    """What is asked of one run, as by ``understudy report`` and ``understudy export``, cannot be asked of a study."""
+    out, _ = volume
+    with pytest.raises(InputError, match="holds a study, not a run: give one of its runs, ") as refused:
+        RunFolder.find(out)
+    assert str(refused.value).split("its runs, ")[1].split(", ") == [
+        str(out / "runs" / f"{point}-repeat{j}") for point in (2, 3) for j in (0, 1)
+    ]
+    study = tmp_path / "study"
+    for number in range(7):
+        RunFolder.open(study / "runs" / f"{number}", RunFolder.find(out / "runs" / "2-repeat0").settings)
+    (study / "study.yaml").write_text("kind: volume")
+    with pytest.raises(InputError, match="runs/4 and 2 more$"):
+        RunFolder.find(study)

@@ -17,6 +17,7 @@ from understudy.errors import InputError
 from understudy.evaluation import audit_membership, enough_shadows, half_splits
 from understudy.evaluation.membership import PROMISE
 from understudy.functional.intervals import bootstrap_mean
+from understudy.progress import Observer, Silent
 from understudy.runs import write_arrays
 from understudy.settings import CompareSettings, MembershipSettings
 from understudy.strategies import STRATEGIES, split_name
@@ -24,6 +25,9 @@ from understudy.training import Member, TrainedClassifier, check_private, find_a
 
 MakeSynthetic = Callable[[np.ndarray, int], LabelledSet]
 """Numbers of the real train images that a shadow pipeline may see, and its seed, to the images that it draws."""
+
+_Trained = tuple[int, TrainedClassifier, dict[str, Any]]
+"""Number of a shadow model, the model, and what its record says besides."""
 
 PRIVATE = "private"
 """Name of the differentially private reference among the arms."""
@@ -72,12 +76,12 @@ def audit(
     device: str,
     folder: Path,
     make_synthetic: MakeSynthetic | None = None,
-    on_step: Callable[[], Any] | None = None,
+    observer: Observer | None = None,
 ) -> dict[str, Any]:
     """Train the shadow models that are not there yet, and attack every one with the others.
 
-    Writes ``folder/ARM-shadowI.npz`` when shadow model I is measured; before, with ``target=pipeline``, its images,
-    ``folder/synthetic-shadowI.parquet``. What is there is not made again.
+    Writes, with ``target=pipeline``, the images of every shadow model, ``folder/synthetic-shadowI.parquet``; then, when shadow model I is
+    measured, ``folder/ARM-shadowI.npz``. What is there is not made again.
 
     With ``target=classifier`` a shadow model sees its half of the real images, and of the synthetic ones those that go back to no image
     of the other half (``source_id`` and ``visual_id``). An arm that sees synthetic images alone, none of which names a source, would
@@ -94,7 +98,7 @@ def audit(
         device: where to train.
         folder: where records go; made if missing.
         make_synthetic: adapts and draws anew for some of the real images (``target=pipeline``).
-        on_step: called for each step of each training, from any thread.
+        observer: is told of each pipeline and each step that is not there yet, from any thread.
 
     Returns:
         The section ``membership`` of ``results.json``.
@@ -111,11 +115,12 @@ def audit(
     names = [name for name in settings.arms if name not in skipped] + ([PRIVATE] if settings.private_epsilon is not None else [])
     if not names:
         raise InputError(f"a membership audit needs an arm that it can measure: {' '.join(skipped.values())}")
-    shadows = _Shadows(train, settings, seed, device, folder, images_of, make_synthetic, on_step)
+    shadows = _Shadows(train, settings, seed, device, folder, images_of, make_synthetic)
+    shadows.make({name: recipe("real" if name == PRIVATE else name) for name in names}, val=val, test=test, observer=observer or Silent())
     attacks: dict[str, dict[str, Any]] = {}
     arms: dict[str, dict[str, Any]] = {}
     for name in names:
-        records = shadows.records(name, recipe("real" if name == PRIVATE else name), val=val, test=test)
+        records = shadows.records(name, lengths=(len(val), len(test)))
         arms[name] = _describe(records, shadows.members, train.labels, test.labels, seed=seed)
         found = audit_membership(
             np.stack([record["train"] for record in records]), shadows.members, train.labels,
@@ -148,41 +153,72 @@ class _Shadows:
     folder: Path
     images_of: Callable[[str], LabelledSet]
     make_synthetic: MakeSynthetic | None
-    on_step: Callable[[], Any] | None
 
     def __post_init__(self) -> None:
         self.members = half_splits(self.train.labels, self.settings.shadows, seed=self.seed)
 
-    def records(self, name: str, recipe: CompareSettings, *, val: LabelledSet, test: LabelledSet) -> list[dict[str, np.ndarray]]:
-        """Probabilities of all shadow models of an arm for ``train``, ``val`` and ``test``, those that are missing trained first."""
+    def make(self, recipes: Mapping[str, CompareSettings], *, val: LabelledSet, test: LabelledSet, observer: Observer) -> None:
+        """Train the shadow models of all arms that are not there yet, and write what they say of ``train``, ``val`` and ``test``."""
+        waiting = {name: [number for number, path in enumerate(self._paths(name)) if not path.exists()] for name in recipes}
+        if self.settings.target == "pipeline":  # first: the number of images decides how long phases of epochs are
+            self._draw(sorted({number for name in recipes if self._draws(name, recipes[name]) for number in waiting[name]}), observer)
+        sets = {"train": self.train, "val": val, "test": test}
+        total = sum(self._steps(name, number, recipe) for name, recipe in recipes.items() for number in waiting[name])
+        with observer.bar("membership", total=total, unit="steps") as advance:
+            for name, recipe in recipes.items():
+                fit = self._private if name == PRIVATE else partial(self._fit, name)
+                for number, classifier, further in fit(waiting[name], recipe, lambda: advance(1)):
+                    said = {split: classifier.predict(data) for split, data in sets.items()}
+                    write_arrays(self._paths(name)[number], members=self.members[number], **said, **further)
+
+    def records(self, name: str, *, lengths: tuple[int, int]) -> list[dict[str, np.ndarray]]:
+        """Probabilities of all shadow models of an arm for ``train``, and for ``val`` and ``test``, which have these lengths."""
+        return [_read(path, is_member, lengths) for path, is_member in zip(self._paths(name), self.members, strict=True)]
+
+    def _paths(self, name: str) -> list[Path]:
         # How private a model is decides what it is; the arms' recipes are the run's own.
         promised = f"-{self.settings.private_epsilon}-{self.settings.private_delta}" if name == PRIVATE else ""
-        paths = [self.folder / f"{name}{promised}-shadow{number}.npz" for number in range(len(self.members))]
-        waiting = [number for number, path in enumerate(paths) if not path.exists()]
-        sets = {"train": self.train, "val": val, "test": test}
-        for number, classifier, further in (self._private if name == PRIVATE else partial(self._fit, name))(waiting, recipe):
-            said = {split: classifier.predict(data) for split, data in sets.items()}
-            write_arrays(paths[number], members=self.members[number], **said, **further)
-        return [_read(path, is_member, (len(val), len(test))) for path, is_member in zip(paths, self.members, strict=True)]
+        return [self.folder / f"{name}{promised}-shadow{number}.npz" for number in range(len(self.members))]
 
-    def _fit(self, name: str, waiting: Sequence[int], recipe: CompareSettings) -> Iterator[tuple[int, TrainedClassifier, dict[str, Any]]]:
-        uses_synthetic = find_arm(name, recipe).uses_synthetic
+    def _draws(self, name: str, recipe: CompareSettings) -> bool:
+        return name != PRIVATE and find_arm(name, recipe).uses_synthetic
+
+    def _steps(self, name: str, number: int, recipe: CompareSettings) -> int:
+        if name == PRIVATE:
+            return recipe.steps
+        arm = find_arm(name, recipe)
+        in_epochs = arm.uses_synthetic and any(phase.epochs for phase in arm.phases)  # only then does it matter how many images there are
+        drawn = len(self._synthetic(name, number)) if in_epochs else 0
+        return sum(arm.phase_steps(recipe, num_real=int(self.members[number].sum()), num_synthetic=drawn))
+
+    def _draw(self, waiting: Sequence[int], observer: Observer) -> None:
+        """Let the shadow pipelines that are not there yet draw; their images are kept for all arms."""
+        missing = [number for number in waiting if not self._drawn(number).exists()]
+        with observer.bar("shadow pipelines", total=len(missing), unit="pipelines") as advance:
+            for number in missing:
+                if self.make_synthetic is None:
+                    raise InputError("membership.target=pipeline needs something that adapts and draws, got none: pass make_synthetic")
+                images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
+                images.require("synthetic", purpose="a shadow pipeline")
+                images.save(self._drawn(number))
+                advance(1)
+
+    def _fit(self, name: str, waiting: Sequence[int], recipe: CompareSettings, on_step: Callable[[], Any]) -> Iterator[_Trained]:
+        draws = self._draws(name, recipe)
         for start in range(0, len(waiting), _BLOCK):
             block = waiting[start : start + _BLOCK]
             group = [
-                Member(
-                    train=self._half(number), synthetic=self._synthetic(name, number) if uses_synthetic else None, seed=self._seed(number)
-                )
+                Member(train=self._half(number), synthetic=self._synthetic(name, number) if draws else None, seed=self._seed(number))
                 for number in block
             ]
-            trained = fit_ensemble(name, group, settings=recipe, device=self.device, on_step=self.on_step)
+            trained = fit_ensemble(name, group, settings=recipe, device=self.device, on_step=on_step)
             yield from ((number, classifier, {}) for number, classifier in zip(block, trained, strict=True))
 
-    def _private(self, waiting: Sequence[int], recipe: CompareSettings) -> Iterator[tuple[int, TrainedClassifier, dict[str, Any]]]:
+    def _private(self, waiting: Sequence[int], recipe: CompareSettings, on_step: Callable[[], Any]) -> Iterator[_Trained]:
         assert self.settings.private_epsilon is not None
         for number in waiting:
             classifier, promise = fit_private(
-                self._half(number), settings=recipe, seed=self._seed(number), device=self.device, on_step=self.on_step,
+                self._half(number), settings=recipe, seed=self._seed(number), device=self.device, on_step=on_step,
                 epsilon=self.settings.private_epsilon, delta=self.settings.private_delta,
             )  # fmt: skip
             yield number, classifier, {"epsilon": promise.epsilon, "delta": promise.delta}
@@ -194,19 +230,15 @@ class _Shadows:
         return (self.seed + 1) * _SEEDS + number
 
     def _synthetic(self, name: str, number: int) -> LabelledSet:
-        """What a shadow model sees of synthetic images; those that a shadow pipeline draws are kept for all arms."""
-        if self.settings.target == "classifier":
-            others = {image for image, inside in zip(self.train.ids, self.members[number], strict=True) if not inside}
-            images = self.images_of(name)
-            return images.select([index for index, sources in enumerate(_sources(images)) if not sources & others])
-        path = self.folder / f"synthetic-shadow{number}.parquet"
-        if not path.exists():
-            if self.make_synthetic is None:
-                raise InputError("membership.target=pipeline needs something that adapts and draws, got none: pass make_synthetic")
-            images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
-            images.require("synthetic", purpose="a shadow pipeline")
-            images.save(path)
-        return LabelledSet.load(path)
+        """What a shadow model sees of synthetic images."""
+        if self.settings.target == "pipeline":
+            return LabelledSet.load(self._drawn(number))
+        others = {image for image, inside in zip(self.train.ids, self.members[number], strict=True) if not inside}
+        images = self.images_of(name)
+        return images.select([index for index, sources in enumerate(_sources(images)) if not sources & others])
+
+    def _drawn(self, number: int) -> Path:
+        return self.folder / f"synthetic-shadow{number}.parquet"
 
 
 def _promise(settings: MembershipSettings) -> Iterator[str]:

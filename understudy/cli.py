@@ -20,7 +20,16 @@ from typer.core import TyperGroup
 from typer.models import ArgumentInfo
 
 from understudy.errors import InputError
-from understudy.settings import DEFAULT_ARMS, Settings, build, given_names, parse_override, read_arms, refuse_without_effect
+from understudy.settings import (
+    DEFAULT_ARMS,
+    Settings,
+    build,
+    given_names,
+    parse_override,
+    read_arms,
+    refuse_contradictions,
+    refuse_without_effect,
+)
 
 _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
@@ -149,6 +158,7 @@ class Options:
         if self.times is not None:
             sizes = _times(self.times)
             chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
+        refuse_contradictions(self.overrides, added or {})
         settings = build(PRESETS[self.preset], RECIPES[self.recipe], chosen, *self.overrides, added or {})
         refuse_without_effect(settings, [*given_names(*self.overrides), *(["draw.times"] if self.times is not None else [])])
         return settings
@@ -394,12 +404,19 @@ def export(
         ExportForm | None, typer.Option(help="of the images: image folder, WebDataset shards, or Hugging Face dataset [default: folder]")
     ] = None,
     arm: Annotated[str | None, typer.Option(help="whose classifier [default: that of the verdict]", metavar="ARM")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="a licence for the cards, data.licence=... or generator.licence=...; the run keeps it", metavar="KEY=VALUE"
+        ),
+    ] = None,
 ) -> None:
     """Copy images, a classifier or the adapter of a run, with a card, to a folder that other tools read."""
     from understudy.exports import export_part
-    from understudy.runs import RunFolder
+    from understudy.study import stating_licences
 
-    wrote = export_part(RunFolder.find(folder), to, what=what.value, form=None if form is None else form.value, arm=arm)
+    with stating_licences(folder, [parse_override(text) for text in override or ()]) as run:
+        wrote = export_part(run, to, what=what.value, form=None if form is None else form.value, arm=arm)
     _console.print(wrote, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,21 @@ import numpy as np
 from PIL import Image
 
 from understudy.adaptation import adapt
-from understudy.data import LabelledSet, Splits, caption_sets, load_splits
+from understudy.audit import check_audit
+from understudy.data import LabelledSet, Splits, caption_sets, load_splits, take_share
+from understudy.estimate import Estimate, Pace, estimate
+from understudy.evaluation import measure_corruption
 from understudy.generators import load_generator
+from understudy.nouns import Generator
 from understudy.runs import write_atomically
-from understudy.sampling import batches, make_plan, quotas, times_of
+from understudy.sampling import batches, make_plan
 from understudy.settings import CaptionSettings, Settings
 from understudy.study import add_tokens, check_fits, check_names, learns_words
-from understudy.training import TrainedClassifier, find_arm, fit_arm, pairs
+from understudy.training import TrainedClassifier, fit_arm, fit_private
 
 _PER_CLASS = 4
 _TIMED_STEPS = 4
+_TIMED_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,34 +40,6 @@ class Checked:
 
     rows: tuple[tuple[str, str, int, int, int], ...]
     skipped: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a run will take, from short measurements.
-
-    Attributes:
-        adapt_seconds, draw_seconds, compare_seconds: per stage; refills are not counted.
-        images: synthetic images of the first round.
-        images_per_second: measured.
-        disk_mb: synthetic images and trained classifiers on disk.
-    """
-
-    adapt_seconds: float
-    draw_seconds: float
-    compare_seconds: float
-    images: int
-    images_per_second: float
-    disk_mb: float
-
-    def rows(self) -> list[tuple[str, str]]:
-        """For a table."""
-        return [
-            ("adapt", _duration(self.adapt_seconds)),
-            ("draw", f"{_duration(self.draw_seconds)} for {self.images} images at {self.images_per_second:.1f} images/s"),
-            ("compare", _duration(self.compare_seconds)),
-            ("disk", f"{self.disk_mb:.1f} MB of synthetic images and classifiers"),
-        ]
 
 
 def validate(settings: Settings, *, device: str = "cpu") -> Checked:
@@ -96,17 +74,45 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     """
     check_names(settings)
     splits = load_splits(settings.data, seed=settings.seed)
+    if settings.membership.measure:
+        check_audit(settings.membership, splits.train, settings.compare)
     generator = load_generator(settings.generator, device=device)
-    train, val = _captioned(splits, settings, device=device)
+    captioned = _captioned(splits, settings, device=device)
+    drawn, image_seconds, strength = _draw_a_few(generator, captioned[0], settings, splits.prompt_names)
+    write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
+    if learns_words(settings):  # adaptation adds them itself
+        generator = load_generator(settings.generator, device=device)
+    adaptation = _time_adaptation(generator, captioned, settings, splits.prompt_names)
+    classifier, step_seconds = _time_training(splits.train, settings, device=device)
+    asked, start = splits.val.select(range(min(len(splits.val), _TIMED_IMAGES))), time.monotonic()
+    classifier.predict(asked)
+    pace = Pace(
+        adaptation=adaptation,
+        image=image_seconds,
+        strength=strength,
+        step=step_seconds,
+        private_step=_time_private(splits.train, settings, device=device),
+        prediction=(time.monotonic() - start) / len(asked),
+        corruption=_time_corruptions(splits.test, settings, size=classifier.backbone.input_size),
+        image_bytes=float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])),
+        classifier_bytes=sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values()),
+    )
+    return estimate(settings, splits, pace)
+
+
+def _draw_a_few(
+    generator: Generator, train: LabelledSet, settings: Settings, prompt_names: tuple[str, ...]
+) -> tuple[LabelledSet, float, float]:
+    """Images of each class, seconds for one, and how far they start from noise."""
     draw = settings.draw
     add_tokens(generator, settings, num_classes=train.num_classes)
-    generator.learn_classes(splits.prompt_names, seed=settings.seed)  # a network from nothing draws noise, in the time that it will take
+    generator.learn_classes(prompt_names, seed=settings.seed)  # a network from nothing draws noise, in the time that it will take
     strength = None if draw.start_snr is None else generator.strength_at(draw.start_snr, sampler=draw.sampler, steps=draw.steps)
     rows = make_plan(
         train,
         np.full(train.num_classes, _PER_CLASS),
         settings=draw,
-        prompt_names=splits.prompt_names,
+        prompt_names=prompt_names,
         seed=settings.seed,
         tokens=settings.adapt.tokens(train.num_classes),
         strength=strength,
@@ -114,60 +120,62 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     generator.draw(rows[:1], train)  # the first call pays for set-up
     start = time.monotonic()
     pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
-    images_per_second = len(rows) / (time.monotonic() - start)
-    drawn = LabelledSet.from_images(pixels, [row.label for row in rows], class_names=splits.train.class_names, split="synthetic")
-    write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
+    seconds = (time.monotonic() - start) / len(rows)
+    drawn = LabelledSet.from_images(pixels, [row.label for row in rows], class_names=train.class_names, split="synthetic")
+    return drawn, seconds, draw.strength if strength is None else strength
 
-    adapt_seconds = 0.0
-    if settings.adapt.num_steps and settings.adapt.adapter is None:
-        if learns_words(settings):  # adaptation adds them itself
-            generator = load_generator(settings.generator, device=device)
-        short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.monotonic()
-            steps = adapt(
-                generator,
-                train,
-                val,
-                settings=short,
-                prompt_names=splits.prompt_names,
-                seed=settings.seed,
-                folder=Path(folder),
-                visual=settings.visual,
-            )
-            times = [time.monotonic() for _ in steps]
-        validation = times[0] - start
-        per_step = (times[-2] - times[0]) / (len(times) - 2)
-        adapt_seconds = per_step * settings.adapt.steps + validation * (1 + settings.adapt.steps / settings.adapt.validate_every)
+
+def _time_adaptation(
+    generator: Generator, captioned: Sequence[LabelledSet], settings: Settings, prompt_names: tuple[str, ...]
+) -> float:  # fmt: skip
+    """Seconds of the whole adaptation, by a few of its steps; 0 if there is none."""
+    if not settings.adapt.num_steps or settings.adapt.adapter is not None:
+        return 0.0
+    short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "validate_every": 10**6, "checkpoint_every": 10**6})
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        steps = adapt(
+            generator,
+            *captioned,
+            settings=short,
+            prompt_names=prompt_names,
+            seed=settings.seed,
+            folder=Path(folder),
+            visual=settings.visual,
+        )
+        times = [time.monotonic() for _ in steps]
+    validation = times[0] - start
+    per_step = (times[-2] - times[0]) / (len(times) - 2)
+    return per_step * settings.adapt.steps + validation * (1 + settings.adapt.steps / settings.adapt.validate_every)
+
+
+def _time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:
+    """A classifier that has hardly learned anything, and seconds of a step."""
+    short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
     start = time.monotonic()
-    short_compare = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
-    classifier = fit_arm("real", train=splits.train, synthetic=None, settings=short_compare, seed=settings.seed, device=device)
-    per_step = (time.monotonic() - start) / (2 * _TIMED_STEPS)
-    images = max(int(quotas(train, settings.draw).sum()), *(int(times_of(train, times).sum()) for times in settings.scale.times), 0)
-    sizes = len(settings.scale.times) * len(settings.scale.arms) + (len(settings.scale.real_shares) if settings.scale.times else 0)
-    bytes_per_image = float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))]))
-    return Estimate(
-        adapt_seconds=adapt_seconds,
-        draw_seconds=images / images_per_second,
-        compare_seconds=per_step * (_arm_steps(settings, len(train), images) + sizes * settings.compare.steps * settings.compare.num_seeds),
-        images=images,
-        images_per_second=images_per_second,
-        disk_mb=(images * bytes_per_image + _weights(settings, classifier)) / 1e6,
-    )
+    classifier = fit_arm("real", train=train, synthetic=None, settings=short, seed=settings.seed, device=device)
+    return classifier, (time.monotonic() - start) / short.steps
 
 
-def _arm_steps(settings: Settings, num_real: int, num_synthetic: int) -> int:
-    """Optimisation steps of all trainings of all arms, those that tune them among them."""
-    arms = [find_arm(name, settings.compare) for name in {"real", *settings.compare.arms}]
-    once = sum(sum(arm.phase_steps(settings.compare, num_real=num_real, num_synthetic=num_synthetic)) for arm in arms)
-    trials = len(pairs(settings.compare, settings.tune)) * settings.tune.num_seeds if settings.tune.is_on else 0
-    return once * (settings.compare.num_seeds + trials)
+def _time_private(train: LabelledSet, settings: Settings, *, device: str) -> float:
+    """Seconds of a step of the differentially private reference; 0 if none is asked for."""
+    epsilon = settings.membership.private_epsilon
+    if not settings.membership.measure or epsilon is None:
+        return 0.0
+    half = take_share(train, 0.5, seed=settings.seed)
+    short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
+    times: list[float] = []
+    fit_private(half, settings=short, seed=settings.seed, device=device, epsilon=epsilon, on_step=lambda: times.append(time.monotonic()))
+    return (times[-1] - times[0]) / (len(times) - 1)  # looking for the noise takes seconds too, once
 
 
-def _weights(settings: Settings, classifier: TrainedClassifier) -> int:
-    """Bytes of all trainings of all arms, and of the best of each once more."""
-    kept = len({"real", *settings.compare.arms}) * (settings.compare.num_seeds + 1)
-    return kept * sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values())
+def _time_corruptions(test: LabelledSet, settings: Settings, *, size: int) -> float:
+    """Seconds for a changed test image, no classifier being asked; 0 if none is changed."""
+    names = settings.shift.corruptions if settings.shift.measure else ()
+    few, start = test.select(range(min(len(test), _TIMED_IMAGES))), time.monotonic()
+    for name in names:
+        measure_corruption(name, 3, test=few, arms={}, size=size, seed=settings.seed)
+    return (time.monotonic() - start) / len(few) / max(len(names), 1) if names else 0.0
 
 
 def _captioned(splits: Splits, settings: Settings, *, device: str) -> list[LabelledSet]:
@@ -194,9 +202,3 @@ def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.I
 def _stack(pixels: np.ndarray, size: int) -> np.ndarray:
     blank = np.full((_PER_CLASS - len(pixels), 3, size, size), 255, np.uint8)
     return np.concatenate([*pixels, *blank], axis=1)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -130,27 +130,23 @@ def _further(study: Study, name: str) -> tuple[LabelledSet, list[int]]:
 
 def membership(study: Study) -> None:
     """Train shadow models of the audited arms, and let each be attacked with the help of the others."""
-    settings, compare = study.settings.membership, study.settings.compare
+    settings = study.settings.membership
     # Halves depend on the number of models, so each number has a folder of its own.
     folder = study.path / "membership" / f"{settings.target}-{settings.shadows}"
     with study.folder.stage("membership") as record:
-        check_audit(settings, study.train, compare)
-        names = ["real"] * (settings.private_epsilon is not None) + list(settings.arms)
-        total = settings.shadows * sum(study.steps(name) for name in names)
-        with study.observer.bar("membership", total=total, unit="steps") as advance:
-            found = audit(
-                train=study.train,
-                val=study.val,
-                test=study.test,
-                settings=settings,
-                recipe=study.recipe,
-                images_of=lambda name: study.images_of(name).images,
-                seed=study.settings.seed,
-                device=study.device,
-                folder=folder,
-                make_synthetic=partial(_once_more, study, folder) if settings.target == "pipeline" else None,
-                on_step=lambda: advance(1),
-            )
+        found = audit(
+            train=study.train,
+            val=study.val,
+            test=study.test,
+            settings=settings,
+            recipe=study.recipe,
+            images_of=lambda name: study.images_of(name).images,
+            seed=study.settings.seed,
+            device=study.device,
+            folder=folder,
+            make_synthetic=partial(_once_more, study, folder) if settings.target == "pipeline" else None,
+            observer=study.observer,
+        )
         record |= {
             "settings": settings.model_dump(mode="json"),
             "environment": environment(study.device),

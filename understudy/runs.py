@@ -5,8 +5,9 @@
     DIR/settings.yaml          every setting, resolved
     DIR/stages/NAME.json       written last, when a stage is complete: seconds, and what it reports
     DIR/data/ adapter/ ...     what the stages write
+    DIR/.lock                  while a process works in the folder: which
 
-A stage without its record is not finished: it runs again and takes up what it finds. Nothing here deletes.
+A stage without its record is not finished: it runs again and takes up what it finds. Nothing here deletes what a stage wrote.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
@@ -34,8 +35,15 @@ import torch
 from understudy.errors import InputError
 from understudy.settings import Settings, differing_keys, from_yaml, to_yaml
 
+try:
+    import fcntl
+except ImportError:  # not on Windows: there nothing keeps two processes apart
+    fcntl = None  # type: ignore[assignment]
+
 Resume = Literal["if-possible", "always", "never"]
 _FULL_BYTES = 1_000_000
+_LISTED = 5  # runs of a study that a message names
+_LOCK = ".lock"
 _ADDED = ("fidelity.", "scale.", "gap.", "shift.", "membership.", "data.licence", "generator.licence")
 """Settings of stages that only add to a finished run, and what only its cards say: they may change later, what is drawn is kept."""
 _PACKAGES = ("understudy", "torch", "torchvision", "diffusers", "transformers", "peft", "timm", "numpy", "pyarrow", "scikit-learn")
@@ -90,8 +98,9 @@ class RunFolder:
             return True
         if resume == "always":
             raise InputError(f"{path} holds no run to go on with, and --resume always was given")
-        # A kill while the settings were written leaves their temporary file.
-        if path.exists() and (not path.is_dir() or any(entry != _temporary(path / "settings.yaml") for entry in path.iterdir())):
+        # A kill while the settings were written leaves their temporary file and that of the lock.
+        ours = (_temporary(path / "settings.yaml"), path / _LOCK)
+        if path.exists() and (not path.is_dir() or any(entry not in ours for entry in path.iterdir())):
             raise InputError(f"{path} is not an empty folder and holds no run: choose another --out")
         return False
 
@@ -100,9 +109,13 @@ class RunFolder:
         """The run that is in ``path``.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is none; for the folder of a study, with the runs that lie in it.
         """
         if not (path / "settings.yaml").exists():
+            if (path / "study.yaml").exists():
+                runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
+                more = f" and {len(runs) - _LISTED} more" if len(runs) > _LISTED else ""
+                raise InputError(f"{path} holds a study, not a run: give one of its runs, {', '.join(runs[:_LISTED])}{more}")
             raise InputError(f"{path} holds no run (no settings.yaml): start one with 'understudy run DATA --out {path}'")
         return cls(path, from_yaml((path / "settings.yaml").read_text(encoding="utf-8")))
 
@@ -124,6 +137,94 @@ class RunFolder:
         yield report
         report |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": round(_peak_memory_gb(), 2)}
         write_json(self.path / "stages" / f"{name}.json", report)
+
+
+@final
+class FolderLock:
+    """Keeps a folder to this process for the length of a block: no other one writes there meanwhile.
+
+    The lock is the operating system's, on the file ``.lock``, so it ends with the process however that ends. It is taken on entering where
+    there is a folder, otherwise by :meth:`take`. A process may lock a folder again that it holds. Readers need no lock.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: on entering and from :meth:`take`, if another process holds it.
+    """
+
+    _held: ClassVar[dict[Path, tuple[int, int]]] = {}
+    """Open file, and how many blocks hold it, by folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._taken: Path | None = None
+
+    def __enter__(self) -> Self:
+        if self._path.is_dir():
+            self.take()
+        return self
+
+    def take(self) -> None:
+        """Make the folder if it is missing, and lock it unless this block has."""
+        if self._taken is not None:
+            return
+        self._path.mkdir(parents=True, exist_ok=True)
+        path = self._path.resolve()
+        handle, blocks = self._held.get(path) or (_locked(self._path), 0)
+        if handle is not None:
+            self._held[path] = handle, blocks + 1
+            self._taken = path
+
+    def __exit__(self, *_: object) -> None:
+        if self._taken is None:
+            return
+        handle, blocks = self._held.pop(self._taken)
+        if blocks > 1:
+            self._held[self._taken] = handle, blocks - 1
+        else:
+            with suppress(OSError):  # the folder may be gone
+                (self._taken / _LOCK).unlink()  # while it is locked, so that it is nobody else's
+            os.close(handle)
+        self._taken = None
+
+
+def _locked(folder: Path) -> int | None:
+    """An open file that keeps ``folder`` to this process; None where files cannot be locked, or nothing can be written anyway."""
+    path = folder / _LOCK
+    while fcntl is not None and (handle := _opened(path)) is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 300).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise InputError(f"{folder} is in use by {holder}: wait until it has ended, or choose another --out") from None
+        except OSError:  # the file system knows no locks
+            os.close(handle)
+            path.unlink(missing_ok=True)
+            return None
+        if _is_at(path, handle):
+            with suppress(OSError):  # on a full disk nobody learns who it is; the lock holds
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+            return handle
+        os.close(handle)  # the file of a holder that has just ended
+    return None
+
+
+def _opened(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        if os.access(path.parent, os.W_OK):
+            raise
+        return None
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
 
 
 def finished_results(folder: RunFolder) -> dict[str, Any]:

@@ -93,6 +93,9 @@ class GeneratorSettings(_Section):
                 f"the generator 'folder' and generator.images belong together, got {self.name!r} and {len(self.images)} sets: give both, "
                 'as in --set generator.name=folder --set "generator.images=[PATH]", or neither'
             )
+        places = [path.resolve() for path in self.images]
+        if twice := [path for path, place in zip(self.images, places, strict=True) if places.count(place) > 1]:
+            raise ValueError(f"generator.images must name each set once, got {twice[0]} and {twice[1]}, which are the same: leave one out")
         return self
 
 
@@ -782,6 +785,27 @@ def refuse_without_effect(settings: Settings, given: Iterable[str]) -> None:
         for cause in (name for name, applies in causes.items() if applies and name != key):
             value = _flatten(settings.model_dump(mode="json"))[cause]
             raise InputError(f"{key} has no effect while {cause} is {value!r}: leave it out, or change {cause}")
+
+
+def refuse_contradictions(overrides: Iterable[Mapping[str, Any]], added: Mapping[str, Any]) -> None:
+    """Refuse a value that was asked for by name where the command sets another.
+
+    Args:
+        overrides: nested settings that the user wrote.
+        added: nested settings that the command sets.
+
+    Raises:
+        InputError: naming the setting and both values.
+
+    Example:
+        >>> refuse_contradictions([{"gap": {"measure": False}}], {"gap": {"measure": True}})
+        Traceback (most recent call last):
+        understudy.errors.InputError: gap.measure must be True with this command, got --set gap.measure=False: leave it out
+    """
+    wanted = _flatten(added)
+    for name, value in (entry for layer in overrides for entry in _flatten(layer).items()):
+        if name in wanted and value != wanted[name]:
+            raise InputError(f"{name} must be {wanted[name]!r} with this command, got --set {name}={value}: leave it out")
 
 
 _MEASURED = ("fidelity", "gap", "shift", "membership")

@@ -26,7 +26,7 @@ from understudy.prompts import read_templates
 from understudy.recipes import RECIPES
 from understudy.registry import Registry
 from understudy.report import write_study_page
-from understudy.runs import RunFolder, environment, write_atomically, write_json, write_text
+from understudy.runs import FolderLock, RunFolder, environment, write_atomically, write_json, write_text
 from understudy.settings import AdaptSettings, DrawSettings, Settings, build, differing_keys, given_names, to_yaml
 from understudy.study import check_names, run
 from understudy.training import find_arm, pairs
@@ -184,20 +184,28 @@ def run_study(
         for own in (own for own in asked if not own.is_finished):
             run(own.settings, own.path, device=device)
         return {}
-    for own in _most_demanding_first(study, asked[: len(values)]):  # what does not fit shows before hours of work
+    with FolderLock(out) as lock:
+        return _do_runs(study, asked, len(values), observer, lock)
+
+
+def _do_runs(study: _Study, asked: Sequence[_Run], num_points: int, observer: Observer, lock: FolderLock) -> dict[str, Any]:
+    """The runs that are not there yet, by repeat, then point."""
+    for own in _most_demanding_first(study, asked[:num_points]):  # what does not fit shows before hours of work
         if not own.is_started:
             observer.say(f"study: {own.name}")
-            run(own.settings, own.path, device=device, until="load", observer=observer)
+            run(own.settings, own.path, device=study.device, until="load", observer=observer)
+        lock.take()
         study.note(own.point)
     results = study.report()
     for number, own in enumerate(asked, start=1):
         if not own.is_finished:
             observer.say(f"study: {own.name}, run {number} of {len(asked)}")
-            run(own.settings, own.path, device=device, until="load", observer=observer)
+            run(own.settings, own.path, device=study.device, until="load", observer=observer)
             others = [other for other in study.runs() if other.repeat == own.repeat and other.path != own.path]
-            _take_adapter(own, others, observer)
-            _take_trainings(own, others, observer)
-            run(own.settings, own.path, device=device, observer=observer)
+            with FolderLock(own.path):
+                _take_adapter(own, others, observer)
+                _take_trainings(own, others, observer)
+                run(own.settings, own.path, device=study.device, observer=observer)
             results = study.report()
     return results
 
@@ -369,7 +377,7 @@ def _check_folder(study: _Study, asked: Sequence[_Run]) -> None:
     elif out.exists():
         entries = {entry.name for entry in out.iterdir()} if out.is_dir() else {""}
         begun = {entry.name for entry in (out / "runs").iterdir()} if (out / "runs").is_dir() else set()
-        if not entries <= {"runs", ".study.yaml.tmp"} or not begun <= names:
+        if not entries <= {"runs", ".study.yaml.tmp", ".lock"} or not begun <= names:
             raise InputError(f"{out} is not an empty folder and holds no study: choose another --out")
     for own in asked:
         RunFolder.check(own.path, own.settings)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -71,9 +72,18 @@ from understudy.prompts import fill, read_templates
 from understudy.proof import check_added, fidelity, membership, memorisation, shift
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
-from understudy.runs import Resume, RunFolder, environment, finished_results, write_atomically, write_json, write_text
+from understudy.runs import FolderLock, Resume, RunFolder, environment, finished_results, write_atomically, write_json, write_text
 from understudy.sampling import quotas, times_of
-from understudy.settings import CompareSettings, CurateSettings, Settings, ShiftSettings, to_yaml
+from understudy.settings import (
+    CompareSettings,
+    CurateSettings,
+    Settings,
+    ShiftSettings,
+    build,
+    given_names,
+    refuse_without_effect,
+    to_yaml,
+)
 from understudy.synthetic_sets import ArmImages, Filled, SyntheticSets, arm_settings, plan_rows
 from understudy.training import (
     Arm,
@@ -108,6 +118,7 @@ _OPTIONAL: dict[Stage, Callable[[Settings], bool]] = {
 """Stages that are done only if settings ask for them."""
 _ADDED: tuple[Stage, ...] = ("fidelity", "memorisation", "scale", "gap", "shift", "membership")
 """Stages whose settings may change in a finished run, see ``runs.py``; memorisation has the encoder of fidelity."""
+_LICENCES = ("data.licence", "generator.licence")
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 _MEMBER_SEED_OFFSET = 1_000_003
 _ALLOCATION = Path("synthetic") / "weak-classes.json"  # images per class, by mistakes on validation images
@@ -138,7 +149,7 @@ def run(
         of ``accelerate launch`` besides the first, which help to adapt and leave the rest to it.
 
     Raises:
-        InputError: for settings or data that do not fit; nothing that exists is changed.
+        InputError: for settings or data that do not fit, or a folder in which another process works; nothing that exists is changed.
     """
     check_names(settings)
     observer, processes = observer or Silent(), Processes()
@@ -146,14 +157,24 @@ def run(
         if until != "load":
             _help_to_adapt(settings, out, device)
         return {}
-    if not (RunFolder.check(out, settings, resume=resume) and (out / "stages" / "load.json").exists()):
-        load(settings, out, device=device, resume=resume, observer=observer)
-    else:
-        check_added(Study(RunFolder(out, settings), device, observer))  # before the settings are written, which would else stay wrong
-    study = Study(RunFolder.open(out, settings), device, observer)
-    if until != "load":
-        processes.wait()  # the others look now whether there is something to adapt
-        processes.wait()
+    is_loaded = RunFolder.check(out, settings, resume=resume) and (out / "stages" / "load.json").exists()
+    with FolderLock(out) as lock:
+        if not is_loaded:
+            load(settings, out, device=device, resume=resume, observer=observer, lock=lock)
+        else:
+            check_added(Study(RunFolder(out, settings), device, observer))  # before the settings are written, which would else stay wrong
+        study = Study(RunFolder.open(out, settings), device, observer)
+        if until != "load":
+            processes.wait()  # the others look now whether there is something to adapt
+            processes.wait()
+        _do_stages(study, until)
+    if until == "report":
+        return dict(json.loads((study.path / "results.json").read_text()))
+    return {name: study.folder.record(name) for name in STAGES[: STAGES.index(until) + 1]}
+
+
+def _do_stages(study: Study, until: Stage) -> None:
+    """What is asked for and missing after load, in the order of ``STAGES``."""
     stages: dict[Stage, Callable[[Study], None]] = {
         "adapt": adapt,
         "draw": draw,
@@ -171,13 +192,10 @@ def run(
     outdated = False  # a report that is older than what it is about
     for name in STAGES[1 : STAGES.index(until) + 1]:
         if study.is_finished(name) and not (name == "report" and outdated):
-            observer.say(f"{name}: finished earlier, kept")
-        elif name not in _OPTIONAL or _OPTIONAL[name](settings):
+            study.observer.say(f"{name}: finished earlier, kept")
+        elif name not in _OPTIONAL or _OPTIONAL[name](study.settings):
             stages[name](study)
             outdated = True
-    if until == "report":
-        return dict(json.loads((study.path / "results.json").read_text()))
-    return {name: study.folder.record(name) for name in STAGES[: STAGES.index(until) + 1]}
 
 
 def _help_to_adapt(settings: Settings, out: Path, device: str) -> None:
@@ -448,8 +466,8 @@ class _Help:
         return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)
 
 
-def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer: Observer) -> None:
-    """Read the real images, check them, split them; only then make the run folder, caption and store them."""
+def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer: Observer, lock: FolderLock) -> None:
+    """Read the real images, check them, split them; only then make and lock the run folder, caption and store them."""
     start = time.monotonic()
     splits = load_splits(settings.data, seed=settings.seed)
     sets = [splits.train, splits.val]
@@ -460,6 +478,7 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
         require_unseen(settings.adapt.adapter, seen=sets, test=splits.test, few_shots=settings.data.shots is not None)
     # What does not fit shows before the run folder is made, and before hours of captioning.
     check_fits(settings, splits, device=device)
+    lock.take()
     folder = RunFolder.open(out, settings, resume=resume)
     with folder.stage("load", started=start) as record:
         captions = out / "data" / "captions"
@@ -839,7 +858,7 @@ def report(study: Study) -> None:
             arm_summaries={name: _summary(find_arm(name, study.settings.compare)) for name in results["arms"]},
             val=study.val,
             test=study.test,
-            wrong={name: _wrong(study.measure(name, "")) for name in results["arms"] if _has_predictions(study, name)},
+            named={name: _named(study.measure(name, "")) for name in results["arms"] if _has_predictions(study, name)},
         )
         write_text(study.path / "README.md", _card(study, results, data_files="synthetic/curated.parquet"))
     study.observer.say(f"report: {study.path / 'report.html'}")
@@ -852,12 +871,40 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
         What ``results.json`` holds.
 
     Raises:
-        InputError: if the arms have not been compared yet.
+        InputError: if the arms have not been compared yet, or another process works in the folder.
     """
     if folder.record("compare") is None:
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-    report(Study(folder, "cpu", observer or Silent()))
+    with FolderLock(folder.path):
+        report(Study(folder, "cpu", observer or Silent()))
     return finished_results(folder)
+
+
+@contextmanager
+def stating_licences(path: Path, overrides: Sequence[Mapping[str, Any]]) -> Iterator[RunFolder]:
+    """A run with licences that were not stated when it was started; when the block ends well, it keeps them, and its report says them.
+
+    Args:
+        path: folder of a run.
+        overrides: nested settings, ``data.licence`` and ``generator.licence``; without any, nothing is written.
+
+    Raises:
+        InputError: for other settings, a licence that has no effect, a folder without a run, or one in which another process works.
+    """
+    if not overrides:
+        yield RunFolder.find(path)
+        return
+    given = given_names(*overrides)
+    if others := [name for name in given if name not in _LICENCES]:
+        raise InputError(f"export sets {' and '.join(_LICENCES)} alone, got {others[0]}: leave it out, or start a new run")
+    with FolderLock(path):
+        settings = build(RunFolder.find(path).settings.model_dump(mode="json"), *overrides)
+        refuse_without_effect(settings, given)
+        folder = RunFolder(path, settings)
+        yield folder
+        RunFolder.open(path, settings)
+        if folder.record("report") is not None:
+            report(Study(folder, "cpu", Silent()))
 
 
 def export_run(folder: RunFolder, to: Path, *, form: str) -> int:
@@ -1055,9 +1102,9 @@ def _has_predictions(study: Study, arm: str) -> bool:
     return all((study.path / "arms" / f"{arm}-seed{index}.npz").exists() for index in range(study.settings.compare.num_seeds))
 
 
-def _wrong(result: ArmResult) -> np.ndarray:
-    """Share of the trainings that take each test image for another class, float (N,)."""
-    return np.asarray((result.probabilities.argmax(axis=-1) != result.labels).mean(axis=0))
+def _named(result: ArmResult) -> np.ndarray:
+    """Class that each training takes each test image for, int (S, N)."""
+    return np.asarray(result.probabilities.argmax(axis=-1))
 
 
 def _summary(arm: Arm) -> str:

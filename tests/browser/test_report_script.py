@@ -1,5 +1,6 @@
 """What the page's own script adds: tables that sort, a browser of all images, and a page that still opens at once."""
 
+import re
 import resource
 from pathlib import Path
 
@@ -50,6 +51,57 @@ def test_cells_open_the_images_behind_them(page: Path) -> None:
     assert len(shares) == 5 and shares == sorted(shares, reverse=True)
 
 
+def test_mistakes_open_the_images_behind_them(page: Path) -> None:
+    """The sample's matrices and its predictions are not of one run, so what must open is asked of the columns."""
+    columns = """JSON.parse(document.getElementById("columns").textContent).sets.test"""
+    wanted = """JSON.parse(cell.dataset.browse)"""
+    code = f"""(() => {{
+      const cell = [...document.querySelectorAll("#confused [data-browse]")].find(cell => {{
+        const {{ arm, named, class: label }} = {wanted}, {{ wrong, labels }} = {columns};
+        return wrong[arm].image.some((image, entry) => labels[image] === label && wrong[arm].named[entry] === named);
+      }});
+      cell.querySelector("button").click();
+      const seen = {STATE};
+      document.querySelector("#tiles button").click();
+      const facts = document.querySelector("dialog dl").textContent;
+      document.querySelector("dialog button:last-child").click();
+      return {{ ...{wanted}, columns: {columns}, seen, facts }};
+    }})()"""
+    found = run_in(page, code)
+    own, label, named = found["columns"]["wrong"][found["arm"]], found["class"], found["named"]
+    images = [
+        index
+        for index, name in zip(own["image"], own["named"], strict=True)
+        if found["columns"]["labels"][index] == label and name == named
+    ]
+    assert len(images) == len(found["seen"]["tiles"]) > 0
+    words = [re.search(rf"named {named} in (\d+)% of trainings of {found['arm']}", tile) for tile in found["seen"]["tiles"]]
+    shares = [int(word[1]) for word in words if word]
+    assert len(shares) == len(images) and shares == sorted(shares, reverse=True) and set(shares) <= {33, 67, 100}
+    assert f"named {named}in {shares[0]}% of trainings of {found['arm']}" in found["facts"]
+
+
+def test_matrix_is_walked_and_opened_by_keys(page: Path) -> None:
+    code = f"""(() => {{
+      const cells = [...document.querySelectorAll("figure[data-matrix=bridged] [data-cell]")];
+      const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {{ key, bubbles: true, cancelable: true }}));
+      cells[0].focus();
+      const places = ["ArrowRight", "ArrowLeft", "End", "ArrowDown"].map(key => (press(key), cells.indexOf(document.activeElement)));
+      const last = cells.at(-1), stops = cells.filter(cell => cell.getAttribute("tabindex") === "0").length;
+      press("Enter");
+      const fields = document.getElementById("filters").elements;
+      return {{
+        places, stops, number: cells.length, label: last.getAttribute("aria-label"), role: last.closest("svg").getAttribute("role"),
+        cell: last.dataset.cell, open: [fields.set.value, fields.class.value + "," + fields.named.value, fields.arm.value], ...{STATE},
+      }};
+    }})()"""
+    seen = run_in(page, code)
+    assert seen["places"] == [1, 0, seen["number"] - 1, seen["number"] - 1] and seen["stops"] == 1
+    label, named = seen["cell"].split(",")
+    assert seen["label"].startswith(f"{label} named as {named}, ") and seen["role"] == "group"
+    assert seen["open"] == ["test", seen["cell"], "bridged"] and seen["focus"] == "browser-title"
+
+
 def test_filters_and_orders(page: Path) -> None:
     fields = """const fields = document.getElementById("filters").elements;
       const set = (name, value) => { fields[name].value = value; fields[name].dispatchEvent(new Event("input", { bubbles: true })); };"""
@@ -77,6 +129,21 @@ def test_one_image_leads_to_those_that_share_its_source(page: Path) -> None:
     seen = run_in(page, code)
     assert (seen["title"], seen["shown"], seen["open"]) == ("synthetic-00000000", 3, False)
     assert "train-00000014" in seen["of"] and 1 <= len(seen["tiles"]) < 30
+
+
+def test_what_was_asked_for_stays(page: Path) -> None:
+    code = f"""(async () => {{
+      document.querySelector('[data-browse*="synthetic"] button').click();
+      document.querySelector("#tiles button").click();
+      document.querySelector("dialog button").click();
+      await new Promise(done => setTimeout(done, 300));
+      const stays = document.getElementById("of").hidden;
+      document.getElementById("unfilter").click();
+      return {{ stays: !stays, reset: document.getElementById("of").hidden, ...{STATE} }};
+    }})()"""
+    seen = run_in(page, f"await {code}", "--virtual-time-budget=5000")
+    assert seen["stays"] and seen["reset"]
+    assert seen["count"].startswith("30 of 30 synthetic images")
 
 
 def test_arrow_keys_walk_through_the_images(page: Path) -> None:

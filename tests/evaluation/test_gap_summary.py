@@ -210,6 +210,42 @@ def test_one_seed_has_no_spread():
     assert not gap["terms"]["total"]["distinguishable"]
 
 
+_HEN = {"total": 1, "appearance": 0, "content": 1, "recovered": 0}
+
+
+def test_terms_of_the_only_class_are_those_of_all():
+    """Its intervals are made of its own test images; with another class beside it they are fewer."""
+    rates = {"real": 0.9, "plain": 0.6, "filtered": 0.7}
+
+    def gap(labels):
+        def of(role, rate):
+            correct = _arm(role, rate).probabilities.argmax(axis=-1) == LABELS
+            return _result(role, np.where(correct, labels, (labels + 1) % 4), labels, val=rate)
+
+        arms = {role: of(role, rate) for role, rate in rates.items()}
+        return summarise_gap(arms, {0.05: of("redrawn", 0.88)}, class_names=NAMES, num_resamples=300, seed=0)
+
+    whole = gap(np.ones(NUM_TEST, dtype=np.int64))
+    intervals = whole["per_class"]["dog"]["intervals"]
+    assert intervals == {
+        name: {end: whole["terms"][name][end] for end in ("mean", "low", "high")}
+        for name in ("total", "appearance", "content", "recovered")
+    }
+    assert all(whole["per_class"]["dog"][name] == term["mean"] for name, term in intervals.items())
+    assert whole["per_class"]["cat"]["intervals"] is None
+    halves = gap(np.arange(NUM_TEST) % 2)["per_class"]
+    width = {name: own["intervals"]["total"]["high"] - own["intervals"]["total"]["low"] for name, own in halves.items() if own["intervals"]}
+    assert set(width) == {"cat", "dog"}
+    assert min(width.values()) > 1.2 * (intervals["total"]["high"] - intervals["total"]["low"]), "half the images say less"
+
+
+def test_a_class_with_one_image_has_terms_and_no_interval():
+    labels = np.where(np.arange(NUM_TEST) == 0, 3, np.arange(NUM_TEST) % 3)
+    arms = {role: _result(role, np.tile(labels, (3, 1)), labels) for role in ("real", "plain")}
+    pig = summarise_gap(arms, {}, class_names=NAMES, num_resamples=50, seed=0)["per_class"]["pig"]
+    assert pig["total"] == 0 and pig["intervals"] is None
+
+
 def test_per_class():
     """A class without test images has no figures, and a plain set that never shows hens cannot name them."""
     labels = np.arange(NUM_TEST) % 3
@@ -221,9 +257,8 @@ def test_per_class():
     per_class = summarise_gap(arms, {0.05: redrawn}, class_names=NAMES, num_resamples=50, seed=0)["per_class"]
     assert list(per_class) == list(NAMES)
     assert set(per_class["pig"].values()) == {None}
-    assert per_class["hen"] == {
-        "real": 1, "reconstructed": 1, "plain": 0, "best": 0, "total": 1, "appearance": 0, "content": 1, "recovered": 0,
-    }  # fmt: skip
+    constant = {term: dict.fromkeys(("mean", "low", "high"), value) for term, value in _HEN.items()}
+    assert per_class["hen"] == {"real": 1, "reconstructed": 1, "plain": 0, "best": 0, **_HEN, "intervals": constant}
     assert (per_class["cat"]["appearance"], per_class["cat"]["content"], per_class["dog"]["total"]) == (1, -1, 0)
 
 

@@ -6,13 +6,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.fft import dctn
+from scipy.ndimage import zoom
 from scipy.stats import mannwhitneyu
+from sklearn.datasets import load_digits
 
-from understudy.functional.copies import copy_distances, copy_threshold, nearest_copies, share_closer
+from understudy.functional.copies import _FREQUENCIES, _cosines, copy_distances, copy_threshold, nearest_copies, share_closer
 
 
 def pictures(num, *, seed=0, size=32):
     return np.random.default_rng(seed).random((num, size, size))
+
+
+def digits(num):
+    """Handwritten ones, 8 x 8, four times as large."""
+    return zoom(load_digits().images[:num] / 16, (1, 4, 4), order=1, mode="nearest", grid_mode=True)
+
+
+def lowest_of(coefficients):
+    return [coefficients[0, 1], coefficients[1, 0], coefficients[1, 1], coefficients[0, 2], coefficients[2, 0]]
 
 
 def by_definition(x, y, reach):
@@ -76,11 +88,50 @@ def test_an_image_is_at_distance_0_from_itself_and_others_are_not():
 
 def test_blocks_make_no_difference(monkeypatch):
     x, y = pictures(7), pictures(5, seed=1)
+    monkeypatch.setattr("understudy.functional.copies._CANDIDATES", 3)
     whole = nearest_copies(x, y), nearest_copies(x, x, skip_own=True)
-    monkeypatch.setattr("understudy.functional.copies._MAX_CELLS", 15)
+    monkeypatch.setattr("understudy.functional.copies._BLOCK", (3, 2))
     for found, again in zip(whole, (nearest_copies(x, y), nearest_copies(x, x, skip_own=True)), strict=True):
         np.testing.assert_array_equal(found[0], again[0])
         np.testing.assert_allclose(found[1], again[1])
+
+
+def test_a_copy_is_found_among_many():
+    """More than are compared in full, mirrored and moved by every odd and even number of pixels; digits differ least from each other."""
+    real = digits(400)
+    moves = list(itertools.product(range(-4, 5), repeat=2))
+    copies = np.stack([np.roll(image, move, axis=(0, 1)) for image, move in zip(real[:81], moves, strict=True)])
+    copies[::2] = copies[::2, :, ::-1]
+    index, distance = nearest_copies(copies * 0.6 + 0.2, real)
+    np.testing.assert_array_equal(index, np.arange(81))
+    np.testing.assert_allclose(distance, 0, atol=1e-3)
+
+
+def test_the_nearest_are_those_of_comparing_all_in_full(monkeypatch):
+    real, others = np.split(digits(250), [200])
+    index, distance = nearest_copies(others, real)
+    monkeypatch.setattr("understudy.functional.copies._CANDIDATES", 200)
+    all_index, all_distance = nearest_copies(others, real)
+    assert (index == all_index).mean() >= 0.98
+    np.testing.assert_allclose(distance[index == all_index], all_distance[index == all_index], atol=1e-6)
+    assert (distance >= all_distance - 1e-6).all()
+    np.testing.assert_allclose(distance, all_distance, atol=0.02)
+
+
+def test_of_equal_images_the_first_is_taken():
+    real = pictures(30)
+    assert nearest_copies(real[:1], np.concatenate([real, real]))[0] == 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 14), (2, 1), (1, 1)])
+def test_the_lowest_frequencies_are_orthonormal_and_know_no_mean(height, width):
+    waves = _cosines(height, width)
+    assert waves.shape == (height * width, min(_FREQUENCIES, height * width - 1))
+    np.testing.assert_allclose(waves.T @ waves, np.eye(waves.shape[1]), atol=1e-5)
+    np.testing.assert_allclose(waves.sum(axis=0), 0, atol=1e-5)
+    if min(height, width) > 2:
+        picture = np.random.default_rng(0).random((height, width))
+        np.testing.assert_allclose(np.sort(waves[:, :5].T @ picture.ravel()), np.sort(lowest_of(dctn(picture, norm="ortho"))), atol=1e-6)
 
 
 def test_what_moved_too_far_is_another_image():

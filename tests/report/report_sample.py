@@ -28,7 +28,7 @@ class Sample:
     synthetic: LabelledSet
     confusions: dict[str, np.ndarray]
     test: LabelledSet | None = None
-    wrong: dict[str, np.ndarray] | None = None
+    named: dict[str, np.ndarray] | None = None
 
     def write(self, path: Path) -> str:
         write_report(
@@ -40,7 +40,7 @@ class Sample:
             confusions=self.confusions,
             arm_summaries={"real": "real images alone", "bridged": "first synthetic images, then real ones"},
             test=self.test,
-            wrong=self.wrong,
+            named=self.named,
         )
         return path.read_text(encoding="utf-8")
 
@@ -53,7 +53,7 @@ def make_sample(
     names = class_names or [str(label) for label in range(num_classes)]
     train, synthetic = _sets(rng, names, per_class)
     test = train.with_split("test").select(np.arange(len(train))[::-1])
-    wrong = {arm: rng.integers(0, 4, size=len(test)) / 3 for arm in ("real", "bridged")}
+    named = {arm: rng.integers(0, num_classes, size=(3, len(test))) for arm in ("real", "bridged")}
     accuracy = {"real": 0.871, "synthetic": 0.906, "mixed": 0.922, "bridged": 0.931}
     if not helps:
         accuracy = {"real": 0.871, "synthetic": 0.412, "mixed": 0.862, "bridged": 0.874}
@@ -69,7 +69,7 @@ def make_sample(
         synthetic=synthetic,
         confusions=confusions,
         test=test,
-        wrong=wrong,
+        named=named,
     )
 
 

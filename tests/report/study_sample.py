@@ -24,7 +24,7 @@ def make_study(
     source: str = "digits",
     spread: float = 0.006,
 ) -> dict[str, Any]:
-    """Content of ``study.json``."""
+    """Content of ``study.json``; with ``real-long`` among the arms, ``bridged`` is trained for as many steps."""
     known, values = STUDIES[kind], points or list(STUDIES[kind].points)
     rows = [_row(point, place, repeat, arms, spread) for place, point in enumerate(values) for repeat in range(repeats)]
     labelled = [{"point": point, "label": f"{point:,}" if isinstance(point, int) else str(point)} for point in values]
@@ -79,7 +79,8 @@ def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: flo
         "arms": {
             name: {
                 "accuracy": {"mean": real + gain, "low": real + gain - 0.02, "high": real + gain + 0.015},
-                "steps": 300,
+                "steps": 600 if name in ("bridged", "real-long") and "real-long" in arms else 300,
+                **({"minus_real_long": _interval(gain - gained["real-long"])} if name == "bridged" and "real-long" in arms else {}),
                 "minus_real": {"mean": gain, "low": gain - 0.012 * (name != "real"), "high": gain + 0.011 * (name != "real")},
                 "val_accuracy": 0.86 + gain,
             }
@@ -87,3 +88,7 @@ def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: flo
         },
         "seconds": 200.5 + 31 * place,
     }
+
+
+def _interval(mean: float) -> dict[str, float]:
+    return {"mean": mean, "low": mean - 0.012, "high": mean + 0.011}

@@ -145,6 +145,14 @@ def test_class_without_test_images_and_many_classes() -> None:
     assert "class 999 n/a n/a n/a n/a" in words
 
 
+def test_page_of_an_older_run_has_terms_per_class_without_intervals(sample: Sample, tmp_path: Path, gap: dict[str, Any]) -> None:
+    older = gap | {"per_class": {name: {key: row[key] for key in row if key != "intervals"} for name, row in gap["per_class"].items()}}
+    values = shown(write(sample, tmp_path, older))
+    assert values["gap", "per_class.3.content"] == gap["per_class"]["3"]["content"]
+    assert ("gap", "per_class.3.intervals.content.mean") not in values
+    assert "Brackets" not in section(older) and "Brackets: 95% intervals over the class's own test images" in section(gap)
+
+
 @pytest.mark.parametrize("absent", [None, {}])
 def test_page_without_a_gap_is_as_before(sample: Sample, tmp_path: Path, absent: dict[str, Any] | None) -> None:
     results = sample.results if absent is None else sample.results | {"gap": absent}

@@ -298,8 +298,8 @@ def test_test_images_are_refused(sample: Sample, tmp_path: Path) -> None:
         dataclasses.replace(sample, synthetic=sample.synthetic.with_split("test")).write(tmp_path / "report.html")
     with pytest.raises(InputError, match="gallery of mistakes needs a test set"):
         dataclasses.replace(sample, test=sample.train).write(tmp_path / "report.html")
-    with pytest.raises(ValueError, match="a share for each test image"):
-        dataclasses.replace(sample, wrong={"real": np.zeros(3)}).write(tmp_path / "report.html")
+    with pytest.raises(ValueError, match="a class for each training and test image"):
+        dataclasses.replace(sample, named={"real": np.zeros((2, 3))}).write(tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
 
@@ -354,7 +354,7 @@ def test_photographs_are_compressed() -> None:
 def test_confused_pairs_by_hand() -> None:
     confusions = {"real": np.array([[8, 2], [0, 10]]), "bridged": np.array([[9, 1], [5, 5]])}
     assert confused_pairs(confusions, ("cat", "dog"), ["real", "bridged"], count=9) == [
-        {"true": "dog", "named": "cat", "shares": {"real": 0.0, "bridged": 0.5}},
-        {"true": "cat", "named": "dog", "shares": {"real": 0.2, "bridged": 0.1}},
+        {"true": "dog", "named": "cat", "labels": (1, 0), "shares": {"real": 0.0, "bridged": 0.5}},
+        {"true": "cat", "named": "dog", "labels": (0, 1), "shares": {"real": 0.2, "bridged": 0.1}},
     ]
     assert confused_pairs({}, ("cat", "dog"), ["real"], count=9) == []

@@ -116,7 +116,7 @@ def test_wide_intervals_are_cut_and_said_to_be(tmp_path: Path) -> None:
     wide, narrow = make_study(repeats=2, spread=0.05), make_study(repeats=1)
     assert is_cut(wide, "accuracy")
     assert not is_cut(narrow, "accuracy")
-    assert not is_cut(narrow, "minus_real")
+    assert not is_cut(narrow, "difference")
     assert "the table has their ends" in write(wide, tmp_path / "wide.html")
     assert "the table has their ends" not in write(narrow, tmp_path / "narrow.html")
 
@@ -125,7 +125,7 @@ def test_figures_name_every_point_and_arm() -> None:
     markup = point_curves(make_study("shots"), "accuracy")
     assert [word for word in (">real<", ">bridged<", ">16<", ">real images per class<") if word not in markup] == []
     assert "#0" not in markup, "colours are variables of the style sheet"
-    assert ">real<" not in point_curves(make_study("shots"), "minus_real")
+    assert ">real<" not in point_curves(make_study("shots"), "difference")
 
 
 def test_commands_to_make_it_larger() -> None:
@@ -151,3 +151,36 @@ def test_table_for_the_terminal() -> None:
     assert f"{100 * bridged['accuracy']['mean']:.1f} [" in text
     assert f"{100 * bridged['minus_real']['mean']:+.1f} [" in text
     assert "95% bootstrap intervals" in text
+
+
+def test_differences_are_those_of_the_sentence(tmp_path: Path) -> None:
+    """An arm that was trained for longer is held against ``real-long``: in the sentence, the table, the figure and the terminal."""
+    study = make_study("volume", arms=("real", "real-long", "mixed", "bridged"))
+    first, last = (study["points"][place]["arms"] for place in (0, -1))
+    ends = [f"{100 * arms['bridged']['minus_real_long']['mean']:+.1f} [" for arms in (first, last)]
+    assert "bridged and the real images alone for as many steps (real-long)" in study["sentence"] and all(
+        end in study["sentence"] for end in ends
+    )
+    text = write(study, tmp_path / "study.html")
+    values = shown(text)
+    point = str(study["points"][0]["point"])
+    assert values[point, "bridged", "minus_real_long.mean"] == first["bridged"]["minus_real_long"]["mean"]
+    assert (point, "bridged", "minus_real.mean") not in values
+    assert values[point, "mixed", "minus_real.mean"] == first["mixed"]["minus_real"]["mean"]
+    assert text.count("] to real-long</span>") == len(study["points"])
+    assert ">bridged, to real-long<" in text and ">mixed<" in text
+    console = Console(width=140)
+    with console.capture() as printed:
+        console.print(study_table(study))
+    row = next(line for line in printed.get().splitlines() if " bridged " in line)
+    assert ends[0] in row and row.split()[-2:] == ["real-long", "3"]
+    assert "difference to real, points" not in printed.get()
+
+
+def test_figure_shows_the_difference_of_the_sentence() -> None:
+    """What was added to ``minus_real_long`` moves the curve of ``difference``."""
+    study = make_study("volume", arms=("real", "real-long", "bridged"))
+    before = point_curves(study, "difference")
+    for point in study["points"]:
+        point["arms"]["bridged"]["minus_real"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    assert point_curves(study, "difference") == before

@@ -8,7 +8,7 @@ from understudy.evaluation.gap import summarise_gap
 from understudy.evaluation.membership import ATTACKS, audit_membership, enough_shadows, half_splits
 from understudy.evaluation.memorisation import measure_memorisation
 from understudy.evaluation.published import PUBLISHED
-from understudy.evaluation.repeats import study_sentence, summarise_points
+from understudy.evaluation.repeats import difference_field, study_sentence, summarise_points
 from understudy.evaluation.scale import stop_reason, summarise_scale
 from understudy.evaluation.shift import FurtherSet, Outcome, measure_corruption, measure_further, summarise_shift
 from understudy.evaluation.side_measures import LabelledFeatures, side_measures
@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "audit_membership",
     "confusion",
+    "difference_field",
     "enough_shadows",
     "half_splits",
     "measure_corruption",

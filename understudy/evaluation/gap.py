@@ -26,6 +26,7 @@ Measure = Callable[[np.ndarray], dict[str, float]]  # values (S, N) to mean, low
 
 _REDRAWN = "reconstructed"
 _ATTACKABLE = ("appearance", "content", "quality", "quantity")
+_PER_CLASS = ("total", "appearance", "content", "recovered")
 _FLOORS = ("seeds", "independent real sample", "halves")  # by how many results measured it
 _RULE = (
     "content explains most of the drop unless real images that the generator redraws as little as it can, which keep their content, "
@@ -100,7 +101,7 @@ def summarise_gap(
             }
             for strength, result in sorted(reconstructed.items())
         ],
-        "per_class": _per_class(correct, arms["real"].labels, class_names, best=best),
+        "per_class": _per_class(correct, cells, arms["real"].labels, class_names, best=best, interval=interval),
     }
 
 
@@ -149,21 +150,28 @@ def _arm(result: ArmResult, correct: Mapping[str, np.ndarray], role: str, interv
     }
 
 
-def _per_class(correct: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str], *, best: str) -> dict[str, Any]:
-    """Accuracies and terms of each class, means over its test images and trainings; None where it has none."""
-    counts = np.bincount(labels, minlength=len(class_names))
+def _per_class(
+    correct: Mapping[str, np.ndarray],
+    cells: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    best: str,
+    interval: Measure,
+) -> dict[str, Any]:
+    """Accuracies and terms of each class, means over its test images and trainings; None where it has none.
+
+    ``intervals`` has the interval of each term, over the class's own test images and the seeds; an interval needs two images.
+    """
     shown = {"real": "real", _REDRAWN: _REDRAWN, "plain": "plain", "best": best}
-    accuracies = {
-        name: np.bincount(labels, weights=correct[role].mean(axis=0), minlength=len(class_names)) / np.maximum(counts, 1)
-        for name, role in shown.items()
-        if role in correct
-    }
-    terms = gap_terms(accuracies, best="best")
-    columns = accuracies | {name: terms[name] for name in ("total", "appearance", "content", "recovered") if name in terms}
-    return {
-        class_name: {name: float(values[label]) if counts[label] else None for name, values in columns.items()}
-        for label, class_name in enumerate(class_names)
-    }
+    columns = {name: correct[role] for name, role in shown.items() if role in correct}
+    terms = {name: cells[name] for name in _PER_CLASS if name in cells}
+    rows = {}
+    for label, class_name in enumerate(class_names):
+        own = np.flatnonzero(labels == label)
+        row: dict[str, Any] = {name: float(cell[:, own].mean()) if len(own) else None for name, cell in (columns | terms).items()}
+        rows[class_name] = row | {"intervals": {name: interval(cell[:, own]) for name, cell in terms.items()} if len(own) > 1 else None}
+    return rows
 
 
 def _hypothesis(

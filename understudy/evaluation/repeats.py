@@ -58,6 +58,22 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
     return {name: float(value) for name, value in clipped.items()} | {"runs": means, "interval": "runs"}
 
 
+def difference_field(arm: Mapping[str, Any]) -> str:
+    """Where the difference stands that a study speaks of: as in a single run, at as many steps where the arm was trained for longer.
+
+    Args:
+        arm: an arm of :func:`summarise_points`.
+
+    Returns:
+        ``minus_real_long``, to the arm ``real-long``, where there is that field; otherwise ``minus_real``.
+
+    Example:
+        >>> difference_field({"minus_real": {"mean": 0.1}}), difference_field({"minus_real": {"mean": 0.1}, "minus_real_long": {"mean": 0}})
+        ('minus_real', 'minus_real_long')
+    """
+    return "minus_real_long" if "minus_real_long" in arm else "minus_real"
+
+
 def study_sentence(points: Sequence[Mapping[str, Any]], *, unit: str, ordered: bool, uses_synthetic: Collection[str]) -> str:
     """What a study says.
 
@@ -106,7 +122,7 @@ def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _against(arm: str, point: Mapping[str, Any]) -> str:
     """What an arm is held against: as in a single run, as many steps on real images where it was trained for longer than ``real``."""
-    if "minus_real_long" in point["arms"][arm]:
+    if difference_field(point["arms"][arm]) == "minus_real_long":
         return "the real images alone for as many steps (real-long)"
     longer = "real" in point["arms"] and point["arms"][arm]["steps"] != point["arms"]["real"]["steps"]
     return f"the real images alone{' (trained for fewer steps; add the arm real-long)' if longer else ''}"
@@ -114,7 +130,7 @@ def _against(arm: str, point: Mapping[str, Any]) -> str:
 
 def _difference(arm: str, point: Mapping[str, Any]) -> tuple[float, float, float]:
     """In points."""
-    interval = point["arms"][arm].get("minus_real_long", point["arms"][arm]["minus_real"])
+    interval = point["arms"][arm][difference_field(point["arms"][arm])]
     return 100 * interval["mean"], 100 * interval["low"], 100 * interval["high"]
 
 

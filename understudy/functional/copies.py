@@ -15,26 +15,31 @@ handwritten digits.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
+from scipy.fft import dct
 
 from understudy.functional.membership import area_under, roc
 
 _LEAST_CONTRAST = 1 / 255  # standard deviation below which there is nothing to compare
 _LEAST_IN_COMMON = 0.5  # of the variance of y: an empty corner of it is no image to find
 _CLIPPED = 2 / 255  # so near to 0 or 1, a level may have been beyond it
-_CANDIDATES = 10
-_MAX_CELLS = 2**25  # correlations held at once: 128 MiB in float32
+_FREQUENCIES = 48  # of the cells, by which all y are compared
+_CANDIDATES = 16  # y that are then compared with an x in full
+_CLIPPED_TOO = 10  # of them, those whose y' is compared as well
+_BLOCK = (4096, 512)  # x and y compared at once: 8 MiB of correlations stay in the cache
+_PAIRS = 1024  # compared at once, for the same reason
 _PERCENTILES = (2.5, 97.5)
 
 
 def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The y of which each x is most nearly a copy.
 
-    All y are compared as they are; the distance is measured to those ten that then correlate most.
+    All y are compared by their lowest frequencies, for every other move; the distance is measured to those 16 that then correlate most, and
+    that of y' to the ten nearest of them. Memory grows with N + M: a few times that of x and y.
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
@@ -56,21 +61,13 @@ def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bo
         (array([1]), array([0.]))
     """
     _check(x, y, least=1 + skip_own)
-    num, block = min(_CANDIDATES, len(y) - skip_own), max(1, _MAX_CELLS // len(y))
-    index, distance = np.empty(len(x), dtype=np.int64), np.empty(len(x))
-    for start in range(0, len(x), block):
-        rows = slice(start, start + block)
-        correlations = np.full((len(x[rows]), len(y)), -2, dtype=np.float32)
-        for a, b in _in_common(x[rows], y, reach):
-            np.maximum(correlations, a @ b.T, out=correlations)
-        if skip_own:
-            np.fill_diagonal(correlations[:, start:], -2)
-        nearest = np.argpartition(correlations, -num, axis=1)[:, -num:]
-        distances = _distances(x[rows], y, np.repeat(np.arange(len(nearest)), num), nearest.ravel(), reach).reshape(nearest.shape)
-        best = distances.argmin(axis=1)[:, None]
-        index[rows] = np.take_along_axis(nearest, best, axis=1)[:, 0]
-        distance[rows] = np.take_along_axis(distances, best, axis=1)[:, 0]
-    return index, distance
+    pairs = _candidates(x, y, reach, skip_own=skip_own)
+    squared, fitted = _squared_distances(x, y, pairs, reach)
+    nearest = squared.argsort(axis=1, kind="stable")[:, :_CLIPPED_TOO]
+    pairs, squared, fitted = (np.take_along_axis(each, nearest, axis=1) for each in (pairs, squared, fitted))
+    squared = np.minimum(squared, _squared_clipped(x, y, pairs, fitted, reach))
+    best = squared.argmin(axis=1)[:, None]
+    return np.take_along_axis(pairs, best, axis=1)[:, 0], np.sqrt(np.take_along_axis(squared, best, axis=1)[:, 0])
 
 
 def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarray:
@@ -95,7 +92,9 @@ def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarra
     _check(x, y, least=0)
     if len(x) != len(y):
         raise ValueError(f"x and y must be pairs, got {len(x)} and {len(y)}")
-    return _distances(x, y, np.arange(len(x)), np.arange(len(x)), reach)
+    pairs = np.arange(len(x))[:, None]
+    squared, fitted = _squared_distances(x, y, pairs, reach)
+    return np.asarray(np.sqrt(np.minimum(squared, _squared_clipped(x, y, pairs, fitted, reach))[:, 0]))
 
 
 def copy_threshold(real: np.ndarray, *, rate: float) -> float | None:
@@ -155,22 +154,88 @@ def _check(x: np.ndarray, y: np.ndarray, *, least: int) -> None:
         raise ValueError(f"there must be {least} or more y to compare with, got {len(y)}")
 
 
-def _distances(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray, reach: int) -> np.ndarray:
-    """Of x_i to y_j for each pair of indices, (P,)."""
-    squared, best = np.full(len(i), np.inf), np.zeros(len(i), dtype=np.int64)
-    for number, (a, b) in enumerate(_in_common(x, y, reach)):
-        found = _squared(a[i], b[j])
-        best[found < squared] = number
+def _candidates(x: np.ndarray, y: np.ndarray, reach: int, *, skip_own: bool) -> np.ndarray:
+    """The y that correlate most with each x by their lowest frequencies: indices, int64 (N, candidates)."""
+    num = min(_CANDIDATES, len(y) - skip_own)
+    found = np.empty((len(x), num), dtype=np.int64)
+    for rows in _blocks(len(x), _BLOCK[0]):
+        most, index = np.empty((len(rows), 0), dtype=np.float32), np.empty((len(rows), 0), dtype=np.int64)
+        ours = _cells(x[rows])
+        low = [_low(_cut(ours, down, right), _LEAST_CONTRAST**2) for down, right in _coarse_moves(reach)]
+        for columns in _blocks(len(y), _BLOCK[1]):
+            correlations = _coarse(low, _cells(y[columns]), reach)
+            if skip_own:
+                correlations[rows[:, None] == columns] = -2
+            most = np.concatenate([most, correlations], axis=1)
+            index = np.concatenate([index, np.broadcast_to(columns, correlations.shape)], axis=1)
+            if most.shape[1] > num:
+                kept = np.argpartition(most, -num, axis=1)[:, -num:]
+                most, index = np.take_along_axis(most, kept, axis=1), np.take_along_axis(index, kept, axis=1)
+        found[rows] = np.sort(index, axis=1)
+    return found
+
+
+def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
+    """Greatest correlation of lowest frequencies, float32 (N, M): of x at each of the moves, and of the cells of y."""
+    least = _least_variance(y)
+    most, found = (np.full((len(low[0]), len(y)), -1, dtype=np.float32) for _ in range(2))
+    for a, (down, right) in zip(low, _coarse_moves(reach), strict=True):
+        for theirs in (y, y[:, :, ::-1]):
+            np.matmul(a, _low(_cut(theirs, -down, -right), least).T, out=found)
+            np.maximum(most, found, out=most)
+    return most
+
+
+def _coarse_moves(reach: int) -> list[tuple[int, int]]:
+    """Every other one, as the black squares of a chessboard: half a cell from the nearest, low frequencies are hardly changed."""
+    moves = range(-reach, reach + 1)
+    return [(down, right) for down, right in itertools.product(moves, moves) if (down + right) % 2 == 0]
+
+
+def _low(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
+    """The lowest frequencies of cells, of unit length, float32 (N, frequencies); 0 where the cells vary less."""
+    low = _unit(cells, least_variance) @ _cosines(*cells.shape[1:])
+    length = np.sqrt(np.einsum("nf,nf->n", low, low))[:, None]
+    return np.asarray(low / np.where(length > 0, length, 1))
+
+
+@functools.cache
+def _cosines(height: int, width: int) -> np.ndarray:
+    """The lowest frequencies of the cosine transform without the mean, float32 (cells, frequencies)."""
+    waves = np.kron(*(dct(np.eye(length), axis=0, norm="ortho") for length in (height, width)))
+    frequency = np.add.outer(*(np.square(np.arange(length) / length) for length in (height, width)))
+    return np.asarray(waves[np.argsort(frequency.ravel(), kind="stable")[1 : _FREQUENCIES + 1]].T, dtype=np.float32)
+
+
+def _squared_distances(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least 2 - 2 c_g of x_i and each y_j of row i of ``pairs``, float64 (N, K), and the number of that g, int64 (N, K)."""
+    x, y = _cells(x), _cells(y)
+    least = _least_variance(y)
+    squared, fitted = np.full(pairs.shape, np.inf), np.zeros(pairs.shape, dtype=np.int64)
+    for number, g in enumerate(_moves(reach)):
+        found = _squared(*_view(x, y, least, g), pairs)
+        fitted[found < squared] = number
         squared = np.minimum(found, squared)
-    # Every pair has a y' of its own, so it is only compared about where y fitted best.
-    moves = _moves(reach)
-    fitted = np.array(moves)[best]
-    for g in moves:
-        rows = np.flatnonzero((np.abs(fitted - np.array(g)) <= (1, 1, 0)).all(axis=1))
-        if len(rows):
-            own, clipped = x[i[rows]], _clipped_like(x[i[rows]], y[j[rows]])
-            squared[rows] = np.minimum(squared[rows], _squared(*_view(own, clipped, _least_variance(clipped), g)))
-    return np.asarray(np.sqrt(squared))
+    return squared, fitted
+
+
+def _squared_clipped(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, fitted: np.ndarray, reach: int) -> np.ndarray:
+    """The same of y', about the g where y fitted best: every pair has a y' of its own. (N, K), infinite where y' is y."""
+    squared = np.full(pairs.size, np.inf)
+    moves = np.array(_moves(reach))[fitted.ravel()]
+    for block in _blocks(pairs.size, _BLOCK[0]):
+        ours, theirs = x[block // pairs.shape[1]], y[pairs.ravel()[block]]
+        clipped = _clipped_like(ours, theirs)
+        changed = np.flatnonzero((clipped != theirs).any(axis=(1, 2)))
+        a, b = _cells(ours[changed]), _cells(clipped[changed])
+        least, best, about = _least_variance(b), np.full(len(changed), np.inf), moves[block[changed]]
+        for g in _moves(reach):
+            rows = np.flatnonzero((np.abs(about - np.array(g)) <= (1, 1, 0)).all(axis=1))
+            if len(rows):
+                found = _squared(*_view(a, b, least, g, rows), np.arange(len(rows))[:, None])
+                best[rows] = np.minimum(best[rows], found[:, 0])
+        squared[block[changed]] = best
+    return squared.reshape(pairs.shape)
 
 
 def _clipped_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -183,52 +248,56 @@ def _clipped_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(y, low, high))
 
 
+def _blocks(num: int, size: int) -> list[np.ndarray]:
+    """0 to num - 1, so many at once."""
+    return np.split(np.arange(num), range(size, num, size))
+
+
 def _moves(reach: int) -> list[tuple[int, int, bool]]:
     """Every g: (down, right, mirrored)."""
     return list(itertools.product(range(-reach, reach + 1), range(-reach, reach + 1), (False, True)))
 
 
-def _in_common(x: np.ndarray, y: np.ndarray, reach: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """:func:`_view` for each g."""
-    least = _least_variance(y)
-    return (_view(x, y, least, g) for g in _moves(reach))
+def _view(
+    x: np.ndarray, y: np.ndarray, least: np.ndarray, g: tuple[int, int, bool], rows: np.ndarray | slice = slice(None)
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the cells of x and g(y) have in common, by :func:`_unit`, (N, D), (M, D); 0 where y then varies less than ``least``."""
+    down, right, mirrored = g
+    theirs = _cut(y[:, :, ::-1] if mirrored else y, -down, -right)
+    return _unit(_cut(x, down, right)[rows], _LEAST_CONTRAST**2), _unit(theirs[rows], least[rows])
 
 
 def _least_variance(y: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(_LEAST_IN_COMMON * _cells(y).var(axis=1), _LEAST_CONTRAST**2))
-
-
-def _view(x: np.ndarray, y: np.ndarray, least: np.ndarray, g: tuple[int, int, bool]) -> tuple[np.ndarray, np.ndarray]:
-    """What x and g(y) have in common, without mean, of unit length, float32 (N, D), (M, D); 0 where y then varies less than ``least``."""
-    down, right, mirrored = g
-    theirs = _cut(y[:, :, ::-1] if mirrored else y, -down, -right)
-    return _unit(_cells(_cut(x, down, right)), _LEAST_CONTRAST**2), _unit(_cells(theirs), least)
-
-
-def _cut(images: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """What is left of images when another one of their size is laid over them, moved by (dy, dx)."""
-    size = images.shape[1]
-    return images[:, max(dy, 0) : size + min(dy, 0), max(dx, 0) : size + min(dx, 0)]
+    """What must be left of y, from its cells."""
+    return np.asarray(np.maximum(_LEAST_IN_COMMON * _cut(y, 0, 0).var(axis=(1, 2)), _LEAST_CONTRAST**2))
 
 
 def _cells(images: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels, (N, cells); an odd row or column at the end is left out."""
-    height, width = images.shape[1] // 2 * 2, images.shape[2] // 2 * 2
-    even = images[:, :height, :width]
-    cells = even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]
-    return np.asarray(cells.reshape(len(images), cells.shape[1] * cells.shape[2]) / 4)
+    """Means of 2 x 2 pixels beginning at every pixel, (N, 2s - 1, 2s - 1)."""
+    return np.asarray((images[:, :-1, :-1] + images[:, 1:, :-1] + images[:, :-1, 1:] + images[:, 1:, 1:]) / 4)
 
 
-def _unit(rows: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
-    """Rows without their mean, of unit length; 0 where their variance is less."""
+def _cut(cells: np.ndarray, dy: int, dx: int) -> np.ndarray:
+    """Cells side by side, of what is left of images when another one of their size is laid over them, moved by (dy, dx)."""
+    size = cells.shape[1]
+    return cells[:, max(dy, 0) : size + min(dy, 0) : 2, max(dx, 0) : size + min(dx, 0) : 2]
+
+
+def _unit(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
+    """Cells without their mean, of unit length, float32 (N, D); 0 where their variance is less."""
+    rows = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
     rows = rows - rows.mean(axis=1, keepdims=True)
-    variance = np.square(rows).mean(axis=1)
-    length = np.where(variance >= least_variance, np.sqrt(variance * rows.shape[1]), np.inf)
-    return np.asarray(rows / length[:, None], dtype=np.float32)
+    squares = np.einsum("nd,nd->n", rows, rows)
+    rows /= np.where(squares >= rows.shape[1] * least_variance, np.sqrt(squares), np.inf)[:, None]
+    return np.asarray(rows, dtype=np.float32)
 
 
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """2 - 2 c of unit rows, from their difference: the correlation itself is too coarse near 1; rows of 0 have c = 0."""
-    difference = a - b
-    empty = ~(a.any(axis=1) & b.any(axis=1))
-    return np.where(empty, 2.0, np.einsum("nd,nd->n", difference, difference).astype(np.float64))
+def _squared(a: np.ndarray, b: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """2 - 2 c of unit rows, from their difference: the correlation itself is too coarse near 1; rows of 0 have c = 0. float64 (N, K)."""
+    squared = np.empty(pairs.shape)
+    for rows in _blocks(len(pairs), max(1, _PAIRS // pairs.shape[1])):
+        difference = b.take(pairs[rows], axis=0)
+        difference -= a[rows, None]
+        squared[rows] = np.einsum("nkd,nkd->nk", difference, difference)
+    empty = (np.count_nonzero(a, axis=1) == 0)[:, None] | (np.count_nonzero(b, axis=1) == 0)[pairs]
+    return np.where(empty, 2.0, squared)

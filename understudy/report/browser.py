@@ -23,7 +23,7 @@ _QUALITY = 80
 
 
 def browser(
-    train: LabelledSet, synthetic: LabelledSet, *, test: LabelledSet | None = None, wrong: Mapping[str, np.ndarray] | None = None
+    train: LabelledSet, synthetic: LabelledSet, *, test: LabelledSet | None = None, named: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, Any]:
     """Sheets and columns of all images, or of as many as the page can hold.
 
@@ -32,7 +32,7 @@ def browser(
         synthetic: synthetic images; the provenance columns ``score``, ``flag``, ``nearest_id``, ``nearest_distance`` and ``source_id`` are
             taken along where present.
         test: real test images.
-        wrong: per arm, the share of trainings that name each test image wrongly, float of shape (len(test),).
+        named: per arm, the class that each of its S trainings takes each test image for, int of shape (S, len(test)).
 
     Returns:
         ``columns`` (what the script reads, plain lists and numbers), ``sheets`` (pairs of set and base64 WebP, in order), ``capped``
@@ -59,7 +59,8 @@ def browser(
         if (column >= 0).any()
     }
     if test is not None:
-        columns["test"]["wrong"] = {arm: np.round(shares[chosen["test"]], 3).tolist() for arm, shares in (wrong or {}).items()}
+        labels = test.labels[chosen["test"]]
+        columns["test"]["wrong"] = {arm: mistakes(classes[:, chosen["test"]], labels) for arm, classes in (named or {}).items()}
     return {
         "columns": {"classes": list(train.class_names), "tile": tile, "across": _ACROSS, "sets": columns},
         "sheets": [(name, sheet) for name, data in sets.items() for sheet in sheets(data.select(chosen[name]), tile)],
@@ -85,6 +86,28 @@ def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -
     left = min(count - len(wanted), len(others))
     even = by_class[np.arange(left) * len(others) // max(left, 1)]
     return np.sort(np.concatenate([wanted, even]))
+
+
+def mistakes(named: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The names other than its own that the trainings of an arm give each image; right ones take no room on the page.
+
+    Args:
+        named: class that each of S trainings takes each image for, int of shape (S, N).
+        labels: int of shape (N,).
+
+    Returns:
+        ``trainings`` (S) and three lists with an entry per image and wrong name, by image, most frequent first: ``image`` (its index),
+        ``named`` (the class) and ``times`` (how many trainings say so, 1 to S).
+
+    Example:
+        >>> mistakes(np.array([[0, 2, 1], [0, 0, 2], [0, 2, 2]]), np.array([0, 1, 2]))
+        {'trainings': 3, 'image': [1, 1, 2], 'named': [2, 0, 1], 'times': [2, 1, 1]}
+    """
+    training, image = np.nonzero(named != labels)
+    (images, names), times = np.unique(np.stack([image, named[training, image]]), axis=1, return_counts=True)
+    order = np.lexsort((names, -times, images))
+    lists = {"image": images, "named": names, "times": times}
+    return {"trainings": len(named)} | {name: values[order].tolist() for name, values in lists.items()}
 
 
 def sheets(data: LabelledSet, tile: int) -> list[str]:

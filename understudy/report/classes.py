@@ -64,8 +64,8 @@ def confused_pairs(
         count: pairs at most.
 
     Returns:
-        Per pair of classes ``true``, ``named`` and ``shares``: by arm, the share of the true class that is named so;
-        largest first.
+        Per pair of classes ``true``, ``named``, ``labels`` (the two as numbers) and ``shares``: by arm, the share of the true class that
+        is named so; largest first.
     """
     shares = {}
     for arm in arms:
@@ -81,6 +81,7 @@ def confused_pairs(
         {
             "true": class_names[row],
             "named": class_names[column],
+            "labels": (row, column),
             "shares": {arm: float(table[row, column]) for arm, table in shares.items()},
         }
         for row, column in pairs

@@ -182,7 +182,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
         title: text alternative.
 
     Returns:
-        SVG markup.
+        SVG markup; each mistake is a group with ``data-cell`` (row and column) and ``data-share`` (its words), for the page's script.
     """
     num = len(class_names)
     cell = 34 if num <= 12 else 26
@@ -194,8 +194,10 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
         colour = ACCENT if row == column else WRONG
         # Mistakes are rare and must be seen, so their colour grows with the root of the share.
         strength = 0.75 * share if row == column else min(1.0, 0.12 + share**0.5)
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
+        patch = axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour, alpha=strength, linewidth=0))
         label = f"{100 * share:.0f}" if share >= 0.005 else "<1"
+        if row != column:
+            patch.set_gid(f"mistake {row},{column} {label}")
         axes.text(column, row, label, ha="center", va="center", color=INK, fontsize=11 if cell > 30 else 9)
     axes.set_xlim(-0.5, num - 0.5)
     axes.set_ylim(num - 0.5, -0.5)
@@ -284,6 +286,7 @@ def to_svg(figure: Figure, *, title: str) -> str:
     markup = buffer.getvalue()
     markup = markup[markup.index("<svg") :]
     markup = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", markup, flags=re.DOTALL)
+    markup = re.sub(r'<g id="mistake (\S+) (\S+)"', r'<g data-cell="\1" data-share="\2"', markup)
     markup = re.sub(r'<g id="[^"]*"', "<g", markup)
     width, height = 72 * figure.get_size_inches()
     opening = f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{_attribute(title)}">'

@@ -54,7 +54,7 @@ def write_report(
     arm_summaries: Mapping[str, str] | None = None,
     val: LabelledSet | None = None,
     test: LabelledSet | None = None,
-    wrong: Mapping[str, np.ndarray] | None = None,
+    named: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write ``report.html``; it appears whole or not at all.
 
@@ -69,11 +69,11 @@ def write_report(
         arm_summaries: one line per arm that says what it trains on.
         val: real validation images, which are looked through for repetitions.
         test: real test images, so that the mistakes behind an accuracy can be looked at.
-        wrong: per arm, the share of its trainings that name each test image wrongly, of shape (len(test),); needs ``test``.
+        named: per arm, the class that each of its S trainings takes each test image for, int of shape (S, len(test)); needs ``test``.
 
     Raises:
         InputError: if ``train`` is not a train set, ``synthetic`` not a synthetic one or ``val`` or ``test`` not such a set.
-        ValueError: if ``wrong`` does not fit ``test``.
+        ValueError: if ``named`` does not fit ``test``.
     """
     train.require("train", purpose="the report's gallery of real images")
     synthetic.require("synthetic", purpose="the report's gallery of synthetic images")
@@ -81,9 +81,10 @@ def write_report(
         val.require("val", purpose="the report's search for repeated images")
     if test is not None:
         test.require("test", purpose="the report's gallery of mistakes")
-    wrong = wrong or {}
-    if any(test is None or shares.shape != (len(test),) for shares in wrong.values()):
-        raise ValueError(f"wrong needs a share for each test image, got { ({arm: shares.shape for arm, shares in wrong.items()}) }")
+    named = named or {}
+    if any(test is None or classes.ndim != 2 or classes.shape[1] != len(test) for classes in named.values()):
+        shapes = {arm: classes.shape for arm, classes in named.items()}
+        raise ValueError(f"named needs a class for each training and test image, got {shapes}")
     results = present(results)
     compared = ["real", _rival(results)]
     jinja = environment()
@@ -114,8 +115,8 @@ def write_report(
         pixelated=gallery.tile_size(train, synthetic) < 64,
         per_class=gallery.PER_CLASS,
         pairs=gallery.closest_pairs(train, synthetic, results.get("memorisation", {}).get("closest", [])),
-        browser=browser(train, synthetic, test=test, wrong=wrong),
-        linked_arms=list(wrong),
+        browser=browser(train, synthetic, test=test, named=named),
+        linked_arms=list(named),
         compared=compared,
         missing=[words for section, words in _ADDED_BY.items() if section not in results],
         files=_FILES,

@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from understudy.evaluation import difference_field
 from understudy.report.figures import CURVES, LINE, REAL, WIDTH, legend_above, new_figure, shorten, to_svg
 from understudy.report.html import environment
 from understudy.report.wording import percent_interval, points_interval
@@ -21,6 +22,7 @@ from understudy.runs import write_text
 
 _LEAST_ROOM = 0.1
 """Room above and below the means for bands, as a share: wider ones are cut, so that the means stay apart."""
+_AGAINST = {"minus_real": "real", "minus_real_long": "real-long"}
 _PER_NAME = 0.13  # of the distance of two names: how far the arms stand apart
 
 
@@ -40,8 +42,10 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
         arms=arms,
         others=others,
         accuracy_figure=Markup(point_curves(study, "accuracy")),  # noqa: S704 - our own markup, names escaped by matplotlib
-        difference_figure=Markup(point_curves(study, "minus_real")) if others else Markup(""),  # noqa: S704 - as above
-        is_cut={field: is_cut(study, field) for field in ("accuracy", "minus_real") if others or field == "accuracy"},
+        difference_figure=Markup(point_curves(study, "difference")) if others else Markup(""),  # noqa: S704 - as above
+        is_cut={field: is_cut(study, field) for field in ("accuracy", "difference") if others or field == "accuracy"},
+        difference_field=difference_field,
+        longer=longer_arms(study),
         interval=interval_note(study),
         commands=commands(study),
         reports=[quote(f"{row['folder']}/report.html") for row in study["runs"]],
@@ -52,7 +56,7 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
 
 
 def study_table(study: Mapping[str, Any]) -> Table:
-    """Accuracy of every arm at every point, and its difference to ``real``.
+    """Accuracy of every arm at every point, and its difference to ``real``, or to ``real-long`` where it was trained for as long.
 
     Args:
         study: content of ``study.json``.
@@ -64,7 +68,10 @@ def study_table(study: Mapping[str, Any]) -> Table:
     table.add_column(Text(study["unit"]))
     table.add_column("arm")
     table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
-    table.add_column(Text("difference to real, points\n[low, high]"), justify="right")
+    longer = longer_arms(study)
+    table.add_column(Text(f"difference{'' if longer else ' to real'}, points\n[low, high]"), justify="right")
+    if longer:
+        table.add_column("to")
     table.add_column("runs", justify="right")
     for point in study["points"]:
         for number, (name, arm) in enumerate(point["arms"].items()):
@@ -72,11 +79,18 @@ def study_table(study: Mapping[str, Any]) -> Table:
                 Text("" if number else point["label"]),
                 Text(name),
                 Text(percent_interval(arm["accuracy"])),
-                Text("reference" if name == "real" else points_interval(arm["minus_real"])),
+                Text("reference" if name == "real" else points_interval(_measured(arm, "difference"))),
+                *([_AGAINST[difference_field(arm)] if name != "real" else ""] if longer else []),
                 str(len(arm["accuracy"]["runs"])),
                 end_section=number == len(point["arms"]) - 1,
             )
     return table
+
+
+def longer_arms(study: Mapping[str, Any]) -> list[str]:
+    """Arms that are held against ``real-long``, at some point at least: the training on real images that is as long as theirs."""
+    found = (name for point in study["points"] for name, arm in point["arms"].items() if difference_field(arm) == "minus_real_long")
+    return list(dict.fromkeys(found))
 
 
 def arm_names(study: Mapping[str, Any]) -> list[str]:
@@ -118,11 +132,11 @@ def commands(study: Mapping[str, Any]) -> list[str]:
 
 
 def point_curves(study: Mapping[str, Any], field: str) -> str:
-    """Accuracy, or the difference to ``real``, over the points of a study, with 95% intervals as bands; lines for names.
+    """Accuracy, or the difference to real data alone, over the points of a study, with 95% intervals as bands; lines for names.
 
     Args:
         study: content of ``study.json``.
-        field: ``accuracy`` or ``minus_real``.
+        field: ``accuracy``, or ``difference``, which is the one that the study's sentence uses.
 
     Returns:
         SVG markup.
@@ -130,21 +144,23 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
     figure, axes = new_figure(WIDTH, 320)
     arms = [name for name in arm_names(study) if field == "accuracy" or name != "real"]
     colours = dict(zip([name for name in arms if name != "real"], _cycle(len(arms)), strict=False)) | {"real": (REAL, "_")}
-    if field == "minus_real":
+    if field == "difference":
         axes.axhline(0, color=REAL, linewidth=1.5)
+    longer = longer_arms(study) if field == "difference" else []
     for number, name in enumerate(arms):
-        shown = [(place, point["arms"][name][field]) for place, point in enumerate(study["points"]) if name in point["arms"]]
+        label = f"{name}, to real-long" if name in longer else name
+        shown = [(place, _measured(point["arms"][name], field)) for place, point in enumerate(study["points"]) if name in point["arms"]]
         colour, marker = colours[name]
         if study["axis"] == "names":
             shift = _PER_NAME * (number - (len(arms) - 1) / 2)
-            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=name)
+            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=label)
         else:
             at = [(study["points"][place]["point"], measured) for place, measured in shown]
-            _draw_curve(axes, at, colour, marker, label=name)
+            _draw_curve(axes, at, colour, marker, label=label)
     _lay_out(axes, study)
     low, high, _ = _limits(study, field)
     axes.set_ylim(low, high)
-    axes.set_ylabel("accuracy, %" if field == "accuracy" else "difference to real, points")
+    axes.set_ylabel("accuracy, %" if field == "accuracy" else "difference to real data alone, points")
     legend_above(axes)
     what = "Accuracy of every arm" if field == "accuracy" else "Difference of every arm to real data alone"
     return to_svg(figure, title=f"{what} over the points of the study with 95% intervals")
@@ -153,6 +169,12 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
 def is_cut(study: Mapping[str, Any], field: str) -> bool:
     """Whether some interval goes on beyond the figure."""
     return _limits(study, field)[2]
+
+
+def _measured(arm: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """Accuracy or difference of an arm: ``mean``, ``low``, ``high``."""
+    measured: Mapping[str, Any] = arm[difference_field(arm) if field == "difference" else field]
+    return measured
 
 
 def _differ(study: Mapping[str, Any]) -> str:
@@ -165,8 +187,9 @@ def _cycle(count: int) -> list[tuple[str, str]]:
 
 def _limits(study: Mapping[str, Any], field: str) -> tuple[float, float, bool]:
     """Lowest and highest value shown, in percent, and whether some interval is cut."""
-    measured = [arm[field] for point in study["points"] for name, arm in point["arms"].items() if field == "accuracy" or name != "real"]
-    zero = [0.0] if field == "minus_real" else []
+    shown = [arm for point in study["points"] for name, arm in point["arms"].items() if field == "accuracy" or name != "real"]
+    measured = [_measured(arm, field) for arm in shown]
+    zero = [0.0] if field == "difference" else []
     means = [own["mean"] for own in measured] + zero
     lowest, highest = (end(own[name] for own in measured) for end, name in ((min, "low"), (max, "high")))
     room = max(_LEAST_ROOM, max(means) - min(means))

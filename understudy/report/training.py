@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from understudy.report import figures
 
-_MAX_CURVES = 4
-_FIRST = ("real-long", "synthetic", "mixed", "bridged")  # shown beside the compared arms, in this order
+_MAX_CURVES = 4  # more bands over each other cannot be told apart
+_THEN = ("synthetic", "mixed", "bridged")  # after those that the verdict is about, in this order
 
 
 def training_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[str, Any]:
@@ -18,22 +18,37 @@ def training_section(results: Mapping[str, Any], compared: Sequence[str]) -> dic
 
     Args:
         results: content of ``results.json``.
-        compared: names of the arms that the report is about; their curves are shown first.
+        compared: names of the arms that the report is about, the one of the verdict last; their curves are shown first, and that of
+            ``real-long`` where the last one is held against it.
 
     Returns:
-        ``figures`` (pairs of caption and SVG), ``num_trials``, ``features`` (a row per network); empty if there is none of these.
+        ``figures`` (pairs of caption and SVG), ``which`` (arms they show, in words, empty where that is all of them), ``num_trials``,
+        ``features`` (a row per network); empty if there is none of these.
     """
     if not any(name in results for name in ("convergence", "tuning", "transferability", "published")):
         return {}
     convergence = results.get("convergence", {})
-    names = [name for name in dict.fromkeys([*compared, *_FIRST, *convergence]) if convergence.get(name)][:_MAX_CURVES]
-    shown = {name: convergence[name] for name in names}
+    yardstick = ["real-long"] if "minus_real_long" in results["arms"].get(compared[-1], {}) else []
+    measured = [name for name in dict.fromkeys([*reversed(compared), *yardstick, *_THEN, *convergence]) if convergence.get(name)]
+    chosen = measured[:_MAX_CURVES]
+    shown = {name: curve for name, curve in convergence.items() if name in chosen}
     trials = [len(arm["trials"]) for arm in results.get("tuning", {}).values()]
     return {
         "figures": _figures(shown) if shown else [],
+        "which": _which(list(shown), num_arms=len(measured)),
         "num_trials": trials[0] if trials else 0,
         "features": _features(results.get("transferability", {})),
     }
+
+
+def _which(shown: Sequence[str], *, num_arms: int) -> str:
+    """Which arms have curves and why no others, where there are more."""
+    if len(shown) == num_arms:
+        return ""
+    return (
+        f"Shown are {', '.join(shown)}, {len(shown)} of {num_arms} arms, since more curves could not be told apart: "
+        "those that the verdict is about, then the usual ones. The curves of all arms stand in results.json."
+    )
 
 
 def _figures(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, Markup]]:

@@ -77,12 +77,25 @@
   const related = (set, index) =>
     set === "synthetic" ? ["source", "nearest"].filter(key => has(set, key) && sets[set][key][index] >= 0).map(key => [key, sets[set][key][index]]) : [];
 
-  const facts = (set, index) => {
+  // By arm and test image: the names other than its own, each with the share of the trainings that give it, most frequent first.
+  const misnamed = {};
+  for (const [arm, { trainings, image, named, times }] of Object.entries(sets.test?.wrong ?? {})) {
+    misnamed[arm] = sets.test.labels.map(() => []);
+    image.forEach((index, entry) => misnamed[arm][index].push([named[entry], times[entry] / trainings]));
+  }
+  const wantedName = () => (sets[fields.set.value].wrong && fields.named.value !== "" ? Number(fields.named.value) : null);
+  const share = (arm, index, only = null) =>
+    (misnamed[arm]?.[index] ?? []).reduce((sum, [name, part]) => sum + (only === null || name === only ? part : 0), 0);
+
+  const facts = (set, index, arms = Object.keys(sets[set].wrong ?? {})) => {
     const own = sets[set], rows = [["class", classes[own.labels[index]]]];
     if (known(own.score?.[index])) rows.push(["score", own.score[index]]);
     if (own.flag?.[index]) rows.push(["mark", own.flag[index]]);
     if (known(own.distance?.[index])) rows.push(["distance to nearest", own.distance[index]]);
-    for (const [arm, shares] of Object.entries(own.wrong ?? {})) rows.push([`wrong in ${arm}`, percent(shares[index])]);
+    for (const arm of arms) {
+      rows.push([`wrong in ${arm}`, percent(share(arm, index))]);
+      rows.push(...misnamed[arm][index].map(([name, part]) => [`named ${classes[name]}`, `in ${percent(part)} of trainings of ${arm}`]));
+    }
     return rows;
   };
 
@@ -91,7 +104,7 @@
     stored: ["as stored", null],
     ...(has(set, "score") && { worst: ["lowest score first", i => sets[set].score[i], 1], best: ["highest score first", i => sets[set].score[i], -1] }),
     ...(has(set, "distance") && { near: ["nearest to a train image first", i => sets[set].distance[i], 1] }),
-    ...(Object.keys(sets[set].wrong ?? {}).length && { wrong: ["wrong ones first", i => sets[set].wrong[fields.arm.value][i], -1] }),
+    ...(Object.keys(sets[set].wrong ?? {}).length && { wrong: ["wrong ones first", i => share(fields.arm.value, i, wantedName()), -1] }),
   });
   const options = (select, entries) => {
     const before = select.value;
@@ -113,12 +126,13 @@
     const set = fields.set.value, own = sets[set];
     const label = fields.class.value === "" ? null : Number(fields.class.value);
     const [least, most] = ["least", "most"].map(name => (own.score && fields[name].value !== "" ? Number(fields[name].value) : null));
-    const flag = own.flag ? fields.flag.value : "";
+    const flag = own.flag ? fields.flag.value : "", named = wantedName();
     const kept = index =>
       (label === null || own.labels[index] === label) &&
       (least === null || (known(own.score[index]) && own.score[index] >= least)) &&
       (most === null || (known(own.score[index]) && own.score[index] <= most)) &&
       (flag === "" || own.flag[index] === flag) &&
+      (named === null || share(fields.arm.value, index, named) > 0) &&
       (state.of === null || related(set, index).some(([, real]) => real === state.of));
     state.found = own.labels.map((_, index) => index).filter(kept);
     const [, key, sign] = orders(set)[fields.order.value];
@@ -126,14 +140,15 @@
   };
 
   const card = (set, index) => {
-    const rows = facts(set, index), small = related(set, index).map(([key, real]) => Object.assign(picture("train", real), { title: key }));
+    const arm = set === "test" ? fields.arm.value : "";
+    const rows = facts(set, index, arm ? [arm] : []), small = related(set, index).map(([key, real]) => Object.assign(picture("train", real), { title: key }));
     const [, name] = rows[0];
     const words = rows.slice(1).map(([key, value]) => `${key} ${value}`);
-    const shown = set === "test" ? `wrong ${percent(sets.test.wrong[fields.arm.value]?.[index] ?? 0)}` : words[0] ?? "";
-    const hasArms = set !== "test" || fields.arm.value !== "";
+    const [as] = wantedName() === null && arm ? misnamed[arm][index].map(([class_]) => class_) : [wantedName()];
+    const shown = known(as) ? `${percent(share(arm, index, as))} as ${classes[as]}` : arm ? "never wrong" : words[0] ?? "";
     const button = make("button", { type: "button", tabIndex: -1 },
       make("span", { className: "pictures" }, picture(set, index), make("span", { className: "small" }, ...small)),
-      make("span", { className: "words", textContent: [name, hasArms ? shown : ""].filter(Boolean).join(" · ") }));
+      make("span", { className: "words", textContent: [name, shown].filter(Boolean).join(" · ") }));
     if (sets[set].flag?.[index]) button.append(make("span", { className: "flag", textContent: sets[set].flag[index] }));
     button.setAttribute("aria-label", [`${NAMES[set]} of ${name}`, ...words].join(", "));
     button.addEventListener("click", () => open(set, index));
@@ -160,13 +175,13 @@
     find();
     show(0);
   };
-  const browse = wanted => {
-    form.reset();
-    fields.set.value = wanted.set;
+  const clear = () => { form.reset(); state.of = null; fit(); };
+  const browse = ({ set, class: label = "", of = null, arm, named = "" }) => {
+    clear();
+    fields.set.value = set;
     fit();
-    fields.class.value = wanted.class ?? "";
-    state.of = wanted.of ?? null;
-    if (wanted.arm) [fields.arm.value, fields.order.value] = [wanted.arm, "wrong"];
+    [fields.class.value, fields.named.value, state.of] = [label, named, of];
+    if (arm) [fields.arm.value, fields.order.value] = [arm, "wrong"];
     update();
     started = true;
     element("browser-title").scrollIntoView();
@@ -212,7 +227,7 @@
   });
   form.addEventListener("input", event => { if (event.target === fields.set) { state.of = null; fit(); } update(); });
   form.addEventListener("submit", event => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(() => { state.of = null; fit(); update(); }));
+  element("unfilter").addEventListener("click", () => { clear(); update(); });
   element("previous").addEventListener("click", () => show(state.page - 1));
   element("next").addEventListener("click", () => show(state.page + 1));
   element("of").querySelector("button").addEventListener("click", () => { state.of = null; update(); });
@@ -222,6 +237,32 @@
     button.append(...cell.childNodes);
     button.addEventListener("click", () => browse(JSON.parse(cell.dataset.browse)));
     cell.append(button);
+  }
+  // Matrices: a mistake opens its images. One of them is in the order of the tab key, arrow keys lead to the others.
+  for (const figure of document.querySelectorAll("figure[data-matrix]")) {
+    const cells = [...figure.querySelectorAll("[data-cell]")], arm = figure.dataset.matrix;
+    if (!cells.length) continue;
+    const drawing = figure.querySelector("svg");
+    drawing.setAttribute("role", "group");
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+    cells.forEach((cell, place) => {
+      const [label, named] = cell.dataset.cell.split(",").map(Number);
+      const press = () => browse({ set: "test", class: label, named, arm });
+      const words = `${classes[label]} named as ${classes[named]}, ${cell.dataset.share}%: show the images`;
+      for (const [name, value] of [["role", "button"], ["tabindex", place ? -1 : 0], ["aria-label", words]]) cell.setAttribute(name, value);
+      cell.append(Object.assign(document.createElementNS("http://www.w3.org/2000/svg", "title"), { textContent: words }));
+      cell.addEventListener("click", press);
+      cell.addEventListener("keydown", event => {
+        if (event.key === "Enter" || event.key === " ") press();
+        else if (event.key in step) {
+          const next = cells[Math.min(Math.max(place + step[event.key], 0), cells.length - 1)];
+          cell.setAttribute("tabindex", -1);
+          next.setAttribute("tabindex", 0);
+          next.focus();
+        } else return;
+        event.preventDefault();
+      });
+    });
   }
   element("browser").hidden = false;
   fit();

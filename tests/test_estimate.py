@@ -1,0 +1,133 @@
+"""What a run is said to cost, against what a run does."""
+
+import pyarrow.parquet as pq
+import pytest
+from tiny_job import Listener, tiny_settings, write_pets
+
+from understudy.data import load_splits
+from understudy.errors import InputError
+from understudy.estimate import Estimate, Pace, estimate
+from understudy.preflight import preview
+from understudy.study import run
+
+NOTHING = Pace(
+    adaptation=0, image=1e-9, strength=1, step=0, private_step=0, prediction=0, corruption=0, image_bytes=0, classifier_bytes=0
+)  # fmt: skip
+ARMS = ["real", "synthetic", "mixed@refresh", "synthetic@diverse", "bridged@coverage", "synthetic@several-generators"]
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    return write_pets(tmp_path_factory.mktemp("pets") / "pets", per_class=24)
+
+
+@pytest.fixture(scope="module")
+def settings(pets, tiny_pipeline_folder):
+    """Everything that can be asked for; nothing is rejected, so nothing is drawn again."""
+    return tiny_settings(
+        pets, tiny_pipeline_folder, draw={"refresh_times": 2},
+        curate={"score": "none", "threshold": None, "validation_pass": 1.0, "max_refills": 0, "firewall": "off"},
+        compare={"arms": ARMS, "num_seeds": 3, "curve_points": 0, "learning_rate": 1e-5}, tune={"learning_rates": [1e-3, 1e-4]},
+        scale={"times": [0.25, 0.5], "real_shares": [0.5]}, gap={"measure": True, "strengths": [0.5]},
+        shift={"measure": True, "corruptions": ["noise", "blur"], "severities": [1, 3], "tests": {}},
+        membership={"measure": True, "arms": ["real", "synthetic", "mixed"], "shadows": 6, "false_positive_rates": [0.5]},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def splits(settings):
+    return load_splits(settings.data, seed=settings.seed)
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    """The run itself, and who listened."""
+    out, listener = tmp_path_factory.mktemp("runs") / "run", Listener()
+    run(settings, out, observer=listener)
+    return out, listener
+
+
+def paced(settings, splits, **pace):
+    return estimate(settings, splits, Pace(**{**vars(NOTHING), **pace})).seconds
+
+
+def test_steps_are_those_of_the_run(settings, splits, finished):
+    bars, trials = finished[1].bars, 2
+    seconds = paced(settings, splits, step=1)
+    assert {name: round(seconds[name]) for name in ("compare", "scale", "gap", "membership")} == {
+        name: bars[name]["total"] for name in ("compare", "scale", "gap", "membership")
+    }
+    assert bars["tune"]["total"] == trials * len(ARMS)
+    # `mixed`, which the audit alone asks for, is tuned then.
+    assert round(seconds["tune"]) == trials * (len(ARMS) + 1) * settings.compare.steps
+
+
+def test_images_are_those_of_the_run(settings, splits, finished):
+    out, _ = finished
+    drawn = sum(pq.read_metadata(path).num_rows for path in (out / "synthetic").glob("**/images/**/*.parquet"))
+    found = estimate(settings, splits, Pace(**{**vars(NOTHING), "image": 1, "image_bytes": 1e6}))
+    assert found.images == 6
+    assert found.disk_mb == drawn
+    half = [pq.read_metadata(path).num_rows for path in (out / "synthetic").glob("supplies/strength=0.5/images/**/*.parquet")]
+    assert sum(half) == len(splits.train)
+    assert sum(paced(settings, splits, image=1).values()) == pytest.approx(drawn - len(splits.train) / 2)
+
+
+def test_generators_are_adapted_as_often_as_in_the_run(settings, splits, finished):
+    seconds = paced(settings, splits, adaptation=1)
+    assert seconds["adapt"] + round(seconds["strategies"]) == 1 + len(list((finished[0] / "adapter").glob("member-*")))
+    pipeline = settings.model_copy(update={"membership": settings.membership.model_copy(update={"target": "pipeline"})})
+    assert round(paced(pipeline, splits, adaptation=1)["membership"]) == 6
+    assert round(paced(pipeline, splits, image=1)["membership"]) == 6 * 6
+
+
+def test_predictions_are_those_of_the_run(settings, splits, finished):
+    seconds = paced(settings, splits, prediction=1, corruption=1000)
+    tests = finished[1].bars["shift"]["total"] * len(splits.test)
+    assert round(seconds["shift"]) == 1000 * tests + 3 * len(ARMS) * (tests + len(splits.test))
+    everything = len(splits.train) + len(splits.val) + len(splits.test)
+    assert round(seconds["membership"]) == 6 * 2 * everything, "synthetic is skipped"
+
+
+def test_only_what_is_asked_for_has_a_row(pets, tiny_pipeline_folder, splits):
+    plain = estimate(
+        tiny_settings(pets, tiny_pipeline_folder, compare={"arms": ["real"]}, curate={"score": "none", "threshold": None}), splits, NOTHING
+    )
+    assert list(plain.seconds) == ["adapt", "draw", "compare"]
+    assert [name for name, _ in plain.rows()] == ["adapt", "draw", "compare", "total", "disk"]
+    judged = tiny_settings(pets, tiny_pipeline_folder)
+    assert paced(judged, splits, step=1)["curate"] == judged.compare.steps
+
+
+def test_rows_add_up():
+    found = Estimate(seconds={"draw": 60.0, "compare": 60.0, "membership": 7200.0}, images=30, images_per_second=0.5, disk_mb=1.0)
+    assert found.rows() == [
+        ("draw", "60 s for 30 images at 0.5 images/s"),
+        ("compare", "60 s"),
+        ("membership", "2.0 h"),
+        ("total", "2.0 h"),
+        ("disk", "1.0 MB of synthetic images and classifiers"),
+    ]
+
+
+def test_a_preview_measures_all_of_it(settings, tmp_path):
+    found = preview(settings, tmp_path / "sheet.png")
+    stages = ["adapt", "draw", "strategies", "tune", "compare", "scale", "gap", "shift", "membership"]
+    assert list(found.seconds) == stages
+    assert all(0 < seconds < 3600 for seconds in found.seconds.values())
+
+
+def test_a_preview_measures_the_private_reference(pets, tiny_pipeline_folder, tmp_path):
+    pytest.importorskip("opacus")
+    audited = {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]}
+    one, two = (
+        preview(tiny_settings(pets, tiny_pipeline_folder, membership={**audited, **more}), tmp_path / "sheet.png").seconds["membership"]
+        for more in ({}, {"private_epsilon": 8.0})
+    )
+    assert 0 < one < two
+
+
+def test_a_preview_refuses_an_audit_as_a_run_would(settings, tmp_path):
+    few = settings.model_copy(update={"membership": settings.membership.model_copy(update={"false_positive_rates": (0.001,)})})
+    with pytest.raises(InputError, match="shadow models with 28 real images, got 6"):
+        preview(few, tmp_path / "sheet.png")
