@@ -24,6 +24,8 @@ smallest: $(INSTALLED)
 	$(BIN)/python -m benchmarks.style_inversion --smoke --out build/smallest/style_inversion.json --runs build/smallest/style
 	$(BIN)/python -m benchmarks.natural_images --smoke --out build/smallest/natural_images.json --runs build/smallest/natural
 	$(BIN)/python -m benchmarks.content_gap --smoke --out build/smallest/content_gap.json --runs build/smallest/content_gap
+	$(BIN)/python -m benchmarks.content_gap_class_conditional --smoke --out build/smallest/class_conditional.json \
+		--runs build/smallest/class_conditional
 	$(BIN)/python -m benchmarks.content_gap_cifar10 --smoke --out build/smallest/content_gap_cifar10.json --runs build/smallest/cifar10
 	$(BIN)/python -m benchmarks.proof --smoke --out build/smallest/proof.json --runs build/smallest/proof
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json

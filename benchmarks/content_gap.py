@@ -1,8 +1,9 @@
 """The gap between synthetic and real training images on ``digits``, taken apart, and what each strategy closes of it.
 
-``python -m benchmarks.content_gap`` takes about three hours on two CPU cores; finished parts are kept and reused. A case is a generator,
-``mini`` or ``class_conditional``, and a number of real images, 10 per class or all 600. A repetition is another run seed: with 10 per class
-another choice of images, in any case another adaptation, other drawn images and another classifier. Test images are always the same 997.
+``python -m benchmarks.content_gap`` takes about an hour and a half on two CPU cores; finished parts are kept and reused. A case is a number
+of real images, 10 per class or all 600, and a generator: here ``mini``; ``content_gap_class_conditional`` is the same for the other one. A
+repetition is another run seed: with 10 per class another choice of images, in any case another adaptation, other drawn images and another
+classifier. Test images are always the same 997.
 
 Arms, strategies and combinations were listed before anything was measured, but for what :data:`TRAINED` says; among them, validation
 images choose.
@@ -34,8 +35,8 @@ from understudy.study import Study, real_again, run
 from understudy.synthetic_sets import ArmImages
 from understudy.training import accuracy_and_loss, fit_arm
 
-CASES = (("mini", 10), ("mini", None), ("class_conditional", 10), ("class_conditional", None))
-"""Generators and real images per class; None for all 600."""
+SHOTS = (10, None)
+"""Real images per class; None for all 600."""
 REPEATS = (0, 1, 2, 3, 4)
 PER_CLASS = 60  # synthetic images: as many as real ones where all are used
 PLAIN = {"Synthetic-to-Real": "synthetic", "Data Augmentation": "mixed"}
@@ -49,6 +50,7 @@ COMBINATIONS = (
 )
 FEW = ("confidence-filter", "coverage", "diverse", "refresh", "soft-labels", *COMBINATIONS[:3])
 """What is tried with all real images; every strategy with 10 per class."""
+REAL_GUIDED = "synthetic@real-guidance"
 TRAINED = (*FEW, "real-guidance", COMBINATIONS[-1])
 """What is tried with the second generator, which is trained on the real images and nothing else. A first look had four of these with 10 per
 class; starting from real images, choice by coverage and soft labels came after it, with the second case."""
@@ -62,15 +64,15 @@ _SMOKE: Mapping[str, Any] = {
 }
 
 
-def main(out: Path, runs: Path, smoke: bool) -> None:
+def main(out: Path, runs: Path, smoke: bool, *, generator: str = "mini", module: str = "content_gap") -> None:
     """Measure every part that is not there, then write rows, tables and claims."""
-    cases = [case for case in CASES if not smoke or case[1]]
+    cases = [(generator, shots) for shots in SHOTS[: 1 if smoke else None]]
     parts = [(*case, repeat) for case in cases for repeat in (REPEATS[:2] if smoke else REPEATS)]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         rows = pool.starmap(measure, [(*part, runs, smoke) for part in parts], chunksize=1)
     by_case = {_name(*case): [row for row in rows if row["case"] == _name(*case)] for case in cases}
     gaps = {case: _gap(case, own, runs) for case, own in by_case.items()}
-    command = {"command": ["python", "-m", "benchmarks.content_gap"]}
+    command = {"command": ["python", "-m", f"benchmarks.{module}"]}
     settings = {
         _name(*case): {**command, "settings": _settings(*case, 0, smoke=smoke).model_dump(mode="json", exclude_defaults=True)}
         for case in cases
@@ -149,7 +151,20 @@ def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: b
         roles[f"gap-again-{index}"] = trained(study, f"gap-again-{index}", "real", lambda: None, repeat, train=part)
     print(f"{case}, repetition {repeat}: done", flush=True)
     seconds = {name: (study.folder.record(name) or {}).get("seconds") for name in ("adapt", "draw", "curate")}
-    return {"case": case, "repeat": repeat, "seconds": seconds, "arms": found, "gap": roles}
+    return {"case": case, "repeat": repeat, "seconds": seconds, "copies": copies(study), "arms": found, "gap": roles}
+
+
+def copies(study: Study) -> dict[str, float]:
+    """Share of images marked as copies of real train images: drawn from noise, and where they can be, drawn from real images."""
+    path = study.path / "measured" / "copies.json"
+    if not path.exists():
+        found = {}
+        for arm in ("synthetic", REAL_GUIDED):
+            if arm in study.settings.compare.arms:
+                images = study.images_of(arm).images
+                found[arm] = float(np.mean([flag != "" for flag in study.sets.copies.flags(study.sets.copies.nearest(images))]))
+        write_json(path, found)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def trained(study: Study, key: str, arm: str, images: Any, repeat: int, *, train: Any = None) -> dict[str, Any]:
@@ -232,9 +247,15 @@ def points(rows: Sequence[Mapping[str, Any]], arm: str, minus: str | None = None
     return [100 * (row["arms"][arm]["test"] - (row["arms"][minus]["test"] if minus else 0.0)) for row in rows]
 
 
-def chosen(rows: Sequence[Mapping[str, Any]], plain: str) -> str:
-    """The arm of a setting with the highest mean validation accuracy; of equals, that with the lowest validation loss."""
-    candidates = [arm for arm in rows[0]["arms"] if arm.split("@")[0] == plain]
+def chosen(rows: Sequence[Mapping[str, Any]], plain: str, *, but: str = "") -> str:
+    """The arm of a setting with the highest mean validation accuracy; of equals, that with the lowest validation loss.
+
+    Args:
+        rows: repetitions.
+        plain: the arm that the setting begins with.
+        but: a strategy that is left out.
+    """
+    candidates = [arm for arm in rows[0]["arms"] if arm.split("@")[0] == plain and but not in arm.split("@")[1:]]
     means = {
         arm: np.mean([(row["arms"][arm]["val"], -row["arms"][arm]["val_loss"]) for row in rows], axis=0).tolist() for arm in candidates
     }
@@ -242,15 +263,21 @@ def chosen(rows: Sequence[Mapping[str, Any]], plain: str) -> str:
 
 
 def _claims(case: str, rows: Sequence[Mapping[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:
-    alone, both = chosen(rows, "synthetic"), chosen(rows, "mixed")
+    alone, from_noise, both = chosen(rows, "synthetic"), chosen(rows, "synthetic", but="real-guidance"), chosen(rows, "mixed")
+    plain = [row["arms"]["synthetic"]["test"] for row in rows]
     found = [
-        _closed(case, rows, alone, "plain synthetic", [row["arms"]["synthetic"]["test"] for row in rows]),
+        _closed(case, rows, alone, "plain synthetic", plain),
         _closed(case, rows, alone, "as many plain synthetic as real", [row["gap"]["gap-plain"]["test"] for row in rows]),
         repeated(
             f"{case}: {both} minus real and plain synthetic images (mixed), in points", points(rows, both, "mixed"),
             target="not worse: no less than 0", least=0.0, why_not="within its interval of 0 or below it",
         ),
     ]  # fmt: skip
+    if from_noise != alone:
+        found.append(_closed(f"{case}, drawn from noise alone", rows, from_noise, "plain synthetic", plain))
+    for arm in rows[0]["copies"]:
+        shares = [100 * row["copies"][arm] for row in rows]
+        found.append(repeated(f"{case}: images of {arm} marked as copies of real train images, in %", shares, target="measured"))
     return found + term_claims(case, gap, ("total", "appearance", "content", "quality", "quantity"), over="repetitions")
 
 

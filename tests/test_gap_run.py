@@ -72,6 +72,9 @@ def test_sets_are_as_many_as_real_images_and_start_where_they_say(finished):
     assert plain.counts.tolist() == redrawn.counts.tolist() == real.counts.tolist()
     assert sorted(redrawn.provenance("source_id")) == sorted(real.ids), "each real image once"
     assert set(plain.provenance("source_id")) == {""}
+    for name, images in (("plain", plain), ("redrawn-0.5", redrawn)):
+        record = json.loads((out / f"{name}.json").read_text())
+        assert record["copies"] == sum(flag != "" for flag in images.provenance("flag"))
 
 
 def test_what_is_drawn_alike_is_drawn_once(finished):

@@ -228,6 +228,7 @@ class SyntheticSets:
                 "missing": int(np.maximum(quota - kept, 0).sum()),
                 "threshold": filled.decisions.threshold,
                 "rejected": filled.decisions.rejections,
+                "copies": None if curate.firewall == "off" else filled.decisions.num_copies,
             }
             write_json(record_path, record)
         record = dict(json.loads(record_path.read_text(encoding="utf-8")))

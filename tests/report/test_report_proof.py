@@ -200,6 +200,16 @@ def test_copies_that_count(sample: Sample, setting: str, flagged: int, status: s
     assert found(sample, memorisation={}, curation={})["Copies of train images"][0] == "not checked"
 
 
+@pytest.mark.parametrize(("copies", "status"), [(30, "attention"), (2, "ok"), (None, "ok")], ids=str)
+def test_copies_among_the_images_of_an_arm_count_as_well(sample: Sample, copies: int | None, status: str) -> None:
+    memorisation = make_memorisation(sample.train, sample.synthetic, setting="flag", flagged=0)
+    images = {"mixed@real-guidance": {"kept": 30, "copies": copies}, "mixed@coverage": {"kept": 30}}
+    check = found(sample, memorisation=memorisation, images=images)["Copies of train images"]
+    assert check[0] == status
+    assert ("30 of the 30 images of mixed@real-guidance: what these arms reach" in check[1]) == (status == "attention")
+    assert "coverage" not in check[1]
+
+
 def test_numbers_of_the_page_are_finite(page: str) -> None:
     assert "nan" not in words(page).split()
     assert json.dumps(list(shown(page).values()), allow_nan=False)

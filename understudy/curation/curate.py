@@ -54,6 +54,11 @@ class Decisions:
         """Rejected images per reason, without those that were good but too many."""
         return dict(Counter(reason for reason, rejected in zip(self.reasons, self.rejected, strict=True) if rejected))
 
+    @property
+    def num_copies(self) -> int:
+        """Images that are kept though they are marked as copies."""
+        return sum(kept and bool(flag) for kept, flag in zip(self.kept.tolist(), self.flags, strict=True))
+
     def table(self) -> pa.Table:
         """One row per drawn image, for ``decisions.parquet``."""
         return pa.table({"id": self.ids, "label": self.labels, "kept": self.kept, "reason": self.reasons} | self._columns())

@@ -49,7 +49,7 @@ def checks(results: Mapping[str, Any], *, settings_yaml: str, sets: Sequence[Lab
         _leaks(yaml.safe_load(settings_yaml)["data"]["near_duplicate_distance"]),
         _repeated(sets),
         _missing(results.get("curation", {})),
-        _copies(results.get("memorisation", {}).get("firewall"), num_synthetic=_synthetic(sets)),
+        _copies(results.get("memorisation", {}).get("firewall"), num_synthetic=_synthetic(sets), of_arms=results.get("images", {})),
         _trainings(results["arms"]),
     ]
 
@@ -125,7 +125,7 @@ def _missing(curation: Mapping[str, Any]) -> Check:
     return Check(subject="Missing after curation", status="ok", words=f"All {curation['kept']:,} images that were asked for passed.")
 
 
-def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int) -> Check:
+def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: Mapping[str, Any]) -> Check:
     subject = "Copies of train images"
     if not firewall or firewall["setting"] == "off":
         return Check(subject=subject, status="not checked", words="They were not looked for: see curate.firewall.")
@@ -134,12 +134,21 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int) -> Check:
         how = "were replaced" if firewall["setting"] == "redraw" else "were left out"
         return Check(subject=subject, status="ok", words=f"{firewall['removed']:,} drawn images were too near to a train image and {how}.")
     allowed = firewall["false_alarms"]["allowed"]
-    most = stats.binom.ppf(0.975, num_synthetic, allowed)  # what chance brings hardly more of
+    most = _most_by_chance(num_synthetic, allowed)
     words = (
         f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of them exact; new real images "
         f"would be marked about {allowed * num_synthetic:,.0f} times, and hardly more than {most:,.0f}."
     )
-    return Check(subject=subject, status="attention" if exact or flagged > most else "ok", words=words)
+    copying = {arm: own for arm, own in of_arms.items() if (own.get("copies") or 0) > _most_by_chance(own["kept"], allowed)}
+    if copying:
+        counts = [f"{own['copies']:,} of the {own['kept']:,} images of {arm}" for arm, own in copying.items()]
+        words += f" So are {listed(counts)}: what these arms reach, they owe to the real images."
+    return Check(subject=subject, status="attention" if exact or flagged > most or copying else "ok", words=words)
+
+
+def _most_by_chance(num: int, rate: float) -> float:
+    """Real images that are marked of so many; chance hardly brings more."""
+    return float(stats.binom.ppf(0.975, num, rate))
 
 
 def _trainings(arms: Mapping[str, Any]) -> Check:
