@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -210,7 +211,7 @@ CASES = {
 def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
     words, message = CASES[case]()
     before = tree(tmp_path)
-    code, out, err = understudy(*words.split())
+    code, out, err = understudy(*shlex.split(words))
     assert code == 2
     assert out == ""
     assert err.startswith("error: ")
@@ -236,6 +237,9 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --set draw.steps=0", "setting 'draw.steps': .*greater than or equal to 1, got 0"),
         ("gap digits --set gap.measure=false", "gap.measure must be True with this command, got --set gap.measure=False: leave it out"),
         ("audit digits --shadows 8 --set membership.shadows=6", "membership.shadows must be 8 with this command, got --set"),
+        ("run '' --out new", "DATA must not be empty: give a folder, a file or a name, such as digits"),
+        ("run digits --shots 3 --set data.shots=5", "data.shots is given twice, by --shots and by --set: leave one of them out"),
+        ("run digits --times 2 --set draw.times=5", "draw.times is given twice, by --times and by --set: leave one of them out"),
         (
             "run digits --set generator.name=folder --set generator.images=[some,some/]",
             "generator.images must name each set once, got some and some, which are the same: leave one out",
@@ -263,7 +267,7 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
     ],
 )
 def test_wrong_words_are_refused_and_nothing_written(words, message, understudy, tmp_path):
-    code, out, err = understudy(*words.split())
+    code, out, err = understudy(*shlex.split(words))
     assert code == 2
     assert out == ""
     assert_matches(message, err)
@@ -513,10 +517,10 @@ with FolderLock(Path('old')), FolderLock(Path('many')):
         before = tree(tmp_path)
         commands = [f"{name} old" for name in ("run", "adapt", "draw", "curate", "compare", "evaluate", "audit", "gap", "report")]
         for words in (*commands, "export old --to a --set data.licence=mit", "study volume pets --out many --points 3"):
-            code, out, err = understudy(*words.split())
+            code, out, err = understudy(*shlex.split(words))
             assert (code, out) == (2, "")
             assert_matches(
-                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, or choose another --out\n", err
+                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, or work in another folder\n", err
             )
         assert_matches("old has no curated images yet", understudy("export", "old", "--to", "a")[2])
         assert tree(tmp_path) == before

@@ -1,13 +1,16 @@
 """What a run is said to cost, against what a run does."""
 
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
-from tiny_job import Listener, tiny_settings, write_pets
+from tiny_job import SECTIONS, Listener, tiny_settings, write_pets
 
 from understudy.data import load_splits
 from understudy.errors import InputError
 from understudy.estimate import Estimate, Pace, estimate
 from understudy.preflight import preview
+from understudy.settings import build
 from understudy.study import run
 
 NOTHING = Pace(
@@ -131,3 +134,44 @@ def test_a_preview_refuses_an_audit_as_a_run_would(settings, tmp_path):
     few = settings.model_copy(update={"membership": settings.membership.model_copy(update={"false_positive_rates": (0.001,)})})
     with pytest.raises(InputError, match="shadow models with 28 real images, got 6"):
         preview(few, tmp_path / "sheet.png")
+
+
+@pytest.mark.parametrize(("folder", "message"), [("wolf", "cat, wolf"), ("dog", "must not be val images")], ids=["classes", "copies"])
+def test_a_preview_refuses_ready_made_images_as_a_run_would(folder, message, pets, tmp_path):
+    made = shutil.copytree(pets, tmp_path / "made")
+    (made / "dog").rename(made / folder)
+    ready_made = {"generator": {"name": "folder", "images": [str(made)]}}
+    settings = build({key: value for key, value in SECTIONS.items() if key != "adapt"}, {"data": {"source": str(pets)}}, ready_made)
+    with pytest.raises(InputError, match=message):
+        preview(settings, tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_preview_refuses_a_strategy_without_effect_as_a_run_would(pets, tiny_pipeline_folder, tmp_path):
+    """0.35 is what real guidance sets for four images per class."""
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, data={"source": str(pets), "shots": 4}, draw={"steps": 20, "strength": 0.35},
+        compare={"arms": ["real", "mixed@real-guidance"]},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="'real-guidance' of the arm 'mixed@real-guidance' has no effect"):
+        preview(settings, tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_an_audited_arm_is_drawn_for_as_many_images_as_there_are(pets, tiny_pipeline_folder):
+    """0.5 is what real guidance sets for one image per class, not for 14."""
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, draw={"steps": 20, "strength": 0.5},
+        membership={"measure": True, "arms": ["mixed@real-guidance"], "shadows": 6, "false_positive_rates": [0.5]},
+    )  # fmt: skip
+    found = paced(settings, load_splits(settings.data, seed=settings.seed), step=1)
+    assert round(found["membership"]) == 6 * settings.compare.steps
+
+
+def test_the_gap_is_counted_without_sets_that_would_be_the_plain_one(pets, tiny_pipeline_folder):
+    def steps(noise_scale):
+        gap = {"measure": True, "strengths": [0.5]}
+        settings = tiny_settings(pets, tiny_pipeline_folder, draw={"noise_scale": noise_scale}, compare={"arms": ["real"]}, gap=gap)
+        return paced(settings, load_splits(settings.data, seed=settings.seed), step=1)["gap"]
+
+    assert steps(1.0) / steps(1.1) == pytest.approx((7 + 2) / (6 + 2)), "sets and halves of the real images"

@@ -72,9 +72,14 @@ def test_sets_are_as_many_as_real_images_and_start_where_they_say(finished):
     assert plain.counts.tolist() == redrawn.counts.tolist() == real.counts.tolist()
     assert sorted(redrawn.provenance("source_id")) == sorted(real.ids), "each real image once"
     assert set(plain.provenance("source_id")) == {""}
-    for name, images in (("plain", plain), ("redrawn-0.5", redrawn)):
-        record = json.loads((out / f"{name}.json").read_text())
-        assert record["copies"] == sum(flag != "" for flag in images.provenance("flag"))
+    for name in ("plain", "redrawn-0.5"):
+        assert json.loads((out / f"{name}.json").read_text())["copies"] is None, "redrawn images may be copies, so none is looked for"
+
+
+def test_copies_among_the_images_of_an_arm_are_counted(finished):
+    path = finished[1] / "synthetic" / "variants" / "confidence-filter"
+    flags = LabelledSet.load(path.with_suffix(".parquet")).provenance("flag")
+    assert json.loads(path.with_suffix(".json").read_text())["copies"] == sum(flag != "" for flag in flags)
 
 
 def test_what_is_drawn_alike_is_drawn_once(finished):
@@ -180,10 +185,21 @@ def test_images_that_another_tool_made_are_measured_too(pets, tmp_path):
     assert results["gap"]["noise_floor"]["measured_by"] == "halves"
 
 
+def test_images_as_varied_as_they_get_are_measured_without_more_varied_ones(pets, tiny_pipeline_folder, tmp_path):
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, draw={"noise_scale": 1.1}, gap={"measure": True, "strengths": [0.5]},
+        curate={**LOOSE, "max_refills": 3},
+        compare={"arms": ["real", "synthetic"], "curve_points": 0, "learning_rate": 1e-6},  # a judge that knows little rejects little
+    )  # fmt: skip
+    results = run(settings, tmp_path / "run")
+    assert set(results["gap"]["arms"]) == {"real", "plain", "filtered", "fresh", "filtered+fresh", "matched", "reconstructed"}
+    assert "diversity" not in results["gap"]["terms"]
+
+
 def test_made_images_of_other_classes_stop_the_run_before_it_begins(pets, tmp_path):
     made = write_pets(tmp_path / "made", 4)
     (made / "dog").rename(made / "wolf")
-    with pytest.raises(InputError, match=r"(?s)cat, wolf.*cat, dog|cat, dog.*cat, wolf"):
+    with pytest.raises(InputError, match=r"(?s)cat, wolf.*cat, dog"):
         run(folder_settings(pets, made), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -202,7 +218,7 @@ def test_a_filter_that_leaves_nothing_says_so_before_anything_is_trained(pets, t
         InputError, match=r"(?s)after 1 refill there is no image at all.*'cat': .* best score 0\.\d+, threshold 0\.\d+.*curate"
     ):
         run(settings, tmp_path / "run")
-    assert not list((tmp_path / "run" / "arms").glob("*")) if (tmp_path / "run" / "arms").exists() else True
+    assert not list((tmp_path / "run").glob("arms/*"))
 
 
 def test_the_study_is_open_to_further_measurements(finished):

@@ -102,11 +102,18 @@ def test_a_stop_before_any_kind_of_file_is_complete(job, tmp_path, monkeypatch):
     assert_same_results(out, whole)
 
 
+def _heed_interrupts():
+    """A background job of a shell, as these tests may be, is deaf to Ctrl-C, and so is what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupt(command, out, *, when, delay, number):
     """Start the command line, wait until something is there and a moment longer, send a signal; gives exit code and errors."""
     words = [sys.executable, "-W", "ignore", "-m", "understudy.cli", *command, "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=_heed_interrupts
+    )
     while process.poll() is None and not when():
         time.sleep(0.01)
     if process.poll() is None:

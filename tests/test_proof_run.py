@@ -126,6 +126,15 @@ def test_what_does_not_fit_leaves_the_run_as_it_was(plain, tmp_path):
     assert tree(out) == before
 
 
+def test_an_audit_of_an_arm_like_others_leaves_the_run_as_it_was(pets, tiny_pipeline_folder, tmp_path):
+    out = tmp_path / "run"
+    run(tiny_settings(pets, tiny_pipeline_folder, curate={"threshold": None}), out, until="load")
+    before = tree(out)
+    with pytest.raises(InputError, match="'agreement-filter' of the arm 'synthetic@agreement-filter' has no effect"):
+        run(added(out, membership={**MEMBERSHIP, "arms": ["synthetic@agreement-filter"]}), out)
+    assert tree(out) == before
+
+
 def test_another_epsilon_is_another_model(proven, tmp_path):
     pytest.importorskip("opacus")
     out = tmp_path / "run"

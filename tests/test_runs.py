@@ -3,14 +3,16 @@ import fcntl
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from understudy.errors import InputError
-from understudy.runs import FolderLock, RunFolder, environment, write_atomically, write_text
+from understudy.runs import FolderLock, RunFolder, environment, write_arrays, write_atomically, write_text
 from understudy.settings import build
 
 SETTINGS = build({"data": {"source": "digits"}})
@@ -93,6 +95,19 @@ with FolderLock(Path(sys.argv[1])):
     sys.stdin.read()
 """
 
+FORK = """
+import os, sys, time
+from pathlib import Path
+from understudy.runs import FolderLock
+
+FolderLock(Path(sys.argv[1])).take()
+child = os.fork()
+if not child:
+    time.sleep(600)
+print(child, flush=True)
+input()
+"""
+
 
 @contextmanager
 def held_elsewhere(folder):
@@ -105,7 +120,7 @@ def held_elsewhere(folder):
 
 def test_a_folder_is_one_process_s(tmp_path):
     with held_elsewhere(tmp_path) as process:
-        who = f"{tmp_path} is in use by process {process.pid} on {platform.node()}: wait until it has ended, or choose another --out"
+        who = f"{tmp_path} is in use by process {process.pid} on {platform.node()}: wait until it has ended, or work in another folder"
         with pytest.raises(InputError, match=who), FolderLock(tmp_path):
             pass
         process.kill()
@@ -145,9 +160,6 @@ def test_where_nothing_can_be_locked_work_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unknown)
     with FolderLock(tmp_path), FolderLock(tmp_path):
         assert not list(tmp_path.iterdir())
-    monkeypatch.setattr("understudy.runs.fcntl", None)
-    with FolderLock(tmp_path):
-        assert not list(tmp_path.iterdir())
 
 
 def test_a_lock_that_was_just_removed_is_not_taken_for_one(tmp_path, monkeypatch):
@@ -164,10 +176,30 @@ def test_a_lock_that_was_just_removed_is_not_taken_for_one(tmp_path, monkeypatch
         assert (tmp_path / ".lock").exists()
 
 
-def test_a_lock_file_that_cannot_be_opened_is_no_lock(tmp_path, monkeypatch):
+def test_what_cannot_be_opened_is_no_lock(tmp_path, monkeypatch):
     (tmp_path / ".lock").mkdir()
-    with pytest.raises(IsADirectoryError), FolderLock(tmp_path):
-        pass
+    with pytest.raises(InputError, match=r"\.lock, which keeps other processes out, cannot be written \(Is a directory\): remove it"):
+        FolderLock(tmp_path).take()
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # a folder that can be read alone
     with FolderLock(tmp_path):
-        pass
+        assert (tmp_path / ".lock").is_dir()
+
+
+def test_a_worker_that_outlives_its_killed_parent_holds_nothing(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", FORK, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())
+        try:
+            process.kill()
+            process.wait()
+            with FolderLock(tmp_path):
+                assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} ")
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_arrays_come_back_whatever_their_names(tmp_path):
+    arrays = {"file": np.arange(3), "allow_pickle": np.array([True]), "mixed@refresh": np.array(1.5), "text": np.array("{}")}
+    write_arrays(tmp_path / "some.npz", arrays)
+    with np.load(tmp_path / "some.npz") as loaded:
+        assert {name: loaded[name].tolist() for name in loaded} == {name: values.tolist() for name, values in arrays.items()}
+    assert [path.name for path in tmp_path.iterdir()] == ["some.npz"]

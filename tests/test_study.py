@@ -383,3 +383,34 @@ def test_what_does_not_fit_the_generator_leaves_no_folder(sections, message, pet
     with pytest.raises(InputError, match=message):
         run(tiny_settings(pets, tiny_pipeline_folder, **sections), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+AUDIT = {"measure": True, "shadows": 6, "false_positive_rates": [0.5]}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [{"compare": {"arms": ["real", "mixed@real-guidance"]}}, {"membership": {**AUDIT, "arms": ["real", "mixed@real-guidance"]}}],
+    ids=["compared", "audited"],
+)
+def test_a_strategy_that_changes_nothing_for_so_many_images_leaves_no_folder(sections, pets, tiny_pipeline_folder, tmp_path):
+    """With 4 images per class real guidance starts at 0.35, with one at 0.5."""
+
+    def load(strength):
+        draw = {"steps": 20, "strength": strength}
+        settings = tiny_settings(pets, tiny_pipeline_folder, data={"source": str(pets), "shots": 4}, draw=draw, **sections)
+        run(settings, tmp_path / "run", until="load")
+
+    with pytest.raises(InputError, match="'real-guidance' of the arm 'mixed@real-guidance' has no effect"):
+        load(0.35)
+    assert not (tmp_path / "run").exists()
+    load(0.5)
+
+
+def test_a_missing_clip_model_of_an_audited_arm_leaves_no_folder(pets, tiny_pipeline_folder, tmp_path):
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, curate={"clip": str(tmp_path / "clip")}, membership={**AUDIT, "arms": ["mixed@clip-filter"]}
+    )
+    with pytest.raises(InputError, match="clip"):
+        run(settings, tmp_path / "run", until="load")
+    assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ from understudy.evaluation import audit_membership, enough_shadows, half_splits
 from understudy.evaluation.membership import PROMISE
 from understudy.functional.intervals import bootstrap_mean
 from understudy.progress import Observer, Silent
-from understudy.runs import write_arrays
+from understudy.runs import read_arrays, write_arrays
 from understudy.settings import CompareSettings, MembershipSettings
 from understudy.strategies import STRATEGIES, split_name
 from understudy.training import Member, TrainedClassifier, check_private, find_arm, fit_ensemble, fit_private
@@ -62,6 +62,32 @@ def check_audit(settings: MembershipSettings, train: LabelledSet, compare: Compa
             )
     if settings.private_epsilon is not None:
         check_private()
+        smallest = int(half_splits(train.labels, settings.shadows, seed=0).sum(axis=1).min())
+        if smallest < compare.batch_size:
+            raise InputError(
+                f"the private reference needs at least compare.batch_size={compare.batch_size} real images in every half of the train "
+                f"images, got {smallest}: leave --epsilon out, or start a run with smaller batches"
+            )
+
+
+def check_measurable(settings: MembershipSettings, compare: CompareSettings, curated: LabelledSet) -> None:
+    """Refuse an audit of nothing but arms that are the same for members and others.
+
+    Args:
+        settings: of the audit.
+        compare: in which own arms are found.
+        curated: the synthetic images that arms share.
+
+    Raises:
+        InputError: with the reason for each arm.
+    """
+    if settings.target == "pipeline" or settings.private_epsilon is not None:
+        return
+    if any(STRATEGIES[strategy].change_set is not None for name in settings.arms for strategy in split_name(name)[1]):
+        return  # such an arm may have images that go back to real ones
+    skipped = _unaffected(settings.arms, lambda _: compare, lambda _: curated)
+    if len(skipped) == len(settings.arms):
+        raise InputError(f"a membership audit needs an arm that it can measure: {' '.join(skipped.values())}")
 
 
 def audit(
@@ -169,7 +195,7 @@ class _Shadows:
                 fit = self._private if name == PRIVATE else partial(self._fit, name)
                 for number, classifier, further in fit(waiting[name], recipe, lambda: advance(1)):
                     said = {split: classifier.predict(data) for split, data in sets.items()}
-                    write_arrays(self._paths(name)[number], members=self.members[number], **said, **further)
+                    write_arrays(self._paths(name)[number], {"members": self.members[number], **said, **further})
 
     def records(self, name: str, *, lengths: tuple[int, int]) -> list[dict[str, np.ndarray]]:
         """Probabilities of all shadow models of an arm for ``train``, and for ``val`` and ``test``, which have these lengths."""
@@ -279,8 +305,7 @@ def _sources(synthetic: LabelledSet) -> list[set[str]]:
 
 
 def _read(path: Path, is_member: np.ndarray, lengths: tuple[int, int]) -> dict[str, np.ndarray]:
-    with np.load(path) as stored:
-        record = dict(stored)
+    record = read_arrays(path)
     if not np.array_equal(record["members"], is_member) or (len(record["val"]), len(record["test"])) != lengths:
         raise InputError(f"{path} must hold a shadow model of these real images: it was made with other data, use another folder")
     return record

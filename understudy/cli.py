@@ -97,6 +97,18 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 Resume = Annotated[ResumeOption, typer.Option(help="go on with a run that is in --out: if there is one, only if, or refuse to")]
 
 
+_SETTING_OF = {
+    "seed": "seed",
+    "shots": "data.shots",
+    "class_names": "data.class_names",
+    "skip_bad": "data.skip_bad",
+    "generator": "generator.name",
+    "arms": "compare.arms",
+    "times": "draw.times",
+}
+"""The setting behind an option."""
+
+
 @final
 @dataclass(frozen=True)
 class Options:
@@ -158,10 +170,20 @@ class Options:
         if self.times is not None:
             sizes = _times(self.times)
             chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}, "scale": {"times": sizes if len(sizes) > 1 else []}}
+        self._refuse_twice()
         refuse_contradictions(self.overrides, added or {})
+        if not self.data.strip():
+            raise InputError("DATA must not be empty: give a folder, a file or a name, such as digits")
         settings = build(PRESETS[self.preset], RECIPES[self.recipe], chosen, *self.overrides, added or {})
         refuse_without_effect(settings, [*given_names(*self.overrides), *(["draw.times"] if self.times is not None else [])])
         return settings
+
+    def _refuse_twice(self) -> None:
+        """A setting that has an option of its own may be given by that or by ``--set``, not by both."""
+        written = given_names(*self.overrides)
+        for name, key in _SETTING_OF.items():
+            if name in self.given and key in written:
+                raise InputError(f"{key} is given twice, by --{name.replace('_', '-')} and by --set: leave one of them out")
 
 
 def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -197,6 +219,12 @@ def _run_of(options: Options, out: Path | None, added: dict[str, Any] | None = N
         raise InputError(f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run")
     larger = {} if options.times is None else {"scale": {"times": _times(options.times)}}
     return folder, build(RunFolder.find(folder).settings.model_dump(mode="json"), larger, added or {})
+
+
+def _refuse_run(options: Options) -> None:
+    """Before a run its data and settings are checked; the folder of one would be taken for data."""
+    if (Path(options.data) / "settings.yaml").exists():
+        raise InputError(f"{options.data} is a run, not images: give what it was made from, and its options")
 
 
 def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, until: str) -> dict[str, Any]:
@@ -362,6 +390,7 @@ def validate(options: Options) -> None:
     """Check data, settings, generator and backbone; draw nothing, write nothing."""
     from understudy.preflight import validate as check
 
+    _refuse_run(options)
     settings = options.settings()
     _quiet_libraries()
     checked = check(settings)
@@ -383,6 +412,7 @@ def preview(
     """Draw a few images per class with the generator as it is, and estimate time and disk of the whole run."""
     from understudy.preflight import preview as draw_preview
 
+    _refuse_run(options)
     settings = options.settings()
     _quiet_libraries()
     estimate = draw_preview(settings, to, device=_device(device))

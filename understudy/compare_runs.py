@@ -13,7 +13,7 @@ from understudy.data import LabelledSet, pixel_hash
 from understudy.errors import InputError
 from understudy.functional.intervals import paired_bootstrap_difference
 from understudy.functional.unpaired import unpaired_bootstrap_difference
-from understudy.runs import RunFolder, finished_results
+from understudy.runs import RunFolder, finished_results, read_arrays
 from understudy.settings import differing_keys
 
 _SPLITS = ("train", "val", "test")
@@ -92,9 +92,9 @@ class _Finished:
             return None
         right, seeds = [], []
         for path in paths:
-            with np.load(path) as record:
-                right.append(record["probabilities"].argmax(axis=1) == labels)
-                seeds.append(int(record["seed"]))
+            record = read_arrays(path)
+            right.append(record["probabilities"].argmax(axis=1) == labels)
+            seeds.append(int(record["seed"]))
         return np.stack(right), seeds
 
 

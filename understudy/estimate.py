@@ -13,7 +13,7 @@ from understudy.data import LabelledSet, Splits, load_test_set, take_share
 from understudy.gap_sets import as_many_as_real, gap_sets, redrawn_sets
 from understudy.sampling import quotas, times_of
 from understudy.settings import CurateSettings, DrawSettings, Settings
-from understudy.synthetic_sets import arm_settings
+from understudy.synthetic_sets import arm_settings, shots_of
 from understudy.training import find_arm, images_needed, pairs
 
 _HOW_MANY = {"per_class", "times", "min_per_class", "members", "allocation", "refresh_times", "part_size", "batch_size"}
@@ -145,7 +145,7 @@ class _CountedSets:
     def of_arm(self, name: str, shared: Callable[[], Any], *, base: Settings | None = None, place: str = "") -> None:
         """The images of an arm."""
         base = self.settings if base is None else base
-        changed, _ = arm_settings(name, base, shots=int(self.train.counts[self.train.counts > 0].min()))
+        changed, _ = arm_settings(name, base, shots=shots_of(self.train))
         quota = quotas(self.train, changed.draw)
         wanted = images_needed(find_arm(name, base.compare), base.compare, num_real=len(self.train), quota=quota)
         wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
@@ -260,7 +260,7 @@ class _Costs:
     def _audited(self) -> Iterator[str]:
         """Audited arms, but for those that are the same for members and others."""
         for name in self.settings.membership.arms:
-            base, _ = arm_settings(name, self.settings, shots=1)
+            base, _ = arm_settings(name, self.settings, shots=shots_of(self.train))
             goes_back = base.draw.starts_from_real or base.visual.when_drawing == "per-image"
             of_real = any(phase.data != "synthetic" for phase in find_arm(name, base.compare).phases)
             if of_real or goes_back or self.settings.membership.target == "pipeline":

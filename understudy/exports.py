@@ -12,7 +12,7 @@ import numpy as np
 from understudy.adaptation import copy_adapter
 from understudy.errors import InputError
 from understudy.report import adapter_card, classifier_card
-from understudy.runs import RunFolder, finished_results, write_atomically, write_text
+from understudy.runs import RunFolder, finished_results, read_arrays, write_atomically, write_text
 from understudy.study import export_run
 from understudy.training import find_arm
 
@@ -83,11 +83,7 @@ def _kept(folder: RunFolder, arm: str) -> int | None:
     paths = [folder.path / "arms" / f"{arm}-seed{index}.npz" for index in range(folder.settings.compare.num_seeds)]
     if not all(path.is_file() for path in paths):
         return None
-    accuracies = []
-    for path in paths:
-        with np.load(path) as record:
-            accuracies.append(float(record["val_accuracy"]))
-    return int(np.argmax(accuracies))
+    return int(np.argmax([read_arrays(path)["val_accuracy"] for path in paths]))
 
 
 def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> None:

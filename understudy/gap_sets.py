@@ -10,7 +10,7 @@ from understudy.sampling import quotas
 from understudy.settings import Settings
 from understudy.strategies import STRATEGIES
 from understudy.strategies.strategy import with_section
-from understudy.synthetic_sets import ArmImages, SyntheticSets
+from understudy.synthetic_sets import ArmImages, SyntheticSets, is_idle, shots_of
 
 _PLACE = "gap/"
 _ROLES = {
@@ -26,17 +26,30 @@ _ROLES = {
 def as_many_as_real(settings: Settings) -> Settings:
     """The settings of a run for plain synthetic images: one for each real one, none rejected."""
     changed = with_section(settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real")
+    # No larger set is drawn of these, and some of them are selected, which a rule for larger ones forbids.
+    changed = with_section(changed, "scale", stop_below=None)
     # Real images redrawn as little as possible are copies, and none of them is to be missing.
     return with_section(changed, "curate", score="none", threshold=None, select="first", firewall="off")
 
 
-def gap_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
-    """Arm and images of each role; those that the generator cannot give are left out."""
-    roles = dict(_ROLES)
+def gap_arms(plain: Settings, *, shots: int) -> dict[str, str]:
+    """Arm of each role, but for those that the generator cannot give and those that would be the plain set again.
+
+    Args:
+        plain: what :func:`as_many_as_real` gave.
+        shots: train images of the smallest class.
+    """
+    arms = dict(_ROLES)
     if plain.generator.name == "folder" or plain.draw.starts_from_real:
-        del roles["diverse"]
+        del arms["diverse"]
+    return {role: arm for role, arm in arms.items() if not is_idle(arm, plain, shots=shots)}
+
+
+def gap_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
+    """Arm and images of each role of :func:`gap_arms`, and of the plain set."""
     shared = sets.variant(f"{_PLACE}plain", quotas(sets.train, plain.draw), draw=plain.draw, curate=plain.curate)
-    found = {role: (arm, sets.of_arm(arm, lambda: shared.images, base=plain, place=_PLACE)) for role, arm in roles.items()}
+    arms = gap_arms(plain, shots=shots_of(sets.train))
+    found = {role: (arm, sets.of_arm(arm, lambda: shared.images, base=plain, place=_PLACE)) for role, arm in arms.items()}
     return {"plain": ("synthetic", shared), **found}
 
 

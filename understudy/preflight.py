@@ -10,20 +10,21 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from understudy.adaptation import adapt
-from understudy.audit import check_audit
 from understudy.data import LabelledSet, Splits, caption_sets, load_splits, take_share
 from understudy.estimate import Estimate, Pace, estimate
 from understudy.evaluation import measure_corruption
 from understudy.generators import load_generator
 from understudy.nouns import Generator
-from understudy.runs import write_atomically
+from understudy.runs import refuse_to_replace, write_atomically
 from understudy.sampling import batches, make_plan
 from understudy.settings import CaptionSettings, Settings
 from understudy.study import add_tokens, check_fits, check_names, learns_words
 from understudy.training import TrainedClassifier, fit_arm, fit_private
 
+_MARK = "understudy preview"  # in the file, so that a picture of the user's is not taken for one to be replaced
 _PER_CLASS = 4
 _TIMED_STEPS = 4
 _TIMED_IMAGES = 32
@@ -72,14 +73,16 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     Raises:
         InputError: as a run would.
     """
+    refuse_to_replace(to, mark=_MARK.encode())
     check_names(settings)
     splits = load_splits(settings.data, seed=settings.seed)
-    if settings.membership.measure:
-        check_audit(settings.membership, splits.train, settings.compare)
-    generator = load_generator(settings.generator, device=device)
     captioned = _captioned(splits, settings, device=device)
+    check_fits(settings, splits, device=device)
+    generator = load_generator(settings.generator, device=device)
     drawn, image_seconds, strength = _draw_a_few(generator, captioned[0], settings, splits.prompt_names)
-    write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG"))
+    mark = PngInfo()
+    mark.add_text("Software", _MARK)
+    write_atomically(to, lambda path: _contact_sheet(splits.train, drawn, generator.image_size).save(path, format="PNG", pnginfo=mark))
     if learns_words(settings):  # adaptation adds them itself
         generator = load_generator(settings.generator, device=device)
     adaptation = _time_adaptation(generator, captioned, settings, splits.prompt_names)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from understudy.audit import audit, check_audit
+from understudy.audit import audit, check_audit, check_measurable
 from understudy.data import LabelledSet, load_test_set
 from understudy.errors import InputError
 from understudy.evaluation import (
@@ -25,7 +25,8 @@ from understudy.evaluation import (
     summarise_shift,
 )
 from understudy.runs import environment
-from understudy.training import load_trainings
+from understudy.synthetic_sets import settings_of_arms
+from understudy.training import load_trainings, require_weights
 
 if TYPE_CHECKING:
     from understudy.study import Study
@@ -40,8 +41,14 @@ def check_added(study: Study) -> None:
     if study.settings.shift.measure and not study.is_finished("shift"):
         for name in study.settings.shift.tests:
             _further(study, name)
+        if study.is_finished("compare"):
+            for name in study.recorded("compare")["arms"]:
+                require_weights(study.path / "arms", name, num_seeds=study.settings.compare.num_seeds)
     if study.settings.membership.measure and not study.is_finished("membership"):
         check_audit(study.settings.membership, study.train, study.settings.compare)
+        if study.is_finished("curate"):
+            check_measurable(study.settings.membership, study.settings.compare, study.curated)
+        settings_of_arms(study.settings, study.train)
 
 
 def fidelity(study: Study) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from understudy.errors import InputError
 from understudy.evaluation import PUBLISHED, verdict
 from understudy.runs import RunFolder
 from understudy.settings import CompareSettings
 from understudy.training import find_arm
+
+_ALWAYS = ("load", "adapt", "draw", "curate", "memorisation", "compare")  # stages of every run
 
 
 def gather_results(folder: RunFolder) -> dict[str, Any]:
@@ -19,9 +22,14 @@ def gather_results(folder: RunFolder) -> dict[str, Any]:
 
     Returns:
         As documented in ``docs/results_json.md``.
+
+    Raises:
+        InputError: if a record is damaged or not there.
     """
     stages = ("load", "adapt", "draw", "curate", "fidelity", "memorisation", "tune", "compare", "scale", "gap", "shift", "membership")
     records = {name: record for name in stages if (record := folder.record(name)) is not None}
+    if missing := [name for name in _ALWAYS if name not in records]:
+        raise InputError(f"{folder.path}/stages lacks the record of {', '.join(missing)}: go on with 'understudy run {folder.path}'")
     loaded, curation = records["load"], records["curate"]
     arms = records["compare"]["arms"]
     return {

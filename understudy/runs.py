@@ -13,6 +13,7 @@ A stage without its record is not finished: it runs again and takes up what it f
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import platform
@@ -22,7 +23,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,17 +34,14 @@ from typing import Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
+import yaml
 
 from understudy.errors import InputError
 from understudy.settings import Settings, differing_keys, from_yaml, to_yaml
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: there nothing keeps two processes apart
-    fcntl = None  # type: ignore[assignment]
-
 Resume = Literal["if-possible", "always", "never"]
 _FULL_BYTES = 1_000_000
+_SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "environment")  # that results.json has in any case
 _LISTED = 5  # runs of a study that a message names
 _LOCK = ".lock"
 _ADDED = ("fidelity.", "scale.", "gap.", "shift.", "membership.", "data.licence", "generator.licence")
@@ -90,7 +90,7 @@ class RunFolder:
         if (path / "settings.yaml").exists():
             if resume == "never":
                 raise InputError(f"{path} already holds a run, and --resume never was given: choose another --out")
-            stored = from_yaml((path / "settings.yaml").read_text(encoding="utf-8"))
+            stored = _stored_settings(path)
             different = {key: values for key, values in differing_keys(stored, settings).items() if not key.startswith(_ADDED)}
             if different:
                 lines = "\n".join(f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items())
@@ -117,12 +117,17 @@ class RunFolder:
                 more = f" and {len(runs) - _LISTED} more" if len(runs) > _LISTED else ""
                 raise InputError(f"{path} holds a study, not a run: give one of its runs, {', '.join(runs[:_LISTED])}{more}")
             raise InputError(f"{path} holds no run (no settings.yaml): start one with 'understudy run DATA --out {path}'")
-        return cls(path, from_yaml((path / "settings.yaml").read_text(encoding="utf-8")))
+        return cls(path, _stored_settings(path))
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """What a finished stage reported, or None if it is not finished."""
+        """What a finished stage reported, or None if it is not finished.
+
+        Raises:
+            InputError: for a damaged record.
+        """
         path = self.path / "stages" / f"{stage}.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        mend = f"remove it, then do the stage again with 'understudy run {self.path}'"
+        return _read_json(path, mend=mend) if path.exists() else None
 
     @contextmanager
     def stage(self, name: str, *, started: float | None = None) -> Iterator[dict[str, Any]]:
@@ -188,17 +193,27 @@ class FolderLock:
             os.close(handle)
         self._taken = None
 
+    @classmethod
+    def forget(cls) -> None:
+        """In a forked process: let go of what its parent holds, which keeps its locks and ends them."""
+        for handle, _ in cls._held.values():
+            os.close(handle)
+        cls._held.clear()
+
+
+os.register_at_fork(after_in_child=FolderLock.forget)
+
 
 def _locked(folder: Path) -> int | None:
     """An open file that keeps ``folder`` to this process; None where files cannot be locked, or nothing can be written anyway."""
     path = folder / _LOCK
-    while fcntl is not None and (handle := _opened(path)) is not None:
+    while (handle := _opened(path)) is not None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(handle, 300).decode(errors="replace") or "another process"
             os.close(handle)
-            raise InputError(f"{folder} is in use by {holder}: wait until it has ended, or choose another --out") from None
+            raise InputError(f"{folder} is in use by {holder}: wait until it has ended, or work in another folder") from None
         except OSError:  # the file system knows no locks
             os.close(handle)
             path.unlink(missing_ok=True)
@@ -214,10 +229,10 @@ def _locked(folder: Path) -> int | None:
 
 def _opened(path: Path) -> int | None:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
         if os.access(path.parent, os.W_OK):
-            raise
+            raise InputError(f"{path}, which keeps other processes out, cannot be written ({error.strerror}): remove it") from None
         return None
 
 
@@ -231,12 +246,49 @@ def finished_results(folder: RunFolder) -> dict[str, Any]:
     """Content of ``results.json``.
 
     Raises:
-        InputError: if the run is not finished.
+        InputError: if the run is not finished, or the file is damaged.
     """
     path = folder.path / "results.json"
     if not path.exists():
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return _read_json(path, mend=f"write it anew with 'understudy report {folder.path}'", keys=_SECTIONS)
+
+
+def _stored_settings(path: Path) -> Settings:
+    """Of the run in ``path``."""
+    file = path / "settings.yaml"
+    try:
+        return from_yaml(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} must be YAML text, and is not ({str(error).splitlines()[0]}): put back what it was") from None
+
+
+def _read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str, Any]:
+    """An object with these keys; of what is damaged it is said how to ``mend`` it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # neither JSON nor UTF-8
+        content = None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise InputError(f"{path} is damaged: {mend}")
+    return content
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`write_arrays` wrote.
+
+    Raises:
+        InputError: for a file that is not there or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        state = "damaged" if path.exists() else "not there"
+        raise InputError(
+            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, then do that stage again with "
+            "'understudy run' and the folder of the run"
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -249,14 +301,32 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_arrays(path: Path, **values: Any) -> None:
-    """Write an ``.npz`` file that appears whole or not at all."""
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write an ``.npz`` file, compressed, that appears whole or not at all. Arrays may have any name; ``np.savez`` keeps some to itself."""
 
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as handle:  # given a name, numpy would append .npz to it
-            np.savez(handle, **values)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, values in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
 
     write_atomically(path, write)
+
+
+def refuse_to_replace(path: Path, *, mark: bytes) -> None:
+    """Refuse to write over a file that is not one of those that are written here.
+
+    Args:
+        path: the file to write.
+        mark: what those begin with, somewhere in their first 4,096 bytes.
+
+    Raises:
+        InputError: if another file is there.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            if mark not in file.read(4096):
+                raise InputError(f"{path} exists, and understudy did not write it in this place: choose another name, or remove it")
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

@@ -18,6 +18,7 @@ CORRUPTIONS = ("noise", "blur", "contrast", "pixelate", "jpeg", "brightness", "r
 """Names of the built-in changes of test images."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 """Names that users give to things; they become parts of file names."""
+_MOST_TIMES = 10_000  # synthetic images per real one
 _LICENCE = r"^\S(.{0,198}\S)?$"
 
 
@@ -253,7 +254,7 @@ class DrawSettings(_Section):
     """
 
     per_class: int | None = Field(default=None, ge=1)
-    times: float = Field(default=1.0, gt=0)
+    times: float = Field(default=1.0, gt=0, le=_MOST_TIMES)
     min_per_class: int = Field(default=100, ge=1)
     prompt: str = "a photo of {class}"
     negative_prompt: str = ""
@@ -526,7 +527,7 @@ class ScaleSettings(_Section):
             validation accuracy per doubling, in percentage points; all sizes if not set.
     """
 
-    times: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    times: tuple[Annotated[float, Field(gt=0, le=_MOST_TIMES)], ...] = ()
     arms: tuple[str, ...] = ("synthetic",)
     real_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.125, 0.25, 0.5)
     stop_below: float | None = Field(default=None, ge=0, lt=100)
@@ -618,7 +619,7 @@ class MembershipSettings(_Section):
     measure: bool = False
     arms: tuple[str, ...] = ("real", "synthetic", "mixed", "bridged")
     target: Literal["classifier", "pipeline"] = "classifier"
-    shadows: int = Field(default=64, ge=4)
+    shadows: int = Field(default=64, ge=4, le=10_000)
     false_positive_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.001, 0.01), min_length=1)
     private_epsilon: float | None = Field(default=None, gt=0)
     private_delta: float | None = Field(default=None, gt=0, lt=1)

@@ -6,6 +6,7 @@ Every stage takes the run folder, does what is missing in it, and leaves a recor
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ from understudy.evaluation import (
 )
 from understudy.feature_cache import FeatureCache
 from understudy.functional.allocation import allocate_to_weak
-from understudy.gap_sets import advice, as_many_as_real, gap_sets, redrawn_sets
+from understudy.gap_sets import advice, as_many_as_real, gap_arms, gap_sets, redrawn_sets
 from understudy.generators import check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS
 from understudy.nouns import ArmResult, Classifier, Generator
@@ -72,7 +73,18 @@ from understudy.prompts import fill, read_templates
 from understudy.proof import check_added, fidelity, membership, memorisation, shift
 from understudy.report import dataset_card, write_report
 from understudy.results import gather_results
-from understudy.runs import FolderLock, Resume, RunFolder, environment, finished_results, write_atomically, write_json, write_text
+from understudy.runs import (
+    FolderLock,
+    Resume,
+    RunFolder,
+    environment,
+    finished_results,
+    read_arrays,
+    write_arrays,
+    write_atomically,
+    write_json,
+    write_text,
+)
 from understudy.sampling import quotas, times_of
 from understudy.settings import (
     CompareSettings,
@@ -84,7 +96,7 @@ from understudy.settings import (
     refuse_without_effect,
     to_yaml,
 )
-from understudy.synthetic_sets import ArmImages, Filled, SyntheticSets, arm_settings, plan_rows
+from understudy.synthetic_sets import ArmImages, Filled, SyntheticSets, check_strategies, plan_rows, settings_of_arms, shots_of
 from understudy.training import (
     Arm,
     Measure,
@@ -240,8 +252,16 @@ class Study:
             own = getattr(self.settings, "fidelity" if stage == "memorisation" else stage)
             return bool(record.get("settings") == own.model_dump(mode="json"))
         if stage == "report":  # may be older than the stages before it
-            return (self.path / "results.json").exists() and record.get("added") == self.added
+            return record.get("added") == self.added and self._has_results
         return True
+
+    @property
+    def _has_results(self) -> bool:
+        """Whether ``results.json`` can be read."""
+        try:
+            return bool(finished_results(self.folder))
+        except InputError:
+            return False
 
     @property
     def added(self) -> dict[str, Any]:
@@ -480,6 +500,9 @@ def load(settings: Settings, out: Path, *, device: str, resume: Resume, observer
     check_fits(settings, splits, device=device)
     lock.take()
     folder = RunFolder.open(out, settings, resume=resume)
+    if folder.record("load") is not None:
+        observer.say("load: finished by another process meanwhile, kept")
+        return
     with folder.stage("load", started=start) as record:
         captions = out / "data" / "captions"
         captioned = caption_sets(
@@ -646,7 +669,7 @@ def compare(study: Study) -> None:
         if settings.transferability:
             record["transferability"] = {"source": source, "arms": summarise_phases(results)}
         confusions = {result.arm: confusion(result) for result in results}
-        write_atomically(study.path / "arms" / "confusions.npz", lambda path: _save_arrays(path, confusions))
+        write_arrays(study.path / "arms" / "confusions.npz", confusions)
     study.observer.say(f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s")
 
 
@@ -843,8 +866,7 @@ def _side_measures(
 def report(study: Study) -> None:
     """Gather every record into ``results.json``, then write ``report.html`` and the dataset card."""
     results = gather_results(study.folder)
-    with np.load(study.path / "arms" / "confusions.npz") as arrays:
-        confusions = {name: arrays[name] for name in arrays.files}
+    confusions = read_arrays(study.path / "arms" / "confusions.npz")
     with study.folder.stage("report") as record:
         record["added"] = study.added
         write_json(study.path / "results.json", results)
@@ -897,6 +919,8 @@ def stating_licences(path: Path, overrides: Sequence[Mapping[str, Any]]) -> Iter
     given = given_names(*overrides)
     if others := [name for name in given if name not in _LICENCES]:
         raise InputError(f"export sets {' and '.join(_LICENCES)} alone, got {others[0]}: leave it out, or start a new run")
+    if path.is_dir() and not os.access(path, os.W_OK):
+        raise InputError(f"{path} keeps the licences that are set, and cannot be written: leave --set out, or mend it")
     with FolderLock(path):
         settings = build(RunFolder.find(path).settings.model_dump(mode="json"), *overrides)
         refuse_without_effect(settings, given)
@@ -926,9 +950,9 @@ def export_run(folder: RunFolder, to: Path, *, form: str) -> int:
     curated = LabelledSet.load(folder.path / "synthetic" / "curated.parquet")
     if not len(curated):
         raise InputError(f"{folder.path} has no images to export: none that was drawn passed curation")
+    results = finished_results(folder) if (folder.path / "results.json").exists() else None  # before anything is written
     export(curated, to, form=form)
-    if (folder.path / "results.json").exists():
-        results = json.loads((folder.path / "results.json").read_text(encoding="utf-8"))
+    if results is not None:
         write_text(to / "README.md", _card(Study(folder, "cpu", Silent()), results, data_files=None))
     return len(curated)
 
@@ -963,7 +987,7 @@ def check_names(settings: Settings) -> None:
         arm = find_arm(name, settings.compare)
         check_arm(arm, settings.compare)
         _check_tuned(arm, settings)
-        arm_settings(name, settings, shots=1)
+        check_strategies(name, settings)
     for name in settings.scale.arms:
         if not find_arm(name, settings.compare).uses_synthetic:
             raise InputError(f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares")
@@ -975,6 +999,7 @@ def _check_membership(settings: Settings) -> None:
     membership = settings.membership
     for name in membership.arms:
         find_arm(name, settings.compare)
+        check_strategies(name, settings)
     if membership.measure and membership.target == "pipeline" and not (settings.adapt.num_steps and settings.adapt.adapter is None):
         raise InputError(
             f"membership.target=pipeline needs a generator that the run adapts itself, got adapt.method {settings.adapt.method!r}"
@@ -985,9 +1010,6 @@ def _check_membership(settings: Settings) -> None:
 def _check_shift(settings: ShiftSettings) -> None:
     for name in settings.corruptions:
         CORRUPTIONS[name]
-    for name, path in settings.tests.items():
-        if not path.exists():
-            raise InputError(f"shift.tests must name labelled sets that exist, {name!r} is not at {path}")
 
 
 def learns_words(settings: Settings) -> bool:
@@ -1011,7 +1033,7 @@ def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) ->
 
 
 def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
-    """Refuse what does not fit the data: generator, classes of ready-made images, CLIP model, backbone, lengths of phases.
+    """Refuse what does not fit the data: generator, classes of ready-made images, strategies, CLIP model, backbone, lengths of phases.
 
     Raises:
         InputError: naming what does not fit.
@@ -1028,7 +1050,9 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
         load_test_set(
             name, path, class_names=splits.train.class_names, learned_from=[splits.train, splits.val], settings=settings.data
         )  # fmt: skip
-    if any(arm_settings(arm, settings, shots=1)[0].curate.score == "clip" for arm in settings.compare.arms):
+    if settings.gap.measure:
+        gap_arms(as_many_as_real(settings), shots=shots_of(splits.train))
+    if any(own.curate.score == "clip" for own in settings_of_arms(settings, splits.train)):
         _clip(settings, splits.train.class_names, splits.prompt_names, device=device)
 
 
@@ -1120,8 +1144,3 @@ def _arms(study: Study) -> list[str]:
     """The arms to compare, ``real`` first; without any curated image, only those that need none."""
     arms = ["real", *(name for name in study.settings.compare.arms if name != "real")]
     return [name for name in arms if len(study.curated) or not find_arm(name, study.settings.compare).uses_synthetic]
-
-
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as handle:
-        np.savez_compressed(handle, allow_pickle=False, **arrays)

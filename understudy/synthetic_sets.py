@@ -189,7 +189,7 @@ class SyntheticSets:
             place: where variants of another base are kept, such as ``gap/``.
         """
         base = self.settings if base is None else base
-        changed, strategies = arm_settings(name, base, shots=int(self.train.counts[self.train.counts > 0].min()))
+        changed, strategies = arm_settings(name, base, shots=shots_of(self.train))
         arm = find_arm(name, base.compare)
         refreshes = any(phase.refresh_every is not None for phase in arm.phases)
         if changed == base and not refreshes:
@@ -301,6 +301,38 @@ def plan_rows(
     return rows
 
 
+def shots_of(train: LabelledSet) -> int:
+    """Images of the smallest class that has any, which is what strategies go by."""
+    return int(train.counts[train.counts > 0].min())
+
+
+def check_strategies(name: str, base: Settings) -> None:
+    """Refuse strategies that cannot be however many images there are; whether they change anything, :func:`arm_settings` says.
+
+    Args:
+        name: of the arm.
+        base: settings to change.
+
+    Raises:
+        InputError: for a strategy that does not fit the settings or another one.
+    """
+    _change(name, base, shots=1)
+
+
+def settings_of_arms(settings: Settings, train: LabelledSet) -> list[Settings]:
+    """Those of every arm that a run compares or audits, each with what its strategies change.
+
+    Args:
+        settings: of the run.
+        train: real images.
+
+    Raises:
+        InputError: as :func:`arm_settings`.
+    """
+    audited = settings.membership.arms if settings.membership.measure else ()
+    return [arm_settings(name, settings, shots=shots_of(train))[0] for name in dict.fromkeys([*settings.compare.arms, *audited])]
+
+
 def arm_settings(name: str, base: Settings, *, shots: int) -> tuple[Settings, list[str]]:
     """Settings with what an arm's strategies change of its images, and the names of the strategies that change any.
 
@@ -312,7 +344,20 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> tuple[Settings, li
     Raises:
         InputError: for a strategy that does not fit the settings or another one, or changes nothing.
     """
-    changed, by_key = base, dict[str, str]()
+    changed, idle, strategies = _change(name, base, shots=shots)
+    if idle:
+        raise InputError(f"the strategy {idle[0]!r} of the arm {name!r} has no effect: images are drawn and chosen so for every arm")
+    return changed, strategies
+
+
+def is_idle(name: str, base: Settings, *, shots: int) -> bool:
+    """Whether a strategy of an arm is to change its images and does not; see :func:`arm_settings`."""
+    return bool(_change(name, base, shots=shots)[1])
+
+
+def _change(name: str, base: Settings, *, shots: int) -> tuple[Settings, list[str], list[str]]:
+    """Changed settings, the strategies that are to change images and do not, and those that do."""
+    changed, idle, by_key = base, list[str](), dict[str, str]()
     for strategy in split_name(name)[1]:
         change = STRATEGIES[strategy].change_set
         if change is None:
@@ -320,10 +365,10 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> tuple[Settings, li
         new = change(changed, shots)
         keys = differing_keys(changed, new)
         if not keys:
-            raise InputError(f"the strategy {strategy!r} of the arm {name!r} has no effect: images are drawn and chosen so for every arm")
+            idle.append(strategy)
         if taken := [key for key in keys if key in by_key]:
             raise InputError(
                 f"the strategies {by_key[taken[0]]!r} and {strategy!r} of the arm {name!r} both set {taken[0]}: take one of them"
             )
         changed, by_key = new, by_key | dict.fromkeys(keys, strategy)
-    return changed, list(dict.fromkeys(by_key.values()))
+    return changed, idle, list(dict.fromkeys(by_key.values()))

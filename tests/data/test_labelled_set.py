@@ -72,6 +72,12 @@ def test_decode_16_bit() -> None:
     assert np.asarray(decode(encoded(Image.fromarray(levels), "TIFF")))[0, :, 0].tolist() == [0, 1, 100, 255]
 
 
+def test_levels_without_a_known_range_are_refused() -> None:
+    levels = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
+    with pytest.raises(ValueError, match="its levels are fractions, of which the range is not known: store it with 8 or 16 bits"):
+        decode(encoded(Image.fromarray(levels), "TIFF"))
+
+
 def test_decode_cmyk() -> None:
     image = Image.new("RGB", (16, 16), (200, 40, 90))
     pixels = np.asarray(decode(encoded(image.convert("CMYK"), "JPEG", quality=95))).astype(int)

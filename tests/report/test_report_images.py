@@ -92,6 +92,20 @@ def test_large_sets_are_capped_and_the_page_says_so(monkeypatch: pytest.MonkeyPa
     assert "9 of 20 real train images are on this page" in dataclasses.replace(sample, confusions={}).write(tmp_path / "report.html")
 
 
+def test_mistaken_images_come_onto_a_full_page_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browsers, "MAX_REAL", 6)
+    sample = make_sample(num_classes=2, per_class=10)
+    right = np.tile(sample.test.labels, (2, 1))
+    named = {"real": right.copy(), "mixed": right.copy()}
+    named["real"][0, [3, 17]] ^= 1
+    named["mixed"][1, [4]] ^= 1
+    shown = browser(sample.train, sample.synthetic, test=sample.test, named=named)["columns"]["sets"]["test"]
+    assert {sample.test.ids[index] for index in (3, 4, 17)} <= set(shown["ids"]) and len(shown["ids"]) == 6
+    named["real"] ^= 1  # all of them: more than there is room for
+    shown = browser(sample.train, sample.synthetic, test=sample.test, named=named)["columns"]["sets"]["test"]
+    assert np.bincount(shown["labels"]).tolist() == [3, 3]
+
+
 def test_cells_lead_to_their_images(tmp_path: Path) -> None:
     sample: Sample = make_sample(num_classes=2)
     text = dataclasses.replace(sample, confusions={}).write(tmp_path / "report.html")

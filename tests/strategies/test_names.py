@@ -7,6 +7,7 @@ from understudy.errors import InputError
 from understudy.settings import CompareSettings, Phase, build
 from understudy.strategies import STRATEGIES, split_name
 from understudy.strategies.real_guidance import strength_by_shots
+from understudy.study import check_names
 from understudy.synthetic_sets import arm_settings
 from understudy.training import find_arm
 
@@ -94,6 +95,19 @@ def test_real_guidance_executes_a_step_at_least():
 def test_a_run_that_a_strategy_does_not_fit_is_refused(layer, strategy, message):
     with pytest.raises(InputError, match=message):
         arm_settings(f"synthetic@{strategy}", build(DIGITS, layer), shots=4)
+
+
+@pytest.mark.parametrize("strength", [0.15, 0.5])
+def test_names_are_checked_without_the_number_of_images(strength):
+    """What ``real-guidance`` sets for 16 images or for one; whether it changes anything shows with the images."""
+    check_names(build(DIGITS, {"draw": {"strength": strength}, "compare": {"arms": ["real", "mixed@real-guidance"]}}))
+
+
+@pytest.mark.parametrize("section", ["compare", "membership"])
+def test_strategies_that_cannot_be_combined_are_refused_by_name(section):
+    settings = build(DIGITS, {section: {"arms": ["real", "mixed@coverage@matched"]}})
+    with pytest.raises(InputError, match="'coverage' and 'matched' of the arm 'mixed@coverage@matched' both set curate.select"):
+        check_names(settings)
 
 
 def test_names_are_split():

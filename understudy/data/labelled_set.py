@@ -221,7 +221,9 @@ def decode(data: bytes) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data))
     image.load()
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if image.mode == "F":
+        raise ValueError("its levels are fractions, of which the range is not known: store it with 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)
         scale = 1.0 if levels.max() <= 255 and not image.mode.startswith("I;16") else 257.0
         return Image.fromarray(np.clip(np.round(levels / scale), 0, 255).astype(np.uint8)).convert("RGB")

@@ -44,7 +44,7 @@ def browser(
     chosen["train"] = spread(train.labels, MAX_REAL, first=shown[shown >= 0])
     sets = {"synthetic": synthetic, "train": train}
     if test is not None:
-        sets["test"], chosen["test"] = test, spread(test.labels, MAX_REAL)
+        sets["test"], chosen["test"] = test, _mistaken_first(test.labels, named or {})
     tile = min(_LARGEST_TILE if sum(map(len, chosen.values())) <= _MANY else _SMALL_TILE, tile_size(*sets.values()))
     place = np.full(len(train) + 1, -1)  # the last is what -1 points to
     place[chosen["train"]] = np.arange(len(chosen["train"]))
@@ -66,6 +66,15 @@ def browser(
         "sheets": [(name, sheet) for name, data in sets.items() for sheet in sheets(data.select(chosen[name]), tile)],
         "capped": {name: (len(chosen[name]), len(data)) for name, data in sets.items() if len(chosen[name]) < len(data)},
     }
+
+
+def _mistaken_first(labels: np.ndarray, named: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Test images for the page: those that any training names wrongly, as cells of the confusion matrices lead to them; then others."""
+    wrong = np.zeros(len(labels), dtype=bool)
+    for classes in named.values():
+        wrong |= (classes != labels).any(axis=0)
+    mistaken = np.flatnonzero(wrong)
+    return spread(labels, MAX_REAL, first=mistaken[spread(labels[mistaken], MAX_REAL)])
 
 
 def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -> np.ndarray:

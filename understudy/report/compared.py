@@ -17,7 +17,7 @@ from understudy.report.card import figure, figure_interval
 from understudy.report.figures import ACCENT, INK, REAL, rows_figure, to_svg
 from understudy.report.html import environment
 from understudy.report.wording import duration, percent, percent_interval, points, points_interval
-from understudy.runs import write_text
+from understudy.runs import refuse_to_replace, write_text
 
 
 def compared_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -56,14 +56,15 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     """Write the page; it appears whole or not at all.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file; a page that is there is replaced.
         comparison: as for :func:`compared_tables`.
 
     Raises:
-        InputError: if the path is a folder.
+        InputError: if the path is a folder, or a file that is no such page.
     """
     if path.is_dir():
         raise InputError(f"--to must be a file to write, such as {path / 'compare.html'}, got the folder {path}")
+    refuse_to_replace(path, mark=b"<title>understudy: ")
     jinja = environment()
     jinja.filters["said"] = lambda row, run: said(row["kind"], row[run])
     differences = {name: arm["difference"] for name, arm in comparison["arms"].items() if arm["difference"] is not None}

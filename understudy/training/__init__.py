@@ -5,7 +5,7 @@ from understudy.training.arms import ARMS, Arm, check_arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import BACKBONES, Backbone, build_backbone, check_backbone, pretrained_classifier
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
-from understudy.training.compare import check_arms_fit, check_recipe, fit_arm, load_trainings, run_arm
+from understudy.training.compare import check_arms_fit, check_recipe, fit_arm, load_trainings, require_weights, run_arm
 from understudy.training.ensemble import Member, fit_ensemble
 from understudy.training.guides import Teacher
 from understudy.training.history import Measure
@@ -44,6 +44,7 @@ __all__ = [
     "load_trainings",
     "pairs",
     "pretrained_classifier",
+    "require_weights",
     "run_arm",
     "tune_arm",
 ]

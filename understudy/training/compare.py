@@ -17,7 +17,7 @@ from understudy.data import LabelledSet
 from understudy.errors import InputError
 from understudy.functional.refresh import first_of_each
 from understudy.nouns import ArmResult
-from understudy.runs import write_arrays
+from understudy.runs import read_arrays, write_arrays
 from understudy.settings import CompareSettings, Phase
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
@@ -213,16 +213,16 @@ def run_arm(
                 classifier.save(folder / f"{name}-classifier")
             if keep_weights:
                 classifier.save_weights(_weights(folder, name, index))
-            write_arrays(
-                path,
-                probabilities=classifier.predict(test),
-                val_accuracy=accuracy,
-                val_loss=loss,
-                seconds=seconds,
-                seed=own_seed,
-                steps=history.steps,
-                history=json.dumps(history.content()),
-            )
+            record = {
+                "probabilities": classifier.predict(test),
+                "val_accuracy": accuracy,
+                "val_loss": loss,
+                "seconds": seconds,
+                "seed": own_seed,
+                "steps": history.steps,
+                "history": json.dumps(history.content()),
+            }
+            write_arrays(path, record)
         records.append(_read_record(path, seed=own_seed, shape=(len(test), test.num_classes)))
     return ArmResult(
         arm=name,
@@ -252,14 +252,23 @@ def load_trainings(folder: Path, name: str, *, num_seeds: int, device: str = "cp
     Raises:
         InputError: if the arm was not trained there, or some weights were not kept or do not fit.
     """
+    require_weights(folder, name, num_seeds=num_seeds)
     best = TrainedClassifier.load(folder / f"{name}-classifier", device=device)
+    return [best.with_weights(_weights(folder, name, index)) for index in range(num_seeds)]
+
+
+def require_weights(folder: Path, name: str, *, num_seeds: int) -> None:
+    """Refuse an arm whose trainings cannot all be loaded.
+
+    Raises:
+        InputError: saying which weights are not there.
+    """
     missing = ", ".join(str(index) for index in range(num_seeds) if not _weights(folder, name, index).is_file())
     if missing:
         raise InputError(
             f"{folder} must hold the weights of all {num_seeds} trainings of the arm {name!r}, but those of {missing} are not there: they "
             "were removed, or an older version of understudy trained the arm; use a new folder"
         )
-    return [best.with_weights(_weights(folder, name, index)) for index in range(num_seeds)]
 
 
 def _weights(folder: Path, name: str, index: int) -> Path:
@@ -315,8 +324,7 @@ def reset_head(model: Any, num_classes: int, device: str) -> None:
 
 
 def _read_record(path: Path, *, seed: int, shape: tuple[int, int]) -> dict[str, np.ndarray]:
-    with np.load(path) as stored:
-        record = dict(stored)
+    record = read_arrays(path)
     if "history" not in record:
         raise InputError(f"{path} was written by an older version of understudy: use another folder")
     if int(record["seed"]) != seed or record["probabilities"].shape != shape:
