@@ -107,6 +107,21 @@ def test_a_copy_is_found_among_many():
     np.testing.assert_allclose(distance, 0, atol=1e-3)
 
 
+def test_a_clipped_copy_is_found_among_thousands():
+    """Smooth images are much alike; four pixels of five are lost beyond white or black."""
+    real = zoom(np.random.default_rng(0).random((3000, 4, 4)), (1, 8, 8), order=1, mode="nearest", grid_mode=True)
+    copies = np.concatenate([np.clip(3 * real[:30], 0, 1), np.clip(3 * real[:30] - 2, 0, 1)])
+    assert (nearest_copies(copies, real)[0] == np.tile(np.arange(30), 2)).mean() >= 0.9
+
+
+def test_a_copy_in_two_levels_is_found_whatever_their_shares():
+    """Where all pixels are black or white, clipping by more than that would leave nothing."""
+    real = digits(100) > np.linspace(0.05, 0.6, 100)[:, None, None]
+    index, distance = nearest_copies(real[:, :, ::-1].astype(float), real.astype(float))
+    np.testing.assert_array_equal(index, np.arange(100))
+    np.testing.assert_allclose(distance, 0, atol=1e-6)
+
+
 def test_the_nearest_are_those_of_comparing_all_in_full(monkeypatch):
     real, others = np.split(digits(250), [200])
     index, distance = nearest_copies(others, real)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.fft import dct
@@ -27,9 +28,10 @@ from understudy.functional.membership import area_under, roc
 _LEAST_CONTRAST = 1 / 255  # standard deviation below which there is nothing to compare
 _LEAST_IN_COMMON = 0.5  # of the variance of y: an empty corner of it is no image to find
 _CLIPPED = 2 / 255  # so near to 0 or 1, a level may have been beyond it
+_CLIPPED_ONCE = 8 / 255  # and the same after re-encoding
+_CLIPPED_PARTS = 8  # of the pixels: by whole ones of them all y are clipped at once
 _FREQUENCIES = 48  # of the cells, by which all y are compared
 _CANDIDATES = 16  # y that are then compared with an x in full
-_CLIPPED_TOO = 10  # of them, those whose y' is compared as well
 _BLOCK = (4096, 512)  # x and y compared at once: 8 MiB of correlations stay in the cache
 _PAIRS = 1024  # compared at once, for the same reason
 _PERCENTILES = (2.5, 97.5)
@@ -38,8 +40,8 @@ _PERCENTILES = (2.5, 97.5)
 def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The y of which each x is most nearly a copy.
 
-    All y are compared by their lowest frequencies, for every other move; the distance is measured to those 16 that then correlate most, and
-    that of y' to the ten nearest of them. Memory grows with N + M: a few times that of x and y.
+    All y are compared by their lowest frequencies, for every other move, each clipped about as much as x is; the distance is measured to
+    those 16 that then correlate most. Memory grows with N + M: a few times that of x and y.
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
@@ -63,8 +65,6 @@ def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bo
     _check(x, y, least=1 + skip_own)
     pairs = _candidates(x, y, reach, skip_own=skip_own)
     squared, fitted = _squared_distances(x, y, pairs, reach)
-    nearest = squared.argsort(axis=1, kind="stable")[:, :_CLIPPED_TOO]
-    pairs, squared, fitted = (np.take_along_axis(each, nearest, axis=1) for each in (pairs, squared, fitted))
     squared = np.minimum(squared, _squared_clipped(x, y, pairs, fitted, reach))
     best = squared.argmin(axis=1)[:, None]
     return np.take_along_axis(pairs, best, axis=1)[:, 0], np.sqrt(np.take_along_axis(squared, best, axis=1)[:, 0])
@@ -156,23 +156,32 @@ def _check(x: np.ndarray, y: np.ndarray, *, least: int) -> None:
 
 def _candidates(x: np.ndarray, y: np.ndarray, reach: int, *, skip_own: bool) -> np.ndarray:
     """The y that correlate most with each x by their lowest frequencies: indices, int64 (N, candidates)."""
-    num = min(_CANDIDATES, len(y) - skip_own)
-    found = np.empty((len(x), num), dtype=np.int64)
-    for rows in _blocks(len(x), _BLOCK[0]):
-        most, index = np.empty((len(rows), 0), dtype=np.float32), np.empty((len(rows), 0), dtype=np.int64)
-        ours = _cells(x[rows])
+    found = np.empty((len(x), min(_CANDIDATES, len(y) - skip_own)), dtype=np.int64)
+    for rows, black, white in _equally_clipped(x):
+        most, index = (np.empty((len(rows), 0), dtype=kind) for kind in (np.float32, np.int64))
+        ours = _cells(_clip(x[rows], black, white))
         low = [_low(_cut(ours, down, right), _LEAST_CONTRAST**2) for down, right in _coarse_moves(reach)]
         for columns in _blocks(len(y), _BLOCK[1]):
-            correlations = _coarse(low, _cells(y[columns]), reach)
+            correlations = _coarse(low, _cells(_clip(y[columns], black, white)), reach)
             if skip_own:
                 correlations[rows[:, None] == columns] = -2
             most = np.concatenate([most, correlations], axis=1)
             index = np.concatenate([index, np.broadcast_to(columns, correlations.shape)], axis=1)
-            if most.shape[1] > num:
-                kept = np.argpartition(most, -num, axis=1)[:, -num:]
+            if most.shape[1] > found.shape[1]:
+                kept = np.argpartition(most, -found.shape[1], axis=1)[:, -found.shape[1] :]
                 most, index = np.take_along_axis(most, kept, axis=1), np.take_along_axis(index, kept, axis=1)
         found[rows] = np.sort(index, axis=1)
     return found
+
+
+def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Indices of x with about as many black and white pixels, in blocks, and these numbers, rounded down: two levels stay two."""
+    pixels = x.shape[1] * x.shape[2]
+    parts = np.minimum(np.stack(_black_and_white(x, _CLIPPED_ONCE), axis=1) * _CLIPPED_PARTS // pixels, _CLIPPED_PARTS - 1)
+    for black, white in np.unique(parts, axis=0):
+        rows = np.flatnonzero((parts == (black, white)).all(axis=1))
+        numbers = black * pixels // _CLIPPED_PARTS, white * pixels // _CLIPPED_PARTS
+        yield from ((rows[block], *numbers) for block in _blocks(len(rows), _BLOCK[0]))
 
 
 def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
@@ -194,9 +203,12 @@ def _coarse_moves(reach: int) -> list[tuple[int, int]]:
 
 def _low(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
     """The lowest frequencies of cells, of unit length, float32 (N, frequencies); 0 where the cells vary less."""
-    low = _unit(cells, least_variance) @ _cosines(*cells.shape[1:])
-    length = np.sqrt(np.einsum("nf,nf->n", low, low))[:, None]
-    return np.asarray(low / np.where(length > 0, length, 1))
+    rows = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
+    variance = np.einsum("nd,nd->n", rows, rows) / rows.shape[1] - np.square(rows.mean(axis=1))
+    low = rows @ _cosines(*cells.shape[1:])
+    length = np.sqrt(np.einsum("nf,nf->n", low, low))
+    low /= np.where((variance >= least_variance) & (length > 0), length, np.inf)[:, None]
+    return np.asarray(low, dtype=np.float32)
 
 
 @functools.cache
@@ -223,11 +235,13 @@ def _squared_clipped(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, fitted: np
     """The same of y', about the g where y fitted best: every pair has a y' of its own. (N, K), infinite where y' is y."""
     squared = np.full(pairs.size, np.inf)
     moves = np.array(_moves(reach))[fitted.ravel()]
-    for block in _blocks(pairs.size, _BLOCK[0]):
-        ours, theirs = x[block // pairs.shape[1]], y[pairs.ravel()[block]]
-        clipped = _clipped_like(ours, theirs)
+    black, white = _black_and_white(x, _CLIPPED)
+    some = np.flatnonzero(np.repeat(np.maximum(black, white) > 1, pairs.shape[1]))
+    for block in (some[part] for part in _blocks(len(some), _BLOCK[0])):
+        own, theirs = block // pairs.shape[1], y[pairs.ravel()[block]]
+        clipped = _clip(theirs, black[own], white[own])
         changed = np.flatnonzero((clipped != theirs).any(axis=(1, 2)))
-        a, b = _cells(ours[changed]), _cells(clipped[changed])
+        a, b = _cells(x[own[changed]]), _cells(clipped[changed])
         least, best, about = _least_variance(b), np.full(len(changed), np.inf), moves[block[changed]]
         for g in _moves(reach):
             rows = np.flatnonzero((np.abs(about - np.array(g)) <= (1, 1, 0)).all(axis=1))
@@ -238,13 +252,17 @@ def _squared_clipped(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, fitted: np
     return squared.reshape(pairs.shape)
 
 
-def _clipped_like(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Every y' of the pairs (x, y)."""
-    pixels = x.shape[1] * x.shape[2]
+def _black_and_white(x: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of pixels so near to 0 and so near to 1, int64 (N,)."""
+    return (x <= within).sum(axis=(1, 2)), (1 - x <= within).sum(axis=(1, 2))
+
+
+def _clip(y: np.ndarray, black: np.ndarray | int, white: np.ndarray | int) -> np.ndarray:
+    """So many of the darkest and brightest pixels of y made equal: for all y, or for each."""
+    pixels = y.shape[1] * y.shape[2]
     ordered = np.sort(y.reshape(len(y), pixels), axis=1)
-    black, white = ((level <= _CLIPPED).sum(axis=(1, 2)) for level in (x, 1 - x))
     low, high = np.maximum(black - 1, 0), np.minimum(pixels - white, pixels - 1)
-    low, high = (np.take_along_axis(ordered, place[:, None], axis=1)[:, :, None] for place in (low, high))
+    low, high = (ordered[np.arange(len(y)), place][:, None, None] for place in (low, high))
     return np.asarray(np.clip(y, low, high))
 
 
