@@ -252,8 +252,8 @@ def load_trainings(folder: Path, name: str, *, num_seeds: int, device: str = "cp
     Raises:
         InputError: if the arm was not trained there, or some weights were not kept or do not fit.
     """
-    require_weights(folder, name, num_seeds=num_seeds)
     best = TrainedClassifier.load(folder / f"{name}-classifier", device=device)
+    require_weights(folder, name, num_seeds=num_seeds)
     return [best.with_weights(_weights(folder, name, index)) for index in range(num_seeds)]
 
 
