@@ -13,11 +13,8 @@ from understudy.data import LabelledSet, Splits, load_test_set, take_share
 from understudy.gap_sets import as_many_as_real, gap_sets, redrawn_sets
 from understudy.sampling import quotas, times_of
 from understudy.settings import CurateSettings, DrawSettings, Settings
-from understudy.synthetic_sets import arm_settings, shots_of
+from understudy.synthetic_sets import HOW_DRAWN, arm_settings, shots_of
 from understudy.training import find_arm, images_needed, pairs
-
-_HOW_MANY = {"per_class", "times", "min_per_class", "members", "allocation", "refresh_times", "part_size", "batch_size"}
-"""Settings of drawing that do not decide what an image looks like."""
 
 
 @final
@@ -130,7 +127,7 @@ class _CountedSets:
 
     def variant(self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> None:
         """A curated set; images that an earlier one drew in the same way are there already."""
-        counts, how = candidates_wanted(quota, curate), draw.model_dump_json(exclude=_HOW_MANY)
+        counts, how = candidates_wanted(quota, curate), draw.model_dump_json(include=set(HOW_DRAWN))
         strength = draw.strength if draw.start_snr is None else self.pace.strength
         for member in range(draw.members):
             share = (counts + draw.members - 1 - member) // draw.members

@@ -32,7 +32,7 @@ from understudy.training import find_arm, images_needed
 from understudy.visual_guidance import VisualGuidance
 
 _LEAST_PASSING = 0.25  # a refill is no more than four times what is missing
-_HOW = (
+HOW_DRAWN = (
     *("prompt", "negative_prompt", "sampler", "steps", "guidance_scale"),
     *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale"),
 )
@@ -235,7 +235,7 @@ class SyntheticSets:
         return ArmImages(images=LabelledSet.load(path), quota=None, record=record)
 
     def _supply(self, draw: DrawSettings, member: int) -> Supply:
-        how = {key: getattr(draw, key) for key in _HOW if getattr(draw, key) != getattr(self.settings.draw, key)}
+        how = {key: getattr(draw, key) for key in HOW_DRAWN if getattr(draw, key) != getattr(self.settings.draw, key)}
         if member:
             how["member"] = member
         key = "+".join(f"{name}={value}" for name, value in how.items())
