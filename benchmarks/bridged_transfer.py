@@ -18,21 +18,18 @@ import numpy as np
 import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
-from understudy.data import LabelledSet, first_of_each_class
+from understudy.core.files import write_json
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.splits import first_of_each_class
+from understudy.pipeline.study import feature_quality, run
 from understudy.recipes import PRESETS, RECIPES
-from understudy.runs import write_json
-from understudy.settings import CompareSettings, Phase, Settings, TuneSettings, build
-from understudy.study import feature_quality, run
-from understudy.training import (
-    Arm,
-    TrainedClassifier,
-    accuracy_and_loss,
-    best_trial,
-    find_arm,
-    fit_arm,
-    pretrained_classifier,
-    tune_arm,
-)
+from understudy.settings import Settings, build
+from understudy.training.arms import Arm, find_arm
+from understudy.training.backbones import pretrained_classifier
+from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
+from understudy.training.fit import fit_arm
+from understudy.training.settings import CompareSettings, Phase, TuneSettings
+from understudy.training.tune import best_trial, tune_arm
 
 SHOTS = (1, 2, 4, 8, 16, None)
 REPEATS = (0, 1, 2, 3, 4)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from understudy.core.files import write_text
+from understudy.core.provenance import environment
 from understudy.functional.intervals import student_interval
-from understudy.runs import environment, write_text
 
 
 @dataclass(frozen=True, kw_only=True)

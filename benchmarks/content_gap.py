@@ -23,17 +23,19 @@ import numpy as np
 import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, t_interval, write
-from understudy.evaluation import summarise_gap
-from understudy.gap_sets import as_many_as_real, gap_sets, redrawn_sets
-from understudy.nouns import ArmResult
-from understudy.progress import Silent
+from understudy.core.files import write_atomically, write_json
+from understudy.core.progress import Silent
+from understudy.evaluation.gap import summarise_gap
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.gap_sets import as_many_as_real, gap_sets, redrawn_sets
+from understudy.pipeline.study import Study, real_again, run
+from understudy.pipeline.synthetic import ArmImages
 from understudy.recipes import PRESETS
-from understudy.runs import RunFolder, write_atomically, write_json
 from understudy.settings import Settings, build
-from understudy.strategies import STRATEGIES
-from understudy.study import Study, real_again, run
-from understudy.synthetic_sets import ArmImages
-from understudy.training import accuracy_and_loss, fit_arm
+from understudy.training.classifier import accuracy_and_loss
+from understudy.training.fit import fit_arm
+from understudy.training.records import ArmResult
+from understudy.training.strategies import STRATEGIES
 
 SHOTS = (10, None)
 """Real images per class; None for all 600."""

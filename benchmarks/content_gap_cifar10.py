@@ -17,13 +17,13 @@ import torch
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from benchmarks.content_gap import as_result, gap_table, points, term_claims, trained
 from benchmarks.folders import take_first
-from understudy.evaluation import summarise_gap
-from understudy.gap_sets import as_many_as_real, redrawn_sets
-from understudy.nouns import ArmResult
-from understudy.progress import Silent
-from understudy.runs import RunFolder
+from understudy.core.progress import Silent
+from understudy.evaluation.gap import summarise_gap
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.gap_sets import as_many_as_real, redrawn_sets
+from understudy.pipeline.study import Study, run
 from understudy.settings import Settings, build
-from understudy.study import Study, run
+from understudy.training.records import ArmResult
 
 REPEATS = (0, 1, 2, 3, 4)
 _STEPS, _BATCH_SIZE = 1700, 64  # of the generator

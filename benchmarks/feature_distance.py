@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth, mmd2_unbiased
-from understudy.generators import load_generator
-from understudy.settings import CompareSettings, GeneratorSettings
-from understudy.training import TrainedClassifier, build_backbone
-from understudy.visual_guidance import features_of
+from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
+from understudy.generators.visual_guidance import features_of
+from understudy.training.backbones import build_backbone
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.settings import CompareSettings
 
 
 def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:

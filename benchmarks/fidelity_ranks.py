@@ -16,14 +16,15 @@ from scipy.stats import spearmanr
 
 from benchmarks.claims import Claim, cell, repeated
 from benchmarks.content_gap import trained
-from understudy.encoders import AtHand, load_encoder
-from understudy.evaluation import MEASURES, EncodedImages, measure_fidelity
-from understudy.feature_cache import FeatureCache
-from understudy.progress import Silent
+from understudy.core.files import write_json
+from understudy.core.progress import Silent
+from understudy.evaluation.encoders import AtHand, load_encoder
+from understudy.evaluation.feature_cache import FeatureCache
+from understudy.evaluation.fidelity import MEASURES, EncodedImages, measure_fidelity
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import Study, run
 from understudy.recipes import PRESETS, RECIPES
-from understudy.runs import RunFolder, write_json
 from understudy.settings import Settings, build
-from understudy.study import Study, run
 
 REPEATS = (0, 1, 2)
 ENCODERS = ("mini", "backbone")

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims import Claim
-from understudy.evaluation import EncodedImages, measure_fidelity
-from understudy.settings import FidelitySettings
+from understudy.evaluation.fidelity import EncodedImages, measure_fidelity
+from understudy.evaluation.settings import FidelitySettings
 
 _CLASSES = 10
 _INNER = 64

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.data import LabelledSet, load_splits
-from understudy.runs import write_text
-from understudy.settings import DataSettings
+from understudy.core.files import write_text
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 MOST, SUBSETS, SEED = 16, 5, 0
 PATH = Path(__file__).parent / "subsets" / "digits.json"

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from understudy.data import LabelledSet, load_splits
-from understudy.runs import write_atomically
-from understudy.settings import DataSettings
+from understudy.core.files import write_atomically
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 
 def cifar10_folder(parquet: Path, to: Path, *, per_class: int = 50) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import Claim
+from understudy.pipeline.study import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
-from understudy.study import run
 
 _COMMON: Mapping[str, Any] = {
     "data": {"source": "digits"},

@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.claims import Claim, command_line, write
 from benchmarks.folders import take_first
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
 from understudy.recipes import PRESETS, RECIPES
-from understudy.runs import RunFolder
 from understudy.settings import Settings, build
-from understudy.study import run
 
 SHOTS = (16,)
 _TARGET = Path(os.environ.get("CIFAR10_FOLDER", "cifar10"))

@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from understudy.data.labelled_set import decode
-from understudy.data.parquet import class_label_names
+from understudy.data.sources.parquet import class_label_names
 from understudy.functional.augment import flip_crop
 from understudy.generators.mini.pretrain import (
     Budget,

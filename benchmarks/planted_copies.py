@@ -17,9 +17,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from benchmarks.claims import Claim, repeated
-from understudy.data import CopyFinder, LabelledSet, load_splits
+from understudy.data.copies import CopyFinder
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 from understudy.functional.copies import nearest_copies
-from understudy.settings import DataSettings
 
 _TRAIN, _VAL = 600, 200
 _SPLITS = 5

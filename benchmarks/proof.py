@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import fidelity_ranks, fidelity_size, membership_of_arms, planted_copies, shifted_arms
 from benchmarks.claims import Claim, command_line, write
-from understudy.runs import write_json
+from understudy.core.files import write_json
 
 _Part = tuple[list[dict[str, Any]], list[Claim]]
 

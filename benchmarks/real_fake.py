@@ -20,11 +20,12 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from benchmarks.feature_distance import squared_mmd
-from understudy.data import CopyFinder, LabelledSet, paired_distances
+from understudy.core.files import write_json
+from understudy.data.copies import CopyFinder, paired_distances
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.study import run
 from understudy.recipes import PRESETS, RECIPES
-from understudy.runs import write_json
 from understudy.settings import build
-from understudy.study import run
 
 SEEDS = (0, 1, 2, 3, 4)
 _PROCESSES = 2

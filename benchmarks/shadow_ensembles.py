@@ -19,11 +19,15 @@ import numpy as np
 import torch
 
 from benchmarks.claims import Claim, command_line, repeated, write
-from understudy.data import LabelledSet, load_splits
-from understudy.evaluation import audit_membership, half_splits
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
+from understudy.evaluation.membership import audit_membership, half_splits
 from understudy.functional.membership import scaled_confidence
-from understudy.settings import CompareSettings, DataSettings
-from understudy.training import Member, TrainedClassifier, fit_arm, fit_ensemble
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.ensemble import Member, fit_ensemble
+from understudy.training.fit import fit_arm
+from understudy.training.settings import CompareSettings
 
 Train = Callable[[list[Member], CompareSettings], list[TrainedClassifier]]
 _TOGETHER = 8  # shadow models per round

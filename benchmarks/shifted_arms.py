@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.claims import Claim
 from benchmarks.shifted_digits import write_shifted
-from understudy.progress import Silent
+from understudy.core.progress import Silent
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import Study, run
 from understudy.recipes import PRESETS
-from understudy.runs import RunFolder
 from understudy.settings import build
-from understudy.study import Study, run
 
 SHOTS = (None, 10)
 """Real images per class; None for all 600."""

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import grey_dilation, grey_erosion
 
-from understudy.data import LabelledSet, encode, load_splits
-from understudy.settings import DataSettings
+from understudy.data.labelled_set import LabelledSet, encode
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 """Levels (H, W), bright ink on a dark ground, float in [0, 255], and the source of draws, to levels of the same shape."""

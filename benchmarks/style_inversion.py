@@ -18,15 +18,18 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from benchmarks.feature_distance import squared_mmd
-from understudy.adaptation import apply_adapter, held_out_losses
-from understudy.data import LabelledSet
+from understudy.adaptation.adapter import apply_adapter
+from understudy.adaptation.held_out import held_out_losses
+from understudy.core.files import write_json
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import student_interval
-from understudy.generators import load_generator
+from understudy.generators.load import load_generator
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
 from understudy.recipes import PRESETS, RECIPES
-from understudy.runs import RunFolder, write_json
 from understudy.settings import Settings, build
-from understudy.study import run
-from understudy.training import accuracy_and_loss, fit_arm
+from understudy.training.classifier import accuracy_and_loss
+from understudy.training.fit import fit_arm
 
 RECIPE_NAMES = ("vanilla", "neutral-token", "style-inversion", "textual-inversion")
 REPEATS = (0, 1, 2, 3, 4)

@@ -7,11 +7,12 @@ import pytest
 from tiny import two_classes
 from tiny_job import Listener
 
-from understudy import audit as module
-from understudy.audit import audit, check_audit
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.settings import CompareSettings, MembershipSettings, Phase
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.settings import MembershipSettings
+from understudy.pipeline import shadows as module
+from understudy.pipeline.shadows import audit, check_audit
+from understudy.training.settings import CompareSettings, Phase
 
 RECIPE = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100)
 QUICK = MembershipSettings(arms=("real",), shadows=6, false_positive_rates=(0.2,))

@@ -9,12 +9,12 @@ import timm
 from tiny_job import Listener, times, tiny_settings, write_pets
 
 from understudy import cli
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.preflight import validate
+from understudy.commands.preflight import validate
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.study import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, refuse_without_effect, to_yaml
-from understudy.study import run
 
 OWN = {"mine": [{"data": "synthetic", "steps": 3, "mixup": 0.2}, {"data": "real", "layers": "late-layer", "reset_head": True}]}
 COMPARE = {

@@ -25,9 +25,11 @@ from tiny import two_classes
 from tiny_job import OPTIONS, times, tiny_settings, tree, write_pets
 
 from understudy import cli
-from understudy.catalogue import CATALOGUE
-from understudy.data import EXPORTS, LabelledSet
-from understudy.runs import RunFolder, write_atomically
+from understudy.commands.names import CATALOGUE
+from understudy.core.files import write_atomically
+from understudy.data.export import EXPORTS
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.folder import RunFolder
 
 COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "compare-runs", "list", "study")
 JOB_OPTIONS = ("--preset", "--recipe", "--shots", "--generator", "--arms", "--class-names", "--skip-bad", "--set", "--seed")
@@ -531,7 +533,7 @@ def test_ctrl_c_says_how_to_go_on(understudy, monkeypatch):
     def interrupted(settings, *, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.study.load_splits", interrupted)
+    monkeypatch.setattr("understudy.pipeline.study.load_splits", interrupted)
     code, _, err = understudy("run", "digits", "--out", "my run")
     assert code == 130
     assert "stopped; nothing finished is lost. To go on: understudy run digits --out 'my run'" in err

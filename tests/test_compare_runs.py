@@ -11,13 +11,14 @@ from rich.console import Console
 from tiny_job import tiny_settings, tree, write_pets
 
 from understudy import cli
-from understudy.compare_runs import compare_runs
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.commands.compare_runs import compare_runs
+from understudy.core.errors import InputError
+from understudy.core.files import write_json
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_bootstrap_difference
-from understudy.report import compared_tables, write_comparison
-from understudy.runs import RunFolder, write_json
-from understudy.study import run
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
+from understudy.report.compared import compared_tables, write_comparison
 
 ARMS = {"arms": ["real", "synthetic", "mixed"]}
 

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from tiny_job import tiny_settings, tree, write_pets
 
-from understudy.compare_runs import compare_runs
-from understudy.errors import InputError
-from understudy.exports import export_part
-from understudy.preflight import preview
-from understudy.report import write_comparison
-from understudy.runs import RunFolder
+from understudy.commands.compare_runs import compare_runs
+from understudy.commands.export import export_part
+from understudy.commands.preflight import preview
+from understudy.core.errors import InputError
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run, write_report_again
+from understudy.report.compared import write_comparison
 from understudy.settings import build, to_yaml
-from understudy.study import run, write_report_again
 
 
 @pytest.fixture(scope="module")

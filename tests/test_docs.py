@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from understudy.catalogue import CATALOGUE
+from understudy.commands.names import CATALOGUE
+from understudy.core.registry import Registry
 from understudy.curation import scores
-from understudy.registry import Registry
 from understudy.settings import build
 
 ROOT = Path(__file__).parent.parent

@@ -11,11 +11,13 @@ from PIL import Image
 from tiny import save_tiny_image_encoder, two_classes
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from understudy.encoders import ENCODERS, AtHand, check_encoder, load_encoder
-from understudy.errors import InputError
-from understudy.generators import load_generator, mini_folder
-from understudy.settings import CompareSettings, GeneratorSettings
-from understudy.training import TrainedClassifier, build_backbone
+from understudy.core.errors import InputError
+from understudy.evaluation.encoders import ENCODERS, AtHand, check_encoder, load_encoder
+from understudy.generators.load import load_generator, mini_folder
+from understudy.generators.settings import GeneratorSettings
+from understudy.training.backbones import build_backbone
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.settings import CompareSettings
 
 NOTHING = AtHand()
 WITHOUT_WEIGHTS = next(model for model in timm.list_models() if not timm.get_pretrained_cfg(model).has_weights)

@@ -6,12 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_job import SECTIONS, Listener, tiny_settings, write_pets
 
-from understudy.data import load_splits
-from understudy.errors import InputError
-from understudy.estimate import Estimate, Pace, estimate
-from understudy.preflight import preview
+from understudy.commands.cost import Estimate, Pace, estimate
+from understudy.commands.preflight import preview
+from understudy.core.errors import InputError
+from understudy.data.load import load_splits
+from understudy.pipeline.study import run
 from understudy.settings import build
-from understudy.study import run
 
 NOTHING = Pace(
     adaptation=0, image=1e-9, strength=1, step=0, private_step=0, prediction=0, corruption=0, image_bytes=0, classifier_bytes=0

@@ -11,15 +11,15 @@ from huggingface_hub import ModelCard
 from tiny_job import tiny_settings, tree, write_pets
 
 from understudy import cli
-from understudy.adaptation import adapter_fingerprint
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.exports import export_part
+from understudy.adaptation.adapter import adapter_fingerprint
+from understudy.commands.export import export_part
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
 from understudy.report.licences import sources
-from understudy.runs import RunFolder
 from understudy.settings import build, refuse_without_effect
-from understudy.study import run
-from understudy.training import TrainedClassifier
+from understudy.training.classifier import TrainedClassifier
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from tiny import two_classes
 
-from understudy import feature_cache
-from understudy.data import LabelledSet
-from understudy.encoders import Encoder
-from understudy.errors import InputError
-from understudy.feature_cache import FeatureCache
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation import feature_cache
+from understudy.evaluation.encoders import Encoder
+from understudy.evaluation.feature_cache import FeatureCache
 
 
 class Counting:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from tiny import two_classes
 
-from understudy.curation import Judges
-from understudy.data import encode
+from understudy.core.progress import Silent
+from understudy.curation.scores import Judges
+from understudy.curation.settings import CurateSettings
+from understudy.data.labelled_set import encode
 from understudy.generators.folder import FolderGenerator
-from understudy.progress import Silent
-from understudy.settings import CurateSettings, GeneratorSettings, build
-from understudy.synthetic_sets import SyntheticSets
+from understudy.generators.settings import GeneratorSettings
+from understudy.pipeline.synthetic import SyntheticSets
+from understudy.settings import build
 
 _PER_CLASS = 4
 

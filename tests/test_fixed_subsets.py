@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.fixed_subsets import MOST, PATH, SEED, SUBSETS
-from understudy.data import load_splits
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 COMMITTED = json.loads(PATH.read_text())
 

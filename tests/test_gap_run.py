@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tiny_job import SECTIONS, Listener, tiny_settings, tree, write_pets
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.runs import RunFolder
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import Study, run
 from understudy.settings import build
-from understudy.strategies import STRATEGIES
-from understudy.study import Study, run
+from understudy.training.strategies import STRATEGIES
 
 ARMS = ("real", "synthetic", "mixed", "synthetic@confidence-filter", "mixed@refresh")
 LOOSE = {"score": "none", "threshold": None, "validation_pass": 1.0}

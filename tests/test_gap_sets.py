@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.gap_sets import as_many_as_real, gap_arms
+from understudy.pipeline.gap_sets import as_many_as_real, gap_arms
+from understudy.pipeline.synthetic import arm_settings
 from understudy.settings import build
-from understudy.synthetic_sets import arm_settings
 
 ROLES = ["filtered", "fresh", "filtered+fresh", "diverse", "matched"]
 DRAWS = st.one_of(

@@ -12,17 +12,12 @@ import pytest
 import understudy
 
 PACKAGE = Path(understudy.__file__).parent
-STAGES = ("generators", "adaptation", "sampling", "curation", "training", "evaluation")
-COMMON = (
-    *("errors", "registry", "settings", "nouns", "runs", "processes", "progress", "prompts", "strategies", "visual_guidance"),
-    *("functional", "data"),
+ORDER = (
+    "core, functional < data < generators < adaptation < sampling < curation < training < evaluation < settings, recipes < report"
+    " < pipeline < commands < cli"
 )
-ALLOWED = {
-    "functional": ("functional",),
-    "data": ("errors", "registry", "settings", "runs", "functional", "data"),
-    **{stage: (*COMMON, stage) for stage in STAGES},
-    "report": (*COMMON, *STAGES, "report"),
-}
+"""The one rule for arrows: a file imports from its own folder and from the left."""
+RANK = {name: rank for rank, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}
 
 
 def modules(folder):
@@ -39,13 +34,24 @@ def imported(path):
             yield node.module
 
 
-@pytest.mark.parametrize("folder", ALLOWED)
-def test_imports_go_one_way(folder):
-    for path in modules(folder):
-        for name in imported(path):
-            parts = name.split(".")
-            if parts[0] == "understudy":
-                assert len(parts) > 1 and parts[1] in ALLOWED[folder], f"{path.relative_to(PACKAGE)} imports {name}"
+def place(path):
+    """Folder of a module, or its own name at the root."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_come_from_the_own_folder_and_from_the_left(path):
+    if path == PACKAGE / "__init__.py":
+        return  # lists the public names
+    own = place(path)
+    assert own in RANK, f"{own} has no place in the order: {ORDER}"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "understudy":
+            assert len(parts) > 1, f"{path}: import the module that holds a name"
+            if path.name == "settings.py" and path.parent != PACKAGE:
+                assert parts[1] in ("core", own), f"{path.relative_to(PACKAGE)} imports {name}"
+            assert parts[1] == own or RANK[parts[1]] < RANK[own], f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_formulas_import_only_arrays_and_the_standard_library():

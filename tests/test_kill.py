@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from tiny_job import OPTIONS, times, tiny_settings, tree, write_pets
 
-from understudy.runs import RunFolder
-from understudy.settings import build, parse_override
-from understudy.study import run
+from understudy.core.config import parse_override
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
+from understudy.settings import build
 
 # Many parts, refills and trainings, so that there is something to do at every moment.
 MORE = ("adapt.steps=8", "draw.per_class=6", "curate.threshold=1.0", "compare.arms=[real,synthetic]", "compare.steps=6")

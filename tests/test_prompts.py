@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.errors import InputError
-from understudy.prompts import REAL_FAKE_NEGATIVE, TEMPLATES, choose, fill, read_templates
+from understudy.core.errors import InputError
+from understudy.generators.prompts import REAL_FAKE_NEGATIVE, TEMPLATES, choose, fill, read_templates
 
 TEXTS = st.text(max_size=30)
 

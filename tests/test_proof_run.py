@@ -8,11 +8,11 @@ import pytest
 from tiny import two_classes
 from tiny_job import Listener, tiny_settings, tree, write_pets
 
-from understudy.errors import InputError
-from understudy.report import membership_table, shift_table
-from understudy.runs import RunFolder
+from understudy.core.errors import InputError
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
+from understudy.report.terminal import membership_table, shift_table
 from understudy.settings import build, refuse_without_effect
-from understudy.study import run
 
 SHIFT = {"measure": True, "corruptions": ["noise", "rotation"], "severities": [1, 3]}
 MEMBERSHIP = {"measure": True, "arms": ["real", "synthetic"], "shadows": 6, "false_positive_rates": [0.5]}

@@ -1,7 +1,7 @@
 import pytest
 
-from understudy.errors import InputError
-from understudy.registry import Registry
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
 
 
 def registry():

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from understudy.errors import InputError
-from understudy.runs import FolderLock, RunFolder, environment, write_arrays, write_atomically, write_text
+from understudy.core.errors import InputError
+from understudy.core.files import write_arrays, write_atomically, write_text
+from understudy.core.lock import FolderLock
+from understudy.core.provenance import environment
+from understudy.pipeline.folder import RunFolder
 from understudy.settings import build
 
 SETTINGS = build({"data": {"source": "digits"}})

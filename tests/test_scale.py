@@ -14,14 +14,13 @@ from rich.console import Console
 from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
 from understudy import cli
-from understudy.curation import SCORES
-from understudy.curation.scores import Score
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.report import summary_table
-from understudy.runs import RunFolder
+from understudy.core.errors import InputError
+from understudy.curation.scores import SCORES, Score
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run, write_report_again
+from understudy.report.terminal import summary_table
 from understudy.settings import refuse_without_effect
-from understudy.study import run, write_report_again
 
 DRAW = {"per_class": None, "times": 1, "min_per_class": 1, "part_size": 8, "batch_size": 8}
 ARMS = {"arms": ["real", "synthetic"], "steps": 2}
@@ -296,7 +295,7 @@ def test_a_size_between_those_of_earlier_requests_is_full(job, doubled, tmp_path
 
 def fixed_gains(monkeypatch, gains):
     """Validation accuracies of the sizes as if every step had gained so much."""
-    from understudy import study
+    from understudy.pipeline import study
 
     reason = study.stop_reason
 

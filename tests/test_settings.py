@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.errors import InputError
+from understudy.core.config import given_names, parse_override
+from understudy.core.errors import InputError
 from understudy.recipes import PRESETS, RECIPES
-from understudy.settings import build, differing_keys, from_yaml, given_names, parse_override, refuse_without_effect, to_yaml
+from understudy.settings import build, differing_keys, from_yaml, refuse_without_effect, to_yaml
 
 DIGITS = {"data": {"source": "digits"}}
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.shifted_digits import KINDS, write_shifted
-from understudy.data import load_splits, load_test_set
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
+from understudy.evaluation.shift_tests import load_test_set
 
 DIGITS = DataSettings(source="digits")
 

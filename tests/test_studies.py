@@ -10,15 +10,16 @@ import pytest
 import yaml
 from tiny_job import OPTIONS, Listener, times, tiny_settings, tree, write_pets
 
-from understudy import cli, studies
-from understudy import study as main_job
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy import cli
+from understudy.commands import study as studies
+from understudy.commands.study import STUDIES, run_study
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import student_interval
+from understudy.pipeline import study as main_job
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import run
 from understudy.recipes import RECIPES
-from understudy.runs import RunFolder
-from understudy.studies import STUDIES, run_study
-from understudy.study import run
 
 ARMS = {"arms": ["real", "synthetic"], "steps": 2, "curve_points": 0}
 QUICK = {"adapt": {"method": "none"}, "draw": {"per_class": 2}, "curate": {"score": "none"}, "compare": ARMS}

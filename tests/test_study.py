@@ -14,14 +14,16 @@ from PIL import Image
 from tiny import save_tiny_image_encoder, two_classes
 from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
-from understudy.curation import SCORES
-from understudy.curation.scores import Score
-from understudy.data import EXPORTS, LabelledSet, load_splits
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.curation.scores import SCORES, Score
+from understudy.data.export import EXPORTS
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.runs import RunFolder
-from understudy.settings import DataSettings, build
-from understudy.study import STAGES, export_run, run, write_report_again
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import STAGES, export_run, run, write_report_again
+from understudy.settings import build
 
 ROOT = Path(__file__).parent.parent
 OPTIONAL = ("tune", "scale", "gap", "shift", "membership")  # done only where settings ask for them

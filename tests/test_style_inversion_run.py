@@ -8,12 +8,12 @@ import pytest
 import safetensors.torch
 from tiny_job import Listener, tiny_settings, tree, write_pets
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.preflight import preview, validate
+from understudy.commands.preflight import preview, validate
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.study import run
 from understudy.recipes import RECIPES
 from understudy.settings import build
-from understudy.study import run
 
 TOKENS = {"style-inversion": ["S*"], "textual-inversion": ["S*-0", "S*-1"], "neutral-token": ["S*"]}
 

@@ -10,10 +10,10 @@ from sklearn.covariance import ledoit_wolf
 from tiny import save_tiny_image_encoder
 from torch import nn
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.generators.generator import Conditioning, PlanRow
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.nouns import Conditioning, PlanRow
-from understudy.visual_guidance import VISUALS, ClassFeatures, VisualGuidance, check_widths, features_of
+from understudy.generators.visual_guidance import VISUALS, ClassFeatures, VisualGuidance, check_widths, features_of
 
 KINDS = [name for name in VISUALS if name != "none"]
 WIDTH = 5

@@ -28,7 +28,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 from understudy.generators.mini.tokenizer import train_tokenizer
 
 

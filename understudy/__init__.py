@@ -6,27 +6,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from understudy.data import LabelledSet, export, load_splits
-    from understudy.errors import InputError
-    from understudy.generators import load_generator
+    from understudy.core.errors import InputError
+    from understudy.data.export import export
+    from understudy.data.labelled_set import LabelledSet
+    from understudy.data.load import load_splits
+    from understudy.generators.load import load_generator
+    from understudy.pipeline.study import run
     from understudy.settings import Settings, build
-    from understudy.study import run
-    from understudy.training import TrainedClassifier, fit_arm
+    from understudy.training.classifier import TrainedClassifier
+    from understudy.training.fit import fit_arm
 
 __version__ = "0.1.0"
 
 # Public names by the module that holds them; loaded when first used, so that `import understudy` is quick.
 _PUBLIC = {
-    "InputError": "understudy.errors",
-    "LabelledSet": "understudy.data",
-    "Settings": "understudy.settings",
-    "TrainedClassifier": "understudy.training",
-    "build": "understudy.settings",
-    "export": "understudy.data",
-    "fit_arm": "understudy.training",
-    "load_generator": "understudy.generators",
-    "load_splits": "understudy.data",
-    "run": "understudy.study",
+    "InputError": "core.errors",
+    "LabelledSet": "data.labelled_set",
+    "Settings": "settings",
+    "TrainedClassifier": "training.classifier",
+    "build": "settings",
+    "export": "data.export",
+    "fit_arm": "training.fit",
+    "load_generator": "generators.load",
+    "load_splits": "data.load",
+    "run": "pipeline.study",
 }
 
 __all__ = [
@@ -46,4 +49,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'understudy' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
+    return getattr(importlib.import_module(f"understudy.{_PUBLIC[name]}"), name)

@@ -19,17 +19,10 @@ from rich.text import Text
 from typer.core import TyperGroup
 from typer.models import ArgumentInfo
 
-from understudy.errors import InputError
-from understudy.settings import (
-    DEFAULT_ARMS,
-    Settings,
-    build,
-    given_names,
-    parse_override,
-    read_arms,
-    refuse_contradictions,
-    refuse_without_effect,
-)
+from understudy.core.config import given_names, parse_override
+from understudy.core.errors import InputError
+from understudy.settings import Settings, build, read_arms, refuse_contradictions, refuse_without_effect
+from understudy.training.settings import DEFAULT_ARMS
 
 _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
@@ -209,7 +202,7 @@ def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _run_of(options: Options, out: Path | None, added: dict[str, Any] | None = None) -> tuple[Path, Settings]:
     """Folder and settings of a new run, or of the one that the options name instead of data, with what is ``added`` to either."""
-    from understudy.runs import RunFolder
+    from understudy.pipeline.folder import RunFolder
 
     folder = Path(options.data)
     if not (folder / "settings.yaml").exists():
@@ -229,11 +222,11 @@ def _refuse_run(options: Options) -> None:
 
 def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, until: str) -> dict[str, Any]:
     """Run as far as asked, and print what came out if that is the whole way."""
-    from understudy.study import run
+    from understudy.pipeline.study import run
 
     results = run(settings, folder, device=_device(device), resume=resume.value, until=until, observer=_terminal())  # type: ignore[arg-type]
     if until == "report" and results:
-        from understudy.report import summary_table
+        from understudy.report.terminal import summary_table
 
         _console.print(summary_table(results))
         _console.print(results["verdict"]["sentence"], highlight=False, markup=False)
@@ -278,7 +271,7 @@ def gap(
     folder, settings = _run_of(options, out, {"gap": {"measure": True, **given}})
     results = _do(settings, folder, device=device, resume=resume, until="report")
     if results:
-        from understudy.report import gap_table
+        from understudy.report.terminal import gap_table
 
         _console.print(gap_table(results["gap"]))
         hypothesis = results["gap"]["hypothesis"]
@@ -307,7 +300,7 @@ def evaluate(
     folder, settings = _run_of(options, out, {"shift": {"measure": True, **given}})
     results = _do(settings, folder, device=device, resume=resume, until="report")
     if results:
-        from understudy.report import shift_table
+        from understudy.report.terminal import shift_table
 
         _console.print(shift_table(results["shift"], results["data"]["classes"]))
 
@@ -338,7 +331,7 @@ def audit(
     )
     results = _do(settings, folder, device=device, resume=resume, until="report")
     if results:
-        from understudy.report import membership_table
+        from understudy.report.terminal import membership_table
 
         _console.print(membership_table(results["membership"]))
         _console.print(" ".join(results["membership"]["promise"][:2]), highlight=False, markup=False)
@@ -347,8 +340,8 @@ def audit(
 @app.command()
 def report(folder: Run) -> None:
     """Write report.html, results.json and README.md of a finished run anew."""
-    from understudy.runs import RunFolder
-    from understudy.study import write_report_again
+    from understudy.pipeline.folder import RunFolder
+    from understudy.pipeline.study import write_report_again
 
     results = write_report_again(RunFolder.find(folder))
     _console.print(results["verdict"]["sentence"], highlight=False, markup=False)
@@ -366,7 +359,7 @@ def make_study(
     device: Device = "auto",
 ) -> None:
     """Repeat the whole run while one thing varies: how many images, how much guidance, which prompts."""
-    from understudy.studies import run_study
+    from understudy.commands.study import run_study
 
     folder = out or Path("runs") / f"{Path(options.data).resolve().stem}-{kind}"
     settings, overrides = options.settings(), options.overrides
@@ -377,7 +370,7 @@ def make_study(
         kind, settings, folder, points=values, repeats=repeats, overrides=overrides, device=_device(device), observer=_terminal()
     )
     if study:
-        from understudy.report import study_table
+        from understudy.report.study_page import study_table
 
         _console.print(study_table(study))
         _console.print(study["sentence"], highlight=False, markup=False)
@@ -388,7 +381,7 @@ def make_study(
 @_takes_options
 def validate(options: Options) -> None:
     """Check data, settings, generator and backbone; draw nothing, write nothing."""
-    from understudy.preflight import validate as check
+    from understudy.commands.preflight import validate as check
 
     _refuse_run(options)
     settings = options.settings()
@@ -410,7 +403,7 @@ def preview(
     device: Device = "auto",
 ) -> None:
     """Draw a few images per class with the generator as it is, and estimate time and disk of the whole run."""
-    from understudy.preflight import preview as draw_preview
+    from understudy.commands.preflight import preview as draw_preview
 
     _refuse_run(options)
     settings = options.settings()
@@ -442,8 +435,8 @@ def export(
     ] = None,
 ) -> None:
     """Copy images, a classifier or the adapter of a run, with a card, to a folder that other tools read."""
-    from understudy.exports import export_part
-    from understudy.study import stating_licences
+    from understudy.commands.export import export_part
+    from understudy.pipeline.study import stating_licences
 
     with stating_licences(folder, [parse_override(text) for text in override or ()]) as run:
         wrote = export_part(run, to, what=what.value, form=None if form is None else form.value, arm=arm)
@@ -457,9 +450,9 @@ def compare_two_runs(
     to: Annotated[Path | None, typer.Option(help="page to write as well, such as compare.html", metavar="FILE")] = None,
 ) -> None:
     """Put two runs side by side: settings, data, accuracy of every arm with the difference, fidelity, copies, cost."""
-    from understudy.compare_runs import compare_runs
-    from understudy.report import compared_tables, write_comparison
-    from understudy.runs import RunFolder
+    from understudy.commands.compare_runs import compare_runs
+    from understudy.pipeline.folder import RunFolder
+    from understudy.report.compared import compared_tables, write_comparison
 
     comparison = compare_runs(RunFolder.find(a), RunFolder.find(b))
     for table in compared_tables(comparison):
@@ -477,7 +470,7 @@ def list_names(
     ] = None,
 ) -> None:
     """Show the names that settings can take, each with a line of explanation."""
-    from understudy.catalogue import CATALOGUE
+    from understudy.commands.names import CATALOGUE
 
     if kind is not None and kind not in CATALOGUE:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(CATALOGUE)}")
@@ -536,7 +529,7 @@ def _times(text: str, *, option: str = "--times", example: str = "1,2,5,10") -> 
 def _device(name: str) -> str:
     import torch
 
-    from understudy.processes import Processes
+    from understudy.core.processes import Processes
 
     if (processes := Processes()).count > 1:
         return processes.device
@@ -550,7 +543,7 @@ def _device(name: str) -> str:
 
 
 def _terminal() -> Any:
-    from understudy.progress import Terminal
+    from understudy.core.progress import Terminal
 
     _quiet_libraries()
     return Terminal(_console)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from understudy.prompts import REAL_FAKE_NEGATIVE
-from understudy.registry import Registry
+from understudy.core.registry import Registry
+from understudy.generators.prompts import REAL_FAKE_NEGATIVE
 
 PRESETS: Registry[Mapping[str, Any]] = Registry("preset")
 PRESETS.register("quick", summary="a first answer in minutes: short trainings, three seeds")(

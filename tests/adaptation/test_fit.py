@@ -9,21 +9,16 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from peft import LoraConfig
 from tiny import save_tiny_image_encoder, two_classes
 
-from understudy.adaptation import (
-    METHODS,
-    adapt,
-    adapter_fingerprint,
-    apply_adapter,
-    copy_adapter,
-    load_projection,
-    read_adapter_report,
-)
+from understudy.adaptation.adapter import adapter_fingerprint, apply_adapter, copy_adapter, load_projection, read_adapter_report
+from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import step_seed
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import PlanRow
+from understudy.generators.settings import VisualSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.nouns import PlanRow
-from understudy.settings import AdaptSettings, VisualSettings
 
 NAMES = ("a cat", "a dog")
 

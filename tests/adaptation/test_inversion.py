@@ -11,18 +11,22 @@ from accelerate.hooks import CpuOffload
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from tiny import save_tiny_sdxl, two_classes
 
-from understudy.adaptation import METHODS, adapt, adapter_fingerprint, apply_adapter, held_out_losses, read_adapter_report, require_tokens
+from understudy.adaptation.adapter import adapter_fingerprint, apply_adapter, read_adapter_report, require_tokens
+from understudy.adaptation.fit import adapt
+from understudy.adaptation.held_out import held_out_losses
 from understudy.adaptation.inputs import Inputs
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import min_snr_weight
-from understudy.generators import mini_folder
+from understudy.generators.generator import PlanRow
 from understudy.generators.learned_tokens import LearnedEmbedding
+from understudy.generators.load import mini_folder
 from understudy.generators.memory import Offload
+from understudy.generators.settings import VisualSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
-from understudy.nouns import PlanRow
-from understudy.settings import AdaptSettings, VisualSettings
 
 NAMES = ("a cat", "a dog")
 PROMPT = "A {class} photo in the style of {token}"

@@ -7,16 +7,19 @@ import pytest
 import torch
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, two_classes
 
-from understudy.adaptation import METHODS, TERMS, adapt
+from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import Inputs
+from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.adaptation.settings import AdaptSettings
+from understudy.adaptation.terms import TERMS
+from understudy.core.errors import InputError
+from understudy.core.processes import Processes
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import mmd2_per_class
-from understudy.generators import load_generator
-from understudy.processes import Processes
-from understudy.settings import AdaptSettings, GeneratorSettings
-from understudy.visual_guidance import VisualGuidance, features_of
+from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
+from understudy.generators.visual_guidance import VisualGuidance, features_of
 
 NAMES = ("a cat", "a dog")
 BANDWIDTHS = torch.tensor([0.5, 1.0, 2.0])

@@ -10,11 +10,12 @@ from diffusers import StableDiffusionPipeline
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
 from torch import nn
 
-from understudy.adaptation import METHODS
-from understudy.errors import InputError
-from understudy.generators import GENERATORS, load_generator
-from understudy.nouns import Generator, PlanRow
-from understudy.settings import AdaptSettings, GeneratorSettings
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.load import GENERATORS, load_generator
+from understudy.generators.settings import GeneratorSettings
 
 SAVERS = {
     "epsilon": save_tiny_pipeline,

@@ -6,13 +6,14 @@ import timm
 from tiny import save_tiny_clip
 from tiny_job import Listener, tiny_settings, write_pets
 
-from understudy.errors import InputError
-from understudy.runs import RunFolder
-from understudy.settings import CompareSettings
-from understudy.strategies import STRATEGIES
-from understudy.study import Study, run
-from understudy.synthetic_sets import arm_settings
-from understudy.training import find_arm, fit_arm
+from understudy.core.errors import InputError
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.study import Study, run
+from understudy.pipeline.synthetic import arm_settings
+from understudy.training.arms import find_arm
+from understudy.training.fit import fit_arm
+from understudy.training.settings import CompareSettings
+from understudy.training.strategies import STRATEGIES
 
 PLAIN = ("synthetic", "mixed")
 """Synthetic-to-Real and Data Augmentation."""
@@ -58,7 +59,7 @@ def test_it_changes_the_arm_and_leaves_a_plain_classifier(arm, study, plain, tmp
     assert images.images.split == "synthetic"
     assert len(images.images)
     found = predictions(study, arm, tmp_path)
-    if STRATEGIES[arm.split("@")[1]].change_set is None:  # of other images it may choose the same: all that were drawn may be good
+    if STRATEGIES[arm.split("@")[1]].overrides is None:  # of other images it may choose the same: all that were drawn may be good
         assert not np.array_equal(found, plain[arm.split("@")[0]]), "without effect"
     else:
         assert images.record["variant"] == arm.split("@")[1]
@@ -73,7 +74,7 @@ def test_it_says_what_it_is_for(name):
     assert strategy.source
     assert strategy.addresses
     assert set(strategy.addresses) <= {"appearance", "content", "quality", "quantity"}
-    assert (strategy.change_set is not None) or (strategy.change_phases is not None)
+    assert (strategy.overrides is not None) or (strategy.change_phases is not None)
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
@@ -82,7 +83,7 @@ def test_real_images_alone_have_no_use_for_it(name):
         find_arm(f"real@{name}", CompareSettings())
 
 
-@pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name].change_set is not None])
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name].overrides is not None])
 def test_it_leaves_alone_what_decides_the_run(name, study):
     """A strategy changes how images are drawn and chosen, not the data, the classifier or the generator."""
     changed, names = arm_settings(f"synthetic@{name}", study.settings, shots=3)

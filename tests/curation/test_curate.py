@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from tiny import two_classes
 
-from understudy.curation import Judges, decide
-from understudy.data import CopyFinder, LabelledSet
-from understudy.errors import InputError
-from understudy.settings import CurateSettings
+from understudy.core.errors import InputError
+from understudy.curation.curate import decide
+from understudy.curation.scores import Judges
+from understudy.curation.settings import CurateSettings
+from understudy.data.copies import CopyFinder
+from understudy.data.labelled_set import LabelledSet
 
 
 class Judge:

@@ -1,7 +1,8 @@
 import numpy as np
 
-from understudy.curation import Decisions, explain_rejection
-from understudy.settings import CurateSettings
+from understudy.curation.curate import Decisions
+from understudy.curation.exhausted import explain_rejection
+from understudy.curation.settings import CurateSettings
 
 
 def decided(*images, threshold=0.5):

@@ -4,10 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import two_classes
 
-from understudy.curation import SCORES, Judges
-from understudy.curation.scores import lowest_kept
-from understudy.errors import InputError
-from understudy.settings import CurateSettings
+from understudy.core.errors import InputError
+from understudy.curation.scores import SCORES, Judges, lowest_kept
+from understudy.curation.settings import CurateSettings
 
 
 class Says:

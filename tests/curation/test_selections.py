@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from tiny import two_classes
 
-from understudy.curation import SELECTIONS, candidates_wanted
-from understudy.curation.selections import Candidates, take
-from understudy.errors import InputError
-from understudy.settings import CurateSettings
+from understudy.core.errors import InputError
+from understudy.curation.selections import SELECTIONS, Candidates, candidates_wanted, take
+from understudy.curation.settings import CurateSettings
 
 
 def unasked(*arguments):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from data_pictures import picture
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import pytest
 from data_pictures import write_folder
 from tiny_captioners import BUILDERS, save_captioner
 
-from understudy.data import CAPTIONS, LabelledSet, caption_model, caption_sets, captions_of, load_splits
-from understudy.data.caption_model import CaptionModel
-from understudy.errors import InputError
-from understudy.settings import CaptionSettings, DataSettings
+from understudy.core.errors import InputError
+from understudy.data.captions import model as caption_model
+from understudy.data.captions.captions import CAPTIONS, caption_sets, captions_of
+from understudy.data.captions.model import CaptionModel
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import CaptionSettings, DataSettings
 
 WORDS = ("striped zebra", "ant", "cow")
 

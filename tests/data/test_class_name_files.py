@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from understudy.core.errors import InputError
 from understudy.data.class_names import read_class_names
-from understudy.errors import InputError
 
 CLASSES = ("cat", "dog", "dog: small")
 

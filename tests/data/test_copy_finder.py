@@ -7,10 +7,11 @@ import pytest
 from PIL import Image, ImageOps
 from tiny import two_classes
 
-from understudy.data import CopyFinder, LabelledSet, grey_thumbnails, load_splits, paired_distances, pixel_hash
-from understudy.data.copies import SAME_IMAGE
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.copies import SAME_IMAGE, CopyFinder, grey_thumbnails, paired_distances
+from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 
 def jpeg(image):

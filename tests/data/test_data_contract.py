@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from data_pictures import write_folder
 
-from understudy.data import EXPORTS, SOURCES, LabelledSet, export, load_splits, near_duplicates
-from understudy.data.sources import find_source
-from understudy.settings import DataSettings
+from understudy.data.export import EXPORTS, export
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.leaks import near_duplicates
+from understudy.data.load import find_source, load_splits
+from understudy.data.settings import DataSettings
+from understudy.data.sources.source import SOURCES
 
 
 def make_zip(to: Path, data: LabelledSet) -> Path:

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture
 
-from understudy.data import EXPORTS, LabelledSet, export, load_splits
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.export import EXPORTS, export
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 
 @pytest.mark.parametrize("split", ["train", "synthetic", "test"])

@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture, write_folder
 
-from understudy.data import LabelledSet, encode, export, load_splits, load_test_set
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.export import export
+from understudy.data.labelled_set import LabelledSet, encode
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
+from understudy.evaluation.shift_tests import load_test_set
 
 NAMES = ("zebra", "ant", "cow")  # not in sorted order
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from data_pictures import picture, write_folder
 
-from understudy.data import Splits, load_splits
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.load import Splits, load_splits
+from understudy.data.settings import DataSettings
 
 
 def load(source: Path | str, seed: int = 0, **settings: Any) -> Splits:

@@ -12,8 +12,8 @@ import pytest
 from data_pictures import picture
 from PIL import Image
 
-from understudy.data import LabelledSet, decode, encode, pixel_hash
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet, decode, encode, pixel_hash
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -129,7 +129,7 @@ def test_save_is_all_or_nothing(tmp_path: Path, small_set: LabelledSet, monkeypa
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("understudy.runs.os.replace", fail)
+    monkeypatch.setattr("understudy.core.files.os.replace", fail)
     with pytest.raises(OSError, match=r"no space"):
         small_set.select([0]).save(tmp_path / "set.parquet")
     assert (tmp_path / "set.parquet").read_bytes() == before

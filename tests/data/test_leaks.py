@@ -9,10 +9,11 @@ import pytest
 from data_pictures import picture
 from PIL import Image, ImageEnhance
 
-from understudy.data import Fingerprints, LabelledSet, load_splits, near_duplicates
-from understudy.data.leaks import copies, fingerprint, refuse_leaks
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.leaks import Fingerprints, copies, fingerprint, near_duplicates, refuse_leaks
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 
 
 def jpeg(image: Image.Image) -> bytes:

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture
 
-from understudy.data import Splits, encode, load_splits
-from understudy.data.digits import make_split_csv
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import encode
+from understudy.data.load import Splits, load_splits
 from understudy.data.pool import stable_ids
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.data.settings import DataSettings
+from understudy.data.sources.digits import make_split_csv
 
 LABELS = [0, 1] * 6
 CLASS_LABEL = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["pear", "apple"], "_type": "ClassLabel"}}}})}
@@ -256,7 +257,7 @@ def test_damaged_tars(tmp_path: Path) -> None:
 
 
 def test_webdataset_large_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.data.webdataset.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("understudy.data.sources.webdataset.MAX_FILE_BYTES", 10)
     with pytest.raises(InputError, match=r"x.tar/0000.png: more than 10 bytes"):
         load(write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1])))
 

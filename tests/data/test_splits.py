@@ -6,9 +6,9 @@ from data_pictures import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.data import LabelledSet, stratified_split, take_shots
-from understudy.data.splits import first_of_each_class, largest_remainder, take_at_most, take_share
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.splits import first_of_each_class, largest_remainder, stratified_split, take_at_most, take_share, take_shots
 
 NAMES = ("a", "b", "c")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
 
-from understudy.evaluation import confusion, summarise, verdict
-from understudy.nouns import ArmResult
+from understudy.evaluation.accuracy import confusion, summarise, verdict
+from understudy.training.records import ArmResult
 
 LABELS = np.repeat(np.arange(4), 50)
 

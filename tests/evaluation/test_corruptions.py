@@ -10,11 +10,10 @@ from sklearn.datasets import load_sample_images
 from torch.nn import functional
 
 from understudy import settings
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.evaluation import CORRUPTIONS
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation import corruptions as module
-from understudy.evaluation.corruptions import corrupted
+from understudy.evaluation.corruptions import CORRUPTIONS, corrupted
 from understudy.training import classifier
 
 SEVERITIES = (1, 2, 3, 4, 5)

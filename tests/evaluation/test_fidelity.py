@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from understudy.errors import InputError
-from understudy.evaluation import MEASURES, EncodedImages, measure_fidelity
+from understudy.core.errors import InputError
+from understudy.evaluation.fidelity import MEASURES, EncodedImages, measure_fidelity
 from understudy.functional.coverage import density_and_coverage
 from understudy.functional.diversity import vendi_score
 from understudy.functional.frechet import frechet_distance, mean_and_root

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from understudy.evaluation import summarise, summarise_gap
-from understudy.nouns import ArmResult
+from understudy.evaluation.accuracy import summarise
+from understudy.evaluation.gap import summarise_gap
+from understudy.training.records import ArmResult
 
 SEEDS = (0, 1, 2, 3, 4)
 NUM_TEST, NAMES = 2000, ("cat", "dog", "hen", "pig")

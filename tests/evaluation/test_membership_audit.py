@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from understudy.errors import InputError
-from understudy.evaluation import audit_membership, enough_shadows, half_splits
+from understudy.core.errors import InputError
+from understudy.evaluation.membership import audit_membership, enough_shadows, half_splits
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 6), st.integers(0, 5))

@@ -7,10 +7,12 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from understudy.data import CopyFinder, LabelledSet, load_splits
-from understudy.errors import InputError
-from understudy.evaluation import measure_memorisation
-from understudy.settings import DataSettings
+from understudy.core.errors import InputError
+from understudy.data.copies import CopyFinder
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
+from understudy.evaluation.memorisation import measure_memorisation
 
 
 @pytest.fixture(scope="module")

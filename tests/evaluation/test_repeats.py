@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from understudy.evaluation import study_sentence, summarise_points
-from understudy.evaluation.repeats import over_runs
+from understudy.evaluation.repeats import over_runs, study_sentence, summarise_points
 
 
 def ends(mean, half=0.01):

@@ -8,7 +8,7 @@ import pytest
 
 from understudy.evaluation.accuracy import summarise
 from understudy.evaluation.scale import stop_reason, summarise_scale
-from understudy.nouns import ArmResult
+from understudy.training.records import ArmResult
 
 NUM_TEST, NUM_CLASSES, SEEDS = 1000, 4, (0, 1, 2)
 LABELS = np.arange(NUM_TEST) % NUM_CLASSES

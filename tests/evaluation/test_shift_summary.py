@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from tiny import two_classes
 
-from understudy.errors import InputError
-from understudy.evaluation import FurtherSet, Outcome, measure_corruption, measure_further, summarise_shift
+from understudy.core.errors import InputError
 from understudy.evaluation.accuracy import summarise
+from understudy.evaluation.shift import FurtherSet, Outcome, measure_corruption, measure_further, summarise_shift
 from understudy.functional.calibration import brier_terms, expected_calibration_error
-from understudy.nouns import ArmResult
+from understudy.training.records import ArmResult
 
 NUM_SEEDS, NUM_IMAGES, NUM_CLASSES = 3, 300, 4
 LABELS = np.arange(NUM_IMAGES) % NUM_CLASSES

@@ -7,8 +7,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
-from understudy.evaluation import LabelledFeatures, side_measures
-from understudy.evaluation.side_measures import class_measures, gan_test, separability
+from understudy.evaluation.side_measures import LabelledFeatures, class_measures, gan_test, separability, side_measures
 from understudy.functional.coverage import density_and_coverage
 
 DIM = 4

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from understudy.evaluation import transferability
+from understudy.evaluation.transferability import transferability
 from understudy.functional.transferability import h_score, leep, log_me
 
 NUM_CLASSES, DIM = 4, 12

@@ -8,15 +8,7 @@ from scipy import stats
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from understudy.functional.membership import (
-    area_under,
-    attack_rates,
-    lira_scores,
-    rmia_scores,
-    roc,
-    scaled_confidence,
-    tpr_at,
-)
+from understudy.functional.membership import area_under, attack_rates, lira_scores, rmia_scores, roc, scaled_confidence, tpr_at
 
 
 def gaussian_world(shift, *, models=200, images=400, seed=0):

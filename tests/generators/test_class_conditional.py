@@ -7,15 +7,17 @@ from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
 from tiny_job import SECTIONS, write_pets
 from torch import nn
 
-from understudy.adaptation import adapt
-from understudy.errors import InputError
+from understudy.adaptation.fit import adapt
+from understudy.core.errors import InputError
 from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
-from understudy.generators import load_generator
-from understudy.nouns import Generator, PlanRow
-from understudy.sampling import make_plan
-from understudy.settings import DrawSettings, GeneratorSettings, build
-from understudy.study import run
+from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
+from understudy.pipeline.study import run
+from understudy.sampling.plan import make_plan
+from understudy.sampling.settings import DrawSettings
+from understudy.settings import build
 
 WORDS = ("a cat", "a dog")
 SMALL = {"name": "class_conditional", "resolution": 16, "channels": (8, 16), "patch": 2}

@@ -9,14 +9,15 @@ import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
 from tiny import save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
 
-from understudy.adaptation import METHODS
-from understudy.errors import InputError
-from understudy.generators import load_generator
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
 from understudy.generators.families import load_pipeline
+from understudy.generators.generator import PlanRow
+from understudy.generators.load import load_generator
 from understudy.generators.samplers import SAMPLERS, build_sampler
 from understudy.generators.schedules import DiffusionSchedule, FlowSchedule
-from understudy.nouns import PlanRow
-from understudy.settings import AdaptSettings, GeneratorSettings
+from understudy.generators.settings import GeneratorSettings
 
 FAMILIES = {"sd": (save_tiny_pipeline, "ddim"), "xl": (save_tiny_sdxl, "unipc"), "sd3": (save_tiny_sd3, "flow-euler")}
 

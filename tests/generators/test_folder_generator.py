@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import two_classes
 
-from understudy.adaptation import METHODS
-from understudy.data import LabelledSet, encode, export
-from understudy.errors import InputError
-from understudy.generators import check_generator, load_generator
-from understudy.nouns import Conditioning, Generator, PlanRow
-from understudy.settings import AdaptSettings, GeneratorSettings
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.data.export import export
+from understudy.data.labelled_set import LabelledSet, encode
+from understudy.generators.generator import Conditioning, Generator, PlanRow
+from understudy.generators.load import check_generator, load_generator
+from understudy.generators.settings import GeneratorSettings
 
 
 def generator_of(*paths, **changes):

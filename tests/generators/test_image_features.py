@@ -4,11 +4,11 @@ import torch
 from tiny import save_tiny_image_encoder, save_tiny_sd3
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from understudy.errors import InputError
-from understudy.generators import load_generator
+from understudy.core.errors import InputError
 from understudy.generators.image_features import load_image_encoder
+from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.settings import GeneratorSettings
 
 
 @pytest.mark.parametrize("size", [(24, 24), (12, 12), (20, 36), (37, 24)])

@@ -6,11 +6,11 @@ import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
 from tiny import save_tiny_sd3
 
-from understudy.errors import InputError
-from understudy.generators import load_generator
+from understudy.core.errors import InputError
+from understudy.generators.generator import PlanRow
+from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.nouns import PlanRow
-from understudy.settings import GeneratorSettings
 
 
 def rows(train, strength=1.0):

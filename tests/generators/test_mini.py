@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPModel, CLIPTokenizer
 
-from understudy.generators import mini_folder
+from understudy.generators.load import mini_folder
 from understudy.generators.mini import glyphs
 from understudy.generators.mini.pretrain import printed_glyphs
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer

@@ -9,13 +9,14 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, StableDiff
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPVisionConfig
 
-from understudy.adaptation import METHODS
-from understudy.errors import InputError
-from understudy.generators import GENERATORS, check_generator, load_generator
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.generators.generator import PlanRow
+from understudy.generators.load import GENERATORS, check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS, build_sampler
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.nouns import PlanRow
-from understudy.settings import AdaptSettings, GeneratorSettings
 
 DIFFUSION_SAMPLERS = [name for name in SAMPLERS if SAMPLERS[name].kind == "diffusion"]
 

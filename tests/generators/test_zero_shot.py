@@ -6,13 +6,15 @@ import torch
 from tiny import save_tiny_clip, save_tiny_image_encoder, two_classes
 from transformers import CLIPModel, CLIPProcessor, CLIPTextModel, CLIPTokenizer
 
-from understudy.data import LabelledSet, load_splits
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
 from understudy.functional.contrastive import contrastive_loss
-from understudy.generators import mini_folder
+from understudy.generators.load import mini_folder
 from understudy.generators.mini.pretrain import printed_glyphs
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.zero_shot import load_zero_shot
-from understudy.settings import GeneratorSettings, build
+from understudy.settings import build
 
 MINI = GeneratorSettings()
 

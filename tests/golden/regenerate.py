@@ -18,11 +18,12 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from tiny import save_tiny_pipeline, two_classes  # noqa: E402
 
-from understudy.adaptation import adapt  # noqa: E402
-from understudy.data import LabelledSet  # noqa: E402
+from understudy.adaptation.fit import adapt  # noqa: E402
+from understudy.adaptation.settings import AdaptSettings  # noqa: E402
+from understudy.data.labelled_set import LabelledSet  # noqa: E402
 from understudy.generators.stable_diffusion import StableDiffusionGenerator  # noqa: E402
-from understudy.settings import AdaptSettings, CompareSettings  # noqa: E402
-from understudy.training import fit_arm  # noqa: E402
+from understudy.training.fit import fit_arm  # noqa: E402
+from understudy.training.settings import CompareSettings  # noqa: E402
 
 
 def classifier_losses() -> list[float]:

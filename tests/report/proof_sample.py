@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.settings import CORRUPTIONS
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.settings import CORRUPTIONS
 
 ARMS = ("real", "synthetic", "mixed", "bridged")
 

@@ -11,11 +11,11 @@ from PIL import Image
 from proof_sample import make_fidelity, make_membership, make_memorisation, make_shift
 from sklearn.datasets import load_digits
 
-from understudy.data import LabelledSet
-from understudy.evaluation import summarise_gap
-from understudy.nouns import ArmResult
-from understudy.report import write_report
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.gap import summarise_gap
+from understudy.report.html import write_report
 from understudy.settings import Settings, build, to_yaml
+from understudy.training.records import ArmResult
 
 SECTIONS = ("adaptation", "curation", "fidelity", "memorisation", "shift", "membership", "cost", "environment")
 

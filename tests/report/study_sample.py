@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from understudy.evaluation import study_sentence, summarise_points
-from understudy.report import write_study_page
+from understudy.commands.study import STUDIES
+from understudy.evaluation.repeats import study_sentence, summarise_points
+from understudy.report.study_page import write_study_page
 from understudy.settings import build, to_yaml
-from understudy.studies import STUDIES
 
 ARMS = ("real", "synthetic", "mixed", "bridged")
 

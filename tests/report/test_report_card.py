@@ -8,8 +8,8 @@ import yaml
 from huggingface_hub import DatasetCardData, ModelCard, ModelCardData
 from report_sample import SECTIONS, Sample, make_scale
 
-from understudy.generators import mini_folder
-from understudy.report import adapter_card, classifier_card, dataset_card
+from understudy.generators.load import mini_folder
+from understudy.report.card import adapter_card, classifier_card, dataset_card
 from understudy.report.licences import Source, hub_licence, sources
 from understudy.settings import build, to_yaml
 

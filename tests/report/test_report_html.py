@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from report_sample import SECTIONS, Sample, make_gap, make_sample, make_scale
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.report.classes import confused_pairs
 from understudy.report.figures import accuracy_bars, convergence, difference_intervals
 from understudy.report.gallery import closest_pairs, tiles_uri

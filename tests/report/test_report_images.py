@@ -14,7 +14,7 @@ from PIL import Image
 from report_sample import Sample, make_sample, smooth_images
 from test_report_html import scripts
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 from understudy.report import browser as browsers
 from understudy.report.browser import browser, mistakes, sheets, spread
 

@@ -14,7 +14,7 @@ from report_sample import Sample, make_sample
 from test_report_html import shown
 
 from understudy import evaluation
-from understudy.data import LabelledSet, decode
+from understudy.data.labelled_set import LabelledSet, decode
 from understudy.report.checks import checks
 from understudy.report.fidelity import MEASURES, fidelity_section, reading
 from understudy.report.privacy import membership_section, roc_figure, told

@@ -11,9 +11,8 @@ import pytest
 from rich.console import Console
 from study_sample import make_study, write
 
-from understudy.report import study_table
-from understudy.report.study_page import commands, is_cut, point_curves
-from understudy.studies import STUDIES
+from understudy.commands.study import STUDIES
+from understudy.report.study_page import commands, is_cut, point_curves, study_table
 
 Page, loads = (runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads"))
 HOSTILE = [

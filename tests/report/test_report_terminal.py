@@ -7,7 +7,7 @@ from report_sample import Sample, make_scale
 from rich.console import Console
 from rich.table import Table
 
-from understudy.report import membership_table, shift_table, summary_table
+from understudy.report.terminal import membership_table, shift_table, summary_table
 
 GOLDEN = """\
 

@@ -3,9 +3,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from understudy.sampling import draw_parts, load_parts, make_plan, write_parts
-from understudy.settings import DrawSettings
-from understudy.visual_guidance import VISUALS, VisualGuidance, features_of
+from understudy.generators.visual_guidance import VISUALS, VisualGuidance, features_of
+from understudy.sampling.draw import draw_parts, load_parts
+from understudy.sampling.plan import make_plan, write_parts
+from understudy.sampling.settings import DrawSettings
 
 
 @pytest.fixture

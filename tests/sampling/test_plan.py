@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.sampling import batches, make_plan, quotas, read_part, write_parts
-from understudy.settings import DrawSettings
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.sampling.plan import batches, make_plan, quotas, read_part, write_parts
+from understudy.sampling.settings import DrawSettings
 
 NAMES = ("a cat", "a dog")
 
@@ -193,7 +193,7 @@ def test_what_needs_real_images_says_so(options, reason, train):
 
 
 def make_row():
-    from understudy.nouns import PlanRow
+    from understudy.generators.generator import PlanRow
 
     return PlanRow(
         id="i", number=0, noise_scale=1.0,

@@ -7,9 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_job import Listener
 
-from understudy.data import LabelledSet
-from understudy.sampling import Supply, draw_parts, make_plan
-from understudy.settings import DrawSettings
+from understudy.data.labelled_set import LabelledSet
+from understudy.sampling.draw import draw_parts
+from understudy.sampling.plan import make_plan
+from understudy.sampling.settings import DrawSettings
+from understudy.sampling.supply import Supply
 
 
 class Numbered:

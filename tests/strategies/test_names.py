@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.errors import InputError
-from understudy.settings import CompareSettings, Phase, build
-from understudy.strategies import STRATEGIES, split_name
-from understudy.strategies.real_guidance import strength_by_shots
-from understudy.study import check_names
-from understudy.synthetic_sets import arm_settings
-from understudy.training import find_arm
+from understudy.core.errors import InputError
+from understudy.pipeline.study import check_names
+from understudy.pipeline.synthetic import arm_settings
+from understudy.settings import build
+from understudy.training.arms import find_arm
+from understudy.training.settings import CompareSettings, Phase
+from understudy.training.strategies import STRATEGIES, split_name, strength_by_shots
 
 DIGITS = {"data": {"source": "digits"}}
 

@@ -10,12 +10,15 @@ from tiny_sets import RECIPE, squares
 from torch import nn
 from torch.nn import functional as F
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.sampling import quotas
-from understudy.settings import CompareSettings, DrawSettings, Phase, build, from_yaml, to_yaml
-from understudy.training import ARMS, Arm, check_arm, find_arm, fit_arm
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.sampling.plan import quotas
+from understudy.sampling.settings import DrawSettings
+from understudy.settings import build, from_yaml, to_yaml
+from understudy.training.arms import ARMS, Arm, check_arm, find_arm
+from understudy.training.fit import fit_arm
 from understudy.training.layers import freeze
+from understudy.training.settings import CompareSettings, Phase
 
 TWO_LENGTHS = RECIPE.model_copy(update={"equal_steps": False})
 SIZES = {"num_real": 24, "num_synthetic": 80}

@@ -9,12 +9,13 @@ from tiny_sets import RECIPE, squares
 from torch import nn
 from torch.nn import functional as F
 
-from understudy.errors import InputError
-from understudy.settings import CompareSettings, Phase
-from understudy.training import Arm, TrainedClassifier, check_arms_fit, fit_arm
+from understudy.core.errors import InputError
+from understudy.training.arms import Arm
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, _SplitBatchNorm, estimate_statistics
 from understudy.training.backbones import seeded_globals
-from understudy.training.classifier import pixels_of
+from understudy.training.classifier import TrainedClassifier, pixels_of
+from understudy.training.fit import check_arms_fit, fit_arm
+from understudy.training.settings import CompareSettings, Phase
 
 KINDS = ("statistics", "affine", "both")
 X = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))

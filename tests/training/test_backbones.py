@@ -11,10 +11,10 @@ import torch
 from tiny_sets import RECIPE, squares
 
 import understudy
-from understudy.errors import InputError
-from understudy.settings import CompareSettings
-from understudy.training import BACKBONES, build_backbone, check_backbone, fit_arm, pretrained_classifier
-from understudy.training.backbones import seeded_globals
+from understudy.core.errors import InputError
+from understudy.training.backbones import BACKBONES, build_backbone, check_backbone, pretrained_classifier, seeded_globals
+from understudy.training.fit import fit_arm
+from understudy.training.settings import CompareSettings
 
 # One real, small example of each entry.
 EXAMPLES = {

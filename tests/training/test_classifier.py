@@ -9,9 +9,11 @@ import timm
 import torch
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.settings import CompareSettings
-from understudy.training import TrainedClassifier, build_backbone, fit_arm
+from understudy.core.errors import InputError
+from understudy.training.backbones import build_backbone
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.fit import fit_arm
+from understudy.training.settings import CompareSettings
 
 
 @cache

@@ -6,9 +6,10 @@ import safetensors.torch
 import torch
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.settings import CompareSettings
-from understudy.training import TrainedClassifier, check_recipe, fit_arm, load_trainings, run_arm
+from understudy.core.errors import InputError
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.fit import check_recipe, fit_arm, load_trainings, run_arm
+from understudy.training.settings import CompareSettings
 
 SETS = {
     "train": squares("train"),

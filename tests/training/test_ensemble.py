@@ -6,11 +6,12 @@ import timm
 import torch
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.settings import CompareSettings, Phase
-from understudy.training import Member, fit_arm, fit_ensemble
+from understudy.core.errors import InputError
 from understudy.training import ensemble as module
+from understudy.training.ensemble import Member, fit_ensemble
+from understudy.training.fit import fit_arm
 from understudy.training.loop import DivergedError
+from understudy.training.settings import CompareSettings, Phase
 
 SHORT = RECIPE.model_copy(update={"steps": 4, "learning_rate": 1e-4})  # rounding grows with every step of AdamW
 

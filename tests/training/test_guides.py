@@ -10,14 +10,15 @@ from tiny_sets import CLASS_NAMES, RECIPE, squares
 from torch.nn import functional as F
 
 import understudy
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.functional.distillation import feature_distance, soft_label_loss
-from understudy.settings import CompareSettings, Phase
-from understudy.training import Arm, Backbone, TrainedClassifier, build_backbone, check_arms_fit, fit_arm
-from understudy.training.backbones import feature_extractor, seeded_globals
-from understudy.training.classifier import pixels_of
+from understudy.training.arms import Arm
+from understudy.training.backbones import Backbone, build_backbone, feature_extractor, seeded_globals
+from understudy.training.classifier import TrainedClassifier, pixels_of
+from understudy.training.fit import check_arms_fit, fit_arm
 from understudy.training.guides import Guides
 from understudy.training.losses import Loss, features_and_logits
+from understudy.training.settings import CompareSettings, Phase
 
 LETTERS = str(Path(understudy.__file__).parent / "generators/mini/letters_resnet")
 SOFT = Phase(data="mixed", soft_labels=0.6, temperature=3.0)

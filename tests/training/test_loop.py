@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from tiny_sets import RECIPE, squares
 from torch import nn
 
-from understudy.training import AUGMENTATIONS, Backbone, compare, fit_arm
-from understudy.training.backbones import seeded_globals
+from understudy.training import fit as compare
+from understudy.training.augmentations import AUGMENTATIONS
+from understudy.training.backbones import Backbone, seeded_globals
 from understudy.training.batches import batches
+from understudy.training.fit import fit_arm
 from understudy.training.schedules import SCHEDULES
 
 

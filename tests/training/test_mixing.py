@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.settings import Phase
-from understudy.training import Arm, fit_arm
+from understudy.core.errors import InputError
+from understudy.training.arms import Arm
 from understudy.training.batches import Images, batches_of
+from understudy.training.fit import fit_arm
+from understudy.training.settings import Phase
 
 
 @given(num_real=st.integers(1, 9), num_synthetic=st.integers(1, 50), share=st.floats(0.07, 0.93), seed=st.integers(0, 99))

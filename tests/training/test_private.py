@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.training import fit_private, private
-from understudy.training.private import default_delta
+from understudy.core.errors import InputError
+from understudy.training import private
+from understudy.training.private import default_delta, fit_private
 
 pytest.importorskip("opacus")
 

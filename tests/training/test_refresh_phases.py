@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.settings import Phase
-from understudy.training import Arm, fit_arm, images_needed
+from understudy.core.errors import InputError
+from understudy.training.arms import Arm
 from understudy.training.batches import Images, batches_of
-from understudy.training.refresh import refresh, refreshes_before
+from understudy.training.fit import fit_arm
+from understudy.training.refresh import images_needed, refresh, refreshes_before
+from understudy.training.settings import Phase
 
 FRESH = Phase(data="synthetic", refresh_every=1)
 POOL = squares("synthetic", num=60, seed=1)

@@ -5,10 +5,12 @@ import json
 import pytest
 from tiny_sets import RECIPE, squares
 
-from understudy.errors import InputError
-from understudy.settings import TuneSettings
-from understudy.training import ARMS, best_trial, fit_arm, tune_arm
+from understudy.core.errors import InputError
+from understudy.training.arms import ARMS
 from understudy.training.classifier import accuracy_and_loss
+from understudy.training.fit import fit_arm
+from understudy.training.settings import TuneSettings
+from understudy.training.tune import best_trial, tune_arm
 
 TUNE = TuneSettings(learning_rates=(1e-5, 5e-3), weight_decays=(0.0, 0.1))
 SETS = {"train": squares("train"), "synthetic": squares("synthetic", seed=1), "val": squares("val", num=9, seed=2)}

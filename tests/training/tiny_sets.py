@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.settings import CompareSettings
+from understudy.data.labelled_set import LabelledSet
+from understudy.training.settings import CompareSettings
 
 CLASS_NAMES = ("left", "middle", "right")
 RECIPE = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100)

@@ -12,10 +12,10 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.nouns import Generator
-from understudy.runs import write_atomically, write_json
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically, write_json
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import Generator
 
 _PROJECTION = "visual_projection.safetensors"
 _IMAGES = "images.json"
@@ -44,7 +44,7 @@ def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, vis
 
     Args:
         generator: as it came, not adapted.
-        folder: written by :func:`understudy.adaptation.adapt`.
+        folder: written by :func:`understudy.adaptation.fit.adapt`.
         scale: how much of the change is applied; 1 is all.
         visual: whether image features will condition the generator; not checked if not given.
 

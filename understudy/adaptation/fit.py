@@ -16,15 +16,16 @@ from understudy.adaptation.adapter import adapter_fingerprint, save_images, save
 from understudy.adaptation.inputs import Batch, Inputs, step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
+from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically, write_json
+from understudy.core.processes import Processes
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth
-from understudy.nouns import Generator
-from understudy.processes import Processes
-from understudy.runs import write_atomically, write_json
-from understudy.settings import AdaptSettings, VisualSettings
-from understudy.visual_guidance import VisualGuidance, check_widths, features_of
+from understudy.generators.generator import Generator
+from understudy.generators.settings import VisualSettings
+from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 
 _WARMUP_STEPS = 20
 _MAX_BANDWIDTH_IMAGES = 1000

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from understudy.adaptation.inputs import prompts_of, step_seed
-from understudy.data import LabelledSet
+from understudy.adaptation.settings import AdaptSettings
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import x0_error
-from understudy.nouns import Generator
-from understudy.prompts import read_templates
-from understudy.settings import AdaptSettings
+from understudy.generators.generator import Generator
+from understudy.generators.prompts import read_templates
 
 
 @torch.no_grad()

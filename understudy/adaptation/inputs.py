@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.data import LabelledSet, captions_of
+from understudy.adaptation.settings import AdaptSettings
+from understudy.data.captions.captions import captions_of
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.augment import flip_crop, random_affine
-from understudy.nouns import Conditioning, Generator
-from understudy.prompts import fill, read_templates
-from understudy.settings import AdaptSettings
-from understudy.visual_guidance import VisualGuidance, features_of
+from understudy.generators.generator import Conditioning, Generator
+from understudy.generators.prompts import fill, read_templates
+from understudy.generators.visual_guidance import VisualGuidance, features_of
 
 _AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "affine": partial(random_affine, shift=0.06, degrees=8.0, scale=0.08, shear=8.0),  # less than for classifiers: drawn images show it

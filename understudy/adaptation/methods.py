@@ -8,10 +8,10 @@ import torch
 from peft import LoraConfig
 from torch import nn
 
-from understudy.errors import InputError
-from understudy.nouns import Generator
-from understudy.registry import Registry
-from understudy.settings import AdaptSettings
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.generators.generator import Generator
 
 
 class Prepare(Protocol):

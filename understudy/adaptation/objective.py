@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from understudy.adaptation.inputs import Batch
+from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS, TermInputs
+from understudy.core.processes import Processes
 from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
-from understudy.nouns import Conditioning, Generator
-from understudy.processes import Processes
-from understudy.settings import AdaptSettings
+from understudy.generators.generator import Conditioning, Generator
 
 
 @final

@@ -12,12 +12,12 @@ from typing import final
 import torch
 from torch import Tensor
 
+from understudy.core.registry import Registry
 from understudy.functional.denoising import min_snr_weight, x0_error
 from understudy.functional.mean_matching import batch_mean_term, batch_sum_term, class_mean_term
 from understudy.functional.mmd import mmd2_per_class
-from understudy.nouns import Generator
-from understudy.registry import Registry
-from understudy.visual_guidance import to_unit
+from understudy.generators.generator import Generator
+from understudy.generators.visual_guidance import to_unit
 
 
 @final

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from understudy.curation.scores import SCORES, Judges, lowest_kept
 from understudy.curation.selections import Features, take
-from understudy.data import CopyFinder, LabelledSet, grey_thumbnails
-from understudy.settings import CurateSettings
+from understudy.curation.settings import CurateSettings
+from understudy.data.copies import CopyFinder, grey_thumbnails
+from understudy.data.labelled_set import LabelledSet
 
 _CONSTANT_STD = 1.0  # grey levels; black images of safety checkers and failed draws lie below
 
@@ -30,7 +31,7 @@ class Decisions:
         num_good: images per class that are kept, dropped as copies or over quota, int64 (num_classes,).
         flags: ``exact copy``, ``copy`` or empty.
         nearest_ids: the nearest real train image; empty with the firewall ``off``, which looks for none.
-        nearest_distances: to it, in :data:`understudy.data.DISTANCE_UNIT`; NaN, and null in tables, with ``off``.
+        nearest_distances: to it, in :data:`understudy.data.copies.DISTANCE_UNIT`; NaN, and null in tables, with ``off``.
     """
 
     ids: list[str]

@@ -10,7 +10,7 @@ import numpy as np
 
 from understudy.curation.curate import Decisions
 from understudy.curation.scores import SCORES
-from understudy.settings import CurateSettings
+from understudy.curation.settings import CurateSettings
 
 
 def explain_rejection(

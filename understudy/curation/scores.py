@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, Protocol, final
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.nouns import Classifier
-from understudy.registry import Registry
-from understudy.settings import CurateSettings
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.curation.settings import CurateSettings
+from understudy.data.labelled_set import LabelledSet
+
+
+class Classifier(Protocol):
+    """Anything that gives class probabilities."""
+
+    def predict(self, data: LabelledSet) -> np.ndarray:
+        """Probabilities, float64 of shape (N, num_classes), rows sum to 1."""
+
 
 JudgeName = Literal["real", "clip", "none"]
 ScoreFunction = Callable[[LabelledSet, Classifier], np.ndarray]

@@ -9,11 +9,11 @@ from typing import final
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.curation.settings import CurateSettings
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.selection import kernel_herding, matched
-from understudy.registry import Registry
-from understudy.settings import CurateSettings
 
 Features = Callable[[LabelledSet], np.ndarray]
 """N images to what a frozen network or the judge sees in them, float (N, D)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 
 
 def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:

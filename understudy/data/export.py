@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
-from understudy.errors import InputError
-from understudy.registry import Registry
 
 EXPORTS: Registry[Callable[[LabelledSet, Path], None]] = Registry("export form")
 _SHARD_IMAGES = 10_000

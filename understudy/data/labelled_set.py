@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
-from understudy.errors import InputError
-from understudy.runs import write_atomically
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically
 
 Split = Literal["train", "val", "test", "synthetic"]
 _IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])  # in memory; together they may exceed 2 GB

@@ -19,8 +19,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet, pixel_hash
-from understudy.errors import InputError
 
 MAX_SHIFT = 13.0
 MAX_DIFFERENCE = 5.0

@@ -14,12 +14,12 @@ from typing import final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from understudy.data.abstract_source import Contents, Item, RealSplit
+from understudy.core.errors import InputError
 from understudy.data.class_names import read_class_names
 from understudy.data.labelled_set import LabelledSet, decode
 from understudy.data.leaks import Fingerprints, fingerprint
-from understudy.errors import InputError
-from understudy.settings import DataSettings
+from understudy.data.settings import DataSettings
+from understudy.data.sources.source import Contents, Item, RealSplit
 
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
 """Pixel formats; Pillow knows others that run programs to be decoded."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from understudy.data.abstract_source import RealSplit
+from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.errors import InputError
+from understudy.data.sources.source import RealSplit
 
 
 def stratified_split(

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
-from understudy.nouns import ArmResult, Interval
+from understudy.functional.intervals import Interval, bootstrap_mean, paired_bootstrap_difference
+from understudy.training.records import ArmResult
 
 _BASELINE = "real"
 _LONG = "real-long"

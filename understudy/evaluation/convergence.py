@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from understudy.functional.intervals import student_interval
-from understudy.nouns import ArmResult
+from understudy.training.records import ArmResult
 
 
 def summarise_curves(result: ArmResult) -> list[dict[str, Any]]:

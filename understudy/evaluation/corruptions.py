@@ -20,8 +20,8 @@ from torch.nn import functional
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from understudy.data import LabelledSet, decode
-from understudy.registry import Registry
+from understudy.core.registry import Registry
+from understudy.data.labelled_set import LabelledSet, decode
 
 Corruption = Callable[[Tensor, int, Sequence[np.random.Generator]], Tensor]
 """uint8 pixels (N, 3, H, W), severity 1 to 5, and a source of draws for each image, to changed pixels, uint8 (N, 3, H, W)."""

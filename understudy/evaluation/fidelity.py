@@ -10,14 +10,14 @@ from typing import Any, Literal, final
 import numpy as np
 import torch
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.functional.coverage import Measured, balls, neighbour_measures
 from understudy.functional.diversity import vendi_score
 from understudy.functional.frechet import frechet_distance, mean_and_root
+from understudy.functional.intervals import Interval
 from understudy.functional.kernel_distance import cubic_kernel, direction_kernel, gaussian_kernel, mean_kernels
 from understudy.functional.mmd import median_bandwidth
 from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
-from understudy.nouns import Interval
 
 MEASURES: Mapping[str, Literal["lower", "higher"]] = {
     **dict.fromkeys(("frechet_distance", "kid", "mmd", "cmmd"), "lower"),

@@ -19,8 +19,8 @@ from understudy.functional.gaps import (
     relative_drop,
     shares,
 )
-from understudy.functional.intervals import bootstrap_mean
-from understudy.nouns import ArmResult, Interval
+from understudy.functional.intervals import Interval, bootstrap_mean
+from understudy.training.records import ArmResult
 
 Measure = Callable[[np.ndarray], dict[str, float]]  # values (S, N) to mean, low and high
 

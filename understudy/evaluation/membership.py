@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.functional.membership import attack_rates, lira_scores, rmia_scores, roc, scaled_confidence
 
 ATTACKS = ("lira", "rmia")

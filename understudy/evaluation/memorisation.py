@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data import DISTANCE_UNIT, FALSE_ALARMS, CopyFinder, LabelledSet, paired_distances
+from understudy.data.copies import DISTANCE_UNIT, FALSE_ALARMS, CopyFinder, paired_distances
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.copies import share_closer
 from understudy.functional.distances import nearest_neighbours, unit_vectors
-from understudy.nouns import Interval
+from understudy.functional.intervals import Interval
 
 FEATURE_UNIT = "distance of features of length 1, square root of 2 - 2 x cosine; 0 to 2"
 _PAIRS = 20

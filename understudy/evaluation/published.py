@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from understudy.registry import Registry
+from understudy.core.registry import Registry
 
 
 @final

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
+from understudy.functional.intervals import Interval, bootstrap_mean, paired_bootstrap_difference
 from understudy.functional.learning_curve import gains_per_doubling, log_fit, stops, worth_in_real_images
-from understudy.nouns import ArmResult, Interval
+from understudy.training.records import ArmResult
 
 _RULE = "first size whose interval of the paired difference to real on all images lies above 0"
 _SIZES_OF_NEXT = 3  # curves flatten: what the next doubling adds is read off the last sizes

@@ -8,11 +8,11 @@ from typing import Any, final
 
 import numpy as np
 
-from understudy.data import LabelledSet
+from understudy.curation.scores import Classifier
+from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.corruptions import corrupted
 from understudy.functional.calibration import NUM_BINS, brier_terms, ece_terms, restricted
-from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference
-from understudy.nouns import Classifier, Interval
+from understudy.functional.intervals import Interval, bootstrap_mean, paired_bootstrap_difference
 
 _BASELINE = "real"
 

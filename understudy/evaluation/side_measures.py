@@ -15,8 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from understudy.functional.coverage import density_and_coverage
 from understudy.functional.diversity import mean_distance, vendi_score
-from understudy.functional.intervals import bootstrap_mean, student_interval
-from understudy.nouns import Interval
+from understudy.functional.intervals import Interval, bootstrap_mean, student_interval
 
 _NUM_FOLDS = 5
 _PROBE_C = 1.0  # inverse strength of the squared penalty on the weights; scikit-learn's default

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -159,3 +160,17 @@ def student_interval(values: Sequence[float]) -> dict[str, float]:
     if len(values) > 1:
         half = float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
     return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A measured value with a 95% interval.
+
+    Attributes:
+        mean: the value.
+        low, high: ends of the interval.
+    """
+
+    mean: float
+    low: float
+    high: float

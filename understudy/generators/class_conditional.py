@@ -19,15 +19,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.core.files import write_json
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import add_noise, denoising_target, num_steps_from_snr, signal_to_noise_ratio, strength_of
 from understudy.functional.edm import SIGMA_DATA, alpha_bar, lognormal_sigmas, noise_condition
+from understudy.generators.generator import Conditioning, PlanRow
 from understudy.generators.samplers import build_sampler
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
-from understudy.nouns import Conditioning, PlanRow
-from understudy.runs import write_json
-from understudy.settings import GeneratorSettings
 
 _DEFAULT_SIZE = 32
 _NUM_LEVELS = 1000

@@ -15,18 +15,18 @@ from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
+from understudy.generators.generator import Conditioning, PlanRow
 from understudy.generators.image_features import ImageFeatures, load_image_encoder, pipeline_image_encoder
 from understudy.generators.learned_tokens import TOKENS_FILE
 from understudy.generators.memory import Offload, check_memory_settings, save_memory
 from understudy.generators.pipeline_index import cannot_load
 from understudy.generators.samplers import build_sampler
 from understudy.generators.schedules import Schedule
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
-from understudy.nouns import Conditioning, PlanRow
-from understudy.settings import GeneratorSettings
 
 
 class AbstractDiffusersGenerator(ABC):
@@ -122,7 +122,7 @@ class AbstractDiffusersGenerator(ABC):
         Args:
             name: a folder with ``model_index.json``, or a hub name.
             device: where to put the networks.
-            settings: further fields of :class:`understudy.settings.GeneratorSettings`.
+            settings: further fields of :class:`understudy.generators.settings.GeneratorSettings`.
 
         Raises:
             InputError: if it cannot be loaded, the hub cannot be reached, or a setting does not fit.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
 from understudy.generators.pipeline_index import read_index
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.stable_diffusion_3 import StableDiffusion3Generator
 from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
-from understudy.settings import GeneratorSettings
 
 _FAMILIES: tuple[type[AbstractDiffusersGenerator], ...] = (
     StableDiffusionGenerator,

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.data import LabelledSet, pixel_hash
-from understudy.data.abstract_source import Contents
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.load import find_source
 from understudy.data.pool import read_pool
-from understudy.data.sources import find_source
-from understudy.errors import InputError
-from understudy.nouns import Conditioning, PlanRow
-from understudy.settings import DataSettings, GeneratorSettings
+from understudy.data.settings import DataSettings
+from understudy.data.sources.source import Contents
+from understudy.generators.generator import Conditioning, PlanRow
+from understudy.generators.settings import GeneratorSettings
 
 _USED = ("name", "images", "resolution")
 

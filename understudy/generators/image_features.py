@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 
 
 @final

@@ -14,8 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from understudy.errors import InputError
-from understudy.runs import write_atomically
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically
 
 TOKENS_FILE = "learned_embeds.safetensors"
 

@@ -12,8 +12,8 @@ from accelerate.hooks import remove_hook_from_module
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from understudy.errors import InputError
-from understudy.settings import GeneratorSettings
+from understudy.core.errors import InputError
+from understudy.generators.settings import GeneratorSettings
 
 
 @final

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import hf_hub_download
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 
 INDEX = "model_index.json"
 

@@ -16,8 +16,8 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from understudy.errors import InputError
-from understudy.registry import Registry
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
 
 Kind = Literal["diffusion", "flow matching", "edm"]
 """Stable Diffusion 1, 2 and XL; Stable Diffusion 3; ``class_conditional``."""

@@ -8,7 +8,7 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.functional.denoising import PredictionType, add_flow_noise, add_noise, denoising_target, signal_to_noise_ratio
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.nouns import PlanRow
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import PlanRow
 
 
 def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float]:

@@ -11,10 +11,10 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from torch import Tensor, nn
 
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
+from understudy.generators.generator import Conditioning
 from understudy.generators.learned_tokens import learn_tokens, load_tokens, save_tokens
 from understudy.generators.schedules import DiffusionSchedule, Schedule
-from understudy.nouns import Conditioning
-from understudy.settings import GeneratorSettings
+from understudy.generators.settings import GeneratorSettings
 
 
 @final

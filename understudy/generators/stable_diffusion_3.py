@@ -8,10 +8,10 @@ from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3Pipeline
 from torch import Tensor
 
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
+from understudy.generators.generator import Conditioning
 from understudy.generators.pipeline_index import read_index
 from understudy.generators.schedules import FlowSchedule, Schedule
-from understudy.nouns import Conditioning
-from understudy.settings import GeneratorSettings
+from understudy.generators.settings import GeneratorSettings
 
 _MAX_T5_TOKENS = 256  # the default of diffusers' pipelines; T5 itself has no limit
 

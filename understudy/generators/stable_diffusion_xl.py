@@ -9,9 +9,9 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipelin
 from torch import Tensor
 
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
+from understudy.generators.generator import Conditioning
 from understudy.generators.schedules import DiffusionSchedule, Schedule
-from understudy.nouns import Conditioning
-from understudy.settings import GeneratorSettings
+from understudy.generators.settings import GeneratorSettings
 
 
 @final

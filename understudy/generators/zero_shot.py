@@ -23,11 +23,11 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.generators import mini_folder
-from understudy.prompts import fill
-from understudy.settings import GeneratorSettings
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.load import mini_folder
+from understudy.generators.prompts import fill
+from understudy.generators.settings import GeneratorSettings
 
 _PROMPT = "a photo of {class}"
 _BATCH_SIZE = 64

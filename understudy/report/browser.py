@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 from understudy.report.gallery import tile_size
 
 MAX_SYNTHETIC, MAX_REAL = 10_000, 2_500  # images of a set on the page: about 10 MB in all

@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 import yaml
 from scipy import stats
 
-from understudy.data import LabelledSet, pixel_hash
+from understudy.data.labelled_set import LabelledSet, pixel_hash
 from understudy.report.wording import listed
 
 _FEWEST_SEEDS = 3

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 from understudy.report import figures
 
 MAX_CLASSES_SHOWN = 30

@@ -12,16 +12,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
+from understudy.core.files import refuse_to_replace, write_text
 from understudy.report.card import figure, figure_interval
 from understudy.report.figures import ACCENT, INK, REAL, rows_figure, to_svg
 from understudy.report.html import environment
 from understudy.report.wording import duration, percent, percent_interval, points, points_interval
-from understudy.runs import refuse_to_replace, write_text
 
 
 def compared_tables(comparison: Mapping[str, Any]) -> list[Table]:
-    """What :func:`understudy.compare_runs.compare_runs` found, for the terminal.
+    """What :func:`understudy.commands.compare_runs.compare_runs` found, for the terminal.
 
     Args:
         comparison: what it returned.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 
 PER_CLASS = 8
 _LARGEST_TILE = 96  # pixels; enough for a thumbnail on a dense screen

@@ -13,7 +13,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from understudy.data import LabelledSet
+from understudy.core.files import write_text
+from understudy.data.labelled_set import LabelledSet
 from understudy.report import figures, gallery, wording
 from understudy.report.browser import browser
 from understudy.report.checks import checks
@@ -23,7 +24,6 @@ from understudy.report.gap import gap_section
 from understudy.report.privacy import membership_section, memorisation_section
 from understudy.report.shift import shift_section
 from understudy.report.training import training_section
-from understudy.runs import write_text
 
 # What the page says that a further command measures, and what lies beside it.
 _ADDED_BY = {

@@ -10,8 +10,10 @@ from typing import Any, final
 
 import yaml
 
-from understudy.generators import mini_folder
-from understudy.settings import CompareSettings, GeneratorSettings, Settings
+from understudy.generators.load import mini_folder
+from understudy.generators.settings import GeneratorSettings
+from understudy.settings import Settings
+from understudy.training.settings import CompareSettings
 
 _OF_HUB = frozenset([
     "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "openrail++", "bigcode-openrail-m",

@@ -14,11 +14,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.evaluation import difference_field
+from understudy.core.files import write_text
+from understudy.evaluation.repeats import difference_field
 from understudy.report.figures import CURVES, LINE, REAL, WIDTH, legend_above, new_figure, shorten, to_svg
 from understudy.report.html import environment
 from understudy.report.wording import percent_interval, points_interval
-from understudy.runs import write_text
 
 _LEAST_ROOM = 0.1
 """Room above and below the means for bands, as a share: wider ones are cut, so that the means stay apart."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.nouns import Generator, PlanRow
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.visual_guidance import VisualGuidance
 from understudy.sampling.plan import batches, read_part
-from understudy.visual_guidance import VisualGuidance
 
 
 @dataclass(frozen=True, kw_only=True)

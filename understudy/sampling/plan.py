@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from understudy.data import LabelledSet, captions_of
-from understudy.errors import InputError
-from understudy.nouns import PlanRow
-from understudy.prompts import choose, fill, read_templates
-from understudy.runs import write_atomically
-from understudy.settings import DrawSettings
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically
+from understudy.data.captions.captions import captions_of
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import PlanRow
+from understudy.generators.prompts import choose, fill, read_templates
+from understudy.sampling.settings import DrawSettings
 
 
 def quotas(train: LabelledSet, settings: DrawSettings) -> np.ndarray:

@@ -9,10 +9,10 @@ from typing import final
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.nouns import PlanRow
-from understudy.progress import Observer
-from understudy.runs import write_json
+from understudy.core.files import write_json
+from understudy.core.progress import Observer
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import PlanRow
 from understudy.sampling.draw import DrawStep, load_parts
 from understudy.sampling.plan import write_parts
 

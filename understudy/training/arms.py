@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from understudy.errors import InputError
-from understudy.registry import Registry
-from understudy.settings import CompareSettings, Phase
-from understudy.strategies import STRATEGIES, split_name
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.training.settings import CompareSettings, Phase
+from understudy.training.strategies import STRATEGIES, split_name
 
 
 @final

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from understudy.core.registry import Registry
 from understudy.functional.augment import flip_crop, random_affine
-from understudy.registry import Registry
 from understudy.training.backbones import seeded_globals
 
 Normalise = Callable[[Tensor], Tensor]

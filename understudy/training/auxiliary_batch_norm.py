@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.training.layers import BATCH_NORMS
 
 Kind = Literal["none", "statistics", "affine", "both"]

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from understudy.errors import InputError
-from understudy.registry import Registry
-from understudy.settings import CompareSettings
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.training.settings import CompareSettings
 
 
 @final

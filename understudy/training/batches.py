@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.errors import InputError
-from understudy.settings import Phase
+from understudy.core.errors import InputError
+from understudy.training.settings import Phase
 
 
 @final

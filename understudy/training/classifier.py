@@ -16,9 +16,9 @@ import timm
 import torch
 from torch import Tensor
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.runs import write_atomically, write_json
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically, write_json
+from understudy.data.labelled_set import LabelledSet
 from understudy.training.backbones import Backbone, seeded_globals
 
 _BATCH_SIZE = 256

@@ -1,7 +1,7 @@
 """Many trainings of one arm, on images and with seeds of their own: the shadow models of a membership audit.
 
-Each training is that of :func:`understudy.training.fit_arm`: same order, augmentation, schedule and optimiser, so the same weights up to
-rounding, which grows with the steps. What differs is how the work is laid out. On a GPU the networks are stacked (torch.func), and
+Each training is that of :func:`understudy.training.fit.fit_arm`: same order, augmentation, schedule and optimiser, so the same weights
+up to rounding, which grows with the steps. What differs is how the work is laid out. On a GPU the networks are stacked (torch.func), and
 one step moves all of them. On a CPU a stack is slower than its parts, since convolutions with many weights fall out of the cache and of the
 fast kernels; there, every core trains a network of its own, with channels last in memory and a fused optimiser.
 """
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
-from understudy.data import LabelledSet
-from understudy.settings import CompareSettings, Phase
+from understudy.data.labelled_set import LabelledSet
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, build_backbone, seeded_globals
 from understudy.training.batches import Images, batches_of
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.compare import fit_arm, phase_images, phase_sets, reset_head
+from understudy.training.fit import fit_arm, phase_images, phase_sets, reset_head
 from understudy.training.loop import DivergedError, mixed_batch, phase_rng, targets_of
 from understudy.training.schedules import SCHEDULES
+from understudy.training.settings import CompareSettings, Phase
 
 _GLOBALS = threading.Lock()
 """Held while torch's global generators are in use, of which there is one for all threads."""
@@ -67,7 +67,7 @@ def fit_ensemble(
 
     Arms with a phase that is more than images, Mixup, CutMix, a share of real images and a fresh head, or that is counted in epochs, which
     are longer for more images, networks with dropout, and optimisers other than AdamW are trained one after the other by
-    :func:`understudy.training.fit_arm`. So are soft labels, whose teacher is trained on the member's own real images.
+    :func:`understudy.training.fit.fit_arm`. So are soft labels, whose teacher is trained on the member's own real images.
 
     Args:
         name: of an arm.
@@ -81,7 +81,7 @@ def fit_ensemble(
         One classifier per member, in order.
 
     Raises:
-        InputError: as :func:`understudy.training.fit_arm`.
+        InputError: as :func:`understudy.training.fit.fit_arm`.
     """
     arm = find_arm(name, settings)
     tell = on_step or (lambda: None)

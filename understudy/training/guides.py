@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from understudy.errors import InputError
-from understudy.settings import CompareSettings, Phase
+from understudy.core.errors import InputError
 from understudy.training.backbones import Backbone, feature_extractor
 from understudy.training.classifier import TrainedClassifier
+from understudy.training.settings import CompareSettings, Phase
 
 Teacher = Callable[[], TrainedClassifier]
 """Gives the classifier of the real train images; asked only if soft labels are to come from it."""

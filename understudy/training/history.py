@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from understudy.data import LabelledSet
+from understudy.data.labelled_set import LabelledSet
 from understudy.training.arms import Arm
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
 from understudy.training.loop import Step

@@ -7,7 +7,7 @@ from typing import Any
 from timm.models import group_parameters
 from torch import nn
 
-from understudy.settings import Phase
+from understudy.training.settings import Phase
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 

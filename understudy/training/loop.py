@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.functional.mixup import beta, cutmix, mixup
-from understudy.settings import CompareSettings, Phase
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, estimate_statistics
 from understudy.training.backbones import Backbone
@@ -25,6 +24,7 @@ from understudy.training.layers import freeze, set_mode
 from understudy.training.losses import Loss
 from understudy.training.refresh import refresh
 from understudy.training.schedules import SCHEDULES
+from understudy.training.settings import CompareSettings, Phase
 
 
 class DivergedError(InputError):

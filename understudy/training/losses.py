@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.functional.distillation import feature_distance, soft_label_loss, two_stream_loss
-from understudy.settings import Phase
 from understudy.training.backbones import Backbone
 from understudy.training.guides import Guides
 from understudy.training.layers import heads_of
+from understudy.training.settings import Phase
 
 
 @final

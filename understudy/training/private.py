@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.settings import CompareSettings
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, build_backbone, seeded_globals
 from understudy.training.classifier import TrainedClassifier, pixels_of
 from understudy.training.loop import DivergedError, phase_rng
 from understudy.training.schedules import SCHEDULES
+from understudy.training.settings import CompareSettings
 
 _MAX_NORM = 1.0  # gradients of single images are clipped to it; Abadi et al. 2016 take the median norm, which would cost privacy
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.errors import InputError
+from understudy.core.errors import InputError
 from understudy.functional.refresh import refreshed, replaced_per_class
-from understudy.settings import CompareSettings, Phase
 from understudy.training.arms import Arm
 from understudy.training.batches import Images, real_per_batch
+from understudy.training.settings import CompareSettings, Phase
 
 
 def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: 
         int64 of shape (num_classes,); the quota for an arm that refreshes nothing.
 
     Raises:
-        InputError: as :meth:`understudy.training.Arm.phase_steps`, and for a refresh that would replace no image.
+        InputError: as :meth:`understudy.training.arms.Arm.phase_steps`, and for a refresh that would replace no image.
     """
     steps = arm.phase_steps(settings, num_real=num_real, num_synthetic=int(quota.sum()))
     needed = np.asarray(quota, dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from understudy.registry import Registry
+from understudy.core.registry import Registry
 
 _WARMUP = 0.05
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data import LabelledSet
-from understudy.errors import InputError
-from understudy.runs import write_json
-from understudy.settings import CompareSettings, TuneSettings
+from understudy.core.errors import InputError
+from understudy.core.files import write_json
+from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
-from understudy.training.compare import fit_arm
+from understudy.training.fit import fit_arm
 from understudy.training.guides import Teacher
 from understudy.training.loop import DivergedError, Step
+from understudy.training.settings import CompareSettings, TuneSettings
 
 Trial = dict[str, Any]
 _SEED_OFFSET = 500  # seeds of trials are none of those that are compared
@@ -45,7 +45,7 @@ def tune_arm(
 
     Args:
         name: of an arm.
-        train: as for :func:`understudy.training.fit_arm`.
+        train: as for :func:`understudy.training.fit.fit_arm`.
         synthetic: as there.
         val: real images that choose.
         settings: the recipe, whose learning rate and weight decay are replaced.
@@ -54,7 +54,7 @@ def tune_arm(
         device: where to train.
         folder: where records go; made if missing.
         on_step: told of each step of the trials that are not there yet.
-        quota: as for :func:`understudy.training.fit_arm`.
+        quota: as for :func:`understudy.training.fit.fit_arm`.
         teacher: as there.
 
     Returns:
@@ -62,7 +62,7 @@ def tune_arm(
         for one that diverged).
 
     Raises:
-        InputError: as :func:`understudy.training.fit_arm`, and if ``val`` is not the validation split.
+        InputError: as :func:`understudy.training.fit.fit_arm`, and if ``val`` is not the validation split.
     """
     val.require("val", purpose="tuning a classifier")
     trials: list[Trial] = []

@@ -48,12 +48,12 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from understudy.core.files import write_json, write_text
 from understudy.functional.contrastive import contrastive_loss
 from understudy.functional.denoising import add_noise, min_snr_weight, signal_to_noise_ratio, weighted_denoising_loss
 from understudy.generators.mini import glyphs
 from understudy.generators.mini.card import model_card
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
-from understudy.runs import write_json, write_text
 
 WIDTH = 128  # of the text encoder and of the projected image: equal, as in Stable Diffusion 1.5 with CLIP ViT-L/14
 CLASSIFIER_ARCHITECTURE = "resnet10t"

@@ -1,0 +1,53 @@
+"""Every registry by the name under which ``understudy list`` shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.terms import TERMS
+from understudy.commands.study import STUDIES
+from understudy.core.registry import Registry
+from understudy.curation.scores import SCORES
+from understudy.curation.selections import SELECTIONS
+from understudy.data.captions.captions import CAPTIONS
+from understudy.data.export import EXPORTS
+from understudy.data.sources.source import SOURCES
+from understudy.evaluation.corruptions import CORRUPTIONS
+from understudy.evaluation.encoders import ENCODERS
+from understudy.evaluation.published import PUBLISHED
+from understudy.generators.load import GENERATORS
+from understudy.generators.prompts import TEMPLATES
+from understudy.generators.samplers import SAMPLERS
+from understudy.generators.visual_guidance import VISUALS
+from understudy.recipes import PRESETS, RECIPES
+from understudy.training.arms import ARMS
+from understudy.training.augmentations import AUGMENTATIONS
+from understudy.training.backbones import BACKBONES
+from understudy.training.schedules import SCHEDULES
+from understudy.training.strategies import STRATEGIES
+
+CATALOGUE: dict[str, Registry[Any]] = {
+    "presets": PRESETS,
+    "recipes": RECIPES,
+    "sources": SOURCES,
+    "generators": GENERATORS,
+    "captions": CAPTIONS,
+    "templates": TEMPLATES,
+    "visuals": VISUALS,
+    "adaptations": METHODS,
+    "terms": TERMS,
+    "samplers": SAMPLERS,
+    "encoders": ENCODERS,
+    "scores": SCORES,
+    "selections": SELECTIONS,
+    "strategies": STRATEGIES,
+    "backbones": BACKBONES,
+    "arms": ARMS,
+    "augmentations": AUGMENTATIONS,
+    "schedules": SCHEDULES,
+    "corruptions": CORRUPTIONS,
+    "published": PUBLISHED,
+    "exports": EXPORTS,
+    "studies": STUDIES,
+}

@@ -1,0 +1,111 @@
+"""Files that appear whole or not at all: text, JSON, arrays."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from understudy.core.errors import InputError
+
+_FULL_BYTES = 1_000_000
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that appears whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write an ``.npz`` file, compressed, that appears whole or not at all. Arrays may have any name; ``np.savez`` keeps some to itself."""
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, values in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
+
+    write_atomically(path, write)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What :func:`write_arrays` wrote.
+
+    Raises:
+        InputError: for a file that is not there or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        state = "damaged" if path.exists() else "not there"
+        raise InputError(
+            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, then do that stage again with "
+            "'understudy run' and the folder of the run"
+        ) from None
+
+
+def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str, Any]:
+    """An object with these keys; of what is damaged it is said how to ``mend`` it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # neither JSON nor UTF-8
+        content = None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise InputError(f"{path} is damaged: {mend}")
+    return content
+
+
+def refuse_to_replace(path: Path, *, mark: bytes) -> None:
+    """Refuse to write over a file that is not one of those that are written here.
+
+    Args:
+        path: the file to write.
+        mark: what those begin with, somewhere in their first 4,096 bytes.
+
+    Raises:
+        InputError: if another file is there.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            if mark not in file.read(4096):
+                raise InputError(f"{path} exists, and understudy did not write it in this place: choose another name, or remove it")
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing is left of it.
+
+    Raises:
+        OSError: as ``write`` raises it; also for whatever else it raises when the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        write(temporary)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except Exception as error:
+        is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+        temporary.unlink(missing_ok=True)
+        if is_full and not isinstance(error, OSError):  # torch says only that some position is unexpected
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it is renamed into place."""
+    return path.with_name(f".{path.name}.tmp")

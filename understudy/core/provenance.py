@@ -1,0 +1,62 @@
+"""Versions, machine, command and commit, for records."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("understudy", "torch", "torchvision", "diffusers", "transformers", "peft", "timm", "numpy", "pyarrow", "scikit-learn")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions, machine and commit, for ``results.json``."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "versions": versions,
+        "commit": _commit(),
+        "command": _command(),
+    }
+
+
+def peak_memory_gb() -> float:
+    """Largest resident memory of this process so far; macOS counts bytes, Linux kibibytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
+
+
+def _command() -> str:
+    """What was typed, with the program by its name instead of its path."""
+    program = Path(sys.argv[0]).name
+    return shlex.join([*(["understudy"] if program in ("understudy", "cli.py") else ["python", program]), *sys.argv[1:]])
+
+
+def _commit() -> str:
+    """Commit of the source tree that runs, ``+dirty`` with local changes, empty for an installed package."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + ("+dirty" if dirty.stdout else "")

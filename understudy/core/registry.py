@@ -1,0 +1,72 @@
+"""Name to thing: the one way in which a method, a source or an arm becomes known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar, final
+
+from understudy.core.errors import InputError
+
+T = TypeVar("T")
+
+
+@final
+class Registry(Generic[T]):
+    """Things of one kind by name.
+
+    Attributes:
+        kind: what the things are, in the singular, for messages: ``"sampler"``.
+
+    Example:
+        >>> colours: Registry[str] = Registry("colour")
+        >>> _ = colours.register("red", summary="the colour of blood")("#f00")
+        >>> colours["red"]
+        '#f00'
+        >>> colours["rad"]
+        Traceback (most recent call last):
+        understudy.core.errors.InputError: unknown colour 'rad'; known: red (did you mean 'red'?)
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._things: dict[str, T] = {}
+        self._summaries: dict[str, str] = {}
+
+    def register(self, name: str, *, summary: str) -> Callable[[T], T]:
+        """Decorator that adds a thing.
+
+        Args:
+            name: how users call it.
+            summary: one line for ``understudy list``.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
+        if name in self._things:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+
+        def add(thing: T) -> T:
+            self._things[name] = thing
+            self._summaries[name] = summary
+            return thing
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._things:
+            near = difflib.get_close_matches(name, self._things, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise InputError(f"unknown {self.kind} {name!r}; known: {', '.join(sorted(self._things))}{hint}")
+        return self._things[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._things
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._things))
+
+    def summary(self, name: str) -> str:
+        """The line that describes ``name``."""
+        self[name]
+        return self._summaries[name]

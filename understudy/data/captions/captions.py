@@ -1,0 +1,116 @@
+"""What ``{caption}`` stands for: a text for every real image, kept as a column of its set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import pyarrow as pa
+
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.data.captions.file import read_captions
+from understudy.data.captions.model import write_captions
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.settings import CaptionSettings
+
+_COLUMN = "caption"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaptionTask:
+    """What a caption source works from.
+
+    Attributes:
+        sets: the images, N in all.
+        prompt_names: words for prompts by label.
+        settings: of captions.
+        folder: where a source may keep what it has done.
+        device: where a model runs.
+        others: ids or paths of further images that a file may name.
+    """
+
+    sets: Sequence[LabelledSet]
+    prompt_names: Sequence[str]
+    settings: CaptionSettings
+    folder: Path
+    device: str
+    others: Collection[str]
+
+
+CaptionSource = Callable[[CaptionTask], list[str] | None]
+"""Captions of all images, in the order of the sets; None where there are none."""
+
+CAPTIONS: Registry[CaptionSource] = Registry("caption source")
+
+
+def caption_sets(
+    sets: Sequence[LabelledSet],
+    prompt_names: Sequence[str],
+    settings: CaptionSettings,
+    *,
+    folder: Path,
+    device: str,
+    others: Collection[str] = (),
+) -> list[LabelledSet]:
+    """The sets with a caption for every image, in the provenance column ``caption``; without it for the source ``none``.
+
+    Args:
+        sets: train and validation images.
+        prompt_names: words for prompts by label.
+        settings: where captions come from.
+        folder: of the captions that a model writes, to go on with after an interruption.
+        device: where the model runs.
+        others: ids or source paths of further real images, such as the test split's, that a captions file may name.
+
+    Raises:
+        InputError: for a test set, an unknown source, and as the source raises it.
+    """
+    for data in sets:
+        data.require("train", "val", purpose="captioning")
+    task = CaptionTask(sets=sets, prompt_names=prompt_names, settings=settings, folder=folder, device=device, others=others)
+    captions = CAPTIONS[settings.source](task)
+    if captions is None:
+        return list(sets)
+    captioned, start = [], 0
+    for data in sets:
+        captioned.append(_with_captions(data, captions[start : start + len(data)]))
+        start += len(data)
+    return captioned
+
+
+def captions_of(data: LabelledSet) -> list[str]:
+    """The caption of each image; empty where there is none."""
+    if _COLUMN not in data.table.column_names:
+        return [""] * len(data)
+    return [caption or "" for caption in data.provenance(_COLUMN)]
+
+
+def _with_captions(data: LabelledSet, captions: Sequence[str]) -> LabelledSet:
+    table = data.table.drop_columns([_COLUMN]) if _COLUMN in data.table.column_names else data.table
+    return LabelledSet(table.append_column(_COLUMN, pa.array(captions, pa.string())), data.class_names, data.split)
+
+
+@CAPTIONS.register("none", summary="images have no caption; {caption} vanishes from prompts")
+def _none(task: CaptionTask) -> None:
+    return None
+
+
+@CAPTIONS.register("class-name", summary="the words for the image's class")
+def _class_name(task: CaptionTask) -> list[str]:
+    return [task.prompt_names[label] for data in task.sets for label in data.labels]
+
+
+@CAPTIONS.register("file", summary="a CSV or JSON Lines file with a caption for every real image (captions.file)")
+def _file(task: CaptionTask) -> list[str]:
+    if task.settings.file is None:
+        raise InputError("captions.file must be given with captions.source=file, got none")
+    return read_captions(task.settings.file, task.sets, others=task.others)
+
+
+@CAPTIONS.register("model", summary="an image-to-text model of transformers describes each image (captions.model)")
+def _model(task: CaptionTask) -> list[str]:
+    return write_captions(task.sets, task.settings, folder=task.folder, device=task.device)

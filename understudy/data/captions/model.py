@@ -1,0 +1,134 @@
+"""Captions written by an image-to-text model, in parts that are taken up after an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import torch
+from PIL import Image
+
+from understudy.core.errors import InputError
+from understudy.core.files import write_text
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.settings import CaptionSettings
+
+_PART = 1000
+_OTHERWISE = "give a captioning model such as BLIP or BLIP-2, or your own captions with captions.source=file"
+
+
+def write_captions(sets: Sequence[LabelledSet], settings: CaptionSettings, *, folder: Path, device: str) -> list[str]:
+    """A caption for every image; greedy, so that the same model gives the same captions.
+
+    Args:
+        sets: the images, N in all.
+        settings: the model and how it is used.
+        folder: for ``part-00000.jsonl`` upwards, 1,000 images each, written as they are done; parts that are there are
+            taken up.
+        device: where the model runs; float16 on a GPU, else float32.
+
+    Returns:
+        N captions with single spaces, in the order of the sets; empty where the model had nothing to say.
+
+    Raises:
+        InputError: if the model cannot be loaded, or needs more than an image; if a part is of other images.
+    """
+    images = [(data, index) for data in sets for index in range(len(data))]
+    ids = [name for data in sets for name in data.ids]
+    model: CaptionModel | None = None
+    captions: list[str] = []
+    for start in range(0, len(ids), _PART):
+        path = folder / f"part-{start // _PART:05d}.jsonl"
+        names = ids[start : start + _PART]
+        if path.exists():
+            captions += _read_part(path, names)
+            continue
+        model = model or CaptionModel.load(settings.model, device=device)
+        part = _write_part(path, names, model, images[start : start + _PART], settings)
+        captions += part
+    return captions
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CaptionModel:
+    """A transformers model that describes an image without being told anything.
+
+    Attributes:
+        name: for messages.
+        model: BLIP, BLIP-2, GIT, an encoder-decoder such as ViT-GPT2, or another that needs only pixels.
+        image_processor: makes the pixels it takes.
+        tokenizer: turns what it writes into text.
+    """
+
+    name: str
+    model: Any
+    image_processor: Any
+    tokenizer: Any
+
+    @classmethod
+    def load(cls, name: str, *, device: str) -> Self:
+        """Load a model by folder or hub name.
+
+        Raises:
+            InputError: if it cannot be loaded, or is no image-to-text model.
+        """
+        from safetensors import SafetensorError
+        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+        dtype = torch.float16 if device.startswith("cuda") else torch.float32
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
+            # The parts instead of AutoProcessor, which finds only a tokenizer for encoder-decoder models.
+            parts = AutoImageProcessor.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+            raise InputError(f"captions.model must be an image-to-text model, got {name!r}: {_first_line(error)}; {_OTHERWISE}") from error
+        return cls(name, model.to(device).eval(), *parts)
+
+    @torch.inference_mode()
+    def describe(self, images: Sequence[Image.Image], *, max_new_tokens: int) -> list[str]:
+        """Captions of B images, each decided by its image alone.
+
+        Raises:
+            InputError: if the model does not work from pixels alone.
+        """
+        try:
+            pixels = self.image_processor(list(images), return_tensors="pt")["pixel_values"].to(self.model.device, self.model.dtype)
+            tokens = self.model.generate(pixel_values=pixels, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise InputError(
+                f"captions.model must describe an image from its pixels alone, got {self.name!r}: {_first_line(error)}; {_OTHERWISE}"
+            ) from error
+        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def _write_part(
+    path: Path, ids: Sequence[str], model: CaptionModel, images: Sequence[tuple[LabelledSet, int]], settings: CaptionSettings
+) -> list[str]:
+    captions: list[str] = []
+    for start in range(0, len(images), settings.batch_size):
+        batch = [data.image(index) for data, index in images[start : start + settings.batch_size]]
+        captions += model.describe(batch, max_new_tokens=settings.max_new_tokens)
+    lines = [json.dumps({"id": name, "caption": caption}) + "\n" for name, caption in zip(ids, captions, strict=True)]
+    write_text(path, "".join(lines))
+    return captions
+
+
+def _read_part(path: Path, ids: Sequence[str]) -> list[str]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found = [(str(row["id"]), str(row["caption"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} must hold captions that were written before, but it cannot be read ({error}): remove it") from None
+    if [name for name, _ in found] != list(ids):
+        raise InputError(
+            f"{path} must hold the captions of these {len(ids)} images, got those of others: remove it, or choose another --out"
+        )
+    return [caption for _, caption in found]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

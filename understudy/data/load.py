@@ -1,0 +1,146 @@
+"""From what the user names to checked train, val and test sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.leaks import copies, refuse_leaks
+from understudy.data.pool import Pool, read_pool
+from understudy.data.settings import DataSettings
+from understudy.data.sources import (
+    digits,  # noqa: F401 - they register themselves
+    folder,  # noqa: F401 - they register themselves
+    hub,  # noqa: F401 - they register themselves
+    parquet,  # noqa: F401 - they register themselves
+    webdataset,  # noqa: F401 - they register themselves
+)
+from understudy.data.sources.source import SOURCES, AbstractSource, RealSplit
+from understudy.data.splits import stratified_split, take_at_most, take_shots
+
+_ORDER: tuple[RealSplit, ...] = ("train", "val", "test")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The real images of a run.
+
+    Attributes:
+        train: what is learned from.
+        val: what is selected on.
+        test: sealed until the end.
+        prompt_names: words for prompts by label; the class names unless a file gave others.
+        skipped: (file, reason) of what was left out.
+        known_ids: of all real images, also those that no split holds because of ``data.shots``.
+        spare: as many train images again as ``data.shots`` kept, if it left so many; only for how far two real sets differ.
+    """
+
+    train: LabelledSet
+    val: LabelledSet
+    test: LabelledSet
+    prompt_names: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    known_ids: frozenset[str]
+    spare: LabelledSet | None = None
+
+
+def load_splits(settings: DataSettings, *, seed: int) -> Splits:
+    """Read a source, check it, split what is not split, keep the shots, and make sure that no image is in two splits.
+
+    Splits that the source has are kept; missing ones are taken from its train split, stratified by class. Copies,
+    exact or near, go to the same split.
+
+    Args:
+        settings: the source and how to read it.
+        seed: of the split and the shots.
+
+    Raises:
+        InputError: for anything in the source that does not fit; the message says what and where.
+    """
+    pool = read_pool(find_source(settings.source).open(settings.source, settings), settings)
+    sets: dict[RealSplit, LabelledSet] = {
+        split: pool.images.select(indices).with_split(split) for split, indices in _divide(pool, settings, seed=seed).items()
+    }
+    spare = None
+    if settings.shots is not None:
+        choice = seed if settings.subset is None else -1 - settings.subset  # below 0: no run's seed makes the same choice
+        everything = sets["train"]
+        sets["train"] = take_shots(everything, settings.shots, seed=choice)
+        taken = set(sets["train"].ids)
+        left = everything.select([index for index, name in enumerate(everything.ids) if name not in taken])
+        spare = take_shots(left, settings.shots, seed=choice) if left.counts.min() >= settings.shots else None
+        sets["val"] = take_at_most(sets["val"], settings.shots, seed=choice)
+    refuse_leaks(
+        [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
+    )
+    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped, frozenset(pool.images.ids), spare)
+
+
+def find_source(location: str) -> AbstractSource:
+    """The kind of source that reads ``location``; a built-in name comes before a path.
+
+    Raises:
+        InputError: if nothing is there, nothing that can be read, or what a study wrote.
+    """
+    if (Path(location) / "study.yaml").is_file():
+        raise InputError(
+            f"{location} is a study, not images: go on with all of it as it was started, 'understudy study KIND DATA --out {location}', "
+            f"or with one of its runs, 'understudy run {Path(location) / 'runs'}/NAME'"
+        )
+    if location in SOURCES and SOURCES[location].accepts(location):
+        return SOURCES[location]
+    for name in SOURCES:
+        if SOURCES[name].accepts(location):
+            return SOURCES[name]
+    if Path(location).exists():
+        raise InputError(f"{location} must be a folder, or a .zip, .parquet or .tar file")
+    try:
+        SOURCES[location]
+    except InputError as error:
+        raise InputError(f"no file or folder at {location!r}, and {error}") from None
+    raise InputError(f"{location!r} is a kind of source: give the path of one")
+
+
+def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit, np.ndarray]:
+    """Indices per split: as declared, and missing splits out of the rest."""
+    declared = np.array([split or "train" for split in pool.declared])
+    parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
+    _refuse_different_classes(pool.images, parts)
+    shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
+    missing: Mapping[RealSplit, float] = {split: share for split, share in shares.items() if split not in parts}
+    if not missing:
+        _refuse_single_images(pool.images.select(parts["train"]), shots=settings.shots)
+        return parts
+    rest = parts["train"]
+    images = pool.images.select(rest)
+    groups = copies(pool.fingerprints.select(images.ids), max_distance=settings.near_duplicate_distance)
+    divided = stratified_split(images.ids, images.labels, missing, class_names=images.class_names, seed=seed, groups=groups)
+    return parts | {split: rest[indices] for split, indices in divided.items()}
+
+
+def _refuse_single_images(train: LabelledSet, *, shots: int | None) -> None:
+    """One train image is no class to learn from, unless that is what was asked for."""
+    single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
+    if single and shots != 1:
+        raise InputError(f"every class must have 2 train images or more, but these have one: {', '.join(single)}; add some, or --shots 1")
+
+
+def _refuse_different_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
+    """Every split that the source has must have every class."""
+    classes = {split: {images.class_names[label] for label in images.labels[indices]} for split, indices in parts.items()}
+    if "train" not in classes:
+        raise InputError(f"the source must have train images, got only {' and '.join(parts)}")
+    for split in list(classes)[1:]:
+        if classes[split] != classes["train"]:
+            both = f"train has {', '.join(sorted(classes['train']))}; {split} has {', '.join(sorted(classes[split]))}"
+            raise InputError(f"{split} classes must be the train classes: {both}")
+    absent = [name for name in images.class_names if name not in classes["train"]]
+    if absent:
+        raise InputError(f"every class must have images, but these have none: {', '.join(absent)}")

@@ -1,0 +1,67 @@
+"""Built-in ``digits``: 1,797 real handwritten digits that scikit-learn ships.
+
+Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), the 8 x 8 test part. Levels 0 to 16 become
+8-bit grey, enlarged to 32 x 32 (bilinear) and stored as RGB. The split is fixed: ``digits_split.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from importlib import resources
+from typing import cast, final
+
+import numpy as np
+from PIL import Image
+
+from understudy.data.labelled_set import encode
+from understudy.data.settings import DataSettings
+from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item, RealSplit
+from understudy.data.splits import stratified_split
+
+_NAMES = tuple(f"digit {digit}" for digit in range(10))
+
+
+@final
+class DigitsSource(AbstractSource):
+    """The same images, ids and splits everywhere."""
+
+    def accepts(self, location: str) -> bool:
+        """The name ``digits``; a folder of that name is ``./digits``."""
+        return location == "digits"
+
+    def open(self, location: str, settings: DataSettings) -> Contents:
+        """Enlarge and encode one at a time."""
+        return Contents(_read(), _NAMES)
+
+
+SOURCES.register("digits", summary="built in: 1,797 handwritten digits, 600 train, 200 val, 997 test")(DigitsSource())
+
+
+def make_split_csv() -> str:
+    """The text of ``digits_split.csv``, made anew: stratified, seed 0."""
+    from sklearn.datasets import load_digits  # slow to import, and needed for this source only
+
+    labels = load_digits().target
+    fractions: dict[RealSplit, float] = {"val": 200 / len(labels), "test": 997 / len(labels)}
+    parts = stratified_split([_name(index) for index in range(len(labels))], labels, fractions, class_names=_NAMES, seed=0)
+    splits = {index: split for split, indices in parts.items() for index in indices.tolist()}
+    return "index,split\n" + "".join(f"{index},{splits[index]}\n" for index in range(len(labels)))
+
+
+def _read() -> Iterator[Item]:
+    from sklearn.datasets import load_digits  # slow to import, and needed for this source only
+
+    digits = load_digits()
+    table = resources.files("understudy.data").joinpath("digits_split.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(io.StringIO(table)):
+        index, split = int(row["index"]), cast("RealSplit", row["split"])
+        small = Image.fromarray(np.round(digits.images[index] * (255 / 16)).astype(np.uint8))
+        image = small.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB")
+        name = _name(index)
+        yield Item(path=name, id=name, label=_NAMES[digits.target[index]], split=split, data=encode(image))
+
+
+def _name(index: int) -> str:
+    return f"digits-{index:04d}"

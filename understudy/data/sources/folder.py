@@ -1,0 +1,172 @@
+"""Image folders, on disk or in a zip: ``class/img.png``, or the same below ``train/``, ``val/`` and ``test/``."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import final
+
+from understudy.core.errors import InputError
+from understudy.data.settings import DataSettings
+from understudy.data.sources.source import (
+    MAX_FILE_BYTES,
+    SOURCES,
+    AbstractSource,
+    Contents,
+    Item,
+    RealSplit,
+    refuse_unsafe,
+    require_unique,
+    shards,
+    split_of,
+)
+
+_SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
+
+
+@final
+class FolderSource(AbstractSource):
+    """A folder of class folders."""
+
+    def accepts(self, location: str) -> bool:
+        """A folder without Parquet or tar files."""
+        return Path(location).is_dir() and not shards(location, ".parquet") and not shards(location, ".tar")
+
+    def open(self, location: str, settings: DataSettings) -> Contents:
+        """List the files, then read them one at a time."""
+        root = Path(location)
+        return Contents(_read_folder(root, _layout(_walk(root), location)))
+
+
+@final
+class ZipSource(AbstractSource):
+    """A zip of a folder of class folders; nothing is unpacked to disk."""
+
+    def accepts(self, location: str) -> bool:
+        """A file named ``.zip``."""
+        return Path(location).is_file() and location.lower().endswith(".zip")
+
+    def open(self, location: str, settings: DataSettings) -> Contents:
+        """Check all entries, then read them one at a time."""
+        try:
+            with zipfile.ZipFile(location) as archive:
+                entries = archive.infolist()
+        except (zipfile.BadZipFile, OSError) as error:
+            raise InputError(f"{location} must be a zip file, but it cannot be read: {error}") from None
+        for entry in entries:
+            mode = entry.external_attr >> 16
+            refuse_unsafe(location, entry.filename, plain=not stat.S_IFMT(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        files = [entry.filename for entry in entries if not entry.is_dir()]
+        require_unique(files, location)
+        return Contents(_read_zip(location, _layout(files, location)))
+
+
+SOURCES.register("folder", summary="class/img.png, or the same below train/, val/ and test/")(FolderSource())
+SOURCES.register("zip", summary="an image folder, zipped")(ZipSource())
+
+
+def _walk(root: Path) -> list[str]:
+    """Files below ``root``, and folders with nothing in them (with a slash at the end); linked folders are followed once."""
+    found, visited = [], set()
+
+    def stop(error: OSError) -> None:
+        raise InputError(f"folder {error.filename} must be readable: {error.strerror}")
+
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=stop):
+        real = os.path.realpath(folder)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        relative = Path(folder).relative_to(root)
+        found += [(relative / file).as_posix() for file in files]
+        if not files and not subfolders and folder != str(root):
+            found.append(relative.as_posix() + "/")
+    return found
+
+
+def _layout(paths: Sequence[str], location: str) -> list[Item]:
+    """Class and split of each file from its path; hidden files and a ``metadata.csv`` or ``README.md`` above the classes are left out."""
+    split_paths = [(path, path.split("/")) for path in sorted(paths)]
+    visible = [(path, parts) for path, parts in split_paths if not any(_is_hidden(part) for part in parts)]
+    depth = 0
+    tops = {parts[0] for _, parts in visible if len(parts) > 1}
+    if len(tops) == 1 and split_of_folder(*tops) != "train" and any(len(parts) > 2 for _, parts in visible):
+        depth, tops = 1, {parts[1] for _, parts in visible if len(parts) > 2}
+    has_splits = _has_splits(tops, location)
+    items = []
+    for path, parts in visible:
+        split = split_of_folder(parts[depth]) if has_splits and len(parts) > depth else None
+        classes_at = depth + has_splits
+        if len(parts) > classes_at + 1:
+            items.append(Item(path=path, label=parts[classes_at], split=split, problem="an empty folder" if path.endswith("/") else ""))
+        elif parts[-1] not in ("metadata.csv", "metadata.jsonl", "README.md"):
+            items.append(Item(path=path, split=split, problem="not in a class folder"))
+    if not any(not item.problem for item in items):
+        raise InputError(f"{location} must hold class folders with images (class/img.png), but none was found")
+    return items
+
+
+def split_of_folder(name: str) -> RealSplit | None:
+    """The split that a folder name stands for, as a whole word: ``train`` but not ``train-station``."""
+    return split_of(name) if name.isalpha() else None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def _has_splits(tops: set[str], location: str) -> bool:
+    """Whether the top folders are splits; one ``train`` among other classes is a class."""
+    splits = {top for top in tops if split_of_folder(top)}
+    if len({split_of_folder(top) for top in splits}) < 2 and splits != tops:
+        return False
+    if not splits:
+        return False
+    if splits != tops:
+        raise InputError(
+            f"{location} must hold either splits or classes, got {', '.join(sorted(splits))} beside {', '.join(sorted(tops - splits))}"
+        )
+    if "train" not in {split_of_folder(top) for top in splits}:
+        raise InputError(f"{location} must have a train folder, got {', '.join(sorted(splits))}")
+    return True
+
+
+def _read_folder(root: Path, items: Sequence[Item]) -> Iterator[Item]:
+    for item in items:
+        if item.problem:
+            yield item
+            continue
+        try:
+            size = (root / item.path).stat().st_size
+            yield _filled(item, (root / item.path).read_bytes()) if size <= MAX_FILE_BYTES else _with_problem(item, _too_large(size))
+        except OSError as error:
+            yield _with_problem(item, f"cannot be read: {error.strerror}")
+
+
+def _read_zip(location: str, items: Sequence[Item]) -> Iterator[Item]:
+    with zipfile.ZipFile(location) as archive:
+        for item in items:
+            size = archive.getinfo(item.path).file_size
+            if item.problem or size > MAX_FILE_BYTES:
+                yield _with_problem(item, item.problem or _too_large(size))
+                continue
+            try:
+                yield _filled(item, archive.read(item.path))
+            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
+                yield _with_problem(item, f"cannot be unpacked: {error}")
+
+
+def _filled(item: Item, data: bytes) -> Item:
+    return Item(path=item.path, label=item.label, split=item.split, data=data)
+
+
+def _with_problem(item: Item, problem: str) -> Item:
+    return Item(path=item.path, label=item.label, split=item.split, problem=problem)
+
+
+def _too_large(size: int) -> str:
+    return f"{size:,} bytes, more than {MAX_FILE_BYTES:,}"

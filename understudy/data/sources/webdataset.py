@@ -1,0 +1,134 @@
+"""WebDataset tars: ``key.png`` with ``key.cls`` (a number or a name) or ``key.json`` (``label`` or ``class``, ``class_name``).
+
+Numbers get their names from ``class_name`` in the JSON, or from ``classes.txt`` (a name per line) or
+``dataset_info.json`` in a tar or beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, cast, final
+
+from understudy.core.errors import InputError
+from understudy.data.settings import DataSettings
+from understudy.data.sources.parquet import named
+from understudy.data.sources.source import (
+    MAX_FILE_BYTES,
+    SOURCES,
+    AbstractSource,
+    Contents,
+    Item,
+    RealSplit,
+    refuse_unsafe,
+    require_unique,
+    shard_splits,
+    shards,
+)
+
+_IMAGES = ("png", "jpg", "jpeg", "webp")
+_NAME_FILES = ("classes.txt", "dataset_info.json")
+
+
+@final
+class WebDatasetSource(AbstractSource):
+    """One tar, or a folder of tars whose names may begin with train, val or test; nothing is unpacked to disk."""
+
+    def accepts(self, location: str) -> bool:
+        """A ``.tar`` file, or a folder with such files and no Parquet files."""
+        return bool(shards(location, ".tar")) and not shards(location, ".parquet")
+
+    def open(self, location: str, settings: DataSettings) -> Contents:
+        """Check all entries and find the class names, then read samples one at a time."""
+        files = shards(location, ".tar")
+        splits = shard_splits(files)
+        if any(splits) and "train" not in splits:
+            raise InputError(f"{location} must have train files, got {', '.join(file.name for file in files)}")
+        beside = [files[0].parent / name for name in _NAME_FILES]
+        found = [_parse_names(path.name, path.read_bytes()) for path in beside if path.is_file()]
+        found += [names for file in files for names in _check(file)]
+        if len(set(found)) > 1:
+            raise InputError(
+                f"{location} must have one list of class names, got {len(set(found))} different ones in {' and '.join(_NAME_FILES)} files"
+            )
+        names = found[0] if found else None
+        return Contents(_read(files, splits, names), names)
+
+
+SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or key.json")(WebDatasetSource())
+
+
+def _check(file: Path) -> list[tuple[str, ...]]:
+    """Refuse unsafe entries; the class names that stand in the tar, if any."""
+    try:
+        with tarfile.open(file, "r:") as tar:
+            members = tar.getmembers()
+            for member in members:
+                refuse_unsafe(str(file), member.name, plain=member.isfile() or member.isdir())
+            require_unique([member.name for member in members if member.isfile()], str(file))
+            return [_parse_names(member.name, _bytes(tar, member)) for member in members if member.name in _NAME_FILES]
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
+
+
+def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
+    try:
+        text = data.decode("utf-8-sig")
+        if name == "classes.txt":
+            return tuple(line.strip() for line in text.splitlines() if line.strip())
+        features = json.loads(text)["features"]
+        return tuple(str(each) for each in (features.get("label") or features["cls"])["names"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{name} must list the class names (a line each; or features.label.names in JSON), but it cannot be read so"
+        ) from None
+
+
+def _read(files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None) -> Iterator[Item]:
+    for file, split in zip(files, splits, strict=True):
+        with tarfile.open(file, "r:") as tar:
+            for key, parts in _samples(tar).items():
+                yield _item(tar, f"{file.name}/{key}", parts, split, names)
+
+
+def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
+    """Members by key and extension; the key ends at the first dot of the file name."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in tar.getmembers():
+        folder, slash, base = member.name.rpartition("/")
+        stem, _, extension = base.partition(".")
+        if member.isfile() and stem and member.name not in _NAME_FILES:
+            samples.setdefault(folder + slash + stem, {})[extension.lower()] = member
+    return samples
+
+
+def _item(
+    tar: tarfile.TarFile, path: str, parts: dict[str, tarfile.TarInfo], split: RealSplit | None, names: tuple[str, ...] | None
+) -> Item:
+    extension = next((each for each in _IMAGES if each in parts), None)
+    if extension is None:
+        return Item(path=path, problem=f"no image (.{', .'.join(_IMAGES)}) among .{', .'.join(parts)}")
+    member, path = parts[extension], f"{path}.{extension}"
+    if any(parts[each].size > MAX_FILE_BYTES for each in (extension, "cls", "json") if each in parts):
+        return Item(path=path, problem=f"more than {MAX_FILE_BYTES:,} bytes")
+    try:
+        label = _label(tar, parts)
+    except (ValueError, KeyError, AttributeError):
+        return Item(path=path, problem="no class in .cls or .json")
+    return Item(path=path, label=named(path, label, names), split=split, data=_bytes(tar, member))
+
+
+def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int:
+    fields: Any = json.loads(_bytes(tar, parts["json"])) if "json" in parts else {}
+    if "class_name" in fields:
+        return str(fields["class_name"])
+    value = _bytes(tar, parts["cls"]).decode("utf-8").strip() if "cls" in parts else fields["label" if "label" in fields else "class"]
+    if value == "" or not isinstance(value, (str, int)):
+        raise ValueError(value)
+    return int(value) if str(value).lstrip("-").isdigit() else str(value)
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    return cast("IO[bytes]", tar.extractfile(member)).read()  # none for links and devices only, which were refused

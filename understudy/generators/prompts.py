@@ -1,0 +1,189 @@
+"""Prompt templates: where they come from, which one an image gets, and how its class and caption are filled in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+
+PLACEHOLDERS = ("{class}", "{caption}", "{token}")
+
+REAL_FAKE_NEGATIVE = "distorted, unrealistic, blurry, out of frame, cropped, deformed"
+"""What drawing stays away from in Yuan et al. 2024 (arXiv:2310.10402)."""
+
+TEMPLATES: Registry[tuple[str, ...]] = Registry("template set")
+
+TEMPLATES.register("real-fake-train", summary="the caption of a real image as in Yuan et al. 2024 (arXiv:2310.10402)")(
+    ("photo of {class}, {caption}",)
+)
+TEMPLATES.register("real-fake-draw", summary="the prompt for drawing as in Yuan et al. 2024 (arXiv:2310.10402)")(
+    ("photo of {class}, {caption}, best quality",)
+)
+TEMPLATES.register("photographs", summary="thirty ways to take a photo: light, distance, angle, quality, medium")(
+    (
+        "a photo of {class}",
+        "a snapshot showing {class}",
+        "a colour photograph with {class} in it",
+        "{class} in bright daylight",
+        "{class} in the evening sun",
+        "{class} at night, lit by a lamp",
+        "{class} on an overcast day",
+        "{class} against the light",
+        "{class} photographed with flash",
+        "{class} seen from close by",
+        "{class} filling the whole frame",
+        "{class} far away in a wide view",
+        "a detail of {class}",
+        "{class} from above",
+        "{class} from below",
+        "{class} from the side",
+        "{class} at the edge of the picture",
+        "{class} partly hidden behind something",
+        "several of {class} side by side",
+        "{class} indoors",
+        "{class} outdoors",
+        "{class} in front of a plain background",
+        "{class} in a cluttered scene",
+        "a sharp studio shot of {class}",
+        "a grainy photo of {class}",
+        "a photo of {class}, slightly out of focus",
+        "a small, compressed image of {class}",
+        "a faded old print of {class}",
+        "{class} in shades of grey",
+        "a phone picture of {class}",
+    )
+)
+
+
+def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> tuple[str, ...]:
+    """The templates that a setting means.
+
+    Args:
+        text: the name of a registered set, the path of a UTF-8 file with one template per line (empty lines ignored), or
+            a template itself, which may be empty.
+        needs_class: every template must have ``{class}``; not so for negative prompts.
+        has_token: every template must have ``{token}``; otherwise none may.
+
+    Returns:
+        One template or more.
+
+    Raises:
+        InputError: for a template without ``{class}`` where it is needed, without ``{token}`` or with it where it stands for
+            nothing, with another placeholder than these and ``{caption}`` or with a stray brace, and for a file that is
+            missing, empty or not text.
+    """
+    if text in TEMPLATES:
+        for template in TEMPLATES[text]:
+            _check_token(template, has_token=has_token)
+        return TEMPLATES[text]
+    path = _existing_file(text)
+    templates = (text,) if path is None else _from_file(path)
+    for template in templates:
+        _check_placeholders(template)
+        if needs_class and "{class}" not in template:
+            _refuse_without_class(template, where="" if path is None else f" in {path}")
+        _check_token(template, has_token=has_token)
+    return templates
+
+
+def choose(templates: Sequence[str], seed: int) -> str:
+    """One template, decided by the seed alone.
+
+    Args:
+        templates: one or more; a single one is returned as it is.
+        seed: any whole number; different seeds choose independently.
+
+    Example:
+        >>> choose(("photo of {class}", "{class} at night"), 3)
+        '{class} at night'
+    """
+    digest = hashlib.sha256(f"template:{seed}".encode()).digest()
+    return templates[int.from_bytes(digest[:8], "big") % len(templates)]
+
+
+def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
+    """A template with its placeholders replaced; braces in what replaces them stay as they are.
+
+    Args:
+        template: from :func:`read_templates`.
+        words: for the class.
+        caption: of the image; if it is empty, its placeholder goes together with the comma and space before it.
+        token: the learned token, if there is one.
+
+    Raises:
+        InputError: if the token also stands in the class name, the caption or elsewhere in the template: it would be read there too.
+
+    Example:
+        >>> fill("photo of {class}, {caption}, best quality", words="cat", caption="")
+        'photo of cat, best quality'
+    """
+    if not caption.strip():
+        template = re.sub(r"^(?:[,\s]*\{caption\})+[,\s]*|[,\s]*\{caption\}", "", template)
+    values = {"{class}": words, "{caption}": caption, "{token}": token}
+    # One pass over the template: what is filled in is never searched for placeholders itself.
+    filled = re.sub(r"\{class\}|\{caption\}|\{token\}", lambda match: values[match[0]], template)
+    if token and filled.lower().count(token.lower()) != template.count("{token}"):
+        raise InputError(
+            f"adapt.token must not stand in class names, captions or elsewhere in a prompt, got {token!r} in {filled!r}: rename it"
+        )
+    return filled
+
+
+def _existing_file(text: str) -> Path | None:
+    """The file that ``text`` names; a bare ``x.txt`` that is not there is a mistake, not a template."""
+    try:
+        if text and Path(text).is_file():
+            return Path(text)
+    except (OSError, ValueError):  # too long for a path, or with a null byte
+        return None
+    if re.fullmatch(r"[^\s{}]+\.txt", text):
+        raise InputError(f"template file {text} must exist: give a file with one template per line")
+    return None
+
+
+def _from_file(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"template file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"template file {path} must be UTF-8 text, one template per line") from None
+    templates = tuple(line.strip() for line in lines if line.strip())
+    if not templates:
+        raise InputError(f"template file {path} must have one template per line, got no line")
+    return templates
+
+
+def _check_placeholders(template: str) -> None:
+    known = f"{', '.join(PLACEHOLDERS[:-1])} and {PLACEHOLDERS[-1]}"
+    unknown = [name for name in re.findall(r"\{[^{}]*\}", template) if name not in PLACEHOLDERS]
+    if unknown:
+        raise InputError(f"placeholders of a prompt must be {known}, got {unknown[0]} in {template!r}")
+    if re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", template)):
+        raise InputError(f"braces of a prompt must enclose a placeholder ({known}), got {template!r}")
+
+
+def _check_token(template: str, *, has_token: bool) -> None:
+    if has_token and "{token}" not in template:
+        raise InputError(
+            f"a prompt must have {{token}}, got {template!r}: without it the token has no effect; add it, or change adapt.method"
+        )
+    if "{token}" in template and not has_token:
+        raise InputError(
+            f"{{token}} stands for the token of adapt.method style-inversion, textual-inversion or neutral-token in adapt.prompt and "
+            f"draw.prompt, and has no meaning in {template!r}: leave it out, or change adapt.method"
+        )
+
+
+def _refuse_without_class(template: str, *, where: str) -> None:
+    expected = f"a prompt must have {{class}}, got {template!r}{where}"
+    if where or not template or re.search(r"[\s{}]", template):
+        raise InputError(f"{expected}: add it, or name a template set ({', '.join(TEMPLATES)})")
+    try:
+        TEMPLATES[template]  # a bare word may be a set's name, mistyped
+    except InputError as error:
+        raise InputError(f"{expected}: {error}") from None

@@ -1,0 +1,185 @@
+"""Visual guidance: which feature of real images conditions an image, besides the text.
+
+The feature takes the place of the last text state. Adaptation and drawing both use this, so it stands beside the nouns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import cast, final
+
+import numpy as np
+import safetensors.torch
+import torch
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+
+from understudy.core.errors import InputError
+from understudy.core.files import write_atomically
+from understudy.core.registry import Registry
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import Generator, PlanRow
+
+_BATCH = 64
+
+
+@final
+class ClassFeatures:
+    """Features of the real train images of one class.
+
+    Attributes:
+        features: float32 (n, F), n at least 1.
+    """
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+    @cached_property
+    def gaussian(self) -> tuple[Tensor, Tensor]:
+        """Mean (F,) and the symmetric root (F, F) of the covariance, shrunk after Ledoit and Wolf 2004 since n may be below F.
+
+        Shrinkage leaves many equal eigenvalues, whose vectors are arbitrary; the symmetric root does not depend on them.
+        """
+        if len(self.features) == 1:  # one image says nothing of the spread
+            return self.features[0], torch.zeros(self.features.shape[1], self.features.shape[1])
+        covariance, _ = ledoit_wolf(self.features.double().numpy())
+        values, vectors = np.linalg.eigh(covariance)
+        root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+        return self.features.mean(dim=0), torch.from_numpy(root).float()
+
+
+VisualKind = Callable[[ClassFeatures, Tensor, int, torch.Generator], Tensor]
+"""(features of the class, feature of the image itself (F,), images per mean, randomness) to a feature (F,)."""
+
+VISUALS: Registry[VisualKind] = Registry("kind of visual guidance")
+
+
+@VISUALS.register("none", summary="text alone")
+def _none(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    raise AssertionError("without visual guidance no feature is asked for")
+
+
+@VISUALS.register("class-mean", summary="mean feature of images of the class, chosen at random anew each time (the paper)")
+def _class_mean(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    chosen = torch.randperm(len(of_class.features), generator=rng)[:images]
+    return of_class.features[chosen].mean(dim=0)
+
+
+@VISUALS.register("per-image", summary="feature of the real image itself (the released code)")
+def _per_image(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    return own
+
+
+@VISUALS.register("sampled", summary="drawn from a Gaussian fitted to the features of the class")
+def _sampled(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    mean, root = of_class.gaussian
+    return mean + root @ torch.randn(len(mean), generator=rng)
+
+
+@final
+class VisualGuidance:
+    """Features of the real train images, and the features that condition images of their classes.
+
+    Attributes:
+        features: float32 (N, F).
+    """
+
+    def __init__(self, features: Tensor, train: LabelledSet, *, kind: str, images: int, projection: nn.Linear | None = None) -> None:
+        self.features = features
+        self._kind = VISUALS[kind]
+        self._images = images
+        self._position = {name: index for index, name in enumerate(train.ids)}
+        self._class_names = train.class_names
+        labels = torch.from_numpy(train.labels)
+        self._classes = {label: ClassFeatures(features[labels == label]) for label in labels.unique().tolist()}
+        self._projection = projection
+
+    def condition(self, labels: Sequence[int], own: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+        """One feature per image to condition.
+
+        Args:
+            labels: their classes, B.
+            own: features of the images themselves, float32 (B, F); used by ``per-image`` alone.
+            rngs: randomness of each image.
+
+        Returns:
+            float32 (B, F).
+
+        Raises:
+            InputError: for a class without a real train image.
+        """
+        missing = [label for label in labels if label not in self._classes]
+        if missing:
+            raise InputError(f"visual guidance needs real images, and class {self._class_names[missing[0]]!r} has none in the train split")
+        return torch.stack(
+            [self._kind(self._classes[label], x, self._images, rng) for label, x, rng in zip(labels, own, rngs, strict=True)]
+        )
+
+    @torch.no_grad()
+    def tokens(self, rows: Sequence[PlanRow]) -> Tensor:
+        """What takes the place of the last text state of each row, float32 (B, D); row i alone decides token i.
+
+        Raises:
+            InputError: for an image that is not in the train set, or a class without any.
+        """
+        missing = sorted({row.visual_id for row in rows if row.visual_id} - self._position.keys())
+        if missing:
+            raise InputError(f"the train set lacks the images {', '.join(missing[:5])}: the plan was made for another set")
+        own = self.features[[self._position.get(row.visual_id, 0) for row in rows]]
+        features = self.condition([row.label for row in rows], own, [_row_rng(row.seed) for row in rows])
+        return features if self._projection is None else cast("Tensor", self._projection(features))
+
+
+def features_of(generator: Generator, data: LabelledSet, *, cache: Path | None = None) -> Tensor:
+    """Features of real images, as they are: not augmented, not normalised.
+
+    Args:
+        generator: with an image encoder.
+        data: N images.
+        cache: file that keeps them; read if it holds these images, else written.
+
+    Returns:
+        float32 (N, F), on the CPU.
+
+    Raises:
+        InputError: if the generator has no image encoder.
+    """
+    key = hashlib.sha256("\n".join([str(generator.image_size), *data.ids]).encode()).hexdigest()
+    if cache is not None and cache.exists():
+        with safetensors.safe_open(cache, framework="pt") as stored:
+            if (stored.metadata() or {}).get("images") == key:
+                return cast("Tensor", stored.get_tensor("features"))
+    size, parts = generator.image_size, []
+    for start in range(0, len(data), _BATCH):
+        pixels = data.select(range(start, min(start + _BATCH, len(data)))).pixels(size)
+        with torch.no_grad():
+            parts.append(generator.encode_features(to_unit(torch.from_numpy(pixels).to(generator.device))).cpu())
+    features = torch.cat(parts) if parts else torch.empty(0, generator.feature_width)
+    if cache is not None:
+        write_atomically(cache, lambda path: safetensors.torch.save_file({"features": features}, path, metadata={"images": key}))
+    return features
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """uint8 to float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def check_widths(generator: Generator, *, projection: bool) -> None:
+    """Refuse features that do not fit the text states.
+
+    Raises:
+        InputError: naming both widths.
+    """
+    if not projection and generator.feature_width != generator.token_width:
+        raise InputError(
+            f"visual guidance puts image features of width {generator.feature_width} in the place of a text state of width "
+            f"{generator.token_width}: learn a map between them with visual.projection=true, or choose another generator.image_encoder"
+        )
+
+
+def _row_rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 0x71]).generate_state(1, np.uint64)[0] >> 1))
