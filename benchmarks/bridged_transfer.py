@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from understudy.core.files import write_json
+from understudy.core.progress import follow
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import first_of_each_class
 from understudy.pipeline.study import feature_quality, run
@@ -27,7 +28,9 @@ from understudy.settings import Settings, build
 from understudy.training.arms import Arm, find_arm
 from understudy.training.backbones import pretrained_classifier
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
-from understudy.training.fit import fit_arm
+from understudy.training.data import TrainingData
+from understudy.training.fit import fit_steps
+from understudy.training.records import ArmFolder
 from understudy.training.settings import CompareSettings, Phase, TuneSettings
 from understudy.training.tune import best_trial, tune_arm
 
@@ -115,12 +118,19 @@ def _tuned(shots: int | None, runs: Path, smoke: bool) -> tuple[int | None, dict
     settings, sets = _sets(shots, 0, runs, smoke=smoke)
     synthetic = _first(sets["synthetic"], PER_CLASS)
     trials = {
-        arm: tune_arm(
-            arm, train=sets["train"], synthetic=synthetic, val=sets["val"], settings=settings.compare, tune=TUNE, seed=0,
-            device="cpu", folder=runs / "tuning" / _name(shots).replace(" ", "-"),
+        arm: follow(
+            tune_arm(
+                ArmFolder(runs / "tuning" / _name(shots).replace(" ", "-"), arm),
+                TrainingData(train=sets["train"], synthetic=synthetic),
+                sets["val"],
+                settings=settings.compare,
+                tune=TUNE,
+                seed=0,
+                device="cpu",
+            )
         )
         for arm in ARMS
-    }  # fmt: skip
+    }
     return shots, trials
 
 
@@ -181,13 +191,11 @@ def _arm(
         return dict(json.loads(record.read_text()))
     chosen = {key: best_trial(trials)[key] for key in ("learning_rate", "weight_decay")}
     after: list[dict[str, float | None]] = []
-
-    def watch(step: Any, classifier: TrainedClassifier) -> None:
+    tuned, data = settings.model_copy(update=chosen), TrainingData(train=sets["train"], synthetic=synthetic)
+    for step in fit_steps(arm, data, settings=tuned, seed=repeat, device="cpu"):
         if arm.name in _WATCHED and step.ends_phase and step.step < step.of:
-            after.append(feature_quality(classifier, train=sets["train"], test=sets["test"]))
-
-    tuned = settings.model_copy(update=chosen)
-    classifier = fit_arm(arm, train=sets["train"], synthetic=synthetic, settings=tuned, seed=repeat, device="cpu", watch=watch)
+            after.append(feature_quality(step.classifier, train=sets["train"], test=sets["test"]))
+    classifier = step.classifier
     val_accuracy, val_loss = accuracy_and_loss(classifier, sets["val"])
     accuracy, _ = accuracy_and_loss(classifier, sets["test"])
     steps = arm.phase_steps(settings, num_real=len(sets["train"]), num_synthetic=len(synthetic))

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, t_interval, write
 from understudy.core.files import write_atomically, write_json
-from understudy.core.progress import Silent
+from understudy.core.progress import Silent, follow
 from understudy.evaluation.gap import summarise_gap
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.gap_sets import as_many_as_real, gap_sets, redrawn_sets
@@ -33,7 +33,8 @@ from understudy.pipeline.synthetic import ArmImages
 from understudy.recipes import PRESETS
 from understudy.settings import Settings, build
 from understudy.training.classifier import accuracy_and_loss
-from understudy.training.fit import fit_arm
+from understudy.training.data import TrainingData
+from understudy.training.fit import fit_steps
 from understudy.training.records import ArmResult
 from understudy.training.strategies import STRATEGIES
 
@@ -175,16 +176,13 @@ def trained(study: Study, key: str, arm: str, images: Any, repeat: int, *, train
     if not path.exists():
         own = images()
         start = time.monotonic()
-        classifier = fit_arm(
-            arm,
+        data = TrainingData(
             train=study.train if train is None else train,
             synthetic=None if own is None else own.images,
             quota=None if own is None else own.quota,
             teacher=lambda: study.judge,
-            settings=study.settings.compare,
-            seed=repeat,
-            device="cpu",
         )
+        classifier = follow(fit_steps(arm, data, settings=study.settings.compare, seed=repeat, device="cpu"))
         seconds = time.monotonic() - start
         probabilities = classifier.predict(study.test)
         accuracy, loss = accuracy_and_loss(classifier, study.val)

@@ -25,19 +25,20 @@ from understudy.data.settings import DataSettings
 from understudy.evaluation.membership import audit_membership, half_splits
 from understudy.functional.membership import scaled_confidence
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.ensemble import Member, fit_ensemble
+from understudy.training.data import TrainingData
+from understudy.training.ensemble import Training, fit_ensemble
 from understudy.training.fit import fit_arm
 from understudy.training.settings import CompareSettings
 
-Train = Callable[[list[Member], CompareSettings], list[TrainedClassifier]]
+Train = Callable[[list[Training], CompareSettings], list[TrainedClassifier]]
 _TOGETHER = 8  # shadow models per round
 _TARGET = 4.0
 _TOLERANCE = 0.05  # of the area under the curve
 _IDLE = 0.5  # processes that want a core when the benchmark starts
 
 
-def _one_after_the_other(members: list[Member], settings: CompareSettings) -> list[TrainedClassifier]:
-    return [fit_arm("real", train=own.train, synthetic=None, settings=settings, seed=own.seed, device="cpu") for own in members]
+def _one_after_the_other(trainings: list[Training], settings: CompareSettings) -> list[TrainedClassifier]:
+    return [fit_arm("real", train=each.data.train, synthetic=None, settings=settings, seed=each.seed, device="cpu") for each in trainings]
 
 
 @contextmanager
@@ -50,17 +51,17 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _on_one_thread(members: list[Member], settings: CompareSettings) -> list[TrainedClassifier]:
+def _on_one_thread(trainings: list[Training], settings: CompareSettings) -> list[TrainedClassifier]:
     with _one_thread():
-        return _one_after_the_other(members, settings)
+        return _one_after_the_other(trainings, settings)
 
 
-def _ensemble(members: list[Member], settings: CompareSettings) -> list[TrainedClassifier]:
-    return fit_ensemble("real", members, settings=settings, device="cpu")
+def _ensemble(trainings: list[Training], settings: CompareSettings) -> list[TrainedClassifier]:
+    return fit_ensemble("real", trainings, settings=settings, device="cpu")
 
 
-def _stack(members: list[Member], settings: CompareSettings) -> list[TrainedClassifier]:
-    return fit_ensemble("real", members, settings=settings, device="cpu", stacked=len(members) // 2)
+def _stack(trainings: list[Training], settings: CompareSettings) -> list[TrainedClassifier]:
+    return fit_ensemble("real", trainings, settings=settings, device="cpu", stacked=len(trainings) // 2)
 
 
 WAYS: dict[str, Train] = {
@@ -83,7 +84,9 @@ def measure(*, num_models: int, steps: int, shots: int) -> tuple[list[dict[str, 
     splits = load_splits(DataSettings(source="digits", shots=shots), seed=0)
     settings = CompareSettings(steps=steps, augmentation="none")
     members = half_splits(splits.train.labels, num_models, seed=0)
-    group = [Member(splits.train.select(np.flatnonzero(own)), None, number) for number, own in enumerate(members)]
+    group = [
+        Training(TrainingData(train=splits.train.select(np.flatnonzero(inside))), seed=number) for number, inside in enumerate(members)
+    ]
     load, rows = os.getloadavg()[0], list[dict[str, Any]]()
     said: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {way: [] for way in WAYS}
     for start in range(0, num_models, _TOGETHER):

@@ -82,17 +82,17 @@ def test_a_killed_audit_goes_on(tmp_path):
 def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
     seen = []
 
-    def watch(name, members, **given):
-        seen.extend(members)
-        return fit(name, members, **given)
+    def watch(name, trainings, **given):
+        seen.extend(training.data for training in trainings)
+        return fit(name, trainings, **given)
 
     fit = module.fit_ensemble
     monkeypatch.setattr(module, "fit_ensemble", watch)
     train = two_classes(24, split="train")
     call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}), images_of=lambda name: with_sources([*train.ids, "", ""]))
     assert len(seen) == 6
-    for member in seen:
-        assert sorted(member.synthetic.provenance("source_id")) == sorted([*member.train.ids, "", ""])
+    for data in seen:
+        assert sorted(data.synthetic.provenance("source_id")) == sorted([*data.train.ids, "", ""])
 
 
 def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):

@@ -7,11 +7,12 @@ from tiny import save_tiny_clip
 from tiny_job import Listener, tiny_settings, write_pets
 
 from understudy.core.errors import InputError
+from understudy.core.progress import follow
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.study import Study, run
 from understudy.pipeline.synthetic import arm_settings
 from understudy.training.arms import find_arm
-from understudy.training.fit import fit_arm
+from understudy.training.fit import fit_steps
 from understudy.training.settings import CompareSettings
 from understudy.training.strategies import STRATEGIES
 
@@ -43,11 +44,8 @@ def plain(study):
 
 
 def predictions(study, arm, folder=None):
-    images = study.images_of(arm)
-    classifier = fit_arm(
-        arm, train=study.train, synthetic=images.images, quota=images.quota, teacher=lambda: study.judge, settings=study.settings.compare,
-        seed=0, device="cpu",
-    )  # fmt: skip
+    data = study.training_data(study.images_of(arm))
+    classifier = follow(fit_steps(arm, data, settings=study.settings.compare, seed=0, device="cpu"))
     if folder is not None:
         classifier.save(folder)
     return classifier.predict(study.val)

@@ -50,7 +50,9 @@ def test_good_images_are_kept_up_to_the_quota(train):
     assert decisions.rejections == {}
     assert decisions.num_good.tolist() == [3, 3]
     assert decisions.threshold == 0.5
-    assert decisions.curated(drawn).ids == [name for name, kept in zip(drawn.ids, decisions.kept, strict=True) if kept]
+    assert decisions.curated(drawn).ids == [
+        name for name, kept in zip(drawn.ids, decisions.kept, strict=True) if kept
+    ]
 
 
 def test_what_the_judge_calls_otherwise_is_rejected(train):
@@ -106,7 +108,9 @@ def test_nothing_is_searched_with_the_firewall_off(train, monkeypatch):
 def test_the_table_has_a_row_per_image(train):
     decisions = judged(two_classes(4, split="synthetic", seed=9), train)
     assert decisions.table().num_rows == 4
-    assert {"id", "kept", "reason", "score", "flag", "nearest_id", "nearest_distance"} <= set(decisions.table().column_names)
+    assert {"id", "kept", "reason", "score", "flag", "nearest_id", "nearest_distance"} <= set(
+        decisions.table().column_names
+    )
 
 
 def test_test_images_do_not_enter(train):
@@ -141,7 +145,10 @@ def test_nan_is_rejected(train):
 
     drawn = two_classes(2, split="synthetic", seed=9)
     for score in ("agreement", "confidence", "clip"):
-        assert judged(drawn, train, score=score, threshold=0.0, judge=Failing, clip=Failing).reasons == ["low score", "low score"]
+        assert judged(drawn, train, score=score, threshold=0.0, judge=Failing, clip=Failing).reasons == [
+            "low score",
+            "low score",
+        ]
 
 
 def test_the_selection_chooses_among_the_good(train):

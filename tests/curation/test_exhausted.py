@@ -25,7 +25,11 @@ def decided(*images, threshold=0.5):
 
 def explained(decisions, *, quota=(1, 1, 0), rounds=3, **settings):
     return explain_rejection(
-        decisions, np.array(quota), class_names=["cat", "dog", "owl"], settings=CurateSettings(**settings), rounds=rounds
+        decisions,
+        np.array(quota),
+        class_names=["cat", "dog", "owl"],
+        settings=CurateSettings(**settings),
+        rounds=rounds,
     )
 
 
@@ -45,18 +49,23 @@ def test_an_empty_class_is_explained():
 
 def test_nothing_at_all():
     decisions = decided((0, "low score", 0.4), (1, "copy", 1.0))
-    text = explained(decisions, quota=(2, 2, 1), rounds=2, firewall="drop", score="confidence", validation_pass=0.8)
+    text = explained(
+        decisions, quota=(2, 2, 1), rounds=2, firewall="drop", score="confidence", validation_pass=0.8
+    )
     assert text == (
         "after 1 refill there is no image at all, and none of 3 of the 3 classes:\n"
         "  'cat': 1 drawn (1 low score); best score 0.4, threshold 0.5\n"
         "  'dog': 1 drawn (1 copy)\n"
         "  'owl': none drawn\n"
-        "set curate.threshold to at most 0.4, or raise curate.validation_pass above 0.8, or choose another curate.score (agreement, clip, "
+        "set curate.threshold to at most 0.4, or raise curate.validation_pass above 0.8, or choose "
+        "another curate.score (agreement, clip, "
         "none)\n"
         "keep copies with curate.firewall=flag, or draw others in their place with curate.firewall=redraw"
     )
 
 
 def test_no_threshold_lets_a_score_of_0_pass():
-    text = explained(decided((0, "low score", 0), (0, "low score", np.nan), (1, "", 1.0), threshold=0.0), score="clip")
+    text = explained(
+        decided((0, "low score", 0), (0, "low score", np.nan), (1, "", 1.0), threshold=0.0), score="clip"
+    )
     assert "best score 0, threshold 0\nchoose another curate.score (agreement, confidence, none)" in text

@@ -83,13 +83,21 @@ def test_the_share_of_validation_images_passes(values, share):
     assert threshold == scores.max() or (scores > threshold).mean() <= share + 1e-9
 
 
-@given(values=st.lists(st.floats(0.5, 1), min_size=3, max_size=20), low=st.floats(0, 1), high=st.floats(0, 1), share=st.floats(0.1, 1))
+@given(
+    values=st.lists(st.floats(0.5, 1), min_size=3, max_size=20),
+    low=st.floats(0, 1),
+    high=st.floats(0, 1),
+    share=st.floats(0.1, 1),
+)
 def test_a_higher_threshold_keeps_a_subset(values, low, high, share):
     scores = score_of("confidence", confident(values))
     low, high = min(low, high), max(low, high)
     assert ((scores >= high) <= (scores >= low)).all()
     judge, val = Says(confident(values)), two_classes(len(values), split="val")
-    thresholds = [lowest_kept(val, judge, settings=CurateSettings(score="confidence", validation_pass=p)) for p in (share, share / 2)]
+    thresholds = [
+        lowest_kept(val, judge, settings=CurateSettings(score="confidence", validation_pass=p))
+        for p in (share, share / 2)
+    ]
     assert thresholds[0] <= thresholds[1]
 
 
@@ -110,7 +118,11 @@ def test_thresholds():
 def test_a_threshold_comes_from_validation_images_alone():
     settings = CurateSettings(score="confidence")
     for split in ("train", "test", "synthetic"):
-        with pytest.raises(InputError, match=f"taking a threshold from real images needs a val set, got a {split} set"):
+        with pytest.raises(
+            InputError, match=f"taking a threshold from real images needs a val set, got a {split} set"
+        ):
             lowest_kept(two_classes(4, split=split), Says(confident([1] * 4)), settings=settings)
-    with pytest.raises(InputError, match="needs real validation images, got none: set curate.threshold to a number"):
+    with pytest.raises(
+        InputError, match="needs real validation images, got none: set curate.threshold to a number"
+    ):
         lowest_kept(two_classes(4, split="val").select([]), Says(confident([1] * 4)), settings=settings)

@@ -37,15 +37,22 @@ def test_quotas_are_met_from_the_good_alone(name, train):
         taken = take(good, drawn, train, np.array(quota), selection=name, features=shade)
         assert (taken <= good).all()
         np.testing.assert_array_equal(
-            np.bincount(drawn.labels[taken], minlength=2), np.minimum(quota, np.bincount(drawn.labels[good], minlength=2))
+            np.bincount(drawn.labels[taken], minlength=2),
+            np.minimum(quota, np.bincount(drawn.labels[good], minlength=2)),
         )
 
 
 def test_nothing_is_measured_without_a_choice(train):
     drawn, good = two_classes(6, split="synthetic", seed=5), np.ones(6, dtype=bool)
     assert take(good, drawn, train, np.array([3, 9]), selection="coverage", features=unasked).all()
-    assert take(good, drawn, train, np.array([2, 2]), selection="first", features=unasked).tolist() == [True] * 4 + [False] * 2
-    assert take(good, drawn, train, np.array([0, 3]), selection="matched", features=unasked).tolist() == [False, True] * 3
+    assert (
+        take(good, drawn, train, np.array([2, 2]), selection="first", features=unasked).tolist()
+        == [True] * 4 + [False] * 2
+    )
+    assert (
+        take(good, drawn, train, np.array([0, 3]), selection="matched", features=unasked).tolist()
+        == [False, True] * 3
+    )
 
 
 @pytest.mark.parametrize("name", ["coverage", "matched"])
@@ -66,7 +73,9 @@ def test_classes_are_compared_with_their_own_real_images(name, train):
 def test_a_class_without_real_images_is_refused(name, train):
     drawn = two_classes(8, split="synthetic", seed=5)
     cats = train.select(np.flatnonzero(train.labels == 0))
-    with pytest.raises(InputError, match=f"curate.select '{name}' .* class 'dog' has none: use curate.select=first"):
+    with pytest.raises(
+        InputError, match=f"curate.select '{name}' .* class 'dog' has none: use curate.select=first"
+    ):
         take(np.ones(8, dtype=bool), drawn, cats, np.array([2, 2]), selection=name, features=shade)
 
 

@@ -22,7 +22,8 @@ from understudy.adaptation.fit import adapt  # noqa: E402
 from understudy.adaptation.settings import AdaptSettings  # noqa: E402
 from understudy.data.labelled_set import LabelledSet  # noqa: E402
 from understudy.generators.stable_diffusion import StableDiffusionGenerator  # noqa: E402
-from understudy.training.fit import fit_arm  # noqa: E402
+from understudy.training.data import TrainingData  # noqa: E402
+from understudy.training.fit import fit_steps  # noqa: E402
 from understudy.training.settings import CompareSettings  # noqa: E402
 
 
@@ -36,12 +37,8 @@ def classifier_losses() -> list[float]:
         for split in ("train", "synthetic")
     )
     settings = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=20, batch_size=8, learning_rate=5e-4)
-    losses: list[float] = []
-    fit_arm(
-        "bridged", train=train, synthetic=synthetic, settings=settings, seed=0, device="cpu",
-        watch=lambda step, classifier: losses.append(step.loss),
-    )  # fmt: skip
-    return losses
+    data = TrainingData(train=train, synthetic=synthetic)
+    return [step.loss for step in fit_steps("bridged", data, settings=settings, seed=0, device="cpu")]
 
 
 def adaptation_losses() -> list[float]:

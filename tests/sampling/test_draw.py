@@ -11,7 +11,9 @@ from understudy.sampling.settings import DrawSettings
 
 @pytest.fixture
 def plans(train, tmp_path):
-    rows = make_plan(train, np.array([4, 4]), settings=DrawSettings(steps=2), prompt_names=("a cat", "a dog"), seed=0)
+    rows = make_plan(
+        train, np.array([4, 4]), settings=DrawSettings(steps=2), prompt_names=("a cat", "a dog"), seed=0
+    )
     return write_parts(rows, tmp_path / "plan", part_size=3)
 
 
@@ -20,7 +22,9 @@ def draw(generator, plans, folder, train, batch_size=2):
 
 
 def hashes(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.parquet"))}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.parquet"))
+    }
 
 
 def test_images_carry_their_plan(tiny_generator, plans, train, tmp_path):
@@ -40,7 +44,9 @@ def test_any_worker_in_any_order_gives_the_same_files(tiny_generator, plans, tra
     assert hashes(tmp_path / "one") == hashes(tmp_path / "many")
 
 
-def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again(tiny_generator, plans, train, tmp_path):
+def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again(
+    tiny_generator, plans, train, tmp_path
+):
     draw(tiny_generator, plans, tmp_path / "whole", train)
     folder = tmp_path / "stopped"
     for number, _ in enumerate(draw_parts(tiny_generator, plans, folder, train=train, batch_size=2)):
@@ -59,14 +65,23 @@ def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again
 def test_guided_images_do_not_depend_on_the_worker(kind, tiny_generator, train, tmp_path):
     """Exactly: parts and batches in them stay the same. In other batches they agree up to rounding."""
     rows = make_plan(
-        train, np.array([4, 4]), settings=DrawSettings(steps=2, strength=0.5), prompt_names=("a cat", "a dog"), seed=0, visual=kind
+        train,
+        np.array([4, 4]),
+        settings=DrawSettings(steps=2, strength=0.5),
+        prompt_names=("a cat", "a dog"),
+        seed=0,
+        visual=kind,
     )
     plans = write_parts(rows, tmp_path / "plan", part_size=3)
     guidance = VisualGuidance(100 * features_of(tiny_generator, train), train, kind=kind, images=2)
 
     def drawn(name, *workers, batch_size=2, visual=guidance):
         for worker in workers:
-            list(draw_parts(tiny_generator, worker, tmp_path / name, train=train, batch_size=batch_size, visual=visual))
+            list(
+                draw_parts(
+                    tiny_generator, worker, tmp_path / name, train=train, batch_size=batch_size, visual=visual
+                )
+            )
         return load_parts(tmp_path / name, plans)
 
     one = drawn("one", plans)

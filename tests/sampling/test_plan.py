@@ -15,15 +15,27 @@ NAMES = ("a cat", "a dog")
 
 def plan(train, counts, *, seed=0, visual="none", member=0, start=None, strength_found=None, **changes):
     return make_plan(
-        train, np.array(counts), settings=DrawSettings(**changes), prompt_names=NAMES, seed=seed, visual=visual, member=member,
-        strength=strength_found, start=None if start is None else np.array(start),
-    )  # fmt: skip
+        train,
+        np.array(counts),
+        settings=DrawSettings(**changes),
+        prompt_names=NAMES,
+        seed=seed,
+        visual=visual,
+        member=member,
+        strength=strength_found,
+        start=None if start is None else np.array(start),
+    )
 
 
 def captioned(data):
     """Every image's caption says which image it is of."""
     return LabelledSet.from_images(
-        data.pixels(16), data.labels, class_names=data.class_names, split=data.split, ids=data.ids, provenance={"caption": data.ids}
+        data.pixels(16),
+        data.labels,
+        class_names=data.class_names,
+        split=data.split,
+        ids=data.ids,
+        provenance={"caption": data.ids},
     )
 
 
@@ -37,8 +49,19 @@ GUIDED = {"strength": 0.5, "visual": "per-image", "prompt": "{class}, {caption}"
 
 def test_rows_say_everything(train):
     row = plan(train, [1, 2], prompt="photo of {class}", negative_prompt="no {class}", guidance_scale=3.0)[2]
-    assert (row.label, row.class_name, row.prompt, row.negative_prompt) == (1, "dog", "photo of a dog", "no a dog")
-    assert (row.sampler, row.steps, row.guidance_scale, row.strength, row.source_id) == ("unipc", 20, 3.0, 1.0, "")
+    assert (row.label, row.class_name, row.prompt, row.negative_prompt) == (
+        1,
+        "dog",
+        "photo of a dog",
+        "no a dog",
+    )
+    assert (row.sampler, row.steps, row.guidance_scale, row.strength, row.source_id) == (
+        "unipc",
+        20,
+        3.0,
+        1.0,
+        "",
+    )
     assert row.id == "synthetic-0001-00-000001"
 
 
@@ -97,7 +120,10 @@ def test_another_plan_is_refused(train, tmp_path):
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.sampled_from([1.0, 2.0]), st.sampled_from(["unipc", "ddim"])), max_size=20), st.integers(1, 6))
+@given(
+    st.lists(st.tuples(st.sampled_from([1.0, 2.0]), st.sampled_from(["unipc", "ddim"])), max_size=20),
+    st.integers(1, 6),
+)
 def test_batches_keep_order_and_share_settings(kinds, batch_size):
     base = make_row()
     rows = [dataclasses.replace(base, seed=i, guidance_scale=g, sampler=s) for i, (g, s) in enumerate(kinds)]
@@ -120,12 +146,16 @@ def test_all_images_of_the_class_are_used_equally_often(pairing, train):
 
 
 def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
-    paired, random = (used(plan(captioned(train), [12, 12], pairing=pairing, **GUIDED)) for pairing in ("paired", "random"))
+    paired, random = (
+        used(plan(captioned(train), [12, 12], pairing=pairing, **GUIDED)) for pairing in ("paired", "random")
+    )
     assert all(start == caption == feature for start, caption, feature in paired)
     for one in range(3):
         for other in range(one):
             assert [row[one] for row in random] != [row[other] for row in random]
-    assert [row[0] for row in random[:4]] != [row[0] for row in random[4:8]], "every n rows have an order of their own"
+    assert [row[0] for row in random[:4]] != [row[0] for row in random[4:8]], (
+        "every n rows have an order of their own"
+    )
 
 
 @pytest.mark.parametrize("pairing", ["paired", "random"])
@@ -140,16 +170,28 @@ def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, member, 
 @pytest.mark.parametrize("pairing", ["paired", "random"])
 def test_refills_use_an_order_of_their_own(pairing, train):
     """A refill of one or two images would else always take the first ones of the class."""
-    many = LabelledSet.from_images(train.pixels(16)[[0] * 20], [0] * 19 + [1], class_names=train.class_names, split="train")
-    rounds = [used(plan(captioned(many), [19, 0], pairing=pairing, member=number, **GUIDED)) for number in range(3)]
+    many = LabelledSet.from_images(
+        train.pixels(16)[[0] * 20], [0] * 19 + [1], class_names=train.class_names, split="train"
+    )
+    rounds = [
+        used(plan(captioned(many), [19, 0], pairing=pairing, member=number, **GUIDED)) for number in range(3)
+    ]
     assert len({tuple(row[0] for row in triples) for triples in rounds}) == 3
     for triples in rounds:
         assert {row[0] for row in triples} == set(many.ids[:19])
-        assert all(start == caption == feature for start, caption, feature in triples) == (pairing == "paired")
+        assert all(start == caption == feature for start, caption, feature in triples) == (
+            pairing == "paired"
+        )
 
 
 def test_captions_stand_in_both_prompts(train):
-    rows = plan(captioned(train), [4, 4], prompt="photo of {class}, {caption}", negative_prompt="ugly {caption}", guidance_scale=2)
+    rows = plan(
+        captioned(train),
+        [4, 4],
+        prompt="photo of {class}, {caption}",
+        negative_prompt="ugly {caption}",
+        guidance_scale=2,
+    )
     assert rows[0].prompt == "photo of a cat, train-0-0"
     assert rows[4].negative_prompt == "ugly train-0-1"
     without = plan(train, [1, 1], prompt="photo of {class}, {caption}")
@@ -168,7 +210,9 @@ def test_a_strength_found_from_the_noise_level_is_used(train):
     assert {row.source_id for row in plan(train, [1, 1], start_snr=1e-9, strength_found=1.0)} == {""}
 
 
-@pytest.mark.parametrize(("kind", "named"), [("none", False), ("class-mean", False), ("per-image", True), ("sampled", False)])
+@pytest.mark.parametrize(
+    ("kind", "named"), [("none", False), ("class-mean", False), ("per-image", True), ("sampled", False)]
+)
 def test_only_features_of_single_images_name_one(kind, named, train):
     rows = plan(train, [2, 2], visual=kind)
     assert {row.visual for row in rows} == {kind}
@@ -196,7 +240,21 @@ def make_row():
     from understudy.generators.generator import PlanRow
 
     return PlanRow(
-        id="i", number=0, noise_scale=1.0,
-        label=0, class_name="cat", prompt="", negative_prompt="", seed=0, sampler="unipc", steps=2, guidance_scale=1.0,
-        strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
-    )  # fmt: skip
+        id="i",
+        number=0,
+        noise_scale=1.0,
+        label=0,
+        class_name="cat",
+        prompt="",
+        negative_prompt="",
+        seed=0,
+        sampler="unipc",
+        steps=2,
+        guidance_scale=1.0,
+        strength=1.0,
+        source_id="",
+        visual="none",
+        visual_id="",
+        adapter="",
+        adapter_scale=1.0,
+    )

@@ -24,7 +24,9 @@ class Numbered:
 
     def draw(self, rows, sources, tokens=None):
         self.drawn += [row.id for row in rows]
-        return np.stack([np.full((3, 2, 2), hashlib.sha256(row.id.encode()).digest()[0], np.uint8) for row in rows])
+        return np.stack(
+            [np.full((3, 2, 2), hashlib.sha256(row.id.encode()).digest()[0], np.uint8) for row in rows]
+        )
 
 
 @pytest.fixture
@@ -34,7 +36,9 @@ def supply(train):
     def make(folder, artist, available=None, observer=None):
         return Supply(
             Path(folder),
-            plan=lambda start, stop: make_plan(train, stop, start=start, settings=DrawSettings(), prompt_names=("a cat", "a dog"), seed=0),
+            plan=lambda start, stop: make_plan(
+                train, stop, start=start, settings=DrawSettings(), prompt_names=("a cat", "a dog"), seed=0
+            ),
             draw=lambda plans, images: draw_parts(artist, plans, images, train=train, batch_size=3),
             part_size=2,
             available=available,
@@ -45,7 +49,11 @@ def supply(train):
 
 
 def numbers(images, label):
-    return [number for number, own in zip(images.table.column("number").to_pylist(), images.labels, strict=True) if own == label]
+    return [
+        number
+        for number, own in zip(images.table.column("number").to_pylist(), images.labels, strict=True)
+        if own == label
+    ]
 
 
 def pictures(images):
@@ -62,7 +70,9 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path
         assert [numbers(images, label) for label in (0, 1)] == [list(range(count)) for count in counts]
     alone = supply(tmp_path_factory.mktemp("alone"), Numbered()).take(np.array(asked[-1]))
     assert pictures(images) == pictures(alone)
-    assert len(artist.drawn) == len(set(artist.drawn)) == sum(np.max(asked, axis=0)) == source.drawn, "nothing is drawn twice, or in vain"
+    assert len(artist.drawn) == len(set(artist.drawn)) == sum(np.max(asked, axis=0)) == source.drawn, (
+        "nothing is drawn twice, or in vain"
+    )
 
 
 def test_nothing_cannot_be_asked_for(supply, tmp_path):
@@ -95,7 +105,12 @@ def test_a_round_that_was_begun_is_drawn_as_it_was_planned(supply, tmp_path):
     images = supply(tmp_path, artist).take(np.array([1, 5]))
     assert [numbers(images, label) for label in (0, 1)] == [[0], [0, 1, 2, 3, 4]]
     assert len(artist.drawn) == 7 - 2 + 2
-    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == ["round-00", "round-00.json", "round-01", "round-01.json"]
+    assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == [
+        "round-00",
+        "round-00.json",
+        "round-01",
+        "round-01.json",
+    ]
 
 
 def test_no_more_than_are_available_are_asked_for(supply, tmp_path):
@@ -108,4 +123,7 @@ def test_the_bar_shows_each_round(supply, tmp_path):
     source = supply(tmp_path / "synthetic", Numbered(), observer=listener)
     source.take(np.array([2, 2]))
     source.take(np.array([3, 2]))
-    assert listener.bars == {"draw round-00": {"done": 4, "total": 4}, "draw round-01": {"done": 1, "total": 1}}
+    assert listener.bars == {
+        "draw round-00": {"done": 4, "total": 4},
+        "draw round-01": {"done": 1, "total": 1},
+    }

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from tiny_sets import RECIPE, squares
+from tiny_sets import fit as fit_on
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,7 +17,6 @@ from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import build, from_yaml, to_yaml
 from understudy.training.arms import ARMS, Arm, check_arm, find_arm
-from understudy.training.fit import fit_arm
 from understudy.training.layers import freeze
 from understudy.training.settings import CompareSettings, Phase
 
@@ -29,9 +29,8 @@ def arm_of(*phases):
     return Arm(name="x", phases=phases, summary="")
 
 
-def fit(arm, *, settings=RECIPE, seed=0, watch=None, train=None):
-    train = squares("train") if train is None else train
-    return fit_arm(arm, train=train, synthetic=squares("synthetic", seed=1), settings=settings, seed=seed, device="cpu", watch=watch)
+def fit(arm, **options):
+    return fit_on(arm, **{"train": squares("train"), "synthetic": squares("synthetic", seed=1)} | options)
 
 
 def state(classifier):
@@ -51,15 +50,8 @@ def test_contract(name):
     for steps in (10, 301):
         assert sum(arm.phase_steps(CompareSettings(steps=steps), **SIZES)) == steps
     seen, before = [], torch.get_rng_state()
-    classifier = fit_arm(
-        name,
-        train=squares("train"),
-        synthetic=squares("synthetic", seed=1) if arm.uses_synthetic else None,
-        settings=RECIPE,
-        seed=3,
-        device="cpu",
-        watch=lambda step, classifier: seen.append(step),
-    )
+    synthetic = squares("synthetic", seed=1) if arm.uses_synthetic else None
+    classifier = fit(name, synthetic=synthetic, seed=3, watch=seen.append)
     assert [step.step for step in seen] == list(range(1, RECIPE.steps + 1))
     assert [step.phase for step in seen if step.ends_phase] == list(range(len(arm.phases)))
     assert all(np.isfinite(step.loss) and step.learning_rate > 0 and step.of == RECIPE.steps for step in seen)
@@ -83,7 +75,14 @@ def test_describe():
         "then 2.5 epochs real with a fresh head, learning rate 0.01, weight decay 0.0"
     )
     of_synthetic = arm_of(
-        Phase(data="mixed", auxiliary_batch_norm="both", synthetic_weight=0.5, soft_labels=0.4, temperature=3, feature_distillation=2),
+        Phase(
+            data="mixed",
+            auxiliary_batch_norm="both",
+            synthetic_weight=0.5,
+            soft_labels=0.4,
+            temperature=3,
+            feature_distillation=2,
+        ),
         Phase(data="synthetic", auxiliary_batch_norm="statistics", refresh_every=2, refresh_share=0.25),
     )
     assert of_synthetic.describe() == (
@@ -102,20 +101,35 @@ def test_describe():
         ((Phase(data="synthetic", share=3), REAL), False, (300, 100)),
         ((Phase(data="synthetic", steps=30), REAL), True, (30, 70)),
         ((Phase(data="synthetic", epochs=1), REAL), True, (10, 90)),  # 80 images, 8 in a batch
-        ((Phase(data="mixed", epochs=0.5), REAL), False, (7, 100)),  # half of 104 images, rounded up to whole batches
+        (
+            (Phase(data="mixed", epochs=0.5), REAL),
+            False,
+            (7, 100),
+        ),  # half of 104 images, rounded up to whole batches
         ((Phase(data="synthetic", steps=30), Phase(data="real", steps=70)), True, (30, 70)),
         ((Phase(data="synthetic", steps=30), Phase(data="real", steps=5)), False, (30, 5)),
     ],
 )
 def test_lengths_of_phases(phases, equal, counts):
-    assert arm_of(*phases).phase_steps(CompareSettings(steps=100, batch_size=8, equal_steps=equal), **SIZES) == counts
+    assert (
+        arm_of(*phases).phase_steps(CompareSettings(steps=100, batch_size=8, equal_steps=equal), **SIZES)
+        == counts
+    )
 
 
 @pytest.mark.parametrize(
     ("phases", "steps", "message"),
     [
-        ((Phase(data="synthetic", share=0.1), Phase(data="real", share=0.9)), 2, "each phase of the arm 'x' a step, got 2"),
-        ((Phase(data="synthetic", steps=30), Phase(data="real", steps=5)), 100, r"must make compare.steps=100 steps, .* 'x' make 35"),
+        (
+            (Phase(data="synthetic", share=0.1), Phase(data="real", share=0.9)),
+            2,
+            "each phase of the arm 'x' a step, got 2",
+        ),
+        (
+            (Phase(data="synthetic", steps=30), Phase(data="real", steps=5)),
+            100,
+            r"must make compare.steps=100 steps, .* 'x' make 35",
+        ),
         ((Phase(data="synthetic", steps=100), REAL), 100, "each phase of the arm 'x' a step"),
         ((Phase(data="synthetic", steps=101),), 100, "make 101"),
     ],
@@ -127,7 +141,11 @@ def test_lengths_that_cannot_be(phases, steps, message):
 
 def test_the_long_control_has_the_updates_of_both_phases():
     settings = CompareSettings(steps=70, equal_steps=False)
-    assert sum(ARMS["real-long"].phase_steps(settings, **SIZES)) == sum(ARMS["bridged++"].phase_steps(settings, **SIZES)) == 140
+    assert (
+        sum(ARMS["real-long"].phase_steps(settings, **SIZES))
+        == sum(ARMS["bridged++"].phase_steps(settings, **SIZES))
+        == 140
+    )
     check_arm(ARMS["real-long"], settings)
     with pytest.raises(InputError, match="'real-long' .* needs compare.equal_steps=false"):
         check_arm(ARMS["real-long"], CompareSettings())
@@ -136,11 +154,17 @@ def test_the_long_control_has_the_updates_of_both_phases():
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
-        ({"data": "real", "shares": 1}, r"unknown setting 'compare.own_arms.mine.0.shares'; known here: data, share, steps"),
+        (
+            {"data": "real", "shares": 1},
+            r"unknown setting 'compare.own_arms.mine.0.shares'; known here: data, share, steps",
+        ),
         ({"share": 1}, r"setting 'compare.own_arms.mine.0.data' is required"),
         ({"data": "fake"}, "input should be 'real', 'synthetic' or 'mixed'"),
         ({"data": "real", "share": 0}, "greater than 0"),
-        ({"data": "real", "steps": 3, "epochs": 1}, "length of a phase must be given once, got steps and epochs"),
+        (
+            {"data": "real", "steps": 3, "epochs": 1},
+            "length of a phase must be given once, got steps and epochs",
+        ),
         ({"data": "real", "real_share": 0.5}, "real_share belongs to mixed data, got data 'real'"),
         ({"data": "real", "layers": "linear-probe", "batch_norm": "frozen"}, "no effect on a linear-probe"),
         ({"data": "real", "mixup": -1}, "greater than or equal to 0"),
@@ -148,7 +172,12 @@ def test_the_long_control_has_the_updates_of_both_phases():
 )
 def test_bad_phases_of_own_arms(phase, message):
     with pytest.raises(InputError, match=message):
-        build({"data": {"source": "digits"}, "compare": {"arms": ["real", "mine"], "own_arms": {"mine": [phase]}}})
+        build(
+            {
+                "data": {"source": "digits"},
+                "compare": {"arms": ["real", "mine"], "own_arms": {"mine": [phase]}},
+            }
+        )
 
 
 def test_own_arms():
@@ -160,7 +189,10 @@ def test_own_arms():
     taken = CompareSettings(arms=("real", "mixed"), own_arms={"mixed": (REAL,)})
     with pytest.raises(InputError, match="'mixed', which is built in"):
         find_arm("mixed", taken)
-    for own, message in (({"mine": []}, "needs at least one phase"), ({"mine": [{"data": "real"}]}, "no effect for mine")):
+    for own, message in (
+        ({"mine": []}, "needs at least one phase"),
+        ({"mine": [{"data": "real"}]}, "no effect for mine"),
+    ):
         with pytest.raises(InputError, match=message):
             build({"data": {"source": "digits"}, "compare": {"own_arms": own}})
 
@@ -168,17 +200,22 @@ def test_own_arms():
 def test_the_last_phase_is_that_of_real_bit_for_bit():
     """With the first phase left out, what remains of a bridged arm is vanilla transfer."""
     for settings in (RECIPE, TWO_LENGTHS):
-        assert not differing(state(fit("real", settings=settings)), state(fit(arm_of(*ARMS["bridged"].phases[1:]), settings=settings)))
+        assert not differing(
+            state(fit("real", settings=settings)),
+            state(fit(arm_of(*ARMS["bridged"].phases[1:]), settings=settings)),
+        )
     seen = {"real": [], "bridged": []}
     for name, losses in seen.items():
-        fit(name, settings=TWO_LENGTHS, watch=lambda step, classifier, losses=losses: losses.append(step.learning_rate))
+        fit(name, settings=TWO_LENGTHS, watch=lambda step, losses=losses: losses.append(step.learning_rate))
     assert seen["bridged"][8:] == seen["real"]
 
 
 def watched_head(arm, **options):
     """Weights at the end of the first phase, and at the end."""
     seen = []
-    classifier = fit(arm, watch=lambda step, classifier: seen.append(state(classifier)) if step.ends_phase else None, **options)
+    classifier = fit(
+        arm, watch=lambda step: seen.append(state(step.classifier)) if step.ends_phase else None, **options
+    )
     return seen[0], state(classifier)
 
 
@@ -191,14 +228,18 @@ def test_a_fresh_head_and_nothing_else():
     assert differing(before, fresh) == {"fc.weight", "fc.bias"}
     other, fresh_too = watched_head(arm_of(REAL, Phase(**still, reset_head=True)), settings=TWO_LENGTHS)
     assert differing(before, other) > {"fc.weight"}
-    assert torch.equal(fresh["fc.weight"], fresh_too["fc.weight"])  # the seed decides it, not what came before
+    assert torch.equal(
+        fresh["fc.weight"], fresh_too["fc.weight"]
+    )  # the seed decides it, not what came before
 
 
 def test_a_head_of_zeros_begins_at_chance():
     classifier = fit("real")
     nn.init.zeros_(classifier.backbone.model.fc.weight), nn.init.zeros_(classifier.backbone.model.fc.bias)
     probabilities = torch.from_numpy(classifier.predict(squares("test")))
-    assert F.nll_loss(probabilities.log(), torch.from_numpy(squares("test").labels)).item() == pytest.approx(math.log(3))
+    assert F.nll_loss(probabilities.log(), torch.from_numpy(squares("test").labels)).item() == pytest.approx(
+        math.log(3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +262,9 @@ def test_only_the_layers_of_a_phase_learn(layers, learns, statistics):
 
 
 def test_frozen_statistics():
-    before, after = watched_head(arm_of(REAL, Phase(data="synthetic", batch_norm="frozen")), settings=TWO_LENGTHS)
+    before, after = watched_head(
+        arm_of(REAL, Phase(data="synthetic", batch_norm="frozen")), settings=TWO_LENGTHS
+    )
     changed = differing(before, after)
     assert not [name for name in changed if "running_" in name or "num_batches" in name]
     assert "conv1.0.weight" in changed or "conv1.weight" in changed
@@ -254,30 +297,47 @@ def test_the_late_layer_is_the_last_stage_or_block_and_all_after_it(name, args, 
 
 
 def test_what_has_no_effect_in_an_arm_is_refused():
-    settings = CompareSettings(arms=("real", "mine"), own_arms={"mine": (Phase(data="real", reset_head=True),)})
+    settings = CompareSettings(
+        arms=("real", "mine"), own_arms={"mine": (Phase(data="real", reset_head=True),)}
+    )
     with pytest.raises(InputError, match="reset_head has no effect in the first phase of the arm 'mine'"):
         check_arm(find_arm("mine", settings), settings)
     check_arm(find_arm("mine", settings), settings.model_copy(update={"keep_head": True}))
-    below = {"feature_distillation": {"feature_distillation": 1.0}, "auxiliary_batch_norm 'both'": {"auxiliary_batch_norm": "both"}}
+    below = {
+        "feature_distillation": {"feature_distillation": 1.0},
+        "auxiliary_batch_norm 'both'": {"auxiliary_batch_norm": "both"},
+    }
     for name, own in below.items():
-        with pytest.raises(InputError, match=rf"{name} has no effect in the arm 'x' where only the head learns \(last-layer\)"):
+        with pytest.raises(
+            InputError,
+            match=rf"{name} has no effect in the arm 'x' where only the head learns \(last-layer\)",
+        ):
             check_arm(arm_of(Phase(data="mixed", layers="last-layer", **own)), CompareSettings())
-    check_arm(arm_of(Phase(data="mixed", layers="last-layer", auxiliary_batch_norm="statistics")), CompareSettings())
+    check_arm(
+        arm_of(Phase(data="mixed", layers="last-layer", auxiliary_batch_norm="statistics")), CompareSettings()
+    )
 
 
 def test_budget_of_the_paper():
     """1,000 images of each of the 1,401 classes of its ten data sets, and its larger sets."""
     names = tuple(str(number) for number in range(1401))
-    data = LabelledSet.from_images(np.zeros((1401, 3, 4, 4), np.uint8), np.arange(1401), class_names=names, split="train")
+    data = LabelledSet.from_images(
+        np.zeros((1401, 3, 4, 4), np.uint8), np.arange(1401), class_names=names, split="train"
+    )
     assert quotas(data, DrawSettings(per_class=1000)).sum() == 1_401_000
     assert quotas(data, DrawSettings(per_class=2500)).sum() == 3_502_500
-    three = LabelledSet.from_images(np.zeros((397, 3, 4, 4), np.uint8), np.arange(397), class_names=names[:397], split="train")
+    three = LabelledSet.from_images(
+        np.zeros((397, 3, 4, 4), np.uint8), np.arange(397), class_names=names[:397], split="train"
+    )
     assert quotas(three, DrawSettings(per_class=3000)).sum() == 1_191_000
 
 
 def test_own_arms_survive_yaml_and_strategies():
     """What is written into a run folder names every field; none of them may count as asked for because of that."""
-    own = {"data": {"source": "x"}, "compare": {"own_arms": {"mine": [{"data": "synthetic"}]}, "arms": ["real", "mine@refresh"]}}
+    own = {
+        "data": {"source": "x"},
+        "compare": {"own_arms": {"mine": [{"data": "synthetic"}]}, "arms": ["real", "mine@refresh"]},
+    }
     settings = build(own)
     assert from_yaml(to_yaml(settings)) == settings
     assert find_arm("mine@refresh", from_yaml(to_yaml(settings)).compare).phases[0].refresh_every == 1

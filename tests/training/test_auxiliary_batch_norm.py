@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from tiny_sets import RECIPE, squares
+from tiny_sets import fit as fit_on
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,7 +15,7 @@ from understudy.training.arms import Arm
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, _SplitBatchNorm, estimate_statistics
 from understudy.training.backbones import seeded_globals
 from understudy.training.classifier import TrainedClassifier, pixels_of
-from understudy.training.fit import check_arms_fit, fit_arm
+from understudy.training.fit import check_arms_fit
 from understudy.training.settings import CompareSettings, Phase
 
 KINDS = ("statistics", "affine", "both")
@@ -41,7 +42,9 @@ def state(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])  # plain batch norm, and timm's with an activation
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet"]
+)  # plain batch norm, and timm's with an activation
 def test_both_with_equal_parts_is_timms_split_batch_norm(name):
     ours, theirs = network(name), timm.layers.convert_splitbn_model(network(name), num_splits=2)
     auxiliary = AuxiliaryBatchNorm(ours, "both", name=name)
@@ -78,7 +81,9 @@ def test_each_kind_of_image_changes_its_own_part(kind):
         else:
             assert statistics == {name for name in before if own in name and name.endswith(STATISTICS)}
         assert any(own in name for name in affine)
-        assert any(other in name for name in affine) == (kind == "statistics")  # scale and shift are shared there
+        assert any(other in name for name in affine) == (
+            kind == "statistics"
+        )  # scale and shift are shared there
     auxiliary.remove()
     assert model.state_dict().keys() == names
 
@@ -123,26 +128,36 @@ def test_a_single_value_has_no_variance():
     auxiliary = AuxiliaryBatchNorm(model, "both", name="x")
     auxiliary.route(1, 4)
     rows = X[:4, :, 0, 0]
-    torch.testing.assert_close(model.train()(rows)[0], rows[0] / (1 + 1e-5) ** 0.5)  # running statistics: mean 0 and variance 1
+    torch.testing.assert_close(
+        model.train()(rows)[0], rows[0] / (1 + 1e-5) ** 0.5
+    )  # running statistics: mean 0 and variance 1
     auxiliary.route(2, 4)
     torch.testing.assert_close(model.train()(rows)[:2].mean(dim=0), torch.zeros(3))
 
 
-def fit(*phases, watch=None, train=None, **changes):
-    settings = RECIPE.model_copy(update={"label_smoothing": 0.0, **changes})
-    return fit_arm(
-        Arm(name="x", phases=phases, summary=""), train=squares("train") if train is None else train,
-        synthetic=squares("synthetic", seed=1), settings=settings, seed=0, device="cpu", watch=watch,
-    )  # fmt: skip
+def fit(*phases, watch=lambda step: None, train=None, **changes):
+    return fit_on(
+        Arm(name="x", phases=phases, summary=""),
+        train=squares("train") if train is None else train,
+        synthetic=squares("synthetic", seed=1),
+        settings=RECIPE.model_copy(update={"label_smoothing": 0.0, **changes}),
+        watch=watch,
+    )
+
+
+def is_split(classifier):
+    return any(isinstance(module, _SplitBatchNorm) for module in classifier.backbone.model.modules())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_saved_is_plain(kind, tmp_path):
     seen = []
     classifier = fit(
-        Phase(data="mixed", auxiliary_batch_norm=kind), Phase(data="real"), steps=4,
-        watch=lambda step, now: seen.append(any(isinstance(module, _SplitBatchNorm) for module in now.backbone.model.modules())),
-    )  # fmt: skip
+        Phase(data="mixed", auxiliary_batch_norm=kind),
+        Phase(data="real"),
+        steps=4,
+        watch=lambda step: seen.append(is_split(step.classifier)),
+    )
     assert seen == [True, False, False, False]  # the last step of its phase takes it out
     classifier.save(tmp_path)
     loaded, test = TrainedClassifier.load(tmp_path), squares("test")
@@ -151,7 +166,10 @@ def test_what_is_saved_is_plain(kind, tmp_path):
 
 
 def test_it_matters():
-    weights = [fit(Phase(data="mixed", auxiliary_batch_norm=kind), steps=2).backbone.model.conv1[0].weight for kind in ("none", *KINDS)]
+    weights = [
+        fit(Phase(data="mixed", auxiliary_batch_norm=kind), steps=2).backbone.model.conv1[0].weight
+        for kind in ("none", *KINDS)
+    ]
     assert len({weight.sum().item() for weight in weights}) == 4
 
 
@@ -160,21 +178,37 @@ def test_without_real_images_the_statistics_come_from_them_unlabelled():
     plain = fit(Phase(data="synthetic"), train=train).backbone.model
     estimated = fit(Phase(data="synthetic", auxiliary_batch_norm="statistics"), train=train).backbone
     differing = changed(state(plain), estimated.model)
-    assert differing == {name for name in state(plain) if name.endswith(STATISTICS)}  # weights are trained on the batches in either case
-    parts = estimated.normalise(pixels_of(train, 32)).tensor_split(3)  # as near to batches of eight as equal parts come
+    assert differing == {
+        name for name in state(plain) if name.endswith(STATISTICS)
+    }  # weights are trained on the batches in either case
+    parts = estimated.normalise(pixels_of(train, 32)).tensor_split(
+        3
+    )  # as near to batches of eight as equal parts come
     expected = copy.deepcopy(plain)
     estimate_statistics(expected, parts)
     assert not changed(state(expected), estimated.model)
     means = torch.stack([plain.conv1[0](part).mean(dim=(0, 2, 3)) for part in parts]).mean(dim=0)
     torch.testing.assert_close(estimated.model.conv1[1].running_mean, means.detach())
-    assert {module.momentum for module in estimated.model.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
+    assert {
+        module.momentum for module in estimated.model.modules() if isinstance(module, nn.BatchNorm2d)
+    } == {0.1}
 
 
 def test_a_network_without_batch_norm_is_refused_before_training():
     phase = Phase(data="mixed", auxiliary_batch_norm="both")
-    settings = CompareSettings(backbone="test_vit", pretrained=False, resolution=32, arms=("real", "mine"), own_arms={"mine": (phase,)})
-    with pytest.raises(InputError, match="a network with batch normalisation, compare.backbone 'test_vit' has none"):
+    settings = CompareSettings(
+        backbone="test_vit",
+        pretrained=False,
+        resolution=32,
+        arms=("real", "mine"),
+        own_arms={"mine": (phase,)},
+    )
+    with pytest.raises(
+        InputError, match="a network with batch normalisation, compare.backbone 'test_vit' has none"
+    ):
         check_arms_fit(settings, squares("train"), num_synthetic=12)
     with pytest.raises(InputError, match="'test_vit' has none"):
         fit(phase, backbone="test_vit")
-    check_arms_fit(settings.model_copy(update={"backbone": "test_resnet"}), squares("train"), num_synthetic=12)
+    check_arms_fit(
+        settings.model_copy(update={"backbone": "test_resnet"}), squares("train"), num_synthetic=12
+    )

@@ -12,13 +12,21 @@ from tiny_sets import RECIPE, squares
 
 import understudy
 from understudy.core.errors import InputError
-from understudy.training.backbones import BACKBONES, build_backbone, check_backbone, pretrained_classifier, seeded_globals
+from understudy.training.backbones import (
+    BACKBONES,
+    build_backbone,
+    check_backbone,
+    pretrained_classifier,
+    seeded_globals,
+)
 from understudy.training.fit import fit_arm
 from understudy.training.settings import CompareSettings
 
 # One real, small example of each entry.
 EXAMPLES = {
-    "folder": CompareSettings(backbone=str(Path(understudy.__file__).parent / "generators/mini/letters_resnet")),
+    "folder": CompareSettings(
+        backbone=str(Path(understudy.__file__).parent / "generators/mini/letters_resnet")
+    ),
     "mini": CompareSettings(backbone="mini"),
     "timm": CompareSettings(backbone="test_resnet.r160_in1k", pretrained=False, resolution=32),
 }
@@ -42,7 +50,10 @@ def test_contract(name):
     assert {value.dtype for value in backbone.model.parameters()} == {torch.float32}
     pixels = torch.randint(0, 256, (4, 3, backbone.input_size, backbone.input_size), dtype=torch.uint8)
     x = backbone.normalise(pixels)
-    low, high = ((torch.tensor([value] * 3) - torch.tensor(backbone.mean)) / torch.tensor(backbone.std) for value in (0.0, 1.0))
+    low, high = (
+        (torch.tensor([value] * 3) - torch.tensor(backbone.mean)) / torch.tensor(backbone.std)
+        for value in (0.0, 1.0)
+    )
     assert (x.amin(dim=(0, 2, 3)) >= low).all()
     assert (x.amax(dim=(0, 2, 3)) <= high).all()
     assert backbone.model(x).shape == (4, 5)
@@ -70,8 +81,13 @@ def test_mini_starts_from_its_weights():
 
 def test_resolution():
     assert build_backbone(CompareSettings(resolution=48), 5, rng_seed=0).input_size == 48
-    assert build_backbone(CompareSettings(backbone="test_resnet", pretrained=False), 5, rng_seed=0).input_size == 160
-    fixed = build_backbone(CompareSettings(backbone="test_vit", pretrained=False, resolution=64), 5, rng_seed=0)
+    assert (
+        build_backbone(CompareSettings(backbone="test_resnet", pretrained=False), 5, rng_seed=0).input_size
+        == 160
+    )
+    fixed = build_backbone(
+        CompareSettings(backbone="test_vit", pretrained=False, resolution=64), 5, rng_seed=0
+    )
     assert fixed.model_args == {"img_size": 64}
     assert fixed.model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
 
@@ -81,7 +97,9 @@ def test_weights_from_a_file(tmp_path, suffix):
     with seeded_globals(7):
         source = timm.create_model("test_resnet", num_classes=9).state_dict()
     path = tmp_path / f"weights{suffix}"
-    safetensors.torch.save_file(source, path) if suffix == ".safetensors" else torch.save({"state_dict": source}, path)
+    safetensors.torch.save_file(source, path) if suffix == ".safetensors" else torch.save(
+        {"state_dict": source}, path
+    )
     loaded = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0))
     assert {key for key in source if not torch.equal(source[key], loaded[key])} == {"fc.weight", "fc.bias"}
     same_size = _state(build_backbone(CompareSettings(backbone="test_resnet", weights=path), 9, rng_seed=0))
@@ -90,19 +108,25 @@ def test_weights_from_a_file(tmp_path, suffix):
     assert _equal(source, _state(build_backbone(keeping, 9, rng_seed=0)))
     with pytest.raises(InputError, match="needs a head for the 5 classes at hand, the pretrained one has 9"):
         build_backbone(keeping, 5, rng_seed=0)
-    assert _equal(source, _state(pretrained_classifier(CompareSettings(backbone="test_resnet", weights=path))))
+    assert _equal(
+        source, _state(pretrained_classifier(CompareSettings(backbone="test_resnet", weights=path)))
+    )
 
 
 def test_a_folder_is_a_backbone(tmp_path):
     """What understudy itself has trained, as a start."""
-    classifier = fit_arm("real", train=squares("train"), synthetic=None, settings=RECIPE, seed=0, device="cpu")
+    classifier = fit_arm(
+        "real", train=squares("train"), synthetic=None, settings=RECIPE, seed=0, device="cpu"
+    )
     classifier.save(tmp_path)
     settings = CompareSettings(backbone=str(tmp_path))
     start = _state(build_backbone(settings, 5, rng_seed=0))
     trained = _state(classifier.backbone)
     assert {key for key in trained if not torch.equal(trained[key], start[key])} == {"fc.weight", "fc.bias"}
     assert _equal(trained, _state(pretrained_classifier(settings)))
-    assert _equal(trained, _state(build_backbone(settings.model_copy(update={"keep_head": True}), 3, rng_seed=0)))
+    assert _equal(
+        trained, _state(build_backbone(settings.model_copy(update={"keep_head": True}), 3, rng_seed=0))
+    )
     assert pretrained_classifier(settings.model_copy(update={"pretrained": False})) is None
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(InputError, match="must be a folder with a timm model"):
@@ -113,9 +137,15 @@ def test_weights_that_do_not_fit(tmp_path):
     path = tmp_path / "weights.safetensors"
     source = timm.create_model("test_resnet", num_classes=9).state_dict()
     removed = sorted(key for key in source if key.startswith("layer4."))
-    kept = {key: value for key, value in source.items() if key not in removed} | {"extra": torch.zeros(1), "conv1.0.weight": torch.zeros(1)}
+    kept = {key: value for key, value in source.items() if key not in removed} | {
+        "extra": torch.zeros(1),
+        "conv1.0.weight": torch.zeros(1),
+    }
     safetensors.torch.save_file(kept, path)
-    with pytest.raises(InputError, match=rf"{len(removed)} missing: layer4.*1 unexpected: extra; 1 of another shape: conv1.0.weight"):
+    with pytest.raises(
+        InputError,
+        match=rf"{len(removed)} missing: layer4.*1 unexpected: extra; 1 of another shape: conv1.0.weight",
+    ):
         build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0)
     path.write_bytes(b"not a network")
     with pytest.raises(InputError, match="could not be read"):
@@ -129,10 +159,19 @@ def test_weights_that_do_not_fit(tmp_path):
         ({"backbone": "qqqqqqqqq"}, "list_models"),
         ({"backbone": "timm"}, "must be 'mini', the name of a timm model or a folder"),
         ({"backbone": "coatnet_0_224"}, "no pretrained weights for 'coatnet_0_224'"),
-        ({"backbone": "test_resnet", "weights": "missing.pth"}, "must be an existing .safetensors or .pth file"),
-        ({"backbone": "test_resnet", "weights": "here.pth", "pretrained": False}, "needs compare.pretrained=true"),
+        (
+            {"backbone": "test_resnet", "weights": "missing.pth"},
+            "must be an existing .safetensors or .pth file",
+        ),
+        (
+            {"backbone": "test_resnet", "weights": "here.pth", "pretrained": False},
+            "needs compare.pretrained=true",
+        ),
         ({"backbone": "mini", "weights": "here.pth"}, "which has its own weights"),
-        ({"backbone": "mini", "pretrained": False, "keep_head": True}, "keep_head needs compare.pretrained=true"),
+        (
+            {"backbone": "mini", "pretrained": False, "keep_head": True},
+            "keep_head needs compare.pretrained=true",
+        ),
     ],
 )
 def test_refused_before_anything_is_loaded(changes, message, tmp_path, monkeypatch):
@@ -145,7 +184,9 @@ def test_refused_before_anything_is_loaded(changes, message, tmp_path, monkeypat
 def test_without_the_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"could not be reached.*compare\.weights=FILE or compare\.pretrained=false"):
+    with pytest.raises(
+        InputError, match=r"could not be reached.*compare\.weights=FILE or compare\.pretrained=false"
+    ):
         build_backbone(CompareSettings(backbone="test_resnet"), 5, rng_seed=0)
 
 

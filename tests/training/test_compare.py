@@ -7,8 +7,12 @@ import torch
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
+from understudy.core.progress import follow
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.fit import check_recipe, fit_arm, load_trainings, run_arm
+from understudy.training.data import HeldOut, TrainingData
+from understudy.training.fit import check_recipe, fit_arm
+from understudy.training.records import ArmFolder
+from understudy.training.run import run_arm
 from understudy.training.settings import CompareSettings
 
 SETS = {
@@ -26,8 +30,21 @@ def _fit(name="mixed", **changes):
     return fit_arm(name, **sets, settings=RECIPE, seed=0, device="cpu")
 
 
-def _run(folder, name="mixed", seed=2, settings=RECIPE, **changes):
-    return run_arm(name, **SETS | changes, settings=settings, seed=seed, device="cpu", folder=folder)
+def _steps(folder, name="mixed", seed=2, settings=RECIPE, measure=None, keep_weights=True, **changes):
+    sets = SETS | changes
+    return run_arm(
+        ArmFolder(folder, name),
+        TrainingData(train=sets["train"], synthetic=sets["synthetic"]),
+        HeldOut(val=sets["val"], test=sets["test"], measure=measure),
+        settings=settings,
+        seed=seed,
+        device="cpu",
+        keep_weights=keep_weights,
+    )
+
+
+def _run(folder, *args, on_step=lambda amount: None, **changes):
+    return follow(_steps(folder, *args, **changes), on_step)
 
 
 @pytest.mark.parametrize(
@@ -78,30 +95,40 @@ def test_run_measures_and_keeps_the_best(tmp_path):
 
 def test_every_training_can_be_asked_again(tmp_path):
     result = _run(tmp_path)
-    trainings = load_trainings(tmp_path, "mixed", num_seeds=3)
-    np.testing.assert_array_equal(np.stack([each.predict(SETS["test"]) for each in trainings]), result.probabilities)
+    trainings = ArmFolder(tmp_path, "mixed").trainings(3)
+    np.testing.assert_array_equal(
+        np.stack([each.predict(SETS["test"]) for each in trainings]), result.probabilities
+    )
     assert all(each.class_names == SETS["train"].class_names for each in trainings)
     kept = tmp_path / "mixed-classifier" / "model.safetensors"
-    assert kept.read_bytes() == (tmp_path / f"mixed-seed{int(np.argmax(result.val_accuracy))}.safetensors").read_bytes()
+    assert (
+        kept.read_bytes()
+        == (tmp_path / f"mixed-seed{int(np.argmax(result.val_accuracy))}.safetensors").read_bytes()
+    )
 
 
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match="a classifier folder must hold"):
-        load_trainings(tmp_path, "mixed", num_seeds=3)
+        ArmFolder(tmp_path, "mixed").trainings(3)
     _run(tmp_path, keep_weights=False)  # as older versions did
     with pytest.raises(
-        InputError, match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are not there.*use a new folder"
+        InputError,
+        match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are not there.*use a new folder",
     ):
-        load_trainings(tmp_path, "mixed", num_seeds=3)
+        ArmFolder(tmp_path, "mixed").trainings(3)
 
 
 @pytest.mark.parametrize("damage", ["cut", "another"])
 def test_weights_that_do_not_fit(damage, tmp_path):
     _run(tmp_path)
     path = tmp_path / "mixed-seed1.safetensors"
-    path.write_bytes(path.read_bytes()[:100] if damage == "cut" else safetensors.torch.save({"weight": torch.zeros(2)}))
-    with pytest.raises(InputError, match=r"mixed-seed1.safetensors must hold weights of a test_resnet for 3 classes"):
-        load_trainings(tmp_path, "mixed", num_seeds=3)
+    path.write_bytes(
+        path.read_bytes()[:100] if damage == "cut" else safetensors.torch.save({"weight": torch.zeros(2)})
+    )
+    with pytest.raises(
+        InputError, match=r"mixed-seed1.safetensors must hold weights of a test_resnet for 3 classes"
+    ):
+        ArmFolder(tmp_path, "mixed").trainings(3)
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
@@ -123,7 +150,9 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     assert len(steps) == 2 * RECIPE.steps
     np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
     assert resumed.val_accuracy == whole.val_accuracy
-    weights = [(tmp_path / run / "mixed-classifier" / "model.safetensors").read_bytes() for run in ("whole", "cut")]
+    weights = [
+        (tmp_path / run / "mixed-classifier" / "model.safetensors").read_bytes() for run in ("whole", "cut")
+    ]
     assert weights[0] == weights[1]
     steps.clear()
     again = _run(tmp_path / "cut", on_step=steps.append)
@@ -148,7 +177,9 @@ def test_curves_and_figures_along_the_training(tmp_path):
     assert [len(history["phases"]) for history in result.histories] == [1, 1, 1]
     assert result.histories[0]["phases"][0]["nothing"] is None
     assert result.steps == RECIPE.steps
-    unwatched = _run(tmp_path / "unwatched", "bridged", settings=RECIPE.model_copy(update={"curve_points": 0}))
+    unwatched = _run(
+        tmp_path / "unwatched", "bridged", settings=RECIPE.model_copy(update={"curve_points": 0})
+    )
     assert unwatched.histories == ({"curve": [], "phases": []},) * 3
     np.testing.assert_array_equal(unwatched.probabilities, result.probabilities)
 
@@ -165,7 +196,10 @@ def test_a_record_of_an_older_version_is_refused(tmp_path):
         ({"optimiser": "adamww"}, "optimiser must be one that timm knows, got 'adamww': did you mean adamw"),
         ({"schedule": "cosin"}, "unknown schedule 'cosin'"),
         ({"augmentation": "flip"}, "unknown augmentation 'flip'"),
-        ({"own_arms": {"mine": [{"data": "real", "schedule": "cosin"}]}, "arms": ["real", "mine"]}, "unknown schedule 'cosin'"),
+        (
+            {"own_arms": {"mine": [{"data": "real", "schedule": "cosin"}]}, "arms": ["real", "mine"]},
+            "unknown schedule 'cosin'",
+        ),
     ],
 )
 def test_recipes_are_checked_before_training(changes, message):

@@ -8,23 +8,35 @@ from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
 from understudy.training import ensemble as module
-from understudy.training.ensemble import Member, fit_ensemble
+from understudy.training.data import TrainingData
+from understudy.training.ensemble import Training, fit_ensemble
 from understudy.training.fit import fit_arm
 from understudy.training.loop import DivergedError
 from understudy.training.settings import CompareSettings, Phase
 
-SHORT = RECIPE.model_copy(update={"steps": 4, "learning_rate": 1e-4})  # rounding grows with every step of AdamW
+SHORT = RECIPE.model_copy(
+    update={"steps": 4, "learning_rate": 1e-4}
+)  # rounding grows with every step of AdamW
 
 
-def members(count=3):
+def training_of(train, synthetic=None, *, seed=0):
+    return Training(data=TrainingData(train=train, synthetic=synthetic), seed=seed)
+
+
+def several(count=3):
     return [
-        Member(train=squares("train", num=18, seed=seed), synthetic=squares("synthetic", num=18, seed=seed + 50), seed=seed)
+        training_of(
+            squares("train", num=18, seed=seed), squares("synthetic", num=18, seed=seed + 50), seed=seed
+        )
         for seed in range(count)
     ]
 
 
-def apart(name, member, settings):
-    return fit_arm(name, train=member.train, synthetic=member.synthetic, settings=settings, seed=member.seed, device="cpu")
+def apart(name, training, settings):
+    data = training.data
+    return fit_arm(
+        name, train=data.train, synthetic=data.synthetic, settings=settings, seed=training.seed, device="cpu"
+    )
 
 
 def weights(classifier):
@@ -34,33 +46,43 @@ def weights(classifier):
 @pytest.mark.parametrize("stacked", [1, 2, 3])
 @pytest.mark.parametrize("name", ["real", "synthetic", "mixed-balanced", "bridged++"])
 def test_same_weights_as_one_after_the_other(name, stacked):
-    group, test = members(), squares("test", num=30, seed=9)
+    group, test = several(), squares("test", num=30, seed=9)
     trained = fit_ensemble(name, group, settings=SHORT, device="cpu", stacked=stacked)
-    for member, classifier in zip(group, trained, strict=True):
-        expected = apart(name, member, SHORT)
+    for training, classifier in zip(group, trained, strict=True):
+        expected = apart(name, training, SHORT)
         difference = (weights(classifier) - weights(expected)).abs()
-        assert (difference > 1e-5).double().mean() < 0.01  # where a gradient is next to none, its sign decides AdamW's first steps
+        assert (
+            difference > 1e-5
+        ).double().mean() < 0.01  # where a gradient is next to none, its sign decides AdamW's first steps
         assert difference.max() <= 2 * SHORT.steps * SHORT.learning_rate
         np.testing.assert_allclose(classifier.predict(test), expected.predict(test), atol=1e-4)
 
 
 def test_the_bundled_network_in_a_stack():
     settings = CompareSettings(steps=2, batch_size=8, learning_rate=1e-4, augmentation="trivial-augment")
-    group, test = members(2), squares("test", num=12, seed=9)
+    group, test = several(2), squares("test", num=12, seed=9)
     for stacked in (1, 2):
         trained = fit_ensemble("real", group, settings=settings, device="cpu", stacked=stacked)
-        for member, classifier in zip(group, trained, strict=True):
-            np.testing.assert_allclose(classifier.predict(test), apart("real", member, settings).predict(test), atol=1e-4)
+        for training, classifier in zip(group, trained, strict=True):
+            np.testing.assert_allclose(
+                classifier.predict(test), apart("real", training, settings).predict(test), atol=1e-4
+            )
 
 
 def test_workers_do_not_change_the_result():
     torch.set_num_threads(2)
     try:
-        found = [weights(classifier) for classifier in fit_ensemble("bridged++", members(4), settings=SHORT, device="cpu")]
+        found = [
+            weights(classifier)
+            for classifier in fit_ensemble("bridged++", several(4), settings=SHORT, device="cpu")
+        ]
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    expected = [weights(classifier) for classifier in fit_ensemble("bridged++", members(4), settings=SHORT, device="cpu")]
+    expected = [
+        weights(classifier)
+        for classifier in fit_ensemble("bridged++", several(4), settings=SHORT, device="cpu")
+    ]
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(ours, theirs)
 
@@ -78,23 +100,30 @@ def test_workers_do_not_change_the_result():
 def test_other_arms_are_fit_arms(phase):
     settings = SHORT.model_copy(update={"own_arms": {"own": (phase,)}})
     steps = []
-    (found,) = fit_ensemble("own", members(1), settings=settings, device="cpu", on_step=lambda: steps.append(1))
+    (found,) = fit_ensemble(
+        "own", several(1), settings=settings, device="cpu", on_step=lambda: steps.append(1)
+    )
     assert len(steps) == settings.steps
     if not phase.soft_labels:
-        assert torch.equal(weights(found), weights(apart("own", members(1)[0], settings)))
+        assert torch.equal(weights(found), weights(apart("own", several(1)[0], settings)))
 
 
-def test_epochs_are_those_of_each_member():
+def test_epochs_are_those_of_each_training():
     """In one group, all would take as many steps as the first."""
     phases = (Phase(data="synthetic", share=1.0), Phase(data="real", epochs=2))
     settings = SHORT.model_copy(update={"own_arms": {"own": phases}, "equal_steps": False})
-    group = [Member(train=squares("train", num=num), synthetic=squares("synthetic", num=18), seed=0) for num in (18, 36)]
+    group = [training_of(squares("train", num=num), squares("synthetic", num=18)) for num in (18, 36)]
     steps = []
-    trained = fit_ensemble("own", group, settings=settings, device="cpu", stacked=2, on_step=lambda: steps.append(1))
-    lengths = [module.find_arm("own", settings).phase_steps(settings, num_real=num, num_synthetic=18) for num in (18, 36)]
+    trained = fit_ensemble(
+        "own", group, settings=settings, device="cpu", stacked=2, on_step=lambda: steps.append(1)
+    )
+    lengths = [
+        module.find_arm("own", settings).phase_steps(settings, num_real=num, num_synthetic=18)
+        for num in (18, 36)
+    ]
     assert lengths[0] < lengths[1] and len(steps) == sum(map(sum, lengths))
-    for member, classifier in zip(group, trained, strict=True):
-        assert torch.equal(weights(classifier), weights(apart("own", member, settings)))
+    for training, classifier in zip(group, trained, strict=True):
+        assert torch.equal(weights(classifier), weights(apart("own", training, settings)))
 
 
 def test_networks_with_dropout_are_no_stack():
@@ -107,7 +136,9 @@ def test_networks_with_dropout_are_no_stack():
 
 def test_every_step_is_told():
     steps = []
-    fit_ensemble("bridged", members(3), settings=SHORT, device="cpu", stacked=2, on_step=lambda: steps.append(1))
+    fit_ensemble(
+        "bridged", several(3), settings=SHORT, device="cpu", stacked=2, on_step=lambda: steps.append(1)
+    )
     assert len(steps) == 3 * SHORT.steps
 
 
@@ -115,15 +146,21 @@ def test_nobody_to_train():
     assert fit_ensemble("real", [], settings=SHORT, device="cpu") == []
 
 
-def test_bad_members():
-    test = Member(train=squares("test"), synthetic=None, seed=0)
+def test_bad_several():
+    test = training_of(squares("test"))
     with pytest.raises(InputError, match="needs a train set"):
         fit_ensemble("real", [test], settings=SHORT, device="cpu")
-    bare = Member(train=squares("train"), synthetic=None, seed=0)
+    bare = training_of(squares("train"))
     with pytest.raises(InputError, match="needs synthetic images"):
         fit_ensemble("mixed", [bare], settings=SHORT, device="cpu")
 
 
 def test_divergence_is_said():
     with pytest.raises(DivergedError, match=r"lower compare.learning_rate"):
-        fit_ensemble("real", members(2), settings=SHORT.model_copy(update={"learning_rate": 1e30}), device="cpu", stacked=2)
+        fit_ensemble(
+            "real",
+            several(2),
+            settings=SHORT.model_copy(update={"learning_rate": 1e30}),
+            device="cpu",
+            stacked=2,
+        )

@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from tiny_sets import CLASS_NAMES, RECIPE, squares
+from tiny_sets import fit as fit_on
 from torch.nn import functional as F
 
 import understudy
@@ -15,7 +16,7 @@ from understudy.functional.distillation import feature_distance, soft_label_loss
 from understudy.training.arms import Arm
 from understudy.training.backbones import Backbone, build_backbone, feature_extractor, seeded_globals
 from understudy.training.classifier import TrainedClassifier, pixels_of
-from understudy.training.fit import check_arms_fit, fit_arm
+from understudy.training.fit import check_arms_fit
 from understudy.training.guides import Guides
 from understudy.training.losses import Loss, features_and_logits
 from understudy.training.settings import CompareSettings, Phase
@@ -36,16 +37,19 @@ def teacher():
     return TrainedClassifier(network(7), CLASS_NAMES)
 
 
-def fit(*phases, synthetic=None, watch=None, settings=RECIPE, asked=teacher):
-    return fit_arm(
-        Arm(name="x", phases=phases, summary=""), train=squares("train"), synthetic=synthetic or squares("synthetic", seed=1),
-        settings=settings, seed=0, device="cpu", teacher=asked, watch=watch,
-    )  # fmt: skip
+def fit(*phases, synthetic=None, asked=teacher, **options):
+    return fit_on(
+        Arm(name="x", phases=phases, summary=""),
+        train=squares("train"),
+        synthetic=synthetic or squares("synthetic", seed=1),
+        teacher=asked,
+        **options,
+    )
 
 
 def losses_of(*phases, **options):
     seen = []
-    fit(*phases, watch=lambda step, classifier: seen.append(step.loss), **options)
+    fit(*phases, watch=lambda step: seen.append(step.loss), **options)
     return seen
 
 
@@ -79,11 +83,15 @@ def test_the_distance_is_of_the_synthetic_images(num_real):
         loss.map.weight.copy_(torch.randn(loss.map.weight.shape, generator=torch.Generator().manual_seed(1)))
     expected = F.cross_entropy(student.model(X), Y)
     if num_real < 5:
-        expected = expected + 0.7 * feature_distance(student.features(X)[num_real:] @ loss.map.weight.T, wanted[num_real:])
+        expected = expected + 0.7 * feature_distance(
+            student.features(X)[num_real:] @ loss.map.weight.T, wanted[num_real:]
+        )
     torch.testing.assert_close(loss(X, Y, num_real), expected)
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv3_small_050", "test_byobnet"])
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv3_small_050", "test_byobnet"]
+)
 def test_one_pass_gives_features_and_logits(name):
     own = network(0, name=name)
     x, calls = torch.randn(2, 3, *own.model.pretrained_cfg["input_size"][1:]), []
@@ -96,11 +104,16 @@ def test_one_pass_gives_features_and_logits(name):
 
 
 def test_another_network_sees_the_same_images():
-    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     one, other, large = network(0), network(0, mean=0.1), network(0, size=48)
     torch.testing.assert_close(other.renormalise(one.normalise(pixels), one), other.normalise(pixels))
     flat = torch.full_like(pixels, 77)
-    torch.testing.assert_close(large.renormalise(other.normalise(flat), other), large.normalise(flat[:, :, :1, :1].expand(2, 3, 48, 48)))
+    torch.testing.assert_close(
+        large.renormalise(other.normalise(flat), other),
+        large.normalise(flat[:, :, :1, :1].expand(2, 3, 48, 48)),
+    )
 
 
 def test_the_teacher_sees_images_as_the_classifier_does(monkeypatch):
@@ -116,7 +129,9 @@ def test_the_teacher_sees_images_as_the_classifier_does(monkeypatch):
     for (backbone, x, num_real), shown in zip(seen, taught, strict=True):
         torch.testing.assert_close(shown, teach.backbone.renormalise(x[num_real:], backbone))
         spanned = real_first(backbone).flatten(1).double()
-        residuals = torch.linalg.lstsq(spanned.T, x[:num_real].flatten(1).double().T).solution.T @ spanned - x[:num_real].flatten(1)
+        residuals = torch.linalg.lstsq(
+            spanned.T, x[:num_real].flatten(1).double().T
+        ).solution.T @ spanned - x[:num_real].flatten(1)
         assert residuals.abs().max() < 1e-4  # what stands first is mixed of real images alone
 
 
@@ -134,10 +149,14 @@ def spy(method, seen):
 
 def test_with_the_teacher_alone_labels_of_synthetic_images_do_not_count():
     recipe, shifted = RECIPE.model_copy(update={"steps": 3}), squares("synthetic", seed=1)
-    shifted = type(shifted).from_images(shifted.pixels(32), (shifted.labels + 1) % 3, class_names=CLASS_NAMES, split="synthetic")
+    shifted = type(shifted).from_images(
+        shifted.pixels(32), (shifted.labels + 1) % 3, class_names=CLASS_NAMES, split="synthetic"
+    )
     for share, equal in ((1.0, True), (0.5, False)):
         phase = Phase(data="synthetic", soft_labels=share)
-        assert (losses_of(phase, settings=recipe) == losses_of(phase, settings=recipe, synthetic=shifted)) is equal
+        assert (
+            losses_of(phase, settings=recipe) == losses_of(phase, settings=recipe, synthetic=shifted)
+        ) is equal
 
 
 def test_the_teacher_is_asked_only_for_soft_labels():
@@ -146,7 +165,9 @@ def test_the_teacher_is_asked_only_for_soft_labels():
 
     plain = losses_of(Phase(data="mixed"), asked=never)
     assert plain == losses_of(Phase(data="mixed"), asked=None)
-    with pytest.raises(InputError, match="need a classifier of the real train images, got none: pass teacher"):
+    with pytest.raises(
+        InputError, match="need a classifier of the real train images, got none: pass teacher"
+    ):
         losses_of(SOFT, asked=None)
 
 
@@ -156,8 +177,13 @@ def test_a_folder_teaches(tmp_path):
     assert losses_of(SOFT, settings=own, asked=None) == losses_of(SOFT)
     TrainedClassifier(network(7), ("a", "b", "c")).save(tmp_path / "wrong")
     both = r"compare.teacher must have the classes \('left', 'middle', 'right'\) of the images, got \('a', 'b', 'c'\)"
-    for name, message in (("wrong", both), ("none", "compare.teacher must be 'real' or a classifier's folder: .*none")):
-        settings = CompareSettings(arms=("real", "mine"), own_arms={"mine": (SOFT,)}, teacher=str(tmp_path / name))
+    for name, message in (
+        ("wrong", both),
+        ("none", "compare.teacher must be 'real' or a classifier's folder: .*none"),
+    ):
+        settings = CompareSettings(
+            arms=("real", "mine"), own_arms={"mine": (SOFT,)}, teacher=str(tmp_path / name)
+        )
         with pytest.raises(InputError, match=message):
             check_arms_fit(settings, squares("train"), num_synthetic=12)
         with pytest.raises(InputError, match=message):
@@ -169,7 +195,12 @@ def test_a_classifier_that_begins_as_the_extractor_is_at_distance_zero():
     settings = CompareSettings(backbone="mini")
     student, extractor = build_backbone(settings, 3, rng_seed=0), feature_extractor(settings)
     extractor.model.eval(), student.model.eval()
-    loss = Loss(student, Phase(data="synthetic", feature_distillation=1.0), label_smoothing=0.0, guides=Guides(extractor=extractor))
+    loss = Loss(
+        student,
+        Phase(data="synthetic", feature_distillation=1.0),
+        label_smoothing=0.0,
+        guides=Guides(extractor=extractor),
+    )
     torch.testing.assert_close(loss(X, Y, 0), F.cross_entropy(student.model(X), Y))
 
 
@@ -181,15 +212,22 @@ def test_features_stay_near_those_of_the_extractor():
     for weight in (0.0, 100.0):
         trained = fit(Phase(data="synthetic", feature_distillation=weight), settings=settings)
         distances.append(feature_distance(torch.from_numpy(trained.features(data)), wanted).item())
-        assert trained.backbone.model.state_dict().keys() == extractor.model.state_dict().keys()  # the map is gone
+        assert (
+            trained.backbone.model.state_dict().keys() == extractor.model.state_dict().keys()
+        )  # the map is gone
     assert distances[1] < 0.5 * distances[0]
 
 
 def test_the_map_learns(monkeypatch):
     maps = []
     first = Loss.__call__
-    monkeypatch.setattr(Loss, "__call__", lambda self, *batch: (maps.append(self.map.weight.clone()), first(self, *batch))[1])
-    fit(Phase(data="synthetic", feature_distillation=1.0), settings=RECIPE.model_copy(update={"extractor": LETTERS}))
+    monkeypatch.setattr(
+        Loss, "__call__", lambda self, *batch: (maps.append(self.map.weight.clone()), first(self, *batch))[1]
+    )
+    fit(
+        Phase(data="synthetic", feature_distillation=1.0),
+        settings=RECIPE.model_copy(update={"extractor": LETTERS}),
+    )
     assert not torch.equal(maps[0], maps[-1])
 
 
@@ -197,8 +235,12 @@ def test_extractors():
     folder = feature_extractor(RECIPE.model_copy(update={"extractor": LETTERS, "resolution": 48}))
     assert folder.input_size == 32
     same = feature_extractor(CompareSettings(backbone="mini"))
-    assert all(torch.equal(a, b) for a, b in zip(folder.model.parameters(), same.model.parameters(), strict=True))
-    with pytest.raises(InputError, match=r"got compare.extractor=pretrained with compare.pretrained=false: give a folder"):
+    assert all(
+        torch.equal(a, b) for a, b in zip(folder.model.parameters(), same.model.parameters(), strict=True)
+    )
+    with pytest.raises(
+        InputError, match=r"got compare.extractor=pretrained with compare.pretrained=false: give a folder"
+    ):
         feature_extractor(RECIPE)
     missing = CompareSettings(
         arms=("real", "mine"), own_arms={"mine": (Phase(data="synthetic", feature_distillation=1),)}, extractor="missing"

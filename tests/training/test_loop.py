@@ -4,14 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sets import RECIPE, squares
+from tiny_sets import RECIPE, fit, squares
 from torch import nn
 
 from understudy.training import fit as compare
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, seeded_globals
 from understudy.training.batches import batches
-from understudy.training.fit import fit_arm
 from understudy.training.schedules import SCHEDULES
 
 
@@ -42,16 +41,15 @@ def test_schedules_rise_then_fall(name, steps):
 
 def _losses(*, seed=0, name="bridged", **changes):
     seen = []
-    fit_arm(
+    fit(
         name,
         train=squares("train"),
         synthetic=squares("synthetic", seed=1),
         settings=RECIPE.model_copy(update=changes),
         seed=seed,
-        device="cpu",
-        watch=lambda step, classifier: seen.append(step),
+        watch=lambda step: seen.append(step.loss),
     )
-    return [step.loss for step in seen]
+    return seen
 
 
 @pytest.mark.parametrize("augmentation", list(AUGMENTATIONS))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sets import RECIPE, squares
+from tiny_sets import RECIPE, fit, squares
 
 from understudy.core.errors import InputError
 from understudy.training.arms import Arm
@@ -13,7 +13,12 @@ from understudy.training.fit import fit_arm
 from understudy.training.settings import Phase
 
 
-@given(num_real=st.integers(1, 9), num_synthetic=st.integers(1, 50), share=st.floats(0.07, 0.93), seed=st.integers(0, 99))
+@given(
+    num_real=st.integers(1, 9),
+    num_synthetic=st.integers(1, 50),
+    share=st.floats(0.07, 0.93),
+    seed=st.integers(0, 99),
+)
 @settings(max_examples=50, deadline=None)
 def test_balanced_batches_have_their_share_of_real_images(num_real, num_synthetic, share, seed):
     labels = torch.zeros(num_real + num_synthetic, dtype=torch.int64)
@@ -27,17 +32,21 @@ def test_balanced_batches_have_their_share_of_real_images(num_real, num_syntheti
         (torch.cat([batch[batch >= num_real] for batch in drawn]), num_synthetic),
     ):
         counts = part.unique(return_counts=True)[1]
-        assert counts.max() - (counts.min() if len(counts) == size else 0) <= 1  # epochs: none twice before all once
+        assert (
+            counts.max() - (counts.min() if len(counts) == size else 0) <= 1
+        )  # epochs: none twice before all once
 
 
 @pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
 def test_mixing_changes_the_phase_it_belongs_to(mixing):
     def losses(phases):
         seen = []
-        fit_arm(
-            Arm(name="x", phases=phases, summary=""), train=squares("train"), synthetic=squares("synthetic", seed=1), settings=RECIPE,
-            seed=0, device="cpu", watch=lambda step, classifier: seen.append(step.loss),
-        )  # fmt: skip
+        fit(
+            Arm(name="x", phases=phases, summary=""),
+            train=squares("train"),
+            synthetic=squares("synthetic", seed=1),
+            watch=lambda step: seen.append(step.loss),
+        )
         return seen
 
     plain = (Phase(data="synthetic"), Phase(data="real"))
@@ -59,4 +68,6 @@ def test_mixing_needs_two_classes():
 def test_a_share_that_rounds_to_none_or_all_is_refused(share):
     arm = Arm(name="x", phases=(Phase(data="mixed", real_share=share),), summary="")
     with pytest.raises(InputError, match="must leave one of each kind"):
-        fit_arm(arm, train=squares("train"), synthetic=squares("synthetic"), settings=RECIPE, seed=0, device="cpu")
+        fit_arm(
+            arm, train=squares("train"), synthetic=squares("synthetic"), settings=RECIPE, seed=0, device="cpu"
+        )

@@ -55,7 +55,9 @@ def test_gradients_are_those_of_single_images():
     x, y = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
     private._set_gradients(model, x, y, label_smoothing=0.1)
     for number in range(4):
-        loss = torch.nn.functional.cross_entropy(model(x[number : number + 1]), y[number : number + 1], label_smoothing=0.1)
+        loss = torch.nn.functional.cross_entropy(
+            model(x[number : number + 1]), y[number : number + 1], label_smoothing=0.1
+        )
         expected = torch.autograd.grad(loss, list(model.parameters()))
         for parameter, gradient in zip(model.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad_sample[number], gradient)
@@ -63,7 +65,9 @@ def test_gradients_are_those_of_single_images():
     assert [len(parameter.grad_sample) for parameter in model.parameters()] == [0, 0]
 
 
-@pytest.mark.parametrize(("images", "delta"), [(2, 0.1), (10, 0.01), (11, 0.01), (999, 0.001), (1000, 0.0001), (1078, 0.0001)])
+@pytest.mark.parametrize(
+    ("images", "delta"), [(2, 0.1), (10, 0.01), (11, 0.01), (999, 0.001), (1000, 0.0001), (1078, 0.0001)]
+)
 def test_default_delta(images, delta):
     assert default_delta(images) == delta < 1 / images
 
@@ -76,5 +80,7 @@ def test_bad_input(monkeypatch):
     with pytest.raises(InputError, match=r"private_epsilon 0.01 with delta 1e-06 cannot be reached"):
         fitted(epsilon=0.01, delta=1e-6)
     monkeypatch.setitem(sys.modules, "opacus.validators", None)
-    with pytest.raises(InputError, match=r"needs opacus, which is not installed: install understudy\[private\]"):
+    with pytest.raises(
+        InputError, match=r"needs opacus, which is not installed: install understudy\[private\]"
+    ):
         private.check_private()

@@ -5,12 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sets import RECIPE, squares
+from tiny_sets import RECIPE, fit, squares
 
 from understudy.core.errors import InputError
 from understudy.training.arms import Arm
 from understudy.training.batches import Images, batches_of
-from understudy.training.fit import fit_arm
 from understudy.training.refresh import images_needed, refresh, refreshes_before
 from understudy.training.settings import Phase
 
@@ -25,10 +24,14 @@ def arm_of(*phases):
 
 def losses_of(*phases, synthetic=POOL, quota=TWO, **changes):
     seen = []
-    fit_arm(
-        arm_of(*phases), train=squares("train"), synthetic=synthetic, settings=RECIPE.model_copy(update=changes), seed=0, device="cpu",
-        quota=quota, watch=lambda step, classifier: seen.append(step.loss),
-    )  # fmt: skip
+    fit(
+        arm_of(*phases),
+        train=squares("train"),
+        synthetic=synthetic,
+        quota=quota,
+        settings=RECIPE.model_copy(update=changes),
+        watch=lambda step: seen.append(step.loss),
+    )
     return seen
 
 
@@ -53,19 +56,26 @@ def test_with_the_images_needed_every_refresh_is_fresh(data, every, share, steps
     pool = np.random.default_rng(0).permutation(np.repeat(np.arange(3), needed))
     labels = np.concatenate([np.zeros(num_real, np.int64), pool])
     seen = batches_seen(phase, labels, num_real, quota, recipe.batch_size, steps)
-    counts = [refreshes_before(step, phase, recipe.batch_size, num_real=num_real, num_synthetic=int(quota.sum())) for step in range(steps)]
+    counts = [
+        refreshes_before(step, phase, recipe.batch_size, num_real=num_real, num_synthetic=int(quota.sum()))
+        for step in range(steps)
+    ]
     assert counts[0] == 0
     assert (needed == quota + counts[-1] * np.rint(share * quota)).all()  # no image too many
     assert max(int(batch.max()) for batch in seen) < len(labels)
     synthetic_seen = [batch[batch >= num_real] for batch in seen]
     for count in set(counts):  # between two refreshes no more than the quota are in use
-        used = torch.cat([batch for batch, own in zip(synthetic_seen, counts, strict=True) if own == count]).unique()
+        used = torch.cat(
+            [batch for batch, own in zip(synthetic_seen, counts, strict=True) if own == count]
+        ).unique()
         assert (np.bincount(labels[used], minlength=3) <= quota).all()
 
 
 def test_on_the_fly_no_image_is_seen_twice():
     quota = np.array([4, 4])
-    needed = images_needed(arm_of(FRESH), RECIPE.model_copy(update={"batch_size": 4}), num_real=0, quota=quota)
+    needed = images_needed(
+        arm_of(FRESH), RECIPE.model_copy(update={"batch_size": 4}), num_real=0, quota=quota
+    )
     np.testing.assert_array_equal(needed, [16, 16])  # 8 steps of 4 of 8 images: four epochs
     order = torch.cat(batches_seen(FRESH, np.tile([0, 1], 16), 0, quota, 4, 8))
     assert len(order.unique()) == len(order) == 32
@@ -73,11 +83,22 @@ def test_on_the_fly_no_image_is_seen_twice():
 
 def test_when_a_refresh_is_due():
     def dues(phase, batch_size, num_real, num_synthetic):
-        return [refreshes_before(step, phase, batch_size, num_real=num_real, num_synthetic=num_synthetic) for step in range(7)]
+        return [
+            refreshes_before(step, phase, batch_size, num_real=num_real, num_synthetic=num_synthetic)
+            for step in range(7)
+        ]
 
     assert dues(FRESH, 8, 0, 20) == [0, 0, 0, 1, 1, 2, 2]  # after 20, 40, ... images
     assert dues(Phase(data="mixed", refresh_every=1), 8, 20, 20) == [0, 0, 0, 0, 0, 1, 1]
-    assert dues(Phase(data="mixed", real_share=0.5, refresh_every=1), 8, 20, 20) == [0, 0, 0, 0, 0, 1, 1]  # four synthetic ones a step
+    assert dues(Phase(data="mixed", real_share=0.5, refresh_every=1), 8, 20, 20) == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+        1,
+    ]  # four synthetic ones a step
     assert dues(Phase(data="synthetic", refresh_every=0.1), 8, 0, 30) == [0, 2, 5, 8, 10, 13, 16]
     assert dues(Phase(data="synthetic"), 8, 0, 20) == [0] * 7
 
@@ -89,8 +110,12 @@ def test_images_needed():
     half = Phase(data="mixed", refresh_every=2, refresh_share=0.5, share=2)
     # 40 steps of 8 over 12 + 6 images: the last begins after 17.3 epochs, so after 8 refreshes of one image per class.
     np.testing.assert_array_equal(images_needed(arm_of(half), recipe, num_real=12, quota=TWO), TWO + 8)
-    np.testing.assert_array_equal(images_needed(arm_of(half, Phase(data="real")), recipe, num_real=12, quota=TWO), TWO + 8)
-    np.testing.assert_array_equal(images_needed(arm_of(half, FRESH), recipe, num_real=12, quota=TWO), TWO + 2 * 25)  # phases begin anew
+    np.testing.assert_array_equal(
+        images_needed(arm_of(half, Phase(data="real")), recipe, num_real=12, quota=TWO), TWO + 8
+    )
+    np.testing.assert_array_equal(
+        images_needed(arm_of(half, FRESH), recipe, num_real=12, quota=TWO), TWO + 2 * 25
+    )  # phases begin anew
 
 
 def test_a_quota_is_the_first_of_each_class():
@@ -102,7 +127,10 @@ def test_a_quota_is_the_first_of_each_class():
 
 
 def test_before_the_first_refresh_everything_is_as_without():
-    fresh, never, plain = (losses_of(phase) for phase in (FRESH, Phase(data="synthetic", refresh_every=99), Phase(data="synthetic")))
+    fresh, never, plain = (
+        losses_of(phase)
+        for phase in (FRESH, Phase(data="synthetic", refresh_every=99), Phase(data="synthetic"))
+    )
     assert never == plain
     assert fresh == losses_of(FRESH)
     assert fresh[0] == plain[0]
@@ -119,8 +147,16 @@ def test_lengths_in_epochs_count_what_is_in_use():
     ("phase", "quota", "message"),
     [
         (FRESH, None, "refresh_every needs more synthetic images than are in use at once, got no quota"),
-        (Phase(data="synthetic", refresh_every=1, refresh_share=0.2), TWO, "must replace an image of some class, got 0.2 of at most 2"),
-        (Phase(data="synthetic"), 0 * TWO, "the arm 'x' needs synthetic images to train on, got a quota with none"),
+        (
+            Phase(data="synthetic", refresh_every=1, refresh_share=0.2),
+            TWO,
+            "must replace an image of some class, got 0.2 of at most 2",
+        ),
+        (
+            Phase(data="synthetic"),
+            0 * TWO,
+            "the arm 'x' needs synthetic images to train on, got a quota with none",
+        ),
     ],
 )
 def test_refused(phase, quota, message):
@@ -130,4 +166,6 @@ def test_refused(phase, quota, message):
 
 def test_a_share_of_nothing_is_refused_before_anything_is_drawn():
     with pytest.raises(InputError, match="refresh_share must replace an image"):
-        images_needed(arm_of(Phase(data="synthetic", refresh_every=1, refresh_share=0.1)), RECIPE, num_real=3, quota=TWO)
+        images_needed(
+            arm_of(Phase(data="synthetic", refresh_every=1, refresh_share=0.1)), RECIPE, num_real=3, quota=TWO
+        )

@@ -6,18 +6,27 @@ import pytest
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
+from understudy.core.progress import follow
 from understudy.training.arms import ARMS
 from understudy.training.classifier import accuracy_and_loss
+from understudy.training.data import TrainingData
 from understudy.training.fit import fit_arm
+from understudy.training.records import ArmFolder
 from understudy.training.settings import TuneSettings
 from understudy.training.tune import best_trial, tune_arm
 
 TUNE = TuneSettings(learning_rates=(1e-5, 5e-3), weight_decays=(0.0, 0.1))
-SETS = {"train": squares("train"), "synthetic": squares("synthetic", seed=1), "val": squares("val", num=9, seed=2)}
+SETS = {
+    "train": squares("train"),
+    "synthetic": squares("synthetic", seed=1),
+    "val": squares("val", num=9, seed=2),
+}
 
 
-def tune(folder, name="real", *, seed=2, tune=TUNE, **changes):
-    return tune_arm(name, **(SETS | changes), settings=RECIPE, tune=tune, seed=seed, device="cpu", folder=folder)
+def tune(folder, name="real", *, tune=TUNE, val=SETS["val"], advance=lambda amount: None):
+    data = TrainingData(train=SETS["train"], synthetic=SETS["synthetic"])
+    steps = tune_arm(ArmFolder(folder, name), data, val, settings=RECIPE, tune=tune, seed=2, device="cpu")
+    return follow(steps, advance)
 
 
 def test_every_arm_gets_the_same_trials(tmp_path):
@@ -34,7 +43,15 @@ def test_a_trial_is_a_training_that_is_measured_on_validation_images(tmp_path):
     settings = RECIPE.model_copy(update={"learning_rate": 5e-3})
     measured = [
         accuracy_and_loss(
-            fit_arm("real", train=SETS["train"], synthetic=None, settings=settings, seed=2500 + number, device="cpu"), SETS["val"]
+            fit_arm(
+                "real",
+                train=SETS["train"],
+                synthetic=None,
+                settings=settings,
+                seed=2500 + number,
+                device="cpu",
+            ),
+            SETS["val"],
         )
         for number in range(2)
     ]
@@ -49,17 +66,23 @@ def test_a_trial_is_a_training_that_is_measured_on_validation_images(tmp_path):
 
 
 def test_finished_trials_are_kept(tmp_path):
-    first = tune(tmp_path)
+    moved = []
+    first = tune(tmp_path, advance=moved.append)
+    assert len(moved) == 4
     path = tmp_path / "real-trial2.json"
     path.write_text(json.dumps(first[2] | {"val_accuracy": 0.123}))
     (tmp_path / "real-trial1.json").unlink()
-    again = tune(tmp_path)
+    again = tune(tmp_path, advance=moved.append)
+    assert len(moved) == 5
     assert again[2]["val_accuracy"] == 0.123
     assert [again[index] for index in (0, 1, 3)] == [first[index] for index in (0, 1, 3)]
 
 
 def test_the_best_has_the_highest_accuracy_then_the_lowest_loss():
-    trials = [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in ((0.8, 0.1), (0.9, 0.5), (0.9, 0.4))]
+    trials = [
+        {"val_accuracy": accuracy, "val_loss": loss}
+        for accuracy, loss in ((0.8, 0.1), (0.9, 0.5), (0.9, 0.4))
+    ]
     assert best_trial(trials) is trials[2]
     with pytest.raises(InputError, match="there must be a trial"):
         best_trial([])

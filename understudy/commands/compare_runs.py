@@ -16,6 +16,7 @@ from understudy.functional.intervals import paired_bootstrap_difference
 from understudy.functional.unpaired import unpaired_bootstrap_difference
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.settings import differing_keys
+from understudy.training.records import ArmFolder
 
 _SPLITS = ("train", "val", "test")
 _PAIRED = {
@@ -88,12 +89,12 @@ class _Finished:
 
     def correct(self, arm: str, labels: np.ndarray) -> tuple[np.ndarray, list[int]] | None:
         """Which test images each training names correctly, bool (S, N), and the seeds; None if the predictions were deleted."""
-        paths = [self.folder.path / "arms" / f"{arm}-seed{index}.npz" for index in range(self.folder.settings.compare.num_seeds)]
-        if not all(path.is_file() for path in paths):
+        files, num_seeds = ArmFolder(self.folder.path / "arms", arm), self.folder.settings.compare.num_seeds
+        if not files.has_records(num_seeds):
             return None
         right, seeds = [], []
-        for path in paths:
-            record = read_arrays(path)
+        for index in range(num_seeds):
+            record = read_arrays(files.record(index))
             right.append(record["probabilities"].argmax(axis=1) == labels)
             seeds.append(int(record["seed"]))
         return np.stack(right), seeds

@@ -16,6 +16,7 @@ from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.pipeline.study import export_run
 from understudy.report.card import adapter_card, classifier_card
 from understudy.training.arms import find_arm
+from understudy.training.records import ArmFolder
 
 What = Literal["dataset", "classifier", "adapter"]
 _CLASSIFIER = ("config.json", "model.safetensors")
@@ -56,7 +57,7 @@ def export_part(folder: RunFolder, to: Path, *, what: What = "dataset", form: st
 def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm: str) -> str:
     if arm not in results["arms"]:
         raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {arm!r}")
-    source = folder.path / "arms" / f"{arm}-classifier"
+    source = ArmFolder(folder.path / "arms", arm).classifier
     if not all((source / name).is_file() for name in _CLASSIFIER):
         raise InputError(f"{source} must hold the classifier of {arm}, config.json and model.safetensors: it was deleted")
     found, compare = find_arm(arm, folder.settings.compare), folder.settings.compare
@@ -81,10 +82,10 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
 
 def _kept(folder: RunFolder, arm: str) -> int | None:
     """Which training the kept classifier is, from 0: the first with the best validation accuracy; None if the records were deleted."""
-    paths = [folder.path / "arms" / f"{arm}-seed{index}.npz" for index in range(folder.settings.compare.num_seeds)]
-    if not all(path.is_file() for path in paths):
+    files, num_seeds = ArmFolder(folder.path / "arms", arm), folder.settings.compare.num_seeds
+    if not files.has_records(num_seeds):
         return None
-    return int(np.argmax([read_arrays(path)["val_accuracy"] for path in paths]))
+    return int(np.argmax([read_arrays(files.record(index))["val_accuracy"] for index in range(num_seeds)]))
 
 
 def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> None:

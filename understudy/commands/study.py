@@ -36,6 +36,7 @@ from understudy.report.study_page import write_study_page
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings, build, differing_keys, to_yaml
 from understudy.training.arms import find_arm
+from understudy.training.records import ArmFolder
 from understudy.training.tune import pairs
 
 Point = int | float | str
@@ -460,11 +461,10 @@ def _take_trainings(own: _Run, others: Sequence[_Run], observer: Observer) -> No
 
 def _copy_training(arm: str, other: _Run, own: _Run) -> None:
     source, to, tune = other.path / "arms", own.path / "arms", own.settings.tune
-    classifier = source / f"{arm}-classifier"
-    files = [path for path in sorted(classifier.rglob("*")) if path.is_file()]
-    files += [source / f"{arm}-seed{index}.{kind}" for index in range(own.settings.compare.num_seeds) for kind in ("safetensors", "npz")]
+    files = ArmFolder(source, arm).files(own.settings.compare.num_seeds)
     if tune.is_on:
-        files += [source / "tuning" / f"{arm}-trial{index}.json" for index in range(len(pairs(own.settings.compare, tune)))]
+        tuning = ArmFolder(source / "tuning", arm)
+        files += [tuning.trial(index) for index in range(len(pairs(own.settings.compare, tune)))]
     for path in files:
         target = to / path.relative_to(source)
         if not target.exists():

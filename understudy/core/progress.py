@@ -1,14 +1,44 @@
-"""Progress of long loops: the loops yield or call back, somebody else draws the bar."""
+"""Progress of long loops: the loop yields its steps, the caller draws the bar."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, final
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Any, Protocol, TypeVar, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
+
+T = TypeVar("T")
+
+
+def follow(steps: Generator[Any, None, T], advance: Callable[[int], object] = lambda amount: None) -> T:
+    """Run a loop to its end.
+
+    Args:
+        steps: the loop, which yields its steps.
+        advance: called with 1 after each step, to move a bar.
+
+    Returns:
+        What the loop returns.
+
+    Example:
+        >>> def loop():
+        ...     yield from range(3)
+        ...     return "result"
+        >>> moved = []
+        >>> follow(loop(), moved.append), moved
+        ('result', [1, 1, 1])
+    """
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            advance(1)
 
 
 class Observer(Protocol):

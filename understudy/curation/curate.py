@@ -31,7 +31,8 @@ class Decisions:
         num_good: images per class that are kept, dropped as copies or over quota, int64 (num_classes,).
         flags: ``exact copy``, ``copy`` or empty.
         nearest_ids: the nearest real train image; empty with the firewall ``off``, which looks for none.
-        nearest_distances: to it, in :data:`understudy.data.copies.DISTANCE_UNIT`; NaN, and null in tables, with ``off``.
+        nearest_distances: to it, in :data:`understudy.data.copies.DISTANCE_UNIT`; NaN, and null in tables,
+            with ``off``.
     """
 
     ids: list[str]
@@ -53,7 +54,9 @@ class Decisions:
     @property
     def rejections(self) -> dict[str, int]:
         """Rejected images per reason, without those that were good but too many."""
-        return dict(Counter(reason for reason, rejected in zip(self.reasons, self.rejected, strict=True) if rejected))
+        return dict(
+            Counter(reason for reason, rejected in zip(self.reasons, self.rejected, strict=True) if rejected)
+        )
 
     @property
     def num_copies(self) -> int:
@@ -62,7 +65,10 @@ class Decisions:
 
     def table(self) -> pa.Table:
         """One row per drawn image, for ``decisions.parquet``."""
-        return pa.table({"id": self.ids, "label": self.labels, "kept": self.kept, "reason": self.reasons} | self._columns())
+        return pa.table(
+            {"id": self.ids, "label": self.labels, "kept": self.kept, "reason": self.reasons}
+            | self._columns()
+        )
 
     def curated(self, drawn: LabelledSet) -> LabelledSet:
         """The kept images, with scores and neighbours as provenance."""
@@ -108,7 +114,8 @@ def decide(
         The decisions, in the order of ``drawn``.
 
     Raises:
-        InputError: for sets of the wrong split, or a threshold or selection without the real images that it needs.
+        InputError: for sets of the wrong split, or a threshold or selection without the real images that it
+            needs.
     """
     drawn.require("synthetic", purpose="curating")
     score = SCORES[settings.score]
@@ -127,7 +134,9 @@ def decide(
     good = ~(constant | low | replaced)
     taken = take(good, drawn, train, quota, selection=settings.select, features=features)
     dropped = taken & is_copy & (settings.firewall == "drop")
-    reasons = np.select([constant, low, replaced | dropped, ~taken], ["constant", "low score", "copy", "over quota"], "")
+    reasons = np.select(
+        [constant, low, replaced | dropped, ~taken], ["constant", "low score", "copy", "over quota"], ""
+    )
     return Decisions(
         ids=drawn.ids,
         labels=drawn.labels,

@@ -14,7 +14,12 @@ from understudy.curation.settings import CurateSettings
 
 
 def explain_rejection(
-    decisions: Decisions, quota: np.ndarray, *, class_names: Sequence[str], settings: CurateSettings, rounds: int
+    decisions: Decisions,
+    quota: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    settings: CurateSettings,
+    rounds: int,
 ) -> str | None:
     """Which classes are left without an image, how far they were from passing, and what to change.
 
@@ -34,39 +39,59 @@ def explain_rejection(
         return None
     have = f"{kept.sum()} of the {quota.sum()} wanted images" if kept.any() else "no image at all"
     refills = f"{rounds - 1} refill{'' if rounds == 2 else 's'}"
-    lines = [f"after {refills} there is {have}, and none of {len(empty)} of the {np.count_nonzero(quota)} classes:"]
+    lines = [
+        f"after {refills} there is {have}, and none of {len(empty)} of the {np.count_nonzero(quota)} classes:"
+    ]
     lines += [f"  {class_names[label]!r}: {_account(decisions, label)}" for label in empty]
     return "\n".join([*lines, *_advice(decisions, empty, settings)])
 
 
 def _account(decisions: Decisions, label: int) -> str:
-    reasons = Counter(reason for reason, own in zip(decisions.reasons, decisions.labels, strict=True) if own == label)
+    reasons = Counter(
+        reason for reason, own in zip(decisions.reasons, decisions.labels, strict=True) if own == label
+    )
     if not reasons:
         return "none drawn"
     counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    scores = f"; best score {_best(decisions, label):.3g}, threshold {decisions.threshold:.3g}" if reasons["low score"] else ""
+    scores = (
+        f"; best score {_best(decisions, label):.3g}, threshold {decisions.threshold:.3g}"
+        if reasons["low score"]
+        else ""
+    )
     return f"{reasons.total()} drawn ({counts}){scores}"
 
 
 def _advice(decisions: Decisions, empty: Sequence[int], settings: CurateSettings) -> list[str]:
-    reasons = {reason for reason, label in zip(decisions.reasons, decisions.labels, strict=True) if label in empty}
+    reasons = {
+        reason for reason, label in zip(decisions.reasons, decisions.labels, strict=True) if label in empty
+    }
     advice = []
     if "low score" in reasons:
-        ways = [f"choose another curate.score ({', '.join(name for name in SCORES if name != settings.score)})"]
+        ways = [
+            f"choose another curate.score ({', '.join(name for name in SCORES if name != settings.score)})"
+        ]
         if reached := [best for label in empty if (best := _best(decisions, label)) > 0]:
-            if (settings.threshold or SCORES[settings.score].threshold) == "validation" and settings.validation_pass < 1:
+            if (
+                settings.threshold or SCORES[settings.score].threshold
+            ) == "validation" and settings.validation_pass < 1:
                 ways.insert(0, f"raise curate.validation_pass above {settings.validation_pass:g}")
             ways.insert(0, f"set curate.threshold to at most {math.floor(min(reached) * 1000) / 1000:g}")
         advice.append(", or ".join(ways))
     if "copy" in reasons:
-        others = ", or draw others in their place with curate.firewall=redraw" if settings.firewall == "drop" else ""
+        others = (
+            ", or draw others in their place with curate.firewall=redraw"
+            if settings.firewall == "drop"
+            else ""
+        )
         advice.append(f"keep copies with curate.firewall=flag{others}")
     if "constant" in reasons:
-        advice.append("look at what the generator draws with 'understudy preview': images of one colour are never kept")
+        advice.append(
+            "look at what the generator draws with 'understudy preview': images of one colour are never kept"
+        )
     return advice
 
 
 def _best(decisions: Decisions, label: int) -> float:
-    """Highest score among the images of a class that were rejected for theirs; 0 where there are none, or none is a number."""
+    """The highest score among the images of a class that scored too low; 0 without any, or if all scores are NaN."""
     low = np.array(decisions.reasons) == "low score"
     return float(np.nan_to_num(decisions.scores[low & (decisions.labels == label)], nan=0.0).max(initial=0.0))

@@ -74,7 +74,9 @@ def asks(judge: JudgeName, *, threshold: float | Literal["validation"]) -> Calla
 
 @SCORES.register(
     "agreement",
-    summary="a classifier trained on the real train split gives the intended class this probability, relative to its first choice",
+    summary="a classifier trained on the real train split gives the intended class this probability, "
+    "relative "
+    "to its first choice",
 )
 @asks("real", threshold=0.5)
 def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -95,14 +97,15 @@ def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 @SCORES.register(
     "confidence",
-    summary="probability of the intended class, if a classifier trained on the real train split names that class first; else 0",
+    summary="probability of the intended class, if a classifier trained on the real train split names that "
+    "class first; else 0",
 )
 @asks("real", threshold="validation")
 def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
     """Probability of the intended class where it is the judge's first choice, 0 elsewhere.
 
-    The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). There a sample must lie above the threshold, here at it or
-    above; a threshold of 0 keeps what the judge names as intended.
+    The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). There a sample must lie above
+    the threshold, here at it or above; a threshold of 0 keeps what the judge names as intended.
 
     Args:
         drawn: N synthetic images.
@@ -138,7 +141,9 @@ def clip(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 
 # A judge that agrees to everything gives every image 1.
-SCORES.register("none", summary="every image scores 1: nothing is rejected for its looks")(Score(agreement, "none", 0.0))
+SCORES.register("none", summary="every image scores 1: nothing is rejected for its looks")(
+    Score(agreement, "none", 0.0)
+)
 
 
 def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings) -> float:
@@ -150,8 +155,8 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
         settings: score, threshold, and the share of validation images that is to pass.
 
     Returns:
-        The setting, the score's own if it is not set, or the largest score that at least ``validation_pass`` of the real validation
-        images reach.
+        The setting, the score's own if it is not set, or the largest score that at least ``validation_pass``
+        of the real validation images reach.
 
     Raises:
         InputError: for a set of another split, or one without images.
@@ -162,7 +167,10 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
         return threshold
     val.require("val", purpose="taking a threshold from real images")
     if not len(val):
-        raise InputError("curate.threshold 'validation' needs real validation images, got none: set curate.threshold to a number")
+        raise InputError(
+            "curate.threshold 'validation' needs real validation images, got none: set curate.threshold "
+            "to a number"
+        )
     passing = math.ceil(round(settings.validation_pass * len(val), 9))
     return float(np.sort(score(val, judge))[len(val) - passing])
 

@@ -47,26 +47,41 @@ def first(candidates: Candidates, quota: int) -> np.ndarray:
     return np.arange(min(quota, candidates.num))
 
 
-@SELECTIONS.register("coverage", summary="those that together lie as the real ones in feature space (kernel herding)")
+@SELECTIONS.register(
+    "coverage", summary="those that together lie as the real ones in feature space (kernel herding)"
+)
 def coverage(candidates: Candidates, quota: int) -> np.ndarray:
-    """Those whose features together lie as the real ones; see :func:`understudy.functional.selection.kernel_herding`."""
+    """Images whose features are jointly distributed like the real ones.
+
+    See :func:`understudy.functional.selection.kernel_herding`.
+    """
     return kernel_herding(candidates.drawn(), candidates.real(), quota)
 
 
-@SELECTIONS.register("matched", summary="for each real image the nearest one in feature space, each used once")
+@SELECTIONS.register(
+    "matched", summary="for each real image the nearest one in feature space, each used once"
+)
 def nearest(candidates: Candidates, quota: int) -> np.ndarray:
     """For each real image one of its own, near to it; see :func:`understudy.functional.selection.matched`."""
     return matched(candidates.drawn(), candidates.real(), quota)
 
 
 def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray:
-    """Good images per class that a selection wants to choose from, int64 (num_classes,); no more than the quota for ``first``."""
+    """Good images per class that a selection chooses from, int64 (num_classes,); ``first`` needs just the quota."""
     if settings.select == "first":
         return quota
     return np.ceil(np.round(quota * settings.candidates, 9)).astype(np.int64)
 
 
-def take(good: np.ndarray, drawn: LabelledSet, train: LabelledSet, quota: np.ndarray, *, selection: str, features: Features) -> np.ndarray:
+def take(
+    good: np.ndarray,
+    drawn: LabelledSet,
+    train: LabelledSet,
+    quota: np.ndarray,
+    *,
+    selection: str,
+    features: Features,
+) -> np.ndarray:
     """Take as many good images of each class as its quota, or all, if there are no more.
 
     Args:
@@ -102,7 +117,8 @@ def _real_features(train: LabelledSet, label: int, features: Features, selection
     of_class = np.flatnonzero(train.labels == label)
     if not len(of_class):
         raise InputError(
-            f"curate.select {selection!r} compares with real train images, and class {train.class_names[label]!r} has none: "
+            f"curate.select {selection!r} compares with real train images, and class "
+            f"{train.class_names[label]!r} has none: "
             "use curate.select=first"
         )
     return _features(train, of_class, features)

@@ -20,7 +20,7 @@ from understudy.evaluation.shift import FurtherSet, Outcome, measure_corruption,
 from understudy.evaluation.shift_tests import load_test_set
 from understudy.pipeline.shadows import audit, check_audit, check_measurable
 from understudy.pipeline.synthetic import settings_of_arms
-from understudy.training.fit import load_trainings, require_weights
+from understudy.training.records import ArmFolder
 
 if TYPE_CHECKING:
     from understudy.pipeline.study import Study
@@ -37,7 +37,7 @@ def check_added(study: Study) -> None:
             _further(study, name)
         if study.is_finished("compare"):
             for name in study.recorded("compare")["arms"]:
-                require_weights(study.path / "arms", name, num_seeds=study.settings.compare.num_seeds)
+                ArmFolder(study.path / "arms", name).check_weights(study.settings.compare.num_seeds)
     if study.settings.membership.measure and not study.is_finished("membership"):
         check_audit(study.settings.membership, study.train, study.settings.compare)
         if study.is_finished("curate"):
@@ -95,7 +95,7 @@ def shift(study: Study) -> None:
         # Read first: what does not fit shows before anything is measured.
         further = {name: _further(study, name) for name in settings.tests}
         arms = {
-            name: load_trainings(study.path / "arms", name, num_seeds=study.settings.compare.num_seeds, device=study.device)
+            name: ArmFolder(study.path / "arms", name).trainings(study.settings.compare.num_seeds, device=study.device)
             for name in study.recorded("compare")["arms"]
         }
         size = arms["real"][0].backbone.input_size

@@ -21,7 +21,8 @@ from understudy.evaluation.settings import MembershipSettings
 from understudy.functional.intervals import bootstrap_mean
 from understudy.training.arms import find_arm
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.ensemble import Member, fit_ensemble
+from understudy.training.data import TrainingData
+from understudy.training.ensemble import Training, fit_ensemble
 from understudy.training.private import check_private, fit_private
 from understudy.training.settings import CompareSettings
 from understudy.training.strategies import STRATEGIES, split_name
@@ -237,7 +238,10 @@ class _Shadows:
         for start in range(0, len(waiting), _BLOCK):
             block = waiting[start : start + _BLOCK]
             group = [
-                Member(train=self._half(number), synthetic=self._synthetic(name, number) if draws else None, seed=self._seed(number))
+                Training(
+                    data=TrainingData(train=self._half(number), synthetic=self._synthetic(name, number) if draws else None),
+                    seed=self._seed(number),
+                )
                 for number in block
             ]
             trained = fit_ensemble(name, group, settings=recipe, device=self.device, on_step=on_step)

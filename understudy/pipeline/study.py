@@ -36,7 +36,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import read_arrays, write_arrays, write_atomically, write_json, write_text
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
-from understudy.core.progress import Observer, Silent
+from understudy.core.progress import Observer, Silent, follow
 from understudy.core.provenance import environment
 from understudy.curation.exhausted import explain_rejection
 from understudy.curation.scores import SCORES, Classifier, Judges
@@ -79,11 +79,13 @@ from understudy.settings import Settings, build, refuse_without_effect, to_yaml
 from understudy.training.arms import Arm, check_arm, find_arm
 from understudy.training.backbones import build_backbone, pretrained_classifier
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.fit import check_arms_fit, check_recipe, fit_arm, run_arm
-from understudy.training.history import Measure
-from understudy.training.records import ArmResult
+from understudy.training.data import HeldOut, Measure, TrainingData
+from understudy.training.fit import check_arms_fit, check_recipe, fit_arm
+from understudy.training.loop import Steps
+from understudy.training.records import ArmFolder, ArmResult
+from understudy.training.run import run_arm
 from understudy.training.settings import CompareSettings
-from understudy.training.tune import best_trial, pairs, tune_arm
+from understudy.training.tune import Trial, best_trial, pairs, tune_arm
 
 Stage = Literal[
     "load", "adapt", "draw", "curate", "fidelity", "memorisation", "tune", "compare", "scale", "gap", "shift", "membership", "report"
@@ -367,25 +369,25 @@ class Study:
         """How an arm is trained: as all others, but for what was tuned."""
         if not self.settings.tune.is_on:
             return self.settings.compare
-        chosen = best_trial(self.trials(arm))
+        chosen = best_trial(follow(self.trials(arm)))
         return self.settings.compare.model_copy(update={key: chosen[key] for key in ("learning_rate", "weight_decay")})
 
-    def trials(self, arm: str, *, advance: Callable[[int], None] = lambda amount: None) -> list[dict[str, Any]]:
+    def trials(self, arm: str) -> Steps[list[Trial]]:
         """Tune an arm; trials that are there are kept, and an arm that only a later stage asks for is tuned then."""
         return tune_arm(
-            arm,
-            train=self.train,
-            synthetic=(images := self.images_of(arm)).images,
-            quota=images.quota,
-            teacher=lambda: self.judge,
-            val=self.val,
+            ArmFolder(self.path / "arms" / "tuning", arm),
+            self.training_data(self.images_of(arm)),
+            self.val,
             settings=self.settings.compare,
             tune=self.settings.tune,
             seed=self.settings.seed,
             device=self.device,
-            folder=self.path / "arms" / "tuning",
-            on_step=lambda step: advance(1) if step.step == step.of else None,
         )
+
+    def training_data(self, images: ArmImages, train: LabelledSet | None = None) -> TrainingData:
+        """What an arm learns from: these synthetic images, and the train split or a part of it."""
+        train = self.train if train is None else train
+        return TrainingData(train=train, synthetic=images.images, quota=images.quota, teacher=lambda: self.judge)
 
     def steps(self, arm: str) -> int:
         """Optimisation steps of one training of an arm."""
@@ -397,28 +399,20 @@ class Study:
         arm: str,
         folder: str,
         *,
-        advance: Callable[[int], None] = lambda amount: None,
         train: LabelledSet | None = None,
         images: ArmImages | None = None,
         tuned_as: str | None = None,
         measure: Measure | None = None,
-    ) -> ArmResult:
+    ) -> Steps[ArmResult]:
         """Train an arm with every seed and test it; trainings that lie in ``arms/folder`` are kept."""
         images = self.images_of(arm) if images is None else images
         return run_arm(
-            arm,
-            train=self.train if train is None else train,
-            synthetic=images.images,
-            quota=images.quota,
-            teacher=lambda: self.judge,
-            val=self.val,
-            test=self.test,
+            ArmFolder(self.path / "arms" / folder, arm),
+            self.training_data(images, train),
+            HeldOut(val=self.val, test=self.test, measure=measure),
             settings=self.recipe(tuned_as or arm),
             seed=self.settings.seed,
             device=self.device,
-            folder=self.path / "arms" / folder,
-            on_step=lambda step: advance(1),
-            measure=measure,
             keep_weights=not folder,  # of the compared arms, which later stages ask again
         )
 
@@ -614,7 +608,7 @@ def tune(study: Study) -> None:
     with study.folder.stage("tune") as record:
         trials = len(pairs(settings.compare, settings.tune)) * settings.tune.num_seeds
         with study.observer.bar("tune", total=len(arms) * trials, unit="trainings") as advance:
-            tried = {name: study.trials(name, advance=advance) for name in arms}
+            tried = {name: follow(study.trials(name), advance) for name in arms}
         record["arms"] = {name: {"chosen": best_trial(own), "trials": own} for name, own in tried.items()}
     study.observer.say(f"tune: {trials} trainings of each of {len(arms)} arms in {record['seconds']:.0f} s")
 
@@ -629,7 +623,7 @@ def compare(study: Study) -> None:
     ):
         measure = partial(feature_quality, train=study.train, test=study.test) if settings.transferability else None
         source = _of_source(study) if settings.transferability else None  # first: it may not fit
-        results = [study.measure(name, "", advance=advance, measure=measure) for name in arms]
+        results = [follow(study.measure(name, "", measure=measure), advance) for name in arms]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=study.settings.seed),
             "images": {name: own for name, own in images.items() if own},
@@ -706,11 +700,11 @@ def _train_on_sizes(
     """Add to ``real`` what parts of the train images give, and all of them; to ``arms`` what each of the sets gives."""
     total = len(parts) * _steps(study, "real") + len(sets) * sum(_steps(study, arm) for arm in arms)
     with study.observer.bar("scale", total=total, unit="steps") as advance:
-        real |= {len(part): study.measure("real", f"real-{share:g}", train=part, advance=advance) for share, part in parts.items()}
-        real[len(study.train)] = study.measure("real", "", advance=advance)
+        real |= {len(part): follow(study.measure("real", f"real-{share:g}", train=part), advance) for share, part in parts.items()}
+        real[len(study.train)] = follow(study.measure("real", ""), advance)
         for arm, results in arms.items():
             for times, part in sets.items():
-                results[times] = study.measure(arm, f"times-{times:g}", images=_whole(part), advance=advance)
+                results[times] = follow(study.measure(arm, f"times-{times:g}", images=_whole(part)), advance)
 
 
 def _whole(images: LabelledSet) -> ArmImages:
@@ -772,15 +766,15 @@ def gap(study: Study) -> None:
         total = (len(sets) + len(redrawn)) * _steps(study, "synthetic") + len(again) * _steps(study, "real")
         with study.observer.bar("gap", total=total, unit="steps") as advance:
             arms = {
-                role: study.measure(arm, f"gap/{role}", images=images, tuned_as="synthetic", advance=advance)
+                role: follow(study.measure(arm, f"gap/{role}", images=images, tuned_as="synthetic"), advance)
                 for role, (arm, images) in sets.items()
             }
-            arms["real"] = study.measure("real", "", advance=advance)
+            arms["real"] = follow(study.measure("real", ""), advance)
             reconstructed = {
-                strength: study.measure("synthetic", f"gap/redrawn-{strength:g}", images=images, advance=advance)
+                strength: follow(study.measure("synthetic", f"gap/redrawn-{strength:g}", images=images), advance)
                 for strength, images in redrawn.items()
             }
-            floor = [study.measure("real", f"gap/again-{index}", train=part, advance=advance) for index, part in enumerate(again)]
+            floor = [follow(study.measure("real", f"gap/again-{index}", train=part), advance) for index, part in enumerate(again)]
         measures = _side_measures(study, sets, redrawn)
         summary = summarise_gap(
             arms,
@@ -815,7 +809,7 @@ def _side_measures(
     study: Study, sets: Mapping[str, tuple[str, ArmImages]], redrawn: Mapping[float, ArmImages]
 ) -> dict[str, dict[str, Any]]:
     """Of each set, against the validation images, which no classifier was trained on."""
-    task = TrainedClassifier.load(study.path / "arms" / "real-classifier", device=study.device)
+    task = TrainedClassifier.load(ArmFolder(study.path / "arms", "real").classifier, device=study.device)
     raw = study.start
 
     def of(data: LabelledSet) -> LabelledFeatures:
@@ -850,7 +844,7 @@ def report(study: Study) -> None:
             arm_summaries={name: _summary(find_arm(name, study.settings.compare)) for name in results["arms"]},
             val=study.val,
             test=study.test,
-            named={name: _named(study.measure(name, "")) for name in results["arms"] if _has_predictions(study, name)},
+            named={name: follow(study.measure(name, "")).predicted for name in results["arms"] if _has_predictions(study, name)},
         )
         write_text(study.path / "README.md", _card(study, results, data_files="synthetic/curated.parquet"))
     study.observer.say(f"report: {study.path / 'report.html'}")
@@ -1093,12 +1087,7 @@ def _check_prompts(settings: Settings) -> None:
 
 def _has_predictions(study: Study, arm: str) -> bool:
     """Whether they were not deleted, which is allowed once figures were made of them."""
-    return all((study.path / "arms" / f"{arm}-seed{index}.npz").exists() for index in range(study.settings.compare.num_seeds))
-
-
-def _named(result: ArmResult) -> np.ndarray:
-    """Class that each training takes each test image for, int (S, N)."""
-    return np.asarray(result.probabilities.argmax(axis=-1))
+    return ArmFolder(study.path / "arms", arm).has_records(study.settings.compare.num_seeds)
 
 
 def _summary(arm: Arm) -> str:

@@ -74,4 +74,6 @@ def _as_set(rows: Sequence[PlanRow], pixels: np.ndarray, class_names: Sequence[s
         for name, value in asdict(row).items():
             columns.setdefault(name, []).append(value)
     ids, labels = columns.pop("id"), columns.pop("label")
-    return LabelledSet.from_images(pixels, labels, class_names=class_names, split="synthetic", ids=ids, provenance=columns)
+    return LabelledSet.from_images(
+        pixels, labels, class_names=class_names, split="synthetic", ids=ids, provenance=columns
+    )

@@ -51,10 +51,12 @@ def make_plan(
 ) -> list[PlanRow]:
     """Rows for the images of each class with the numbers from ``start`` to ``counts``.
 
-    A row depends on the run's seed and its own id, not on how many others there are: a larger plan holds the smaller one.
+    A row depends on the run's seed and its own id, not on how many others there are: a larger plan holds the
+    smaller one.
 
     Args:
-        train: real train images; start, caption and feature of a row come from images of its class, all used equally often.
+        train: real train images; start, caption and feature of a row come from images of its class, all used
+            equally often.
         counts: images per class, int of shape (num_classes,).
         start: numbers from which they begin, as counts; 0 if not given.
         settings: prompts, sampler and so on.
@@ -70,7 +72,8 @@ def make_plan(
         The rows, classes in order.
 
     Raises:
-        InputError: for a set that is not the train split, or a class without a real image where one is needed.
+        InputError: for a set that is not the train split, or a class without a real image where one is
+            needed.
     """
     train.require("train", purpose="planning what to draw")
     strength = settings.strength if strength is None else strength
@@ -78,11 +81,20 @@ def make_plan(
     prompts = read_templates(settings.prompt, needs_class=not own_tokens, has_token=has_token)
     negatives = read_templates(settings.negative_prompt, needs_class=False)
     ids, captions = np.array(train.ids), np.array(captions_of(train))
-    captioned = any("{caption}" in template for template in (*prompts, *negatives)) and bool((captions != "").any())
+    captioned = any("{caption}" in template for template in (*prompts, *negatives)) and bool(
+        (captions != "").any()
+    )
     rows = []
     for label, count in enumerate(counts):
         of_class = np.flatnonzero(train.labels == label)
-        _require_images(len(of_class), int(count), train.class_names[label], strength=strength, visual=visual, captioned=captioned)
+        _require_images(
+            len(of_class),
+            int(count),
+            train.class_names[label],
+            strength=strength,
+            visual=visual,
+            captioned=captioned,
+        )
         pairing = _Pairing(of_class, settings.pairing, (seed, label, member))
         for number in range(0 if start is None else int(start[label]), int(count)):
             identity = f"synthetic-{label:04d}-{member:02d}-{number:06d}"
@@ -95,7 +107,12 @@ def make_plan(
                     number=number,
                     label=label,
                     class_name=train.class_names[label],
-                    prompt=fill(choose(prompts, row_seed), words=words, caption=caption, token=tokens[label] if has_token else ""),
+                    prompt=fill(
+                        choose(prompts, row_seed),
+                        words=words,
+                        caption=caption,
+                        token=tokens[label] if has_token else "",
+                    ),
                     negative_prompt=fill(choose(negatives, row_seed + 1), words=words, caption=caption),
                     seed=row_seed,
                     sampler=settings.sampler,
@@ -113,7 +130,9 @@ def make_plan(
     return rows
 
 
-def _require_images(available: int, wanted: int, name: str, *, strength: float, visual: str, captioned: bool) -> None:
+def _require_images(
+    available: int, wanted: int, name: str, *, strength: float, visual: str, captioned: bool
+) -> None:
     """A class without a train image can be drawn from its name alone."""
     needs = {
         "draw.strength below 1 starts from real images": strength < 1,
@@ -127,10 +146,10 @@ def _require_images(available: int, wanted: int, name: str, *, strength: float, 
 
 @final
 class _Pairing:
-    """Which real image each part of a row comes from: every n rows use each of the n images of the class once.
+    """Assigns real images to the parts of rows: every n rows use each of the n images of the class once.
 
-    ``paired`` takes the images in order, or, for further generators, in an order of the generator's own, the same for every part.
-    ``random`` gives each part of each n rows an order of its own.
+    ``paired`` takes the images in order, or, for further generators, in an order of the generator's own, the
+    same for every part. ``random`` gives each part of each n rows an order of its own.
     """
 
     def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:
@@ -184,7 +203,10 @@ def read_part(path: Path) -> list[PlanRow]:
     """
     names, table = [field.name for field in fields(PlanRow)], pq.read_table(path)
     if missing := sorted(set(names) - set(table.column_names)):
-        raise InputError(f"{path} was written by an older version of understudy (no {', '.join(missing)}): use another folder")
+        raise InputError(
+            f"{path} was written by an older version of understudy (no {', '.join(missing)}): use "
+            f"another folder"
+        )
     return [PlanRow(**{name: row[name] for name in names}) for row in table.to_pylist()]
 
 

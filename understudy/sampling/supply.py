@@ -26,8 +26,10 @@ DrawParts = Callable[[Sequence[Path], Path], Iterator[DrawStep]]
 class Supply:
     """Images that share how they are drawn.
 
-    Image n of a class is the same whoever asks for it, after whatever was asked for before, so that what is made of the first n
-    does not depend on who else needs more. What is asked for beyond what is there is drawn as a round of its own::
+    Image n of a class is the same whoever asks for it, after whatever was asked for before, so that what is
+    made of the first n
+    does not depend on who else needs more. What is asked for beyond what is there is drawn as a round of its
+    own::
 
         FOLDER/plan/round-NN.json            the number after the round's last, per class: written first
         FOLDER/plan/round-NN/part-*.parquet  what is to be drawn
@@ -46,7 +48,14 @@ class Supply:
     """
 
     def __init__(
-        self, folder: Path, *, plan: Plan, draw: DrawParts, part_size: int, available: np.ndarray | None, observer: Observer
+        self,
+        folder: Path,
+        *,
+        plan: Plan,
+        draw: DrawParts,
+        part_size: int,
+        available: np.ndarray | None,
+        observer: Observer,
     ) -> None:
         self._folder = folder
         self._plan = plan

@@ -54,13 +54,17 @@ class Arm:
         """
         images = {"real": num_real, "synthetic": num_synthetic, "mixed": num_real + num_synthetic}
         given = [
-            phase.steps or (math.ceil(phase.epochs * images[phase.data] / settings.batch_size) if phase.epochs else 0)
+            phase.steps
+            or (math.ceil(phase.epochs * images[phase.data] / settings.batch_size) if phase.epochs else 0)
             for phase in self.phases
         ]
         if settings.equal_steps:
             counts = self._divided(settings.steps, given)
         else:
-            counts = [count or round(settings.steps * _share(phase)) for phase, count in zip(self.phases, given, strict=True)]
+            counts = [
+                count or round(settings.steps * _share(phase))
+                for phase, count in zip(self.phases, given, strict=True)
+            ]
         if min(counts) < 1:
             raise InputError(
                 f"compare.steps must give each phase of the arm {self.name!r} a step, got {settings.steps} for {self.describe()}: use more"
@@ -76,7 +80,9 @@ class Arm:
         """Phases without a length of their own divide the steps that are left by their shares."""
         shares = [0.0 if count else _share(phase) for phase, count in zip(self.phases, given, strict=True)]
         left, total = max(0, steps - sum(given)), sum(shares)
-        ends = [round(left * sum(shares[: index + 1]) / total) if total else 0 for index in range(len(shares))]
+        ends = [
+            round(left * sum(shares[: index + 1]) / total) if total else 0 for index in range(len(shares))
+        ]
         return [count or end - start for count, start, end in zip(given, [0, *ends], ends, strict=False)]
 
     def describe(self) -> str:
@@ -94,7 +100,13 @@ def _share(phase: Phase) -> float:
 
 
 def _describe(phase: Phase) -> str:
-    length = f"{phase.steps} steps" if phase.steps else f"{phase.epochs:g} epochs" if phase.epochs else f"{_share(phase):g}x"
+    length = (
+        f"{phase.steps} steps"
+        if phase.steps
+        else f"{phase.epochs:g} epochs"
+        if phase.epochs
+        else f"{_share(phase):g}x"
+    )
     details = [
         "a fresh head" if phase.reset_head else "",
         f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
@@ -104,7 +116,14 @@ def _describe(phase: Phase) -> str:
         *_describe_synthetic(phase),
         *(
             f"{name.replace('_', ' ')} {value}"
-            for name in ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
+            for name in (
+                "optimiser",
+                "schedule",
+                "learning_rate",
+                "weight_decay",
+                "label_smoothing",
+                "augmentation",
+            )
             if (value := getattr(phase, name)) is not None
         ),
     ]
@@ -114,13 +133,23 @@ def _describe(phase: Phase) -> str:
 
 def _describe_synthetic(phase: Phase) -> list[str]:
     """What is special about the synthetic images of a phase."""
-    apart = {"statistics": "batch norm statistics", "affine": "batch norm scale and shift", "both": "batch norm"}
+    apart = {
+        "statistics": "batch norm statistics",
+        "affine": "batch norm scale and shift",
+        "both": "batch norm",
+    }
     return [
-        f"{apart[phase.auxiliary_batch_norm]} of synthetic images apart" if phase.auxiliary_batch_norm != "none" else "",
+        f"{apart[phase.auxiliary_batch_norm]} of synthetic images apart"
+        if phase.auxiliary_batch_norm != "none"
+        else "",
         f"synthetic loss weighted {phase.synthetic_weight:g}" if phase.synthetic_weight is not None else "",
-        f"{phase.soft_labels:.0%} soft labels at temperature {phase.temperature:g}" if phase.soft_labels else "",
+        f"{phase.soft_labels:.0%} soft labels at temperature {phase.temperature:g}"
+        if phase.soft_labels
+        else "",
         f"feature distillation {phase.feature_distillation:g}" if phase.feature_distillation else "",
-        f"{phase.refresh_share:.0%} of the synthetic images fresh every {phase.refresh_every:g} epochs" if phase.refresh_every else "",
+        f"{phase.refresh_share:.0%} of the synthetic images fresh every {phase.refresh_every:g} epochs"
+        if phase.refresh_every
+        else "",
     ]
 
 
@@ -135,18 +164,24 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
     """
     plain, strategies = split_name(name)
     if plain in settings.own_arms and plain in ARMS:
-        raise InputError(f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another")
+        raise InputError(
+            f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another"
+        )
     own = settings.own_arms.get(plain)
     arm = ARMS[plain] if own is None else Arm(name=plain, phases=own, summary="an arm of your own")
     if not strategies:
         return arm
     if not arm.uses_synthetic:
-        raise InputError(f"strategies change what is done with synthetic images, which the arm {plain!r} does not use: got {name!r}")
+        raise InputError(
+            f"strategies change what is done with synthetic images, which the arm {plain!r} does not use: got {name!r}"
+        )
     phases = arm.phases
     for strategy in strategies:
         change = STRATEGIES[strategy].change_phases
         phases = phases if change is None else change(phases)
-    return Arm(name=name, phases=phases, summary=f"{arm.summary}; {'; '.join(map(STRATEGIES.summary, strategies))}")
+    return Arm(
+        name=name, phases=phases, summary=f"{arm.summary}; {'; '.join(map(STRATEGIES.summary, strategies))}"
+    )
 
 
 def check_arm(arm: Arm, settings: CompareSettings) -> None:
@@ -157,10 +192,14 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
             first phase, which begins with one; and for changes to the features of a phase that trains the head alone.
     """
     if arm.phases[0].reset_head and not settings.keep_head:
-        raise InputError(f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a fresh head")
+        raise InputError(
+            f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a fresh head"
+        )
     for phase in arm.phases:
         if phase.layers in ("last-layer", "linear-probe") and (idle := _of_features(phase)):
-            raise InputError(f"{idle} has no effect in the arm {arm.name!r} where only the head learns ({phase.layers}): leave one out")
+            raise InputError(
+                f"{idle} has no effect in the arm {arm.name!r} where only the head learns ({phase.layers}): leave one out"
+            )
     if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
         raise InputError(
             f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: else every arm makes compare.steps steps, "
@@ -187,13 +226,23 @@ _FRESH_HEAD = Phase(data="real", reset_head=True)
 _add("real", "real images alone: what the other arms are measured against", _REAL)
 _add("synthetic", "synthetic images alone", _SYNTHETIC)
 _add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
-_add("mixed-balanced", "real and synthetic images, half of every batch each", Phase(data="mixed", real_share=0.5))
+_add(
+    "mixed-balanced",
+    "real and synthetic images, half of every batch each",
+    Phase(data="mixed", real_share=0.5),
+)
 _add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
 _add("bridged+reinit", "as bridged, with a fresh head before the real images", _SYNTHETIC, _FRESH_HEAD)
 _add("bridged+mixup", "as bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
-_add("bridged++", "as bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _FRESH_HEAD)
+_add(
+    "bridged++", "as bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _FRESH_HEAD
+)
 _add("real+mixup", "control: real images with Mixup", Phase(data="real", mixup=_MIXUP))
-_add("real-long", "control: real images alone, as many steps as the two phases of a bridged arm", Phase(data="real", share=2))
+_add(
+    "real-long",
+    "control: real images alone, as many steps as the two phases of a bridged arm",
+    Phase(data="real", share=2),
+)
 _add("real+reinit", "control: real images, then a fresh head and real images again", _REAL, _FRESH_HEAD)
 _add(
     "bridged-neutral",

@@ -19,12 +19,16 @@ Augment = Callable[[Tensor, Normalise, torch.Generator], Tensor]
 AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
 
-@AUGMENTATIONS.register("affine", summary="shift, rotate, scale and shear a little; no mirroring, so for characters too")
+@AUGMENTATIONS.register(
+    "affine", summary="shift, rotate, scale and shear a little; no mirroring, so for characters too"
+)
 def _affine(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
     return random_affine(normalise(pixels), rng)
 
 
-@AUGMENTATIONS.register("flip-crop", summary="mirror and shift, for natural images (He et al. 2016, arXiv:1512.03385)")
+@AUGMENTATIONS.register(
+    "flip-crop", summary="mirror and shift, for natural images (He et al. 2016, arXiv:1512.03385)"
+)
 def _flip_crop(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
     return flip_crop(normalise(pixels), rng)
 
@@ -39,7 +43,9 @@ def _add_torchvision(name: str, make: Callable[[int, int], v2.Transform], *, sum
 
     def augment(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
         transform = make(pixels.shape[-2], pixels.shape[-1])
-        with seeded_globals(int(torch.randint(2**62, (), generator=rng))):  # torchvision draws from the global generator
+        with seeded_globals(
+            int(torch.randint(2**62, (), generator=rng))
+        ):  # torchvision draws from the global generator
             return normalise(torch.stack([transform(image) for image in pixels]))
 
     AUGMENTATIONS.register(name, summary=summary)(augment)
@@ -57,6 +63,8 @@ _add_torchvision(
 )
 _add_torchvision(
     "random-resized-crop",
-    lambda height, width: v2.Compose([v2.RandomResizedCrop((height, width), antialias=True), v2.RandomHorizontalFlip()]),
+    lambda height, width: v2.Compose(
+        [v2.RandomResizedCrop((height, width), antialias=True), v2.RandomHorizontalFlip()]
+    ),
     summary="a crop of 8% to 100% and mirroring, as for ImageNet (Szegedy et al. 2015, arXiv:1409.4842)",
 )

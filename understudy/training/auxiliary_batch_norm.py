@@ -49,7 +49,7 @@ class AuxiliaryBatchNorm:
         self._rows = _Rows()
         if kind == "none":
             return
-        require_batch_norm(model, name)
+        check_batch_norm(model, name)
         for parent in list(model.modules()):
             for child, norm in list(parent.named_children()):
                 if isinstance(norm, BATCH_NORMS):
@@ -76,7 +76,9 @@ class _SplitBatchNorm(nn.Module):
             self.auxiliary.weight, self.auxiliary.bias = main.weight, main.bias
         if self._shares_statistics:  # those of the whole batch, which the main part keeps
             self.auxiliary.track_running_stats = False
-            self.auxiliary.running_mean = self.auxiliary.running_var = self.auxiliary.num_batches_tracked = None
+            self.auxiliary.running_mean = self.auxiliary.running_var = self.auxiliary.num_batches_tracked = (
+                None
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -94,14 +96,16 @@ def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
     return torch.as_tensor(norm(x))
 
 
-def require_batch_norm(model: nn.Module, name: str) -> None:
+def check_batch_norm(model: nn.Module, name: str) -> None:
     """Refuse a network that has none.
 
     Raises:
         InputError: naming it.
     """
     if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
-        raise InputError(f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} has none: leave it out")
+        raise InputError(
+            f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} has none: leave it out"
+        )
 
 
 @torch.no_grad()

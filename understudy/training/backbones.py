@@ -44,7 +44,9 @@ class Backbone:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 of shape (B, 3, H, W) to float32 with zero mean and unit deviation over the pretraining data."""
-        mean, std = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
+        )
         return (pixels.float() / 255 - mean) / std
 
     def renormalise(self, x: Tensor, source: Backbone) -> Tensor:
@@ -60,7 +62,8 @@ class Backbone:
         if x.shape[-1] != self.input_size:
             x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", antialias=True)
         mean, std, old_mean, old_std = (
-            torch.tensor(values, device=x.device).view(1, 3, 1, 1) for values in (self.mean, self.std, source.mean, source.std)
+            torch.tensor(values, device=x.device).view(1, 3, 1, 1)
+            for values in (self.mean, self.std, source.mean, source.std)
         )
         return (x * old_std + old_mean - mean) / std
 
@@ -144,20 +147,28 @@ def check_backbone(settings: CompareSettings) -> None:
     if settings.keep_head and not settings.pretrained:
         raise InputError("compare.keep_head needs compare.pretrained=true, got false: drop one of them")
     if weights is not None and not settings.pretrained:
-        raise InputError(f"compare.weights needs compare.pretrained=true, got false with {weights}: drop one of them")
+        raise InputError(
+            f"compare.weights needs compare.pretrained=true, got false with {weights}: drop one of them"
+        )
     if weights is not None and (weights.suffix not in (".safetensors", ".pth") or not weights.is_file()):
         raise InputError(f"compare.weights must be an existing .safetensors or .pth file, got {weights}")
     if kind != "timm":
         if weights is not None:
-            raise InputError(f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has its own weights")
+            raise InputError(
+                f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has its own weights"
+            )
         return
     known = [*timm.list_models(), *timm.list_pretrained()]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() gives the names"
-        raise InputError(f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}: {hint}")
+        raise InputError(
+            f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}: {hint}"
+        )
     if settings.pretrained and weights is None and not timm.get_pretrained_cfg(name).has_weights:
-        raise InputError(f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or compare.pretrained=false")
+        raise InputError(
+            f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or compare.pretrained=false"
+        )
 
 
 def _kind(settings: CompareSettings) -> str:
@@ -184,17 +195,33 @@ def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
         yield
 
 
-@BACKBONES.register("mini", summary="the bundled ResNet, 1.2 million parameters, pretrained on printed letters at 32 x 32 pixels")
+def reset_head(model: Any, num_classes: int, device: str) -> None:
+    """Give a network a new last layer, drawn from torch's global generator."""
+    model.reset_classifier(num_classes)
+    model.to(device)
+
+
+@BACKBONES.register(
+    "mini",
+    summary="the bundled ResNet, 1.2 million parameters, pretrained on printed letters at 32 x 32 pixels",
+)
 def _mini(settings: CompareSettings, num_classes: int | None) -> Backbone:
-    return _from_folder(Path(str(resources.files("understudy"))) / "generators/mini/letters_resnet", settings, num_classes)
+    return _from_folder(
+        Path(str(resources.files("understudy"))) / "generators/mini/letters_resnet", settings, num_classes
+    )
 
 
-@BACKBONES.register("folder", summary="stands for every folder with config.json and weights, as timm and understudy write them")
+@BACKBONES.register(
+    "folder",
+    summary="stands for every folder with config.json and weights, as timm and understudy write them",
+)
 def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
     return _from_folder(Path(settings.backbone), settings, num_classes)
 
 
-def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | None, *, setting: str = "compare.backbone") -> Backbone:
+def _from_folder(
+    folder: Path, settings: CompareSettings, num_classes: int | None, *, setting: str = "compare.backbone"
+) -> Backbone:
     own = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
@@ -202,10 +229,15 @@ def _from_folder(folder: Path, settings: CompareSettings, num_classes: int | Non
         return _describe(model, model_args, settings)
     except Exception as error:  # whatever the readers raise for a damaged or foreign folder
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{setting} must be a folder with a timm model (config.json and weights), {folder}: {reason}") from error
+        raise InputError(
+            f"{setting} must be a folder with a timm model (config.json and weights), {folder}: {reason}"
+        ) from error
 
 
-@BACKBONES.register("timm", summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file")
+@BACKBONES.register(
+    "timm",
+    summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file",
+)
 def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
     name, weights, own_head = settings.backbone, settings.weights, num_classes is None
     fixed = timm.get_pretrained_cfg(name).fixed_input_size
@@ -215,7 +247,9 @@ def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
         num_classes = _head_size(state, timm.get_pretrained_cfg(name).classifier)
     own = {} if num_classes is None else {"num_classes": num_classes}
     try:
-        model = timm.create_model(name, pretrained=settings.pretrained and weights is None, **own, **model_args)
+        model = timm.create_model(
+            name, pretrained=settings.pretrained and weights is None, **own, **model_args
+        )
     except OSError as error:
         raise InputError(
             f"the weights of {name!r} must come from the model hub, which could not be reached ({type(error).__name__}): "
@@ -229,14 +263,18 @@ def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
 def _describe(model: Any, model_args: dict[str, Any], settings: CompareSettings) -> Backbone:
     config = model.pretrained_cfg
     size = settings.resolution or config["input_size"][-1]
-    return Backbone(model, config["architecture"], model_args, size, tuple(config["mean"]), tuple(config["std"]))
+    return Backbone(
+        model, config["architecture"], model_args, size, tuple(config["mean"]), tuple(config["std"])
+    )
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return dict(timm.models.load_state_dict(str(path)))
     except Exception as error:  # whatever the two readers raise for a damaged or foreign file
-        raise InputError(f"compare.weights must be a file with a network's weights, but {path} could not be read: {error}") from error
+        raise InputError(
+            f"compare.weights must be a file with a network's weights, but {path} could not be read: {error}"
+        ) from error
 
 
 def _heads(classifier: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -261,8 +299,16 @@ def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, w
     }
     if any(problems.values()):
         found = "; ".join(
-            f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}" for what, keys in problems.items() if keys
+            f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+            for what, keys in problems.items()
+            if keys
         )
-        raise InputError(f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has keys {found}")
-    taken = {key: value for key, value in loaded.items() if key in wanted and key not in unfit and (with_head or not key.startswith(heads))}
+        raise InputError(
+            f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has keys {found}"
+        )
+    taken = {
+        key: value
+        for key, value in loaded.items()
+        if key in wanted and key not in unfit and (with_head or not key.startswith(heads))
+    }
     model.load_state_dict(taken, strict=False)

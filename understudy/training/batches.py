@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.functional.refresh import first_of_each
+from understudy.training.classifier import pixels_of
+from understudy.training.data import TrainingData
 from understudy.training.settings import Phase
 
 
@@ -39,6 +43,54 @@ class Images:
         return len(self.labels) - self.num_real if self.quota is None else int(self.quota.sum())
 
 
+def check_images(phase: Phase, data: TrainingData, *, arm_name: str) -> None:
+    """Check that a phase has the images that it trains on.
+
+    Raises:
+        InputError: for missing or empty sets, another split, or synthetic images with other classes than the real ones.
+    """
+    train, synthetic = data.train, data.synthetic
+    if phase.data != "real":
+        if synthetic is None:
+            raise InputError(f"the arm {arm_name!r} needs synthetic images, got none: draw some first")
+        synthetic.require("synthetic", purpose=f"the arm {arm_name!r}")
+        if synthetic.class_names != train.class_names:
+            raise InputError(
+                f"synthetic images must have the classes {train.class_names} of the real ones, got {synthetic.class_names}"
+            )
+    if not all(map(len, _sets(phase, data))):
+        raise InputError(f"the arm {arm_name!r} needs images to train on, got an empty set")
+
+
+def _sets(phase: Phase, data: TrainingData) -> list[LabelledSet]:
+    """The sets of a phase, real images first."""
+    wanted = ((data.train, phase.data != "synthetic"), (data.synthetic, phase.data != "real"))
+    return [images for images, is_wanted in wanted if is_wanted and images is not None]
+
+
+def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) -> Images:
+    """What a phase trains on: the whole pool of synthetic images if it refreshes them, else those in use.
+
+    Args:
+        phase: which images, and whether it refreshes them.
+        data: what the arm learns from.
+        size: width and height in pixels.
+        device: where the pixels go.
+    """
+    sets = _sets(phase, data)
+    pixels = torch.cat([pixels_of(images, size) for images in sets])
+    labels = torch.from_numpy(np.concatenate([images.labels for images in sets]))
+    num_real = len(data.train) if phase.data != "synthetic" else 0
+    refreshed = data.quota if phase.refresh_every is not None else None
+    if data.quota is not None and phase.data != "real" and refreshed is None:
+        in_use = num_real + first_of_each(labels[num_real:].numpy(), data.quota)
+        kept = np.concatenate([np.arange(num_real), in_use])
+        pixels, labels = pixels[kept], labels[kept]
+    for_statistics = phase.auxiliary_batch_norm != "none" and not num_real
+    unlabelled = pixels_of(data.train, size).to(device) if for_statistics else None
+    return Images(pixels.to(device), labels.to(device), num_real, refreshed, unlabelled)
+
+
 def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
     """Image numbers for each step: shuffled epochs end to end, cut into equal batches.
 
@@ -61,7 +113,9 @@ def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Gene
         waiting = waiting[batch_size:]
 
 
-def batches_of(images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
+def batches_of(
+    images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
+) -> Iterator[Tensor]:
     """Batches of all images in use, or with a fixed share of real ones, each kind in epochs of its own.
 
     Yields:
@@ -87,7 +141,9 @@ def real_per_batch(phase: Phase, batch_size: int) -> int:
         return 0
     num_real = round(phase.real_share * batch_size)
     if not 0 < num_real < batch_size:
-        raise InputError(f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got {num_real} real ones")
+        raise InputError(
+            f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got {num_real} real ones"
+        )
     return num_real
 
 

@@ -56,7 +56,9 @@ class TrainedClassifier:
             InputError: if the set has other class names.
         """
         if data.class_names != self.class_names:
-            raise InputError(f"images to classify must have the classes {self.class_names}, got {data.class_names}")
+            raise InputError(
+                f"images to classify must have the classes {self.class_names}, got {data.class_names}"
+            )
         return self.probabilities(data)
 
     @torch.no_grad()
@@ -88,9 +90,15 @@ class TrainedClassifier:
         self.save_weights(folder / "model.safetensors")
         size = self.backbone.input_size
         pretrained = {
-            key: model.pretrained_cfg[key] for key in ("interpolation", "fixed_input_size", "pool_size", "first_conv", "classifier")
+            key: model.pretrained_cfg[key]
+            for key in ("interpolation", "fixed_input_size", "pool_size", "first_conv", "classifier")
         }
-        pretrained |= {"input_size": [3, size, size], "mean": self.backbone.mean, "std": self.backbone.std, "crop_pct": 1.0}
+        pretrained |= {
+            "input_size": [3, size, size],
+            "mean": self.backbone.mean,
+            "std": self.backbone.std,
+            "crop_pct": 1.0,
+        }
         config = {
             "architecture": self.backbone.architecture,
             "num_classes": len(self.class_names),
@@ -103,7 +111,9 @@ class TrainedClassifier:
 
     def save_weights(self, path: Path) -> None:
         """Write ``model.safetensors`` of :meth:`save` alone; the file appears whole or not at all."""
-        state = {key: value.detach().cpu().contiguous() for key, value in self.backbone.model.state_dict().items()}
+        state = {
+            key: value.detach().cpu().contiguous() for key, value in self.backbone.model.state_dict().items()
+        }
         # safetensors' own writer makes files that only their owner may read.
         data = safetensors.torch.save(state, {"format": "pt"})
         write_atomically(path, lambda temporary: temporary.write_bytes(data))
@@ -135,7 +145,9 @@ class TrainedClassifier:
             raise InputError(f"a classifier folder must hold config.json and model.safetensors, got {folder}")
         config = json.loads((folder / "config.json").read_text())
         if "label_names" not in config:
-            raise InputError(f"config.json of a classifier must name its classes in 'label_names', {folder} does not")
+            raise InputError(
+                f"config.json of a classifier must name its classes in 'label_names', {folder} does not"
+            )
         with seeded_globals(0):
             model = timm.create_model(f"local-dir:{folder}", pretrained=True)
         stored = config["pretrained_cfg"]
@@ -148,4 +160,6 @@ def accuracy_and_loss(classifier: TrainedClassifier, data: LabelledSet) -> tuple
     """Share of right answers, and mean negative log probability of the true class."""
     probabilities = classifier.predict(data)
     true = probabilities[np.arange(len(data)), data.labels]
-    return float((probabilities.argmax(axis=1) == data.labels).mean()), float(-np.log(np.maximum(true, 1e-12)).mean())
+    return float((probabilities.argmax(axis=1) == data.labels).mean()), float(
+        -np.log(np.maximum(true, 1e-12)).mean()
+    )

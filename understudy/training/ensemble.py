@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast, final
 
 import timm.optim
@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
-from understudy.data.labelled_set import LabelledSet
+from understudy.core.progress import follow
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
-from understudy.training.backbones import Backbone, build_backbone, seeded_globals
-from understudy.training.batches import Images, batches_of
+from understudy.training.backbones import Backbone, build_backbone, reset_head, seeded_globals
+from understudy.training.batches import Images, batches_of, check_images, phase_images
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.fit import fit_arm, phase_images, phase_sets, reset_head
+from understudy.training.data import TrainingData
+from understudy.training.fit import fit_arm, fit_steps
 from understudy.training.loop import DivergedError, mixed_batch, phase_rng, targets_of
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase
@@ -40,55 +41,53 @@ _ON_GPU = 16  # networks in a stack
 
 @final
 @dataclass(frozen=True, eq=False)
-class Member:
-    """One training.
+class Training:
+    """One training of an ensemble.
 
     Attributes:
-        train: real images.
-        synthetic: drawn images; may be None if the arm does not use any.
+        data: what it learns from; a quota is not supported, and a teacher is trained on the real images of the training itself.
         seed: decides head, order and augmentation.
     """
 
-    train: LabelledSet
-    synthetic: LabelledSet | None
+    data: TrainingData
     seed: int
 
 
 def fit_ensemble(
     name: str,
-    members: Sequence[Member],
+    trainings: Sequence[Training],
     *,
     settings: CompareSettings,
     device: str,
     stacked: int | None = None,
     on_step: Callable[[], Any] | None = None,
 ) -> list[TrainedClassifier]:
-    """Train an arm once for each member.
+    """Train an arm once for each of several sets of images.
 
     Arms with a phase that is more than images, Mixup, CutMix, a share of real images and a fresh head, or that is counted in epochs, which
     are longer for more images, networks with dropout, and optimisers other than AdamW are trained one after the other by
-    :func:`understudy.training.fit.fit_arm`. So are soft labels, whose teacher is trained on the member's own real images.
+    :func:`understudy.training.fit.fit_arm`. So are soft labels, whose teacher is trained on the real images of the training.
 
     Args:
         name: of an arm.
-        members: what each learns from; they must have the same classes.
+        trainings: what each learns from, and its seed; all must have the same classes.
         settings: the recipe and the step budget.
         device: where to train.
         stacked: networks that take a step at once; 16 on a GPU and 1 on a CPU if not set.
-        on_step: called for each step of each member, from any thread.
+        on_step: called for each step of each training, from any thread.
 
     Returns:
-        One classifier per member, in order.
+        One classifier per training, in order.
 
     Raises:
         InputError: as :func:`understudy.training.fit.fit_arm`.
     """
     arm = find_arm(name, settings)
     tell = on_step or (lambda: None)
-    if not (members and _is_ordinary(arm, settings, members[0].train.num_classes)):
-        return [_fit_alone(arm, member, settings, device, tell) for member in members]
+    if not (trainings and _is_ordinary(arm, settings, trainings[0].data.train.num_classes)):
+        return [_fit_alone(arm, training, settings, device, tell) for training in trainings]
     size = stacked or (_ON_GPU if device.startswith("cuda") else 1)
-    groups = [members[start : start + size] for start in range(0, len(members), size)]
+    groups = [trainings[start : start + size] for start in range(0, len(trainings), size)]
     with _one_thread_each(device) as workers, ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_fit_group, arm, group, settings, device, tell) for group in groups]
         try:
@@ -109,7 +108,9 @@ def _is_ordinary(arm: Arm, settings: CompareSettings, num_classes: int) -> bool:
         "feature_distillation",
         "refresh_every",
     )
-    plain = all(getattr(phase, name) == Phase.model_fields[name].default for phase in arm.phases for name in asked)
+    plain = all(
+        getattr(phase, name) == Phase.model_fields[name].default for phase in arm.phases for name in asked
+    )
     if not plain or any(settings.in_phase(phase).optimiser != "adamw" for phase in arm.phases):
         return False
     return not _has_dropout(build_backbone(settings, num_classes, rng_seed=0).model)
@@ -117,17 +118,28 @@ def _is_ordinary(arm: Arm, settings: CompareSettings, num_classes: int) -> bool:
 
 def _has_dropout(model: nn.Module) -> bool:
     """Whether anything draws from the global generators while the network trains: dropout of units, or of paths (timm)."""
-    return any(getattr(module, name, 0.0) for module in model.modules() for name in ("p", "drop_prob", "drop_rate"))
+    return any(
+        getattr(module, name, 0.0) for module in model.modules() for name in ("p", "drop_prob", "drop_rate")
+    )
 
 
-def _fit_alone(arm: Arm, member: Member, settings: CompareSettings, device: str, tell: Callable[[], Any]) -> TrainedClassifier:
+def _fit_alone(
+    arm: Arm, training: Training, settings: CompareSettings, device: str, tell: Callable[[], Any]
+) -> TrainedClassifier:
     def teacher() -> TrainedClassifier:
-        return fit_arm("real", train=member.train, synthetic=None, settings=settings, seed=member.seed, device=device)
+        return fit_arm(
+            "real",
+            train=training.data.train,
+            synthetic=None,
+            settings=settings,
+            seed=training.seed,
+            device=device,
+        )
 
-    return fit_arm(
-        arm, train=member.train, synthetic=member.synthetic, settings=settings, seed=member.seed, device=device,
-        watch=lambda step, classifier: tell(), teacher=teacher,
-    )  # fmt: skip
+    data = replace(training.data, teacher=teacher)
+    return follow(
+        fit_steps(arm, data, settings=settings, seed=training.seed, device=device), lambda amount: tell()
+    )
 
 
 @contextmanager
@@ -145,42 +157,47 @@ def _one_thread_each(device: str) -> Iterator[int]:
 
 
 def _fit_group(
-    arm: Arm, members: Sequence[Member], settings: CompareSettings, device: str, tell: Callable[[], Any]
+    arm: Arm, trainings: Sequence[Training], settings: CompareSettings, device: str, tell: Callable[[], Any]
 ) -> list[TrainedClassifier]:
-    """Train some members at once."""
-    for member in members:
-        member.train.require("train", purpose="fitting a classifier")
-    num_classes = members[0].train.num_classes
+    """Train several networks at once."""
+    for training in trainings:
+        training.data.train.require("train", purpose="fitting a classifier")
+    first = trainings[0].data
+    num_classes = first.train.num_classes
     with _GLOBALS:
-        backbones = [build_backbone(settings, num_classes, rng_seed=member.seed) for member in members]
+        backbones = [build_backbone(settings, num_classes, rng_seed=training.seed) for training in trainings]
     for backbone in backbones:
         backbone.model.to(device).to(memory_format=torch.channels_last)
-    # The numbers of images do not matter: they may differ, so phases that are counted in epochs are none of a group.
-    lengths = arm.phase_steps(
-        settings, num_real=len(members[0].train), num_synthetic=0 if members[0].synthetic is None else len(members[0].synthetic)
-    )
+    # The numbers of images may differ within a group, but they matter only for phases in epochs, which no group has.
+    lengths = arm.phase_steps(settings, num_real=len(first.train), num_synthetic=first.num_synthetic)
     for index, (phase, num_steps) in enumerate(zip(arm.phases, lengths, strict=True)):
         position = len(arm.phases) - 1 - index
         if phase.reset_head:
-            for member, backbone in zip(members, backbones, strict=True):
-                with _GLOBALS, seeded_globals(member.seed + position, device):
+            for training, backbone in zip(trainings, backbones, strict=True):
+                with _GLOBALS, seeded_globals(training.seed + position, device):
                     reset_head(backbone.model, num_classes, device)
-        batches = [
-            _batches(arm, phase, member, backbone, settings=settings.in_phase(phase), num_steps=num_steps, position=position, device=device)
-            for member, backbone in zip(members, backbones, strict=True)
-        ]
-        _train(backbones, batches, settings.in_phase(phase), num_steps=num_steps, tell=tell)
-    return [TrainedClassifier(backbone, member.train.class_names, device) for member, backbone in zip(members, backbones, strict=True)]
+        recipe = settings.in_phase(phase)
+        batches = []
+        for training, backbone in zip(trainings, backbones, strict=True):
+            check_images(phase, training.data, arm_name=arm.name)
+            images = phase_images(phase, training.data, size=backbone.input_size, device=device)
+            rng = phase_rng(training.seed, position)
+            batches.append(_batches(images, phase, backbone, settings=recipe, num_steps=num_steps, rng=rng))
+        _train(backbones, batches, recipe, num_steps=num_steps, tell=tell)
+    return [TrainedClassifier(backbone, first.train.class_names, device) for backbone in backbones]
 
 
 def _batches(
-    arm: Arm, phase: Phase, member: Member, backbone: Backbone, *, settings: CompareSettings, num_steps: int, position: int, device: str
+    images: Images,
+    phase: Phase,
+    backbone: Backbone,
+    *,
+    settings: CompareSettings,
+    num_steps: int,
+    rng: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a member sees at each step of a phase, as :func:`understudy.training.loop.train_phase` draws it."""
-    sets = phase_sets(phase, member.train, member.synthetic, arm=arm)
-    images: Images = phase_images(sets, phase, None, train=member.train, size=backbone.input_size, device=device)
-    rng, augment = phase_rng(member.seed, position), AUGMENTATIONS[settings.augmentation]
-    targets = targets_of(images.labels, phase, backbone.model)
+    """What a network sees at each step of a phase, as :func:`understudy.training.loop.train_phase` draws it."""
+    augment, targets = AUGMENTATIONS[settings.augmentation], targets_of(images.labels, phase, backbone.model)
     for batch in batches_of(images, phase, settings.batch_size, num_steps=num_steps, rng=rng):
         chosen = batch.to(images.pixels.device)
         with _GLOBALS:  # some augmentations draw from the global generator
@@ -200,12 +217,14 @@ def _train(
     schedule, models = SCHEDULES[settings.schedule], [backbone.model for backbone in backbones]
     networks = _Stack(models, settings) if len(models) > 1 else _Single(models[0], settings)
     for step in range(num_steps):
-        drawn = [next(own) for own in batches]
+        drawn = [next(each) for each in batches]
         for group in networks.optimiser.param_groups:
             group["lr"] = settings.learning_rate * schedule(step, num_steps)
         losses = networks.losses(torch.stack([x for x, _ in drawn]), torch.stack([y for _, y in drawn]))
         if not torch.isfinite(losses).all():
-            raise DivergedError(f"a classifier's loss is {losses.tolist()} at step {step + 1}: lower compare.learning_rate")
+            raise DivergedError(
+                f"a classifier's loss is {losses.tolist()} at step {step + 1}: lower compare.learning_rate"
+            )
         networks.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.sum())
         networks.optimiser.step()
@@ -221,7 +240,10 @@ def _optimiser(parameters: Any, settings: CompareSettings) -> torch.optim.Optimi
 def _groups(model: nn.Module, settings: CompareSettings) -> list[dict[str, Any]]:
     """Parameters with and without weight decay, as timm parts them."""
     apart: set[str] = getattr(model, "no_weight_decay", set)()
-    return cast("list[dict[str, Any]]", timm.optim.param_groups_weight_decay(model, settings.weight_decay, no_weight_decay_list=apart))
+    return cast(
+        "list[dict[str, Any]]",
+        timm.optim.param_groups_weight_decay(model, settings.weight_decay, no_weight_decay_list=apart),
+    )
 
 
 @final
@@ -252,10 +274,13 @@ class _Stack:
         self._skeleton = copy.deepcopy(models[0]).to("meta").train()
         for module in self._skeleton.modules():
             if hasattr(module, "inplace"):
-                cast("Any", module).inplace = False  # what is shared by all networks of a stack cannot take the values of one
+                cast(
+                    "Any", module
+                ).inplace = False  # what is shared by all networks of a stack cannot take the values of one
         names = {id(value): name for name, value in models[0].named_parameters()}
         groups = [
-            {**group, "params": [self._parameters[names[id(value)]] for value in group["params"]]} for group in _groups(models[0], settings)
+            {**group, "params": [self._parameters[names[id(value)]] for value in group["params"]]}
+            for group in _groups(models[0], settings)
         ]
         self.optimiser = _optimiser(groups, settings)
 
@@ -263,7 +288,11 @@ class _Stack:
         """Of batches (K, B, 3, H, W) and their targets, (K,)."""
 
         def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(functional_call(self._skeleton, (parameters, buffers), (x,)), y, label_smoothing=self._smoothing)
+            return F.cross_entropy(
+                functional_call(self._skeleton, (parameters, buffers), (x,)),
+                y,
+                label_smoothing=self._smoothing,
+            )
 
         losses: Tensor = torch.vmap(loss, randomness="different")(self._parameters, self._buffers, x, y)
         return losses
@@ -272,4 +301,6 @@ class _Stack:
     def write_back(self) -> None:
         """Give every network its weights and buffers."""
         for number, model in enumerate(self._models):
-            model.load_state_dict({name: value[number] for name, value in (self._parameters | self._buffers).items()})
+            model.load_state_dict(
+                {name: value[number] for name, value in (self._parameters | self._buffers).items()}
+            )

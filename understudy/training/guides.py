@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -10,10 +10,8 @@ from typing import final
 from understudy.core.errors import InputError
 from understudy.training.backbones import Backbone, feature_extractor
 from understudy.training.classifier import TrainedClassifier
+from understudy.training.data import Teacher
 from understudy.training.settings import CompareSettings, Phase
-
-Teacher = Callable[[], TrainedClassifier]
-"""Gives the classifier of the real train images; asked only if soft labels are to come from it."""
 
 
 @final
@@ -46,8 +44,12 @@ def find_guides(
         InputError: for a teacher or extractor that cannot be had, or a teacher with other classes.
     """
     guides = Guides(
-        teacher=_teacher(settings, class_names, device, teacher) if any(phase.soft_labels for phase in phases) else None,
-        extractor=feature_extractor(settings) if any(phase.feature_distillation for phase in phases) else None,
+        teacher=_teacher(settings, class_names, device, teacher)
+        if any(phase.soft_labels for phase in phases)
+        else None,
+        extractor=feature_extractor(settings)
+        if any(phase.feature_distillation for phase in phases)
+        else None,
     )
     for guide in (guides.teacher, guides.extractor):
         if guide is not None:
@@ -55,16 +57,22 @@ def find_guides(
     return guides
 
 
-def _teacher(settings: CompareSettings, class_names: tuple[str, ...], device: str, teacher: Teacher | None) -> Backbone:
+def _teacher(
+    settings: CompareSettings, class_names: tuple[str, ...], device: str, teacher: Teacher | None
+) -> Backbone:
     if settings.teacher != "real":
         try:
             classifier = TrainedClassifier.load(Path(settings.teacher), device=device)
         except InputError as error:
             raise InputError(f"compare.teacher must be 'real' or a classifier's folder: {error}") from error
     elif teacher is None:
-        raise InputError("soft labels of compare.teacher=real need a classifier of the real train images, got none: pass teacher")
+        raise InputError(
+            "soft labels of compare.teacher=real need a classifier of the real train images, got none: pass teacher"
+        )
     else:
         classifier = teacher()
     if classifier.class_names != class_names:
-        raise InputError(f"compare.teacher must have the classes {class_names} of the images, got {classifier.class_names}: use another")
+        raise InputError(
+            f"compare.teacher must have the classes {class_names} of the images, got {classifier.class_names}: use another"
+        )
     return classifier.backbone

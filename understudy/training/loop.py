@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import timm.optim
@@ -19,6 +19,7 @@ from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, estimate_statistics
 from understudy.training.backbones import Backbone
 from understudy.training.batches import Images, batches_of, real_first, tells_apart
+from understudy.training.classifier import TrainedClassifier
 from understudy.training.guides import Guides
 from understudy.training.layers import freeze, set_mode
 from understudy.training.losses import Loss
@@ -43,6 +44,7 @@ class Step:
         ends_phase: whether it is the last of its phase.
         loss: of the batch, before the update.
         learning_rate: of the update.
+        classifier: the network after the update; may be used between steps, but not changed.
     """
 
     step: int
@@ -51,6 +53,12 @@ class Step:
     ends_phase: bool
     loss: float
     learning_rate: float
+    classifier: TrainedClassifier
+
+
+T = TypeVar("T")
+Steps = Generator[Step, None, T]
+"""A training in progress: yields each step, and returns a T at its end; see :func:`understudy.core.progress.follow`."""
 
 
 def train_phase(
@@ -85,23 +93,37 @@ def train_phase(
         InputError: if there is nothing to mix, a share of real images that rounds to none or all of a batch, or auxiliary batch norm in a
             network without batch norm.
     """
-    model, schedule, augment = backbone.model, SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
+    model, schedule, augment = (
+        backbone.model,
+        SCHEDULES[settings.schedule],
+        AUGMENTATIONS[settings.augmentation],
+    )
     targets = targets_of(images.labels, phase, model)
     freeze(model, phase)
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
     optimiser = _optimiser(model, loss_of, settings)
-    for step, (batch, num_real) in enumerate(_order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)):
+    for step, (batch, num_real) in enumerate(
+        _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
+    ):
         set_mode(model, phase)  # whoever looks at the model between steps may have changed it
         learning_rate = settings.learning_rate * schedule(step, num_steps)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         chosen = batch.to(images.pixels.device)
-        x, y = mixed_batch(augment(images.pixels[chosen], backbone.normalise, rng), targets[chosen], phase, rng, num_real=num_real)
+        x, y = mixed_batch(
+            augment(images.pixels[chosen], backbone.normalise, rng),
+            targets[chosen],
+            phase,
+            rng,
+            num_real=num_real,
+        )
         auxiliary.route(num_real, len(x))
         loss = loss_of(x, y, num_real)
         if not torch.isfinite(loss):
-            raise DivergedError(f"the classifier's loss is {loss.item()} at step {step + 1}: lower compare.learning_rate")
+            raise DivergedError(
+                f"the classifier's loss is {loss.item()} at step {step + 1}: lower compare.learning_rate"
+            )
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
@@ -119,7 +141,9 @@ def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> to
     return optimiser
 
 
-def _end_auxiliary(auxiliary: AuxiliaryBatchNorm, backbone: Backbone, images: Images, batch_size: int) -> None:
+def _end_auxiliary(
+    auxiliary: AuxiliaryBatchNorm, backbone: Backbone, images: Images, batch_size: int
+) -> None:
     """Plain batch normalisation again, with the statistics of real images."""
     auxiliary.remove()
     if not images.num_real:
@@ -128,7 +152,9 @@ def _end_auxiliary(auxiliary: AuxiliaryBatchNorm, backbone: Backbone, images: Im
         estimate_statistics(backbone.model, map(backbone.normalise, parts))
 
 
-def _order(images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[tuple[Tensor, int]]:
+def _order(
+    images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
+) -> Iterator[tuple[Tensor, int]]:
     """Batches, and how many real images each has at its head; 0 where the phase does not tell them apart."""
     order = batches_of(images, phase, batch_size, num_steps=num_steps, rng=rng)
     if phase.refresh_every is not None:
@@ -143,11 +169,15 @@ def targets_of(labels: Tensor, phase: Phase, model: Any) -> Tensor:
     if not (phase.mixup or phase.cutmix):
         return labels
     if len(labels.unique()) < 2:
-        raise InputError("mixup and cutmix need images of at least two classes, got one: leave them out of the phase")
+        raise InputError(
+            "mixup and cutmix need images of at least two classes, got one: leave them out of the phase"
+        )
     return F.one_hot(labels, model.num_classes).float()
 
 
-def mixed_batch(x: Tensor, y: Tensor, phase: Phase, rng: torch.Generator, *, num_real: int) -> tuple[Tensor, Tensor]:
+def mixed_batch(
+    x: Tensor, y: Tensor, phase: Phase, rng: torch.Generator, *, num_real: int
+) -> tuple[Tensor, Tensor]:
     """The batch, mixed as the phase says, the first ``num_real`` images and the others each among themselves."""
     ways: list[tuple[float, Callable[..., tuple[Tensor, Tensor]]]] = [
         (alpha, way) for alpha, way in ((phase.mixup, mixup), (phase.cutmix, cutmix)) if alpha
@@ -166,4 +196,6 @@ def mixed_batch(x: Tensor, y: Tensor, phase: Phase, rng: torch.Generator, *, num
 
 def phase_rng(seed: int, position: int) -> torch.Generator:
     """What decides a phase's batches; ``position`` counts from the last phase, 0, so that arms share their last phase's batches."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)[0]))
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)[0])
+    )

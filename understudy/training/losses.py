@@ -33,8 +33,17 @@ class Loss:
     """
 
     def __init__(self, backbone: Backbone, phase: Phase, *, label_smoothing: float, guides: Guides) -> None:
-        self._backbone, self._phase, self._label_smoothing, self._guides = backbone, phase, label_smoothing, guides
-        self.map = _first_map(backbone, guides.extractor) if phase.feature_distillation and guides.extractor is not None else None
+        self._backbone, self._phase, self._label_smoothing, self._guides = (
+            backbone,
+            phase,
+            label_smoothing,
+            guides,
+        )
+        self.map = (
+            _first_map(backbone, guides.extractor)
+            if phase.feature_distillation and guides.extractor is not None
+            else None
+        )
 
     def __call__(self, x: Tensor, y: Tensor, num_real: int) -> Tensor:
         """Train the classifier's batch statistics, and give the loss.
@@ -66,7 +75,11 @@ class Loss:
                 share=phase.soft_labels, temperature=phase.temperature, label_smoothing=smoothing,
             )  # fmt: skip
             losses = torch.cat([losses[:num_real], synthetic])
-        return losses.mean() if phase.synthetic_weight is None else two_stream_loss(losses, num_real, w=phase.synthetic_weight)
+        return (
+            losses.mean()
+            if phase.synthetic_weight is None
+            else two_stream_loss(losses, num_real, w=phase.synthetic_weight)
+        )
 
     @torch.no_grad()
     def _taught(self, x: Tensor) -> Tensor:

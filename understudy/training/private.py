@@ -105,8 +105,12 @@ def fit_private(
             f"the private reference needs at least compare.batch_size={settings.batch_size} real images, got {len(train)}: lower it"
         )
     opacus, rate = _opacus(), settings.batch_size / len(train)
-    promise = _promise(epsilon=epsilon, delta=delta or default_delta(len(train)), sample_rate=rate, steps=settings.steps)
-    backbone = _without_batch_norm(opacus, build_backbone(settings, train.num_classes, rng_seed=seed), seed=seed)
+    promise = _promise(
+        epsilon=epsilon, delta=delta or default_delta(len(train)), sample_rate=rate, steps=settings.steps
+    )
+    backbone = _without_batch_norm(
+        opacus, build_backbone(settings, train.num_classes, rng_seed=seed), seed=seed
+    )
     model = backbone.model.to(device).train()
     rng = phase_rng(seed, 0)
     optimiser = opacus.optimizers.DPOptimizer(
@@ -117,7 +121,10 @@ def fit_private(
         generator=torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=rng))),
     )  # fmt: skip
     augment, schedule = AUGMENTATIONS[settings.augmentation], SCHEDULES[settings.schedule]
-    pixels, labels = pixels_of(train, backbone.input_size).to(device), torch.from_numpy(train.labels).to(device)
+    pixels, labels = (
+        pixels_of(train, backbone.input_size).to(device),
+        torch.from_numpy(train.labels).to(device),
+    )
     for step in range(settings.steps):
         chosen = (torch.rand(len(train), generator=rng) < rate).nonzero()[:, 0].to(device)
         for group in optimiser.param_groups:
@@ -139,7 +146,15 @@ def _promise(*, epsilon: float, delta: float, sample_rate: float, steps: int) ->
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Optimal order")  # the bound holds, it could be tighter
         try:
-            noise = float(find(target_epsilon=epsilon, target_delta=delta, sample_rate=sample_rate, steps=steps, accountant="rdp"))
+            noise = float(
+                find(
+                    target_epsilon=epsilon,
+                    target_delta=delta,
+                    sample_rate=sample_rate,
+                    steps=steps,
+                    accountant="rdp",
+                )
+            )
         except ValueError as error:
             raise InputError(
                 f"membership.private_epsilon {epsilon:g} with delta {delta:g} cannot be reached: raise it ({error})"
@@ -163,13 +178,19 @@ def _set_gradients(model: Any, x: Tensor, y: Tensor, *, label_smoothing: float) 
     parameters = dict(model.named_parameters())
 
     def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(model, parameters, (x[None],)), y[None], label_smoothing=label_smoothing)
+        return F.cross_entropy(
+            functional_call(model, parameters, (x[None],)), y[None], label_smoothing=label_smoothing
+        )
 
     if len(x):
         held = {name: value.detach() for name, value in parameters.items()}
-        gradients = torch.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")(held, x, y)
+        gradients = torch.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")(
+            held, x, y
+        )
         if not all(value.isfinite().all() for value in gradients.values()):
-            raise DivergedError("the private classifier's gradients are no numbers any more: lower compare.learning_rate")
+            raise DivergedError(
+                "the private classifier's gradients are no numbers any more: lower compare.learning_rate"
+            )
     else:
         gradients = {name: value.new_zeros(0, *value.shape) for name, value in parameters.items()}
     for name, value in parameters.items():

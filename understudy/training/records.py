@@ -1,14 +1,32 @@
-"""What a training leaves."""
+"""The files of an arm: records, weights, the best classifier and tuning trials; and what they say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self, final
 
 import numpy as np
 
+from understudy.core.errors import InputError
+from understudy.core.files import read_arrays
+from understudy.data.labelled_set import LabelledSet
+from understudy.training.classifier import TrainedClassifier
 
+
+def seeds_of(seed: int, num_seeds: int) -> tuple[int, ...]:
+    """The seed of each training of an arm, from the seed of the run; the same for all arms.
+
+    Example:
+        >>> seeds_of(2, 3)
+        (2000, 2001, 2002)
+    """
+    return tuple(seed * 1000 + index for index in range(num_seeds))
+
+
+@final
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
     """What one arm reached on real test images.
@@ -34,3 +52,131 @@ class ArmResult:
     seconds: float
     steps: int
     histories: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def from_records(cls, arm: str, records: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> Self:
+        """Join the records of all trainings of an arm; ``labels`` are those of the test set, int64 (N,)."""
+        return cls(
+            arm=arm,
+            seeds=tuple(int(record["seed"]) for record in records),
+            probabilities=np.stack([record["probabilities"] for record in records]),
+            labels=labels,
+            val_accuracy=tuple(float(record["val_accuracy"]) for record in records),
+            val_loss=tuple(float(record["val_loss"]) for record in records),
+            seconds=sum(float(record["seconds"]) for record in records),
+            steps=int(records[0]["steps"]),
+            histories=tuple(json.loads(str(record["history"])) for record in records),
+        )
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The class that each training predicts for each test image, int64 (num_seeds, N)."""
+        return np.asarray(self.probabilities.argmax(axis=-1))
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each training is right about each test image, bool (num_seeds, N)."""
+        return np.asarray(self.predicted == self.labels)
+
+
+@final
+@dataclass(frozen=True)
+class ArmFolder:
+    """The files of one arm.
+
+    ::
+
+        NAME-seedI.npz            record of training I: predictions on test images, figures, history
+        NAME-seedI.safetensors    its weights
+        NAME-classifier/          the training with the best validation accuracy, as timm loads it
+        NAME-trialI.json          tuning trial I
+
+    Attributes:
+        path: the folder; made when something is written.
+        arm: name of the arm.
+    """
+
+    path: Path
+    arm: str
+
+    @property
+    def classifier(self) -> Path:
+        """Folder of the best classifier."""
+        return self.path / f"{self.arm}-classifier"
+
+    def record(self, index: int) -> Path:
+        """File with what training ``index`` reached."""
+        return self.path / f"{self.arm}-seed{index}.npz"
+
+    def weights(self, index: int) -> Path:
+        """File with the weights of training ``index``."""
+        return self.path / f"{self.arm}-seed{index}.safetensors"
+
+    def trial(self, index: int) -> Path:
+        """File with what tuning trial ``index`` reached."""
+        return self.path / f"{self.arm}-trial{index}.json"
+
+    def files(self, num_seeds: int) -> list[Path]:
+        """Every file that the trainings left: the best classifier, then weights and record of each training."""
+        kept = [path for path in sorted(self.classifier.rglob("*")) if path.is_file()]
+        return kept + [
+            path for index in range(num_seeds) for path in (self.weights(index), self.record(index))
+        ]
+
+    def has_records(self, num_seeds: int) -> bool:
+        """Whether the record of every training is there; users may delete records once the figures are made."""
+        return all(self.record(index).is_file() for index in range(num_seeds))
+
+    def read(self, index: int, *, seed: int, test: LabelledSet) -> dict[str, np.ndarray]:
+        """The record of a training.
+
+        Args:
+            index: number of the training.
+            seed: that the training must have had.
+            test: the test set that its predictions must fit.
+
+        Raises:
+            InputError: for a record of an older version, another seed or other data.
+        """
+        path, shape = self.record(index), (len(test), test.num_classes)
+        record = read_arrays(path)
+        if "history" not in record:
+            raise InputError(f"{path} was written by an older version of understudy: use another folder")
+        if int(record["seed"]) != seed or record["probabilities"].shape != shape:
+            raise InputError(
+                f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, got seed {record['seed']} and "
+                f"{record['probabilities'].shape}: it was made with other data, use another folder"
+            )
+        return record
+
+    def result(self, seeds: Sequence[int], test: LabelledSet) -> ArmResult:
+        """What the arm reached, from its records.
+
+        Raises:
+            InputError: as :meth:`read`, and for a record that is missing or damaged.
+        """
+        records = [self.read(index, seed=seed, test=test) for index, seed in enumerate(seeds)]
+        return ArmResult.from_records(self.arm, records, test.labels)
+
+    def check_weights(self, num_seeds: int) -> None:
+        """Check that every training can be loaded.
+
+        Raises:
+            InputError: naming the trainings without weights.
+        """
+        missing = ", ".join(str(index) for index in range(num_seeds) if not self.weights(index).is_file())
+        if missing:
+            raise InputError(
+                f"{self.path} must hold the weights of all {num_seeds} trainings of the arm {self.arm!r}, but those of {missing} "
+                "are not there: they were removed, or an older version of understudy trained the arm; use a new folder"
+            )
+
+    def trainings(self, num_seeds: int, *, device: str = "cpu") -> list[TrainedClassifier]:
+        """Every training of the arm, in the order of the seeds, on ``device``.
+
+        Raises:
+            InputError: if the arm was not trained here, or if weights are missing or do not fit.
+        """
+        best = TrainedClassifier.load(self.classifier, device=device)
+        self.check_weights(num_seeds)
+        return [best.with_weights(self.weights(index)) for index in range(num_seeds)]

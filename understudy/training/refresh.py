@@ -37,7 +37,9 @@ def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: 
         if phase.refresh_every is not None:
             check_refresh(phase, quota)
             own_real = num_real if phase.data == "mixed" else 0
-            count = refreshes_before(num_steps - 1, phase, settings.batch_size, num_real=own_real, num_synthetic=int(quota.sum()))
+            count = refreshes_before(
+                num_steps - 1, phase, settings.batch_size, num_real=own_real, num_synthetic=int(quota.sum())
+            )
             needed = np.maximum(needed, quota + count * replaced_per_class(quota, phase.refresh_share))
     return needed
 
@@ -64,10 +66,14 @@ def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int,
     per_step, epoch = batch_size, num_real + num_synthetic
     if phase.real_share is not None:
         per_step, epoch = batch_size - real_per_batch(phase, batch_size), num_synthetic
-    return math.floor(step * per_step / (phase.refresh_every * epoch) + 1e-9)  # a ratio such as 3 / 0.1 may lie just below its number
+    return math.floor(
+        step * per_step / (phase.refresh_every * epoch) + 1e-9
+    )  # a ratio such as 3 / 0.1 may lie just below its number
 
 
-def refresh(order: Iterator[Tensor], images: Images, phase: Phase, batch_size: int, *, rng: torch.Generator) -> Iterator[Tensor]:
+def refresh(
+    order: Iterator[Tensor], images: Images, phase: Phase, batch_size: int, *, rng: torch.Generator
+) -> Iterator[Tensor]:
     """Batches of places to batches of images: the synthetic images in the places change while the phase goes on.
 
     Args:
@@ -82,10 +88,14 @@ def refresh(order: Iterator[Tensor], images: Images, phase: Phase, batch_size: i
     """
     assert images.quota is not None, "check_refresh() comes first"
     pool = images.labels[images.num_real :].cpu().numpy()
-    sets = refreshed(pool, images.quota, share=phase.refresh_share, rng=np.random.default_rng(rng.initial_seed()))
+    sets = refreshed(
+        pool, images.quota, share=phase.refresh_share, rng=np.random.default_rng(rng.initial_seed())
+    )
     real, in_use, done = torch.arange(images.num_real), torch.empty(0, dtype=torch.int64), -1
     for step, places in enumerate(order):
-        due = refreshes_before(step, phase, batch_size, num_real=images.num_real, num_synthetic=images.num_synthetic)
+        due = refreshes_before(
+            step, phase, batch_size, num_real=images.num_real, num_synthetic=images.num_synthetic
+        )
         while done < due:
             in_use = torch.cat([real, images.num_real + torch.from_numpy(next(sets))])
             done += 1

@@ -81,7 +81,9 @@ def strength_by_shots(shots: int) -> float:
         (0.35, 0.15)
     """
     known = sorted(_STRENGTH_BY_SHOTS)
-    return float(np.interp(np.log2(max(shots, 1)), np.log2(known), [_STRENGTH_BY_SHOTS[count] for count in known]))
+    return float(
+        np.interp(np.log2(max(shots, 1)), np.log2(known), [_STRENGTH_BY_SHOTS[count] for count in known])
+    )
 
 
 def _fixed(section: str, **values: object) -> Overrides:
@@ -91,9 +93,13 @@ def _fixed(section: str, **values: object) -> Overrides:
 
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
-        raise InputError("the strategy 'diverse' changes the noise at the start, and ready-made images have none: leave it out")
+        raise InputError(
+            "the strategy 'diverse' changes the noise at the start, and ready-made images have none: leave it out"
+        )
     if draw.starts_from_real:
-        raise InputError("the strategy 'diverse' changes the noise at the start, and drawing starts from real images here: leave it out")
+        raise InputError(
+            "the strategy 'diverse' changes the noise at the start, and drawing starts from real images here: leave it out"
+        )
     return {"draw": {"noise_scale": _NOISE_SCALE, "guidance_scale": 1.0, "negative_prompt": ""}}
 
 
@@ -104,13 +110,17 @@ def _from_real(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> 
 
 def _several(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
-        raise InputError("the strategy 'several-generators' adapts generators: give ready-made sets of several as generator.images")
+        raise InputError(
+            "the strategy 'several-generators' adapts generators: give ready-made sets of several as generator.images"
+        )
     return {"draw": {"members": _NUM_GENERATORS}}
 
 
 def _on_synthetic(**changes: object) -> ChangePhases:
     """Change every phase that sees synthetic images."""
-    return lambda phases: tuple(phase if phase.data == "real" else phase.changed(**changes) for phase in phases)
+    return lambda phases: tuple(
+        phase if phase.data == "real" else phase.changed(**changes) for phase in phases
+    )
 
 
 def _with_batch_norm_apart(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
@@ -132,9 +142,14 @@ def _then_late_layers(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 
 def _two_streams(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     if not any(phase.data == "mixed" for phase in phases):
-        raise InputError("the strategy 'two-stream' needs real and synthetic images in one phase, such as mixed@two-stream")
+        raise InputError(
+            "the strategy 'two-stream' needs real and synthetic images in one phase, such as mixed@two-stream"
+        )
     return tuple(
-        phase.changed(synthetic_weight=1.0, real_share=phase.real_share or 0.5) if phase.data == "mixed" else phase for phase in phases
+        phase.changed(synthetic_weight=1.0, real_share=phase.real_share or 0.5)
+        if phase.data == "mixed"
+        else phase
+        for phase in phases
     )
 
 

@@ -1,0 +1,76 @@
+"""The images of a training: what an arm learns from, and the real images that measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.training.classifier import TrainedClassifier
+
+Teacher = Callable[[], TrainedClassifier]
+"""Returns the classifier of the real train images; called only if soft labels are to come from it."""
+Measure = Callable[[TrainedClassifier], dict[str, float | None]]
+"""A classifier to figures by name."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingData:
+    """What an arm learns from.
+
+    Attributes:
+        train: real images.
+        synthetic: drawn images; may be None if the arm does not use any.
+        quota: synthetic images of each class in use at once, int (num_classes,): the first of the class, until a phase with
+            ``refresh_every`` replaces them by others of ``synthetic``; None uses all. A class with fewer images uses all of them.
+        teacher: returns the classifier behind ``compare.teacher=real``; called only if a phase of the arm has soft labels.
+    """
+
+    train: LabelledSet
+    synthetic: LabelledSet | None = None
+    quota: np.ndarray | None = None
+    teacher: Teacher | None = None
+
+    @property
+    def num_synthetic(self) -> int:
+        """Synthetic images in use at once."""
+        if self.synthetic is None:
+            return 0
+        return len(self.synthetic) if self.quota is None else int(self.quota.sum())
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """Real images that no training learns from.
+
+    Attributes:
+        val: chooses among trainings.
+        test: measures each training once.
+        measure: computes further figures of the classifier at the end of each phase but the last, as long as it has seen only
+            synthetic images; None computes none.
+    """
+
+    val: LabelledSet
+    test: LabelledSet
+    measure: Measure | None = None
+
+    def check(self, class_names: tuple[str, ...]) -> None:
+        """Check that both sets can measure classifiers of these classes.
+
+        Raises:
+            InputError: for a set of another split, without images, or with other classes.
+        """
+        self.val.require("val", purpose="choosing a classifier")
+        self.test.require("test", purpose="measuring a classifier")
+        for data in (self.val, self.test):
+            if not len(data) or data.class_names != class_names:
+                raise InputError(
+                    f"the {data.split} set must have images, and the classes {class_names}; got {len(data)} images of "
+                    f"{data.class_names}"
+                )

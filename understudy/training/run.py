@@ -1,0 +1,81 @@
+"""Train an arm with every seed, and measure and record each training."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from understudy.core.files import write_arrays
+from understudy.training.arms import find_arm
+from understudy.training.classifier import accuracy_and_loss
+from understudy.training.data import HeldOut, TrainingData
+from understudy.training.fit import fit_steps
+from understudy.training.history import History
+from understudy.training.loop import Steps
+from understudy.training.records import ArmFolder, ArmResult, seeds_of
+from understudy.training.settings import CompareSettings
+
+
+def run_arm(
+    folder: ArmFolder,
+    data: TrainingData,
+    held_out: HeldOut,
+    *,
+    settings: CompareSettings,
+    seed: int,
+    device: str,
+    keep_weights: bool = True,
+) -> Steps[ArmResult]:
+    """Train an arm ``settings.num_seeds`` times, with seeds ``seed * 1000 + i``, and measure each training once.
+
+    Trainings whose record is in the folder are not repeated. The best classifier is the one with the highest validation accuracy,
+    the first of equals. Weights are written before the record, so a training that is killed between the two is repeated and writes
+    the same weights.
+
+    Args:
+        folder: which arm, and where its records go.
+        data: what the arm learns from.
+        held_out: real images that choose and measure.
+        settings: the recipe, the step budget and the number of trainings.
+        seed: of the run.
+        device: where to train.
+        keep_weights: of every training, and not only of the best.
+
+    Yields:
+        Each step of the trainings that are not there yet.
+
+    Returns:
+        What the arm reached.
+
+    Raises:
+        InputError: as :func:`understudy.training.fit.fit_steps` and :meth:`understudy.training.data.HeldOut.check`, and for a record
+            in the folder that was made with other data.
+    """
+    arm = find_arm(folder.arm, settings)  # an unknown name is an error even where every record is there
+    held_out.check(data.train.class_names)
+    records, best = [], -1.0
+    for index, own_seed in enumerate(seeds_of(seed, settings.num_seeds)):
+        if not folder.record(index).exists():
+            history, start = History(arm, held_out, points=settings.curve_points), time.monotonic()
+            for step in fit_steps(arm, data, settings=settings, seed=own_seed, device=device):
+                history.add(step)
+                yield step
+            seconds, classifier = time.monotonic() - start - history.seconds, step.classifier
+            accuracy, loss = accuracy_and_loss(classifier, held_out.val)
+            if accuracy > best:
+                classifier.save(folder.classifier)
+            if keep_weights:
+                classifier.save_weights(folder.weights(index))
+            record = {
+                "probabilities": classifier.predict(held_out.test),
+                "val_accuracy": accuracy,
+                "val_loss": loss,
+                "seconds": seconds,
+                "seed": own_seed,
+                "steps": step.step,
+                "history": json.dumps(history.content()),
+            }
+            write_arrays(folder.record(index), record)
+        records.append(folder.read(index, seed=own_seed, test=held_out.test))
+        best = max(best, float(records[-1]["val_accuracy"]))
+    return ArmResult.from_records(folder.arm, records, held_out.test.labels)
