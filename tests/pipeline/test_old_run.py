@@ -1,0 +1,158 @@
+"""A run folder that version 0.1.0 made opens, resumes, reports and exports with today's code.
+
+``tests/fixtures/make_run.py`` says how the folder was made. It is never made again: it stands for the runs that users have.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import timm
+from tiny_job import times
+
+from understudy import cli
+from understudy.data.labelled_set import LabelledSet
+from understudy.training.classifier import TrainedClassifier
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "run-0.1.0"
+AGAIN = {"cost", "environment"}
+"""Sections of results.json that say when and where a run was done."""
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch):
+    """A copy of the old run, in the folder that its relative paths start from."""
+    shutil.copytree(FIXTURE, tmp_path / "old")
+    monkeypatch.chdir(tmp_path / "old")
+    return Path("run")
+
+
+@pytest.fixture
+def understudy(capsys):
+    """Call the command line, which must succeed; returns what it prints."""
+
+    def call(*words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        assert end.value.code == 0, err
+        return out + err
+
+    return call
+
+
+def values(results):
+    """Every value of results.json by its dotted name, without those that depend on the machine and the moment."""
+
+    def flat(part, name):
+        if isinstance(part, dict | list):
+            items = part.items() if isinstance(part, dict) else enumerate(part)
+            return {
+                key: value for inner, item in items for key, value in flat(item, f"{name}.{inner}").items()
+            }
+        return {name: part}
+
+    found = flat({key: part for key, part in results.items() if key not in AGAIN}, "")
+    return {name: value for name, value in found.items() if not name.endswith("seconds")}
+
+
+def results_of(run):
+    return json.loads((run / "results.json").read_text(encoding="utf-8"))
+
+
+EXPECTED = values(results_of(FIXTURE / "run"))
+
+
+def assert_same_figures(run, tolerance=0.0):
+    found = values(results_of(run))
+    assert found.keys() >= EXPECTED.keys()
+    for name, expected in EXPECTED.items():
+        is_number = isinstance(expected, int | float) and not isinstance(expected, bool)
+        assert found[name] == (
+            pytest.approx(expected, rel=tolerance, abs=tolerance) if is_number else expected
+        ), name
+
+
+def pixels(path):
+    """Pixels of stored images, uint8 of shape (N, H, W, 3)."""
+    images = LabelledSet.load(path)
+    return np.stack([np.asarray(images.image(index)) for index in range(len(images))])
+
+
+def forget(run, *stages):
+    for name in stages:
+        (run / "stages" / f"{name}.json").unlink()
+
+
+def test_it_reports_the_same_figures(old, understudy):
+    assert "report.html" in understudy("report", old)
+    assert_same_figures(old)
+    assert "mixed@refresh" in (old / "report.html").read_text(encoding="utf-8")
+
+
+def test_it_resumes_and_keeps_what_is_finished(old, understudy):
+    before = times(old)
+    said = understudy("run", old)
+    for name in ("adapt", "draw", "curate", "memorisation", "tune", "compare", "shift", "membership"):
+        assert f"{name}: finished earlier, kept" in said
+    assert_same_figures(old)
+    after = times(old)
+    work = [
+        path
+        for path in before
+        if path.startswith(("data/", "adapter/", "synthetic/", "arms/", "membership/"))
+    ]
+    assert [path for path in work if after[path] != before[path]] == []
+
+
+def test_a_late_stage_is_done_again(old, understudy):
+    """Without its record and one of its trainings, comparing goes on and ends where it did."""
+    forget(old, "compare", "shift", "membership", "report")
+    (old / "arms" / "mixed@refresh-seed1.npz").unlink()
+    kept = times(old)["arms/real-seed0.npz"]
+    understudy("run", old)
+    assert times(old)["arms/real-seed0.npz"] == kept
+    assert_same_figures(old, tolerance=1e-3)  # processors round differently
+
+
+def test_the_same_images_are_drawn_from_the_same_plan(old, understudy):
+    """Plan rows, pixels and choices, those of a strategy included, come out as they did; so do all figures."""
+    forget(
+        old, "draw", "curate", "fidelity", "memorisation", "tune", "compare", "shift", "membership", "report"
+    )
+    for name in ("synthetic", "arms", "membership"):
+        shutil.rmtree(old / name)
+    understudy("run", old)
+    for path in sorted((FIXTURE / "run").glob("synthetic/**/*.parquet")):
+        again = old / path.relative_to(FIXTURE / "run")
+        drawn, stored = pq.read_table(again), pq.read_table(path)
+        columns = [name for name in stored.column_names if name != "image"]
+        assert drawn.select(columns).equals(stored.select(columns)), path
+        if "image" in stored.column_names:
+            np.testing.assert_array_equal(pixels(again), pixels(path), err_msg=str(path))
+    assert_same_figures(old, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("form", ["folder", "webdataset", "huggingface"])
+def test_its_images_leave(form, old, understudy, tmp_path):
+    understudy("export", old, "--to", tmp_path / "out", "--form", form)
+    assert any((tmp_path / "out").iterdir())
+
+
+def test_its_classifier_leaves(old, understudy, tmp_path):
+    understudy("export", old, "--to", tmp_path / "out", "--what", "classifier", "--arm", "real")
+    timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    test = LabelledSet.load(old / "data" / "test.parquet")
+    stored = [np.load(old / "arms" / f"real-seed{index}.npz")["probabilities"] for index in range(3)]
+    given = TrainedClassifier.load(tmp_path / "out").predict(test)
+    assert min(np.abs(given - probabilities).max() for probabilities in stored) < 1e-4
+
+
+def test_its_adapter_leaves(old, understudy, tmp_path):
+    understudy("export", old, "--to", tmp_path / "out", "--what", "adapter")
+    weights = "pytorch_lora_weights.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (old / "adapter" / weights).read_bytes()
