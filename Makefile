@@ -1,57 +1,93 @@
-# make demo: the main job on 50 real digits.   make test: every check that CI runs.
+# The commands of the project; `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Another environment that already has everything can be used instead: make test BIN=/path/to/bin INSTALLED=
+# To use an environment that already has everything: make test BIN=/path/to/bin INSTALLED=
 
+# Tests of formulas, data and choices, which do no whole run. For others: make quick QUICK=tests/training
+QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampling tests/curation
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope
 
-.PHONY: demo smallest test lint types tests explore install
+.PHONY: help demo smallest test lint types tests slow quick coverage format docs house explore constraints install
 
-demo: $(INSTALLED)
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(INSTALLED)  ## the whole job on 50 real digits, with its report: a few minutes without a GPU
 	$(BIN)/understudy run digits --shots 5 --preset quick --out demo
 
-# The demo at its smallest, and the other commands a change can break without a unit test noticing.
-smallest: $(INSTALLED)
+smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks with a few steps each
 	rm -rf build/smallest && mkdir -p build/smallest
-	$(BIN)/understudy run digits --shots 3 --preset quick --out build/smallest/run --set adapt.steps=20 --set draw.per_class=6 \
-		--set compare.steps=20
+	$(BIN)/understudy run digits --shots 3 --preset quick --out build/smallest/run \
+		--set adapt.steps=20 --set draw.per_class=6 --set compare.steps=20
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
-	$(BIN)/python -m benchmarks.main_job --smoke --out build/smallest/main_job.json --runs build/smallest/runs
-	$(BIN)/python -m benchmarks.real_fake --smoke --out build/smallest/real_fake.json --runs build/smallest/real_fake
-	$(BIN)/python -m benchmarks.bridged_transfer --smoke --out build/smallest/bridged_transfer.json --runs build/smallest/bridged
-	$(BIN)/python -m benchmarks.style_inversion --smoke --out build/smallest/style_inversion.json --runs build/smallest/style
-	$(BIN)/python -m benchmarks.natural_images --smoke --out build/smallest/natural_images.json --runs build/smallest/natural
-	$(BIN)/python -m benchmarks.content_gap --smoke --out build/smallest/content_gap.json --runs build/smallest/content_gap
-	$(BIN)/python -m benchmarks.content_gap_class_conditional --smoke --out build/smallest/class_conditional.json \
-		--runs build/smallest/class_conditional
-	$(BIN)/python -m benchmarks.content_gap_cifar10 --smoke --out build/smallest/content_gap_cifar10.json --runs build/smallest/cifar10
+	$(BIN)/python -m benchmarks.main_job --smoke \
+		--out build/smallest/main_job.json --runs build/smallest/runs
+	$(BIN)/python -m benchmarks.real_fake --smoke \
+		--out build/smallest/real_fake.json --runs build/smallest/real_fake
+	$(BIN)/python -m benchmarks.bridged_transfer --smoke \
+		--out build/smallest/bridged_transfer.json --runs build/smallest/bridged
+	$(BIN)/python -m benchmarks.style_inversion --smoke \
+		--out build/smallest/style_inversion.json --runs build/smallest/style
+	$(BIN)/python -m benchmarks.natural_images --smoke \
+		--out build/smallest/natural_images.json --runs build/smallest/natural
+	$(BIN)/python -m benchmarks.content_gap --smoke \
+		--out build/smallest/content_gap.json --runs build/smallest/content_gap
+	$(BIN)/python -m benchmarks.content_gap_class_conditional --smoke \
+		--out build/smallest/class_conditional.json --runs build/smallest/class_conditional
+	$(BIN)/python -m benchmarks.content_gap_cifar10 --smoke \
+		--out build/smallest/content_gap_cifar10.json --runs build/smallest/cifar10
 	$(BIN)/python -m benchmarks.proof --smoke --out build/smallest/proof.json --runs build/smallest/proof
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json
 
-test: lint types tests
+test: lint types tests  ## what must pass before every commit: lint, types, tests
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## ruff and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
-types: $(INSTALLED)
+types: $(INSTALLED)  ## mypy --strict
 	$(BIN)/mypy
 
-tests: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto
+tests: $(INSTALLED)  ## every test but the slow ones
+	$(PYTEST) -m "not slow"
 
-# Properties on examples that no run has tried; what fails becomes an @example.
-explore: $(INSTALLED)
+slow: $(INSTALLED)  ## the slow tests: runs in processes that are killed, browsers, long trainings
+	$(PYTEST) -m slow
+
+quick: $(INSTALLED)  ## tests without whole runs, in less than a minute; QUICK=FOLDERS for others
+	$(BIN)/ruff check .
+	$(PYTEST) -q -m "not slow" $(QUICK)
+
+coverage: $(INSTALLED)  ## every test, the slow ones included, and which lines none of them reaches
+	$(PYTEST) --cov=understudy --cov-report=term-missing:skip-covered
+
+format: $(INSTALLED)  ## put the code into the project's form, and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED)  ## write the generated pages and tables: results, settings, stages
+	$(BIN)/python -m benchmarks.render
+	$(BIN)/python docs/generate.py
+
+house: $(INSTALLED)  ## figures of the code: longest file, lengths of functions, parameters
+	$(BIN)/python tests/house.py
+
+explore: $(INSTALLED)  ## property tests on examples that no run has tried; what fails becomes an @example
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -n auto tests -m hypothesis
 
-install: $(INSTALLED)
+constraints: $(INSTALLED)  ## write the installed versions to constraints.txt
+	sed -i.old '/^[^#]/d' constraints.txt && rm constraints.txt.old
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton)|@' >> constraints.txt
 
-$(VENV)/.installed: pyproject.toml
+install: $(INSTALLED)  ## the environment in .venv, about 6 GB
+
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv does not work here; on Debian: apt-get install python3-venv"; exit 1; }
-	@echo "installing PyTorch and its companions into $(VENV): about 6 GB, some minutes"
+	@echo "installing PyTorch and the other packages into $(VENV): about 6 GB, some minutes"
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip install --quiet -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
