@@ -30,6 +30,8 @@ from transformers import (
 
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.mini.tokenizer import train_tokenizer
+from understudy.sampling.plan import Planner
+from understudy.sampling.settings import DrawSettings
 
 
 def save_tiny_pipeline(folder, *, prediction_type="epsilon"):
@@ -179,3 +181,32 @@ def two_classes(num_images=8, *, split="train", seed=0, size=16):
     return LabelledSet.from_images(
         pixels, labels, class_names=["cat", "dog"], split=split, ids=[f"{split}-{seed}-{i}" for i in range(num_images)]
     )
+
+
+class AnyGenerator:
+    """A generator that fits every plan, for tests of plans; ``strength`` is where ``draw.start_snr`` starts."""
+
+    def __init__(self, strength=1.0, available=None):
+        self._strength, self._available, self.checked = strength, available, []
+
+    def strength_at(self, snr, *, sampler, steps):
+        return self._strength
+
+    def check_prompts(self, prompts, *, keep_last):
+        self.checked.append((prompts, keep_last))
+
+    def available(self, class_names):
+        return self._available
+
+
+def plan_of(train, counts, *, generator=None, prompt_names=("a cat", "a dog"), seed=0, visual="none", **draw):
+    """Rows of a plan, from the first image of each class."""
+    planner = Planner(
+        train=train,
+        generator=generator or AnyGenerator(),
+        settings=DrawSettings(**draw),
+        prompt_names=prompt_names,
+        seed=seed,
+        visual=visual,
+    )
+    return planner.rows(np.zeros(len(counts), dtype=np.int64), np.array(counts))

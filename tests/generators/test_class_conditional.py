@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
+from tiny import plan_of
 from tiny_job import SECTIONS, write_pets
 from torch import nn
 
@@ -15,8 +16,6 @@ from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.study import run
-from understudy.sampling.plan import make_plan
-from understudy.sampling.settings import DrawSettings
 from understudy.settings import build
 
 WORDS = ("a cat", "a dog")
@@ -35,8 +34,7 @@ def generator():
 
 
 def rows(train, counts, **changes):
-    settings = DrawSettings(**{"prompt": "{class}", "sampler": "edm", "steps": 6, **changes})
-    return make_plan(train, np.array(counts), settings=settings, prompt_names=WORDS, seed=0)
+    return plan_of(train, counts, prompt_names=WORDS, **{"prompt": "{class}", "sampler": "edm", "steps": 6, **changes})
 
 
 def training(source="x", **changes):

@@ -2,19 +2,16 @@ import hashlib
 
 import numpy as np
 import pytest
+from tiny import plan_of
 
 from understudy.generators.visual_guidance import VISUALS, VisualGuidance, features_of
 from understudy.sampling.draw import draw_parts, load_parts
-from understudy.sampling.plan import make_plan, write_parts
-from understudy.sampling.settings import DrawSettings
+from understudy.sampling.plan import write_parts
 
 
 @pytest.fixture
 def plans(train, tmp_path):
-    rows = make_plan(
-        train, np.array([4, 4]), settings=DrawSettings(steps=2), prompt_names=("a cat", "a dog"), seed=0
-    )
-    return write_parts(rows, tmp_path / "plan", part_size=3)
+    return write_parts(plan_of(train, [4, 4], steps=2), tmp_path / "plan", part_size=3)
 
 
 def draw(generator, plans, folder, train, batch_size=2):
@@ -64,14 +61,7 @@ def test_finished_parts_are_left_untouched_and_an_interrupted_one_is_drawn_again
 @pytest.mark.parametrize("kind", [name for name in VISUALS if name != "none"])
 def test_guided_images_do_not_depend_on_the_worker(kind, tiny_generator, train, tmp_path):
     """Exactly: parts and batches in them stay the same. In other batches they agree up to rounding."""
-    rows = make_plan(
-        train,
-        np.array([4, 4]),
-        settings=DrawSettings(steps=2, strength=0.5),
-        prompt_names=("a cat", "a dog"),
-        seed=0,
-        visual=kind,
-    )
+    rows = plan_of(train, [4, 4], steps=2, strength=0.5, visual=kind)
     plans = write_parts(rows, tmp_path / "plan", part_size=3)
     guidance = VisualGuidance(100 * features_of(tiny_generator, train), train, kind=kind, images=2)
 

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import AnyGenerator
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.sampling.plan import batches, make_plan, quotas, read_part, write_parts
+from understudy.sampling.plan import Planner, batches, quotas, read_part, write_parts
 from understudy.sampling.settings import DrawSettings
 
 NAMES = ("a cat", "a dog")
 
 
-def plan(train, counts, *, seed=0, visual="none", member=0, start=None, strength_found=None, **changes):
-    return make_plan(
-        train,
-        np.array(counts),
+def plan(train, counts, *, seed=0, visual="none", number=0, start=(0, 0), strength_found=1.0, **changes):
+    planner = Planner(
+        train=train,
+        generator=AnyGenerator(strength_found),
         settings=DrawSettings(**changes),
         prompt_names=NAMES,
         seed=seed,
         visual=visual,
-        member=member,
-        strength=strength_found,
-        start=None if start is None else np.array(start),
+        generator_number=number,
     )
+    return planner.rows(np.array(start), np.array(counts))
 
 
 def captioned(data):
@@ -97,6 +97,20 @@ def test_only_the_train_split_is_planned_for(train):
         plan(train.with_split("test"), [1, 1])
 
 
+def test_prompts_are_checked_once_each(train):
+    generator = AnyGenerator()
+    planner = Planner(
+        train=train,
+        generator=generator,
+        settings=DrawSettings(guidance_scale=2, negative_prompt="ugly"),
+        prompt_names=NAMES,
+        seed=0,
+        visual="class-mean",
+    )
+    planner.rows(np.zeros(2, dtype=np.int64), np.array([3, 3]))
+    assert generator.checked == [(["a photo of a cat", "a photo of a dog"], True), (["ugly"], False)]
+
+
 def test_quotas(train):
     assert quotas(train, DrawSettings(times=2, min_per_class=1)).tolist() == [8, 8]
     assert quotas(train, DrawSettings(times=2)).tolist() == [100, 100]
@@ -159,9 +173,9 @@ def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
 
 
 @pytest.mark.parametrize("pairing", ["paired", "random"])
-@pytest.mark.parametrize("member", [0, 1])
-def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, member, train):
-    options = {"pairing": pairing, "member": member, **GUIDED}
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, number, train):
+    options = {"pairing": pairing, "number": number, **GUIDED}
     small, large = plan(captioned(train), [3, 5], **options), plan(captioned(train), [9, 5], **options)
     assert large[:3] == small[:3]
     assert large[9:] == small[3:]
@@ -174,7 +188,7 @@ def test_refills_use_an_order_of_their_own(pairing, train):
         train.pixels(16)[[0] * 20], [0] * 19 + [1], class_names=train.class_names, split="train"
     )
     rounds = [
-        used(plan(captioned(many), [19, 0], pairing=pairing, member=number, **GUIDED)) for number in range(3)
+        used(plan(captioned(many), [19, 0], pairing=pairing, number=number, **GUIDED)) for number in range(3)
     ]
     assert len({tuple(row[0] for row in triples) for triples in rounds}) == 3
     for triples in rounds:

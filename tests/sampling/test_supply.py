@@ -5,21 +5,22 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny import AnyGenerator
 from tiny_job import Listener
 
 from understudy.data.labelled_set import LabelledSet
-from understudy.sampling.draw import draw_parts
-from understudy.sampling.plan import make_plan
+from understudy.sampling.plan import Planner
 from understudy.sampling.settings import DrawSettings
 from understudy.sampling.supply import Supply
 
 
-class Numbered:
+class Numbered(AnyGenerator):
     """Draws images that say who they are; counts them."""
 
     image_size = 2
 
-    def __init__(self):
+    def __init__(self, available=None):
+        super().__init__(available=available)
         self.drawn = []
 
     def draw(self, rows, sources, tokens=None):
@@ -33,15 +34,16 @@ class Numbered:
 def supply(train):
     """Makes one in a folder."""
 
-    def make(folder, artist, available=None, observer=None):
+    def make(folder, artist, observer=None):
+        planner = Planner(
+            train=train, generator=artist, settings=DrawSettings(), prompt_names=("a cat", "a dog"), seed=0
+        )
         return Supply(
             Path(folder),
-            plan=lambda start, stop: make_plan(
-                train, stop, start=start, settings=DrawSettings(), prompt_names=("a cat", "a dog"), seed=0
-            ),
-            draw=lambda plans, images: draw_parts(artist, plans, images, train=train, batch_size=3),
+            planner,
+            visual=lambda: None,
             part_size=2,
-            available=available,
+            batch_size=3,
             observer=observer or Listener(),
         )
 
@@ -114,7 +116,7 @@ def test_a_round_that_was_begun_is_drawn_as_it_was_planned(supply, tmp_path):
 
 
 def test_no_more_than_are_available_are_asked_for(supply, tmp_path):
-    images = supply(tmp_path, Numbered(), available=np.array([3, 1])).take(np.array([2, 5]))
+    images = supply(tmp_path, Numbered(np.array([3, 1]))).take(np.array([2, 5]))
     assert images.counts.tolist() == [2, 1]
 
 

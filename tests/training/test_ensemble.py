@@ -1,13 +1,16 @@
-"""Ensembles train as fit_arm does, whatever the layout of the work, and other arms through fit_arm."""
+"""Ensembles train as fit_arm does, however the work is laid out; arms that they do not implement go through
+fit_arm.
+"""
 
 import numpy as np
 import pytest
 import timm
 import torch
-from tiny_sets import RECIPE, squares
+from tiny_sets import RECIPE, fit, squares
 
 from understudy.core.errors import InputError
 from understudy.training import ensemble as module
+from understudy.training.arms import Arm
 from understudy.training.data import TrainingData
 from understudy.training.ensemble import Training, fit_ensemble
 from understudy.training.fit import fit_arm
@@ -21,6 +24,9 @@ SHORT = RECIPE.model_copy(
 
 def training_of(train, synthetic=None, *, seed=0):
     return Training(data=TrainingData(train=train, synthetic=synthetic), seed=seed)
+
+
+SETS = {"train": squares("train", num=18), "synthetic": squares("synthetic", num=18)}
 
 
 def several(count=3):
@@ -128,10 +134,37 @@ def test_epochs_are_those_of_each_training():
 
 def test_networks_with_dropout_are_no_stack():
     settings = SHORT.model_copy(update={"augmentation": "none"})
-    assert module._is_ordinary(module.find_arm("real", settings), settings, 3)
+    assert module._can_group(module.find_arm("real", settings), settings, several(1))
     assert not module._has_dropout(timm.create_model("efficientnet_b0"))
     assert module._has_dropout(timm.create_model("efficientnet_b0", drop_rate=0.1))
     assert module._has_dropout(timm.create_model("efficientnet_b0", drop_path_rate=0.1))
+
+
+class NewPhase(Phase):
+    novelty: float = 0.0
+
+
+class NewSettings(CompareSettings):
+    novelty: float = 0.0
+
+
+def test_a_new_field_is_not_ignored():
+    """A field that ensembles have not heard of sends the arm through the ordinary loop, unless it has its
+    default.
+    """
+    for novelty, is_grouped in ((0.0, True), (0.5, False)):
+        arm = Arm(name="own", phases=(NewPhase(data="real", novelty=novelty),), summary="")
+        assert module._can_group(arm, SHORT, several(1)) == is_grouped
+        settings = NewSettings(**SHORT.model_dump(), novelty=novelty)
+        assert module._can_group(module.find_arm("real", settings), settings, several(1)) == is_grouped
+    assert set(Phase.model_fields) > module._PHASE_FIELDS
+    assert set(CompareSettings.model_fields) >= module._SETTINGS_FIELDS
+
+
+def test_a_quota_is_not_ignored():
+    own = Training(data=TrainingData(**SETS, quota=np.array([1, 1, 1])), seed=0)
+    (found,) = fit_ensemble("mixed", [own], settings=SHORT, device="cpu")
+    assert torch.equal(weights(found), weights(fit("mixed", settings=SHORT, **SETS, quota=own.data.quota)))
 
 
 def test_every_step_is_told():
@@ -146,7 +179,7 @@ def test_nobody_to_train():
     assert fit_ensemble("real", [], settings=SHORT, device="cpu") == []
 
 
-def test_bad_several():
+def test_sets_that_do_not_fit():
     test = training_of(squares("test"))
     with pytest.raises(InputError, match="needs a train set"):
         fit_ensemble("real", [test], settings=SHORT, device="cpu")

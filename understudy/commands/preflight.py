@@ -24,7 +24,7 @@ from understudy.evaluation.shift import measure_corruption
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
 from understudy.pipeline.study import add_tokens, check_fits, check_names, learns_words
-from understudy.sampling.plan import batches, make_plan
+from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.fit import fit_arm
@@ -116,22 +116,21 @@ def _draw_a_few(
     draw = settings.draw
     add_tokens(generator, settings, num_classes=train.num_classes)
     generator.learn_classes(prompt_names, seed=settings.seed)  # a network from nothing draws noise, in the time that it will take
-    strength = None if draw.start_snr is None else generator.strength_at(draw.start_snr, sampler=draw.sampler, steps=draw.steps)
-    rows = make_plan(
-        train,
-        np.full(train.num_classes, _PER_CLASS),
+    planner = Planner(
+        train=train,
+        generator=generator,
         settings=draw,
         prompt_names=prompt_names,
         seed=settings.seed,
         tokens=settings.adapt.tokens(train.num_classes),
-        strength=strength,
     )
+    rows = planner.rows(np.zeros(train.num_classes, dtype=np.int64), np.full(train.num_classes, _PER_CLASS))
     generator.draw(rows[:1], train)  # the first call pays for set-up
     start = time.monotonic()
     pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
     seconds = (time.monotonic() - start) / len(rows)
     drawn = LabelledSet.from_images(pixels, [row.label for row in rows], class_names=train.class_names, split="synthetic")
-    return drawn, seconds, draw.strength if strength is None else strength
+    return drawn, seconds, rows[0].strength
 
 
 def _time_adaptation(

@@ -71,7 +71,7 @@ from understudy.pipeline.gap_sets import advice, as_many_as_real, gap_arms, gap_
 from understudy.pipeline.proof import check_added, fidelity, membership, memorisation, shift
 from understudy.pipeline.results import gather_results
 from understudy.pipeline.shadows import check_audit
-from understudy.pipeline.synthetic import ArmImages, Filled, SyntheticSets, check_strategies, plan_rows, settings_of_arms, shots_of
+from understudy.pipeline.synthetic import ArmImages, Filled, SyntheticSets, check_strategies, planner_of, settings_of_arms, shots_of
 from understudy.report.card import dataset_card
 from understudy.report.html import write_report
 from understudy.sampling.plan import quotas, times_of
@@ -524,7 +524,8 @@ def _adaptation(study: Study, settings: Settings, folder: Path) -> Iterator[Adap
     planned.learn_classes(study.prompt_names, seed=settings.seed)
     # A prompt that is too long to draw with shows now, and not after hours of adaptation.
     quota = quotas(study.train, settings.draw)
-    plan_rows(settings, study.train, np.zeros_like(quota), quota, generator=planned, prompt_names=study.prompt_names, adapter="")
+    planner = planner_of(settings, study.train, generator=planned, prompt_names=study.prompt_names, adapter="")
+    planner.rows(np.zeros_like(quota), quota)
     yield from adapt_generator(
         generator,
         study.train,

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -29,10 +29,9 @@ from understudy.curation.selections import candidates_wanted
 from understudy.curation.settings import CurateSettings
 from understudy.data.copies import CopyFinder
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.generator import Generator
 from understudy.generators.visual_guidance import VisualGuidance
-from understudy.sampling.draw import draw_parts
-from understudy.sampling.plan import make_plan, quotas
+from understudy.sampling.plan import Planner, quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.sampling.supply import Supply
 from understudy.settings import Settings, build, differing_keys
@@ -249,65 +248,52 @@ class SyntheticSets:
             how["member"] = member
         key = "+".join(f"{name}={value}" for name, value in how.items())
         if key not in self._supplies:
-            generator = self.help.generator(member)
+            planner = planner_of(
+                self.settings.model_copy(update={"draw": draw}),
+                self.train,
+                generator=self.help.generator(member),
+                prompt_names=self.prompt_names,
+                adapter=self.help.fingerprint(member),
+                generator_number=member,
+            )
             self._supplies[key] = Supply(
-                self.folder / "supplies" / key if key else self.folder,
-                plan=partial(self._plan, draw, member, generator),
-                draw=lambda plans, images: draw_parts(
-                    self.help.generator(member), plans, images,
-                    train=self.train, batch_size=self.settings.draw.batch_size, visual=self.help.visual(),
-                ),
-                part_size=self.settings.draw.part_size,
-                available=generator.available(self.train.class_names),
+                self.folder / "supplies" / key if key else self.folder, planner,
+                visual=self.help.visual, part_size=self.settings.draw.part_size, batch_size=self.settings.draw.batch_size,
                 observer=self.observer,
             )  # fmt: skip
         return self._supplies[key]
 
-    def _plan(self, draw: DrawSettings, member: int, generator: Generator, start: np.ndarray, stop: np.ndarray) -> list[PlanRow]:
-        return plan_rows(
-            self.settings.model_copy(update={"draw": draw}), self.train, start, stop,
-            generator=generator, prompt_names=self.prompt_names, member=member, adapter=self.help.fingerprint(member),
-        )  # fmt: skip
 
-
-def plan_rows(
-    settings: Settings, train: LabelledSet, start: np.ndarray, stop: np.ndarray, *, generator: Generator, prompt_names: tuple[str, ...],
-    adapter: str, member: int = 0,
-) -> list[PlanRow]:  # fmt: skip
-    """What is to be drawn; prompts that the generator would cut are refused.
+def planner_of(
+    settings: Settings,
+    train: LabelledSet,
+    *,
+    generator: Generator,
+    prompt_names: tuple[str, ...],
+    adapter: str,
+    generator_number: int = 0,
+) -> Planner:
+    """The planner of a run's images.
 
     Args:
         settings: of the run.
         train: real train images.
-        start: number of each class's first image, int64 (num_classes,).
-        stop: number after its last, likewise.
         generator: that will draw.
         prompt_names: words for classes.
         adapter: fingerprint of the adapter.
-        member: number of the generator.
-
-    Raises:
-        InputError: for prompts, a sampler or a start that do not fit the generator.
+        generator_number: number of the generator.
     """
-    draw, kind = settings.draw, settings.visual.when_drawing
-    # Asked for in any case: it refuses a sampler that does not fit the generator.
-    strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
-    rows = make_plan(
-        train,
-        stop,
-        start=start,
-        settings=draw,
+    return Planner(
+        train=train,
+        generator=generator,
+        settings=settings.draw,
         prompt_names=prompt_names,
         seed=settings.seed,
         tokens=settings.adapt.tokens(train.num_classes),
-        strength=None if draw.start_snr is None else strength,
-        visual=kind,
-        member=member,
+        visual=settings.visual.when_drawing,
+        generator_number=generator_number,
         adapter=adapter,
     )
-    generator.check_prompts(sorted({row.prompt for row in rows}), keep_last=kind != "none")
-    generator.check_prompts(sorted({row.negative_prompt for row in rows}), keep_last=False)
-    return rows
 
 
 def shots_of(train: LabelledSet) -> int:

@@ -1,4 +1,4 @@
-"""Draw the parts of a plan; a part that is there is not drawn again."""
+"""Draw the parts of a plan; parts that are already on disk are kept."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class DrawStep:
     """Progress of drawing.
 
     Attributes:
-        images: images that became available with this step.
-        drawn: whether they were drawn now, or lay there already.
+        images: images that this step made available.
+        drawn: whether they were drawn now, and not found on disk.
     """
 
     images: int
@@ -45,10 +45,10 @@ def draw_parts(
         folder: where the image parts go.
         train: real train images, for rows that start from one.
         batch_size: images drawn at once.
-        visual: features that guide, where the plan asks for them.
+        visual: features that guide drawing, for rows with visual guidance.
 
     Yields:
-        A record per batch drawn, and per part found.
+        One step per batch drawn, and per part found.
     """
     for plan in plans:
         rows = read_part(plan)

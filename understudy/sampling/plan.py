@@ -1,11 +1,11 @@
-"""The plan: one row per image to draw, split in parts."""
+"""The plan: one row per image to draw, split into parts."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
-from functools import partial
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import final
 
@@ -17,139 +17,158 @@ from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
 from understudy.data.captions.captions import captions_of
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import PlanRow
+from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.prompts import choose, fill, read_templates
 from understudy.sampling.settings import DrawSettings
 
 
 def quotas(train: LabelledSet, settings: DrawSettings) -> np.ndarray:
-    """How many synthetic images each class shall have, int64 of shape (num_classes,)."""
+    """How many synthetic images each class should have, int64 (num_classes,)."""
     if settings.per_class is not None:
         return np.full(train.num_classes, settings.per_class, dtype=np.int64)
     return np.asarray(np.maximum(settings.min_per_class, times_of(train, settings.times)))
 
 
 def times_of(train: LabelledSet, times: float) -> np.ndarray:
-    """Images per class that are ``times`` as many as the real ones, int64 of shape (num_classes,)."""
+    """The number of train images of each class, multiplied by ``times`` and rounded, int64 (num_classes,)."""
     counts: np.ndarray = np.round(train.counts * times).astype(np.int64)
     return counts
 
 
-def make_plan(
-    train: LabelledSet,
-    counts: np.ndarray,
-    *,
-    settings: DrawSettings,
-    prompt_names: Sequence[str],
-    seed: int,
-    tokens: Sequence[str] = (),
-    strength: float | None = None,
-    visual: str = "none",
-    start: np.ndarray | None = None,
-    member: int = 0,
-    adapter: str = "",
-) -> list[PlanRow]:
-    """Rows for the images of each class with the numbers from ``start`` to ``counts``.
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planner:
+    """Plans what a generator draws.
 
-    A row depends on the run's seed and its own id, not on how many others there are: a larger plan holds the
-    smaller one.
+    A row depends only on the seed of the run and on its own id, so a larger plan contains the smaller one.
 
-    Args:
-        train: real train images; start, caption and feature of a row come from images of its class, all used
-            equally often.
-        counts: images per class, int of shape (num_classes,).
-        start: numbers from which they begin, as counts; 0 if not given.
-        settings: prompts, sampler and so on.
-        prompt_names: class names for prompts, by label.
+    Attributes:
+        train: real train images. Start, caption and image feature of a row come from images of its class, and
+            all images of the class are used equally often.
+        generator: the generator that will draw.
+        settings: prompts, sampler, start and so on.
+        prompt_names: words for the classes in prompts, by label.
         seed: of the run.
-        tokens: the learned token of each class, by label, if there are any.
-        strength: where drawing starts, if ``settings.start_snr`` says so instead of ``settings.strength``.
+        tokens: the learned token of each class, by label; empty without learned tokens.
         visual: kind of visual guidance.
-        member: number of the generator, where several share the work.
-        adapter: fingerprint of the adapter.
-
-    Returns:
-        The rows, classes in order.
-
-    Raises:
-        InputError: for a set that is not the train split, or a class without a real image where one is
-            needed.
+        generator_number: number of the generator, where several share the work.
+        adapter: fingerprint of the generator's adapter.
     """
-    train.require("train", purpose="planning what to draw")
-    strength = settings.strength if strength is None else strength
-    has_token, own_tokens = any(tokens), any(tokens) and len(set(tokens)) == len(tokens)
-    prompts = read_templates(settings.prompt, needs_class=not own_tokens, has_token=has_token)
-    negatives = read_templates(settings.negative_prompt, needs_class=False)
-    ids, captions = np.array(train.ids), np.array(captions_of(train))
-    captioned = any("{caption}" in template for template in (*prompts, *negatives)) and bool(
-        (captions != "").any()
-    )
-    rows = []
-    for label, count in enumerate(counts):
-        of_class = np.flatnonzero(train.labels == label)
-        _require_images(
-            len(of_class),
-            int(count),
-            train.class_names[label],
-            strength=strength,
-            visual=visual,
-            captioned=captioned,
+
+    train: LabelledSet
+    generator: Generator
+    settings: DrawSettings
+    prompt_names: Sequence[str]
+    seed: int
+    tokens: Sequence[str] = ()
+    visual: str = "none"
+    generator_number: int = 0
+    adapter: str = ""
+
+    def rows(self, start: np.ndarray, stop: np.ndarray) -> list[PlanRow]:
+        """Rows for the images ``start`` to ``stop`` of each class, classes in order.
+
+        Args:
+            start: number of each class's first image, int (num_classes,).
+            stop: number after each class's last image, int (num_classes,).
+
+        Raises:
+            InputError: for a set that is not the train split, a class without a real image where one is needed,
+                or a prompt, sampler or start that does not fit the generator.
+        """
+        self.train.require("train", purpose="planning what to draw")
+        _ = self._strength  # a sampler that does not fit the generator is the first thing to report
+        rows = [
+            row
+            for label in range(len(stop))
+            for row in self._class_rows(label, int(start[label]), int(stop[label]))
+        ]
+        self.generator.check_prompts(sorted({row.prompt for row in rows}), keep_last=self.visual != "none")
+        self.generator.check_prompts(sorted({row.negative_prompt for row in rows}), keep_last=False)
+        return rows
+
+    def _class_rows(self, label: int, start: int, stop: int) -> list[PlanRow]:
+        images = np.flatnonzero(self.train.labels == label)
+        if stop and not len(images):
+            self._check_without_images(self.train.class_names[label])
+        pairing = _Pairing(images, self.settings.pairing, (self.seed, label, self.generator_number))
+        return [self._row(label, number, pairing) for number in range(start, stop)]
+
+    def _check_without_images(self, class_name: str) -> None:
+        """A class without train images can be drawn from its name alone."""
+        needs = {
+            "draw.strength below 1 starts from real images": self._strength < 1,
+            "visual guidance needs real images": self.visual != "none",
+            "a prompt with {caption} needs real images": self._is_captioned,
+        }
+        for reason, applies in needs.items():
+            if applies:
+                raise InputError(f"{reason}, and class {class_name!r} has none in the train split")
+
+    def _row(self, label: int, number: int, pairing: _Pairing) -> PlanRow:
+        identity = f"synthetic-{label:04d}-{self.generator_number:02d}-{number:06d}"
+        seed = _row_seed(self.seed, identity)
+        prompts, negatives = self._templates
+        words, token = self.prompt_names[label], self.tokens[label] if any(self.tokens) else ""
+        caption = self._captions[pairing.image("caption", number)] if self._is_captioned else ""
+        settings, ids = self.settings, self._ids
+        return PlanRow(
+            id=identity,
+            number=number,
+            label=label,
+            class_name=self.train.class_names[label],
+            prompt=fill(choose(prompts, seed), words=words, caption=caption, token=token),
+            negative_prompt=fill(choose(negatives, seed + 1), words=words, caption=caption),
+            seed=seed,
+            sampler=settings.sampler,
+            steps=settings.steps,
+            guidance_scale=settings.guidance_scale,
+            noise_scale=settings.noise_scale,
+            strength=self._strength,
+            source_id=ids[pairing.image("start", number)] if self._strength < 1 else "",
+            visual=self.visual,
+            visual_id=ids[pairing.image("feature", number)] if self.visual == "per-image" else "",
+            adapter=self.adapter,
+            adapter_scale=settings.adapter_scale,
         )
-        pairing = _Pairing(of_class, settings.pairing, (seed, label, member))
-        for number in range(0 if start is None else int(start[label]), int(count)):
-            identity = f"synthetic-{label:04d}-{member:02d}-{number:06d}"
-            row_seed = _row_seed(seed, identity)
-            caption = str(captions[pairing.image("caption", number)]) if captioned else ""
-            words = prompt_names[label]
-            rows.append(
-                PlanRow(
-                    id=identity,
-                    number=number,
-                    label=label,
-                    class_name=train.class_names[label],
-                    prompt=fill(
-                        choose(prompts, row_seed),
-                        words=words,
-                        caption=caption,
-                        token=tokens[label] if has_token else "",
-                    ),
-                    negative_prompt=fill(choose(negatives, row_seed + 1), words=words, caption=caption),
-                    seed=row_seed,
-                    sampler=settings.sampler,
-                    steps=settings.steps,
-                    guidance_scale=settings.guidance_scale,
-                    noise_scale=settings.noise_scale,
-                    strength=strength,
-                    source_id=str(ids[pairing.image("start", number)]) if strength < 1 else "",
-                    visual=visual,
-                    visual_id=str(ids[pairing.image("feature", number)]) if visual == "per-image" else "",
-                    adapter=adapter,
-                    adapter_scale=settings.adapter_scale,
-                )
-            )
-    return rows
 
+    @cached_property
+    def _strength(self) -> float:
+        """Where drawing starts; asks the generator in any case, which rejects a sampler that does not fit it."""
+        draw = self.settings
+        found = self.generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
+        return draw.strength if draw.start_snr is None else found
 
-def _require_images(
-    available: int, wanted: int, name: str, *, strength: float, visual: str, captioned: bool
-) -> None:
-    """A class without a train image can be drawn from its name alone."""
-    needs = {
-        "draw.strength below 1 starts from real images": strength < 1,
-        "visual guidance needs real images": visual != "none",
-        "a prompt with {caption} needs real images": captioned,
-    }
-    for reason, applies in needs.items():
-        if applies and wanted and not available:
-            raise InputError(f"{reason}, and class {name!r} has none in the train split")
+    @cached_property
+    def _templates(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Prompt templates and negative ones. A token that only one class has can stand in for the class name."""
+        has_token = any(self.tokens)
+        needs_class = not (has_token and len(set(self.tokens)) == len(self.tokens))
+        prompts = read_templates(self.settings.prompt, needs_class=needs_class, has_token=has_token)
+        return prompts, read_templates(self.settings.negative_prompt, needs_class=False)
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return self.train.ids
+
+    @cached_property
+    def _captions(self) -> Sequence[str]:
+        return captions_of(self.train)
+
+    @cached_property
+    def _is_captioned(self) -> bool:
+        """Whether prompts have captions: a template asks for one, and some image has one."""
+        return any("{caption}" in text for templates in self._templates for text in templates) and any(
+            self._captions
+        )
 
 
 @final
 class _Pairing:
     """Assigns real images to the parts of rows: every n rows use each of the n images of the class once.
 
-    ``paired`` takes the images in order, or, for further generators, in an order of the generator's own, the
-    same for every part. ``random`` gives each part of each n rows an order of its own.
+    ``paired`` takes the images in order for every part; each further generator has a fixed order of its own.
+    ``random`` shuffles the images anew for each part of each n rows.
     """
 
     def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:
@@ -176,7 +195,7 @@ class _Pairing:
 def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> list[Path]:
     """Write ``part-00000.parquet`` and so on, ``part_size`` rows each, and return their paths.
 
-    Parts that exist must hold the same rows.
+    Existing parts are kept; they must hold the same rows.
 
     Raises:
         InputError: if an existing part differs.
@@ -196,10 +215,10 @@ def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> lis
 
 
 def read_part(path: Path) -> list[PlanRow]:
-    """The rows of one part.
+    """Read the rows of one part.
 
     Raises:
-        InputError: if an older version wrote it.
+        InputError: if an older version wrote the file.
     """
     names, table = [field.name for field in fields(PlanRow)], pq.read_table(path)
     if missing := sorted(set(names) - set(table.column_names)):
@@ -211,7 +230,7 @@ def read_part(path: Path) -> list[PlanRow]:
 
 
 def batches(rows: Sequence[PlanRow], batch_size: int) -> Iterator[list[PlanRow]]:
-    """Split rows, in order, into batches that share what a batch must share."""
+    """Split rows, in order, into batches that share sampler, steps, guidance and strength."""
     batch: list[PlanRow] = []
     for row in rows:
         if batch and (len(batch) == batch_size or _shared(row) != _shared(batch[0])):
@@ -227,5 +246,5 @@ def _shared(row: PlanRow) -> tuple[str, int, float, float]:
 
 
 def _row_seed(seed: int, identity: str) -> int:
-    """63 bits that depend on the run's seed and the row's id alone."""
+    """63 bits that depend only on the seed of the run and the id of the row."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{identity}".encode()).digest()[:8]) >> 1

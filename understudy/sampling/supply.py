@@ -1,9 +1,9 @@
-"""Images of each class in an endless order that never changes; as many are drawn as somebody asks for."""
+"""A fixed, endless sequence of images per class, drawn on demand."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
@@ -12,57 +12,52 @@ import numpy as np
 from understudy.core.files import write_json
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import PlanRow
-from understudy.sampling.draw import DrawStep, load_parts
-from understudy.sampling.plan import write_parts
-
-Plan = Callable[[np.ndarray, np.ndarray], list[PlanRow]]
-"""First numbers and ends, int64 (num_classes,) each, to the rows between them."""
-DrawParts = Callable[[Sequence[Path], Path], Iterator[DrawStep]]
-"""Draws plan parts into a folder; parts that are there are not drawn again."""
+from understudy.generators.visual_guidance import VisualGuidance
+from understudy.sampling.draw import draw_parts, load_parts
+from understudy.sampling.plan import Planner, write_parts
 
 
 @final
 class Supply:
-    """Images that share how they are drawn.
+    """Images that are all drawn in the same way.
 
-    Image n of a class is the same whoever asks for it, after whatever was asked for before, so that what is
-    made of the first n
-    does not depend on who else needs more. What is asked for beyond what is there is drawn as a round of its
-    own::
+    Image n of a class is always the same, whatever was requested before. So whoever uses the first n images
+    gets the same ones even if another part of the run needs more. A request that goes beyond the images on disk
+    is drawn as a new round::
 
-        FOLDER/plan/round-NN.json            the number after the round's last, per class: written first
-        FOLDER/plan/round-NN/part-*.parquet  what is to be drawn
+        FOLDER/plan/round-NN.json            number after the round's last image, per class: written first
+        FOLDER/plan/round-NN/part-*.parquet  rows to draw
         FOLDER/images/round-NN/part-*.parquet
 
     Args:
         folder: see above.
-        plan: makes the rows.
-        draw: draws them.
+        planner: plans the rows, and holds the generator that draws them.
+        visual: returns the features that guide drawing; called only if something must be drawn.
         part_size: rows in a part.
-        available: images per class that can be drawn at all, int64 (num_classes,); None for any number.
-        observer: is told of the images.
+        batch_size: images drawn at once.
+        observer: is shown a bar for each round that is drawn.
 
     Attributes:
-        drawn: images that this object has drawn, not found.
+        drawn: images that this object has drawn, without those that were on disk.
     """
 
     def __init__(
         self,
         folder: Path,
+        planner: Planner,
         *,
-        plan: Plan,
-        draw: DrawParts,
+        visual: Callable[[], VisualGuidance | None],
         part_size: int,
-        available: np.ndarray | None,
+        batch_size: int,
         observer: Observer,
     ) -> None:
         self._folder = folder
-        self._plan = plan
-        self._draw = draw
+        self._planner = planner
+        self._visual = visual
         self._part_size = part_size
-        self._available = available
+        self._batch_size = batch_size
         self._observer = observer
+        self._available = planner.generator.available(planner.train.class_names)
         self._rounds: list[tuple[np.ndarray, LabelledSet]] = []
         self.drawn = 0
 
@@ -70,10 +65,11 @@ class Supply:
         """The first images of each class, by class and number.
 
         Args:
-            counts: how many, int64 (num_classes,), one at least; not more than are available are taken.
+            counts: how many, int64 (num_classes,), at least one in total. A generator that has fewer images, such
+                as a folder of ready-made ones, gives all of them.
 
         Raises:
-            ValueError: if nothing is asked for.
+            ValueError: if all counts are 0.
         """
         if not counts.any():
             raise ValueError("ask for one image at least")
@@ -89,20 +85,22 @@ class Supply:
         return images.select(order[(numbers < wanted[images.labels])[order]])
 
     def _round(self, number: int, start: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, LabelledSet]:
-        """Where a round ends, and its images; a round that was begun is drawn as it was planned."""
+        """Where a round ends, and its images. A round that was interrupted is finished as it was planned."""
         name = f"round-{number:02d}"
         counts_file = self._folder / "plan" / f"{name}.json"
         if not counts_file.exists():
             write_json(counts_file, np.maximum(start, wanted).tolist())
         stop = np.array(json.loads(counts_file.read_text(encoding="utf-8")), dtype=np.int64)
-        rows, images = self._plan(start, stop), self._folder / "images" / name
+        rows, images = self._planner.rows(start, stop), self._folder / "images" / name
         plans = write_parts(rows, self._folder / "plan" / name, part_size=self._part_size)
         if any(not (images / plan.name).exists() for plan in plans):
-            with self._observer.bar(f"draw {self._label(name)}", total=len(rows), unit="images") as advance:
-                for step in self._draw(plans, images):
+            generator, train = self._planner.generator, self._planner.train
+            parts = draw_parts(
+                generator, plans, images, train=train, batch_size=self._batch_size, visual=self._visual()
+            )
+            label = name if self._folder.name == "synthetic" else f"{self._folder.name} {name}"
+            with self._observer.bar(f"draw {label}", total=len(rows), unit="images") as advance:
+                for step in parts:
                     advance(step.images)
                     self.drawn += step.images if step.drawn else 0
         return stop, load_parts(images, plans)
-
-    def _label(self, name: str) -> str:
-        return name if self._folder.name == "synthetic" else f"{self._folder.name} {name}"

@@ -1,9 +1,9 @@
-"""Many trainings of one arm, on images and with seeds of their own: the shadow models of a membership audit.
+"""Many trainings of one arm, on different images and with different seeds: the shadow models of a membership audit.
 
-Each training is that of :func:`understudy.training.fit.fit_arm`: same order, augmentation, schedule and optimiser, so the same weights
-up to rounding, which grows with the steps. What differs is how the work is laid out. On a GPU the networks are stacked (torch.func), and
-one step moves all of them. On a CPU a stack is slower than its parts, since convolutions with many weights fall out of the cache and of the
-fast kernels; there, every core trains a network of its own, with channels last in memory and a fused optimiser.
+Each training does what :func:`understudy.training.fit.fit_arm` does: same order, augmentation, schedule and optimiser. So the weights
+are the same up to rounding, which grows with the steps. Only the layout of the work differs. On a GPU the networks are stacked
+(torch.func), and one step moves all of them. On a CPU a stack is slower than its parts, since convolutions with many weights fall out
+of the cache and of the fast kernels. There, every core trains one network, with channels last in memory and a fused optimiser.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn import functional as F
 
+from understudy.core.config import Section
 from understudy.core.progress import follow
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
@@ -35,8 +36,52 @@ from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase
 
 _GLOBALS = threading.Lock()
-"""Held while torch's global generators are in use, of which there is one for all threads."""
+"""Held while torch's global generators are in use, which all threads share."""
 _ON_GPU = 16  # networks in a stack
+_PHASE_FIELDS = frozenset(
+    {
+        "data",
+        "share",
+        "steps",
+        "real_share",
+        "reset_head",
+        "mixup",
+        "cutmix",
+        "optimiser",
+        "schedule",
+        "learning_rate",
+    }
+    | {"weight_decay", "label_smoothing", "augmentation"}
+)
+"""Fields of a phase that :func:`_fit_group` implements. An arm that sets any other field is trained by ``fit_steps``."""
+_SETTINGS_FIELDS = frozenset(
+    {
+        "backbone",
+        "pretrained",
+        "weights",
+        "keep_head",
+        "resolution",
+        "steps",
+        "equal_steps",
+        "batch_size",
+        "optimiser",
+        "schedule",
+    }
+    | {"learning_rate", "weight_decay", "label_smoothing", "augmentation"}
+    # These do not change how one network is trained, or only in phases that set another field.
+    | {
+        "arms",
+        "own_arms",
+        "teacher",
+        "extractor",
+        "num_seeds",
+        "curve_points",
+        "transferability",
+        "bootstrap",
+        "published",
+    }
+)
+"""The same for the settings of the comparison."""
 
 
 @final
@@ -45,7 +90,7 @@ class Training:
     """One training of an ensemble.
 
     Attributes:
-        data: what it learns from; a quota is not supported, and a teacher is trained on the real images of the training itself.
+        data: what it learns from. Its teacher is not used: soft labels come from a classifier of its own real images.
         seed: decides head, order and augmentation.
     """
 
@@ -64,9 +109,8 @@ def fit_ensemble(
 ) -> list[TrainedClassifier]:
     """Train an arm once for each of several sets of images.
 
-    Arms with a phase that is more than images, Mixup, CutMix, a share of real images and a fresh head, or that is counted in epochs, which
-    are longer for more images, networks with dropout, and optimisers other than AdamW are trained one after the other by
-    :func:`understudy.training.fit.fit_arm`. So are soft labels, whose teacher is trained on the real images of the training.
+    Networks are trained together if the arm sets only fields that this module implements, the optimiser is AdamW and the network has
+    no dropout. All other arms are trained one after the other by :func:`understudy.training.fit.fit_steps`, so no setting is ignored.
 
     Args:
         name: of an arm.
@@ -84,7 +128,7 @@ def fit_ensemble(
     """
     arm = find_arm(name, settings)
     tell = on_step or (lambda: None)
-    if not (trainings and _is_ordinary(arm, settings, trainings[0].data.train.num_classes)):
+    if not (trainings and _can_group(arm, settings, trainings)):
         return [_fit_alone(arm, training, settings, device, tell) for training in trainings]
     size = stacked or (_ON_GPU if device.startswith("cuda") else 1)
     groups = [trainings[start : start + size] for start in range(0, len(trainings), size)]
@@ -96,28 +140,27 @@ def fit_ensemble(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _is_ordinary(arm: Arm, settings: CompareSettings, num_classes: int) -> bool:
-    """Whether :func:`_fit_group` does all that the arm asks for."""
-    asked = (
-        "epochs",
-        "layers",
-        "batch_norm",
-        "auxiliary_batch_norm",
-        "synthetic_weight",
-        "soft_labels",
-        "feature_distillation",
-        "refresh_every",
+def _can_group(arm: Arm, settings: CompareSettings, trainings: Sequence[Training]) -> bool:
+    """Whether :func:`_fit_group` implements everything that the arm, the settings and the data need."""
+    return (
+        _sets_only(settings, _SETTINGS_FIELDS)
+        and all(_sets_only(phase, _PHASE_FIELDS) for phase in arm.phases)
+        and all(settings.in_phase(phase).optimiser == "adamw" for phase in arm.phases)
+        and all(training.data.quota is None for training in trainings)
+        and not _has_dropout(build_backbone(settings, trainings[0].data.train.num_classes, rng_seed=0).model)
     )
-    plain = all(
-        getattr(phase, name) == Phase.model_fields[name].default for phase in arm.phases for name in asked
+
+
+def _sets_only(section: Section, names: frozenset[str]) -> bool:
+    """Whether every field outside ``names`` has its default."""
+    return all(
+        name in names or getattr(section, name) == field.get_default(call_default_factory=True)
+        for name, field in type(section).model_fields.items()
     )
-    if not plain or any(settings.in_phase(phase).optimiser != "adamw" for phase in arm.phases):
-        return False
-    return not _has_dropout(build_backbone(settings, num_classes, rng_seed=0).model)
 
 
 def _has_dropout(model: nn.Module) -> bool:
-    """Whether anything draws from the global generators while the network trains: dropout of units, or of paths (timm)."""
+    """Whether a layer draws from the global generators in training: dropout of units, or of paths (timm)."""
     return any(
         getattr(module, name, 0.0) for module in model.modules() for name in ("p", "drop_prob", "drop_rate")
     )
@@ -144,7 +187,7 @@ def _fit_alone(
 
 @contextmanager
 def _one_thread_each(device: str) -> Iterator[int]:
-    """As many workers as torch has threads, and one thread for each; on a GPU one worker."""
+    """Yield the number of workers: as many as torch has threads, each with one thread; on a GPU one worker."""
     threads = torch.get_num_threads()
     if device.startswith("cuda"):
         yield 1
@@ -238,7 +281,7 @@ def _optimiser(parameters: Any, settings: CompareSettings) -> torch.optim.Optimi
 
 
 def _groups(model: nn.Module, settings: CompareSettings) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay, as timm parts them."""
+    """Parameters with and without weight decay, grouped as timm does."""
     apart: set[str] = getattr(model, "no_weight_decay", set)()
     return cast(
         "list[dict[str, Any]]",
@@ -255,17 +298,17 @@ class _Single:
         self.optimiser = _optimiser(_groups(model, settings), settings)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """Of batches (1, B, 3, H, W) and their targets, (1,)."""
+        """Loss (1,) of a batch (1, B, 3, H, W) and its targets."""
         logits = self._model(x[0].contiguous(memory_format=torch.channels_last))
         return F.cross_entropy(logits, y[0], label_smoothing=self._smoothing)[None]
 
     def write_back(self) -> None:
-        """Nothing to do: the network itself was trained."""
+        """Does nothing: the network itself was trained."""
 
 
 @final
 class _Stack:
-    """K networks of one architecture as one function of stacked weights; every operation is that of K networks at once."""
+    """K networks of one architecture as one function of stacked weights; each operation runs for all K."""
 
     def __init__(self, models: Sequence[nn.Module], settings: CompareSettings) -> None:
         self._models, self._smoothing = models, settings.label_smoothing
@@ -285,7 +328,7 @@ class _Stack:
         self.optimiser = _optimiser(groups, settings)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """Of batches (K, B, 3, H, W) and their targets, (K,)."""
+        """Losses (K,) of the batches (K, B, 3, H, W) and their targets."""
 
         def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(
@@ -299,7 +342,7 @@ class _Stack:
 
     @torch.no_grad()
     def write_back(self) -> None:
-        """Give every network its weights and buffers."""
+        """Copy weights and buffers back into the networks."""
         for number, model in enumerate(self._models):
             model.load_state_dict(
                 {name: value[number] for name, value in (self._parameters | self._buffers).items()}
