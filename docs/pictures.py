@@ -1,7 +1,7 @@
 """Make the pictures of the README from a finished run: ``python docs/pictures.py RUN`` after ``make demo``.
 
-Writes ``docs/images/digits.png``, real and synthetic images one class per column, and ``docs/images/report.png``, the
-top of the report in headless Chromium.
+Writes ``docs/images/digits.png``, real and synthetic images with one class per column, and
+``docs/images/report.png``, the top of the report as Chromium shows it.
 """
 
 import shutil
@@ -26,7 +26,8 @@ def strip(run: Path) -> Image.Image:
     for name, file in (("real", "data/train"), ("synthetic", "synthetic/curated")):
         data = LabelledSet.load(run / f"{file}.parquet")
         of_class = [np.flatnonzero(data.labels == label) for label in range(data.num_classes)]
-        rows += [(name if row == 0 else "", [data.image(int(found[row])) for found in of_class]) for row in range(2)]
+        for row, label in enumerate((name, "")):
+            rows.append((label, [data.image(int(found[row])) for found in of_class]))
     step = SIDE + GAP
     picture = Image.new("RGB", (MARGIN + step * len(rows[0][1]), step * len(rows) + GAP), "white")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(20)
@@ -45,10 +46,10 @@ def screenshot(page: Path, *, width: int = 1100, height: int = 1590) -> Image.Im
     if browser is None:
         sys.exit("Chromium is needed for the screenshot: install it, then run this again")
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile"]
-        size, to = f"--window-size={width},{height}", Path(folder) / "page.png"
-        command = [browser, *options, size, f"--screenshot={to}", page.resolve().as_uri()]
-        subprocess.run(command, check=True, capture_output=True)
+        to = Path(folder) / "page.png"
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile"]
+        options += ["--hide-scrollbars", f"--window-size={width},{height}", f"--screenshot={to}"]
+        subprocess.run([browser, *options, page.resolve().as_uri()], check=True, capture_output=True)
         return Image.open(to).convert("RGB")
 
 

@@ -20,7 +20,8 @@ def main(out: Path = Path("runs/quickstart"), **sections: dict[str, object]) -> 
     )
     results = understudy.run(settings, out)
     for name, arm in results["arms"].items():
-        print(f"{name:10s} {arm['accuracy']['mean']:.3f}  [{arm['accuracy']['low']:.3f}, {arm['accuracy']['high']:.3f}]")
+        accuracy = arm["accuracy"]
+        print(f"{name:10s} {accuracy['mean']:.3f}  [{accuracy['low']:.3f}, {accuracy['high']:.3f}]")
     print(results["verdict"]["sentence"])
     return results
 

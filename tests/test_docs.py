@@ -1,5 +1,7 @@
 """The documentation names what the code has, its links lead somewhere, and its Python is Python."""
 
+import ast
+import importlib
 import json
 import re
 from pathlib import Path
@@ -66,6 +68,15 @@ def test_relative_links_resolve(page):
 def test_python_blocks_compile(page):
     for block in python_blocks(page):
         compile(block, name_of(page), "exec")
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_python_blocks_import_names_that_exist(page):
+    for block in python_blocks(page):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "understudy":
+                module = importlib.import_module(node.module)
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
 def test_the_worked_example_is_a_score(monkeypatch, train):

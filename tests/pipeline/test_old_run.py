@@ -1,6 +1,7 @@
 """A run folder that version 0.1.0 made opens, resumes, reports and exports with today's code.
 
-``tests/fixtures/make_run.py`` says how the folder was made. It is never made again: it stands for the runs that users have.
+``tests/fixtures/make_run.py`` says how the folder was made. It is never made again: it stands for the runs
+that users have.
 """
 
 import json
@@ -46,7 +47,7 @@ def understudy(capsys):
 
 
 def values(results):
-    """Every value of results.json by its dotted name, without those that depend on the machine and the moment."""
+    """Every value of results.json by dotted name, without those that depend on machine and moment."""
 
     def flat(part, name):
         if isinstance(part, dict | list):
@@ -120,7 +121,7 @@ def test_a_late_stage_is_done_again(old, understudy):
 
 
 def test_the_same_images_are_drawn_from_the_same_plan(old, understudy):
-    """Plan rows, pixels and choices, those of a strategy included, come out as they did; so do all figures."""
+    """Plan rows, pixels and choices, those of a strategy included, are unchanged, and so are all figures."""
     forget(
         old, "draw", "curate", "fidelity", "memorisation", "tune", "compare", "shift", "membership", "report"
     )
