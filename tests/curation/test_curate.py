@@ -3,8 +3,7 @@ import pytest
 from tiny import two_classes
 
 from understudy.core.errors import InputError
-from understudy.curation.curate import decide
-from understudy.curation.scores import Judges
+from understudy.curation.curate import Curator
 from understudy.curation.settings import CurateSettings
 from understudy.data.copies import CopyFinder
 from understudy.data.labelled_set import LabelledSet
@@ -27,18 +26,26 @@ def unasked(*arguments):
     raise AssertionError("nothing to ask here")
 
 
+class Networks:
+    """What curation may ask, made by these functions when it is asked."""
+
+    def __init__(self, judge, clip, features):
+        self._judge, self._clip, self.features = judge, clip, features
+
+    @property
+    def judge(self):
+        return self._judge()
+
+    @property
+    def clip(self):
+        return self._clip()
+
+
 def judged(drawn, train, *, quota=(9, 9), judge=Judge, clip=unasked, features=unasked, **changes):
     val = two_classes(4, split="val", seed=1)
-    return decide(
-        drawn,
-        train,
-        np.array(quota),
-        val=val,
-        judges=Judges(real=unasked if changes.get("score") in ("none", "clip") else judge, clip=clip),
-        features=features,
-        settings=CurateSettings(**changes),
-        copies=CopyFinder(train, val),
-    )
+    networks = Networks(unasked if changes.get("score") in ("none", "clip") else judge, clip, features)
+    curator = Curator(train=train, val=val, networks=networks, copies=CopyFinder(train, val))
+    return curator.decide(drawn, np.array(quota), CurateSettings(**changes))
 
 
 def test_good_images_are_kept_up_to_the_quota(train):

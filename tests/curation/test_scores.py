@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 from tiny import two_classes
 
 from understudy.core.errors import InputError
-from understudy.curation.scores import SCORES, Judges, lowest_kept
+from understudy.curation.scores import SCORES, lowest_kept
 from understudy.curation.settings import CurateSettings
 
 
@@ -56,16 +58,13 @@ def test_clip_is_0_at_chance():
 
 
 def test_each_score_asks_its_judge_alone():
-    def unasked():
-        raise AssertionError
-
-    real, clip = Says([[0.2, 0.8]]), Says([[0.9, 0.1]])
-    assert Judges(real=lambda: real, clip=unasked).get(SCORES["agreement"].judge) is real
-    assert Judges(real=lambda: real, clip=unasked).get(SCORES["confidence"].judge) is real
-    assert Judges(real=unasked, clip=lambda: clip).get(SCORES["clip"].judge) is clip
-    data = two_classes(4)
-    agreeing = Judges(real=unasked, clip=unasked).get(SCORES["none"].judge)
-    np.testing.assert_array_equal(SCORES["none"](data, agreeing), np.ones(4))
+    judge, clip = Says([[0.2, 0.8]]), Says([[0.9, 0.1]])
+    # An attribute that is missing fails where it is asked for.
+    assert SCORES["agreement"].find_judge(SimpleNamespace(judge=judge)) is judge
+    assert SCORES["confidence"].find_judge(SimpleNamespace(judge=judge)) is judge
+    assert SCORES["clip"].find_judge(SimpleNamespace(clip=clip)) is clip
+    agreeing = SCORES["none"].find_judge(SimpleNamespace())
+    np.testing.assert_array_equal(SCORES["none"](two_classes(4), agreeing), np.ones(4))
 
 
 def confident(values):

@@ -3,7 +3,7 @@ import pytest
 from tiny import two_classes
 
 from understudy.core.errors import InputError
-from understudy.curation.selections import SELECTIONS, Candidates, candidates_wanted, take
+from understudy.curation.selections import SELECTIONS, candidates_wanted, take
 from understudy.curation.settings import CurateSettings
 
 
@@ -20,12 +20,11 @@ def shade(data):
 def test_every_selection_keeps_what_it_promises(name):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(7, 3)), rng.normal(size=(4, 3))
-    candidates = Candidates(num=7, drawn=lambda: x, real=lambda: y)
     for quota in range(1, 8):
-        chosen = SELECTIONS[name](candidates, quota)
+        chosen = SELECTIONS[name].choose(x, y, quota)
         assert len(set(chosen.tolist())) == quota
         assert set(chosen.tolist()) <= set(range(7))
-        np.testing.assert_array_equal(SELECTIONS[name](candidates, quota), chosen)
+        np.testing.assert_array_equal(SELECTIONS[name].choose(x, y, quota), chosen)
     assert SELECTIONS.summary(name)
 
 

@@ -1,15 +1,16 @@
-"""Decide which drawn images are kept, and say why the others are not."""
+"""Decide which drawn images are kept, and record why the others are rejected."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import pyarrow as pa
 
-from understudy.curation.scores import SCORES, Judges, lowest_kept
-from understudy.curation.selections import Features, take
+from understudy.curation.scores import SCORES, Networks, lowest_kept
+from understudy.curation.selections import take
 from understudy.curation.settings import CurateSettings
 from understudy.data.copies import CopyFinder, grey_thumbnails
 from understudy.data.labelled_set import LabelledSet
@@ -22,17 +23,17 @@ class Decisions:
     """What was decided about each drawn image.
 
     Attributes:
-        ids: names, N.
+        ids: names of the N images.
         labels: classes, int64 (N,).
-        kept: bool (N,).
-        reasons: empty where kept; else ``constant``, ``low score``, ``copy`` or ``over quota``.
-        scores: float64 (N,), 0 to 1, higher is better.
-        threshold: the lowest score that was kept; 0 never was.
-        num_good: images per class that are kept, dropped as copies or over quota, int64 (num_classes,).
+        kept: whether the image is kept, bool (N,).
+        reasons: why it is not: ``constant``, ``low score``, ``copy`` or ``over quota``; empty if it is kept.
+        scores: float64 (N,) in [0, 1]; higher is better.
+        threshold: lowest score to keep; a score of 0 is always too low.
+        num_good: good images per class, int64 (num_classes,): kept, dropped as copies, or over quota.
         flags: ``exact copy``, ``copy`` or empty.
-        nearest_ids: the nearest real train image; empty with the firewall ``off``, which looks for none.
-        nearest_distances: to it, in :data:`understudy.data.copies.DISTANCE_UNIT`; NaN, and null in tables,
-            with ``off``.
+        nearest_ids: the nearest real train image; empty with ``firewall=off``, which does not look for one.
+        nearest_distances: distance to it, in :data:`understudy.data.copies.DISTANCE_UNIT`; NaN with
+            ``firewall=off``, and null in tables.
     """
 
     ids: list[str]
@@ -48,19 +49,19 @@ class Decisions:
 
     @property
     def rejected(self) -> np.ndarray:
-        """Not kept, and not because they were too many; bool (N,)."""
+        """Images that are not kept, without those over quota; bool (N,)."""
         return np.array([reason not in ("", "over quota") for reason in self.reasons], dtype=bool)
 
     @property
     def rejections(self) -> dict[str, int]:
-        """Rejected images per reason, without those that were good but too many."""
+        """The number of rejected images per reason, without those over quota."""
         return dict(
             Counter(reason for reason, rejected in zip(self.reasons, self.rejected, strict=True) if rejected)
         )
 
     @property
     def num_copies(self) -> int:
-        """Images that are kept though they are marked as copies."""
+        """The number of kept images that are flagged as copies."""
         return sum(kept and bool(flag) for kept, flag in zip(self.kept.tolist(), self.flags, strict=True))
 
     def table(self) -> pa.Table:
@@ -71,7 +72,7 @@ class Decisions:
         )
 
     def curated(self, drawn: LabelledSet) -> LabelledSet:
-        """The kept images, with scores and neighbours as provenance."""
+        """The kept images, with score, flag and nearest train image as provenance."""
         table = drawn.table
         for name, values in self._columns().items():
             table = table.append_column(name, values)
@@ -87,65 +88,73 @@ class Decisions:
         }
 
 
-def decide(
-    drawn: LabelledSet,
-    train: LabelledSet,
-    quota: np.ndarray,
-    *,
-    val: LabelledSet,
-    judges: Judges,
-    features: Features,
-    settings: CurateSettings,
-    copies: CopyFinder,
-) -> Decisions:
-    """Judge drawn images one by one, then keep good ones of each class up to its quota.
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curator:
+    """Decides which drawn images are kept.
 
-    Args:
-        drawn: synthetic images, in the order in which they were drawn.
+    Attributes:
         train: real train images.
-        quota: wanted images per class, int (num_classes,).
-        val: real validation images, from which the threshold comes if settings say so.
-        judges: classifiers that the score may ask.
-        features: what the selection compares, if it compares anything.
-        settings: score, threshold, treatment of copies, selection.
+        val: real validation images; the threshold may come from them.
+        networks: the networks that scores and selections use.
         copies: finds copies of train images.
-
-    Returns:
-        The decisions, in the order of ``drawn``.
-
-    Raises:
-        InputError: for sets of the wrong split, or a threshold or selection without the real images that it
-            needs.
     """
-    drawn.require("synthetic", purpose="curating")
-    score = SCORES[settings.score]
-    judge = judges.get(score.judge)
-    scores, threshold = score(drawn, judge), lowest_kept(val, judge, settings=settings)
-    constant = grey_thumbnails(drawn, size=16).std(axis=(1, 2)) * 255 < _CONSTANT_STD
-    nearest_ids, nearest_distances, flags = [""] * len(drawn), np.full(len(drawn), np.nan), [""] * len(drawn)
-    if settings.firewall != "off":
-        neighbours = copies.nearest(drawn)
-        nearest_ids, nearest_distances, flags = neighbours.ids, neighbours.distances, copies.flags(neighbours)
-    is_copy = np.array(flags, dtype=bool)
 
-    # Asked this way round, so that NaN is refused as well.
-    low = ~((scores >= threshold) & (scores > 0))
-    replaced = is_copy & (settings.firewall == "redraw")
-    good = ~(constant | low | replaced)
-    taken = take(good, drawn, train, quota, selection=settings.select, features=features)
-    dropped = taken & is_copy & (settings.firewall == "drop")
-    reasons = np.select(
-        [constant, low, replaced | dropped, ~taken], ["constant", "low score", "copy", "over quota"], ""
-    )
-    return Decisions(
-        ids=drawn.ids,
-        labels=drawn.labels,
-        kept=taken & ~dropped,
-        reasons=reasons.tolist(),
-        scores=scores,
-        threshold=threshold,
-        num_good=np.bincount(drawn.labels[good], minlength=len(quota)),
-        flags=flags,
-        nearest_ids=nearest_ids,
-        nearest_distances=nearest_distances,
-    )
+    train: LabelledSet
+    val: LabelledSet
+    networks: Networks
+    copies: CopyFinder
+
+    def decide(self, drawn: LabelledSet, quota: np.ndarray, settings: CurateSettings) -> Decisions:
+        """Judge drawn images one by one, then keep the good ones of each class up to its quota.
+
+        Args:
+            drawn: synthetic images, in the order in which they were drawn.
+            quota: wanted images per class, int (num_classes,).
+            settings: score, threshold, treatment of copies, selection.
+
+        Returns:
+            The decisions, in the order of ``drawn``.
+
+        Raises:
+            InputError: for a set of the wrong split, or a threshold or selection without the real images that it
+                needs.
+        """
+        drawn.require("synthetic", purpose="curating")
+        score = SCORES[settings.score]
+        judge = score.find_judge(self.networks)
+        scores, threshold = score(drawn, judge), lowest_kept(self.val, judge, settings=settings)
+        constant = grey_thumbnails(drawn, size=16).std(axis=(1, 2)) * 255 < _CONSTANT_STD
+        nearest_ids, nearest_distances, flags = (
+            [""] * len(drawn),
+            np.full(len(drawn), np.nan),
+            [""] * len(drawn),
+        )
+        if settings.firewall != "off":
+            neighbours = self.copies.nearest(drawn)
+            nearest_ids, nearest_distances = neighbours.ids, neighbours.distances
+            flags = self.copies.flags(neighbours)
+        is_copy = np.array(flags, dtype=bool)
+
+        low = ~((scores >= threshold) & (scores > 0))  # written this way round so that NaN is rejected too
+        replaced = is_copy & (settings.firewall == "redraw")
+        good = ~(constant | low | replaced)
+        features = self.networks.features
+        taken = take(good, drawn, self.train, quota, selection=settings.select, features=features)
+        dropped = taken & is_copy & (settings.firewall == "drop")
+        causes = (
+            [constant, low, replaced | dropped, ~taken],
+            ["constant", "low score", "copy", "over quota"],
+        )
+        return Decisions(
+            ids=drawn.ids,
+            labels=drawn.labels,
+            kept=taken & ~dropped,
+            reasons=np.select(*causes, "").tolist(),
+            scores=scores,
+            threshold=threshold,
+            num_good=np.bincount(drawn.labels[good], minlength=len(quota)),
+            flags=flags,
+            nearest_ids=nearest_ids,
+            nearest_distances=nearest_distances,
+        )

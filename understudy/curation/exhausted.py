@@ -1,4 +1,4 @@
-"""What to say when a filter leaves nothing of a class."""
+"""The advice for a user whose filter rejects every image of a class."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def explain_rejection(
     settings: CurateSettings,
     rounds: int,
 ) -> str | None:
-    """Which classes are left without an image, how far they were from passing, and what to change.
+    """Say which classes have no image left, how close their images came to passing, and what to change.
 
     Args:
         decisions: about all drawn images.
         quota: wanted images per class, int (num_classes,).
         class_names: names by label.
         settings: score, threshold, treatment of copies.
-        rounds: that were drawn, the first one included.
+        rounds: number of rounds drawn, including the first.
 
     Returns:
-        Several lines, or None if every class that was to have images has one.
+        Several lines, or None if every class with a quota has an image.
     """
     kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
     empty = np.flatnonzero((kept == 0) & (quota > 0)).tolist()

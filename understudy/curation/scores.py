@@ -1,4 +1,4 @@
-"""Scores of drawn images: higher is better, 0 to 1. An image of score 0 is not kept at any threshold."""
+"""Scores of drawn images, from 0 to 1; higher is better. An image of score 0 is rejected at any threshold."""
 
 from __future__ import annotations
 
@@ -19,29 +19,26 @@ class Classifier(Protocol):
     """Anything that gives class probabilities."""
 
     def predict(self, data: LabelledSet) -> np.ndarray:
-        """Probabilities, float64 of shape (N, num_classes), rows sum to 1."""
+        """Probabilities, float64 (N, num_classes); rows sum to 1."""
+
+
+class Networks(Protocol):
+    """The networks that curation may use; each is built when it is first used."""
+
+    @property
+    def judge(self) -> Classifier:
+        """A classifier trained on the real train images alone."""
+
+    @property
+    def clip(self) -> Classifier:
+        """A zero-shot classifier that knows the classes by their names."""
+
+    def features(self, data: LabelledSet) -> np.ndarray:
+        """The features that selections compare, float (N, D)."""
 
 
 JudgeName = Literal["real", "clip", "none"]
 ScoreFunction = Callable[[LabelledSet, Classifier], np.ndarray]
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Judges:
-    """Classifiers that scores may ask, each made when it is first needed.
-
-    Attributes:
-        real: gives the one trained on real train images only.
-        clip: gives the zero-shot one.
-    """
-
-    real: Callable[[], Classifier]
-    clip: Callable[[], Classifier]
-
-    def get(self, name: JudgeName) -> Classifier:
-        """The judge that a score asks; ``none`` agrees to everything."""
-        return _Agreeing() if name == "none" else getattr(self, name)()
 
 
 @final
@@ -50,9 +47,10 @@ class Score:
     """How images are scored.
 
     Attributes:
-        function: N images, whose labels are what they are meant to show, and a judge to float64 (N,), 0 to 1.
-        judge: whom it asks.
-        threshold: lowest score that is kept unless settings say otherwise.
+        function: maps N images, whose labels say what they should show, and a judge to float64 (N,) in [0, 1].
+        judge: the classifier that the score asks: ``real`` is :attr:`Networks.judge`, ``clip`` is
+            :attr:`Networks.clip`, and ``none`` gives every image its intended class.
+        threshold: lowest score to keep, unless the settings give another.
     """
 
     function: ScoreFunction
@@ -60,15 +58,21 @@ class Score:
     threshold: float | Literal["validation"]
 
     def __call__(self, drawn: LabelledSet, judge: Classifier) -> np.ndarray:
-        """Scores, float64 of shape (N,)."""
+        """Scores, float64 (N,)."""
         return self.function(drawn, judge)
+
+    def find_judge(self, networks: Networks) -> Classifier:
+        """The classifier that this score asks."""
+        if self.judge == "none":
+            return _Agreeing()
+        return networks.judge if self.judge == "real" else networks.clip
 
 
 SCORES: Registry[Score] = Registry("score")
 
 
 def asks(judge: JudgeName, *, threshold: float | Literal["validation"]) -> Callable[[ScoreFunction], Score]:
-    """Decorator that makes a score of a function; for the arguments see :class:`Score`."""
+    """Decorator that turns a function into a score; for the arguments see :class:`Score`."""
     return lambda function: Score(function, judge, threshold)
 
 
@@ -80,16 +84,16 @@ def asks(judge: JudgeName, *, threshold: float | Literal["validation"]) -> Calla
 )
 @asks("real", threshold=0.5)
 def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
-    """Probability of the intended class over that of the judge's first choice.
+    """Probability of the intended class, divided by that of the judge's first choice.
 
-    1 where the judge would have named the intended class; below, how far it was from doing so.
+    It is 1 if the judge's first choice is the intended class, and lower the further the judge is from that.
 
     Args:
         drawn: N synthetic images.
-        judge: classifier trained on real train images only.
+        judge: classifier trained on the real train images alone.
 
     Returns:
-        float64 of shape (N,), in [0, 1].
+        float64 (N,), in [0, 1].
     """
     probabilities = judge.predict(drawn)
     return np.asarray(_of_intended(probabilities, drawn) / probabilities.max(axis=1))
@@ -102,17 +106,18 @@ def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 )
 @asks("real", threshold="validation")
 def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
-    """Probability of the intended class where it is the judge's first choice, 0 elsewhere.
+    """Probability of the intended class if it is the judge's first choice, otherwise 0.
 
-    The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). There a sample must lie above
-    the threshold, here at it or above; a threshold of 0 keeps what the judge names as intended.
+    The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). GaFi keeps scores above its
+    threshold; here a score equal to the threshold passes too. A threshold of 0 keeps every image that the judge
+    takes for its class.
 
     Args:
         drawn: N synthetic images.
-        judge: classifier trained on real train images only.
+        judge: classifier trained on the real train images alone.
 
     Returns:
-        float64 of shape (N,), in [0, 1].
+        float64 (N,), in [0, 1].
     """
     probabilities = judge.predict(drawn)
     return np.where(probabilities.argmax(axis=1) == drawn.labels, _of_intended(probabilities, drawn), 0.0)
@@ -124,42 +129,42 @@ def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 )
 @asks("clip", threshold=0.0)
 def clip(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
-    """Probability of the intended class where it is above one over the number of classes, 0 elsewhere.
+    """Probability of the intended class if it is above chance, which is 1 / num_classes; otherwise 0.
 
     The CLIP filter of He et al. 2023 (arXiv:2210.07574); a probability of exactly chance is rejected.
 
     Args:
         drawn: N synthetic images.
-        judge: zero-shot classifier over one prompt per class.
+        judge: zero-shot classifier with one prompt per class.
 
     Returns:
-        float64 of shape (N,), in [0, 1].
+        float64 (N,), in [0, 1].
     """
     probabilities = judge.predict(drawn)
     intended = _of_intended(probabilities, drawn)
     return np.where(intended > 1 / probabilities.shape[1], intended, 0.0)
 
 
-# A judge that agrees to everything gives every image 1.
+# With a judge that always agrees, every image scores 1.
 SCORES.register("none", summary="every image scores 1: nothing is rejected for its looks")(
     Score(agreement, "none", 0.0)
 )
 
 
 def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings) -> float:
-    """The threshold that settings ask for.
+    """The lowest score to keep.
 
     Args:
-        val: real validation images; used only if the threshold comes from them.
-        judge: that of the score.
-        settings: score, threshold, and the share of validation images that is to pass.
+        val: real validation images; used only if the threshold is taken from them.
+        judge: the judge of the score.
+        settings: score, threshold, and the share of validation images that should pass.
 
     Returns:
-        The setting, the score's own if it is not set, or the largest score that at least ``validation_pass``
-        of the real validation images reach.
+        ``settings.threshold``, or the score's threshold if that is not set. For ``validation``, the largest value
+        that at least ``settings.validation_pass`` of the real validation images reach.
 
     Raises:
-        InputError: for a set of another split, or one without images.
+        InputError: for a set of another split, or without images.
     """
     score = SCORES[settings.score]
     threshold = score.threshold if settings.threshold is None else settings.threshold
@@ -181,7 +186,7 @@ def _of_intended(probabilities: np.ndarray, drawn: LabelledSet) -> np.ndarray:
 
 @final
 class _Agreeing:
-    """Names every image as intended."""
+    """A judge that gives every image its intended class."""
 
     def predict(self, data: LabelledSet) -> np.ndarray:
         return np.asarray(np.eye(data.num_classes)[data.labels])

@@ -1,10 +1,9 @@
-"""Which of the good images of a class are taken."""
+"""Which of the good images of a class are kept, if there are more than its quota."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import final
 
 import numpy as np
@@ -16,59 +15,39 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.selection import kernel_herding, matched
 
 Features = Callable[[LabelledSet], np.ndarray]
-"""N images to what a frozen network or the judge sees in them, float (N, D)."""
+"""Maps N images to their features in a frozen network or in the judge, float (N, D)."""
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class Candidates:
-    """The good images of one class, in the order in which they were drawn.
+@dataclass(frozen=True)
+class Selection:
+    """A way to choose among the good images of one class.
 
     Attributes:
-        num: how many, M.
-        drawn: gives their features, float (M, D).
-        real: gives those of the real train images of the class, float (N, D).
+        choose: maps the features of the M candidates (M, D), those of the real images of the class (N, D) and a
+            quota of at most M to the indices of the chosen candidates, int64 (quota,).
+        compares: whether ``choose`` looks at features; without, it gets arrays of width 0.
     """
 
-    num: int
-    drawn: Callable[[], np.ndarray]
-    real: Callable[[], np.ndarray]
+    choose: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    compares: bool = True
 
-
-Selection = Callable[[Candidates, int], np.ndarray]
-"""Candidates and a quota below their number to the indices of those taken, int64 (quota,)."""
 
 SELECTIONS: Registry[Selection] = Registry("selection")
-
-
-@SELECTIONS.register("first", summary="the first that were drawn")
-def first(candidates: Candidates, quota: int) -> np.ndarray:
-    """The first ones; nothing is measured."""
-    return np.arange(min(quota, candidates.num))
-
-
-@SELECTIONS.register(
+SELECTIONS.register("first", summary="the first that were drawn")(
+    Selection(lambda drawn, real, quota: np.arange(quota), compares=False)
+)
+SELECTIONS.register(
     "coverage", summary="those that together lie as the real ones in feature space (kernel herding)"
-)
-def coverage(candidates: Candidates, quota: int) -> np.ndarray:
-    """Images whose features are jointly distributed like the real ones.
-
-    See :func:`understudy.functional.selection.kernel_herding`.
-    """
-    return kernel_herding(candidates.drawn(), candidates.real(), quota)
-
-
-@SELECTIONS.register(
+)(Selection(kernel_herding))
+SELECTIONS.register(
     "matched", summary="for each real image the nearest one in feature space, each used once"
-)
-def nearest(candidates: Candidates, quota: int) -> np.ndarray:
-    """For each real image one of its own, near to it; see :func:`understudy.functional.selection.matched`."""
-    return matched(candidates.drawn(), candidates.real(), quota)
+)(Selection(matched))
 
 
 def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray:
     """Good images per class that a selection chooses from, int64 (num_classes,); ``first`` needs just the quota."""
-    if settings.select == "first":
+    if not SELECTIONS[settings.select].compares:
         return quota
     return np.ceil(np.round(quota * settings.candidates, 9)).astype(np.int64)
 
@@ -82,7 +61,7 @@ def take(
     selection: str,
     features: Features,
 ) -> np.ndarray:
-    """Take as many good images of each class as its quota, or all, if there are no more.
+    """Choose as many good images of each class as its quota, or all of them if there are no more.
 
     Args:
         good: which images may be taken, bool (N,).
@@ -90,7 +69,7 @@ def take(
         train: real train images.
         quota: wanted images per class, int (num_classes,).
         selection: a key of ``SELECTIONS``.
-        features: asked only for classes with a choice, and only by selections that look at them.
+        features: called only for classes with a choice, and only by selections that compare features.
 
     Returns:
         Which images are taken, bool (N,).
@@ -98,27 +77,22 @@ def take(
     Raises:
         InputError: for an unknown selection, or a class without the real images that it compares with.
     """
-    chosen, select = good.copy(), SELECTIONS[selection]
+    chosen, how = good.copy(), SELECTIONS[selection]
     num_good = np.bincount(drawn.labels[good], minlength=len(quota))
     for label in np.flatnonzero(num_good > quota).tolist():
-        own = np.flatnonzero(good & (drawn.labels == label))
-        real = partial(_real_features, train, label, features, selection)
-        candidates = Candidates(num=len(own), drawn=partial(_features, drawn, own, features), real=real)
-        taken = select(candidates, int(quota[label])) if quota[label] else np.empty(0, dtype=np.int64)
-        chosen[np.delete(own, taken)] = False
+        candidates = np.flatnonzero(good & (drawn.labels == label))
+        real = np.flatnonzero(train.labels == label)
+        if not quota[label]:
+            taken = np.empty(0, dtype=np.int64)
+        elif not how.compares:
+            taken = how.choose(np.empty((len(candidates), 0)), np.empty((len(real), 0)), int(quota[label]))
+        elif not len(real):
+            raise InputError(
+                f"curate.select {selection!r} compares with real train images, and class "
+                f"{train.class_names[label]!r} has none: use curate.select=first"
+            )
+        else:
+            compared = features(drawn.select(candidates)), features(train.select(real))
+            taken = how.choose(*compared, int(quota[label]))
+        chosen[np.delete(candidates, taken)] = False
     return chosen
-
-
-def _features(data: LabelledSet, index: np.ndarray, features: Features) -> np.ndarray:
-    return features(data.select(index))
-
-
-def _real_features(train: LabelledSet, label: int, features: Features, selection: str) -> np.ndarray:
-    of_class = np.flatnonzero(train.labels == label)
-    if not len(of_class):
-        raise InputError(
-            f"curate.select {selection!r} compares with real train images, and class "
-            f"{train.class_names[label]!r} has none: "
-            "use curate.select=first"
-        )
-    return _features(train, of_class, features)

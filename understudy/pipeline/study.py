@@ -39,7 +39,7 @@ from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent, follow
 from understudy.core.provenance import environment
 from understudy.curation.exhausted import explain_rejection
-from understudy.curation.scores import SCORES, Classifier, Judges
+from understudy.curation.scores import SCORES, Classifier
 from understudy.curation.selections import SELECTIONS
 from understudy.curation.settings import CurateSettings
 from understudy.data.captions.captions import CAPTIONS, caption_sets
@@ -435,8 +435,13 @@ class _Help:
     def visual(self) -> VisualGuidance | None:
         return self.study.visual
 
-    def judges(self) -> Judges:
-        return Judges(real=lambda: self.study.judge, clip=lambda: self.study.clip)
+    @property
+    def judge(self) -> Classifier:
+        return self.study.judge
+
+    @property
+    def clip(self) -> Classifier:
+        return self.study.clip
 
     def features(self, data: LabelledSet) -> np.ndarray:
         """Of the network that every arm starts from if it is pretrained, otherwise of the judge."""

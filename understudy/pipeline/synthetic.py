@@ -22,9 +22,9 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.files import write_json
 from understudy.core.progress import Observer
-from understudy.curation.curate import Decisions, decide
+from understudy.curation.curate import Curator, Decisions
 from understudy.curation.exhausted import explain_rejection
-from understudy.curation.scores import Judges
+from understudy.curation.scores import Networks
 from understudy.curation.selections import candidates_wanted
 from understudy.curation.settings import CurateSettings
 from understudy.data.copies import CopyFinder
@@ -47,7 +47,7 @@ HOW_DRAWN = (
 """Settings that decide what an image looks like; the others decide how many there are."""
 
 
-class Help(Protocol):
+class Help(Networks, Protocol):
     """What a set needs from the run besides its images; each is made when it is first asked for."""
 
     def generator(self, member: int) -> Generator:
@@ -58,12 +58,6 @@ class Help(Protocol):
 
     def visual(self) -> VisualGuidance | None:
         """Features that guide drawing."""
-
-    def judges(self) -> Judges:
-        """Classifiers that score."""
-
-    def features(self, data: LabelledSet) -> np.ndarray:
-        """Of images, where a selection compares them, float (N, D)."""
 
     def allocate(self, quota: np.ndarray) -> np.ndarray:
         """The same number of images with more for weak classes."""
@@ -139,6 +133,11 @@ class SyntheticSets:
         """Finds copies of the train images."""
         return CopyFinder(self.train, self.val)
 
+    @cached_property
+    def curator(self) -> Curator:
+        """Decides which drawn images are kept."""
+        return Curator(train=self.train, val=self.val, networks=self.help, copies=self.copies)
+
     def take(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class that are drawn in this way, by class and number; several generators take turns."""
         shares = [(counts + draw.members - 1 - member) // draw.members for member in range(draw.members)]
@@ -163,10 +162,7 @@ class SyntheticSets:
         rounds = 0
         while True:
             drawn = self.take(draw, counts)
-            decisions = decide(
-                drawn, self.train, quota, val=self.val, judges=self.help.judges(), features=self.help.features, settings=curate,
-                copies=self.copies,
-            )  # fmt: skip
+            decisions = self.curator.decide(drawn, quota, curate)
             rounds += 1
             missing = np.maximum(needed - decisions.num_good, 0)
             is_exhausted = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images has no more

@@ -1,4 +1,4 @@
-"""Strategies: ways to make synthetic images worth more, each a suffix of an arm's name, as in ``mixed@soft-labels``.
+"""Strategies: ways to make synthetic images worth more. Each is a suffix of an arm's name: ``mixed@soft-labels``.
 
 A strategy overrides how an arm's images are drawn and chosen, changes how the arm is trained, or both.
 """
@@ -19,16 +19,17 @@ from understudy.sampling.settings import DrawSettings
 from understudy.training.settings import Phase
 
 Term = Literal["appearance", "content", "quality", "quantity"]
-"""A part of the gap, see :mod:`understudy.functional.gaps`."""
+"""A part of the gap between real and synthetic images, see :mod:`understudy.functional.gaps`."""
 Overrides = Callable[[GeneratorSettings, DrawSettings, int], Mapping[str, Mapping[str, Any]]]
-"""Generator, how the run draws, and train images of the smallest class, to the settings that an arm's images have instead."""
+"""Maps the generator and draw settings of the run, and the number of train images in the smallest class, to the
+settings that replace them for the images of an arm."""
 ChangePhases = Callable[[tuple[Phase, ...]], tuple[Phase, ...]]
-"""The phases of an arm to those that are trained instead."""
+"""Maps the phases of an arm to those that are trained instead."""
 
-_NOISE_SCALE = 1.1  # within the 1 to 2 that GaFi searches; not tuned
+_NOISE_SCALE = 1.1  # GaFi searches 1 to 2; not tuned here
 _NUM_GENERATORS = 3
 _STRENGTH_BY_SHOTS = {1: 0.50, 2: 0.40, 4: 0.35, 8: 0.20, 16: 0.15}
-"""The 50, 40, 35, 20 and 15 of 100 steps of He et al. 2023 (arXiv:2210.07574)."""
+"""The 50, 40, 35, 20 and 15 of 100 steps in He et al. 2023 (arXiv:2210.07574)."""
 _OWN = "the project's own, see docs/methods/content_gap.md"
 
 
@@ -38,12 +39,14 @@ class Strategy:
     """Changes which synthetic images an arm sees, how it is trained on them, or both.
 
     Attributes:
-        addresses: parts of the gap that it is meant to close.
-        source: where it comes from.
-        overrides: settings of its images; None if they are those of the run.
-        change_phases: of its training; None if it stays as it is.
+        summary: one line for ``understudy list``.
+        addresses: the parts of the gap that the strategy should close.
+        source: publication, or where the idea comes from.
+        overrides: settings for the arm's images; None if the arm uses the images of the run.
+        change_phases: changes to the arm's training; None if the training stays as it is.
     """
 
+    summary: str
     addresses: tuple[Term, ...]
     source: str
     overrides: Overrides | None = None
@@ -54,7 +57,7 @@ STRATEGIES: Registry[Strategy] = Registry("strategy")
 
 
 def split_name(name: str) -> tuple[str, tuple[str, ...]]:
-    """An arm's name to that of the plain arm and its strategies.
+    """Split an arm's name into the plain arm and its strategies.
 
     Raises:
         InputError: for an unknown strategy, or one named twice.
@@ -72,9 +75,10 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def strength_by_shots(shots: int) -> float:
-    """Strength of real guidance: the share of the reverse process that is left to the generator.
+    """Strength of real guidance: the share of the reverse process that the generator runs.
 
-    He et al. 2023 (arXiv:2210.07574); between the paper's numbers of shots, linear in the logarithm; outside, the nearest.
+    The values are those of He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots the strength is
+    linear in the logarithm of the shots; outside them it is the nearest value.
 
     Example:
         >>> strength_by_shots(4), strength_by_shots(600)
@@ -87,7 +91,7 @@ def strength_by_shots(shots: int) -> float:
 
 
 def _fixed(section: str, **values: object) -> Overrides:
-    """The same values whatever the run's settings are."""
+    """Override settings with fixed values, whatever the settings of the run."""
     return lambda generator, draw, shots: {section: values}
 
 
@@ -104,7 +108,7 @@ def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -
 
 
 def _from_real(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
-    strength = max(strength_by_shots(shots), strength_of(1, draw.steps))  # one step at least
+    strength = max(strength_by_shots(shots), strength_of(1, draw.steps))  # at least one step
     return {"draw": {"strength": strength, "start_snr": None, "noise_scale": 1.0}}
 
 
@@ -124,7 +128,11 @@ def _on_synthetic(**changes: object) -> ChangePhases:
 
 
 def _with_batch_norm_apart(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-    """Scale, shift and statistics, with half of every batch each; without real images in the phase, the statistics alone."""
+    """Separate batch norm for synthetic images.
+
+    Mixed phases separate scale, shift and statistics, and half of every batch is real. Synthetic phases separate
+    the statistics only.
+    """
 
     def change(phase: Phase) -> Phase:
         if phase.data == "mixed":
@@ -153,114 +161,97 @@ def _two_streams(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     )
 
 
-_TABLE: dict[str, tuple[str, tuple[Term, ...], str, Overrides | None, ChangePhases | None]] = {
-    "agreement-filter": (
-        "draw anew what a classifier of the real images does not take for its class",
-        ("quality",),
-        "understudy's own curation; the argmax test of GaFi (arXiv:2305.10118) in a softer form",
-        _fixed("curate", score="agreement", threshold=None),
-        None,
+_TABLE = {
+    "agreement-filter": Strategy(
+        summary="draw anew what a classifier of the real images does not take for its class",
+        addresses=("quality",),
+        source="understudy's own curation; the argmax test of GaFi (arXiv:2305.10118) in a softer form",
+        overrides=_fixed("curate", score="agreement", threshold=None),
     ),
-    "aux-batch-norm": (
-        "batch normalisation of its own for synthetic images; at test that of the real ones is used",
-        ("appearance",),
-        "Diversify, Don't Fine-Tune (arXiv:2312.02253), after AdvProp (arXiv:1911.09665)",
-        None,
-        _with_batch_norm_apart,
+    "aux-batch-norm": Strategy(
+        summary="batch normalisation of its own for synthetic images; at test that of the real ones is used",
+        addresses=("appearance",),
+        source="Diversify, Don't Fine-Tune (arXiv:2312.02253), after AdvProp (arXiv:1911.09665)",
+        change_phases=_with_batch_norm_apart,
     ),
-    "clip-filter": (
-        "draw anew what CLIP gives its class no more than an even chance",
-        ("quality",),
-        "CLIP filter of He et al. 2023 (arXiv:2210.07574)",
-        _fixed("curate", score="clip", threshold=None),
-        None,
+    "clip-filter": Strategy(
+        summary="draw anew what CLIP gives its class no more than an even chance",
+        addresses=("quality",),
+        source="CLIP filter of He et al. 2023 (arXiv:2210.07574)",
+        overrides=_fixed("curate", score="clip", threshold=None),
     ),
-    "confidence-filter": (
-        "draw anew what that classifier is less sure of than of real validation images",
-        ("quality",),
-        "dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation images instead of test images",
-        _fixed("curate", score="confidence", threshold=None),
-        None,
+    "confidence-filter": Strategy(
+        summary="draw anew what that classifier is less sure of than of real validation images",
+        addresses=("quality",),
+        source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation images instead of test images",
+        overrides=_fixed("curate", score="confidence", threshold=None),
     ),
-    "coverage": (
-        "of three times as many images, take those whose features lie as the real ones do (kernel herding)",
-        ("content",),
-        "kernel herding, Chen et al. 2010 (arXiv:1203.3472)",
-        _fixed("curate", select="coverage"),
-        None,
+    "coverage": Strategy(
+        summary="of three times as many images, take those whose features lie as the real ones do (kernel herding)",
+        addresses=("content",),
+        source="kernel herding, Chen et al. 2010 (arXiv:1203.3472)",
+        overrides=_fixed("curate", select="coverage"),
     ),
-    "diverse": (
-        "start from noise that is a tenth wider, and leave guidance out",
-        ("content",),
-        "expansion trick of GaFi (arXiv:2305.10118), inverse truncation",
-        _more_varied,
-        None,
+    "diverse": Strategy(
+        summary="start from noise that is a tenth wider, and leave guidance out",
+        addresses=("content",),
+        source="expansion trick of GaFi (arXiv:2305.10118), inverse truncation",
+        overrides=_more_varied,
     ),
-    "feature-distillation": (
-        "features of synthetic images stay near those of the frozen pretrained network",
-        ("appearance",),
-        "FitNets, Romero et al. 2015 (arXiv:1412.6550)",
-        None,
-        _on_synthetic(feature_distillation=1.0),
+    "feature-distillation": Strategy(
+        summary="features of synthetic images stay near those of the frozen pretrained network",
+        addresses=("appearance",),
+        source="FitNets, Romero et al. 2015 (arXiv:1412.6550)",
+        change_phases=_on_synthetic(feature_distillation=1.0),
     ),
-    "late-layer": (
-        "afterwards, train the last stage and the head on the real images",
-        ("appearance",),
-        "Hennicke et al. 2024 (arXiv:2405.03243)",
-        None,
-        _then_late_layers,
+    "late-layer": Strategy(
+        summary="afterwards, train the last stage and the head on the real images",
+        addresses=("appearance",),
+        source="Hennicke et al. 2024 (arXiv:2405.03243)",
+        change_phases=_then_late_layers,
     ),
-    "matched": (
-        "of three times as many images, take for each real image the nearest one",
-        ("content",),
-        _OWN,
-        _fixed("curate", select="matched"),
-        None,
+    "matched": Strategy(
+        summary="of three times as many images, take for each real image the nearest one",
+        addresses=("content",),
+        source=_OWN,
+        overrides=_fixed("curate", select="matched"),
     ),
-    "real-guidance": (
-        "start from noised real images of the class, the less noised the more there are",
-        ("appearance", "quality"),
-        "real guidance of He et al. 2023 (arXiv:2210.07574)",
-        _from_real,
-        None,
+    "real-guidance": Strategy(
+        summary="start from noised real images of the class, the less noised the more there are",
+        addresses=("appearance", "quality"),
+        source="real guidance of He et al. 2023 (arXiv:2210.07574)",
+        overrides=_from_real,
     ),
-    "refresh": (
-        "after every pass over the synthetic images, train on freshly drawn ones",
-        ("quantity",),
-        "dynamic dataset recycle of GaFi (arXiv:2305.10118), every epoch, all images",
-        None,
-        _on_synthetic(refresh_every=1.0),
+    "refresh": Strategy(
+        summary="after every pass over the synthetic images, train on freshly drawn ones",
+        addresses=("quantity",),
+        source="dynamic dataset recycle of GaFi (arXiv:2305.10118), every epoch, all images",
+        change_phases=_on_synthetic(refresh_every=1.0),
     ),
-    "several-generators": (
-        "three generators, adapted with different seeds, draw a third each",
-        ("content",),
-        "multi-GAN of GaFi (arXiv:2305.10118)",
-        _several,
-        None,
+    "several-generators": Strategy(
+        summary="three generators, adapted with different seeds, draw a third each",
+        addresses=("content",),
+        source="multi-GAN of GaFi (arXiv:2305.10118)",
+        overrides=_several,
     ),
-    "soft-labels": (
-        "half of the loss of synthetic images asks for what a classifier of the real images sees in them",
-        ("quality",),
-        "soft cross entropy of He et al. 2023 (arXiv:2210.07574); Hinton et al. 2015 (arXiv:1503.02531)",
-        None,
-        _on_synthetic(soft_labels=0.5),
+    "soft-labels": Strategy(
+        summary="half of the loss of synthetic images asks for what a classifier of the real images sees in them",
+        addresses=("quality",),
+        source="soft cross entropy of He et al. 2023 (arXiv:2210.07574); Hinton et al. 2015 (arXiv:1503.02531)",
+        change_phases=_on_synthetic(soft_labels=0.5),
     ),
-    "two-stream": (
-        "half of every batch each; the losses of real and of synthetic images count alike",
-        ("content", "quantity"),
-        "mix loss of He et al. 2023 (arXiv:2210.07574)",
-        None,
-        _two_streams,
+    "two-stream": Strategy(
+        summary="half of every batch each; the losses of real and of synthetic images count alike",
+        addresses=("content", "quantity"),
+        source="mix loss of He et al. 2023 (arXiv:2210.07574)",
+        change_phases=_two_streams,
     ),
-    "weak-classes": (
-        "the same number of images, more of them for classes that a classifier of synthetic images confuses",
-        ("quantity", "content"),
-        _OWN,
-        _fixed("draw", allocation="weak-classes"),
-        None,
+    "weak-classes": Strategy(
+        summary="the same number of images, more of them for classes that a classifier of synthetic images confuses",
+        addresses=("quantity", "content"),
+        source=_OWN,
+        overrides=_fixed("draw", allocation="weak-classes"),
     ),
 }
-for _name, (_summary, _addresses, _source, _overrides, _change) in _TABLE.items():
-    STRATEGIES.register(_name, summary=_summary)(
-        Strategy(addresses=_addresses, source=_source, overrides=_overrides, change_phases=_change)
-    )
+for _name, _strategy in _TABLE.items():
+    STRATEGIES.register(_name, summary=_strategy.summary)(_strategy)
