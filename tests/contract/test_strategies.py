@@ -18,20 +18,33 @@ from understudy.training.strategies import STRATEGIES
 
 PLAIN = ("synthetic", "mixed")
 """Synthetic-to-Real and Data Augmentation."""
-ARMS = [f"{plain}@{name}" for name in STRATEGIES for plain in PLAIN if (plain, name) != ("synthetic", "two-stream")]
+ARMS = [
+    f"{plain}@{name}"
+    for name in STRATEGIES
+    for plain in PLAIN
+    if (plain, name) != ("synthetic", "two-stream")
+]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, tiny_pipeline_folder):
     folder = tmp_path_factory.mktemp("strategies")
     save_tiny_clip(folder / "clip")
-    curate = {"score": "none", "threshold": None, "clip": str(folder / "clip"), "max_refills": 3, "validation_pass": 1.0}
+    curate = {
+        "score": "none",
+        "threshold": None,
+        "clip": str(folder / "clip"),
+        "max_refills": 3,
+        "validation_pass": 1.0,
+    }
     settings = tiny_settings(
         write_pets(folder / "pets"),
         tiny_pipeline_folder,
         curate=curate,
         draw={"per_class": 3, "part_size": 64},
-        compare={"learning_rate": 1e-6},  # a judge that knows little: one that is sure takes nothing of what a tiny generator draws
+        compare={
+            "learning_rate": 1e-6
+        },  # a judge that knows little: one that is sure takes nothing of what a tiny generator draws
     )
     run(settings, folder / "run", until="curate")
     return Study(RunFolder.find(folder / "run"), "cpu", Listener())
@@ -57,7 +70,9 @@ def test_it_changes_the_arm_and_leaves_a_plain_classifier(arm, study, plain, tmp
     assert images.images.split == "synthetic"
     assert len(images.images)
     found = predictions(study, arm, tmp_path)
-    if STRATEGIES[arm.split("@")[1]].overrides is None:  # of other images it may choose the same: all that were drawn may be good
+    if (
+        STRATEGIES[arm.split("@")[1]].overrides is None
+    ):  # of other images it may choose the same: all that were drawn may be good
         assert not np.array_equal(found, plain[arm.split("@")[0]]), "without effect"
     else:
         assert images.record["variant"] == arm.split("@")[1]
@@ -77,7 +92,7 @@ def test_it_says_what_it_is_for(name):
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
 def test_real_images_alone_have_no_use_for_it(name):
-    with pytest.raises(InputError, match="which the arm 'real' does not use"):
+    with pytest.raises(InputError, match="uses synthetic images, 'real' does not"):
         find_arm(f"real@{name}", CompareSettings())
 
 

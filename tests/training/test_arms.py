@@ -86,7 +86,8 @@ def test_describe():
         Phase(data="synthetic", auxiliary_batch_norm="statistics", refresh_every=2, refresh_share=0.25),
     )
     assert of_synthetic.describe() == (
-        "1x mixed with batch norm of synthetic images apart, synthetic loss weighted 0.5, 40% soft labels at temperature 3, "
+        "1x mixed with batch norm of synthetic images apart, synthetic loss weighted 0.5, 40% soft "
+        "labels at temperature 3, "
         "feature distillation 2, then 1x synthetic with batch norm statistics of synthetic images apart, "
         "25% of the synthetic images fresh every 2 epochs"
     )

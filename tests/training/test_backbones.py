@@ -167,7 +167,7 @@ def test_weights_that_do_not_fit(tmp_path):
             {"backbone": "test_resnet", "weights": "here.pth", "pretrained": False},
             "needs compare.pretrained=true",
         ),
-        ({"backbone": "mini", "weights": "here.pth"}, "which has its own weights"),
+        ({"backbone": "mini", "weights": "here.pth"}, "which has weights already"),
         (
             {"backbone": "mini", "pretrained": False, "keep_head": True},
             "keep_head needs compare.pretrained=true",

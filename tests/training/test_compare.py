@@ -113,7 +113,8 @@ def test_weights_that_are_not_there(tmp_path):
     _run(tmp_path, keep_weights=False)  # as older versions did
     with pytest.raises(
         InputError,
-        match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are not there.*use a new folder",
+        match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are not there.*use a new "
+        "folder",
     ):
         ArmFolder(tmp_path, "mixed").trainings(3)
 

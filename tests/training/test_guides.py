@@ -176,7 +176,10 @@ def test_a_folder_teaches(tmp_path):
     own = RECIPE.model_copy(update={"teacher": str(tmp_path / "right")})
     assert losses_of(SOFT, settings=own, asked=None) == losses_of(SOFT)
     TrainedClassifier(network(7), ("a", "b", "c")).save(tmp_path / "wrong")
-    both = r"compare.teacher must have the classes \('left', 'middle', 'right'\) of the images, got \('a', 'b', 'c'\)"
+    both = (
+        r"compare.teacher must have the classes \('left', 'middle', 'right'\) of the images, got \('a', "
+        r"'b', 'c'\)"
+    )
     for name, message in (
         ("wrong", both),
         ("none", "compare.teacher must be 'real' or a classifier's folder: .*none"),
@@ -243,7 +246,9 @@ def test_extractors():
     ):
         feature_extractor(RECIPE)
     missing = CompareSettings(
-        arms=("real", "mine"), own_arms={"mine": (Phase(data="synthetic", feature_distillation=1),)}, extractor="missing"
-    )  # fmt: skip
+        arms=("real", "mine"),
+        own_arms={"mine": (Phase(data="synthetic", feature_distillation=1),)},
+        extractor="missing",
+    )
     with pytest.raises(InputError, match="compare.extractor must be a folder with a timm model .*missing"):
         check_arms_fit(missing, squares("train"), num_synthetic=12)

@@ -43,9 +43,12 @@ def batches_seen(phase, labels, num_real, quota, batch_size, num_steps):
 
 
 @given(
-    data=st.sampled_from(["synthetic", "mixed", "balanced"]), every=st.floats(0.3, 3), share=st.floats(0.3, 1), steps=st.integers(2, 20),
+    data=st.sampled_from(["synthetic", "mixed", "balanced"]),
+    every=st.floats(0.3, 3),
+    share=st.floats(0.3, 1),
+    steps=st.integers(2, 20),
     quota=st.lists(st.integers(2, 5), min_size=3, max_size=3).map(np.array),
-)  # fmt: skip
+)
 @settings(max_examples=40, deadline=None)
 def test_with_the_images_needed_every_refresh_is_fresh(data, every, share, steps, quota):
     own = {"data": "mixed", "real_share": 0.25} if data == "balanced" else {"data": data}
@@ -108,7 +111,8 @@ def test_images_needed():
     plain = arm_of(Phase(data="synthetic"), Phase(data="real"))
     np.testing.assert_array_equal(images_needed(plain, recipe, num_real=12, quota=TWO), TWO)
     half = Phase(data="mixed", refresh_every=2, refresh_share=0.5, share=2)
-    # 40 steps of 8 over 12 + 6 images: the last begins after 17.3 epochs, so after 8 refreshes of one image per class.
+    # 40 steps of 8 over 12 + 6 images: the last begins after 17.3 epochs, so after 8 refreshes of one image
+    # per class.
     np.testing.assert_array_equal(images_needed(arm_of(half), recipe, num_real=12, quota=TWO), TWO + 8)
     np.testing.assert_array_equal(
         images_needed(arm_of(half, Phase(data="real")), recipe, num_real=12, quota=TWO), TWO + 8

@@ -117,8 +117,8 @@ class Curator:
             The decisions, in the order of ``drawn``.
 
         Raises:
-            InputError: for a set of the wrong split, or a threshold or selection without the real images that it
-                needs.
+            InputError: for a set of the wrong split, or a threshold or selection without the real images that
+                it needs.
         """
         drawn.require("synthetic", purpose="curating")
         score = SCORES[settings.score]

@@ -92,6 +92,6 @@ def _advice(decisions: Decisions, empty: Sequence[int], settings: CurateSettings
 
 
 def _best(decisions: Decisions, label: int) -> float:
-    """The highest score among the images of a class that scored too low; 0 without any, or if all scores are NaN."""
+    """The highest score among the images of a class that scored too low; 0 if there is none."""
     low = np.array(decisions.reasons) == "low score"
     return float(np.nan_to_num(decisions.scores[low & (decisions.labels == label)], nan=0.0).max(initial=0.0))

@@ -47,7 +47,8 @@ class Score:
     """How images are scored.
 
     Attributes:
-        function: maps N images, whose labels say what they should show, and a judge to float64 (N,) in [0, 1].
+        function: maps N images, whose labels say what they should show, and a judge to float64 (N,) in [0,
+            1].
         judge: the classifier that the score asks: ``real`` is :attr:`Networks.judge`, ``clip`` is
             :attr:`Networks.clip`, and ``none`` gives every image its intended class.
         threshold: lowest score to keep, unless the settings give another.
@@ -78,9 +79,8 @@ def asks(judge: JudgeName, *, threshold: float | Literal["validation"]) -> Calla
 
 @SCORES.register(
     "agreement",
-    summary="a classifier trained on the real train split gives the intended class this probability, "
-    "relative "
-    "to its first choice",
+    summary="probability of the intended class relative to the first choice, by a classifier trained on the "
+    "real train split",
 )
 @asks("real", threshold=0.5)
 def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -101,16 +101,16 @@ def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 @SCORES.register(
     "confidence",
-    summary="probability of the intended class, if a classifier trained on the real train split names that "
-    "class first; else 0",
+    summary="probability of the intended class, by a classifier of the real train split, if it is the "
+    "first choice; else 0",
 )
 @asks("real", threshold="validation")
 def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
     """Probability of the intended class if it is the judge's first choice, otherwise 0.
 
     The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). GaFi keeps scores above its
-    threshold; here a score equal to the threshold passes too. A threshold of 0 keeps every image that the judge
-    takes for its class.
+    threshold; here a score equal to the threshold passes too. A threshold of 0 keeps every image that the
+    judge takes for its class.
 
     Args:
         drawn: N synthetic images.
@@ -146,7 +146,7 @@ def clip(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 
 # With a judge that always agrees, every image scores 1.
-SCORES.register("none", summary="every image scores 1: nothing is rejected for its looks")(
+SCORES.register("none", summary="every image scores 1: none is rejected for its looks")(
     Score(agreement, "none", 0.0)
 )
 
@@ -160,8 +160,8 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
         settings: score, threshold, and the share of validation images that should pass.
 
     Returns:
-        ``settings.threshold``, or the score's threshold if that is not set. For ``validation``, the largest value
-        that at least ``settings.validation_pass`` of the real validation images reach.
+        ``settings.threshold``, or the score's threshold if that is not set. For ``validation``, the largest
+        value that at least ``settings.validation_pass`` of the real validation images reach.
 
     Raises:
         InputError: for a set of another split, or without images.

@@ -24,8 +24,8 @@ class Selection:
     """A way to choose among the good images of one class.
 
     Attributes:
-        choose: maps the features of the M candidates (M, D), those of the real images of the class (N, D) and a
-            quota of at most M to the indices of the chosen candidates, int64 (quota,).
+        choose: maps the features of the M candidates (M, D), those of the real images of the class (N, D) and
+            a quota of at most M to the indices of the chosen candidates, int64 (quota,).
         compares: whether ``choose`` looks at features; without, it gets arrays of width 0.
     """
 
@@ -34,19 +34,22 @@ class Selection:
 
 
 SELECTIONS: Registry[Selection] = Registry("selection")
-SELECTIONS.register("first", summary="the first that were drawn")(
+SELECTIONS.register("first", summary="the first ones drawn")(
     Selection(lambda drawn, real, quota: np.arange(quota), compares=False)
 )
 SELECTIONS.register(
-    "coverage", summary="those that together lie as the real ones in feature space (kernel herding)"
+    "coverage", summary="images whose features are jointly distributed like the real ones (kernel herding)"
 )(Selection(kernel_herding))
 SELECTIONS.register(
-    "matched", summary="for each real image the nearest one in feature space, each used once"
+    "matched", summary="for each real image, the nearest drawn one in feature space; each is used once"
 )(Selection(matched))
 
 
 def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray:
-    """Good images per class that a selection chooses from, int64 (num_classes,); ``first`` needs just the quota."""
+    """Good images per class that a selection chooses from, int64 (num_classes,).
+
+    A selection that compares nothing needs just the quota.
+    """
     if not SELECTIONS[settings.select].compares:
         return quota
     return np.ceil(np.round(quota * settings.candidates, 9)).astype(np.int64)

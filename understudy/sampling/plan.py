@@ -73,8 +73,8 @@ class Planner:
             stop: number after each class's last image, int (num_classes,).
 
         Raises:
-            InputError: for a set that is not the train split, a class without a real image where one is needed,
-                or a prompt, sampler or start that does not fit the generator.
+            InputError: for a set that is not the train split, a class without a real image where one is
+                needed, or a prompt, sampler or start that does not fit the generator.
         """
         self.train.require("train", purpose="planning what to draw")
         _ = self._strength  # a sampler that does not fit the generator is the first thing to report
@@ -134,14 +134,17 @@ class Planner:
 
     @cached_property
     def _strength(self) -> float:
-        """Where drawing starts; asks the generator in any case, which rejects a sampler that does not fit it."""
+        """Where drawing starts.
+
+        Always asks the generator, since that rejects a sampler that does not fit it.
+        """
         draw = self.settings
         found = self.generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
         return draw.strength if draw.start_snr is None else found
 
     @cached_property
     def _templates(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Prompt templates and negative ones. A token that only one class has can stand in for the class name."""
+        """Prompt templates and negative ones; distinct tokens can stand in for class names."""
         has_token = any(self.tokens)
         needs_class = not (has_token and len(set(self.tokens)) == len(self.tokens))
         prompts = read_templates(self.settings.prompt, needs_class=needs_class, has_token=has_token)

@@ -22,7 +22,8 @@ class Supply:
     """Images that are all drawn in the same way.
 
     Image n of a class is always the same, whatever was requested before. So whoever uses the first n images
-    gets the same ones even if another part of the run needs more. A request that goes beyond the images on disk
+    gets the same ones even if another part of the run needs more. A request that goes beyond the images on
+    disk
     is drawn as a new round::
 
         FOLDER/plan/round-NN.json            number after the round's last image, per class: written first
@@ -65,8 +66,8 @@ class Supply:
         """The first images of each class, by class and number.
 
         Args:
-            counts: how many, int64 (num_classes,), at least one in total. A generator that has fewer images, such
-                as a folder of ready-made ones, gives all of them.
+            counts: how many, int64 (num_classes,), at least one in total. A generator that has fewer images,
+                such as a folder of ready-made ones, gives all of them.
 
         Raises:
             ValueError: if all counts are 0.

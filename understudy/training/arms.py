@@ -35,49 +35,54 @@ class Arm:
     def phase_steps(self, settings: CompareSettings, *, num_real: int, num_synthetic: int) -> tuple[int, ...]:
         """Optimisation steps of each phase.
 
-        Lengths in steps and epochs are taken as they are. With ``settings.equal_steps`` the phases with a share divide what is left of
-        ``settings.steps``, and the sum is ``settings.steps``; without, a share is a multiple of ``settings.steps``.
+        A phase whose length is given in steps or epochs has exactly that length. With
+        ``settings.equal_steps`` the other phases divide the remaining steps by their shares, so the sum is
+        ``settings.steps``. Without, a share is a multiple of ``settings.steps``.
 
         Args:
             settings: ``steps``, ``equal_steps`` and ``batch_size`` are used.
             num_real: real images, for lengths in epochs.
-            num_synthetic: synthetic images in use at once, likewise.
+            num_synthetic: synthetic images in use at once, for lengths in epochs.
 
         Raises:
-            InputError: if a phase would get no step, or equal steps cannot be had.
+            InputError: if a phase would get no step, or the sum cannot be ``settings.steps`` although it
+                must.
 
         Example:
-            >>> ARMS["bridged"].phase_steps(CompareSettings(steps=301), num_real=10, num_synthetic=100)
+            >>> bridged = ARMS["bridged"]
+            >>> bridged.phase_steps(CompareSettings(steps=301), num_real=10, num_synthetic=100)
             (150, 151)
-            >>> ARMS["bridged"].phase_steps(CompareSettings(steps=301, equal_steps=False), num_real=10, num_synthetic=100)
+            >>> settings = CompareSettings(steps=301, equal_steps=False)
+            >>> bridged.phase_steps(settings, num_real=10, num_synthetic=100)
             (301, 301)
         """
         images = {"real": num_real, "synthetic": num_synthetic, "mixed": num_real + num_synthetic}
         given = [
-            phase.steps
-            or (math.ceil(phase.epochs * images[phase.data] / settings.batch_size) if phase.epochs else 0)
+            math.ceil(phase.epochs * images[phase.data] / settings.batch_size)
+            if phase.epochs
+            else phase.steps or 0
             for phase in self.phases
         ]
         if settings.equal_steps:
-            counts = self._divided(settings.steps, given)
+            counts = self._divide(settings.steps, given)
         else:
-            counts = [
-                count or round(settings.steps * _share(phase))
-                for phase, count in zip(self.phases, given, strict=True)
-            ]
+            shares = [round(settings.steps * _share(phase)) for phase in self.phases]
+            counts = [count or share for count, share in zip(given, shares, strict=True)]
         if min(counts) < 1:
             raise InputError(
-                f"compare.steps must give each phase of the arm {self.name!r} a step, got {settings.steps} for {self.describe()}: use more"
+                f"compare.steps must give each phase of the arm {self.name!r} a step, got "
+                f"{settings.steps} for "
+                f"{self.describe()}: use more"
             )
         if settings.equal_steps and sum(counts) != settings.steps:
             raise InputError(
-                f"every arm must make compare.steps={settings.steps} steps, the phases of {self.name!r} make {sum(counts)}: "
-                "give one of them a share, or set compare.equal_steps=false"
+                f"every arm must make compare.steps={settings.steps} steps, the phases of {self.name!r} make "
+                f"{sum(counts)}: give one of them a share, or set compare.equal_steps=false"
             )
         return tuple(counts)
 
-    def _divided(self, steps: int, given: list[int]) -> list[int]:
-        """Phases without a length of their own divide the steps that are left by their shares."""
+    def _divide(self, steps: int, given: list[int]) -> list[int]:
+        """Let phases without a given length divide the remaining steps by their shares."""
         shares = [0.0 if count else _share(phase) for phase, count in zip(self.phases, given, strict=True)]
         left, total = max(0, steps - sum(given)), sum(shares)
         ends = [
@@ -100,13 +105,9 @@ def _share(phase: Phase) -> float:
 
 
 def _describe(phase: Phase) -> str:
-    length = (
-        f"{phase.steps} steps"
-        if phase.steps
-        else f"{phase.epochs:g} epochs"
-        if phase.epochs
-        else f"{_share(phase):g}x"
-    )
+    length = f"{phase.epochs:g} epochs" if phase.epochs else f"{_share(phase):g}x"
+    length = f"{phase.steps} steps" if phase.steps else length
+    recipe = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
     details = [
         "a fresh head" if phase.reset_head else "",
         f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
@@ -115,16 +116,9 @@ def _describe(phase: Phase) -> str:
         "batch norm frozen" if phase.batch_norm == "frozen" else "",
         *_describe_synthetic(phase),
         *(
-            f"{name.replace('_', ' ')} {value}"
-            for name in (
-                "optimiser",
-                "schedule",
-                "learning_rate",
-                "weight_decay",
-                "label_smoothing",
-                "augmentation",
-            )
-            if (value := getattr(phase, name)) is not None
+            f"{name.replace('_', ' ')} {getattr(phase, name)}"
+            for name in recipe
+            if getattr(phase, name) is not None
         ),
     ]
     text = ", ".join(filter(None, details))
@@ -132,83 +126,91 @@ def _describe(phase: Phase) -> str:
 
 
 def _describe_synthetic(phase: Phase) -> list[str]:
-    """What is special about the synthetic images of a phase."""
-    apart = {
+    """What a phase does only to synthetic images."""
+    parts = {
         "statistics": "batch norm statistics",
         "affine": "batch norm scale and shift",
         "both": "batch norm",
     }
-    return [
-        f"{apart[phase.auxiliary_batch_norm]} of synthetic images apart"
-        if phase.auxiliary_batch_norm != "none"
-        else "",
-        f"synthetic loss weighted {phase.synthetic_weight:g}" if phase.synthetic_weight is not None else "",
-        f"{phase.soft_labels:.0%} soft labels at temperature {phase.temperature:g}"
-        if phase.soft_labels
-        else "",
-        f"feature distillation {phase.feature_distillation:g}" if phase.feature_distillation else "",
-        f"{phase.refresh_share:.0%} of the synthetic images fresh every {phase.refresh_every:g} epochs"
-        if phase.refresh_every
-        else "",
-    ]
+    details = []
+    if phase.auxiliary_batch_norm != "none":
+        details.append(f"{parts[phase.auxiliary_batch_norm]} of synthetic images apart")
+    if phase.synthetic_weight is not None:
+        details.append(f"synthetic loss weighted {phase.synthetic_weight:g}")
+    if phase.soft_labels:
+        details.append(f"{phase.soft_labels:.0%} soft labels at temperature {phase.temperature:g}")
+    if phase.feature_distillation:
+        details.append(f"feature distillation {phase.feature_distillation:g}")
+    if phase.refresh_every:
+        share, every = phase.refresh_share, phase.refresh_every
+        details.append(f"{share:.0%} of the synthetic images fresh every {every:g} epochs")
+    return details
 
 
 ARMS: Registry[Arm] = Registry("arm")
 
 
 def find_arm(name: str, settings: CompareSettings) -> Arm:
-    """An arm of the user's own, or a registered one, with the strategies that follow its name: ``mixed@soft-labels``.
+    """Find an arm by name, with the changes of the strategies in its name, as in ``mixed@soft-labels``.
+
+    Args:
+        name: of a built-in arm, or of one in ``settings.own_arms``, followed by strategies.
+        settings: ``own_arms`` is used.
 
     Raises:
-        InputError: for an unknown name, one that is in use, or strategies that do not fit the arm.
+        InputError: for an unknown name, an arm in ``own_arms`` with the name of a built-in one, or strategies
+            that do not fit the arm.
     """
     plain, strategies = split_name(name)
     if plain in settings.own_arms and plain in ARMS:
         raise InputError(
             f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another"
         )
-    own = settings.own_arms.get(plain)
-    arm = ARMS[plain] if own is None else Arm(name=plain, phases=own, summary="an arm of your own")
+    phases = settings.own_arms.get(plain)
+    arm = ARMS[plain] if phases is None else Arm(name=plain, phases=phases, summary="an arm of your own")
     if not strategies:
         return arm
     if not arm.uses_synthetic:
         raise InputError(
-            f"strategies change what is done with synthetic images, which the arm {plain!r} does not use: got {name!r}"
+            f"strategies need an arm that uses synthetic images, {plain!r} does not: got {name!r}"
         )
     phases = arm.phases
     for strategy in strategies:
         change = STRATEGIES[strategy].change_phases
         phases = phases if change is None else change(phases)
-    return Arm(
-        name=name, phases=phases, summary=f"{arm.summary}; {'; '.join(map(STRATEGIES.summary, strategies))}"
-    )
+    summaries = [STRATEGIES[strategy].summary for strategy in strategies]
+    return Arm(name=name, phases=phases, summary="; ".join([arm.summary, *summaries]))
 
 
 def check_arm(arm: Arm, settings: CompareSettings) -> None:
-    """Refuse what has no effect in an arm.
+    """Check that everything an arm sets has an effect.
 
     Raises:
-        InputError: for a single phase with a share, which equal steps make the same as one without; for a fresh head in the
-            first phase, which begins with one; and for changes to the features of a phase that trains the head alone.
+        InputError: for a new head in the first phase, which has one anyway; for changes to the features in a
+            phase that trains only the head; and for a share of a single phase where all arms have equal
+            steps.
     """
     if arm.phases[0].reset_head and not settings.keep_head:
         raise InputError(
-            f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a fresh head"
+            f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins "
+            f"with a fresh head"
         )
     for phase in arm.phases:
-        if phase.layers in ("last-layer", "linear-probe") and (idle := _of_features(phase)):
+        if phase.layers in ("last-layer", "linear-probe") and (idle := _feature_setting(phase)):
             raise InputError(
-                f"{idle} has no effect in the arm {arm.name!r} where only the head learns ({phase.layers}): leave one out"
+                f"{idle} has no effect in the arm {arm.name!r} where only the head learns ({phase.layers}): "
+                "leave one out"
             )
     if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
         raise InputError(
-            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: else every arm makes compare.steps steps, "
-            "and this one is no longer than the others"
+            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: otherwise every "
+            f"arm makes "
+            "compare.steps steps, and this one is no longer than the others"
         )
 
 
-def _of_features(phase: Phase) -> str:
-    """A setting that acts on weights below the head alone, if the phase has one."""
+def _feature_setting(phase: Phase) -> str:
+    """The setting of a phase, if there is one, that changes only weights below the head."""
     if phase.auxiliary_batch_norm in ("affine", "both"):
         return f"auxiliary_batch_norm {phase.auxiliary_batch_norm!r}"
     return "feature_distillation" if phase.feature_distillation else ""
@@ -221,32 +223,28 @@ def _add(name: str, summary: str, *phases: Phase) -> None:
 _MIXUP = 0.2  # alpha; not given in the paper. Zhang et al. 2018 (arXiv:1710.09412) use 0.1 to 0.4 on ImageNet
 _REAL, _SYNTHETIC = Phase(data="real"), Phase(data="synthetic")
 _SYNTHETIC_MIXUP = Phase(data="synthetic", mixup=_MIXUP)
-_FRESH_HEAD = Phase(data="real", reset_head=True)
+_NEW_HEAD = Phase(data="real", reset_head=True)
+_AUGMENTED = Phase(data="real", mixup=_MIXUP, augmentation="randaugment")
+_BALANCED = Phase(data="mixed", real_share=0.5)
 
-_add("real", "real images alone: what the other arms are measured against", _REAL)
+_add("real", "real images alone: the baseline of the other arms", _REAL)
 _add("synthetic", "synthetic images alone", _SYNTHETIC)
 _add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
-_add(
-    "mixed-balanced",
-    "real and synthetic images, half of every batch each",
-    Phase(data="mixed", real_share=0.5),
-)
+_add("mixed-balanced", "real and synthetic images, half of every batch each", _BALANCED)
 _add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
-_add("bridged+reinit", "as bridged, with a fresh head before the real images", _SYNTHETIC, _FRESH_HEAD)
+_add("bridged+reinit", "as bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
 _add("bridged+mixup", "as bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
-_add(
-    "bridged++", "as bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _FRESH_HEAD
-)
+_add("bridged++", "as bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)
 _add("real+mixup", "control: real images with Mixup", Phase(data="real", mixup=_MIXUP))
 _add(
     "real-long",
-    "control: real images alone, as many steps as the two phases of a bridged arm",
+    "control: real images alone, with the steps of both phases of a bridged arm",
     Phase(data="real", share=2),
 )
-_add("real+reinit", "control: real images, then a fresh head and real images again", _REAL, _FRESH_HEAD)
+_add("real+reinit", "control: real images, then a fresh head and real images again", _REAL, _NEW_HEAD)
 _add(
     "bridged-neutral",
-    "control: as bridged++, but over strongly augmented real images instead of synthetic ones",
-    Phase(data="real", mixup=_MIXUP, augmentation="randaugment"),
-    _FRESH_HEAD,
+    "control: as bridged++, with strongly augmented real images first",
+    _AUGMENTED,
+    _NEW_HEAD,
 )

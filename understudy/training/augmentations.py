@@ -1,12 +1,12 @@
-"""Random changes to training images, at every step anew."""
+"""Random changes to training images, drawn again at every step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from understudy.core.registry import Registry
 from understudy.functional.augment import flip_crop, random_affine
@@ -14,7 +14,9 @@ from understudy.training.backbones import seeded_globals
 
 Normalise = Callable[[Tensor], Tensor]
 Augment = Callable[[Tensor, Normalise, torch.Generator], Tensor]
-"""uint8 pixels (B, 3, H, W), what normalises them, and the source of the draws, to normalised float pixels of the same shape."""
+"""Maps uint8 pixels (B, 3, H, W), a function that normalises them, and a source of random numbers to
+normalised float pixels of the same shape.
+"""
 
 AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
@@ -38,14 +40,23 @@ def _none(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
     return normalise(pixels)
 
 
-def _add_torchvision(name: str, make: Callable[[int, int], v2.Transform], *, summary: str) -> None:
-    """An augmentation of torchvision, drawn anew for each image: for a batch it would draw once."""
+def _add_torchvision(name: str, make: Callable[[Any, int, int], Any], *, summary: str) -> None:
+    """Register an augmentation of torchvision.
+
+    torchvision would draw once for a whole batch, so it is applied to each image.
+
+    Args:
+        name: how users call it.
+        make: maps ``torchvision.transforms.v2``, height and width to a transform.
+        summary: one line for ``understudy list``.
+    """
 
     def augment(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
-        transform = make(pixels.shape[-2], pixels.shape[-1])
-        with seeded_globals(
-            int(torch.randint(2**62, (), generator=rng))
-        ):  # torchvision draws from the global generator
+        from torchvision.transforms import v2  # heavy, and only training needs it
+
+        transform = make(v2, pixels.shape[-2], pixels.shape[-1])
+        seed = int(torch.randint(2**62, (), generator=rng))
+        with seeded_globals(seed):  # torchvision draws from the global generator
             return normalise(torch.stack([transform(image) for image in pixels]))
 
     AUGMENTATIONS.register(name, summary=summary)(augment)
@@ -53,17 +64,18 @@ def _add_torchvision(name: str, make: Callable[[int, int], v2.Transform], *, sum
 
 _add_torchvision(
     "randaugment",
-    lambda height, width: v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR),
+    lambda v2, height, width: v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR),
     summary="two strong changes of shape or colour, no mirroring (Cubuk et al. 2020, arXiv:1909.13719)",
 )
 _add_torchvision(
     "trivial-augment",
-    lambda height, width: v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR),
-    summary="one change of shape or colour of any strength, no mirroring (Müller and Hutter 2021, arXiv:2103.10158)",
+    lambda v2, height, width: v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR),
+    summary="one change of shape or colour of any strength, no mirroring (Müller and Hutter 2021, "
+    "arXiv:2103.10158)",
 )
 _add_torchvision(
     "random-resized-crop",
-    lambda height, width: v2.Compose(
+    lambda v2, height, width: v2.Compose(
         [v2.RandomResizedCrop((height, width), antialias=True), v2.RandomHorizontalFlip()]
     ),
     summary="a crop of 8% to 100% and mirroring, as for ImageNet (Szegedy et al. 2015, arXiv:1409.4842)",

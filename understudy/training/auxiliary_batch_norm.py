@@ -1,4 +1,4 @@
-"""Batch normalisation that keeps synthetic images apart from real ones while a phase trains."""
+"""Separate batch normalisation for synthetic images while a phase trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["none", "statistics", "affine", "both"]
 
 @dataclass
 class _Rows:
-    """Of the batch on its way: how many images are real, and how many there are."""
+    """The numbers of real images, and of all images, in the batch that the network sees next."""
 
     num_real: int = 0
     num_images: int = 1
@@ -26,19 +26,20 @@ class _Rows:
 
 @final
 class AuxiliaryBatchNorm:
-    """An auxiliary part beside every batch normalisation of a network; Xie et al. 2020 (arXiv:1911.09665), section 4.2.
+    """Gives every batch normalisation of a network an auxiliary part for synthetic images.
 
-    In training mode the main part sees the real images of a batch, which come first, and the auxiliary part the synthetic ones. What is
-    kept apart is a choice, as in Zhang et al. 2024 (arXiv:2403.19150): ``statistics`` (those of the batch and the running ones; scale and
-    shift are shared), ``affine`` (scale and shift; statistics are those of the whole batch) or ``both``. In evaluation mode everything
-    goes through the main part. An auxiliary part begins as a copy of the main one.
+    Xie et al. 2020 (arXiv:1911.09665), section 4.2. In training mode the main part sees the real images of a
+    batch, which come first, and the auxiliary part the synthetic ones. As in Zhang et al. 2024
+    (arXiv:2403.19150), they can differ in ``statistics`` (of the batch and running; scale and shift are
+    shared), in ``affine`` (scale and shift; the statistics are those of the whole batch) or in ``both``. In
+    evaluation mode all images go through the main part. An auxiliary part starts as a copy of the main one.
 
-    A part whose images leave one value per channel, which has no variance, uses its running statistics.
+    If a part gets only one value per channel, which has no variance, it uses its running statistics.
 
     Args:
-        model: changed in place, until :meth:`remove`.
-        kind: what is kept apart; ``none`` changes nothing.
-        name: of the network, for the error.
+        model: the network; changed in place until :meth:`remove`.
+        kind: what differs between the parts; ``none`` changes nothing.
+        name: of the network, for the error message.
 
     Raises:
         InputError: for a network without batch normalisation.
@@ -56,11 +57,11 @@ class AuxiliaryBatchNorm:
                     setattr(parent, child, _SplitBatchNorm(norm, kind, self._rows))
 
     def route(self, num_real: int, num_images: int) -> None:
-        """Say what the next batch holds: real images first."""
+        """Announce the next batch, which has its real images first."""
         self._rows.num_real, self._rows.num_images = num_real, num_images
 
     def remove(self) -> None:
-        """Leave plain batch normalisation behind: the main parts."""
+        """Restore plain batch normalisation: the main parts stay."""
         for parent in list(self._model.modules()):
             for child, norm in list(parent.named_children()):
                 if isinstance(norm, _SplitBatchNorm):
@@ -74,16 +75,15 @@ class _SplitBatchNorm(nn.Module):
         self._shares_statistics, self._rows = kind == "affine", rows
         if kind == "statistics":
             self.auxiliary.weight, self.auxiliary.bias = main.weight, main.bias
-        if self._shares_statistics:  # those of the whole batch, which the main part keeps
+        if self._shares_statistics:  # both use those of the whole batch, and the main part keeps them
             self.auxiliary.track_running_stats = False
-            self.auxiliary.running_mean = self.auxiliary.running_var = self.auxiliary.num_batches_tracked = (
-                None
-            )
+            self.auxiliary.running_mean = self.auxiliary.running_var = None
+            self.auxiliary.num_batches_tracked = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return torch.as_tensor(self.main(x))
-        # Some networks normalise several rows per image; those of an image lie together.
+        # Some networks normalise several rows per image; the rows of one image are adjacent.
         num_real = self._rows.num_real * (len(x) // self._rows.num_images)
         if self._shares_statistics:
             return torch.cat([self.main(x)[:num_real], self.auxiliary(x)[num_real:]])
@@ -97,27 +97,29 @@ def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 def check_batch_norm(model: nn.Module, name: str) -> None:
-    """Refuse a network that has none.
+    """Check that a network has batch normalisation.
 
     Raises:
-        InputError: naming it.
+        InputError: naming the network.
     """
     if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
         raise InputError(
-            f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} has none: leave it out"
+            f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} "
+            f"has none: "
+            "leave it out"
         )
 
 
 @torch.no_grad()
 def estimate_statistics(model: nn.Module, parts: Iterable[Tensor]) -> None:
-    """Take the running statistics of every batch normalisation anew from images, which need no labels.
+    """Estimate the running statistics of every batch normalisation from images; labels are not needed.
 
-    Li et al. 2016 (arXiv:1603.04779), Adaptive Batch Normalization: statistics of the domain at test, weights as they are. Mean and
-    variance of each part are averaged over all parts alike.
+    Adaptive batch normalisation, Li et al. 2016 (arXiv:1603.04779): the statistics of the test domain, with
+    unchanged weights. Mean and variance are averaged over the parts, all with equal weight.
 
     Args:
         model: in evaluation mode afterwards.
-        parts: of the images, normalised, each (B, 3, H, W), about equally large.
+        parts: normalised images, each part (B, 3, H, W), of about equal size.
     """
     norms: list[Any] = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
     momenta = [norm.momentum for norm in norms]

@@ -1,4 +1,4 @@
-"""Networks that classifiers start from: the bundled ResNet, and everything that timm knows by name."""
+"""Networks that classifiers start from: the bundled ResNet, and every network that timm knows by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast, final
 
-import timm
-import timm.models
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,12 +23,12 @@ from understudy.training.settings import CompareSettings
 @final
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A network with a head for the classes at hand, and what pixels it expects.
+    """A network with a head for the classes of the data, and the pixels that it expects.
 
     Attributes:
-        model: uint8 pixels, normalised, to logits of shape (B, num_classes).
-        architecture: timm's name of it.
-        model_args: what timm needs besides the name and the number of classes to build it again.
+        model: maps normalised pixels to logits (B, num_classes).
+        architecture: timm's name of the network.
+        model_args: arguments, besides name and number of classes, with which timm builds the network again.
         input_size: width and height in pixels.
         mean, std: per channel, for pixels in [0, 1].
     """
@@ -43,21 +41,21 @@ class Backbone:
     std: tuple[float, float, float]
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 of shape (B, 3, H, W) to float32 with zero mean and unit deviation over the pretraining data."""
+        """Map uint8 pixels (B, 3, H, W) to float32, standardised with ``mean`` and ``std``."""
         mean, std = (
             torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         return (pixels.float() / 255 - mean) / std
 
     def renormalise(self, x: Tensor, source: Backbone) -> Tensor:
-        """Images that were normalised for another network, normalised and resized for this one.
+        """Take images that were normalised for another network, and normalise and resize them for this one.
 
         Args:
-            x: float of shape (B, 3, H, W), normalised by ``source``.
+            x: float (B, 3, H, W), normalised by ``source``.
             source: the other network.
 
         Returns:
-            float of shape (B, 3, input_size, input_size).
+            float (B, 3, input_size, input_size).
         """
         if x.shape[-1] != self.input_size:
             x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", antialias=True)
@@ -68,19 +66,21 @@ class Backbone:
         return (x * old_std + old_mean - mean) / std
 
     def features(self, x: Tensor) -> Tensor:
-        """What the classification layer sees of normalised images, float of shape (B, D)."""
+        """The features of normalised images that the classification layer sees, float (B, D)."""
         model = cast("Any", self.model)
         return cast("Tensor", model.forward_head(model.forward_features(x), pre_logits=True)).flatten(1)
 
 
 Builder = Callable[[CompareSettings, int | None], Backbone]
-"""Settings and size of the head; None keeps the head that the network was pretrained with."""
+"""Builds a network from settings and the size of the head; size None keeps the pretrained head."""
 
 BACKBONES: Registry[Builder] = Registry("backbone")
 
 
 def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int) -> Backbone:
-    """The network that ``settings`` names, on the CPU, in float32, with a fresh head unless ``settings.keep_head``.
+    """Build the network that ``settings`` names, on the CPU, in float32.
+
+    The head is new unless ``settings.keep_head`` is set.
 
     Args:
         settings: ``backbone``, ``pretrained``, ``weights``, ``keep_head`` and ``resolution`` are used.
@@ -88,7 +88,7 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
         rng_seed: decides every random weight.
 
     Raises:
-        InputError: as :func:`check_backbone`, and for weights that cannot be had or do not fit.
+        InputError: as :func:`check_backbone`, and for weights that are missing or do not fit.
     """
     check_backbone(settings)
     build = BACKBONES[_kind(settings)]
@@ -99,13 +99,17 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
     found = int(cast("Any", backbone.model).num_classes)
     if found != num_classes:
         raise InputError(
-            f"compare.keep_head needs a head for the {num_classes} classes at hand, the pretrained one has {found}: leave it out"
+            f"compare.keep_head needs a head for the {num_classes} classes at hand, the pretrained one "
+            f"has {found}: leave it out"
         )
     return backbone
 
 
 def pretrained_classifier(settings: CompareSettings) -> Backbone | None:
-    """The network with the head that it was pretrained with, on the CPU, or with none if it came without; None if it is not pretrained.
+    """The pretrained network with its pretrained head, if it has one, on the CPU.
+
+    Returns:
+        None if ``settings.pretrained`` is false.
 
     Raises:
         InputError: as :func:`build_backbone`.
@@ -118,7 +122,12 @@ def pretrained_classifier(settings: CompareSettings) -> Backbone | None:
 
 
 def feature_extractor(settings: CompareSettings) -> Backbone:
-    """The frozen network whose features guide those of a classifier: ``settings.extractor``, on the CPU, with whatever head it has.
+    """The network whose features guide those of a classifier, on the CPU.
+
+    Its head, if it has one, is not used.
+
+    Args:
+        settings: ``extractor`` is used, and what names the backbone for ``extractor=pretrained``.
 
     Raises:
         InputError: if the backbone is not pretrained, or for a folder without a timm model.
@@ -130,18 +139,19 @@ def feature_extractor(settings: CompareSettings) -> Backbone:
     backbone = pretrained_classifier(settings)
     if backbone is None:
         raise InputError(
-            "feature_distillation needs a pretrained network, got compare.extractor=pretrained with compare.pretrained=false: "
+            "feature_distillation needs a pretrained network, got compare.extractor=pretrained with "
+            "compare.pretrained=false: "
             "give a folder with a timm model as compare.extractor"
         )
     return backbone
 
 
 def check_backbone(settings: CompareSettings) -> None:
-    """Refuse at once what :func:`build_backbone` could not build; loads and downloads nothing.
+    """Check that :func:`build_backbone` can build the network; loads and downloads nothing.
 
     Raises:
-        InputError: for an unknown name, a missing weights file, a model without pretrained weights, or settings that contradict
-            each other.
+        InputError: for an unknown name, a missing weights file, a model without pretrained weights, or
+            settings that contradict each other.
     """
     name, weights, kind = settings.backbone, settings.weights, _kind(settings)
     if settings.keep_head and not settings.pretrained:
@@ -155,24 +165,29 @@ def check_backbone(settings: CompareSettings) -> None:
     if kind != "timm":
         if weights is not None:
             raise InputError(
-                f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has its own weights"
+                f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has weights "
+                f"already"
             )
         return
+    import timm  # heavy, and only networks need it
+
     known = [*timm.list_models(), *timm.list_pretrained()]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() gives the names"
         raise InputError(
-            f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}: {hint}"
+            f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}: "
+            f"{hint}"
         )
     if settings.pretrained and weights is None and not timm.get_pretrained_cfg(name).has_weights:
         raise InputError(
-            f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or compare.pretrained=false"
+            f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or "
+            f"compare.pretrained=false"
         )
 
 
 def _kind(settings: CompareSettings) -> str:
-    """The registered name that builds the backbone."""
+    """The key of ``BACKBONES`` that builds the network."""
     name = settings.backbone
     if name in BACKBONES and name not in ("timm", "folder"):
         return name
@@ -181,13 +196,14 @@ def _kind(settings: CompareSettings) -> str:
 
 @contextmanager
 def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
-    """Let code that draws from torch's global generators depend on ``seed`` alone, and put them back as they were.
+    """Seed torch's global generators for a block of code, and restore them afterwards.
 
-    timm initialises weights, and dropout layers draw, from the global generators: they take no other.
+    timm initialises weights from the global generators, and dropout layers draw from them; neither takes
+    another generator.
     """
     places = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=places):
-        # torch.manual_seed would also seed devices that are not put back.
+        # torch.manual_seed would also seed devices that are not restored.
         torch.default_generator.manual_seed(seed)
         for place in places:
             with torch.cuda.device(place):
@@ -222,10 +238,12 @@ def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
 def _from_folder(
     folder: Path, settings: CompareSettings, num_classes: int | None, *, setting: str = "compare.backbone"
 ) -> Backbone:
-    own = {} if num_classes is None else {"num_classes": num_classes}
+    import timm  # heavy, and only networks need it
+
+    head = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
-        model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, **own)
+        model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, **head)
         return _describe(model, model_args, settings)
     except Exception as error:  # whatever the readers raise for a damaged or foreign folder
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -236,28 +254,29 @@ def _from_folder(
 
 @BACKBONES.register(
     "timm",
-    summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local file",
+    summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local "
+    "file",
 )
 def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
-    name, weights, own_head = settings.backbone, settings.weights, num_classes is None
-    fixed = timm.get_pretrained_cfg(name).fixed_input_size
-    model_args: dict[str, Any] = {"img_size": settings.resolution} if fixed and settings.resolution else {}
+    import timm  # heavy, and only networks need it
+
+    name, weights, with_head = settings.backbone, settings.weights, num_classes is None
+    config = timm.get_pretrained_cfg(name)
+    resize = {"img_size": settings.resolution} if config.fixed_input_size and settings.resolution else {}
     state = None if weights is None else _read_weights(weights)
-    if own_head and state is not None:
-        num_classes = _head_size(state, timm.get_pretrained_cfg(name).classifier)
-    own = {} if num_classes is None else {"num_classes": num_classes}
+    if with_head and state is not None:
+        num_classes = _head_size(state, config.classifier)
+    head = {} if num_classes is None else {"num_classes": num_classes}
     try:
-        model = timm.create_model(
-            name, pretrained=settings.pretrained and weights is None, **own, **model_args
-        )
+        model = timm.create_model(name, pretrained=settings.pretrained and weights is None, **head, **resize)
     except OSError as error:
         raise InputError(
-            f"the weights of {name!r} must come from the model hub, which could not be reached ({type(error).__name__}): "
-            "use compare.weights=FILE or compare.pretrained=false"
+            f"the weights of {name!r} must come from the model hub, which could not be reached "
+            f"({type(error).__name__}): use compare.weights=FILE or compare.pretrained=false"
         ) from error
     if state is not None:
-        _load_weights(model, state, weights, with_head=own_head)
-    return _describe(model, model_args, settings)
+        _load_weights(model, state, weights, with_head=with_head)
+    return _describe(model, resize, settings)
 
 
 def _describe(model: Any, model_args: dict[str, Any], settings: CompareSettings) -> Backbone:
@@ -269,6 +288,8 @@ def _describe(model: Any, model_args: dict[str, Any], settings: CompareSettings)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    import timm.models  # heavy, and only networks need it
+
     try:
         return dict(timm.models.load_state_dict(str(path)))
     except Exception as error:  # whatever the two readers raise for a damaged or foreign file
@@ -278,18 +299,21 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _heads(classifier: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """What names of the head's parameters begin with."""
+    """The prefixes of the names of the head's parameters."""
     return tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
 
 
 def _head_size(state: dict[str, Tensor], classifier: Any) -> int:
-    """Classes of the head that a weights file holds; 0 if it holds none."""
+    """The number of classes of the head in a weights file; 0 without a head."""
     key = f"{_heads(classifier)[0]}weight"
     return len(state[key]) if key in state else 0
 
 
 def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, with_head: bool) -> None:
-    """Take a file's weights; those of the head only if asked for, since equal numbers of classes need not be the same classes."""
+    """Load weights from a file.
+
+    The head is loaded only ``with_head``: with the same number of classes, the classes may still be others.
+    """
     wanted, heads = model.state_dict(), _heads(model.pretrained_cfg["classifier"])
     unfit = {key for key in loaded.keys() & wanted.keys() if loaded[key].shape != wanted[key].shape}
     problems = {
@@ -304,7 +328,8 @@ def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, w
             if keys
         )
         raise InputError(
-            f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has keys {found}"
+            f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} "
+            f"has keys {found}"
         )
     taken = {
         key: value

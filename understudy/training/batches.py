@@ -1,4 +1,4 @@
-"""Which images each step of a phase sees."""
+"""The images that each step of a phase sees."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from understudy.training.settings import Phase
 @final
 @dataclass(frozen=True, eq=False)
 class Images:
-    """What a phase trains on, on the model's device, real images first.
+    """The images of a phase, on the device of the model, real images first.
 
     Attributes:
         pixels: uint8 (N, 3, H, W).
         labels: int64 (N,).
-        num_real: how many of them are real.
-        quota: synthetic images per class in use at once, where a phase refreshes them; None if all are in use.
-        unlabelled: real train images whose labels are not used: for batch statistics alone, uint8 (M, 3, H, W).
+        num_real: number of real images.
+        quota: synthetic images per class in use at once, if the phase refreshes them; None if all are in use.
+        unlabelled: real train images for batch statistics, used without their labels, uint8 (M, 3, H, W).
     """
 
     pixels: Tensor
@@ -47,7 +47,8 @@ def check_images(phase: Phase, data: TrainingData, *, arm_name: str) -> None:
     """Check that a phase has the images that it trains on.
 
     Raises:
-        InputError: for missing or empty sets, another split, or synthetic images with other classes than the real ones.
+        InputError: for missing or empty sets, another split, or synthetic images with other classes than the
+            real ones.
     """
     train, synthetic = data.train, data.synthetic
     if phase.data != "real":
@@ -56,7 +57,8 @@ def check_images(phase: Phase, data: TrainingData, *, arm_name: str) -> None:
         synthetic.require("synthetic", purpose=f"the arm {arm_name!r}")
         if synthetic.class_names != train.class_names:
             raise InputError(
-                f"synthetic images must have the classes {train.class_names} of the real ones, got {synthetic.class_names}"
+                f"synthetic images must have the classes {train.class_names} of the real ones, got "
+                f"{synthetic.class_names}"
             )
     if not all(map(len, _sets(phase, data))):
         raise InputError(f"the arm {arm_name!r} needs images to train on, got an empty set")
@@ -69,7 +71,7 @@ def _sets(phase: Phase, data: TrainingData) -> list[LabelledSet]:
 
 
 def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) -> Images:
-    """What a phase trains on: the whole pool of synthetic images if it refreshes them, else those in use.
+    """The images of a phase: all synthetic images if it refreshes them, otherwise only those in use.
 
     Args:
         phase: which images, and whether it refreshes them.
@@ -92,18 +94,18 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
 
 
 def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Image numbers for each step: shuffled epochs end to end, cut into equal batches.
+    """Numbers of the images of each step: shuffled epochs end to end, cut into equal batches.
 
-    Every image is seen once before any is seen again, also where an epoch is shorter than a batch.
+    Every image is seen once before any is seen again, even if an epoch is shorter than a batch.
 
     Args:
         num_images: N, at least 1.
         batch_size: B.
-        num_steps: how many batches.
-        rng: source of the order.
+        num_steps: number of batches.
+        rng: decides the order.
 
     Yields:
-        int64 of shape (B,), in [0, N).
+        int64 (B,), in [0, N).
     """
     waiting = torch.empty(0, dtype=torch.int64)
     for _ in range(num_steps):
@@ -116,10 +118,13 @@ def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Gene
 def batches_of(
     images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
 ) -> Iterator[Tensor]:
-    """Batches of all images in use, or with a fixed share of real ones, each kind in epochs of its own.
+    """Batches of a phase: over all images in use, or with a fixed share of real images.
+
+    With ``real_share``, real and synthetic images have separate epochs.
 
     Yields:
-        int64 of shape (batch_size,): below ``num_real``, a real image; above, a synthetic one, or the place of one that is refreshed.
+        int64 (batch_size,). A number below ``num_real`` is a real image. Any other is a synthetic image, or,
+        in a phase that refreshes them, the place of one.
     """
     if phase.real_share is None:
         yield from batches(images.num_real + images.num_synthetic, batch_size, num_steps=num_steps, rng=rng)
@@ -132,7 +137,7 @@ def batches_of(
 
 
 def real_per_batch(phase: Phase, batch_size: int) -> int:
-    """Real images in a batch of a phase with a ``real_share``; 0 without.
+    """The number of real images in a batch of a phase with ``real_share``; 0 without.
 
     Raises:
         InputError: if the share rounds to none or all of the batch.
@@ -142,13 +147,15 @@ def real_per_batch(phase: Phase, batch_size: int) -> int:
     num_real = round(phase.real_share * batch_size)
     if not 0 < num_real < batch_size:
         raise InputError(
-            f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got {num_real} real ones"
+            f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got "
+            f"{num_real} "
+            "real ones"
         )
     return num_real
 
 
-def tells_apart(phase: Phase) -> bool:
-    """Whether real and synthetic images of one batch are treated differently."""
+def treats_differently(phase: Phase) -> bool:
+    """Whether a phase treats the real and synthetic images of a batch differently."""
     return phase.data == "mixed" and (
         phase.auxiliary_batch_norm != "none"
         or phase.synthetic_weight is not None
@@ -158,6 +165,14 @@ def tells_apart(phase: Phase) -> bool:
 
 
 def real_first(batch: Tensor, num_real: int) -> tuple[Tensor, int]:
-    """A batch with its real images, those below ``num_real``, at its head, otherwise in its order; and how many they are."""
+    """Move the real images of a batch to its head.
+
+    Args:
+        batch: image numbers, int64 (B,).
+        num_real: numbers below this are real images.
+
+    Returns:
+        The batch, in the same order within each kind, and its number of real images.
+    """
     is_real = batch < num_real
     return torch.cat([batch[is_real], batch[~is_real]]), int(is_real.sum())

@@ -1,4 +1,4 @@
-"""A trained classifier: predicts, and is stored so that plain timm loads it."""
+"""A trained classifier: it predicts, and is stored in a form that plain timm can load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import safetensors
 import safetensors.torch
-import timm
 import torch
 from torch import Tensor
 
@@ -22,12 +21,15 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.training.backbones import Backbone, seeded_globals
 
 _BATCH_SIZE = 256
-# Decoding is a pure function of an immutable set; each set is decoded once per size for as long as it is in use.
+# Sets never change, so each is decoded once per size for as long as it is in use.
 _PIXELS: WeakKeyDictionary[LabelledSet, dict[int, Tensor]] = WeakKeyDictionary()
 
 
 def pixels_of(data: LabelledSet, size: int) -> Tensor:
-    """All images of a set at one size, uint8 of shape (N, 3, size, size), kept while the set lives; not to be written to."""
+    """All images of a set at one size, uint8 (N, 3, size, size).
+
+    The tensor is kept while the set lives, so it must not be changed.
+    """
     kept = _PIXELS.setdefault(data, {})
     if size not in kept:
         kept[size] = torch.from_numpy(data.pixels(size))
@@ -50,7 +52,7 @@ class TrainedClassifier:
     device: str = "cpu"
 
     def predict(self, data: LabelledSet) -> np.ndarray:
-        """Probabilities, float64 of shape (N, num_classes), rows sum to 1.
+        """Class probabilities, float64 (N, num_classes); rows sum to 1.
 
         Raises:
             InputError: if the set has other class names.
@@ -63,7 +65,7 @@ class TrainedClassifier:
 
     @torch.no_grad()
     def probabilities(self, data: LabelledSet) -> np.ndarray:
-        """As :meth:`predict`, of whatever classes the network has, also for images of others."""
+        """As :meth:`predict`, but also for images of other classes than those of the network."""
         model = self.backbone.model.eval()
         parts = [
             model(self.backbone.normalise(pixels.to(self.device))).cpu().double().softmax(dim=1)
@@ -73,7 +75,7 @@ class TrainedClassifier:
 
     @torch.no_grad()
     def features(self, data: LabelledSet) -> np.ndarray:
-        """What the classification layer sees, float64 of shape (N, D)."""
+        """The features that the classification layer sees, float64 (N, D)."""
         self.backbone.model.eval()
         parts = [
             self.backbone.features(self.backbone.normalise(pixels.to(self.device)))
@@ -82,9 +84,10 @@ class TrainedClassifier:
         return np.asarray(torch.cat(parts).cpu().double().numpy())
 
     def save(self, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads them.
+        """Write ``config.json`` and ``model.safetensors``, each whole or not at all.
 
-        Each file appears whole or not at all. Classifiers of one arm differ in their weights only, so one may take another's place.
+        ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads them. Classifiers of one arm differ
+        only in their weights, so one may overwrite another.
         """
         model: Any = self.backbone.model
         self.save_weights(folder / "model.safetensors")
@@ -93,12 +96,8 @@ class TrainedClassifier:
             key: model.pretrained_cfg[key]
             for key in ("interpolation", "fixed_input_size", "pool_size", "first_conv", "classifier")
         }
-        pretrained |= {
-            "input_size": [3, size, size],
-            "mean": self.backbone.mean,
-            "std": self.backbone.std,
-            "crop_pct": 1.0,
-        }
+        pretrained |= {"input_size": [3, size, size], "crop_pct": 1.0}
+        pretrained |= {"mean": self.backbone.mean, "std": self.backbone.std}
         config = {
             "architecture": self.backbone.architecture,
             "num_classes": len(self.class_names),
@@ -110,16 +109,16 @@ class TrainedClassifier:
         write_json(folder / "config.json", config)
 
     def save_weights(self, path: Path) -> None:
-        """Write ``model.safetensors`` of :meth:`save` alone; the file appears whole or not at all."""
+        """Write only the weights, as in ``model.safetensors`` of :meth:`save`, whole or not at all."""
         state = {
             key: value.detach().cpu().contiguous() for key, value in self.backbone.model.state_dict().items()
         }
-        # safetensors' own writer makes files that only their owner may read.
+        # The writer of safetensors makes files that only their owner can read.
         data = safetensors.torch.save(state, {"format": "pt"})
         write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
     def with_weights(self, path: Path) -> TrainedClassifier:
-        """The same network with the weights that :meth:`save_weights` wrote.
+        """A copy of the network with weights that :meth:`save_weights` wrote.
 
         Raises:
             InputError: if the file cannot be read, or holds weights of another network.
@@ -130,19 +129,22 @@ class TrainedClassifier:
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"{path} must hold weights of a {self.backbone.architecture} for {len(self.class_names)} classes: {reason}"
+                f"{path} must hold weights of a {self.backbone.architecture} for "
+                f"{len(self.class_names)} classes: {reason}"
             ) from None
         return replace(self, backbone=replace(self.backbone, model=model))
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> TrainedClassifier:
-        """Read what :meth:`save` wrote.
+        """Read a classifier that :meth:`save` wrote.
 
         Raises:
             InputError: if the folder does not hold a classifier with class names.
         """
         if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
             raise InputError(f"a classifier folder must hold config.json and model.safetensors, got {folder}")
+        import timm  # heavy, and only networks need it
+
         config = json.loads((folder / "config.json").read_text())
         if "label_names" not in config:
             raise InputError(
@@ -157,9 +159,8 @@ class TrainedClassifier:
 
 
 def accuracy_and_loss(classifier: TrainedClassifier, data: LabelledSet) -> tuple[float, float]:
-    """Share of right answers, and mean negative log probability of the true class."""
+    """Accuracy, and mean negative log probability of the true class."""
     probabilities = classifier.predict(data)
     true = probabilities[np.arange(len(data)), data.labels]
-    return float((probabilities.argmax(axis=1) == data.labels).mean()), float(
-        -np.log(np.maximum(true, 1e-12)).mean()
-    )
+    accuracy = (probabilities.argmax(axis=1) == data.labels).mean()
+    return float(accuracy), float(-np.log(np.maximum(true, 1e-12)).mean())

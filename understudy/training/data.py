@@ -26,9 +26,11 @@ class TrainingData:
     Attributes:
         train: real images.
         synthetic: drawn images; may be None if the arm does not use any.
-        quota: synthetic images of each class in use at once, int (num_classes,): the first of the class, until a phase with
-            ``refresh_every`` replaces them by others of ``synthetic``; None uses all. A class with fewer images uses all of them.
-        teacher: returns the classifier behind ``compare.teacher=real``; called only if a phase of the arm has soft labels.
+        quota: synthetic images of each class in use at once, int (num_classes,): the first of the class,
+            until a phase with ``refresh_every`` replaces them by others of ``synthetic``; None uses all. A
+            class with fewer images uses all of them.
+        teacher: returns the classifier behind ``compare.teacher=real``; called only if a phase of the arm has
+            soft labels.
     """
 
     train: LabelledSet
@@ -52,8 +54,8 @@ class HeldOut:
     Attributes:
         val: chooses among trainings.
         test: measures each training once.
-        measure: computes further figures of the classifier at the end of each phase but the last, as long as it has seen only
-            synthetic images; None computes none.
+        measure: computes further figures of the classifier at the end of each phase but the last, as long as
+            it has seen only synthetic images; None computes none.
     """
 
     val: LabelledSet
@@ -71,6 +73,7 @@ class HeldOut:
         for data in (self.val, self.test):
             if not len(data) or data.class_names != class_names:
                 raise InputError(
-                    f"the {data.split} set must have images, and the classes {class_names}; got {len(data)} images of "
+                    f"the {data.split} set must have images, and the classes {class_names}; got "
+                    f"{len(data)} images of "
                     f"{data.class_names}"
                 )

@@ -1,9 +1,10 @@
-"""Many trainings of one arm, on different images and with different seeds: the shadow models of a membership audit.
+"""Many trainings of one arm, on different images and seeds: the shadow models of a membership audit.
 
-Each training does what :func:`understudy.training.fit.fit_arm` does: same order, augmentation, schedule and optimiser. So the weights
-are the same up to rounding, which grows with the steps. Only the layout of the work differs. On a GPU the networks are stacked
-(torch.func), and one step moves all of them. On a CPU a stack is slower than its parts, since convolutions with many weights fall out
-of the cache and of the fast kernels. There, every core trains one network, with channels last in memory and a fused optimiser.
+Each training does what :func:`understudy.training.fit.fit_arm` does: same order, augmentation, schedule and
+optimiser. So the weights are the same up to rounding, which grows with the steps. Only the layout of the work
+differs. On a GPU the networks are stacked (torch.func), and one step moves all of them. On a CPU a stack is
+slower than its parts, since convolutions with many weights fall out of the cache and of the fast kernels.
+There, every core trains one network, with channels last in memory and a fused optimiser.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast, final
 
-import timm.optim
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
@@ -53,7 +53,7 @@ _PHASE_FIELDS = frozenset(
     }
     | {"weight_decay", "label_smoothing", "augmentation"}
 )
-"""Fields of a phase that :func:`_fit_group` implements. An arm that sets any other field is trained by ``fit_steps``."""
+"""The fields of a phase that :func:`_fit_group` implements; arms that set others go to ``fit_steps``."""
 _SETTINGS_FIELDS = frozenset(
     {
         "backbone",
@@ -90,7 +90,8 @@ class Training:
     """One training of an ensemble.
 
     Attributes:
-        data: what it learns from. Its teacher is not used: soft labels come from a classifier of its own real images.
+        data: what it learns from. Its teacher is not used: soft labels come from a classifier of its own real
+            images.
         seed: decides head, order and augmentation.
     """
 
@@ -109,8 +110,9 @@ def fit_ensemble(
 ) -> list[TrainedClassifier]:
     """Train an arm once for each of several sets of images.
 
-    Networks are trained together if the arm sets only fields that this module implements, the optimiser is AdamW and the network has
-    no dropout. All other arms are trained one after the other by :func:`understudy.training.fit.fit_steps`, so no setting is ignored.
+    Networks are trained together if the arm sets only fields that this module implements, the optimiser is
+    AdamW and the network has no dropout. All other arms are trained one after the other by
+    :func:`understudy.training.fit.fit_steps`, so no setting is ignored.
 
     Args:
         name: of an arm.
@@ -187,7 +189,7 @@ def _fit_alone(
 
 @contextmanager
 def _one_thread_each(device: str) -> Iterator[int]:
-    """Yield the number of workers: as many as torch has threads, each with one thread; on a GPU one worker."""
+    """Yield the number of workers: one per thread of torch, each with one thread; on a GPU a single one."""
     threads = torch.get_num_threads()
     if device.startswith("cuda"):
         yield 1
@@ -211,7 +213,8 @@ def _fit_group(
         backbones = [build_backbone(settings, num_classes, rng_seed=training.seed) for training in trainings]
     for backbone in backbones:
         backbone.model.to(device).to(memory_format=torch.channels_last)
-    # The numbers of images may differ within a group, but they matter only for phases in epochs, which no group has.
+    # The numbers of images may differ within a group, but they matter only for phases in epochs, which no
+    # group has.
     lengths = arm.phase_steps(settings, num_real=len(first.train), num_synthetic=first.num_synthetic)
     for index, (phase, num_steps) in enumerate(zip(arm.phases, lengths, strict=True)):
         position = len(arm.phases) - 1 - index
@@ -239,7 +242,7 @@ def _batches(
     num_steps: int,
     rng: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a network sees at each step of a phase, as :func:`understudy.training.loop.train_phase` draws it."""
+    """The batches of a phase, drawn as in :func:`understudy.training.loop.train_phase`."""
     augment, targets = AUGMENTATIONS[settings.augmentation], targets_of(images.labels, phase, backbone.model)
     for batch in batches_of(images, phase, settings.batch_size, num_steps=num_steps, rng=rng):
         chosen = batch.to(images.pixels.device)
@@ -282,10 +285,12 @@ def _optimiser(parameters: Any, settings: CompareSettings) -> torch.optim.Optimi
 
 def _groups(model: nn.Module, settings: CompareSettings) -> list[dict[str, Any]]:
     """Parameters with and without weight decay, grouped as timm does."""
+    from timm.optim import param_groups_weight_decay  # heavy, and only training needs it
+
     apart: set[str] = getattr(model, "no_weight_decay", set)()
     return cast(
         "list[dict[str, Any]]",
-        timm.optim.param_groups_weight_decay(model, settings.weight_decay, no_weight_decay_list=apart),
+        param_groups_weight_decay(model, settings.weight_decay, no_weight_decay_list=apart),
     )
 
 

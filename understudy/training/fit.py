@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
 import numpy as np
-import timm.optim
-import torch
 
 from understudy.core.errors import InputError
 from understudy.core.progress import follow
@@ -21,52 +18,37 @@ from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.guides import find_guides
 from understudy.training.loop import Step, Steps, phase_rng, train_phase
+from understudy.training.optimisers import check_optimiser
 from understudy.training.refresh import check_refresh
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings
 
 
 def check_recipe(settings: CompareSettings) -> None:
-    """Refuse, before anything is trained, a backbone, optimiser, schedule or augmentation that does not exist.
+    """Check that the backbone, optimisers, schedules and augmentations exist, before anything is trained.
 
     Raises:
-        InputError: naming what is known.
+        InputError: listing what is known.
     """
     check_backbone(settings)
-    for used in (
-        settings,
-        *(settings.in_phase(phase) for phases in settings.own_arms.values() for phase in phases),
-    ):
+    phases = [phase for phases in settings.own_arms.values() for phase in phases]
+    for used in (settings, *map(settings.in_phase, phases)):
         SCHEDULES[used.schedule]
         AUGMENTATIONS[used.augmentation]
-        if used.optimiser not in timm.optim.list_optimizers():
-            near = difflib.get_close_matches(used.optimiser, timm.optim.list_optimizers(), n=3)
-            hint = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else "timm.optim.list_optimizers() gives the names"
-            )
-            raise InputError(f"compare.optimiser must be one that timm knows, got {used.optimiser!r}: {hint}")
-        try:  # a step: some need more than gradients
-            layer = torch.nn.Linear(4, 4)
-            optimiser = timm.optim.create_optimizer_v2(layer, used.optimiser, lr=1e-3, momentum=0.9)
-            torch.autograd.backward(layer(torch.ones(1, 4)).sum())
-            optimiser.step()
-        except Exception as error:  # whatever a missing package or device makes it raise
-            raise InputError(f"compare.optimiser {used.optimiser!r} cannot be used here: {error}") from error
+        check_optimiser(used)
 
 
 def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthetic: int) -> None:
-    """Refuse, before anything is adapted or drawn, what :func:`fit_arm` would refuse with these images.
+    """Check that all arms can be trained on these images, before anything is adapted or drawn.
 
     Args:
-        settings: with all arms to be compared.
+        settings: with all arms of the comparison.
         train: real images.
-        num_synthetic: images that will be drawn.
+        num_synthetic: number of images that will be drawn.
 
     Raises:
-        InputError: for a backbone that cannot be had, a head or weights that do not fit, phases without a step, auxiliary batch norm
-            in a network without batch norm, or a teacher or extractor that cannot be had.
+        InputError: for a missing backbone, a head or weights that do not fit, phases without a step,
+            auxiliary batch norm in a network without batch norm, or a missing teacher or extractor.
     """
     backbone = build_backbone(settings, train.num_classes, rng_seed=0)
     arms = [find_arm(name, settings) for name in {"real", *settings.arms}]
@@ -77,9 +59,9 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
         real_per_batch(phase, settings.batch_size)
         if phase.auxiliary_batch_norm != "none":
             check_batch_norm(backbone.model, settings.backbone)
-    # That of the real images is not trained yet; its classes are theirs.
-    own = TrainedClassifier(backbone, train.class_names)
-    find_guides(phases, settings, train.class_names, device="cpu", teacher=lambda: own)
+    # The classifier of the real images is not trained yet, but it will have these classes.
+    teacher = TrainedClassifier(backbone, train.class_names)
+    find_guides(phases, settings, train.class_names, device="cpu", teacher=lambda: teacher)
 
 
 def fit_arm(
@@ -102,13 +84,11 @@ def fit_arm(
         device: where to train.
 
     Raises:
-        InputError: as :func:`fit_steps`, which also follows a training step by step, and takes a quota or a teacher.
+        InputError: as :func:`fit_steps`, which also follows a training step by step, and takes a quota or a
+            teacher.
     """
-    return follow(
-        fit_steps(
-            arm, TrainingData(train=train, synthetic=synthetic), settings=settings, seed=seed, device=device
-        )
-    )
+    data = TrainingData(train=train, synthetic=synthetic)
+    return follow(fit_steps(arm, data, settings=settings, seed=seed, device=device))
 
 
 def fit_steps(
@@ -130,8 +110,9 @@ def fit_steps(
         The trained classifier.
 
     Raises:
-        InputError: for an unknown arm; for a set of another split or without images; for missing synthetic images, or ones with other
-            classes; for a refresh without a quota; for a teacher or extractor that is missing or has other classes.
+        InputError: for an unknown arm; for a set of another split or without images; for missing synthetic
+            images, or ones with other classes; for a refresh without a quota; for a teacher or extractor that
+            is missing or has other classes.
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     data = _checked(data, arm)
@@ -148,9 +129,14 @@ def fit_steps(
                 reset_head(backbone.model, data.train.num_classes, device)
             images = phase_images(phase, data, size=backbone.input_size, device=device)
             steps = train_phase(
-                backbone, images, phase,
-                settings=settings.in_phase(phase), num_steps=num_steps, rng=phase_rng(seed, position), guides=guides,
-            )  # fmt: skip
+                backbone,
+                images,
+                phase,
+                settings=settings.in_phase(phase),
+                num_steps=num_steps,
+                rng=phase_rng(seed, position),
+                guides=guides,
+            )
             for number, (loss, learning_rate) in enumerate(steps, start=1):
                 yield Step(
                     step=done + number,
@@ -175,7 +161,8 @@ def _checked(data: TrainingData, arm: Arm) -> TrainingData:
         data = replace(data, quota=np.minimum(data.quota, data.synthetic.counts))
         if arm.uses_synthetic and not data.num_synthetic:
             raise InputError(
-                f"the arm {arm.name!r} needs synthetic images to train on, got a quota with none of those in the set"
+                f"the arm {arm.name!r} needs synthetic images to train on, got a quota with none of "
+                f"those in the set"
             )
     for phase in arm.phases:
         check_refresh(phase, data.quota)

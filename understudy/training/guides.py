@@ -1,4 +1,4 @@
-"""Networks that guide a training on synthetic images: where they come from."""
+"""The frozen networks that guide a training on synthetic images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from understudy.training.settings import CompareSettings, Phase
 @final
 @dataclass(frozen=True, eq=False)
 class Guides:
-    """Frozen networks, on the device of the one in training.
+    """Frozen networks, on the device of the network in training.
 
     Attributes:
-        teacher: gives soft labels; has the same classes.
+        teacher: gives soft labels; has the classes of the data.
         extractor: gives features.
     """
 
@@ -29,27 +29,31 @@ class Guides:
 
 
 def find_guides(
-    phases: Sequence[Phase], settings: CompareSettings, class_names: tuple[str, ...], *, device: str, teacher: Teacher | None
-) -> Guides:  # fmt: skip
-    """What some phases need, in evaluation mode.
+    phases: Sequence[Phase],
+    settings: CompareSettings,
+    class_names: tuple[str, ...],
+    *,
+    device: str,
+    teacher: Teacher | None,
+) -> Guides:
+    """Load the guides that some phases need, in evaluation mode.
 
     Args:
-        phases: whose ``soft_labels`` and ``feature_distillation`` say what is needed.
-        settings: ``teacher`` and ``extractor`` are used, and what the backbone is for ``extractor=pretrained``.
-        class_names: that the teacher must have.
-        device: where they run.
-        teacher: gives the classifier behind ``settings.teacher=real``.
+        phases: ``soft_labels`` and ``feature_distillation`` decide which guides are needed.
+        settings: ``teacher`` and ``extractor`` are used; for ``extractor=pretrained`` also what names the
+            backbone.
+        class_names: classes of the data, which the teacher must have.
+        device: where the guides run.
+        teacher: returns the classifier behind ``settings.teacher=real``.
 
     Raises:
-        InputError: for a teacher or extractor that cannot be had, or a teacher with other classes.
+        InputError: for a missing teacher or extractor, or a teacher with other classes.
     """
+    needs_teacher = any(phase.soft_labels for phase in phases)
+    needs_extractor = any(phase.feature_distillation for phase in phases)
     guides = Guides(
-        teacher=_teacher(settings, class_names, device, teacher)
-        if any(phase.soft_labels for phase in phases)
-        else None,
-        extractor=feature_extractor(settings)
-        if any(phase.feature_distillation for phase in phases)
-        else None,
+        teacher=_teacher(settings, class_names, device, teacher) if needs_teacher else None,
+        extractor=feature_extractor(settings) if needs_extractor else None,
     )
     for guide in (guides.teacher, guides.extractor):
         if guide is not None:
@@ -67,12 +71,15 @@ def _teacher(
             raise InputError(f"compare.teacher must be 'real' or a classifier's folder: {error}") from error
     elif teacher is None:
         raise InputError(
-            "soft labels of compare.teacher=real need a classifier of the real train images, got none: pass teacher"
+            "soft labels of compare.teacher=real need a classifier of the real train images, got none: "
+            "pass teacher"
         )
     else:
         classifier = teacher()
     if classifier.class_names != class_names:
         raise InputError(
-            f"compare.teacher must have the classes {class_names} of the images, got {classifier.class_names}: use another"
+            f"compare.teacher must have the classes {class_names} of the images, got "
+            f"{classifier.class_names}: "
+            "use another"
         )
     return classifier.backbone

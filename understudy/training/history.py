@@ -19,9 +19,9 @@ class History:
 
     Args:
         arm: the arm in training.
-        held_out: its ``val`` gives the curve. Its ``measure`` is called at the end of each phase but the last, as long as the
-            classifier has seen only synthetic images: once real images have trained the features, some figures would show what was
-            memorised.
+        held_out: its ``val`` gives the curve. Its ``measure`` is called at the end of each phase but the
+            last, as long as the classifier has seen only synthetic images: once real images have trained the
+            features, some figures would show what was memorised.
         points: measurements along the training, about evenly spaced and at the end of each phase; 0 for none.
 
     Attributes:
@@ -55,6 +55,7 @@ class History:
     def content(self) -> dict[str, Any]:
         """The record: ``curve`` and ``phases``.
 
-        A point of the curve has step, phase, mean training loss since the last point, and accuracy and loss on validation images.
+        A point of the curve has step, phase, mean training loss since the last point, and accuracy and loss
+        on validation images.
         """
         return {"curve": self._curve, "phases": self._phases}

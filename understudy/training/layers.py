@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models import group_parameters
 from torch import nn
 
 from understudy.training.settings import Phase
@@ -13,10 +12,10 @@ BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 def freeze(model: Any, phase: Phase) -> None:
-    """Let only the phase's layers learn: sets ``requires_grad`` of every parameter.
+    """Set ``requires_grad`` so that only the layers of a phase learn.
 
-    ``late-layer`` is the last stage of more than one layer, or the last block of a transformer, with all that comes after it, as timm
-    groups parameters.
+    ``late-layer`` is the last stage with more than one layer, or the last block of a transformer, and
+    everything after it, as timm groups parameters.
 
     Args:
         model: a timm network.
@@ -28,8 +27,12 @@ def freeze(model: Any, phase: Phase) -> None:
     for head in heads_of(model):
         head.requires_grad_(True)
     if phase.layers == "late-layer":
+        from timm.models import group_parameters  # heavy, and only training needs it
+
         names: dict[str, nn.Parameter] = dict(model.named_parameters())
-        # Modules with layers inside are stages or blocks; what stands alone, such as a last normalisation, belongs to what follows it.
+        # Groups with several layers are stages or blocks; a single layer, such as the last normalisation,
+        # belongs
+        # to the group after it.
         groups: dict[Any, list[str]] = group_parameters(model, model.group_matcher(coarse=True))
         order = [group for _, group in sorted(groups.items())]
         last = max(number for number, group in enumerate(order) if _is_body(group, names))
@@ -38,19 +41,19 @@ def freeze(model: Any, phase: Phase) -> None:
 
 
 def heads_of(model: Any) -> tuple[nn.Module, ...]:
-    """The classification layers of a timm network: one, but for distilled transformers, which have two."""
+    """The classification layers of a timm network: one, or two in distilled transformers."""
     heads = model.get_classifier()
     return tuple(heads) if isinstance(heads, tuple) else (heads,)
 
 
 def _is_body(group: list[str], names: dict[str, nn.Parameter]) -> bool:
-    """Whether a group has several layers with weight matrices or kernels, none of which is a head."""
+    """Whether a group has several layers with weight matrices or kernels, and none of them is a head."""
     layers = [name for name in group if names[name].ndim > 1]
     return len(layers) > 1 and not any(names[name].requires_grad for name in group)
 
 
 def set_mode(model: nn.Module, phase: Phase) -> None:
-    """Training mode, except for what the phase leaves as it is.
+    """Put a network in training mode, except for the parts that the phase leaves unchanged.
 
     Args:
         model: a timm network.

@@ -1,4 +1,4 @@
-"""The one training loop; every phase of every arm goes through it."""
+"""The training loop that every phase of every arm goes through."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
 import numpy as np
-import timm.optim
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,18 +17,19 @@ from understudy.functional.mixup import beta, cutmix, mixup
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, estimate_statistics
 from understudy.training.backbones import Backbone
-from understudy.training.batches import Images, batches_of, real_first, tells_apart
+from understudy.training.batches import Images, batches_of, real_first, treats_differently
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.guides import Guides
 from understudy.training.layers import freeze, set_mode
 from understudy.training.losses import Loss
+from understudy.training.optimisers import build_optimiser
 from understudy.training.refresh import refresh
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase
 
 
 class DivergedError(InputError):
-    """A training whose loss is no number any more."""
+    """Raised when the loss of a training is no longer finite."""
 
 
 @final
@@ -57,8 +57,9 @@ class Step:
 
 
 T = TypeVar("T")
+Mix = Callable[..., tuple[Tensor, Tensor]]
 Steps = Generator[Step, None, T]
-"""A training in progress: yields each step, and returns a T at its end; see :func:`understudy.core.progress.follow`."""
+"""A training in progress: yields its steps and returns a T, see :func:`understudy.core.progress.follow`."""
 
 
 def train_phase(
@@ -71,53 +72,45 @@ def train_phase(
     rng: torch.Generator,
     guides: Guides | None = None,
 ) -> Iterator[tuple[float, float]]:
-    """Train in place, one phase, with an optimiser of its own.
+    """Train a network in place for one phase, with a new optimiser.
 
-    Auxiliary batch norm lasts as long as the phase. Where no real image has been through the main part, its statistics are then estimated
-    from ``images.unlabelled``, as they are, with the final weights; until then it has those that the phase began with.
+    Auxiliary batch norm lasts as long as the phase. If the phase has no real images, the statistics of the
+    main part are estimated after the last step from ``images.unlabelled``, without augmentation; until then
+    they are those from before the phase.
 
     Args:
-        backbone: its model is trained, where it is.
-        images: to train on.
-        phase: which layers, and what else is special about it.
-        settings: the recipe of the phase; its ``steps`` are not used here.
+        backbone: its model is trained in place.
+        images: what the phase trains on.
+        phase: which layers are trained, and how images are used.
+        settings: the recipe of the phase; its ``steps`` are not used.
         num_steps: steps of this phase, at least 1.
-        rng: decides the order of images and all changes to them.
-        guides: what the phase needs of them.
+        rng: decides the order of images, their augmentation and their mixing.
+        guides: teacher and extractor, as far as the phase needs them.
 
     Yields:
         Loss and learning rate after each step.
 
     Raises:
         DivergedError: if the loss is not finite.
-        InputError: if there is nothing to mix, a share of real images that rounds to none or all of a batch, or auxiliary batch norm in a
-            network without batch norm.
+        InputError: if Mixup or CutMix has only one class, if a share of real images rounds to none or all of
+            a batch, or for auxiliary batch norm in a network without batch norm.
     """
-    model, schedule, augment = (
-        backbone.model,
-        SCHEDULES[settings.schedule],
-        AUGMENTATIONS[settings.augmentation],
-    )
+    model = backbone.model
+    schedule, augment = SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
     freeze(model, phase)
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
     optimiser = _optimiser(model, loss_of, settings)
-    for step, (batch, num_real) in enumerate(
-        _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
-    ):
-        set_mode(model, phase)  # whoever looks at the model between steps may have changed it
+    order = _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
+    for step, (batch, num_real) in enumerate(order):
+        set_mode(model, phase)  # measuring the classifier between steps changes its mode
         learning_rate = settings.learning_rate * schedule(step, num_steps)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
         chosen = batch.to(images.pixels.device)
-        x, y = mixed_batch(
-            augment(images.pixels[chosen], backbone.normalise, rng),
-            targets[chosen],
-            phase,
-            rng,
-            num_real=num_real,
-        )
+        x = augment(images.pixels[chosen], backbone.normalise, rng)
+        x, y = mixed_batch(x, targets[chosen], phase, rng, num_real=num_real)
         auxiliary.route(num_real, len(x))
         loss = loss_of(x, y, num_real)
         if not torch.isfinite(loss):
@@ -133,9 +126,7 @@ def train_phase(
 
 
 def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> torch.optim.Optimizer:
-    optimiser: torch.optim.Optimizer = timm.optim.create_optimizer_v2(
-        model, settings.optimiser, lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=0.9
-    )
+    optimiser = build_optimiser(model, settings)
     if loss_of.map is not None:
         optimiser.add_param_group({"params": list(loss_of.map.parameters())})
     return optimiser
@@ -144,7 +135,7 @@ def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> to
 def _end_auxiliary(
     auxiliary: AuxiliaryBatchNorm, backbone: Backbone, images: Images, batch_size: int
 ) -> None:
-    """Plain batch normalisation again, with the statistics of real images."""
+    """Restore plain batch normalisation, with the statistics of real images."""
     auxiliary.remove()
     if not images.num_real:
         assert images.unlabelled is not None, "real images for the statistics"
@@ -155,17 +146,17 @@ def _end_auxiliary(
 def _order(
     images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
 ) -> Iterator[tuple[Tensor, int]]:
-    """Batches, and how many real images each has at its head; 0 where the phase does not tell them apart."""
+    """Batches, each with the number of real images at its head; 0 in phases that treat all images alike."""
     order = batches_of(images, phase, batch_size, num_steps=num_steps, rng=rng)
     if phase.refresh_every is not None:
         order = refresh(order, images, phase, batch_size, rng=rng)
-    apart = tells_apart(phase)
+    sorts = treats_differently(phase)
     for batch in order:
-        yield real_first(batch, images.num_real) if apart else (batch, 0)
+        yield real_first(batch, images.num_real) if sorts else (batch, 0)
 
 
 def targets_of(labels: Tensor, phase: Phase, model: Any) -> Tensor:
-    """Labels, or their probabilities where images are mixed."""
+    """Labels (N,), or class probabilities (N, num_classes) if the phase mixes images."""
     if not (phase.mixup or phase.cutmix):
         return labels
     if len(labels.unique()) < 2:
@@ -178,10 +169,12 @@ def targets_of(labels: Tensor, phase: Phase, model: Any) -> Tensor:
 def mixed_batch(
     x: Tensor, y: Tensor, phase: Phase, rng: torch.Generator, *, num_real: int
 ) -> tuple[Tensor, Tensor]:
-    """The batch, mixed as the phase says, the first ``num_real`` images and the others each among themselves."""
-    ways: list[tuple[float, Callable[..., tuple[Tensor, Tensor]]]] = [
-        (alpha, way) for alpha, way in ((phase.mixup, mixup), (phase.cutmix, cutmix)) if alpha
-    ]
+    """Apply the phase's Mixup or CutMix to a batch.
+
+    The first ``num_real`` images are mixed only with each other, and so are the others.
+    """
+    both: tuple[tuple[float, Mix], ...] = ((phase.mixup, mixup), (phase.cutmix, cutmix))
+    ways = [(alpha, way) for alpha, way in both if alpha]
     if not ways:
         return x, y
     alpha, way = ways[int(torch.randint(len(ways), (), generator=rng))]
@@ -195,7 +188,10 @@ def mixed_batch(
 
 
 def phase_rng(seed: int, position: int) -> torch.Generator:
-    """What decides a phase's batches; ``position`` counts from the last phase, 0, so that arms share their last phase's batches."""
-    return torch.Generator().manual_seed(
-        int(np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)[0])
-    )
+    """The source of a phase's random numbers.
+
+    ``position`` counts phases from the last one, which is 0, so that arms with the same last phase share its
+    batches.
+    """
+    (state,) = np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state))

@@ -1,4 +1,4 @@
-"""What a step of a phase minimises."""
+"""The loss that a phase minimises."""
 
 from __future__ import annotations
 
@@ -17,44 +17,40 @@ from understudy.training.settings import Phase
 
 @final
 class Loss:
-    """The loss of a batch, real images first.
+    """The loss of a batch, which has its real images first.
 
-    Cross entropy with label smoothing. Soft labels and feature distillation are of the synthetic images alone; the
-    networks that guide see them changed and mixed as the classifier does.
+    It is cross entropy with label smoothing. Soft labels and feature distillation apply only to the synthetic
+    images. Teacher and extractor see these images augmented and mixed, as the classifier does.
 
     Args:
-        backbone: in training.
+        backbone: the network in training.
         phase: ``synthetic_weight``, ``soft_labels``, ``temperature`` and ``feature_distillation`` are used.
         label_smoothing: of the cross entropy.
-        guides: what the phase needs of them.
+        guides: teacher and extractor, as far as the phase needs them.
 
     Attributes:
-        map: from the classifier's features to those of the extractor; learns along and is not kept. None without distillation.
+        map: maps the classifier's features to those of the extractor; trained along with the network, but not
+            kept. None without distillation.
     """
 
     def __init__(self, backbone: Backbone, phase: Phase, *, label_smoothing: float, guides: Guides) -> None:
-        self._backbone, self._phase, self._label_smoothing, self._guides = (
-            backbone,
-            phase,
-            label_smoothing,
-            guides,
-        )
-        self.map = (
-            _first_map(backbone, guides.extractor)
-            if phase.feature_distillation and guides.extractor is not None
-            else None
-        )
+        self._backbone, self._phase = backbone, phase
+        self._label_smoothing, self._guides = label_smoothing, guides
+        self.map: nn.Linear | None = None
+        if phase.feature_distillation and guides.extractor is not None:
+            self.map = _initial_map(backbone, guides.extractor)
 
     def __call__(self, x: Tensor, y: Tensor, num_real: int) -> Tensor:
-        """Train the classifier's batch statistics, and give the loss.
+        """Run the network and return the loss; this updates its running batch statistics.
 
         Args:
             x: images, normalised for the classifier, (B, 3, H, W).
-            y: labels (B,) or their probabilities (B, num_classes).
-            num_real: images at the head of the batch that are real; not used where the phase does not tell them apart.
+            y: labels (B,) or class probabilities (B, num_classes).
+            num_real: number of real images at the head of the batch; not used in phases that treat all images
+                alike.
 
         Returns:
-            Scalar.
+            A scalar.
         """
         if self.map is None:
             return self._classification(self._backbone.model(x), x, y, num_real)
@@ -71,18 +67,20 @@ class Loss:
         losses = F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
         if phase.soft_labels and num_real < len(x):
             synthetic = soft_label_loss(
-                logits[num_real:], y[num_real:], self._taught(x[num_real:]),
-                share=phase.soft_labels, temperature=phase.temperature, label_smoothing=smoothing,
-            )  # fmt: skip
+                logits[num_real:],
+                y[num_real:],
+                self._teacher_logits(x[num_real:]),
+                share=phase.soft_labels,
+                temperature=phase.temperature,
+                label_smoothing=smoothing,
+            )
             losses = torch.cat([losses[:num_real], synthetic])
-        return (
-            losses.mean()
-            if phase.synthetic_weight is None
-            else two_stream_loss(losses, num_real, w=phase.synthetic_weight)
-        )
+        if phase.synthetic_weight is None:
+            return losses.mean()
+        return two_stream_loss(losses, num_real, w=phase.synthetic_weight)
 
     @torch.no_grad()
-    def _taught(self, x: Tensor) -> Tensor:
+    def _teacher_logits(self, x: Tensor) -> Tensor:
         teacher = self._guides.teacher
         assert teacher is not None, "a phase with soft labels has a teacher"
         return torch.as_tensor(teacher.model(teacher.renormalise(x, self._backbone)))
@@ -97,9 +95,9 @@ class Loss:
 
 
 def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What the classification layer sees, (B, D), and what the network gives, (B, num_classes), in one pass.
+    """The input of the classification layer (B, D) and the logits (B, num_classes), in one pass.
 
-    The layer's input is taken from the pass itself: networks differ in what stands before it.
+    A hook takes the input from the pass itself, since networks differ in what comes before that layer.
     """
     seen: list[Tensor] = []
     handle = heads_of(model)[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -111,8 +109,8 @@ def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _first_map(backbone: Backbone, extractor: Backbone) -> nn.Linear:
-    """The identity, cut or filled up with zeros: a classifier often begins as the network that guides it."""
+def _initial_map(backbone: Backbone, extractor: Backbone) -> nn.Linear:
+    """The identity, cropped or padded with zeros: a classifier often starts as the network that guides it."""
     device = next(backbone.model.parameters()).device
     image = torch.zeros(1, 3, backbone.input_size, backbone.input_size, device=device)
     width = features_and_logits(backbone.model.eval(), image)[0].shape[1]

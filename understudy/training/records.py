@@ -117,14 +117,14 @@ class ArmFolder:
         return self.path / f"{self.arm}-trial{index}.json"
 
     def files(self, num_seeds: int) -> list[Path]:
-        """Every file that the trainings left: the best classifier, then weights and record of each training."""
+        """All files of the trainings: the best classifier, then weights and record of each training."""
         kept = [path for path in sorted(self.classifier.rglob("*")) if path.is_file()]
         return kept + [
             path for index in range(num_seeds) for path in (self.weights(index), self.record(index))
         ]
 
     def has_records(self, num_seeds: int) -> bool:
-        """Whether the record of every training is there; users may delete records once the figures are made."""
+        """Whether every training has its record; users may delete records once the figures are made."""
         return all(self.record(index).is_file() for index in range(num_seeds))
 
     def read(self, index: int, *, seed: int, test: LabelledSet) -> dict[str, np.ndarray]:
@@ -144,7 +144,8 @@ class ArmFolder:
             raise InputError(f"{path} was written by an older version of understudy: use another folder")
         if int(record["seed"]) != seed or record["probabilities"].shape != shape:
             raise InputError(
-                f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, got seed {record['seed']} and "
+                f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, got "
+                f"seed {record['seed']} and "
                 f"{record['probabilities'].shape}: it was made with other data, use another folder"
             )
         return record
@@ -167,8 +168,10 @@ class ArmFolder:
         missing = ", ".join(str(index) for index in range(num_seeds) if not self.weights(index).is_file())
         if missing:
             raise InputError(
-                f"{self.path} must hold the weights of all {num_seeds} trainings of the arm {self.arm!r}, but those of {missing} "
-                "are not there: they were removed, or an older version of understudy trained the arm; use a new folder"
+                f"{self.path} must hold the weights of all {num_seeds} trainings of the arm "
+                f"{self.arm!r}, but those of {missing} "
+                "are not there: they were removed, or an older version of understudy trained the arm; "
+                "use a new folder"
             )
 
     def trainings(self, num_seeds: int, *, device: str = "cpu") -> list[TrainedClassifier]:

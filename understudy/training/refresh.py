@@ -1,4 +1,4 @@
-"""Phases that replace their synthetic images by fresh ones: when, by which, and how many images that takes."""
+"""Phases that replace their synthetic images by new ones: when, and with which images."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from understudy.training.settings import CompareSettings, Phase
 
 
 def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: np.ndarray) -> np.ndarray:
-    """Synthetic images of each class with which every refresh of an arm brings images that its phase has not seen.
+    """Synthetic images per class that an arm needs to have new images for every refresh.
 
     Args:
-        arm: to be trained.
+        arm: the arm to train.
         settings: step budget and batch size.
         num_real: real train images.
-        quota: synthetic images per class in use at once, (num_classes,).
+        quota: synthetic images per class in use at once, int (num_classes,).
 
     Returns:
-        int64 of shape (num_classes,); the quota for an arm that refreshes nothing.
+        int64 (num_classes,); equal to ``quota`` for an arm that refreshes nothing.
 
     Raises:
-        InputError: as :meth:`understudy.training.arms.Arm.phase_steps`, and for a refresh that would replace no image.
+        InputError: as :meth:`understudy.training.arms.Arm.phase_steps`, and for a refresh that would replace
+            no image.
     """
     steps = arm.phase_steps(settings, num_real=num_real, num_synthetic=int(quota.sum()))
     needed = np.asarray(quota, dtype=np.int64)
     for phase, num_steps in zip(arm.phases, steps, strict=True):
         if phase.refresh_every is not None:
             check_refresh(phase, quota)
-            own_real = num_real if phase.data == "mixed" else 0
+            in_phase = num_real if phase.data == "mixed" else 0
             count = refreshes_before(
-                num_steps - 1, phase, settings.batch_size, num_real=own_real, num_synthetic=int(quota.sum())
+                num_steps - 1, phase, settings.batch_size, num_real=in_phase, num_synthetic=int(quota.sum())
             )
             needed = np.maximum(needed, quota + count * replaced_per_class(quota, phase.refresh_share))
     return needed
 
 
 def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int, num_synthetic: int) -> int:
-    """Refreshes of a phase before one of its steps.
+    """The number of refreshes before a step of a phase.
 
-    An epoch is a pass over the images in use, with ``real_share`` over the synthetic ones.
+    An epoch is a pass over the images in use; with ``real_share``, over the synthetic ones.
 
     Args:
-        step: from 0.
-        phase: ``refresh_every`` is set.
+        step: number of the step, from 0.
+        phase: ``refresh_every``, ``real_share`` are used.
         batch_size: images per step.
         num_real: real images of the phase.
         num_synthetic: its synthetic images in use at once, at least 1.
@@ -66,25 +67,24 @@ def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int,
     per_step, epoch = batch_size, num_real + num_synthetic
     if phase.real_share is not None:
         per_step, epoch = batch_size - real_per_batch(phase, batch_size), num_synthetic
-    return math.floor(
-        step * per_step / (phase.refresh_every * epoch) + 1e-9
-    )  # a ratio such as 3 / 0.1 may lie just below its number
+    # The tolerance is for ratios such as 3 / 0.1, which floating point puts just below the whole number.
+    return math.floor(step * per_step / (phase.refresh_every * epoch) + 1e-9)
 
 
 def refresh(
     order: Iterator[Tensor], images: Images, phase: Phase, batch_size: int, *, rng: torch.Generator
 ) -> Iterator[Tensor]:
-    """Batches of places to batches of images: the synthetic images in the places change while the phase goes on.
+    """Map batches of places to batches of images; a refresh puts other synthetic images into the places.
 
     Args:
-        order: what :func:`understudy.training.batches.batches_of` yields.
-        images: with the whole pool of synthetic images, and a quota.
-        phase: how often, and how many.
+        order: batches of places from :func:`understudy.training.batches.batches_of`.
+        images: all synthetic images that may come up, and a quota.
+        phase: how often images are replaced, and how many.
         batch_size: images per step.
-        rng: of the phase; its seed decides what is replaced, none of its draws is taken.
+        rng: of the phase; only its seed is used, to decide what is replaced.
 
     Yields:
-        int64 of shape (batch_size,), numbers of images.
+        Numbers of images, int64 (batch_size,).
     """
     assert images.quota is not None, "check_refresh() comes first"
     pool = images.labels[images.num_real :].cpu().numpy()
@@ -103,10 +103,10 @@ def refresh(
 
 
 def check_refresh(phase: Phase, quota: np.ndarray | None) -> None:
-    """Refuse a refresh that would replace no image.
+    """Check that every refresh of a phase replaces an image.
 
     Args:
-        phase: any.
+        phase: ``refresh_every`` and ``refresh_share`` are used.
         quota: synthetic images per class in use at once; None if all are.
 
     Raises:
@@ -116,10 +116,12 @@ def check_refresh(phase: Phase, quota: np.ndarray | None) -> None:
         return
     if quota is None:
         raise InputError(
-            "refresh_every needs more synthetic images than are in use at once, got no quota, so that all are: give the images per class "
+            "refresh_every needs more synthetic images than are in use at once, got no quota, so that "
+            "all are: give the images per class "
             "in use as quota"
         )
     if not replaced_per_class(quota, phase.refresh_share).any():
         raise InputError(
-            f"refresh_share must replace an image of some class, got {phase.refresh_share:g} of at most {int(quota.max())} images: use more"
+            f"refresh_share must replace an image of some class, got {phase.refresh_share:g} of at most "
+            f"{int(quota.max())} images: use more"
         )

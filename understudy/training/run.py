@@ -26,11 +26,12 @@ def run_arm(
     device: str,
     keep_weights: bool = True,
 ) -> Steps[ArmResult]:
-    """Train an arm ``settings.num_seeds`` times, with seeds ``seed * 1000 + i``, and measure each training once.
+    """Train an arm once per seed, and measure and record each training.
 
-    Trainings whose record is in the folder are not repeated. The best classifier is the one with the highest validation accuracy,
-    the first of equals. Weights are written before the record, so a training that is killed between the two is repeated and writes
-    the same weights.
+    There are ``settings.num_seeds`` trainings, with seeds ``seed * 1000 + i``. Trainings whose record is in
+    the folder are not repeated. The best classifier is the one with the highest validation accuracy, the
+    first of equals. Weights are written before the record, so a training that is killed between the two is
+    repeated and writes the same weights.
 
     Args:
         folder: which arm, and where its records go.
@@ -39,19 +40,19 @@ def run_arm(
         settings: the recipe, the step budget and the number of trainings.
         seed: of the run.
         device: where to train.
-        keep_weights: of every training, and not only of the best.
+        keep_weights: keep the weights of every training, and not only the best classifier.
 
     Yields:
-        Each step of the trainings that are not there yet.
+        Each step of the trainings that have no record yet.
 
     Returns:
-        What the arm reached.
+        The result of all trainings.
 
     Raises:
-        InputError: as :func:`understudy.training.fit.fit_steps` and :meth:`understudy.training.data.HeldOut.check`, and for a record
-            in the folder that was made with other data.
+        InputError: as :func:`understudy.training.fit.fit_steps` and
+            :meth:`understudy.training.data.HeldOut.check`, and for a record that was made with other data.
     """
-    arm = find_arm(folder.arm, settings)  # an unknown name is an error even where every record is there
+    arm = find_arm(folder.arm, settings)  # an unknown name is an error even if every record exists
     held_out.check(data.train.class_names)
     records, best = [], -1.0
     for index, own_seed in enumerate(seeds_of(seed, settings.num_seeds)):

@@ -15,16 +15,16 @@ SCHEDULES: Registry[Schedule] = Registry("schedule")
 
 @SCHEDULES.register("cosine", summary="half a cosine down to zero")
 def cosine(step: int, num_steps: int) -> float:
-    """Linear up over the first 5% of the steps, then half a cosine down.
+    """Rise linearly over the first 5% of the steps, then fall along half a cosine.
 
     Loshchilov and Hutter 2017 (arXiv:1608.03983), eq. 5, without restarts.
 
     Args:
-        step: from 0.
-        num_steps: of the phase.
+        step: number of the step, from 0.
+        num_steps: steps of the phase.
 
     Returns:
-        In (0, 1].
+        A factor in (0, 1].
 
     Example:
         >>> [round(cosine(step, 40), 2) for step in (0, 1, 2, 21, 39)]
@@ -38,13 +38,15 @@ def cosine(step: int, num_steps: int) -> float:
 
 @SCHEDULES.register("constant", summary="no decay")
 def constant(step: int, num_steps: int) -> float:
-    """Linear up over the first 5% of the steps, then 1; arguments as :func:`cosine`."""
+    """Rise linearly over the first 5% of the steps, then stay at 1; arguments as :func:`cosine`."""
     return min(1.0, (step + 1) / _warmup_steps(num_steps))
 
 
 @SCHEDULES.register("step", summary="a tenth after each third, as in Salman et al. 2020 (arXiv:2007.08489)")
 def step_decay(step: int, num_steps: int) -> float:
-    """Linear up over the first 5% of the steps, then 1, a tenth and a hundredth for a third each; arguments as :func:`cosine`.
+    """Rise linearly over the first 5% of the steps; then 1, 0.1 and 0.01 for a third of the steps each.
+
+    Arguments as :func:`cosine`.
 
     Example:
         >>> [round(step_decay(step, 30), 2) for step in (0, 9, 10, 20)]

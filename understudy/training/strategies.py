@@ -1,6 +1,7 @@
-"""Strategies: ways to make synthetic images worth more. Each is a suffix of an arm's name: ``mixed@soft-labels``.
+"""Strategies: ways to make synthetic images worth more, each a suffix of an arm's name.
 
-A strategy overrides how an arm's images are drawn and chosen, changes how the arm is trained, or both.
+For instance ``mixed@soft-labels``. A strategy overrides how an arm's images are drawn and chosen, changes how
+the arm is trained, or both.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from understudy.training.settings import Phase
 Term = Literal["appearance", "content", "quality", "quantity"]
 """A part of the gap between real and synthetic images, see :mod:`understudy.functional.gaps`."""
 Overrides = Callable[[GeneratorSettings, DrawSettings, int], Mapping[str, Mapping[str, Any]]]
-"""Maps the generator and draw settings of the run, and the number of train images in the smallest class, to the
-settings that replace them for the images of an arm."""
+"""Maps the generator and draw settings of the run, and the number of train images in the smallest class, to
+the settings that replace them for the images of an arm.
+"""
 ChangePhases = Callable[[tuple[Phase, ...]], tuple[Phase, ...]]
 """Maps the phases of an arm to those that are trained instead."""
 
@@ -77,8 +79,8 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]]:
 def strength_by_shots(shots: int) -> float:
     """Strength of real guidance: the share of the reverse process that the generator runs.
 
-    The values are those of He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots the strength is
-    linear in the logarithm of the shots; outside them it is the nearest value.
+    The values are those of He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots the
+    strength is linear in the logarithm of the shots; outside them it is the nearest value.
 
     Example:
         >>> strength_by_shots(4), strength_by_shots(600)
@@ -98,11 +100,13 @@ def _fixed(section: str, **values: object) -> Overrides:
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
         raise InputError(
-            "the strategy 'diverse' changes the noise at the start, and ready-made images have none: leave it out"
+            "the strategy 'diverse' changes the noise at the start, and ready-made images have none: "
+            "leave it out"
         )
     if draw.starts_from_real:
         raise InputError(
-            "the strategy 'diverse' changes the noise at the start, and drawing starts from real images here: leave it out"
+            "the strategy 'diverse' changes the noise at the start, and drawing starts from real images "
+            "here: leave it out"
         )
     return {"draw": {"noise_scale": _NOISE_SCALE, "guidance_scale": 1.0, "negative_prompt": ""}}
 
@@ -115,7 +119,8 @@ def _from_real(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> 
 def _several(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
         raise InputError(
-            "the strategy 'several-generators' adapts generators: give ready-made sets of several as generator.images"
+            "the strategy 'several-generators' adapts generators: give ready-made sets of several as "
+            "generator.images"
         )
     return {"draw": {"members": _NUM_GENERATORS}}
 
@@ -130,8 +135,8 @@ def _on_synthetic(**changes: object) -> ChangePhases:
 def _with_batch_norm_apart(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     """Separate batch norm for synthetic images.
 
-    Mixed phases separate scale, shift and statistics, and half of every batch is real. Synthetic phases separate
-    the statistics only.
+    Mixed phases separate scale, shift and statistics, and half of every batch is real. Synthetic phases
+    separate the statistics only.
     """
 
     def change(phase: Phase) -> Phase:
@@ -183,11 +188,13 @@ _TABLE = {
     "confidence-filter": Strategy(
         summary="draw anew what that classifier is less sure of than of real validation images",
         addresses=("quality",),
-        source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation images instead of test images",
+        source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation images "
+        "instead of test images",
         overrides=_fixed("curate", score="confidence", threshold=None),
     ),
     "coverage": Strategy(
-        summary="of three times as many images, take those whose features lie as the real ones do (kernel herding)",
+        summary="of three times as many images, take those whose features lie as the real ones do (kernel "
+        "herding)",
         addresses=("content",),
         source="kernel herding, Chen et al. 2010 (arXiv:1203.3472)",
         overrides=_fixed("curate", select="coverage"),
@@ -235,9 +242,11 @@ _TABLE = {
         overrides=_several,
     ),
     "soft-labels": Strategy(
-        summary="half of the loss of synthetic images asks for what a classifier of the real images sees in them",
+        summary="half of the loss of synthetic images asks for what a classifier of the real images sees in "
+        "them",
         addresses=("quality",),
-        source="soft cross entropy of He et al. 2023 (arXiv:2210.07574); Hinton et al. 2015 (arXiv:1503.02531)",
+        source="soft cross entropy of He et al. 2023 (arXiv:2210.07574); Hinton et al. 2015 "
+        "(arXiv:1503.02531)",
         change_phases=_on_synthetic(soft_labels=0.5),
     ),
     "two-stream": Strategy(
@@ -247,7 +256,8 @@ _TABLE = {
         change_phases=_two_streams,
     ),
     "weak-classes": Strategy(
-        summary="the same number of images, more of them for classes that a classifier of synthetic images confuses",
+        summary="the same number of images, more of them for classes that a classifier of synthetic images "
+        "confuses",
         addresses=("quantity", "content"),
         source=_OWN,
         overrides=_fixed("draw", allocation="weak-classes"),

@@ -32,23 +32,24 @@ def tune_arm(
     seed: int,
     device: str,
 ) -> Steps[list[Trial]]:
-    """Train an arm with every pair of learning rate and weight decay; trials that are in the folder are not repeated.
+    """Train an arm with every pair of learning rate and weight decay; recorded trials are not repeated.
 
     Args:
         folder: which arm, and where its trials are recorded.
         data: what the arm learns from.
         val: real images that choose.
         settings: the recipe; its learning rate and weight decay are replaced.
-        tune: values to try, and trainings behind each trial.
+        tune: values to try, and number of trainings behind each trial.
         seed: of the run.
         device: where to train.
 
     Yields:
-        The last step of each training that is not there yet.
+        The last step of each training of the trials that have no record yet.
 
     Returns:
-        The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss`` (means over trainings; 0 and None
-        for a trial that diverged).
+        The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss``: means
+            over the
+        trainings, or 0 and None if one of them diverged.
 
     Raises:
         InputError: as :func:`understudy.training.fit.fit_steps`, and if ``val`` is not the validation split.
@@ -80,7 +81,7 @@ def tune_arm(
 
 
 def pairs(settings: CompareSettings, tune: TuneSettings) -> list[tuple[float, float]]:
-    """Every pair of learning rate and weight decay to try, the same for all arms.
+    """All pairs of learning rate and weight decay to try; the same for all arms.
 
     Example:
         >>> pairs(CompareSettings(weight_decay=0.1), TuneSettings(learning_rates=(1e-3, 4e-3)))
@@ -94,13 +95,13 @@ def pairs(settings: CompareSettings, tune: TuneSettings) -> list[tuple[float, fl
 
 
 def best_trial(trials: list[Trial]) -> Trial:
-    """The trial with the highest validation accuracy; of equals, that with the lowest validation loss.
+    """The trial with the highest validation accuracy; among equals, the one with the lowest validation loss.
 
     Raises:
-        InputError: if there is none, or all have diverged.
+        InputError: without trials, or if all of them diverged.
 
     Example:
-        >>> best_trial([{"val_accuracy": 0.9, "val_loss": 0.4}, {"val_accuracy": 0.9, "val_loss": 0.3}])["val_loss"]
+        >>> best_trial([{"val_accuracy": 0.9, "val_loss": loss} for loss in (0.4, 0.3)])["val_loss"]
         0.3
     """
     finished = [
@@ -108,6 +109,7 @@ def best_trial(trials: list[Trial]) -> Trial:
     ]
     if not finished:
         raise InputError(
-            f"there must be a trial to choose from, got {len(trials)} that diverged: lower tune.learning_rates"
+            f"there must be a trial to choose from, got {len(trials)} that diverged: lower "
+            f"tune.learning_rates"
         )
     return max(finished, key=lambda entry: entry[:2])[2]

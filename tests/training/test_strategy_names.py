@@ -27,17 +27,24 @@ def test_phases_of_real_images_stay_as_they_are():
 
 
 def test_own_arms_have_strategies_too():
-    settings = CompareSettings(arms=("real", "mine@refresh"), own_arms={"mine": (Phase(data="synthetic", mixup=0.2),)})
-    assert find_arm("mine@refresh", settings).phases == (Phase(data="synthetic", mixup=0.2, refresh_every=1.0),)
+    settings = CompareSettings(
+        arms=("real", "mine@refresh"), own_arms={"mine": (Phase(data="synthetic", mixup=0.2),)}
+    )
+    assert find_arm("mine@refresh", settings).phases == (
+        Phase(data="synthetic", mixup=0.2, refresh_every=1.0),
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("synthetic@refreshh", r"unknown strategy 'refreshh'; known: .*\(did you mean 'refresh'\?\)"),
-        ("synthetic@refresh@refresh", "a strategy must be named once in an arm, got 'synthetic@refresh@refresh'"),
+        (
+            "synthetic@refresh@refresh",
+            "a strategy must be named once in an arm, got 'synthetic@refresh@refresh'",
+        ),
         ("synthetics@refresh", "unknown arm 'synthetics'"),
-        ("real@refresh", "which the arm 'real' does not use"),
+        ("real@refresh", "'real' does not: got 'real@refresh'"),
         ("synthetic@", "unknown strategy ''"),
         ("synthetic@two-stream", "needs real and synthetic images in one phase, such as mixed@two-stream"),
     ],
@@ -48,18 +55,27 @@ def test_what_is_no_arm_is_refused(name, message):
 
 
 def test_a_phase_that_a_strategy_does_not_fit_is_refused():
-    settings = CompareSettings(arms=("real", "mine@aux-batch-norm"), own_arms={"mine": (Phase(data="mixed", batch_norm="frozen"),)})
-    with pytest.raises(InputError, match="auxiliary_batch_norm has no effect where batch normalisation is frozen"):
+    settings = CompareSettings(
+        arms=("real", "mine@aux-batch-norm"), own_arms={"mine": (Phase(data="mixed", batch_norm="frozen"),)}
+    )
+    with pytest.raises(
+        InputError, match="auxiliary_batch_norm has no effect where batch normalisation is frozen"
+    ):
         find_arm("mine@aux-batch-norm", settings)
 
 
 def test_late_layers_come_last():
-    assert [phase.layers for phase in find_arm("synthetic@late-layer", CompareSettings()).phases] == ["full", "late-layer"]
+    assert [phase.layers for phase in find_arm("synthetic@late-layer", CompareSettings()).phases] == [
+        "full",
+        "late-layer",
+    ]
     phases = find_arm("bridged@late-layer", CompareSettings()).phases
     assert phases == (Phase(data="synthetic"), Phase(data="real", layers="late-layer"))
 
 
-@pytest.mark.parametrize(("shots", "strength"), [(16, 0.15), (8, 0.20), (4, 0.35), (2, 0.40), (1, 0.50), (1000, 0.15)])
+@pytest.mark.parametrize(
+    ("shots", "strength"), [(16, 0.15), (8, 0.20), (4, 0.35), (2, 0.40), (1, 0.50), (1000, 0.15)]
+)
 def test_the_schedule_of_real_guidance_is_the_papers(shots, strength):
     assert strength_by_shots(shots) == pytest.approx(strength)
 
@@ -87,9 +103,21 @@ def test_real_guidance_executes_a_step_at_least():
         ({}, "diverse@real-guidance", "both set draw.noise_scale"),
         ({"generator": {"name": "folder", "images": ["a"]}}, "diverse", "ready-made images have none"),
         ({"draw": {"strength": 0.5}}, "diverse", "drawing starts from real images here"),
-        ({"adapt": {"method": "none"}}, "several-generators", "needs generators that are adapted here, each with a seed of its own"),
-        ({"generator": {"name": "folder", "images": ["a"]}}, "real-guidance", "ready-made images, which cannot be adapted"),
-        ({"generator": {"name": "folder", "images": ["a"]}}, "several-generators", "give ready-made sets of several"),
+        (
+            {"adapt": {"method": "none"}},
+            "several-generators",
+            "needs generators that are adapted here, each with a seed of its own",
+        ),
+        (
+            {"generator": {"name": "folder", "images": ["a"]}},
+            "real-guidance",
+            "ready-made images, which cannot be adapted",
+        ),
+        (
+            {"generator": {"name": "folder", "images": ["a"]}},
+            "several-generators",
+            "give ready-made sets of several",
+        ),
     ],
 )
 def test_a_run_that_a_strategy_does_not_fit_is_refused(layer, strategy, message):
@@ -100,13 +128,18 @@ def test_a_run_that_a_strategy_does_not_fit_is_refused(layer, strategy, message)
 @pytest.mark.parametrize("strength", [0.15, 0.5])
 def test_names_are_checked_without_the_number_of_images(strength):
     """What ``real-guidance`` sets for 16 images or for one; whether it changes anything shows with the images."""
-    check_names(build(DIGITS, {"draw": {"strength": strength}, "compare": {"arms": ["real", "mixed@real-guidance"]}}))
+    check_names(
+        build(DIGITS, {"draw": {"strength": strength}, "compare": {"arms": ["real", "mixed@real-guidance"]}})
+    )
 
 
 @pytest.mark.parametrize("section", ["compare", "membership"])
 def test_strategies_that_cannot_be_combined_are_refused_by_name(section):
     settings = build(DIGITS, {section: {"arms": ["real", "mixed@coverage@matched"]}})
-    with pytest.raises(InputError, match="'coverage' and 'matched' of the arm 'mixed@coverage@matched' both set curate.select"):
+    with pytest.raises(
+        InputError,
+        match="'coverage' and 'matched' of the arm 'mixed@coverage@matched' both set curate.select",
+    ):
         check_names(settings)
 
 

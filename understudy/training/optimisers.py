@@ -1,0 +1,59 @@
+"""Optimisers, by timm's names."""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from torch import nn
+
+from understudy.core.errors import InputError
+from understudy.training.settings import CompareSettings
+
+_MOMENTUM = 0.9  # of optimisers that have one, such as sgd
+
+
+def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.Optimizer:
+    """The optimiser of a network; biases and normalisation layers get no weight decay.
+
+    Args:
+        model: its parameters are optimised.
+        settings: ``optimiser``, ``learning_rate`` and ``weight_decay`` are used.
+    """
+    from timm.optim import create_optimizer_v2  # heavy, and only training needs it
+
+    optimiser: torch.optim.Optimizer = create_optimizer_v2(
+        model,
+        settings.optimiser,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        momentum=_MOMENTUM,
+    )
+    return optimiser
+
+
+def check_optimiser(settings: CompareSettings) -> None:
+    """Check that the optimiser exists and can take a step here.
+
+    Raises:
+        InputError: for a name that timm does not know, or an optimiser that needs more than gradients, a
+            missing package or another device.
+    """
+    from timm.optim import list_optimizers  # heavy, and only checks need it
+
+    name, known = settings.optimiser, list_optimizers()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() gives the names"
+        )
+        raise InputError(f"compare.optimiser must be one that timm knows, got {name!r}: {hint}")
+    try:
+        layer = nn.Linear(4, 4)
+        optimiser = build_optimiser(
+            layer, settings.model_copy(update={"learning_rate": 1e-3, "weight_decay": 0.0})
+        )
+        torch.autograd.backward(layer(torch.ones(1, 4)).sum())
+        optimiser.step()
+    except Exception as error:  # whatever a missing package or device makes it raise
+        raise InputError(f"compare.optimiser {name!r} cannot be used here: {error}") from error
