@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # To use an environment that already has everything: make test BIN=/path/to/bin INSTALLED=
 
-# Tests of formulas, data and choices, which do no whole run. For others: make quick QUICK=tests/training
+# Tests that do no whole run and no search for copies. For others: make quick QUICK=tests/training
 QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampling tests/curation
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope
 
@@ -58,9 +58,9 @@ tests: $(INSTALLED)  ## every test but the slow ones
 slow: $(INSTALLED)  ## the slow tests: runs in processes that are killed, browsers, long trainings
 	$(PYTEST) -m slow
 
-quick: $(INSTALLED)  ## tests without whole runs, in less than a minute; QUICK=FOLDERS for others
+quick: $(INSTALLED)  ## ruff, and the tests that do no whole run: about a minute; QUICK=FOLDERS for others
 	$(BIN)/ruff check .
-	$(PYTEST) -q -m "not slow" $(QUICK)
+	$(PYTEST) -q -m "not slow" -k "not cop" $(QUICK)
 
 coverage: $(INSTALLED)  ## every test, the slow ones included, and which lines none of them reaches
 	$(PYTEST) --cov=understudy --cov-report=term-missing:skip-covered

@@ -109,3 +109,12 @@ def test_tables_in_pages_of_methods_are_what_the_result_files_say(method):
 
 def test_no_placeholder_is_left_in_the_readme():
     assert not re.findall(r"^[A-Z]+_[A-Z]+$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_commands_of_make_exist_and_say_what_they_do():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    described = re.findall(r"^([a-z]+):.*  ## ", makefile, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony.split() == described
+    named = [name for page in DOCUMENTS for name in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8"))]
+    assert [name for name in named if name not in described] == []
