@@ -509,7 +509,7 @@ def test_commands_that_write_refuse_a_folder_in_use(understudy, tmp_path):
         (tmp_path / "old" / "stages" / f"{stage}.json").write_text("{}")
     hold = """
 from pathlib import Path
-from understudy.runs import FolderLock
+from understudy.core.lock import FolderLock
 with FolderLock(Path('old')), FolderLock(Path('many')):
     print(1, flush=True)
     input()

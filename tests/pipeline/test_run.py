@@ -25,7 +25,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.study import STAGES, export_run, run, write_report_again
 from understudy.settings import build
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 OPTIONAL = ("tune", "scale", "gap", "shift", "membership")  # done only where settings ask for them
 TWO_ARMS = {"compare": {"arms": ["real", "synthetic"]}}
 
