@@ -1,87 +1,110 @@
-"""How the generator is matched to the real set."""
+"""How the generator is adapted to the real images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from understudy.core.config import Section, setting, unless, when
 
-from understudy.core.config import Section
+TOKEN_METHODS = ("style-inversion", "textual-inversion", "neutral-token")
+"""Methods that add tokens to the vocabulary of the text encoder."""
+
+_ON = unless("adapt.method", "none")
+_HERE = when("adapt.adapter", None)
+_MEASURES = (_ON, _HERE)  # also with neutral-token, which trains nothing but measures the validation loss
+_TRAINS = (unless("adapt.method", "none", "neutral-token"), _HERE)
+_LORA = (when("adapt.method", "lora"), _HERE)
+_TOKEN = when("adapt.method", *TOKEN_METHODS)
 
 
 class AdaptSettings(Section):
-    """How the generator is matched to the real set.
+    """How the generator is adapted to the real images."""
 
-    Attributes:
-        method: ``lora``, ``full``, ``style-inversion``, ``textual-inversion``, ``neutral-token`` or ``none``.
-        adapter: folder of an adapter made before, used as it is instead of adapting.
-        prompt: caption of a real image: a template, the name of a template set, or a file with one template per line;
-            ``{class}`` stands for the class name, ``{caption}`` for the image's caption, ``{token}`` for the learned token.
-        steps: optimisation steps.
-        batch_size: images per step, over all processes.
-        micro_batch: images at once in one process, gradients are accumulated; the whole share of the batch if not set.
-        learning_rate: of AdamW, constant after a short warm-up.
-        rank: of the low-rank update (``lora``).
-        alpha: the update is scaled by alpha / rank; the rank if not set (``lora``).
-        targets: layers with a low-rank update: ``attention``, ``convolutions``, or endings of module names (``lora``).
-        token: name of the learned token; with ``textual-inversion`` the number of the class follows, ``S*-0`` and so on.
-        num_vectors: embeddings behind it.
-        initial_word: its embedding is where they begin.
-        min_snr_gamma: loss weight min(snr, gamma) / snr; if null, what the network predicts has the same weight at every timestep.
-        distribution: form of the distribution term that is added to the loss; see ``understudy list terms``.
-        distribution_weight: its weight; the form's own if not set.
-        classes_per_batch: classes in a batch, for the forms that compare within a class.
-        caption_dropout: share of captions replaced by the empty one, so that guidance keeps working.
-        ema_decay: decay of the weight average that is kept.
-        augmentation: of the real images while adapting: ``affine`` (shift, rotate and scale a little), ``flip-crop`` (mirror and shift,
-            for natural images), ``flip`` (mirror alone) or ``none``.
-        validate_every: steps between measurements of the loss on held-out real images; the best weights are kept.
-        validation_pairs: (image, timestep) pairs behind each of these measurements.
-        checkpoint_every: steps between checkpoints to go on from.
-    """
-
-    method: str = "full"
-    adapter: Path | None = None
-    prompt: str = "a photo of {class}"
-    steps: int = Field(default=600, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    micro_batch: int | None = Field(default=None, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    rank: int = Field(default=16, ge=1)
-    alpha: float | None = Field(default=None, gt=0)
-    targets: tuple[str, ...] = ("attention", "convolutions")
-    token: str = Field(default="S*", pattern=r"^[^\s{}]+$")
-    num_vectors: int = Field(default=1, ge=1)
-    initial_word: str = "photo"
-    min_snr_gamma: float | None = Field(default=5.0, gt=0)
-    distribution: str = "none"
-    distribution_weight: float | None = Field(default=None, gt=0)
-    classes_per_batch: int = Field(default=4, ge=1)
-    caption_dropout: float = Field(default=0.1, ge=0, lt=1)
-    ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    augmentation: Literal["affine", "flip-crop", "flip", "none"] = "affine"
-    validate_every: int = Field(default=100, ge=1)
-    validation_pairs: int = Field(default=512, ge=1)
-    checkpoint_every: int = Field(default=100, ge=1)
+    method: str = setting("full", decides="pixels", registry="adaptation.methods:METHODS")
+    """What is trained; see `understudy list adaptations`. `none` uses the generator as it is."""
+    adapter: Path | None = setting(None, decides="pixels", needs=_ON)
+    """Folder of an adapter made earlier for the same generator; it is used as it is, and nothing is adapted."""
+    prompt: str = setting("a photo of {class}", decides="pixels", needs=_MEASURES)
+    """Prompt for each real image: a template, the name of a template set (`understudy list templates`), or a file with
+    one template per line. `{class}` stands for the class name, `{caption}` for the image's caption, `{token}` for the
+    learned token."""
+    steps: int = setting(600, ge=1, decides="pixels", needs=_TRAINS)
+    """Optimisation steps."""
+    batch_size: int = setting(32, ge=1, decides="pixels", needs=_MEASURES)
+    """Images per step, over all processes together."""
+    micro_batch: int | None = setting(None, ge=1, decides="nothing", needs=_MEASURES)
+    """Images that a process computes at once; gradients are accumulated over the batch, so fewer need less memory and
+    give the same result. The process's whole share of the batch if not set."""
+    learning_rate: float = setting(5e-4, gt=0, decides="pixels", needs=_TRAINS)
+    """Learning rate of AdamW, constant after a short warm-up."""
+    rank: int = setting(16, ge=1, decides="pixels", needs=_LORA)
+    """Rank of the low-rank update."""
+    alpha: float | None = setting(None, gt=0, decides="pixels", needs=_LORA)
+    """The low-rank update is scaled by alpha / rank; equal to the rank if not set."""
+    targets: tuple[str, ...] = setting(("attention", "convolutions"), decides="pixels", needs=_LORA)
+    """Layers with a low-rank update: `attention`, `convolutions`, or endings of module names."""
+    token: str = setting("S*", pattern=r"^[^\s{}]+$", decides="pixels", needs=_TOKEN)
+    """Name of the learned token. It must be new to the tokenizer and not part of a class name. With
+    `textual-inversion`, the number of the class follows: `S*-0`, `S*-1` and so on."""
+    num_vectors: int = setting(1, ge=1, decides="pixels", needs=(_TOKEN, _HERE))
+    """Embeddings behind each learned token; each takes one place in the prompt. More than one needs a name that the
+    tokenizer leaves as it is, such as `s*`."""
+    initial_word: str = setting("photo", decides="pixels", needs=(_TOKEN, _HERE))
+    """Word whose embedding the learned ones start from; the mean if it has several tokens."""
+    min_snr_gamma: float | None = setting(5.0, gt=0, decides="pixels", needs=_MEASURES)
+    """Loss weight min(snr, gamma) / snr (Hang et al. 2023). If null, the network's prediction has the same weight at
+    every timestep."""
+    distribution: str = setting("none", decides="pixels", registry="adaptation.terms:TERMS", needs=_TRAINS)
+    """Form of the distribution term added to the loss; see `understudy list terms`."""
+    distribution_weight: float | None = setting(
+        None, gt=0, decides="pixels", needs=(*_TRAINS, unless("adapt.distribution", "none"))
+    )
+    """Weight of the distribution term; each form has a default."""
+    classes_per_batch: int = setting(
+        4,
+        ge=1,
+        decides="pixels",
+        needs=(
+            unless("adapt.method", "none", *TOKEN_METHODS),
+            _HERE,
+            when("adapt.distribution", "class-mean", "kernel"),
+        ),
+    )
+    """Classes in a batch, for the forms of the distribution term that compare within a class."""
+    caption_dropout: float = setting(0.1, ge=0, lt=1, decides="pixels", needs=_TRAINS)
+    """Share of prompts replaced by the empty one, so that classifier-free guidance keeps working."""
+    ema_decay: float = setting(0.99, ge=0, lt=1, decides="pixels", needs=_TRAINS)
+    """Decay per step of the moving average of the weights; the average is what is kept. 0 keeps the last weights."""
+    augmentation: Literal["affine", "flip-crop", "flip", "none"] = setting(
+        "affine", decides="pixels", needs=_TRAINS
+    )
+    """Augmentation of the real images while adapting: `affine` shifts, rotates and scales a little; `flip-crop`
+    mirrors and shifts, for natural images; `flip` only mirrors."""
+    validate_every: int = setting(100, ge=1, decides="pixels", needs=_TRAINS)
+    """Steps between measurements of the loss on real validation images; the best weights are kept."""
+    validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
+    """Pairs of image and timestep behind each of these measurements."""
+    checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)
+    """Steps between checkpoints, from which an interrupted run goes on."""
 
     @property
     def has_token(self) -> bool:
-        """Whether the method puts a token into the vocabulary, and prompts therefore must have ``{token}``."""
-        return self.method in ("style-inversion", "textual-inversion", "neutral-token")
+        """Whether the method adds a token to the vocabulary, so that prompts must contain ``{token}``."""
+        return self.method in TOKEN_METHODS
 
     @property
     def needs_class(self) -> bool:
-        """Whether prompts must have ``{class}``: not where each class has a token of its own."""
+        """Whether prompts must contain ``{class}``; not if each class has a token."""
         return self.method != "textual-inversion"
 
     @property
     def num_steps(self) -> int:
-        """Optimisation steps that the method takes."""
+        """Optimisation steps that the method takes; 0 if it trains nothing."""
         return 0 if self.method in ("neutral-token", "none") else self.steps
 
     def tokens(self, num_classes: int) -> tuple[str, ...]:
-        """What ``{token}`` stands for in the prompts of each class; empty strings where the method has no token."""
+        """What ``{token}`` stands for in the prompts of each class; empty strings if the method has no token."""
         if self.method == "textual-inversion":
             return tuple(f"{self.token}-{label}" for label in range(num_classes))
         return (self.token if self.has_token else "",) * num_classes

@@ -1,26 +1,119 @@
-"""Sections of settings: frozen, typed, unknown keys refused; nested mappings merged and flattened."""
+"""Sections of settings: what a setting is and which facts it carries; merging, flattening, and messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self, final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast, final, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from understudy.core.errors import InputError
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 """Names that users give to things; they become parts of file names."""
 
-
 LICENCE_PATTERN = r"^\S(.{0,198}\S)?$"
+"""Licences: one line of at most 200 characters that neither begins nor ends with a space."""
+
+Decides = Literal["pixels", "result", "card", "nothing"]
+"""What a setting decides.
+
+``pixels``: what a drawn image looks like. ``result``: anything else that results follow from. ``card``: only what
+the cards of exports say. ``nothing``: memory, speed and the like; results stay the same up to rounding.
+"""
+
+
+@final
+@dataclass(frozen=True)
+class Need:
+    """A condition that must hold for a setting to have an effect.
+
+    Attributes:
+        setting: dotted name of the setting that the condition is about; the message for an idle setting names it.
+        words: the condition in words, for the documentation: "`data.shots` is set".
+        holds: takes the settings of a whole run.
+    """
+
+    setting: str
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def when(name: str, *values: object) -> Need:
+    """The condition that the setting ``name`` has one of these values."""
+    return Need(name, f"`{name}` is {_either(values)}", lambda settings: attrgetter(name)(settings) in values)
+
+
+def unless(name: str, *values: object) -> Need:
+    """The condition that the setting ``name`` has none of these values."""
+    words = f"`{name}` is set" if values in ((None,), ((),)) else f"`{name}` is not {_either(values)}"
+    return Need(name, words, lambda settings: attrgetter(name)(settings) not in values)
+
+
+def _either(values: Sequence[object]) -> str:
+    words = {None: "not set", True: "`true`", False: "`false`"}
+    return " or ".join(words.get(cast("Any", value)) or f"`{value}`" for value in values)
+
+
+@final
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a setting besides its type, default and range; see :func:`setting`."""
+
+    decides: Decides = "result"
+    needs: tuple[Need, ...] = ()
+    registry: str | None = None
+    expects: str | None = None
+
+    def __call__(self, schema: dict[str, Any]) -> None:
+        """Add the facts to a JSON schema of the section; pydantic calls this."""
+        schema["decides"] = self.decides
+
+
+def setting(
+    default: Any,
+    *,
+    decides: Decides = "result",
+    needs: Need | tuple[Need, ...] = (),
+    registry: str | None = None,
+    expects: str | None = None,
+    **constraints: Any,
+) -> Any:
+    """A field of a :class:`Section`, with the facts that checks, resuming and the documentation read.
+
+    Args:
+        default: its value if the user gives none.
+        decides: what follows from it. A setting that decides ``nothing`` or the ``card`` may change when a run is
+            resumed. In doubt, ``result``.
+        needs: conditions for an effect, the first that fails is named. A user who sets an idle setting is told so.
+        registry: the registry whose names are allowed, as ``"generators.samplers:SAMPLERS"``; the value is a name, or
+            a tuple of names; None is allowed where the type allows it.
+        expects: the allowed values in words, where the message that follows from the type would be confusing.
+        constraints: as for :func:`pydantic.Field`: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ``min_length``.
+    """
+    facts = Facts(decides, needs if isinstance(needs, tuple) else (needs,), registry, expects)
+    return Field(default=default, json_schema_extra=facts, **constraints)
+
+
+def facts_of(field: FieldInfo) -> Facts:
+    """The facts of a field; those of a plain one if it was not made by :func:`setting`."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, Facts) else Facts()
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, typed, unknown keys refused."""
+    """A group of settings: frozen, typed, unknown keys refused.
+
+    A string below each field explains it; the documentation is generated from these.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    addable: ClassVar[bool] = False
+    """Whether the section belongs to a stage that may be added to a finished run."""
 
     def changed(self, **values: object) -> Self:
         """The same section with other values, checked as if a user had written them.
@@ -33,24 +126,138 @@ class Section(BaseModel):
         except ValidationError as error:
             raise InputError(f"{', '.join(values)}: {error.errors()[0]['msg']}") from None
 
+    @classmethod
+    def names_deciding(cls, what: Decides) -> tuple[str, ...]:
+        """Names of the settings that decide ``what``, in the order of the section."""
+        return tuple(name for name, field in cls.model_fields.items() if facts_of(field).decides == what)
+
+
+def section_in(field: FieldInfo) -> type[Section] | None:
+    """The section that is, or that lies inside, the type of a field; None for a plain value."""
+    waiting: list[Any] = [field.annotation]
+    while waiting:
+        kind = waiting.pop()
+        if isinstance(kind, type) and issubclass(kind, Section):
+            return kind
+        waiting.extend(get_args(kind))
+    return None
+
+
+def owner_of(root: type[Section], name: str) -> tuple[type[Section], FieldInfo]:
+    """The section and field of a dotted name such as ``draw.steps``; keys of a mapping belong to its field.
+
+    Raises:
+        KeyError: if there is no such setting.
+    """
+    section, (first, *rest) = root, name.split(".")
+    field = section.model_fields[first]
+    for part in rest:
+        inner = section_in(field)
+        if inner is None or part not in inner.model_fields:
+            break
+        section, field = inner, inner.model_fields[part]
+    return section, field
+
+
+def sections_in(value: Any) -> Iterator[Section]:
+    """A section and all sections inside it, whether they are fields or in tuples and mappings of fields."""
+    if isinstance(value, Section):
+        yield value
+        value = dict(value)
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ():
+        yield from sections_in(inner)
+
+
+def check_effect(settings: Section, given: Iterable[str]) -> None:
+    """Check that no setting that the user wrote is made idle by another one.
+
+    Args:
+        settings: those of the whole run, resolved.
+        given: dotted names of the settings that the user wrote.
+
+    Raises:
+        InputError: naming the idle setting and the one that makes it idle.
+    """
+    for name in given:
+        needs = facts_of(owner_of(type(settings), name)[1]).needs
+        idle = next((need for need in needs if not need.holds(settings)), None)
+        if idle is not None:
+            value = flatten(settings.model_dump(mode="json"))[idle.setting]
+            cause = f"{name} has no effect while {idle.setting} is {value!r}"
+            raise InputError(f"{cause}: leave it out, or change {idle.setting}")
+
+
+S = TypeVar("S", bound=Section)
+
+
+def validated(root: type[S], values: Mapping[str, Any]) -> S:
+    """A section made of nested mappings, with messages for users.
+
+    Raises:
+        InputError: for unknown keys (the known ones are listed), missing ones and values out of range; one line each.
+    """
+    try:
+        return root.model_validate(values)
+    except ValidationError as error:
+        raise InputError(
+            "\n".join(dict.fromkeys(_explain(root, detail) for detail in error.errors()))
+        ) from None
+
+
+def _explain(root: type[Section], detail: Any) -> str:
+    """One error of pydantic as a line for the user."""
+    where = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = _innermost(root, detail["loc"][:-1])[0].model_fields
+        return f"unknown setting {where!r}; known here: {', '.join(known)}"
+    if detail["type"] == "missing":
+        return f"setting {where!r} is required"
+    if detail["type"] == "value_error":
+        return f"setting {where!r}: {detail['ctx']['error']}" if where else str(detail["ctx"]["error"])
+    place, got = detail["loc"], shortened(detail["input"])
+    if place[-1] == "[key]":
+        allowed = "up to 64 letters, digits and ._+-, and begin with a letter or digit"
+        return f"names of {'.'.join(place[:2])} must have {allowed}, got {got}"
+    _, field = _innermost(root, place)
+    if field is not None and (expects := facts_of(field).expects):
+        return f"setting {'.'.join(place[:2])!r} must be {expects}, got {got}"
+    return f"setting {where!r}: {detail['msg'].lower()}, got {got}"
+
+
+def _innermost(root: type[Section], place: Sequence[str | int]) -> tuple[type[Section], FieldInfo | None]:
+    """The section that a place in nested settings lies in, and the last field on the way there.
+
+    Keys of mappings, numbers of elements and the branches of a union, which pydantic names too, are passed over.
+    """
+    section, field = root, None
+    for part in place:
+        if part in section.model_fields:
+            field = section.model_fields[cast("str", part)]
+            section = section_in(field) or section
+    return section, field
+
 
 def given_names(*layers: Mapping[str, Any]) -> list[str]:
-    """Dotted names of all settings in nested mappings."""
+    """Dotted names of all settings in nested mappings, layer by layer."""
     return [name for layer in layers for name in flatten(layer)]
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """``"draw.times=5"`` to ``{"draw": {"times": 5}}``; the value is read as YAML.
+    """Turn ``"draw.times=5"`` into ``{"draw": {"times": 5}}``; the value is read as YAML.
 
     Raises:
-        InputError: without an equals sign or with a value that is not YAML.
+        InputError: if there is no equals sign, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"--set needs key=value, such as draw.times=5, got {text!r}")
     try:
         nested: Any = yaml.safe_load(value)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a date that is none, nesting without end
+    except (
+        ValueError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:  # such as an impossible date, or nesting too deep
         raise InputError(f"--set {key}: the value is not YAML: {error}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -59,20 +266,21 @@ def parse_override(text: str) -> dict[str, Any]:
 
 @final
 class UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which the last would win in silence."""
+    """A YAML loader that refuses a key written twice in a mapping; plain YAML silently keeps the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:  # as written: 1 and '1' would both name the arm 1
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} must stand once, but stands here again", problem_mark=key.start_mark)
+                problem = f"{key.value!r} must stand once, but stands here again"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return node
 
 
 def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    """Write nested values of ``layer`` over those of ``into``; mappings are merged, everything else is replaced."""
+    """Write the nested values of ``layer`` over those of ``into``: mappings are merged, all else is replaced."""
     for key, value in layer.items():
         if isinstance(value, Mapping):
             if not isinstance(into.get(key), dict):
@@ -83,7 +291,7 @@ def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to one with dotted keys."""
+    """Turn nested mappings into one mapping with dotted keys; an empty mapping leaves no key."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):
@@ -94,6 +302,6 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shortened(value: Any) -> str:
-    """Of input that may be anything."""
+    """The repr of any value, cut after 200 characters, for messages."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from understudy.core.config import Section
+from understudy.core.config import Need, Section, setting
+
+
+def _varies(settings: Any) -> bool:
+    """Whether arms may use images with scores and selections that differ from the run's."""
+    return settings.gap.measure or any("@" in name for name in settings.compare.arms)
+
+
+_SCORED = Need(
+    "curate.score", "`curate.score` is not `none`", lambda settings: settings.curate.score != "none"
+)
+_SCORED_SOMEWHERE = Need(
+    "curate.score",
+    "`curate.score` is not `none`, or an arm has a strategy, or the gap is measured",
+    lambda settings: settings.curate.score != "none" or _varies(settings),
+)
+_FROM_VALIDATION = Need(
+    "curate.threshold",
+    "`curate.threshold` is not a number, or an arm has a strategy, or the gap is measured",
+    lambda settings: not isinstance(settings.curate.threshold, float) or _varies(settings),
+)
+_BY_CLIP = Need(
+    "curate.score",
+    "`curate.score` is `clip`, or an arm has a strategy, or the gap is measured",
+    lambda settings: settings.curate.score == "clip" or _varies(settings),
+)
+_SELECTS = Need(
+    "curate.select",
+    "`curate.select` is not `first`, or an arm has a strategy, or the gap is measured",
+    lambda settings: settings.curate.select != "first" or _varies(settings),
+)
 
 
 class CurateSettings(Section):
-    """Which drawn images are kept.
+    """Which drawn images are kept."""
 
-    Attributes:
-        score: how an image is scored; see ``understudy list scores``.
-        threshold: lowest score that is kept, 0 to 1; ``validation`` takes it from the scores of real validation images; if not set,
-            the score's own.
-        validation_pass: share of the real validation images that the threshold lets pass where it comes from them.
-        clip: folder or hub name of the CLIP model that scores (``clip``); the generator's own text and image encoders if not set.
-        max_refills: rounds in which rejected images are drawn anew.
-        firewall: what happens to copies of real train images, which are nearer to one than all but a hundredth of held-out real images
-            are: they are not looked for (``off``), kept and marked (``flag``), replaced (``redraw``), or left out (``drop``).
-        select: which of the good images are taken: the ``first``; those that together lie as the real ones (``coverage``); or for
-            each real image the nearest (``matched``); see ``understudy list selections``.
-        candidates: good images to select from, in multiples of those wanted.
+    score: str = setting("agreement", registry="curation.scores:SCORES")
+    """How images are scored; see `understudy list scores`."""
+    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["validation"] | None = setting(
+        None, needs=_SCORED, expects="from 0 to 1, or 'validation'"
+    )
+    """Lowest score that is kept, or `validation` to derive it from the scores of real validation images; if
+    not set, each score has a default. With `agreement`, 1 keeps only images that the judge assigns to the
+    intended class.
     """
-
-    score: str = "agreement"
-    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["validation"] | None = None
-    validation_pass: float = Field(default=0.9, gt=0, le=1)
-    clip: str | None = None
-    max_refills: int = Field(default=2, ge=0)
-    firewall: Literal["off", "flag", "redraw", "drop"] = "flag"
-    select: str = "first"
-    candidates: float = Field(default=3.0, ge=1)
+    validation_pass: float = setting(0.9, gt=0, le=1, needs=(_FROM_VALIDATION, _SCORED_SOMEWHERE))
+    """Share of the real validation images that pass a threshold derived from them."""
+    clip: str | None = setting(None, needs=_BY_CLIP)
+    """Folder or hub name of the CLIP model behind the score `clip`; if not set, the generator's text and
+    image encoders.
+    """
+    max_refills: int = setting(2, ge=0)
+    """How often rejected images are replaced by newly drawn ones."""
+    firewall: Literal["off", "flag", "redraw", "drop"] = setting("flag")
+    """What happens to copies, that is, drawn images closer to a training image than 99% of held-out real
+    images are: `off` does not look for them, `flag` keeps and marks them, `redraw` replaces them, `drop`
+    leaves them out.
+    """
+    select: str = setting("first", registry="curation.selections:SELECTIONS")
+    """Which of the images that pass are used: the `first`, those that together cover the real ones
+    (`coverage`), or the closest to each real image (`matched`); see `understudy list selections`.
+    """
+    candidates: float = setting(3.0, ge=1, needs=_SELECTS)
+    """How many images to select from, in multiples of those wanted."""

@@ -1,4 +1,4 @@
-"""What draws, and whether image features guide it."""
+"""Which generator draws, and whether features of real images guide it."""
 
 from __future__ import annotations
 
@@ -7,77 +7,120 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from understudy.core.config import LICENCE_PATTERN, Section
+from understudy.core.config import LICENCE_PATTERN, Need, Section, setting, unless, when
+
+_TRAINED_FROM_NOTHING = when("generator.name", "class_conditional")
 
 
 class GeneratorSettings(Section):
-    """What draws.
+    """Which generator draws."""
 
-    Attributes:
-        name: ``mini``, ``class_conditional``, ``folder``, the folder of a Stable Diffusion-class diffusers pipeline, or its hub name.
-        resolution: width and height of drawn images in pixels; the generator's own if not set.
-        images: ready-made sets, each an image folder, zip, Parquet or WebDataset (``folder``); several are used in equal shares.
-        channels: of the network at each of its resolutions, each half the one before (``class_conditional``).
-        patch: width and height in pixels of the patches that the network takes as one (``class_conditional``).
-        precision: number format of the networks.
-        image_encoder: folder or hub name of a CLIP vision model with projection; the pipeline's own if not set.
-        attention_slicing, vae_tiling, cpu_offload: less memory, more time.
-        gradient_checkpointing: less memory while adapting, about a third more time.
-        compile: compile the denoiser with ``torch.compile``.
-        safety_checker: keep the pipeline's safety checker; what it blacks out is rejected.
-        licence: of the weights, or of the ready-made images, for the cards of what is exported; known of ``mini``.
+    name: str = setting("mini", decides="pixels")
+    """`mini` (bundled), `class_conditional` (trained from nothing), `folder` (ready-made images), or the
+    folder or hub name of a diffusers pipeline of the Stable Diffusion kind.
     """
-
-    name: str = "mini"
-    resolution: int | None = Field(default=None, ge=8)
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    images: tuple[Path, ...] = ()
-    channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = Field(default=(64, 128), min_length=1)
-    patch: int = Field(default=2, ge=1)
-    image_encoder: str | None = None
-    attention_slicing: bool = False
-    vae_tiling: bool = False
-    cpu_offload: bool = False
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    safety_checker: bool = False
-    licence: str | None = Field(default=None, pattern=LICENCE_PATTERN)
+    resolution: int | None = setting(None, ge=8, decides="pixels")
+    """Width and height of drawn images in pixels; the generator's default if not set."""
+    precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
+    """Number format of the networks. 16 bits halve the memory, and change the images a little."""
+    images: tuple[Path, ...] = setting((), decides="pixels")
+    """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
+    WebDataset files. Several sets are used in equal shares.
+    """
+    channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = setting(
+        (64, 128), min_length=1, decides="pixels", needs=_TRAINED_FROM_NOTHING
+    )
+    """Channels of the network at each of its resolutions, multiples of 8; each resolution is half the one
+    before.
+    """
+    patch: int = setting(2, ge=1, decides="pixels", needs=_TRAINED_FROM_NOTHING)
+    """Width and height in pixels of the patches that the network treats as one position."""
+    image_encoder: str | None = setting(None, decides="pixels")
+    """Folder or hub name of a CLIP vision model with projection, such as `openai/clip-vit-large-patch14` for
+    Stable Diffusion 1.5; the pipeline's image encoder if not set.
+    """
+    attention_slicing: bool = setting(False, decides="nothing")
+    """Compute attention in slices: less memory, more time. Not possible for SD3."""
+    vae_tiling: bool = setting(False, decides="pixels")
+    """Encode and decode large images in tiles: less memory. Tiles are blended, which changes large images a
+    little.
+    """
+    cpu_offload: bool = setting(False, decides="nothing")
+    """Keep encoders and autoencoder in main memory while they are not needed: less GPU memory, more time."""
+    gradient_checkpointing: bool = setting(
+        False, decides="nothing", needs=unless("adapt.method", "none", "neutral-token")
+    )
+    """Recompute activations while adapting: less memory, about a third more time."""
+    compile: bool = setting(False, decides="pixels")
+    """Compile the denoiser with `torch.compile`: slow to start, then faster. Changes images by rounding or
+    more.
+    """
+    safety_checker: bool = setting(False, decides="pixels")
+    """Keep the pipeline's safety checker. Images that it blacks out are rejected as constant, and replaced.
+    """
+    licence: str | None = setting(
+        None,
+        pattern=LICENCE_PATTERN,
+        decides="card",
+        needs=unless("generator.name", "mini", "class_conditional"),
+    )
+    """Licence of the weights or of the ready-made images, for the cards of exports; if not set, it is read
+    from a `README.md` beside them.
+    """
 
     @model_validator(mode="after")
     def _images_fit_name(self) -> Self:
         if (self.name == "folder") != bool(self.images):
             raise ValueError(
-                f"the generator 'folder' and generator.images belong together, got {self.name!r} and {len(self.images)} sets: give both, "
-                'as in --set generator.name=folder --set "generator.images=[PATH]", or neither'
+                f"the generator 'folder' and generator.images belong together, got {self.name!r} and "
+                f"{len(self.images)} sets: give both, as in --set generator.name=folder --set "
+                '"generator.images=[PATH]", or neither'
             )
         places = [path.resolve() for path in self.images]
-        if twice := [path for path, place in zip(self.images, places, strict=True) if places.count(place) > 1]:
-            raise ValueError(f"generator.images must name each set once, got {twice[0]} and {twice[1]}, which are the same: leave one out")
+        if twice := [
+            path for path, place in zip(self.images, places, strict=True) if places.count(place) > 1
+        ]:
+            raise ValueError(
+                f"generator.images must name each set once, got {twice[0]} and {twice[1]}, which are "
+                f"the same: leave "
+                "one out"
+            )
         return self
 
 
 class VisualSettings(Section):
-    """Whether image features of real images condition the generator, besides the text.
+    """Whether features of real images guide the generator, in addition to the text."""
 
-    Attributes:
-        kind: while adapting: ``none``, ``class-mean``, ``per-image`` or ``sampled``; see ``understudy list visuals``.
-        draw_kind: while drawing; ``kind`` if not set.
-        images: images of the class behind each mean (``class-mean``).
-        projection: learn a linear map from features to the width of the text states.
+    kind: str = setting("none", decides="pixels", registry="generators.visual_guidance:VISUALS")
+    """Kind of feature while adapting; see `understudy list visuals`."""
+    draw_kind: str | None = setting(None, decides="pixels", registry="generators.visual_guidance:VISUALS")
+    """Kind of feature while drawing; `visual.kind` if not set. Adapt with `per-image` and draw with `sampled`
+    for features that no real image has.
     """
-
-    kind: str = "none"
-    draw_kind: str | None = None
-    images: int = Field(default=8, ge=1)
-    projection: bool = False
+    images: int = setting(
+        8,
+        ge=1,
+        decides="pixels",
+        needs=Need(
+            "visual.kind",
+            "`visual.kind` or `visual.draw_kind` is `class-mean`",
+            lambda settings: "class-mean" in (settings.visual.kind, settings.visual.when_drawing),
+        ),
+    )
+    """How many images of a class each mean feature (`class-mean`) is computed from."""
+    projection: bool = setting(False, decides="pixels", needs=unless("visual.kind", "none"))
+    """Learn a linear map from the features to the width of the text states."""
 
     @property
     def when_drawing(self) -> str:
-        """The kind that drawing uses."""
+        """The kind of feature used while drawing."""
         return self.draw_kind or self.kind
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
         if (self.kind == "none") != (self.when_drawing == "none"):
-            raise ValueError(f"a generator must be adapted and drawn with visual guidance or without, got {self.kind} and {self.draw_kind}")
+            raise ValueError(
+                f"a generator must be adapted and drawn with visual guidance or without, got {self.kind} and "
+                f"{self.draw_kind}"
+            )
         return self

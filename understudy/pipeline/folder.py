@@ -25,7 +25,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import read_json, temporary_path, write_json, write_text
 from understudy.core.lock import _LOCK
 from understudy.core.provenance import peak_memory_gb
-from understudy.settings import Settings, differing_keys, from_yaml, to_yaml
+from understudy.settings import Settings, differing_keys, from_yaml, may_change, to_yaml
 
 Resume = Literal["if-possible", "always", "never"]
 
@@ -34,10 +34,6 @@ _SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "envir
 
 
 _LISTED = 5  # runs of a study that a message names
-
-
-_ADDED = ("fidelity.", "scale.", "gap.", "shift.", "membership.", "data.licence", "generator.licence")
-"""Settings of stages that only add to a finished run, and what only its cards say: they may change later, what is drawn is kept."""
 
 
 @final
@@ -82,7 +78,7 @@ class RunFolder:
             if resume == "never":
                 raise InputError(f"{path} already holds a run, and --resume never was given: choose another --out")
             stored = _stored_settings(path)
-            different = {key: values for key, values in differing_keys(stored, settings).items() if not key.startswith(_ADDED)}
+            different = {key: values for key, values in differing_keys(stored, settings).items() if not may_change(key)}
             if different:
                 lines = "\n".join(f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items())
                 raise InputError(f"{path} holds a run with other settings:\n{lines}\nchoose another --out, or the same settings")

@@ -40,11 +40,8 @@ from understudy.training.refresh import images_needed
 from understudy.training.strategies import STRATEGIES, split_name
 
 _LEAST_PASSING = 0.25  # a refill is no more than four times what is missing
-HOW_DRAWN = (
-    *("prompt", "negative_prompt", "sampler", "steps", "guidance_scale"),
-    *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale"),
-)
-"""Settings that decide what an image looks like; the others decide how many there are."""
+HOW_DRAWN = DrawSettings.names_deciding("pixels")
+"""Settings that decide what an image looks like; the others decide how many images there are."""
 
 
 class Help(Networks, Protocol):

@@ -1,70 +1,126 @@
-"""How images are drawn."""
+"""How many images are drawn, and how."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from understudy.core.config import Section
+from understudy.core.config import Need, Section, setting, unless, when
+
+_COUNTED = when("draw.per_class", None)
+_DRAWS = unless("generator.name", "folder")
+
+
+def _uses_real_images(settings: Any) -> bool:
+    """Whether a drawn image uses a real one: as start, for its caption, or for its feature."""
+    guided = settings.visual.when_drawing == "per-image"
+    return settings.draw.starts_from_real or guided or settings.captions.source != "none"
+
+
+def _refreshes(settings: Any) -> bool:
+    return settings.gap.measure or settings.compare.has_arm_with("refresh", "refresh_every")
 
 
 class DrawSettings(Section):
-    """How images are drawn.
+    """How many images are drawn, and how."""
 
-    Attributes:
-        per_class: images per class; if not set, ``times`` and ``min_per_class`` decide.
-        times: synthetic images per real train image, per class as in the train split.
-        min_per_class: but at least as many per class as this.
-        prompt, negative_prompt: texts, as ``adapt.prompt``.
-        sampler: ``unipc``, ``ddim``, ``dpm++``, ``ddpm`` or, for flow-matching pipelines, ``flow-euler``.
-        steps: solver steps of the full grid; fewer are executed when drawing starts from a real image.
-        guidance_scale: classifier-free guidance; 1 is none, which is half the work and gives the most varied images.
-        strength: how far a real image of the class is noised to start from; 1 starts from pure noise.
-        start_snr: the same as a signal-to-noise ratio, which carries over to other noise schedules.
-        noise_scale: spread of the noise that drawing starts from; more than 1 gives more varied images, less more typical ones.
-        members: generators, adapted with different seeds, that draw an equal share each.
-        refresh_times: largest number of images drawn for arms that refresh theirs, in multiples of those in use at once; then the oldest
-            come again.
-        allocation: ``as-real`` shares images out as above, ``weak-classes`` shares as many out so that classes get more which a
-            classifier of synthetic images confuses on validation images.
-        pairing: ``paired`` takes start, caption and feature from one real image, ``random`` each from any of the class.
-        adapter_scale: how much of what adaptation changed is applied; 1 is all.
-        part_size: images per part, the unit of work and of resume.
-        batch_size: images drawn at once.
+    per_class: int | None = setting(None, ge=1)
+    """Images per class; if not set, `draw.times` and `draw.min_per_class` decide."""
+    times: float = setting(1.0, gt=0, le=10_000, needs=_COUNTED)
+    """Synthetic images per real train image; classes are as frequent as in the train split."""
+    min_per_class: int = setting(100, ge=1, needs=_COUNTED)
+    """Least number of images per class, whatever `draw.times` says."""
+    prompt: str = setting("a photo of {class}", decides="pixels", needs=_DRAWS)
+    """What is drawn: a template, the name of a template set, or a file of templates, as for `adapt.prompt`.
     """
-
-    per_class: int | None = Field(default=None, ge=1)
-    times: float = Field(default=1.0, gt=0, le=10_000)
-    min_per_class: int = Field(default=100, ge=1)
-    prompt: str = "a photo of {class}"
-    negative_prompt: str = ""
-    sampler: str = "unipc"
-    steps: int = Field(default=20, ge=1)
-    guidance_scale: float = Field(default=1.0, ge=1)
-    strength: float = Field(default=1.0, gt=0, le=1)
-    start_snr: float | None = Field(default=None, gt=0)
-    noise_scale: float = Field(default=1.0, ge=0.5, le=2)
-    members: int = Field(default=1, ge=1, le=100)
-    refresh_times: float = Field(default=10.0, ge=1)
-    allocation: Literal["as-real", "weak-classes"] = "as-real"
-    pairing: Literal["paired", "random"] = "paired"
-    adapter_scale: float = Field(default=1.0, gt=0, le=1)
-    part_size: int = Field(default=256, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    negative_prompt: str = setting("", decides="pixels", needs=_DRAWS)
+    """What drawing stays away from, in the same forms; needs a guidance scale above 1."""
+    sampler: str = setting("unipc", decides="pixels", registry="generators.samplers:SAMPLERS", needs=_DRAWS)
+    """Solver of the diffusion process; see `understudy list samplers`."""
+    steps: int = setting(20, ge=1, decides="pixels", needs=_DRAWS)
+    """Solver steps from pure noise to the image; drawing that starts from a real image takes only the last of
+    them.
+    """
+    guidance_scale: float = setting(1.0, ge=1, decides="pixels", needs=_DRAWS)
+    """Classifier-free guidance. 1 means none, which takes half the time and gives the most varied images."""
+    strength: float = setting(1.0, gt=0, le=1, decides="pixels")
+    """Noise added to the real image that drawing starts from: 1 is pure noise, 0.3 stays close to it."""
+    start_snr: float | None = setting(None, gt=0, decides="pixels")
+    """The same as a signal-to-noise ratio, which means the same for every noise schedule; set this or
+    `draw.strength`."""
+    noise_scale: float = setting(1.0, ge=0.5, le=2, decides="pixels", needs=_DRAWS)
+    """Standard deviation of the noise that drawing starts from. Above 1, images are more varied; below 1,
+    more typical. Not for drawing that starts from real images.
+    """
+    members: int = setting(1, ge=1, le=100)
+    """Number of generators, adapted with different seeds, that draw equal shares of the images."""
+    refresh_times: float = setting(
+        10.0,
+        ge=1,
+        needs=Need("compare.arms", "an arm refreshes its images, or the gap is measured", _refreshes),
+    )
+    """Most images drawn for arms that refresh theirs, in multiples of those in use at once; after that, the
+    oldest are used again.
+    """
+    allocation: Literal["as-real", "weak-classes"] = setting("as-real")
+    """How images are shared among classes: `as-real`, as given above; or `weak-classes`, the same total, with
+    more for classes that a classifier of synthetic images confuses on validation images.
+    """
+    pairing: Literal["paired", "random"] = setting(
+        "paired",
+        decides="pixels",
+        needs=(
+            Need(
+                "draw.strength",
+                "drawing starts from real images, or uses their captions or `per-image` features",
+                _uses_real_images,
+            ),
+            _DRAWS,
+        ),
+    )
+    """Whether the start, caption and feature of a drawn image come from one real image (`paired`), or each
+    from any image of the class (`random`).
+    """
+    adapter_scale: float = setting(
+        1.0,
+        gt=0,
+        le=1,
+        decides="pixels",
+        needs=(
+            unless("adapt.method", "none", "style-inversion", "textual-inversion", "neutral-token"),
+            _DRAWS,
+        ),
+    )
+    """How much of the change made by adaptation is applied: 1 is all of it."""
+    part_size: int = setting(256, ge=1)
+    """Images per part, the unit in which images are drawn, stored and resumed; fixed once a run has begun."""
+    batch_size: int = setting(128, ge=1, decides="nothing")
+    """Images drawn at once; fewer need less memory."""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
         if int(self.steps * self.strength) < 1:
-            raise ValueError(f"strength {self.strength} of {self.steps} steps leaves no step to execute: raise one of them")
+            raise ValueError(
+                f"strength {self.strength} of {self.steps} steps leaves no step to execute: raise one of them"
+            )
         if self.strength < 1 and self.start_snr is not None:
             raise ValueError(
-                f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave one out or set strength=1"
+                f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: "
+                f"leave one out "
+                "or set strength=1"
             )
         if self.noise_scale != 1 and self.starts_from_real:
-            raise ValueError(f"noise_scale {self.noise_scale} has no effect on drawing that starts from real images: leave it out")
+            raise ValueError(
+                f"noise_scale {self.noise_scale} has no effect on drawing that starts from real images: "
+                f"leave it out"
+            )
         if self.negative_prompt and self.guidance_scale == 1:
-            raise ValueError("negative_prompt has no effect at guidance_scale 1: set draw.negative_prompt=\"''\" or raise the guidance")
+            raise ValueError(
+                "negative_prompt has no effect at guidance_scale 1: set draw.negative_prompt=\"''\" or "
+                "raise the "
+                "guidance"
+            )
         return self
 
     @property

@@ -7,98 +7,122 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from understudy.core.config import NAME_PATTERN, Section
+from understudy.core.config import NAME_PATTERN, Need, Section, setting
 
 _MAX_STEPS = 10**9
 
+_LENGTHS = ("share", "steps", "epochs")
+"""The three ways to give the length of a phase."""
+
 
 class Phase(Section):
-    """A stretch of training on one kind of data, with an optimiser and a learning-rate schedule of its own.
-
-    What is not set is taken from :class:`CompareSettings`.
-
-    Attributes:
-        data: ``real``, ``synthetic`` or ``mixed`` (both in one set).
-        share: length, relative to the arm's other phases; with ``compare.equal_steps=false``, in multiples of ``compare.steps``; 1 if
-            no length is set.
-        steps: length in optimisation steps, instead of ``share``.
-        epochs: length in passes over the phase's images, instead of ``share``.
-        real_share: share of real images in every batch of ``mixed``; if not set, every image comes equally often.
-        reset_head: begin with a fresh classification layer.
-        layers: what is trained: ``full``, ``late-layer`` (last stage and head), ``last-layer`` (the head) or ``linear-probe`` (the
-            head, on a backbone that is also otherwise left as it is: no batch statistics, no dropout).
-        batch_norm: ``train`` follows the batches; ``frozen`` keeps the running statistics that the phase began with.
-        auxiliary_batch_norm: what batch normalisation keeps apart for synthetic images: ``none``, ``statistics``, ``affine`` (scale and
-            shift) or ``both``; at test, what belongs to the real images is used. In a phase without real images only ``statistics``
-            is possible, and the real ones are then estimated from the real train images, without their labels.
-        synthetic_weight: loss of the synthetic images over that of the real ones, each a mean over its images; if not set, all
-            images of a batch count alike.
-        soft_labels: share of a teacher's probabilities in the loss of synthetic images, see ``compare.teacher``.
-        temperature: of teacher and classifier in that share.
-        feature_distillation: weight of the distance between the features of synthetic images and those that a frozen network has
-            of them, see ``compare.extractor``.
-        refresh_every: epochs after which synthetic images are replaced by freshly drawn ones; never if not set.
-        refresh_share: share of each class that is then replaced.
-        mixup: alpha of Mixup; 0 is none.
-        cutmix: alpha of CutMix; 0 is none. With both, each batch gets either, at random.
-        optimiser, schedule, learning_rate, weight_decay, label_smoothing, augmentation: as in ``compare``.
-    """
+    """A stretch of training on one kind of data, with its own optimiser state and learning-rate schedule."""
 
     data: Literal["real", "synthetic", "mixed"]
-    share: float | None = Field(default=None, gt=0, le=1e6)
-    steps: int | None = Field(default=None, ge=1, le=_MAX_STEPS)
-    epochs: float | None = Field(default=None, gt=0, le=1e6)
-    real_share: float | None = Field(default=None, gt=0, lt=1)
-    reset_head: bool = False
-    layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = "full"
-    batch_norm: Literal["train", "frozen"] = "train"
-    auxiliary_batch_norm: Literal["none", "statistics", "affine", "both"] = "none"
-    synthetic_weight: float | None = Field(default=None, gt=0, le=1000)
-    soft_labels: float = Field(default=0.0, ge=0, le=1)
-    temperature: float = Field(default=2.0, gt=0, le=100)
-    feature_distillation: float = Field(default=0.0, ge=0, le=1000)
-    refresh_every: float | None = Field(default=None, ge=0.01, le=1e6)
-    refresh_share: float = Field(default=1.0, gt=0, le=1)
-    mixup: float = Field(default=0.0, ge=0, le=100)
-    cutmix: float = Field(default=0.0, ge=0, le=100)
-    optimiser: str | None = None
-    schedule: str | None = None
-    learning_rate: float | None = Field(default=None, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    augmentation: str | None = None
+    """Images of the phase; `mixed` is both kinds in one set."""
+    share: float | None = setting(None, gt=0, le=1e6)
+    """Length relative to the arm's other phases; with `compare.equal_steps=false`, in multiples of
+    `compare.steps`. 1 if no length is set.
+    """
+    steps: int | None = setting(None, ge=1, le=_MAX_STEPS)
+    """Length in optimisation steps, instead of `share`."""
+    epochs: float | None = setting(None, gt=0, le=1e6)
+    """Length in passes over the phase's images, instead of `share`."""
+    real_share: float | None = setting(None, gt=0, lt=1)
+    """Share of real images in every batch of `mixed` data; if not set, every image is seen equally often."""
+    reset_head: bool = setting(False)
+    """Start with a new classification layer."""
+    layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = setting("full")
+    """What is trained: everything (`full`), the last stage and the head (`late-layer`), only the head
+    (`last-layer`), or only the head on a backbone in evaluation mode, without batch statistics and dropout
+    (`linear-probe`).
+    """
+    batch_norm: Literal["train", "frozen"] = setting("train")
+    """Whether batch normalisation follows the batches (`train`) or keeps the running statistics it starts
+    with.
+    """
+    auxiliary_batch_norm: Literal["none", "statistics", "affine", "both"] = setting("none")
+    """What batch normalisation keeps separately for synthetic images: `statistics`, `affine` (scale and
+    shift) or `both`; the parts that belong to real images are used at test time. In a phase without real
+    images only `statistics` is possible; those of the real images are then estimated from the real train
+    images, without their labels.
+    """
+    synthetic_weight: float | None = setting(None, gt=0, le=1000)
+    """Weight of the mean loss of synthetic images, relative to that of real images; if not set, all images of
+    a batch count equally.
+    """
+    soft_labels: float = setting(0.0, ge=0, le=1)
+    """Share of the teacher's probabilities in the targets of synthetic images; see `compare.teacher`."""
+    temperature: float = setting(2.0, gt=0, le=100)
+    """Temperature of teacher and classifier for soft labels."""
+    feature_distillation: float = setting(0.0, ge=0, le=1000)
+    """Weight of the distance between the classifier's features of synthetic images and those of a frozen
+    network; see `compare.extractor`.
+    """
+    refresh_every: float | None = setting(None, ge=0.01, le=1e6)
+    """Epochs after which synthetic images are replaced by newly drawn ones; never if not set."""
+    refresh_share: float = setting(1.0, gt=0, le=1)
+    """Share of each class that is replaced."""
+    mixup: float = setting(0.0, ge=0, le=100)
+    """Alpha of Mixup; 0 turns it off."""
+    cutmix: float = setting(0.0, ge=0, le=100)
+    """Alpha of CutMix; 0 turns it off. With both, one of them is chosen at random for each batch."""
+    optimiser: str | None = setting(None)
+    """As `compare.optimiser`, for this phase."""
+    schedule: str | None = setting(None, registry="training.schedules:SCHEDULES")
+    """As `compare.schedule`, for this phase."""
+    learning_rate: float | None = setting(None, gt=0)
+    """As `compare.learning_rate`, for this phase."""
+    weight_decay: float | None = setting(None, ge=0)
+    """As `compare.weight_decay`, for this phase."""
+    label_smoothing: float | None = setting(None, ge=0, lt=1)
+    """As `compare.label_smoothing`, for this phase."""
+    augmentation: str | None = setting(None, registry="training.augmentations:AUGMENTATIONS")
+    """As `compare.augmentation`, for this phase."""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
-        lengths = [name for name in ("share", "steps", "epochs") if getattr(self, name) is not None]
+        lengths = [name for name in _LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise ValueError(f"the length of a phase must be given once, got {' and '.join(lengths)}")
         if self.real_share is not None and self.data != "mixed":
             raise ValueError(f"real_share belongs to mixed data, got data {self.data!r}")
-        of_synthetic = [
-            name for name, used in (
-                ("auxiliary_batch_norm", self.auxiliary_batch_norm != "none"), ("synthetic_weight", self.synthetic_weight is not None),
-                ("soft_labels", self.soft_labels > 0), ("feature_distillation", self.feature_distillation > 0),
-                ("refresh_every", self.refresh_every is not None),
-            ) if used
-        ]  # fmt: skip
-        if of_synthetic and self.data == "real":
-            raise ValueError(f"{', '.join(of_synthetic)} has no effect on real data: leave it out of this phase")
+        used = {
+            "auxiliary_batch_norm": self.auxiliary_batch_norm != "none",
+            "synthetic_weight": self.synthetic_weight is not None,
+            "soft_labels": self.soft_labels > 0,
+            "feature_distillation": self.feature_distillation > 0,
+            "refresh_every": self.refresh_every is not None,
+        }
+        if self.data == "real" and any(used.values()):
+            names = ", ".join(name for name, is_used in used.items() if is_used)
+            raise ValueError(f"{names} has no effect on real data: leave it out of this phase")
         if self.synthetic_weight is not None and self.data != "mixed":
             raise ValueError(f"synthetic_weight belongs to mixed data, got data {self.data!r}")
         if self.temperature != type(self).model_fields["temperature"].default and not self.soft_labels:
-            raise ValueError("temperature has no effect without soft_labels: leave one of them out, or set both")
+            raise ValueError(
+                "temperature has no effect without soft_labels: leave one of them out, or set both"
+            )
         if self.refresh_share != 1 and self.refresh_every is None:
             raise ValueError("refresh_share has no effect without refresh_every: set it as well")
         if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
             raise ValueError(
-                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, which alone would train the scale and "
-                "shift used at test: use 'statistics'"
+                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, "
+                f"which alone would "
+                "train the scale and shift used at test: use 'statistics'"
             )
-        if self.auxiliary_batch_norm != "none" and (self.batch_norm == "frozen" or self.layers == "linear-probe"):
-            raise ValueError("auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one of them out")
+        if self.auxiliary_batch_norm != "none" and (
+            self.batch_norm == "frozen" or self.layers == "linear-probe"
+        ):
+            raise ValueError(
+                "auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one of "
+                "them out"
+            )
         if self.layers == "linear-probe" and self.batch_norm == "frozen":
-            raise ValueError("batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in any case")
+            raise ValueError(
+                "batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in "
+                "any case"
+            )
         return self
 
 
@@ -106,58 +130,82 @@ DEFAULT_ARMS = ("real", "synthetic", "mixed", "bridged")
 
 
 class CompareSettings(Section):
-    """How classifiers are trained and compared.
+    """How classifiers are trained and compared."""
 
-    Attributes:
-        arms: ways to use the data; see ``understudy list arms``; ``real`` is always among them.
-        own_arms: further arms by name, each a list of phases; names are of up to 64 letters, digits and ``._+-``, since files have them.
-        backbone: ``mini`` (the bundled letters-pretrained ResNet), a timm name, or a folder with a timm model.
-        pretrained: start from pretrained weights (bundled, or timm's from the hub).
-        weights: local file with weights for a timm backbone instead of the hub's.
-        teacher: what gives soft labels: ``real`` (a classifier of the real train images, trained once) or a classifier's folder.
-        extractor: the frozen network of ``feature_distillation``: ``pretrained`` (what every arm starts from) or a folder with a
-            timm model.
-        keep_head: start from the pretrained classification layer as well; the classes must be those it was trained for.
-        resolution: classifier input in pixels; the backbone's own if not set.
-        steps: optimisation steps of every arm, all phases together.
-        equal_steps: give every arm ``steps`` steps. If false, each phase has its share of ``steps``, so arms differ in length.
-        batch_size: images per step.
-        optimiser: any that timm knows, such as ``adamw`` or ``sgd`` (momentum 0.9).
-        schedule: of the learning rate in each phase; see ``understudy list schedules``.
-        learning_rate: peak.
-        weight_decay: of weights; biases and normalisation layers have none.
-        label_smoothing: of the cross entropy.
-        augmentation: of every image at every step; see ``understudy list augmentations``.
-        num_seeds: trainings per arm.
-        curve_points: measurements of loss and validation accuracy along each training.
-        transferability: measure features before and after each phase but the last, on real images.
-        bootstrap: resamples behind each interval.
-        published: data set whose published accuracies are shown beside; see ``understudy list published``.
+    arms: tuple[str, ...] = setting(DEFAULT_ARMS)
+    """Ways to use the data; see `understudy list arms`. `real` is always included."""
+    own_arms: dict[Annotated[str, Field(pattern=NAME_PATTERN)], tuple[Phase, ...]] = setting({})
+    """Further arms by name, each a list of phases. Names have up to 64 letters, digits and `._+-`, since
+    files are named after them.
     """
-
-    arms: tuple[str, ...] = DEFAULT_ARMS
-    own_arms: dict[Annotated[str, Field(pattern=NAME_PATTERN)], tuple[Phase, ...]] = Field(default_factory=dict)
-    backbone: str = "mini"
-    pretrained: bool = True
-    weights: Path | None = None
-    keep_head: bool = False
-    teacher: str = "real"
-    extractor: str = "pretrained"
-    resolution: int | None = Field(default=None, ge=8)
-    steps: int = Field(default=300, ge=2, le=_MAX_STEPS)
-    equal_steps: bool = True
-    batch_size: int = Field(default=64, ge=2)
-    optimiser: str = "adamw"
-    schedule: str = "cosine"
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    augmentation: str = "affine"
-    num_seeds: int = Field(default=3, ge=3)
-    curve_points: int = Field(default=10, ge=0)
-    transferability: bool = False
-    bootstrap: int = Field(default=2000, ge=100)
-    published: str | None = None
+    backbone: str = setting("mini")
+    """Network: `mini` (the bundled ResNet, pretrained on letters), a timm name, or a folder with a timm
+    model.
+    """
+    pretrained: bool = setting(True)
+    """Start from pretrained weights: the bundled ones, or timm's from the Hugging Face hub."""
+    weights: Path | None = setting(None)
+    """File with weights for a timm backbone, used instead of those from the hub."""
+    keep_head: bool = setting(False)
+    """Start from the pretrained classification layer too; the classes must be the ones it was trained for."""
+    teacher: str = setting(
+        "real",
+        needs=Need(
+            "compare.arms",
+            "an arm uses soft labels, or the gap is measured",
+            lambda settings: (
+                settings.gap.measure or settings.compare.has_arm_with("soft-labels", "soft_labels")
+            ),
+        ),
+    )
+    """Where soft labels come from: `real` (a classifier of the real train images, trained once), or the
+    folder of a classifier with the same classes.
+    """
+    extractor: str = setting(
+        "pretrained",
+        needs=Need(
+            "compare.arms",
+            "an arm uses feature distillation, or the gap is measured",
+            lambda settings: (
+                settings.gap.measure
+                or settings.compare.has_arm_with("feature-distillation", "feature_distillation")
+            ),
+        ),
+    )
+    """Frozen network for feature distillation: `pretrained` (the one every arm starts from), or a folder with
+    a timm model.
+    """
+    resolution: int | None = setting(None, ge=8)
+    """Width and height of the classifier's input in pixels; the backbone's default if not set."""
+    steps: int = setting(300, ge=2, le=_MAX_STEPS)
+    """Optimisation steps of every arm, all phases together."""
+    equal_steps: bool = setting(True)
+    """Give every arm the same number of steps, `compare.steps`. If false, each phase takes its share of
+    `compare.steps`, so arms differ in length."""
+    batch_size: int = setting(64, ge=2)
+    """Images per step."""
+    optimiser: str = setting("adamw")
+    """Any optimiser of timm, such as `adamw` or `sgd` (with momentum 0.9)."""
+    schedule: str = setting("cosine", registry="training.schedules:SCHEDULES")
+    """Learning rate over each phase, after a warm-up of 5% of its steps; see `understudy list schedules`."""
+    learning_rate: float = setting(2e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = setting(0.05, ge=0)
+    """Weight decay; biases and normalisation layers have none."""
+    label_smoothing: float = setting(0.1, ge=0, lt=1)
+    """Label smoothing of the cross entropy."""
+    augmentation: str = setting("affine", registry="training.augmentations:AUGMENTATIONS")
+    """Augmentation of every image at every step; see `understudy list augmentations`."""
+    num_seeds: int = setting(3, ge=3)
+    """Trainings per arm, each with a different seed."""
+    curve_points: int = setting(10, ge=0)
+    """How often loss and validation accuracy are measured during each training."""
+    transferability: bool = setting(False)
+    """Measure features of real images before and after each phase but the last."""
+    bootstrap: int = setting(2000, ge=100)
+    """Bootstrap resamples behind each interval."""
+    published: str | None = setting(None, registry="evaluation.published:PUBLISHED")
+    """Data set whose published accuracies are shown for comparison; see `understudy list published`."""
 
     @model_validator(mode="after")
     def _arms_differ(self) -> Self:
@@ -168,39 +216,58 @@ class CompareSettings(Section):
             raise ValueError(f"an arm needs at least one phase, {empty[0]!r} has none")
         unused = [name for name in self.own_arms if name not in {arm.split("@")[0] for arm in self.arms}]
         if unused:
-            raise ValueError(f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or leave it out")
+            raise ValueError(
+                f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or "
+                f"leave it out"
+            )
         return self
 
+    def has_arm_with(self, strategy: str, field: str) -> bool:
+        """Whether an arm has the strategy, or a phase of an own arm has the field that the strategy sets."""
+        phases = [phase for phases in self.own_arms.values() for phase in phases]
+        named = any(strategy in name.split("@")[1:] for name in self.arms)
+        return named or any(getattr(phase, field) for phase in phases)
+
     def in_phase(self, phase: Phase) -> CompareSettings:
-        """The settings of a phase: its own where it has them."""
-        names = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
-        return self.model_copy(update={name: value for name in names if (value := getattr(phase, name)) is not None})
+        """These settings, with the values that the phase sets itself."""
+        shared = [
+            name for name in Phase.model_fields if name in type(self).model_fields and name not in _LENGTHS
+        ]
+        given = {name: value for name in shared if (value := getattr(phase, name)) is not None}
+        return self.model_copy(update=given)
 
 
 class TuneSettings(Section):
     """Learning rate and weight decay of every arm, chosen on validation images before the comparison.
 
-    Every arm is tried with every pair of values, so none is tuned with more care than another.
-
-    Attributes:
-        learning_rates: values to try; none leaves ``compare.learning_rate`` as it is.
-        weight_decays: values to try; none leaves ``compare.weight_decay`` as it is.
-        num_seeds: trainings behind each trial.
+    Every arm is tried with every pair of values, so that none is tuned more carefully than another.
     """
 
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = ()
-    num_seeds: int = Field(default=1, ge=1)
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = setting(())
+    """Learning rates to try; if empty, `compare.learning_rate` is used."""
+    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = setting(())
+    """Weight decays to try; if empty, `compare.weight_decay` is used."""
+    num_seeds: int = setting(
+        1,
+        ge=1,
+        needs=Need(
+            "tune.learning_rates",
+            "`tune.learning_rates` or `tune.weight_decays` has values",
+            lambda settings: settings.tune.is_on,
+        ),
+    )
+    """Trainings behind each trial."""
 
     @model_validator(mode="after")
     def _values_differ(self) -> Self:
         for name in ("learning_rates", "weight_decays"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
-                raise ValueError(f"{name} must differ, got {', '.join(f'{value:g}' for value in values)}: equal ones are the same trial")
+                got = ", ".join(f"{value:g}" for value in values)
+                raise ValueError(f"{name} must differ, got {got}: equal ones are the same trial")
         return self
 
     @property
     def is_on(self) -> bool:
-        """Whether there is anything to try."""
+        """Whether there are values to try."""
         return bool(self.learning_rates or self.weight_decays)
