@@ -2,10 +2,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.core.config import given_names, parse_override
+from understudy.core.config import (
+    check_effect,
+    facts_of,
+    given_names,
+    parse_override,
+    section_in,
+    sections_in,
+)
 from understudy.core.errors import InputError
 from understudy.recipes import PRESETS, RECIPES
-from understudy.settings import build, differing_keys, from_yaml, refuse_without_effect, to_yaml
+from understudy.sampling.settings import DrawSettings
+from understudy.settings import (
+    Settings,
+    build,
+    check_registered,
+    differing_keys,
+    from_yaml,
+    may_change,
+    to_yaml,
+)
 
 DIGITS = {"data": {"source": "digits"}}
 
@@ -19,7 +35,14 @@ DIGITS = {"data": {"source": "digits"}}
     st.one_of(st.none(), st.integers(1, 50)),
 )
 def test_yaml_round_trip(seed, times, sampler, prompt, shots):
-    settings = build(DIGITS, {"seed": seed, "draw": {"times": times, "sampler": sampler, "prompt": prompt}, "data": {"shots": shots}})
+    settings = build(
+        DIGITS,
+        {
+            "seed": seed,
+            "draw": {"times": times, "sampler": sampler, "prompt": prompt},
+            "data": {"shots": shots},
+        },
+    )
     assert from_yaml(to_yaml(settings)) == settings
 
 
@@ -45,8 +68,14 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
         ("adapt.steps=many", r"setting 'adapt.steps': .*integer.* got 'many'"),
         ("draw=3", r"setting 'draw': "),
         ("draw.strength=0.02", r"setting 'draw': strength 0.02 of 20 steps leaves no step to execute"),
-        ("draw={negative_prompt: ugly, guidance_scale: 1}", r"setting 'draw': negative_prompt has no effect at guidance_scale 1"),
-        ("compare.arms=[real, mixed, real]", r"setting 'compare': an arm is named twice in real, mixed, real"),
+        (
+            "draw={negative_prompt: ugly, guidance_scale: 1}",
+            r"setting 'draw': negative_prompt has no effect at guidance_scale 1",
+        ),
+        (
+            "compare.arms=[real, mixed, real]",
+            r"setting 'compare': an arm is named twice in real, mixed, real",
+        ),
     ],
 )
 def test_bad_values_are_named(override, message):
@@ -58,30 +87,66 @@ def test_bad_values_are_named(override, message):
     ("layer", "cause"),
     [
         ({"adapt": {"method": "none", "steps": 7}}, "adapt.steps has no effect while adapt.method is 'none'"),
-        ({"adapt": {"method": "full", "targets": ["attention"]}}, "adapt.targets has no effect while adapt.method is 'full'"),
+        (
+            {"adapt": {"method": "full", "targets": ["attention"]}},
+            "adapt.targets has no effect while adapt.method is 'full'",
+        ),
         ({"draw": {"per_class": 3, "times": 9}}, "draw.times has no effect while draw.per_class is 3"),
-        ({"curate": {"score": "none", "threshold": 0.9}}, "curate.threshold has no effect while curate.score is 'none'"),
+        (
+            {"curate": {"score": "none", "threshold": 0.9}},
+            "curate.threshold has no effect while curate.score is 'none'",
+        ),
         ({"draw": {"pairing": "random"}}, "draw.pairing has no effect while draw.strength is 1.0"),
-        ({"adapt": {"distribution_weight": 0.1}}, "adapt.distribution_weight has no effect while adapt.distribution is 'none'"),
-        ({"adapt": {"distribution": "batch-mean", "classes_per_batch": 2}}, "classes_per_batch has no effect while adapt.distribution is"),
-        ({"captions": {"batch_size": 2}}, "captions.batch_size has no effect while captions.source is 'none'"),
-        ({"visual": {"kind": "per-image", "images": 2}}, "visual.images has no effect while visual.kind is 'per-image'"),
+        (
+            {"adapt": {"distribution_weight": 0.1}},
+            "adapt.distribution_weight has no effect while adapt.distribution is 'none'",
+        ),
+        (
+            {"adapt": {"distribution": "batch-mean", "classes_per_batch": 2}},
+            "classes_per_batch has no effect while adapt.distribution is",
+        ),
+        (
+            {"captions": {"batch_size": 2}},
+            "captions.batch_size has no effect while captions.source is 'none'",
+        ),
+        (
+            {"visual": {"kind": "per-image", "images": 2}},
+            "visual.images has no effect while visual.kind is 'per-image'",
+        ),
         ({"scale": {"arms": ["mixed"]}}, "scale.arms has no effect while scale.times is"),
         (
             {"adapt": {"method": "none"}, "generator": {"gradient_checkpointing": True}},
             "gradient_checkpointing has no effect",
         ),
-        ({"adapt": {"adapter": "there", "steps": 3}}, "adapt.steps has no effect while adapt.adapter is 'there'"),
+        (
+            {"adapt": {"adapter": "there", "steps": 3}},
+            "adapt.steps has no effect while adapt.adapter is 'there'",
+        ),
         ({"adapt": {"num_vectors": 3}}, "adapt.num_vectors has no effect while adapt.method is 'full'"),
-        ({"adapt": {"method": "lora", "initial_word": "style"}}, "adapt.initial_word has no effect while adapt.method is 'lora'"),
-        ({"adapt": {"method": "none", "token": "<x>"}}, "adapt.token has no effect while adapt.method is 'none'"),
-        ({"adapt": {"method": "style-inversion", "rank": 3}}, "adapt.rank has no effect while adapt.method is 'style-inversion'"),
-        ({"adapt": {"method": "textual-inversion", "classes_per_batch": 2}}, "classes_per_batch has no effect while adapt.method is"),
+        (
+            {"adapt": {"method": "lora", "initial_word": "style"}},
+            "adapt.initial_word has no effect while adapt.method is 'lora'",
+        ),
+        (
+            {"adapt": {"method": "none", "token": "<x>"}},
+            "adapt.token has no effect while adapt.method is 'none'",
+        ),
+        (
+            {"adapt": {"method": "style-inversion", "rank": 3}},
+            "adapt.rank has no effect while adapt.method is 'style-inversion'",
+        ),
+        (
+            {"adapt": {"method": "textual-inversion", "classes_per_batch": 2}},
+            "classes_per_batch has no effect while adapt.method is",
+        ),
         (
             {"adapt": {"method": "style-inversion"}, "draw": {"adapter_scale": 1.0}},
             "draw.adapter_scale has no effect while adapt.meth",
         ),
-        ({"adapt": {"method": "neutral-token", "steps": 3}}, "adapt.steps has no effect while adapt.method is 'neutral-token'"),
+        (
+            {"adapt": {"method": "neutral-token", "steps": 3}},
+            "adapt.steps has no effect while adapt.method is 'neutral-token'",
+        ),
         (
             {"adapt": {"method": "neutral-token"}, "generator": {"gradient_checkpointing": True}},
             "gradient_checkpointing has no effect while adapt.method is 'neutral-token'",
@@ -94,29 +159,29 @@ def test_bad_values_are_named(override, message):
 )
 def test_settings_without_effect_are_refused(layer, cause):
     with pytest.raises(InputError, match=cause):
-        refuse_without_effect(build(DIGITS, layer), given_names(layer))
+        check_effect(build(DIGITS, layer), given_names(layer))
 
 
 def test_settings_with_effect_are_not():
     layer = {"adapt": {"method": "lora", "rank": 3}, "draw": {"times": 2}, "curate": {"threshold": 0.1}}
-    refuse_without_effect(build(DIGITS, layer), given_names(layer))
+    check_effect(build(DIGITS, layer), given_names(layer))
     for adapt in (
         {"method": "style-inversion", "token": "<x>", "num_vectors": 2, "initial_word": "style", "steps": 3},
-        {"method": "neutral-token", "token": "<x>", "num_vectors": 2, "initial_word": "style", "prompt": "{class} {token}"},
+        {
+            "method": "neutral-token",
+            "token": "<x>",
+            "num_vectors": 2,
+            "initial_word": "style",
+            "prompt": "{class} {token}",
+        },
         {"method": "style-inversion", "token": "<x>", "adapter": "there"},
     ):
-        refuse_without_effect(build(DIGITS, {"adapt": adapt}), given_names({"adapt": adapt}))
+        check_effect(build(DIGITS, {"adapt": adapt}), given_names({"adapt": adapt}))
 
 
 def test_the_source_is_required():
     with pytest.raises(InputError, match="setting 'data.source' is required"):
         build({"data": {}})
-
-
-@pytest.mark.parametrize(("text", "message"), [("draw.times", "key=value"), ("draw.times=[", "not YAML"), ("=3", "key=value")])
-def test_bad_overrides(text, message):
-    with pytest.raises(InputError, match=message):
-        parse_override(text)
 
 
 def test_yaml_that_is_no_mapping():
@@ -130,16 +195,24 @@ def test_differing_keys_have_dotted_names():
 
 
 def test_guidance_needs_a_generator_that_was_adapted_with_it():
-    with pytest.raises(InputError, match="visual.kind 'per-image' needs a generator adapted with it, got adapt.method 'none'"):
+    with pytest.raises(
+        InputError, match="visual.kind 'per-image' needs a generator adapted with it, got adapt.method 'none'"
+    ):
         build(DIGITS, {"visual": {"kind": "per-image"}, "adapt": {"method": "none"}})
-    with pytest.raises(InputError, match="visual.kind 'sampled' needs a generator adapted with it, got adapt.method 'neutral-token'"):
+    with pytest.raises(
+        InputError,
+        match="visual.kind 'sampled' needs a generator adapted with it, got adapt.method 'neutral-token'",
+    ):
         build(DIGITS, {"visual": {"kind": "sampled"}, "adapt": {"method": "neutral-token"}})
     with pytest.raises(InputError, match="with visual guidance or without, got none and sampled"):
         build(DIGITS, {"visual": {"draw_kind": "sampled"}})
 
 
-def test_tokens_are_there_or_not():
-    with pytest.raises(InputError, match="draw.adapter_scale must be 1 with adapt.method 'style-inversion', got 0.5: a token is there"):
+def test_tokens_are_not_applied_in_part():
+    with pytest.raises(
+        InputError,
+        match="draw.adapter_scale must be 1 with adapt.method 'style-inversion', got 0.5: a token cannot",
+    ):
         build(DIGITS, {"draw": {"adapter_scale": 0.5}, "adapt": {"method": "style-inversion"}})
 
 
@@ -150,7 +223,10 @@ def test_names_of_tokens(token):
 
 
 def test_the_token_of_each_class():
-    by_method = {method: build(DIGITS, {"adapt": {"method": method}}).adapt for method in ("full", "style-inversion", "textual-inversion")}
+    by_method = {
+        method: build(DIGITS, {"adapt": {"method": method}}).adapt
+        for method in ("full", "style-inversion", "textual-inversion")
+    }
     assert {method: adapt.tokens(3) for method, adapt in by_method.items()} == {
         "full": ("", "", ""),
         "style-inversion": ("S*", "S*", "S*"),
@@ -163,7 +239,83 @@ def test_two_ways_to_say_where_drawing_starts():
         build(DIGITS, {"draw": {"strength": 0.5, "start_snr": 0.07}})
 
 
-@pytest.mark.parametrize("section", [{"draw": {"times": float("inf")}}, {"scale": {"times": [1.0, float("inf")]}}])
+@pytest.mark.parametrize(
+    "section", [{"draw": {"times": float("inf")}}, {"scale": {"times": [1.0, float("inf")]}}]
+)
 def test_numbers_are_finite(section):
     with pytest.raises(InputError, match="finite"):
         build(DIGITS, section)
+
+
+def test_what_decides_how_an_image_looks():
+    """Names of folders in run folders follow from these names and their order."""
+    assert DrawSettings.names_deciding("pixels") == (
+        *("prompt", "negative_prompt", "sampler", "steps", "guidance_scale"),
+        *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale"),
+    )
+
+
+def test_what_may_change_when_a_run_is_resumed():
+    names = [
+        f"{name}.{key}"
+        for name, section in build(DIGITS)
+        if name != "seed"
+        for key in type(section).model_fields
+    ]
+    stages = ("fidelity", "scale", "gap", "shift", "membership")
+    assert {name for name in names if may_change(name) and not name.startswith(stages)} == {
+        *("data.licence", "generator.licence"),
+        *("generator.attention_slicing", "generator.cpu_offload", "generator.gradient_checkpointing"),
+        *("captions.batch_size", "adapt.micro_batch", "adapt.checkpoint_every", "draw.batch_size"),
+    }
+    assert all(may_change(name) for name in names if name.startswith(stages))
+    assert may_change("shift.tests.mine")
+    assert not may_change("seed")
+    assert not may_change("compare.own_arms.mine")
+
+
+def all_fields():
+    waiting, fields = [Settings], {}
+    while waiting:
+        section = waiting.pop()
+        for name, field in section.model_fields.items():
+            fields[f"{section.__name__}.{name}"] = field
+            waiting += [inner] if (inner := section_in(field)) else []
+    return fields
+
+
+def test_needs_are_about_settings_that_exist():
+    settings = build(DIGITS)
+    for name, field in all_fields().items():
+        for need in facts_of(field).needs:
+            section, _, key = need.setting.partition(".")
+            assert hasattr(getattr(settings, section), key), name
+            assert isinstance(need.holds(settings), bool), name
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"draw": {"sampler": "unipcs"}}, r"unknown sampler 'unipcs'.*\(did you mean 'unipc'"),
+        (
+            {"visual": {"kind": "per-image", "draw_kind": "sampld"}},
+            "unknown kind of visual guidance 'sampld'",
+        ),
+        ({"shift": {"corruptions": ["blur", "fog"]}}, "unknown corruption 'fog'"),
+        ({"compare": {"published": "imagenet0"}}, "unknown data set with published baselines 'imagenet0'"),
+        (
+            {"compare": {"arms": ["mine"], "own_arms": {"mine": [{"data": "real", "schedule": "cosin"}]}}},
+            "unknown schedule 'cosin'",
+        ),
+    ],
+)
+def test_names_must_be_registered(layer, message):
+    with pytest.raises(InputError, match=message):
+        check_registered(build(DIGITS, layer))
+
+
+def test_every_registry_exists():
+    """Each is looked up with the default of its setting, so a module that moved is found here."""
+    check_registered(build(DIGITS, {"visual": {"kind": "per-image", "draw_kind": "sampled"}}))
+    assert len({facts_of(field).registry for field in all_fields().values()}) == 12  # one of them is None
+    assert len(list(sections_in(build(DIGITS)))) == 15

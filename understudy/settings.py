@@ -214,10 +214,9 @@ def check_contradictions(overrides: Iterable[Mapping[str, Any]], added: Mapping[
         InputError: naming the setting and both values.
 
     Example:
-        >>> check_contradictions([{"gap": {"measure": False}}], {"gap": {"measure": True}})
+        >>> check_contradictions([{"seed": 1}], {"seed": 0})
         Traceback (most recent call last):
-        understudy.core.errors.InputError: gap.measure must be True with this command, got --set
-            gap.measure=False: leave it out
+        understudy.core.errors.InputError: seed must be 0 with this command, got --set seed=1: leave it out
     """
     wanted = flatten(added)
     for name, value in (entry for layer in overrides for entry in flatten(layer).items()):

@@ -24,18 +24,19 @@ class AdaptSettings(Section):
     method: str = setting("full", decides="pixels", registry="adaptation.methods:METHODS")
     """What is trained; see `understudy list adaptations`. `none` uses the generator as it is."""
     adapter: Path | None = setting(None, decides="pixels", needs=_ON)
-    """Folder of an adapter made earlier for the same generator; it is used as it is, and nothing is adapted."""
+    """Folder of an adapter made earlier for the same generator; it is used as it is, and nothing is
+    adapted."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_MEASURES)
-    """Prompt for each real image: a template, the name of a template set (`understudy list templates`), or a file with
-    one template per line. `{class}` stands for the class name, `{caption}` for the image's caption, `{token}` for the
-    learned token."""
+    """Prompt for each real image: a template, the name of a template set (`understudy list templates`), or a
+    file with one template per line. `{class}` stands for the class name, `{caption}` for the image's caption,
+    `{token}` for the learned token."""
     steps: int = setting(600, ge=1, decides="pixels", needs=_TRAINS)
     """Optimisation steps."""
     batch_size: int = setting(32, ge=1, decides="pixels", needs=_MEASURES)
     """Images per step, over all processes together."""
     micro_batch: int | None = setting(None, ge=1, decides="nothing", needs=_MEASURES)
-    """Images that a process computes at once; gradients are accumulated over the batch, so fewer need less memory and
-    give the same result. The process's whole share of the batch if not set."""
+    """Images that a process computes at once; gradients are accumulated over the batch, so fewer need less
+    memory and give the same result. The process's whole share of the batch if not set."""
     learning_rate: float = setting(5e-4, gt=0, decides="pixels", needs=_TRAINS)
     """Learning rate of AdamW, constant after a short warm-up."""
     rank: int = setting(16, ge=1, decides="pixels", needs=_LORA)
@@ -48,13 +49,13 @@ class AdaptSettings(Section):
     """Name of the learned token. It must be new to the tokenizer and not part of a class name. With
     `textual-inversion`, the number of the class follows: `S*-0`, `S*-1` and so on."""
     num_vectors: int = setting(1, ge=1, decides="pixels", needs=(_TOKEN, _HERE))
-    """Embeddings behind each learned token; each takes one place in the prompt. More than one needs a name that the
-    tokenizer leaves as it is, such as `s*`."""
+    """Embeddings behind each learned token; each takes one place in the prompt. More than one needs a name
+    that the tokenizer leaves as it is, such as `s*`."""
     initial_word: str = setting("photo", decides="pixels", needs=(_TOKEN, _HERE))
     """Word whose embedding the learned ones start from; the mean if it has several tokens."""
     min_snr_gamma: float | None = setting(5.0, gt=0, decides="pixels", needs=_MEASURES)
-    """Loss weight min(snr, gamma) / snr (Hang et al. 2023). If null, the network's prediction has the same weight at
-    every timestep."""
+    """Loss weight min(snr, gamma) / snr (Hang et al. 2023). If null, the network's prediction has the same
+    weight at every timestep."""
     distribution: str = setting("none", decides="pixels", registry="adaptation.terms:TERMS", needs=_TRAINS)
     """Form of the distribution term added to the loss; see `understudy list terms`."""
     distribution_weight: float | None = setting(
@@ -75,12 +76,13 @@ class AdaptSettings(Section):
     caption_dropout: float = setting(0.1, ge=0, lt=1, decides="pixels", needs=_TRAINS)
     """Share of prompts replaced by the empty one, so that classifier-free guidance keeps working."""
     ema_decay: float = setting(0.99, ge=0, lt=1, decides="pixels", needs=_TRAINS)
-    """Decay per step of the moving average of the weights; the average is what is kept. 0 keeps the last weights."""
+    """Decay per step of the moving average of the weights, which is what is kept. 0 keeps the last
+    weights."""
     augmentation: Literal["affine", "flip-crop", "flip", "none"] = setting(
         "affine", decides="pixels", needs=_TRAINS
     )
-    """Augmentation of the real images while adapting: `affine` shifts, rotates and scales a little; `flip-crop`
-    mirrors and shifts, for natural images; `flip` only mirrors."""
+    """Augmentation of the real images while adapting: `affine` shifts, rotates and scales a little;
+    `flip-crop` mirrors and shifts, for natural images; `flip` only mirrors."""
     validate_every: int = setting(100, ge=1, decides="pixels", needs=_TRAINS)
     """Steps between measurements of the loss on real validation images; the best weights are kept."""
     validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
@@ -104,7 +106,7 @@ class AdaptSettings(Section):
         return 0 if self.method in ("neutral-token", "none") else self.steps
 
     def tokens(self, num_classes: int) -> tuple[str, ...]:
-        """What ``{token}`` stands for in the prompts of each class; empty strings if the method has no token."""
+        """What ``{token}`` stands for in the prompts of each class; empty if the method has no token."""
         if self.method == "textual-inversion":
             return tuple(f"{self.token}-{label}" for label in range(num_classes))
         return (self.token if self.has_token else "",) * num_classes

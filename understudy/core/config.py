@@ -22,8 +22,8 @@ LICENCE_PATTERN = r"^\S(.{0,198}\S)?$"
 Decides = Literal["pixels", "result", "card", "nothing"]
 """What a setting decides.
 
-``pixels``: what a drawn image looks like. ``result``: anything else that results follow from. ``card``: only what
-the cards of exports say. ``nothing``: memory, speed and the like; results stay the same up to rounding.
+``pixels``: what a drawn image looks like. ``result``: anything else that results follow from. ``card``: only
+what the cards of exports say. ``nothing``: memory, speed and the like; results stay the same up to rounding.
 """
 
 
@@ -33,7 +33,7 @@ class Need:
     """A condition that must hold for a setting to have an effect.
 
     Attributes:
-        setting: dotted name of the setting that the condition is about; the message for an idle setting names it.
+        setting: dotted name of the setting that the condition is about; messages name it as the cause.
         words: the condition in words, for the documentation: "`data.shots` is set".
         holds: takes the settings of a whole run.
     """
@@ -87,13 +87,13 @@ def setting(
 
     Args:
         default: its value if the user gives none.
-        decides: what follows from it. A setting that decides ``nothing`` or the ``card`` may change when a run is
-            resumed. In doubt, ``result``.
-        needs: conditions for an effect, the first that fails is named. A user who sets an idle setting is told so.
-        registry: the registry whose names are allowed, as ``"generators.samplers:SAMPLERS"``; the value is a name, or
-            a tuple of names; None is allowed where the type allows it.
+        decides: what follows from the setting. One that decides ``nothing`` or the ``card`` may change when a
+            run is resumed. In doubt, ``result``.
+        needs: conditions for an effect. The first that fails is named to a user who sets the setting anyway.
+        registry: where the allowed names are, as ``"generators.samplers:SAMPLERS"``. The value is a name, a
+            tuple of names, or None.
         expects: the allowed values in words, where the message that follows from the type would be confusing.
-        constraints: as for :func:`pydantic.Field`: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ``min_length``.
+        constraints: those of :func:`pydantic.Field`, such as ``ge``, ``lt``, ``pattern`` and ``min_length``.
     """
     facts = Facts(decides, needs if isinstance(needs, tuple) else (needs,), registry, expects)
     return Field(default=default, json_schema_extra=facts, **constraints)
@@ -194,7 +194,7 @@ def validated(root: type[S], values: Mapping[str, Any]) -> S:
     """A section made of nested mappings, with messages for users.
 
     Raises:
-        InputError: for unknown keys (the known ones are listed), missing ones and values out of range; one line each.
+        InputError: for unknown keys (the known ones are listed), missing keys and values out of range.
     """
     try:
         return root.model_validate(values)
@@ -227,12 +227,12 @@ def _explain(root: type[Section], detail: Any) -> str:
 def _innermost(root: type[Section], place: Sequence[str | int]) -> tuple[type[Section], FieldInfo | None]:
     """The section that a place in nested settings lies in, and the last field on the way there.
 
-    Keys of mappings, numbers of elements and the branches of a union, which pydantic names too, are passed over.
+    pydantic also names keys of mappings, numbers of elements and branches of a union; they are passed over.
     """
     section, field = root, None
     for part in place:
         if part in section.model_fields:
-            field = section.model_fields[cast("str", part)]
+            field = section.model_fields[part]
             section = section_in(field) or section
     return section, field
 
@@ -280,7 +280,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    """Write the nested values of ``layer`` over those of ``into``: mappings are merged, all else is replaced."""
+    """Write the values of ``layer`` over those of ``into``: mappings are merged, all else is replaced."""
     for key, value in layer.items():
         if isinstance(value, Mapping):
             if not isinstance(into.get(key), dict):

@@ -15,33 +15,27 @@ class DataSettings(Section):
 
     source: str
     """Path of an image folder, zip, Parquet file or folder, or WebDataset tar; a built-in name such as
-    `digits`; or a data set on the Hugging Face hub. See `understudy list sources`.
-    """
+    `digits`; or a data set on the Hugging Face hub. See `understudy list sources`."""
     shots: int | None = setting(None, ge=1)
     """Keep only this many train images per class, and at most as many validation images; all images if not
-    set.
-    """
+    set."""
     subset: int | None = setting(None, ge=0, needs=unless("data.shots", None))
     """Number of the random choice of `shots` images; the splits stay the same. The run's seed chooses if not
-    set.
-    """
+    set."""
     val_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for validation, stratified by class, where the source has no such
-    split.
-    """
+    split."""
     test_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for testing, stratified by class, where the source has no such
-    split.
-    """
+    split."""
     class_names: Path | None = setting(None)
-    """Text file with the words that prompts use for each class: one line per class, or lines `name: words`.
-    """
+    """Text file with the words that prompts use for each class: one line per class, or lines `name:
+    words`."""
     skip_bad: bool = setting(False)
     """Leave out files that cannot be read, instead of stopping."""
     near_duplicate_distance: int = setting(2, ge=-1, le=64)
     """Images of different splits count as duplicates if their 64-bit perceptual hashes differ in at most this
-    many bits and their pixels nearly agree; -1 finds exact copies only.
-    """
+    many bits and their pixels nearly agree; -1 finds exact copies only."""
     max_pixels: int = setting(100_000_000, ge=1)
     """Refuse images with more pixels than this, as protection against decompression bombs."""
     licence: str | None = setting(None, pattern=LICENCE_PATTERN, decides="card")
@@ -58,8 +52,7 @@ class CaptionSettings(Section):
     """Where captions come from; see `understudy list captions`."""
     file: Path | None = setting(None)
     """CSV or JSON Lines file with a caption for every real image; required by, and only for, the source
-    `file`.
-    """
+    `file`."""
     model: str = setting("Salesforce/blip2-opt-2.7b", needs=_BY_MODEL)
     """Folder or hub name of the image-to-text model (transformers) that writes captions."""
     max_new_tokens: int = setting(16, ge=1, needs=_BY_MODEL)

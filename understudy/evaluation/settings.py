@@ -22,18 +22,15 @@ class ScaleSettings(Section):
 
     times: tuple[Annotated[float, Field(gt=0, le=10_000)], ...] = setting(())
     """Sizes of the sets, in multiples of the train split, per class; none by default. The option `--times`
-    sets them, and `draw.times` to the first.
-    """
+    sets them, and `draw.times` to the first."""
     arms: tuple[str, ...] = setting(("synthetic",), needs=_SCALES)
     """Arms trained on each size."""
     real_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = setting((0.125, 0.25, 0.5), needs=_SCALES)
     """Shares of the train split that the arm `real` is trained on, in addition to all of it. The resulting
-    curve says how many real images a synthetic set is worth.
-    """
+    curve says how many real images a synthetic set is worth."""
     stop_below: float | None = setting(None, ge=0, lt=100, needs=_SCALES)
     """Try sizes in ascending order, and stop once it is unclear whether the last step gained at least this
-    many percentage points of validation accuracy per doubling; if not set, all sizes are tried.
-    """
+    many percentage points of validation accuracy per doubling; if not set, all sizes are tried."""
 
     @model_validator(mode="after")
     def _can_stop(self) -> Self:
@@ -59,8 +56,7 @@ class GapSettings(Section):
         (0.05, 0.2, 0.4, 0.6, 0.8), min_length=1, needs=when("gap.measure", True)
     )
     """Noise added to real images before the generator draws them again, ascending. The smallest changes only
-    how images look. None leaves less than one solver step; the smallest is raised to one step.
-    """
+    how images look. None leaves less than one solver step; the smallest is raised to one step."""
 
     @model_validator(mode="after")
     def _strengths_ascend(self) -> Self:
@@ -84,18 +80,15 @@ class FidelitySettings(Section):
     encoder: str = setting("auto", needs=_FIDELITY)
     """Network that computes features of images; see `understudy list encoders`. `auto` takes the generator's
     image encoder; without one, the network that arms start from if it is pretrained; otherwise the bundled
-    one.
-    """
+    one."""
     neighbours: int = setting(5, ge=1, needs=_FIDELITY)
     """k of precision, recall, density and coverage. Kynkäänniemi et al. (2019) use 3, Naeem et al. (2020) use
-    5.
-    """
+    5."""
     resamples: int = setting(100, ge=20, needs=_FIDELITY)
     """Bootstrap resamples behind each interval."""
     memory_gb: float = setting(0.25, gt=0, decides="nothing", needs=_FIDELITY)
     """Largest block of distances or kernel values in memory at once, in GB; the features need memory in
-    addition.
-    """
+    addition."""
 
 
 _SHIFT = when("shift.measure", True)
@@ -110,8 +103,7 @@ class ShiftSettings(Section):
     """Test the arms on other images after they were compared; `understudy evaluate` sets it."""
     tests: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Path] = setting({}, needs=_SHIFT)
     """Further labelled test sets by name, as set by `--test NAME=PATH`. They have the same classes or some of
-    them; predictions are then restricted to these.
-    """
+    them; predictions are then restricted to these."""
     corruptions: tuple[str, ...] = setting(
         CORRUPTIONS, needs=_SHIFT, registry="evaluation.corruptions:CORRUPTIONS"
     )
@@ -142,8 +134,7 @@ class MembershipSettings(Section):
     """Arms to attack."""
     target: Literal["classifier", "pipeline"] = setting("classifier", needs=_AUDIT)
     """What is trained again for every shadow model: only the `classifier`, on the run's synthetic images; or
-    the whole `pipeline`, adaptation and drawing included.
-    """
+    the whole `pipeline`, adaptation and drawing included."""
     shadows: int = setting(64, ge=4, le=10_000, needs=_AUDIT)
     """Shadow models per arm, an even number; each is trained on a different half of the real images."""
     false_positive_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = setting(
@@ -152,11 +143,9 @@ class MembershipSettings(Section):
     """False-positive rates at which the attack's true-positive rate is reported."""
     private_epsilon: float | None = setting(None, gt=0, needs=_AUDIT)
     """Privacy budget epsilon of a differentially private reference, trained with DP-SGD on real images alone;
-    no reference if not set.
-    """
+    no reference if not set."""
     private_delta: float | None = setting(
         None, gt=0, lt=1, needs=(_AUDIT, unless("membership.private_epsilon", None))
     )
     """Probability delta with which the reference may exceed its budget; if not set, the largest power of ten
-    below one over the number of images a model is trained on.
-    """
+    below one over the number of images a model is trained on."""

@@ -17,34 +17,29 @@ class GeneratorSettings(Section):
 
     name: str = setting("mini", decides="pixels")
     """`mini` (bundled), `class_conditional` (trained from nothing), `folder` (ready-made images), or the
-    folder or hub name of a diffusers pipeline of the Stable Diffusion kind.
-    """
+    folder or hub name of a diffusers pipeline of the Stable Diffusion kind."""
     resolution: int | None = setting(None, ge=8, decides="pixels")
     """Width and height of drawn images in pixels; the generator's default if not set."""
     precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
     """Number format of the networks. 16 bits halve the memory, and change the images a little."""
     images: tuple[Path, ...] = setting((), decides="pixels")
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
-    WebDataset files. Several sets are used in equal shares.
-    """
+    WebDataset files. Several sets are used in equal shares."""
     channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = setting(
         (64, 128), min_length=1, decides="pixels", needs=_TRAINED_FROM_NOTHING
     )
     """Channels of the network at each of its resolutions, multiples of 8; each resolution is half the one
-    before.
-    """
+    before."""
     patch: int = setting(2, ge=1, decides="pixels", needs=_TRAINED_FROM_NOTHING)
     """Width and height in pixels of the patches that the network treats as one position."""
     image_encoder: str | None = setting(None, decides="pixels")
     """Folder or hub name of a CLIP vision model with projection, such as `openai/clip-vit-large-patch14` for
-    Stable Diffusion 1.5; the pipeline's image encoder if not set.
-    """
+    Stable Diffusion 1.5; the pipeline's image encoder if not set."""
     attention_slicing: bool = setting(False, decides="nothing")
     """Compute attention in slices: less memory, more time. Not possible for SD3."""
     vae_tiling: bool = setting(False, decides="pixels")
     """Encode and decode large images in tiles: less memory. Tiles are blended, which changes large images a
-    little.
-    """
+    little."""
     cpu_offload: bool = setting(False, decides="nothing")
     """Keep encoders and autoencoder in main memory while they are not needed: less GPU memory, more time."""
     gradient_checkpointing: bool = setting(
@@ -53,11 +48,10 @@ class GeneratorSettings(Section):
     """Recompute activations while adapting: less memory, about a third more time."""
     compile: bool = setting(False, decides="pixels")
     """Compile the denoiser with `torch.compile`: slow to start, then faster. Changes images by rounding or
-    more.
-    """
+    more."""
     safety_checker: bool = setting(False, decides="pixels")
-    """Keep the pipeline's safety checker. Images that it blacks out are rejected as constant, and replaced.
-    """
+    """Keep the pipeline's safety checker. Images that it blacks out are rejected as constant, and
+    replaced."""
     licence: str | None = setting(
         None,
         pattern=LICENCE_PATTERN,
@@ -65,8 +59,7 @@ class GeneratorSettings(Section):
         needs=unless("generator.name", "mini", "class_conditional"),
     )
     """Licence of the weights or of the ready-made images, for the cards of exports; if not set, it is read
-    from a `README.md` beside them.
-    """
+    from a `README.md` beside them."""
 
     @model_validator(mode="after")
     def _images_fit_name(self) -> Self:
@@ -95,8 +88,7 @@ class VisualSettings(Section):
     """Kind of feature while adapting; see `understudy list visuals`."""
     draw_kind: str | None = setting(None, decides="pixels", registry="generators.visual_guidance:VISUALS")
     """Kind of feature while drawing; `visual.kind` if not set. Adapt with `per-image` and draw with `sampled`
-    for features that no real image has.
-    """
+    for features that no real image has."""
     images: int = setting(
         8,
         ge=1,

@@ -15,11 +15,11 @@ _DRAWS = unless("generator.name", "folder")
 def _uses_real_images(settings: Any) -> bool:
     """Whether a drawn image uses a real one: as start, for its caption, or for its feature."""
     guided = settings.visual.when_drawing == "per-image"
-    return settings.draw.starts_from_real or guided or settings.captions.source != "none"
+    return bool(settings.draw.starts_from_real or guided or settings.captions.source != "none")
 
 
 def _refreshes(settings: Any) -> bool:
-    return settings.gap.measure or settings.compare.has_arm_with("refresh", "refresh_every")
+    return bool(settings.gap.measure or settings.compare.has_arm_with("refresh", "refresh_every"))
 
 
 class DrawSettings(Section):
@@ -32,16 +32,15 @@ class DrawSettings(Section):
     min_per_class: int = setting(100, ge=1, needs=_COUNTED)
     """Least number of images per class, whatever `draw.times` says."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_DRAWS)
-    """What is drawn: a template, the name of a template set, or a file of templates, as for `adapt.prompt`.
-    """
+    """What is drawn: a template, the name of a template set, or a file of templates, as for
+    `adapt.prompt`."""
     negative_prompt: str = setting("", decides="pixels", needs=_DRAWS)
     """What drawing stays away from, in the same forms; needs a guidance scale above 1."""
     sampler: str = setting("unipc", decides="pixels", registry="generators.samplers:SAMPLERS", needs=_DRAWS)
     """Solver of the diffusion process; see `understudy list samplers`."""
     steps: int = setting(20, ge=1, decides="pixels", needs=_DRAWS)
     """Solver steps from pure noise to the image; drawing that starts from a real image takes only the last of
-    them.
-    """
+    them."""
     guidance_scale: float = setting(1.0, ge=1, decides="pixels", needs=_DRAWS)
     """Classifier-free guidance. 1 means none, which takes half the time and gives the most varied images."""
     strength: float = setting(1.0, gt=0, le=1, decides="pixels")
@@ -51,8 +50,7 @@ class DrawSettings(Section):
     `draw.strength`."""
     noise_scale: float = setting(1.0, ge=0.5, le=2, decides="pixels", needs=_DRAWS)
     """Standard deviation of the noise that drawing starts from. Above 1, images are more varied; below 1,
-    more typical. Not for drawing that starts from real images.
-    """
+    more typical. Not for drawing that starts from real images."""
     members: int = setting(1, ge=1, le=100)
     """Number of generators, adapted with different seeds, that draw equal shares of the images."""
     refresh_times: float = setting(
@@ -61,12 +59,10 @@ class DrawSettings(Section):
         needs=Need("compare.arms", "an arm refreshes its images, or the gap is measured", _refreshes),
     )
     """Most images drawn for arms that refresh theirs, in multiples of those in use at once; after that, the
-    oldest are used again.
-    """
+    oldest are used again."""
     allocation: Literal["as-real", "weak-classes"] = setting("as-real")
     """How images are shared among classes: `as-real`, as given above; or `weak-classes`, the same total, with
-    more for classes that a classifier of synthetic images confuses on validation images.
-    """
+    more for classes that a classifier of synthetic images confuses on validation images."""
     pairing: Literal["paired", "random"] = setting(
         "paired",
         decides="pixels",
@@ -80,8 +76,7 @@ class DrawSettings(Section):
         ),
     )
     """Whether the start, caption and feature of a drawn image come from one real image (`paired`), or each
-    from any image of the class (`random`).
-    """
+    from any image of the class (`random`)."""
     adapter_scale: float = setting(
         1.0,
         gt=0,

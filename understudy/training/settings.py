@@ -22,8 +22,7 @@ class Phase(Section):
     """Images of the phase; `mixed` is both kinds in one set."""
     share: float | None = setting(None, gt=0, le=1e6)
     """Length relative to the arm's other phases; with `compare.equal_steps=false`, in multiples of
-    `compare.steps`. 1 if no length is set.
-    """
+    `compare.steps`. 1 if no length is set."""
     steps: int | None = setting(None, ge=1, le=_MAX_STEPS)
     """Length in optimisation steps, instead of `share`."""
     epochs: float | None = setting(None, gt=0, le=1e6)
@@ -35,30 +34,25 @@ class Phase(Section):
     layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = setting("full")
     """What is trained: everything (`full`), the last stage and the head (`late-layer`), only the head
     (`last-layer`), or only the head on a backbone in evaluation mode, without batch statistics and dropout
-    (`linear-probe`).
-    """
+    (`linear-probe`)."""
     batch_norm: Literal["train", "frozen"] = setting("train")
     """Whether batch normalisation follows the batches (`train`) or keeps the running statistics it starts
-    with.
-    """
+    with."""
     auxiliary_batch_norm: Literal["none", "statistics", "affine", "both"] = setting("none")
     """What batch normalisation keeps separately for synthetic images: `statistics`, `affine` (scale and
     shift) or `both`; the parts that belong to real images are used at test time. In a phase without real
     images only `statistics` is possible; those of the real images are then estimated from the real train
-    images, without their labels.
-    """
+    images, without their labels."""
     synthetic_weight: float | None = setting(None, gt=0, le=1000)
     """Weight of the mean loss of synthetic images, relative to that of real images; if not set, all images of
-    a batch count equally.
-    """
+    a batch count equally."""
     soft_labels: float = setting(0.0, ge=0, le=1)
     """Share of the teacher's probabilities in the targets of synthetic images; see `compare.teacher`."""
     temperature: float = setting(2.0, gt=0, le=100)
     """Temperature of teacher and classifier for soft labels."""
     feature_distillation: float = setting(0.0, ge=0, le=1000)
     """Weight of the distance between the classifier's features of synthetic images and those of a frozen
-    network; see `compare.extractor`.
-    """
+    network; see `compare.extractor`."""
     refresh_every: float | None = setting(None, ge=0.01, le=1e6)
     """Epochs after which synthetic images are replaced by newly drawn ones; never if not set."""
     refresh_share: float = setting(1.0, gt=0, le=1)
@@ -136,12 +130,10 @@ class CompareSettings(Section):
     """Ways to use the data; see `understudy list arms`. `real` is always included."""
     own_arms: dict[Annotated[str, Field(pattern=NAME_PATTERN)], tuple[Phase, ...]] = setting({})
     """Further arms by name, each a list of phases. Names have up to 64 letters, digits and `._+-`, since
-    files are named after them.
-    """
+    files are named after them."""
     backbone: str = setting("mini")
     """Network: `mini` (the bundled ResNet, pretrained on letters), a timm name, or a folder with a timm
-    model.
-    """
+    model."""
     pretrained: bool = setting(True)
     """Start from pretrained weights: the bundled ones, or timm's from the Hugging Face hub."""
     weights: Path | None = setting(None)
@@ -159,8 +151,7 @@ class CompareSettings(Section):
         ),
     )
     """Where soft labels come from: `real` (a classifier of the real train images, trained once), or the
-    folder of a classifier with the same classes.
-    """
+    folder of a classifier with the same classes."""
     extractor: str = setting(
         "pretrained",
         needs=Need(
@@ -173,8 +164,7 @@ class CompareSettings(Section):
         ),
     )
     """Frozen network for feature distillation: `pretrained` (the one every arm starts from), or a folder with
-    a timm model.
-    """
+    a timm model."""
     resolution: int | None = setting(None, ge=8)
     """Width and height of the classifier's input in pixels; the backbone's default if not set."""
     steps: int = setting(300, ge=2, le=_MAX_STEPS)
