@@ -159,7 +159,7 @@ def test_nan_is_rejected(train):
 
 
 def test_the_selection_chooses_among_the_good(train):
-    """Of one cat three times darkened, the brightest is nearest to the real ones; the fourth is a real one."""
+    """Of three darkened copies of a cat, the brightest is nearest to the real images; the fourth is real."""
     cat = two_classes(2, seed=9).pixels(16)[0]
     drawn = drawn_set([cat // 3, cat // 2, cat - cat // 20, train.pixels(16)[0]], [0, 0, 0, 0])
 

@@ -334,7 +334,7 @@ def test_budget_of_the_paper():
 
 
 def test_own_arms_survive_yaml_and_strategies():
-    """What is written into a run folder names every field; none of them may count as asked for because of that."""
+    """A run folder records every field of a phase; that alone must not count as setting it."""
     own = {
         "data": {"source": "x"},
         "compare": {"own_arms": {"mine": [{"data": "synthetic"}]}, "arms": ["real", "mine@refresh"]},

@@ -1,4 +1,4 @@
-"""Auxiliary batch norm: which images change what, against timm's split batch norm, and that nothing of it is left afterwards."""
+"""Auxiliary batch norm: which images change what, against timm's split batch norm, and how it ends."""
 
 import copy
 

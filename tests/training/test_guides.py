@@ -1,4 +1,4 @@
-"""Losses with a teacher or an extractor: what they are of, where the networks come from, and what is refused."""
+"""Losses with a teacher or an extractor, where these networks come from, and what is refused."""
 
 from functools import cache
 from pathlib import Path

@@ -127,7 +127,7 @@ def test_a_run_that_a_strategy_does_not_fit_is_refused(layer, strategy, message)
 
 @pytest.mark.parametrize("strength", [0.15, 0.5])
 def test_names_are_checked_without_the_number_of_images(strength):
-    """What ``real-guidance`` sets for 16 images or for one; whether it changes anything shows with the images."""
+    """``real-guidance`` with 16 images or with one; whether it changes anything depends on the images."""
     check_names(
         build(DIGITS, {"draw": {"strength": strength}, "compare": {"arms": ["real", "mixed@real-guidance"]}})
     )

@@ -48,7 +48,7 @@ def explain_rejection(
 
 def _account(decisions: Decisions, label: int) -> str:
     reasons = Counter(
-        reason for reason, own in zip(decisions.reasons, decisions.labels, strict=True) if own == label
+        reason for reason, found in zip(decisions.reasons, decisions.labels, strict=True) if found == label
     )
     if not reasons:
         return "none drawn"

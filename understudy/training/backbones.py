@@ -134,8 +134,8 @@ def feature_extractor(settings: CompareSettings) -> Backbone:
     """
     if settings.extractor != "pretrained":
         with seeded_globals(0):
-            own = settings.model_copy(update={"pretrained": True, "resolution": None})
-            return _from_folder(Path(settings.extractor), own, None, setting="compare.extractor")
+            pretrained = settings.model_copy(update={"pretrained": True, "resolution": None})
+            return _from_folder(Path(settings.extractor), pretrained, None, setting="compare.extractor")
     backbone = pretrained_classifier(settings)
     if backbone is None:
         raise InputError(

@@ -115,7 +115,7 @@ def fit_steps(
             is missing or has other classes.
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
-    data = _checked(data, arm)
+    data = _prepare(data, arm)
     lengths = arm.phase_steps(settings, num_real=len(data.train), num_synthetic=data.num_synthetic)
     guides = find_guides(arm.phases, settings, data.train.class_names, device=device, teacher=data.teacher)
     backbone = build_backbone(settings, data.train.num_classes, rng_seed=seed)
@@ -152,8 +152,8 @@ def fit_steps(
     return classifier
 
 
-def _checked(data: TrainingData, arm: Arm) -> TrainingData:
-    """The data of a training, with a quota that is no larger than the synthetic set."""
+def _prepare(data: TrainingData, arm: Arm) -> TrainingData:
+    """Check the data of a training, and limit its quota to the number of synthetic images."""
     data.train.require("train", purpose="fitting a classifier")
     for phase in arm.phases:
         check_images(phase, data, arm_name=arm.name)

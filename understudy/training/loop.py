@@ -75,8 +75,7 @@ def train_phase(
     """Train a network in place for one phase, with a new optimiser.
 
     Auxiliary batch norm lasts as long as the phase. If the phase has no real images, the statistics of the
-    main part are estimated after the last step from ``images.unlabelled``, without augmentation; until then
-    they are those from before the phase.
+    main part are estimated after the last step from ``images.unlabelled``, without augmentation.
 
     Args:
         backbone: its model is trained in place.

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
@@ -74,19 +74,19 @@ def fit_private(
     device: str,
     epsilon: float,
     delta: float | None = None,
-    on_step: Callable[[], Any] | None = None,
+    on_step: Callable[[], Any] = lambda: None,
 ) -> tuple[TrainedClassifier, Promise]:
     """Train a classifier on real images with DP-SGD; Abadi et al. 2016 (arXiv:1607.00133), algorithm 1.
 
     Each image joins each batch independently (Poisson sampling, ``batch_size`` on average). Its gradient is
-    clipped to norm 1, and normal noise is added to the sum of gradients, enough for all steps together to
-    stay within ``epsilon`` (Rényi accountant). Batch normalisation, which mixes images, becomes group
-    normalisation, so plain timm cannot load this classifier. Pretrained weights count as public. Everything
-    else is as for the other arms.
+    clipped to norm 1, and normal noise is added to the sum, enough for all steps together to stay within
+    ``epsilon`` (Rényi accountant). Batch normalisation, which mixes images, becomes group normalisation, so
+    plain timm cannot load this classifier. Pretrained weights count as public. Everything else is as for the
+    other arms.
 
-    The noise comes from an ordinary seeded generator and not from a cryptographic one (the secure mode of
-    opacus is off), and the guarantee holds for exact arithmetic. This is a reference for measurements, not a
-    release mechanism.
+    This is a reference for measurements, not a release mechanism: the noise comes from an ordinary seeded
+        generator
+    (the secure mode of opacus is off), and the guarantee holds for exact arithmetic.
 
     Args:
         train: real images.
@@ -104,12 +104,7 @@ def fit_private(
         InputError: if opacus is missing, for a set of another split or with fewer images than a batch, or for
             an epsilon that no amount of noise reaches.
     """
-    train.require("train", purpose="fitting a classifier")
-    if len(train) < settings.batch_size:
-        raise InputError(
-            f"the private reference needs at least compare.batch_size={settings.batch_size} real images, got "
-            f"{len(train)}: lower it"
-        )
+    _check_size(train, settings)
     opacus, rate = _opacus(), settings.batch_size / len(train)
     delta = delta or default_delta(len(train))
     promise = _promise(epsilon=epsilon, delta=delta, sample_rate=rate, steps=settings.steps)
@@ -117,13 +112,7 @@ def fit_private(
     backbone = _without_batch_norm(opacus, backbone, seed=seed)
     model = backbone.model.to(device).train()
     rng = phase_rng(seed, 0)
-    optimiser = opacus.optimizers.DPOptimizer(
-        build_optimiser(model, settings),
-        noise_multiplier=promise.noise_multiplier,
-        max_grad_norm=_MAX_NORM,
-        expected_batch_size=settings.batch_size,
-        generator=torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=rng))),
-    )
+    optimiser = _private_optimiser(opacus, model, settings, promise, rng)
     augment, schedule = AUGMENTATIONS[settings.augmentation], SCHEDULES[settings.schedule]
     pixels = pixels_of(train, backbone.input_size).to(device)
     labels = torch.from_numpy(train.labels).to(device)
@@ -135,9 +124,31 @@ def fit_private(
         optimiser.zero_grad()
         _set_gradients(model, x, labels[chosen], label_smoothing=settings.label_smoothing)
         optimiser.step()
-        if on_step is not None:
-            on_step()
+        on_step()
     return TrainedClassifier(backbone, train.class_names, device), promise
+
+
+def _check_size(train: LabelledSet, settings: CompareSettings) -> None:
+    train.require("train", purpose="fitting a classifier")
+    if len(train) < settings.batch_size:
+        raise InputError(
+            f"the private reference needs at least compare.batch_size={settings.batch_size} real images, got "
+            f"{len(train)}: lower it"
+        )
+
+
+def _private_optimiser(
+    opacus: Any, model: nn.Module, settings: CompareSettings, promise: Promise, rng: torch.Generator
+) -> Any:
+    """An optimiser that clips the gradient of each image and adds noise to their sum."""
+    device, seed = next(model.parameters()).device, int(torch.randint(2**62, (), generator=rng))
+    return opacus.optimizers.DPOptimizer(
+        build_optimiser(model, settings),
+        noise_multiplier=promise.noise_multiplier,
+        max_grad_norm=_MAX_NORM,
+        expected_batch_size=settings.batch_size,
+        generator=torch.Generator(device).manual_seed(seed),
+    )
 
 
 @lru_cache  # some seconds, and the same for all shadow models

@@ -159,6 +159,13 @@ class ArmFolder:
         records = [self.read(index, seed=seed, test=test) for index, seed in enumerate(seeds)]
         return ArmResult.from_records(self.arm, records, test.labels)
 
+    def save(self, index: int, classifier: TrainedClassifier, *, is_best: bool, keep_weights: bool) -> None:
+        """Write the classifier of training ``index`` if it is the best, and its weights if they are kept."""
+        if is_best:
+            classifier.save(self.classifier)
+        if keep_weights:
+            classifier.save_weights(self.weights(index))
+
     def check_weights(self, num_seeds: int) -> None:
         """Check that every training can be loaded.
 

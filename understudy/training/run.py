@@ -28,10 +28,8 @@ def run_arm(
 ) -> Steps[ArmResult]:
     """Train an arm once per seed, and measure and record each training.
 
-    There are ``settings.num_seeds`` trainings, with seeds ``seed * 1000 + i``. Trainings whose record is in
-    the folder are not repeated. The best classifier is the one with the highest validation accuracy, the
-    first of equals. Weights are written before the record, so a training that is killed between the two is
-    repeated and writes the same weights.
+    Trainings that have a record are not repeated. The best classifier has the highest validation accuracy;
+    among equals it is the first.
 
     Args:
         folder: which arm, and where its records go.
@@ -63,11 +61,8 @@ def run_arm(
                 yield step
             seconds, classifier = time.monotonic() - start - history.seconds, step.classifier
             accuracy, loss = accuracy_and_loss(classifier, held_out.val)
-            if accuracy > best:
-                classifier.save(folder.classifier)
-            if keep_weights:
-                classifier.save_weights(folder.weights(index))
-            record = {
+            folder.save(index, classifier, is_best=accuracy > best, keep_weights=keep_weights)
+            content = {
                 "probabilities": classifier.predict(held_out.test),
                 "val_accuracy": accuracy,
                 "val_loss": loss,
@@ -76,7 +71,7 @@ def run_arm(
                 "steps": step.step,
                 "history": json.dumps(history.content()),
             }
-            write_arrays(folder.record(index), record)
+            write_arrays(folder.record(index), content)  # last: without a record, the training is repeated
         records.append(folder.read(index, seed=own_seed, test=held_out.test))
         best = max(best, float(records[-1]["val_accuracy"]))
     return ArmResult.from_records(folder.arm, records, held_out.test.labels)

@@ -32,7 +32,7 @@ _NOISE_SCALE = 1.1  # GaFi searches 1 to 2; not tuned here
 _NUM_GENERATORS = 3
 _STRENGTH_BY_SHOTS = {1: 0.50, 2: 0.40, 4: 0.35, 8: 0.20, 16: 0.15}
 """The 50, 40, 35, 20 and 15 of 100 steps in He et al. 2023 (arXiv:2210.07574)."""
-_OWN = "the project's own, see docs/methods/content_gap.md"
+_THIS_PROJECT = "the project's own, see docs/methods/content_gap.md"
 
 
 @final
@@ -220,7 +220,7 @@ _TABLE = {
     "matched": Strategy(
         summary="of three times as many images, take for each real image the nearest one",
         addresses=("content",),
-        source=_OWN,
+        source=_THIS_PROJECT,
         overrides=_fixed("curate", select="matched"),
     ),
     "real-guidance": Strategy(
@@ -259,7 +259,7 @@ _TABLE = {
         summary="the same number of images, more of them for classes that a classifier of synthetic images "
         "confuses",
         addresses=("quantity", "content"),
-        source=_OWN,
+        source=_THIS_PROJECT,
         overrides=_fixed("draw", allocation="weak-classes"),
     ),
 }
