@@ -174,3 +174,13 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, ends: tuple[float, float, float]) -> Interval:
+        """Name the numbers that :func:`bootstrap_mean` and its kin return: mean, low end, high end.
+
+        Example:
+            >>> Interval.of((0.5, 0.25, 0.75)).low
+            0.25
+        """
+        return cls(mean=ends[0], low=ends[1], high=ends[2])
