@@ -18,7 +18,9 @@ ROOT = Path(__file__).parent.parent
 # Generated pages and decisions do not count: users read the others.
 PAGES = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "methods").glob("*.md")]
 USER_TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "results.md")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "understudy" / "generators").rglob("*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "understudy" / "generators").rglob("*.md")]
+)
 
 
 def name_of(page):
@@ -26,7 +28,9 @@ def name_of(page):
 
 
 def python_blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
 
 
 def anchors(page):
@@ -59,7 +63,9 @@ def test_relative_links_resolve(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", prose):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        if not re.match(r"[a-z]+:", link) and not (target.exists() and (not anchor or anchor in anchors(target))):
+        if not re.match(r"[a-z]+:", link) and not (
+            target.exists() and (not anchor or anchor in anchors(target))
+        ):
             broken.append(link)
     assert broken == []
 
@@ -116,5 +122,16 @@ def test_commands_of_make_exist_and_say_what_they_do():
     described = re.findall(r"^([a-z]+):.*  ## ", makefile, re.MULTILINE)
     (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert phony.split() == described
-    named = [name for page in DOCUMENTS for name in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8"))]
+    named = [
+        name for page in DOCUMENTS for name in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8"))
+    ]
     assert [name for name in named if name not in described] == []
+
+
+def test_contributing_names_every_registry():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "understudy").rglob("*.py"))
+    registries = [
+        name for source in sources for name in re.findall(r"^([A-Z]+): .*= Registry\(", source, re.MULTILINE)
+    ]
+    assert [name for name in registries if f"`{name}`" not in text] == []
