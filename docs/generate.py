@@ -1,0 +1,163 @@
+"""Write the generated pages of the documentation: ``python docs/generate.py``, or ``make docs``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from understudy.commands.names import CATALOGUE
+from understudy.core.config import Section, facts_of, section_in
+from understudy.settings import Settings, build, check_registered
+from understudy.training.settings import Phase
+
+DOCS = Path(__file__).parent
+
+_SETTINGS_INTRO = """# Settings
+
+<!-- Written by docs/generate.py from understudy/*/settings.py. Do not edit this page: run `make docs`. -->
+
+Every setting of a run, by section. Set one with `--set draw.times=5`, or start from a preset or recipe, which
+set several: see `understudy list presets` and `understudy list recipes`. Defaults are written as in JSON; `null`
+means not set.
+
+What a setting **decides** says what follows from it:
+
+- **pixels**: what a drawn image looks like
+- **result**: anything else that results follow from
+- **card**: only what the cards of exports say
+- **nothing**: memory, speed and the like; results stay the same up to rounding
+
+A run that was stopped goes on with the same settings, with two exceptions: settings that decide *nothing* or the
+*card* may change, and so may all of `fidelity`, `scale`, `gap`, `shift` and `membership`, whose stages can be added
+to a finished run.
+
+A setting that another one makes idle is refused, not ignored; the last column says when each has an effect.
+"""
+
+
+def settings_page() -> str:
+    """The page with one table per section."""
+    example = build({"data": {"source": "digits"}})
+    check_registered(example)  # imports every registry
+    sections = {
+        name: section for name, field in Settings.model_fields.items() if (section := section_in(field))
+    }
+    seed = {"seed": Settings.model_fields["seed"]}
+    parts = [_SETTINGS_INTRO, "## seed\n\n" + _table(Settings, seed, prefix="")]
+    for name, section in sections.items():
+        parts.append(
+            f"## {name}\n\n{_summary(section)}\n\n{_table(section, section.model_fields, prefix=f'{name}.')}"
+        )
+    intro = (
+        "Phases of the arms in `compare.own_arms`. What a phase leaves out of `optimiser`, `schedule`,\n"
+        "`learning_rate`, `weight_decay`, `label_smoothing` and `augmentation` is taken from `compare`."
+    )
+    parts.append(f"## Phases of arms\n\n{intro}\n\n{_table(Phase, Phase.model_fields, prefix='')}")
+    return "\n".join(parts)
+
+
+def _summary(section: type[Section]) -> str:
+    return inspect.cleandoc(section.__doc__ or "")
+
+
+def _table(section: type[Section], fields: dict[str, FieldInfo], *, prefix: str) -> str:
+    meanings = _meanings(section)
+    rows = [
+        "| setting | default | values | meaning | decides | has an effect if |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, field in fields.items():
+        facts = facts_of(field)
+        default = "required" if field.is_required() else f"`{_as_json(field)}`"
+        needs = "; ".join(dict.fromkeys(need.words for need in facts.needs)) or "always"
+        cells = [f"`{prefix}{name}`", default, _values(field), meanings[name], facts.decides, needs]
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _as_json(field: FieldInfo) -> str:
+    return json.dumps(field.get_default(call_default_factory=True), ensure_ascii=True)
+
+
+def _meanings(section: type[Section]) -> dict[str, str]:
+    """The string below each field. pydantic could read these too, but at every import of the package."""
+    body = next(iter(ast.parse(inspect.getsource(section)).body)).body  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+
+def _values(field: FieldInfo) -> str:
+    """Allowed values: choices, a registry, or a kind and its range."""
+    facts = facts_of(field)
+    if facts.expects:
+        return facts.expects
+    if facts.registry:
+        registries = {id(registry): name for name, registry in CATALOGUE.items()}
+        module, _, attribute = facts.registry.partition(":")
+        registry = getattr(import_module(f"understudy.{module}"), attribute)
+        return f"names in `understudy list {registries[id(registry)]}`"
+    return _kind(field.annotation, _bounds(field.metadata))
+
+
+def _kind(annotation: Any, bounds: str) -> str:
+    """A type in words, with its range."""
+    args = [part for part in get_args(annotation) if part not in (type(None), Ellipsis)]
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in args)
+    if get_origin(annotation) is tuple:
+        return f"list; each {_kind(args[0], '')}"
+    if get_origin(annotation) is dict:
+        return f"mapping of names to {'phases' if _holds_sections(args[1]) else 'paths'}"
+    if hasattr(annotation, "__metadata__"):
+        inner = [item for part in annotation.__metadata__ for item in getattr(part, "metadata", [part])]
+        return _kind(args[0], _bounds(inner))
+    if type(None) in get_args(annotation):
+        return _kind(args[0], bounds)
+    word = {int: "integer", float: "number", bool: "`true`, `false`", str: "text", Path: "path"}[annotation]
+    return f"{word} {bounds}".strip()
+
+
+def _holds_sections(annotation: Any) -> bool:
+    """Whether a type holds sections."""
+    return section_in(FieldInfo(annotation=annotation)) is not None
+
+
+def _bounds(metadata: list[Any]) -> str:
+    words = {
+        "ge": "at least {}",
+        "gt": "above {}",
+        "le": "at most {}",
+        "lt": "below {}",
+        "multiple_of": "a multiple of {}",
+    }
+    found = [
+        text.format(f"{limit:,}".removesuffix(".0"))
+        for item in metadata
+        for name, text in words.items()
+        if (limit := getattr(item, name, None)) is not None
+    ]
+    return ", ".join(found)
+
+
+def pages() -> dict[Path, str]:
+    """Content of every page that is written here."""
+    return {DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page())}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
