@@ -96,15 +96,15 @@ class TrainedClassifier:
             key: model.pretrained_cfg[key]
             for key in ("interpolation", "fixed_input_size", "pool_size", "first_conv", "classifier")
         }
-        pretrained |= {"input_size": [3, size, size], "crop_pct": 1.0}
-        pretrained |= {"mean": self.backbone.mean, "std": self.backbone.std}
+        pretrained |= {"input_size": [3, size, size], "mean": self.backbone.mean, "std": self.backbone.std}
+        pretrained |= {"crop_pct": 1.0, "num_classes": len(self.class_names)}
         config = {
             "architecture": self.backbone.architecture,
             "num_classes": len(self.class_names),
             "num_features": model.num_features,
             "label_names": list(self.class_names),
             "model_args": self.backbone.model_args,
-            "pretrained_cfg": pretrained | {"num_classes": len(self.class_names)},
+            "pretrained_cfg": pretrained,
         }
         write_json(folder / "config.json", config)
 

@@ -38,50 +38,20 @@ from understudy.training.settings import CompareSettings, Phase
 _GLOBALS = threading.Lock()
 """Held while torch's global generators are in use, which all threads share."""
 _ON_GPU = 16  # networks in a stack
-_PHASE_FIELDS = frozenset(
-    {
-        "data",
-        "share",
-        "steps",
-        "real_share",
-        "reset_head",
-        "mixup",
-        "cutmix",
-        "optimiser",
-        "schedule",
-        "learning_rate",
-    }
-    | {"weight_decay", "label_smoothing", "augmentation"}
+_RECIPE = frozenset(
+    ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation", "steps")
 )
+_PHASE_FIELDS = _RECIPE | {"data", "share", "real_share", "reset_head", "mixup", "cutmix"}
 """The fields of a phase that :func:`_fit_group` implements; arms that set others go to ``fit_steps``."""
-_SETTINGS_FIELDS = frozenset(
-    {
-        "backbone",
-        "pretrained",
-        "weights",
-        "keep_head",
-        "resolution",
-        "steps",
-        "equal_steps",
-        "batch_size",
-        "optimiser",
-        "schedule",
-    }
-    | {"learning_rate", "weight_decay", "label_smoothing", "augmentation"}
-    # These do not change how one network is trained, or only in phases that set another field.
-    | {
-        "arms",
-        "own_arms",
-        "teacher",
-        "extractor",
-        "num_seeds",
-        "curve_points",
-        "transferability",
-        "bootstrap",
-        "published",
-    }
+_SETTINGS_FIELDS = (
+    _RECIPE
+    | {"backbone", "pretrained", "weights", "keep_head", "resolution", "equal_steps", "batch_size"}
+    # Only phases that set a field outside the list above use these two.
+    | {"teacher", "extractor"}
+    # These do not change how a single network is trained.
+    | {"arms", "own_arms", "num_seeds", "curve_points", "transferability", "bootstrap", "published"}
 )
-"""The same for the settings of the comparison."""
+"""The same for fields of the settings."""
 
 
 @final
