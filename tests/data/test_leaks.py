@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.leaks import Fingerprints, copies, fingerprint, near_duplicates, refuse_leaks
+from understudy.data.leaks import Fingerprints, check_leaks, copies, fingerprint, near_duplicates
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 
@@ -84,7 +84,7 @@ def test_leaks_are_listed() -> None:
     images: list[Image.Image | bytes] = [picture(index) for index in range(12)]
     a, b = as_set(images, "train"), as_set([jpeg(picture(0)), *images[1:]], "test")
     with pytest.raises(InputError) as caught:
-        refuse_leaks([(each, Fingerprints.of_set(each)) for each in (a, b)], max_distance=2)
+        check_leaks([(each, Fingerprints.of_set(each)) for each in (a, b)], max_distance=2)
     message = str(caught.value)
     assert "got 12 pairs" in message
     assert "train/0.png (train) and test/0.png (test): near copies" in message

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from understudy.adaptation.fit import adapt
 from understudy.commands.cost import Estimate, Pace, estimate
-from understudy.core.files import refuse_to_replace, write_atomically
+from understudy.core.files import check_replaceable, write_atomically
 from understudy.data.captions.captions import caption_sets
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
@@ -79,7 +79,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     Raises:
         InputError: as a run would.
     """
-    refuse_to_replace(to, mark=_MARK.encode())
+    check_replaceable(to, mark=_MARK.encode())
     check_names(settings)
     splits = load_splits(settings.data, seed=settings.seed)
     captioned = _captioned(splits, settings, device=device)

@@ -69,7 +69,7 @@ def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str,
     return content
 
 
-def refuse_to_replace(path: Path, *, mark: bytes) -> None:
+def check_replaceable(path: Path, *, mark: bytes) -> None:
     """Refuse to write over a file that is not one of those that are written here.
 
     Args:

@@ -109,7 +109,7 @@ def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
     return list(connected_components(links, directed=False)[1].tolist())
 
 
-def refuse_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_distance: int) -> None:
+def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_distance: int) -> None:
     """Stop if two splits share an image.
 
     Args:

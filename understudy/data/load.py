@@ -11,7 +11,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.leaks import copies, refuse_leaks
+from understudy.data.leaks import check_leaks, copies
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources import (
@@ -77,7 +77,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         left = everything.select([index for index, name in enumerate(everything.ids) if name not in taken])
         spare = take_shots(left, settings.shots, seed=choice) if left.counts.min() >= settings.shots else None
         sets["val"] = take_at_most(sets["val"], settings.shots, seed=choice)
-    refuse_leaks(
+    check_leaks(
         [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
     )
     return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped, frozenset(pool.images.ids), spare)
@@ -112,11 +112,11 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
     """Indices per split: as declared, and missing splits out of the rest."""
     declared = np.array([split or "train" for split in pool.declared])
     parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
-    _refuse_different_classes(pool.images, parts)
+    _check_classes(pool.images, parts)
     shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
     missing: Mapping[RealSplit, float] = {split: share for split, share in shares.items() if split not in parts}
     if not missing:
-        _refuse_single_images(pool.images.select(parts["train"]), shots=settings.shots)
+        _check_single_images(pool.images.select(parts["train"]), shots=settings.shots)
         return parts
     rest = parts["train"]
     images = pool.images.select(rest)
@@ -125,14 +125,14 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
     return parts | {split: rest[indices] for split, indices in divided.items()}
 
 
-def _refuse_single_images(train: LabelledSet, *, shots: int | None) -> None:
+def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
     """One train image is no class to learn from, unless that is what was asked for."""
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
     if single and shots != 1:
         raise InputError(f"every class must have 2 train images or more, but these have one: {', '.join(single)}; add some, or --shots 1")
 
 
-def _refuse_different_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
+def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
     """Every split that the source has must have every class."""
     classes = {split: {images.class_names[label] for label in images.labels[indices]} for split, indices in parts.items()}
     if "train" not in classes:

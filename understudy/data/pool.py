@@ -65,7 +65,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     keys = _label_keys(items, contents.class_names, settings.source)
     class_names, prompt_names = _names(keys, settings, numbered=isinstance(items[0].label, int))
     label_of = {key: label for label, key in enumerate(keys)}
-    _refuse_conflicts(items, [each[0] for each in prints])
+    _check_conflicts(items, [each[0] for each in prints])
     ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
     images = LabelledSet.from_images(
         [item.data for item in items],
@@ -149,7 +149,7 @@ def _names(keys: tuple[str, ...], settings: DataSettings, *, numbered: bool) -> 
     return keys, keys
 
 
-def _refuse_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
+def _check_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
     """Refuse one picture in two classes."""
     by_pixels: dict[str, Item] = {}
     lines = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.leaks import Fingerprints, refuse_leaks
+from understudy.data.leaks import Fingerprints, check_leaks
 from understudy.data.load import find_source
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
@@ -83,6 +83,6 @@ def _refuse_learned(
 ) -> None:  # fmt: skip
     for known in learned_from:
         try:
-            refuse_leaks([(known, Fingerprints.of_set(known)), (data, prints)], max_distance=max_distance)
+            check_leaks([(known, Fingerprints.of_set(known)), (data, prints)], max_distance=max_distance)
         except InputError as error:
             raise InputError(f"the test set {name!r} must be new to the classifiers: {error}") from None

@@ -36,7 +36,7 @@ def batch_mean_term(residual: Tensor) -> Tensor:
         >>> batch_mean_term(torch.tensor([3.0, -1.0]).view(2, 1, 1, 1))
         tensor(1.)
     """
-    _require_batch(residual)
+    _check_batch(residual)
     return residual.mean(dim=0).square().mean()
 
 
@@ -60,7 +60,7 @@ def batch_sum_term(residual: Tensor, weight: Tensor) -> Tensor:
         >>> batch_sum_term(torch.tensor([3.0, -1.0]).view(2, 1, 1, 1), torch.ones(2))
         tensor(4.)
     """
-    _require_batch(residual)
+    _check_batch(residual)
     if weight.shape != residual.shape[:1]:
         raise ValueError(f"weight must be of shape ({len(residual)},), got {tuple(weight.shape)}")
     return (weight.view(-1, 1, 1, 1) * residual).sum(dim=0).square().mean()
@@ -86,12 +86,12 @@ def class_mean_term(residual: Tensor, labels: Tensor) -> Tensor:
         >>> class_mean_term(torch.tensor([3.0, -1.0, 2.0]).view(3, 1, 1, 1), torch.tensor([0, 0, 1]))
         tensor(2.5000)
     """
-    _require_batch(residual)
+    _check_batch(residual)
     if labels.shape != residual.shape[:1]:
         raise ValueError(f"labels must be of shape ({len(residual)},), got {tuple(labels.shape)}")
     return torch.stack([batch_mean_term(residual[labels == label]) for label in labels.unique()]).mean()
 
 
-def _require_batch(residual: Tensor) -> None:
+def _check_batch(residual: Tensor) -> None:
     if residual.ndim != 4 or not len(residual):
         raise ValueError(f"residual must be of shape (B, C, H, W) with B > 0, got {tuple(residual.shape)}")

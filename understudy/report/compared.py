@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.core.errors import InputError
-from understudy.core.files import refuse_to_replace, write_text
+from understudy.core.files import check_replaceable, write_text
 from understudy.report.card import figure, figure_interval
 from understudy.report.figures import ACCENT, INK, REAL, rows_figure, to_svg
 from understudy.report.html import environment
@@ -64,7 +64,7 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     """
     if path.is_dir():
         raise InputError(f"--to must be a file to write, such as {path / 'compare.html'}, got the folder {path}")
-    refuse_to_replace(path, mark=b"<title>understudy: ")
+    check_replaceable(path, mark=b"<title>understudy: ")
     jinja = environment()
     jinja.filters["said"] = lambda row, run: said(row["kind"], row[run])
     differences = {name: arm["difference"] for name, arm in comparison["arms"].items() if arm["difference"] is not None}

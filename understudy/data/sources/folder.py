@@ -18,8 +18,8 @@ from understudy.data.sources.source import (
     Contents,
     Item,
     RealSplit,
-    refuse_unsafe,
-    require_unique,
+    check_entry,
+    check_unique,
     shards,
     split_of,
 )
@@ -58,9 +58,9 @@ class ZipSource(AbstractSource):
             raise InputError(f"{location} must be a zip file, but it cannot be read: {error}") from None
         for entry in entries:
             mode = entry.external_attr >> 16
-            refuse_unsafe(location, entry.filename, plain=not stat.S_IFMT(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+            check_entry(location, entry.filename, plain=not stat.S_IFMT(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode))
         files = [entry.filename for entry in entries if not entry.is_dir()]
-        require_unique(files, location)
+        check_unique(files, location)
         return Contents(_read_zip(location, _layout(files, location)))
 
 

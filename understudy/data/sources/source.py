@@ -103,7 +103,7 @@ def shard_splits(files: list[Path]) -> list[RealSplit | None]:
     return splits
 
 
-def refuse_unsafe(archive: str, name: str, *, plain: bool) -> None:
+def check_entry(archive: str, name: str, *, plain: bool) -> None:
     """Refuse an archive entry that would not stay inside a folder.
 
     Args:
@@ -121,7 +121,7 @@ def refuse_unsafe(archive: str, name: str, *, plain: bool) -> None:
         raise InputError(f"{archive}: entries must be plain files, but {name!r} is a link or device: pack the files themselves")
 
 
-def require_unique(paths: Iterable[str], archive: str) -> None:
+def check_unique(paths: Iterable[str], archive: str) -> None:
     """Refuse an archive that holds one path twice.
 
     Raises:

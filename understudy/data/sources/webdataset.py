@@ -22,8 +22,8 @@ from understudy.data.sources.source import (
     Contents,
     Item,
     RealSplit,
-    refuse_unsafe,
-    require_unique,
+    check_entry,
+    check_unique,
     shard_splits,
     shards,
 )
@@ -66,8 +66,8 @@ def _check(file: Path) -> list[tuple[str, ...]]:
         with tarfile.open(file, "r:") as tar:
             members = tar.getmembers()
             for member in members:
-                refuse_unsafe(str(file), member.name, plain=member.isfile() or member.isdir())
-            require_unique([member.name for member in members if member.isfile()], str(file))
+                check_entry(str(file), member.name, plain=member.isfile() or member.isdir())
+            check_unique([member.name for member in members if member.isfile()], str(file))
             return [_parse_names(member.name, _bytes(tar, member)) for member in members if member.name in _NAME_FILES]
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
