@@ -106,7 +106,7 @@ def test_real_guidance_executes_a_step_at_least():
         (
             {"adapt": {"method": "none"}},
             "several-generators",
-            "needs generators that are adapted here, each with a seed of its own",
+            "needs generators that the run adapts, each with another seed",
         ),
         (
             {"generator": {"name": "folder", "images": ["a"]}},
