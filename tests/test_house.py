@@ -5,23 +5,36 @@ import importlib
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from house import PACKAGE, deferred_imports, file_lengths, functions, imported_names, share
 
 import understudy
 
-PACKAGE = Path(understudy.__file__).parent
 ORDER = (
     "core, functional < data < generators < adaptation < sampling < curation < training < evaluation < settings, recipes < report"
     " < pipeline < commands < cli"
 )
 """The one rule for arrows: a file imports from its own folder and from the left."""
+HEAVY = {
+    *(
+        "accelerate",
+        "diffusers",
+        "matplotlib",
+        "opacus",
+        "peft",
+        "scipy",
+        "sklearn",
+        "timm",
+        "torch",
+        "torchvision",
+    ),
+    *("safetensors", "transformers"),
+}
+"""Libraries that take long to import: a function may import them when it is called, with a comment that says why."""
+LATE = ("cli.py", "generators/load.py")
+"""Files that import other files of the package inside functions, so that `--help` and `list` answer at once."""
 RANK = {name: rank for rank, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}
-
-
-def modules(folder):
-    return sorted((PACKAGE / folder).rglob("*.py"))
 
 
 def imported(path):
@@ -39,7 +52,9 @@ def place(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
 def test_imports_come_from_the_own_folder_and_from_the_left(path):
     if path == PACKAGE / "__init__.py":
         return  # lists the public names
@@ -51,12 +66,14 @@ def test_imports_come_from_the_own_folder_and_from_the_left(path):
             assert len(parts) > 1, f"{path}: import the module that holds a name"
             if path.name == "settings.py" and path.parent != PACKAGE:
                 assert parts[1] in ("core", own), f"{path.relative_to(PACKAGE)} imports {name}"
-            assert parts[1] == own or RANK[parts[1]] < RANK[own], f"{path.relative_to(PACKAGE)} imports {name}"
+            assert parts[1] == own or RANK[parts[1]] < RANK[own], (
+                f"{path.relative_to(PACKAGE)} imports {name}"
+            )
 
 
 def test_formulas_import_only_arrays_and_the_standard_library():
     allowed = {"torch", "numpy", "scipy", "understudy", *sys.stdlib_module_names}
-    for path in modules("functional"):
+    for path in (PACKAGE / "functional").rglob("*.py"):
         assert {name.split(".")[0] for name in imported(path)} <= allowed, path
 
 
@@ -70,11 +87,14 @@ def test_no_global_seeding_outside_a_fork():
             assert len(re.findall(r"torch\.manual_seed\(", text)) <= text.count("fork_rng("), path
 
 
-@pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "diffusers", "transformers"])
-def test_the_matching_set_of_libraries_imports(library):
-    """A CPU-only torch without its torchvision makes the last three fail; a fresh process shows it."""
-    module = {"diffusers": "from diffusers import StableDiffusionPipeline", "transformers": "from transformers import CLIPTextModel"}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", module.get(library, f"import {library}")], check=True)
+def test_the_libraries_match_each_other():
+    """With a torchvision built for another torch, torchvision and all that import it fail; a fresh process shows it."""
+    code = """
+import torch, torchvision, timm
+from diffusers import StableDiffusionPipeline
+from transformers import CLIPTextModel
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", understudy.__all__)
@@ -97,7 +117,11 @@ def test_public_functions_and_classes_have_docstrings():
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and not ast.get_docstring(node):
+            if (
+                isinstance(node, (ast.FunctionDef, ast.ClassDef))
+                and not node.name.startswith("_")
+                and not ast.get_docstring(node)
+            ):
                 missing.append(f"{path.relative_to(PACKAGE)}:{node.name}")
     assert not [name for name in missing if not name.endswith(":main")]
 
@@ -118,6 +142,68 @@ def test_no_large_file_but_the_bundled_weights():
     root = PACKAGE.parent
     if not (root / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     large = [name for name in listed if (root / name).exists() and (root / name).stat().st_size > 100_000]
     assert [name for name in large if not name.endswith((".safetensors", "samples.png"))] == []
+
+
+# Figures of the code, which `python tests/house.py` prints.
+
+
+def said(path, counted):
+    return f"{path.relative_to(PACKAGE)}: {counted}"
+
+
+@pytest.mark.xfail(strict=False, reason="the pipeline and the command line are still being divided")
+def test_no_file_is_longer_than_500_lines():
+    assert [said(path, lines) for path, lines in file_lengths().items() if lines > 500] == []
+
+
+def test_nine_functions_of_ten_fit_on_a_screen():
+    assert share([function.lines for function in functions()], 30) >= 0.9
+
+
+@pytest.mark.xfail(strict=False, reason="a few long functions of the report and the adaptation are left")
+def test_no_function_is_longer_than_60_lines():
+    assert [f"{function}: {function.lines}" for function in functions() if function.lines > 60] == []
+
+
+def test_nineteen_functions_of_twenty_have_at_most_six_parameters():
+    assert share([function.parameters for function in functions()], 6) >= 0.95
+
+
+@pytest.mark.xfail(strict=False, reason="the pipeline and the command line are still being divided")
+def test_no_file_imports_more_than_40_names():
+    counts = {
+        path: len(imported_names(path)) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
+    }
+    assert [said(path, count) for path, count in counts.items() if count > 40] == []
+
+
+@pytest.mark.xfail(
+    strict=False, reason="encoders import generators/image_features, which imports transformers, when asked"
+)
+def test_only_heavy_libraries_are_imported_inside_functions():
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        allowed = HEAVY | ({"understudy"} if path.relative_to(PACKAGE).as_posix() in LATE else set())
+        found += [
+            said(path, f"{line} {name}") for line, name in deferred_imports(path) if name not in allowed
+        ]
+    assert found == []
+
+
+@pytest.mark.xfail(strict=False, reason="some comments are missing")
+def test_a_comment_says_why_a_library_is_imported_inside_a_function():
+    silent = []
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text().splitlines()
+        for line, name in deferred_imports(path):
+            first = line - 1
+            while text[first - 1].strip().startswith(("import ", "from ")):
+                first -= 1
+            if name in HEAVY and "#" not in "".join(text[first - 1 : line]):
+                silent.append(said(path, f"{line} {name}"))
+    assert silent == []
