@@ -22,7 +22,8 @@ from understudy.core.files import write_json
 from understudy.core.progress import follow
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import first_of_each_class
-from understudy.pipeline.study import feature_quality, run
+from understudy.pipeline.compare import feature_quality
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
 from understudy.training.arms import Arm, find_arm

@@ -26,9 +26,11 @@ from benchmarks.claims import Claim, cell, command_line, repeated, t_interval, w
 from understudy.core.files import write_atomically, write_json
 from understudy.core.progress import Silent, follow
 from understudy.evaluation.gap import summarise_gap
+from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.gap_sets import as_many_as_real, gap_sets, redrawn_sets
-from understudy.pipeline.study import Study, real_again, run
+from understudy.pipeline.gap import real_again, redrawn_sets, role_sets
+from understudy.pipeline.run import run
+from understudy.pipeline.strategies import as_many_as_real
 from understudy.pipeline.synthetic import ArmImages
 from understudy.recipes import PRESETS
 from understudy.settings import Settings, build
@@ -131,64 +133,64 @@ def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: b
     case = _name(generator, shots)
     settings, folder = _settings(generator, shots, repeat, smoke=smoke), _folder(case, repeat, runs)
     run(settings, folder, until="curate")
-    study = Study(RunFolder.find(folder), "cpu", Silent())
-    found = {name: trained(study, name, name, lambda name=name: study.images_of(name), repeat) for name in settings.compare.arms}
+    finished = Run(RunFolder.find(folder), "cpu", Silent())
+    found = {name: trained(finished, name, name, lambda name=name: finished.sets.of_arm(name), repeat) for name in settings.compare.arms}
     plain = as_many_as_real(settings)
 
     @cache
     def sets() -> dict[str, tuple[str, ArmImages]]:
-        return gap_sets(study.sets, plain)
+        return role_sets(finished.sets, plain)
 
     @cache
     def redrawn() -> dict[float, ArmImages]:
-        return redrawn_sets(study.sets, plain, settings.gap.strengths)
+        return redrawn_sets(finished.sets, plain, settings.gap.strengths)
 
     roles = {
-        f"gap-{role}": trained(study, f"gap-{role}", arm, lambda role=role: sets()[role][1], repeat) for role, (arm, _) in sets().items()
+        f"gap-{role}": trained(finished, f"gap-{role}", arm, lambda role=role: sets()[role][1], repeat) for role, (arm, _) in sets().items()
     }
     roles |= {
-        f"gap-redrawn-{strength:g}": trained(study, f"gap-redrawn-{strength:g}", "synthetic", lambda own=own: own, repeat)
+        f"gap-redrawn-{strength:g}": trained(finished, f"gap-redrawn-{strength:g}", "synthetic", lambda own=own: own, repeat)
         for strength, own in redrawn().items()
     }
-    for index, part in enumerate(real_again(study)):
-        roles[f"gap-again-{index}"] = trained(study, f"gap-again-{index}", "real", lambda: None, repeat, train=part)
+    for index, part in enumerate(real_again(finished)):
+        roles[f"gap-again-{index}"] = trained(finished, f"gap-again-{index}", "real", lambda: None, repeat, train=part)
     print(f"{case}, repetition {repeat}: done", flush=True)
-    seconds = {name: (study.folder.record(name) or {}).get("seconds") for name in ("adapt", "draw", "curate")}
-    return {"case": case, "repeat": repeat, "seconds": seconds, "copies": copies(study), "arms": found, "gap": roles}
+    seconds = {name: (finished.folder.record(name) or {}).get("seconds") for name in ("adapt", "draw", "curate")}
+    return {"case": case, "repeat": repeat, "seconds": seconds, "copies": copies(finished), "arms": found, "gap": roles}
 
 
-def copies(study: Study) -> dict[str, float]:
+def copies(finished: Run) -> dict[str, float]:
     """Share of images marked as copies of real train images: drawn from noise, and where they can be, drawn from real images."""
-    path = study.path / "measured" / "copies.json"
+    path = finished.path / "measured" / "copies.json"
     if not path.exists():
         found = {}
         for arm in ("synthetic", REAL_GUIDED):
-            if arm in study.settings.compare.arms:
-                images = study.images_of(arm).images
-                found[arm] = float(np.mean([flag != "" for flag in study.sets.copies.flags(study.sets.copies.nearest(images))]))
+            if arm in finished.settings.compare.arms:
+                images = finished.sets.of_arm(arm).images
+                found[arm] = float(np.mean([flag != "" for flag in finished.sets.copies.flags(finished.sets.copies.nearest(images))]))
         write_json(path, found)
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def trained(study: Study, key: str, arm: str, images: Any, repeat: int, *, train: Any = None) -> dict[str, Any]:
+def trained(finished: Run, key: str, arm: str, images: Any, repeat: int, *, train: Any = None) -> dict[str, Any]:
     """Accuracy of an arm trained once, and what its images cost; predictions on test images go to a file of their own."""
-    path = study.path / "measured" / f"{key}.json"
+    path = finished.path / "measured" / f"{key}.json"
     if not path.exists():
         own = images()
         start = time.monotonic()
         data = TrainingData(
-            train=study.train if train is None else train,
+            train=finished.train if train is None else train,
             synthetic=None if own is None else own.images,
             quota=None if own is None else own.quota,
-            teacher=lambda: study.judge,
+            teacher=lambda: finished.classifiers.judge,
         )
-        classifier = follow(fit_steps(arm, data, settings=study.settings.compare, seed=repeat, device="cpu"))
+        classifier = follow(fit_steps(arm, data, settings=finished.settings.compare, seed=repeat, device="cpu"))
         seconds = time.monotonic() - start
-        probabilities = classifier.predict(study.test)
-        accuracy, loss = accuracy_and_loss(classifier, study.val)
+        probabilities = classifier.predict(finished.test)
+        accuracy, loss = accuracy_and_loss(classifier, finished.val)
         write_atomically(path.with_suffix(".npy"), lambda to: to.write_bytes(_bytes(probabilities)))
         record = {} if own is None else {name: own.record[name] for name in ("seconds", "drawn", "judged", "kept") if name in own.record}
-        accuracy_on_test = float((probabilities.argmax(axis=1) == study.test.labels).mean())
+        accuracy_on_test = float((probabilities.argmax(axis=1) == finished.test.labels).mean())
         write_json(path, {"test": accuracy_on_test, "val": accuracy, "val_loss": loss, "seconds": round(seconds, 2), "images": record})
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
@@ -200,11 +202,11 @@ def _bytes(values: np.ndarray) -> bytes:
 def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, Any]:
     """The decomposition over all repetitions, each of which is a seed of it."""
     first = RunFolder.find(_folder(case, rows[0]["repeat"], runs))
-    study = Study(first, "cpu", Silent())
+    finished = Run(first, "cpu", Silent())
 
     def result(key: str, name: str, part: str) -> ArmResult:
         files = [_folder(case, row["repeat"], runs) / "measured" / f"{key}.npy" for row in rows]
-        return as_result(name, files, [row[part][key] for row in rows], repeats=[row["repeat"] for row in rows], study=study)
+        return as_result(name, files, [row[part][key] for row in rows], repeats=[row["repeat"] for row in rows], finished=finished)
 
     keys = list(rows[0]["gap"])
     redrawn = {float(key.removeprefix("gap-redrawn-")): key for key in keys if key.startswith("gap-redrawn-")}
@@ -213,7 +215,7 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
     return summarise_gap(
         {"real": result("real", "real", "arms"), **{role: result(key, role, "gap") for role, key in roles.items()}},
         {strength: result(key, key, "gap") for strength, key in redrawn.items()},
-        class_names=study.test.class_names,
+        class_names=finished.test.class_names,
         real_again=[result(key, key, "gap") for key in again],
         num_resamples=2000,
         seed=0,
@@ -221,14 +223,14 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
 
 
 def as_result(
-    name: str, files: Sequence[Path], measured: Sequence[Mapping[str, Any]], *, repeats: Sequence[int], study: Study
+    name: str, files: Sequence[Path], measured: Sequence[Mapping[str, Any]], *, repeats: Sequence[int], finished: Run
 ) -> ArmResult:
     """Repetitions as the seeds of one result: what :func:`trained` wrote of each, predictions on the test images and figures."""
-    predicted = [np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(study.test), -1) for path in files]
+    predicted = [np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(finished.test), -1) for path in files]
     return ArmResult(
-        arm=name, seeds=tuple(repeats), probabilities=np.stack(predicted).astype(np.float64), labels=study.test.labels,
+        arm=name, seeds=tuple(repeats), probabilities=np.stack(predicted).astype(np.float64), labels=finished.test.labels,
         val_accuracy=tuple(each["val"] for each in measured), val_loss=tuple(each["val_loss"] for each in measured),
-        seconds=0.0, steps=study.settings.compare.steps, histories=(),
+        seconds=0.0, steps=finished.settings.compare.steps, histories=(),
     )  # fmt: skip
 
 

@@ -19,9 +19,11 @@ from benchmarks.content_gap import as_result, gap_table, points, term_claims, tr
 from benchmarks.folders import take_first
 from understudy.core.progress import Silent
 from understudy.evaluation.gap import summarise_gap
+from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.gap_sets import as_many_as_real, redrawn_sets
-from understudy.pipeline.study import Study, run
+from understudy.pipeline.gap import redrawn_sets
+from understudy.pipeline.run import run
+from understudy.pipeline.strategies import as_many_as_real
 from understudy.settings import Settings, build
 from understudy.training.records import ArmResult
 
@@ -43,14 +45,14 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         take_first(_TARGET, runs / "cifar10", train=6_000, test=2_000)
     settings = _settings(runs, smoke=smoke)
     run(settings, runs / "run", until="curate")
-    study = Study(RunFolder.find(runs / "run"), "cpu", Silent())
+    finished = Run(RunFolder.find(runs / "run"), "cpu", Silent())
     repeats = REPEATS[:2] if smoke else REPEATS
-    redrawn = redrawn_sets(study.sets, as_many_as_real(settings), settings.gap.strengths)
-    rows = [_row(study, repeat, redrawn) for repeat in repeats]
+    redrawn = redrawn_sets(finished.sets, as_many_as_real(settings), settings.gap.strengths)
+    rows = [_row(finished, repeat, redrawn) for repeat in repeats]
     gap = summarise_gap(
-        {"real": _result(study, "real", rows), "plain": _result(study, "synthetic", rows)},
-        {strength: _result(study, f"redrawn-{strength:g}", rows) for strength in redrawn},
-        class_names=study.test.class_names,
+        {"real": _result(finished, "real", rows), "plain": _result(finished, "synthetic", rows)},
+        {strength: _result(finished, f"redrawn-{strength:g}", rows) for strength in redrawn},
+        class_names=finished.test.class_names,
         num_resamples=2000,
         seed=0,
     )
@@ -84,22 +86,22 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
     return build(common, small if smoke else {})
 
 
-def _row(study: Study, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, Any]:
+def _row(finished: Run, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, Any]:
     arms = {
-        name: trained(study, f"{name}-{repeat}", name, lambda name=name: study.images_of(name), repeat)
+        name: trained(finished, f"{name}-{repeat}", name, lambda name=name: finished.sets.of_arm(name), repeat)
         for name in ("real", "synthetic", "mixed", "mixed-balanced")
     }
     arms |= {
-        f"redrawn-{strength:g}": trained(study, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat)
+        f"redrawn-{strength:g}": trained(finished, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat)
         for strength, own in redrawn.items()
     }
     return {"case": "CIFAR-10", "repeat": repeat, "arms": arms}
 
 
-def _result(study: Study, name: str, rows: list[dict[str, Any]]) -> ArmResult:
+def _result(finished: Run, name: str, rows: list[dict[str, Any]]) -> ArmResult:
     repeats = [row["repeat"] for row in rows]
-    files = [study.path / "measured" / f"{name}-{repeat}.npy" for repeat in repeats]
-    return as_result(name, files, [row["arms"][name] for row in rows], repeats=repeats, study=study)
+    files = [finished.path / "measured" / f"{name}-{repeat}.npy" for repeat in repeats]
+    return as_result(name, files, [row["arms"][name] for row in rows], repeats=repeats, finished=finished)
 
 
 def _arms_table(rows: list[dict[str, Any]]) -> dict[str, Any]:

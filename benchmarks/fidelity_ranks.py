@@ -21,8 +21,9 @@ from understudy.core.progress import Silent
 from understudy.evaluation.encoders import AtHand, load_encoder
 from understudy.evaluation.feature_cache import FeatureCache
 from understudy.evaluation.fidelity import MEASURES, EncodedImages, measure_fidelity
+from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import Study, run
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
 
@@ -42,7 +43,10 @@ SETS: Mapping[str, tuple[Mapping[str, Any], str | None]] = {
     "adapted, noise 0.8": ({"draw": {"noise_scale": 0.8}}, "adapted"),
     "adapted, noise 1.2": ({"draw": {"noise_scale": 1.2}}, "adapted"),
     "adapted, latent prior": (_PRIOR, "adapted"),
-    "real-fake": ({**RECIPES["real-fake-mini"], "adapt": {**RECIPES["real-fake-mini"]["adapt"], "steps": 300}}, None),
+    "real-fake": (
+        {**RECIPES["real-fake-mini"], "adapt": {**RECIPES["real-fake-mini"]["adapt"], "steps": 300}},
+        None,
+    ),
 }
 """What differs from the plain set, and the set whose adapter is used where it is not one of its own."""
 SMOKE = ("vanilla", "adapted", "adapted, guidance 3")
@@ -67,7 +71,9 @@ def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
     if SETS[name][0].get("adapt", {}).get("method") == "none":
         small.pop("adapt", None)
     # An adapter is trained by another run, so how it was trained is not a setting of this one.
-    reused = {} if adapter_of is None else {"adapt": {"adapter": folder_of(adapter_of, repeat, runs) / "adapter"}}
+    reused = (
+        {} if adapter_of is None else {"adapt": {"adapter": folder_of(adapter_of, repeat, runs) / "adapter"}}
+    )
     if reused:
         small.pop("adapt", None)
     return build(PRESETS["quick"], common, own, small, reused)
@@ -78,42 +84,62 @@ def folder_of(name: str, repeat: int, runs: Path) -> Path:
     return runs / f"set-{name.replace(', ', '-').replace(' ', '-')}-{repeat}"
 
 
-def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "curate") -> Study:
+def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "curate") -> Run:
     """The run of a set, as far as asked; what is there is kept."""
     run(settings_of(name, repeat, runs, smoke=smoke), folder_of(name, repeat, runs), until=until)  # type: ignore[arg-type]
-    return Study(RunFolder.find(folder_of(name, repeat, runs)), "cpu", Silent())
+    return Run(RunFolder.find(folder_of(name, repeat, runs)), "cpu", Silent())
 
 
 def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
     """Fidelity of a set, with its floor, and the accuracy on real test images of classifiers trained on it alone."""
-    study = drawn(name, repeat, runs, smoke=smoke)
-    measured = {kind: _fidelity(study, kind) for kind in (ENCODERS[:1] if smoke else ENCODERS)}
+    finished = drawn(name, repeat, runs, smoke=smoke)
+    measured = {kind: _fidelity(finished, kind) for kind in (ENCODERS[:1] if smoke else ENCODERS)}
     trainings = [
-        trained(study, f"synthetic-{seed}", "synthetic", lambda: study.images_of("synthetic"), seed) for seed in range(1 if smoke else 3)
+        trained(finished, f"synthetic-{seed}", "synthetic", lambda: finished.sets.of_arm("synthetic"), seed)
+        for seed in range(1 if smoke else 3)
     ]
     accuracy = float(np.mean([each["test"] for each in trainings]))
-    found = {"part": "fidelity", "set": name, "repeat": repeat, "accuracy": accuracy, "value": _of("value", measured)}
-    return found | ({"floor": _of("floor", measured)} if name == next(iter(SETS)) else {})  # the same for every set
+    found = {
+        "part": "fidelity",
+        "set": name,
+        "repeat": repeat,
+        "accuracy": accuracy,
+        "value": _of("value", measured),
+    }
+    return found | (
+        {"floor": _of("floor", measured)} if name == next(iter(SETS)) else {}
+    )  # the same for every set
 
 
 def _of(role: str, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {kind: own[role] for kind, own in measured.items()}
 
 
-def _fidelity(study: Study, kind: str) -> dict[str, Any]:
+def _fidelity(finished: Run, kind: str) -> dict[str, Any]:
     """Value and floor of every measure, kept in the run's folder."""
-    path = study.path / "measured" / f"fidelity-{kind}.json"
+    path = finished.path / "measured" / f"fidelity-{kind}.json"
     if not path.exists():
-        encoder, cache = load_encoder(kind, AtHand(start=lambda: study.start)), FeatureCache(study.path)
-        sets = [EncodedImages(cache.features(encoder, data), data.labels) for data in (study.train, study.val, study.curated)]
+        encoder, cache = (
+            load_encoder(kind, AtHand(start=lambda: finished.classifiers.start)),
+            FeatureCache(finished.path),
+        )
+        sets = [
+            EncodedImages(cache.features(encoder, data), data.labels)
+            for data in (finished.train, finished.val, finished.curated)
+        ]
         neighbours = min(5, min(map(len, sets)) - 1)  # of a smoke's few images
         found = measure_fidelity(
-            *sets, class_names=study.train.class_names, neighbours=neighbours, num_resamples=50, max_bytes=2.5e8, seed=0
+            *sets, class_names=finished.train.class_names, neighbours=neighbours, num_resamples=50, max_bytes=2.5e8, seed=0
         )  # fmt: skip
-        short = {name: {role: own[role] for role in ("value", "floor")} for name, own in found["measures"].items()}
+        short = {
+            name: {role: own[role] for role in ("value", "floor")} for name, own in found["measures"].items()
+        }
         write_json(path, {"compared": found["compared"], "measures": short})
     measures = json.loads(path.read_text(encoding="utf-8"))["measures"]
-    return {role: {name: round(own[role]["mean"], 4) for name, own in measures.items()} for role in ("value", "floor")}
+    return {
+        role: {name: round(own[role]["mean"], 4) for name, own in measures.items()}
+        for role in ("value", "floor")
+    }
 
 
 def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
@@ -127,7 +153,9 @@ def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[
                 own = [row for row in rows if row["repeat"] == repeat]
                 values = [row["value"][kind][name] for row in own]
                 sign = 1 if better == "higher" else -1
-                found[kind][name].append(float(sign * spearmanr(values, [row["accuracy"] for row in own]).statistic))
+                found[kind][name].append(
+                    float(sign * spearmanr(values, [row["accuracy"] for row in own]).statistic)
+                )
     return found
 
 
@@ -149,7 +177,13 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for name in SETS:
         own = [row for row in rows if row["set"] == name]
         body.append([name, cell([100 * row["accuracy"] for row in own]), *_cells(own, kind, "value")])
-    body.append(["real against real (floor)", "", *_cells([row for row in rows if row["set"] == next(iter(SETS))], kind, "floor")])
+    body.append(
+        [
+            "real against real (floor)",
+            "",
+            *_cells([row for row in rows if row["set"] == next(iter(SETS))], kind, "floor"),
+        ]
+    )
     found = correlations(rows)
     ranks = [[key, *(cell(found[each][key], digits=2) for each in found)] for key in MEASURES]
     title = f"Fidelity of twelve sets to 600 real digits, {kind} features; accuracy, %, of what is trained on each, on real test images"

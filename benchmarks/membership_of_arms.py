@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.claims import Claim
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
 

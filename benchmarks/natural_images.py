@@ -17,7 +17,7 @@ import torch
 from benchmarks.claims import Claim, command_line, write
 from benchmarks.folders import take_first
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
 

@@ -23,7 +23,7 @@ from benchmarks.feature_distance import squared_mmd
 from understudy.core.files import write_json
 from understudy.data.copies import CopyFinder, paired_distances
 from understudy.data.labelled_set import LabelledSet
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import build
 

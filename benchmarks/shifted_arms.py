@@ -11,8 +11,9 @@ import numpy as np
 from benchmarks.claims import Claim
 from benchmarks.shifted_digits import write_shifted
 from understudy.core.progress import Silent
+from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import Study, run
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS
 from understudy.settings import build
 
@@ -46,7 +47,7 @@ def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
     own: dict[str, Any] = {"data": {"shots": 4 if smoke else shots}}
     plain = build(PRESETS["quick"], _COMMON, own, _SMOKE if smoke else {})
     run(plain, folder, until="load")
-    test = Study(RunFolder.find(folder), "cpu", Silent()).test
+    test = Run(RunFolder.find(folder), "cpu", Silent()).test
     tests = {kind: str(path) for kind, path in write_shifted(test, runs / f"{folder.name}-tests", seed=0).items()}
     shifted = build(plain.model_dump(mode="json"), {"shift": {"measure": True, "tests": tests}})
     results = run(shifted, folder)

@@ -25,7 +25,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import student_interval
 from understudy.generators.load import load_generator
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
 from understudy.training.classifier import accuracy_and_loss

@@ -533,7 +533,7 @@ def test_ctrl_c_says_how_to_go_on(understudy, monkeypatch):
     def interrupted(settings, *, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("understudy.pipeline.study.load_splits", interrupted)
+    monkeypatch.setattr("understudy.pipeline.checks.load_splits", interrupted)
     code, _, err = understudy("run", "digits", "--out", "my run")
     assert code == 130
     assert "stopped; nothing finished is lost. To go on: understudy run digits --out 'my run'" in err

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from understudy.data.labelled_set import LabelledSet
     from understudy.data.load import load_splits
     from understudy.generators.load import load_generator
-    from understudy.pipeline.study import run
+    from understudy.pipeline.run import run
     from understudy.settings import Settings, build
     from understudy.training.classifier import TrainedClassifier
     from understudy.training.fit import fit_arm
@@ -29,7 +29,7 @@ _PUBLIC = {
     "fit_arm": "training.fit",
     "load_generator": "generators.load",
     "load_splits": "data.load",
-    "run": "pipeline.study",
+    "run": "pipeline.run",
 }
 
 __all__ = [

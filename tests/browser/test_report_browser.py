@@ -10,7 +10,7 @@ from report_sample import make_sample
 from study_sample import make_study, write
 from tiny_job import tiny_settings, write_pets
 
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 
 PROBE = """{
   widths: [...document.images].map(image => image.naturalWidth),

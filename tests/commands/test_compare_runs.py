@@ -17,7 +17,7 @@ from understudy.core.files import write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_bootstrap_difference
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.report.compared import compared_tables, write_comparison
 
 ARMS = {"arms": ["real", "synthetic", "mixed"]}

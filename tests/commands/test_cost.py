@@ -7,16 +7,23 @@ import pytest
 from tiny_job import SECTIONS, Listener, tiny_settings, write_pets
 
 from understudy.commands.cost import Estimate, Pace, estimate
-from understudy.commands.preflight import preview
+from understudy.commands.preview import preview
 from understudy.core.errors import InputError
 from understudy.data.load import load_splits
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.settings import build
 
 NOTHING = Pace(
-    adaptation=0, image=1e-9, strength=1, step=0, private_step=0, prediction=0, corruption=0, image_bytes=0, classifier_bytes=0
+    adaptations=0, images=1e-9, steps=0, private_steps=0, predictions=0, corruptions=0, image_bytes=0, classifier_bytes=0
 )  # fmt: skip
-ARMS = ["real", "synthetic", "mixed@refresh", "synthetic@diverse", "bridged@coverage", "synthetic@several-generators"]
+ARMS = [
+    "real",
+    "synthetic",
+    "mixed@refresh",
+    "synthetic@diverse",
+    "bridged@coverage",
+    "synthetic@several-generators",
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +58,12 @@ def finished(settings, tmp_path_factory):
 
 
 def paced(settings, splits, **pace):
-    return estimate(settings, splits, Pace(**{**vars(NOTHING), **pace})).seconds
+    return estimate(settings, splits, Pace(**{**vars(NOTHING), **pace}), strength=1).seconds
 
 
 def test_steps_are_those_of_the_run(settings, splits, finished):
     bars, trials = finished[1].bars, 2
-    seconds = paced(settings, splits, step=1)
+    seconds = paced(settings, splits, steps=1)
     assert {name: round(seconds[name]) for name in ("compare", "scale", "gap", "membership")} == {
         name: bars[name]["total"] for name in ("compare", "scale", "gap", "membership")
     }
@@ -67,25 +74,32 @@ def test_steps_are_those_of_the_run(settings, splits, finished):
 
 def test_images_are_those_of_the_run(settings, splits, finished):
     out, _ = finished
-    drawn = sum(pq.read_metadata(path).num_rows for path in (out / "synthetic").glob("**/images/**/*.parquet"))
-    found = estimate(settings, splits, Pace(**{**vars(NOTHING), "image": 1, "image_bytes": 1e6}))
+    drawn = sum(
+        pq.read_metadata(path).num_rows for path in (out / "synthetic").glob("**/images/**/*.parquet")
+    )
+    found = estimate(settings, splits, Pace(**{**vars(NOTHING), "images": 1, "image_bytes": 1e6}), strength=1)
     assert found.images == 6
     assert found.disk_mb == drawn
-    half = [pq.read_metadata(path).num_rows for path in (out / "synthetic").glob("supplies/strength=0.5/images/**/*.parquet")]
+    half = [
+        pq.read_metadata(path).num_rows
+        for path in (out / "synthetic").glob("supplies/strength=0.5/images/**/*.parquet")
+    ]
     assert sum(half) == len(splits.train)
-    assert sum(paced(settings, splits, image=1).values()) == pytest.approx(drawn - len(splits.train) / 2)
+    assert sum(paced(settings, splits, images=1).values()) == pytest.approx(drawn - len(splits.train) / 2)
 
 
 def test_generators_are_adapted_as_often_as_in_the_run(settings, splits, finished):
-    seconds = paced(settings, splits, adaptation=1)
-    assert seconds["adapt"] + round(seconds["strategies"]) == 1 + len(list((finished[0] / "adapter").glob("member-*")))
-    pipeline = settings.model_copy(update={"membership": settings.membership.model_copy(update={"target": "pipeline"})})
-    assert round(paced(pipeline, splits, adaptation=1)["membership"]) == 6
-    assert round(paced(pipeline, splits, image=1)["membership"]) == 6 * 6
+    seconds = paced(settings, splits, adaptations=1)
+    assert round(sum(seconds.values())) == 1 + len(list((finished[0] / "adapter").glob("member-*")))
+    pipeline = settings.model_copy(
+        update={"membership": settings.membership.model_copy(update={"target": "pipeline"})}
+    )
+    assert round(paced(pipeline, splits, adaptations=1)["membership"]) == 6
+    assert round(paced(pipeline, splits, images=1)["membership"]) == 6 * 6
 
 
 def test_predictions_are_those_of_the_run(settings, splits, finished):
-    seconds = paced(settings, splits, prediction=1, corruption=1000)
+    seconds = paced(settings, splits, predictions=1, corruptions=1000)
     tests = finished[1].bars["shift"]["total"] * len(splits.test)
     assert round(seconds["shift"]) == 1000 * tests + 3 * len(ARMS) * (tests + len(splits.test))
     everything = len(splits.train) + len(splits.val) + len(splits.test)
@@ -94,16 +108,29 @@ def test_predictions_are_those_of_the_run(settings, splits, finished):
 
 def test_only_what_is_asked_for_has_a_row(pets, tiny_pipeline_folder, splits):
     plain = estimate(
-        tiny_settings(pets, tiny_pipeline_folder, compare={"arms": ["real"]}, curate={"score": "none", "threshold": None}), splits, NOTHING
+        tiny_settings(
+            pets,
+            tiny_pipeline_folder,
+            compare={"arms": ["real"]},
+            curate={"score": "none", "threshold": None},
+        ),
+        splits,
+        NOTHING,
+        strength=1,
     )
     assert list(plain.seconds) == ["adapt", "draw", "compare"]
     assert [name for name, _ in plain.rows()] == ["adapt", "draw", "compare", "total", "disk"]
     judged = tiny_settings(pets, tiny_pipeline_folder)
-    assert paced(judged, splits, step=1)["curate"] == judged.compare.steps
+    assert paced(judged, splits, steps=1)["curate"] == judged.compare.steps
 
 
 def test_rows_add_up():
-    found = Estimate(seconds={"draw": 60.0, "compare": 60.0, "membership": 7200.0}, images=30, images_per_second=0.5, disk_mb=1.0)
+    found = Estimate(
+        seconds={"draw": 60.0, "compare": 60.0, "membership": 7200.0},
+        images=30,
+        images_per_second=0.5,
+        disk_mb=1.0,
+    )
     assert found.rows() == [
         ("draw", "60 s for 30 images at 0.5 images/s"),
         ("compare", "60 s"),
@@ -115,7 +142,7 @@ def test_rows_add_up():
 
 def test_a_preview_measures_all_of_it(settings, tmp_path):
     found = preview(settings, tmp_path / "sheet.png")
-    stages = ["adapt", "draw", "strategies", "tune", "compare", "scale", "gap", "shift", "membership"]
+    stages = ["adapt", "draw", "tune", "compare", "scale", "gap", "shift", "membership"]
     assert list(found.seconds) == stages
     assert all(0 < seconds < 3600 for seconds in found.seconds.values())
 
@@ -124,24 +151,36 @@ def test_a_preview_measures_the_private_reference(pets, tiny_pipeline_folder, tm
     pytest.importorskip("opacus")
     audited = {"measure": True, "arms": ["real"], "shadows": 6, "false_positive_rates": [0.5]}
     one, two = (
-        preview(tiny_settings(pets, tiny_pipeline_folder, membership={**audited, **more}), tmp_path / "sheet.png").seconds["membership"]
+        preview(
+            tiny_settings(pets, tiny_pipeline_folder, membership={**audited, **more}), tmp_path / "sheet.png"
+        ).seconds["membership"]
         for more in ({}, {"private_epsilon": 8.0})
     )
     assert 0 < one < two
 
 
 def test_a_preview_refuses_an_audit_as_a_run_would(settings, tmp_path):
-    few = settings.model_copy(update={"membership": settings.membership.model_copy(update={"false_positive_rates": (0.001,)})})
+    few = settings.model_copy(
+        update={"membership": settings.membership.model_copy(update={"false_positive_rates": (0.001,)})}
+    )
     with pytest.raises(InputError, match="shadow models with 28 real images, got 6"):
         preview(few, tmp_path / "sheet.png")
 
 
-@pytest.mark.parametrize(("folder", "message"), [("wolf", "cat, wolf"), ("dog", "must not be val images")], ids=["classes", "copies"])
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("wolf", "cat, wolf"), ("dog", "must not be val images")],
+    ids=["classes", "copies"],
+)
 def test_a_preview_refuses_ready_made_images_as_a_run_would(folder, message, pets, tmp_path):
     made = shutil.copytree(pets, tmp_path / "made")
     (made / "dog").rename(made / folder)
     ready_made = {"generator": {"name": "folder", "images": [str(made)]}}
-    settings = build({key: value for key, value in SECTIONS.items() if key != "adapt"}, {"data": {"source": str(pets)}}, ready_made)
+    settings = build(
+        {key: value for key, value in SECTIONS.items() if key != "adapt"},
+        {"data": {"source": str(pets)}},
+        ready_made,
+    )
     with pytest.raises(InputError, match=message):
         preview(settings, tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
@@ -164,14 +203,16 @@ def test_an_audited_arm_is_drawn_for_as_many_images_as_there_are(pets, tiny_pipe
         pets, tiny_pipeline_folder, draw={"steps": 20, "strength": 0.5},
         membership={"measure": True, "arms": ["mixed@real-guidance"], "shadows": 6, "false_positive_rates": [0.5]},
     )  # fmt: skip
-    found = paced(settings, load_splits(settings.data, seed=settings.seed), step=1)
+    found = paced(settings, load_splits(settings.data, seed=settings.seed), steps=1)
     assert round(found["membership"]) == 6 * settings.compare.steps
 
 
 def test_the_gap_is_counted_without_sets_that_would_be_the_plain_one(pets, tiny_pipeline_folder):
     def steps(noise_scale):
         gap = {"measure": True, "strengths": [0.5]}
-        settings = tiny_settings(pets, tiny_pipeline_folder, draw={"noise_scale": noise_scale}, compare={"arms": ["real"]}, gap=gap)
-        return paced(settings, load_splits(settings.data, seed=settings.seed), step=1)["gap"]
+        settings = tiny_settings(
+            pets, tiny_pipeline_folder, draw={"noise_scale": noise_scale}, compare={"arms": ["real"]}, gap=gap
+        )
+        return paced(settings, load_splits(settings.data, seed=settings.seed), steps=1)["gap"]
 
     assert steps(1.0) / steps(1.1) == pytest.approx((7 + 2) / (6 + 2)), "sets and halves of the real images"

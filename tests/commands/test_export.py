@@ -16,7 +16,7 @@ from understudy.commands.export import export_part
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.report.licences import sources
 from understudy.settings import build, refuse_without_effect
 from understudy.training.classifier import TrainedClassifier

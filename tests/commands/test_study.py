@@ -18,7 +18,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import student_interval
 from understudy.pipeline import study as main_job
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 
 ARMS = {"arms": ["real", "synthetic"], "steps": 2, "curve_points": 0}

@@ -8,9 +8,10 @@ from tiny_job import Listener, tiny_settings, write_pets
 
 from understudy.core.errors import InputError
 from understudy.core.progress import follow
+from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import Study, run
-from understudy.pipeline.synthetic import arm_settings
+from understudy.pipeline.run import run
+from understudy.pipeline.strategies import arm_settings
 from understudy.training.arms import find_arm
 from understudy.training.fit import fit_steps
 from understudy.training.settings import CompareSettings
@@ -47,7 +48,7 @@ def study(tmp_path_factory, tiny_pipeline_folder):
         },  # a judge that knows little: one that is sure takes nothing of what a tiny generator draws
     )
     run(settings, folder / "run", until="curate")
-    return Study(RunFolder.find(folder / "run"), "cpu", Listener())
+    return Run(RunFolder.find(folder / "run"), "cpu", Listener())
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def plain(study):
 
 
 def predictions(study, arm, folder=None):
-    data = study.training_data(study.images_of(arm))
+    data = study.training_data(arm)
     classifier = follow(fit_steps(arm, data, settings=study.settings.compare, seed=0, device="cpu"))
     if folder is not None:
         classifier.save(folder)
@@ -66,7 +67,7 @@ def predictions(study, arm, folder=None):
 
 @pytest.mark.parametrize("arm", ARMS)
 def test_it_changes_the_arm_and_leaves_a_plain_classifier(arm, study, plain, tmp_path):
-    images = study.images_of(arm)
+    images = study.sets.of_arm(arm)
     assert images.images.split == "synthetic"
     assert len(images.images)
     found = predictions(study, arm, tmp_path)
@@ -99,8 +100,8 @@ def test_real_images_alone_have_no_use_for_it(name):
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name].overrides is not None])
 def test_it_leaves_alone_what_decides_the_run(name, study):
     """A strategy changes how images are drawn and chosen, not the data, the classifier or the generator."""
-    changed, names = arm_settings(f"synthetic@{name}", study.settings, shots=3)
-    assert names == [name]
-    assert changed != study.settings
+    found = arm_settings(f"synthetic@{name}", study.settings, shots=3)
+    assert found.changing == (name,)
+    assert found.settings != study.settings
     same = {"seed", "data", "generator", "captions", "visual", "adapt", "tune", "compare", "scale", "gap"}
-    assert all(getattr(changed, section) == getattr(study.settings, section) for section in same)
+    assert all(getattr(found.settings, section) == getattr(study.settings, section) for section in same)

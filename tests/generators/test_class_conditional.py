@@ -15,7 +15,7 @@ from understudy.functional.edm import SIGMA_DATA
 from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.settings import build
 
 WORDS = ("a cat", "a dog")

@@ -8,10 +8,11 @@ import pytest
 import safetensors.torch
 from tiny_job import Listener, tiny_settings, tree, write_pets
 
-from understudy.commands.preflight import preview, validate
+from understudy.commands.preview import preview
+from understudy.commands.validate import validate
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build
 

@@ -9,10 +9,10 @@ import timm
 from tiny_job import Listener, times, tiny_settings, write_pets
 
 from understudy import cli
-from understudy.commands.preflight import validate
+from understudy.commands.validate import validate
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, refuse_without_effect, to_yaml
 

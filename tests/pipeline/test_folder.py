@@ -10,10 +10,10 @@ from tiny_job import tiny_settings, tree, write_pets
 
 from understudy.commands.compare_runs import compare_runs
 from understudy.commands.export import export_part
-from understudy.commands.preflight import preview
+from understudy.commands.preview import preview
 from understudy.core.errors import InputError
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run, write_report_again
+from understudy.pipeline.run import run, write_report_again
 from understudy.report.compared import write_comparison
 from understudy.settings import build, to_yaml
 

@@ -9,8 +9,9 @@ from tiny_job import SECTIONS, Listener, tiny_settings, tree, write_pets
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import Study, run
+from understudy.pipeline.run import run
 from understudy.settings import build
 from understudy.training.strategies import STRATEGIES
 
@@ -222,6 +223,6 @@ def test_a_filter_that_leaves_nothing_says_so_before_anything_is_trained(pets, t
 
 
 def test_the_study_is_open_to_further_measurements(finished):
-    study = Study(RunFolder.find(finished[1]), "cpu", Listener())
-    assert study.images_of("mixed@refresh").quota.tolist() == [3, 3]
-    assert study.images_of("mixed").quota is None
+    study = Run(RunFolder.find(finished[1]), "cpu", Listener())
+    assert study.sets.of_arm("mixed@refresh").quota.tolist() == [3, 3]
+    assert study.sets.of_arm("mixed").quota is None

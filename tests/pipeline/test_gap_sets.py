@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.pipeline.gap_sets import as_many_as_real, gap_arms
-from understudy.pipeline.synthetic import arm_settings
+from understudy.pipeline.strategies import arm_settings, as_many_as_real, gap_arms
 from understudy.settings import build
 
 ROLES = ["filtered", "fresh", "filtered+fresh", "diverse", "matched"]
@@ -36,7 +35,7 @@ def test_every_set_of_the_gap_differs_from_the_plain_one(draw, sections, shots):
     arms = gap_arms(base, shots=shots)
     assert [role for role in arms if role != "diverse"] == [role for role in ROLES if role != "diverse"]
     for role, arm in arms.items():
-        changed, _ = arm_settings(arm, base, shots=shots)
+        changed = arm_settings(arm, base, shots=shots).settings
         assert (changed != base) == (role != "fresh"), "fresh images are drawn like all others, but trained on otherwise"
 
 

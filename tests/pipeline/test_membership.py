@@ -10,7 +10,7 @@ from tiny_job import Listener, tiny_settings, tree, write_pets
 
 from understudy.core.errors import InputError
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.report.terminal import membership_table, shift_table
 from understudy.settings import build, refuse_without_effect
 

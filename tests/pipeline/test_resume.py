@@ -15,7 +15,7 @@ from tiny_job import OPTIONS, times, tiny_settings, tree, write_pets
 
 from understudy.core.config import parse_override
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run
+from understudy.pipeline.run import run
 from understudy.settings import build
 
 # Many parts, refills and trainings, so that there is something to do at every moment.

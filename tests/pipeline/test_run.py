@@ -14,6 +14,7 @@ from PIL import Image
 from tiny import save_tiny_image_encoder, two_classes
 from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
+from understudy.commands.export import export_dataset as export_run
 from understudy.core.errors import InputError
 from understudy.curation.scores import SCORES, Score
 from understudy.data.export import EXPORTS
@@ -22,7 +23,7 @@ from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import STAGES, export_run, run, write_report_again
+from understudy.pipeline.run import STAGE_NAMES, run, write_report_again
 from understudy.settings import build
 
 ROOT = Path(__file__).parent.parent.parent
@@ -89,7 +90,7 @@ def test_report_and_card_are_written(finished):
 
 def test_every_stage_says_something_and_bars_end_full(finished):
     _, listener = finished
-    assert [line.split(":")[0] for line in listener.lines] == [name for name in STAGES if name not in OPTIONAL]
+    assert [line.split(":")[0] for line in listener.lines] == [name for name in STAGE_NAMES if name not in OPTIONAL]
     assert {"adapt", "draw round-00", "compare"} <= set(listener.bars)
     assert all(bar["done"] == bar["total"] for bar in listener.bars.values())
 
@@ -99,7 +100,7 @@ def test_the_second_run_does_nothing_and_says_so(finished, pets, tiny_pipeline_f
     before, again = times(out), Listener()
     results = run(tiny_settings(pets, tiny_pipeline_folder), out, observer=again)
     assert times(out) == before
-    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGES[1:] if name not in OPTIONAL]
+    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGE_NAMES if name not in OPTIONAL]
     assert not again.bars
     assert results == results_of(out)
 
@@ -141,9 +142,9 @@ def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(finished, p
     """With other test images nothing changes but what is measured on them."""
     whole, out = finished[0], tmp_path / "run"
     settings = tiny_settings(pets, tiny_pipeline_folder)
-    for number, stage in enumerate(STAGES):
+    for number, stage in enumerate(STAGE_NAMES):
         run(settings, out, until=stage)
-        expected = [name for name in STAGES[: number + 1] if name not in OPTIONAL]  # sizes that nobody asked for
+        expected = [name for name in STAGE_NAMES[: number + 1] if name not in OPTIONAL]  # sizes that nobody asked for
         assert sorted(path.stem for path in (out / "stages").iterdir()) == sorted(expected)
         if stage == "load":
             test = LabelledSet.load(out / "data" / "test.parquet")
@@ -295,7 +296,7 @@ def test_a_guided_run_draws_the_same_with_an_adapter_made_before(pets, tiny_pipe
     listener, out = Listener(), tmp_path / "used"
     used = build(made.model_dump(), {"adapt": {"adapter": str(tmp_path / "made" / "adapter")}})
     records = run(used, out, until="draw", observer=listener)
-    assert f"adapt: left out, the adapter in {tmp_path / 'made' / 'adapter'} is used" in listener.lines
+    assert f"adapt: skipped, the adapter in {tmp_path / 'made' / 'adapter'} is used" in listener.lines
     assert tree(out / "synthetic") == tree(tmp_path / "made" / "synthetic")
     assert records["adapt"]["fingerprint"] == RunFolder.find(tmp_path / "made").record("adapt")["fingerprint"]
     rows = pq.read_table(out / "synthetic" / "plan" / "round-00").to_pylist()
@@ -349,7 +350,7 @@ def test_what_cannot_work_is_refused_before_anything_is_read(sections, message, 
 
 
 def test_a_start_that_is_pure_noise_is_refused(pets, tiny_pipeline_folder, tmp_path):
-    with pytest.raises(InputError, match="draw.start_snr 1e-09 is pure noise to this generator"):
+    with pytest.raises(InputError, match="draw.start_snr 1e-09 is pure noise for this generator"):
         run(tiny_settings(pets, tiny_pipeline_folder, draw={"start_snr": 1e-9}), tmp_path / "run", until="draw")
 
 
@@ -376,7 +377,7 @@ def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny
     ("sections", "message"),
     [
         ({"draw": {"prompt": "a very long photo " * 20 + "{class}"}}, "a prompt must have at most"),
-        ({"draw": {"start_snr": 1e-9}}, "is pure noise to this generator"),
+        ({"draw": {"start_snr": 1e-9}}, "is pure noise for this generator"),
         ({"adapt": {"method": "lora", "targets": ["attention", "convolution"]}}, "got 'convolution'"),
         ({"draw": {"sampler": "flow-euler"}}, "flow-euler"),
     ],

@@ -18,7 +18,7 @@ from understudy.core.errors import InputError
 from understudy.curation.scores import SCORES, Score
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.study import run, write_report_again
+from understudy.pipeline.run import run, write_report_again
 from understudy.report.terminal import summary_table
 from understudy.settings import refuse_without_effect
 
@@ -140,7 +140,7 @@ def test_the_same_again_does_nothing(job, doubled):
     run(job(1, 2), out, observer=listener)
     assert times(out) == before
     assert all("finished earlier, kept" in line for line in listener.lines)
-    assert len(listener.lines) == 8
+    assert len(listener.lines) == 9
 
 
 def test_more_sizes_later_keep_the_sets_that_are_there(job, doubled, tmp_path):
@@ -295,9 +295,9 @@ def test_a_size_between_those_of_earlier_requests_is_full(job, doubled, tmp_path
 
 def fixed_gains(monkeypatch, gains):
     """Validation accuracies of the sizes as if every step had gained so much."""
-    from understudy.pipeline import study
+    from understudy.pipeline import scale
 
-    reason = study.stop_reason
+    reason = scale.stop_reason
 
     def told(arms, images, *, below):
         sizes = sorted(images)
@@ -308,7 +308,7 @@ def fixed_gains(monkeypatch, gains):
         }
         return reason(named, images, below=below)
 
-    monkeypatch.setattr(study, "stop_reason", told)
+    monkeypatch.setattr(scale, "stop_reason", told)
 
 
 def test_a_rule_that_never_stops_changes_no_figure(job, doubled, tmp_path, monkeypatch):

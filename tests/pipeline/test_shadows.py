@@ -8,10 +8,11 @@ from tiny import two_classes
 from tiny_job import Listener
 
 from understudy.core.errors import InputError
+from understudy.core.progress import Silent
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.settings import MembershipSettings
 from understudy.pipeline import shadows as module
-from understudy.pipeline.shadows import audit, check_audit
+from understudy.pipeline.shadows import Shadows, check_audit
 from understudy.training.settings import CompareSettings, Phase
 
 RECIPE = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100)
@@ -31,9 +32,9 @@ def call(folder, settings=QUICK, recipe=RECIPE, **changes):
     given = {
         "train": two_classes(24, split="train"), "val": two_classes(12, split="val", seed=1), "test": two_classes(12, split="test", seed=2),
         "settings": settings, "recipe": lambda name: recipe, "images_of": lambda name: two_classes(24, split="synthetic", seed=3),
-        "seed": 0, "device": "cpu", "folder": folder,
+        "seed": 0, "device": "cpu", "folder": folder, "observer": Silent(),
     }  # fmt: skip
-    return audit(**given | changes)
+    return Shadows(**given | changes).audit()
 
 
 def noise(split, num, seed):
@@ -143,7 +144,7 @@ def test_the_private_reference(tmp_path):
         ({"shadows": 7, "false_positive_rates": (0.5,)}, "must be even"),
         ({"arms": ("private",)}, "set membership.private_epsilon instead"),
         ({"arms": ("mixed@refresh",)}, "must not refresh their images, as 'mixed@refresh' does"),
-        ({"arms": ("mixed@diverse",), "target": "pipeline"}, "diverse asks for images of its own: leave 'mixed@diverse' out"),
+        ({"arms": ("mixed@diverse",), "target": "pipeline"}, "diverse needs other images: leave 'mixed@diverse' out"),
     ],
     ids=["rate", "odd", "private", "refresh", "own-images"],
 )

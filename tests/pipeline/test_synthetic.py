@@ -7,33 +7,12 @@ from tiny import two_classes
 from understudy.core.progress import Silent
 from understudy.curation.settings import CurateSettings
 from understudy.data.labelled_set import encode
-from understudy.generators.folder import FolderGenerator
-from understudy.generators.settings import GeneratorSettings
+from understudy.pipeline.classifiers import Classifiers
+from understudy.pipeline.generators import Generators
 from understudy.pipeline.synthetic import SyntheticSets
 from understudy.settings import build
 
 _PER_CLASS = 4
-
-
-class Help:
-    """Everything that a set of ready-made images needs: where they are."""
-
-    def __init__(self, images):
-        self._generator = FolderGenerator(GeneratorSettings(name="folder", images=(images,)))
-
-    def generator(self, member):
-        return self._generator
-
-    def fingerprint(self, member):
-        return ""
-
-    def visual(self):
-        return None
-
-    judge = clip = None  # no score is asked
-
-    def features(self, data):
-        raise AssertionError("nothing is compared by features")
 
 
 @pytest.fixture
@@ -46,11 +25,27 @@ def sets(train, val, tmp_path):
         path = tmp_path / "made" / made.class_names[label] / f"{index:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(pixels[index]))
-    settings = build({"data": {"source": "pets"}, "generator": {"name": "folder", "images": [str(tmp_path / "made")]}})
+    settings = build(
+        {
+            "data": {"source": "pets"},
+            "generator": {"name": "folder", "images": [str(tmp_path / "made")]},
+            "adapt": {"method": "none"},
+        }
+    )
+    shared = {"settings": settings, "train": train, "val": val}
+    named = {"prompt_names": train.class_names, "device": "cpu"}
+    cache = tmp_path / "features.safetensors"
+    generators = Generators(
+        folder=tmp_path / "adapter", feature_cache=cache, observer=Silent(), **shared, **named
+    )
+    classifiers = Classifiers(folder=tmp_path / "arms", test=val, **shared, **named)
     return SyntheticSets(
-        folder=tmp_path / "synthetic", settings=settings, train=train, val=val, prompt_names=train.class_names,
-        help=Help(tmp_path / "made"), observer=Silent(),
-    )  # fmt: skip
+        folder=tmp_path / "synthetic",
+        generators=generators,
+        classifiers=classifiers,
+        observer=Silent(),
+        **shared,
+    )
 
 
 def fill(sets, firewall):
@@ -60,18 +55,23 @@ def fill(sets, firewall):
 
 @pytest.mark.parametrize(
     ("firewall", "drawn", "kept", "flagged", "rejected"),
-    [("off", 8, 8, 0, {}), ("flag", 8, 8, 2, {}), ("redraw", 10, 8, 0, {"copy": 2}), ("drop", 8, 6, 0, {"copy": 2})],
+    [
+        ("off", 8, 8, 0, {}),
+        ("flag", 8, 8, 2, {}),
+        ("redraw", 10, 8, 0, {"copy": 2}),
+        ("drop", 8, 6, 0, {"copy": 2}),
+    ],
 )
 def test_copies_are_kept_replaced_or_left_out(firewall, drawn, kept, flagged, rejected, sets):
     filled = fill(sets, firewall)
     assert len(filled.drawn) >= drawn
     assert filled.rounds == 1 + (firewall == "redraw")
-    assert len(filled.curated) == kept
-    assert sum(map(bool, filled.curated.provenance("flag"))) == flagged
+    assert len(filled.images) == kept
+    assert sum(map(bool, filled.images.provenance("flag"))) == flagged
     assert filled.decisions.rejections == rejected
     if firewall == "off":
-        assert set(filled.curated.provenance("nearest_id")) == {""}
-        assert filled.curated.provenance("nearest_distance") == [None] * 8
+        assert set(filled.images.provenance("nearest_id")) == {""}
+        assert filled.images.provenance("nearest_distance") == [None] * 8
 
 
 def test_the_search_is_shared(sets):

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.core.errors import InputError
-from understudy.pipeline.study import check_names
-from understudy.pipeline.synthetic import arm_settings
+from understudy.pipeline.checks import check_names
+from understudy.pipeline.strategies import effective_settings
 from understudy.settings import build
 from understudy.training.arms import find_arm
 from understudy.training.settings import CompareSettings, Phase
@@ -86,7 +86,7 @@ def test_fewer_images_leave_more_to_the_generator(shots):
 
 
 def test_real_guidance_executes_a_step_at_least():
-    changed, _ = arm_settings("synthetic@real-guidance", build(DIGITS, {"draw": {"steps": 4}}), shots=16)
+    changed = effective_settings("synthetic@real-guidance", build(DIGITS, {"draw": {"steps": 4}}), shots=16).settings
     assert int(changed.draw.strength * changed.draw.steps) == 1
 
 
@@ -122,7 +122,7 @@ def test_real_guidance_executes_a_step_at_least():
 )
 def test_a_run_that_a_strategy_does_not_fit_is_refused(layer, strategy, message):
     with pytest.raises(InputError, match=message):
-        arm_settings(f"synthetic@{strategy}", build(DIGITS, layer), shots=4)
+        effective_settings(f"synthetic@{strategy}", build(DIGITS, layer), shots=4)
 
 
 @pytest.mark.parametrize("strength", [0.15, 0.5])

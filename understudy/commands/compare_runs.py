@@ -49,7 +49,8 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
     pixels = {split: [_digests(run, split) for run in (first, second)] for split in _SPLITS}
     aligned = _aligned(first, second, pixels["test"])
     arms = {
-        name: _side_by_side(first, name, second, name, aligned) for name in dict.fromkeys([*first.results["arms"], *second.results["arms"]])
+        name: _side_by_side(first, name, second, name, aligned)
+        for name in dict.fromkeys([*first.results["arms"], *second.results["arms"]])
     }
     chosen = [str(run.results["verdict"]["best"]) for run in (first, second)]
     best = {"arms": chosen} | _side_by_side(first, chosen[0], second, chosen[1], aligned)
@@ -114,7 +115,10 @@ def _refuse_other_classes(a: _Finished, b: _Finished) -> None:
 def _digests(run: _Finished, split: str) -> list[str]:
     """Pixels and class of every image."""
     data = run.split(split)
-    return [f"{pixel_hash(data.image(index))} {data.class_names[label]}" for index, label in enumerate(data.labels)]
+    return [
+        f"{pixel_hash(data.image(index))} {data.class_names[label]}"
+        for index, label in enumerate(data.labels)
+    ]
 
 
 @final
@@ -136,7 +140,10 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     """Accuracies, their difference, and how it is paired; both None where an arm or its predictions are missing."""
     accuracies = [run.results["arms"].get(arm, {}).get("accuracy") for run, arm in ((a, arm_a), (b, arm_b))]
     row: dict[str, Any] = {"a": accuracies[0], "b": accuracies[1], "difference": None, "paired": None}
-    own, other = (run.correct(arm, labels) for run, arm, labels in zip((a, b), (arm_a, arm_b), aligned.labels, strict=True))
+    own, other = (
+        run.correct(arm, labels)
+        for run, arm, labels in zip((a, b), (arm_a, arm_b), aligned.labels, strict=True)
+    )
     if own is None or other is None:
         return row
     (right_a, seeds_a), (right_b, seeds_b) = own, other
@@ -144,7 +151,9 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     rng = np.random.default_rng(b.folder.settings.seed)
     if aligned.order is not None and len(seeds_a) == len(seeds_b):
         # Trainings of unrelated seeds may be paired in any way: their differences are as independent as they are.
-        ends = paired_bootstrap_difference(right_b[:, aligned.order[1]], right_a[:, aligned.order[0]], rng, **options)
+        ends = paired_bootstrap_difference(
+            right_b[:, aligned.order[1]], right_a[:, aligned.order[0]], rng, **options
+        )
         paired = "images and seeds" if seeds_a == seeds_b else "images"
     else:
         ends, paired = unpaired_bootstrap_difference(right_b, right_a, rng, **options), "nothing"
@@ -155,7 +164,9 @@ def _sentence(best: Mapping[str, Any]) -> str:
     """The arms that validation images chose, against each other."""
     (arm_a, arm_b), difference = best["arms"], best["difference"]
     if difference is None:
-        return f"A chose {arm_a} and B {arm_b}; their predictions were deleted, so the difference is not known."
+        return (
+            f"A chose {arm_a} and B {arm_b}; their predictions were deleted, so the difference is not known."
+        )
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
     if low > 0:
         return f"{arm_b} of B beats {arm_a} of A by {mean:.1f} points [{low:.1f}, {high:.1f}]."
@@ -166,11 +177,14 @@ def _sentence(best: Mapping[str, Any]) -> str:
 
 def _differing_environment(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[Any]]:
     flat = [
-        {key: value for key, value in environment.items() if key != "versions"} | environment.get("versions", {})
+        {key: value for key, value in environment.items() if key != "versions"}
+        | environment.get("versions", {})
         for environment in (results.get("environment", {}) for results in (a, b))
     ]
     return {
-        key: [flat[0].get(key), flat[1].get(key)] for key in dict.fromkeys([*flat[0], *flat[1]]) if flat[0].get(key) != flat[1].get(key)
+        key: [flat[0].get(key), flat[1].get(key)]
+        for key in dict.fromkeys([*flat[0], *flat[1]])
+        if flat[0].get(key) != flat[1].get(key)
     }
 
 
@@ -209,7 +223,12 @@ def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, s
         for arm, measured in arms.items():
             yield "membership", f"{attack}, {arm}: AUC", "number", measured["auc"]
             for entry in measured["tpr"]:
-                yield "membership", f"{attack}, {arm}: true positives at {entry['fpr']:.3g}", "share", entry["tpr"]
+                yield (
+                    "membership",
+                    f"{attack}, {arm}: true positives at {entry['fpr']:.3g}",
+                    "share",
+                    entry["tpr"],
+                )
     yield from _shift(results.get("shift") or {})
     cost = results.get("cost") or {}
     for stage, seconds in cost.get("seconds", {}).items():
@@ -223,7 +242,12 @@ def _fidelity(fidelity: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, 
     if "agreement" in fidelity:
         yield "fidelity", "agreement with the intended class", "share", fidelity["agreement"]["mean"]
     for name, measure in fidelity.get("measures", {}).items():
-        yield "fidelity", f"{name.replace('_', ' ')} ({measure['better']} is better; {encoder})", "number", measure["value"]
+        yield (
+            "fidelity",
+            f"{name.replace('_', ' ')} ({measure['better']} is better; {encoder})",
+            "number",
+            measure["value"],
+        )
 
 
 def _memorisation(copies: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
@@ -232,7 +256,12 @@ def _memorisation(copies: Mapping[str, Any], encoder: str) -> Iterator[tuple[str
             yield "memorisation", f"copies of train images: {name}", "count", copies["firewall"][name]
     for space, measured in copies.get("spaces", {}).items():
         by = f"{space} ({encoder})" if space == "feature" else space
-        yield "memorisation", f"closer to train than held-out images, by {by}", "share", measured["closer_than_held_out"]
+        yield (
+            "memorisation",
+            f"closer to train than held-out images, by {by}",
+            "share",
+            measured["closer_than_held_out"],
+        )
 
 
 def _shift(shift: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:

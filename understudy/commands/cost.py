@@ -1,55 +1,58 @@
-"""What a run will cost: how often it does what, times how long each takes here."""
+"""What a run will cost: the work of every stage times the pace of this machine, which a few steps of each kind measure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, cast, final
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import final
 
-import numpy as np
-
-from understudy.curation.scores import SCORES
-from understudy.curation.selections import candidates_wanted
-from understudy.curation.settings import CurateSettings
+from understudy.adaptation.fit import adapt
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.data.splits import take_share
-from understudy.evaluation.shift_tests import load_test_set
-from understudy.pipeline.gap_sets import as_many_as_real, gap_sets, redrawn_sets
-from understudy.pipeline.synthetic import HOW_DRAWN, arm_settings, shots_of
-from understudy.sampling.plan import quotas, times_of
-from understudy.sampling.settings import DrawSettings
+from understudy.evaluation.shift import measure_corruption
+from understudy.generators.generator import Generator
+from understudy.pipeline.run import STAGES
+from understudy.pipeline.work import Counted, Work
 from understudy.settings import Settings
-from understudy.training.arms import find_arm
-from understudy.training.refresh import images_needed
-from understudy.training.tune import pairs
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.fit import fit_arm
+from understudy.training.private import fit_private
+
+_TIMED_STEPS = 4
+_TIMED_IMAGES = 32
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long things take on this machine, in seconds, and how large they are, in bytes.
+    """Seconds for one unit of each kind of work, and the size of what is kept.
 
     Attributes:
-        adaptation: one adaptation of the generator, 0 if it is used as it is.
-        image: drawing an image as the settings say.
-        strength: how far such an image starts from noise, 0 to 1.
-        step: an optimisation step of a classifier.
-        private_step: the same of the differentially private reference; 0 if there is none.
-        prediction: asking a classifier about an image.
-        corruption: reading and changing a test image; 0 if none is changed.
-        image_bytes, classifier_bytes: on disk.
+        adaptations: one adaptation of the generator; 0 if it is used as it is.
+        images: drawing an image with the settings of the run.
+        steps: an optimisation step of a classifier.
+        private_steps: an optimisation step of the differentially private reference; 0 if there is none.
+        predictions: asking a classifier about an image.
+        corruptions: reading and changing a test image; 0 if none is changed.
+        image_bytes, classifier_bytes: bytes on disk.
     """
 
-    adaptation: float
-    image: float
-    strength: float
-    step: float
-    private_step: float
-    prediction: float
-    corruption: float
+    adaptations: float
+    images: float
+    steps: float
+    private_steps: float
+    predictions: float
+    corruptions: float
     image_bytes: float
     classifier_bytes: float
+
+    def seconds(self, work: Work) -> float:
+        """How long work takes."""
+        return float(sum(getattr(work, unit.name) * getattr(self, unit.name) for unit in fields(work)))
 
 
 @final
@@ -58,10 +61,10 @@ class Estimate:
     """What a run will take.
 
     Attributes:
-        seconds: by stage; only of stages that are asked for.
+        seconds: by stage, of stages that the settings ask for and that take time.
         images: synthetic images of the first round.
         images_per_second: measured.
-        disk_mb: all synthetic images and the classifiers of compared arms on disk.
+        disk_mb: all synthetic images and the classifiers of compared arms, in megabytes.
     """
 
     seconds: dict[str, float]
@@ -70,219 +73,122 @@ class Estimate:
     disk_mb: float
 
     def rows(self) -> list[tuple[str, str]]:
-        """For a table."""
+        """Rows of a table."""
         drawn = f" for {self.images} images at {self.images_per_second:.1f} images/s"
         return [
-            *((stage, _duration(seconds) + (drawn if stage == "draw" else "")) for stage, seconds in self.seconds.items()),
+            *(
+                (stage, _duration(seconds) + (drawn if stage == "draw" else ""))
+                for stage, seconds in self.seconds.items()
+            ),
             ("total", _duration(sum(self.seconds.values()))),
             ("disk", f"{self.disk_mb:.1f} MB of synthetic images and classifiers"),
         ]
 
 
-def estimate(settings: Settings, splits: Splits, pace: Pace) -> Estimate:
-    """Count what a run will do, and how long that will take; see docs/concepts.md for what is left out.
+def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float) -> Estimate:
+    """Multiply the work of every stage by the pace; docs/concepts.md says what is left out.
 
     Args:
         settings: of the run.
         splits: its real images.
         pace: measured.
+        strength: noise that the timed images started from, 0 to 1.
 
     Raises:
         InputError: for strategies or further test sets that do not fit.
     """
-    costs = _Costs(settings, splits, pace, _CountedSets(settings, splits.train, pace))
-    first = costs.draw()
-    seconds = {
-        "adapt": settings.draw.members * pace.adaptation,
-        "draw": first * pace.image,
-        "curate": costs.judge(),
-        "strategies": costs.strategies(),
-        "tune": costs.tune(),
-        "compare": costs.compare(),
-        "scale": costs.scale(),
-        "gap": costs.gap() if settings.gap.measure else 0.0,
-        "shift": costs.shift() if settings.shift.measure else 0.0,
-        "membership": costs.membership() if settings.membership.measure else 0.0,
-    }
-    kept = len(costs.arms) * (settings.compare.num_seeds + 1)  # every training, and the best of each arm once more
+    counted = Counted(settings=settings, splits=splits, strength=strength)
+    seconds, first = {}, 0
+    for stage in STAGES:
+        if stage.work is None or not stage.is_wanted(settings):
+            continue
+        seconds[stage.name] = pace.seconds(stage.work(counted))
+        if stage.name == "draw":
+            first = counted.num_images
+    kept = len(counted.arms) * (
+        settings.compare.num_seeds + 1
+    )  # every training, and the best of each arm once more
     return Estimate(
-        seconds={stage: value for stage, value in seconds.items() if value or stage in ("adapt", "draw", "compare")},
+        seconds={
+            name: value for name, value in seconds.items() if value or name in ("adapt", "draw", "compare")
+        },
         images=first,
-        images_per_second=1 / pace.image,
-        disk_mb=(costs.sets.images * pace.image_bytes + kept * pace.classifier_bytes) / 1e6,
+        images_per_second=1 / pace.images,
+        disk_mb=(counted.num_images * pace.image_bytes + kept * pace.classifier_bytes) / 1e6,
     )
 
 
-@final
-@dataclass
-class _CountedSets:
-    """Takes the place of :class:`understudy.pipeline.synthetic.SyntheticSets` and draws nothing: counts what would be drawn.
-
-    Attributes:
-        settings: of the run.
-        train: real images.
-        pace: measured.
-        seconds: of what was drawn so far, with the adaptation of further generators.
-        images: how many that are.
-    """
-
-    settings: Settings
-    train: LabelledSet
-    pace: Pace
-    seconds: float = 0.0
-    images: int = 0
-    _supplies: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
-
-    def variant(self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> None:
-        """A curated set; images that an earlier one drew in the same way are there already."""
-        counts, how = candidates_wanted(quota, curate), draw.model_dump_json(include=set(HOW_DRAWN))
-        strength = draw.strength if draw.start_snr is None else self.pace.strength
-        for member in range(draw.members):
-            share = (counts + draw.members - 1 - member) // draw.members
-            have = self._supplies.get((how, member), np.zeros_like(share))
-            new = int((share - have).clip(min=0).sum())
-            if member >= self.settings.draw.members and member not in {known for _, known in self._supplies}:
-                self.seconds += self.pace.adaptation
-            self._supplies[how, member] = np.maximum(have, share)
-            self.images += new
-            self.seconds += new * self.pace.image * strength / self.pace.strength
-
-    def of_arm(self, name: str, shared: Callable[[], Any], *, base: Settings | None = None, place: str = "") -> None:
-        """The images of an arm."""
-        base = self.settings if base is None else base
-        changed, _ = arm_settings(name, base, shots=shots_of(self.train))
-        quota = quotas(self.train, changed.draw)
-        wanted = images_needed(find_arm(name, base.compare), base.compare, num_real=len(self.train), quota=quota)
-        wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
-        self.variant(name, wanted, draw=changed.draw, curate=changed.curate)
-
-
-@final
-@dataclass(frozen=True)
-class _Costs:
-    """Seconds of each stage; to be asked in the order of the stages, as later ones find what earlier ones drew."""
-
-    settings: Settings
-    splits: Splits
-    pace: Pace
-    sets: _CountedSets
-
-    @property
-    def train(self) -> LabelledSet:
-        return self.splits.train
-
-    @property
-    def arms(self) -> list[str]:
-        """Arms that are compared."""
-        return list(dict.fromkeys(["real", *self.settings.compare.arms]))
-
-    def draw(self) -> int:
-        """Images of the first round."""
-        draw, curate = self.settings.draw, self.settings.curate
-        self.sets.variant("curated", quotas(self.train, draw), draw=draw, curate=curate)
-        return self.sets.images
-
-    def judge(self) -> float:
-        """The classifier that scores drawn images, where one does."""
-        score = self.settings.curate.score
-        return self._training("real") if score != "none" and SCORES[score].judge == "real" else 0.0
-
-    def strategies(self) -> float:
-        """Images of arms whose strategies draw others."""
-        audited = [name for name in self.settings.membership.arms if self.settings.membership.target == "classifier"]
-        names, before = dict.fromkeys([*self.arms, *(audited if self.settings.membership.measure else [])]), self.sets.seconds
-        for name in names:
-            if self._draws(name):
-                self.sets.of_arm(name, lambda: None)
-        return self.sets.seconds - before
-
-    def tune(self) -> float:
-        """Trials of every arm, also of those that only later stages ask for."""
-        settings = self.settings
-        if not settings.tune.is_on:
-            return 0.0
-        later = [*settings.scale.arms] * bool(settings.scale.times) + ["synthetic"] * settings.gap.measure
-        later += [*settings.membership.arms] * settings.membership.measure
-        trials = len(pairs(settings.compare, settings.tune)) * settings.tune.num_seeds
-        return trials * sum(self._training(name, predictions=len(self.splits.val)) for name in dict.fromkeys([*self.arms, *later]))
-
-    def compare(self) -> float:
-        predictions = len(self.splits.val) + len(self.splits.test)
-        return self.settings.compare.num_seeds * sum(self._training(name, predictions=predictions) for name in self.arms)
-
-    def scale(self) -> float:
-        """Larger sets and the trainings on them, if no rule stops before; then parts of the real images."""
-        scale, before, trained = self.settings.scale, self.sets.seconds, 0.0
-        if not scale.times:
-            return 0.0
-        for times in scale.times:
-            quota = times_of(self.train, times)
-            self.sets.variant(f"times-{times:g}", quota, draw=self.settings.draw, curate=self.settings.curate)
-            trained += sum(self._training(name, num_synthetic=int(quota.sum())) for name in scale.arms)
-        sizes = {len(take_share(self.train, share, seed=self.settings.seed)) for share in scale.real_shares}
-        trained += sum(self._training("real", num_real=size) for size in sizes if size < len(self.train))
-        return self.sets.seconds - before + self.settings.compare.num_seeds * trained
-
-    def gap(self) -> float:
-        """Sets between real and synthetic, with a training on each; then others of real images for the noise floor."""
-        plain, before = as_many_as_real(self.settings), self.sets.seconds
-        counted = cast("Any", self.sets)  # it has what these two ask for
-        num_sets = len(gap_sets(counted, plain)) + len(redrawn_sets(counted, plain, self.settings.gap.strengths))
-        trained = num_sets * self._training("synthetic", num_synthetic=len(self.train))
-        if self.splits.spare is not None:
-            trained += self._training("real")
-        elif self.train.counts.min() >= 2:
-            trained += 2 * self._training("real", num_real=len(self.train) // 2)
-        return self.sets.seconds - before + self.settings.compare.num_seeds * trained
-
-    def shift(self) -> float:
-        """Every training of every arm on every changed or further test image, and on the test images as they are."""
-        settings, asked = self.settings.shift, len(self.arms) * self.settings.compare.num_seeds
-        changed = len(settings.corruptions) * len(settings.severities) * len(self.splits.test)
-        further = sum(self._further(name) for name in settings.tests)
-        return changed * self.pace.corruption + (changed + further + len(self.splits.test)) * asked * self.pace.prediction
-
-    def _further(self, name: str) -> int:
-        test, _ = load_test_set(
-            name, self.settings.shift.tests[name], class_names=self.train.class_names, learned_from=[self.train, self.splits.val],
-            settings=self.settings.data,
-        )  # fmt: skip
-        return len(test)
-
-    def membership(self) -> float:
-        """Shadow models of every arm on half of the images, one after the other; a pipeline adapts and draws for each besides."""
-        settings = self.settings.membership
-        half = take_share(self.train, 0.5, seed=self.settings.seed)
-        predictions = len(self.train) + len(self.splits.val) + len(self.splits.test)
-        one = sum(self._training(name, num_real=len(half), predictions=predictions) for name in self._audited())
-        if settings.private_epsilon is not None:
-            one += self.settings.compare.steps * self.pace.private_step + predictions * self.pace.prediction
-        if settings.target == "pipeline" and any(self._draws(name) for name in settings.arms):
-            images = candidates_wanted(quotas(half, self.settings.draw), self.settings.curate).sum()
-            one += self.settings.draw.members * self.pace.adaptation + int(images) * self.pace.image + self.judge()
-        return settings.shadows * one
-
-    def _audited(self) -> Iterator[str]:
-        """Audited arms, but for those that are the same for members and others."""
-        for name in self.settings.membership.arms:
-            base, _ = arm_settings(name, self.settings, shots=shots_of(self.train))
-            goes_back = base.draw.starts_from_real or base.visual.when_drawing == "per-image"
-            of_real = any(phase.data != "synthetic" for phase in find_arm(name, base.compare).phases)
-            if of_real or goes_back or self.settings.membership.target == "pipeline":
-                yield name
-
-    def _draws(self, name: str) -> bool:
-        return find_arm(name, self.settings.compare).uses_synthetic
-
-    def _training(self, name: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0) -> float:
-        """Seconds of one training of an arm, and of asking it."""
-        settings = self.settings
-        steps = find_arm(name, settings.compare).phase_steps(
-            settings.compare,
-            num_real=len(self.train) if num_real is None else num_real,
-            num_synthetic=int(quotas(self.train, settings.draw).sum()) if num_synthetic is None else num_synthetic,
+def time_adaptation(
+    generator: Generator, captioned: Sequence[LabelledSet], settings: Settings, prompt_names: tuple[str, ...]
+) -> float:
+    """Seconds of a whole adaptation, measured on a few of its steps; 0 if there is none."""
+    if not settings.adapt.num_steps or settings.adapt.adapter is not None:
+        return 0.0
+    never = {"validate_every": 10**6, "checkpoint_every": 10**6}
+    short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, **never})
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.monotonic()
+        steps = adapt(
+            generator,
+            *captioned,
+            settings=short,
+            prompt_names=prompt_names,
+            seed=settings.seed,
+            folder=Path(folder),
+            visual=settings.visual,
         )
-        return sum(steps) * self.pace.step + predictions * self.pace.prediction
+        times = [time.monotonic() for _ in steps]
+    validation = times[0] - start
+    per_step = (times[-2] - times[0]) / (len(times) - 2)
+    validations = 1 + settings.adapt.steps / settings.adapt.validate_every
+    return per_step * settings.adapt.steps + validation * validations
+
+
+def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:
+    """A classifier that has hardly learned anything, and the seconds of one of its steps."""
+    short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
+    start = time.monotonic()
+    classifier = fit_arm(
+        "real", train=train, synthetic=None, settings=short, seed=settings.seed, device=device
+    )
+    return classifier, (time.monotonic() - start) / short.steps
+
+
+def time_prediction(classifier: TrainedClassifier, images: LabelledSet) -> float:
+    """Seconds of asking a classifier about an image."""
+    few, start = images.select(range(min(len(images), _TIMED_IMAGES))), time.monotonic()
+    classifier.predict(few)
+    return (time.monotonic() - start) / len(few)
+
+
+def time_private(train: LabelledSet, settings: Settings, *, device: str) -> float:
+    """Seconds of a step of the differentially private reference; 0 if the settings ask for none."""
+    epsilon = settings.membership.private_epsilon
+    if not settings.membership.measure or epsilon is None:
+        return 0.0
+    half = take_share(train, 0.5, seed=settings.seed)
+    short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
+    times: list[float] = []
+    fit_private(
+        half,
+        settings=short,
+        seed=settings.seed,
+        device=device,
+        epsilon=epsilon,
+        on_step=lambda: times.append(time.monotonic()),
+    )
+    return (times[-1] - times[0]) / (
+        len(times) - 1
+    )  # without the search for the noise level, which happens once
+
+
+def time_corruptions(test: LabelledSet, settings: Settings, *, size: int) -> float:
+    """Seconds of changing a test image, without any prediction; 0 if none is changed."""
+    names = settings.shift.corruptions if settings.shift.measure else ()
+    few, start = test.select(range(min(len(test), _TIMED_IMAGES))), time.monotonic()
+    for name in names:
+        measure_corruption(name, 3, test=few, arms={}, size=size, seed=settings.seed)
+    return (time.monotonic() - start) / len(few) / max(len(names), 1) if names else 0.0
 
 
 def _duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.terms import TERMS
-from understudy.commands.study import STUDIES
+from understudy.commands.study_kinds import STUDIES
 from understudy.core.registry import Registry
 from understudy.curation.scores import SCORES
 from understudy.curation.selections import SELECTIONS

@@ -1,55 +1,62 @@
-"""``results.json``, gathered from the records and files of the stages."""
+"""``results.json``, gathered from the records of the stages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from understudy.core.errors import InputError
 from understudy.evaluation.accuracy import verdict
 from understudy.evaluation.published import PUBLISHED
 from understudy.pipeline.folder import RunFolder
 from understudy.training.arms import find_arm
 from understudy.training.settings import CompareSettings
 
-_ALWAYS = ("load", "adapt", "draw", "curate", "memorisation", "compare")  # stages of every run
 
-
-def gather_results(folder: RunFolder) -> dict[str, Any]:
-    """What ``results.json`` says of a run whose arms were compared.
+def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
+    """The content of ``results.json`` for a run whose arms were compared.
 
     Args:
         folder: with the records of the stages.
+        stages: names of all stages, in their order.
 
     Returns:
         As documented in ``docs/results_json.md``.
 
     Raises:
-        InputError: if a record is damaged or not there.
+        InputError: for a record that is damaged.
     """
-    stages = ("load", "adapt", "draw", "curate", "fidelity", "memorisation", "tune", "compare", "scale", "gap", "shift", "membership")
-    records = {name: record for name in stages if (record := folder.record(name)) is not None}
-    if missing := [name for name in _ALWAYS if name not in records]:
-        raise InputError(f"{folder.path}/stages lacks the record of {', '.join(missing)}: go on with 'understudy run {folder.path}'")
-    loaded, curation = records["load"], records["curate"]
-    arms = records["compare"]["arms"]
+    records = {
+        name: record for name in stages if name != "report" and (record := folder.record(name)) is not None
+    }
+    settings, loaded, curated, compared = (
+        folder.settings,
+        records["load"],
+        records["curate"],
+        records["compare"],
+    )
+    arms = compared["arms"]
     return {
         "schema": 1,
         "data": {
-            "source": folder.settings.data.source,
-            "shots": folder.settings.data.shots,
+            "source": settings.data.source,
+            "shots": settings.data.shots,
             **{name: loaded[name] for name in ("classes", "train", "val", "test", "skipped")},
         },
-        "adaptation": {name: value for name, value in records["adapt"].items() if name not in ("seconds", "peak_memory_gb")},
-        "curation": curation["curation"],
+        "adaptation": {
+            name: value
+            for name, value in records["adapt"].items()
+            if name not in ("seconds", "peak_memory_gb")
+        },
+        "curation": curated["curation"],
         "arms": arms,
-        "verdict": _verdict(folder.settings.compare, arms, curation["curation"], num_test=loaded["test"]),
+        "verdict": _verdict(settings.compare, arms, curated["curation"], num_test=loaded["test"]),
         **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
-        **_published(folder.settings.compare.published),
-        **{name: records["compare"][name] for name in ("convergence", "transferability") if records["compare"].get(name)},
+        **_published(settings.compare.published),
+        **{name: compared[name] for name in ("convergence", "transferability") if compared.get(name)},
         **{name: records[name][name] for name in ("scale", "gap", "shift", "membership") if name in records},
-        **({"images": records["compare"]["images"]} if records["compare"].get("images") else {}),
-        "fidelity": curation["fidelity"] | records.get("fidelity", {}).get("fidelity", {}),
+        **({"images": compared["images"]} if compared.get("images") else {}),
+        "fidelity": curated["fidelity"] | records.get("fidelity", {}).get("fidelity", {}),
         "memorisation": records["memorisation"]["memorisation"],
         "cost": {
             "seconds": {name: record["seconds"] for name, record in records.items()},
@@ -63,11 +70,17 @@ def gather_results(folder: RunFolder) -> dict[str, Any]:
 def _published(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
-    return {"published": {"data_set": PUBLISHED.summary(name), "baselines": [asdict(entry) for entry in PUBLISHED[name]]}}
+    baselines = [asdict(entry) for entry in PUBLISHED[name]]
+    return {"published": {"data_set": PUBLISHED.summary(name), "baselines": baselines}}
 
 
-def _verdict(settings: CompareSettings, arms: dict[str, Any], curation: dict[str, Any], *, num_test: int) -> dict[str, Any]:
-    answer = verdict(arms, uses_synthetic=[name for name in arms if find_arm(name, settings).uses_synthetic], num_test=num_test)
+def _verdict(
+    settings: CompareSettings, arms: dict[str, Any], curation: dict[str, Any], *, num_test: int
+) -> dict[str, Any]:
+    uses_synthetic = [name for name in arms if find_arm(name, settings).uses_synthetic]
+    answer = verdict(arms, uses_synthetic=uses_synthetic, num_test=num_test)
     if not curation["kept"]:
-        answer["sentence"] = f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
+        answer["sentence"] = (
+            f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
+        )
     return answer

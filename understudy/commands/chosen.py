@@ -1,0 +1,143 @@
+"""Settings, run folder and values from the options of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from understudy.commands.options import Options
+from understudy.core.config import check_effect, given_names, parse_override
+from understudy.core.errors import InputError
+from understudy.pipeline.folder import RunFolder
+from understudy.recipes import PRESETS, RECIPES
+from understudy.settings import Settings, build, check_contradictions, read_arms
+from understudy.training.settings import DEFAULT_ARMS
+
+_SETTING_OF = {
+    "seed": "seed",
+    "shots": "data.shots",
+    "class_names": "data.class_names",
+    "skip_bad": "data.skip_bad",
+    "generator": "generator.name",
+    "arms": "compare.arms",
+    "times": "draw.times",
+}
+"""The setting behind each option that has one."""
+
+
+def overrides_of(options: Options) -> list[dict[str, Any]]:
+    """The values of ``--set``, in their order."""
+    return [parse_override(text) for text in options.override or ()]
+
+
+def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settings:
+    """Preset, recipe, these options, ``--set``, then what the command adds; later ones win."""
+    overrides = overrides_of(options)
+    _check_given_once(options, overrides)
+    check_contradictions(overrides, added or {})
+    if not options.data.strip():
+        raise InputError("DATA must not be empty: give a folder, a file or a name, such as digits")
+    settings = build(
+        PRESETS[options.preset], RECIPES[options.recipe], _chosen(options), *overrides, added or {}
+    )
+    given = given_names(*overrides)
+    check_effect(settings, [*given, *(["draw.times"] if options.times is not None else [])])
+    return settings
+
+
+def run_folder(
+    options: Options, out: Path | None, added: dict[str, Any] | None = None
+) -> tuple[Path, Settings]:
+    """Folder and settings of a new run, or of the run that DATA names, with what the command adds to either."""
+    folder = Path(options.data)
+    if not (folder / "settings.yaml").exists():
+        return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
+    if out is not None or set(options.given) - {"times"}:
+        raise InputError(
+            f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run"
+        )
+    larger = (
+        {} if options.times is None else {"scale": {"times": numbers(options.times, "--times", "1,2,5,10")}}
+    )
+    return folder, build(RunFolder.find(folder).settings.model_dump(mode="json"), larger, added or {})
+
+
+def check_not_a_run(options: Options) -> None:
+    """Data and settings are checked before a run; the folder of a run would be taken for data.
+
+    Raises:
+        InputError: if DATA is a run.
+    """
+    if (Path(options.data) / "settings.yaml").exists():
+        raise InputError(f"{options.data} is a run, not images: give what it was made from, and its options")
+
+
+def _chosen(options: Options) -> dict[str, Any]:
+    """Nested settings of the options that were used."""
+    compare: dict[str, Any] = {}
+    if options.arms is not None:
+        compare["arms"] = names(options.arms)
+    if options.arms_file is not None:
+        compare["own_arms"] = read_arms(options.arms_file)
+        beside = compare.get("arms") or RECIPES[options.recipe].get("compare", {}).get("arms", DEFAULT_ARMS)
+        compare["arms"] = list(dict.fromkeys([*beside, *compare["own_arms"]]))
+    data = {
+        "source": options.data,
+        "shots": options.shots,
+        "class_names": options.class_names,
+        "skip_bad": options.skip_bad,
+    }
+    generator = {} if options.generator is None else {"name": options.generator}
+    chosen: dict[str, Any] = {"seed": options.seed, "data": data, "generator": generator, "compare": compare}
+    if options.times is not None:
+        sizes = numbers(options.times, "--times", "1,2,5,10")
+        chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}}
+        chosen |= {"scale": {"times": sizes if len(sizes) > 1 else []}}
+    return chosen
+
+
+def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> None:
+    """A setting that has an option may be given by it or by ``--set``, not by both."""
+    written = given_names(*overrides)
+    for name, key in _SETTING_OF.items():
+        if name in options.given and key in written:
+            option = name.replace("_", "-")
+            raise InputError(f"{key} is given twice, by --{option} and by --set: leave one of them out")
+
+
+def names(text: str) -> list[str]:
+    """``"a, b"`` to a and b."""
+    return [name.strip() for name in text.split(",")]
+
+
+def numbers(text: str, option: str, example: str) -> list[float]:
+    """``"5,1,2"`` to 1, 2, 5.
+
+    Raises:
+        InputError: for anything but numbers.
+    """
+    try:
+        return sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        raise InputError(
+            f"{option} must be numbers with commas between them, such as {example}, got {text!r}"
+        ) from None
+
+
+def named_paths(texts: list[str]) -> dict[str, str]:
+    """``NAME=PATH`` each, to paths by name.
+
+    Raises:
+        InputError: for another form, or a name that comes twice.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, _, path) in zip(texts, pairs, strict=True):
+        if not name or not path:
+            raise InputError(
+                f"--test must be NAME=PATH, such as --test sketches=photos/sketches, got {text!r}"
+            )
+    given = [name for name, _, _ in pairs]
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise InputError(f"--test must give each set a different name, got {', '.join(twice)} more than once")
+    return {name: path for name, _, path in pairs}

@@ -1,0 +1,109 @@
+"""Command preview: draw a few images per class with the generator as it is, and estimate what the whole run costs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from understudy.commands import cost
+from understudy.commands.cost import Estimate, Pace, estimate
+from understudy.commands.validate import checked_and_captioned
+from understudy.core.files import refuse_to_replace, write_atomically
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import Generator
+from understudy.generators.load import load_generator
+from understudy.pipeline.checks import add_tokens, learns_words
+from understudy.sampling.plan import Planner, batches
+from understudy.settings import Settings
+
+_MARK = "understudy preview"  # written into the file, so that a picture of the user's is never replaced
+_PER_CLASS = 4
+
+
+def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
+    """Draw a few images per class, and time a few steps of every kind of work.
+
+    Args:
+        settings: of the run to come.
+        to: picture to write: a column per class, real images above, synthetic ones below.
+        device: torch device.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: as a run would.
+    """
+    refuse_to_replace(to, mark=_MARK.encode())
+    splits, captioned = checked_and_captioned(settings, device=device)
+    generator = load_generator(settings.generator, device=device)
+    drawn, image_seconds, strength = _draw_a_few(generator, captioned[0], settings, splits.prompt_names)
+    mark = PngInfo()
+    mark.add_text("Software", _MARK)
+    sheet = _contact_sheet(splits.train, drawn, generator.image_size)
+    write_atomically(to, lambda path: sheet.save(path, format="PNG", pnginfo=mark))
+    if learns_words(settings):  # adaptation adds the words itself
+        generator = load_generator(settings.generator, device=device)
+    adaptation = cost.time_adaptation(generator, captioned, settings, splits.prompt_names)
+    classifier, step_seconds = cost.time_training(splits.train, settings, device=device)
+    pace = Pace(
+        adaptations=adaptation,
+        images=image_seconds,
+        steps=step_seconds,
+        private_steps=cost.time_private(splits.train, settings, device=device),
+        predictions=cost.time_prediction(classifier, splits.val),
+        corruptions=cost.time_corruptions(splits.test, settings, size=classifier.backbone.input_size),
+        image_bytes=float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])),
+        classifier_bytes=sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values()),
+    )
+    return estimate(settings, splits, pace, strength=strength)
+
+
+def _draw_a_few(
+    generator: Generator, train: LabelledSet, settings: Settings, prompt_names: tuple[str, ...]
+) -> tuple[LabelledSet, float, float]:
+    """Images of each class, the seconds of one, and the strength they start from."""
+    draw = settings.draw
+    add_tokens(generator, settings, num_classes=train.num_classes)
+    # A network that is trained from nothing draws noise for now, in the time that images will take.
+    generator.learn_classes(prompt_names, seed=settings.seed)
+    planner = Planner(
+        train=train,
+        generator=generator,
+        settings=draw,
+        prompt_names=prompt_names,
+        seed=settings.seed,
+        tokens=settings.adapt.tokens(train.num_classes),
+    )
+    rows = planner.rows(np.zeros(train.num_classes, dtype=np.int64), np.full(train.num_classes, _PER_CLASS))
+    generator.draw(rows[:1], train)  # the first call pays for set-up
+    start = time.monotonic()
+    pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
+    seconds = (time.monotonic() - start) / len(rows)
+    labels = [row.label for row in rows]
+    drawn = LabelledSet.from_images(pixels, labels, class_names=train.class_names, split="synthetic")
+    return drawn, seconds, rows[0].strength
+
+
+def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:
+    """Up to four real images of each class above as many drawn ones."""
+    columns = []
+    for label in range(train.num_classes):
+        real, synthetic = (
+            _stack(data.select(np.flatnonzero(data.labels == label)[:_PER_CLASS]).pixels(size), size)
+            for data in (train, drawn)
+        )
+        space = np.full((3, size // 4, size), 255, np.uint8)
+        columns.append(np.concatenate([real, space, synthetic], axis=1))
+    sheet = np.concatenate(columns, axis=2).transpose(1, 2, 0)
+    zoom = max(1, 64 // size)
+    return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
+
+
+def _stack(pixels: np.ndarray, size: int) -> np.ndarray:
+    blank = np.full((_PER_CLASS - len(pixels), 3, size, size), 255, np.uint8)
+    return np.concatenate([*pixels, *blank], axis=1)

@@ -1,0 +1,221 @@
+"""The folder of a study: which runs it has, and what ``study.yaml`` remembers of it.
+
+::
+
+    DIR/study.yaml                   kind, every point that was begun, and the settings that all runs share
+    DIR/runs/POINT-repeatN/          an ordinary run folder
+    DIR/study.json  study.html       what the finished runs show
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import yaml
+
+from understudy.commands.study_kinds import STUDIES, Point, file_name
+from understudy.core.errors import InputError
+from understudy.core.files import write_text
+from understudy.pipeline.folder import RunFolder
+from understudy.settings import Settings, build, differing_keys
+
+
+@final
+@dataclass(frozen=True)
+class StudyRun:
+    """One run of a study.
+
+    Attributes:
+        point, repeat: which.
+        path: its folder.
+        settings: of the run.
+    """
+
+    point: Point
+    repeat: int
+    path: Path
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.path, self.settings)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its images are read and checked."""
+        return self.folder.record("load") is not None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.folder.record("report") is not None and (self.path / "results.json").exists()
+
+    def agrees(self, other: StudyRun, names: Sequence[str]) -> bool:
+        """Whether two runs have the same sections of settings."""
+        return all(getattr(self.settings, name) == getattr(other.settings, name) for name in names)
+
+    def row(self, out: Path) -> dict[str, Any]:
+        """What ``study.json`` says about this run when it is finished; ``out`` is the folder of the study."""
+        results = json.loads((self.path / "results.json").read_text(encoding="utf-8"))
+        ends = ("mean", "low", "high")
+        return {
+            "point": self.point,
+            "repeat": self.repeat,
+            "folder": self.path.relative_to(out).as_posix(),
+            "seed": self.settings.seed,
+            "subset": self.settings.data.subset,
+            **{name: results["data"][name] for name in ("train", "val", "test")},
+            "synthetic": results["curation"]["kept"],
+            "arms": {
+                name: {
+                    "accuracy": {end: arm["accuracy"][end] for end in ends},
+                    **{
+                        name: {end: arm[name][end] for end in ends}
+                        for name in ("minus_real", "minus_real_long")
+                        if name in arm
+                    },
+                    "steps": arm["steps"],
+                    "val_accuracy": arm["val_accuracy"],
+                }
+                for name, arm in results["arms"].items()
+            },
+            "seconds": round(sum(results["cost"]["seconds"].values()), 2),
+        }
+
+
+@final
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study: what it varies, what all its runs share, and where it is.
+
+    Attributes:
+        kind: a key of ``STUDIES``.
+        base: settings of all runs.
+        overrides: nested settings that win over the settings of a point.
+        out: the folder.
+    """
+
+    kind: str
+    base: Settings
+    overrides: tuple[Mapping[str, Any], ...]
+    out: Path
+
+    @property
+    def index(self) -> Path:
+        """``study.yaml``, written when the first images are read."""
+        return self.out / "study.yaml"
+
+    @property
+    def known_points(self) -> list[Point]:
+        """Every point that was ever begun."""
+        return list(_read_index(self.index).points) if self.index.exists() else []
+
+    def note(self, point: Point) -> None:
+        """Remember a point."""
+        if point not in (known := self.known_points):
+            points = STUDIES[self.kind].sort([*known, point])
+            content = {"kind": self.kind, "points": points, "settings": self.base.model_dump(mode="json")}
+            write_text(self.index, yaml.safe_dump(content, sort_keys=False))
+
+    def run_of(self, point: Point, repeat: int) -> StudyRun:
+        """The run of a point and a repeat."""
+        settings = build(self.base.model_dump(mode="json"), STUDIES[self.kind].layer(point), *self.overrides)
+        if settings.data.shots is not None:
+            settings = settings.model_copy(
+                update={"data": settings.data.model_copy(update={"subset": repeat})}
+            )
+        else:
+            settings = settings.model_copy(update={"seed": settings.seed + repeat})
+        return StudyRun(point, repeat, self.out / "runs" / f"{file_name(point)}-repeat{repeat}", settings)
+
+    def runs(self) -> Iterator[StudyRun]:
+        """All runs that were ever begun, by point, then repeat."""
+        for point in self.known_points:
+            stem = f"{file_name(point)}-repeat"
+            numbers = [path.name.removeprefix(stem) for path in self.out.glob(f"runs/{stem}*")]
+            repeats = sorted(int(number) for number in numbers if number.isdecimal())
+            yield from (self.run_of(point, repeat) for repeat in repeats)
+
+    def check(self, asked: Sequence[StudyRun]) -> None:
+        """Check that the folder holds this study, with the same settings, or nothing yet.
+
+        Before the first images are read there is no index, only the folder of a run that was stopped meanwhile.
+
+        Raises:
+            InputError: if it holds anything else.
+        """
+        if self.index.exists():
+            stored = _read_index(self.index)
+            if stored.kind != self.kind:
+                raise InputError(
+                    f"{self.out} holds a study of {stored.kind}, not of {self.kind}: choose another --out"
+                )
+            if different := differing_keys(stored.settings, self.base):
+                changes = [
+                    f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items()
+                ]
+                lines = "\n".join(changes)
+                raise InputError(
+                    f"{self.out} holds a study with other settings:\n{lines}\nchoose another --out, or the same settings"
+                )
+        elif self.out.exists():
+            entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else {""}
+            runs = self.out / "runs"
+            begun = {entry.name for entry in runs.iterdir()} if runs.is_dir() else set()
+            if not entries <= {"runs", ".study.yaml.tmp", ".lock"} or not begun <= {
+                own.name for own in asked
+            }:
+                raise InputError(
+                    f"{self.out} is not an empty folder and holds no study: choose another --out"
+                )
+        for own in asked:
+            RunFolder.check(own.path, own.settings)
+
+
+@final
+@dataclass(frozen=True)
+class _Index:
+    """The content of ``study.yaml``.
+
+    Attributes:
+        kind: what is varied.
+        points: every point that was ever begun.
+        settings: shared by all runs.
+    """
+
+    kind: str
+    points: tuple[Point, ...]
+    settings: Settings
+
+
+def _read_index(path: Path) -> _Index:
+    try:
+        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (
+        ValueError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:  # such as a date that does not exist, or deep nesting
+        raise InputError(f"{path} must be YAML as the study wrote it: {error}") from None
+    found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
+    if found != {"kind": str, "points": list, "settings": dict}:
+        raise InputError(
+            f"{path} must have kind, points and settings, as the study wrote it, got {str(stored)[:60]}"
+        )
+    try:
+        expected: Any = str if STUDIES[stored["kind"]].axis == "names" else (int, float)
+        settings = build(stored["settings"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if not stored["points"] or not all(isinstance(point, expected) for point in stored["points"]):
+        raise InputError(
+            f"{path} must have points of a study of {stored['kind']}, as the study wrote it, got {str(stored['points'])[:60]}"
+        )
+    return _Index(stored["kind"], tuple(stored["points"]), settings)

@@ -1,0 +1,177 @@
+"""What a study can vary: images, shots, guidance or prompts; each with the settings that make one of its points."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.errors import InputError
+from understudy.core.registry import Registry
+from understudy.generators.prompts import read_templates
+from understudy.recipes import RECIPES
+from understudy.sampling.settings import DrawSettings
+
+Point = int | float | str
+"""A value that a study tries."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class StudyKind:
+    """One thing that can be varied.
+
+    Attributes:
+        unit: what a point counts or names.
+        axis: how points are laid out: numbers on a logarithmic or linear axis, or names side by side.
+        points: the points of a study that names none.
+        expected: what a point must be, for messages.
+        read: makes a point of text; ValueError if that is not possible.
+        layer: the settings that make a point.
+        sets: dotted names of the settings that the study sets, and that users may therefore not set.
+    """
+
+    unit: str
+    axis: Literal["log", "linear", "names"]
+    points: tuple[Point, ...]
+    expected: str
+    read: Callable[[str], Point]
+    layer: Callable[[Point], Mapping[str, Any]]
+    sets: tuple[str, ...]
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether more of it is of interest, and not only which point is best."""
+        return self.axis == "log"
+
+    def sort(self, points: Sequence[Point]) -> list[Point]:
+        """Points as they are laid out: numbers ascending, names as given."""
+        return list(points) if self.axis == "names" else sorted(points, key=float)
+
+
+STUDIES: Registry[StudyKind] = Registry("study")
+
+
+def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
+    """The points of a study, checked and in order.
+
+    Raises:
+        InputError: for a value that is no point, no point at all, or the same point twice.
+    """
+    known, values = STUDIES[kind], []
+    for given in points:
+        text = plain_text(given)
+        try:
+            values.append(known.read(text))
+        except (ValueError, OverflowError) as error:
+            reason = f": {error}" if known.axis == "names" else ""
+            raise InputError(
+                f"points of a study of {kind} must be {known.expected}, with commas between them, got {text!r}{reason}"
+            ) from None
+    if not values:
+        defaults = ", ".join(map(plain_text, known.points))
+        raise InputError(f"a study must have at least one point, got none: leave --points out for {defaults}")
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"points of a study must differ, got {plain_text(twice[0])} twice")
+    return known.sort(values)
+
+
+def plain_text(point: Point) -> str:
+    """A point as it is typed on the command line."""
+    return str(point).removesuffix(".0") if isinstance(point, float) else str(point).strip()
+
+
+def label_of(point: Point) -> str:
+    """A point as people write it."""
+    return f"{point:,}" if isinstance(point, int) else str(point)
+
+
+def file_name(point: Point) -> str:
+    """A point as part of a file name: unchanged where possible, otherwise its letters and a hash."""
+    text = plain_text(point)
+    letters = re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")[:40]
+    return text if letters == text else f"{letters}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _number(text: str) -> Point:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _prompt_settings(point: Point) -> dict[str, Any]:
+    """The prompts of a point and how their token is learned; the study decides the rest, so that terms are equal."""
+    name, plain = str(point), DrawSettings.model_fields["prompt"].default
+    if name in _recipes_with_token():
+        recipe = RECIPES[name]
+        return {"adapt": recipe["adapt"], "draw": {"prompt": recipe.get("draw", {}).get("prompt", plain)}}
+    return {
+        "adapt": {"method": "none", "prompt": plain},
+        "draw": {"prompt": plain if name == "single" else name},
+    }
+
+
+def _prompt_point(text: str) -> Point:
+    if text != "single" and text not in _recipes_with_token():
+        try:
+            read_templates(text, needs_class=True)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+    return text
+
+
+def _recipes_with_token() -> list[str]:
+    methods = {name: RECIPES[name].get("adapt", {}).get("method", "none") for name in RECIPES}
+    return [name for name, method in methods.items() if AdaptSettings(method=method).has_token]
+
+
+def _register(name: str, summary: str, **kind: Any) -> None:
+    STUDIES.register(name, summary=summary)(StudyKind(**kind))
+
+
+_register(
+    "volume",
+    "synthetic images per class: what more of them are worth",
+    unit="synthetic images per class",
+    axis="log",
+    points=(50, 100, 200, 500, 1000),
+    expected="whole numbers of images",
+    read=int,
+    layer=lambda point: {"draw": {"per_class": point}},
+    sets=("draw.per_class", "draw.times", "draw.min_per_class"),
+)
+_register(
+    "guidance",
+    "scale of the classifier-free guidance that images are drawn with",
+    unit="guidance scale",
+    axis="linear",
+    points=(2, 3.5, 5, 6.5, 8),  # Li et al. 2024 (arXiv:2403.19866), figure 6
+    expected="numbers",
+    read=_number,
+    layer=lambda point: {"draw": {"guidance_scale": point}},
+    sets=("draw.guidance_scale",),
+)
+_register(
+    "shots",
+    "real images per class: where synthetic ones are worth most",
+    unit="real images per class",
+    axis="log",
+    points=(1, 2, 4, 8, 16),
+    expected="whole numbers of images",
+    read=int,
+    layer=lambda point: {"data": {"shots": point}},
+    sets=("data.shots",),
+)
+_register(
+    "prompts",
+    "prompts for the generator without adaptation: one, many, or with a token that is learned or means nothing",
+    unit="prompt set",
+    axis="names",
+    points=("single", "photographs", "neutral-token", "style-inversion"),
+    expected="'single', a recipe with a token, the name of a template set or a file of templates",
+    read=_prompt_point,
+    layer=_prompt_settings,
+    sets=("draw.prompt", "adapt.prompt", "adapt.method", "adapt.adapter"),
+)

@@ -1,0 +1,73 @@
+"""What runs of a study share: an adapter, or the trainings of arms without synthetic images, is made once and copied."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+
+from understudy.adaptation.adapter import copy_adapter, read_adapter_report
+from understudy.commands.study_folder import StudyRun
+from understudy.core.files import write_atomically
+from understudy.core.progress import Observer
+from understudy.training.arms import find_arm
+from understudy.training.records import ArmFolder
+from understudy.training.tune import pairs
+
+_DECIDE_ADAPTER = ("seed", "data", "generator", "captions", "visual", "adapt")
+_DECIDE_REAL_TRAININGS = ("seed", "data", "compare", "tune")
+"""Settings that decide an adapter, and the training of an arm that sees no synthetic image."""
+
+
+def take_adapter(own: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
+    """Copy an adapter that another run made from the same images, with the same settings and seed."""
+    adapt = own.settings.adapt
+    if adapt.method == "none" or adapt.adapter is not None or own.folder.record("adapt") is not None:
+        return
+    for other in others:
+        if (
+            own.agrees(other, _DECIDE_ADAPTER)
+            and other.folder.record("adapt") is not None
+            and _same_images(own, other)
+        ):
+            with own.folder.stage("adapt") as record:
+                copy_adapter(other.path / "adapter", own.path / "adapter")
+                record |= read_adapter_report(own.path / "adapter")
+            observer.say(f"adapt: the adapter of {other.name} is used, made from the same images")
+            return
+
+
+def take_trainings(own: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
+    """Copy trainings without synthetic images that another run made with the same images, recipe and seeds."""
+    compare = own.settings.compare
+    if own.folder.record("compare") is not None:
+        return
+    for other in others:
+        has_trained = other.folder.record("compare") is not None
+        if own.agrees(other, _DECIDE_REAL_TRAININGS) and has_trained and _same_images(own, other):
+            names = dict.fromkeys(["real", *compare.arms])
+            arms = [arm for arm in names if not find_arm(arm, compare).uses_synthetic]
+            for arm in arms:
+                _copy_trainings(arm, other, own)
+            observer.say(
+                f"compare: the trainings of {', '.join(arms)} in {other.name} are used, made from the same images"
+            )
+            return
+
+
+def _same_images(own: StudyRun, other: StudyRun) -> bool:
+    """Whether two runs have read the same images; their source may have changed in between."""
+    names = [f"data/{split}.parquet" for split in ("train", "val", "test")]
+    return all((own.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
+
+
+def _copy_trainings(arm: str, other: StudyRun, own: StudyRun) -> None:
+    source, to, settings = other.path / "arms", own.path / "arms", own.settings
+    files = ArmFolder(source, arm).files(settings.compare.num_seeds)
+    if settings.tune.is_on:
+        tuning = ArmFolder(source / "tuning", arm)
+        files += [tuning.trial(index) for index in range(len(pairs(settings.compare, settings.tune)))]
+    for path in files:
+        target = to / path.relative_to(source)
+        if not target.exists():
+            write_atomically(target, partial(shutil.copy, path))

@@ -1,0 +1,64 @@
+"""Command validate: check data, settings, generator and backbone, and write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from understudy.data.captions.captions import caption_sets
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import Splits, load_splits
+from understudy.data.settings import CaptionSettings
+from understudy.pipeline.checks import check_fits, check_names
+from understudy.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """The data of a run that could start.
+
+    Attributes:
+        rows: for each class its name, its words in prompts, and its images in train, val and test.
+        skipped: files left out, with the reason.
+    """
+
+    rows: tuple[tuple[str, str, int, int, int], ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def validate(settings: Settings, *, device: str = "cpu") -> Checked:
+    """Read and split the data, and load generator and backbone.
+
+    Raises:
+        InputError: for the first thing that would stop a run.
+    """
+    splits, _ = checked_and_captioned(settings, device=device)
+    counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
+    names = zip(splits.train.class_names, splits.prompt_names, strict=True)
+    rows = tuple(
+        (name, words, int(train), int(val), int(test))
+        for (name, words), (train, val, test) in zip(names, counts, strict=True)
+    )
+    return Checked(rows=rows, skipped=splits.skipped)
+
+
+def checked_and_captioned(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:
+    """The real images of a run to come, and its train and validation images with every caption that costs nothing.
+
+    Raises:
+        InputError: as a run would.
+    """
+    check_names(settings)
+    splits = load_splits(settings.data, seed=settings.seed)
+    captions = settings.captions if settings.captions.source != "model" else CaptionSettings()
+    captioned = caption_sets(
+        [splits.train, splits.val],
+        splits.prompt_names,
+        captions,
+        folder=Path(),
+        device=device,
+        others=splits.known_ids,
+    )
+    check_fits(settings, splits, device=device)
+    return splits, captioned

@@ -1,0 +1,45 @@
+"""Stage adapt: fit the generator to the train split, or take an adapter that was made before."""
+
+from __future__ import annotations
+
+from understudy.adaptation.adapter import copy_adapter, read_adapter_report
+from understudy.core.processes import Processes
+from understudy.pipeline.context import Run
+from understudy.pipeline.generators import follow
+from understudy.pipeline.work import Counted, Work
+
+
+def adapt(run: Run) -> None:
+    """Adapt the run's main generator."""
+    settings, folder = run.settings.adapt, run.path / "adapter"
+    with run.folder.stage("adapt") as record:
+        if settings.method == "none":
+            record["method"] = "none"
+            run.observer.say("adapt: skipped, the generator is used as it is")
+            return
+        if settings.adapter is not None:
+            copy_adapter(settings.adapter, folder)
+            record |= read_adapter_report(folder)
+            run.observer.say(f"adapt: skipped, the adapter in {settings.adapter} is used")
+            return
+        with run.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
+            follow(run.generators.adapt(folder), advance)
+        record |= read_adapter_report(folder)
+    losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
+    run.observer.say(f"adapt: validation loss {losses} (best at step {record['best_step']})")
+
+
+def help_to_adapt(run: Run) -> None:
+    """What the other processes of ``accelerate launch`` do: compute their slice of every batch of the adaptation."""
+    Processes().wait()  # until the data are in the run folder
+    settings = run.settings.adapt
+    is_needed = settings.method != "none" and settings.adapter is None and run.folder.record("adapt") is None
+    Processes().wait()
+    if is_needed:
+        for _ in run.generators.adapt(run.path / "adapter"):
+            pass
+
+
+def work(counted: Counted) -> Work:
+    """One adaptation for every generator."""
+    return Work(adaptations=counted.settings.draw.members)

@@ -1,0 +1,222 @@
+"""What is refused before a run writes anything: names that do not exist, and settings that do not fit the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from understudy.adaptation.adapter import apply_adapter, require_guidance, require_tokens, require_unseen
+from understudy.adaptation.methods import METHODS
+from understudy.core.errors import InputError
+from understudy.data.captions.file import read_captions
+from understudy.data.load import Splits, load_splits
+from understudy.evaluation.encoders import check_encoder
+from understudy.evaluation.shift_tests import load_test_set
+from understudy.generators.generator import Generator
+from understudy.generators.load import check_generator, load_generator
+from understudy.generators.prompts import fill, read_templates
+from understudy.generators.visual_guidance import check_widths
+from understudy.generators.zero_shot import load_zero_shot
+from understudy.pipeline.shadows import check_audit
+from understudy.pipeline.strategies import (
+    as_many_as_real,
+    check_strategies,
+    gap_arms,
+    settings_of_arms,
+    shots_of,
+)
+from understudy.sampling.plan import quotas
+from understudy.settings import Settings, check_registered
+from understudy.training.arms import Arm, check_arm, find_arm
+from understudy.training.fit import check_arms_fit, check_recipe
+
+
+def check_names(settings: Settings) -> None:
+    """Check that everything the settings name exists and fits together, before anything is read or written.
+
+    Raises:
+        InputError: for the first name that does not; it lists the known ones.
+    """
+    check_generator(settings.generator)
+    if settings.generator.name == "class_conditional" and settings.adapt.method != "full":
+        raise InputError(
+            f"adapt.method must be full for the generator 'class_conditional', which is trained from nothing, got {settings.adapt.method!r}"
+        )
+    check_registered(settings)
+    _check_captions_are_used(settings)
+    check_recipe(settings.compare)
+    check_encoder(settings.fidelity.encoder)
+    _check_membership(settings)
+    for name in settings.compare.arms:
+        arm = find_arm(name, settings.compare)
+        check_arm(arm, settings.compare)
+        _check_tuned(arm, settings)
+        check_strategies(name, settings)
+    for name in settings.scale.arms:
+        if not find_arm(name, settings.compare).uses_synthetic:
+            raise InputError(
+                f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares"
+            )
+        if "@" in name:
+            raise InputError(
+                f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn with the settings of the run"
+            )
+
+
+def checked_splits(settings: Settings, *, device: str) -> Splits:
+    """Read and split the real images, and check that the settings fit them.
+
+    Raises:
+        InputError: for data that cannot be used, or settings that do not fit them.
+    """
+    splits = load_splits(settings.data, seed=settings.seed)
+    learned_from = [splits.train, splits.val]
+    if settings.captions.file is not None:
+        read_captions(settings.captions.file, learned_from, others=splits.known_ids)
+    if settings.adapt.adapter is not None:
+        require_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
+        few_shots = settings.data.shots is not None
+        require_unseen(settings.adapt.adapter, seen=learned_from, test=splits.test, few_shots=few_shots)
+    check_fits(settings, splits, device=device)
+    return splits
+
+
+def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
+    """Check that generator, ready-made images, strategies, CLIP, backbone and phases fit the data.
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    train = splits.train
+    generator = load_generator(settings.generator, device=device)
+    generator.available(train.class_names)
+    if settings.generator.name == "folder":
+        cast("Any", generator).refuse_copies([splits.val, splits.test])
+    check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
+    check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
+    if settings.membership.measure:
+        check_audit(settings.membership, train, settings.compare)
+    for name, path in settings.shift.tests.items():
+        load_test_set(
+            name,
+            path,
+            class_names=train.class_names,
+            learned_from=[train, splits.val],
+            settings=settings.data,
+        )
+    if settings.gap.measure:
+        gap_arms(as_many_as_real(settings), shots=shots_of(train))
+    for own in settings_of_arms(settings, train):
+        if own.curate.score == "clip":
+            load_zero_shot(
+                settings.curate.clip,
+                settings.generator,
+                class_names=train.class_names,
+                prompt_names=splits.prompt_names,
+                device=device,
+            )
+            break
+
+
+def check_generator_fits(generator: Generator, settings: Settings, *, prompt_names: Sequence[str]) -> None:
+    """Check that sampler, start, prompts without captions, image features and layers fit a generator.
+
+    Args:
+        generator: it is prepared for adaptation here, so load it again afterwards.
+        settings: of the run.
+        prompt_names: words for each class in prompts.
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    draw, adapt = settings.draw, settings.adapt
+    strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
+    if draw.start_snr is not None and strength == 1:
+        raise InputError(
+            f"draw.start_snr {draw.start_snr} is pure noise for this generator: raise it, or leave it out"
+        )
+    add_tokens(generator, settings, num_classes=len(prompt_names))
+    generator.learn_classes(prompt_names, seed=0)
+    _check_prompts(generator, settings, prompt_names)
+    if settings.visual.kind != "none":
+        check_widths(generator, projection=settings.visual.projection)
+    if adapt.distribution == "kernel":
+        _ = generator.feature_width  # refuses a generator without an image encoder
+    if adapt.adapter is None and not adapt.has_token:
+        METHODS[adapt.method](generator, adapt, seed=0, num_classes=len(prompt_names))
+
+
+def learns_words(settings: Settings) -> bool:
+    """Whether a generator learns words before prompts can be checked; it must then be loaded again to be adapted."""
+    return settings.adapt.has_token or settings.generator.name == "class_conditional"
+
+
+def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
+    """Give a generator the learned tokens that the prompts contain: those of a ready adapter, or untrained ones.
+
+    Raises:
+        InputError: for tokens that do not fit the generator, or an adapter with other tokens.
+    """
+    adapt = settings.adapt
+    if adapt.adapter is not None:
+        require_tokens(adapt.adapter, adapt.tokens(num_classes))
+    if adapt.has_token and adapt.adapter is not None:
+        apply_adapter(generator, adapt.adapter)
+    elif adapt.has_token:
+        METHODS[adapt.method](generator, adapt, seed=0, num_classes=num_classes)
+
+
+def _check_prompts(generator: Generator, settings: Settings, prompt_names: Sequence[str]) -> None:
+    """Fill every template for every class, without captions, and let the tokenizer count."""
+    guided = settings.visual.kind != "none"
+    tokens = settings.adapt.tokens(len(prompt_names))
+    for kind, templates in _templates(settings).items():
+        is_negative = kind == "negative"
+        filled = [
+            fill(template, words=words, caption="", token="" if is_negative else token)
+            for template in templates
+            for words, token in zip(prompt_names, tokens, strict=True)
+        ]
+        generator.check_prompts(filled, keep_last=guided and not is_negative)
+
+
+def _templates(settings: Settings) -> dict[str, tuple[str, ...]]:
+    adapt, draw = settings.adapt, settings.draw
+    needs = {"needs_class": adapt.needs_class, "has_token": adapt.has_token}
+    return {
+        "adapt": read_templates(adapt.prompt, **needs),
+        "draw": read_templates(draw.prompt, **needs),
+        "negative": read_templates(draw.negative_prompt, needs_class=False),
+    }
+
+
+def _check_captions_are_used(settings: Settings) -> None:
+    templates = [template for own in _templates(settings).values() for template in own]
+    if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
+        raise InputError(
+            f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write one into "
+            "adapt.prompt and draw.prompt, or use their template sets real-fake-train and real-fake-draw"
+        )
+
+
+def _check_membership(settings: Settings) -> None:
+    membership, adapt = settings.membership, settings.adapt
+    for name in membership.arms:
+        find_arm(name, settings.compare)
+        check_strategies(name, settings)
+    adapts = adapt.num_steps and adapt.adapter is None
+    if membership.measure and membership.target == "pipeline" and not adapts:
+        raise InputError(
+            "membership.target=pipeline needs a generator that the run adapts itself, got adapt.method "
+            f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use membership.target=classifier"
+        )
+
+
+def _check_tuned(arm: Arm, settings: Settings) -> None:
+    """Refuse trials that would all be the same training."""
+    tune = settings.tune
+    for key, values in (("learning_rate", tune.learning_rates), ("weight_decay", tune.weight_decays)):
+        if values and all(getattr(phase, key) is not None for phase in arm.phases):
+            raise InputError(
+                f"tune.{key}s has no effect on the arm {arm.name!r}, whose phases all set {key}: leave it out of one of them"
+            )

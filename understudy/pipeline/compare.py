@@ -1,0 +1,80 @@
+"""Stage compare: train every arm with every seed, and test each classifier once on the real test images."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from understudy.core.files import write_arrays
+from understudy.core.progress import follow
+from understudy.core.provenance import environment
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.accuracy import confusion, summarise
+from understudy.evaluation.convergence import summarise_curves, summarise_phases
+from understudy.evaluation.transferability import transferability
+from understudy.pipeline.context import Run
+from understudy.pipeline.work import Counted, Work
+from understudy.training.classifier import TrainedClassifier
+
+
+def compare(run: Run) -> None:
+    """Compare the arms under equal terms: the same steps, seeds and test images."""
+    arms, settings = run.arms, run.settings.compare
+    # Drawn before anything is trained, because a filter may leave no image.
+    images = {name: run.sets.of_arm(name).record for name in arms}
+    total = sum(run.steps(name) for name in arms)
+    with (
+        run.folder.stage("compare") as record,
+        run.observer.bar("compare", total=total, unit="steps") as advance,
+    ):
+        measure, source = None, None
+        if settings.transferability:
+            measure = partial(feature_quality, train=run.train, test=run.test)
+            source = (
+                measure(run.classifiers.start) if settings.pretrained else None
+            )  # first, since it may not fit
+        results = [follow(run.train_arm(name, measure=measure), advance) for name in arms]
+        record |= {
+            "arms": summarise(results, num_resamples=settings.bootstrap, seed=run.settings.seed),
+            "images": {name: own for name, own in images.items() if own},
+            "convergence": {
+                result.arm: summarise_curves(result) for result in results if settings.curve_points
+            },
+            "environment": environment(run.device),
+        }
+        if settings.transferability:
+            record["transferability"] = {"source": source, "arms": summarise_phases(results)}
+        write_arrays(
+            run.path / "arms" / "confusions.npz", {result.arm: confusion(result) for result in results}
+        )
+    run.observer.say(
+        f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s"
+    )
+
+
+def feature_quality(
+    classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet
+) -> dict[str, float | None]:
+    """How well the features of a classifier separate the real classes: fitted on train images, tested on test images.
+
+    Returns:
+        As :func:`understudy.evaluation.transferability.transferability`; ``leep`` is None for a network without a head.
+    """
+    return transferability(
+        classifier.features(train),
+        train.labels,
+        classifier.features(test),
+        test.labels,
+        source_probabilities=classifier.probabilities(train)
+        if classifier.backbone.model.num_classes
+        else None,
+    )
+
+
+def work(counted: Counted) -> Work:
+    """The images that strategies need, and the trainings of every arm."""
+    predictions = len(counted.splits.val) + len(counted.splits.test)
+    total = Work()
+    for name in counted.arms:
+        total += counted.images_of(name)
+        total += counted.training(name, predictions=predictions) * counted.settings.compare.num_seeds
+    return total

@@ -1,0 +1,205 @@
+"""A run in progress: its folder, its images, and the generators, classifiers and synthetic sets that its stages share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from understudy.core.progress import Observer
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import Splits
+from understudy.evaluation.encoders import AtHand, Encoder, load_encoder
+from understudy.evaluation.feature_cache import FeatureCache
+from understudy.pipeline.checks import checked_splits
+from understudy.pipeline.classifiers import Classifiers
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.generators import Generators
+from understudy.pipeline.synthetic import ArmImages, SyntheticSets
+from understudy.settings import Settings
+from understudy.training.arms import find_arm
+from understudy.training.data import Measure, TrainingData
+from understudy.training.loop import Steps
+from understudy.training.records import ArmResult
+from understudy.training.settings import CompareSettings
+
+
+@final
+@dataclass
+class Run:
+    """What the stages of a run share. Everything is loaded or made when it is first used.
+
+    Attributes:
+        folder: where the run keeps everything.
+        device: torch device.
+        observer: watches.
+        started: when this object was made, by ``time.monotonic``.
+    """
+
+    folder: RunFolder
+    device: str
+    observer: Observer
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+    @property
+    def settings(self) -> Settings:
+        return self.folder.settings
+
+    def recorded(self, stage: str) -> dict[str, Any]:
+        """The record of a stage that is finished."""
+        record = self.folder.record(stage)
+        assert record is not None, f"{stage} must be finished first"
+        return record
+
+    # The real images
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The real images as they are read, split and checked before a run begins."""
+        return checked_splits(self.settings, device=self.device)
+
+    @cached_property
+    def train(self) -> LabelledSet:
+        return self._stored("train")
+
+    @cached_property
+    def val(self) -> LabelledSet:
+        return self._stored("val")
+
+    @cached_property
+    def test(self) -> LabelledSet:
+        return self._stored("test")
+
+    @cached_property
+    def spare(self) -> LabelledSet | None:
+        """Further real images, as many as the train split, that only measure the noise floor of the gap."""
+        return self._stored("spare") if (self.path / "data" / "spare.parquet").exists() else None
+
+    @property
+    def prompt_names(self) -> tuple[str, ...]:
+        """Words for each class in prompts."""
+        return tuple(self.recorded("load")["prompt_names"])
+
+    def _stored(self, name: str) -> LabelledSet:
+        return LabelledSet.load(self.path / "data" / f"{name}.parquet")
+
+    # What stages share
+
+    @cached_property
+    def generators(self) -> Generators:
+        return Generators(
+            folder=self.path / "adapter",
+            settings=self.settings,
+            train=self.train,
+            val=self.val,
+            prompt_names=self.prompt_names,
+            feature_cache=self.path / "data" / "features.safetensors",
+            device=self.device,
+            observer=self.observer,
+        )
+
+    @cached_property
+    def classifiers(self) -> Classifiers:
+        return Classifiers(
+            folder=self.path / "arms",
+            settings=self.settings,
+            train=self.train,
+            val=self.val,
+            test=self.test,
+            prompt_names=self.prompt_names,
+            device=self.device,
+        )
+
+    @cached_property
+    def sets(self) -> SyntheticSets:
+        return SyntheticSets(
+            folder=self.path / "synthetic",
+            settings=self.settings,
+            train=self.train,
+            val=self.val,
+            generators=self.generators,
+            classifiers=self.classifiers,
+            observer=self.observer,
+        )
+
+    @property
+    def curated(self) -> LabelledSet:
+        """The curated synthetic images that arms share."""
+        return self.sets.curated
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The network whose features fidelity and memorisation are measured with."""
+        is_pretrained = self.settings.compare.pretrained
+        return load_encoder(
+            self.settings.fidelity.encoder,
+            AtHand(
+                generator=lambda: self.generators.main,
+                start=(lambda: self.classifiers.start) if is_pretrained else None,
+                device=self.device,
+            ),
+        )
+
+    def features(self, data: LabelledSet) -> np.ndarray:
+        """Features of images, float32 (N, D); each image is encoded once per run folder."""
+        return FeatureCache(self.path).features(self.encoder, data)
+
+    # Arms
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms to compare, ``real`` first; without any curated image, only arms that need none."""
+        compare = self.settings.compare
+        names = dict.fromkeys(["real", *compare.arms])
+        return [name for name in names if len(self.curated) or not find_arm(name, compare).uses_synthetic]
+
+    def training_data(
+        self, arm: str, *, train: LabelledSet | None = None, images: ArmImages | None = None
+    ) -> TrainingData:
+        """What an arm learns from: the real train images and the arm's synthetic ones, unless others are given."""
+        images = self.sets.of_arm(arm) if images is None else images
+        return TrainingData(
+            train=self.train if train is None else train,
+            synthetic=images.images,
+            quota=images.quota,
+            teacher=lambda: self.classifiers.judge,
+        )
+
+    def recipe(self, arm: str) -> CompareSettings:
+        """How an arm is trained; an arm that only a later stage needs is tuned now."""
+        return self.classifiers.recipe(arm, self.training_data(arm))
+
+    def train_arm(
+        self,
+        arm: str,
+        place: str = "",
+        *,
+        train: LabelledSet | None = None,
+        images: ArmImages | None = None,
+        tuned_as: str | None = None,
+        measure: Measure | None = None,
+    ) -> Steps[ArmResult]:
+        """Train an arm with every seed and test each training once.
+
+        Args:
+            arm: its name.
+            place: folder below ``arms/``; empty for the compared arms.
+            train: real images, if not the train split.
+            images: synthetic images, if not the arm's.
+            tuned_as: the arm whose tuned settings are used, if not its own.
+            measure: figures of the classifier at the end of each phase.
+        """
+        data = self.training_data(arm, train=train, images=images)
+        return self.classifiers.run(arm, place, data, recipe=self.recipe(tuned_as or arm), measure=measure)
+
+    def steps(self, arm: str) -> int:
+        """Optimisation steps of all trainings of an arm together."""
+        return self.classifiers.steps(arm, num_synthetic=len(self.curated))

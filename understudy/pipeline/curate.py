@@ -1,0 +1,72 @@
+"""Stage curate: judge the drawn images, draw again what is missing, keep the good ones."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from understudy.core.files import write_atomically
+from understudy.curation.exhausted import explain_rejection
+from understudy.curation.scores import SCORES
+from understudy.curation.settings import CurateSettings
+from understudy.pipeline.context import Run
+from understudy.pipeline.synthetic import CuratedSet
+from understudy.pipeline.work import Counted, Work
+from understudy.sampling.plan import quotas
+
+
+def curate(run: Run) -> None:
+    """Make the curated set that arms share."""
+    settings, folder = run.settings, run.path / "synthetic"
+    quota = quotas(run.train, settings.draw)
+    with run.folder.stage("curate") as record:
+        if settings.draw.allocation == "weak-classes":
+            first = run.sets.fill(quota, draw=settings.draw, curate=settings.curate)
+            quota = run.sets.allocate(quota, first.images)
+        made = run.sets.fill(quota, draw=settings.draw, curate=settings.curate)
+        write_atomically(folder / "decisions.parquet", partial(pq.write_table, made.decisions.table()))
+        made.images.save(folder / "curated.parquet")
+        record |= _record(made, quota, settings.curate, run.train.class_names)
+    counts = record["curation"]
+    missing = sum(counts["missing"].values())
+    short = f", {missing} fewer than wanted" if missing else ""
+    run.observer.say(f"curate: kept {counts['kept']} of {counts['drawn']} drawn{short}")
+    if counts["problem"] is not None:
+        run.observer.say(f"curate: {counts['problem']}")
+
+
+def _record(
+    made: CuratedSet, quota: np.ndarray, settings: CurateSettings, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    decisions, labels = made.decisions, made.decisions.labels
+    kept = np.bincount(labels[decisions.kept], minlength=len(quota))
+    agrees = decisions.scores == 1.0
+    of_class = [agrees[labels == label] for label in range(len(quota))]
+    agreement = {
+        "mean": float(agrees.mean()),
+        "per_class": [float(own.mean()) if len(own) else None for own in of_class],
+    }
+    counts = zip(class_names, quota, kept, strict=True)
+    return {
+        "curation": {
+            "drawn": len(labels),
+            "kept": int(kept.sum()),
+            "rejected": decisions.rejections,
+            "threshold": decisions.threshold,
+            "rounds": made.rounds,
+            "missing": {name: int(want - have) for name, want, have in counts if want > have},
+            "problem": explain_rejection(
+                decisions, quota, class_names=class_names, settings=settings, rounds=made.rounds
+            ),
+        },
+        "fidelity": {"agreement": agreement} if settings.score == "agreement" else {},
+    }
+
+
+def work(counted: Counted) -> Work:
+    """The judge, where one scores the images; refills are not counted."""
+    score = counted.settings.curate.score
+    return counted.training("real") if score != "none" and SCORES[score].judge == "real" else Work()

@@ -1,0 +1,33 @@
+"""Stage draw: plan the synthetic images, then draw the first round of them."""
+
+from __future__ import annotations
+
+import time
+
+from understudy.pipeline.context import Run
+from understudy.pipeline.work import Counted, Work
+from understudy.sampling.plan import quotas
+
+
+def draw(run: Run) -> None:
+    """Draw as many images per class as the settings ask for."""
+    quota = quotas(run.train, run.settings.draw)
+    with run.folder.stage("draw") as record:
+        generator = run.generators.main  # loading it does not count as drawing
+        record["generator"] = generator.fingerprint
+        start = time.monotonic()
+        images = run.sets.take(run.settings.draw, quota)
+        drawn = run.sets.num_drawn
+        per_second = round(drawn / (time.monotonic() - start), 2) if drawn else None
+        record |= {"images": len(images), "images_per_second": per_second}
+    run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
+    if (short := int(quota.sum()) - len(images)) > 0:
+        run.observer.say(
+            f"draw: {short} fewer than wanted, because there are no more ready-made images; see draw.per_class and draw.min_per_class"
+        )
+
+
+def work(counted: Counted) -> Work:
+    """The images of the first round."""
+    draw, curate = counted.settings.draw, counted.settings.curate
+    return counted.drawn(quotas(counted.train, draw), draw=draw, curate=curate)

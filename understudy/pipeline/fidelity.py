@@ -1,0 +1,40 @@
+"""Stage fidelity: how close the curated images come to real ones, and how close other real images come."""
+
+from __future__ import annotations
+
+from understudy.core.errors import InputError
+from understudy.evaluation.fidelity import EncodedImages, measure_fidelity
+from understudy.pipeline.context import Run
+
+
+def fidelity(run: Run) -> None:
+    """Measure distances between the features of curated, train and validation images."""
+    settings = run.settings.fidelity
+    with run.folder.stage("fidelity") as record:
+        encoder = run.encoder
+        described = {"name": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.width}
+        record |= {"settings": settings.model_dump(mode="json"), "fidelity": {"encoder": described}}
+        sets = [
+            EncodedImages(features=run.features(data), labels=data.labels)
+            for data in (run.train, run.val, run.curated)
+        ]
+        try:
+            record["fidelity"] |= measure_fidelity(
+                *sets,
+                class_names=run.train.class_names,
+                neighbours=settings.neighbours,
+                num_resamples=settings.resamples,
+                max_bytes=settings.memory_gb * 1e9,
+                seed=run.settings.seed,
+            )
+        except (
+            InputError
+        ) as error:  # too few images to measure are no reason to stop before anything is trained
+            record["fidelity"]["warnings"] = [f"Fidelity was not measured: {error}."]
+            run.observer.say(f"fidelity: not measured, {error}")
+            return
+    distance = record["fidelity"]["measures"]["frechet_distance"]
+    value, floor = distance["value"]["mean"], distance["floor"]["mean"]
+    run.observer.say(
+        f"fidelity: Frechet distance {value:.3g}, between real images {floor:.3g} ({encoder.name} features)"
+    )

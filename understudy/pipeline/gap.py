@@ -1,0 +1,191 @@
+"""Stage gap: explain the accuracy gap between real and synthetic train images, with sets that lie between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.core.progress import follow
+from understudy.core.provenance import environment
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.splits import take_share
+from understudy.evaluation.gap import summarise_gap
+from understudy.evaluation.side_measures import LabelledFeatures, side_measures
+from understudy.functional.denoising import strength_of
+from understudy.pipeline.context import Run
+from understudy.pipeline.strategies import as_many_as_real, gap_arms, shots_of
+from understudy.pipeline.synthetic import ArmImages, SyntheticSets
+from understudy.pipeline.work import Counted, Work
+from understudy.sampling.plan import quotas
+from understudy.sampling.settings import DrawSettings
+from understudy.settings import Settings, with_section
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.records import ArmFolder
+from understudy.training.strategies import STRATEGIES
+
+_PLACE = "gap/"  # prefix of the sets' names
+
+
+def gap(run: Run) -> None:
+    """Train on every set between real and synthetic, and turn the differences into the terms of the gap."""
+    settings = run.settings
+    with run.folder.stage("gap") as record:
+        plain = as_many_as_real(settings)
+        sets = role_sets(run.sets, plain)
+        redrawn = redrawn_sets(run.sets, plain)
+        again = real_again(run.train, run.spare, seed=settings.seed)
+        total = (len(sets) + len(redrawn)) * run.steps("synthetic") + len(again) * run.steps("real")
+        with run.observer.bar("gap", total=total, unit="steps") as advance:
+            arms = {}
+            for role, (arm, images) in sets.items():
+                steps = run.train_arm(arm, f"gap/{role}", images=images, tuned_as="synthetic")
+                arms[role] = follow(steps, advance)
+            arms["real"] = follow(run.train_arm("real"), advance)
+            reconstructed = {}
+            for strength, images in redrawn.items():
+                steps = run.train_arm("synthetic", f"gap/redrawn-{strength:g}", images=images)
+                reconstructed[strength] = follow(steps, advance)
+            floor = [
+                follow(run.train_arm("real", f"gap/again-{index}", train=part), advance)
+                for index, part in enumerate(again)
+            ]
+        measures = _side_measures(run, sets, redrawn)
+        summary = summarise_gap(
+            arms,
+            reconstructed,
+            class_names=run.train.class_names,
+            real_again=floor,
+            gan_test={strength: measures[f"redrawn {strength:g}"]["gan_test"] for strength in redrawn},
+            num_resamples=settings.compare.bootstrap,
+            seed=settings.seed,
+        )
+        found = {
+            "side_measures": measures,
+            "advice": _advice(run.recorded("compare")["arms"]),
+            "images": {role: own.record for role, (_, own) in sets.items()},
+        }
+        record |= {
+            "settings": settings.gap.model_dump(mode="json"),
+            "environment": environment(run.device),
+            "gap": summary | found,
+        }
+    num_sets = len(arms) + len(reconstructed)
+    run.observer.say(
+        f"gap: {num_sets} sets in {record['seconds']:.0f} s. {summary['hypothesis']['sentence']}"
+    )
+
+
+def real_again(train: LabelledSet, spare: LabelledSet | None, *, seed: int) -> list[LabelledSet]:
+    """Sets of real images that measure the noise floor: as many others as the train split has, or its two halves."""
+    if spare is not None:
+        return [spare]
+    if train.counts.min() < 2:
+        return []
+    half = take_share(train, 0.5, seed=seed)
+    taken = set(half.ids)
+    return [half, train.select([index for index, name in enumerate(train.ids) if name not in taken])]
+
+
+def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
+    """Arm and images of the plain set, and of each role that changes something about it."""
+    quota = quotas(sets.train, plain.draw)
+    shared = sets.variant(f"{_PLACE}plain", quota, draw=plain.draw, curate=plain.curate)
+    found = {"plain": ("synthetic", shared)}
+    for role, arm in gap_arms(plain, shots=shots_of(sets.train)).items():
+        found[role] = arm, sets.of_arm(arm, base=plain, shared=shared.images, place=_PLACE)
+    return found
+
+
+def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, ArmImages]:
+    """Every real image noised and drawn again, by strength."""
+    found = {}
+    for strength, draw in _redrawing(plain).items():
+        name = f"{_PLACE}redrawn-{strength:g}"
+        found[strength] = sets.variant(name, quotas(sets.train, draw), draw=draw, curate=plain.curate)
+    return found
+
+
+def _redrawing(plain: Settings) -> dict[float, DrawSettings]:
+    """How real images are redrawn, by strength, with one solver step at least; ready-made images cannot be redrawn."""
+    if plain.generator.name == "folder":
+        return {}
+    least = strength_of(1, plain.draw.steps)
+    return {
+        strength: with_section(
+            plain, "draw", strength=strength, start_snr=None, noise_scale=1.0, pairing="paired"
+        ).draw
+        for strength in sorted({max(strength, least) for strength in plain.gap.strengths})
+    }
+
+
+def _side_measures(
+    run: Run, sets: Mapping[str, tuple[str, ArmImages]], redrawn: Mapping[float, ArmImages]
+) -> dict[str, dict[str, Any]]:
+    """Measures of each set against the validation images, which no classifier was trained on."""
+    task = TrainedClassifier.load(ArmFolder(run.path / "arms", "real").classifier, device=run.device)
+    raw = run.classifiers.start
+
+    def of(data: LabelledSet) -> LabelledFeatures:
+        return LabelledFeatures(
+            labels=data.labels, features={"raw": raw.features(data), "task": task.features(data)}
+        )
+
+    held_out = of(run.val)
+    named = {role: images for role, (_, images) in sets.items() if images.quota is None}
+    named |= {f"redrawn {strength:g}": images for strength, images in redrawn.items()}
+    return {
+        name: side_measures(
+            held_out,
+            of(own.images),
+            probabilities=task.predict(own.images),
+            seed=run.settings.seed,
+            num_resamples=run.settings.compare.bootstrap,
+        )
+        for name, own in named.items()
+    }
+
+
+def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every strategy: what it is meant for, and what it gained in this run where an arm has it alone.
+
+    Args:
+        arms: accuracies from :func:`understudy.evaluation.accuracy.summarise`.
+
+    Returns:
+        ``name``, ``summary``, ``addresses``, ``source`` and ``gains``: by plain arm, accuracy minus that of the plain
+        arm (``mean``, ``low``, ``high``).
+    """
+    rows = []
+    for name in STRATEGIES:
+        suffix, strategy = f"@{name}", STRATEGIES[name]
+        gains = {
+            arm.removesuffix(suffix): arms[arm]["minus_plain"]
+            for arm in arms
+            if arm.endswith(suffix) and arm.count("@") == 1 and "minus_plain" in arms[arm]
+        }
+        rows.append(
+            {
+                "name": name,
+                "summary": STRATEGIES.summary(name),
+                "addresses": list(strategy.addresses),
+                "source": strategy.source,
+                "gains": gains,
+            }
+        )
+    return rows
+
+
+def work(counted: Counted) -> Work:
+    """The sets between real and synthetic with the trainings on each, and those for the noise floor."""
+    plain, train = as_many_as_real(counted.settings), counted.train
+    total = counted.drawn(quotas(train, plain.draw), draw=plain.draw, curate=plain.curate)
+    arms = gap_arms(plain, shots=shots_of(train))
+    for arm in arms.values():
+        total += counted.images_of(arm, plain)
+    redrawing = _redrawing(plain)
+    for draw in redrawing.values():
+        total += counted.drawn(quotas(train, draw), draw=draw, curate=plain.curate)
+    trained = counted.training("synthetic", num_synthetic=len(train)) * (1 + len(arms) + len(redrawing))
+    for part in real_again(train, counted.splits.spare, seed=counted.settings.seed):
+        trained += counted.training("real", num_real=len(part))
+    return total + trained * counted.settings.compare.num_seeds

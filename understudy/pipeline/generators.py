@@ -1,0 +1,152 @@
+"""The generators of a run: its own, and further ones adapted with other seeds. Each is adapted when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from understudy.adaptation.adapter import apply_adapter, load_projection, read_adapter_report
+from understudy.adaptation.fit import AdaptStep, adapt
+from understudy.core.errors import InputError
+from understudy.core.processes import Processes
+from understudy.core.progress import Observer
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import Generator
+from understudy.generators.load import load_generator
+from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
+from understudy.pipeline.checks import add_tokens
+from understudy.sampling.plan import Planner, quotas
+from understudy.sampling.settings import DrawSettings
+from understudy.settings import Settings
+
+_SEED_STEP = 1_000_003  # between the seeds with which the generators of a run are adapted
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Generators:
+    """Loads, adapts and counts the generators of a run. Number 0 is the run's main one.
+
+    Attributes:
+        folder: ``adapter`` in the run folder; further generators have ``member-N`` below it.
+        settings: of the run.
+        train, val: real images to adapt to.
+        prompt_names: words for each class in prompts.
+        feature_cache: file for the image features that guide drawing.
+        device: torch device.
+        observer: watches the adaptation of further generators.
+    """
+
+    folder: Path
+    settings: Settings
+    train: LabelledSet
+    val: LabelledSet
+    prompt_names: tuple[str, ...]
+    feature_cache: Path
+    device: str
+    observer: Observer
+
+    @cached_property
+    def main(self) -> Generator:
+        """The generator with its adapter, read from disk so that a resumed run draws the same images."""
+        return self._load(self.folder)
+
+    @cached_property
+    def visual(self) -> VisualGuidance | None:
+        """The image features that guide drawing, if any do."""
+        kind = self.settings.visual.when_drawing
+        if kind == "none":
+            return None
+        projection = load_projection(self.folder)
+        check_widths(self.main, projection=projection is not None)
+        features = features_of(self.main, self.train, cache=self.feature_cache)
+        return VisualGuidance(
+            features, self.train, kind=kind, images=self.settings.visual.images, projection=projection
+        )
+
+    def get(self, number: int) -> Generator:
+        """Generator ``number``; a further one is adapted first if its adapter is missing."""
+        if number == 0:
+            return self.main
+        folder = self.adapter_folder(number)
+        if not (folder / "report.json").exists():
+            if Processes().count > 1:
+                raise InputError(
+                    "several generators are adapted by one process: start without accelerate launch, or set draw.members=1"
+                )
+            seed = self.settings.seed + _SEED_STEP * number
+            steps = replace(self, settings=self.settings.model_copy(update={"seed": seed})).adapt(folder)
+            with self.observer.bar(
+                f"adapt generator {number}", total=self.settings.adapt.num_steps, unit="steps"
+            ) as advance:
+                follow(steps, advance)
+        return self._load(folder)
+
+    def fingerprint(self, number: int) -> str:
+        """Fingerprint of an adapter; empty for a generator that was not adapted."""
+        report = self.adapter_folder(number) / "report.json"
+        return str(read_adapter_report(report.parent)["fingerprint"]) if report.exists() else ""
+
+    def adapter_folder(self, number: int) -> Path:
+        """Where the adapter of a generator is."""
+        return self.folder / f"member-{number}" if number else self.folder
+
+    def adapt(self, folder: Path) -> Iterator[AdaptStep]:
+        """Fit the generator to the train images and write its adapter to ``folder``; resumes from a checkpoint."""
+        self._check_prompts()
+        yield from adapt(
+            load_generator(self.settings.generator, device=self.device),
+            self.train,
+            self.val,
+            settings=self.settings.adapt,
+            prompt_names=self.prompt_names,
+            seed=self.settings.seed,
+            folder=folder,
+            visual=self.settings.visual,
+            feature_cache=self.feature_cache,
+        )
+
+    def planner(self, draw: DrawSettings, number: int = 0) -> Planner:
+        """Plans the images that generator ``number`` draws with these settings."""
+        return self._planner(self.get(number), draw, number=number, adapter=self.fingerprint(number))
+
+    def _check_prompts(self) -> None:
+        """Plan all images now: a prompt that is too long to draw with must not show after hours of adaptation."""
+        generator = load_generator(self.settings.generator, device=self.device)
+        add_tokens(generator, self.settings, num_classes=self.train.num_classes)
+        generator.learn_classes(self.prompt_names, seed=self.settings.seed)
+        quota = quotas(self.train, self.settings.draw)
+        self._planner(generator, self.settings.draw, number=0, adapter="").rows(np.zeros_like(quota), quota)
+
+    def _planner(self, generator: Generator, draw: DrawSettings, *, number: int, adapter: str) -> Planner:
+        return Planner(
+            train=self.train,
+            generator=generator,
+            settings=draw,
+            prompt_names=self.prompt_names,
+            seed=self.settings.seed,
+            tokens=self.settings.adapt.tokens(self.train.num_classes),
+            visual=self.settings.visual.when_drawing,
+            generator_number=number,
+            adapter=adapter,
+        )
+
+    def _load(self, folder: Path) -> Generator:
+        generator = load_generator(self.settings.generator, device=self.device)
+        if self.settings.adapt.method != "none":
+            guided = self.settings.visual.when_drawing != "none"
+            apply_adapter(generator, folder, scale=self.settings.draw.adapter_scale, visual=guided)
+        return generator
+
+
+def follow(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
+    """Move a progress bar along an adaptation; a resumed one begins with a later step."""
+    done = 0
+    for step in steps:
+        advance(step.step - done)
+        done = step.step

@@ -1,0 +1,34 @@
+"""Stage load: read the real images, check them, split them, and store them in the run folder."""
+
+from __future__ import annotations
+
+from understudy.data.captions.captions import caption_sets
+from understudy.pipeline.context import Run
+
+
+def load(run: Run) -> None:
+    """Caption the train and validation images and store all splits; the images are read and checked by then."""
+    splits, data = run.splits, run.path / "data"
+    with run.folder.stage("load", started=run.started) as record:
+        captioned = caption_sets(
+            [splits.train, splits.val],
+            splits.prompt_names,
+            run.settings.captions,
+            folder=data / "captions",
+            device=run.device,
+            others=splits.known_ids,
+        )
+        for images in (*captioned, splits.test):
+            images.save(data / f"{images.split}.parquet")
+        if splits.spare is not None:
+            splits.spare.save(data / "spare.parquet")
+        record |= {
+            "classes": list(splits.train.class_names),
+            "prompt_names": list(splits.prompt_names),
+            "train": len(splits.train),
+            "val": len(splits.val),
+            "test": len(splits.test),
+            "skipped": [list(entry) for entry in splits.skipped],
+        }
+    counts = f"{record['train']} train, {record['val']} val, {record['test']} test images"
+    run.observer.say(f"load: {counts} of {len(record['classes'])} classes")

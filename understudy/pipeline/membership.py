@@ -1,0 +1,109 @@
+"""Stage membership: attack the arms with shadow models, to see whether they reveal who was in the train split."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from understudy.core.progress import Silent
+from understudy.core.provenance import environment
+from understudy.curation.selections import candidates_wanted
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.splits import take_share
+from understudy.pipeline.adapt import adapt
+from understudy.pipeline.context import Run
+from understudy.pipeline.curate import curate
+from understudy.pipeline.curate import work as judging
+from understudy.pipeline.draw import draw
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.shadows import Shadows, check_audit, check_measurable
+from understudy.pipeline.strategies import effective_settings, settings_of_arms, shots_of
+from understudy.pipeline.work import Counted, Work
+from understudy.sampling.plan import quotas
+from understudy.training.arms import find_arm
+
+
+def membership(run: Run) -> None:
+    """Train shadow models of every attacked arm, and attack each of them with the help of the others."""
+    settings = run.settings.membership
+    # Which images a shadow model sees depends on how many models there are, so each number has a folder.
+    folder = run.path / "membership" / f"{settings.target}-{settings.shadows}"
+    with run.folder.stage("membership") as record:
+        found = Shadows(
+            train=run.train,
+            val=run.val,
+            test=run.test,
+            settings=settings,
+            recipe=run.recipe,
+            images_of=lambda name: run.sets.of_arm(name).images,
+            seed=run.settings.seed,
+            device=run.device,
+            folder=folder,
+            make_synthetic=partial(_shadow_pipeline, run, folder) if settings.target == "pipeline" else None,
+            observer=run.observer,
+        ).audit()
+        record |= {
+            "settings": settings.model_dump(mode="json"),
+            "environment": environment(run.device),
+            "membership": found,
+        }
+    arms, seconds = len(found["arms"]), found["seconds"]
+    run.observer.say(f"membership: {settings.shadows} shadow models of {arms} arms in {seconds:.0f} s")
+
+
+def check(run: Run) -> None:
+    """Check that the audit can be made with the images of a run.
+
+    Raises:
+        InputError: saying what it lacks.
+    """
+    settings = run.settings
+    check_audit(settings.membership, run.train, settings.compare)
+    if run.folder.record("curate") is not None:
+        check_measurable(settings.membership, settings.compare, run.curated)
+    settings_of_arms(settings, run.train)
+
+
+def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> LabelledSet:
+    """Adapt, draw and curate with some of the real images alone, in a run folder of its own; finished stages are kept."""
+    settings = run.settings.model_copy(update={"seed": seed})
+    own = RunFolder.open(folder / f"pipeline-{seed}", settings)
+    if own.record("load") is None:
+        for data in (run.train.select(members), run.val, run.test):
+            data.save(own.path / "data" / f"{data.split}.parquet")
+        with own.stage("load") as record:
+            record |= run.recorded("load") | {"train": len(members)}
+    shadow = Run(own, run.device, Silent())
+    for stage in (adapt, draw, curate):
+        if own.record(stage.__name__) is None:
+            stage(shadow)
+    return shadow.curated
+
+
+def work(counted: Counted) -> Work:
+    """Shadow models of every arm on half of the images; a shadow pipeline adapts and draws as well."""
+    settings, membership = counted.settings, counted.settings.membership
+    half = take_share(counted.train, 0.5, seed=settings.seed)
+    predictions = len(counted.train) + len(counted.splits.val) + len(counted.splits.test)
+    shared, each = Work(), Work()
+    for name in membership.arms:
+        if membership.target == "classifier":
+            shared += counted.images_of(name)
+        if _is_attacked(counted, name):
+            each += counted.training(name, num_real=len(half), predictions=predictions)
+    if membership.private_epsilon is not None:
+        each += Work(private_steps=settings.compare.steps, predictions=predictions)
+    if membership.target == "pipeline" and any(map(counted.uses_synthetic, membership.arms)):
+        images = int(candidates_wanted(quotas(half, settings.draw), settings.curate).sum())
+        each += Work(adaptations=settings.draw.members, images=images) + judging(counted)
+    return shared + each * membership.shadows
+
+
+def _is_attacked(counted: Counted, name: str) -> bool:
+    """Whether members and others can differ to an arm at all."""
+    own = effective_settings(name, counted.settings, shots=shots_of(counted.train)).settings
+    goes_back = own.draw.starts_from_real or own.visual.when_drawing == "per-image"
+    of_real = any(phase.data != "synthetic" for phase in find_arm(name, own.compare).phases)
+    return of_real or goes_back or counted.settings.membership.target == "pipeline"

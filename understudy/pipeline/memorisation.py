@@ -1,0 +1,26 @@
+"""Stage memorisation: how close synthetic images come to train images, and how close held-out real images come."""
+
+from __future__ import annotations
+
+from understudy.evaluation.memorisation import measure_memorisation
+from understudy.pipeline.context import Run
+
+
+def memorisation(run: Run) -> None:
+    """Look for copies of train images among the curated ones."""
+    settings = run.settings
+    with run.folder.stage("memorisation") as record:
+        record["settings"] = settings.fidelity.model_dump(mode="json")
+        record["memorisation"] = measure_memorisation(
+            run.curated,
+            run.sets.copies,
+            features=run.features if settings.fidelity.measure else None,
+            firewall=settings.curate.firewall,
+            removed=run.recorded("curate")["curation"]["rejected"].get("copy", 0),
+            seed=settings.seed,
+            num_resamples=settings.compare.bootstrap,
+        )
+    flagged = record["memorisation"]["firewall"]["flagged"]
+    run.observer.say(
+        f"memorisation: {flagged} of {len(run.curated)} images are marked as copies of train images"
+    )

@@ -1,0 +1,62 @@
+"""Stage report: gather every record into results.json, and write the page and the dataset card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from understudy.core.files import read_arrays, write_json, write_text
+from understudy.pipeline.context import Run
+from understudy.pipeline.results import gather_results
+from understudy.report.card import dataset_card
+from understudy.report.html import write_report
+from understudy.settings import to_yaml
+from understudy.training.arms import find_arm
+from understudy.training.records import ArmFolder, seeds_of
+
+
+def report(run: Run, stages: Sequence[str]) -> None:
+    """Write ``results.json``, ``report.html`` and ``README.md`` from the records of the stages, given in their order."""
+    results = gather_results(run.folder, stages)
+    with run.folder.stage("report") as record:
+        record["added"] = added_settings(run, stages)
+        write_json(run.path / "results.json", results)
+        arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
+        write_report(
+            run.path / "report.html",
+            results=results,
+            settings_yaml=to_yaml(run.settings),
+            train=run.train,
+            synthetic=run.curated,
+            val=run.val,
+            test=run.test,
+            confusions=read_arrays(run.path / "arms" / "confusions.npz"),
+            arm_summaries={name: f"{arm.summary}: {arm.describe()}" for name, arm in arms.items()},
+            named=_predictions(run, list(arms)),
+        )
+        write_text(run.path / "README.md", run_card(run, results, data_files="synthetic/curated.parquet"))
+    run.observer.say(f"report: {run.path / 'report.html'}")
+
+
+def added_settings(run: Run, stages: Sequence[str]) -> dict[str, Any]:
+    """What a report depends on that may change after the run: the settings of stages with settings, and the licences."""
+    records = {name: run.folder.record(name) or {} for name in stages if name != "report"}
+    found = {name: record["settings"] for name, record in records.items() if "settings" in record}
+    return found | {"licences": [run.settings.data.licence, run.settings.generator.licence]}
+
+
+def run_card(run: Run, results: dict[str, Any], *, data_files: str | None) -> str:
+    """The dataset card of the curated images."""
+    counts = dict(zip(run.curated.class_names, run.curated.counts.tolist(), strict=True))
+    return dataset_card(results, settings=run.settings, class_counts=counts, data_files=data_files)
+
+
+def _predictions(run: Run, arms: Sequence[str]) -> dict[str, Any]:
+    """The class that each training takes each test image for, by arm, without arms whose records were deleted."""
+    seeds = seeds_of(run.settings.seed, run.settings.compare.num_seeds)
+    folders = {name: ArmFolder(run.path / "arms", name) for name in arms}
+    return {
+        name: folder.result(seeds, run.test).predicted
+        for name, folder in folders.items()
+        if folder.has_records(len(seeds))
+    }

@@ -1,0 +1,136 @@
+"""Stage scale: what larger synthetic sets are worth, and how many real images each equals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from understudy.core.errors import InputError
+from understudy.core.files import write_json
+from understudy.core.progress import follow
+from understudy.core.provenance import environment
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.splits import first_of_each_class, take_share
+from understudy.evaluation.scale import stop_reason, summarise_scale
+from understudy.pipeline.context import Run
+from understudy.pipeline.synthetic import ArmImages, CuratedSet
+from understudy.pipeline.work import Counted, Work
+from understudy.sampling.plan import times_of
+from understudy.training.records import ArmResult
+
+
+def scale(run: Run) -> None:
+    """Draw larger sets, each holding the smaller ones, and train on each; then on parts of the real images."""
+    settings, num_resamples = run.settings.scale, run.settings.compare.bootstrap
+    with run.folder.stage("scale") as record:
+        wanted = {times: times_of(run.train, times) for times in sorted(settings.times)}
+        if empty := [times for times, quota in wanted.items() if not quota.any()]:
+            raise InputError(
+                f"scale.times must give a class at least one image, got {empty[0]:g} times at most {run.train.counts.max()}"
+            )
+        real, images, stopped = dict[int, ArmResult](), dict[float, int](), None
+        arms: dict[str, dict[float, ArmResult]] = {arm: {} for arm in settings.arms}
+        for sets in _nested_sets(run, wanted):
+            images |= {times: len(part) for times, part in sets.items()}
+            _train_on_sizes(run, sets, parts={} if real else _parts_of_train(run), real=real, arms=arms)
+            stopped = (
+                None if settings.stop_below is None else stop_reason(arms, images, below=settings.stop_below)
+            )
+            if stopped is not None:
+                break
+        summary = summarise_scale(real, arms, images, num_resamples=num_resamples, seed=run.settings.seed)
+        record |= {
+            "settings": settings.model_dump(mode="json"),
+            "environment": environment(run.device),
+            "scale": summary | {"stopped": stopped},
+        }
+    run.observer.say(f"scale: {', '.join(f'{times:g}x' for times in images)} in {record['seconds']:.0f} s")
+    if stopped is not None:
+        run.observer.say(f"scale: {stopped['sentence']}")
+
+
+def _train_on_sizes(
+    run: Run,
+    sets: Mapping[float, LabelledSet],
+    *,
+    parts: Mapping[float, LabelledSet],
+    real: dict[int, ArmResult],
+    arms: Mapping[str, dict[float, ArmResult]],
+) -> None:
+    """Add the results on parts of the train images and on all of them to ``real``, those on each set to ``arms``."""
+    total = len(parts) * run.steps("real") + len(sets) * sum(run.steps(arm) for arm in arms)
+    with run.observer.bar("scale", total=total, unit="steps") as advance:
+        for share, part in parts.items():
+            real[len(part)] = follow(run.train_arm("real", f"real-{share:g}", train=part), advance)
+        real[len(run.train)] = follow(run.train_arm("real"), advance)
+        for arm, results in arms.items():
+            for times, part in sets.items():
+                steps = run.train_arm(arm, f"times-{times:g}", images=ArmImages(images=part))
+                results[times] = follow(steps, advance)
+
+
+def _parts_of_train(run: Run) -> dict[float, LabelledSet]:
+    """Parts of the train split by share; of shares that give the same number of images, the smallest stands for all."""
+    by_size: dict[int, tuple[float, LabelledSet]] = {}
+    for share in sorted(run.settings.scale.real_shares, reverse=True):
+        part = take_share(run.train, share, seed=run.settings.seed)
+        by_size[len(part)] = share, part
+    return dict(entry for size, entry in by_size.items() if size < len(run.train))
+
+
+def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[float, LabelledSet]]:
+    """Curated sets of these sizes per class, smallest first; each begins with every image that the one before drew.
+
+    All sets come at once, unless a rule may stop the growth: then one by one, and none is drawn before it is needed.
+    """
+    drawn: np.ndarray | None = None
+    settings = run.settings
+    one_by_one = [{times: quota} for times, quota in wanted.items()]
+    for sizes in [wanted] if settings.scale.stop_below is None else one_by_one:
+        for quota in sizes.values():
+            made = run.sets.fill(quota, draw=settings.draw, curate=settings.curate, at_least=drawn)
+            drawn = np.bincount(made.decisions.labels, minlength=len(quota))
+        yield _cut(run, made, sizes)
+
+
+def _cut(run: Run, made: CuratedSet, sizes: Mapping[float, np.ndarray]) -> dict[float, LabelledSet]:
+    """Cut sets of several sizes out of the largest."""
+    largest, quota = made.images, list(sizes.values())[-1]
+    if not len(largest):
+        raise InputError(
+            "no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet"
+        )
+    largest.save(run.path / "synthetic" / "scaled.parquet")
+    if short := int((quota - largest.counts).clip(min=0).sum()):
+        run.observer.say(f"scale: {short} images fewer than wanted passed curation")
+    ids = np.array(largest.ids)
+    return {
+        times: _as_trained(run, times, made.drawn, ids[first_of_each_class(largest.labels, own)])
+        for times, own in sizes.items()
+    }
+
+
+def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
+    """The set of a size. It is fixed once it may have been trained on, also where a larger round could fill it up."""
+    path = run.path / "arms" / f"times-{times:g}" / "images.json"
+    if not path.exists():
+        write_json(path, ids.tolist())
+    position = {name: index for index, name in enumerate(drawn.ids)}
+    return drawn.select([position[name] for name in json.loads(path.read_text(encoding="utf-8"))])
+
+
+def work(counted: Counted) -> Work:
+    """All larger sets, as if no rule stopped before, the trainings on them, and those on parts of the real images."""
+    settings, train = counted.settings, counted.train
+    total, trained = Work(), Work()
+    for times in settings.scale.times:
+        quota = times_of(train, times)
+        total += counted.drawn(quota, draw=settings.draw, curate=settings.curate)
+        for arm in settings.scale.arms:
+            trained += counted.training(arm, num_synthetic=int(quota.sum()))
+    for size in {len(take_share(train, share, seed=settings.seed)) for share in settings.scale.real_shares}:
+        if size < len(train):
+            trained += counted.training("real", num_real=size)
+    return total + trained * settings.compare.num_seeds

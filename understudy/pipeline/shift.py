@@ -1,0 +1,106 @@
+"""Stage shift: test every training of every arm on images unlike those it was compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from understudy.core.provenance import environment
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.shift import (
+    FurtherSet,
+    Outcome,
+    measure_corruption,
+    measure_further,
+    summarise_shift,
+)
+from understudy.evaluation.shift_tests import load_test_set
+from understudy.pipeline.context import Run
+from understudy.pipeline.work import Counted, Work
+from understudy.training.classifier import TrainedClassifier
+from understudy.training.records import ArmFolder
+
+
+def shift(run: Run) -> None:
+    """Measure the arms on corrupted test images and on further test sets."""
+    settings = run.settings.shift
+    with run.folder.stage("shift") as record:
+        # Read first, so that a set that does not fit shows before anything is measured.
+        test_sets = {name: _test_set(run, name) for name in settings.tests}
+        arms = {
+            name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
+            for name in run.recorded("compare")["arms"]
+        }
+        total = len(settings.corruptions) * len(settings.severities) + len(test_sets)
+        tests: dict[str, FurtherSet] = {}
+        with run.observer.bar("shift", total=total, unit="sets") as advance:
+            corruptions = _corruptions(run, arms, advance)
+            for name, (data, classes) in test_sets.items():
+                tests[name] = measure_further(data, classes, arms=arms)
+                advance(1)
+        clean = measure_further(run.test, range(run.test.num_classes), arms=arms).arms
+        num_resamples, seed = run.settings.compare.bootstrap, run.settings.seed
+        record |= {
+            "settings": settings.model_dump(mode="json"),
+            "environment": environment(run.device),
+            "shift": summarise_shift(clean, corruptions, tests, num_resamples=num_resamples, seed=seed),
+        }
+    run.observer.say(f"shift: {total} sets and {len(arms)} arms in {record['seconds']:.0f} s")
+
+
+def check(run: Run) -> None:
+    """Check further test sets, and that the arms can be asked again.
+
+    Raises:
+        InputError: for a test set that cannot be used, or weights that were not kept.
+    """
+    for name in run.settings.shift.tests:
+        _test_set(run, name)
+    for name in (run.folder.record("compare") or {"arms": ()})["arms"]:
+        _folder(run, name).check_weights(run.settings.compare.num_seeds)
+
+
+def _corruptions(
+    run: Run, arms: Mapping[str, list[TrainedClassifier]], advance: Callable[[int], None]
+) -> dict[str, dict[int, dict[str, Outcome]]]:
+    """Outcomes by corruption, severity and arm."""
+    settings, size = run.settings.shift, arms["real"][0].backbone.input_size
+    found: dict[str, dict[int, dict[str, Outcome]]] = {name: {} for name in settings.corruptions}
+    for name, severities in found.items():
+        for severity in settings.severities:
+            severities[severity] = measure_corruption(
+                name, severity, test=run.test, arms=arms, size=size, seed=run.settings.seed
+            )
+            advance(1)
+    return found
+
+
+def _test_set(run: Run, name: str) -> tuple[LabelledSet, list[int]]:
+    return load_test_set(
+        name,
+        run.settings.shift.tests[name],
+        class_names=run.train.class_names,
+        learned_from=[run.train, run.val],
+        settings=run.settings.data,
+    )
+
+
+def _folder(run: Run, arm: str) -> ArmFolder:
+    return ArmFolder(run.path / "arms", arm)
+
+
+def work(counted: Counted) -> Work:
+    """Predictions of every training on every changed or further test image, and on the test images as they are."""
+    settings, splits = counted.settings.shift, counted.splits
+    trainings = len(counted.arms) * counted.settings.compare.num_seeds
+    corrupted = len(settings.corruptions) * len(settings.severities) * len(splits.test)
+    further = 0
+    for name, path in settings.tests.items():
+        images, _ = load_test_set(
+            name,
+            path,
+            class_names=counted.train.class_names,
+            learned_from=[counted.train, splits.val],
+            settings=counted.settings.data,
+        )
+        further += len(images)
+    return Work(corruptions=corrupted, predictions=(corrupted + further + len(splits.test)) * trainings)

@@ -1,0 +1,130 @@
+"""The settings of an arm once its strategies, the suffixes of its name, have overridden some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.settings import Settings, build, differing_keys, with_section
+from understudy.training.strategies import STRATEGIES, split_name
+
+_GAP_ARMS = {
+    "filtered": "synthetic@confidence-filter",
+    "fresh": "synthetic@refresh",
+    "filtered+fresh": "synthetic@confidence-filter@refresh",
+    "diverse": "synthetic@diverse",
+    "matched": "synthetic@matched",
+}
+"""Arms that explain the gap, by what they change about plain synthetic images (:mod:`understudy.functional.gaps`)."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ArmSettings:
+    """The settings that an arm's images are drawn and chosen with.
+
+    Attributes:
+        settings: of the run, with the overrides of the arm's strategies.
+        changing: strategies that override at least one setting.
+        idle: strategies that should override settings but leave them as they are.
+    """
+
+    settings: Settings
+    changing: tuple[str, ...]
+    idle: tuple[str, ...]
+
+
+def shots_of(train: LabelledSet) -> int:
+    """Images of the smallest class that has any; strategies that depend on the number of shots use it."""
+    return int(train.counts[train.counts > 0].min())
+
+
+def arm_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
+    """Apply the strategies of an arm to the settings of a run.
+
+    Args:
+        name: of the arm, with its strategies.
+        base: settings to override.
+        shots: train images of the smallest class.
+
+    Raises:
+        InputError: for a strategy that does not fit the settings or another strategy of the arm.
+    """
+    settings, idle, strategy_of = base, list[str](), dict[str, str]()
+    for strategy in split_name(name)[1]:
+        overrides = STRATEGIES[strategy].overrides
+        if overrides is None:
+            continue
+        changed = build(settings.model_dump(), overrides(settings.generator, settings.draw, shots))
+        keys = differing_keys(settings, changed)
+        if not keys:
+            idle.append(strategy)
+        if twice := [key for key in keys if key in strategy_of]:
+            raise InputError(
+                f"the strategies {strategy_of[twice[0]]!r} and {strategy!r} of the arm {name!r} both set {twice[0]}: use only one of them"
+            )
+        settings, strategy_of = changed, strategy_of | dict.fromkeys(keys, strategy)
+    return ArmSettings(
+        settings=settings, changing=tuple(dict.fromkeys(strategy_of.values())), idle=tuple(idle)
+    )
+
+
+def check_strategies(name: str, base: Settings) -> None:
+    """Check that the strategies of an arm fit the settings and each other, whatever the number of images.
+
+    Raises:
+        InputError: for a strategy that does not fit.
+    """
+    arm_settings(name, base, shots=1)
+
+
+def effective_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
+    """As :func:`arm_settings`, for arms in which every strategy must make a difference.
+
+    Raises:
+        InputError: also for a strategy that changes nothing.
+    """
+    found = arm_settings(name, base, shots=shots)
+    if found.idle:
+        raise InputError(
+            f"the strategy {found.idle[0]!r} of the arm {name!r} has no effect: the run already does this for every "
+            f"arm; remove '@{found.idle[0]}'"
+        )
+    return found
+
+
+def settings_of_arms(settings: Settings, train: LabelledSet) -> list[Settings]:
+    """The settings of every arm that a run compares or attacks.
+
+    Raises:
+        InputError: as :func:`effective_settings`.
+    """
+    attacked = settings.membership.arms if settings.membership.measure else ()
+    names, shots = dict.fromkeys([*settings.compare.arms, *attacked]), shots_of(train)
+    return [effective_settings(name, settings, shots=shots).settings for name in names]
+
+
+def as_many_as_real(settings: Settings) -> Settings:
+    """Settings for plain synthetic images: one for each real image, none rejected."""
+    plain = with_section(
+        settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real"
+    )
+    # These sets never grow, and some of them are selected, which scale.stop_below would forbid.
+    plain = with_section(plain, "scale", stop_below=None)
+    # Real images that are redrawn with little noise are copies, and all of them are needed.
+    return with_section(plain, "curate", score="none", threshold=None, select="first", firewall="off")
+
+
+def gap_arms(plain: Settings, *, shots: int) -> dict[str, str]:
+    """Arms that explain the gap, by role, without those that the generator cannot draw or that change nothing.
+
+    Args:
+        plain: settings from :func:`as_many_as_real`.
+        shots: train images of the smallest class.
+    """
+    arms = dict(_GAP_ARMS)
+    if plain.generator.name == "folder" or plain.draw.starts_from_real:
+        del arms["diverse"]
+    return {role: arm for role, arm in arms.items() if not arm_settings(arm, plain, shots=shots).idle}

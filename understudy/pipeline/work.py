@@ -1,0 +1,125 @@
+"""The work of a stage, in units that can be timed: what ``understudy preview`` multiplies by the pace of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import final
+
+import numpy as np
+
+from understudy.curation.selections import candidates_wanted
+from understudy.curation.settings import CurateSettings
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import Splits
+from understudy.pipeline.strategies import effective_settings, shots_of
+from understudy.sampling.plan import quotas
+from understudy.sampling.settings import DrawSettings
+from understudy.settings import Settings
+from understudy.training.arms import find_arm
+from understudy.training.refresh import images_needed
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Amounts of work.
+
+    Attributes:
+        adaptations: of a generator.
+        images: to draw, in images that start from as much noise as the run's own.
+        steps: optimisation steps of a classifier.
+        private_steps: optimisation steps of the differentially private reference.
+        predictions: images that a classifier is asked about.
+        corruptions: test images to read and change.
+    """
+
+    adaptations: float = 0
+    images: float = 0
+    steps: float = 0
+    private_steps: float = 0
+    predictions: float = 0
+    corruptions: float = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            **{unit.name: getattr(self, unit.name) + getattr(other, unit.name) for unit in fields(self)}
+        )
+
+    def __mul__(self, times: float) -> Work:
+        return Work(**{unit.name: getattr(self, unit.name) * times for unit in fields(self)})
+
+
+@final
+@dataclass(kw_only=True)
+class Counted:
+    """A run that only counts. Stages are asked in their order, because later ones use what earlier ones have drawn.
+
+    Attributes:
+        settings: of the run.
+        splits: its real images.
+        strength: noise that the run's own images start from, 0 to 1; fewer steps are needed for less.
+        num_images: synthetic images so far, drawn with any settings.
+    """
+
+    settings: Settings
+    splits: Splits
+    strength: float
+    num_images: int = 0
+    _drawn: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+
+    @property
+    def train(self) -> LabelledSet:
+        return self.splits.train
+
+    @property
+    def arms(self) -> list[str]:
+        """The compared arms."""
+        return list(dict.fromkeys(["real", *self.settings.compare.arms]))
+
+    def uses_synthetic(self, arm: str) -> bool:
+        """Whether an arm sees synthetic images."""
+        return find_arm(arm, self.settings.compare).uses_synthetic
+
+    def drawn(self, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> Work:
+        """A curated set: the images that no earlier set has drawn with the same settings, and adapting further generators."""
+        counts = candidates_wanted(quota, curate)
+        how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels")))
+        strength = (self.strength if draw.start_snr is not None else draw.strength) / self.strength
+        work = Work()
+        for number in range(draw.members):
+            share = (counts + draw.members - 1 - number) // draw.members
+            have = self._drawn.get((how, number), np.zeros_like(share))
+            new = int((share - have).clip(min=0).sum())
+            is_further = number >= self.settings.draw.members and all(
+                known != number for _, known in self._drawn
+            )
+            self._drawn[how, number] = np.maximum(have, share)
+            self.num_images += new
+            work += Work(images=new * strength, adaptations=int(is_further))
+        return work
+
+    def images_of(self, arm: str, base: Settings | None = None) -> Work:
+        """The synthetic images of an arm, where its strategies need others than the shared ones."""
+        base = self.settings if base is None else base
+        if not find_arm(arm, base.compare).uses_synthetic:
+            return Work()
+        own = effective_settings(arm, base, shots=shots_of(self.train)).settings
+        quota = quotas(self.train, own.draw)
+        wanted = images_needed(
+            find_arm(arm, base.compare), base.compare, num_real=len(self.train), quota=quota
+        )
+        wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
+        return self.drawn(wanted, draw=own.draw, curate=own.curate)
+
+    def training(
+        self, arm: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0
+    ) -> Work:
+        """One training of an arm, and the predictions it is measured by."""
+        steps = find_arm(arm, self.settings.compare).phase_steps(
+            self.settings.compare,
+            num_real=len(self.train) if num_real is None else num_real,
+            num_synthetic=int(quotas(self.train, self.settings.draw).sum())
+            if num_synthetic is None
+            else num_synthetic,
+        )
+        return Work(steps=sum(steps), predictions=predictions)
