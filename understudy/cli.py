@@ -20,7 +20,6 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-import understudy
 from understudy.commands.options import Options, takes_options
 from understudy.core.errors import InputError
 
@@ -97,7 +96,9 @@ Resume = Annotated[
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        _console.print(f"understudy {understudy.__version__}", highlight=False)
+        from importlib.metadata import version
+
+        _console.print(f"understudy {version('understudy')}", highlight=False)
         raise typer.Exit
 
 
