@@ -18,7 +18,6 @@ from understudy.adaptation.settings import AdaptSettings
 from understudy.core.config import (
     Section,
     UniqueKeys,
-    check_effect,
     facts_of,
     flatten,
     merge,
@@ -276,4 +275,4 @@ def differing_keys(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     }
 
 
-refuse_without_effect, refuse_contradictions = check_effect, check_contradictions
+

@@ -13,12 +13,13 @@ from tiny_job import tiny_settings, tree, write_pets
 from understudy import cli
 from understudy.adaptation.adapter import adapter_fingerprint
 from understudy.commands.export import export_part
+from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.licences import sources
-from understudy.settings import build, refuse_without_effect
+from understudy.settings import build
 from understudy.training.classifier import TrainedClassifier
 
 
@@ -159,7 +160,7 @@ def test_the_command_line(finished, tmp_path, capsys):
 def test_a_licence_that_is_known_is_not_asked_for(name):
     settings = build({"data": {"source": "digits"}, "generator": {"name": name, "licence": "mit"}})
     with pytest.raises(InputError, match=f"generator.licence has no effect while generator.name is '{name}'"):
-        refuse_without_effect(settings, ["generator.licence"])
+        check_effect(settings, ["generator.licence"])
 
 
 @pytest.mark.parametrize("text", ["", " mit", "x" * 201, "a\nb"])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny_job import tiny_settings, write_pets
-from understudy.pipeline.study import run
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.run import run
 
 
 def drawn(folder):

@@ -8,13 +8,15 @@ import safetensors.torch
 import timm
 from tiny_job import Listener, times, tiny_settings, write_pets
 
-from understudy import cli
+from understudy.commands.chosen import settings_of
+from understudy.commands.options import Options
 from understudy.commands.validate import validate
+from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
-from understudy.settings import build, from_yaml, refuse_without_effect, to_yaml
+from understudy.settings import build, from_yaml, to_yaml
 
 OWN = {"mine": [{"data": "synthetic", "steps": 3, "mixup": 0.2}, {"data": "real", "layers": "late-layer", "reset_head": True}]}
 COMPARE = {
@@ -114,7 +116,7 @@ def test_trials_that_are_there_are_kept(finished, settings, tmp_path):
 def test_settings_of_own_arms_survive_yaml(settings):
     assert from_yaml(to_yaml(settings)) == settings
     with pytest.raises(InputError, match=r"tune.num_seeds has no effect while tune.learning_rates is \[\]"):
-        refuse_without_effect(build({"data": {"source": "digits"}}), ["tune.num_seeds"])
+        check_effect(build({"data": {"source": "digits"}}), ["tune.num_seeds"])
 
 
 def test_few_shot_subsets_limit_what_is_seen(pets, tiny_pipeline_folder, tmp_path):
@@ -140,7 +142,7 @@ def test_arms_file(tmp_path, capsys):
     def options(text, **given):
         path = tmp_path / "arms.yaml"
         path.write_text(text)
-        return cli.Options(data="digits", arms_file=path, **given).settings()
+        return settings_of(Options(data="digits", arms_file=path, **given))
 
     text = "mine:\n  - {data: synthetic, share: 2}\n  - {data: real}\n"
     assert options(text).compare.arms == ("real", "synthetic", "mixed", "bridged", "mine")

@@ -8,11 +8,12 @@ import pytest
 from tiny import two_classes
 from tiny_job import Listener, tiny_settings, tree, write_pets
 
+from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.terminal import membership_table, shift_table
-from understudy.settings import build, refuse_without_effect
+from understudy.settings import build
 
 SHIFT = {"measure": True, "corruptions": ["noise", "rotation"], "severities": [1, 3]}
 MEMBERSHIP = {"measure": True, "arms": ["real", "synthetic"], "shadows": 6, "false_positive_rates": [0.5]}
@@ -157,4 +158,4 @@ def test_memorisation_follows_the_encoder(proven, tmp_path):
 def test_settings_without_effect_are_refused():
     for name, section in (("severities", "shift"), ("shadows", "membership"), ("strengths", "gap")):
         with pytest.raises(InputError, match=f"{section}.{name} has no effect while {section}.measure is False"):
-            refuse_without_effect(build({"data": {"source": "digits"}}), [f"{section}.{name}"])
+            check_effect(build({"data": {"source": "digits"}}), [f"{section}.{name}"])

@@ -14,13 +14,13 @@ from rich.console import Console
 from tiny_job import Listener, times, tiny_settings, tree, write_pets
 
 from understudy import cli
+from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.curation.scores import SCORES, Score
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run, write_report_again
 from understudy.report.terminal import summary_table
-from understudy.settings import refuse_without_effect
 
 DRAW = {"per_class": None, "times": 1, "min_per_class": 1, "part_size": 8, "batch_size": 8}
 ARMS = {"arms": ["real", "synthetic"], "steps": 2}
@@ -362,4 +362,4 @@ def test_a_rule_without_effect_is_refused(job):
     with pytest.raises(InputError, match=r"scale.stop_below draws size by size, .* only with curate.select 'first', got 'coverage'"):
         job(scale={"times": (1, 2, 3), "stop_below": 1}, curate={"select": "coverage"})
     with pytest.raises(InputError, match=r"scale.stop_below has no effect while scale.times is \[\]"):
-        refuse_without_effect(job(scale={"stop_below": 1}), ["scale.stop_below"])
+        check_effect(job(scale={"stop_below": 1}), ["scale.stop_below"])

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from understudy.commands import cost
 from understudy.commands.cost import Estimate, Pace, estimate
 from understudy.commands.validate import checked_and_captioned
-from understudy.core.files import refuse_to_replace, write_atomically
+from understudy.core.files import check_replaceable, write_atomically
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
@@ -38,7 +38,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     Raises:
         InputError: as a run would.
     """
-    refuse_to_replace(to, mark=_MARK.encode())
+    check_replaceable(to, mark=_MARK.encode())
     splits, captioned = checked_and_captioned(settings, device=device)
     generator = load_generator(settings.generator, device=device)
     drawn, image_seconds, strength = _draw_a_few(generator, captioned[0], settings, splits.prompt_names)
