@@ -8,6 +8,7 @@ import safetensors.torch
 import timm
 from tiny_job import Listener, times, tiny_settings, write_pets
 
+from understudy import cli
 from understudy.commands.chosen import settings_of
 from understudy.commands.options import Options
 from understudy.commands.validate import validate
@@ -167,7 +168,7 @@ def test_arms_file(tmp_path, capsys):
         with pytest.raises(InputError, match=message):
             options(bad)
     with pytest.raises(InputError, match="must be YAML that can be read"):
-        cli.Options(data="digits", arms_file=tmp_path / "missing.yaml").settings()
+        settings_of(Options(data="digits", arms_file=tmp_path / "missing.yaml"))
     merged = options("mine: [&first {data: synthetic, share: 2}, {<<: *first, data: real}]").compare.own_arms["mine"]
     assert [(phase.data, phase.share) for phase in merged] == [("synthetic", 2), ("real", 2)]
 
