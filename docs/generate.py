@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from understudy.commands.names import CATALOGUE
 from understudy.core.config import Section, facts_of, section_in
+from understudy.pipeline.run import STAGES
 from understudy.settings import Settings, build, check_registered
 from understudy.training.settings import Phase
 
@@ -153,9 +154,51 @@ def _bounds(metadata: list[Any]) -> str:
     return ", ".join(found)
 
 
+_PAGE_OF_STAGE = {
+    "load": "concepts.md#real-images",
+    "adapt": "methods/adaptation.md",
+    "draw": "methods/drawing.md",
+    "curate": "methods/curation.md",
+    "tune": "methods/comparison.md#tuning",
+    "compare": "methods/comparison.md",
+    "scale": "methods/worth.md",
+    "gap": "methods/content_gap.md",
+    "report": "results_json.md",
+}
+"""Pages about stages; the others have ``methods/NAME.md``."""
+
+_WANTED_BY = {
+    "fidelity": "unless `fidelity.measure=false`",
+    "tune": "with `tune.learning_rates` or `tune.weight_decays`",
+    "scale": "with `--times` and several sizes",
+    "gap": "with `understudy gap`, or `gap.measure=true`",
+    "shift": "with `understudy evaluate`, or `shift.measure=true`",
+    "membership": "with `understudy audit`, or `membership.measure=true`",
+}
+"""When a stage that not every run has is done; for others it is ``NAME.measure=true``."""
+
+
+def with_stages(text: str) -> str:
+    """A page with the table of stages between ``<!-- stages -->`` and ``<!-- end of stages -->``."""
+    rows = ["| stage | what happens | when | page |", "|---|---|---|---|"]
+    for stage in STAGES:
+        page = _PAGE_OF_STAGE.get(stage.name, f"methods/{stage.name}.md")
+        wanted_by = _WANTED_BY.get(stage.name, f"with `{stage.name}.measure=true`")
+        when = "always" if stage.wanted is None else wanted_by
+        title = page.partition("#")[0].removeprefix("methods/").removesuffix(".md").replace("_json", ".json")
+        title = title.replace("_", " ")
+        rows.append(f"| `{stage.name}` | {stage.summary} | {when} | [{title}]({page}) |")
+    block = "\n".join(["<!-- stages -->", "", *rows, "", "<!-- end of stages -->"])
+    return re.sub(r"<!-- stages -->.*?<!-- end of stages -->", lambda _: block, text, flags=re.DOTALL)
+
+
 def pages() -> dict[Path, str]:
-    """Content of every page that is written here."""
-    return {DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page())}
+    """Content of every page that is written here, or of which a part is."""
+    concepts = DOCS / "concepts.md"
+    return {
+        DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
+        concepts: with_stages(concepts.read_text(encoding="utf-8")),
+    }
 
 
 if __name__ == "__main__":

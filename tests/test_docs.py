@@ -13,6 +13,7 @@ import pytest
 from understudy.commands.names import CATALOGUE
 from understudy.core.registry import Registry
 from understudy.curation import scores
+from understudy.pipeline.run import STAGES
 from understudy.settings import build
 
 ROOT = Path(__file__).parent.parent
@@ -144,3 +145,10 @@ def test_contributing_names_every_registry():
         name for source in sources for name in re.findall(r"^([A-Z]+): .*= Registry\(", source, re.MULTILINE)
     ]
     assert [name for name in registries if f"`{name}`" not in text] == []
+
+
+def test_concepts_have_a_row_for_every_stage():
+    text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| .* \| .* \| \[", text, re.MULTILINE)[: len(STAGES)] == [
+        stage.name for stage in STAGES
+    ]
