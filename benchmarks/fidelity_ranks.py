@@ -18,7 +18,7 @@ from benchmarks.claims import Claim, cell, repeated
 from benchmarks.content_gap import trained
 from understudy.core.files import write_json
 from understudy.core.progress import Silent
-from understudy.evaluation.encoders import AtHand, load_encoder
+from understudy.evaluation.encoders import load_encoder
 from understudy.evaluation.feature_cache import FeatureCache
 from understudy.evaluation.fidelity import MEASURES, EncodedImages, measure_fidelity
 from understudy.pipeline.context import Run
@@ -120,7 +120,7 @@ def _fidelity(finished: Run, kind: str) -> dict[str, Any]:
     path = finished.path / "measured" / f"fidelity-{kind}.json"
     if not path.exists():
         encoder, cache = (
-            load_encoder(kind, AtHand(start=lambda: finished.classifiers.start)),
+            load_encoder(kind, start=lambda: finished.classifiers.start),
             FeatureCache(finished.path),
         )
         sets = [

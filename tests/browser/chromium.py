@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "report"))  # the samples that pages are made of
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 QUIET = [
     "--headless",
     "--no-sandbox",
@@ -29,19 +31,27 @@ QUIET = [
 ]
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is missing: install the package chromium, or set CHROMIUM to its path"
-)  # fmt: skip
+)
 
 
 def browse(page: Path, *options: str) -> tuple[str, list[str]]:
     """The page's DOM after loading, and what was logged on its console."""
     assert CHROMIUM is not None
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={page.parent / 'profile'}", *options, "--dump-dom", page.as_uri()]
+    command = [
+        CHROMIUM,
+        *QUIET,
+        f"--user-data-dir={page.parent / 'profile'}",
+        *options,
+        "--dump-dom",
+        page.as_uri(),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def run_in(page: Path, code: str, *options: str) -> Any:
-    """What an expression comes to once the page is loaded; it stands in a copy, since the page itself forbids foreign scripts.
+    """What an expression comes to once the page is loaded; it stands in a copy, since the page itself forbids
+    foreign scripts.
 
     Args:
         page: an HTML file with a content security policy.
@@ -57,7 +67,9 @@ def run_in(page: Path, code: str, *options: str) -> Any:
       document.body.append(output);
     }});
     </script>"""
-    text, count = re.subn(r'<meta http-equiv="Content-Security-Policy".*?>', lambda _: script, page.read_text(encoding="utf-8"))
+    text, count = re.subn(
+        r'<meta http-equiv="Content-Security-Policy".*?>', lambda _: script, page.read_text(encoding="utf-8")
+    )
     assert count == 1
     copy.write_text(text, encoding="utf-8")
     dom, _ = browse(copy, *options)

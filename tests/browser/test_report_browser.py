@@ -45,7 +45,9 @@ def test_page_of_a_run_works(tmp_path: Path, tiny_pipeline_folder: Path) -> None
 
 
 def assert_page_shows(page: Path, results: dict[str, Any], *, num_images: int) -> None:
-    """No word on the console, nothing loaded, every image decoded, the numbers of ``results.json`` to the last digit."""
+    """No word on the console, nothing loaded, every image decoded, the numbers of ``results.json`` to the
+    last digit.
+    """
     assert browse(page)[1] == []
     seen = probe(page, "--window-size=1280,900")
     assert len(seen["widths"]) >= num_images
@@ -57,8 +59,12 @@ def assert_page_shows(page: Path, results: dict[str, Any], *, num_images: int) -
             arm["accuracy"][end] for end in ("mean", "low", "high")
         ]
         if name != "real":
-            assert {end: values[name, f"minus_real.{end}"] for end in ("mean", "low", "high")} == arm["minus_real"]
-        assert [values[name, f"per_class.{label}"] for label in range(len(arm["per_class"]))] == arm["per_class"]
+            assert {end: values[name, f"minus_real.{end}"] for end in ("mean", "low", "high")} == arm[
+                "minus_real"
+            ]
+        assert [values[name, f"per_class.{label}"] for label in range(len(arm["per_class"]))] == arm[
+            "per_class"
+        ]
 
 
 def test_hostile_names_do_nothing_and_fit_a_phone(tmp_path: Path) -> None:
@@ -73,7 +79,12 @@ def test_hostile_names_do_nothing_and_fit_a_phone(tmp_path: Path) -> None:
 
 
 def test_page_of_a_study_works_and_fits_a_phone(tmp_path: Path) -> None:
-    points = ["<script>console.error(1)</script>", '"><img src=x onerror=console.error(2)>', "a" * 90, "single"]
+    points = [
+        "<script>console.error(1)</script>",
+        '"><img src=x onerror=console.error(2)>',
+        "a" * 90,
+        "single",
+    ]
     study = make_study("prompts", points=points, repeats=2)
     write(study, tmp_path / "study.html")
     assert browse(tmp_path / "study.html")[1] == []
@@ -81,4 +92,7 @@ def test_page_of_a_study_works_and_fits_a_phone(tmp_path: Path) -> None:
     assert (seen["widths"], seen["loaded"]) == ([], [])
     assert seen["page"] <= seen["window"] <= 500
     values = {(arm, field, value) for arm, field, value in seen["values"]}
-    assert {(arm, "accuracy.mean", json.dumps(own["accuracy"]["mean"])) for arm, own in study["points"][0]["arms"].items()} <= values
+    assert {
+        (arm, "accuracy.mean", json.dumps(own["accuracy"]["mean"]))
+        for arm, own in study["points"][0]["arms"].items()
+    } <= values

@@ -1,4 +1,6 @@
-"""What the page's own script adds: tables that sort, a browser of all images, and a page that still opens at once."""
+"""What the page's own script adds: tables that sort, a browser of all images, and a page that still opens at
+once.
+"""
 
 import re
 import resource
@@ -33,15 +35,21 @@ def test_columns_sort_both_ways(page: Path) -> None:
     column = """[...document.querySelectorAll("#per-class tbody tr")].map(row => Number(row.cells[4].textContent))"""
     press = """document.querySelectorAll("#per-class thead button")[4].click()"""
     order = """document.querySelectorAll("#per-class thead th")[4].getAttribute("aria-sort")"""
-    before, up, first, down, second = run_in(page, f"[{column}, ({press}, {column}), {order}, ({press}, {column}), {order}]")
+    before, up, first, down, second = run_in(
+        page, f"[{column}, ({press}, {column}), {order}, ({press}, {column}), {order}]"
+    )
     assert (first, second) == ("ascending", "descending")
     assert up == sorted(before) and down == sorted(before, reverse=True)
 
 
 def test_cells_open_the_images_behind_them(page: Path) -> None:
-    click = """document.querySelectorAll("#per-class tbody tr")[1].cells[CELL].querySelector("button").click()"""
+    click = (
+        """document.querySelectorAll("#per-class tbody tr")[1].cells[CELL].querySelector("button").click()"""
+    )
     train = run_in(page, f"({click.replace('CELL', '1')}, {STATE})")
-    assert train["count"] == "5 of 15 real train images; shown are 1 to 5." and train["focus"] == "browser-title"
+    assert (
+        train["count"] == "5 of 15 real train images; shown are 1 to 5." and train["focus"] == "browser-title"
+    )
     assert train["tiles"] == ["real train image of 1"] * 5
     synthetic = run_in(page, f"({click.replace('CELL', '2')}, {STATE})")
     assert synthetic["count"].startswith("10 of 30 synthetic images")
@@ -52,7 +60,9 @@ def test_cells_open_the_images_behind_them(page: Path) -> None:
 
 
 def test_mistakes_open_the_images_behind_them(page: Path) -> None:
-    """The sample's matrices and its predictions are not of one run, so what must open is asked of the columns."""
+    """The sample's matrices and its predictions are not of one run, so what must open is asked of the
+    columns.
+    """
     columns = """JSON.parse(document.getElementById("columns").textContent).sets.test"""
     wanted = """JSON.parse(cell.dataset.browse)"""
     code = f"""(() => {{
@@ -75,9 +85,14 @@ def test_mistakes_open_the_images_behind_them(page: Path) -> None:
         if found["columns"]["labels"][index] == label and name == named
     ]
     assert len(images) == len(found["seen"]["tiles"]) > 0
-    words = [re.search(rf"named {named} in (\d+)% of trainings of {found['arm']}", tile) for tile in found["seen"]["tiles"]]
+    words = [
+        re.search(rf"named {named} in (\d+)% of trainings of {found['arm']}", tile)
+        for tile in found["seen"]["tiles"]
+    ]
     shares = [int(word[1]) for word in words if word]
-    assert len(shares) == len(images) and shares == sorted(shares, reverse=True) and set(shares) <= {33, 67, 100}
+    assert (
+        len(shares) == len(images) and shares == sorted(shares, reverse=True) and set(shares) <= {33, 67, 100}
+    )
     assert f"named {named}in {shares[0]}% of trainings of {found['arm']}" in found["facts"]
 
 
@@ -110,7 +125,10 @@ def test_filters_and_orders(page: Path) -> None:
         calls = " ".join(f"set({name!r}, {value!r});" for name, value in changes)
         return dict(run_in(page, f"(() => {{ {fields} {calls} return {STATE}; }})()"))
 
-    scores = [float(tile.split("score ")[1].split(",")[0]) for tile in after(("order", "worst"), ("least", "0.7"))["tiles"]]
+    scores = [
+        float(tile.split("score ")[1].split(",")[0])
+        for tile in after(("order", "worst"), ("least", "0.7"))["tiles"]
+    ]
     assert scores == sorted(scores) and min(scores) >= 0.7
     assert len(after(("flag", "copy"))["tiles"]) == 1
     assert after(("class", "2"), ("most", "0.1"))["count"] == "No synthetic image is like that."
@@ -170,7 +188,10 @@ def test_thumbnails_are_drawn(page: Path) -> None:
 
 def test_without_scripts_everything_but_the_browser_is_there(page: Path) -> None:
     bare = page.with_name("bare.html")
-    bare.write_text(page.read_text(encoding="utf-8").replace("script-src 'sha256-", "script-src 'sha256-0"), encoding="utf-8")
+    bare.write_text(
+        page.read_text(encoding="utf-8").replace("script-src 'sha256-", "script-src 'sha256-0"),
+        encoding="utf-8",
+    )
     dom, _ = browse(bare)
     assert 'class="sort"' not in dom and 'id="browser" hidden' in dom
     assert dom.count("<table") == page.read_text(encoding="utf-8").count("<table")
@@ -182,7 +203,12 @@ def test_page_fits_360_pixels(page: Path) -> None:
       <iframe src="report.html" style="width:360px;height:800px;border:0"></iframe>"""
     frame.write_text(f"<!doctype html><title>phone</title>{code}")
     root = 'document.querySelector("iframe").contentDocument.documentElement'
-    wide, window = run_in(frame, f"[{root}.scrollWidth, {root}.clientWidth]", "--allow-file-access-from-files", "--hide-scrollbars")
+    wide, window = run_in(
+        frame,
+        f"[{root}.scrollWidth, {root}.clientWidth]",
+        "--allow-file-access-from-files",
+        "--hide-scrollbars",
+    )
     assert window == 360 and wide <= 360
 
 
@@ -191,19 +217,25 @@ def test_ten_thousand_images_open_within_a_second(tmp_path: Path) -> None:
     sample = make_sample(num_classes=2)
     names = sample.train.class_names
     big = type(sample)(
-        results=sample.results, settings=sample.settings, confusions={}, train=smooth_images(2_000, "train", names),
+        results=sample.results,
+        settings=sample.settings,
+        confusions={},
+        train=smooth_images(2_000, "train", names),
         synthetic=smooth_images(10_000, "synthetic", names),
-    )  # fmt: skip
+    )
     big.write(tmp_path / "report.html")
     show = """document.querySelector('[data-browse*="synthetic"] button').click()"""
     tiles = 'document.getElementById("tiles")'
     code = f"[performance.now(), ({show}, {tiles}.offsetHeight, performance.now()), {tiles}.children.length]"
     opened, shown, count = min(run_in(tmp_path / "report.html", code) for _ in range(3))
     assert count == 200
-    # Wall time depends on what else the machine does; processor time beyond that of an empty page is what the page asks for.
+    # Wall time depends on what else the machine does; processor time beyond that of an empty page is what the
+    # page asks for.
     empty = tmp_path / "empty.html"
     empty.write_text("<!doctype html><title>empty</title>")
-    work = min(processor_seconds(tmp_path / "report.html") for _ in range(3)) - min(processor_seconds(empty) for _ in range(3))
+    work = min(processor_seconds(tmp_path / "report.html") for _ in range(3)) - min(
+        processor_seconds(empty) for _ in range(3)
+    )
     print(f"opened after {opened:.0f} ms, images {shown - opened:.0f} ms later; {work:.2f} s of work")  # noqa: T201
     assert work < 1
 

@@ -29,7 +29,7 @@ QUICK = {"adapt": {"method": "none"}, "draw": {"per_class": 2}, "curate": {"scor
 def _plain_reports():
     """Pages of single runs are not what is tested here, and take longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main_job, "write_report", lambda path, **content: path.write_text("a report"))
+        patch.setattr(main_job, "write_report", lambda path, data: path.write_text("a report"))
         yield
 
 

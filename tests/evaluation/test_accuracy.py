@@ -14,14 +14,24 @@ LABELS = np.repeat(np.arange(4), 50)
 
 def _result(arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_classes=4, steps=10):
     rng = np.random.default_rng(len(arm))
-    predicted = np.stack([np.where(rng.random(len(labels)) < share_right, labels, (labels + 1) % num_classes) for _ in seeds])
+    predicted = np.stack(
+        [np.where(rng.random(len(labels)) < share_right, labels, (labels + 1) % num_classes) for _ in seeds]
+    )
     probabilities = np.eye(num_classes)[predicted]
-    of_each = {"val_accuracy": (val,) * len(seeds), "val_loss": (0.1,) * len(seeds), "histories": ({},) * len(seeds)}
-    return ArmResult(arm=arm, seeds=seeds, probabilities=probabilities, labels=labels, seconds=1.5, steps=steps, **of_each)
+    of_each = {
+        "val_accuracy": (val,) * len(seeds),
+        "val_loss": (0.1,) * len(seeds),
+        "histories": ({},) * len(seeds),
+    }
+    return ArmResult(
+        arm=arm, seeds=seeds, probabilities=probabilities, labels=labels, seconds=1.5, steps=steps, **of_each
+    )
 
 
 def _verdict(*results, uses_synthetic=("synthetic", "mixed", "bridged")):
-    return verdict(summarise(results, num_resamples=500, seed=0), uses_synthetic=uses_synthetic, num_test=len(LABELS))
+    return verdict(
+        summarise(results, num_resamples=500, seed=0), uses_synthetic=uses_synthetic, num_test=len(LABELS)
+    )
 
 
 def test_summary_has_the_layout_of_results_json():
@@ -64,14 +74,18 @@ def test_a_class_without_test_images_has_no_accuracy():
 
 
 def test_verdict_helps():
-    found = _verdict(_result("real", 0.8), _result("synthetic", 0.7, val=0.4), _result("bridged", 0.95, val=0.9))
+    found = _verdict(
+        _result("real", 0.8), _result("synthetic", 0.7, val=0.4), _result("bridged", 0.95, val=0.9)
+    )
     assert (found["best"], found["chosen_on"], found["helps"]) == ("bridged", "val", True)
     assert found["sentence"].startswith("bridged beats training on the real images alone by ")
     assert found["sentence"].endswith(" on 200 real test images (3 seeds).")
 
 
 def test_verdict_is_chosen_on_validation_not_on_test():
-    found = _verdict(_result("real", 0.8), _result("synthetic", 0.95, val=0.6), _result("mixed", 0.81, val=0.7))
+    found = _verdict(
+        _result("real", 0.8), _result("synthetic", 0.95, val=0.6), _result("mixed", 0.81, val=0.7)
+    )
     assert found["best"] == "mixed"
     assert not found["helps"]
     assert "shows no difference between mixed and the real images alone" in found["sentence"]
@@ -93,10 +107,15 @@ def test_a_longer_arm_is_held_against_as_many_steps_on_real_images():
     assert arms["bridged"]["minus_real"]["low"] > 0
     found = verdict(arms, uses_synthetic=["bridged", "synthetic"], num_test=200)
     assert not found["helps"]
-    assert "no difference between bridged and the real images alone for as many steps (real-long)" in found["sentence"]
+    assert (
+        "no difference between bridged and the real images alone for as many steps (real-long)"
+        in found["sentence"]
+    )
     alone = _verdict(real, bridged)
     assert alone["helps"]
-    assert alone["sentence"].endswith("It made 20 steps, real 10: add the arm real-long to see what the images add.")
+    assert alone["sentence"].endswith(
+        "It made 20 steps, real 10: add the arm real-long to see what the images add."
+    )
 
 
 def test_verdict_ties_go_to_the_first():
@@ -118,10 +137,16 @@ def test_verdict_states_the_figures():
             "steps": 9,
             "minus_real": {"mean": 0.0, "low": 0.0, "high": 0.0},
         },
-        "bridged": {"accuracy": interval, "val_accuracy": 0.9, "minus_real": {"mean": 0.031, "low": 0.012, "high": 0.049}, "steps": 9},
+        "bridged": {
+            "accuracy": interval,
+            "val_accuracy": 0.9,
+            "minus_real": {"mean": 0.031, "low": 0.012, "high": 0.049},
+            "steps": 9,
+        },
     }
     assert verdict(arms, uses_synthetic=["bridged"], num_test=997)["sentence"] == (
-        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% on 997 real test images (3 seeds)."
+        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% "
+        "on 997 real test images (3 seeds)."
     )
 
 

@@ -1,4 +1,6 @@
-"""Every corruption: five severities, more and more harm, the same for an image wherever it stands, and alike for small and large ones."""
+"""Every corruption: five severities, more and more harm, the same for an image wherever it stands, and alike
+for small and large ones.
+"""
 
 import gc
 import itertools
@@ -9,10 +11,10 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch.nn import functional
 
-from understudy import settings
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation import corruptions as module
+from understudy.evaluation import settings
 from understudy.evaluation.corruptions import CORRUPTIONS, corrupted
 from understudy.training import classifier
 
@@ -35,7 +37,9 @@ def harm(changed, original):
 
 
 def as_set(pixels, *, split="test"):
-    return LabelledSet.from_images(pixels.numpy(), np.arange(len(pixels)) % 2, class_names=("a", "b"), split=split)
+    return LabelledSet.from_images(
+        pixels.numpy(), np.arange(len(pixels)) % 2, class_names=("a", "b"), split=split
+    )
 
 
 def parts(data, name, *, severity=3, size=32, seed=0):
@@ -59,7 +63,9 @@ def test_severities_do_more_and_more_harm(name):
         assert all(later > earlier for earlier, later in itertools.pairwise(harms)), (side, harms)
 
 
-@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "jpeg"])  # which hardly touches smooth shapes
+@pytest.mark.parametrize(
+    "name", [name for name in CORRUPTIONS if name != "jpeg"]
+)  # which hardly touches smooth shapes
 def test_images_of_any_size_suffer_alike(name):
     small = scenes()
     for factor in (2, 5):
@@ -68,13 +74,17 @@ def test_images_of_any_size_suffer_alike(name):
             changed = CORRUPTIONS[name](large, severity, rngs())
             reduced = functional.avg_pool2d(changed.float(), factor)
             # Turned, blurred or larger pixels are approximated by few, in small images.
-            assert harm(reduced, small) == pytest.approx(harm(CORRUPTIONS[name](small, severity, rngs()), small), rel=0.4, abs=1.5)
+            assert harm(reduced, small) == pytest.approx(
+                harm(CORRUPTIONS[name](small, severity, rngs()), small), rel=0.4, abs=1.5
+            )
 
 
 @every
 def test_shapes_and_sizes_of_all_kinds(name):
     for height, width in ((8, 8), (16, 48), (33, 20)):
-        pixels = torch.randint(0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+        pixels = torch.randint(0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(1)).to(
+            torch.uint8
+        )
         for severity in (1, 5):
             assert CORRUPTIONS[name](pixels, severity, rngs(2)).shape == pixels.shape
 
@@ -101,7 +111,10 @@ def test_severities_differ_in_strength_only(name):
 def test_compression_of_photographs_of_any_size():
     """Blocks of 8 pixels are small in large images; quality is lowered with the size."""
     photographs = [
-        image[top : top + 224, left : left + 224] for image in load_sample_images().images for top in (0, 200) for left in (0, 400)
+        image[top : top + 224, left : left + 224]
+        for image in load_sample_images().images
+        for top in (0, 200)
+        for left in (0, 400)
     ]
     large = torch.from_numpy(np.stack(photographs).transpose(0, 3, 1, 2))
     small = functional.adaptive_avg_pool2d(large.float(), 32).round().to(torch.uint8)
@@ -130,8 +143,12 @@ def test_blur_is_that_of_scipy():
 
     pixels = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     sigma = 0.038 * 64
-    theirs = gaussian_filter(pixels[0, 0].numpy().astype(float), sigma, mode="mirror", radius=int(np.ceil(3 * sigma)))
-    np.testing.assert_allclose(CORRUPTIONS["blur"](pixels, 3, [])[0, 0].numpy(), theirs, atol=0.6)  # rounded to levels
+    theirs = gaussian_filter(
+        pixels[0, 0].numpy().astype(float), sigma, mode="mirror", radius=int(np.ceil(3 * sigma))
+    )
+    np.testing.assert_allclose(
+        CORRUPTIONS["blur"](pixels, 3, [])[0, 0].numpy(), theirs, atol=0.6
+    )  # rounded to levels
 
 
 def test_turned_images_keep_plain_backgrounds():
@@ -145,7 +162,9 @@ def test_ids_labels_and_split_are_kept():
     assert part.ids == data.ids and part.split == "test" and part.class_names == data.class_names
     np.testing.assert_array_equal(part.labels, data.labels)
     assert part.image(0).size == (24, 24)
-    expected = CORRUPTIONS["noise"](torch.from_numpy(data.pixels(24)), 3, [module._rng(0, "noise", name) for name in data.ids])
+    expected = CORRUPTIONS["noise"](
+        torch.from_numpy(data.pixels(24)), 3, [module._rng(0, "noise", name) for name in data.ids]
+    )
     np.testing.assert_array_equal(part.pixels(24), expected.numpy())
     assert parts(data.select([]), "noise") == []
 
@@ -153,7 +172,8 @@ def test_ids_labels_and_split_are_kept():
 def test_corruptions_toss_coins_of_their_own():
     """Or all images that turn left would be those that grow lighter."""
     tosses = [
-        [bool(module._rng(0, corruption, str(image)).integers(2)) for image in range(400)] for corruption in ("brightness", "rotation")
+        [bool(module._rng(0, corruption, str(image)).integers(2)) for image in range(400)]
+        for corruption in ("brightness", "rotation")
     ]
     assert 0.4 < np.equal(*tosses).mean() < 0.6
 

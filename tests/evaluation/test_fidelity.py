@@ -46,7 +46,9 @@ def test_the_section_is_what_results_json_takes(ordinary):
         for part in (measured, *measured["per_class"].values()):
             for role in ("value", "floor"):
                 assert part[role]["low"] <= part[role]["mean"] <= part[role]["high"], name
-        assert {own["images"] for own in measured["per_class"].values()} == {60} and list(measured["per_class"]) == list(NAMES)
+        assert {own["images"] for own in measured["per_class"].values()} == {60} and list(
+            measured["per_class"]
+        ) == list(NAMES)
 
 
 def test_figures_of_all_images_are_those_of_the_formulas():
@@ -55,7 +57,9 @@ def test_figures_of_all_images_are_those_of_the_formulas():
     found = _measure(real, held_out, synthetic)
     for role, other in (("value", synthetic), ("floor", held_out)):
         expected = {
-            "frechet_distance": frechet_distance(*mean_and_root(real.features), *mean_and_root(other.features)),
+            "frechet_distance": frechet_distance(
+                *mean_and_root(real.features), *mean_and_root(other.features)
+            ),
             "density": density_and_coverage(real.features, other.features, k=3)[0],
             "coverage": density_and_coverage(real.features, other.features, k=3)[1],
             "vendi_score": vendi_score(other.features),
@@ -78,7 +82,10 @@ def test_faults_show_in_their_measures(ordinary):
     narrow = _measure(real, held_out, _images(60, seed=2, scale=0.3))
     for name in ("frechet_distance", "kid", "mmd", "cmmd"):
         assert shifted["measures"][name]["value"]["low"] > shifted["measures"][name]["floor"]["high"], name
-    for name in ("frechet_distance", "mmd"):  # the others hardly see spread between classes that are far apart
+    for name in (
+        "frechet_distance",
+        "mmd",
+    ):  # the others hardly see spread between classes that are far apart
         assert _value(narrow, name) > _value(ordinary, name)
     assert _value(shifted, "frechet_distance") == pytest.approx(4 * DIM, rel=0.25)
     assert _value(shifted, "precision") < 0.5 and _value(shifted, "density") < 0.5
@@ -91,28 +98,47 @@ def test_a_missing_class_shows_overall_and_has_no_figures():
     half = _images(120, seed=2).of_class(0)
     found = _measure(real, held_out, half)
     assert _value(found, "recall") < 0.6 and _value(found, "coverage") < 0.6
-    assert found["measures"]["frechet_distance"]["value"]["low"] > found["measures"]["frechet_distance"]["floor"]["high"]
-    assert found["measures"]["kid"]["per_class"]["dog"] is None and found["measures"]["kid"]["per_class"]["cat"]["images"] == 60
+    assert (
+        found["measures"]["frechet_distance"]["value"]["low"]
+        > found["measures"]["frechet_distance"]["floor"]["high"]
+    )
+    assert (
+        found["measures"]["kid"]["per_class"]["dog"] is None
+        and found["measures"]["kid"]["per_class"]["cat"]["images"] == 60
+    )
     (warning,) = found["warnings"]
-    assert warning.startswith("no figures of class dog: fidelity.neighbours=3 needs 4 real train, held-out and synthetic images of a class")
+    assert warning.startswith(
+        "no figures of class dog: fidelity.neighbours=3 needs 4 real train, held-out and synthetic "
+        "images of a class"
+    )
 
 
 def test_many_synthetic_images_are_compared_in_subsets_of_the_size_of_the_floor():
     real, held_out = _images(150), _images(40, seed=1)
     many, few = (_measure(real, held_out, _images(num, seed=2)) for num in (200, 40))
     assert many["compared"] == few["compared"] == 80
-    for name in ("frechet_distance", "recall", "coverage", "vendi_score"):  # they move with the number of images
+    for name in (
+        "frechet_distance",
+        "recall",
+        "coverage",
+        "vendi_score",
+    ):  # they move with the number of images
         interval = few["measures"][name]["value"]
         assert interval["low"] < _value(many, name) < interval["high"], name
     for name in ("frechet_distance", "vendi_score", "density"):
-        widths = [found["measures"][name]["value"]["high"] - found["measures"][name]["value"]["low"] for found in (many, few)]
+        widths = [
+            found["measures"][name]["value"]["high"] - found["measures"][name]["value"]["low"]
+            for found in (many, few)
+        ]
         assert widths[0] < widths[1], name
 
 
 def test_more_held_out_than_synthetic_images():
     found = _measure(_images(150), _images(100, seed=1), _images(30, seed=2))
     assert found["compared"] == 60 and found["images"]["held_out"] == 200
-    assert found["warnings"] == ["fewer than 50 images are compared of the classes cat, dog: figures of a class are rough there"]
+    assert found["warnings"] == [
+        "fewer than 50 images are compared of the classes cat, dog: figures of a class are rough there"
+    ]
 
 
 def test_the_same_again_and_in_other_blocks():
@@ -128,8 +154,12 @@ def test_intervals_hold_the_truth():
     """The shift of two Gaussians far apart, whose Fréchet distance is hardly biased; 20 draws, 95% each."""
     held = 0
     for seed in range(20):
-        real, held_out, synthetic = (_images(60, seed=3 * seed + part, shift=3.0 * (part == 2), apart=0.0) for part in range(3))
-        interval = _measure(real, held_out, synthetic, class_names=("cat",))["measures"]["frechet_distance"]["value"]
+        real, held_out, synthetic = (
+            _images(60, seed=3 * seed + part, shift=3.0 * (part == 2), apart=0.0) for part in range(3)
+        )
+        interval = _measure(real, held_out, synthetic, class_names=("cat",))["measures"]["frechet_distance"][
+            "value"
+        ]
         held += interval["low"] - 0.5 <= 9 * DIM <= interval["high"]
     assert held >= 16
 
@@ -149,24 +179,34 @@ def test_many_classes_are_not_all_listed():
     names = [f"c{label}" for label in range(8)]
     labels = np.arange(32) % 8
     parts = [EncodedImages(np.random.default_rng(seed).normal(size=(32, 2)), labels) for seed in range(3)]
-    assert "no figures of the classes c0, c1, c2, c3, c4 and 3 more" in _measure(*parts, class_names=names, neighbours=5)["warnings"][-1]
+    assert (
+        "no figures of the classes c0, c1, c2, c3, c4 and 3 more"
+        in _measure(*parts, class_names=names, neighbours=5)["warnings"][-1]
+    )
 
 
 def test_a_class_of_equal_images_has_no_figures():
     real = _images(20)
     real.features[real.labels == 1] = 7
     found = _measure(real, _images(20, seed=1), _images(20, seed=2))
-    assert found["measures"]["mmd"]["per_class"]["dog"] is None and "no figures of class dog" in found["warnings"][-1]
+    assert (
+        found["measures"]["mmd"]["per_class"]["dog"] is None
+        and "no figures of class dog" in found["warnings"][-1]
+    )
 
 
 def test_refusals():
     good = _images(20)
     with pytest.raises(
-        InputError, match=r"fidelity\.neighbours=40 needs at least 41 images of each kind, got 40 real train, 40 held-out, 40"
+        InputError,
+        match=r"fidelity\.neighbours=40 needs at least 41 images of each kind, got 40 real train, 40 "
+        r"held-out, 40",
     ):
         _measure(good, good, good, neighbours=40)
     with pytest.raises(
-        InputError, match=r"got 40 real train, 0 held-out, 40 synthetic: set fidelity\.neighbours lower, or fidelity\.measure=f"
+        InputError,
+        match=r"got 40 real train, 0 held-out, 40 synthetic: set fidelity\.neighbours lower, or "
+        r"fidelity\.measure=f",
     ):
         _measure(good, EncodedImages(good.features[:0], good.labels[:0]), good)
     with pytest.raises(InputError, match=r"of one encoder.*\(40, 2\) for synthetic images"):
@@ -179,10 +219,15 @@ def test_refusals():
 
 @pytest.mark.parametrize("subsets", [1, 5])
 def test_intervals_of_neighbours_hold_other_real_images_too(subsets):
-    """40 worlds: intervals over the synthetic images alone, or over subsets as if each had real images of its own, hold too few."""
+    """40 worlds: intervals over the synthetic images alone, or over subsets as if each had real images of its
+    own, hold too few.
+    """
     found = [
         _measure(
-            *(_images(num, seed=3 * seed + part, shift=0.3 * part, apart=0.0) for part, num in enumerate((75, 30, 30 * subsets))),
+            *(
+                _images(num, seed=3 * seed + part, shift=0.3 * part, apart=0.0)
+                for part, num in enumerate((75, 30, 30 * subsets))
+            ),
             num_resamples=1,
         )
         for seed in range(40)

@@ -14,15 +14,30 @@ from understudy.training.records import ArmResult
 SEEDS = (0, 1, 2, 3, 4)
 NUM_TEST, NAMES = 2000, ("cat", "dog", "hen", "pig")
 LABELS = np.arange(NUM_TEST) % len(NAMES)
-RATES = {"real": 0.9, "plain": 0.6, "filtered": 0.65, "fresh": 0.68, "filtered+fresh": 0.7, "diverse": 0.62, "matched": 0.61}
+RATES = {
+    "real": 0.9,
+    "plain": 0.6,
+    "filtered": 0.65,
+    "fresh": 0.68,
+    "filtered+fresh": 0.7,
+    "diverse": 0.62,
+    "matched": 0.61,
+}
 
 
 def _result(role, predicted, labels, *, val=0.5, num_classes=4):
     num = len(predicted)
     return ArmResult(
-        arm=role, seeds=SEEDS[:num], probabilities=np.eye(num_classes)[predicted], labels=labels, val_accuracy=(val,) * num,
-        val_loss=(0.1,) * num, seconds=1.0, steps=10, histories=({},) * num,
-    )  # fmt: skip
+        arm=role,
+        seeds=SEEDS[:num],
+        probabilities=np.eye(num_classes)[predicted],
+        labels=labels,
+        val_accuracy=(val,) * num,
+        val_loss=(0.1,) * num,
+        seconds=1.0,
+        steps=10,
+        histories=({},) * num,
+    )
 
 
 def _arm(role, rate, *, val=None, spread=0.004):
@@ -30,7 +45,9 @@ def _arm(role, rate, *, val=None, spread=0.004):
     rng = np.random.default_rng([3, round(1e6 * rate)])
     hardness = np.random.default_rng(1).permutation(NUM_TEST) / NUM_TEST
     correct = hardness < rate + rng.normal(0, spread, size=(len(SEEDS), 1))
-    return _result(role, np.where(correct, LABELS, (LABELS + 1) % len(NAMES)), LABELS, val=rate if val is None else val)
+    return _result(
+        role, np.where(correct, LABELS, (LABELS + 1) % len(NAMES)), LABELS, val=rate if val is None else val
+    )
 
 
 def _gap(rates, redrawn, *, seed=0, **options):
@@ -42,7 +59,11 @@ def _gap(rates, redrawn, *, seed=0, **options):
 def _world(rng, num):
     """Two classes with two modes each, in turn along a line."""
     labels, modes = np.arange(num) % 2, rng.integers(0, 2, size=num)
-    return rng.normal(0, 1.2, size=(num, 2)) + np.stack([5 * labels + 10 * modes, 0 * labels], axis=1), labels, modes
+    return (
+        rng.normal(0, 1.2, size=(num, 2)) + np.stack([5 * labels + 10 * modes, 0 * labels], axis=1),
+        labels,
+        modes,
+    )
 
 
 def _toy(generate):
@@ -66,12 +87,22 @@ def _toy(generate):
     arms = {"real": trained("real", real), "plain": trained("plain", drawn)}
     reconstructed = {0.1: trained("redrawn", redrawn)}
     return summarise_gap(
-        arms, reconstructed, class_names="ab", real_again=[trained("another sample", real)], num_resamples=300, seed=0
-    )  # fmt: skip
+        arms,
+        reconstructed,
+        class_names="ab",
+        real_again=[trained("another sample", real)],
+        num_resamples=300,
+        seed=0,
+    )
 
 
 def test_a_dropped_mode_is_content():
-    gap = _toy(lambda points, labels, modes, redraw: (points[keep := (labels == 1) | (modes == 0) | redraw], labels[keep]))
+    gap = _toy(
+        lambda points, labels, modes, redraw: (
+            points[keep := (labels == 1) | (modes == 0) | redraw],
+            labels[keep],
+        )
+    )
     terms = gap["terms"]
     assert terms["total"]["mean"] > 0.15 and terms["content"]["distinguishable"]
     assert not terms["appearance"]["distinguishable"] and abs(terms["appearance"]["mean"]) < 0.02
@@ -99,13 +130,28 @@ def test_layout():
     assert json.loads(json.dumps(gap, allow_nan=False)) == gap
     assert gap["best"] == "filtered+fresh"
     assert set(gap["terms"]) == {
-        *("total", "recovered", "remaining", "appearance", "content", "quality", "quantity", "diversity", "matched"),
+        *(
+            "total",
+            "recovered",
+            "remaining",
+            "appearance",
+            "content",
+            "quality",
+            "quantity",
+            "diversity",
+            "matched",
+        ),
     }
-    assert all(set(term) == {"mean", "low", "high", "share", "distinguishable"} for term in gap["terms"].values())
+    assert all(
+        set(term) == {"mean", "low", "high", "share", "distinguishable"} for term in gap["terms"].values()
+    )
     assert set(gap["arms"]) == {*RATES, "reconstructed"}
     assert [point["strength"] for point in gap["sweep"]] == [0.05, 0.2]
     assert gap["sweep"][0]["accuracy"] == gap["arms"]["reconstructed"]["accuracy"]
-    assert gap["sweep"][1]["gan_test"] == {"mean": 0.9, "low": 0.8, "high": 1.0} and "gan_test" not in gap["sweep"][0]
+    assert (
+        gap["sweep"][1]["gan_test"] == {"mean": 0.9, "low": 0.8, "high": 1.0}
+        and "gan_test" not in gap["sweep"][0]
+    )
     assert gap["hypothesis"]["strength"] == 0.05
     assert gap["arms"]["plain"]["relative_drop"] == pytest.approx(1 / 3, abs=0.01)
 
@@ -113,9 +159,16 @@ def test_layout():
 def test_known_truth():
     terms = _gap(RATES, {0.05: 0.88, 0.8: 0.65})["terms"]
     truth = {
-        "total": 0.3, "appearance": 0.02, "content": 0.18, "recovered": 0.1, "remaining": 0.2, "quality": 0.05, "quantity": 0.08,
-        "diversity": 0.02, "matched": 0.01,
-    }  # fmt: skip
+        "total": 0.3,
+        "appearance": 0.02,
+        "content": 0.18,
+        "recovered": 0.1,
+        "remaining": 0.2,
+        "quality": 0.05,
+        "quantity": 0.08,
+        "diversity": 0.02,
+        "matched": 0.01,
+    }
     for name, value in truth.items():
         assert terms[name]["mean"] == pytest.approx(value, abs=0.01), name
         assert terms[name]["low"] <= terms[name]["mean"] <= terms[name]["high"]
@@ -130,7 +183,10 @@ def test_both_orders():
         (gap["reverse_path"], ["quantity", "quality"], "fresh"),
     ):
         assert [step["term"] for step in path] == [*terms, "content", "appearance"]
-        assert [(step["from"], step["to"]) for step in path[:2]] == [("plain", between), (between, "filtered+fresh")]
+        assert [(step["from"], step["to"]) for step in path[:2]] == [
+            ("plain", between),
+            (between, "filtered+fresh"),
+        ]
         assert sum(step["mean"] for step in path[:2]) == pytest.approx(0.1, abs=0.01)
         assert sum(step["mean"] for step in path) == pytest.approx(gap["terms"]["total"]["mean"], abs=1e-9)
     assert _gap({role: RATES[role] for role in ("real", "plain", "fresh")}, {})["path"] == []
@@ -156,19 +212,33 @@ def test_figures_do_not_depend_on_other_roles():
 
 
 def test_best_is_chosen_on_validation_images():
-    arms = {"real": _arm("real", 0.9), "plain": _arm("plain", 0.6, val=0.7), "fresh": _arm("fresh", 0.8, val=0.65)}
+    arms = {
+        "real": _arm("real", 0.9),
+        "plain": _arm("plain", 0.6, val=0.7),
+        "fresh": _arm("fresh", 0.8, val=0.65),
+    }
     arms["filtered"] = _arm("filtered", 0.7, val=0.7)
     gap = summarise_gap(arms, {0.05: _arm("redrawn", 0.88)}, class_names=NAMES, num_resamples=50, seed=0)
     assert gap["best"] == "plain"
     assert gap["terms"]["recovered"]["mean"] == 0
-    assert "no other sampling was better on validation images and content keeps 28." in gap["hypothesis"]["sentence"]
+    assert (
+        "no other sampling was better on validation images and content keeps 28."
+        in gap["hypothesis"]["sentence"]
+    )
 
 
 @pytest.mark.parametrize(
     ("redrawn", "outcome", "words"),
     [
         (0.88, "supported", "of 29.8 points [27."),
-        (0.66, "refuted", "more than half. Of the rest, better sampling (filtered+fresh) recovers 9.7 and content keeps -3.5."),
+        (
+            0.66,
+            "refuted",
+            (
+                "more than half. Of the rest, better sampling (filtered+fresh) recovers 9.7 and content "
+                "keeps -3.5."
+            ),
+        ),
         (0.75, "undecided", "that may be less or more than half"),
         (None, "undecided", "no real image was redrawn"),
     ],
@@ -178,13 +248,17 @@ def test_hypothesis(redrawn, outcome, words):
     assert hypothesis["outcome"] == outcome
     assert hypothesis["sentence"].lower().startswith(outcome)
     assert words in hypothesis["sentence"]
-    assert (hypothesis["strength"], hypothesis["excess"] is None) == ((None, True) if redrawn is None else (0.05, False))
+    assert (hypothesis["strength"], hypothesis["excess"] is None) == (
+        (None, True) if redrawn is None else (0.05, False)
+    )
 
 
 def test_synthetic_images_may_be_better():
     gap = _gap({"real": 0.6, "plain": 0.9}, {0.05: 0.58})
     assert gap["hypothesis"]["outcome"] == "no gap"
-    assert gap["hypothesis"]["sentence"].startswith("No drop to explain: plain synthetic images are better than real ones by 29.8 points [")
+    assert gap["hypothesis"]["sentence"].startswith(
+        "No drop to explain: plain synthetic images are better than real ones by 29.8 points ["
+    )
     assert gap["terms"]["total"]["distinguishable"] and gap["terms"]["total"]["share"] is None
 
 
@@ -205,7 +279,10 @@ def test_noise_floor():
 
 
 def test_one_seed_has_no_spread():
-    arms = {role: _result(role, np.full((1, NUM_TEST), label), LABELS) for label, role in enumerate(("real", "plain"))}
+    arms = {
+        role: _result(role, np.full((1, NUM_TEST), label), LABELS)
+        for label, role in enumerate(("real", "plain"))
+    }
     gap = summarise_gap(arms, {}, class_names=NAMES, num_resamples=50, seed=0)
     assert gap["noise_floor"]["floor"] == 0
     assert not gap["terms"]["total"]["distinguishable"]
@@ -235,9 +312,15 @@ def test_terms_of_the_only_class_are_those_of_all():
     assert all(whole["per_class"]["dog"][name] == term["mean"] for name, term in intervals.items())
     assert whole["per_class"]["cat"]["intervals"] is None
     halves = gap(np.arange(NUM_TEST) % 2)["per_class"]
-    width = {name: own["intervals"]["total"]["high"] - own["intervals"]["total"]["low"] for name, own in halves.items() if own["intervals"]}
+    width = {
+        name: own["intervals"]["total"]["high"] - own["intervals"]["total"]["low"]
+        for name, own in halves.items()
+        if own["intervals"]
+    }
     assert set(width) == {"cat", "dog"}
-    assert min(width.values()) > 1.2 * (intervals["total"]["high"] - intervals["total"]["low"]), "half the images say less"
+    assert min(width.values()) > 1.2 * (intervals["total"]["high"] - intervals["total"]["low"]), (
+        "half the images say less"
+    )
 
 
 def test_a_class_with_one_image_has_terms_and_no_interval():
@@ -259,22 +342,46 @@ def test_per_class():
     assert list(per_class) == list(NAMES)
     assert set(per_class["pig"].values()) == {None}
     constant = {term: dict.fromkeys(("mean", "low", "high"), value) for term, value in _HEN.items()}
-    assert per_class["hen"] == {"real": 1, "reconstructed": 1, "plain": 0, "best": 0, **_HEN, "intervals": constant}
-    assert (per_class["cat"]["appearance"], per_class["cat"]["content"], per_class["dog"]["total"]) == (1, -1, 0)
+    assert per_class["hen"] == {
+        "real": 1,
+        "reconstructed": 1,
+        "plain": 0,
+        "best": 0,
+        **_HEN,
+        "intervals": constant,
+    }
+    assert (per_class["cat"]["appearance"], per_class["cat"]["content"], per_class["dog"]["total"]) == (
+        1,
+        -1,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"arms": {"real": _arm("real", 0.9)}}, "roles real and plain and no others than plain, filtered"),
-        ({"arms": {role: _arm(role, 0.5) for role in ("real", "plain", "better")}}, "got real, plain, better"),
+        (
+            {"arms": {role: _arm(role, 0.5) for role in ("real", "plain", "better")}},
+            "got real, plain, better",
+        ),
         ({"real_again": [_arm("again", 0.9)] * 3}, "one result or those of two halves, got 3"),
         ({"class_names": "ab"}, "class_names must be those of 4 classes, got 2"),
-        ({"reconstructed": {0.1: dataclasses.replace(_arm("redrawn", 0.9), seeds=(9, 1, 2, 3, 4))}}, "'redrawn' has others"),
-        ({"real_again": [dataclasses.replace(_arm("again", 0.9), labels=LABELS[::-1])]}, "'again' has others"),
+        (
+            {"reconstructed": {0.1: dataclasses.replace(_arm("redrawn", 0.9), seeds=(9, 1, 2, 3, 4))}},
+            "'redrawn' has others",
+        ),
+        (
+            {"real_again": [dataclasses.replace(_arm("again", 0.9), labels=LABELS[::-1])]},
+            "'again' has others",
+        ),
     ],
 )
 def test_refusals(change, message):
-    given = {"arms": {"real": _arm("real", 0.9), "plain": _arm("plain", 0.6)}, "reconstructed": {}, "class_names": NAMES} | change
+    given = {
+        "arms": {"real": _arm("real", 0.9), "plain": _arm("plain", 0.6)},
+        "reconstructed": {},
+        "class_names": NAMES,
+    } | change
     with pytest.raises(ValueError, match=message):
         summarise_gap(given.pop("arms"), given.pop("reconstructed"), **given, num_resamples=10, seed=0)

@@ -37,14 +37,24 @@ def test_only_the_seed_decides_the_halves():
 def test_bad_halves():
     with pytest.raises(InputError, match=r"membership.shadows must be even.*got 7"):
         half_splits(np.zeros(4, dtype=int), 7, seed=0)
-    with pytest.raises(InputError, match="2 real images of each class, one for either half, got 1 of class number 2"):
+    with pytest.raises(
+        InputError, match="2 real images of each class, one for either half, got 1 of class number 2"
+    ):
         half_splits(np.array([0, 0, 2]), 4, seed=0)
 
 
 @pytest.mark.parametrize(
     ("models", "images", "rate", "message"),
     [
-        (64, 50, 0.001, r"0.001 needs 400 shadow models with 50 real images, got 64: set membership.shadows=400, or ask .* below 0.0063"),
+        (
+            64,
+            50,
+            0.001,
+            (
+                r"0.001 needs 400 shadow models with 50 real images, got 64: set membership.shadows=400, or "
+                r"ask .* below 0.0063"
+            ),
+        ),
         (4, 10_000, 0.01, r"needs 6 shadow models with 10000 real images, got 4: set membership.shadows=6$"),
         (18, 1078, 0.001, r"needs 20 shadow models"),
     ],
@@ -61,13 +71,17 @@ def test_enough_shadows():
 
 
 def models_that_learn(amount, *, models=24, images=300, classes=3, seed=0):
-    """Probabilities whose logit of the true class is higher by ``amount`` where the model learned from the image."""
+    """Probabilities whose logit of the true class is higher by ``amount`` where the model learned from the
+    image.
+    """
     rng = np.random.default_rng(seed)
     labels, known_labels = np.arange(images) % classes, np.arange(200) % classes
     members = half_splits(labels, models, seed=seed)
 
     def say(labels, learned):
-        logits = rng.normal(size=(models, len(labels), classes)) + 1.5 * rng.normal(size=(len(labels), classes))
+        logits = rng.normal(size=(models, len(labels), classes)) + 1.5 * rng.normal(
+            size=(len(labels), classes)
+        )
         logits[:, np.arange(len(labels)), labels] += learned
         return softmax(logits, axis=-1)
 
@@ -79,8 +93,14 @@ def test_a_leak_is_found_and_no_leak_is_not():
     def audited(amount):
         probabilities, members, labels, population = models_that_learn(amount)
         return audit_membership(
-            probabilities, members, labels, **population, false_positive_rates=(0.01, 0.1), num_resamples=100, seed=0
-        )  # fmt: skip
+            probabilities,
+            members,
+            labels,
+            **population,
+            false_positive_rates=(0.01, 0.1),
+            num_resamples=100,
+            seed=0,
+        )
 
     leaking, tight = audited(2.0), audited(0.0)
     for attack in ("lira", "rmia"):
@@ -93,7 +113,9 @@ def test_a_leak_is_found_and_no_leak_is_not():
 
 def test_the_curve_is_short_and_ends_at_one():
     probabilities, members, labels, population = models_that_learn(1.0)
-    found = audit_membership(probabilities, members, labels, **population, false_positive_rates=(0.1,), num_resamples=20, seed=0)
+    found = audit_membership(
+        probabilities, members, labels, **population, false_positive_rates=(0.1,), num_resamples=20, seed=0
+    )
     for attack in found.values():
         curve = attack["roc"]
         assert len(curve["fpr"]) == len(curve["tpr"]) <= 200
@@ -106,5 +128,11 @@ def test_models_must_be_pairs():
     probabilities, members, labels, population = models_that_learn(1.0)
     with pytest.raises(ValueError, match="opposite halves"):
         audit_membership(
-            probabilities[1:-1], members[1:-1], labels, **population, false_positive_rates=(0.1,), num_resamples=20, seed=0
-        )  # fmt: skip
+            probabilities[1:-1],
+            members[1:-1],
+            labels,
+            **population,
+            false_positive_rates=(0.1,),
+            num_resamples=20,
+            seed=0,
+        )

@@ -32,7 +32,9 @@ def features(data):
 def drawn(data, *, sources=None):
     columns = {} if sources is None else {"source_id": sources}
     images = [data.image(index) for index in range(len(data))]
-    return LabelledSet.from_images(images, data.labels, class_names=data.class_names, split="synthetic", provenance=columns)
+    return LabelledSet.from_images(
+        images, data.labels, class_names=data.class_names, split="synthetic", provenance=columns
+    )
 
 
 def measured(synthetic, copies, **changes):
@@ -47,20 +49,34 @@ def test_real_images_are_as_close_as_real_images(splits, copies):
     for space in found["spaces"].values():
         assert space["closer_than_held_out"]["low"] < 0.5 < space["closer_than_held_out"]["high"]
         assert space["synthetic_to_source"] is None
-        assert space["synthetic_to_train"]["median"] == pytest.approx(space["held_out_to_train"]["median"], rel=0.1)
+        assert space["synthetic_to_train"]["median"] == pytest.approx(
+            space["held_out_to_train"]["median"], rel=0.1
+        )
     assert found["firewall"]["flagged"] <= 3
     assert found["firewall"]["false_alarms"]["held_out"] <= 0.01
     assert found["firewall"]["false_alarms"]["images"] == 200
 
 
 def test_copies_are_counted_shown_and_closer(splits, copies):
-    half = np.concatenate([splits.train.pixels(32)[:20], splits.train.pixels(32)[20:40, :, :, ::-1], splits.test.pixels(32)[:40]])
+    half = np.concatenate(
+        [
+            splits.train.pixels(32)[:20],
+            splits.train.pixels(32)[20:40, :, :, ::-1],
+            splits.test.pixels(32)[:40],
+        ]
+    )
     labels = np.concatenate([splits.train.labels[:40], splits.test.labels[:40]])
     mixed = LabelledSet.from_images(half, labels, class_names=splits.train.class_names, split="synthetic")
     found = measured(mixed, copies, removed=3)
     assert found["firewall"] | {"threshold": 0, "basis": "", "false_alarms": {}} == {
-        "setting": "flag", "threshold": 0, "basis": "", "false_alarms": {}, "flagged": 40, "exact": 20, "removed": 3,
-    }  # fmt: skip
+        "setting": "flag",
+        "threshold": 0,
+        "basis": "",
+        "false_alarms": {},
+        "flagged": 40,
+        "exact": 20,
+        "removed": 3,
+    }
     assert found["spaces"]["pixel"]["closer_than_held_out"]["mean"] == pytest.approx(0.75, abs=0.05)
     assert found["spaces"]["pixel"]["synthetic_to_train"]["min"] == 0
     assert len(found["closest"]) == 20
@@ -87,17 +103,23 @@ def test_feature_distances_equal_scikit_learns(splits, copies):
     train = NearestNeighbors(n_neighbors=1).fit(normalize(features(splits.train)))
     distances = train.kneighbors(normalize(features(synthetic)))[0][:, 0]
     found = measured(synthetic, copies)["spaces"]["feature"]["synthetic_to_train"]
-    assert found == {"median": pytest.approx(np.median(distances)), "p05": pytest.approx(np.percentile(distances, 5)),
-                     "min": pytest.approx(distances.min())}  # fmt: skip
+    assert found == {
+        "median": pytest.approx(np.median(distances)),
+        "p05": pytest.approx(np.percentile(distances, 5)),
+        "min": pytest.approx(distances.min()),
+    }
 
 
 def test_sources_are_those_of_their_images(splits, copies):
     """Of four images two have a source, and one of them is it."""
     names = [splits.train.ids[5], "", None, splits.train.ids[1]]
     data = LabelledSet.from_images(
-        splits.train.pixels(32)[[5, 6, 7, 8]], [0] * 4, class_names=splits.train.class_names, split="synthetic",
+        splits.train.pixels(32)[[5, 6, 7, 8]],
+        [0] * 4,
+        class_names=splits.train.class_names,
+        split="synthetic",
         provenance={"source_id": names},
-    )  # fmt: skip
+    )
     spaces = measured(data, copies)["spaces"]
     for name in ("pixel", "feature"):
         own = spaces[name]["synthetic_to_source"]

@@ -16,7 +16,12 @@ def row(point, **gains):
     return {
         "point": point,
         "arms": {
-            name: {"accuracy": ends(0.8 + gain), "minus_real": ends(gain), "val_accuracy": 0.7 + gain, "steps": 10}
+            name: {
+                "accuracy": ends(0.8 + gain),
+                "minus_real": ends(gain),
+                "val_accuracy": 0.7 + gain,
+                "steps": 10,
+            }
             for name, gain in arms.items()
         },
     }
@@ -27,21 +32,30 @@ def points(*values):
 
 
 def sentence(rows, values, *, ordered, unit="prompt set", drawn=("mixed", "synthetic")):
-    return study_sentence(summarise_points(rows, points(*values)), unit=unit, ordered=ordered, uses_synthetic=drawn)
+    return study_sentence(
+        summarise_points(rows, points(*values)), unit=unit, ordered=ordered, uses_synthetic=drawn
+    )
 
 
 def test_intervals_over_runs_are_those_of_scipy():
     values = [0.61, 0.64, 0.66]
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     measured = over_runs([ends(value) for value in values], lowest=0, highest=1)
-    assert measured == {"mean": pytest.approx(np.mean(values)), "low": pytest.approx(low), "high": pytest.approx(high)} | {
+    assert measured == {
+        "mean": pytest.approx(np.mean(values)),
+        "low": pytest.approx(low),
+        "high": pytest.approx(high),
+    } | {
         "runs": values,
         "interval": "runs",
     }
 
 
 def test_one_run_has_its_own_interval():
-    assert over_runs([ends(0.9, 0.2)], lowest=0, highest=1) == ends(0.9, 0.2) | {"runs": [0.9], "interval": "bootstrap"}
+    assert over_runs([ends(0.9, 0.2)], lowest=0, highest=1) == ends(0.9, 0.2) | {
+        "runs": [0.9],
+        "interval": "bootstrap",
+    }
 
 
 def test_an_interval_ends_where_values_end():
@@ -53,7 +67,10 @@ def test_an_interval_ends_where_values_end():
 def test_points_keep_their_order_and_those_without_a_run_are_left_out():
     rows = [row("b", mixed=0.1), row("a", mixed=0.2), row("b", mixed=0.3, synthetic=0.0)]
     summaries = summarise_points(rows, points("b", "c", "a"))
-    assert [(summary["point"], summary["label"], summary["runs"]) for summary in summaries] == [("b", "b", 2), ("a", "a", 1)]
+    assert [(summary["point"], summary["label"], summary["runs"]) for summary in summaries] == [
+        ("b", "b", 2),
+        ("a", "a", 1),
+    ]
     assert list(summaries[0]["arms"]) == ["real", "mixed", "synthetic"]
     assert summaries[0]["arms"]["synthetic"]["accuracy"]["runs"] == [0.8], "an arm that only one run has"
     assert summaries[0]["arms"]["mixed"]["val_accuracy"] == pytest.approx(0.9)
@@ -69,7 +86,10 @@ def test_points_keep_their_order_and_those_without_a_run_are_left_out():
 )
 def test_the_best_point_is_claimed_as_far_as_its_interval_goes(gain, claim):
     rows = [row("a", mixed=gain, synthetic=-0.3), row("b", mixed=gain - 0.1, synthetic=-0.2)]
-    assert sentence(rows, "ab", ordered=False) == f"Of 2 prompt sets, a did best on validation images: there, {claim} (1 run)."
+    assert (
+        sentence(rows, "ab", ordered=False)
+        == f"Of 2 prompt sets, a did best on validation images: there, {claim} (1 run)."
+    )
     assert sentence(rows[:1], "a", ordered=False) == f"With the prompt set a, {claim} (1 run)."
     assert sentence(rows[:1], "a", ordered=True, unit="images") == f"With a images, {claim} (1 run)."
 
@@ -85,21 +105,37 @@ def test_the_choice_is_made_on_validation_images():
 
 
 def test_the_way_from_the_first_point_to_the_last():
-    rows = [row(1), row(5, mixed=-0.01), row(10, mixed=0.02), row(10, mixed=0.02), row(20, mixed=0.03), row(20, mixed=0.03)]
+    rows = [
+        row(1),
+        row(5, mixed=-0.01),
+        row(10, mixed=0.02),
+        row(10, mixed=0.02),
+        row(20, mixed=0.03),
+        row(20, mixed=0.03),
+    ]
     assert sentence(rows, (1, 5, 10, 20), ordered=True, unit="images") == (
-        "From 5 to 20 images, the difference between mixed and the real images alone goes from -1.0 [-2.0, +0.0] to +3.0 [+3.0, +3.0] "
+        "From 5 to 20 images, the difference between mixed and the real images alone goes from -1.0 "
+        "[-2.0, +0.0] to +3.0 [+3.0, +3.0] "
         "points (1 to 2 runs each)."
     )
 
 
 def test_no_arm_with_synthetic_images():
-    assert sentence([row("a")], "a", ordered=False) == "No arm used synthetic images, so nothing is known of their worth."
+    assert (
+        sentence([row("a")], "a", ordered=False)
+        == "No arm used synthetic images, so nothing is known of their worth."
+    )
 
 
 def test_a_longer_arm_is_held_against_as_many_steps():
     row_of = {"point": 1, "arms": {"real": {}, "bridged": {}}}
     for name, steps, gain in (("real", 10, 0.0), ("bridged", 20, 0.1)):
-        row_of["arms"][name] = {"accuracy": ends(0.8 + gain), "minus_real": ends(gain), "val_accuracy": 0.7 + gain, "steps": steps}
+        row_of["arms"][name] = {
+            "accuracy": ends(0.8 + gain),
+            "minus_real": ends(gain),
+            "val_accuracy": 0.7 + gain,
+            "steps": steps,
+        }
     options = {"unit": "images", "ordered": True, "uses_synthetic": ["bridged"]}
     (alone,) = summarise_points([row_of, row_of], [{"point": 1, "label": "1"}])
     assert "trained for fewer steps; add the arm real-long" in study_sentence([alone], **options)

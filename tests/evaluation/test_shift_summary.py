@@ -6,7 +6,13 @@ from tiny import two_classes
 
 from understudy.core.errors import InputError
 from understudy.evaluation.accuracy import summarise
-from understudy.evaluation.shift import FurtherSet, Outcome, measure_corruption, measure_further, summarise_shift
+from understudy.evaluation.shift import (
+    Outcome,
+    ShiftTest,
+    measure_corruption,
+    measure_test_set,
+    summarise_shift,
+)
 from understudy.functional.calibration import brier_terms, expected_calibration_error
 from understudy.training.records import ArmResult
 
@@ -36,7 +42,10 @@ def summarised(clean=None, corruptions=None, tests=None):
 def corruptions():
     rates = {"noise": {2: 0.8, 4: 0.6}, "blur": {2: 0.9, 4: 0.7}}
     return {
-        name: {severity: {"mixed": outcome(rate, seed=severity), "real": outcome(rate - 0.2, seed=7)} for severity, rate in own.items()}
+        name: {
+            severity: {"mixed": outcome(rate, seed=severity), "real": outcome(rate - 0.2, seed=7)}
+            for severity, rate in own.items()
+        }
         for name, own in rates.items()
     }
 
@@ -50,7 +59,9 @@ class Dim:
     def predict(self, data):
         self.shown.append(len(data))
         pixels = data.pixels(16).astype(float).mean(axis=1)
-        difference = self.sharpness * (pixels[:, :, :8].mean(axis=(1, 2)) - pixels[:, :, 8:].mean(axis=(1, 2)))
+        difference = self.sharpness * (
+            pixels[:, :, :8].mean(axis=(1, 2)) - pixels[:, :, 8:].mean(axis=(1, 2))
+        )
         return np.stack([1 / (1 + np.exp(-difference)), 1 / (1 + np.exp(difference))], axis=1)
 
 
@@ -59,7 +70,9 @@ def test_outcomes_are_the_terms_of_each_training():
     found = Outcome.of(given, LABELS)
     np.testing.assert_array_equal(found.correct, given.argmax(axis=-1) == LABELS)
     for seed in range(NUM_SEEDS):
-        assert found.ece_terms[seed].mean() == pytest.approx(expected_calibration_error(given[seed], LABELS), abs=1e-12)
+        assert found.ece_terms[seed].mean() == pytest.approx(
+            expected_calibration_error(given[seed], LABELS), abs=1e-12
+        )
         np.testing.assert_allclose(found.brier_terms[seed], brier_terms(given[seed], LABELS), atol=1e-12)
 
 
@@ -85,10 +98,16 @@ def test_section():
             for point in points:
                 there = own[point["severity"]]
                 assert point["accuracy"]["mean"] == pytest.approx(there[arm].correct.mean())
-                assert point["minus_real"]["mean"] == pytest.approx(there[arm].correct.mean() - there["real"].correct.mean())
+                assert point["minus_real"]["mean"] == pytest.approx(
+                    there[arm].correct.mean() - there["real"].correct.mean()
+                )
                 assert point["ece"]["mean"] == pytest.approx(there[arm].ece_terms.mean())
                 assert point["brier"]["mean"] == pytest.approx(there[arm].brier_terms.mean())
-                assert all(each["low"] <= each["mean"] <= each["high"] for key, each in point.items() if key != "severity")
+                assert all(
+                    each["low"] <= each["mean"] <= each["high"]
+                    for key, each in point.items()
+                    if key != "severity"
+                )
     mixed = section["corruptions"]["noise"]["mixed"][0]["minus_real"]
     assert 0.05 < mixed["low"] < 0.2 < mixed["high"] < 0.35
     assert section["corruptions"]["noise"]["real"][0]["minus_real"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
@@ -100,7 +119,9 @@ def test_the_mean_over_corruptions_is_the_mean():
     for arm in ("real", "mixed"):
         points = [point for own in section["corruptions"].values() for point in own[arm]]
         for figure in ("accuracy", "minus_real"):
-            assert section["mean_corruption"][arm][figure]["mean"] == pytest.approx(np.mean([point[figure]["mean"] for point in points]))
+            assert section["mean_corruption"][arm][figure]["mean"] == pytest.approx(
+                np.mean([point[figure]["mean"] for point in points])
+            )
     assert section["mean_corruption"]["mixed"]["minus_real"]["low"] > 0
     assert summarised()["mean_corruption"] == {}
 
@@ -109,11 +130,18 @@ def test_clean_accuracy_is_that_of_the_arms():
     """The same figures, to the last digit, as the section ``arms``."""
     results = [
         ArmResult(
-            arm=arm, seeds=(0, 1, 2), probabilities=probabilities(rate), labels=LABELS, val_accuracy=(0.5,) * 3, val_loss=(1.0,) * 3,
-            seconds=1.0, steps=1, histories=({},) * 3,
+            arm=arm,
+            seeds=(0, 1, 2),
+            probabilities=probabilities(rate),
+            labels=LABELS,
+            val_accuracy=(0.5,) * 3,
+            val_loss=(1.0,) * 3,
+            seconds=1.0,
+            steps=1,
+            histories=({},) * 3,
         )
         for arm, rate in (("real", 0.8), ("mixed", 0.9))
-    ]  # fmt: skip
+    ]
     clean = {result.arm: Outcome.of(result.probabilities, result.labels) for result in results}
     there = summarise(results, num_resamples=300, seed=0)
     for arm, figures in summarised(clean)["clean"].items():
@@ -131,17 +159,27 @@ def test_an_error_of_calibration_is_not_below_zero():
 
 
 def test_figures_do_not_depend_on_other_arms():
-    both, alone = corruptions(), {name: {key: {"real": arms["real"]} for key, arms in own.items()} for name, own in corruptions().items()}
+    both, alone = (
+        corruptions(),
+        {
+            name: {key: {"real": arms["real"]} for key, arms in own.items()}
+            for name, own in corruptions().items()
+        },
+    )
     real = outcome(0.9)
-    assert summarised({"real": real}, alone)["corruptions"]["blur"]["real"] == summarised(
-        {"real": real, "mixed": outcome(0.5)}, both
-    )["corruptions"]["blur"]["real"]  # fmt: skip
+    assert (
+        summarised({"real": real}, alone)["corruptions"]["blur"]["real"]
+        == summarised({"real": real, "mixed": outcome(0.5)}, both)["corruptions"]["blur"]["real"]
+    )
 
 
 def test_further_sets_have_their_own_images_and_classes():
     labels = np.array([1, 3] * 20)
-    arms = {arm: Outcome.of(probabilities(rate, labels=labels), labels, classes=[1, 3]) for arm, rate in (("real", 0.6), ("mixed", 0.8))}
-    found = summarised(tests={"ink": FurtherSet(class_names=("b", "d"), arms=arms)})["tests"]["ink"]
+    arms = {
+        arm: Outcome.of(probabilities(rate, labels=labels), labels, classes=[1, 3])
+        for arm, rate in (("real", 0.6), ("mixed", 0.8))
+    }
+    found = summarised(tests={"ink": ShiftTest(class_names=("b", "d"), arms=arms)})["tests"]["ink"]
     assert (found["images"], found["classes"]) == (40, ["b", "d"])
     assert found["arms"]["mixed"]["accuracy"]["mean"] == pytest.approx(arms["mixed"].correct.mean())
     assert set(found["arms"]["real"]) == {"accuracy", "minus_real", "ece", "brier"}
@@ -155,31 +193,39 @@ def test_classifiers_are_asked_a_part_at_a_time(monkeypatch):
     assert found["real"].correct.tolist() == [[True] * 8, [False] * 8]
     assert found["mixed"].correct.shape == (1, 8)
     assert arms["real"][0].shown == [3, 3, 2]
-    assert found["mixed"].brier_terms.mean() > measure_further(data, [0, 1], arms=arms).arms["mixed"].brier_terms.mean()
+    assert (
+        found["mixed"].brier_terms.mean()
+        > measure_test_set(data, [0, 1], arms=arms).arms["mixed"].brier_terms.mean()
+    )
 
 
 def test_measured_on_a_further_set():
     data = two_classes(8, split="test")
-    found = measure_further(data, [0, 1], arms={"real": [Dim(0.1)]})
+    found = measure_test_set(data, [0, 1], arms={"real": [Dim(0.1)]})
     assert found.class_names == ("cat", "dog")
     assert found.arms["real"].correct.all()
     with pytest.raises(InputError, match="measuring on a further test set needs a test set, got a train set"):
-        measure_further(two_classes(), [0, 1], arms={})
+        measure_test_set(two_classes(), [0, 1], arms={})
 
 
 def _cut(seeds, images):
     """Both arms with fewer trainings or images."""
-    return {arm: Outcome.of(probabilities(0.5)[:seeds, :images], LABELS[:images]) for arm in ("real", "mixed")}
+    return {
+        arm: Outcome.of(probabilities(0.5)[:seeds, :images], LABELS[:images]) for arm in ("real", "mixed")
+    }
 
 
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
         ({"clean": {"mixed": outcome(0.5)}}, "'real' among them"),
-        ({"corruptions": {"noise": {1: {"real": outcome(0.5)}}}}, r"must have the arms \['mixed', 'real'\].*got \['real'\]"),
+        (
+            {"corruptions": {"noise": {1: {"real": outcome(0.5)}}}},
+            r"must have the arms \['mixed', 'real'\].*got \['real'\]",
+        ),
         ({"corruptions": {"noise": {1: _cut(3, 9)}}}, "same trainings and images"),
-        ({"tests": {"a": FurtherSet(class_names=("b",), arms={"real": outcome(0.5)})}}, "must have the arms"),
-        ({"tests": {"a": FurtherSet(class_names=("b",), arms=_cut(2, 300))}}, "same trainings and images"),
+        ({"tests": {"a": ShiftTest(class_names=("b",), arms={"real": outcome(0.5)})}}, "must have the arms"),
+        ({"tests": {"a": ShiftTest(class_names=("b",), arms=_cut(2, 300))}}, "same trainings and images"),
     ],
 )
 def test_refuses(parts, message):

@@ -7,7 +7,13 @@ import pytest
 from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
-from understudy.evaluation.side_measures import LabelledFeatures, class_measures, gan_test, separability, side_measures
+from understudy.evaluation.side_measures import (
+    LabelledFeatures,
+    class_measures,
+    gan_test,
+    separability,
+    side_measures,
+)
 from understudy.functional.coverage import density_and_coverage
 
 DIM = 4
@@ -30,7 +36,9 @@ def _measure(synthetic, labels, *, real=None):
 def test_gan_test_is_an_accuracy():
     labels = np.array([0, 1, 1, 0, 1])
     probabilities = np.eye(2)[[0, 1, 0, 0, 0]]
-    mean, low, high = (gan_test(probabilities, labels, _rng(), num_resamples=200)[end] for end in ("mean", "low", "high"))
+    mean, low, high = (
+        gan_test(probabilities, labels, _rng(), num_resamples=200)[end] for end in ("mean", "low", "high")
+    )
     assert mean == 0.6 and 0 <= low < mean < high <= 1
     both = gan_test(np.stack([probabilities, np.eye(2)[labels]]), labels, _rng(), num_resamples=200)
     assert both["mean"] == pytest.approx(0.8)
@@ -38,11 +46,19 @@ def test_gan_test_is_an_accuracy():
 
 def test_faults_show_in_their_measures():
     good, labels = _set(60, seed=1)
-    same, narrow, far = _measure(good, labels), _measure(*_set(60, scale=0.3, seed=1)), _measure(*_set(60, shift=4, seed=1))
+    same, narrow, far = (
+        _measure(good, labels),
+        _measure(*_set(60, scale=0.3, seed=1)),
+        _measure(*_set(60, shift=4, seed=1)),
+    )
     assert same["density"] == pytest.approx(1, abs=0.3) and same["diversity"] == pytest.approx(1, abs=0.15)
     assert narrow["density"] > 1.5 * same["density"]
     assert narrow["coverage"] < 0.7 * same["coverage"] and narrow["diversity"] == pytest.approx(0.3, abs=0.05)
-    assert far["density"] < 0.1 and far["coverage"] < 0.1 and far["diversity"] == pytest.approx(same["diversity"])
+    assert (
+        far["density"] < 0.1
+        and far["coverage"] < 0.1
+        and far["diversity"] == pytest.approx(same["diversity"])
+    )
 
 
 def test_averages_over_classes():
@@ -79,7 +95,10 @@ def test_what_cannot_be_measured_is_none():
 def test_separability_of_two_normal_distributions():
     """The best accuracy is Phi(d / 2), the best area Phi(d / sqrt 2)."""
     for distance in (0.0, 1.5):
-        real, synthetic = _rng(1).normal(size=(800, 3)), _rng(2).normal(size=(1500, 3)) + distance * np.eye(3)[0]
+        real, synthetic = (
+            _rng(1).normal(size=(800, 3)),
+            _rng(2).normal(size=(1500, 3)) + distance * np.eye(3)[0],
+        )
         found = separability(real, synthetic, _rng())
         for name, truth in (("accuracy", norm.cdf(distance / 2)), ("auc", norm.cdf(distance / np.sqrt(2)))):
             assert found[name]["mean"] == pytest.approx(truth, abs=0.04)

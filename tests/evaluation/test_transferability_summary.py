@@ -13,7 +13,9 @@ NAMES = {"leep", "log_me", "h_score", "linear_probe", "knn"}
 
 
 def _set(num_images, *, apart, seed):
-    """Features around the same class means for all seeds, their labels, and what a head with those means for weights says."""
+    """Features around the same class means for all seeds, their labels, and what a head with those means for
+    weights says.
+    """
     means = np.random.default_rng(9).normal(size=(NUM_CLASSES, DIM))
     rng = np.random.default_rng(seed)
     labels = np.arange(num_images) % NUM_CLASSES
@@ -36,7 +38,9 @@ def test_better_features_score_higher_on_every_measure():
     assert good["linear_probe"] > 0.9 and good["knn"] > 0.9
     assert useless["leep"] == pytest.approx(-np.log(NUM_CLASSES))
     # Chance, four standard errors of 200 test images.
-    assert useless["linear_probe"] == pytest.approx(0.25, abs=0.13) and useless["knn"] == pytest.approx(0.25, abs=0.13)
+    assert useless["linear_probe"] == pytest.approx(0.25, abs=0.13) and useless["knn"] == pytest.approx(
+        0.25, abs=0.13
+    )
 
 
 def test_figures_are_those_of_the_formulas_on_the_train_images():
@@ -44,7 +48,11 @@ def test_figures_are_those_of_the_formulas_on_the_train_images():
     test, test_labels, _ = _set(20, apart=0.5, seed=1)
     figures = transferability(train, labels, test, test_labels, source_probabilities=probabilities)
     assert (figures["leep"], figures["log_me"]) == (leep(probabilities, labels), log_me(train, labels))
-    assert figures["h_score"] == h_score(train, labels, shrinkage=True) != h_score(train, labels, shrinkage=False)
+    assert (
+        figures["h_score"]
+        == h_score(train, labels, shrinkage=True)
+        != h_score(train, labels, shrinkage=False)
+    )
 
 
 def test_plain_floats_that_repeat():
@@ -64,7 +72,10 @@ def test_one_image_per_class():
     """10 images in 512 dimensions, where no covariance can be inverted."""
     means, labels = np.random.default_rng(0).normal(size=(10, 512)), np.arange(10)
     noise = np.random.default_rng(1).normal(size=(50, 512))
-    good, useless = (transferability(means, labels, part, np.repeat(labels, 5)) for part in (np.repeat(means, 5, axis=0) + noise, noise))
+    good, useless = (
+        transferability(means, labels, part, np.repeat(labels, 5))
+        for part in (np.repeat(means, 5, axis=0) + noise, noise)
+    )
     assert good["linear_probe"] == good["knn"] == 1
     assert useless["linear_probe"] < 0.4 and useless["knn"] < 0.4
     assert np.isfinite(good["log_me"]) and 0 <= good["h_score"] <= 9
@@ -81,13 +92,18 @@ def test_linear_probe_does_not_depend_on_units_of_features():
 
 def test_a_feature_that_does_not_vary_changes_no_probe():
     (train, labels, _), (test, test_labels, _) = _set(40, apart=0.4, seed=0), _set(200, apart=0.4, seed=1)
-    padded = transferability(np.pad(train, ((0, 0), (0, 1))), labels, np.pad(test, ((0, 0), (0, 1))), test_labels)
+    padded = transferability(
+        np.pad(train, ((0, 0), (0, 1))), labels, np.pad(test, ((0, 0), (0, 1))), test_labels
+    )
     assert padded["linear_probe"] == transferability(train, labels, test, test_labels)["linear_probe"]
 
 
 @pytest.mark.parametrize(("per_class", "k"), [(2, 2), (3, 3), (5, 5), (9, 5)])
 def test_nearest_neighbours_agree_with_a_loop(per_class, k):
-    (train, labels, _), (test, test_labels, _) = _set(NUM_CLASSES * per_class, apart=0.4, seed=2), _set(100, apart=0.4, seed=3)
+    (train, labels, _), (test, test_labels, _) = (
+        _set(NUM_CLASSES * per_class, apart=0.4, seed=2),
+        _set(100, apart=0.4, seed=3),
+    )
     hits = 0
     for features, label in zip(test, test_labels, strict=True):
         cosine = train @ features / np.linalg.norm(train, axis=1)
@@ -98,7 +114,9 @@ def test_nearest_neighbours_agree_with_a_loop(per_class, k):
 
 def test_labels_need_not_start_at_0():
     (train, labels, _), (test, test_labels, _) = _set(16, apart=1.0, seed=0), _set(30, apart=1.0, seed=1)
-    assert transferability(train, 5 + 3 * labels, test, 5 + 3 * test_labels) == transferability(train, labels, test, test_labels)
+    assert transferability(train, 5 + 3 * labels, test, 5 + 3 * test_labels) == transferability(
+        train, labels, test, test_labels
+    )
 
 
 X, Y = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1])

@@ -1,4 +1,6 @@
-"""Made-up sections ``fidelity``, ``shift``, ``memorisation`` and ``membership``: plausible, and every form that they can take."""
+"""Made-up sections ``fidelity``, ``shift``, ``memorisation`` and ``membership``: plausible, and every form
+that they can take.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,36 @@ def interval(mean: float, half: float) -> dict[str, float]:
 
 def make_fidelity(names: Sequence[str]) -> dict[str, Any]:
     values = {
-        "frechet_distance": (2.31, 1.12), "kid": (0.0042, -0.0003), "mmd": (0.131, 0.052), "cmmd": (0.412, 0.055),
-        "precision": (0.91, 0.93), "recall": (0.62, 0.88), "density": (1.08, 0.99), "coverage": (0.71, 0.94), "vendi_score": (9.4, 12.75),
-    }  # fmt: skip
+        "frechet_distance": (2.31, 1.12),
+        "kid": (0.0042, -0.0003),
+        "mmd": (0.131, 0.052),
+        "cmmd": (0.412, 0.055),
+        "precision": (0.91, 0.93),
+        "recall": (0.62, 0.88),
+        "density": (1.08, 0.99),
+        "coverage": (0.71, 0.94),
+        "vendi_score": (9.4, 12.75),
+    }
     lower = ("frechet_distance", "kid", "mmd", "cmmd")
 
     def measure(name: str, value: float, floor: float) -> dict[str, Any]:
         half = 0.04 * abs(value)
         per_class: dict[str, Any] = {
-            own: {"value": interval(value * (1 + 0.03 * place), half), "floor": interval(floor, half), "images": 5}
+            own: {
+                "value": interval(value * (1 + 0.03 * place), half),
+                "floor": interval(floor, half),
+                "images": 5,
+            }
             for place, own in enumerate(names)
         }
         per_class[names[-1]] = None
         better = "lower" if name in lower else "higher"
-        return {"value": interval(value, half), "floor": interval(floor, half), "better": better, "per_class": per_class}
+        return {
+            "value": interval(value, half),
+            "floor": interval(floor, half),
+            "better": better,
+            "per_class": per_class,
+        }
 
     return {
         "encoder": {"name": "mini", "fingerprint": "0123456789abcdef", "width": 128},
@@ -40,7 +58,12 @@ def make_fidelity(names: Sequence[str]) -> dict[str, Any]:
         "compared": 50,
         "neighbours": 5,
         "measures": {name: measure(name, *pair) for name, pair in values.items()},
-        "warnings": ["50 images are fewer than the 128 features: the Fréchet distance is larger than it would be with more."],
+        "warnings": [
+            (
+                "50 images are fewer than the 128 features: the Fréchet distance is larger than it would be "
+                "with more."
+            )
+        ],
     }
 
 
@@ -63,10 +86,16 @@ def make_shift(names: Sequence[str], arms: Sequence[str] = ARMS) -> dict[str, An
     return {
         "settings": {"corruptions": list(CORRUPTIONS), "severities": [1, 2, 3, 4, 5]},
         "clean": {arm: {"accuracy": accuracy(arm, 0.0)} for arm in arms},
-        "calibration": {arm: {"ece": interval(0.031, 0.008), "brier": interval(0.112, 0.012)} for arm in arms},
+        "calibration": {
+            arm: {"ece": interval(0.031, 0.008), "brier": interval(0.112, 0.012)} for arm in arms
+        },
         "corruptions": {
             name: {
-                arm: [{"severity": severity, **point(arm, 0.02 * (place + 1) * severity / 2)} for severity in range(1, 6)] for arm in arms
+                arm: [
+                    {"severity": severity, **point(arm, 0.02 * (place + 1) * severity / 2)}
+                    for severity in range(1, 6)
+                ]
+                for arm in arms
             }
             for place, name in enumerate(CORRUPTIONS)
         },
@@ -78,7 +107,9 @@ def make_shift(names: Sequence[str], arms: Sequence[str] = ARMS) -> dict[str, An
     }
 
 
-def make_memorisation(train: LabelledSet, synthetic: LabelledSet, *, setting: str = "flag", flagged: int = 1) -> dict[str, Any]:
+def make_memorisation(
+    train: LabelledSet, synthetic: LabelledSet, *, setting: str = "flag", flagged: int = 1
+) -> dict[str, Any]:
     """The closest pairs are those of the synthetic images' own columns."""
 
     def space(unit: str, scale: float, *, source: bool) -> dict[str, Any]:
@@ -93,7 +124,9 @@ def make_memorisation(train: LabelledSet, synthetic: LabelledSet, *, setting: st
             "closer_than_held_out": interval(0.561, 0.031),
         }
 
-    distances = np.array(synthetic.provenance("nearest_distance"), dtype=float) if len(synthetic) else np.empty(0)
+    distances = (
+        np.array(synthetic.provenance("nearest_distance"), dtype=float) if len(synthetic) else np.empty(0)
+    )
     ids, nearest = synthetic.ids, synthetic.provenance("nearest_id")
     return {
         "firewall": {
@@ -104,7 +137,10 @@ def make_memorisation(train: LabelledSet, synthetic: LabelledSet, *, setting: st
             "exact": 0,
             "removed": 0 if setting == "flag" else flagged,
         },
-        "spaces": {"pixel": space("copy distance", 1.0, source=True), "feature": space("cosine distance", 2.0, source=False)},
+        "spaces": {
+            "pixel": space("copy distance", 1.0, source=True),
+            "feature": space("cosine distance", 2.0, source=False),
+        },
         "closest": [
             {
                 "id": ids[index],
@@ -146,7 +182,10 @@ def make_membership(arms: Sequence[str] = ARMS) -> dict[str, Any]:
             }
             for arm in arms
         },
-        "skipped": {"always-fresh": "The arm 'always-fresh' sees synthetic images alone: use membership.target=pipeline."},
+        "skipped": {
+            "always-fresh": "The arm 'always-fresh' sees synthetic images alone: use "
+            "membership.target=pipeline."
+        },
         "seconds": 71.4,
         "promise": [
             "A low rate is no proof: another attack may find more.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,20 @@ from sklearn.datasets import load_digits
 
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.gap import summarise_gap
-from understudy.report.html import write_report
-from understudy.settings import Settings, build, to_yaml
+from understudy.report.html import ReportData, write_report
+from understudy.settings import Settings, build
 from understudy.training.records import ArmResult
 
-SECTIONS = ("adaptation", "curation", "fidelity", "memorisation", "shift", "membership", "cost", "environment")
+SECTIONS = (
+    "adaptation",
+    "curation",
+    "fidelity",
+    "memorisation",
+    "shift",
+    "membership",
+    "cost",
+    "environment",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,32 +37,37 @@ class Sample:
     synthetic: LabelledSet
     confusions: dict[str, np.ndarray]
     test: LabelledSet | None = None
-    named: dict[str, np.ndarray] | None = None
+    predictions: dict[str, np.ndarray] = field(default_factory=dict)
 
     def write(self, path: Path) -> str:
-        write_report(
-            path,
+        data = ReportData(
             results=self.results,
-            settings_yaml=to_yaml(self.settings),
+            settings=self.settings,
             train=self.train,
             synthetic=self.synthetic,
             confusions=self.confusions,
             arm_summaries={"real": "real images alone", "bridged": "first synthetic images, then real ones"},
             test=self.test,
-            named=self.named,
+            predictions=self.predictions,
         )
+        write_report(path, data)
         return path.read_text(encoding="utf-8")
 
 
 def make_sample(
-    *, num_classes: int = 10, class_names: list[str] | None = None, helps: bool = True, per_class: int = 5, proof: bool = False
+    *,
+    num_classes: int = 10,
+    class_names: list[str] | None = None,
+    helps: bool = True,
+    per_class: int = 5,
+    proof: bool = False,
 ) -> Sample:
     """A run; ``proof`` adds fidelity measures, shift and membership, whose many figures take time."""
     rng = np.random.default_rng([7, num_classes])
     names = class_names or [str(label) for label in range(num_classes)]
     train, synthetic = _sets(rng, names, per_class)
     test = train.with_split("test").select(np.arange(len(train))[::-1])
-    named = {arm: rng.integers(0, num_classes, size=(3, len(test))) for arm in ("real", "bridged")}
+    predictions = {arm: rng.integers(0, num_classes, size=(3, len(test))) for arm in ("real", "bridged")}
     accuracy = {"real": 0.871, "synthetic": 0.906, "mixed": 0.922, "bridged": 0.931}
     if not helps:
         accuracy = {"real": 0.871, "synthetic": 0.412, "mixed": 0.862, "bridged": 0.874}
@@ -69,7 +83,7 @@ def make_sample(
         synthetic=synthetic,
         confusions=confusions,
         test=test,
-        named=named,
+        predictions=predictions,
     )
 
 
@@ -84,15 +98,26 @@ def smooth_images(count: int, split: str, names: tuple[str, ...], size: int = 32
         "score": rng.random(count),
     }
     return LabelledSet.from_images(
-        images, np.arange(count) % len(names), class_names=names, split=split, provenance=provenance if split == "synthetic" else None
-    )  # fmt: skip
+        images,
+        np.arange(count) % len(names),
+        class_names=names,
+        split=split,
+        provenance=provenance if split == "synthetic" else None,
+    )
 
 
 def make_scale() -> dict[str, Any]:
-    """A section ``scale``: two arms, one of which overtakes real at 4 times; worth below, within and beyond the real sets."""
+    """A section ``scale``: two arms, one of which overtakes real at 4 times; worth below, within and beyond
+    the real sets.
+    """
 
     def point(mean: float, **size: float) -> dict[str, Any]:
-        return size | {"mean": mean, "low": mean - 0.017, "high": mean + 0.016, "seeds": [mean - 0.004, mean, mean + 0.004]}
+        return size | {
+            "mean": mean,
+            "low": mean - 0.017,
+            "high": mean + 0.016,
+            "seeds": [mean - 0.004, mean, mean + 0.004],
+        }
 
     times, images = [1.0, 2.0, 4.0, 10.0], [600, 1200, 2400, 6000]
     accuracy = {"synthetic": [0.742, 0.781, 0.803, 0.832], "mixed": [0.869, 0.884, 0.901, 0.9117]}
@@ -107,17 +132,33 @@ def make_scale() -> dict[str, Any]:
             "curve": [point(mean, **size) for mean, size in zip(means, sizes, strict=True)],
             "log_fit": {
                 "intercept": {"mean": means[0] + 0.002, "low": means[0] - 0.013, "high": means[0] + 0.018},
-                "per_doubling": {"mean": 0.0251 if arm == "synthetic" else 0.0131, "low": 0.0062, "high": 0.0319},
+                "per_doubling": {
+                    "mean": 0.0251 if arm == "synthetic" else 0.0131,
+                    "low": 0.0062,
+                    "high": 0.0319,
+                },
             },
             "worth_real_images": [
-                size | dict(zip(("mean", "low", "high"), ends, strict=True)) for size, ends in zip(sizes, worth[arm], strict=True)
+                size | dict(zip(("mean", "low", "high"), ends, strict=True))
+                for size, ends in zip(sizes, worth[arm], strict=True)
             ],
-            "overtakes_real_at": {"times": None if arm == "synthetic" else 4.0, "rule": "first size whose interval lies above 0"},
+            "overtakes_real_at": {
+                "times": None if arm == "synthetic" else 4.0,
+                "rule": "first size whose interval lies above 0",
+            },
             "marginal": [
-                {"from": before, "to": after, "per_doubling": {"mean": gain, "low": gain - 0.012, "high": gain + 0.011}}
+                {
+                    "from": before,
+                    "to": after,
+                    "per_doubling": {"mean": gain, "low": gain - 0.012, "high": gain + 0.011},
+                }
                 for before, after, gain in zip(times, times[1:], (0.031, 0.018, 0.004), strict=False)
             ],
-            "next_doubling": {"times": 20.0, "images": 12000, "gain": {"mean": -0.004, "low": -0.011, "high": 0.003}}
+            "next_doubling": {
+                "times": 20.0,
+                "images": 12000,
+                "gain": {"mean": -0.004, "low": -0.011, "high": 0.003},
+            }
             if arm == "mixed"
             else None,
             "minus_real": [
@@ -125,49 +166,85 @@ def make_scale() -> dict[str, Any]:
                 for time, mean in zip(times, means, strict=True)
             ],
         }
-    real = [point(mean, images=number) for number, mean in {75: 0.752, 150: 0.803, 300: 0.841, 600: 0.871}.items()]
+    real = [
+        point(mean, images=number) for number, mean in {75: 0.752, 150: 0.803, 300: 0.841, 600: 0.871}.items()
+    ]
     return {"times": times, "images": images, "real": {"curve": real}, "arms": arms, "stopped": None}
 
 
 def make_gap(
-    names: list[str] | None = None, *, rates: dict[str, float] | None = None, redrawn: dict[float, float] | None = None
+    names: list[str] | None = None,
+    *,
+    rates: dict[str, float] | None = None,
+    redrawn: dict[float, float] | None = None,
 ) -> dict[str, Any]:
-    """A section ``gap`` of 997 test images and three seeds, with the side measures and the advice that a run adds."""
+    """A section ``gap`` of 997 test images and three seeds, with the side measures and the advice that a run
+    adds.
+    """
     names = names or [str(label) for label in range(10)]
     labels, hardness = np.arange(997) % len(names), np.random.default_rng(1).permutation(997) / 997
     rates = rates or {
-        "real": 0.962, "plain": 0.781, "filtered": 0.802, "fresh": 0.824, "filtered+fresh": 0.845, "diverse": 0.79, "matched": 0.786,
-    }  # fmt: skip
+        "real": 0.962,
+        "plain": 0.781,
+        "filtered": 0.802,
+        "fresh": 0.824,
+        "filtered+fresh": 0.845,
+        "diverse": 0.79,
+        "matched": 0.786,
+    }
 
     def arm(name: str, rate: float) -> ArmResult:
         spread = np.random.default_rng(round(1e6 * rate)).normal(0, 0.004, size=(3, 1))
         predicted = np.where(hardness < rate + spread, labels, (labels + 1) % len(names))
         return ArmResult(
-            arm=name, seeds=(0, 1, 2), probabilities=np.eye(len(names))[predicted], labels=labels, val_accuracy=(rate,) * 3,
-            val_loss=(0.1,) * 3, seconds=1.0, steps=10, histories=({},) * 3,
-        )  # fmt: skip
+            arm=name,
+            seeds=(0, 1, 2),
+            probabilities=np.eye(len(names))[predicted],
+            labels=labels,
+            val_accuracy=(rate,) * 3,
+            val_loss=(0.1,) * 3,
+            seconds=1.0,
+            steps=10,
+            histories=({},) * 3,
+        )
 
     redrawn = {0.05: 0.941, 0.2: 0.935, 0.4: 0.915, 0.6: 0.871, 0.8: 0.802} if redrawn is None else redrawn
-    recognised = {at: {"mean": 1 - 0.09 * at, "low": 0.99 - 0.1 * at, "high": 1 - 0.08 * at} for at in redrawn}
+    recognised = {
+        at: {"mean": 1 - 0.09 * at, "low": 0.99 - 0.1 * at, "high": 1 - 0.08 * at} for at in redrawn
+    }
     gap = summarise_gap(
         {role: arm(role, rate) for role, rate in rates.items()},
         {strength: arm(f"redrawn {strength}", rate) for strength, rate in redrawn.items()},
-        class_names=names, real_again=[arm("again", rates["real"] - 0.008)], gan_test=recognised, num_resamples=200, seed=0,
-    )  # fmt: skip
+        class_names=names,
+        real_again=[arm("again", rates["real"] - 0.008)],
+        gan_test=recognised,
+        num_resamples=200,
+        seed=0,
+    )
     return gap | {"side_measures": _side_measures(), "advice": _advice()}
 
 
 def _side_measures() -> dict[str, Any]:
     def of(coverage: float, told: float) -> dict[str, Any]:
         accuracy = {"mean": told, "low": told - 0.02, "high": min(1.0, told + 0.02)}
-        scores = {"density": 1.12, "coverage": coverage, "diversity": coverage + 0.1, "vendi": 9.4, "vendi_real": 12.75}
+        scores = {
+            "density": 1.12,
+            "coverage": coverage,
+            "diversity": coverage + 0.1,
+            "vendi": 9.4,
+            "vendi_real": 12.75,
+        }
         return scores | {"separability": {"accuracy": accuracy, "auc": accuracy}}
 
     gan_test = {"mean": 0.971, "low": 0.958, "high": 0.984}
     unknown = dict.fromkeys(("density", "coverage", "diversity", "vendi", "vendi_real"))
     return {
         "plain": {"gan_test": gan_test, "raw": of(0.5, 0.99), "task": of(0.64, 0.71)},
-        "redrawn 0.05": {"gan_test": None, "raw": of(0.9, 0.81), "task": unknown | {"separability": of(0.9, 0.55)["separability"]}},
+        "redrawn 0.05": {
+            "gan_test": None,
+            "raw": of(0.9, 0.81),
+            "task": unknown | {"separability": of(0.9, 0.55)["separability"]},
+        },
         "synthetic@matched": {"gan_test": gan_test, "raw": of(0.5, 0.98), "task": of(0.82, 0.6)},
     }
 
@@ -177,17 +254,44 @@ def _advice() -> list[dict[str, Any]]:
         return {"mean": mean, "low": mean - 0.012, "high": mean + 0.011}
 
     rows = [
-        ("agreement-filter", "draw anew what a classifier of the real images does not take for its class", ["quality"], {}),
-        ("refresh", "after every pass over the synthetic images, train on freshly drawn ones", ["quantity"], {"synthetic": 0.043}),
-        ("several-generators", "three generators, adapted with different seeds, draw a third each", ["content"], {}),
         (
-            "diverse", "start from noise that is a tenth wider, and leave guidance out", ["content"],
+            "agreement-filter",
+            "draw anew what a classifier of the real images does not take for its class",
+            ["quality"],
+            {},
+        ),
+        (
+            "refresh",
+            "after every pass over the synthetic images, train on freshly drawn ones",
+            ["quantity"],
+            {"synthetic": 0.043},
+        ),
+        (
+            "several-generators",
+            "three generators, adapted with different seeds, draw a third each",
+            ["content"],
+            {},
+        ),
+        (
+            "diverse",
+            "start from noise that is a tenth wider, and leave guidance out",
+            ["content"],
             {"synthetic": 0.009, "mixed": -0.002},
         ),
-        ("two-stream", "half of every batch each; both losses count alike", ["content", "quantity"], {"mixed": 0.012}),
-    ]  # fmt: skip
+        (
+            "two-stream",
+            "half of every batch each; both losses count alike",
+            ["content", "quantity"],
+            {"mixed": 0.012},
+        ),
+    ]
     return [
-        {"name": name, "summary": summary, "addresses": terms, "gains": {setting: gain(mean) for setting, mean in gains.items()}}
+        {
+            "name": name,
+            "summary": summary,
+            "addresses": terms,
+            "gains": {setting: gain(mean) for setting, mean in gains.items()},
+        }
         for name, summary, terms, gains in rows
     ]
 
@@ -202,7 +306,9 @@ def _sets(rng: np.random.Generator, names: list[str], per_class: int) -> tuple[L
             if number < per_class:
                 real.append(np.ascontiguousarray(image.transpose(2, 0, 1)))
                 labels.append(label)
-            noisy = np.roll(image, rng.integers(-2, 3, size=2), axis=(0, 1)) + rng.normal(0, 9, size=(32, 32, 1))
+            noisy = np.roll(image, rng.integers(-2, 3, size=2), axis=(0, 1)) + rng.normal(
+                0, 9, size=(32, 32, 1)
+            )
             drawn.append(np.clip(noisy, 0, 255).astype(np.uint8).transpose(2, 0, 1))
             drawn_labels.append(label)
             sources.append(f"train-{label * per_class + number % per_class:08d}")
@@ -215,7 +321,9 @@ def _sets(rng: np.random.Generator, names: list[str], per_class: int) -> tuple[L
         "source_id": sources[::-1],
     }
     train = LabelledSet.from_images(real, labels, class_names=names, split="train")
-    return train, LabelledSet.from_images(drawn, drawn_labels, class_names=names, split="synthetic", provenance=provenance)
+    return train, LabelledSet.from_images(
+        drawn, drawn_labels, class_names=names, split="synthetic", provenance=provenance
+    )
 
 
 def _confusion(rng: np.random.Generator, accuracy: float, num_classes: int) -> np.ndarray:
@@ -229,13 +337,24 @@ def _confusion(rng: np.random.Generator, accuracy: float, num_classes: int) -> n
     return np.array(rows)
 
 
-def _arm(name: str, mean: float, real: float, confusion: np.ndarray, *, rng: np.random.Generator, seconds: float) -> dict[str, Any]:
+def _arm(
+    name: str, mean: float, real: float, confusion: np.ndarray, *, rng: np.random.Generator, seconds: float
+) -> dict[str, Any]:
     difference = mean - real
     return {
-        "accuracy": {"mean": mean, "low": mean - 0.0171, "high": mean + 0.0163, "seeds": (mean + rng.normal(0, 0.004, 3)).tolist()},
+        "accuracy": {
+            "mean": mean,
+            "low": mean - 0.0171,
+            "high": mean + 0.0163,
+            "seeds": (mean + rng.normal(0, 0.004, 3)).tolist(),
+        },
         "val_accuracy": mean - 0.006,
         "per_class": (np.diag(confusion) / confusion.sum(axis=1)).tolist(),
-        "minus_real": {"mean": difference, "low": difference - (name != "real") * 0.0152, "high": difference + (name != "real") * 0.0149},
+        "minus_real": {
+            "mean": difference,
+            "low": difference - (name != "real") * 0.0152,
+            "high": difference + (name != "real") * 0.0149,
+        },
         "seconds": seconds,
     }
 
@@ -251,22 +370,40 @@ def _results(
     synthetic: LabelledSet,
 ) -> dict[str, Any]:
     sentence = (
-        "bridged beats training on the real images alone by 6.0 points [4.5, 7.5]: 93.1% against 87.1% on 997 real test images (3 seeds)."
+        "bridged beats training on the real images alone by 6.0 points [4.5, 7.5]: 93.1% against 87.1% "
+        "on 997 real test images (3 seeds)."
         if helps
-        else "This test shows no difference between bridged and the real images alone, +0.3 points [-1.2, +1.8]: "
+        else "This test shows no difference between bridged and the real images alone, +0.3 points [-1.2, "
+        "+1.8]: "
         "87.4% against 87.1% on 997 real test images (3 seeds)."
     )
     agreement = rng.uniform(0.8, 1, size=len(names)).tolist()
     return {
         "schema": 1,
-        "data": {"source": "digits", "classes": names, "train": len(train), "val": 50, "test": 997, "shots": 5, "skipped": []},
+        "data": {
+            "source": "digits",
+            "classes": names,
+            "train": len(train),
+            "val": 50,
+            "test": 997,
+            "shots": 5,
+            "skipped": [],
+        },
         "adaptation": {
             "method": "full",
             "steps": 600,
             "best_step": 400,
             "val_loss_before": 0.3412,
             "val_loss_after": 0.1213,
-            "curve": [[0, 0.3412], [100, 0.1861], [200, 0.1402], [300, 0.1256], [400, 0.1213], [500, 0.1229], [600, 0.1247]],
+            "curve": [
+                [0, 0.3412],
+                [100, 0.1861],
+                [200, 0.1402],
+                [300, 0.1256],
+                [400, 0.1213],
+                [500, 0.1229],
+                [600, 0.1247],
+            ],
         },
         "curation": {
             "drawn": len(synthetic) + 23,

@@ -1,4 +1,4 @@
-"""What a study ends with, made up: accuracies that rise with the points, a little different in every repeat."""
+"""A made-up study: accuracies rise with the points and vary a little between repeats."""
 
 from __future__ import annotations
 
@@ -24,10 +24,16 @@ def make_study(
     source: str = "digits",
     spread: float = 0.006,
 ) -> dict[str, Any]:
-    """Content of ``study.json``; with ``real-long`` among the arms, ``bridged`` is trained for as many steps."""
+    """Content of ``study.json``; ``real-long``, if among the arms, trains for as many steps as ``bridged``."""
     known, values = STUDIES[kind], points or list(STUDIES[kind].points)
-    rows = [_row(point, place, repeat, arms, spread) for place, point in enumerate(values) for repeat in range(repeats)]
-    labelled = [{"point": point, "label": f"{point:,}" if isinstance(point, int) else str(point)} for point in values]
+    rows = [
+        _row(point, place, repeat, arms, spread)
+        for place, point in enumerate(values)
+        for repeat in range(repeats)
+    ]
+    labelled = [
+        {"point": point, "label": f"{point:,}" if isinstance(point, int) else str(point)} for point in values
+    ]
     summaries = summarise_points(rows, labelled)
     return {
         "schema": 1,
@@ -38,7 +44,9 @@ def make_study(
         "axis": known.axis,
         "source": source,
         "repeats_differ_in": "seed",
-        "sentence": study_sentence(summaries, unit=known.unit, ordered=known.is_ordered, uses_synthetic=arms[1:]),
+        "sentence": study_sentence(
+            summaries, unit=known.unit, ordered=known.is_ordered, uses_synthetic=arms[1:]
+        ),
         "points": summaries,
         "runs": rows,
         "settings": build({"data": {"source": source}}).model_dump(mode="json"),
@@ -64,7 +72,12 @@ def write(study: dict[str, Any], path: Path) -> str:
 def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: float) -> dict[str, Any]:
     rng = np.random.default_rng([place, repeat])
     real = 0.871 + spread * np.random.default_rng([7, repeat]).normal()
-    gains = {"real": 0.0, "synthetic": -0.06 + 0.022 * place, "mixed": 0.01 + 0.008 * place, "bridged": 0.02 + 0.009 * place}
+    gains = {
+        "real": 0.0,
+        "synthetic": -0.06 + 0.022 * place,
+        "mixed": 0.01 + 0.008 * place,
+        "bridged": 0.02 + 0.009 * place,
+    }
     gained = {name: gains.get(name, 0.01 * place) + (name != "real") * spread * rng.normal() for name in arms}
     return {
         "point": point,
@@ -80,8 +93,16 @@ def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: flo
             name: {
                 "accuracy": {"mean": real + gain, "low": real + gain - 0.02, "high": real + gain + 0.015},
                 "steps": 600 if name in ("bridged", "real-long") and "real-long" in arms else 300,
-                **({"minus_real_long": _interval(gain - gained["real-long"])} if name == "bridged" and "real-long" in arms else {}),
-                "minus_real": {"mean": gain, "low": gain - 0.012 * (name != "real"), "high": gain + 0.011 * (name != "real")},
+                **(
+                    {"minus_real_long": _interval(gain - gained["real-long"])}
+                    if name == "bridged" and "real-long" in arms
+                    else {}
+                ),
+                "minus_real": {
+                    "mean": gain,
+                    "low": gain - 0.012 * (name != "real"),
+                    "high": gain + 0.011 * (name != "real"),
+                },
                 "val_accuracy": 0.86 + gain,
             }
             for name, gain in gained.items()

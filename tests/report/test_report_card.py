@@ -1,4 +1,6 @@
-"""Cards of exported images, classifiers and adapters: what they say, and that nothing from outside becomes markup."""
+"""Cards of exported images, classifiers and adapters: what they say, and that nothing from outside becomes
+markup.
+"""
 
 import re
 from pathlib import Path
@@ -27,51 +29,86 @@ def audited(sample: Sample) -> dict:
     """Results with every section that a finished, audited run has."""
     distances = {"median": 0.5, "p05": 0.25, "min": 0.125}
     rates = [{"fpr": 0.001, "tpr": interval(0.012)}, {"fpr": 0.01, "tpr": interval(0.034)}]
-    attack = {arm: {"auc": interval(0.61), "tpr": rates, "roc": {"fpr": [], "tpr": []}} for arm in ("real", "bridged", "private")}
+    attack = {
+        arm: {"auc": interval(0.61), "tpr": rates, "roc": {"fpr": [], "tpr": []}}
+        for arm in ("real", "bridged", "private")
+    }
     arm = {"train_accuracy": 1.0, "test_accuracy": interval(0.8), "epsilon": None, "delta": None}
     return sample.results | {
         "fidelity": {
             "agreement": {"mean": 0.91, "per_class": []},
             "encoder": {"name": "mini", "fingerprint": "abc", "width": 128},
             "images": {"real": 50, "held_out": 40, "synthetic": 100},
-            "measures": {"frechet_distance": {"value": interval(12.3456), "floor": interval(3.2), "better": "lower", "per_class": {}}},
+            "measures": {
+                "frechet_distance": {
+                    "value": interval(12.3456),
+                    "floor": interval(3.2),
+                    "better": "lower",
+                    "per_class": {},
+                }
+            },
             "warnings": ["40 held-out images are few for <b>128</b> features."],
         },
         "memorisation": {
             "firewall": {
-                "setting": "drop", "threshold": 0.0312, "false_alarms": {"allowed": 0.01, "held_out": 0.0075, "images": 40}, "flagged": 3,
-                "exact": 1, "removed": 3,
+                "setting": "drop",
+                "threshold": 0.0312,
+                "false_alarms": {"allowed": 0.01, "held_out": 0.0075, "images": 40},
+                "flagged": 3,
+                "exact": 1,
+                "removed": 3,
             },
             "spaces": {
                 "pixel": {
-                    "unit": "RMS", "synthetic_to_train": distances, "held_out_to_train": distances, "synthetic_to_source": None,
+                    "unit": "RMS",
+                    "synthetic_to_train": distances,
+                    "held_out_to_train": distances,
+                    "synthetic_to_source": None,
                     "closer_than_held_out": interval(0.55),
                 }
             },
             "closest": [],
         },
         "membership": {
-            "target": "classifier", "shadows": 64, "images": 50, "attacks": {"lira": attack},
+            "target": "classifier",
+            "shadows": 64,
+            "images": 50,
+            "attacks": {"lira": attack},
             "arms": {"real": arm, "bridged": arm, "private": arm | {"epsilon": 8.0, "delta": 1e-3}},
             "skipped": {"bridged": "The arm 'bridged' sees nobody.", "other": "Not of this card."},
             "promise": ["It says nothing of others."],
         },
         "shift": {
-            "calibration": {name: {"ece": interval(0.03), "brier": interval(0.1)} for name in ("real", "bridged")},
+            "calibration": {
+                name: {"ece": interval(0.03), "brier": interval(0.1)} for name in ("real", "bridged")
+            },
             "clean": {name: {"accuracy": interval(0.87)} for name in ("real", "bridged")},
             "corruptions": {"noise": {}, "jpeg": {}},
-            "mean_corruption": {name: {"accuracy": interval(0.71), "minus_real": interval(0)} for name in ("real", "bridged")},
-            "tests": {"pens": {"images": 30, "classes": [], "arms": {name: {"accuracy": interval(0.66)} for name in ("real", "bridged")}}},
+            "mean_corruption": {
+                name: {"accuracy": interval(0.71), "minus_real": interval(0)} for name in ("real", "bridged")
+            },
+            "tests": {
+                "pens": {
+                    "images": 30,
+                    "classes": [],
+                    "arms": {name: {"accuracy": interval(0.66)} for name in ("real", "bridged")},
+                }
+            },
         },
         "scale": make_scale() | {"stopped": None},
-    }  # fmt: skip
+    }
 
 
 def model_card_of(sample: Sample, results: dict | None = None, **more: object) -> str:
     options = {
-        "settings": sample.settings, "arm": "bridged", "summary": "first synthetic, then real", "drawn": True, "architecture": "resnet10t",
-        "training": 1, "recipe": {"learning_rate": 0.002, "weight_decay": 0.05},
-    } | more  # fmt: skip
+        "settings": sample.settings,
+        "arm": "bridged",
+        "summary": "first synthetic, then real",
+        "drawn": True,
+        "architecture": "resnet10t",
+        "training": 1,
+        "recipe": {"learning_rate": 0.002, "weight_decay": 0.05},
+    } | more
     return classifier_card(results or sample.results, **options)
 
 
@@ -112,7 +149,11 @@ def test_hostile_source(sample: Sample) -> None:
 
 def test_without_the_optional_sections(sample: Sample) -> None:
     results = {name: section for name, section in sample.results.items() if name not in SECTIONS}
-    card = card_of(sample, results, settings=build({"data": {"source": "x"}, "adapt": {"method": "none"}, "draw": {"strength": 0.6}}))
+    card = card_of(
+        sample,
+        results,
+        settings=build({"data": {"source": "x"}, "adapt": {"method": "none"}, "draw": {"strength": 0.6}}),
+    )
     assert "used as it is" in card
     assert "noised to strength 0.6" in card
     assert "Exact copies" not in card
@@ -122,7 +163,12 @@ def test_without_the_optional_sections(sample: Sample) -> None:
 
 def test_real_fake_says_what_the_images_came_from(sample: Sample) -> None:
     settings = build(
-        {"data": {"source": "d"}, "curate": {"score": "none"}, "visual": {"kind": "per-image"}, "captions": {"source": "class-name"}},
+        {
+            "data": {"source": "d"},
+            "curate": {"score": "none"},
+            "visual": {"kind": "per-image"},
+            "captions": {"source": "class-name"},
+        },
         {"adapt": {"distribution": "kernel"}, "draw": {"start_snr": 0.069}},
     )
     card = card_of(sample, settings=settings)
@@ -142,13 +188,22 @@ def test_a_whole_card_has_every_section(sample: Sample) -> None:
         "| frechet distance | 12.3 [12.3, 12.4] | 3.2 [3.19, 3.22] | lower |",
         "A classifier trained on real images names 91.0% of the drawn images as intended.",
         "Note: 40 held-out images are few for \\<b\\>128\\</b\\> features.",
-        "which\n0.75% of 40 validation images, from which that was set, do. Exact copies: 1. Marked as copies: 3. Removed: 3.",
+        (
+            "which\n0.75% of 40 validation images, from which that was set, do. Exact copies: 1. Marked as "
+            "copies: 3. Removed: 3."
+        ),
         "| pixel (RMS) | 0.5 | 0.5 | n/a | 55.0 [54.0, 57.0] |",
-        "| attack | arm | AUC | true positives at 0.1%, % | true positives at 1%, % |\n|---|---|---:|---:|---:|\n| LIRA | real | 0.61",
+        (
+            "| attack | arm | AUC | true positives at 0.1%, % | true positives at 1%, % "
+            "|\n|---|---|---:|---:|---:|\n| LIRA | real | 0.61"
+        ),
         "private is differentially private: epsilon 8, delta 0.001.",
         "\nNot audited: The arm 'bridged' sees nobody.\n",
         "An audit is no promise",
-        "| images | real, % | bridged, % |\n|---|---:|---:|\n| test images as they are | 87.0 [86.0, 89.0] | 87.0 [86.0, 89.0] |",
+        (
+            "| images | real, % | bridged, % |\n|---|---:|---:|\n| test images as they are | 87.0 [86.0, "
+            "89.0] | 87.0 [86.0, 89.0] |"
+        ),
         "| pens, 30 images | 66.0 [65.0, 68.0] |",
         "| synthetic | 6000 | 270 [160, 480] |",
         "| mixed | 2400 | more than 600 |",
@@ -161,20 +216,34 @@ def test_a_whole_card_has_every_section(sample: Sample) -> None:
 @pytest.mark.parametrize("value", ["off", "flag", "redraw", "drop"])
 def test_every_firewall_is_described(value: str, sample: Sample) -> None:
     card = card_of(sample, settings=build({"data": {"source": "d"}, "curate": {"firewall": value}}))
-    assert re.search(r"^- Copies of train images: (not looked for|marked, not removed|replaced by others|left out)\.$", card, re.MULTILINE)
+    assert re.search(
+        r"^- Copies of train images: (not looked for|marked, not removed|replaced by others|left out)\.$",
+        card,
+        re.MULTILINE,
+    )
 
 
 def test_licences_are_those_that_somebody_states(sample: Sample, tmp_path: Path) -> None:
     assert "license" not in front_matter(card_of(sample))
-    assert "| real images | digits | not stated |\n| weights of the generator | mini | apache-2.0 |" in card_of(sample)
+    assert (
+        "| real images | digits | not stated |\n| weights of the generator | mini | apache-2.0 |"
+        in card_of(sample)
+    )
     stated = build({"data": {"source": "d", "licence": "Apache-2.0"}})
     assert front_matter(card_of(sample, settings=stated))["license"] == "apache-2.0"
     other = build({"data": {"source": "d", "licence": "CC BY 4.0, by the authors"}})
     front = front_matter(card_of(sample, settings=other))
     assert (front["license"], front["license_name"]) == ("other", "cc-by-4.0-by-the-authors-and-apache-2.0")
-    nothing = {"data": {"source": "d", "licence": "mit"}, "generator": {"name": "class_conditional"}, "adapt": {"method": "full"}}
+    nothing = {
+        "data": {"source": "d", "licence": "mit"},
+        "generator": {"name": "class_conditional"},
+        "adapt": {"method": "full"},
+    }
     assert front_matter(card_of(sample, settings=build(nothing)))["license"] == "mit"
-    images = {"data": {"source": "d"}, "generator": {"name": "folder", "images": [str(tmp_path / "a")], "licence": "cc0-1.0"}}
+    images = {
+        "data": {"source": "d"},
+        "generator": {"name": "folder", "images": [str(tmp_path / "a")], "licence": "cc0-1.0"},
+    }
     assert sources(build(images))[1] == Source("ready-made images", "a", "cc0-1.0")
     assert [source.role for source in sources(build(images), drawn=False)] == ["real images"]
 
@@ -192,7 +261,9 @@ def test_licences_are_those_that_somebody_states(sample: Sample, tmp_path: Path)
 def test_what_a_classifier_started_from(compare: dict, name: str, licence: str | None) -> None:
     found = sources(build({"data": {"source": "d"}, "compare": compare}), classifier=True)[-1]
     assert (found.name, found.licence) == (name, licence)
-    without = sources(build({"data": {"source": "d"}, "compare": compare | {"pretrained": False}}), classifier=True)
+    without = sources(
+        build({"data": {"source": "d"}, "compare": compare | {"pretrained": False}}), classifier=True
+    )
     assert len(without) == 2
 
 
@@ -215,7 +286,9 @@ def test_whatever_took_part_in_drawing_is_a_source(section: str, changes: dict, 
     assert len(sources(build({"data": {"source": "d"}}))) == 2
 
 
-@pytest.mark.parametrize("text", ["no front matter", "---\n: : [\n---\n", "---\nlicense: other\n---\n", "---\n- 1\n---\n"])
+@pytest.mark.parametrize(
+    "text", ["no front matter", "---\n: : [\n---\n", "---\nlicense: other\n---\n", "---\n- 1\n---\n"]
+)
 def test_a_readme_that_states_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(text)
     settings = build({"data": {"source": "d"}, "generator": {"name": str(tmp_path)}})
@@ -226,9 +299,16 @@ def test_a_readme_that_states_nothing(text: str, tmp_path: Path) -> None:
 def test_the_card_of_a_classifier(sample: Sample) -> None:
     card = model_card_of(sample, audited(sample))
     front = front_matter(card)
-    assert ModelCardData(**{key: value for key, value in front.items() if key != "model-index"}).library_name == "timm"
+    assert (
+        ModelCardData(**{key: value for key, value in front.items() if key != "model-index"}).library_name
+        == "timm"
+    )
     (result,) = ModelCard(card).data.eval_results
-    assert (result.task_type, result.metric_type, result.metric_value) == ("image-classification", "accuracy", 0.931)
+    assert (result.task_type, result.metric_type, result.metric_value) == (
+        "image-classification",
+        "accuracy",
+        0.931,
+    )
     seeds = sample.results["arms"]["bridged"]["accuracy"]["seeds"]
     assert f"which has {100 * seeds[1]:.1f}% on the test images" in card
     assert "which has" not in model_card_of(sample, training=None)
@@ -259,18 +339,26 @@ def test_the_card_of_a_classifier_of_real_images_names_no_generator(sample: Samp
     ],
 )
 def test_the_card_of_an_adapter(files: list[str], line: str, sample: Sample) -> None:
-    settings = build({"data": {"source": "d"}, "generator": {"name": "someone/model", "licence": "openrail++"}})
+    settings = build(
+        {"data": {"source": "d"}, "generator": {"name": "someone/model", "licence": "openrail++"}}
+    )
     card = adapter_card(audited(sample), settings=settings, files=files)
     assert line in card
     assert 'from_pretrained("someone/model")' in card
     front = front_matter(card)
-    assert (front["base_model"], front["library_name"], front["pipeline_tag"]) == ("someone/model", "diffusers", "text-to-image")
+    assert (front["base_model"], front["library_name"], front["pipeline_tag"]) == (
+        "someone/model",
+        "diffusers",
+        "text-to-image",
+    )
     assert "loss on validation images 0.341 before and 0.121 after, best at step 400" in card
     assert 'from_pretrained("BASE")' in adapter_card(sample.results, settings=sample.settings, files=files)
 
 
 def test_the_card_of_a_model_trained_from_nothing(sample: Sample) -> None:
-    settings = build({"data": {"source": "d"}, "generator": {"name": "class_conditional"}, "adapt": {"method": "full"}})
+    settings = build(
+        {"data": {"source": "d"}, "generator": {"name": "class_conditional"}, "adapt": {"method": "full"}}
+    )
     card = adapter_card(sample.results, settings=settings, files=["class_conditional"])
     assert "trained from nothing" in card
     assert 'diffusers.UNet2DModel.from_pretrained("FOLDER/class_conditional")' in card

@@ -16,7 +16,9 @@ FEW = {"real": 0.9, "plain": 0.7, "fresh": 0.8}
 
 def write(sample: Sample, folder: Path, gap: dict[str, Any]) -> str:
     """The page, without the matrices, which take longest."""
-    return dataclasses.replace(sample, results=sample.results | {"gap": gap}, confusions={}).write(folder / "report.html")
+    return dataclasses.replace(sample, results=sample.results | {"gap": gap}, confusions={}).write(
+        folder / "report.html"
+    )
 
 
 def section(gap: dict[str, Any]) -> str:
@@ -27,7 +29,9 @@ def section(gap: dict[str, Any]) -> str:
 
 
 def figure_words(svg: str) -> str:
-    return " ".join(html.unescape(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", svg, flags=re.DOTALL))
+    return " ".join(
+        html.unescape(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", svg, flags=re.DOTALL)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,9 @@ def test_every_number_equals_results(sample: Sample, tmp_path: Path, gap: dict[s
     assert {place: at(place) for place in looked_up} == looked_up
     assert len(looked_up) > 100
     gains = next(row["gains"] for row in gap["advice"] if row["name"] == "refresh")["synthetic"]
-    assert [values[f"advice.refresh.gains.synthetic.{end}"] for end in ("mean", "low", "high")] == list(gains.values())
+    assert [values[f"advice.refresh.gains.synthetic.{end}"] for end in ("mean", "low", "high")] == list(
+        gains.values()
+    )
     assert '<a href="#gap">Gap</a>' in text
     assert all(address.startswith(("data:", "#")) for address in loads(text))
 
@@ -63,33 +69,59 @@ def test_every_number_equals_results(sample: Sample, tmp_path: Path, gap: dict[s
 def test_words_of_the_section(gap: dict[str, Any]) -> None:
     words = section(gap)
     assert gap["hypothesis"]["sentence"] in words and gap["hypothesis"]["rule"] in words
-    assert "Content (largest)" in words and "Strategies that address the largest term, content , come first" in words
+    assert (
+        "Content (largest)" in words
+        and "Strategies that address the largest term, content , come first" in words
+    )
     assert "1.0 points: by so much two independent samples of real images differ" in words
-    assert words.index("diverse start from noise") < words.index("refresh after every pass") < words.index("agreement-filter draw")
+    assert (
+        words.index("diverse start from noise")
+        < words.index("refresh after every pass")
+        < words.index("agreement-filter draw")
+    )
     assert "Gain over synthetic" in words and "an arm such as mixed@diverse" in words
     assert words.count("not tried here") == 6
     assert "real, redrawn 0.05 94.4 none none none none none 81.0" in words
     pairs = re.findall(r"(\w+) \S+ \[[^]]*\], then (\w+) ", words)
-    assert pairs == [("quality", "quantity"), ("content", "appearance"), ("quantity", "quality"), ("content", "appearance")]
+    assert pairs == [
+        ("quality", "quantity"),
+        ("content", "appearance"),
+        ("quantity", "quality"),
+        ("content", "appearance"),
+    ]
     assert all(SETS[role] in words for role in gap["arms"])
 
 
 def test_figures_explain_themselves(gap: dict[str, Any]) -> None:
     bar = gap_bar(gap)
     words = figure_words(bar)
-    for text in ("synthetic 77.8%", "real 96.1%", "Better sampling: filtered and fresh", "Content: what synthetic images lack"):
+    for text in (
+        "synthetic 77.8%",
+        "real 96.1%",
+        "Better sampling: filtered and fresh",
+        "Content: what synthetic images lack",
+    ):
         assert text in words
-    assert [f"+{100 * gap['terms'][name]['mean']:.1f} points" in words for name in ("recovered", "content", "appearance")] == [True] * 3
+    assert [
+        f"+{100 * gap['terms'][name]['mean']:.1f} points" in words
+        for name in ("recovered", "content", "appearance")
+    ] == [True] * 3
     assert "Outline" not in words
     assert "redrawn, recognised" in figure_words(sweep_curve(gap))
-    alone = gap | {"sweep": [{name: value for name, value in point.items() if name != "gan_test"} for point in gap["sweep"]]}
+    alone = gap | {
+        "sweep": [
+            {name: value for name, value in point.items() if name != "gan_test"} for point in gap["sweep"]
+        ]
+    }
     assert "redrawn, recognised" not in figure_words(sweep_curve(alone))
 
 
 def test_segments_are_as_long_as_their_terms(gap: dict[str, Any]) -> None:
     """Each filled segment stands twice, in the whole bar and in its row; widths are those of the terms."""
     widths: dict[str, list[float]] = {"accent": [], "wrong": [], "real": []}
-    for path, colour in re.findall(r'<path d="M ([^"]*?)z\s*" [^>]*?fill: var\(--(\w+)\)', gap_bar(gap), flags=re.DOTALL):
+    for path, colour in re.findall(
+        r'<path d="M ([^"]*?)z\s*" [^>]*?fill: var\(--(\w+)\)', gap_bar(gap), flags=re.DOTALL
+    ):
         across = [float(point.split()[0]) for point in re.split(r"[ML]", path)]
         widths[colour].append(max(across) - min(across))
     lengths = [gap["terms"][name]["mean"] for name in ("recovered", "content", "appearance")]
@@ -125,7 +157,9 @@ def test_least_that_can_be_measured() -> None:
     whole = make_gap(rates={"real": 0.9, "plain": 0.9}, redrawn={})
     gap = {name: value for name, value in whole.items() if name not in ("side_measures", "advice")}
     words = section(gap)
-    assert "What to try" not in words and "Other measures" not in words and "depends on the order" not in words
+    assert (
+        "What to try" not in words and "Other measures" not in words and "depends on the order" not in words
+    )
     advised = section(whole | {"advice": [row | {"gains": {}} for row in whole["advice"]]})
     assert "No term can be told from noise" in advised
     assert advised.count("not tried here") == len(whole["advice"])
@@ -145,18 +179,31 @@ def test_class_without_test_images_and_many_classes() -> None:
     assert "class 999 n/a n/a n/a n/a" in words
 
 
-def test_page_of_an_older_run_has_terms_per_class_without_intervals(sample: Sample, tmp_path: Path, gap: dict[str, Any]) -> None:
-    older = gap | {"per_class": {name: {key: row[key] for key in row if key != "intervals"} for name, row in gap["per_class"].items()}}
+def test_page_of_an_older_run_has_terms_per_class_without_intervals(
+    sample: Sample, tmp_path: Path, gap: dict[str, Any]
+) -> None:
+    older = gap | {
+        "per_class": {
+            name: {key: row[key] for key in row if key != "intervals"}
+            for name, row in gap["per_class"].items()
+        }
+    }
     values = shown(write(sample, tmp_path, older))
     assert values["gap", "per_class.3.content"] == gap["per_class"]["3"]["content"]
     assert ("gap", "per_class.3.intervals.content.mean") not in values
-    assert "Brackets" not in section(older) and "Brackets: 95% intervals over the class's own test images" in section(gap)
+    assert "Brackets" not in section(
+        older
+    ) and "Brackets: 95% intervals over the class's own test images" in section(gap)
 
 
 @pytest.mark.parametrize("absent", [None, {}])
-def test_page_without_a_gap_is_as_before(sample: Sample, tmp_path: Path, absent: dict[str, Any] | None) -> None:
+def test_page_without_a_gap_is_as_before(
+    sample: Sample, tmp_path: Path, absent: dict[str, Any] | None
+) -> None:
     results = sample.results if absent is None else sample.results | {"gap": absent}
-    assert 'id="gap"' not in dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
+    assert 'id="gap"' not in dataclasses.replace(sample, results=results, confusions={}).write(
+        tmp_path / "report.html"
+    )
 
 
 def test_order_of_advice() -> None:

@@ -15,12 +15,21 @@ from report_sample import SECTIONS, Sample, make_gap, make_sample, make_scale
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.report.classes import confused_pairs
-from understudy.report.figures import accuracy_bars, convergence, difference_intervals
+from understudy.report.accuracy import accuracy_bars, difference_intervals
 from understudy.report.gallery import closest_pairs, tiles_uri
 from understudy.report.html import environment
+from understudy.report.mistakes import confused_pairs
+from understudy.report.training import convergence
 
-HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a$\\frac{1}{2}$", "漢字", "#010101", "{{ 7 * 7 }}", "&amp;"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "a$\\frac{1}{2}$",
+    "漢字",
+    "#010101",
+    "{{ 7 * 7 }}",
+    "&amp;",
+]
 VOID = {"meta", "link", "img", "br", "use", "path", "input"}
 
 
@@ -54,16 +63,26 @@ def loads(text: str) -> list[str]:
     """Every address from which the page would load something."""
     tags = Page(text).tags
     found = [
-        attributes[name] or "" for tag, attributes in tags for name in ("src", "href", "srcset", "data") if name in attributes if tag != "a"
+        attributes[name] or ""
+        for tag, attributes in tags
+        for name in ("src", "href", "srcset", "data")
+        if name in attributes
+        if tag != "a"
     ]
-    styles = re.findall(r"<style>.*?</style>", text, flags=re.DOTALL) + [attributes.get("style") or "" for _, attributes in tags]
-    return found + [address.strip("'\"") for style in styles for address in re.findall(r"url\((.*?)\)|@import", style)]
+    styles = re.findall(r"<style>.*?</style>", text, flags=re.DOTALL) + [
+        attributes.get("style") or "" for _, attributes in tags
+    ]
+    return found + [
+        address.strip("'\"") for style in styles for address in re.findall(r"url\((.*?)\)|@import", style)
+    ]
 
 
 def scripts(text: str) -> list[tuple[dict[str, str | None], str]]:
     """Attributes and content of every script element."""
     attributes = [own for tag, own in Page(text).tags if tag == "script"]
-    return list(zip(attributes, re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL), strict=True))
+    return list(
+        zip(attributes, re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL), strict=True)
+    )
 
 
 def runs_nothing_foreign(text: str) -> bool:
@@ -124,7 +143,9 @@ def test_sentence_comes_first_and_says_no(sample: Sample, tmp_path: Path) -> Non
         (["real"], "real", 0.0, "Synthetic data was not compared"),
     ],
 )
-def test_page_says_no_as_plainly(tmp_path: Path, arms: list[str], best: str, high: float, answer: str) -> None:
+def test_page_says_no_as_plainly(
+    tmp_path: Path, arms: list[str], best: str, high: float, answer: str
+) -> None:
     sample = make_sample(helps=False)
     kept = {name: sample.results["arms"][name] for name in arms}
     kept[best] = kept[best] | {"minus_real": kept[best]["minus_real"] | {"high": high}}
@@ -138,7 +159,10 @@ def test_page_says_no_as_plainly(tmp_path: Path, arms: list[str], best: str, hig
 def whole() -> Sample:
     """Every section there is."""
     sample = make_sample(num_classes=3, proof=True)
-    return dataclasses.replace(sample, results=sample.results | {"scale": make_scale(), "gap": make_gap(sample.results["data"]["classes"])})
+    return dataclasses.replace(
+        sample,
+        results=sample.results | {"scale": make_scale(), "gap": make_gap(sample.results["data"]["classes"])},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +187,9 @@ def test_every_id_that_is_named_exists(page: str) -> None:
     tags = Page(page).tags
     ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     links = {(attributes["href"] or "").removeprefix("#") for tag, attributes in tags if tag == "a"}
-    labels = {attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes} - {"detail-title"}
+    labels = {attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes} - {
+        "detail-title"
+    }
     assert links | labels <= ids
     assert {attributes["id"] for tag, attributes in tags if tag == "section"} <= links
     assert set(re.findall(r'element\("([\w-]+)"\)', scripts(page)[-1][1])) <= ids
@@ -171,9 +197,20 @@ def test_every_id_that_is_named_exists(page: str) -> None:
 
 def test_order_of_sections(page: str) -> None:
     assert [attributes["id"] for tag, attributes in Page(page).tags if tag == "section"] == [
-        "checks", "accuracy", "scale", "gap", "classes", "mistakes", "fidelity", "shift", "copies", "membership", "images", "making",
+        "checks",
+        "accuracy",
+        "scale",
+        "gap",
+        "classes",
+        "mistakes",
+        "fidelity",
+        "shift",
+        "copies",
+        "membership",
+        "images",
+        "making",
         "again",
-    ]  # fmt: skip
+    ]
 
 
 def test_hostile_class_names_are_text(tmp_path: Path) -> None:
@@ -192,29 +229,52 @@ def test_absent_sections_are_left_out(whole: Sample, tmp_path: Path, absent: tup
     text = dataclasses.replace(whole, results=results).write(tmp_path / "report.html")
     tables = {attributes.get("id") for _, attributes in Page(text).tags}
     drawn = {
-        "curation": "rejected", "fidelity": "measures", "memorisation": "memorisation", "shift": "mean-corruption",
-        "membership": "membership-rates", "cost": "cost", "environment": "environment",
-    }  # fmt: skip
+        "curation": "rejected",
+        "fidelity": "measures",
+        "memorisation": "memorisation",
+        "shift": "mean-corruption",
+        "membership": "membership-rates",
+        "cost": "cost",
+        "environment": "environment",
+    }
     assert {section for section, table in drawn.items() if table not in tables} == set(absent) & set(drawn)
 
 
 def test_empty_sections_are_left_out(sample: Sample, tmp_path: Path) -> None:
-    off = {"setting": "off", "threshold": None, "basis": None, "false_alarms": None, "flagged": 0, "exact": 0, "removed": 0}
-    results = sample.results | {"fidelity": {}, "memorisation": {"firewall": off, "spaces": {}, "closest": []}}
+    off = {
+        "setting": "off",
+        "threshold": None,
+        "basis": None,
+        "false_alarms": None,
+        "flagged": 0,
+        "exact": 0,
+        "removed": 0,
+    }
+    results = sample.results | {
+        "fidelity": {},
+        "memorisation": {"firewall": off, "spaces": {}, "closest": []},
+    }
     text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
     assert "intended" not in text
     assert "copies were not looked for" in text
 
 
 def test_generator_used_as_it_is(sample: Sample, tmp_path: Path) -> None:
-    text = dataclasses.replace(sample, results=sample.results | {"adaptation": {"method": "none"}}).write(tmp_path / "report.html")
+    text = dataclasses.replace(sample, results=sample.results | {"adaptation": {"method": "none"}}).write(
+        tmp_path / "report.html"
+    )
     assert "used as it is" in text
 
 
 def test_class_without_test_image(sample: Sample, tmp_path: Path) -> None:
-    arms = {name: arm | {"per_class": [None, *arm["per_class"][1:]]} for name, arm in sample.results["arms"].items()}
+    arms = {
+        name: arm | {"per_class": [None, *arm["per_class"][1:]]}
+        for name, arm in sample.results["arms"].items()
+    }
     confusions = {name: matrix * (np.arange(10) > 0)[:, None] for name, matrix in sample.confusions.items()}
-    text = dataclasses.replace(sample, results=sample.results | {"arms": arms}, confusions=confusions).write(tmp_path / "report.html")
+    text = dataclasses.replace(sample, results=sample.results | {"arms": arms}, confusions=confusions).write(
+        tmp_path / "report.html"
+    )
     assert shown(text)["real", "per_class.0"] is None
     assert ">n/a<" in text
 
@@ -222,13 +282,17 @@ def test_class_without_test_image(sample: Sample, tmp_path: Path) -> None:
 def test_one_class_and_real_as_the_best(tmp_path: Path) -> None:
     one = make_sample(num_classes=1, helps=False)
     verdict = one.results["verdict"] | {"best": "real"}
-    text = dataclasses.replace(one, results=one.results | {"verdict": verdict}).write(tmp_path / "report.html")
+    text = dataclasses.replace(one, results=one.results | {"verdict": verdict}).write(
+        tmp_path / "report.html"
+    )
     assert 'aria-label="Confusion matrix of the arm bridged"' in text
 
 
 def test_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     scale = make_scale()
-    text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "report.html")
+    text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(
+        tmp_path / "report.html"
+    )
     assert ">How much synthetic data?<" in text
     assert 'aria-label="Accuracy over the number of synthetic images with 95% intervals"' in text
     values = shown(text)
@@ -236,19 +300,34 @@ def test_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
         for part in ("curve", "minus_real", "worth_real_images"):
             for number, point in enumerate(arm[part]):
                 ends = ("mean", "low", "high") if point["low"] != point["high"] else ("mean",)
-                assert [values[name, f"scale.{part}.{number}.{end}"] for end in ends] == [point[end] for end in ends]
+                assert [values[name, f"scale.{part}.{number}.{end}"] for end in ends] == [
+                    point[end] for end in ends
+                ]
     body = re.sub(r"<[^>]*>", "", text)
-    for words in ("at most 75[at most 75, 80]", "590[410, more than 600]", "more than 600[470, more than 600]", "270[160, 480]"):
+    for words in (
+        "at most 75[at most 75, 80]",
+        "590[410, more than 600]",
+        "more than 600[470, more than 600]",
+        "270[160, 480]",
+    ):
         assert words in body
     for name, arm in scale["arms"].items():
         for number, step in enumerate(arm["marginal"]):
             assert values[name, f"scale.marginal.{number}.per_doubling.low"] == step["per_doubling"]["low"]
-    assert "each doubling of the synthetic set changes accuracy by +1.3 [+0.6, +3.2] points; it first beats" in " ".join(body.split())
+    assert (
+        "each doubling of the synthetic set changes accuracy by +1.3 [+0.6, +3.2] points; it first beats"
+        in " ".join(body.split())
+    )
     assert all(address.startswith(("data:", "#")) for address in loads(text))
 
 
 def test_stop_rule_is_said(sample: Sample, tmp_path: Path) -> None:
-    stopped = {"arm": "mixed", "at": 4.0, "rule": "the rule", "sentence": "stopped at 4 times the real images"}
+    stopped = {
+        "arm": "mixed",
+        "at": 4.0,
+        "rule": "the rule",
+        "sentence": "stopped at 4 times the real images",
+    }
     results = sample.results | {"scale": make_scale() | {"stopped": stopped}}
     text = dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
     assert "No larger set was tried:</strong> stopped at 4 times the real images." in text
@@ -256,10 +335,20 @@ def test_stop_rule_is_said(sample: Sample, tmp_path: Path) -> None:
 
 def test_one_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     scale = make_scale()
-    arm = {name: part[:1] if isinstance(part, list) else part for name, part in scale["arms"]["synthetic"].items()}
+    arm = {
+        name: part[:1] if isinstance(part, list) else part
+        for name, part in scale["arms"]["synthetic"].items()
+    }
     arm |= {"log_fit": None, "marginal": []}
-    scale |= {"times": [1.0], "images": [600], "arms": {"synthetic": arm}, "real": {"curve": scale["real"]["curve"][-1:]}}
-    text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "report.html")
+    scale |= {
+        "times": [1.0],
+        "images": [600],
+        "arms": {"synthetic": arm},
+        "real": {"curve": scale["real"]["curve"][-1:]},
+    }
+    text = dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(
+        tmp_path / "report.html"
+    )
     assert "on all 600 real images" in text
     assert "each doubling" not in text
     assert "no size beats all real images clearly" in text
@@ -267,14 +356,19 @@ def test_one_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
 
 
 def test_next_doubling_is_said_of_arms_that_have_one(sample: Sample, tmp_path: Path) -> None:
-    text = dataclasses.replace(sample, results=sample.results | {"scale": make_scale()}).write(tmp_path / "report.html")
+    text = dataclasses.replace(sample, results=sample.results | {"scale": make_scale()}).write(
+        tmp_path / "report.html"
+    )
     assert text.count("Twice the largest set, 12,000 images, would change it by \N{MINUS SIGN}0.4 [") == 1
 
 
 @pytest.mark.parametrize("scale", [{}, {"times": [], "images": [], "real": {"curve": []}, "arms": {}}])
 def test_page_without_sizes_is_as_before(sample: Sample, tmp_path: Path, scale: dict[str, Any]) -> None:
     plain = sample.write(tmp_path / "plain.html")
-    assert dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "empty.html") == plain
+    assert (
+        dataclasses.replace(sample, results=sample.results | {"scale": scale}).write(tmp_path / "empty.html")
+        == plain
+    )
     assert "How much" not in plain
 
 
@@ -295,11 +389,13 @@ def test_test_images_are_refused(sample: Sample, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="gallery of real images needs a train set"):
         dataclasses.replace(sample, train=sample.train.with_split("test")).write(tmp_path / "report.html")
     with pytest.raises(InputError, match="gallery of synthetic images needs a synthetic set"):
-        dataclasses.replace(sample, synthetic=sample.synthetic.with_split("test")).write(tmp_path / "report.html")
+        dataclasses.replace(sample, synthetic=sample.synthetic.with_split("test")).write(
+            tmp_path / "report.html"
+        )
     with pytest.raises(InputError, match="gallery of mistakes needs a test set"):
         dataclasses.replace(sample, test=sample.train).write(tmp_path / "report.html")
-    with pytest.raises(ValueError, match="a class for each training and test image"):
-        dataclasses.replace(sample, named={"real": np.zeros((2, 3))}).write(tmp_path / "report.html")
+    with pytest.raises(ValueError, match="predictions must be"):
+        dataclasses.replace(sample, predictions={"real": np.zeros((2, 3))}).write(tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
 
@@ -309,7 +405,10 @@ def test_closest_pairs_have_both_images(sample: Sample) -> None:
     assert [pair["distance"] for pair in pairs] == [row["distance"] for row in closest]
     place = sample.synthetic.ids.index(closest[0]["id"])
     assert pairs[0]["synthetic"] == tiles_uri(sample.synthetic, [place], 32) != pairs[0]["real"]
-    assert closest_pairs(sample.train, sample.synthetic, [closest[0] | {"id": "left out"}, closest[1]]) == pairs[1:2]
+    assert (
+        closest_pairs(sample.train, sample.synthetic, [closest[0] | {"id": "left out"}, closest[1]])
+        == pairs[1:2]
+    )
 
 
 def test_long_names_of_arms_are_not_cut(sample: Sample) -> None:
@@ -326,10 +425,25 @@ def test_colours_can_be_read_in_both_themes() -> None:
     css = environment().get_template("report.css").render()
     for block in re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL):
         colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block))
-        pairs = [("ink", "paper"), ("muted", "paper"), ("accent", "paper"), ("ink", "panel"), ("muted", "panel"), ("yes-ink", "paper")]
+        pairs = [
+            ("ink", "paper"),
+            ("muted", "paper"),
+            ("accent", "paper"),
+            ("ink", "panel"),
+            ("muted", "panel"),
+            ("yes-ink", "paper"),
+        ]
         pairs += [("no-ink", "paper"), ("yes-ink", "yes"), ("no-ink", "no"), ("ink", "yes"), ("muted", "yes")]
-        assert {pair: contrast(*(colours[name] for name in pair)) for pair in pairs if contrast(*(colours[n] for n in pair)) < 4.5} == {}
-        assert [name for name in ("accent", "real", "wrong", "control") if contrast(colours[name], colours["paper"]) < 3] == []
+        assert {
+            pair: contrast(*(colours[name] for name in pair))
+            for pair in pairs
+            if contrast(*(colours[n] for n in pair)) < 4.5
+        } == {}
+        assert [
+            name
+            for name in ("accent", "real", "wrong", "control")
+            if contrast(colours[name], colours["paper"]) < 3
+        ] == []
 
 
 def contrast(a: str, b: str) -> float:

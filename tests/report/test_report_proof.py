@@ -13,15 +13,15 @@ from proof_sample import interval, make_memorisation
 from report_sample import Sample, make_sample
 from test_report_html import shown
 
-from understudy import evaluation
 from understudy.data.labelled_set import LabelledSet, decode
+from understudy.evaluation import fidelity
 from understudy.report.checks import checks
 from understudy.report.fidelity import MEASURES, fidelity_section, reading
-from understudy.report.privacy import membership_section, roc_figure, told
+from understudy.report.membership import membership_section, roc_figure, told
 from understudy.report.shift import shift_section
-from understudy.settings import build, to_yaml
+from understudy.settings import Settings, build
 
-YAML = to_yaml(build({"data": {"source": "digits"}}))
+SETTINGS = build({"data": {"source": "digits"}})
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,11 @@ def page(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def words(text: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))).split())
+    return " ".join(
+        html.unescape(
+            re.sub(r"<[^>]*>", " ", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+        ).split()
+    )
 
 
 def at(section: Any, place: str) -> Any:
@@ -45,7 +49,9 @@ def at(section: Any, place: str) -> Any:
     return section
 
 
-@pytest.mark.parametrize(("section", "count"), [("fidelity", 70), ("shift", 600), ("memorisation", 17), ("membership", 60)])
+@pytest.mark.parametrize(
+    ("section", "count"), [("fidelity", 70), ("shift", 600), ("memorisation", 17), ("membership", 60)]
+)
 def test_every_number_equals_results(sample: Sample, page: str, section: str, count: int) -> None:
     values = {place: value for (arm, place), value in shown(page).items() if arm == section}
     assert {place: at(sample.results[section], place) for place in values} == values
@@ -84,12 +90,14 @@ def test_words_of_the_sections(page: str) -> None:
     ],
 )
 def test_readings(name: str, value: dict[str, float], floor: dict[str, float], words: str) -> None:
-    assert reading(name, value, floor, better=evaluation.MEASURES[name]) == words
+    assert reading(name, value, floor, better=fidelity.MEASURES[name]) == words
 
 
 def test_fidelity_that_could_not_be_measured(sample: Sample) -> None:
     assert fidelity_section(sample.results | {"fidelity": {}}) == {}
-    alone = {"fidelity": {"encoder": {"name": "mini"}, "warnings": ["Fidelity was not measured: too few images."]}}
+    alone = {
+        "fidelity": {"encoder": {"name": "mini"}, "warnings": ["Fidelity was not measured: too few images."]}
+    }
     assert fidelity_section(sample.results | alone) == {
         "rows": [],
         "classes": [],
@@ -98,15 +106,21 @@ def test_fidelity_that_could_not_be_measured(sample: Sample) -> None:
 
 
 def test_page_with_warnings_alone(sample: Sample, tmp_path: Path) -> None:
-    alone = {"fidelity": {"encoder": {"name": "mini"}, "warnings": ["Fidelity was not measured: too few images."]}}
-    text = dataclasses.replace(sample, results=sample.results | alone, confusions={}).write(tmp_path / "report.html")
+    alone = {
+        "fidelity": {"encoder": {"name": "mini"}, "warnings": ["Fidelity was not measured: too few images."]}
+    }
+    text = dataclasses.replace(sample, results=sample.results | alone, confusions={}).write(
+        tmp_path / "report.html"
+    )
     assert "not measured: too few images" in text and 'id="measures"' not in text
 
 
 def test_shift_without_corruptions_or_further_sets(sample: Sample, tmp_path: Path) -> None:
     shift = sample.results["shift"]
     bare = shift | {"corruptions": {}, "mean_corruption": {}, "tests": {}}
-    text = dataclasses.replace(sample, results=sample.results | {"shift": bare}, confusions={}).write(tmp_path / "report.html")
+    text = dataclasses.replace(sample, results=sample.results | {"shift": bare}, confusions={}).write(
+        tmp_path / "report.html"
+    )
     assert 'id="calibration"' in text and 'id="corruptions"' not in text and 'id="tests"' not in text
     assert shift_section(sample.results | {"shift": {}}, ["real"]) == {}
 
@@ -117,11 +131,16 @@ def test_panels_have_their_own_colours_and_at_most_five_arms(sample: Sample) -> 
     assert len({(entry["symbol"], entry["colour"]) for entry in section["legend"]}) == 4
     many = {f"arm {number}": own for number, own in enumerate([sample.results["shift"]["clean"]["real"]] * 6)}
     shift = {"clean": {"real": many["arm 0"]} | many, "corruptions": {}}
-    assert [entry["arm"] for entry in shift_section({"shift": shift}, ["real", "arm 5"])["legend"]][-1] == "arm 5"
+    assert [entry["arm"] for entry in shift_section({"shift": shift}, ["real", "arm 5"])["legend"]][
+        -1
+    ] == "arm 5"
 
 
 def test_finding_members_takes_more_than_one_of_many_figures() -> None:
-    chance = {"auc": {"mean": 0.5, "low": 0.45, "high": 0.55}, "tpr": [{"fpr": 0.1, "tpr": {"mean": 0.1, "low": 0.05, "high": 0.2}}]}
+    chance = {
+        "auc": {"mean": 0.5, "low": 0.45, "high": 0.55},
+        "tpr": [{"fpr": 0.1, "tpr": {"mean": 0.1, "low": 0.05, "high": 0.2}}],
+    }
     lucky = chance | {"tpr": [{"fpr": 0.1, "tpr": {"mean": 0.15, "low": 0.105, "high": 0.2}}]}
     by_area = chance | {"auc": {"mean": 0.7, "low": 0.6, "high": 0.8}}
     assert [told([chance, one]) for one in (chance, lucky, by_area)] == [False, False, True]
@@ -137,9 +156,14 @@ def test_attack_that_finds_nobody_still_has_a_figure() -> None:
     assert "guessing" in roc_figure("LiRA", {"real": {"roc": {"fpr": [0.0, 1.0], "tpr": [0.0, 0.0]}}})
 
 
-def found(sample: Sample, yaml: str = YAML, sets: list[LabelledSet] | None = None, **changes: Any) -> dict[str, tuple[str, str]]:
+def found(
+    sample: Sample, settings: Settings = SETTINGS, sets: list[LabelledSet] | None = None, **changes: Any
+) -> dict[str, tuple[str, str]]:
     shown_sets = sets or [sample.train, sample.synthetic]
-    return {check.subject: (check.status, check.words) for check in checks(sample.results | changes, settings_yaml=yaml, sets=shown_sets)}
+    return {
+        check.subject: (check.status, check.words)
+        for check in checks(sample.results | changes, settings=settings, sets=shown_sets)
+    }
 
 
 def test_clean_run_has_clean_checks(sample: Sample, tmp_path: Path) -> None:
@@ -159,23 +183,34 @@ def test_banner_stands_before_quality(page: str) -> None:
 def test_checks_that_find_something(sample: Sample) -> None:
     data = sample.results["data"] | {"skipped": [["a.png", "truncated"]] * 7}
     status, text = found(sample, data=data)["Unreadable files"]
-    assert status == "attention" and text.startswith("7 left out: a.png (truncated), ") and "and 2 more" in text
-    exact_only = to_yaml(build({"data": {"source": "digits", "near_duplicate_distance": -1}}))
+    assert (
+        status == "attention" and text.startswith("7 left out: a.png (truncated), ") and "and 2 more" in text
+    )
+    exact_only = build({"data": {"source": "digits", "near_duplicate_distance": -1}})
     assert found(sample, exact_only)["Leaks between splits"][0] == "attention"
     again = LabelledSet.from_images(
         [sample.train.encoded(0)] * 3, [0, 0, 1], class_names=sample.train.class_names, split="train"
-    )  # fmt: skip
+    )
     assert "2 among the train images" in found(sample, sets=[again, sample.synthetic])["Repeated images"][1]
     stored_otherwise = sample.train.image(0), decode(sample.train.encoded(0)).convert("RGB")
     buffers = [io.BytesIO() for _ in stored_otherwise]
     for image, buffer, level in zip(stored_otherwise, buffers, (0, 9), strict=True):
         image.save(buffer, "PNG", compress_level=level)
-    val = LabelledSet.from_images([buffer.getvalue() for buffer in buffers], [0, 1], class_names=sample.train.class_names, split="val")
+    val = LabelledSet.from_images(
+        [buffer.getvalue() for buffer in buffers], [0, 1], class_names=sample.train.class_names, split="val"
+    )
     assert len({val.encoded(0), val.encoded(1)}) == 2
-    assert "1 among the val images" in found(sample, sets=[sample.train, val, sample.synthetic])["Repeated images"][1]
+    assert (
+        "1 among the val images"
+        in found(sample, sets=[sample.train, val, sample.synthetic])["Repeated images"][1]
+    )
     assert found(sample, sets=[again, sample.synthetic])["Images"] == (
-        "attention", "15 train, 50 validation, 997 test and 30 synthetic images of 3 classes. There is no train image of 2.",
-    )  # fmt: skip
+        "attention",
+        (
+            "15 train, 50 validation, 997 test and 30 synthetic images of 3 classes. There is no train "
+            "image of 2."
+        ),
+    )
     once = {"real": sample.results["arms"]["real"] | {"accuracy": interval(0.8, 0.1) | {"seeds": [0.8]}}}
     assert found(sample, arms=once)["Trainings"][0] == "attention"
     untested = {"real": sample.results["arms"]["real"] | {"per_class": [0.9, None, 0.8]}}
@@ -201,12 +236,16 @@ def test_copies_that_count(sample: Sample, setting: str, flagged: int, status: s
 
 
 @pytest.mark.parametrize(("copies", "status"), [(30, "attention"), (2, "ok"), (None, "ok")], ids=str)
-def test_copies_among_the_images_of_an_arm_count_as_well(sample: Sample, copies: int | None, status: str) -> None:
+def test_copies_among_the_images_of_an_arm_count_as_well(
+    sample: Sample, copies: int | None, status: str
+) -> None:
     memorisation = make_memorisation(sample.train, sample.synthetic, setting="flag", flagged=0)
     images = {"mixed@real-guidance": {"kept": 30, "copies": copies}, "mixed@coverage": {"kept": 30}}
     check = found(sample, memorisation=memorisation, images=images)["Copies of train images"]
     assert check[0] == status
-    assert ("30 of the 30 images of mixed@real-guidance: what these arms reach" in check[1]) == (status == "attention")
+    assert ("30 of the 30 images of mixed@real-guidance: what these arms reach" in check[1]) == (
+        status == "attention"
+    )
     assert "coverage" not in check[1]
 
 

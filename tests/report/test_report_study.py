@@ -1,4 +1,6 @@
-"""The page and the table of a study: they load nothing, show every number of study.json, and take names for names."""
+"""The page and the table of a study: they load nothing, show every number of study.json, and take names for
+names.
+"""
 
 import html
 import json
@@ -14,7 +16,9 @@ from study_sample import make_study, write
 from understudy.commands.study import STUDIES
 from understudy.report.study_page import commands, is_cut, point_curves, study_table
 
-Page, loads = (runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads"))
+Page, loads = (
+    runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads")
+)
 HOSTILE = [
     "<script>{class}</script>",
     '"><img src=x onerror=alert(1)>',
@@ -27,7 +31,9 @@ HOSTILE = [
 
 def shown(text: str) -> dict[tuple[str, str, str], Any]:
     return {
-        (attributes["data-point"], attributes["data-arm"], attributes["data-field"]): json.loads(attributes["data-value"])
+        (attributes["data-point"], attributes["data-arm"], attributes["data-field"]): json.loads(
+            attributes["data-value"]
+        )
         for _, attributes in Page(text).tags
         if "data-value" in attributes
     }
@@ -72,11 +78,20 @@ def test_semantics(tmp_path: Path) -> None:
     assert [bool(attributes.get("aria-label")) for tag, attributes in tags if tag == "svg"] == [True, True]
     assert [tag for tag, _ in tags].count("h1") == 1
     targets = {attributes["id"] for _, attributes in tags if "id" in attributes}
-    assert {attributes["href"][1:] for tag, attributes in tags if tag == "a" and attributes["href"].startswith("#")} <= targets
+    assert {
+        attributes["href"][1:]
+        for tag, attributes in tags
+        if tag == "a" and attributes["href"].startswith("#")
+    } <= targets
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
-    study = make_study("prompts", points=HOSTILE, arms=("real", "synthetic", "<b>mixed</b>"), source='<img src=x onerror="alert(1)">')
+    study = make_study(
+        "prompts",
+        points=HOSTILE,
+        arms=("real", "synthetic", "<b>mixed</b>"),
+        source='<img src=x onerror="alert(1)">',
+    )
     text = write(study, tmp_path / "study.html")
     tags = Page(text).tags
     assert not {"script", "img"} & {tag for tag, _ in tags}
@@ -84,7 +99,11 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     assert all("onerror" not in attributes for _, attributes in tags)
     body = html.unescape(text)
     assert all(name in body for name in [*HOSTILE, "<b>mixed</b>", study["source"]])
-    assert all(":" not in attributes["href"] and "<" not in attributes["href"] for tag, attributes in tags if tag == "a")
+    assert all(
+        ":" not in attributes["href"] and "<" not in attributes["href"]
+        for tag, attributes in tags
+        if tag == "a"
+    )
 
 
 def test_real_images_alone_have_no_difference(tmp_path: Path) -> None:
@@ -122,7 +141,9 @@ def test_wide_intervals_are_cut_and_said_to_be(tmp_path: Path) -> None:
 
 def test_figures_name_every_point_and_arm() -> None:
     markup = point_curves(make_study("shots"), "accuracy")
-    assert [word for word in (">real<", ">bridged<", ">16<", ">real images per class<") if word not in markup] == []
+    assert [
+        word for word in (">real<", ">bridged<", ">16<", ">real images per class<") if word not in markup
+    ] == []
     assert "#0" not in markup, "colours are variables of the style sheet"
     assert ">real<" not in point_curves(make_study("shots"), "difference")
 
@@ -153,7 +174,9 @@ def test_table_for_the_terminal() -> None:
 
 
 def test_differences_are_those_of_the_sentence(tmp_path: Path) -> None:
-    """An arm that was trained for longer is held against ``real-long``: in the sentence, the table, the figure and the terminal."""
+    """An arm that was trained for longer is held against ``real-long``: in the sentence, the table, the
+    figure and the terminal.
+    """
     study = make_study("volume", arms=("real", "real-long", "mixed", "bridged"))
     first, last = (study["points"][place]["arms"] for place in (0, -1))
     ends = [f"{100 * arms['bridged']['minus_real_long']['mean']:+.1f} [" for arms in (first, last)]

@@ -12,7 +12,10 @@ ARMS = ["real", "real-long", "synthetic", "mixed", "bridged", "bridged++"]
 
 
 def results_of(names: list[str], **arms: Any) -> dict[str, Any]:
-    point = {"phase": 0, **{quantity: {"mean": 0.5, "low": 0.4, "high": 0.6} for quantity in ("loss", "val_accuracy")}}
+    point = {
+        "phase": 0,
+        **{quantity: {"mean": 0.5, "low": 0.4, "high": 0.6} for quantity in ("loss", "val_accuracy")},
+    }
     curve = [{"step": step, **point} for step in (1, 2)]
     return {"arms": {name: {} for name in names} | arms, "convergence": dict.fromkeys(names, curve)}
 
@@ -20,13 +23,17 @@ def results_of(names: list[str], **arms: Any) -> dict[str, Any]:
 def section(results: dict[str, Any], best: str) -> tuple[dict[str, Any], str]:
     """What the template is given, and what it makes of it."""
     given = training_section(results, ["real", best])
-    return given, html.unescape(environment().get_template("training.html").render(results=results, training=given))
+    return given, html.unescape(
+        environment().get_template("training.html").render(results=results, training=given)
+    )
 
 
 @pytest.mark.parametrize(
     ("best", "longer", "shown"),
     [
-        pytest.param("bridged++", True, "real, real-long, synthetic, bridged++", id="real-long-is-the-yardstick"),
+        pytest.param(
+            "bridged++", True, "real, real-long, synthetic, bridged++", id="real-long-is-the-yardstick"
+        ),
         pytest.param("bridged++", False, "real, synthetic, mixed, bridged++", id="real-is-the-yardstick"),
         pytest.param("mixed", False, "real, synthetic, mixed, bridged", id="a-usual-arm-is-best"),
     ],
@@ -34,7 +41,9 @@ def section(results: dict[str, Any], best: str) -> tuple[dict[str, Any], str]:
 def test_curves_are_those_that_the_verdict_is_about(best: str, longer: bool, shown: str) -> None:
     results = results_of(ARMS, **({best: {"minus_real_long": {}}} if longer else {}))
     given, text = section(results, best)
-    assert given["which"].startswith(f"Shown are {shown}, 4 of 6 arms, since more curves could not be told apart")
+    assert given["which"].startswith(
+        f"Shown are {shown}, 4 of 6 arms, since more curves could not be told apart"
+    )
     assert given["which"] in text
     for _, figure in given["figures"]:
         assert [name for name in ARMS if f">{name}<" in figure] == shown.split(", ")

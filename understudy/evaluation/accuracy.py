@@ -1,4 +1,7 @@
-"""Accuracy of arms on real test images: intervals, differences to ``real``, per class, and what it all says in one sentence."""
+"""Accuracy of arms on real test images.
+
+Intervals, differences to ``real``, accuracy per class, and the verdict in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _LONG = "real-long"
 
 
 def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    """What ``results.json`` says of each arm.
+    """Summarise every arm for ``results.json``.
 
     Args:
         results: one per arm, ``real`` among them, all on the same test images with the same seeds.
@@ -25,11 +28,13 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
         seed: of the resamples; an arm's intervals do not depend on which other arms are there.
 
     Returns:
-        By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``), ``val_accuracy`` (mean
-        over trainings), ``per_class`` (mean over trainings; None for a class without test images), ``minus_real`` (``mean``,
-        ``low``, ``high``; zeros for ``real``), ``steps`` of a training, ``seconds``. Accuracies are fractions. An arm that makes other
-        steps than ``real``, and as many as the arm ``real-long``, also has ``minus_real_long``, as ``minus_real``. An arm with strategies
-        also has ``minus_plain``, against the arm without them, where that is there.
+        By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
+            ``val_accuracy`` (mean
+        over trainings), ``per_class`` (mean over trainings; None for a class without test images),
+        ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` of a training,
+        ``seconds``. Accuracies are fractions. An arm that makes other steps than ``real``, and as many as the
+        arm ``real-long``, also has ``minus_real_long``, as ``minus_real``. An arm with strategies also has
+        ``minus_plain``, against the arm without them, where that is there.
 
     Raises:
         ValueError: if ``real`` is not there, or seeds or labels differ.
@@ -40,14 +45,18 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
     real = by_name[_BASELINE]
     for result in results:
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
-            raise ValueError(f"arms must have the seeds and test labels of {_BASELINE!r}; {result.arm!r} has others")
+            raise ValueError(
+                f"arms must have the seeds and test labels of {_BASELINE!r}; {result.arm!r} has others"
+            )
     long = by_name.get(_LONG)
     summarise_one = partial(_summarise_one, real=real, long=long, num_resamples=num_resamples, seed=seed)
-    return {result.arm: summarise_one(result, plain=by_name.get(result.arm.split("@")[0])) for result in results}
+    return {
+        result.arm: summarise_one(result, plain=by_name.get(result.arm.split("@")[0])) for result in results
+    }
 
 
 def confusion(result: ArmResult) -> np.ndarray:
-    """How often each true class was taken for each class, all trainings together.
+    """Count how often each true class was predicted as each class, over all trainings.
 
     Returns:
         int64 of shape (C, C), true classes in rows; the sum is trainings times test images.
@@ -57,11 +66,14 @@ def confusion(result: ArmResult) -> np.ndarray:
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection[str], num_test: int) -> dict[str, Any]:
-    """Whether synthetic images help, in one sentence.
+def verdict(
+    arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection[str], num_test: int
+) -> dict[str, Any]:
+    """Say in one sentence whether synthetic images help.
 
-    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not flatter it. It is held against ``real``,
-    or, if it was trained for longer, against ``real-long``, where there is one of equal steps.
+    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not flatter it.
+    It is held against ``real``, or, if it was trained for longer, against ``real-long``, where there is one
+    of equal steps.
 
     Args:
         arms: what :func:`summarise` gave.
@@ -69,14 +81,18 @@ def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection
         num_test: number of test images.
 
     Returns:
-        ``best`` (highest mean validation accuracy among the arms that use synthetic images, the first of equals; ``real`` if there
-        are none), ``chosen_on`` (``val``), ``helps`` (the 95% interval of its difference lies above 0), ``sentence``.
+        ``best`` (highest mean validation accuracy among the arms that use synthetic images, the first of
+        equals; ``real`` if there are none), ``chosen_on`` (``val``), ``helps`` (the 95% interval of its
+        difference lies above 0), ``sentence``.
     """
     candidates = [name for name in arms if name in uses_synthetic]
     real = arms[_BASELINE]["accuracy"]
     terms = f"on {num_test:,} real test images ({len(real['seeds'])} seeds)"
     if not candidates:
-        sentence = f"No arm used synthetic images, so nothing is known of their worth: real images alone give {real['mean']:.1%} {terms}."
+        sentence = (
+            f"No arm used synthetic images, so nothing is known of their worth: real images alone give "
+            f"{real['mean']:.1%} {terms}."
+        )
         return {"best": _BASELINE, "chosen_on": "val", "helps": False, "sentence": sentence}
     best = max(candidates, key=lambda name: arms[name]["val_accuracy"])
     equal_steps = "minus_real_long" in arms[best]
@@ -88,9 +104,15 @@ def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection
     if low > 0:
         claim = f"{best} beats training on {alone} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
     elif high < 0:
-        claim = f"Synthetic images do not help here: {best} is worse than {alone} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
+        claim = (
+            f"Synthetic images do not help here: {best} is worse than {alone} by {-mean:.1f} points "
+            f"[{-high:.1f}, {-low:.1f}]"
+        )
     else:
-        claim = f"This test shows no difference between {best} and {alone}, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        claim = (
+            f"This test shows no difference between {best} and {alone}, {mean:+.1f} points [{low:+.1f}, "
+            f"{high:+.1f}]"
+        )
     if arms[best]["steps"] != arms[_BASELINE]["steps"] and not equal_steps:
         lengths = f"{arms[best]['steps']:,} steps, {_BASELINE} {arms[_BASELINE]['steps']:,}"
         figures += f" It made {lengths}: add the arm {_LONG} to see what the images add."
@@ -98,35 +120,33 @@ def verdict(arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection
 
 
 def _summarise_one(
-    result: ArmResult, *, real: ArmResult, long: ArmResult | None, plain: ArmResult | None, num_resamples: int, seed: int
+    result: ArmResult,
+    *,
+    real: ArmResult,
+    long: ArmResult | None,
+    plain: ArmResult | None,
+    num_resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
-    correct = _correct(result)
+    correct = result.correct
 
     def minus(other: ArmResult) -> dict[str, Any]:
         rng = np.random.default_rng(seed)
-        return _interval(paired_bootstrap_difference(correct, _correct(other), rng, num_resamples=num_resamples))
+        return asdict(
+            Interval.of(paired_bootstrap_difference(correct, other.correct, rng, num_resamples=num_resamples))
+        )
 
     accuracy = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
     is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
     counts = np.bincount(result.labels, minlength=result.probabilities.shape[-1])
     hits = np.bincount(result.labels, weights=correct.mean(axis=0), minlength=len(counts))
     return {
-        "accuracy": _interval(accuracy) | {"seeds": correct.mean(axis=1).tolist()},
+        "accuracy": asdict(Interval.of(accuracy)) | {"seeds": correct.mean(axis=1).tolist()},
         "val_accuracy": float(np.mean(result.val_accuracy)),
         "per_class": [float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)],
-        "minus_real": _interval((0.0, 0.0, 0.0)) if result.arm == _BASELINE else minus(real),
+        "minus_real": asdict(Interval.of((0.0, 0.0, 0.0))) if result.arm == _BASELINE else minus(real),
         **({"minus_real_long": minus(long)} if is_longer and long is not None else {}),
         **({"minus_plain": minus(plain)} if plain is not None and plain is not result else {}),
         "steps": result.steps,
         "seconds": result.seconds,
     }
-
-
-def _correct(result: ArmResult) -> np.ndarray:
-    """Which predictions are right, bool of shape (S, N)."""
-    return np.asarray(result.probabilities.argmax(axis=-1) == result.labels)
-
-
-def _interval(ends: tuple[float, float, float]) -> dict[str, Any]:
-    mean, low, high = ends
-    return asdict(Interval(mean=mean, low=low, high=high))

@@ -1,4 +1,4 @@
-"""What was recorded along the trainings of an arm, over its seeds."""
+"""Training curves and features of an arm, averaged over its seeds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from understudy.training.records import ArmResult
 
 
 def summarise_curves(result: ArmResult) -> list[dict[str, Any]]:
-    """Training loss and validation accuracy along the training, means over seeds with 95% Student intervals.
+    """Average training loss and validation accuracy along the training, with 95% intervals over seeds.
 
     Returns:
-        A point per measurement: ``step``, ``phase``, and ``loss`` and ``val_accuracy`` with ``mean``, ``low`` and ``high``.
+        A point per measurement: ``step``, ``phase``, and ``loss`` and ``val_accuracy`` with ``mean``, ``low``
+            and ``high``.
     """
     curves = [history["curve"] for history in result.histories]
     return [
@@ -24,16 +25,20 @@ def summarise_curves(result: ArmResult) -> list[dict[str, Any]]:
 
 
 def summarise_phases(results: Sequence[ArmResult]) -> dict[str, list[dict[str, Any]]]:
-    """Figures of the features at the end of each phase but the last, means over seeds with 95% Student intervals.
+    """Average the feature measures after each phase but the last, with 95% Student intervals over seeds.
 
     Returns:
-        By arm with more than one phase, an entry per phase: by figure ``mean``, ``low`` and ``high``, or None if there is none.
+        By arm with more than one phase, an entry per phase: by figure ``mean``, ``low`` and ``high``, or None
+            if there is none.
     """
     summary = {}
     for result in results:
         phases = list(zip(*(history["phases"] for history in result.histories), strict=True))
         if phases:
-            summary[result.arm] = [{name: _interval([figures[name] for figures in phase]) for name in phase[0]} for phase in phases]
+            summary[result.arm] = [
+                {name: _interval([figures[name] for figures in phase]) for name in phase[0]}
+                for phase in phases
+            ]
     return summary
 
 

@@ -1,7 +1,8 @@
-"""Changes of test images that cameras, networks and hands bring about, each in five severities.
+"""Corruptions of test images as cameras, networks and people cause them, each in five severities.
 
-After Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common corruptions. Kinds and strengths are our own
-here: they are set in parts of the image, not in pixels, so images of 32 and of 224 pixels suffer alike.
+After Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common corruptions.
+Kinds and strengths are our own here: they are set in parts of the image, not in pixels, so images of 32 and
+of 224 pixels suffer alike.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet, decode
 
 Corruption = Callable[[Tensor, int, Sequence[np.random.Generator]], Tensor]
-"""uint8 pixels (N, 3, H, W), severity 1 to 5, and a source of draws for each image, to changed pixels, uint8 (N, 3, H, W)."""
+"""uint8 pixels (N, 3, H, W), severity 1 to 5, and a source of draws for each image, to changed pixels, uint8
+(N, 3, H, W).
+"""
 
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
@@ -35,15 +36,22 @@ _NOISE = (0.06, 0.1, 0.16, 0.24, 0.34)  # standard deviation, of the full range 
 _BLUR = (0.018, 0.026, 0.038, 0.053, 0.075)  # standard deviation, of the shorter side
 _CONTRAST = (0.7, 0.5, 0.35, 0.22, 0.12)  # of what there was
 _PIXELS = (20, 16, 12, 9, 7)  # along the shorter side
-_COARSENESS = (0.4, 0.8, 1.3, 2.0, 3.2)  # quantisation steps of JPEG over those of quality 50, at _UNIT pixels
+_COARSENESS = (
+    0.4,
+    0.8,
+    1.3,
+    2.0,
+    3.2,
+)  # quantisation steps of JPEG over those of quality 50, at _UNIT pixels
 _BRIGHTNESS = (1.3, 1.7, 2.2, 3.0, 4.0)  # factor, or one over it
 _DEGREES = (6, 12, 18, 25, 35)
 
 
 def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: int) -> Iterator[LabelledSet]:
-    """A test set with every image changed, in parts of a few hundred images, so that only one part need be held.
+    """Yield a corrupted test set in parts of a few hundred images, so that only one part is in memory.
 
-    What is drawn for an image follows from ``seed``, ``name`` and its id alone, and is the same at every severity.
+    What is drawn for an image follows from ``seed``, ``name`` and its id alone, and is the same at every
+    severity.
 
     Args:
         data: real test images.
@@ -65,10 +73,14 @@ def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: i
         raise ValueError(f"severity must be 1 to {len(_NOISE)}, got {severity}")
     for start in range(0, len(data), _BATCH_SIZE):
         part = data.select(range(start, min(start + _BATCH_SIZE, len(data))))
-        changed = corrupt(torch.from_numpy(part.pixels(size)), severity, [_rng(seed, name, own) for own in part.ids])
+        changed = corrupt(
+            torch.from_numpy(part.pixels(size)), severity, [_rng(seed, name, own) for own in part.ids]
+        )
         # Bitmaps, as these files are read once, and packing noise would take longer than all else.
         images = [_encoded(image, "BMP") for image in changed.numpy()]
-        yield LabelledSet.from_images(images, part.labels, class_names=data.class_names, split=data.split, ids=part.ids)
+        yield LabelledSet.from_images(
+            images, part.labels, class_names=data.class_names, split=data.split, ids=part.ids
+        )
 
 
 @CORRUPTIONS.register("noise", summary="normal noise, in grains of a 32nd of the side")
@@ -83,16 +95,27 @@ def _noise(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -
 
 @CORRUPTIONS.register("blur", summary="Gaussian blur")
 def _blur(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    from torchvision.transforms.v2 import (
+        functional as transforms,
+    )  # heavy, and not needed to list corruptions
+
     sigma = _BLUR[severity - 1] * min(pixels.shape[-2:])
     reach = min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1)
     changed = pixels.float()
-    for kernel in ([2 * reach + 1, 1], [1, 2 * reach + 1]):  # along one side after the other: far fewer products
+    for kernel in (
+        [2 * reach + 1, 1],
+        [1, 2 * reach + 1],
+    ):  # along one side after the other: far fewer products
         changed = transforms.gaussian_blur(changed, kernel_size=kernel, sigma=[sigma, sigma])
     return _rounded(changed)
 
 
 @CORRUPTIONS.register("contrast", summary="levels drawn together towards their mean")
 def _contrast(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    from torchvision.transforms.v2 import (
+        functional as transforms,
+    )  # heavy, and not needed to list corruptions
+
     return cast("Tensor", transforms.adjust_contrast(pixels, _CONTRAST[severity - 1]))
 
 
@@ -106,34 +129,60 @@ def _pixelate(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
 
 @CORRUPTIONS.register("jpeg", summary="lossy compression")
 def _jpeg(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    # Blocks of 8 pixels are small parts of a large image: only coarser steps leave as little of it. Above some 300 pixels there are none.
+    # Blocks of 8 pixels are small parts of a large image: only coarser steps leave as little of it. Above
+    # some 300 pixels there are none.
     coarseness = _COARSENESS[severity - 1] * min(pixels.shape[-2:]) / _UNIT
     quality = 100 - 50 * coarseness if coarseness < 1 else 50 / coarseness  # as the scale is defined
-    # By Pillow, as torchvision gives its codecs up, and with colours as fine as levels: coarser ones would be felt in small images alone.
-    files = [_encoded(image, "JPEG", quality=min(100, max(1, round(quality))), subsampling=0) for image in pixels.numpy()]
+    # By Pillow, as torchvision gives its codecs up, and with colours as fine as levels: coarser ones would be
+    # felt in small images alone.
+    files = [
+        _encoded(image, "JPEG", quality=min(100, max(1, round(quality))), subsampling=0)
+        for image in pixels.numpy()
+    ]
     return torch.from_numpy(np.stack([np.asarray(decode(file)).transpose(2, 0, 1) for file in files]))
 
 
 @CORRUPTIONS.register("brightness", summary="lighter or darker, either with even odds")
 def _brightness(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    from torchvision.transforms.v2 import (
+        functional as transforms,
+    )  # heavy, and not needed to list corruptions
+
     factor = _BRIGHTNESS[severity - 1]
     lighter, darker = (transforms.adjust_brightness(pixels, each) for each in (factor, 1 / factor))
     return torch.where(_even_odds(rngs), lighter, darker)
 
 
-@CORRUPTIONS.register("rotation", summary="turned either way by 6 to 35 degrees; what comes in continues the edges")
+@CORRUPTIONS.register(
+    "rotation", summary="turned either way by 6 to 35 degrees; what comes in continues the edges"
+)
 def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
+    # Heavy, and not needed to list corruptions.
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as transforms
+
     height, width = pixels.shape[-2:]
-    margin = math.ceil(0.5 * (math.hypot(height, width) - min(height, width))) + 1  # what a turn by any angle can bring in
+    margin = (
+        math.ceil(0.5 * (math.hypot(height, width) - min(height, width))) + 1
+    )  # what a turn by any angle can bring in
     wide = transforms.pad(pixels, [margin], padding_mode="edge")
-    ways = [transforms.rotate(wide, angle, InterpolationMode.BILINEAR) for angle in (_DEGREES[severity - 1], -_DEGREES[severity - 1])]
+    ways = [
+        transforms.rotate(wide, angle, InterpolationMode.BILINEAR)
+        for angle in (_DEGREES[severity - 1], -_DEGREES[severity - 1])
+    ]
     left, right = (transforms.center_crop(each, [height, width]) for each in ways)
     return torch.where(_even_odds(rngs), left, right)
 
 
 def _rng(seed: int, corruption: str, image: str) -> np.random.Generator:
-    """Of one image; with the corruption's name, or the images that turn left would be those that grow lighter."""
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(f"{corruption} {image}".encode()).digest()[:8], "big")])
+    """Random numbers for one image.
+
+    The name of the corruption takes part: otherwise the images that turn left would be those that get
+    lighter.
+    """
+    return np.random.default_rng(
+        [seed, int.from_bytes(hashlib.sha256(f"{corruption} {image}".encode()).digest()[:8], "big")]
+    )
 
 
 def _even_odds(rngs: Sequence[np.random.Generator]) -> Tensor:

@@ -1,4 +1,7 @@
-"""What makes features of images for measures of fidelity: the generator's own encoder, a backbone, or any timm model by name."""
+"""Encoders: networks that turn images into features for fidelity and memorisation.
+
+The generator's image encoder, the network that arms start from, or any timm model by name.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, final
 
 import numpy as np
-import timm
-import timm.data
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
@@ -21,11 +22,11 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.image_features import ImageFeatures, load_image_encoder
 from understudy.generators.load import mini_folder
 
 if TYPE_CHECKING:
     from understudy.generators.generator import Generator
-    from understudy.generators.image_features import ImageFeatures
     from understudy.training.classifier import TrainedClassifier
 
 _BATCH = 64
@@ -36,7 +37,7 @@ _STATED = ("input_size", "mean", "std")
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Encoder:
-    """Images to features.
+    """A network that turns images into features.
 
     Attributes:
         name: under which it was asked for; what ``auto`` chose.
@@ -52,7 +53,7 @@ class Encoder:
 
     @torch.no_grad()
     def features(self, data: LabelledSet) -> np.ndarray:
-        """Features of N images as they are, float32 (N, D)."""
+        """Encode N images: float32 (N, D)."""
         parts = [
             self.encode(data.select(range(start, min(start + _BATCH, len(data))))).float().cpu().numpy()
             for start in range(0, len(data), _BATCH)
@@ -60,58 +61,57 @@ class Encoder:
         return np.concatenate(parts) if parts else np.empty((0, self.width), dtype=np.float32)
 
 
-@final
-@dataclass(frozen=True, eq=False, kw_only=True)
-class AtHand:
-    """What a run has that can encode; made when it is asked for.
-
-    Attributes:
-        generator: its generator, or None.
-        start: the network that arms start from, or None if it is not pretrained.
-        device: where encoders that are loaded anew compute.
-    """
-
-    generator: Callable[[], Generator] | None = None
-    start: Callable[[], TrainedClassifier] | None = None
-    device: str = "cpu"
-
-
-Builder = Callable[[str, AtHand], Encoder]
-"""Name as the user gave it, and what the run has."""
+GeneratorGetter = Callable[[], "Generator"] | None
+StartGetter = Callable[[], "TrainedClassifier"] | None
+Builder = Callable[[str, GeneratorGetter, StartGetter, str], Encoder]
+"""Builds an encoder from its name, getters of the run's generator and of the network that arms start from,
+and a torch device. A getter is None where the run has no such network; it is called only if the encoder needs
+it.
+"""
 
 ENCODERS: Registry[Builder] = Registry("encoder")
 
 
-def load_encoder(name: str, at_hand: AtHand) -> Encoder:
-    """The encoder that ``fidelity.encoder`` names.
+def load_encoder(
+    name: str, *, generator: GeneratorGetter = None, start: StartGetter = None, device: str = "cpu"
+) -> Encoder:
+    """Load the encoder that ``fidelity.encoder`` names.
 
     Args:
         name: a registered name, ``timm:NAME``, or a folder.
-        at_hand: what the run has.
+        generator: returns the run's generator; None if there is none. Called only when needed.
+        start: returns the network that arms start from; None if it is not pretrained. Called only when
+            needed.
+        device: torch device of an encoder that is loaded from disk or from the hub.
 
     Raises:
-        InputError: as :func:`check_encoder`; and for what the run does not have, weights that cannot be had, or an encoder that does not
-            state what is to be done to images.
+        InputError: as :func:`check_encoder`; also if the run lacks the network that is named, the weights
+            cannot be had, or the encoder does not state how to prepare images.
     """
     check_encoder(name)
-    return ENCODERS[_kind(name)](name, at_hand)
+    return ENCODERS[_kind(name)](name, generator, start, device)
 
 
 def check_encoder(name: str) -> None:
-    """Refuse at once what :func:`load_encoder` could not load; loads and downloads nothing.
+    """Check the name of an encoder without loading or downloading anything.
 
     Raises:
-        InputError: for an unknown name, a timm model without pretrained weights, or a folder without ``config.json``.
+        InputError: for an unknown name, a timm model without pretrained weights, or a folder without
+            ``config.json``.
     """
     if name in ("timm", "folder"):
         raise InputError(
-            f"fidelity.encoder={name} stands for many: give {'timm:NAME' if name == 'timm' else 'the folder'} instead of this word"
+            f"fidelity.encoder={name} stands for many: give "
+            f"{'timm:NAME' if name == 'timm' else 'the folder'} instead of this word"
         )
     kind = _kind(name)
     if kind == "timm":
         _check_timm(name.removeprefix(_PREFIX))
     elif kind == "folder" and not (Path(name) / "config.json").is_file():
-        raise InputError(f"fidelity.encoder={name} must be a folder with config.json and weights, but it has no config.json")
+        raise InputError(
+            f"fidelity.encoder={name} must be a folder with config.json and weights, but it has no "
+            f"config.json"
+        )
     ENCODERS[kind]
 
 
@@ -122,20 +122,29 @@ def _kind(name: str) -> str:
 
 
 def _check_timm(model: str) -> None:
+    import timm  # heavy, and not needed to list encoders
+
     known = [*timm.list_models(), *timm.list_pretrained()]
     if model not in known:
         near = difflib.get_close_matches(model, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_pretrained() gives the names"
         raise InputError(f"fidelity.encoder={_PREFIX}{model}: timm has no such model: {hint}")
     if not timm.get_pretrained_cfg(model).has_weights:
-        raise InputError(f"fidelity.encoder={_PREFIX}{model}: timm has no pretrained weights for it: choose another encoder")
+        raise InputError(
+            f"fidelity.encoder={_PREFIX}{model}: timm has no pretrained weights for it: choose another "
+            f"encoder"
+        )
 
 
-@ENCODERS.register("auto", summary="the generator's image encoder; without one, the network that arms start from if pretrained; or mini")
-def _auto(_: str, at_hand: AtHand) -> Encoder:
-    if at_hand.generator is not None and _has_encoder(at_hand.generator()):
-        return _generator("generator", at_hand)
-    return _backbone("backbone", at_hand) if at_hand.start is not None else _mini("mini", at_hand)
+@ENCODERS.register(
+    "auto",
+    summary="the generator's image encoder; without one, the network that arms start from if pretrained; or "
+    "mini",
+)
+def _auto(_: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    has_encoder = generator is not None and _has_encoder(generator())
+    name = "generator" if has_encoder else "mini" if start is None else "backbone"
+    return ENCODERS[name](name, generator, start, device)
 
 
 def _has_encoder(generator: Generator) -> bool:
@@ -146,90 +155,119 @@ def _has_encoder(generator: Generator) -> bool:
 
 
 @ENCODERS.register("generator", summary="the generator's own image encoder, or generator.image_encoder")
-def _generator(name: str, at_hand: AtHand) -> Encoder:
-    if at_hand.generator is None or not _has_encoder(at_hand.generator()):
+def _generator(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    if generator is None or not _has_encoder(found := generator()):
         raise InputError(
-            "fidelity.encoder=generator needs a generator with an image encoder: set generator.image_encoder, or choose another encoder "
+            "fidelity.encoder=generator needs a generator with an image encoder: set "
+            "generator.image_encoder, or choose another encoder "
             "(understudy list encoders)"
         )
-    generator = at_hand.generator()
-    return _clip_vision(name, cast("Any", generator).image_encoder(), generator.device)
+    return _clip_vision(name, cast("Any", found).image_encoder(), found.device)
 
 
-@ENCODERS.register("mini", summary="the CLIP image encoder of the bundled miniature: 32 x 32 pixels, knows printed letters and digits")
-def _mini(name: str, at_hand: AtHand) -> Encoder:
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
-
-    from understudy.generators.image_features import ImageFeatures
+@ENCODERS.register(
+    "mini",
+    summary="the CLIP image encoder of the bundled miniature: 32 x 32 pixels, knows printed letters and "
+    "digits",
+)
+def _mini(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionModelWithProjection,
+    )  # heavy, and not needed to list encoders
 
     folder = mini_folder()
-    encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").to(at_hand.device)
+    encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").to(device)
     return _clip_vision(
-        name, ImageFeatures(encoder, CLIPImageProcessor.from_pretrained(folder / "feature_extractor")), torch.device(at_hand.device)
+        name,
+        ImageFeatures(encoder, CLIPImageProcessor.from_pretrained(folder / "feature_extractor")),
+        torch.device(device),
     )
 
 
-@ENCODERS.register("backbone", summary="the network that arms start from, before its classification layer; must be pretrained")
-def _backbone(name: str, at_hand: AtHand) -> Encoder:
-    if at_hand.start is None:
+@ENCODERS.register(
+    "backbone",
+    summary="the network that arms start from, before its classification layer; must be pretrained",
+)
+def _backbone(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    if start is None:
         raise InputError(
-            "fidelity.encoder=backbone needs a pretrained network that arms start from, got compare.pretrained=false: choose another "
+            "fidelity.encoder=backbone needs a pretrained network that arms start from, got "
+            "compare.pretrained=false: choose another "
             "encoder (understudy list encoders)"
         )
-    start = at_hand.start()
-    backbone = start.backbone
+    classifier = start()
+    backbone = classifier.backbone
     preparation = {"input_size": backbone.input_size, "mean": backbone.mean, "std": backbone.std}
 
     def encode(data: LabelledSet) -> Tensor:
-        return torch.from_numpy(start.features(data))
+        return torch.from_numpy(classifier.features(data))
 
     return _described(name, backbone.model, preparation, encode)
 
 
-@ENCODERS.register("dinov2", summary="DINOv2 ViT-B/14 (timm:vit_base_patch14_dinov2.lvd142m); weights from the hub")
-def _dinov2(name: str, at_hand: AtHand) -> Encoder:
-    return _from_hub(name, "vit_base_patch14_dinov2.lvd142m", at_hand)
-
-
-@ENCODERS.register("clip", summary="CLIP ViT-B/16, projected (timm:vit_base_patch16_clip_224.openai); weights from the hub")
-def _clip(name: str, at_hand: AtHand) -> Encoder:
-    return _from_hub(name, "vit_base_patch16_clip_224.openai", at_hand, keep_head=True)  # the head is CLIP's projection
+@ENCODERS.register(
+    "dinov2", summary="DINOv2 ViT-B/14 (timm:vit_base_patch14_dinov2.lvd142m); weights from the hub"
+)
+def _dinov2(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    return _from_hub(name, "vit_base_patch14_dinov2.lvd142m", device)
 
 
 @ENCODERS.register(
-    "inception", summary="Inception v3, not the copy behind published FIDs (timm:inception_v3.tf_in1k); weights from the hub"
+    "clip", summary="CLIP ViT-B/16, projected (timm:vit_base_patch16_clip_224.openai); weights from the hub"
 )
-def _inception(name: str, at_hand: AtHand) -> Encoder:
-    return _from_hub(name, "inception_v3.tf_in1k", at_hand)
+def _clip(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    return _from_hub(
+        name, "vit_base_patch16_clip_224.openai", device, keep_head=True
+    )  # the head is CLIP's projection
 
 
-@ENCODERS.register("timm", summary="stands for every pretrained timm model: give timm:NAME; weights from the hub")
-def _timm(name: str, at_hand: AtHand) -> Encoder:
-    return _from_hub(name, name.removeprefix(_PREFIX), at_hand)
+@ENCODERS.register(
+    "inception",
+    summary="Inception v3, not the copy behind published FIDs (timm:inception_v3.tf_in1k); weights from "
+    "the hub",
+)
+def _inception(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    return _from_hub(name, "inception_v3.tf_in1k", device)
 
 
-def _from_hub(name: str, model: str, at_hand: AtHand, *, keep_head: bool = False) -> Encoder:
+@ENCODERS.register(
+    "timm", summary="stands for every pretrained timm model: give timm:NAME; weights from the hub"
+)
+def _timm(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    return _from_hub(name, name.removeprefix(_PREFIX), device)
+
+
+def _from_hub(name: str, model: str, device: str, *, keep_head: bool = False) -> Encoder:
+    import timm  # heavy, and not needed to list encoders
+
     try:
         network = timm.create_model(model, pretrained=True, **({} if keep_head else {"num_classes": 0}))
     except OSError as error:
         raise InputError(
-            f"fidelity.encoder={name}: the weights of {model} must come from the model hub, which could not be reached "
-            f"({type(error).__name__}): give a folder with them, or choose an encoder that is bundled (understudy list encoders)"
+            f"fidelity.encoder={name}: the weights of {model} must come from the model hub, which could "
+            f"not be reached "
+            f"({type(error).__name__}): give a folder with them, or choose an encoder that is bundled "
+            f"(understudy list encoders)"
         ) from error
-    return _timm_model(name, network, network.pretrained_cfg, at_hand)
+    return _timm_model(name, network, network.pretrained_cfg, device)
 
 
-@ENCODERS.register("folder", summary="stands for every folder with a timm model or a CLIP vision model with projection")
-def _folder(name: str, at_hand: AtHand) -> Encoder:
+@ENCODERS.register(
+    "folder", summary="stands for every folder with a timm model or a CLIP vision model with projection"
+)
+def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    import timm  # heavy, and not needed to list encoders
+
     with _readable(name):
         config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
     if "architecture" not in config:
-        return _clip_folder(name, config, at_hand)
+        return _clip_folder(name, config, device)
     stated = config.get("pretrained_cfg", config)
     _check_stated(name, stated, "they belong to pretrained_cfg in config.json")
     with _readable(name):
         network = timm.create_model(f"local-dir:{name}", pretrained=True, num_classes=0)
-    return _timm_model(name, network, stated, at_hand)
+    return _timm_model(name, network, stated, device)
 
 
 @contextmanager
@@ -238,21 +276,29 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # whatever the readers raise for a damaged or foreign folder
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"fidelity.encoder={name} must be a folder with a timm model or a CLIP vision model: {reason}") from error
+        raise InputError(
+            f"fidelity.encoder={name} must be a folder with a timm model or a CLIP vision model: {reason}"
+        ) from error
 
 
-def _clip_folder(name: str, config: Mapping[str, Any], at_hand: AtHand) -> Encoder:
-    from understudy.generators.image_features import load_image_encoder
-
+def _clip_folder(name: str, config: Mapping[str, Any], device: str) -> Encoder:
     processor = Path(name) / "preprocessor_config.json"
     with _readable(name):
         stated = json.loads(processor.read_text(encoding="utf-8")) if processor.is_file() else {}
-    stated = {"input_size": config.get("image_size"), "mean": stated.get("image_mean"), "std": stated.get("image_std")}
-    _check_stated(name, stated, "they are image_size in config.json, image_mean and image_std in preprocessor_config.json")
+    stated = {
+        "input_size": config.get("image_size"),
+        "mean": stated.get("image_mean"),
+        "std": stated.get("image_std"),
+    }
+    _check_stated(
+        name,
+        stated,
+        "they are image_size in config.json, image_mean and image_std in preprocessor_config.json",
+    )
     with _readable(name):
         features = load_image_encoder(name, torch.float32)
-    features.encoder.to(at_hand.device)
-    return _clip_vision(name, features, torch.device(at_hand.device))
+    features.encoder.to(device)
+    return _clip_vision(name, features, torch.device(device))
 
 
 def _check_stated(name: str, stated: Mapping[str, Any], place: str) -> None:
@@ -264,34 +310,48 @@ def _check_stated(name: str, stated: Mapping[str, Any], place: str) -> None:
         )
 
 
-def _timm_model(name: str, network: Any, stated: Mapping[str, Any], at_hand: AtHand) -> Encoder:
-    """With the size, cut and normalisation of its pretraining."""
+def _timm_model(name: str, network: Any, stated: Mapping[str, Any], device: str) -> Encoder:
+    """A timm network with the image size, crop and normalisation of its pretraining."""
+    import timm.data  # heavy, and not needed to list encoders
+
     _check_stated(name, stated, "timm's pretrained_cfg lacks them")
     preparation = timm.data.resolve_data_config(pretrained_cfg=dict(stated))
     prepare = timm.data.create_transform(**preparation, is_training=False)
-    network = network.to(at_hand.device).eval()
+    network = network.to(device).eval()
 
     def encode(data: LabelledSet) -> Tensor:
         x = torch.stack([prepare(data.image(index)) for index in range(len(data))])
-        return cast("Tensor", network(x.to(at_hand.device)))
+        return cast("Tensor", network(x.to(device)))
 
     return _described(name, network, preparation, encode)
 
 
 def _clip_vision(name: str, features: ImageFeatures, device: torch.device) -> Encoder:
-    """Short side to the encoder's size (bicubic), central square, CLIP's normalisation; features projected."""
+    """A CLIP vision model with its projection.
+
+    Images are cropped to a central square, resized (bicubic) and normalised as CLIP does.
+    """
     size = int(features.encoder.config.image_size)
-    preparation = {"input_size": size, "mean": features.mean.flatten().tolist(), "std": features.std.flatten().tolist()}
+    preparation = {
+        "input_size": size,
+        "mean": features.mean.flatten().tolist(),
+        "std": features.std.flatten().tolist(),
+    }
 
     def encode(data: LabelledSet) -> Tensor:
-        fitted = [ImageOps.fit(data.image(index), (size, size), Image.Resampling.BICUBIC) for index in range(len(data))]
+        fitted = [
+            ImageOps.fit(data.image(index), (size, size), Image.Resampling.BICUBIC)
+            for index in range(len(data))
+        ]
         pixels = torch.from_numpy(np.stack([np.asarray(image) for image in fitted])).permute(0, 3, 1, 2)
         return features(pixels.float() / 127.5 - 1, device=device)
 
     return _described(name, features.encoder, preparation, encode)
 
 
-def _described(name: str, network: nn.Module, preparation: Mapping[str, Any], encode: Callable[[LabelledSet], Tensor]) -> Encoder:
+def _described(
+    name: str, network: nn.Module, preparation: Mapping[str, Any], encode: Callable[[LabelledSet], Tensor]
+) -> Encoder:
     digest = hashlib.sha256(json.dumps(preparation, sort_keys=True, default=str).encode())
     for key, value in network.state_dict().items():
         digest.update(key.encode())

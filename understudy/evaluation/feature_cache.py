@@ -1,8 +1,11 @@
-"""Features of images on disk, by what is in the images: whatever set an image is in, it is encoded once.
+"""A cache of image features on disk, looked up by the pixels of the image.
+
+An image is encoded once, whichever sets it belongs to::
 
 ::
 
-    DIR/features/ENCODER/IMAGE.safetensors    features (N, D), and the SHA-256 of size and pixels of each image (N, 32)
+    DIR/features/ENCODER/IMAGE.safetensors    features (N, D), and the SHA-256 of size and pixels of each
+    image (N, 32)
 
 Files are only added, named after the first image that they hold, which no other one does.
 """
@@ -31,7 +34,7 @@ _MAX_NAME = 100
 @final
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder with a folder for each encoder.
+    """A cache with one folder for each encoder.
 
     Attributes:
         folder: where ``features/`` is or will be.
@@ -40,7 +43,7 @@ class FeatureCache:
     folder: Path
 
     def features(self, encoder: Encoder, data: LabelledSet) -> np.ndarray:
-        """Features of N images, float32 (N, D); those that are not on disk are made and added.
+        """Return features of N images, float32 (N, D); images that are not cached are encoded and added.
 
         Raises:
             InputError: if a file was written by another version of the encoder, or cannot be read.
@@ -62,28 +65,35 @@ class FeatureCache:
         return found
 
     def path(self, encoder: Encoder) -> Path:
-        """The folder of an encoder."""
+        """Folder with the features of one encoder."""
         return self.folder / "features" / re.sub(r"[^A-Za-z0-9._-]+", "-", encoder.name)[-_MAX_NAME:]
 
     def _stored(self, encoder: Encoder) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Hashes and features of one file after the other."""
+        """Yield hashes and features, file by file."""
         for path in sorted(self.path(encoder).glob("[!.]*.safetensors")):
             try:
                 with safetensors.safe_open(path, framework="numpy") as stored:
                     written = stored.metadata() or {}
                     rows, hashes = stored.get_tensor("features"), stored.get_tensor("hashes")
             except safetensors.SafetensorError as error:
-                raise InputError(f"{path} must hold features of images, but it cannot be read: {error}; move it away") from error
+                raise InputError(
+                    f"{path} must hold features of images, but it cannot be read: {error}; move it away"
+                ) from error
             if (written.get("encoder"), written.get("fingerprint")) != (encoder.name, encoder.fingerprint):
                 raise InputError(
-                    f"{path} holds features of the encoder {written.get('encoder')} with fingerprint {written.get('fingerprint')}, which "
-                    f"do not compare with those of {encoder.name} with {encoder.fingerprint}: move its folder away, and they are made anew"
+                    f"{path} holds features of the encoder {written.get('encoder')} with fingerprint "
+                    f"{written.get('fingerprint')}, which "
+                    f"do not compare with those of {encoder.name} with {encoder.fingerprint}: move its "
+                    f"folder away, and they are made anew"
                 )
             yield [row.tobytes().hex() for row in hashes], rows
 
     def _write(self, encoder: Encoder, keys: Sequence[str], rows: np.ndarray) -> None:
         hashes = np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), -1)
         content = safetensors.numpy.save(
-            {"features": rows, "hashes": hashes}, {"encoder": encoder.name, "fingerprint": encoder.fingerprint}
+            {"features": rows, "hashes": hashes},
+            {"encoder": encoder.name, "fingerprint": encoder.fingerprint},
         )
-        write_atomically(self.path(encoder) / f"{keys[0]}.safetensors", lambda path: path.write_bytes(content))
+        write_atomically(
+            self.path(encoder) / f"{keys[0]}.safetensors", lambda path: path.write_bytes(content)
+        )

@@ -1,4 +1,4 @@
-"""Fidelity: how close synthetic images come to real ones, from features, beside what other real images reach."""
+"""Fidelity: how close synthetic images come to real ones, compared with what other real images reach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from understudy.functional.coverage import Measured, balls, neighbour_measures
 from understudy.functional.diversity import vendi_score
 from understudy.functional.frechet import frechet_distance, mean_and_root
 from understudy.functional.intervals import Interval
-from understudy.functional.kernel_distance import cubic_kernel, direction_kernel, gaussian_kernel, mean_kernels
+from understudy.functional.kernel_distance import (
+    cubic_kernel,
+    direction_kernel,
+    gaussian_kernel,
+    mean_kernels,
+)
 from understudy.functional.mmd import median_bandwidth
 from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
 
@@ -53,11 +58,11 @@ class EncodedImages:
         return len(self.features)
 
     def of_class(self, label: int) -> EncodedImages:
-        """Those of one class."""
+        """The images of one class."""
         return self.select(self.labels == label)
 
     def select(self, rows: np.ndarray) -> EncodedImages:
-        """Those that a mask or indices name."""
+        """The images that a mask or an array of indices selects."""
         return EncodedImages(self.features[rows], self.labels[rows])
 
 
@@ -70,13 +75,16 @@ class _Options:
 
 @dataclass(frozen=True, eq=False)
 class _Sides:
-    """Real images, and the sets that are held against them, of n images each: by role, ``value`` and ``floor``."""
+    """Real images, and the sets that are compared with them.
+
+    By role (``value`` or ``floor``), one or more sets of n images each.
+    """
 
     real: EncodedImages
     tests: Mapping[str, Sequence[EncodedImages]]
 
     def each(self) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
-        """Role and number of every set, with its features."""
+        """Role, number and features of every set."""
         for role, sets in self.tests.items():
             for number, part in enumerate(sets):
                 yield (role, number), part.features
@@ -93,18 +101,25 @@ def measure_fidelity(
     max_bytes: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Distance, precision, recall and variety of synthetic images, overall and within each class.
+    """Measure distance, precision, recall and variety of synthetic images, overall and within each class.
 
-    The reference is ``real``. Each ``value`` holds synthetic images against it, its ``floor`` held-out real images: what no generator
-    needs to exceed. Most measures depend on the number of images, so both compare n images, as many as the smaller of the two sets has. Of
-    a larger synthetic set the mean over disjoint subsets is taken, at most five. Subsets keep the shares of the classes.
+    The reference is ``real``. ``value`` compares synthetic images with it, and ``floor`` compares held-out
+    real images with it: no generator needs to do better than that. Most measures depend on the number of
+    images, so both use n images, the size of the smaller set. For a larger synthetic set, the mean over at
+    most five disjoint subsets is taken; they keep the shares of the classes.
 
-    Intervals are 95%, over other images of both sets, of which classes keep their shares. Those of precision, recall, density and
-    coverage are a normal approximation from what is left of the measure without each image
-    (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image matters, and otherwise too wide
-    rather than too narrow. The other measures are computed anew from resamples (:mod:`understudy.functional.resampling`); value and
-    floor share the real ones. Between sets that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since
-    the bootstrap of a degenerate U-statistic adds a linear part.
+    The reference is ``real``. Each ``value`` holds synthetic images against it, its ``floor`` held-out real
+    images: what no generator needs to exceed. Most measures depend on the number of images, so both compare n
+    images, as many as the smaller of the two sets has. Of a larger synthetic set the mean over disjoint
+    subsets is taken, at most five. Subsets keep the shares of the classes.
+
+    Intervals are 95%, over other images of both sets, of which classes keep their shares. Those of precision,
+    recall, density and coverage are a normal approximation from what is left of the measure without each
+    image (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image
+    matters, and otherwise too wide rather than too narrow. The other measures are computed anew from
+    resamples (:mod:`understudy.functional.resampling`); value and floor share the real ones. Between sets
+    that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since the bootstrap
+    of a degenerate U-statistic adds a linear part.
 
     Args:
         real: train images.
@@ -117,46 +132,60 @@ def measure_fidelity(
         seed: of subsets and resamples.
 
     Returns:
-        ``images``, ``compared`` (n), ``neighbours``, ``measures`` and ``warnings``, for the section ``fidelity`` of ``results.json``. A
-        class with too few images for k neighbours, or real ones that are all equal, has None.
+        ``images``, ``compared`` (n), ``neighbours``, ``measures`` and ``warnings``, for the section
+        ``fidelity`` of ``results.json``. A class with too few images for k neighbours, or real ones that are
+        all equal, has None.
 
     Raises:
-        InputError: for fewer than k + 1 images, features that are not finite or do not vary, or of other widths.
+        InputError: for fewer than k + 1 images, features that are not finite or do not vary, or of other
+            widths.
     """
     _check(real, held_out, synthetic, neighbours)
-    options = _Options(neighbours, num_resamples, max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL)))))
+    block = max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL))))
+    options = _Options(neighbours, num_resamples, block)
     sides = _sides(real, held_out, synthetic, np.random.default_rng(seed))
     overall = _measure(sides, options, np.random.default_rng([seed, 1]))
-    classes: dict[str, dict[str, Any]] = {}
-    compared = {}
-    for label, name in enumerate(class_names):
-        references, others, drawn = (part.of_class(label) for part in (real, held_out, synthetic))
-        if min(len(references), len(others), len(drawn)) <= neighbours or not _varies(references.features):
-            continue
-        rng = np.random.default_rng([seed, 2, label])
-        own = _sides(references, others, drawn, rng)
-        classes[name] = _measure(own, options, rng)
-        compared[name] = len(own.tests["floor"][0])
+    classes, compared = _measure_classes((real, held_out, synthetic), class_names, options, seed)
+    measures = {}
+    for name, better in MEASURES.items():
+        whole = {role: asdict(Interval.of(overall[role][name])) for role in ("value", "floor")}
+        per_class = {own: _of_class(classes.get(own), name, compared.get(own, 0)) for own in class_names}
+        measures[name] = whole | {"better": better, "per_class": per_class}
     return {
         "images": {"real": len(real), "held_out": len(held_out), "synthetic": len(synthetic)},
         "compared": len(sides.tests["floor"][0]),
         "neighbours": neighbours,
-        "measures": {
-            name: {role: _written(overall[role][name]) for role in ("value", "floor")}
-            | {"better": better, "per_class": {own: _of_class(classes.get(own), name, compared.get(own, 0)) for own in class_names}}
-            for name, better in MEASURES.items()
-        },
+        "measures": measures,
         "warnings": _warnings(sides, compared, class_names, neighbours),
     }
 
 
+def _measure_classes(
+    sets: tuple[EncodedImages, EncodedImages, EncodedImages],
+    class_names: Sequence[str],
+    options: _Options,
+    seed: int,
+) -> tuple[dict[str, dict[str, _Intervals]], dict[str, int]]:
+    """By class with enough images: every measure by role, and the number of images compared."""
+    classes, compared = {}, {}
+    for label, name in enumerate(class_names):
+        real, held_out, synthetic = (part.of_class(label) for part in sets)
+        if min(len(real), len(held_out), len(synthetic)) <= options.neighbours or not _varies(real.features):
+            continue
+        rng = np.random.default_rng([seed, 2, label])
+        sides = _sides(real, held_out, synthetic, rng)
+        classes[name] = _measure(sides, options, rng)
+        compared[name] = len(sides.tests["floor"][0])
+    return classes, compared
+
+
 def _of_class(measured: Mapping[str, _Intervals] | None, name: str, images: int) -> dict[str, Any] | None:
-    return None if measured is None else {role: _written(measured[role][name]) for role in ("value", "floor")} | {"images": images}
-
-
-def _written(interval: tuple[float, float, float]) -> dict[str, float]:
-    mean, low, high = interval
-    return asdict(Interval(mean=mean, low=low, high=high))
+    return (
+        None
+        if measured is None
+        else {role: asdict(Interval.of(measured[role][name])) for role in ("value", "floor")}
+        | {"images": images}
+    )
 
 
 def _check(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImages, neighbours: int) -> None:
@@ -164,26 +193,38 @@ def _check(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImage
     if min(map(len, sets.values())) <= neighbours:
         counts = ", ".join(f"{len(part)} {name}" for name, part in sets.items())
         raise InputError(
-            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, got {counts}: "
+            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, "
+            f"got {counts}: "
             "set fidelity.neighbours lower, or fidelity.measure=false"
         )
     for name, part in sets.items():
         if part.features.shape[1:] != real.features.shape[1:] or part.labels.shape != part.features.shape[:1]:
-            raise InputError(f"features must be of one encoder and have a label each, got {part.features.shape} for {name} images")
+            raise InputError(
+                f"features must be of one encoder and have a label each, "
+                f"got {part.features.shape} for {name} images"
+            )
         if not np.isfinite(part.features).all():
-            raise InputError(f"features of {name} images must be finite, got others: choose another fidelity.encoder")
+            raise InputError(
+                f"features of {name} images must be finite, got others: choose another fidelity.encoder"
+            )
     if not _varies(real.features):
-        raise InputError(f"features of the {len(real)} real train images are all equal: choose another fidelity.encoder")
+        raise InputError(
+            f"features of the {len(real)} real train images are all equal: choose another fidelity.encoder"
+        )
 
 
 def _varies(features: np.ndarray) -> bool:
     return bool((features != features[:1]).any())
 
 
-def _sides(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImages, rng: np.random.Generator) -> _Sides:
+def _sides(
+    real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImages, rng: np.random.Generator
+) -> _Sides:
     count = min(len(held_out), len(synthetic))
     subsets = min(len(synthetic) // count, _MAX_SUBSETS)
-    return _Sides(real, {"value": _subsets(synthetic, count, subsets, rng), "floor": _subsets(held_out, count, 1, rng)})
+    return _Sides(
+        real, {"value": _subsets(synthetic, count, subsets, rng), "floor": _subsets(held_out, count, 1, rng)}
+    )
 
 
 def _subsets(part: EncodedImages, count: int, times: int, rng: np.random.Generator) -> list[EncodedImages]:
@@ -193,7 +234,7 @@ def _subsets(part: EncodedImages, count: int, times: int, rng: np.random.Generat
 
 
 def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order in which any run of images has the shares of the classes, up to one image each."""
+    """Return a random order in which each run of images has the class shares of the whole (up to one image)."""
     order = rng.permutation(len(labels))
     position = np.empty(len(labels))
     for label in np.unique(labels):
@@ -203,9 +244,12 @@ def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _measure(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
-    """By role, every measure."""
+    """Every measure, by role."""
     parts = [_by_neighbours(sides, options), _by_moments(sides, options, rng)]
-    return {role: {name: interval for part in parts for name, interval in part[role].items()} for role in sides.tests}
+    return {
+        role: {name: interval for part in parts for name, interval in part[role].items()}
+        for role in sides.tests
+    }
 
 
 def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
@@ -216,10 +260,15 @@ def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
     found: dict[str, _Intervals] = {}
     for role, sets in sides.tests.items():
         measured = [
-            neighbour_measures(real, part.features, of_real, balls(part.features, k=k, block=block), block=block) for part in sets
-        ]  # fmt: skip
+            neighbour_measures(
+                real, part.features, of_real, balls(part.features, k=k, block=block), block=block
+            )
+            for part in sets
+        ]
         found[role] = {
-            name: _jackknifed([one[name] for one in measured], sides.real, sets, most=math.inf if name == "density" else 1.0)
+            name: _jackknifed(
+                [one[name] for one in measured], sides.real, sets, most=math.inf if name == "density" else 1.0
+            )
             for name in measured[0]
         }
     return found
@@ -228,7 +277,7 @@ def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
 def _jackknifed(
     measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages], *, most: float
 ) -> tuple[float, float, float]:
-    """Mean over sets that share the real images, with an interval over other images of all of them."""
+    """Mean over sets that share the real images; the interval covers other images in all sets."""
     value = float(np.mean([one.value for one in measured]))
     variance = jackknife_variance(np.mean([one.without_real for one in measured], axis=0), real.labels)
     for one, part in zip(measured, sets, strict=True):
@@ -238,7 +287,7 @@ def _jackknifed(
 
 
 def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
-    """Measures of whole sets, from resamples that they share: kernels, Gaussians, and the Vendi score."""
+    """Measures of whole sets, from shared resamples: kernel distances, Fréchet distance and Vendi score."""
     real_weights = bootstrap_weights(sides.real.labels, options.num_resamples, rng)
     weights = {
         (role, number): bootstrap_weights(part.labels, options.num_resamples, rng)
@@ -247,12 +296,17 @@ def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> d
     }
     kernels = _kernel_distances(sides, real_weights, weights, options, rng)
     gaussians = _frechet_distances(sides, real_weights, weights, options)
-    scores = {key: np.array([vendi_score(features, w, block=options.block) for w in weights[key].T]) for key, features in sides.each()}
+    scores = {
+        key: np.array([vendi_score(features, w, block=options.block) for w in weights[key].T])
+        for key, features in sides.each()
+    }
     found: dict[str, _Intervals] = {}
     for role, sets in sides.tests.items():
         numbers = range(len(sets))
         kid, mmd, cmmd = np.mean([kernels[role, number] for number in numbers], axis=0)
-        distance, score = (np.mean([of[role, number] for number in numbers], axis=0) for of in (gaussians, scores))
+        distance, score = (
+            np.mean([of[role, number] for number in numbers], axis=0) for of in (gaussians, scores)
+        )
         found[role] = {
             "frechet_distance": centred_interval(distance, least=0),
             "kid": centred_interval(kid),
@@ -264,11 +318,19 @@ def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> d
 
 
 def _kernel_distances(
-    sides: _Sides, real_weights: np.ndarray, weights: Mapping[tuple[str, int], np.ndarray], options: _Options, rng: np.random.Generator
+    sides: _Sides,
+    real_weights: np.ndarray,
+    weights: Mapping[tuple[str, int], np.ndarray],
+    options: _Options,
+    rng: np.random.Generator,
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Unbiased MMD^2 of each set under the three kernels, (3, 1 + R)."""
+    """Unbiased squared MMD of each set under the three kernels, (3, 1 + R)."""
     real = sides.real.features
-    some = real if len(real) <= _MAX_FOR_BANDWIDTH else real[rng.choice(len(real), _MAX_FOR_BANDWIDTH, replace=False)]
+    some = (
+        real
+        if len(real) <= _MAX_FOR_BANDWIDTH
+        else real[rng.choice(len(real), _MAX_FOR_BANDWIDTH, replace=False)]
+    )
     bandwidth = median_bandwidth(torch.from_numpy(np.ascontiguousarray(some))).item()
     kernels = [cubic_kernel(real.shape[1]), gaussian_kernel(bandwidth), direction_kernel(_CMMD_BANDWIDTH)]
     own = mean_kernels(real, real_weights, kernels=kernels, block=options.block)
@@ -283,7 +345,7 @@ def _kernel_distances(
 def _frechet_distances(
     sides: _Sides, real_weights: np.ndarray, weights: Mapping[tuple[str, int], np.ndarray], options: _Options
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Of each set, (1 + R,)."""
+    """Fréchet distance of each set, (1 + R,)."""
     distances = {key: np.empty(w.shape[1]) for key, w in weights.items()}
     for resample, real_weight in enumerate(real_weights.T):
         real = mean_and_root(sides.real.features, real_weight, block=options.block)
@@ -293,24 +355,32 @@ def _frechet_distances(
     return distances
 
 
-def _warnings(sides: _Sides, compared: Mapping[str, int], class_names: Sequence[str], neighbours: int) -> list[str]:
-    """What is too small to be read without care."""
+def _warnings(
+    sides: _Sides, compared: Mapping[str, int], class_names: Sequence[str], neighbours: int
+) -> list[str]:
+    """Warn about numbers of images that are too small for precise figures."""
     found = []
     count, width = len(sides.tests["floor"][0]), sides.real.features.shape[1]
     if min(count, len(sides.real)) <= width:
         found.append(
-            f"{count} images are compared with {len(sides.real)} real ones, with {width} features each: with fewer images than features "
+            f"{count} images are compared with {len(sides.real)} real ones, with {width} features each: "
+            "with fewer images than features "
             "the Fréchet distance is far too large; read it beside its floor only"
         )
     if count < _FEW:
-        found.append(f"only {count} images are compared: no measure is precise, and the intervals themselves are rough")
+        found.append(
+            f"only {count} images are compared: no measure is precise, and the intervals themselves are rough"
+        )
     few = [name for name, images in compared.items() if images < _FEW]
     if few:
-        found.append(f"fewer than {_FEW} images are compared of {_named(few)}: figures of a class are rough there")
+        found.append(
+            f"fewer than {_FEW} images are compared of {_named(few)}: figures of a class are rough there"
+        )
     missing = [name for name in class_names if name not in compared]
     if missing:
         found.append(
-            f"no figures of {_named(missing)}: fidelity.neighbours={neighbours} needs {neighbours + 1} real train, held-out and synthetic "
+            f"no figures of {_named(missing)}: fidelity.neighbours={neighbours} needs "
+            f"{neighbours + 1} real train, held-out and synthetic "
             "images of a class, and real ones that are not all equal"
         )
     return found

@@ -1,4 +1,7 @@
-"""The gap between training on synthetic and on real images: its terms with intervals, per class, and what they say of the hypothesis."""
+"""The accuracy gap between training on synthetic and on real images.
+
+Its terms with intervals, overall and per class, and whether they support the content hypothesis.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ _ATTACKABLE = ("appearance", "content", "quality", "quantity")
 _PER_CLASS = ("total", "appearance", "content", "recovered")
 _FLOORS = ("seeds", "independent real sample", "halves")  # by how many results measured it
 _RULE = (
-    "content explains most of the drop unless real images that the generator redraws as little as it can, which keep their content, "
+    "content explains most of the drop unless real images that the generator redraws as little as it "
+    "can, which keep their content, "
     "already lose more than half of it"
 )
 
@@ -44,65 +48,90 @@ def summarise_gap(
     num_resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What ``results.json`` says of the gap in its section ``gap``; the terms are those of :mod:`understudy.functional.gaps`.
+    """Summarise the gap for the section ``gap`` of ``results.json``.
 
-    A term is formed for each training and test image, so its 95% interval pairs all sets by image and seed, see
-    :func:`understudy.functional.intervals.bootstrap_mean`. It is ``distinguishable`` if the interval leaves out 0 and the term exceeds the
-    noise floor: the difference between two real samples, or the standard deviation over seeds of the accuracy on ``real``, if that is more.
+    The terms are those of :mod:`understudy.functional.gaps`.
+
+    A term is formed for each training and test image, so its 95% interval pairs all sets by image and seed,
+    see :func:`understudy.functional.intervals.bootstrap_mean`. It is ``distinguishable`` if the interval
+    leaves out 0 and the term exceeds the noise floor: the difference between two real samples, or the
+    standard deviation over seeds of the accuracy on ``real``, if that is more.
 
     Args:
-        arms: by role: ``real`` and ``plain``, and those measured of ``filtered``, ``fresh``, ``filtered+fresh``, ``diverse``, ``matched``.
+        arms: by role: ``real`` and ``plain``, and those measured of ``filtered``, ``fresh``,
+            ``filtered+fresh``, ``diverse``, ``matched``.
         reconstructed: by strength, the real images redrawn from that far; empty where the generator cannot.
         class_names: C names.
-        real_again: one result on an independent real sample of the size of ``real``; or two on the halves of the real images, which differ
-            by more than whole sets do; or none.
-        gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test of ``reconstructed``; it goes into ``sweep``.
+        real_again: one result on an independent real sample of the size of ``real``; or two on the halves of
+            the real images, which differ by more than whole sets do; or none.
+        gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test of ``reconstructed``; it goes
+            into ``sweep``.
         num_resamples: bootstrap resamples behind each interval.
         seed: of the resamples; a term's interval does not depend on which other roles are there.
 
     Returns:
-        ``best``, ``terms``, ``path``, ``reverse_path``, ``noise_floor``, ``hypothesis``, ``largest``, ``arms``, ``sweep`` and
-        ``per_class``, as ``docs/results_json.md`` says. Accuracies and terms are fractions.
+        ``best``, ``terms``, ``path``, ``reverse_path``, ``noise_floor``, ``hypothesis``, ``largest``,
+        ``arms``, ``sweep`` and ``per_class``, as ``docs/results_json.md`` says. Accuracies and terms are
+        fractions.
 
     Raises:
-        ValueError: if ``real`` or ``plain`` is missing, a role is unknown, there are more than two results in ``real_again``, or class
-            names, seeds or test labels differ.
+        ValueError: if ``real`` or ``plain`` is missing, a role is unknown, there are more than two results in
+            ``real_again``, or class names, seeds or test labels differ.
     """
     _check(arms, reconstructed, real_again, class_names)
     roles = dict(arms)
     if reconstructed:
         roles[_REDRAWN] = reconstructed[min(reconstructed)]
     correct = {role: _correct(result) for role, result in roles.items()}
-    best = max((role for role in VARIANTS if role in arms), key=lambda role: float(np.mean(arms[role].val_accuracy)))
+    best = max(
+        (role for role in VARIANTS if role in arms), key=lambda role: float(np.mean(arms[role].val_accuracy))
+    )
 
     def interval(values: np.ndarray) -> dict[str, float]:
-        mean, low, high = bootstrap_mean(values, np.random.default_rng(seed), num_resamples=num_resamples)
-        return asdict(Interval(mean=mean, low=low, high=high))
+        rng = np.random.default_rng(seed)
+        return asdict(Interval.of(bootstrap_mean(values, rng, num_resamples=num_resamples)))
 
     floor = _noise_floor(correct["real"], [_correct(result) for result in real_again], interval)
     cells = gap_terms(correct, best=best)
     terms = _with_shares({name: interval(values) for name, values in cells.items()}, floor["floor"])
     excess = interval(appearance_excess(cells)) if reconstructed else None
+    strength = min(reconstructed, default=None)
+    labels = arms["real"].labels
     return {
         "best": best,
         "terms": terms,
         "path": _path(correct, PATH, interval),
         "reverse_path": _path(correct, REVERSE_PATH, interval),
         "noise_floor": floor,
-        "hypothesis": _hypothesis(terms, excess, best=best, strength=min(reconstructed, default=None), floor=floor["floor"]),
+        "hypothesis": _hypothesis(terms, excess, best=best, strength=strength, floor=floor["floor"]),
         "largest": _largest(terms),
         "arms": {role: _arm(result, correct, role, interval) for role, result in roles.items()},
-        "sweep": [
-            {
-                "strength": float(strength),
-                "accuracy": interval(_correct(result)),
-                "minus_real": interval(_correct(result) - correct["real"]),
-                **({"gan_test": dict(gan_test[strength])} if gan_test and strength in gan_test else {}),
-            }
-            for strength, result in sorted(reconstructed.items())
-        ],
-        "per_class": _per_class(correct, cells, arms["real"].labels, class_names, best=best, interval=interval),
+        "sweep": _sweep(reconstructed, correct["real"], gan_test or {}, interval),
+        "per_class": _per_class(correct, cells, labels, class_names, best=best, interval=interval),
     }
+
+
+def _correct(result: ArmResult) -> np.ndarray:
+    """Right and wrong predictions as 1.0 and 0.0, (S, N), which can be subtracted."""
+    return result.correct.astype(np.float64)
+
+
+def _sweep(
+    reconstructed: Mapping[float, ArmResult],
+    real: np.ndarray,
+    gan_test: Mapping[float, Mapping[str, float]],
+    interval: Measure,
+) -> list[dict[str, Any]]:
+    """Accuracy after training on redrawn images, by strength in ascending order."""
+    return [
+        {
+            "strength": float(strength),
+            "accuracy": interval(_correct(result)),
+            "minus_real": interval(_correct(result) - real),
+            **({"gan_test": dict(gan_test[strength])} if strength in gan_test else {}),
+        }
+        for strength, result in sorted(reconstructed.items())
+    ]
 
 
 def _noise_floor(real: np.ndarray, others: Sequence[np.ndarray], interval: Measure) -> dict[str, Any]:
@@ -118,17 +147,22 @@ def _noise_floor(real: np.ndarray, others: Sequence[np.ndarray], interval: Measu
 
 
 def _with_shares(terms: Mapping[str, dict[str, float]], floor: float) -> dict[str, dict[str, Any]]:
-    """Each term with ``share`` (None unless there is a gap to share) and ``distinguishable``."""
+    """Add to each term its ``share`` (None unless there is a gap) and whether it is ``distinguishable``."""
 
     def distinguishable(term: Mapping[str, float]) -> bool:
         return (term["low"] > 0 or term["high"] < 0) and abs(term["mean"]) > floor
 
     is_gap = distinguishable(terms["total"]) and terms["total"]["mean"] > 0
     parts = shares({name: term["mean"] for name, term in terms.items()}) if is_gap else {}
-    return {name: term | {"share": parts.get(name), "distinguishable": distinguishable(term)} for name, term in terms.items()}
+    return {
+        name: term | {"share": parts.get(name), "distinguishable": distinguishable(term)}
+        for name, term in terms.items()
+    }
 
 
-def _path(correct: Mapping[str, np.ndarray], steps: Sequence[tuple[str, str, str]], interval: Measure) -> list[dict[str, Any]]:
+def _path(
+    correct: Mapping[str, np.ndarray], steps: Sequence[tuple[str, str, str]], interval: Measure
+) -> list[dict[str, Any]]:
     differences = path_terms(correct, steps)
     return [
         {"term": term, "from": before, "to": after} | interval(values)
@@ -137,12 +171,18 @@ def _path(correct: Mapping[str, np.ndarray], steps: Sequence[tuple[str, str, str
 
 
 def _largest(terms: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The term to attack: what is lost by, or won back with, most."""
-    found = [name for name in _ATTACKABLE if name in terms and terms[name]["distinguishable"] and terms[name]["mean"] > 0]
+    """The largest term that can be told from noise: the one to attack first."""
+    found = [
+        name
+        for name in _ATTACKABLE
+        if name in terms and terms[name]["distinguishable"] and terms[name]["mean"] > 0
+    ]
     return max(found, key=lambda name: float(terms[name]["mean"]), default=None)
 
 
-def _arm(result: ArmResult, correct: Mapping[str, np.ndarray], role: str, interval: Measure) -> dict[str, Any]:
+def _arm(
+    result: ArmResult, correct: Mapping[str, np.ndarray], role: str, interval: Measure
+) -> dict[str, Any]:
     return {
         "accuracy": interval(correct[role]),
         "val_accuracy": float(np.mean(result.val_accuracy)),
@@ -159,9 +199,10 @@ def _per_class(
     best: str,
     interval: Measure,
 ) -> dict[str, Any]:
-    """Accuracies and terms of each class, means over its test images and trainings; None where it has none.
+    """Accuracies and terms of each class, means over its test images and trainings; None without any.
 
-    ``intervals`` has the interval of each term, over the class's own test images and the seeds; an interval needs two images.
+    ``intervals`` has the interval of each term, over the class's own test images and the seeds; an interval
+    needs two images.
     """
     shown = {"real": "real", _REDRAWN: _REDRAWN, "plain": "plain", "best": best}
     columns = {name: correct[role] for name, role in shown.items() if role in correct}
@@ -169,13 +210,24 @@ def _per_class(
     rows = {}
     for label, class_name in enumerate(class_names):
         own = np.flatnonzero(labels == label)
-        row: dict[str, Any] = {name: float(cell[:, own].mean()) if len(own) else None for name, cell in (columns | terms).items()}
-        rows[class_name] = row | {"intervals": {name: interval(cell[:, own]) for name, cell in terms.items()} if len(own) > 1 else None}
+        row: dict[str, Any] = {
+            name: float(cell[:, own].mean()) if len(own) else None for name, cell in (columns | terms).items()
+        }
+        rows[class_name] = row | {
+            "intervals": {name: interval(cell[:, own]) for name, cell in terms.items()}
+            if len(own) > 1
+            else None
+        }
     return rows
 
 
 def _hypothesis(
-    terms: Mapping[str, Mapping[str, Any]], excess: Mapping[str, float] | None, *, best: str, strength: float | None, floor: float
+    terms: Mapping[str, Mapping[str, Any]],
+    excess: Mapping[str, float] | None,
+    *,
+    best: str,
+    strength: float | None,
+    floor: float,
 ) -> dict[str, Any]:
     total = terms["total"]
     is_gap = total["share"] is not None
@@ -185,18 +237,26 @@ def _hypothesis(
     if not is_gap:
         sentence = _no_gap(total, floor)
     elif "appearance" not in terms:
-        sentence = f"Undecided: plain synthetic images lose {_points(total)}, but no real image was redrawn, so appearance is not known."
+        sentence = (
+            f"Undecided: plain synthetic images lose {_points(total)}, but no real image was redrawn, so "
+            f"appearance is not known."
+        )
     else:
         claim, compared = {
             "supported": ("Supported, content explains most of the drop", ", less than half"),
             "refuted": ("Refuted, content does not explain most of the drop", ", more than half"),
-        }.get(outcome, ("Undecided, whether content explains most of the drop", "; that may be less or more than half"))
+        }.get(
+            outcome,
+            ("Undecided, whether content explains most of the drop", "; that may be less or more than half"),
+        )
         recovered = f"better sampling ({best}) recovers {_number(terms['recovered'])}"
         if best == "plain":
             recovered = "no other sampling was better on validation images"
         sentence = (
-            f"{claim}: of {_points(total)} that plain synthetic images lose, real images redrawn at strength {strength:g} lose "
-            f"{_points(terms['appearance'])}{compared}. Of the rest, {recovered} and content keeps {_number(terms['content'])}."
+            f"{claim}: of {_points(total)} that plain synthetic images lose, real images redrawn at "
+            f"strength {strength:g} lose "
+            f"{_points(terms['appearance'])}{compared}. Of the rest, {recovered} and content keeps "
+            f"{_number(terms['content'])}."
         )
     return {"rule": _RULE, "outcome": outcome, "sentence": sentence, "strength": strength, "excess": excess}
 
@@ -205,7 +265,10 @@ def _no_gap(total: Mapping[str, Any], floor: float) -> str:
     if total["mean"] < 0 and total["distinguishable"]:
         better = {"mean": -total["mean"], "low": -total["high"], "high": -total["low"]}
         return f"No drop to explain: plain synthetic images are better than real ones by {_points(better)}."
-    return f"No drop to explain: plain synthetic images lose {_points(total)}, not distinguishable from 0 (noise floor {100 * floor:.1f})."
+    return (
+        f"No drop to explain: plain synthetic images lose {_points(total)}, not distinguishable from 0 "
+        f"(noise floor {100 * floor:.1f})."
+    )
 
 
 def _points(interval: Mapping[str, float]) -> str:
@@ -216,22 +279,27 @@ def _number(interval: Mapping[str, float]) -> str:
     return f"{100 * interval['mean']:.1f}"
 
 
-def _correct(result: ArmResult) -> np.ndarray:
-    """Right and wrong predictions as 1 and 0, float64 of shape (S, N)."""
-    return np.asarray(result.probabilities.argmax(axis=-1) == result.labels, dtype=np.float64)
-
-
 def _check(
-    arms: Mapping[str, ArmResult], reconstructed: Mapping[float, ArmResult], real_again: Sequence[ArmResult], class_names: Sequence[str]
+    arms: Mapping[str, ArmResult],
+    reconstructed: Mapping[float, ArmResult],
+    real_again: Sequence[ArmResult],
+    class_names: Sequence[str],
 ) -> None:
     missing, unknown = {"real", "plain"} - set(arms), set(arms) - {"real", *VARIANTS}
     if missing or unknown:
-        raise ValueError(f"arms must have the roles real and plain and no others than {', '.join(VARIANTS)}, got {', '.join(arms)}")
+        raise ValueError(
+            f"arms must have the roles real and plain and no others than {', '.join(VARIANTS)}, got "
+            f"{', '.join(arms)}"
+        )
     if len(real_again) >= len(_FLOORS):
         raise ValueError(f"real_again must be one result or those of two halves, got {len(real_again)}")
     real = arms["real"]
     if real.probabilities.shape[-1] != len(class_names):
-        raise ValueError(f"class_names must be those of {real.probabilities.shape[-1]} classes, got {len(class_names)}")
+        raise ValueError(
+            f"class_names must be those of {real.probabilities.shape[-1]} classes, got {len(class_names)}"
+        )
     for result in (*arms.values(), *reconstructed.values(), *real_again):
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
-            raise ValueError(f"all results must have the seeds and test labels of real; {result.arm!r} has others")
+            raise ValueError(
+                f"all results must have the seeds and test labels of real; {result.arm!r} has others"
+            )

@@ -1,8 +1,12 @@
-"""Membership audit: how well an attacker can tell which real images a classifier goes back to.
+"""Membership-inference audit: how well an attacker can tell which real images a classifier was made from.
 
-Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that learn from opposite halves
-of the images; where one is the target, its partner is left out, so the attacker has as many shadow models with an
-image as without it. A partner left in would tell.
+Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that
+learn from opposite halves of the images. The partner of the target is left out: it would give the answer
+away, and without it the attacker has as many shadow models with an image as without it.
+
+Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that
+learn from opposite halves of the images; where one is the target, its partner is left out, so the attacker
+has as many shadow models with an image as without it. A partner left in would tell.
 """
 
 from __future__ import annotations
@@ -18,22 +22,36 @@ from understudy.functional.membership import attack_rates, lira_scores, rmia_sco
 
 ATTACKS = ("lira", "rmia")
 PROMISE = (
-    "An attack that succeeds proves that the classifier gives away who is in its training set; a better attacker may learn more.",
-    "An attack that fails proves nothing: an audit is a lower bound, and only differential privacy is an upper one.",
-    "Rates are means over all images; single images, such as rare or mislabelled ones, can be far easier to tell.",
-    "Images that look like copies and a low attack rate can go together: look at the memorisation section as well.",
+    (
+        "An attack that succeeds proves that the classifier gives away who is in its training set; a better "
+        "attacker may learn more."
+    ),
+    (
+        "An attack that fails proves nothing: an audit is a lower bound, and only differential privacy is "
+        "an upper one."
+    ),
+    (
+        "Rates are means over all images; single images, such as rare or mislabelled ones, can be far "
+        "easier to tell."
+    ),
+    (
+        "Images that look like copies and a low attack rate can go together: look at the memorisation "
+        "section as well."
+    ),
 )
 _LEAST_FALSE_POSITIVES = 10  # behind a stated rate
-_LEAST_MODELS = 6  # target and partner away, two are left with and two without each image: a variance needs two
+_LEAST_MODELS = (
+    6  # target and partner away, two are left with and two without each image: a variance needs two
+)
 _OWN_VARIANCE_FROM = 64  # Carlini et al. 2022: with fewer, one variance for all images does better
 _CURVE_POINTS = 200
 
 
 def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray:
-    """Which images each model learns from: half of each class, at random.
+    """Choose the images that each model learns from: a random half of each class.
 
-    Models 2j and 2j + 1 learn from opposite halves, so each image belongs to exactly half of the models. Of a class with an odd number of
-    images, chance decides which of the two has the one more.
+    Models 2j and 2j + 1 learn from opposite halves, so each image belongs to exactly half of the models. Of a
+    class with an odd number of images, chance decides which of the two has the one more.
 
     Args:
         labels: int (N,).
@@ -44,31 +62,44 @@ def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray
         bool (K, N).
 
     Raises:
-        InputError: if ``num_models`` is odd, or a class has a single image, which one of two models would never see.
+        InputError: if ``num_models`` is odd, or a class has a single image, which one of two models would
+            never see.
 
     Example:
         >>> half_splits(np.array([0, 0, 1, 1]), 4, seed=0).sum(axis=0)
         array([2, 2, 2, 2])
     """
     if num_models % 2:
-        raise InputError(f"membership.shadows must be even, since models come in pairs that learn from opposite halves, got {num_models}")
+        raise InputError(
+            f"membership.shadows must be even, since models come in pairs that learn from opposite "
+            f"halves, got {num_models}"
+        )
     counts = np.bincount(labels)
     if (counts == 1).any():
         alone = int(np.flatnonzero(counts == 1)[0])
-        raise InputError(f"a membership audit needs 2 real images of each class, one for either half, got 1 of class number {alone}")
+        raise InputError(
+            f"a membership audit needs 2 real images of each class, one for either half, got 1 of class "
+            f"number {alone}"
+        )
     rng = np.random.default_rng([seed, num_models])
     first = np.empty((num_models // 2, len(labels)), dtype=bool)
     for row in first:
         for label in np.flatnonzero(counts):
             places = np.flatnonzero(labels == label)
-            row[rng.permutation(places)] = np.arange(len(places)) < len(places) // 2 + (len(places) % 2) * rng.integers(2)
+            row[rng.permutation(places)] = np.arange(len(places)) < len(places) // 2 + (
+                len(places) % 2
+            ) * rng.integers(2)
     return np.stack([first, ~first], axis=1).reshape(num_models, len(labels))
 
 
 def enough_shadows(num_models: int, num_images: int, false_positive_rates: Sequence[float]) -> None:
-    """Refuse an audit whose models and images are too few for a false-positive rate.
+    """Check that models and images suffice for the false-positive rates.
 
-    Under K models, half of N images each are no members; a rate is stated if it stands for at least 10 of these K N / 2.
+    Each of K models has N / 2 images that it did not learn from. A rate is reported if at least 10 of these K
+    N / 2 cases stand behind it.
+
+    Under K models, half of N images each are no members; a rate is stated if it stands for at least 10 of
+    these K N / 2.
 
     Args:
         num_models: K.
@@ -85,7 +116,8 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
         possible = 2 * _LEAST_FALSE_POSITIVES / (num_models * num_images)
         instead = f", or ask for no rate below {possible:.2g}" if num_models >= _LEAST_MODELS else ""
         raise InputError(
-            f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with {num_images} real images, got "
+            f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models "
+            f"with {num_images} real images, got "
             f"{num_models}: set membership.shadows={needed}{instead}"
         )
 
@@ -101,7 +133,7 @@ def audit_membership(
     num_resamples: int,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Attack every model of one arm with the help of the others.
+    """Attack every model of an arm, with the other models as shadow models.
 
     Args:
         probabilities: of the models for the images, float (K, N, C).
@@ -130,10 +162,15 @@ def audit_membership(
     for target in range(num_models):
         shadows = np.flatnonzero(np.arange(num_models) // 2 != target // 2)
         fixed = num_models < _OWN_VARIANCE_FROM
-        scores["lira"][target] = lira_scores(phi[target], phi[shadows], members[shadows], fixed_variance=fixed)
-        scores["rmia"][target] = rmia_scores(true[target], true[shadows], members[shadows], known[target], known[shadows])
+        scores["lira"][target] = lira_scores(
+            phi[target], phi[shadows], members[shadows], fixed_variance=fixed
+        )
+        scores["rmia"][target] = rmia_scores(
+            true[target], true[shadows], members[shadows], known[target], known[shadows]
+        )
     return {
-        name: _summarise(own, members, tuple(false_positive_rates), num_resamples=num_resamples, seed=seed) for name, own in scores.items()
+        name: _summarise(own, members, tuple(false_positive_rates), num_resamples=num_resamples, seed=seed)
+        for name, own in scores.items()
     }
 
 
@@ -141,12 +178,17 @@ def _of_true_class(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities[:, np.arange(len(labels)), labels])
 
 
-def _summarise(scores: np.ndarray, members: np.ndarray, rates: tuple[float, ...], *, num_resamples: int, seed: int) -> dict[str, Any]:
+def _summarise(
+    scores: np.ndarray, members: np.ndarray, rates: tuple[float, ...], *, num_resamples: int, seed: int
+) -> dict[str, Any]:
     values = attack_rates(scores, members, rates, np.random.default_rng(seed), num_resamples=num_resamples)
     intervals = [dict(zip(("mean", "low", "high"), row, strict=True)) for row in values.tolist()]
     fpr, tpr = roc(scores, members)
     # Evenly on a logarithmic axis, from a single false positive on.
-    kept = np.searchsorted(fpr, np.geomspace(1 / (~members).sum(), 1, _CURVE_POINTS) * (1 + 1e-9), side="right") - 1
+    kept = (
+        np.searchsorted(fpr, np.geomspace(1 / (~members).sum(), 1, _CURVE_POINTS) * (1 + 1e-9), side="right")
+        - 1
+    )
     kept = np.unique(kept)
     return {
         "auc": intervals[0],

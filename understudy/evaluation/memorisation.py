@@ -1,14 +1,17 @@
-"""How close synthetic images come to the images that the generator learned from, next to how close other real images come."""
+"""Memorisation: how close synthetic images come to the images that the generator learned from.
+
+The scale is how close other real images come.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from understudy.data.copies import DISTANCE_UNIT, FALSE_ALARMS, CopyFinder, paired_distances
+from understudy.data.copies import DISTANCE_UNIT, FALSE_ALARMS, CopyFinder, Neighbours, paired_distances
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.copies import share_closer
 from understudy.functional.distances import nearest_neighbours, unit_vectors
@@ -16,10 +19,11 @@ from understudy.functional.intervals import Interval
 
 FEATURE_UNIT = "distance of features of length 1, square root of 2 - 2 x cosine; 0 to 2"
 _PAIRS = 20
-_UNASKED = 2000  # images of each kind that are looked at where nobody asked for copies: the search grows with their number
+# images of each kind that are looked at where nobody asked for copies: the search grows with their number
+_UNASKED = 2000
 
 Features = Callable[[LabelledSet], np.ndarray]
-"""N images to what an encoder sees in them, float (N, D)."""
+"""Encodes N images as float (N, D)."""
 
 
 def measure_memorisation(
@@ -32,23 +36,29 @@ def measure_memorisation(
     seed: int,
     num_resamples: int,
 ) -> dict[str, Any]:
-    """Distances of synthetic images to train images and to their sources, and which of them are copies.
+    """Measure distances of synthetic images to train images and to their sources, and count copies.
 
-    That synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022 (arXiv:2102.08921), Meehan et
+    Synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022
+    (arXiv:2102.08921), Meehan et al. 2020 (arXiv:2004.05675).
+
+    That synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022
+        (arXiv:2102.08921), Meehan et
     al. 2020 (arXiv:2004.05675).
 
     Args:
-        synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real ones.
+        synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real
+            ones.
         copies: the train images, and held-out ones, which give the distances their scale.
         features: of an encoder; None to look at pixels alone.
-        firewall: the setting ``curate.firewall``; where it is ``off``, nothing is flagged, and 2,000 images of each kind are measured at
-            most, chosen at random.
+        firewall: the setting ``curate.firewall``; where it is ``off``, nothing is flagged, and 2,000 images
+            of each kind are measured at most, chosen at random.
         removed: drawn images that it replaced or left out.
         seed: of the choice and the resamples.
         num_resamples: bootstrap resamples behind each interval.
 
     Returns:
-        As documented in ``docs/results_json.md``, section ``memorisation``; without synthetic images there are no ``spaces``.
+        As documented in ``docs/results_json.md``, section ``memorisation``; without synthetic images there
+        are no ``spaces``.
 
     Raises:
         InputError: if ``synthetic`` is no synthetic set.
@@ -74,35 +84,77 @@ def measure_memorisation(
     if not len(synthetic) or not len(held_out):
         return found
     held_out_distances = copies.nearest(held_out).distances
+    spaces = {"pixel": _pixel_distances(synthetic, copies, neighbours.distances, held_out_distances)}
+    if features is not None:
+        spaces["feature"] = _feature_distances(synthetic, copies.train, held_out, features)
+    found["spaces"] = {name: distances.summary(rng, num_resamples) for name, distances in spaces.items()}
+    found["closest"] = _closest(synthetic, neighbours, flags, held_out_distances)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Distances:
+    """Distances in one space: to the nearest train image, and from drawn images to their sources."""
+
+    unit: str
+    synthetic: np.ndarray
+    held_out: np.ndarray
+    to_source: np.ndarray
+
+    def summary(self, rng: np.random.Generator, num_resamples: int) -> dict[str, Any]:
+        closer = share_closer(self.synthetic, self.held_out, rng, num_resamples=num_resamples)
+        return {
+            "unit": self.unit,
+            "synthetic_to_train": _summary(self.synthetic),
+            "held_out_to_train": _summary(self.held_out),
+            "synthetic_to_source": _summary(self.to_source) if len(self.to_source) else None,
+            "closer_than_held_out": asdict(Interval.of(closer)),
+        }
+
+
+def _pixel_distances(
+    synthetic: LabelledSet, copies: CopyFinder, nearest: np.ndarray, held_out: np.ndarray
+) -> _Distances:
     drawn, sources = _with_source(synthetic, copies.train)
     to_source = paired_distances(synthetic.select(drawn), copies.train.select(sources))
-    distances = {"synthetic_to_train": neighbours.distances, "held_out_to_train": held_out_distances}
-    found["spaces"]["pixel"] = _space(DISTANCE_UNIT, distances, to_source, rng, num_resamples)
-    if features is not None:
-        real, others, made = (unit_vectors(features(data)) for data in (copies.train, held_out, synthetic))
-        scale = np.sqrt(real.shape[1])  # of root mean square to length
-        distances = {
-            name: nearest_neighbours(points, real)[1] * scale
-            for name, points in (("synthetic_to_train", made), ("held_out_to_train", others))
-        }
-        to_source = np.linalg.norm(made[drawn] - real[sources], axis=1)
-        found["spaces"]["feature"] = _space(FEATURE_UNIT, distances, to_source, rng, num_resamples)
+    return _Distances(DISTANCE_UNIT, nearest, held_out, to_source)
+
+
+def _feature_distances(
+    synthetic: LabelledSet, train: LabelledSet, held_out: LabelledSet, features: Features
+) -> _Distances:
+    drawn, sources = _with_source(synthetic, train)
+    real, others, made = (unit_vectors(features(data)) for data in (train, held_out, synthetic))
+    scale = np.sqrt(real.shape[1])  # nearest_neighbours gives the root mean square; this makes it a length
+    synthetic_nearest, held_out_nearest = (
+        nearest_neighbours(points, real)[1] * scale for points in (made, others)
+    )
+    to_source = np.linalg.norm(made[drawn] - real[sources], axis=1)
+    return _Distances(FEATURE_UNIT, synthetic_nearest, held_out_nearest, to_source)
+
+
+def _closest(
+    synthetic: LabelledSet, neighbours: Neighbours, flags: list[str], held_out_distances: np.ndarray
+) -> list[dict[str, Any]]:
+    """The synthetic images nearest to a train image, nearest first."""
     ordered = np.sort(held_out_distances)
-    found["closest"] = [
+    rank = np.searchsorted(ordered, neighbours.distances, side="right")
+    return [
         {
             "id": synthetic.ids[index],
             "nearest": neighbours.ids[index],
             "distance": float(neighbours.distances[index]),
-            "held_out_percentile": 100 * float(np.searchsorted(ordered, neighbours.distances[index], side="right") / len(ordered)),
+            "held_out_percentile": 100 * float(rank[index] / len(ordered)),
             "flag": flags[index],
         }
         for index in np.argsort(neighbours.distances, kind="stable")[:_PAIRS].tolist()
     ]
-    return found
 
 
 def _some(data: LabelledSet, rng: np.random.Generator) -> LabelledSet:
-    return data.select(np.sort(rng.choice(len(data), _UNASKED, replace=False))) if len(data) > _UNASKED else data
+    return (
+        data.select(np.sort(rng.choice(len(data), _UNASKED, replace=False))) if len(data) > _UNASKED else data
+    )
 
 
 def _threshold(copies: CopyFinder, firewall: str) -> dict[str, Any]:
@@ -116,29 +168,29 @@ def _threshold(copies: CopyFinder, firewall: str) -> dict[str, Any]:
         "images": len(copies.held_out) - threshold.duplicates,
         "duplicates": threshold.duplicates,
     }
-    return {"threshold": threshold.distance, "basis": f"{threshold.basis} ({threshold.images})", "false_alarms": alarms}
+    return {
+        "threshold": threshold.distance,
+        "basis": f"{threshold.basis} ({threshold.images})",
+        "false_alarms": alarms,
+    }
 
 
 def _with_source(synthetic: LabelledSet, train: LabelledSet) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of synthetic images that were drawn from a train image, and of these images."""
-    names = synthetic.provenance("source_id") if "source_id" in synthetic.table.column_names else [None] * len(synthetic)
+    """Indices of synthetic images drawn from a train image, and indices of those train images."""
+    names = (
+        synthetic.provenance("source_id")
+        if "source_id" in synthetic.table.column_names
+        else [None] * len(synthetic)
+    )
     place = {name: index for index, name in enumerate(train.ids)}
     pairs = [(index, place[name]) for index, name in enumerate(names) if name in place]
     drawn, sources = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return drawn, sources
 
 
-def _space(
-    unit: str, distances: dict[str, np.ndarray], to_source: np.ndarray, rng: np.random.Generator, num_resamples: int
-) -> dict[str, Any]:
-    mean, low, high = share_closer(distances["synthetic_to_train"], distances["held_out_to_train"], rng, num_resamples=num_resamples)
-    return {
-        "unit": unit,
-        **{name: _summary(values) for name, values in distances.items()},
-        "synthetic_to_source": _summary(to_source) if len(to_source) else None,
-        "closer_than_held_out": asdict(Interval(mean=mean, low=low, high=high)),
-    }
-
-
 def _summary(values: np.ndarray) -> dict[str, float]:
-    return {"median": float(np.median(values)), "p05": float(np.percentile(values, 5)), "min": float(values.min())}
+    return {
+        "median": float(np.median(values)),
+        "p05": float(np.percentile(values, 5)),
+        "min": float(values.min()),
+    }

@@ -1,4 +1,4 @@
-"""Published accuracies of vanilla transfer, to see whether one's own baseline is tuned as well as others'."""
+"""Published accuracies of ordinary fine-tuning, to check that one's own baseline is tuned as well."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from understudy.core.registry import Registry
 @final
 @dataclass(frozen=True, kw_only=True)
 class PublishedBaseline:
-    """A figure from the literature.
+    """An accuracy from the literature.
 
     Attributes:
         source: where it stands.
@@ -37,12 +37,19 @@ def _add(name: str, *, summary: str, vanilla: float, salman: float | None = None
     PUBLISHED.register(name, summary=summary)(tuple(figures))
 
 
-_add("fgvc-aircraft", summary="FGVC-Aircraft, 100 variants, trained on train and val", vanilla=0.797, salman=0.809)
+_add(
+    "fgvc-aircraft",
+    summary="FGVC-Aircraft, 100 variants, trained on train and val",
+    vanilla=0.797,
+    salman=0.809,
+)
 _add("caltech-101", summary="Caltech-101, 30 images per class", vanilla=0.905, salman=0.921)
 _add("stanford-cars", summary="Stanford Cars, 196 classes", vanilla=0.838, salman=0.882)
 _add("cub-200-2011", summary="CUB-200-2011, birds", vanilla=0.776)
 _add("dtd", summary="Describable Textures, trained on train and val", vanilla=0.716, salman=0.723)
-_add("oxford-flowers-102", summary="Oxford Flowers-102, trained on train and val", vanilla=0.951, salman=0.962)
+_add(
+    "oxford-flowers-102", summary="Oxford Flowers-102, trained on train and val", vanilla=0.951, salman=0.962
+)
 _add("food-101", summary="Food-101", vanilla=0.835)
 _add("oxford-pets", summary="Oxford-IIIT Pets, 37 breeds", vanilla=0.913, salman=0.920)
 _add("stanford-dogs", summary="Stanford Dogs, 120 breeds", vanilla=0.839)

@@ -1,4 +1,7 @@
-"""Accuracy over the size of the synthetic set: what each doubling adds, and how many real images a size is worth."""
+"""Accuracy over the size of the synthetic set.
+
+What each doubling adds, and how many real images a synthetic set is worth.
+"""
 
 from __future__ import annotations
 
@@ -24,33 +27,35 @@ def summarise_scale(
     num_resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What ``results.json`` says of the size of the synthetic set in its section ``scale``.
+    """Summarise the size of the synthetic set for the section ``scale`` of ``results.json``.
 
     All intervals are 95% bootstrap intervals over trainings and test images, see
-    :func:`understudy.functional.intervals.bootstrap_mean`. Those of the fit are of its own two numbers, which are sums over the sizes,
-    formed for each training and test image. Those of ``worth_real_images`` resample all curves together, see
-    :func:`understudy.functional.learning_curve.worth_in_real_images`.
+    :func:`understudy.functional.intervals.bootstrap_mean`. Those of the fit are of its own two numbers, which
+    are sums over the sizes, formed for each training and test image. Those of ``worth_real_images`` resample
+    all curves together, see :func:`understudy.functional.learning_curve.worth_in_real_images`.
 
     Args:
-        real: by number of real train images, the arm ``real`` trained on that many; the largest is all of them.
+        real: by number of real train images, the arm ``real`` trained on that many; the largest is all of
+            them.
         synthetic: by arm and size, what the arm reached with a synthetic set so many times the real one.
         images: synthetic images by size, for every size of any arm.
         num_resamples: bootstrap resamples behind each interval.
         seed: of the resamples; an arm's figures do not depend on which other arms are there.
 
     Returns:
-        ``times`` and ``images`` (all sizes, increasing), ``real`` (``curve``) and ``arms``; by arm ``curve``, ``minus_real``,
-        ``marginal``, ``log_fit`` and ``next_doubling`` (None with fewer than two sizes), ``worth_real_images`` and
-        ``overtakes_real_at``, as ``docs/results_json.md`` says. Accuracies are fractions. The fit is ``accuracy = intercept +
-        per_doubling * log2(images / all real images)``. A worth equal to the smallest number of real images means at most that many; None
-        means more than the largest.
+        ``times`` and ``images`` (all sizes, increasing), ``real`` (``curve``) and ``arms``; by arm ``curve``,
+        ``minus_real``, ``marginal``, ``log_fit`` and ``next_doubling`` (None with fewer than two sizes),
+        ``worth_real_images`` and ``overtakes_real_at``, as ``docs/results_json.md`` says. Accuracies are
+        fractions. The fit is ``accuracy = intercept + per_doubling * log2(images / all real images)``. A
+        worth equal to the smallest number of real images means at most that many; None means more than the
+        largest.
 
     Raises:
         ValueError: if ``real`` is empty, a size has no number of images, or seeds or test labels differ.
     """
     _check(real, synthetic, images)
     sizes = np.array(sorted(real))
-    real_curve = np.stack([_correct(real[size]) for size in sizes.tolist()])
+    real_curve = np.stack([real[size].correct for size in sizes.tolist()])
     times = sorted({time for arm in synthetic.values() for time in arm})
     return {
         "times": [float(time) for time in times],
@@ -70,19 +75,36 @@ def summarise_scale(
 
 
 def _summarise_arm(
-    sizes: np.ndarray, real_curve: np.ndarray, arm: Mapping[float, ArmResult], images: Mapping[float, int], *, num_resamples: int, seed: int
+    sizes: np.ndarray,
+    real_curve: np.ndarray,
+    arm: Mapping[float, ArmResult],
+    images: Mapping[float, int],
+    *,
+    num_resamples: int,
+    seed: int,
 ) -> dict[str, Any]:
     times = sorted(arm)
-    curve = np.stack([_correct(arm[time]) for time in times])
+    curve = np.stack([arm[time].correct for time in times])
     points = [{"times": float(time), "images": int(images[time])} for time in times]
     differences = [
-        paired_bootstrap_difference(correct, real_curve[-1], np.random.default_rng(seed), num_resamples=num_resamples) for correct in curve
+        paired_bootstrap_difference(
+            correct, real_curve[-1], np.random.default_rng(seed), num_resamples=num_resamples
+        )
+        for correct in curve
     ]
-    worth = worth_in_real_images(sizes, real_curve, curve, np.random.default_rng(seed), num_resamples=num_resamples)
+    worth = worth_in_real_images(
+        sizes, real_curve, curve, np.random.default_rng(seed), num_resamples=num_resamples
+    )
     numbers = np.array([point["images"] for point in points])
     return {
-        "curve": [point | _accuracy(correct, num_resamples=num_resamples, seed=seed) for point, correct in zip(points, curve, strict=True)],
-        "minus_real": [{"times": point["times"]} | _interval(ends) for point, ends in zip(points, differences, strict=True)],
+        "curve": [
+            point | _accuracy(correct, num_resamples=num_resamples, seed=seed)
+            for point, correct in zip(points, curve, strict=True)
+        ],
+        "minus_real": [
+            {"times": point["times"]} | asdict(Interval.of(ends))
+            for point, ends in zip(points, differences, strict=True)
+        ],
         "marginal": _marginal(times, numbers, curve, num_resamples=num_resamples, seed=seed),
         "log_fit": _log_fit(numbers / sizes[-1], curve, num_resamples=num_resamples, seed=seed),
         "next_doubling": _next_doubling(times, numbers, curve, num_resamples=num_resamples, seed=seed),
@@ -91,25 +113,32 @@ def _summarise_arm(
             for point, ends in zip(points, worth.tolist(), strict=True)
         ],
         "overtakes_real_at": {
-            "times": next((point["times"] for point, (_, low, _) in zip(points, differences, strict=True) if low > 0), None),
+            "times": next(
+                (point["times"] for point, (_, low, _) in zip(points, differences, strict=True) if low > 0),
+                None,
+            ),
             "rule": _RULE,
         },
     }
 
 
-def stop_reason(arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int], *, below: float) -> dict[str, Any] | None:
-    """Whether larger synthetic sets are not worth trying: for no arm is the last step sure to have gained enough.
+def stop_reason(
+    arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int], *, below: float
+) -> dict[str, Any] | None:
+    """Say whether larger synthetic sets are not worth trying: no arm surely gained enough in its last step.
 
     Validation accuracies decide, training by training with the same seed: test images choose nothing.
 
     Args:
         arms: by arm and size, what was reached so far; every arm has the same sizes.
         images: synthetic images by size.
-        below: the least gain worth trying a larger set for, in percentage points of validation accuracy per doubling.
+        below: the least gain worth trying a larger set for, in percentage points of validation accuracy per
+            doubling.
 
     Returns:
-        ``arm`` (the one that gained most), ``at`` (times), ``gain`` (its ``mean``, ``low``, ``high``, a fraction per doubling), ``rule``
-        and ``sentence``; None with fewer than two sizes, or if an arm gained enough.
+        ``arm`` (the one that gained most), ``at`` (times), ``gain`` (its ``mean``, ``low``, ``high``, a
+        fraction per doubling), ``rule`` and ``sentence``; None with fewer than two sizes, or if an arm gained
+        enough.
     """
     if len(images) < 2:
         return None
@@ -120,7 +149,9 @@ def stop_reason(arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[f
         sizes = np.array([images[before], images[last]])
         # A folder of ready-made images has no more: the same number again gains nothing.
         grew = images[last] > images[before]
-        ends, gains[name] = stops(gains_per_doubling(sizes, values)[:, 0] if grew else np.zeros(len(values)), below=below / 100)
+        ends, gains[name] = stops(
+            gains_per_doubling(sizes, values)[:, 0] if grew else np.zeros(len(values)), below=below / 100
+        )
         if not ends:
             return None
     arm = max(gains, key=lambda name: gains[name]["mean"])
@@ -130,14 +161,17 @@ def stop_reason(arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[f
         "arm": arm,
         "at": float(last),
         "gain": gains[arm],
-        "rule": f"the low end of the last step's gain in validation accuracy per doubling is below {below:g} points for every arm",
-        "sentence": f"stopped {where}: the last step gained {arm} {mean} [{low}, {high}] points of validation accuracy per doubling",
+        "rule": f"the low end of the last step's gain in validation accuracy per doubling is below {below:g} "
+        f"points for every arm",
+        "sentence": f"stopped {where}: the last step gained {arm} {mean} [{low}, {high}] points of "
+        f"validation "
+        f"accuracy per doubling",
     }
 
 
 def _marginal(
     times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """What each step between neighbouring sizes adds per doubling; steps that added no image are left out."""
     steps = [index for index in range(len(times) - 1) if numbers[index + 1] > numbers[index]]
     return [
@@ -148,15 +182,18 @@ def _marginal(
 
 
 def _gains(numbers: np.ndarray, curve: np.ndarray, index: int) -> np.ndarray:
-    """Of one step, for each training and test image, float (S, N)."""
+    """Gains per doubling in one step, for each training and test image, float (S, N)."""
     step = slice(index, index + 2)
     return gains_per_doubling(numbers[step], np.moveaxis(curve[step], 0, -1))[..., 0]
 
 
 def _next_doubling(
     times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
-) -> dict[str, Any] | None:  # fmt: skip
-    """What twice the largest set would add if the line through the last sizes went on; no more than is missing to 100%."""
+) -> dict[str, Any] | None:
+    """Predict the gain from twice the largest set, by extending the line through the last sizes.
+
+    It is at most what is missing to 100%.
+    """
     last = slice(-_SIZES_OF_NEXT, None)
     fit = _log_fit(numbers[last], curve[last], num_resamples=num_resamples, seed=seed)
     if fit is None:
@@ -169,19 +206,29 @@ def _next_doubling(
 def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any] | None:
     if len(set(sizes.tolist())) < 2:
         return None
-    # Both are sums over the sizes: formed for each training and test image, their means are the fit to the mean accuracies. Rounding
+    # Both are sums over the sizes: formed for each training and test image, their means are the fit to the
+    # mean accuracies. Rounding
     # takes away the last digits in which equal images differ.
     intercept, slope = log_fit(sizes, np.moveaxis(curve, 0, -1))
     return {
-        name: _mean(values, num_resamples=num_resamples, seed=seed) for name, values in (("intercept", intercept), ("per_doubling", slope))
+        name: _mean(values, num_resamples=num_resamples, seed=seed)
+        for name, values in (("intercept", intercept), ("per_doubling", slope))
     }
 
 
 def _mean(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, float]:
-    return _interval(bootstrap_mean(values.round(12), np.random.default_rng(seed), num_resamples=num_resamples))
+    return asdict(
+        Interval.of(
+            bootstrap_mean(values.round(12), np.random.default_rng(seed), num_resamples=num_resamples)
+        )
+    )
 
 
-def _check(real: Mapping[int, ArmResult], synthetic: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int]) -> None:
+def _check(
+    real: Mapping[int, ArmResult],
+    synthetic: Mapping[str, Mapping[float, ArmResult]],
+    images: Mapping[float, int],
+) -> None:
     if not real or min(real) < 1:
         raise ValueError(f"real must have results by number of train images, at least 1, got {sorted(real)}")
     first = real[max(real)]
@@ -196,21 +243,11 @@ def _check(real: Mapping[int, ArmResult], synthetic: Mapping[str, Mapping[float,
             raise ValueError(f"all results must have the same seeds and test labels; {name} has others")
 
 
-def _correct(result: ArmResult) -> np.ndarray:
-    """Which predictions are right, bool of shape (S, N)."""
-    return np.asarray(result.probabilities.argmax(axis=-1) == result.labels)
-
-
 def _accuracy(correct: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any]:
     ends = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
-    return _interval(ends) | {"seeds": correct.mean(axis=1).tolist()}
-
-
-def _interval(ends: tuple[float, float, float]) -> dict[str, float]:
-    mean, low, high = ends
-    return asdict(Interval(mean=mean, low=low, high=high))
+    return asdict(Interval.of(ends)) | {"seeds": correct.mean(axis=1).tolist()}
 
 
 def _finite(size: float) -> float | None:
-    """JSON has no infinity."""
+    """Return None for infinity, which JSON lacks."""
     return size if np.isfinite(size) else None

@@ -1,4 +1,4 @@
-"""Accuracy and calibration of arms on images unlike those they were compared on: corrupted ones, and further test sets."""
+"""Accuracy and calibration of arms under distribution shift: on corrupted images and on other test sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BASELINE = "real"
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Outcome:
-    """What is kept of the probabilities that an arm's S trainings give N images: a term of each measure per training and image.
+    """Predictions of an arm's S trainings for N images, reduced to one term per measure, training and image.
 
     Attributes:
         correct: whether the most probable class is the true one, bool (S, N).
@@ -33,7 +33,9 @@ class Outcome:
     brier_terms: np.ndarray
 
     @classmethod
-    def of(cls, probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[int] | None = None) -> Outcome:
+    def of(
+        cls, probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[int] | None = None
+    ) -> Outcome:
         """Reduce probabilities, float (S, N, C), with true labels, int (N,).
 
         Args:
@@ -42,11 +44,14 @@ class Outcome:
             classes: those to choose from, increasing; the others are masked. All C if not given.
 
         Raises:
-            ValueError: for labels that are not among the classes, and as :func:`understudy.functional.calibration.reliability`.
+            ValueError: for labels that are not among the classes, and as
+                :func:`understudy.functional.calibration.reliability`.
         """
         if classes is not None:
             if not np.isin(labels, classes).all():
-                raise ValueError(f"labels must be among the classes {list(classes)}, got {sorted(set(labels.tolist()))}")
+                raise ValueError(
+                    f"labels must be among the classes {list(classes)}, got {sorted(set(labels.tolist()))}"
+                )
             probabilities, labels = restricted(probabilities, classes), np.searchsorted(classes, labels)
         return cls(
             correct=probabilities.argmax(axis=-1) == labels,
@@ -57,8 +62,8 @@ class Outcome:
 
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FurtherSet:
-    """Outcomes on a further test set.
+class ShiftTest:
+    """Outcomes on another test set.
 
     Attributes:
         class_names: classes that have images in it, among which arms chose.
@@ -70,9 +75,15 @@ class FurtherSet:
 
 
 def measure_corruption(
-    name: str, severity: int, *, test: LabelledSet, arms: Mapping[str, Sequence[Classifier]], size: int, seed: int
+    name: str,
+    severity: int,
+    *,
+    test: LabelledSet,
+    arms: Mapping[str, Sequence[Classifier]],
+    size: int,
+    seed: int,
 ) -> dict[str, Outcome]:
-    """Corrupt the test images once, a part at a time, and ask every training of every arm.
+    """Corrupt the test images once, a part at a time, and test every training of every arm on them.
 
     Args:
         name: of a corruption.
@@ -91,8 +102,10 @@ def measure_corruption(
     return _ask(arms, corrupted(test, name, severity=severity, size=size, seed=seed), test.labels)
 
 
-def measure_further(data: LabelledSet, classes: Sequence[int], *, arms: Mapping[str, Sequence[Classifier]]) -> FurtherSet:
-    """Ask every training of every arm on a further test set.
+def measure_test_set(
+    data: LabelledSet, classes: Sequence[int], *, arms: Mapping[str, Sequence[Classifier]]
+) -> ShiftTest:
+    """Test every training of every arm on another test set.
 
     Args:
         data: its images, with the labels and class names of the run.
@@ -103,20 +116,21 @@ def measure_further(data: LabelledSet, classes: Sequence[int], *, arms: Mapping[
         InputError: for a set that is not for tests.
     """
     data.require("test", purpose="measuring on a further test set")
-    return FurtherSet(
-        class_names=tuple(data.class_names[label] for label in classes), arms=_ask(arms, [data], data.labels, classes=classes)
-    )  # fmt: skip
+    return ShiftTest(
+        class_names=tuple(data.class_names[label] for label in classes),
+        arms=_ask(arms, [data], data.labels, classes=classes),
+    )
 
 
 def summarise_shift(
     clean: Mapping[str, Outcome],
     corruptions: Mapping[str, Mapping[int, Mapping[str, Outcome]]],
-    tests: Mapping[str, FurtherSet],
+    tests: Mapping[str, ShiftTest],
     *,
     num_resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What ``results.json`` says in its section ``shift``.
+    """Summarise the outcomes for the section ``shift`` of ``results.json``.
 
     All intervals are 95% bootstrap intervals over trainings and test images, see
     :func:`understudy.functional.intervals.bootstrap_mean`; differences are paired by image and seed.
@@ -129,8 +143,9 @@ def summarise_shift(
         seed: of the resamples; an arm's intervals do not depend on which other arms are there.
 
     Returns:
-        ``settings``, ``clean``, ``calibration``, ``corruptions``, ``mean_corruption`` (mean over all corruptions and severities) and
-        ``tests``, as ``docs/results_json.md`` says. Accuracies, ECE and differences are fractions; Brier scores are in [0, 2].
+        ``settings``, ``clean``, ``calibration``, ``corruptions``, ``mean_corruption`` (mean over all
+        corruptions and severities) and ``tests``, as ``docs/results_json.md`` says. Accuracies, ECE and
+        differences are fractions; Brier scores are in [0, 2].
 
     Raises:
         ValueError: if ``real`` or another arm is missing somewhere, or numbers of trainings or images differ.
@@ -144,14 +159,20 @@ def summarise_shift(
     return {
         "settings": {
             "corruptions": list(corruptions),
-            "severities": sorted({severity for by_severity in corruptions.values() for severity in by_severity}),
+            "severities": sorted(
+                {severity for by_severity in corruptions.values() for severity in by_severity}
+            ),
             "bins": NUM_BINS,
         },
         "clean": {arm: {"accuracy": summary.mean(outcome.correct)} for arm, outcome in clean.items()},
         "calibration": {arm: summary.calibration(outcome) for arm, outcome in clean.items()},
         "corruptions": {
             name: {
-                arm: [{"severity": severity} | summary.of(by_severity[severity], arm) for severity in sorted(by_severity)] for arm in clean
+                arm: [
+                    {"severity": severity} | summary.of(by_severity[severity], arm)
+                    for severity in sorted(by_severity)
+                ]
+                for arm in clean
             }
             for name, by_severity in corruptions.items()
         },
@@ -170,21 +191,27 @@ def summarise_shift(
 @final
 @dataclass(frozen=True)
 class _Summary:
-    """Intervals, each from resamples of its own that are the same for all arms."""
+    """Computes intervals; all arms share the resamples."""
 
     num_resamples: int
     seed: int
 
     def mean(self, values: np.ndarray) -> dict[str, float]:
-        return _interval(bootstrap_mean(values, np.random.default_rng(self.seed), num_resamples=self.num_resamples))
+        return asdict(
+            Interval.of(
+                bootstrap_mean(values, np.random.default_rng(self.seed), num_resamples=self.num_resamples)
+            )
+        )
 
     def accuracy(self, correct: Mapping[str, np.ndarray], arm: str) -> dict[str, Any]:
         """``accuracy`` and ``minus_real``, which is zero for ``real``."""
         difference = (0.0, 0.0, 0.0)
         if arm != _BASELINE:
             rng = np.random.default_rng(self.seed)
-            difference = paired_bootstrap_difference(correct[arm], correct[_BASELINE], rng, num_resamples=self.num_resamples)
-        return {"accuracy": self.mean(correct[arm]), "minus_real": _interval(difference)}
+            difference = paired_bootstrap_difference(
+                correct[arm], correct[_BASELINE], rng, num_resamples=self.num_resamples
+            )
+        return {"accuracy": self.mean(correct[arm]), "minus_real": asdict(Interval.of(difference))}
 
     def calibration(self, outcome: Outcome) -> dict[str, Any]:
         """``ece``, which cannot be below 0, and ``brier``."""
@@ -192,33 +219,46 @@ class _Summary:
         return {"ece": ece | {"low": max(0.0, ece["low"])}, "brier": self.mean(outcome.brier_terms)}
 
     def of(self, arms: Mapping[str, Outcome], arm: str) -> dict[str, Any]:
-        return self.accuracy({name: outcome.correct for name, outcome in arms.items()}, arm) | self.calibration(arms[arm])
+        return self.accuracy(
+            {name: outcome.correct for name, outcome in arms.items()}, arm
+        ) | self.calibration(arms[arm])
 
 
 def _ask(
-    arms: Mapping[str, Sequence[Classifier]], parts: Iterable[LabelledSet], labels: np.ndarray, *, classes: Sequence[int] | None = None
+    arms: Mapping[str, Sequence[Classifier]],
+    parts: Iterable[LabelledSet],
+    labels: np.ndarray,
+    *,
+    classes: Sequence[int] | None = None,
 ) -> dict[str, Outcome]:
     answers: dict[str, list[np.ndarray]] = {arm: [] for arm in arms}
     for part in parts:
         for arm, trainings in arms.items():
             answers[arm].append(np.stack([training.predict(part) for training in trainings]))
-    return {arm: Outcome.of(np.concatenate(given, axis=1), labels, classes=classes) for arm, given in answers.items()}
+    return {
+        arm: Outcome.of(np.concatenate(given, axis=1), labels, classes=classes)
+        for arm, given in answers.items()
+    }
 
 
 def _means(groups: Sequence[Mapping[str, Outcome]]) -> dict[str, np.ndarray]:
-    """By arm, share of the groups in which a training is right about an image, float64 (S, N); equal shares are equal numbers."""
+    """By arm, the share of groups in which a training is right about an image, float64 (S, N).
+
+    Equal shares are equal numbers.
+    """
     return {arm: np.sum([group[arm].correct for group in groups], axis=0) / len(groups) for arm in groups[0]}
 
 
 def _check(arms: Mapping[str, Outcome], clean: Mapping[str, Outcome], *, same_images: bool) -> None:
     if _BASELINE not in clean or set(arms) != set(clean):
-        raise ValueError(f"every condition must have the arms {sorted(clean)}, {_BASELINE!r} among them, got {sorted(arms)}")
+        raise ValueError(
+            f"every condition must have the arms {sorted(clean)}, {_BASELINE!r} among them, got "
+            f"{sorted(arms)}"
+        )
     first = (clean if same_images else arms)[_BASELINE].correct.shape
     for name, outcome in arms.items():
         if outcome.correct.shape != first or outcome.correct.shape[0] != clean[_BASELINE].correct.shape[0]:
-            raise ValueError(f"all arms must have the same trainings and images; {name!r} has {outcome.correct.shape}, not {first}")
-
-
-def _interval(ends: tuple[float, float, float]) -> dict[str, float]:
-    mean, low, high = ends
-    return asdict(Interval(mean=mean, low=low, high=high))
+            raise ValueError(
+                f"all arms must have the same trainings and images; {name!r} has "
+                f"{outcome.correct.shape}, not {first}"
+            )

@@ -1,4 +1,4 @@
-"""Further labelled sets that trained classifiers are tested on: the same classes, or some of them, in other images."""
+"""Other labelled test sets for trained classifiers, with some or all classes of the run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from understudy.data.sources.source import AbstractSource
 
 
 def load_test_set(
-    name: str, path: Path, *, class_names: Sequence[str], learned_from: Sequence[LabelledSet], settings: DataSettings
+    name: str,
+    path: Path,
+    *,
+    class_names: Sequence[str],
+    learned_from: Sequence[LabelledSet],
+    settings: DataSettings,
 ) -> tuple[LabelledSet, list[int]]:
-    """Read a test set in any form that a run's own images may have.
+    """Read another test set, in any form that a run can read its images from.
 
     Of a source with splits, its test images are used, or all if it has no such split.
 
@@ -28,14 +33,15 @@ def load_test_set(
         path: image folder, zip, Parquet or WebDataset.
         class_names: of the run, by label.
         learned_from: real images of the run that were learned from or selected on.
-        settings: how the run read its own images; ``source``, and ``class_names`` where labels have names, do not matter.
+        settings: how the run read its own images; ``source``, and ``class_names`` where labels have names, do
+            not matter.
 
     Returns:
         A test set with the labels and class names of the run, and the classes that have images, increasing.
 
     Raises:
-        InputError: if nothing is there, it cannot be read, it has a class that the run does not have or fewer than two, or it shares images
-            with those that were learned from.
+        InputError: if nothing is there, it cannot be read, it has a class that the run does not have or fewer
+            than two, or it shares images with those that were learned from.
     """
     pool = _read(name, path, settings)
     declared = np.array([split == "test" for split in pool.declared])
@@ -44,11 +50,15 @@ def load_test_set(
     unknown = [each for each in present if each not in class_names]
     if unknown:
         raise InputError(
-            f"the test set {name!r} ({path}) must have classes of the run ({', '.join(class_names)}), got also {', '.join(unknown)}: "
+            f"the test set {name!r} ({path}) must have classes of the run ({', '.join(class_names)}), "
+            f"got also {', '.join(unknown)}: "
             "rename its classes, or leave these out"
         )
     if len(present) < 2:
-        raise InputError(f"the test set {name!r} ({path}) must have test images of two classes or more, got only {', '.join(present)}")
+        raise InputError(
+            f"the test set {name!r} ({path}) must have test images of two classes or more, got only "
+            f"{', '.join(present)}"
+        )
     labels = [class_names.index(found.class_names[label]) for label in found.labels]
     own = LabelledSet.from_images(
         [found.encoded(index) for index in range(len(found))],
@@ -58,13 +68,22 @@ def load_test_set(
         ids=found.ids,
         provenance={"source_path": [f"{name}/{each}" for each in found.provenance("source_path")]},
     )
-    _refuse_learned(name, own, pool.fingerprints.select(own.ids), learned_from, max_distance=settings.near_duplicate_distance)
+    _refuse_learned(
+        name,
+        own,
+        pool.fingerprints.select(own.ids),
+        learned_from,
+        max_distance=settings.near_duplicate_distance,
+    )
     return own, sorted(set(labels))
 
 
 def _read(name: str, path: Path, settings: DataSettings) -> Pool:
     if not path.exists():  # a word such as digits would be taken for the name of the run's own images
-        raise InputError(f"the test set {name!r} must be a folder, or a .zip, .parquet or .tar file, but nothing is at {path}")
+        raise InputError(
+            f"the test set {name!r} must be a folder, or a .zip, .parquet or .tar file, but nothing is "
+            f"at {path}"
+        )
     location = str(path.absolute())
     source = find_source(location)
     own = settings.model_copy(update={"source": location})
@@ -74,13 +93,20 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
 
 
 def _has_names(source: AbstractSource, location: str, settings: DataSettings) -> bool:
-    """Whether labels are names, not numbers that a file names."""
-    return isinstance(next((item.label for item in source.open(location, settings).items if not item.problem), ""), str)
+    """Whether labels are names, rather than numbers whose names are in a file."""
+    return isinstance(
+        next((item.label for item in source.open(location, settings).items if not item.problem), ""), str
+    )
 
 
 def _refuse_learned(
-    name: str, data: LabelledSet, prints: Fingerprints, learned_from: Sequence[LabelledSet], *, max_distance: int
-) -> None:  # fmt: skip
+    name: str,
+    data: LabelledSet,
+    prints: Fingerprints,
+    learned_from: Sequence[LabelledSet],
+    *,
+    max_distance: int,
+) -> None:
     for known in learned_from:
         try:
             check_leaks([(known, Fingerprints.of_set(known)), (data, prints)], max_distance=max_distance)

@@ -1,4 +1,7 @@
-"""Measures beside accuracy of how synthetic images differ from real ones: from predictions and features, no training of a network."""
+"""Side measures: how synthetic images differ from real ones, from predictions and features.
+
+They need no training of a network.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from understudy.functional.coverage import density_and_coverage
 from understudy.functional.diversity import mean_distance, vendi_score
@@ -29,7 +27,8 @@ class LabelledFeatures:
 
     Attributes:
         labels: int of shape (N,).
-        features: by kind, such as ``raw`` (of a network before the task) and ``task`` (of a real-trained classifier), float (N, D) each.
+        features: by kind, such as ``raw`` (of a network before the task) and ``task`` (of a real-trained
+            classifier), float (N, D) each.
     """
 
     labels: np.ndarray
@@ -45,27 +44,35 @@ def side_measures(
     num_resamples: int,
     k: int = 5,
 ) -> dict[str, Any]:
-    """Everything of one synthetic set that is not the accuracy of classifiers trained on it.
+    """Measure one synthetic set in every way other than the accuracy of classifiers trained on it.
 
     Args:
         real: real images, at least two per class, or class-wise measures are None.
         synthetic: the set; it has the kinds of features that ``real`` has.
-        probabilities: what classifiers trained on real images say of ``synthetic``, see :func:`gan_test`; None if there are none.
+        probabilities: what classifiers trained on real images say of ``synthetic``, see :func:`gan_test`;
+            None if there are none.
         seed: of every choice made here.
         num_resamples: bootstrap resamples behind the interval of ``gan_test``.
         k: neighbours of density and coverage.
 
     Returns:
-        ``gan_test`` (None without probabilities), and by kind of features what :func:`class_measures` and :func:`separability` give,
-        the latter under ``separability``.
+        ``gan_test`` (None without probabilities), and by kind of features what :func:`class_measures` and
+        :func:`separability` give, the latter under ``separability``.
 
     Raises:
         ValueError: for shapes or kinds that do not fit, or fewer than 2 images.
     """
     if set(real.features) != set(synthetic.features):
-        raise ValueError(f"real and synthetic must have the same kinds of features, got {[*real.features]} and {[*synthetic.features]}")
+        raise ValueError(
+            f"real and synthetic must have the same kinds of features, got {[*real.features]} and "
+            f"{[*synthetic.features]}"
+        )
     rng = np.random.default_rng(seed)
-    mirror = None if probabilities is None else gan_test(probabilities, synthetic.labels, rng, num_resamples=num_resamples)
+    mirror = (
+        None
+        if probabilities is None
+        else gan_test(probabilities, synthetic.labels, rng, num_resamples=num_resamples)
+    )
     return {
         "gan_test": mirror,
         **{
@@ -76,11 +83,14 @@ def side_measures(
     }
 
 
-def gan_test(probabilities: np.ndarray, labels: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> dict[str, float]:
+def gan_test(
+    probabilities: np.ndarray, labels: np.ndarray, rng: np.random.Generator, *, num_resamples: int
+) -> dict[str, float]:
     """Accuracy on synthetic images of classifiers trained on real ones: are labels and quality right?
 
-    Shmelkov et al. 2018 (arXiv:1807.09499). It rises when diversity falls, so it must not be optimised alone. Its mirror, training on
-    synthetic and testing on real images (their GAN-train, the classification accuracy score of arXiv:1905.10887), is the arm's accuracy.
+    Shmelkov et al. 2018 (arXiv:1807.09499). It rises when diversity falls, so it must not be optimised alone.
+    Its mirror, training on synthetic and testing on real images (their GAN-train, the classification accuracy
+    score of arXiv:1905.10887), is the arm's accuracy.
 
     Args:
         probabilities: float of shape (N, C) of one classifier, or (S, N, C) of several.
@@ -96,18 +106,28 @@ def gan_test(probabilities: np.ndarray, labels: np.ndarray, rng: np.random.Gener
     """
     named = np.asarray(probabilities).argmax(axis=-1)
     if named.shape[-1:] != labels.shape or named.ndim not in (1, 2):
-        raise ValueError(f"probabilities must be (N, C) or (S, N, C) for {len(labels)} labels, got {probabilities.shape}")
-    mean, low, high = bootstrap_mean(np.atleast_2d(named == labels), rng, num_resamples=num_resamples)
-    return asdict(Interval(mean=mean, low=low, high=high))
+        raise ValueError(
+            f"probabilities must be (N, C) or (S, N, C) for {len(labels)} labels, got {probabilities.shape}"
+        )
+    return asdict(
+        Interval.of(bootstrap_mean(np.atleast_2d(named == labels), rng, num_resamples=num_resamples))
+    )
 
 
 def class_measures(
-    real: np.ndarray, real_labels: np.ndarray, synthetic: np.ndarray, synthetic_labels: np.ndarray, rng: np.random.Generator, *, k: int = 5
+    real: np.ndarray,
+    real_labels: np.ndarray,
+    synthetic: np.ndarray,
+    synthetic_labels: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    k: int = 5,
 ) -> dict[str, float | None]:
     """Density, coverage and diversity within each class, averaged over the classes of ``real``.
 
-    Coverage and Vendi score grow with the number of images, so a class has at most as many synthetic images as real ones here, chosen at
-    random. A class without synthetic images has density, coverage and diversity 0.
+    Coverage and Vendi score grow with the number of images, so a class has at most as many synthetic images
+    as real ones here, chosen at random. A class without synthetic images has density, coverage and diversity
+    0.
 
     Args:
         real: float of shape (N, D).
@@ -118,10 +138,12 @@ def class_measures(
         k: neighbours; one less than the real images of the class where that is less.
 
     Returns:
-        ``density`` and ``coverage`` (:func:`understudy.functional.coverage.density_and_coverage`); ``diversity``, the mean distance of
-        synthetic images over that of real ones; ``vendi`` and ``vendi_real``, the Vendi scores of equally many synthetic and real
-        images (:func:`understudy.functional.diversity.vendi_score`; both 0 in a class without synthetic ones). All are None if a class
-        has a single real image, ``diversity`` also if the real images of each class are equal.
+        ``density`` and ``coverage`` (:func:`understudy.functional.coverage.density_and_coverage`);
+        ``diversity``, the mean distance of synthetic images over that of real ones; ``vendi`` and
+        ``vendi_real``, the Vendi scores of equally many synthetic and real images
+        (:func:`understudy.functional.diversity.vendi_score`; both 0 in a class without synthetic ones). All
+        are None if a class has a single real image, ``diversity`` also if the real images of each class are
+        equal.
 
     Raises:
         ValueError: if shapes do not fit.
@@ -134,19 +156,32 @@ def class_measures(
             return dict.fromkeys(names)
         drawn = _choose(drawn, len(originals), rng)
         density, coverage = density_and_coverage(originals, drawn, k=k) if len(drawn) else (0.0, 0.0)
-        scores = [vendi_score(part) if len(part) else 0.0 for part in (drawn, _choose(originals, len(drawn), rng))]
-        rows.append([density, coverage, mean_distance(drawn) if len(drawn) > 1 else 0.0, *scores, mean_distance(originals)])
+        scores = [
+            vendi_score(part) if len(part) else 0.0 for part in (drawn, _choose(originals, len(drawn), rng))
+        ]
+        rows.append(
+            [
+                density,
+                coverage,
+                mean_distance(drawn) if len(drawn) > 1 else 0.0,
+                *scores,
+                mean_distance(originals),
+            ]
+        )
     *means, real_distance = np.mean(rows, axis=0).tolist()
     found = dict(zip(names, means, strict=True))
     # Of the means and not the mean of ratios: a class whose few real images are equal must not decide it.
     return found | {"diversity": found["diversity"] / real_distance if real_distance else None}
 
 
-def separability(real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> dict[str, dict[str, float]]:
+def separability(
+    real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
     """How well logistic regression tells real from synthetic images that it was not fitted to.
 
-    Five folds, or as many as there are images of a kind; equally many of each kind, at most 1000, chosen at random; features standardised
-    over the images it is fitted to. A classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv:1610.06545).
+    Five folds, or as many as there are images of a kind; equally many of each kind, at most 1000, chosen at
+    random; features standardised over the images it is fitted to. A classifier two-sample test (Lopez-Paz and
+    Oquab 2017, arXiv:1610.06545).
 
     Args:
         real: float of shape (N, D), N at least 2.
@@ -154,28 +189,40 @@ def separability(real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generat
         rng: chooses images and folds.
 
     Returns:
-        ``accuracy`` and ``auc`` (area under the receiver operating curve), each ``mean``, ``low``, ``high`` with a 95% Student interval
-        over folds, cut to [0, 1]: 0.5 cannot be told apart, 1 always.
+        ``accuracy`` and ``auc`` (area under the receiver operating curve), each ``mean``, ``low``, ``high``
+        with a 95% Student interval over folds, cut to [0, 1]: 0.5 cannot be told apart, 1 always.
 
     Raises:
         ValueError: for fewer images, unequal widths or features that are not finite.
     """
+    # scikit-learn is slow to import, and most commands do not need it.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if min(len(real), len(synthetic)) < 2 or real.shape[1:] != synthetic.shape[1:] or real.ndim != 2:
-        raise ValueError(f"real and synthetic must be (N, D) and (M, D) with N and M above 1, got {real.shape} and {synthetic.shape}")
+        raise ValueError(
+            f"real and synthetic must be (N, D) and (M, D) with N and M above 1, got {real.shape} and "
+            f"{synthetic.shape}"
+        )
     count = min(len(real), len(synthetic), _MAX_TOLD_APART)
     x = np.concatenate([_choose(real, count, rng), _choose(synthetic, count, rng)]).astype(np.float64)
     y = np.repeat([0, 1], count)
     folds = StratifiedKFold(min(_NUM_FOLDS, count), shuffle=True, random_state=int(rng.integers(2**31)))
     accuracies, areas = [], []
     for fitted, held_out in folds.split(x, y):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=_PROBE_MAX_ITER)).fit(x[fitted], y[fitted])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=_PROBE_MAX_ITER)).fit(
+            x[fitted], y[fitted]
+        )
         accuracies.append(float((probe.predict(x[held_out]) == y[held_out]).mean()))
         areas.append(float(roc_auc_score(y[held_out], probe.decision_function(x[held_out]))))
     return {"accuracy": _within_unit(accuracies), "auc": _within_unit(areas)}
 
 
 def _choose(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """At most ``count`` of the points, in their order."""
+    """Choose at most ``count`` points at random, in their order."""
     return points if len(points) <= count else points[np.sort(rng.choice(len(points), count, replace=False))]
 
 

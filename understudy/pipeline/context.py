@@ -13,7 +13,7 @@ import numpy as np
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
-from understudy.evaluation.encoders import AtHand, Encoder, load_encoder
+from understudy.evaluation.encoders import Encoder, load_encoder
 from understudy.evaluation.feature_cache import FeatureCache
 from understudy.pipeline.checks import checked_splits
 from understudy.pipeline.classifiers import Classifiers
@@ -141,11 +141,9 @@ class Run:
         is_pretrained = self.settings.compare.pretrained
         return load_encoder(
             self.settings.fidelity.encoder,
-            AtHand(
-                generator=lambda: self.generators.main,
-                start=(lambda: self.classifiers.start) if is_pretrained else None,
-                device=self.device,
-            ),
+            generator=lambda: self.generators.main,
+            start=(lambda: self.classifiers.start) if is_pretrained else None,
+            device=self.device,
         )
 
     def features(self, data: LabelledSet) -> np.ndarray:

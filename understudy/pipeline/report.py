@@ -9,8 +9,7 @@ from understudy.core.files import read_arrays, write_json, write_text
 from understudy.pipeline.context import Run
 from understudy.pipeline.results import gather_results
 from understudy.report.card import dataset_card
-from understudy.report.html import write_report
-from understudy.settings import to_yaml
+from understudy.report.html import ReportData, write_report
 from understudy.training.arms import find_arm
 from understudy.training.records import ArmFolder, seeds_of
 
@@ -22,18 +21,18 @@ def report(run: Run, stages: Sequence[str]) -> None:
         record["added"] = added_settings(run, stages)
         write_json(run.path / "results.json", results)
         arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
-        write_report(
-            run.path / "report.html",
+        data = ReportData(
             results=results,
-            settings_yaml=to_yaml(run.settings),
+            settings=run.settings,
             train=run.train,
             synthetic=run.curated,
             val=run.val,
             test=run.test,
             confusions=read_arrays(run.path / "arms" / "confusions.npz"),
             arm_summaries={name: f"{arm.summary}: {arm.describe()}" for name, arm in arms.items()},
-            named=_predictions(run, list(arms)),
+            predictions=_predictions(run, list(arms)),
         )
+        write_report(run.path / "report.html", data)
         write_text(run.path / "README.md", run_card(run, results, data_files="synthetic/curated.parquet"))
     run.observer.say(f"report: {run.path / 'report.html'}")
 

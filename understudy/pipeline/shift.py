@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.shift import (
-    FurtherSet,
     Outcome,
+    ShiftTest,
     measure_corruption,
-    measure_further,
+    measure_test_set,
     summarise_shift,
 )
 from understudy.evaluation.shift_tests import load_test_set
@@ -31,13 +31,13 @@ def shift(run: Run) -> None:
             for name in run.recorded("compare")["arms"]
         }
         total = len(settings.corruptions) * len(settings.severities) + len(test_sets)
-        tests: dict[str, FurtherSet] = {}
+        tests: dict[str, ShiftTest] = {}
         with run.observer.bar("shift", total=total, unit="sets") as advance:
             corruptions = _corruptions(run, arms, advance)
             for name, (data, classes) in test_sets.items():
-                tests[name] = measure_further(data, classes, arms=arms)
+                tests[name] = measure_test_set(data, classes, arms=arms)
                 advance(1)
-        clean = measure_further(run.test, range(run.test.num_classes), arms=arms).arms
+        clean = measure_test_set(run.test, range(run.test.num_classes), arms=arms).arms
         num_resamples, seed = run.settings.compare.bootstrap, run.settings.seed
         record |= {
             "settings": settings.model_dump(mode="json"),

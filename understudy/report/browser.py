@@ -1,6 +1,7 @@
-"""The page's image browser: every image as a thumbnail on a sprite sheet, and what is known of each as columns.
+"""The page's image browser: thumbnails of all images on sprite sheets, and their facts as columns.
 
-The page carries sheets and columns as data; ``templates/report.js`` decodes a sheet when one of its images is first shown.
+The page carries sheets and columns as data; ``templates/report.js`` decodes a sheet when one of its images is
+first shown.
 """
 
 from __future__ import annotations
@@ -17,26 +18,35 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.report.gallery import tile_size
 
 MAX_SYNTHETIC, MAX_REAL = 10_000, 2_500  # images of a set on the page: about 10 MB in all
-_LARGEST_TILE, _SMALL_TILE, _MANY = 48, 32, 4_000  # thumbnail width in pixels; the small one for pages with many images
+_LARGEST_TILE, _SMALL_TILE, _MANY = (
+    48,
+    32,
+    4_000,
+)  # thumbnail width in pixels; the small one for pages with many images
 _ACROSS = 16  # thumbnails in a row and in a column of a sheet
 _QUALITY = 80
 
 
 def browser(
-    train: LabelledSet, synthetic: LabelledSet, *, test: LabelledSet | None = None, named: Mapping[str, np.ndarray] | None = None
+    train: LabelledSet,
+    synthetic: LabelledSet,
+    *,
+    test: LabelledSet | None = None,
+    named: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Sheets and columns of all images, or of as many as the page can hold.
+    """Return sheets and columns of all images, or of as many as the page can hold.
 
     Args:
         train: real train images.
-        synthetic: synthetic images; the provenance columns ``score``, ``flag``, ``nearest_id``, ``nearest_distance`` and ``source_id`` are
-            taken along where present.
+        synthetic: synthetic images; the provenance columns ``score``, ``flag``, ``nearest_id``,
+            ``nearest_distance`` and ``source_id`` are taken along where present.
         test: real test images.
-        named: per arm, the class that each of its S trainings takes each test image for, int of shape (S, len(test)).
+        named: per arm, the class that each of its S trainings takes each test image for, int of shape (S,
+            len(test)).
 
     Returns:
-        ``columns`` (what the script reads, plain lists and numbers), ``sheets`` (pairs of set and base64 WebP, in order), ``capped``
-        (by set, how many of how many are there, where not all are).
+        ``columns`` (what the script reads, plain lists and numbers), ``sheets`` (pairs of set and base64
+        WebP, in order), ``capped`` (by set, how many of how many are there, where not all are).
     """
     near = _positions(synthetic, "nearest_id", train), _positions(synthetic, "source_id", train)
     chosen = {"synthetic": spread(synthetic.labels, MAX_SYNTHETIC)}
@@ -45,13 +55,19 @@ def browser(
     sets = {"synthetic": synthetic, "train": train}
     if test is not None:
         sets["test"], chosen["test"] = test, _mistaken_first(test.labels, named or {})
-    tile = min(_LARGEST_TILE if sum(map(len, chosen.values())) <= _MANY else _SMALL_TILE, tile_size(*sets.values()))
+    tile = min(
+        _LARGEST_TILE if sum(map(len, chosen.values())) <= _MANY else _SMALL_TILE, tile_size(*sets.values())
+    )
     place = np.full(len(train) + 1, -1)  # the last is what -1 points to
     place[chosen["train"]] = np.arange(len(chosen["train"]))
     columns: dict[str, Any] = {}
     for name, data in sets.items():
         ids = data.ids
-        columns[name] = {"ids": [ids[index] for index in chosen[name]], "labels": data.labels[chosen[name]].tolist(), "total": len(data)}
+        columns[name] = {
+            "ids": [ids[index] for index in chosen[name]],
+            "labels": data.labels[chosen[name]].tolist(),
+            "total": len(data),
+        }
     columns["synthetic"] |= _of_synthetic(synthetic.select(chosen["synthetic"]))
     columns["synthetic"] |= {
         key: place[column[chosen["synthetic"]]].tolist()
@@ -60,16 +76,27 @@ def browser(
     }
     if test is not None:
         labels = test.labels[chosen["test"]]
-        columns["test"]["wrong"] = {arm: mistakes(classes[:, chosen["test"]], labels) for arm, classes in (named or {}).items()}
+        columns["test"]["wrong"] = {
+            arm: mistakes(classes[:, chosen["test"]], labels) for arm, classes in (named or {}).items()
+        }
     return {
         "columns": {"classes": list(train.class_names), "tile": tile, "across": _ACROSS, "sets": columns},
-        "sheets": [(name, sheet) for name, data in sets.items() for sheet in sheets(data.select(chosen[name]), tile)],
-        "capped": {name: (len(chosen[name]), len(data)) for name, data in sets.items() if len(chosen[name]) < len(data)},
+        "sheets": [
+            (name, sheet) for name, data in sets.items() for sheet in sheets(data.select(chosen[name]), tile)
+        ],
+        "capped": {
+            name: (len(chosen[name]), len(data))
+            for name, data in sets.items()
+            if len(chosen[name]) < len(data)
+        },
     }
 
 
 def _mistaken_first(labels: np.ndarray, named: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Test images for the page: those that any training names wrongly, as cells of the confusion matrices lead to them; then others."""
+    """Choose test images for the page: first those that some training gets wrong, then others.
+
+    Cells of the confusion matrices lead to the wrong ones.
+    """
     wrong = np.zeros(len(labels), dtype=bool)
     for classes in named.values():
         wrong |= (classes != labels).any(axis=0)
@@ -78,7 +105,7 @@ def _mistaken_first(labels: np.ndarray, named: Mapping[str, np.ndarray]) -> np.n
 
 
 def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -> np.ndarray:
-    """Indices of at most ``count`` images, ascending: those in ``first``, then others evenly over the classes.
+    """Choose at most ``count`` images: those in ``first``, then others evenly over the classes.
 
     Args:
         labels: int of shape (N,).
@@ -86,8 +113,8 @@ def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -
         first: indices that are taken before others, any number of times each.
 
     Example:
-        >>> spread(np.array([0, 1, 0, 1, 0, 1]), 2).tolist(), spread(np.array([0, 1, 0, 1]), 3, first=np.array([3, 3])).tolist()
-        ([0, 1], [0, 2, 3])
+        >>> spread(np.array([0, 1, 0, 1, 0, 1]), 2).tolist(), spread(np.array([0, 1, 0, 1]), 3,
+        first=np.array([3, 3])).tolist() ([0, 1], [0, 2, 3])
     """
     wanted = np.unique(first if first is not None else np.empty(0, dtype=np.int64))[:count]
     others = np.setdiff1d(np.arange(len(labels)), wanted)
@@ -98,15 +125,15 @@ def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -
 
 
 def mistakes(named: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The names other than its own that the trainings of an arm give each image; right ones take no room on the page.
+    """List the wrong classes that an arm's trainings predict for each image.
 
     Args:
         named: class that each of S trainings takes each image for, int of shape (S, N).
         labels: int of shape (N,).
 
     Returns:
-        ``trainings`` (S) and three lists with an entry per image and wrong name, by image, most frequent first: ``image`` (its index),
-        ``named`` (the class) and ``times`` (how many trainings say so, 1 to S).
+        ``trainings`` (S) and three lists with an entry per image and wrong name, by image, most frequent
+        first: ``image`` (its index), ``named`` (the class) and ``times`` (how many trainings say so, 1 to S).
 
     Example:
         >>> mistakes(np.array([[0, 2, 1], [0, 0, 2], [0, 2, 2]]), np.array([0, 1, 2]))
@@ -120,7 +147,7 @@ def mistakes(named: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def sheets(data: LabelledSet, tile: int) -> list[str]:
-    """Sprite sheets of 256 thumbnails in rows of 16, as base64 WebP; the last one is only as high as it must be.
+    """Pack thumbnails into sprite sheets of 16 by 16, as base64 WebP; the last has only the rows it needs.
 
     Args:
         data: the images.
@@ -132,7 +159,11 @@ def sheets(data: LabelledSet, tile: int) -> list[str]:
         rows = -(-len(pixels) // _ACROSS)
         tiles = np.zeros((rows * _ACROSS, 3, tile, tile), dtype=np.uint8)
         tiles[: len(pixels)] = pixels
-        sheet = tiles.reshape(rows, _ACROSS, 3, tile, tile).transpose(0, 3, 1, 4, 2).reshape(rows * tile, _ACROSS * tile, 3)
+        sheet = (
+            tiles.reshape(rows, _ACROSS, 3, tile, tile)
+            .transpose(0, 3, 1, 4, 2)
+            .reshape(rows * tile, _ACROSS * tile, 3)
+        )
         buffer = io.BytesIO()
         Image.fromarray(sheet).save(buffer, format="WEBP", quality=_QUALITY)
         encoded.append(base64.b64encode(buffer.getvalue()).decode())
@@ -140,7 +171,7 @@ def sheets(data: LabelledSet, tile: int) -> list[str]:
 
 
 def _positions(synthetic: LabelledSet, column: str, train: LabelledSet) -> np.ndarray:
-    """Index of the train image that a provenance column names, -1 where there is none."""
+    """Index of the train image that a provenance column names; -1 where it names none."""
     if column not in synthetic.table.column_names:
         return np.full(len(synthetic), -1)
     position = {identity: index for index, identity in enumerate(train.ids)}
@@ -148,7 +179,7 @@ def _positions(synthetic: LabelledSet, column: str, train: LabelledSet) -> np.nd
 
 
 def _of_synthetic(synthetic: LabelledSet) -> dict[str, Any]:
-    """Scores, distances and flags, whichever are known; numbers that are missing are None."""
+    """Scores, distances and flags where they are known; missing numbers are None."""
     names = synthetic.table.column_names
     found: dict[str, Any] = {}
     for key, column in (("score", "score"), ("distance", "nearest_distance")):

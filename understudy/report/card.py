@@ -1,4 +1,7 @@
-"""Cards: what an exported set, classifier or adapter is, how it was made, what it was worth and what it is not."""
+"""Cards of exported images, classifiers and adapters.
+
+A card says what the export is, how it was made, what it was worth, and what it must not be used for.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from understudy.report.wording import real_images_interval
 from understudy.settings import Settings, to_yaml
 
 LICENCE_NOTE = (
-    "Whatever binds users of these sources may bind users of what was made from them. Where a licence is not stated, settle that before "
+    "Whatever binds users of these sources may bind users of what was made from them. Where a licence "
+    "is not stated, settle that before "
     "sharing."
 )
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
@@ -26,16 +30,21 @@ _LOADING = {
     "transformer": 'pipeline.transformer = type(pipeline.transformer).from_pretrained("FOLDER/transformer")',
     "class_conditional": 'network = diffusers.UNet2DModel.from_pretrained("FOLDER/class_conditional")',
 }
-"""What lies in an adapter folder, and how diffusers reads it."""
+"""By file of an adapter folder, how diffusers loads it."""
 
 
 def dataset_card(
-    results: Mapping[str, Any], *, settings: Settings, class_counts: Mapping[str, int], data_files: str | None = None
-) -> str:  # fmt: skip
-    """README.md in the form of a Hugging Face dataset card.
+    results: Mapping[str, Any],
+    *,
+    settings: Settings,
+    class_counts: Mapping[str, int],
+    data_files: str | None = None,
+) -> str:
+    """Write a dataset card in the form of Hugging Face.
 
     Args:
-        results: content of ``results.json``; sections other than ``data``, ``arms`` and ``verdict`` may be absent or empty.
+        results: content of ``results.json``; sections other than ``data``, ``arms`` and ``verdict`` may be
+            absent or empty.
         settings: of the run: sources, generator, adaptation, drawing and filters are described from them.
         class_counts: synthetic images by class name.
         data_files: pattern of the Parquet files beside the card, for ``datasets.load_dataset``.
@@ -54,7 +63,16 @@ def dataset_card(
     if data_files is not None:
         front["configs"] = [{"config_name": "default", "data_files": data_files}]
     found = sources(settings)
-    return _render("card.md", front, found, results, settings=settings, class_counts=class_counts, total=total, audited=_audited(results))
+    return _render(
+        "card.md",
+        front,
+        found,
+        results,
+        settings=settings,
+        class_counts=class_counts,
+        total=total,
+        audited=_audited(results),
+    )
 
 
 def classifier_card(
@@ -68,7 +86,7 @@ def classifier_card(
     training: int | None,
     recipe: Mapping[str, float],
 ) -> str:
-    """README.md in the form of a Hugging Face model card, for the classifier of an arm.
+    """Write a model card in the form of Hugging Face for the classifier of an arm.
 
     Args:
         results: as for :func:`dataset_card`, with this arm.
@@ -86,20 +104,49 @@ def classifier_card(
     accuracy, name = results["arms"][arm]["accuracy"], source_name(results["data"]["source"])
     task = {"type": "image-classification", "name": "Image Classification"}
     measured = {"task": task, "dataset": {"type": _slug(name), "name": name, "split": "test"}}
-    front: dict[str, Any] = {"library_name": "timm", "pipeline_tag": "image-classification", "tags": ["timm", "understudy"]}
-    if settings.compare.pretrained and settings.compare.weights is None and settings.compare.backbone not in ("mini", "folder"):
-        front |= {"base_model": f"timm/{settings.compare.backbone}"} if "/" not in settings.compare.backbone else {}
-    metric = {"type": "accuracy", "value": accuracy["mean"], "name": f"accuracy, mean of {len(accuracy['seeds'])} trainings"}
-    front |= {"metrics": ["accuracy"], "model-index": [{"name": _slug(f"{name}-{arm}"), "results": [measured | {"metrics": [metric]}]}]}
+    front: dict[str, Any] = {
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": ["timm", "understudy"],
+    }
+    if (
+        settings.compare.pretrained
+        and settings.compare.weights is None
+        and settings.compare.backbone not in ("mini", "folder")
+    ):
+        front |= (
+            {"base_model": f"timm/{settings.compare.backbone}"}
+            if "/" not in settings.compare.backbone
+            else {}
+        )
+    metric = {
+        "type": "accuracy",
+        "value": accuracy["mean"],
+        "name": f"accuracy, mean of {len(accuracy['seeds'])} trainings",
+    }
+    front |= {
+        "metrics": ["accuracy"],
+        "model-index": [{"name": _slug(f"{name}-{arm}"), "results": [measured | {"metrics": [metric]}]}],
+    }
     return _render(
-        "model_card.md", front, sources(settings, drawn=drawn, classifier=True), results, settings=settings, arm=arm, summary=summary,
-        drawn=drawn, architecture=architecture, training=training, shown=list(dict.fromkeys(["real", arm])),
-        audited=[name for name in _audited(results) if name == arm], **recipe,
-    )  # fmt: skip
+        "model_card.md",
+        front,
+        sources(settings, drawn=drawn, classifier=True),
+        results,
+        settings=settings,
+        arm=arm,
+        summary=summary,
+        drawn=drawn,
+        architecture=architecture,
+        training=training,
+        shown=list(dict.fromkeys(["real", arm])),
+        audited=[name for name in _audited(results) if name == arm],
+        **recipe,
+    )
 
 
 def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Sequence[str]) -> str:
-    """README.md in the form of a Hugging Face model card, for what adaptation learned.
+    """Write a model card in the form of Hugging Face for the weights that adaptation learned.
 
     Args:
         results: as for :func:`dataset_card`, with ``adaptation``.
@@ -112,20 +159,34 @@ def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Seque
     name = settings.generator.name
     own = name == "class_conditional"
     task = "unconditional-image-generation" if own else "text-to-image"
-    front: dict[str, Any] = {"library_name": "diffusers", "pipeline_tag": task, "tags": ["diffusion", "understudy"]}
+    front: dict[str, Any] = {
+        "library_name": "diffusers",
+        "pipeline_tag": task,
+        "tags": ["diffusion", "understudy"],
+    }
     if not own and _HUB_NAME.fullmatch(name) and source_name(name) == name:
         front["base_model"] = name
-    base = "" if own else f'pipeline = diffusers.DiffusionPipeline.from_pretrained("{name if "base_model" in front else "BASE"}")\n'
+    base = (
+        ""
+        if own
+        else f"pipeline = "
+        f'diffusers.DiffusionPipeline.from_pretrained("{name if "base_model" in front else "BASE"}")\n'
+    )
     lines = [line for file, line in _LOADING.items() if file in files]
     snippet = f"import diffusers\n\n{base}" + "".join(f"{line}\n" for line in lines)
     return _render(
-        "adapter_card.md", front, sources(settings), results, settings=settings, snippet=_fenced(snippet, "python"),
+        "adapter_card.md",
+        front,
+        sources(settings),
+        results,
+        settings=settings,
+        snippet=_fenced(snippet, "python"),
         audited=_audited(results),
-    )  # fmt: skip
+    )
 
 
 def plain(text: object) -> str:
-    r"""Text that Markdown shows as it is, on one line, also inside a table cell.
+    r"""Escape text so that Markdown shows it as it is, on one line, also inside a table cell.
 
     Example:
         >>> plain("<b>|a_b|")
@@ -135,7 +196,7 @@ def plain(text: object) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A number of any size with three digits; ``n/a`` for None.
+    """Format a number of any size with three digits; ``n/a`` for None.
 
     Example:
         >>> figure(0.00012345), figure(12.3456), figure(12345.6), figure(None)
@@ -147,7 +208,7 @@ def figure(value: float | None) -> str:
 
 
 def figure_interval(interval: Mapping[str, float] | None) -> str:
-    """Mean and 95% interval of a number of any size; ``n/a`` for None.
+    """Format the mean and 95% interval of a number of any size; ``n/a`` for None.
 
     Example:
         >>> figure_interval({"mean": 0.5, "low": 0.25, "high": 0.625})
@@ -159,7 +220,13 @@ def figure_interval(interval: Mapping[str, float] | None) -> str:
 
 
 def _render(
-    template: str, front: Mapping[str, Any], found: Sequence[Source], results: Mapping[str, Any], *, settings: Settings, **more: Any
+    template: str,
+    front: Mapping[str, Any],
+    found: Sequence[Source],
+    results: Mapping[str, Any],
+    *,
+    settings: Settings,
+    **more: Any,
 ) -> str:
     jinja = environment()
     for card_filter in (plain, figure, figure_interval, source_name, real_images_interval):
@@ -182,7 +249,7 @@ def _audited(results: Mapping[str, Any]) -> list[str]:
 
 
 def _fenced(text: str, language: str) -> str:
-    """A code block that nothing in the text can end."""
+    """Fence text as a code block that nothing in the text can end."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -1,4 +1,4 @@
-"""What must be right before any figure of quality means something: counts, files left out, leaks, copies, missing images, repetitions."""
+"""Checks that come before any figure of quality: counts, unreadable files, leaks, repetitions, copies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-import yaml
-from scipy import stats
-
 from understudy.data.labelled_set import LabelledSet, pixel_hash
 from understudy.report.wording import listed
+from understudy.settings import Settings
 
 _FEWEST_SEEDS = 3
 Status = Literal["ok", "attention", "not checked"]
@@ -19,7 +17,7 @@ Status = Literal["ok", "attention", "not checked"]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One row of the page's first table.
+    """One row of the first table on the page.
 
     Attributes:
         subject: what was looked at.
@@ -32,13 +30,14 @@ class Check:
     words: str
 
 
-def checks(results: Mapping[str, Any], *, settings_yaml: str, sets: Sequence[LabelledSet]) -> list[Check]:
-    """Everything that should be clean before quality is looked at.
+def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[LabelledSet]) -> list[Check]:
+    """Run all checks.
 
     Args:
         results: content of ``results.json``.
-        settings_yaml: every setting of the run, for what leaks were looked for.
-        sets: the image sets at hand: train and synthetic images, validation and test images if they are given.
+        settings: of the run; they say which leaks were searched for.
+        sets: the image sets at hand: train and synthetic images, validation and test images if they are
+            given.
 
     Returns:
         A row per subject, always in the same order.
@@ -46,10 +45,14 @@ def checks(results: Mapping[str, Any], *, settings_yaml: str, sets: Sequence[Lab
     return [
         _counts(results, sets),
         _left_out(results["data"].get("skipped") or []),
-        _leaks(yaml.safe_load(settings_yaml)["data"]["near_duplicate_distance"]),
+        _leaks(settings.data.near_duplicate_distance),
         _repeated(sets),
         _missing(results.get("curation", {})),
-        _copies(results.get("memorisation", {}).get("firewall"), num_synthetic=_synthetic(sets), of_arms=results.get("images", {})),
+        _copies(
+            results.get("memorisation", {}).get("firewall"),
+            num_synthetic=_synthetic(sets),
+            of_arms=results.get("images", {}),
+        ),
         _trainings(results["arms"]),
     ]
 
@@ -60,10 +63,24 @@ def _synthetic(sets: Sequence[LabelledSet]) -> int:
 
 def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> Check:
     data = results["data"]
-    numbers = [f"{data[split]:,} {words}" for split, words in (("train", "train"), ("val", "validation"), ("test", "test"))]
-    words = f"{', '.join(numbers)} and {_synthetic(sets):,} synthetic images of {len(data['classes'])} classes."
-    untested = [name for name, share in zip(data["classes"], results["arms"]["real"]["per_class"], strict=True) if share is None]
-    lacking = [(part.split, name) for part in sets for name, count in zip(part.class_names, part.counts, strict=True) if not count]
+    numbers = [
+        f"{data[split]:,} {words}"
+        for split, words in (("train", "train"), ("val", "validation"), ("test", "test"))
+    ]
+    words = (
+        f"{', '.join(numbers)} and {_synthetic(sets):,} synthetic images of {len(data['classes'])} classes."
+    )
+    untested = [
+        name
+        for name, share in zip(data["classes"], results["arms"]["real"]["per_class"], strict=True)
+        if share is None
+    ]
+    lacking = [
+        (part.split, name)
+        for part in sets
+        for name, count in zip(part.class_names, part.counts, strict=True)
+        if not count
+    ]
     problems = [f"no test image of {listed(untested)}"] if untested else []
     problems += [
         f"no {split} image of {listed([name for own, name in lacking if own == split])}"
@@ -71,7 +88,9 @@ def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> Check:
         if split != "test"
     ]
     if problems:
-        return Check(subject="Images", status="attention", words=f"{words} There is {', and '.join(problems)}.")
+        return Check(
+            subject="Images", status="attention", words=f"{words} There is {', and '.join(problems)}."
+        )
     return Check(subject="Images", status="ok", words=f"{words} Every class has some.")
 
 
@@ -79,7 +98,11 @@ def _left_out(skipped: Sequence[Sequence[str]]) -> Check:
     if not skipped:
         return Check(subject="Unreadable files", status="ok", words="Every file of the source was read.")
     which = listed([f"{file} ({reason})" for file, reason in skipped])
-    return Check(subject="Unreadable files", status="attention", words=f"{len(skipped):,} left out: {which}. The end of the page has all.")
+    return Check(
+        subject="Unreadable files",
+        status="attention",
+        words=f"{len(skipped):,} left out: {which}. The end of the page has all.",
+    )
 
 
 def _leaks(distance: int) -> Check:
@@ -87,20 +110,25 @@ def _leaks(distance: int) -> Check:
         return Check(
             subject="Leaks between splits",
             status="attention",
-            words="No picture is in two of train, validation and test images, pixel for pixel; near copies were not looked for "
+            words="No picture is in two of train, validation and test images, pixel for pixel; near copies "
+            "were not looked for "
             "(data.near_duplicate_distance is -1).",
         )
     return Check(
         subject="Leaks between splits",
         status="ok",
-        words="No picture is in two of train, validation and test images, neither pixel for pixel nor nearly so "
+        words="No picture is in two of train, validation and test images, neither pixel for pixel nor "
+        "nearly so "
         f"(perceptual hashes within {distance} of 64 bits whose pixels agree); a run with one stops.",
     )
 
 
 def _repeated(sets: Sequence[LabelledSet]) -> Check:
-    """Pictures that a set holds more than once, pixel for pixel, however they were stored."""
-    repeated = {part.split: len(part) - len({pixel_hash(part.image(index)) for index in range(len(part))}) for part in sets}
+    """Count images that occur more than once in a set with the same pixels, however they were stored."""
+    repeated = {
+        part.split: len(part) - len({pixel_hash(part.image(index)) for index in range(len(part))})
+        for part in sets
+    }
     found = [f"{count:,} among the {split} images" for split, count in repeated.items() if count]
     if found:
         return Check(
@@ -108,46 +136,74 @@ def _repeated(sets: Sequence[LabelledSet]) -> Check:
             status="attention",
             words=f"The same picture once more: {', '.join(found)}. Repeated images count twice.",
         )
-    return Check(subject="Repeated images", status="ok", words=f"No picture is twice among the {' or '.join(repeated)} images.")
+    return Check(
+        subject="Repeated images",
+        status="ok",
+        words=f"No picture is twice among the {' or '.join(repeated)} images.",
+    )
 
 
 def _missing(curation: Mapping[str, Any]) -> Check:
     if not curation:
-        return Check(subject="Missing after curation", status="not checked", words="Nothing is known of curation.")
+        return Check(
+            subject="Missing after curation", status="not checked", words="Nothing is known of curation."
+        )
     if missing := curation.get("missing"):
-        total, which = sum(missing.values()), listed([f"{count:,} of {name}" for name, count in missing.items()])
+        total, which = (
+            sum(missing.values()),
+            listed([f"{count:,} of {name}" for name, count in missing.items()]),
+        )
         problem = f" {curation['problem']}" if curation.get("problem") else ""
         return Check(
             subject="Missing after curation",
             status="attention",
             words=f"Of the images that were asked for, {total:,} did not pass: {which}.{problem}",
         )
-    return Check(subject="Missing after curation", status="ok", words=f"All {curation['kept']:,} images that were asked for passed.")
+    return Check(
+        subject="Missing after curation",
+        status="ok",
+        words=f"All {curation['kept']:,} images that were asked for passed.",
+    )
 
 
 def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: Mapping[str, Any]) -> Check:
     subject = "Copies of train images"
     if not firewall or firewall["setting"] == "off":
-        return Check(subject=subject, status="not checked", words="They were not looked for: see curate.firewall.")
+        return Check(
+            subject=subject, status="not checked", words="They were not looked for: see curate.firewall."
+        )
     flagged, exact = firewall["flagged"], firewall["exact"]
     if firewall["setting"] != "flag":
         how = "were replaced" if firewall["setting"] == "redraw" else "were left out"
-        return Check(subject=subject, status="ok", words=f"{firewall['removed']:,} drawn images were too near to a train image and {how}.")
+        return Check(
+            subject=subject,
+            status="ok",
+            words=f"{firewall['removed']:,} drawn images were too near to a train image and {how}.",
+        )
     allowed = firewall["false_alarms"]["allowed"]
     most = _most_by_chance(num_synthetic, allowed)
     words = (
-        f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of them exact; new real images "
+        f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of "
+        f"them exact; new real images "
         f"would be marked about {allowed * num_synthetic:,.0f} times, and hardly more than {most:,.0f}."
     )
-    copying = {arm: own for arm, own in of_arms.items() if (own.get("copies") or 0) > _most_by_chance(own["kept"], allowed)}
+    copying = {
+        arm: own
+        for arm, own in of_arms.items()
+        if (own.get("copies") or 0) > _most_by_chance(own["kept"], allowed)
+    }
     if copying:
         counts = [f"{own['copies']:,} of the {own['kept']:,} images of {arm}" for arm, own in copying.items()]
         words += f" So are {listed(counts)}: what these arms reach, they owe to the real images."
-    return Check(subject=subject, status="attention" if exact or flagged > most or copying else "ok", words=words)
+    return Check(
+        subject=subject, status="attention" if exact or flagged > most or copying else "ok", words=words
+    )
 
 
 def _most_by_chance(num: int, rate: float) -> float:
-    """Real images that are marked of so many; chance hardly brings more."""
+    """The most real images out of ``num`` that would be marked at this rate by chance (97.5% quantile)."""
+    from scipy import stats  # slow to import; only a report needs it
+
     return float(stats.binom.ppf(0.975, num, rate))
 
 
@@ -157,6 +213,11 @@ def _trainings(arms: Mapping[str, Any]) -> Check:
         return Check(
             subject="Trainings",
             status="attention",
-            words=f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so that intervals over trainings are too narrow.",
+            words=f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so that intervals over trainings "
+            f"are too narrow.",
         )
-    return Check(subject="Trainings", status="ok", words=f"Every arm was trained at least {fewest} times, with different seeds.")
+    return Check(
+        subject="Trainings",
+        status="ok",
+        words=f"Every arm was trained at least {fewest} times, with different seeds.",
+    )

@@ -15,19 +15,20 @@ from rich.text import Text
 from understudy.core.errors import InputError
 from understudy.core.files import check_replaceable, write_text
 from understudy.report.card import figure, figure_interval
-from understudy.report.figures import ACCENT, INK, REAL, rows_figure, to_svg
+from understudy.report.figures import differences_figure
 from understudy.report.html import environment
-from understudy.report.wording import duration, percent, percent_interval, points, points_interval
+from understudy.report.wording import duration, percent, percent_interval, points_interval
 
 
 def compared_tables(comparison: Mapping[str, Any]) -> list[Table]:
-    """What :func:`understudy.commands.compare_runs.compare_runs` found, for the terminal.
+    """Show a comparison of two runs in the terminal.
 
     Args:
         comparison: what it returned.
 
     Returns:
-        Tables of the settings and versions that differ, the images, the arms, and everything else that was measured.
+        Tables of the settings and versions that differ, the images, the arms, and everything else that was
+        measured.
     """
     caption = Text(f"[low, high]: 95% intervals; differences: {comparison['pairing'] or 'none'}")
     settings = _table("setting", title="differs")
@@ -43,7 +44,11 @@ def compared_tables(comparison: Mapping[str, Any]) -> list[Table]:
     arms.add_column(Text("B minus A, points\n[low, high]"), justify="right")
     for name, arm in comparison["arms"].items():
         difference = "" if arm["difference"] is None else points_interval(arm["difference"])
-        arms.add_row(Text(name), *(Text("n/a" if arm[run] is None else percent_interval(arm[run])) for run in ("a", "b")), Text(difference))
+        arms.add_row(
+            Text(name),
+            *(Text("n/a" if arm[run] is None else percent_interval(arm[run])) for run in ("a", "b")),
+            Text(difference),
+        )
     tables = [settings, data, arms]
     for section, rows in groupby(comparison["rows"], key=lambda row: str(row["section"])):
         tables.append(table := _table(section, title=None))
@@ -53,7 +58,7 @@ def compared_tables(comparison: Mapping[str, Any]) -> list[Table]:
 
 
 def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
-    """Write the page; it appears whole or not at all.
+    """Write the page of a comparison; the file appears complete or not at all.
 
     Args:
         path: the file; a page that is there is replaced.
@@ -63,49 +68,61 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
         InputError: if the path is a folder, or a file that is no such page.
     """
     if path.is_dir():
-        raise InputError(f"--to must be a file to write, such as {path / 'compare.html'}, got the folder {path}")
+        raise InputError(
+            f"--to must be a file to write, such as {path / 'compare.html'}, got the folder {path}"
+        )
     check_replaceable(path, mark=b"<title>understudy: ")
     jinja = environment()
     jinja.filters["said"] = lambda row, run: said(row["kind"], row[run])
-    differences = {name: arm["difference"] for name, arm in comparison["arms"].items() if arm["difference"] is not None}
-    sections = {section: list(rows) for section, rows in groupby(comparison["rows"], key=lambda row: str(row["section"]))}
+    differences = {
+        name: arm["difference"] for name, arm in comparison["arms"].items() if arm["difference"] is not None
+    }
+    sections = {
+        section: list(rows)
+        for section, rows in groupby(comparison["rows"], key=lambda row: str(row["section"]))
+    }
     page = jinja.get_template("compare_runs.html")
-    chart = Markup(_chart(differences)) if differences else None  # noqa: S704 - our own markup, names escaped by matplotlib
-    write_text(path, page.render(comparison=comparison, sections=sections, chart=chart))
+    chart = _chart(differences) if differences else None
+    write_text(
+        path,
+        page.render(comparison=comparison, sections=sections, chart=chart),
+    )
 
 
 def said(kind: str, value: Any) -> str:
-    """A figure as it is written: a number, or an interval.
+    """Format a number or an interval.
 
     Example:
-        >>> said("share", 0.5), said("share", {"mean": 0.5, "low": 0.25, "high": 0.625}), said("seconds", 75), said("number", None)
+        >>> interval = {"mean": 0.5, "low": 0.25, "high": 0.625}
+        >>> said("share", 0.5), said("share", interval), said("seconds", 75), said("number", None)
         ('50.0%', '50.0 [25.0, 62.5]%', '1 min 15 s', 'n/a')
     """
     if value is None:
         return "n/a"
     if isinstance(value, Mapping):
         return f"{percent_interval(value)}%" if kind == "share" else figure_interval(value)
-    words = {"share": lambda: f"{percent(value)}%", "seconds": lambda: duration(value), "count": lambda: f"{value:,}"}
+    words = {
+        "share": lambda: f"{percent(value)}%",
+        "seconds": lambda: duration(value),
+        "count": lambda: f"{value:,}",
+    }
     return words.get(kind, lambda: figure(value))()
 
 
 def _table(first: str | Text, *, title: str | None, caption: Text | None = None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left"
+    )
     table.add_column(first)
     table.add_column("A", justify="right")
     table.add_column("B", justify="right")
     return table
 
 
-def _chart(differences: Mapping[str, Mapping[str, float]]) -> str:
-    """Differences of B to A in points, with a line at zero."""
-    figure_, axes = rows_figure(list(differences))
-    axes.axvline(0, color=REAL, linewidth=1.5)
-    for row, interval in enumerate(differences.values()):
-        axes.plot([100 * interval["low"], 100 * interval["high"]], [row, row], color=ACCENT, linewidth=2.4, solid_capstyle="butt")
-        axes.plot([100 * interval["mean"]], [row], "o", color=ACCENT, markersize=8, markeredgewidth=0)
-        text = points(interval["mean"]).replace("-", "\N{MINUS SIGN}")
-        axes.text(1.04, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=INK, fontsize=13)
-    axes.margins(x=0.08)
-    axes.set_xlabel("accuracy of B minus accuracy of A, percentage points")
-    return to_svg(figure_, title="Difference of B to A for every arm with 95% intervals")
+def _chart(differences: Mapping[str, Mapping[str, float]]) -> Markup:
+    svg = differences_figure(
+        differences,
+        axis="accuracy of B minus accuracy of A, percentage points",
+        title="Difference of B to A for every arm with 95% intervals",
+    )
+    return Markup(svg)  # noqa: S704 - our own markup, names escaped by matplotlib

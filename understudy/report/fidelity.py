@@ -1,4 +1,4 @@
-"""The report's section on fidelity: how close the synthetic images come to the real ones, beside how close new real images come."""
+"""The report's panel on fidelity: how close synthetic images come to real ones, beside new real images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MEASURES = {
 
 
 def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template needs of ``results.json``'s section ``fidelity``.
+    """Values for ``fidelity.html``.
 
     Args:
         results: content of ``results.json``.
 
     Returns:
-        ``rows`` (a measure each, with its words), ``classes`` (a row per class, by measure ``value`` and ``floor``, or None) and
-        ``warnings``; empty if there is nothing to say.
+        ``rows`` (a measure each, with its words), ``classes`` (a row per class, by measure ``value`` and
+        ``floor``, or None) and ``warnings``; empty if there is nothing to say.
     """
     fidelity = results.get("fidelity", {})
     measures, warnings = fidelity.get("measures", {}), fidelity.get("warnings", [])
@@ -46,16 +46,26 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
                 "reading": reading(key, own["value"], own["floor"], better=own["better"]),
             }
         )
-    names = [name for name in results["data"]["classes"] if any(name in measures[row["key"]].get("per_class", {}) for row in rows)]
-    classes = [{"name": name, "measures": {row["key"]: measures[row["key"]]["per_class"].get(name) for row in rows}} for name in names]
+    names = [
+        name
+        for name in results["data"]["classes"]
+        if any(name in measures[row["key"]].get("per_class", {}) for row in rows)
+    ]
+    classes = [
+        {"name": name, "measures": {row["key"]: measures[row["key"]]["per_class"].get(name) for row in rows}}
+        for name in names
+    ]
     return {"rows": rows, "classes": classes, "warnings": warnings}
 
 
 def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *, better: str) -> str:
-    """How a measure of synthetic images compares with that of new real images, in words.
+    """Say in words how synthetic images compare with new real images in one measure.
 
-    The reference of either is the train images, so synthetic images that come nearer to it than new real ones may be copies of it, and
-    those that lie deeper among it are too typical.
+    The reference of both is the train images. So synthetic images that come closer to it than new real ones
+    may be copies, and a density above that of new real images means that they are too typical.
+
+    The reference of either is the train images, so synthetic images that come nearer to it than new real ones
+    may be copies of it, and those that lie deeper among it are too typical.
 
     Args:
         name: of the measure.
@@ -72,11 +82,17 @@ def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *
     """
     if value["low"] <= floor["high"] and value["high"] >= floor["low"]:
         return "not told from new real images"
-    ratio = value["mean"] / floor["mean"] if floor["low"] > 0 else None  # over what may be 0 it would be noise
+    ratio = (
+        value["mean"] / floor["mean"] if floor["low"] > 0 else None
+    )  # over what may be 0 it would be noise
     if better == "lower":
         if value["high"] < floor["low"]:
             return "nearer than new real images: look for copies"
-        return "farther than new real images" if ratio is None else f"{ratio:.1f} times as far as new real images"
+        return (
+            "farther than new real images"
+            if ratio is None
+            else f"{ratio:.1f} times as far as new real images"
+        )
     if value["low"] > floor["high"]:
         return "deeper than new real images: too typical" if name == "density" else "above new real images"
     return "below new real images" if ratio is None else f"{ratio:.0%} of what new real images reach"

@@ -1,4 +1,4 @@
-"""Images on the page: a row of real and synthetic ones per class, and synthetic ones beside their nearest real neighbour."""
+"""Galleries: real and synthetic images of each class, and synthetic images beside their nearest real one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST_LOSSLESS_TILE = 64
 
 
 def class_rows(train: LabelledSet, synthetic: LabelledSet, *, max_classes: int) -> list[dict[str, Any]]:
-    """The first images of each class, real and synthetic: an unselected sample.
+    """Return the first images of each class, real and synthetic: a sample that nobody selected.
 
     Args:
         train: real train images.
@@ -26,7 +26,8 @@ def class_rows(train: LabelledSet, synthetic: LabelledSet, *, max_classes: int) 
         max_classes: classes beyond these are left out.
 
     Returns:
-        Per class ``name``, and ``real`` and ``synthetic``: each ``count`` (images shown) and ``uri`` (tiles side by side).
+        Per class ``name``, and ``real`` and ``synthetic``: each ``count`` (images shown) and ``uri`` (tiles
+            side by side).
     """
     tile = tile_size(train, synthetic)
     return [
@@ -35,19 +36,23 @@ def class_rows(train: LabelledSet, synthetic: LabelledSet, *, max_classes: int) 
     ]
 
 
-def closest_pairs(train: LabelledSet, synthetic: LabelledSet, closest: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Synthetic images beside the real train images that they are nearest to.
+def closest_pairs(
+    train: LabelledSet, synthetic: LabelledSet, closest: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return synthetic images beside their nearest real train images.
 
     Args:
         train: real train images.
         synthetic: synthetic images.
-        closest: rows with ``id``, ``nearest``, ``distance``, ``held_out_percentile`` and ``flag``, nearest first; those whose images are
-            not in the sets, as where a copy was left out, are passed over.
+        closest: rows with ``id``, ``nearest``, ``distance``, ``held_out_percentile`` and ``flag``, nearest
+            first; those whose images are not in the sets, as where a copy was left out, are passed over.
 
     Returns:
         The rows, with ``synthetic`` and ``real`` (data URIs) and ``name`` of the class.
     """
-    drawn, real = ({identity: index for index, identity in enumerate(data.ids)} for data in (synthetic, train))
+    drawn, real = (
+        {identity: index for index, identity in enumerate(data.ids)} for data in (synthetic, train)
+    )
     tile = tile_size(train, synthetic)
     return [
         {
@@ -63,11 +68,15 @@ def closest_pairs(train: LabelledSet, synthetic: LabelledSet, closest: Sequence[
 
 def tile_size(*sets: LabelledSet) -> int:
     """Width of thumbnails in pixels: that of the larger first image, at most 96."""
-    return min(_LARGEST_TILE, max((min(part.image(0).size) for part in sets if len(part)), default=_LARGEST_TILE))
+    return min(
+        _LARGEST_TILE, max((min(part.image(0).size) for part in sets if len(part)), default=_LARGEST_TILE)
+    )
 
 
 def tiles_uri(data: LabelledSet, indices: list[int], tile: int) -> str:
-    """Images side by side, a transparent gap after each, as a data URI; small ones lossless, photographs as WebP.
+    """Pack images side by side into a data URI, with a transparent gap after each.
+
+    Small images are stored lossless, photographs as WebP.
 
     Args:
         data: the images.

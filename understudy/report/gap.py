@@ -1,15 +1,30 @@
-"""The report's section on the gap between synthetic and real images: two figures, tables, and what to try next."""
+"""The report's panel on the gap between synthetic and real images: figures, tables, and what to try next."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
 
-from understudy.report.figures import ACCENT, INK, LINE, MUTED, REAL, WIDTH, WRONG, legend_above, new_figure, to_svg
+from understudy.report.figures import (
+    ACCENT,
+    INK,
+    LINE,
+    MUTED,
+    REAL,
+    WIDTH,
+    WRONG,
+    band,
+    label_axes,
+    legend_above,
+    new_figure,
+    to_svg,
+)
 from understudy.report.wording import percent, points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # What each set of images is, and each term, in words that need no definition.
 SETS = {
@@ -26,7 +41,10 @@ TERMS = {
     "total": ("Total", "from plain synthetic to real images"),
     "appearance": ("Appearance", "how the generator draws: lost by redrawing the real images themselves"),
     "content": ("Content", "what it draws: lost by the best synthetic images against redrawn real ones"),
-    "remaining": ("Appearance and content", "lost by the best synthetic images against real ones; not told apart"),
+    "remaining": (
+        "Appearance and content",
+        "lost by the best synthetic images against real ones; not told apart",
+    ),
     "recovered": ("Better sampling", "won back by the best synthetic images against the plain ones"),
     "quality": ("Quality", "won by filtering alone"),
     "quantity": ("Quantity", "won by fresh images alone"),
@@ -44,26 +62,34 @@ _COLOURS = {"recovered": ACCENT, "content": WRONG, "appearance": REAL, "remainin
 
 
 def gap_section(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template needs of ``results.json``'s section ``gap``.
+    """Values for ``gap.html``.
 
     Args:
         results: content of ``results.json``.
 
     Returns:
-        ``bar`` and ``sweep`` (SVG; ``sweep`` empty without redrawn images), ``leads_back`` (whether ``bar`` has outlines), ``terms`` and
-        ``sets`` (rows with their words), ``paths`` (both orders, each with at least one step), ``floor`` and ``best`` in words,
-        ``classes``, ``side_measures`` (rows), ``advice`` and ``tried_on`` (its columns); empty if the gap was not measured.
+        ``bar`` and ``sweep`` (SVG; ``sweep`` empty without redrawn images), ``leads_back`` (whether ``bar``
+        has outlines), ``terms`` and ``sets`` (rows with their words), ``paths`` (both orders, each with at
+        least one step), ``floor`` and ``best`` in words, ``classes``, ``side_measures`` (rows), ``advice``
+        and ``tried_on`` (its columns); empty if the gap was not measured.
     """
     if not results.get("gap"):
         return {}
     gap = results["gap"]
     parts = _parts(gap["terms"])
-    rows = ["total", *parts, *(name for name in TERMS if name in gap["terms"] and name not in ("total", "remaining", *parts))]
+    rows = [
+        "total",
+        *parts,
+        *(name for name in TERMS if name in gap["terms"] and name not in ("total", "remaining", *parts)),
+    ]
     return {
         "bar": Markup(gap_bar(gap)),  # noqa: S704 - our own markup
         "sweep": Markup(sweep_curve(gap)) if gap["sweep"] else Markup(""),  # noqa: S704 - as above
         "leads_back": any(_leads_back(gap["terms"], name) for name in parts),
-        "terms": [{"key": name, "name": TERMS[name][0], "meaning": TERMS[name][1], **gap["terms"][name]} for name in rows],
+        "terms": [
+            {"key": name, "name": TERMS[name][0], "meaning": TERMS[name][1], **gap["terms"][name]}
+            for name in rows
+        ],
         "sets": [{"key": role, "name": SETS[role], **arm} for role, arm in gap["arms"].items()],
         "paths": [path for path in (gap["path"], gap["reverse_path"]) if path],
         "floor": _FLOORS[gap["noise_floor"]["measured_by"]],
@@ -76,25 +102,34 @@ def gap_section(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def advice_rows(strategies: Sequence[Mapping[str, Any]], largest: str | None) -> list[dict[str, Any]]:
-    """Strategies, those first that address the largest term, then those that were tried, each in the order given.
+    """Sort strategies: first those that address the largest term, then those that were tried.
+
+    Otherwise they keep their order.
 
     Args:
-        strategies: rows with ``name``, ``summary``, ``addresses`` (names of terms) and ``gains`` (by plain arm that was also trained with
-            the strategy, ``mean``, ``low`` and ``high``).
+        strategies: rows with ``name``, ``summary``, ``addresses`` (names of terms) and ``gains`` (by plain
+            arm that was also trained with the strategy, ``mean``, ``low`` and ``high``).
         largest: name of the largest term, None if none can be told from 0.
 
     Returns:
         The rows, with ``first``, whether the strategy addresses the largest term, and ``addresses`` in words.
     """
     rows = [
-        {**row, "first": largest in row["addresses"], "addresses": ", ".join(TERMS[term][0].lower() for term in row["addresses"])}
+        {
+            **row,
+            "first": largest in row["addresses"],
+            "addresses": ", ".join(TERMS[term][0].lower() for term in row["addresses"]),
+        }
         for row in strategies
     ]
     return sorted(rows, key=lambda row: (not row["first"], not row["gains"]))
 
 
 def gap_bar(gap: Mapping[str, Any]) -> str:
-    """The way from plain synthetic to real images as one bar of segments, then each segment with its words and points below its place.
+    """Draw the way from plain synthetic to real images as a bar of segments.
+
+    Below the bar, each segment appears again with its name and points. A segment that leads back is an
+    outline: redrawn images can be better than real ones.
 
     A segment that leads back, as where redrawn images are better than real ones, is an outline.
 
@@ -116,10 +151,21 @@ def gap_bar(gap: Mapping[str, Any]) -> str:
     for row, (name, (left, right)) in enumerate(places.items(), start=1):
         for at in (0, row):
             back = _leads_back(terms, name)
-            style = {"facecolor": "none", "edgecolor": _COLOURS[name], "linewidth": 2} if back else {"facecolor": _COLOURS[name]}
+            style = (
+                {"facecolor": "none", "edgecolor": _COLOURS[name], "linewidth": 2}
+                if back
+                else {"facecolor": _COLOURS[name]}
+            )
             axes.barh(at, right - left, left=left, height=height, zorder=3 if back else 2, **style)
-        axes.plot([right, right], [0, row + 1 if row < len(parts) else row], color=LINE, linewidth=1, zorder=1)
-        _over(axes, row, _label(name, gap), f"{points(terms[name]['mean'])} points".replace("-", "\N{MINUS SIGN}"))
+        axes.plot(
+            [right, right], [0, row + 1 if row < len(parts) else row], color=LINE, linewidth=1, zorder=1
+        )
+        _over(
+            axes,
+            row,
+            _label(name, gap),
+            f"{points(terms[name]['mean'])} points".replace("-", "\N{MINUS SIGN}"),
+        )
     names = [f"synthetic {percent(start / 100)}%", f"real {percent(end / 100)}%"]
     _over(axes, 0, *(names if start <= end else reversed(names)), bold=True)
     ends = [value for segment in places.values() for value in segment]
@@ -132,7 +178,9 @@ def gap_bar(gap: Mapping[str, Any]) -> str:
 
 
 def sweep_curve(gap: Mapping[str, Any]) -> str:
-    """Accuracy over how far real images were noised before they were redrawn, with 95% intervals; the GAN-test where it was measured.
+    """Draw accuracy over the noise that real images got before they were redrawn, with 95% intervals.
+
+    The GAN-test is drawn as well where it was measured.
 
     Args:
         gap: ``results["gap"]``, with at least one redrawn set.
@@ -145,33 +193,34 @@ def sweep_curve(gap: Mapping[str, Any]) -> str:
     for role, colour, style in (("real", REAL, "-"), ("plain", INK, ":")):
         level = 100 * gap["arms"][role]["accuracy"]["mean"]
         axes.axhline(level, color=colour, linewidth=1.6, linestyle=style, label=SETS[role])
-    curves = (("accuracy", "redrawn, learned from", ACCENT, "o"), ("gan_test", "redrawn, recognised", WRONG, "s"))
+    curves = (
+        ("accuracy", "redrawn, learned from", ACCENT, "o"),
+        ("gan_test", "redrawn, recognised", WRONG, "s"),
+    )
     for key, label, colour, marker in curves:
         measured = [(point["strength"], point[key]) for point in sweep if key in point]
         if measured:
-            strengths = [strength for strength, _ in measured]
-            mean, low, high = ([100 * value[end] for _, value in measured] for end in ("mean", "low", "high"))
-            axes.fill_between(strengths, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.vlines(strengths, low, high, color=colour, alpha=0.6, linewidth=1.2)
-            axes.plot(strengths, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, markeredgewidth=0, label=label)
+            band(axes, measured, (colour, marker), label=label)
     axes.set_xlim(0, 1)
     axes.margins(y=0.1)
-    axes.grid(axis="y", color=LINE, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.set_xlabel("noise added before redrawing: 0 none, 1 nothing is left of the image")
-    axes.set_ylabel("%")
+    label_axes(axes, "noise added before redrawing: 0 none, 1 nothing is left of the image", "%")
     legend_above(axes)
-    return to_svg(figure, title="Accuracy after training on redrawn real images over how much of them was noise")
+    return to_svg(
+        figure, title="Accuracy after training on redrawn real images over how much of them was noise"
+    )
 
 
 def _parts(terms: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the total is the sum of, from synthetic to real; what sampling recovers is left out where nothing was better than plain."""
+    """Terms whose sum is the total, from synthetic to real.
+
+    ``recovered`` is left out if no sampling was better than the plain one.
+    """
     others = ("content", "appearance") if "appearance" in terms else ("remaining",)
     return (*(("recovered",) if terms["recovered"]["mean"] else ()), *others)
 
 
 def _leads_back(terms: Mapping[str, Any], name: str) -> bool:
-    """Whether a part has another sign than the total."""
+    """Whether a term has the opposite sign of the total."""
     return bool(terms[name]["mean"] * terms["total"]["mean"] < 0)
 
 
@@ -186,16 +235,23 @@ def _label(name: str, gap: Mapping[str, Any]) -> str:
 
 
 def _over(axes: Axes, row: int, left: str, right: str, *, bold: bool = False) -> None:
-    """Words over a row, at both ends of the axes."""
+    """Write words above a row, at both ends of the axes."""
     for x, text, align in ((0, left, "left"), (1, right, "right")):
         axes.text(
-            x, row - _BAR / _ROW / 2 - 0.06, text, transform=axes.get_yaxis_transform(), ha=align, va="bottom",
-            color=INK if bold or align == "right" else MUTED, fontsize=13, fontweight="bold" if bold else "normal",
-        )  # fmt: skip
+            x,
+            row - _BAR / _ROW / 2 - 0.06,
+            text,
+            transform=axes.get_yaxis_transform(),
+            ha=align,
+            va="bottom",
+            color=INK if bold or align == "right" else MUTED,
+            fontsize=13,
+            fontweight="bold" if bold else "normal",
+        )
 
 
 def _side_measures(gap: Mapping[str, Any], compared: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row per set, with the accuracy of the arm that learned from it; what was not measured is None."""
+    """Return a row per set, with the accuracy of the arm that learned from it; None where not measured."""
     rows, redrawn = [], {f"redrawn {point['strength']:g}": point for point in gap["sweep"]}
     arms = {**compared, **gap["arms"], **redrawn}
     for label, measured in gap.get("side_measures", {}).items():
@@ -206,8 +262,14 @@ def _side_measures(gap: Mapping[str, Any], compared: Mapping[str, Any]) -> list[
                 "name": f"real, {label}" if label in redrawn else SETS.get(label, label),
                 "accuracy": arms[label]["accuracy"] if label in arms else None,
                 "gan_test": measured.get("gan_test"),
-                **{name: task.get(name) for name in ("coverage", "density", "diversity", "vendi", "vendi_real")},
-                **{kind: measured.get(kind, {}).get("separability", {}).get("accuracy") for kind in ("raw", "task")},
+                **{
+                    name: task.get(name)
+                    for name in ("coverage", "density", "diversity", "vendi", "vendi_real")
+                },
+                **{
+                    kind: measured.get(kind, {}).get("separability", {}).get("accuracy")
+                    for kind in ("raw", "task")
+                },
             }
         )
     return rows

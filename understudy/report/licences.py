@@ -1,4 +1,4 @@
-"""What an exported thing was made from, and under which licences, as far as anybody stated them."""
+"""Sources of an export and their licences, as far as they are stated."""
 
 from __future__ import annotations
 
@@ -15,22 +15,80 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.settings import Settings
 from understudy.training.settings import CompareSettings
 
-_OF_HUB = frozenset([
-    "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "openrail++", "bigcode-openrail-m",
-    "bigscience-bloom-rail-1.0", "afl-3.0", "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear",
-    "c-uda", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0",
-    "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0",
-    "cc-by-nc-sa-4.0", "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0", "epl-1.0", "epl-2.0",
-    "etalab-2.0", "eupl-1.1", "agpl-3.0", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "lppl-1.3c",
-    "ms-pl", "mpl-2.0", "odc-by", "odbl", "osl-3.0", "postgresql", "ofl-1.1", "ncsa", "unlicense", "zlib", "pddl",
-])  # fmt: skip
-"""Identifiers that the hub knows; any other licence is ``other`` there, with a name."""
+_OF_HUB = frozenset(
+    [
+        "apache-2.0",
+        "mit",
+        "openrail",
+        "bigscience-openrail-m",
+        "creativeml-openrail-m",
+        "openrail++",
+        "bigcode-openrail-m",
+        "bigscience-bloom-rail-1.0",
+        "afl-3.0",
+        "artistic-2.0",
+        "bsl-1.0",
+        "bsd",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "bsd-3-clause-clear",
+        "c-uda",
+        "cc",
+        "cc0-1.0",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nd-4.0",
+        "cc-by-nc-nd-3.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-2.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "cdla-sharing-1.0",
+        "cdla-permissive-1.0",
+        "cdla-permissive-2.0",
+        "wtfpl",
+        "ecl-2.0",
+        "epl-1.0",
+        "epl-2.0",
+        "etalab-2.0",
+        "eupl-1.1",
+        "agpl-3.0",
+        "gfdl",
+        "gpl",
+        "gpl-2.0",
+        "gpl-3.0",
+        "lgpl",
+        "lgpl-2.1",
+        "lgpl-3.0",
+        "isc",
+        "lppl-1.3c",
+        "ms-pl",
+        "mpl-2.0",
+        "odc-by",
+        "odbl",
+        "osl-3.0",
+        "postgresql",
+        "ofl-1.1",
+        "ncsa",
+        "unlicense",
+        "zlib",
+        "pddl",
+    ]
+)
+"""Licence identifiers that the hub knows; it wants ``other`` and a name for any other licence."""
 
 
 @final
 @dataclass(frozen=True)
 class Source:
-    """Something that an exported thing was made from.
+    """A source of an export.
 
     Attributes:
         role: what it is.
@@ -44,7 +102,7 @@ class Source:
 
 
 def sources(settings: Settings, *, drawn: bool = True, classifier: bool = False) -> list[Source]:
-    """What a run's things come from.
+    """List the sources of what a run made.
 
     Args:
         settings: of the run.
@@ -52,15 +110,21 @@ def sources(settings: Settings, *, drawn: bool = True, classifier: bool = False)
         classifier: whether it is a trained classifier.
 
     Returns:
-        The real images first, then the generator unless it was trained from nothing, what else took part in drawing, and the weights that
-        the classifier started from.
+        The real images first, then the generator unless it was trained from nothing, what else took part in
+        drawing, and the weights that the classifier started from.
     """
     found = [Source("real images", source_name(settings.data.source), settings.data.licence)]
     if drawn and settings.generator.name == "folder":
         names = ", ".join(path.name for path in settings.generator.images)
         found.append(Source("ready-made images", names, settings.generator.licence))
     elif drawn and settings.generator.name != "class_conditional":
-        found.append(Source("weights of the generator", source_name(settings.generator.name), _of_generator(settings.generator)))
+        found.append(
+            Source(
+                "weights of the generator",
+                source_name(settings.generator.name),
+                _of_generator(settings.generator),
+            )
+        )
     if drawn:
         found += _others(settings)
     if classifier and settings.compare.pretrained:
@@ -69,7 +133,10 @@ def sources(settings: Settings, *, drawn: bool = True, classifier: bool = False)
 
 
 def hub_licence(found: Sequence[Source]) -> dict[str, str]:
-    """Front matter for the hub: nothing as long as a licence is not stated, the licence if all have the same, otherwise their names.
+    """Return the licence as front matter for the hub.
+
+    Nothing unless every source states a licence; the licence itself if all have the same; otherwise their
+    names.
 
     Example:
         >>> hub_licence([Source("real images", "pets", "cc-by-4.0"), Source("weights", "mini", None)])
@@ -83,11 +150,14 @@ def hub_licence(found: Sequence[Source]) -> dict[str, str]:
     names = list(dict.fromkeys(stated))
     if len(names) == 1 and names[0] in _OF_HUB:
         return {"license": names[0]}
-    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", " and ".join(names)).strip("-.") or "other"}
+    return {
+        "license": "other",
+        "license_name": re.sub(r"[^a-z0-9.]+", "-", " and ".join(names)).strip("-.") or "other",
+    }
 
 
 def source_name(name: str) -> str:
-    """A name for readers elsewhere: of a path on this machine, its last part; others as they are.
+    """Shorten a path on this machine to its last part, for readers elsewhere; keep other names.
 
     Example:
         >>> source_name("/home/me/photos/pets"), source_name("organisation/pets"), source_name("digits")
@@ -98,25 +168,35 @@ def source_name(name: str) -> str:
 
 
 def _others(settings: Settings) -> list[Source]:
-    """Further weights that drawn images come from; their licences are stated only by a card that lies beside them."""
+    """Other weights that took part in drawing.
+
+    Their licence is known only if the card beside the weights states it.
+    """
     named = [
         ("image encoder of the generator", settings.generator.image_encoder),
         ("adapter made before", settings.adapt.adapter),
-        ("model that wrote the captions", settings.captions.model if settings.captions.source == "model" else None),
+        (
+            "model that wrote the captions",
+            settings.captions.model if settings.captions.source == "model" else None,
+        ),
         ("model that scored drawn images", settings.curate.clip if settings.curate.score == "clip" else None),
     ]
-    return [Source(role, source_name(str(name)), _of_readme(Path(name))) for role, name in named if name is not None]
+    return [
+        Source(role, source_name(str(name)), _of_readme(Path(name)))
+        for role, name in named
+        if name is not None
+    ]
 
 
 def _of_generator(settings: GeneratorSettings) -> str | None:
-    """As the user states it, or the README.md beside the weights."""
+    """The licence that the user states, or that of the README.md beside the weights."""
     if settings.licence is not None:
         return settings.licence
     return _of_readme(mini_folder() if settings.name == "mini" else Path(settings.name))
 
 
 def _of_backbone(settings: CompareSettings) -> Source:
-    """Bundled, as timm states it, or unknown."""
+    """The weights that the classifier started from, with the licence of the bundle or of timm, if known."""
     role = "weights that the classifier started from"
     if settings.weights is not None:
         return Source(role, f"{settings.backbone}, {settings.weights.name}", None)
@@ -135,7 +215,9 @@ def _of_readme(folder: Path) -> str | None:
     path = folder / "README.md"
     if not path.is_file():
         return None
-    match = re.match(r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL)
+    match = re.match(
+        r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL
+    )
     try:
         front = yaml.safe_load(match[1]) if match else None
     except yaml.YAMLError:

@@ -1,14 +1,24 @@
-"""The report's section on shift: accuracy on changed test images and on further test sets, and how honest the probabilities are."""
+"""The report's panel on distribution shift: corrupted images, other test sets, and calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
-from understudy.report.figures import ACCENT, INK, LINE, MUTED, REAL, WRONG, new_figure, styles, to_svg
+from understudy.report.figures import (
+    ACCENT,
+    INK,
+    MUTED,
+    REAL,
+    WRONG,
+    band,
+    label_axes,
+    new_figure,
+    styles,
+    to_svg,
+)
 
 _MAX_CURVES = 5  # as many as there are colours
 _PANEL = (250, 190)  # CSS pixels; panels stand side by side, or below each other on a phone
@@ -17,15 +27,16 @@ _VARIABLES = {ACCENT: "accent", WRONG: "wrong", INK: "ink", MUTED: "muted", REAL
 
 
 def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[str, Any]:
-    """What the template needs of ``results.json``'s section ``shift``.
+    """Values for ``shift.html``.
 
     Args:
         results: content of ``results.json``.
         compared: names of the arms that the report is about; they are among those drawn.
 
     Returns:
-        ``arms`` (all that were tested), ``panels`` (by corruption, SVG, of at most five arms), ``legend`` (``arm``, ``symbol`` and
-        ``colour`` of each of these) and ``rows`` (a corruption and severity each); empty if shift was not measured.
+        ``arms`` (all that were tested), ``panels`` (by corruption, SVG, of at most five arms), ``legend``
+        (``arm``, ``symbol`` and ``colour`` of each of these) and ``rows`` (a corruption and severity each);
+        empty if shift was not measured.
     """
     shift = results.get("shift")
     if not shift:
@@ -34,8 +45,14 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
     arms = list(shift.get("clean", {}) or next(iter(corruptions.values()), {}))
     chosen = [name for name in dict.fromkeys(["real", *compared, *arms]) if name in arms][:_MAX_CURVES]
     shown = [name for name in arms if name in chosen]
-    low = min((point["accuracy"]["low"] for own in corruptions.values() for name in shown for point in own[name]), default=0.0)
-    legend = [{"arm": arm, "symbol": _SYMBOLS[marker], "colour": _VARIABLES[colour]} for arm, (colour, marker) in styles(shown).items()]
+    low = min(
+        (point["accuracy"]["low"] for own in corruptions.values() for name in shown for point in own[name]),
+        default=0.0,
+    )
+    legend = [
+        {"arm": arm, "symbol": _SYMBOLS[marker], "colour": _VARIABLES[colour]}
+        for arm, (colour, marker) in styles(shown).items()
+    ]
     clean = {name: shift["clean"][name]["accuracy"] for name in shown if name in shift.get("clean", {})}
     return {
         "arms": arms,
@@ -45,7 +62,12 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
             for name, own in corruptions.items()
         },
         "rows": [
-            {"corruption": name, "number": number, "severity": point["severity"], "arms": {arm: own[arm][number] for arm in own}}
+            {
+                "corruption": name,
+                "number": number,
+                "severity": point["severity"],
+                "arms": {arm: own[arm][number] for arm in own},
+            }
             for name, own in corruptions.items()
             for number, point in enumerate(next(iter(own.values())))
         ],
@@ -53,9 +75,13 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
 
 
 def corruption_panel(
-    name: str, arms: Mapping[str, Sequence[Mapping[str, Any]]], *, clean: Mapping[str, Mapping[str, float]], low: float
+    name: str,
+    arms: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    clean: Mapping[str, Mapping[str, float]],
+    low: float,
 ) -> str:
-    """Accuracy over the severity of one corruption, with 95% intervals; severity 0 is the test images as they are.
+    """Draw accuracy over the severity of a corruption, with 95% intervals; severity 0 is the original.
 
     Args:
         name: of the corruption.
@@ -70,14 +96,10 @@ def corruption_panel(
     for arm, (colour, marker) in styles(arms).items():
         points = [(point["severity"], point["accuracy"]) for point in arms[arm]]
         points = [(0, clean[arm]), *points] if arm in clean else points
-        severities = [severity for severity, _ in points]
-        mean, lower, upper = (100 * np.array([accuracy[end] for _, accuracy in points]) for end in ("mean", "low", "high"))
-        axes.fill_between(severities, lower, upper, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(severities, mean, "-", marker=marker, color=colour, linewidth=2, markersize=5, markeredgewidth=0)
+        band(axes, points, (colour, marker), ends=False, linewidth=2, markersize=5)
     axes.set_ylim(max(0.0, low - 3), 100)
-    axes.set_xticks(sorted(({0} if clean else set()) | {point["severity"] for own in arms.values() for point in own}))
-    axes.grid(axis="y", color=LINE, linewidth=1)
-    axes.set_axisbelow(True)
-    axes.set_xlabel("severity")
-    axes.set_ylabel("accuracy, %")
+    axes.set_xticks(
+        sorted(({0} if clean else set()) | {point["severity"] for own in arms.values() for point in own})
+    )
+    label_axes(axes, "severity", "accuracy, %")
     return to_svg(figure, title=f"Accuracy over the severity of the corruption {name}, with 95% intervals")

@@ -1,24 +1,36 @@
-"""What a study says: one page of its own, and a table for the terminal."""
+"""A study as a page and as a table for the terminal."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from understudy.core.files import write_text
 from understudy.evaluation.repeats import difference_field
-from understudy.report.figures import CURVES, LINE, REAL, WIDTH, legend_above, new_figure, shorten, to_svg
+from understudy.report.figures import (
+    CURVES,
+    LINE,
+    REAL,
+    WIDTH,
+    band,
+    legend_above,
+    new_figure,
+    shorten,
+    to_svg,
+)
 from understudy.report.html import environment
 from understudy.report.wording import percent_interval, points_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _LEAST_ROOM = 0.1
 """Room above and below the means for bands, as a share: wider ones are cut, so that the means stay apart."""
@@ -27,7 +39,7 @@ _PER_NAME = 0.13  # of the distance of two names: how far the arms stand apart
 
 
 def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str) -> None:
-    """Write ``study.html``; it appears whole or not at all.
+    """Write ``study.html``; the file appears complete or not at all.
 
     Args:
         path: the file, in the folder of the study.
@@ -43,7 +55,11 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
         others=others,
         accuracy_figure=Markup(point_curves(study, "accuracy")),  # noqa: S704 - our own markup, names escaped by matplotlib
         difference_figure=Markup(point_curves(study, "difference")) if others else Markup(""),  # noqa: S704 - as above
-        is_cut={field: is_cut(study, field) for field in ("accuracy", "difference") if others or field == "accuracy"},
+        is_cut={
+            field: is_cut(study, field)
+            for field in ("accuracy", "difference")
+            if others or field == "accuracy"
+        },
         difference_field=difference_field,
         longer=longer_arms(study),
         interval=interval_note(study),
@@ -56,7 +72,9 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
 
 
 def study_table(study: Mapping[str, Any]) -> Table:
-    """Accuracy of every arm at every point, and its difference to ``real``, or to ``real-long`` where it was trained for as long.
+    """Show accuracy and difference of every arm at every point.
+
+    The difference is to ``real``, or to ``real-long`` for arms that train for longer.
 
     Args:
         study: content of ``study.json``.
@@ -64,7 +82,9 @@ def study_table(study: Mapping[str, Any]) -> Table:
     Returns:
         A table with a row per point and arm.
     """
-    table = Table(box=box.SIMPLE_HEAD, caption=Text(f"[low, high]: {interval_note(study)}"), caption_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, caption=Text(f"[low, high]: {interval_note(study)}"), caption_justify="left"
+    )
     table.add_column(Text(study["unit"]))
     table.add_column("arm")
     table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
@@ -88,24 +108,31 @@ def study_table(study: Mapping[str, Any]) -> Table:
 
 
 def longer_arms(study: Mapping[str, Any]) -> list[str]:
-    """Arms that are held against ``real-long``, at some point at least: the training on real images that is as long as theirs."""
-    found = (name for point in study["points"] for name, arm in point["arms"].items() if difference_field(arm) == "minus_real_long")
+    """Arms compared with ``real-long`` at some point, because they train for longer than ``real``."""
+    found = (
+        name
+        for point in study["points"]
+        for name, arm in point["arms"].items()
+        if difference_field(arm) == "minus_real_long"
+    )
     return list(dict.fromkeys(found))
 
 
 def arm_names(study: Mapping[str, Any]) -> list[str]:
-    """Every arm of a study, in the order in which they are compared."""
+    """All arms of a study, in the order in which they are compared."""
     return list(dict.fromkeys(name for point in study["points"] for name in point["arms"]))
 
 
 def interval_note(study: Mapping[str, Any]) -> str:
-    """What the brackets are.
+    """Explain the brackets.
 
     Args:
         study: content of ``study.json``.
     """
     kinds = {arm["accuracy"]["interval"] for point in study["points"] for arm in point["arms"].values()}
-    over_runs = f"95% Student intervals over runs, which differ in {_differ(study)}; differences are paired by run"
+    over_runs = (
+        f"95% Student intervals over runs, which differ in {_differ(study)}; differences are paired by run"
+    )
     own = "95% bootstrap intervals over test images and trainings of one run"
     if kinds == {"runs"}:
         return over_runs
@@ -113,13 +140,16 @@ def interval_note(study: Mapping[str, Any]) -> str:
 
 
 def commands(study: Mapping[str, Any]) -> list[str]:
-    """What to type, or to call, for more points and for more repeats."""
+    """Commands, or calls, that add points and repeats to a study."""
     points = [str(point["point"]) for point in study["points"]]
     repeats = 1 + max(row["repeat"] for row in study["runs"])
     words = shlex.split(study["environment"]["command"])
     if words[:2] != ["understudy", "study"]:
         call = f"run_study({study['kind']!r}, settings, out, "
-        return [f"{call}points=[...], repeats={repeats})", f"{call}points=[{', '.join(map(repr, points))}], repeats={repeats + 2})"]
+        return [
+            f"{call}points=[...], repeats={repeats})",
+            f"{call}points=[{', '.join(map(repr, points))}], repeats={repeats + 2})",
+        ]
     kept = [
         word
         for before, word in zip(["", *words], words, strict=False)
@@ -132,7 +162,9 @@ def commands(study: Mapping[str, Any]) -> list[str]:
 
 
 def point_curves(study: Mapping[str, Any], field: str) -> str:
-    """Accuracy, or the difference to real data alone, over the points of a study, with 95% intervals as bands; lines for names.
+    """Draw accuracy, or the difference to real data alone, over the points of a study.
+
+    Numbers get curves with 95% intervals as bands; names get points with 95% intervals as lines.
 
     Args:
         study: content of ``study.json``.
@@ -143,20 +175,28 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
     """
     figure, axes = new_figure(WIDTH, 320)
     arms = [name for name in arm_names(study) if field == "accuracy" or name != "real"]
-    colours = dict(zip([name for name in arms if name != "real"], _cycle(len(arms)), strict=False)) | {"real": (REAL, "_")}
+    colours = dict(zip([name for name in arms if name != "real"], _cycle(len(arms)), strict=False)) | {
+        "real": (REAL, "_")
+    }
     if field == "difference":
         axes.axhline(0, color=REAL, linewidth=1.5)
     longer = longer_arms(study) if field == "difference" else []
     for number, name in enumerate(arms):
         label = f"{name}, to real-long" if name in longer else name
-        shown = [(place, _measured(point["arms"][name], field)) for place, point in enumerate(study["points"]) if name in point["arms"]]
+        shown = [
+            (place, _measured(point["arms"][name], field))
+            for place, point in enumerate(study["points"])
+            if name in point["arms"]
+        ]
         colour, marker = colours[name]
         if study["axis"] == "names":
             shift = _PER_NAME * (number - (len(arms) - 1) / 2)
-            _draw_names(axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=label)
+            _draw_names(
+                axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=label
+            )
         else:
             at = [(study["points"][place]["point"], measured) for place, measured in shown]
-            _draw_curve(axes, at, colour, marker, label=label)
+            band(axes, at, (colour, marker), label=label)
     _lay_out(axes, study)
     low, high, _ = _limits(study, field)
     axes.set_ylim(low, high)
@@ -167,12 +207,12 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
 
 
 def is_cut(study: Mapping[str, Any], field: str) -> bool:
-    """Whether some interval goes on beyond the figure."""
+    """Whether some interval extends beyond the figure."""
     return _limits(study, field)[2]
 
 
 def _measured(arm: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    """Accuracy or difference of an arm: ``mean``, ``low``, ``high``."""
+    """Return the accuracy or the difference of an arm: ``mean``, ``low``, ``high``."""
     measured: Mapping[str, Any] = arm[difference_field(arm) if field == "difference" else field]
     return measured
 
@@ -186,8 +226,13 @@ def _cycle(count: int) -> list[tuple[str, str]]:
 
 
 def _limits(study: Mapping[str, Any], field: str) -> tuple[float, float, bool]:
-    """Lowest and highest value shown, in percent, and whether some interval is cut."""
-    shown = [arm for point in study["points"] for name, arm in point["arms"].items() if field == "accuracy" or name != "real"]
+    """Return the lowest and highest value shown, in percent, and whether some interval is cut."""
+    shown = [
+        arm
+        for point in study["points"]
+        for name, arm in point["arms"].items()
+        if field == "accuracy" or name != "real"
+    ]
     measured = [_measured(arm, field) for arm in shown]
     zero = [0.0] if field == "difference" else []
     means = [own["mean"] for own in measured] + zero
@@ -199,20 +244,23 @@ def _limits(study: Mapping[str, Any], field: str) -> tuple[float, float, bool]:
     return 100 * (low - margin), 100 * (high + margin), lowest < low - margin or highest > high + margin
 
 
-def _draw_curve(axes: Axes, at: Sequence[tuple[float, Mapping[str, float]]], colour: str, marker: str, *, label: str) -> None:
-    places = [place for place, _ in at]
-    mean, low, high = ([100 * measured[end] for _, measured in at] for end in ("mean", "low", "high"))
-    axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.vlines(places, low, high, color=colour, alpha=0.6, linewidth=1.2)
-    axes.plot(places, mean, "-", marker=marker, color=colour, linewidth=2.2, markersize=6, label=label)
-
-
-def _draw_names(axes: Axes, at: Sequence[tuple[float, Mapping[str, float]]], colour: str, marker: str, *, label: str) -> None:
+def _draw_names(
+    axes: Axes, at: Sequence[tuple[float, Mapping[str, float]]], colour: str, marker: str, *, label: str
+) -> None:
     places = [place for place, _ in at]
     mean, low, high = ([100 * measured[end] for _, measured in at] for end in ("mean", "low", "high"))
     axes.vlines(places, low, high, color=colour, linewidth=2)
     edge = 2.5 if marker == "_" else 0
-    axes.plot(places, mean, marker=marker, linestyle="none", color=colour, markersize=8, markeredgewidth=edge, label=label)
+    axes.plot(
+        places,
+        mean,
+        marker=marker,
+        linestyle="none",
+        color=colour,
+        markersize=8,
+        markeredgewidth=edge,
+        label=label,
+    )
 
 
 def _lay_out(axes: Axes, study: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""Tables for the terminal: what a run ends with, and what further commands measured."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.report.privacy import ATTACKS
+from understudy.report.membership import ATTACKS
 from understudy.report.wording import listed, percent, percent_interval, points_interval, real_images_interval
 
 
 def summary_table(results: Mapping[str, Any]) -> Table:
-    """Accuracy of every arm and its difference to ``real``.
+    """Show accuracy of every arm and its difference to ``real``.
 
     Args:
         results: content of ``results.json``.
 
     Returns:
-        A table with a row per arm, in the order of ``results``; the arm that the verdict is about stands in bold with a star. If the
-        size of the synthetic set was studied, a line per arm below says what the largest set is worth.
+        A table with a row per arm, in the order of ``results``; the arm that the verdict is about stands in
+        bold with a star. If the size of the synthetic set was studied, a line per arm below says what the
+        largest set is worth.
     """
     best = results["verdict"]["best"]
     # Text, not str: rich would take the brackets for markup.
@@ -49,25 +50,32 @@ def summary_table(results: Mapping[str, Any]) -> Table:
 
 
 def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
-    """What the largest synthetic set of every arm is worth, and the size from which it beats all real images."""
+    """Say how many real images the largest synthetic set of every arm is worth."""
     lines = []
     for name, arm in scale.get("arms", {}).items():
         curve = scale["real"]["curve"]
         worth = real_images_interval(arm["worth_real_images"][-1], curve[0]["images"], curve[-1]["images"])
         times = arm["overtakes_real_at"]["times"]
         overtakes = (
-            "no size beats all real images clearly" if times is None else f"first beats all real images at {times:g} times their number"
+            "no size beats all real images clearly"
+            if times is None
+            else f"first beats all real images at {times:g} times their number"
         )
-        lines.append(f"{name}, {arm['curve'][-1]['images']:,} synthetic images: worth {worth} real ones; {overtakes}")
+        lines.append(
+            f"{name}, {arm['curve'][-1]['images']:,} synthetic images: worth {worth} real ones; {overtakes}"
+        )
         if following := arm.get("next_doubling"):
-            lines[-1] += f"; {following['images']:,} would add {points_interval(following['gain'])} points if it went on like that"
+            lines[-1] += (
+                f"; {following['images']:,} would add {points_interval(following['gain'])} points if it "
+                f"went on like that"
+            )
     if scale.get("stopped"):
         lines.append(scale["stopped"]["sentence"])
     return lines
 
 
 def gap_table(gap: Mapping[str, Any]) -> Table:
-    """The terms of the gap between real and synthetic images, a row each.
+    """Show the terms of the gap between real and synthetic images, a row each.
 
     Args:
         gap: the section ``gap`` of ``results.json``.
@@ -84,15 +92,22 @@ def gap_table(gap: Mapping[str, Any]) -> Table:
 
 
 def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Table:
-    """Accuracy of every arm on images unlike those it was compared on, a row per arm.
+    """Show accuracy of every arm on corrupted images and on other test sets.
 
     Args:
         shift: the section ``shift`` of ``results.json``.
         class_names: of the run; those that a further test set lacks are named.
     """
     note = "accuracy, % [low, high]: 95% intervals; ECE: distance of confidence from accuracy, of 1"
-    lacking = {name: [own for own in class_names if own not in test["classes"]] for name, test in shift["tests"].items()}
-    lines = [f"{name} has no images of {listed(own)}; arms choose among the other classes there" for name, own in lacking.items() if own]
+    lacking = {
+        name: [own for own in class_names if own not in test["classes"]]
+        for name, test in shift["tests"].items()
+    }
+    lines = [
+        f"{name} has no images of {listed(own)}; arms choose among the other classes there"
+        for name, own in lacking.items()
+        if own
+    ]
     caption = Text("\n".join([note, *lines]))
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     columns = {"test images": shift["clean"], "corrupted": shift["mean_corruption"]}
@@ -109,13 +124,15 @@ def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Ta
 
 
 def membership_table(membership: Mapping[str, Any]) -> Table:
-    """What each attack finds at each false-positive rate, a row per arm.
+    """Show what each attack finds at each false-positive rate, a row per arm.
 
     Args:
         membership: the section ``membership`` of ``results.json``.
     """
     note = "members found, % [low, high]: 95% intervals; guessing finds the rate itself"
-    caption = Text("\n".join([note, *(f"not audited: {reason}" for reason in membership.get("skipped", {}).values())]))
+    caption = Text(
+        "\n".join([note, *(f"not audited: {reason}" for reason in membership.get("skipped", {}).values())])
+    )
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     attacks = membership["attacks"]
     arms = list(next(iter(attacks.values())))
@@ -125,6 +142,8 @@ def membership_table(membership: Mapping[str, Any]) -> Table:
             table.add_column(Text(f"{ATTACKS[name]}\nat {100 * point['fpr']:g}%"), justify="right")
     table.add_column("test accuracy, %", justify="right")
     for arm in arms:
-        found = [Text(percent_interval(point["tpr"])) for own in attacks.values() for point in own[arm]["tpr"]]
+        found = [
+            Text(percent_interval(point["tpr"])) for own in attacks.values() for point in own[arm]["tpr"]
+        ]
         table.add_row(Text(arm), *found, percent(membership["arms"][arm]["test_accuracy"]["mean"]))
     return table

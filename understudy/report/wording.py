@@ -1,4 +1,4 @@
-"""How numbers are written, the same on the page, in the card and in the terminal."""
+"""How numbers are written on the page, in cards and in the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LISTED = 5
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first five names, and how many more there are.
+    """List the first five names, and how many more there are.
 
     Example:
         >>> listed(["cat", "dog"]), listed(list("abcdefg"))
@@ -19,7 +19,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] as percent with one decimal; ``n/a`` for None.
+    """Format a share in [0, 1] as percent with one decimal; ``n/a`` for None.
 
     Example:
         >>> percent(0.9587), percent(None)
@@ -29,7 +29,7 @@ def percent(share: float | None) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two shares in percentage points, always signed unless it rounds to zero.
+    """Format a difference of two shares in percentage points, signed unless it rounds to zero.
 
     Example:
         >>> points(0.0123), points(-0.0004)
@@ -40,7 +40,7 @@ def points(difference: float) -> str:
 
 
 def percent_interval(interval: Mapping[str, float]) -> str:
-    """Mean and 95% interval of a share in percent.
+    """Format mean and 95% interval of a share in percent.
 
     Example:
         >>> percent_interval({"mean": 0.959, "low": 0.948, "high": 0.969})
@@ -50,7 +50,7 @@ def percent_interval(interval: Mapping[str, float]) -> str:
 
 
 def points_interval(interval: Mapping[str, float]) -> str:
-    """Mean and 95% interval of a difference in percentage points.
+    """Format mean and 95% interval of a difference in percentage points.
 
     Example:
         >>> points_interval({"mean": 0.012, "low": -0.001, "high": 0.025})
@@ -60,7 +60,9 @@ def points_interval(interval: Mapping[str, float]) -> str:
 
 
 def real_images(worth: float | None, smallest: float, largest: float) -> str:
-    """A number of real images as ``worth_real_images`` has it, between the smallest and the largest real set that was measured.
+    """Format a number of real images, as ``worth_real_images`` has it.
+
+    It lies between the smallest and the largest real set that was measured.
 
     Example:
         >>> [real_images(worth, 75, 1200) for worth in (75, 341.7, 1200, None)]
@@ -72,7 +74,9 @@ def real_images(worth: float | None, smallest: float, largest: float) -> str:
 
 
 def real_images_interval(worth: Mapping[str, float | None], smallest: float, largest: float) -> str:
-    """Number of real images with its 95% interval, unless that has no width, as where all of it lies beyond the measured sets.
+    """Format a number of real images with its 95% interval.
+
+    An interval without width is left out: then all of it lies beyond the measured sets.
 
     Example:
         >>> real_images_interval({"mean": 300, "low": 150, "high": None}, 75, 600)
@@ -85,7 +89,7 @@ def real_images_interval(worth: Mapping[str, float | None], smallest: float, lar
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person would say them.
+    """Format seconds as a person would say them.
 
     Example:
         >>> duration(0.04), duration(8.25), duration(75), duration(7384)

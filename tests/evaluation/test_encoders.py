@@ -12,15 +12,16 @@ from tiny import save_tiny_image_encoder, two_classes
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from understudy.core.errors import InputError
-from understudy.evaluation.encoders import ENCODERS, AtHand, check_encoder, load_encoder
+from understudy.evaluation.encoders import ENCODERS, check_encoder, load_encoder
 from understudy.generators.load import load_generator, mini_folder
 from understudy.generators.settings import GeneratorSettings
 from understudy.training.backbones import build_backbone
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.settings import CompareSettings
 
-NOTHING = AtHand()
-WITHOUT_WEIGHTS = next(model for model in timm.list_models() if not timm.get_pretrained_cfg(model).has_weights)
+WITHOUT_WEIGHTS = next(
+    model for model in timm.list_models() if not timm.get_pretrained_cfg(model).has_weights
+)
 
 
 @pytest.fixture
@@ -48,22 +49,28 @@ def _edit(path, change):
 
 def _examples(generator, start, timm_folder, clip_folder):
     return {
-        "auto": ("auto", AtHand(generator=lambda: generator)),
-        "generator": ("generator", AtHand(generator=lambda: generator)),
-        "backbone": ("backbone", AtHand(start=lambda: start)),
-        "mini": ("mini", NOTHING),
-        "timm folder": (str(timm_folder), NOTHING),
-        "CLIP folder": (str(clip_folder), NOTHING),
+        "auto": ("auto", {"generator": lambda: generator}),
+        "generator": ("generator", {"generator": lambda: generator}),
+        "backbone": ("backbone", {"start": lambda: start}),
+        "mini": ("mini", {}),
+        "timm folder": (str(timm_folder), {}),
+        "CLIP folder": (str(clip_folder), {}),
     }
 
 
 def test_what_every_encoder_promises(tiny_generator, start, timm_folder, clip_folder):
     images = two_classes(70)  # more than a batch
-    for name, (asked, at_hand) in _examples(tiny_generator, start, timm_folder, clip_folder).items():
-        encoder, again = load_encoder(asked, at_hand), load_encoder(asked, at_hand)
+    for name, (asked, has) in _examples(tiny_generator, start, timm_folder, clip_folder).items():
+        encoder, again = load_encoder(asked, **has), load_encoder(asked, **has)
         features = encoder.features(images)
-        assert features.shape == (70, encoder.width) and features.dtype == np.float32 and np.isfinite(features).all(), name
-        np.testing.assert_allclose(encoder.features(images.select([69, 3])), features[[69, 3]], rtol=1e-3, atol=1e-5, err_msg=name)
+        assert (
+            features.shape == (70, encoder.width)
+            and features.dtype == np.float32
+            and np.isfinite(features).all()
+        ), name
+        np.testing.assert_allclose(
+            encoder.features(images.select([69, 3])), features[[69, 3]], rtol=1e-3, atol=1e-5, err_msg=name
+        )
         assert encoder.fingerprint == again.fingerprint and len(encoder.fingerprint) == 16, name
         assert encoder.features(images.select([])).shape == (0, encoder.width), name
 
@@ -74,21 +81,25 @@ def test_mini_is_the_pipelines_encoder_with_clips_preparation():
     processor = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
     inputs = processor([images.image(index) for index in range(4)], return_tensors="pt").pixel_values
     with torch.no_grad():
-        expected = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder")(pixel_values=inputs).image_embeds
-    np.testing.assert_allclose(load_encoder("mini", NOTHING).features(images), expected, rtol=0.02, atol=0.01 * expected.abs().max())
+        expected = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder")(
+            pixel_values=inputs
+        ).image_embeds
+    np.testing.assert_allclose(
+        load_encoder("mini").features(images), expected, rtol=0.02, atol=0.01 * expected.abs().max()
+    )
 
 
 def test_auto_takes_what_the_run_has(tiny_generator, start):
     without = load_generator(GeneratorSettings(name="class_conditional"), device="cpu")
     images = two_classes(3)
     chosen = [
-        (AtHand(generator=lambda: tiny_generator, start=lambda: start), "generator"),
-        (AtHand(generator=lambda: without, start=lambda: start), "backbone"),
-        (AtHand(generator=lambda: without), "mini"),
-        (NOTHING, "mini"),
+        ({"generator": lambda: tiny_generator, "start": lambda: start}, "generator"),
+        ({"generator": lambda: without, "start": lambda: start}, "backbone"),
+        ({"generator": lambda: without}, "mini"),
+        ({}, "mini"),
     ]
-    for at_hand, name in chosen:
-        encoder, named = load_encoder("auto", at_hand), load_encoder(name, at_hand)
+    for has, name in chosen:
+        encoder, named = load_encoder("auto", **has), load_encoder(name, **has)
         assert (encoder.name, encoder.fingerprint) == (name, named.fingerprint)
         np.testing.assert_array_equal(encoder.features(images), named.features(images))
 
@@ -97,56 +108,72 @@ def test_a_timm_folder_is_prepared_as_timm_says(timm_folder):
     """Size, cut, interpolation and normalisation of the configuration, against the same by hand."""
     images = two_classes(3, size=48)
     network = timm.create_model(f"local-dir:{timm_folder}", pretrained=True, num_classes=0).eval()
-    resized = [np.array(images.image(index).resize((32, 32), Image.Resampling.BILINEAR)) for index in range(3)]
+    resized = [
+        np.array(images.image(index).resize((32, 32), Image.Resampling.BILINEAR)) for index in range(3)
+    ]
     x = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         expected = network((x - 0.5) / 0.5)
-    found = load_encoder(str(timm_folder), NOTHING)
+    found = load_encoder(str(timm_folder))
     assert found.width == 256
     np.testing.assert_allclose(found.features(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_backbone_is_the_network_that_arms_start_from(start):
     images = two_classes(3)
-    np.testing.assert_allclose(load_encoder("backbone", AtHand(start=lambda: start)).features(images), start.features(images), rtol=1e-6)
+    np.testing.assert_allclose(
+        load_encoder("backbone", start=lambda: start).features(images),
+        start.features(images),
+        rtol=1e-6,
+    )
 
 
 def test_the_fingerprint_follows_weights_and_preparation(timm_folder):
-    first = load_encoder(str(timm_folder), NOTHING).fingerprint
+    first = load_encoder(str(timm_folder)).fingerprint
     _edit(timm_folder / "config.json", lambda config: config["pretrained_cfg"].update(mean=[0.4, 0.5, 0.5]))
-    other_mean = load_encoder(str(timm_folder), NOTHING).fingerprint
+    other_mean = load_encoder(str(timm_folder)).fingerprint
     moved = build_backbone(CompareSettings(), 2, rng_seed=0)
     next(moved.model.parameters()).data += 1
     TrainedClassifier(moved, ("cat", "dog")).save(timm_folder)
-    assert len({first, other_mean, load_encoder(str(timm_folder), NOTHING).fingerprint}) == 3
+    assert len({first, other_mean, load_encoder(str(timm_folder)).fingerprint}) == 3
 
 
 @pytest.mark.parametrize("key", ["mean", "std", "input_size"])
 def test_a_folder_that_does_not_state_its_preparation(key, timm_folder):
     _edit(timm_folder / "config.json", lambda config: config["pretrained_cfg"].pop(key))
-    with pytest.raises(InputError, match=rf"but there is no {key}: they belong to pretrained_cfg in config\.json"):
-        load_encoder(str(timm_folder), NOTHING)
+    with pytest.raises(
+        InputError, match=rf"but there is no {key}: they belong to pretrained_cfg in config\.json"
+    ):
+        load_encoder(str(timm_folder))
 
 
 def test_a_clip_folder_that_does_not_state_its_preparation(clip_folder):
     (clip_folder / "preprocessor_config.json").unlink()
-    with pytest.raises(InputError, match=r"no mean and no std: .*image_mean and image_std in preprocessor_config\.json"):
-        load_encoder(str(clip_folder), NOTHING)
+    with pytest.raises(
+        InputError, match=r"no mean and no std: .*image_mean and image_std in preprocessor_config\.json"
+    ):
+        load_encoder(str(clip_folder))
 
 
 def test_damaged_folders_are_named(timm_folder, clip_folder):
     (timm_folder / "model.safetensors").write_bytes(b"nothing")
     (clip_folder / "model.safetensors").write_bytes(b"nothing")
     for folder in (timm_folder, clip_folder):
-        with pytest.raises(InputError, match=r"fidelity\.encoder=.* must be a folder with a timm model or a CLIP vision model"):
-            load_encoder(str(folder), NOTHING)
+        with pytest.raises(
+            InputError,
+            match=r"fidelity\.encoder=.* must be a folder with a timm model or a CLIP vision model",
+        ):
+            load_encoder(str(folder))
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("dinov3", r"unknown encoder 'dinov3'; known: auto, .*did you mean 'dinov2'"),
-        ("timm:resnet1888", r"fidelity\.encoder=timm:resnet1888: timm has no such model: did you mean resnet18"),
+        (
+            "timm:resnet1888",
+            r"fidelity\.encoder=timm:resnet1888: timm has no such model: did you mean resnet18",
+        ),
         ("timm:?", r"timm\.list_pretrained\(\) gives the names"),
         (f"timm:{WITHOUT_WEIGHTS}", r"timm has no pretrained weights for it"),
         ("timm", "stands for many: give timm:NAME"),
@@ -163,11 +190,13 @@ def test_refused_before_anything_is_loaded(name, message, tmp_path, monkeypatch)
 
 def test_what_the_run_does_not_have():
     without = load_generator(GeneratorSettings(name="class_conditional"), device="cpu")
-    for at_hand in (NOTHING, AtHand(generator=lambda: without)):
-        with pytest.raises(InputError, match=r"needs a generator with an image encoder: set generator\.image_encoder"):
-            load_encoder("generator", at_hand)
+    for has in ({}, {"generator": lambda: without}):
+        with pytest.raises(
+            InputError, match=r"needs a generator with an image encoder: set generator\.image_encoder"
+        ):
+            load_encoder("generator", **has)
     with pytest.raises(InputError, match=r"got compare\.pretrained=false: choose another encoder"):
-        load_encoder("backbone", NOTHING)
+        load_encoder("backbone")
 
 
 @pytest.mark.parametrize("name", ["dinov2", "clip", "inception", "timm:test_resnet"])
@@ -175,12 +204,18 @@ def test_without_the_hub(name, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     check_encoder(name)
-    with pytest.raises(InputError, match=rf"fidelity\.encoder={name}: the weights of .* could not be reached"):
-        load_encoder(name, NOTHING)
+    with pytest.raises(
+        InputError, match=rf"fidelity\.encoder={name}: the weights of .* could not be reached"
+    ):
+        load_encoder(name)
 
 
 def test_hub_names_are_models_of_timm_with_stated_preparation():
-    for model in ("vit_base_patch14_dinov2.lvd142m", "vit_base_patch16_clip_224.openai", "inception_v3.tf_in1k"):
+    for model in (
+        "vit_base_patch14_dinov2.lvd142m",
+        "vit_base_patch16_clip_224.openai",
+        "inception_v3.tf_in1k",
+    ):
         config = timm.get_pretrained_cfg(model)
         assert config.has_weights and config.mean and config.std and config.input_size
     assert {"dinov2", "clip", "inception"} <= set(ENCODERS)

@@ -39,11 +39,17 @@ def test_every_picture_is_encoded_once_whatever_set_it_is_in(tmp_path, images):
     counting.seen = 0
     np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, images), expected)
     again = images.select([7, 2, 2]).with_split("val")
-    stored = LabelledSet.from_images([again.image(0)], [0], class_names=["other"], split="synthetic", ids=["other"])
-    np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, again), expected[[7, 2, 2]])
+    stored = LabelledSet.from_images(
+        [again.image(0)], [0], class_names=["other"], split="synthetic", ids=["other"]
+    )
+    np.testing.assert_array_equal(
+        FeatureCache(tmp_path).features(counting.encoder, again), expected[[7, 2, 2]]
+    )
     np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, stored), expected[[7]])
     assert counting.seen == 10
-    new = LabelledSet.from_images([Image.new("RGB", (9, 9), "red")], [0], class_names=["other"], split="synthetic")
+    new = LabelledSet.from_images(
+        [Image.new("RGB", (9, 9), "red")], [0], class_names=["other"], split="synthetic"
+    )
     np.testing.assert_array_equal(FeatureCache(tmp_path).features(counting.encoder, new), [[255, 0, 0]])
     assert counting.seen == 11
 
@@ -78,7 +84,9 @@ def test_files_are_written_once_and_hold_no_image_twice(tmp_path, images, monkey
     counting, cache = Counting(), FeatureCache(tmp_path)
     cache.features(counting.encoder, images.select(range(5)))
     before = {path: path.stat().st_mtime_ns for path in cache.path(counting.encoder).iterdir()}
-    np.testing.assert_array_equal(cache.features(counting.encoder, images), Counting().encoder.features(images))
+    np.testing.assert_array_equal(
+        cache.features(counting.encoder, images), Counting().encoder.features(images)
+    )
     after = {path: path.stat().st_mtime_ns for path in cache.path(counting.encoder).iterdir()}
     assert before.items() <= after.items() and len(before) == 2 and len(after) == 4
     hashes = np.concatenate([safetensors.numpy.load_file(path)["hashes"] for path in after])
@@ -110,14 +118,21 @@ def test_encoders_have_files_of_their_own(tmp_path, images):
 def test_features_of_another_version_are_refused(tmp_path, images):
     cache = FeatureCache(tmp_path)
     cache.features(Counting().encoder, images)
-    with pytest.raises(InputError, match=r"mean-colour/\w+\.safetensors holds .*fingerprint 1, .* colour with 2: move its folder away"):
+    with pytest.raises(
+        InputError,
+        match=r"mean-colour/\w+\.safetensors holds .*fingerprint 1, .* colour with 2: move its folder away",
+    ):
         cache.features(Counting(fingerprint="2").encoder, images)
-    np.testing.assert_array_equal(cache.features(Counting().encoder, images), Counting().encoder.features(images))
+    np.testing.assert_array_equal(
+        cache.features(Counting().encoder, images), Counting().encoder.features(images)
+    )
 
 
 def test_a_damaged_file_is_named(tmp_path, images):
     cache = FeatureCache(tmp_path)
     cache.path(Counting().encoder).mkdir(parents=True)
     (cache.path(Counting().encoder) / "ab.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"mean-colour/ab\.safetensors must hold features of images.*move it away"):
+    with pytest.raises(
+        InputError, match=r"mean-colour/ab\.safetensors must hold features of images.*move it away"
+    ):
         cache.features(Counting().encoder, images)
