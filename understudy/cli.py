@@ -1,7 +1,7 @@
 """The command line: parse, call, print. No logic.
 
-Commands import what they do when they are called, because PyTorch and its companions take seconds to load and ``--help``
-needs none of them.
+Commands import what they do when they are called, because PyTorch and its companions take seconds to load and
+``--help`` needs none of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import shlex
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, final
 
@@ -20,7 +19,18 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from understudy.commands.options import Options, takes_options
+from understudy.commands.options import (
+    Device,
+    ExportForm,
+    ExportWhat,
+    Options,
+    Out,
+    Resume,
+    ResumeOption,
+    RunPath,
+    Version,
+    takes_options,
+)
 from understudy.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,8 +61,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="understudy",
     cls=_Commands,
-    help="Synthesise training images that match your own, train on real and synthetic data under equal terms, and see "
-    "what it is worth.",
+    help="Synthesise training images that match your own, train on real and synthetic data under equal "
+    "terms, and see what it is worth.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -61,67 +71,30 @@ _console = Console()
 _errors = Console(stderr=True)
 
 
-class ResumeOption(StrEnum):
-    """Values of --resume."""
-
-    IF_POSSIBLE = "if-possible"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class ExportForm(StrEnum):
-    """Values of --form."""
-
-    FOLDER = "folder"
-    WEBDATASET = "webdataset"
-    HUGGINGFACE = "huggingface"
-
-
-class ExportWhat(StrEnum):
-    """Values of --what."""
-
-    DATASET = "dataset"
-    CLASSIFIER = "classifier"
-    ADAPTER = "adapter"
-
-
-Out = Annotated[Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")]
-RunPath = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
-Resume = Annotated[
-    ResumeOption,
-    typer.Option(help="go on with a run that is in --out: if there is one, only if, or refuse to"),
-]
-
-
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        from importlib.metadata import version
-
-        _console.print(f"understudy {version('understudy')}", highlight=False)
-        raise typer.Exit
-
-
 @app.callback()
 def main_options(
-    version: Annotated[
-        bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Version = False,
 ) -> None:
     """Options of the program itself."""
 
 
 def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, until: str) -> dict[str, Any]:
     """Run as far as asked, and print the results if that is the whole way."""
+    from understudy.commands import chosen
     from understudy.pipeline.run import run
 
     results = run(
-        settings, folder, device=_device(device), resume=resume.value, until=until, observer=_terminal()
+        settings,
+        folder,
+        device=chosen.torch_device(device),
+        resume=resume.value,
+        until=until,
+        observer=_terminal(),
     )
     if until == "report" and results:
-        from understudy.report.terminal import summary_table
+        from understudy.report import terminal
 
-        _console.print(summary_table(results))
+        _console.print(terminal.summary_table(results))
         _say(results["verdict"]["sentence"])
         _say(f"{folder / 'report.html'}  {folder / 'results.json'}")
     return results
@@ -133,9 +106,9 @@ def _staged(until: str, summary: str) -> Callable[..., None]:
     def command(
         options: Options, out: Out = None, device: Device = "auto", resume: Resume = ResumeOption.IF_POSSIBLE
     ) -> None:
-        from understudy.commands.chosen import run_folder
+        from understudy.commands import chosen
 
-        folder, settings = run_folder(options, out)
+        folder, settings = chosen.run_folder(options, out)
         _do(settings, folder, device=device, resume=resume, until=until)
 
     command.__doc__ = summary
@@ -160,11 +133,11 @@ def _measure(
     options: Options, run: tuple[Path | None, str, ResumeOption], section: str, given: dict[str, Any]
 ) -> Any:
     """Add a measurement to a finished run, or run DATA with it; returns its section of the results."""
-    from understudy.commands.chosen import run_folder
+    from understudy.commands import chosen
 
     out, device, resume = run
-    chosen = {key: value for key, value in given.items() if value is not None}
-    folder, settings = run_folder(options, out, {section: {"measure": True, **chosen}})
+    used = {key: value for key, value in given.items() if value is not None}
+    folder, settings = chosen.run_folder(options, out, {section: {"measure": True, **used}})
     results = _do(settings, folder, device=device, resume=resume, until="report")
     return (results[section], results["data"]["classes"]) if results else (None, ())
 
@@ -184,15 +157,18 @@ def gap(
         ),
     ] = None,
 ) -> None:
-    """Explain the accuracy gap between real and synthetic training data. Takes a finished run, or runs DATA first."""
-    from understudy.commands.chosen import numbers
+    """Explain the accuracy gap between real and synthetic training data.
 
-    given = None if strengths is None else numbers(strengths, "--strengths", "0.05,0.2,0.5")
+    Takes a finished run, or runs DATA first.
+    """
+    from understudy.commands import chosen
+
+    given = None if strengths is None else chosen.numbers(strengths, "--strengths", "0.05,0.2,0.5")
     found, _ = _measure(options, (out, device, resume), "gap", {"strengths": given})
     if found:
-        from understudy.report.terminal import gap_table
+        from understudy.report import terminal
 
-        _console.print(gap_table(found))
+        _console.print(terminal.gap_table(found))
         _say(f"{found['hypothesis']['sentence']} The rule: {found['hypothesis']['rule']}.")
 
 
@@ -217,16 +193,19 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Test every arm on images unlike those it was compared on, and its calibration. Takes a finished run, or runs DATA first."""
-    from understudy.commands.chosen import named_paths, names
+    """Test every arm on images unlike those it was compared on, and its calibration.
 
-    asked = None if corruptions is None else [] if corruptions == "none" else names(corruptions)
-    given = {"tests": named_paths(test) if test else None, "corruptions": asked}
+    Takes a finished run, or runs DATA first.
+    """
+    from understudy.commands import chosen
+
+    asked = None if corruptions is None else [] if corruptions == "none" else chosen.names(corruptions)
+    given = {"tests": chosen.named_paths(test) if test else None, "corruptions": asked}
     found, classes = _measure(options, (out, device, resume), "shift", given)
     if found:
-        from understudy.report.terminal import shift_table
+        from understudy.report import terminal
 
-        _console.print(shift_table(found, classes))
+        _console.print(terminal.shift_table(found, classes))
 
 
 @app.command()
@@ -252,21 +231,24 @@ def audit(
         float | None, typer.Option(help="privacy loss of a differentially private reference")
     ] = None,
 ) -> None:
-    """Run membership-inference attacks against every arm. Takes a finished run, or runs DATA first."""
-    from understudy.commands.chosen import names, numbers
+    """Run membership-inference attacks against every arm.
+
+    Takes a finished run, or runs DATA first.
+    """
+    from understudy.commands import chosen
 
     given = {
         "target": target,
         "shadows": shadows,
         "private_epsilon": epsilon,
-        "arms": None if of is None else names(of),
-        "false_positive_rates": None if rates is None else numbers(rates, "--rates", "0.001,0.01"),
+        "arms": None if of is None else chosen.names(of),
+        "false_positive_rates": None if rates is None else chosen.numbers(rates, "--rates", "0.001,0.01"),
     }
     found, _ = _measure(options, (out, device, resume), "membership", given)
     if found:
-        from understudy.report.terminal import membership_table
+        from understudy.report import terminal
 
-        _console.print(membership_table(found))
+        _console.print(terminal.membership_table(found))
         _say(" ".join(found["promise"][:2]))
 
 
@@ -299,11 +281,11 @@ def make_study(
     device: Device = "auto",
 ) -> None:
     """Repeat the whole run while one thing varies: how many images, how much guidance, which prompts."""
-    from understudy.commands.chosen import overrides_of, settings_of
+    from understudy.commands import chosen
     from understudy.commands.study import run_study
 
     folder = out or Path("runs") / f"{Path(options.data).resolve().stem}-{kind}"
-    settings, overrides = settings_of(options), overrides_of(options)
+    settings, overrides = chosen.settings_of(options), chosen.overrides_of(options)
     if options.times is not None:
         overrides.append({"draw": {"times": settings.draw.times}})
     study = run_study(
@@ -313,7 +295,7 @@ def make_study(
         points=None if points is None else points.split(","),
         repeats=repeats,
         overrides=overrides,
-        device=_device(device),
+        device=chosen.torch_device(device),
         observer=_terminal(),
     )
     if study:
@@ -328,12 +310,12 @@ def make_study(
 @takes_options
 def validate(options: Options) -> None:
     """Check data, settings, generator and backbone; draw nothing, write nothing."""
-    from understudy.commands.chosen import check_not_a_run, settings_of
+    from understudy.commands import chosen
     from understudy.commands.validate import validate as check
 
-    check_not_a_run(options)
-    settings = settings_of(options)
-    _quiet_libraries()
+    chosen.check_not_a_run(options)
+    settings = chosen.settings_of(options)
+    chosen.quiet_libraries()
     checked = check(settings)
     table = Table(
         "class", "words in prompts", "train", "val", "test", title=Text(f"{options.data}: ready to run")
@@ -353,14 +335,14 @@ def preview(
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
     device: Device = "auto",
 ) -> None:
-    """Draw a few images per class with the generator as it is, and estimate time and disk of the whole run."""
-    from understudy.commands.chosen import check_not_a_run, settings_of
+    """Draw a few images per class with the generator as it is, and estimate the cost of the whole run."""
+    from understudy.commands import chosen
     from understudy.commands.preview import preview as draw_preview
 
-    check_not_a_run(options)
-    settings = settings_of(options)
-    _quiet_libraries()
-    estimate = draw_preview(settings, to, device=_device(device))
+    chosen.check_not_a_run(options)
+    settings = chosen.settings_of(options)
+    chosen.quiet_libraries()
+    estimate = draw_preview(settings, to, device=chosen.torch_device(device))
     table = Table("stage", "estimate", title="the whole run, roughly")
     for name, value in estimate.rows():
         table.add_row(name, value)
@@ -397,11 +379,13 @@ def export(
     ] = None,
 ) -> None:
     """Copy images, a classifier or the adapter of a run, with a card, to a folder that other tools read."""
-    from understudy.commands.export import export_part, stating_licences
-    from understudy.core.config import parse_override
+    from understudy.commands import chosen
+    from understudy.commands import export as exporting
 
-    with stating_licences(folder, [parse_override(text) for text in override or ()]) as run:
-        wrote = export_part(run, to, what=what.value, form=None if form is None else form.value, arm=arm)
+    with exporting.stating_licences(folder, chosen.parse_overrides(override)) as run:
+        wrote = exporting.export_part(
+            run, to, what=what.value, form=None if form is None else form.value, arm=arm
+        )
     _say(wrote)
 
 
@@ -413,17 +397,17 @@ def compare_two_runs(
         Path | None, typer.Option(help="page to write as well, such as compare.html", metavar="FILE")
     ] = None,
 ) -> None:
-    """Put two runs side by side: settings, data, accuracy of every arm with the difference, fidelity, copies, cost."""
+    """Put two runs side by side: settings, data, accuracy of every arm, fidelity, copies, cost."""
     from understudy.commands.compare_runs import compare_runs
     from understudy.pipeline.folder import RunFolder
-    from understudy.report.compared import compared_tables, write_comparison
+    from understudy.report import compared
 
     comparison = compare_runs(RunFolder.find(a), RunFolder.find(b))
-    for table in compared_tables(comparison):
+    for table in compared.compared_tables(comparison):
         _console.print(table)
     _say(comparison["sentence"])
     if to is not None:
-        write_comparison(to, comparison)
+        compared.write_comparison(to, comparison)
         _say(to)
 
 
@@ -452,7 +436,7 @@ def list_names(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 2 for what the user can mend and 130 for Ctrl-C, with a message instead of a traceback."""
+    """Entry point: exit code 2 for what users can mend, 130 for Ctrl-C, with a message and no traceback."""
     words = sys.argv[1:] if arguments is None else arguments
     again = shlex.join(["understudy", *words])
     try:
@@ -484,36 +468,12 @@ def _say(text: object) -> None:
     _console.print(str(text), highlight=False, markup=False, soft_wrap=True)
 
 
-def _device(name: str) -> str:
-    import torch
-
-    from understudy.core.processes import Processes
-
-    if (processes := Processes()).count > 1:
-        return processes.device
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return name
-
-
 def _terminal() -> Any:
+    from understudy.commands import chosen
     from understudy.core.progress import Terminal
 
-    _quiet_libraries()
+    chosen.quiet_libraries()
     return Terminal(_console)
-
-
-def _quiet_libraries() -> None:
-    """Hide the progress bars that other libraries show while they load weights."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
 from understudy.commands.options import Options
 from understudy.core.config import check_effect, given_names, parse_override
 from understudy.core.errors import InputError
+from understudy.core.processes import Processes
 from understudy.pipeline.folder import RunFolder
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build, check_contradictions, read_arms
@@ -28,7 +33,12 @@ _SETTING_OF = {
 
 def overrides_of(options: Options) -> list[dict[str, Any]]:
     """The values of ``--set``, in their order."""
-    return [parse_override(text) for text in options.override or ()]
+    return parse_overrides(options.override)
+
+
+def parse_overrides(texts: Sequence[str] | None) -> list[dict[str, Any]]:
+    """``KEY=VALUE`` each, to nested settings."""
+    return [parse_override(text) for text in texts or ()]
 
 
 def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settings:
@@ -49,13 +59,14 @@ def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settin
 def run_folder(
     options: Options, out: Path | None, added: dict[str, Any] | None = None
 ) -> tuple[Path, Settings]:
-    """Folder and settings of a new run, or of the run that DATA names, with what the command adds to either."""
+    """Folder and settings of a new run, or of the run that DATA names, with what the command adds."""
     folder = Path(options.data)
     if not (folder / "settings.yaml").exists():
         return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
     if out is not None or set(options.given) - {"times"}:
         raise InputError(
-            f"{options.data} is a run and brings its settings: leave other options than --times out, or start a new run"
+            f"{options.data} is a run and brings its settings: leave other options than --times out, or "
+            "start a new run"
         )
     larger = (
         {} if options.times is None else {"scale": {"times": numbers(options.times, "--times", "1,2,5,10")}}
@@ -141,3 +152,26 @@ def named_paths(texts: list[str]) -> dict[str, str]:
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise InputError(f"--test must give each set a different name, got {', '.join(twice)} more than once")
     return {name: path for name, _, path in pairs}
+
+
+def torch_device(name: str) -> str:
+    """The torch device behind ``--device``.
+
+    Raises:
+        InputError: for a device that is not there.
+    """
+    if (processes := Processes()).count > 1:
+        return processes.device
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def quiet_libraries() -> None:
+    """Hide the progress bars that other libraries show while they load weights."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()

@@ -34,10 +34,12 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         b: the second; differences are those of ``b`` minus ``a``.
 
     Returns:
-        ``sentence``; ``a`` and ``b`` (``path``, ``sentence``, ``best``); ``settings`` and ``environment`` (those that differ, two values by
-        name); ``data`` (by split, images in ``a``, in ``b`` and in both); ``arms`` (by name: accuracies ``a`` and ``b``, None where an arm
-        is missing, their ``difference`` as ``mean``, ``low``, ``high``, and how it is ``paired``); ``best`` (the same of the arms that
-        validation images chose); ``pairing`` (in words); ``rows`` (everything else: ``section``, ``name``, ``kind``, ``a``, ``b``).
+        ``sentence``; ``a`` and ``b`` (``path``, ``sentence``, ``best``); ``settings`` and ``environment``
+        (those that differ, two values by name); ``data`` (by split, images in ``a``, in ``b`` and in both);
+        ``arms`` (by name: accuracies ``a`` and ``b``, None where an arm is missing, their ``difference`` as
+        ``mean``, ``low``, ``high``, and how it is ``paired``); ``best`` (the same of the arms that validation
+        images chose); ``pairing`` (in words); ``rows`` (everything else: ``section``, ``name``, ``kind``,
+        ``a``, ``b``).
 
     Raises:
         InputError: if a run is not finished, both are the same, or their classes differ.
@@ -57,7 +59,11 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
     return {
         "sentence": _sentence(best),
         **{
-            name: {"path": str(run.folder.path), "sentence": run.results["verdict"]["sentence"], "best": run.results["verdict"]["best"]}
+            name: {
+                "path": str(run.folder.path),
+                "sentence": run.results["verdict"]["sentence"],
+                "best": run.results["verdict"]["best"],
+            }
             for name, run in (("a", first), ("b", second))
         },
         "settings": {key: list(values) for key, values in differing_keys(a.settings, b.settings).items()},
@@ -68,9 +74,11 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         },
         "arms": arms,
         "best": best,
-        "pairing": "; ".join(dict.fromkeys(_PAIRED[arm["paired"]] for arm in [*arms.values(), best] if arm["paired"])),
+        "pairing": "; ".join(
+            dict.fromkeys(_PAIRED[arm["paired"]] for arm in [*arms.values(), best] if arm["paired"])
+        ),
         "rows": _rows(first.results, second.results),
-    }  # fmt: skip
+    }
 
 
 @final
@@ -89,7 +97,7 @@ class _Finished:
         return LabelledSet.load(self.folder.path / "data" / f"{name}.parquet")
 
     def correct(self, arm: str, labels: np.ndarray) -> tuple[np.ndarray, list[int]] | None:
-        """Which test images each training names correctly, bool (S, N), and the seeds; None if the predictions were deleted."""
+        """Test images that each training gets right, bool (S, N), and the seeds; None without records."""
         files, num_seeds = ArmFolder(self.folder.path / "arms", arm), self.folder.settings.compare.num_seeds
         if not files.has_records(num_seeds):
             return None
@@ -137,7 +145,7 @@ def _aligned(a: _Finished, b: _Finished, digests: list[list[str]]) -> _Aligned:
 
 
 def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _Aligned) -> dict[str, Any]:
-    """Accuracies, their difference, and how it is paired; both None where an arm or its predictions are missing."""
+    """Accuracies, difference and pairing; difference and pairing are None without both arms' predictions."""
     accuracies = [run.results["arms"].get(arm, {}).get("accuracy") for run, arm in ((a, arm_a), (b, arm_b))]
     row: dict[str, Any] = {"a": accuracies[0], "b": accuracies[1], "difference": None, "paired": None}
     own, other = (
@@ -150,7 +158,8 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     options: dict[str, Any] = {"num_resamples": b.folder.settings.compare.bootstrap}
     rng = np.random.default_rng(b.folder.settings.seed)
     if aligned.order is not None and len(seeds_a) == len(seeds_b):
-        # Trainings of unrelated seeds may be paired in any way: their differences are as independent as they are.
+        # Trainings of unrelated seeds may be paired in any way: their differences are as independent as they
+        # are.
         ends = paired_bootstrap_difference(
             right_b[:, aligned.order[1]], right_a[:, aligned.order[0]], rng, **options
         )
@@ -172,7 +181,10 @@ def _sentence(best: Mapping[str, Any]) -> str:
         return f"{arm_b} of B beats {arm_a} of A by {mean:.1f} points [{low:.1f}, {high:.1f}]."
     if high < 0:
         return f"{arm_a} of A beats {arm_b} of B by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
-    return f"No difference can be shown between {arm_b} of B and {arm_a} of A: {mean:+.1f} points [{low:+.1f}, {high:+.1f}]."
+    return (
+        f"No difference can be shown between {arm_b} of B and {arm_a} of A: {mean:+.1f} points [{low:+.1f}, "
+        f"{high:+.1f}]."
+    )
 
 
 def _differing_environment(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -204,7 +216,7 @@ def _rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
-    """Names of what made the features, which are the same only for the same network: distances by others cannot be compared."""
+    """Names of the two encoders, which must be the same network for distances to be comparable."""
     own, other = ((results.get("fidelity") or {}).get("encoder", {}) for results in (a, b))
     name, other_name = (encoder.get("name", "unknown encoder") for encoder in (own, other))
     prints = own.get("fingerprint"), other.get("fingerprint")
@@ -214,7 +226,7 @@ def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
-    """Section, name, kind (``share``, ``number``, ``count`` or ``seconds``) and value, a number or an interval."""
+    """Rows of section, name, kind (``share``, ``number``, ``count`` or ``seconds``) and value."""
     for name in ("drawn", "kept"):
         yield "curation", f"images {name}", "count", results["curation"][name]
     yield from _fidelity(results.get("fidelity") or {}, encoder)

@@ -1,4 +1,4 @@
-"""What a run will cost: the work of every stage times the pace of this machine, which a few steps of each kind measure."""
+"""What a run will cost: the work of every stage times the measured pace of this machine."""
 
 from __future__ import annotations
 

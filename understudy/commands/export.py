@@ -1,4 +1,4 @@
-"""Command export: give curated images, a classifier or the adapter of a run, each with a card, to other tools."""
+"""Command export: give images, a classifier or the adapter of a run to other tools, with a card."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def export_part(
     Args:
         folder: of the run.
         to: new or empty folder.
-        what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm, for timm) or ``adapter`` (for
-            diffusers).
+        what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm, for timm) or ``adapter``
+            (for diffusers).
         form: of the images, a key of ``EXPORTS``; ``folder`` if not given.
         arm: whose classifier; that of the verdict if not given.
 
@@ -52,8 +52,8 @@ def export_part(
         What was written, in words.
 
     Raises:
-        InputError: if the run is not finished, has no such part, or ``to`` is not empty; for a form or an arm that has
-            no effect.
+        InputError: if the run is not finished, has no such part, or ``to`` is not empty; for a form or an arm
+            that has no effect.
     """
     if form is not None and what != "dataset":
         raise InputError(f"--form has no effect on the {what}: leave it out")
@@ -81,11 +81,12 @@ def stating_licences(path: Path, overrides: Sequence[Mapping[str, Any]]) -> Iter
 
     Args:
         path: folder of a run.
-        overrides: nested settings, ``data.licence`` and ``generator.licence``; without any, nothing is written.
+        overrides: nested settings, ``data.licence`` and ``generator.licence``; without any, nothing is
+            written.
 
     Raises:
-        InputError: for other settings, a licence that has no effect, a folder without a run, or one in which another
-            process works.
+        InputError: for other settings, a licence that has no effect, a folder without a run, or one in which
+            another process works.
     """
     if not overrides:
         yield RunFolder.find(path)
@@ -163,7 +164,7 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
 
 
 def _kept_training(own: ArmFolder, num_seeds: int) -> int | None:
-    """Number of the training whose classifier was kept, the first with the best validation accuracy; None without records."""
+    """Number of the training that was kept, the best on validation images; None without records."""
     if not own.has_records(num_seeds):
         return None
     return int(np.argmax([read_arrays(own.record(index))["val_accuracy"] for index in range(num_seeds)]))

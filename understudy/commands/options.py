@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, final, get_type_hints
 
@@ -12,6 +14,50 @@ import typer
 from typer.models import ArgumentInfo
 
 _SOURCES = "image folder, zip, Parquet, WebDataset tar, hub name, or the built-in 'digits'"
+
+
+class ResumeOption(StrEnum):
+    """Values of --resume."""
+
+    IF_POSSIBLE = "if-possible"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class ExportForm(StrEnum):
+    """Values of --form."""
+
+    FOLDER = "folder"
+    WEBDATASET = "webdataset"
+    HUGGINGFACE = "huggingface"
+
+
+class ExportWhat(StrEnum):
+    """Values of --what."""
+
+    DATASET = "dataset"
+    CLASSIFIER = "classifier"
+    ADAPTER = "adapter"
+
+
+Out = Annotated[Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")]
+RunPath = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
+Resume = Annotated[
+    ResumeOption,
+    typer.Option(help="go on with a run that is in --out: if there is one, only if, or refuse to"),
+]
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)
+]
 
 
 @final
@@ -40,8 +86,8 @@ class Options:
     arms: Annotated[
         str | None,
         typer.Option(
-            help="ways to use the data, comma-separated, see 'understudy list arms'; strategies follow an @, as in "
-            "mixed@refresh"
+            help="ways to use the data, comma-separated, see 'understudy list arms'; strategies follow an "
+            "@, as in mixed@refresh"
         ),
     ] = None
     arms_file: Annotated[
@@ -51,8 +97,8 @@ class Options:
     times: Annotated[
         str | None,
         typer.Option(
-            help="synthetic images per real one, also where classes are small; several (1,2,5,10) show what larger sets "
-            "are worth",
+            help="synthetic images per real one, also where classes are small; several (1,2,5,10) show what "
+            "larger sets are worth",
             metavar="N[,N...]",
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Command preview: draw a few images per class with the generator as it is, and estimate what the whole run costs."""
+"""Command preview: draw a few images per class, and estimate what the whole run costs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Command study: repeat a run while one thing varies and all else is equal.
 
-Every point and repeat of a study is an ordinary run in a folder below the study's. So a study can be stopped, resumed and
-made larger, and what two of its runs have in common is made once.
+Every point and repeat of a study is an ordinary run in a folder below the study's. So a study can be stopped,
+resumed and made larger, and what two of its runs have in common is made once.
 """
 
 from __future__ import annotations
@@ -48,18 +48,19 @@ def run_study(
         settings: of all runs, but for what the study varies.
         out: the folder; it may hold the same study with other points or fewer repeats, which stay.
         points: values to try; those of the kind if not given.
-        repeats: runs of each point. With few images (``data.shots``) they differ in which images, otherwise in the seed.
+        repeats: runs of each point. With few images (``data.shots``) they differ in which images, otherwise in
+            the seed.
         overrides: nested settings that win over the settings of a point too.
         device: torch device.
         observer: watches.
 
     Returns:
-        The content of ``study.json``, which is written after every run, like ``study.html``. Nothing in the processes of
-        ``accelerate launch`` other than the first.
+        The content of ``study.json``, which is written after every run, like ``study.html``. Nothing in the
+        processes of ``accelerate launch`` other than the first.
 
     Raises:
-        InputError: for a kind, points, settings or data that do not fit, or a folder with something else; nothing that
-            exists is changed.
+        InputError: for a kind, points, settings or data that do not fit, or a folder with something else;
+            nothing that exists is changed.
     """
     observer = observer or Silent()
     base = build(settings.model_dump(mode="json"), *overrides)
@@ -122,7 +123,7 @@ class _Work:
 
 
 def _report(study: StudyFolder, device: str) -> dict[str, Any]:
-    """Gather the finished runs and write ``study.json`` and ``study.html``, unless they say the same already."""
+    """Gather the finished runs and write ``study.json`` and ``study.html`` if they changed."""
     rows = [own.row(study.out) for own in study.runs() if own.is_finished]
     if not rows:
         return {}
@@ -171,5 +172,6 @@ def _check_free_settings(study: StudyFolder) -> None:
         is_set = type(values).model_fields[key].default is None and getattr(values, key) is not None
         if name in given or is_set:
             raise InputError(
-                f"a study of {study.kind} sets {name} itself: leave it out; --points says which values, --repeats how often"
+                f"a study of {study.kind} sets {name} itself: leave it out; --points says which values, "
+                "--repeats how often"
             )

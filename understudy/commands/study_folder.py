@@ -146,7 +146,8 @@ class StudyFolder:
     def check(self, asked: Sequence[StudyRun]) -> None:
         """Check that the folder holds this study, with the same settings, or nothing yet.
 
-        Before the first images are read there is no index, only the folder of a run that was stopped meanwhile.
+        Before the first images are read there is no index, only the folder of a run that was stopped
+        meanwhile.
 
         Raises:
             InputError: if it holds anything else.
@@ -163,7 +164,8 @@ class StudyFolder:
                 ]
                 lines = "\n".join(changes)
                 raise InputError(
-                    f"{self.out} holds a study with other settings:\n{lines}\nchoose another --out, or the same settings"
+                    f"{self.out} holds a study with other settings:\n{lines}\nchoose another --out, or "
+                    f"the same settings"
                 )
         elif self.out.exists():
             entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else {""}
@@ -216,6 +218,7 @@ def _read_index(path: Path) -> _Index:
         raise InputError(f"{path}: {error}") from None
     if not stored["points"] or not all(isinstance(point, expected) for point in stored["points"]):
         raise InputError(
-            f"{path} must have points of a study of {stored['kind']}, as the study wrote it, got {str(stored['points'])[:60]}"
+            f"{path} must have points of a study of {stored['kind']}, as the study wrote it, got "
+            f"{str(stored['points'])[:60]}"
         )
     return _Index(stored["kind"], tuple(stored["points"]), settings)

@@ -1,4 +1,4 @@
-"""What a study can vary: images, shots, guidance or prompts; each with the settings that make one of its points."""
+"""What a study can vary: images, shots, guidance or prompts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
         except (ValueError, OverflowError) as error:
             reason = f": {error}" if known.axis == "names" else ""
             raise InputError(
-                f"points of a study of {kind} must be {known.expected}, with commas between them, got {text!r}{reason}"
+                f"points of a study of {kind} must be {known.expected}, with commas between them, got "
+                f"{text!r}{reason}"
             ) from None
     if not values:
         defaults = ", ".join(map(plain_text, known.points))
@@ -102,7 +103,7 @@ def _number(text: str) -> Point:
 
 
 def _prompt_settings(point: Point) -> dict[str, Any]:
-    """The prompts of a point and how their token is learned; the study decides the rest, so that terms are equal."""
+    """The prompts of a point and how their token is learned; everything else stays equal."""
     name, plain = str(point), DrawSettings.model_fields["prompt"].default
     if name in _recipes_with_token():
         recipe = RECIPES[name]
@@ -166,7 +167,8 @@ _register(
 )
 _register(
     "prompts",
-    "prompts for the generator without adaptation: one, many, or with a token that is learned or means nothing",
+    "prompts for the generator without adaptation: one, many, or with a token that is learned or means "
+    "nothing",
     unit="prompt set",
     axis="names",
     points=("single", "photographs", "neutral-token", "style-inversion"),

@@ -1,4 +1,4 @@
-"""What runs of a study share: an adapter, or the trainings of arms without synthetic images, is made once and copied."""
+"""What runs of a study share is made once and copied: adapters, and trainings on real images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def take_adapter(own: StudyRun, others: Sequence[StudyRun], observer: Observer) 
 
 
 def take_trainings(own: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
-    """Copy trainings without synthetic images that another run made with the same images, recipe and seeds."""
+    """Copy trainings on real images that another run made with the same images, recipe and seeds."""
     compare = own.settings.compare
     if own.folder.record("compare") is not None:
         return
@@ -50,7 +50,8 @@ def take_trainings(own: StudyRun, others: Sequence[StudyRun], observer: Observer
             for arm in arms:
                 _copy_trainings(arm, other, own)
             observer.say(
-                f"compare: the trainings of {', '.join(arms)} in {other.name} are used, made from the same images"
+                f"compare: the trainings of {', '.join(arms)} in {other.name} are used, made from the same "
+                "images"
             )
             return
 

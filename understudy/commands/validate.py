@@ -44,7 +44,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
 
 
 def checked_and_captioned(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:
-    """The real images of a run to come, and its train and validation images with every caption that costs nothing.
+    """The real images of a run, and train and validation images with the captions that cost nothing.
 
     Raises:
         InputError: as a run would.

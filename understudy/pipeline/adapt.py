@@ -30,7 +30,7 @@ def adapt(run: Run) -> None:
 
 
 def help_to_adapt(run: Run) -> None:
-    """What the other processes of ``accelerate launch`` do: compute their slice of every batch of the adaptation."""
+    """Compute a slice of every batch: the part of the other processes of ``accelerate launch``."""
     Processes().wait()  # until the data are in the run folder
     settings = run.settings.adapt
     is_needed = settings.method != "none" and settings.adapter is None and run.folder.record("adapt") is None

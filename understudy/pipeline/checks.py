@@ -1,4 +1,4 @@
-"""What is refused before a run writes anything: names that do not exist, and settings that do not fit the data."""
+"""Checks before a run writes anything: that names exist, and that settings fit the data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def check_names(settings: Settings) -> None:
     check_generator(settings.generator)
     if settings.generator.name == "class_conditional" and settings.adapt.method != "full":
         raise InputError(
-            f"adapt.method must be full for the generator 'class_conditional', which is trained from nothing, got {settings.adapt.method!r}"
+            "adapt.method must be full for the generator 'class_conditional', which is trained from "
+            f"nothing, got {settings.adapt.method!r}"
         )
     check_registered(settings)
     _check_captions_are_used(settings)
@@ -59,7 +60,8 @@ def check_names(settings: Settings) -> None:
             )
         if "@" in name:
             raise InputError(
-                f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn with the settings of the run"
+                f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn "
+                "with the settings of the run"
             )
 
 
@@ -147,12 +149,12 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
 
 
 def learns_words(settings: Settings) -> bool:
-    """Whether a generator learns words before prompts can be checked; it must then be loaded again to be adapted."""
+    """Whether a generator must learn words before its prompts can be checked; load it again to adapt it."""
     return settings.adapt.has_token or settings.generator.name == "class_conditional"
 
 
 def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
-    """Give a generator the learned tokens that the prompts contain: those of a ready adapter, or untrained ones.
+    """Add the learned tokens that prompts contain: those of a ready adapter, or untrained ones.
 
     Raises:
         InputError: for tokens that do not fit the generator, or an adapter with other tokens.
@@ -194,8 +196,9 @@ def _check_captions_are_used(settings: Settings) -> None:
     templates = [template for own in _templates(settings).values() for template in own]
     if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
         raise InputError(
-            f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write one into "
-            "adapt.prompt and draw.prompt, or use their template sets real-fake-train and real-fake-draw"
+            f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write "
+            "one into adapt.prompt and draw.prompt, or use their template sets real-fake-train and "
+            "real-fake-draw"
         )
 
 
@@ -208,7 +211,8 @@ def _check_membership(settings: Settings) -> None:
     if membership.measure and membership.target == "pipeline" and not adapts:
         raise InputError(
             "membership.target=pipeline needs a generator that the run adapts itself, got adapt.method "
-            f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use membership.target=classifier"
+            f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use "
+            "membership.target=classifier"
         )
 
 
@@ -218,5 +222,6 @@ def _check_tuned(arm: Arm, settings: Settings) -> None:
     for key, values in (("learning_rate", tune.learning_rates), ("weight_decay", tune.weight_decays)):
         if values and all(getattr(phase, key) is not None for phase in arm.phases):
             raise InputError(
-                f"tune.{key}s has no effect on the arm {arm.name!r}, whose phases all set {key}: leave it out of one of them"
+                f"tune.{key}s has no effect on the arm {arm.name!r}, whose phases all set {key}: leave it "
+                "out of one of them"
             )

@@ -1,4 +1,4 @@
-"""The classifiers of a run: the judge of drawn images, the network that arms start from, and how an arm is trained."""
+"""The classifiers of a run: the judge of drawn images, the start of every arm, and the arms' trainings."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ class Classifiers:
         return (self.start if self.settings.compare.pretrained else self.judge).features(data)
 
     def mistakes_after(self, synthetic: LabelledSet) -> np.ndarray:
-        """Train on synthetic images alone and count wrong validation images per class, int64 (num_classes,)."""
+        """Train on synthetic images alone and count the wrong validation images, int64 (num_classes,)."""
         classifier = self._fit("synthetic", synthetic)
         wrong = classifier.predict(self.val).argmax(axis=1) != self.val.labels
         return np.bincount(self.val.labels[wrong], minlength=self.val.num_classes)
 
     def recipe(self, arm: str, data: TrainingData) -> CompareSettings:
-        """How an arm is trained: with the tuned learning rate and weight decay, and like every other arm for the rest."""
+        """The settings of an arm: its tuned learning rate and weight decay, the rest as in every arm."""
         if not self.settings.tune.is_on:
             return self.settings.compare
         chosen = best_trial(follow(self.tune(arm, data)))

@@ -54,10 +54,11 @@ def compare(run: Run) -> None:
 def feature_quality(
     classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet
 ) -> dict[str, float | None]:
-    """How well the features of a classifier separate the real classes: fitted on train images, tested on test images.
+    """How well features separate the real classes: fitted on train images, tested on test images.
 
     Returns:
-        As :func:`understudy.evaluation.transferability.transferability`; ``leep`` is None for a network without a head.
+        As :func:`understudy.evaluation.transferability.transferability`; ``leep`` is None for a network
+        without a head.
     """
     return transferability(
         classifier.features(train),

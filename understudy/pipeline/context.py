@@ -1,4 +1,4 @@
-"""A run in progress: its folder, its images, and the generators, classifiers and synthetic sets that its stages share."""
+"""A run in progress: its folder, its images, and the objects that its stages share."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Run:
     def training_data(
         self, arm: str, *, train: LabelledSet | None = None, images: ArmImages | None = None
     ) -> TrainingData:
-        """What an arm learns from: the real train images and the arm's synthetic ones, unless others are given."""
+        """What an arm learns from: the train split and its synthetic images, unless others are given."""
         images = self.sets.of_arm(arm) if images is None else images
         return TrainingData(
             train=self.train if train is None else train,

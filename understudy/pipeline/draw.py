@@ -23,7 +23,8 @@ def draw(run: Run) -> None:
     run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
     if (short := int(quota.sum()) - len(images)) > 0:
         run.observer.say(
-            f"draw: {short} fewer than wanted, because there are no more ready-made images; see draw.per_class and draw.min_per_class"
+            f"draw: {short} fewer than wanted, because there are no more ready-made images; see "
+            "draw.per_class and draw.min_per_class"
         )
 
 

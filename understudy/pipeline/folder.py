@@ -7,7 +7,8 @@
     DIR/data/ adapter/ ...     what the stages write
     DIR/.lock                  while a process works in the folder: which
 
-A stage without its record is not finished: it runs again and takes up what it finds. Nothing here deletes what a stage wrote.
+A stage without its record is not finished: it runs again and takes up what it finds. Nothing here deletes
+    what a stage wrote.
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ from understudy.settings import Settings, differing_keys, from_yaml, may_change,
 Resume = Literal["if-possible", "always", "never"]
 
 
-_SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "environment")  # that results.json has in any case
+_SECTIONS = (
+    "data",
+    "adaptation",
+    "curation",
+    "arms",
+    "verdict",
+    "cost",
+    "environment",
+)  # that results.json has in any case
 
 
 _LISTED = 5  # runs of a study that a message names
@@ -76,12 +85,21 @@ class RunFolder:
         """
         if (path / "settings.yaml").exists():
             if resume == "never":
-                raise InputError(f"{path} already holds a run, and --resume never was given: choose another --out")
+                raise InputError(
+                    f"{path} already holds a run, and --resume never was given: choose another --out"
+                )
             stored = _stored_settings(path)
-            different = {key: values for key, values in differing_keys(stored, settings).items() if not may_change(key)}
+            different = {
+                key: values for key, values in differing_keys(stored, settings).items() if not may_change(key)
+            }
             if different:
-                lines = "\n".join(f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items())
-                raise InputError(f"{path} holds a run with other settings:\n{lines}\nchoose another --out, or the same settings")
+                lines = "\n".join(
+                    f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items()
+                )
+                raise InputError(
+                    f"{path} holds a run with other settings:\n{lines}\nchoose another --out, or the "
+                    f"same settings"
+                )
             return True
         if resume == "always":
             raise InputError(f"{path} holds no run to go on with, and --resume always was given")
@@ -102,8 +120,13 @@ class RunFolder:
             if (path / "study.yaml").exists():
                 runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
                 more = f" and {len(runs) - _LISTED} more" if len(runs) > _LISTED else ""
-                raise InputError(f"{path} holds a study, not a run: give one of its runs, {', '.join(runs[:_LISTED])}{more}")
-            raise InputError(f"{path} holds no run (no settings.yaml): start one with 'understudy run DATA --out {path}'")
+                raise InputError(
+                    f"{path} holds a study, not a run: give one of its runs, "
+                    f"{', '.join(runs[:_LISTED])}{more}"
+                )
+            raise InputError(
+                f"{path} holds no run (no settings.yaml): start one with 'understudy run DATA --out {path}'"
+            )
         return cls(path, _stored_settings(path))
 
     def record(self, stage: str) -> dict[str, Any] | None:
@@ -122,12 +145,16 @@ class RunFolder:
 
         The clock starts with the block, or at the moment ``started`` of ``time.monotonic``.
 
-        Time of earlier, interrupted attempts is not counted. Memory is the largest that this process has held so far.
+        Time of earlier, interrupted attempts is not counted. Memory is the largest that this process has held
+        so far.
         """
         report: dict[str, Any] = {}
         start = time.monotonic() if started is None else started
         yield report
-        report |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": round(peak_memory_gb(), 2)}
+        report |= {
+            "seconds": round(time.monotonic() - start, 2),
+            "peak_memory_gb": round(peak_memory_gb(), 2),
+        }
         write_json(self.path / "stages" / f"{name}.json", report)
 
 
@@ -149,4 +176,6 @@ def _stored_settings(path: Path) -> Settings:
     try:
         return from_yaml(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} must be YAML text, and is not ({str(error).splitlines()[0]}): put back what it was") from None
+        raise InputError(
+            f"{file} must be YAML text, and is not ({str(error).splitlines()[0]}): put back what it was"
+        ) from None

@@ -1,4 +1,4 @@
-"""Stage gap: explain the accuracy gap between real and synthetic train images, with sets that lie between the two."""
+"""Stage gap: explain the accuracy gap between real and synthetic train images."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def gap(run: Run) -> None:
 
 
 def real_again(train: LabelledSet, spare: LabelledSet | None, *, seed: int) -> list[LabelledSet]:
-    """Sets of real images that measure the noise floor: as many others as the train split has, or its two halves."""
+    """Real sets that measure the noise floor: as many other images, or the halves of the train split."""
     if spare is not None:
         return [spare]
     if train.counts.min() < 2:
@@ -106,7 +106,7 @@ def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, ArmImages]
 
 
 def _redrawing(plain: Settings) -> dict[float, DrawSettings]:
-    """How real images are redrawn, by strength, with one solver step at least; ready-made images cannot be redrawn."""
+    """How real images are redrawn, by strength: one solver step at least; empty for ready-made images."""
     if plain.generator.name == "folder":
         return {}
     least = strength_of(1, plain.draw.steps)
@@ -152,7 +152,8 @@ def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         arms: accuracies from :func:`understudy.evaluation.accuracy.summarise`.
 
     Returns:
-        ``name``, ``summary``, ``addresses``, ``source`` and ``gains``: by plain arm, accuracy minus that of the plain
+        ``name``, ``summary``, ``addresses``, ``source`` and ``gains``: by plain arm, accuracy minus that of
+            the plain
         arm (``mean``, ``low``, ``high``).
     """
     rows = []

@@ -1,4 +1,4 @@
-"""The generators of a run: its own, and further ones adapted with other seeds. Each is adapted when first used."""
+"""The generators of a run: the main one, and further ones with other seeds, adapted when first used."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class Generators:
         if not (folder / "report.json").exists():
             if Processes().count > 1:
                 raise InputError(
-                    "several generators are adapted by one process: start without accelerate launch, or set draw.members=1"
+                    "several generators are adapted by one process: start without accelerate launch, or set "
+                    "draw.members=1"
                 )
             seed = self.settings.seed + _SEED_STEP * number
             steps = replace(self, settings=self.settings.model_copy(update={"seed": seed})).adapt(folder)
@@ -97,7 +98,7 @@ class Generators:
         return self.folder / f"member-{number}" if number else self.folder
 
     def adapt(self, folder: Path) -> Iterator[AdaptStep]:
-        """Fit the generator to the train images and write its adapter to ``folder``; resumes from a checkpoint."""
+        """Fit the generator to the train images, from a checkpoint if there is one; writes ``folder``."""
         self._check_prompts()
         yield from adapt(
             load_generator(self.settings.generator, device=self.device),
@@ -116,7 +117,7 @@ class Generators:
         return self._planner(self.get(number), draw, number=number, adapter=self.fingerprint(number))
 
     def _check_prompts(self) -> None:
-        """Plan all images now: a prompt that is too long to draw with must not show after hours of adaptation."""
+        """Plan all images now, so that a prompt that is too long shows before hours of adaptation."""
         generator = load_generator(self.settings.generator, device=self.device)
         add_tokens(generator, self.settings, num_classes=self.train.num_classes)
         generator.learn_classes(self.prompt_names, seed=self.settings.seed)

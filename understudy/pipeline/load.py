@@ -7,7 +7,7 @@ from understudy.pipeline.context import Run
 
 
 def load(run: Run) -> None:
-    """Caption the train and validation images and store all splits; the images are read and checked by then."""
+    """Caption the train and validation images and store all splits."""
     splits, data = run.splits, run.path / "data"
     with run.folder.stage("load", started=run.started) as record:
         captioned = caption_sets(

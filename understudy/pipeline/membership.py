@@ -1,4 +1,4 @@
-"""Stage membership: attack the arms with shadow models, to see whether they reveal who was in the train split."""
+"""Stage membership: attack the arms with shadow models: who was in the train split?"""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check(run: Run) -> None:
 
 
 def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> LabelledSet:
-    """Adapt, draw and curate with some of the real images alone, in a run folder of its own; finished stages are kept."""
+    """Adapt, draw and curate with some of the real images, in a run folder below ``folder``."""
     settings = run.settings.model_copy(update={"seed": seed})
     own = RunFolder.open(folder / f"pipeline-{seed}", settings)
     if own.record("load") is None:

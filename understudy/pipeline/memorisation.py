@@ -1,4 +1,4 @@
-"""Stage memorisation: how close synthetic images come to train images, and how close held-out real images come."""
+"""Stage memorisation: compare distances to train images of synthetic and of held-out real images."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from understudy.training.records import ArmFolder, seeds_of
 
 
 def report(run: Run, stages: Sequence[str]) -> None:
-    """Write ``results.json``, ``report.html`` and ``README.md`` from the records of the stages, given in their order."""
+    """Write results, page and card from the records of the stages, given in their order."""
     results = gather_results(run.folder, stages)
     with run.folder.stage("report") as record:
         record["added"] = added_settings(run, stages)
@@ -38,7 +38,7 @@ def report(run: Run, stages: Sequence[str]) -> None:
 
 
 def added_settings(run: Run, stages: Sequence[str]) -> dict[str, Any]:
-    """What a report depends on that may change after the run: the settings of stages with settings, and the licences."""
+    """Settings of a finished run that may change and that the report shows: of stages, and the licences."""
     records = {name: run.folder.record(name) or {} for name in stages if name != "report"}
     found = {name: record["settings"] for name, record in records.items() if "settings" in record}
     return found | {"licences": [run.settings.data.licence, run.settings.generator.licence]}
@@ -51,7 +51,7 @@ def run_card(run: Run, results: dict[str, Any], *, data_files: str | None) -> st
 
 
 def _predictions(run: Run, arms: Sequence[str]) -> dict[str, Any]:
-    """The class that each training takes each test image for, by arm, without arms whose records were deleted."""
+    """Predicted classes of each training for each test image, by arm, where the records are still there."""
     seeds = seeds_of(run.settings.seed, run.settings.compare.num_seeds)
     folders = {name: ArmFolder(run.path / "arms", name) for name in arms}
     return {

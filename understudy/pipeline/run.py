@@ -1,7 +1,8 @@
 """A run, from real images to a report: read ``STAGES`` from top to bottom for the whole method.
 
-A stage is a function of the run in the file of its name. It does what is missing in the run folder and leaves a record,
-``stages/NAME.json``, when it is complete. A run that was stopped goes on with the first stage without a record.
+A stage is a function of the run in the file of its name. It does what is missing in the run folder and leaves
+a record, ``stages/NAME.json``, when it is complete. A run that was stopped goes on with the first stage
+without a record.
 """
 
 from __future__ import annotations
@@ -80,12 +81,14 @@ class Stage:
 STAGES: tuple[Stage, ...] = (
     Stage(
         name="load",
-        summary="read, check and split the real images; the test split is sealed, and images shared by splits stop the run",
+        summary="read, check and split the real images; the test split is sealed, and images shared by "
+        "splits stop the run",
         do=load.load,
     ),
     Stage(
         name="adapt",
-        summary="fit the generator to the train split; the weights with the lowest loss on validation images are kept",
+        summary="fit the generator to the train split; the weights with the lowest loss on validation "
+        "images are kept",
         do=adapt.adapt,
         work=adapt.work,
     ),
@@ -103,7 +106,8 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="fidelity",
-        summary="measure how close the synthetic images come to real ones, next to how close other real images come",
+        summary="measure how close the synthetic images come to real ones, next to how close other real "
+        "images come",
         do=fidelity.fidelity,
         wanted=lambda settings: settings.fidelity.measure,
         may_change="fidelity",
@@ -137,7 +141,8 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         name="gap",
-        summary="explain the accuracy gap between real and synthetic images: appearance, quality, quantity, content",
+        summary="explain the accuracy gap between real and synthetic images: appearance, quality, quantity, "
+        "content",
         do=gap.gap,
         wanted=lambda settings: settings.gap.measure,
         may_change="gap",
@@ -190,12 +195,13 @@ def run(
         observer: watches.
 
     Returns:
-        The content of ``results.json``, or, before the report stage, the records of the stages by name. Nothing in the
-        processes of ``accelerate launch`` other than the first: they help to adapt and leave the rest to it.
+        The content of ``results.json``, or, before the report stage, the records of the stages by name.
+        Nothing in the processes of ``accelerate launch`` other than the first: they help to adapt and leave
+        the rest to it.
 
     Raises:
-        InputError: for settings or data that do not fit, or a folder in which another process works; nothing that exists
-            is changed.
+        InputError: for settings or data that do not fit, or a folder in which another process works; nothing
+            that exists is changed.
     """
     check_names(settings)
     last, processes = STAGE_NAMES.index(until), Processes()
@@ -223,7 +229,7 @@ def run(
 
 
 def _do(run: Run, stages: tuple[Stage, ...]) -> None:
-    """Do the stages that are wanted and not finished; a report that is older than another stage is written again."""
+    """Do the stages that are wanted and not finished; rewrite a report that is older than another stage."""
     is_outdated = False
     for stage in stages:
         if stage.is_finished(run) and not (stage.name == "report" and is_outdated):
@@ -254,7 +260,8 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
         The content of ``results.json``.
 
     Raises:
-        InputError: if the arms have not been compared yet, a record is missing, or another process works in the folder.
+        InputError: if the arms have not been compared yet, a record is missing, or another process works in
+            the folder.
     """
     required = [stage.name for stage in STAGES if stage.wanted is None and stage.name != "report"]
     if folder.record("compare") is None:
@@ -262,7 +269,8 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
     with FolderLock(folder.path):
         if missing := [name for name in required if folder.record(name) is None]:
             raise InputError(
-                f"{folder.path}/stages lacks the record of {', '.join(missing)}: go on with 'understudy run {folder.path}'"
+                f"{folder.path}/stages lacks the record of {', '.join(missing)}: go on with 'understudy run "
+                f"{folder.path}'"
             )
         report.report(Run(folder, "cpu", observer or Silent()), STAGE_NAMES)
     return finished_results(folder)

@@ -22,13 +22,14 @@ from understudy.training.records import ArmResult
 
 
 def scale(run: Run) -> None:
-    """Draw larger sets, each holding the smaller ones, and train on each; then on parts of the real images."""
+    """Draw larger sets, each holding the smaller ones, and train on each and on parts of the real images."""
     settings, num_resamples = run.settings.scale, run.settings.compare.bootstrap
     with run.folder.stage("scale") as record:
         wanted = {times: times_of(run.train, times) for times in sorted(settings.times)}
         if empty := [times for times, quota in wanted.items() if not quota.any()]:
             raise InputError(
-                f"scale.times must give a class at least one image, got {empty[0]:g} times at most {run.train.counts.max()}"
+                f"scale.times must give a class at least one image, got {empty[0]:g} times at most "
+                f"{run.train.counts.max()}"
             )
         real, images, stopped = dict[int, ArmResult](), dict[float, int](), None
         arms: dict[str, dict[float, ArmResult]] = {arm: {} for arm in settings.arms}
@@ -59,7 +60,7 @@ def _train_on_sizes(
     real: dict[int, ArmResult],
     arms: Mapping[str, dict[float, ArmResult]],
 ) -> None:
-    """Add the results on parts of the train images and on all of them to ``real``, those on each set to ``arms``."""
+    """Train, and add the results on real images to ``real`` and those on each set to ``arms``."""
     total = len(parts) * run.steps("real") + len(sets) * sum(run.steps(arm) for arm in arms)
     with run.observer.bar("scale", total=total, unit="steps") as advance:
         for share, part in parts.items():
@@ -72,7 +73,7 @@ def _train_on_sizes(
 
 
 def _parts_of_train(run: Run) -> dict[float, LabelledSet]:
-    """Parts of the train split by share; of shares that give the same number of images, the smallest stands for all."""
+    """Parts of the train split by share, one for each number of images."""
     by_size: dict[int, tuple[float, LabelledSet]] = {}
     for share in sorted(run.settings.scale.real_shares, reverse=True):
         part = take_share(run.train, share, seed=run.settings.seed)
@@ -81,9 +82,10 @@ def _parts_of_train(run: Run) -> dict[float, LabelledSet]:
 
 
 def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[float, LabelledSet]]:
-    """Curated sets of these sizes per class, smallest first; each begins with every image that the one before drew.
+    """Curated sets of these sizes per class, smallest first; each begins with the images of the one before.
 
-    All sets come at once, unless a rule may stop the growth: then one by one, and none is drawn before it is needed.
+    All sets come at once, unless a rule may stop the growth: then one by one, and none is drawn before it is
+        needed.
     """
     drawn: np.ndarray | None = None
     settings = run.settings
@@ -113,7 +115,7 @@ def _cut(run: Run, made: CuratedSet, sizes: Mapping[float, np.ndarray]) -> dict[
 
 
 def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
-    """The set of a size. It is fixed once it may have been trained on, also where a larger round could fill it up."""
+    """The set of a size, which is fixed once something may have been trained on it."""
     path = run.path / "arms" / f"times-{times:g}" / "images.json"
     if not path.exists():
         write_json(path, ids.tolist())
@@ -122,7 +124,7 @@ def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> 
 
 
 def work(counted: Counted) -> Work:
-    """All larger sets, as if no rule stopped before, the trainings on them, and those on parts of the real images."""
+    """All larger sets, as if no rule stopped, and the trainings on them and on parts of the real images."""
     settings, train = counted.settings, counted.train
     total, trained = Work(), Work()
     for times in settings.scale.times:

@@ -1,4 +1,4 @@
-"""Shadow models: trainings of an arm on random halves of the real images, and attacks that tell the halves apart."""
+"""Shadow models: trainings on random halves of the real images, and attacks that tell the halves apart."""
 
 from __future__ import annotations
 
@@ -57,23 +57,25 @@ def check_audit(settings: MembershipSettings, train: LabelledSet, compare: Compa
         smallest = int(halves.sum(axis=1).min())
         if smallest < compare.batch_size:
             raise InputError(
-                f"the private reference needs at least compare.batch_size={compare.batch_size} real images in every half "
-                f"of the train images, got {smallest}: leave --epsilon out, or start a run with smaller batches"
+                f"the private reference needs at least compare.batch_size={compare.batch_size} real images "
+                f"in every half of the train images, got {smallest}: leave --epsilon out, or start a run "
+                "with smaller batches"
             )
 
 
 def _check_arm(name: str, settings: MembershipSettings, compare: CompareSettings) -> None:
     if name == PRIVATE:
         raise InputError(
-            f"membership.arms must not have {PRIVATE!r}, the name of the reference: set membership.private_epsilon instead"
+            f"membership.arms must not have {PRIVATE!r}, the name of the reference: set "
+            "membership.private_epsilon instead"
         )
     if any(phase.refresh_every is not None for phase in find_arm(name, compare).phases):
         raise InputError(f"membership.arms must not refresh their images, as {name!r} does: leave it out")
     changing = _changing_strategies(name)
     if changing and settings.target == "pipeline":
         raise InputError(
-            f"membership.target=pipeline draws one set for all arms, but {', '.join(changing)} needs other images: leave "
-            f"{name!r} out, or use membership.target=classifier"
+            f"membership.target=pipeline draws one set for all arms, but {', '.join(changing)} needs other "
+            f"images: leave {name!r} out, or use membership.target=classifier"
         )
 
 
@@ -111,12 +113,14 @@ def _changing_strategies(name: str) -> list[str]:
 class Shadows:
     """Trains the shadow models of every audited arm and keeps their predictions.
 
-    With ``target=classifier`` a shadow model sees its half of the real images, and the synthetic images that go back to no
-    image of the other half (``source_id`` and ``visual_id``). An arm that sees synthetic images alone, none of which names
-    a source, would be the same for members and others; it is skipped, and the result says so.
+    With ``target=classifier`` a shadow model sees its half of the real images, and the synthetic images that
+    go back to no image of the other half (``source_id`` and ``visual_id``). An arm that sees synthetic images
+    alone, none of which names a source, would be the same for members and others; it is skipped, and the
+    result says so.
 
-    Writes, with ``target=pipeline``, the images of every shadow pipeline to ``folder/synthetic-shadowI.parquet``; and when
-    shadow model I has been measured, ``folder/ARM-shadowI.npz``. Files that exist are kept.
+    Writes, with ``target=pipeline``, the images of every shadow pipeline to
+    ``folder/synthetic-shadowI.parquet``; and when shadow model I has been measured,
+    ``folder/ARM-shadowI.npz``. Files that exist are kept.
 
     Attributes:
         train: real images; each is in half of the shadow models.
@@ -157,7 +161,8 @@ class Shadows:
             The section ``membership`` of ``results.json``.
 
         Raises:
-            InputError: as :func:`check_audit`, if no arm is left, and for a record that was made with other data.
+            InputError: as :func:`check_audit`, if no arm is left, and for a record that was made with other
+                data.
         """
         check_audit(self.settings, self.train, self.recipe("real"))
         self.val.require("val", purpose="a population for membership inference")
@@ -189,7 +194,7 @@ class Shadows:
         }
 
     def _train(self, recipes: Mapping[str, CompareSettings]) -> None:
-        """Train missing shadow models, and record their predictions for the train, validation and test images."""
+        """Train missing shadow models, and record what they predict for train, validation and test images."""
         waiting = {
             name: [number for number, path in enumerate(self._paths(name)) if not path.exists()]
             for name in recipes
@@ -244,13 +249,15 @@ class Shadows:
             lengths = len(record["val"]), len(record["test"])
             if not np.array_equal(record["members"], is_member) or lengths != (len(self.val), len(self.test)):
                 raise InputError(
-                    f"{path} must hold a shadow model of these real images: it was made with other data, use another folder"
+                    f"{path} must hold a shadow model of these real images: it was made with other data, use "
+                    "another folder"
                 )
             records.append(record)
         return records
 
     def _paths(self, name: str) -> list[Path]:
-        # Epsilon and delta are part of the reference's name, since they change the model; an arm's recipe is the run's.
+        # Epsilon and delta are part of the reference's name, since they change the model; an arm's recipe is
+        # the run's.
         promised = (
             f"-{self.settings.private_epsilon}-{self.settings.private_delta}" if name == PRIVATE else ""
         )
@@ -276,7 +283,8 @@ class Shadows:
             for number in missing:
                 if self.make_synthetic is None:
                     raise InputError(
-                        "membership.target=pipeline needs something that adapts and draws, got none: pass make_synthetic"
+                        "membership.target=pipeline needs something that adapts and draws, got none: pass "
+                        "make_synthetic"
                     )
                 images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
                 images.require("synthetic", purpose="a shadow pipeline")
@@ -338,8 +346,9 @@ class Shadows:
 def _promise(settings: MembershipSettings) -> Iterator[str]:
     if settings.target == "classifier":
         yield (
-            "The generator and its synthetic images are the run's own for all shadow models, so what the generator gives away of its real "
-            "images is not measured; membership.target=pipeline measures it."
+            "The generator and its synthetic images are the run's own for all shadow models, so what the "
+            "generator gives away of its real images is not measured; membership.target=pipeline measures "
+            "it."
         )
     else:
         yield "Every shadow model has a generator of its own, adapted to its half of the real images."
@@ -350,8 +359,9 @@ def _promise(settings: MembershipSettings) -> Iterator[str]:
         }
         says = ", ".join(f"{100 * bound:.3g}% at {100 * rate:g}%" for rate, bound in bounds.items())
         yield (
-            "The private reference has a bound, whatever the attack: a true-positive rate of exp(epsilon) times the false-positive rate, "
-            f"plus delta; here {says}{' (which says nothing)' if min(bounds.values()) == 1 else ''}."
+            "The private reference has a bound, whatever the attack: a true-positive rate of exp(epsilon) "
+            "times the false-positive rate, plus delta; here "
+            f"{says}{' (which says nothing)' if min(bounds.values()) == 1 else ''}."
         )
 
 
@@ -365,8 +375,9 @@ def _unaffected(
             _sources(images_of(name))
         ):
             found[name] = (
-                f"The arm {name!r} sees synthetic images alone, none of which names a real image that it goes back to, so with "
-                "membership.target=classifier members and others are alike to it: use membership.target=pipeline."
+                f"The arm {name!r} sees synthetic images alone, none of which names a real image that it "
+                "goes back to, so with membership.target=classifier members and others are alike to it: use "
+                "membership.target=pipeline."
             )
     return found
 

@@ -89,7 +89,7 @@ def _folder(run: Run, arm: str) -> ArmFolder:
 
 
 def work(counted: Counted) -> Work:
-    """Predictions of every training on every changed or further test image, and on the test images as they are."""
+    """Predictions of every training for every corrupted, further and plain test image."""
     settings, splits = counted.settings.shift, counted.splits
     trainings = len(counted.arms) * counted.settings.compare.num_seeds
     corrupted = len(settings.corruptions) * len(settings.severities) * len(splits.test)

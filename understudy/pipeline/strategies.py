@@ -17,7 +17,9 @@ _GAP_ARMS = {
     "diverse": "synthetic@diverse",
     "matched": "synthetic@matched",
 }
-"""Arms that explain the gap, by what they change about plain synthetic images (:mod:`understudy.functional.gaps`)."""
+"""Arms that explain the gap, by what they change about plain synthetic images
+(:mod:`understudy.functional.gaps`).
+"""
 
 
 @final
@@ -63,7 +65,8 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
             idle.append(strategy)
         if twice := [key for key in keys if key in strategy_of]:
             raise InputError(
-                f"the strategies {strategy_of[twice[0]]!r} and {strategy!r} of the arm {name!r} both set {twice[0]}: use only one of them"
+                f"the strategies {strategy_of[twice[0]]!r} and {strategy!r} of the arm {name!r} both set "
+                f"{twice[0]}: use only one of them"
             )
         settings, strategy_of = changed, strategy_of | dict.fromkeys(keys, strategy)
     return ArmSettings(
@@ -89,8 +92,8 @@ def effective_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
     found = arm_settings(name, base, shots=shots)
     if found.idle:
         raise InputError(
-            f"the strategy {found.idle[0]!r} of the arm {name!r} has no effect: the run already does this for every "
-            f"arm; remove '@{found.idle[0]}'"
+            f"the strategy {found.idle[0]!r} of the arm {name!r} has no effect: the run already does this "
+            f"for every arm; remove '@{found.idle[0]}'"
         )
     return found
 
@@ -118,7 +121,7 @@ def as_many_as_real(settings: Settings) -> Settings:
 
 
 def gap_arms(plain: Settings, *, shots: int) -> dict[str, str]:
-    """Arms that explain the gap, by role, without those that the generator cannot draw or that change nothing.
+    """Arms that explain the gap, by role; those that cannot be drawn or change nothing are left out.
 
     Args:
         plain: settings from :func:`as_many_as_real`.

@@ -1,12 +1,12 @@
-"""The synthetic sets of a run: the curated set that arms share, and further ones for arms whose strategies need them.
+"""The synthetic sets of a run: the one that arms share, and those that strategies need.
 
 ::
 
     synthetic/plan images/             drawn with the run's settings
     synthetic/supplies/HOW/plan ...    drawn with other settings, for instance noise_scale=1.1
     synthetic/curated.parquet          the set that arms share
-    synthetic/variants/NAME.parquet    a set for arms with strategies, and NAME.json, which says how it was made
-    synthetic/weak-classes.json        images per class, where mistakes on validation images decide them
+    synthetic/variants/NAME.parquet    a set for arms with strategies, and NAME.json, which says how it was
+    made synthetic/weak-classes.json        images per class, where mistakes on validation images decide them
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class ArmImages:
 
     Attributes:
         images: all of them.
-        quota: images per class in use at the same time, int64 (num_classes,), if the arm refreshes them; else None.
+        quota: images per class in use at the same time, int64 (num_classes,), if the arm refreshes them; else
+            None.
         record: how they were made; empty for the set that arms share.
     """
 
@@ -124,7 +125,7 @@ class SyntheticSets:
         return Curator(train=self.train, val=self.val, networks=self.classifiers, copies=self.copies)
 
     def take(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
-        """The first ``counts`` images of each class, drawn where they are missing; several generators take turns."""
+        """The first images of each class, drawn where they are missing; several generators take turns."""
         shares = [(counts + draw.members - 1 - number) // draw.members for number in range(draw.members)]
         parts = [self._supply(draw, number).take(share) for number, share in enumerate(shares) if share.any()]
         if len(parts) == 1:
@@ -164,7 +165,7 @@ class SyntheticSets:
             counts = counts + np.ceil(missing / passing).astype(np.int64)
 
     def allocate(self, quota: np.ndarray, synthetic: LabelledSet) -> np.ndarray:
-        """As many images in all, but more for classes that a classifier of ``synthetic`` confuses on validation images.
+        """As many images in all, with more for classes that a classifier of ``synthetic`` confuses.
 
         The first answer is stored, so that all arms and a resumed run share it.
         """
@@ -177,7 +178,7 @@ class SyntheticSets:
     def of_arm(
         self, name: str, *, base: Settings | None = None, shared: LabelledSet | None = None, place: str = ""
     ) -> ArmImages:
-        """The images of an arm: the shared set, or a variant if its strategies change how images are drawn or chosen.
+        """The images of an arm: the shared set, or a variant if its strategies need other images.
 
         Args:
             name: of the arm.
@@ -242,7 +243,8 @@ class SyntheticSets:
         )
         if problem is not None and not made.decisions.kept.any():
             raise InputError(
-                f"the images of arms with {name}: {problem}; or leave the strategy out, and set curate.score for all arms"
+                f"the images of arms with {name}: {problem}; or leave the strategy out, and set curate.score "
+                "for all arms"
             )
         if problem is not None:
             self.observer.say(f"{name}: {problem}")

@@ -1,4 +1,4 @@
-"""The work of a stage, in units that can be timed: what ``understudy preview`` multiplies by the pace of the machine."""
+"""The work of a stage in units that can be timed; ``understudy preview`` multiplies it by the pace."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Work:
 @final
 @dataclass(kw_only=True)
 class Counted:
-    """A run that only counts. Stages are asked in their order, because later ones use what earlier ones have drawn.
+    """A run that only counts. Ask stages in order: later ones use what earlier ones have drawn.
 
     Attributes:
         settings: of the run.
@@ -81,7 +81,7 @@ class Counted:
         return find_arm(arm, self.settings.compare).uses_synthetic
 
     def drawn(self, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> Work:
-        """A curated set: the images that no earlier set has drawn with the same settings, and adapting further generators."""
+        """The images of a curated set that no earlier set has drawn, and further generators to adapt."""
         counts = candidates_wanted(quota, curate)
         how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels")))
         strength = (self.strength if draw.start_snr is not None else draw.strength) / self.strength
