@@ -1,35 +1,49 @@
-"""One process per folder."""
+"""A folder lock: only one process at a time writes to a run folder."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import platform
+import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Self, final
+from typing import Any, ClassVar, Self, final
 
 from understudy.core.errors import InputError
 
+fcntl: Any = None
+msvcrt: Any = None
+with suppress(ImportError):  # Linux and macOS
+    import fcntl
+if fcntl is None:
+    with suppress(ImportError):  # Windows
+        import msvcrt
+
 _LOCK = ".lock"
+_WINDOWS_BYTE = 2**30  # Windows makes a locked byte unreadable, so lock one far behind the name of the holder
 
 
 @final
 class FolderLock:
-    """Keeps a folder to this process for the length of a block: no other one writes there meanwhile.
+    """Context manager that keeps other processes from writing to a folder.
 
-    The lock is the operating system's, on the file ``.lock``, so it ends with the process however that ends. It is taken on entering where
-    there is a folder, otherwise by :meth:`take`. A process may lock a folder again that it holds. Readers need no lock.
+    The operating system holds the lock on the file ``.lock`` and releases it when the process ends, even if it
+    is killed. Entering the block locks the folder if it exists; :meth:`take` creates a missing folder and locks
+    it. The same process may lock a folder several times. Readers need no lock.
+
+    Without locking (some network file systems), work goes on without a lock. On a system where Python cannot lock
+    files at all, a warning says so.
 
     Args:
         path: the folder.
 
     Raises:
-        InputError: on entering and from :meth:`take`, if another process holds it.
+        InputError: on entering or from :meth:`take`, if another process holds the lock.
     """
 
     _held: ClassVar[dict[Path, tuple[int, int]]] = {}
-    """Open file, and how many blocks hold it, by folder."""
+    """For each locked folder: the open lock file, and the number of blocks that hold it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,12 +55,12 @@ class FolderLock:
         return self
 
     def take(self) -> None:
-        """Make the folder if it is missing, and lock it unless this block has."""
+        """Create the folder if it is missing, and lock it unless this block already holds the lock."""
         if self._taken is not None:
             return
         self._path.mkdir(parents=True, exist_ok=True)
         path = self._path.resolve()
-        handle, blocks = self._held.get(path) or (_locked(self._path), 0)
+        handle, blocks = self._held.get(path) or (_lock(self._path), 0)
         if handle is not None:
             self._held[path] = handle, blocks + 1
             self._taken = path
@@ -58,52 +72,91 @@ class FolderLock:
         if blocks > 1:
             self._held[self._taken] = handle, blocks - 1
         else:
-            with suppress(OSError):  # the folder may be gone
-                (self._taken / _LOCK).unlink()  # while it is locked, so that it is nobody else's
-            os.close(handle)
+            _release(self._taken / _LOCK, handle)
         self._taken = None
 
     @classmethod
     def forget(cls) -> None:
-        """In a forked process: let go of what its parent holds, which keeps its locks and ends them."""
+        """Close the lock files inherited by a forked process; the parent keeps its locks."""
         for handle, _ in cls._held.values():
             os.close(handle)
         cls._held.clear()
 
 
-os.register_at_fork(after_in_child=FolderLock.forget)
+if hasattr(os, "register_at_fork"):  # Windows cannot fork
+    os.register_at_fork(after_in_child=FolderLock.forget)
 
 
-def _locked(folder: Path) -> int | None:
-    """An open file that keeps ``folder`` to this process; None where files cannot be locked, or nothing can be written anyway."""
+def _lock(folder: Path) -> int | None:
+    """Lock a folder: the open lock file, or None where files cannot be locked or the folder is read-only."""
+    if fcntl is None and msvcrt is None:
+        warnings.warn(
+            f"this system cannot lock files: make sure that no other process writes to {folder}", stacklevel=4
+        )
+        return None
     path = folder / _LOCK
-    while (handle := _opened(path)) is not None:
+    while (handle := _open(path)) is not None:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 300).decode(errors="replace") or "another process"
-            os.close(handle)
-            raise InputError(f"{folder} is in use by {holder}: wait until it has ended, or work in another folder") from None
-        except OSError:  # the file system knows no locks
+            is_locked = _try_lock(handle)
+        except OSError:  # the file system does not support locks
             os.close(handle)
             path.unlink(missing_ok=True)
             return None
+        if not is_locked:
+            holder = os.read(handle, 300).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise InputError(
+                f"{folder} is in use by {holder}: wait until it has ended, or work in another folder"
+            )
         if _is_at(path, handle):
-            with suppress(OSError):  # on a full disk nobody learns who it is; the lock holds
+            with suppress(OSError):  # on a full disk the file cannot name the holder, but the lock holds
                 os.ftruncate(handle, 0)
                 os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
             return handle
-        os.close(handle)  # the file of a holder that has just ended
+        os.close(handle)  # a holder that has just ended deleted this file: open the new one
     return None
 
 
-def _opened(path: Path) -> int | None:
+def _open(path: Path) -> int | None:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         if os.access(path.parent, os.W_OK):
-            raise InputError(f"{path}, which keeps other processes out, cannot be written ({error.strerror}): remove it") from None
+            raise InputError(
+                f"{path}, which keeps other processes out, cannot be written ({error.strerror}): remove it"
+            ) from None
         return None
+
+
+def _try_lock(handle: int) -> bool:
+    """Whether this process got the lock; False if another one holds it, OSError if there are no locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            os.lseek(handle, _WINDOWS_BYTE, os.SEEK_SET)
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            finally:
+                os.lseek(handle, 0, os.SEEK_SET)
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or (
+            fcntl is None and error.errno in (errno.EACCES, errno.EDEADLK)
+        ):
+            return False
+        raise
+    return True
+
+
+def _release(path: Path, handle: int) -> None:
+    if (
+        fcntl is None
+    ):  # Windows deletes no open file, so a file that another process has just locked stays too
+        os.close(handle)
+    with suppress(OSError):  # the folder may be gone
+        path.unlink()
+    if fcntl is not None:  # only now, so that no other process can lock the file before it is deleted
+        os.close(handle)
 
 
 def _is_at(path: Path, handle: int) -> bool:

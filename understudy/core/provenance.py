@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_PACKAGES = ("understudy", "torch", "torchvision", "diffusers", "transformers", "peft", "timm", "numpy", "pyarrow", "scikit-learn")
+resource: Any = None
+with suppress(ImportError):  # Windows has no such module
+    import resource
+
+_PACKAGES = (
+    "understudy",
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "peft",
+    "timm",
+    "numpy",
+    "pyarrow",
+    "scikit-learn",
+)
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -37,16 +52,20 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def peak_memory_gb() -> float:
-    """Largest resident memory of this process so far; macOS counts bytes, Linux kibibytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
+def peak_memory_gb() -> float | None:
+    """Largest resident memory of this process so far, in GB, to 10 MB; None where it cannot be read (Windows)."""
+    if resource is None:
+        return None
+    peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return round(peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9, 2)  # bytes on macOS, else KiB
 
 
 def _command() -> str:
     """What was typed, with the program by its name instead of its path."""
     program = Path(sys.argv[0]).name
-    return shlex.join([*(["understudy"] if program in ("understudy", "cli.py") else ["python", program]), *sys.argv[1:]])
+    return shlex.join(
+        [*(["understudy"] if program in ("understudy", "cli.py") else ["python", program]), *sys.argv[1:]]
+    )
 
 
 def _commit() -> str:
@@ -54,8 +73,12 @@ def _commit() -> str:
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
-        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        subprocess.run(
+            [*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True
+        )
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
         dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""

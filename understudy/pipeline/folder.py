@@ -151,10 +151,7 @@ class RunFolder:
         report: dict[str, Any] = {}
         start = time.monotonic() if started is None else started
         yield report
-        report |= {
-            "seconds": round(time.monotonic() - start, 2),
-            "peak_memory_gb": round(peak_memory_gb(), 2),
-        }
+        report |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": peak_memory_gb()}
         write_json(self.path / "stages" / f"{name}.json", report)
 
 

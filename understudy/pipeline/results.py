@@ -36,6 +36,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
         records["compare"],
     )
     arms = compared["arms"]
+    peaks = [record["peak_memory_gb"] for record in records.values()]
     return {
         "schema": 1,
         "data": {
@@ -61,7 +62,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
         "cost": {
             "seconds": {name: record["seconds"] for name, record in records.items()},
             "images_per_second": records["draw"]["images_per_second"],
-            "peak_memory_gb": max(record["peak_memory_gb"] for record in records.values()),
+            "peak_memory_gb": max((peak for peak in peaks if peak is not None), default=None),
         },
         "environment": [record["environment"] for record in records.values() if "environment" in record][-1],
     }
