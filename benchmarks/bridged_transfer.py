@@ -1,8 +1,9 @@
 """Bridged transfer on ``digits``: every arm and control, with 1 to 16 and all real images per class.
 
-``python -m benchmarks.bridged_transfer`` takes about an hour on two CPU cores; finished parts are kept and reused. Few-shot subsets are
-the fixed, nested ones of ``benchmarks/subsets/digits.json``; a repetition is another subset (with all images: another run seed) and
-another classifier seed. Every arm makes ``STEPS`` steps per phase, so bridged arms make as many as ``real-long``.
+``python -m benchmarks.bridged_transfer`` takes about an hour on two CPU cores; finished parts are kept and
+reused. Few-shot subsets are the fixed, nested ones of ``benchmarks/subsets/digits.json``; a repetition is
+another subset (with all images: another run seed) and another classifier seed. Every arm makes ``STEPS``
+steps per phase, so bridged arms make as many as ``real-long``.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ PER_CLASS = 100  # synthetic images
 VOLUMES = (4, 20, 80, 200, 400)  # images per class at VOLUME_SHOTS real ones: 1x to 100x
 VOLUME_SHOTS = 4
 LONGER = Arm(
-    name="bridged-4x", phases=(Phase(data="synthetic", share=4), Phase(data="real")), summary="a synthetic phase four times as long"
+    name="bridged-4x",
+    phases=(Phase(data="synthetic", share=4), Phase(data="real")),
+    summary="a synthetic phase four times as long",
 )
 LONGER_AT = (80, 400)
-"""Whether it is the images or the steps that run out: in STEPS steps a larger set is seen less often, at 400 images per class not once."""
+"""Whether it is the images or the steps that run out: in STEPS steps a larger set is seen less often, at 400
+images per class not once.
+"""
 TUNED_AT: Mapping[int | None, int | None] = {1: 4, 2: 4, 4: 4, 8: 16, 16: 16, None: None}
 """The shots at which learning rate and weight decay are chosen, on the validation images of subset 0."""
 TUNE = TuneSettings(learning_rates=(1e-3, 3e-3), weight_decays=(0.01, 0.1))
@@ -63,11 +68,23 @@ _SMOKE: Mapping[str, Any] = {
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Do every part that is not done, then write rows, tables and claims."""
-    cases = [(shots, repeat) for shots in ((2, None) if smoke else SHOTS) for repeat in (REPEATS[:1] if smoke else REPEATS)]
+    cases = [
+        (shots, repeat)
+        for shots in ((2, None) if smoke else SHOTS)
+        for repeat in (REPEATS[:1] if smoke else REPEATS)
+    ]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
-        tuned = pool.starmap(_tuned, [(shots, runs, smoke) for shots in dict.fromkeys(TUNED_AT[shots] for shots, _ in cases)], chunksize=1)
+        tuned = pool.starmap(
+            _tuned,
+            [(shots, runs, smoke) for shots in dict.fromkeys(TUNED_AT[shots] for shots, _ in cases)],
+            chunksize=1,
+        )
         chosen = dict(tuned)
-        rows = pool.starmap(_row, [(shots, repeat, runs, chosen[TUNED_AT[shots]], smoke) for shots, repeat in cases], chunksize=1)
+        rows = pool.starmap(
+            _row,
+            [(shots, repeat, runs, chosen[TUNED_AT[shots]], smoke) for shots, repeat in cases],
+            chunksize=1,
+        )
     command = {"command": ["python", "-m", "benchmarks.bridged_transfer"]}
     settings = {
         _name(shots): {
@@ -78,7 +95,9 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         for shots in dict.fromkeys(shots for shots, _ in cases)
     }
     tuning = [
-        {"case": f"tuning, {_name(shots)}", "arm": arm, "trials": own} for shots, trials in chosen.items() for arm, own in trials.items()
+        {"case": f"tuning, {_name(shots)}", "arm": arm, "trials": own}
+        for shots, trials in chosen.items()
+        for arm, own in trials.items()
     ]
     claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows, chosen))
     write(out, settings=settings, rows=[*rows, *tuning], claims=claims, tables=tables)
@@ -90,7 +109,9 @@ def _name(shots: int | None) -> str:
 
 
 def _settings(shots: int | None, repeat: int, *, smoke: bool) -> Settings:
-    """Few-shot repetitions share the splits and differ in the subset; with all images they differ in the run's seed."""
+    """Few-shot repetitions share the splits and differ in the subset; with all images they differ in the
+    run's seed.
+    """
     few = {"seed": 0, "data": {"source": "digits", "shots": shots, "subset": repeat}}
     everything = {"seed": repeat, "data": {"source": "digits"}}
     recipe = {
@@ -100,7 +121,9 @@ def _settings(shots: int | None, repeat: int, *, smoke: bool) -> Settings:
     return build(PRESETS["quick"], recipe, everything if shots is None else few, _SMOKE if smoke else {})
 
 
-def _sets(shots: int | None, repeat: int, runs: Path, *, smoke: bool) -> tuple[Settings, dict[str, LabelledSet]]:
+def _sets(
+    shots: int | None, repeat: int, runs: Path, *, smoke: bool
+) -> tuple[Settings, dict[str, LabelledSet]]:
     """Real splits and curated synthetic images of an ordinary run."""
     settings = _settings(shots, repeat, smoke=smoke)
     folder = runs / f"{_name(shots).replace(' ', '-')}-{repeat}"
@@ -135,14 +158,27 @@ def _tuned(shots: int | None, runs: Path, smoke: bool) -> tuple[int | None, dict
     return shots, trials
 
 
-def _row(shots: int | None, repeat: int, runs: Path, trials: Mapping[str, list[dict[str, Any]]], smoke: bool) -> dict[str, Any]:
+def _row(
+    shots: int | None, repeat: int, runs: Path, trials: Mapping[str, list[dict[str, Any]]], smoke: bool
+) -> dict[str, Any]:
     torch.set_num_threads(1)
     record = runs / f"{_name(shots).replace(' ', '-')}-{repeat}.json"
     if not record.exists():
         settings, sets = _sets(shots, repeat, runs, smoke=smoke)
-        synthetic, partial = _first(sets["synthetic"], PER_CLASS), runs / "arms" / f"{_name(shots).replace(' ', '-')}-{repeat}"
+        synthetic, partial = (
+            _first(sets["synthetic"], PER_CLASS),
+            runs / "arms" / f"{_name(shots).replace(' ', '-')}-{repeat}",
+        )
         arms = {
-            name: _arm(find_arm(name, settings.compare), settings.compare, trials[name], sets, synthetic, repeat, partial / f"{name}.json")
+            name: _arm(
+                find_arm(name, settings.compare),
+                settings.compare,
+                trials[name],
+                sets,
+                synthetic,
+                repeat,
+                partial / f"{name}.json",
+            )
             for name in ARMS
         }
         row = {
@@ -154,7 +190,9 @@ def _row(shots: int | None, repeat: int, runs: Path, trials: Mapping[str, list[d
             "source": _source(settings.compare, sets),
         }
         if shots == VOLUME_SHOTS:
-            row["volume"] = {str(size): _of_size(size, settings.compare, trials, sets, repeat, partial) for size in VOLUMES}
+            row["volume"] = {
+                str(size): _of_size(size, settings.compare, trials, sets, repeat, partial) for size in VOLUMES
+            }
         write_json(record, row)
     return dict(json.loads(record.read_text()))
 
@@ -168,14 +206,23 @@ def _of_size(
     partial: Path,
 ) -> dict[str, float]:
     """Accuracy by arm with so many synthetic images per class."""
-    arms = [*(find_arm(name, settings) for name in ("synthetic", "mixed", "bridged")), *([LONGER] if size in LONGER_AT else [])]
+    arms = [
+        *(find_arm(name, settings) for name in ("synthetic", "mixed", "bridged")),
+        *([LONGER] if size in LONGER_AT else []),
+    ]
     synthetic = _first(sets["synthetic"], size)
     return {
         arm.name: _arm(
-            arm, settings, trials[arm.name.removesuffix("-4x")], sets, synthetic, repeat, partial / f"{arm.name}-{size}.json"
+            arm,
+            settings,
+            trials[arm.name.removesuffix("-4x")],
+            sets,
+            synthetic,
+            repeat,
+            partial / f"{arm.name}-{size}.json",
         )["accuracy"]
         for arm in arms
-    }  # fmt: skip
+    }
 
 
 def _arm(
@@ -215,13 +262,18 @@ def _source(settings: CompareSettings, sets: Mapping[str, LabelledSet]) -> dict[
     """The letters ResNet with its own 26 classes."""
     backbone = pretrained_classifier(settings)
     assert backbone is not None
-    return feature_quality(TrainedClassifier(backbone, sets["train"].class_names), train=sets["train"], test=sets["test"])
+    return feature_quality(
+        TrainedClassifier(backbone, sets["train"].class_names), train=sets["train"], test=sets["test"]
+    )
 
 
 def _by_shots(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Rows of each number of shots, in the order of the repeats, so that arms are paired."""
     names = dict.fromkeys(row["case"] for row in rows)
-    return {name: sorted((row for row in rows if row["case"] == name), key=lambda row: int(row["repeat"])) for name in names}
+    return {
+        name: sorted((row for row in rows if row["case"] == name), key=lambda row: int(row["repeat"]))
+        for name in names
+    }
 
 
 def _values(rows: Sequence[dict[str, Any]], arm: str, figure: str = "accuracy") -> np.ndarray:
@@ -230,7 +282,13 @@ def _values(rows: Sequence[dict[str, Any]], arm: str, figure: str = "accuracy") 
 
 def _best_bridged(rows: Sequence[dict[str, Any]]) -> str:
     """By mean validation accuracy over the repeats; of equals, by validation loss."""
-    return max(BRIDGED, key=lambda arm: (_values(rows, arm, "val_accuracy").mean().round(9), -_values(rows, arm, "val_loss").mean()))
+    return max(
+        BRIDGED,
+        key=lambda arm: (
+            _values(rows, arm, "val_accuracy").mean().round(9),
+            -_values(rows, arm, "val_loss").mean(),
+        ),
+    )
 
 
 def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
@@ -244,22 +302,34 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
                 _values(own, best) - real,
                 low_above=0.0 if name in _CUT else -0.005,
                 target="interval above 0" if name in _CUT else "interval above -0.005: not worse",
-                why_not="the interval over five subsets is wide" if name in _CUT else "real is near its ceiling",
+                why_not="the interval over five subsets is wide"
+                if name in _CUT
+                else "real is near its ceiling",
             )
         )
         if name in _CUT:
             cut = (_values(own, best) - real) / (1 - real)
             claim = f"{name}: share of the error of tuned real that {best} takes away"
-            why_not = "what is left is mostly the generator's, which saw the same few images: `synthetic` alone is no better"
+            why_not = (
+                "what is left is mostly the generator's, which saw the same few images: `synthetic` alone "
+                "is no better"
+            )
             claims.append(repeated(claim, cut, least=1 / 3, target="at least a third", why_not=why_not))
         claims += [
             repeated(
-                f"{name}: {best} minus {control}, accuracy: what remains of its gain", _values(own, best) - _values(own, control),
+                f"{name}: {best} minus {control}, accuracy: what remains of its gain",
+                _values(own, best) - _values(own, control),
                 target="reported",
             )
             for control in ("real-long", "real+mixup", "bridged-neutral")
-        ]  # fmt: skip
-        claims.append(repeated(f"{name}: bridged++ minus tuned real, accuracy", _values(own, "bridged++") - real, target="reported"))
+        ]
+        claims.append(
+            repeated(
+                f"{name}: bridged++ minus tuned real, accuracy",
+                _values(own, "bridged++") - real,
+                target="reported",
+            )
+        )
         for arm, base in (("mixed", "real"), ("mixed-balanced", "mixed")):
             difference = _values(own, arm) - _values(own, base)
             claims.append(repeated(f"{name}: {arm} minus {base}, accuracy", difference, target="reported"))
@@ -270,14 +340,19 @@ def _volume_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     """What each step up in size adds, and whether more steps help where there are more images."""
     claims = [
         repeated(
-            f"{VOLUME_SHOTS} per class: {arm} with {after} synthetic images per class minus {before}, accuracy",
-            _volume(rows, after, arm) - _volume(rows, before, arm), target="reported",
+            f"{VOLUME_SHOTS} per class: {arm} with {after} synthetic images per class minus {before}, "
+            f"accuracy",
+            _volume(rows, after, arm) - _volume(rows, before, arm),
+            target="reported",
         )
         for arm in ("synthetic", "bridged")
         for before, after in itertools.pairwise(VOLUMES)
-    ]  # fmt: skip
+    ]
     longer = _volume(rows, LONGER_AT[1], LONGER.name) - _volume(rows, LONGER_AT[0], LONGER.name)
-    claim = f"{VOLUME_SHOTS} per class: {LONGER.name} with {LONGER_AT[1]} synthetic images per class minus {LONGER_AT[0]}, accuracy"
+    claim = (
+        f"{VOLUME_SHOTS} per class: {LONGER.name} with {LONGER_AT[1]} synthetic images per class minus "
+        f"{LONGER_AT[0]}, accuracy"
+    )
     return [*claims, repeated(claim, longer, target="reported")]
 
 
@@ -285,18 +360,27 @@ _CUT = ("1 per class", "2 per class", "4 per class")
 """Where the error shall be cut by a third."""
 
 
-def _tables(rows: Sequence[dict[str, Any]], tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+def _tables(
+    rows: Sequence[dict[str, Any]], tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]]
+) -> list[dict[str, Any]]:
     cases = _by_shots(rows)
     repeats = len(next(iter(cases.values())))
-    what = f"mean over {repeats} subsets (all: {repeats} run seeds), one training each, 95% Student interval; 997 real test images"
+    what = (
+        f"mean over {repeats} subsets (all: {repeats} run seeds), one training each, 95% Student interval; "
+        f"997 real test images"
+    )
     tables = [
         {
-            "title": f"Accuracy in percent by real images per class, {PER_CLASS} synthetic images per class: {what}.",
+            "title": f"Accuracy in percent by real images per class, {PER_CLASS} synthetic images per class: "
+            f"{what}.",
             "columns": ["arm", *cases],
-            "rows": [[f"`{arm}`", *(cell(100 * _values(own, arm)) for own in cases.values())] for arm in ARMS],
+            "rows": [
+                [f"`{arm}`", *(cell(100 * _values(own, arm)) for own in cases.values())] for arm in ARMS
+            ],
         },
         {
-            "title": "The same minus tuned `real`, in points; bold: the bridged arm that validation images choose.",
+            "title": "The same minus tuned `real`, in points; bold: the bridged arm that validation images "
+            "choose.",
             "columns": ["arm", *cases],
             "rows": [
                 [
@@ -317,12 +401,18 @@ def _tables(rows: Sequence[dict[str, Any]], tuning: Mapping[int | None, Mapping[
         arms = ("synthetic", "mixed", "bridged", LONGER.name)
         tables.append(
             {
-                "title": f"Synthetic images per class at {VOLUME_SHOTS} real ones, accuracy in percent: {what}.",
+                "title": f"Synthetic images per class at {VOLUME_SHOTS} real ones, accuracy in percent: "
+                f"{what}.",
                 "columns": ["images per class", "times real", *(f"`{arm}`" for arm in arms)],
                 "rows": [
                     [
                         *(str(size), f"{size // VOLUME_SHOTS}x"),
-                        *(cell(100 * _volume(volume, size, arm)) if arm in volume[0]["volume"][str(size)] else "" for arm in arms),
+                        *(
+                            cell(100 * _volume(volume, size, arm))
+                            if arm in volume[0]["volume"][str(size)]
+                            else ""
+                            for arm in arms
+                        ),
                     ]
                     for size in VOLUMES
                 ],
@@ -346,11 +436,14 @@ def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, 
         }
         for label, measured in networks.items():
             cells = [
-                cell(unit * np.array([entry[key] for entry in measured]), digits=1 if unit == 100 else 2) for key, unit in figures.items()
+                cell(unit * np.array([entry[key] for entry in measured]), digits=1 if unit == 100 else 2)
+                for key, unit in figures.items()
             ]
             lines.append([name, label, *cells])
     return {
-        "title": "Transferability of the features before any training on real images: linear probe and nearest neighbours in percent on "
+        "title": "Transferability of the features before any training on real images: linear probe and "
+        "nearest "
+        "neighbours in percent on "
         "test images; LEEP, LogME and H-score of the train images.",
         "columns": ["real images", "network", "linear probe", "kNN", "LEEP", "LogME", "H-score"],
         "rows": lines,
@@ -360,11 +453,18 @@ def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, 
 def _tuning_table(tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]]) -> dict[str, Any]:
     def chosen(trials: list[dict[str, Any]]) -> str:
         best, accuracies = best_trial(trials), [100 * trial["val_accuracy"] for trial in trials]
-        return f"{best['learning_rate']:g}, {best['weight_decay']:g} ({min(accuracies):.1f} to {max(accuracies):.1f})"
+        return (
+            f"{best['learning_rate']:g}, {best['weight_decay']:g} ({min(accuracies):.1f} to "
+            f"{max(accuracies):.1f})"
+        )
 
-    rates, decays = (", ".join(f"{value:g}" for value in values) for values in (TUNE.learning_rates, TUNE.weight_decays))
+    rates, decays = (
+        ", ".join(f"{value:g}" for value in values) for values in (TUNE.learning_rates, TUNE.weight_decays)
+    )
     return {
-        "title": f"Tuning on the validation images of subset 0 (learning rates {rates}; weight decays {decays}): chosen learning rate and "
+        "title": f"Tuning on the validation images of subset 0 (learning rates {rates}; weight decays "
+        f"{decays}): "
+        f"chosen learning rate and "
         "weight decay, worst and best trial in percent.",
         "columns": ["arm", *(f"at {_name(shots)}" for shots in tuning)],
         "rows": [[f"`{arm}`", *(chosen(trials[arm]) for trials in tuning.values())] for arm in ARMS],

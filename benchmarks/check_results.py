@@ -6,7 +6,18 @@ import json
 import sys
 from pathlib import Path
 
-_SECTIONS = ("schema", "data", "adaptation", "curation", "arms", "verdict", "fidelity", "memorisation", "cost", "environment")
+_SECTIONS = (
+    "schema",
+    "data",
+    "adaptation",
+    "curation",
+    "arms",
+    "verdict",
+    "fidelity",
+    "memorisation",
+    "cost",
+    "environment",
+)
 
 
 def main(path: Path) -> None:

@@ -81,7 +81,12 @@ def repeated(
 
 
 def write(
-    path: Path, *, settings: Any, rows: Sequence[dict[str, Any]], claims: Sequence[Claim], tables: Sequence[dict[str, Any]] = ()
+    path: Path,
+    *,
+    settings: Any,
+    rows: Sequence[dict[str, Any]],
+    claims: Sequence[Claim],
+    tables: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write a benchmark's result file; a number that does not exist is null.
 
@@ -90,7 +95,8 @@ def write(
         settings: by case, with the command; defaults need not be named.
         rows: what was measured, one per run.
         claims: what follows.
-        tables: summaries for the results page: ``title``, ``columns``, ``rows`` of texts; without any, the page lists the runs.
+        tables: summaries for the results page: ``title``, ``columns``, ``rows`` of texts; without any, the
+            page lists the runs.
     """
     content = {
         "environment": environment("cpu"),
@@ -99,22 +105,37 @@ def write(
         "tables": list(tables),
         "rows": list(rows),
     }
-    compact = json.loads(json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6))
-    rows = ",\n    ".join(json.dumps(row) for row in compact.pop("rows"))  # a line each: indented, they are most of the file
-    write_text(path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {rows}\n  ]\n}}\n')
+    compact = json.loads(
+        json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6)
+    )
+    rows = ",\n    ".join(
+        json.dumps(row) for row in compact.pop("rows")
+    )  # a line each: indented, they are most of the file
+    write_text(
+        path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {rows}\n  ]\n}}\n'
+    )
 
 
 def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=Path("benchmarks") / "results" / f"{name}.json", help="result file")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs") / "benchmarks" / name, help="folder of the runs behind it; finished ones are kept"
+        prog=f"python -m benchmarks.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--smoke", action="store_true", help="the same with a few steps each, to see that it works; the numbers mean nothing"
+        "--out", type=Path, default=Path("benchmarks") / "results" / f"{name}.json", help="result file"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs") / "benchmarks" / name,
+        help="folder of the runs behind it; finished ones are kept",
+    )
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="the same with a few steps each, to see that it works; the numbers mean nothing",
     )
     arguments = parser.parse_args()
     run(arguments.out, arguments.runs / "smoke" if arguments.smoke else arguments.runs, arguments.smoke)

@@ -1,8 +1,10 @@
-"""The gap on photographs: 5,000 images of CIFAR-10 and a class-conditional diffusion model that has seen no others.
+"""The gap on photographs: 5,000 images of CIFAR-10 and a class-conditional diffusion model that has seen no
+others.
 
-``CIFAR10_FOLDER=FOLDER python -m benchmarks.content_gap_cifar10`` needs CIFAR-10 as Parquet, of which it uses the first 6,000 train images
-(a sixth of them for validation) and the first 2,000 test images. One generator, as many steps as about forty minutes of one CPU core allow;
-a repetition is another classifier, trained from nothing. With ``--smoke`` it runs on ``digits``.
+``CIFAR10_FOLDER=FOLDER python -m benchmarks.content_gap_cifar10`` needs CIFAR-10 as Parquet, of which it uses
+the first 6,000 train images (a sixth of them for validation) and the first 2,000 test images. One generator,
+as many steps as about forty minutes of one CPU core allow; a repetition is another classifier, trained from
+nothing. With ``--smoke`` it runs on ``digits``.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ _PUBLISHED = (
     ("minimal-diffusion: DDPM, ResNet-50, 50,000 images", 93.8, 87.3),
     ("Ravuri and Vinyals 2019: BigGAN, ResNet-56, 45,000 images", 92.6, 71.9),
 )
-"""Real and synthetic accuracy in %, of the paper file of this project; other classifiers, generators and numbers of images."""
+"""Real and synthetic accuracy in %, of the paper file of this project; other classifiers, generators and
+numbers of images.
+"""
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
@@ -57,10 +61,23 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         seed=0,
     )
     stored = settings.model_dump(mode="json", exclude_defaults=True)
-    stored["data"]["source"] = "digits" if smoke else "cifar10"  # a folder of this machine says nothing elsewhere
-    cases = {"CIFAR-10, 5,000 images": {"command": ["python", "-m", "benchmarks.content_gap_cifar10"], "settings": stored}}
+    stored["data"]["source"] = (
+        "digits" if smoke else "cifar10"
+    )  # a folder of this machine says nothing elsewhere
+    cases = {
+        "CIFAR-10, 5,000 images": {
+            "command": ["python", "-m", "benchmarks.content_gap_cifar10"],
+            "settings": stored,
+        }
+    }
     tables = [] if smoke else [gap_table("CIFAR-10, 5,000 real images", gap), _arms_table(rows)]
-    write(out, settings=cases, rows=[*rows, {"case": "gap", **gap}], claims=[] if smoke else _claims(rows, gap), tables=tables)
+    write(
+        out,
+        settings=cases,
+        rows=[*rows, {"case": "gap", **gap}],
+        claims=[] if smoke else _claims(rows, gap),
+        tables=tables,
+    )
     print(f"wrote {out}")
 
 
@@ -69,14 +86,18 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
         "data": {"source": str(runs / "cifar10"), "val_fraction": 1 / 6},
         "generator": {"name": "class_conditional", "precision": "bfloat16"},
         "adapt": {
-            "steps": _STEPS, "batch_size": _BATCH_SIZE, "learning_rate": 6e-4, "ema_decay": 0.999, "augmentation": "flip",
+            "steps": _STEPS,
+            "batch_size": _BATCH_SIZE,
+            "learning_rate": 6e-4,
+            "ema_decay": 0.999,
+            "augmentation": "flip",
             "validate_every": 500,
         },
         "draw": {"times": 1, "min_per_class": 1, "steps": 10},
         "curate": {"score": "none"},
         "compare": {"pretrained": False, "augmentation": "flip-crop", "steps": 300},
         "gap": {"measure": True, "strengths": [0.1, 0.5]},
-    }  # fmt: skip
+    }
     small = {
         "data": {"source": "digits", "shots": 2},
         "generator": {"channels": [8, 16]},
@@ -88,11 +109,15 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
 
 def _row(finished: Run, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, Any]:
     arms = {
-        name: trained(finished, f"{name}-{repeat}", name, lambda name=name: finished.sets.of_arm(name), repeat)
+        name: trained(
+            finished, f"{name}-{repeat}", name, lambda name=name: finished.sets.of_arm(name), repeat
+        )
         for name in ("real", "synthetic", "mixed", "mixed-balanced")
     }
     arms |= {
-        f"redrawn-{strength:g}": trained(finished, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat)
+        f"redrawn-{strength:g}": trained(
+            finished, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat
+        )
         for strength, own in redrawn.items()
     }
     return {"case": "CIFAR-10", "repeat": repeat, "arms": arms}
@@ -107,20 +132,34 @@ def _result(finished: Run, name: str, rows: list[dict[str, Any]]) -> ArmResult:
 def _arms_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     body = [[arm, cell(points(rows, arm)), "this benchmark"] for arm in rows[0]["arms"]]
     for name, *figures in _PUBLISHED:
-        body += [[f"{arm}, published", f"{figure:.1f}", name] for arm, figure in zip(("real", "synthetic"), figures, strict=True)]
-    return {"title": "CIFAR-10, classifier accuracy score", "columns": ["trained on", "accuracy, %", "source"], "rows": body}
+        body += [
+            [f"{arm}, published", f"{figure:.1f}", name]
+            for arm, figure in zip(("real", "synthetic"), figures, strict=True)
+        ]
+    return {
+        "title": "CIFAR-10, classifier accuracy score",
+        "columns": ["trained on", "accuracy, %", "source"],
+        "rows": body,
+    }
 
 
 def _claims(rows: list[dict[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:
-    ratios = [100 * synthetic / real for real, synthetic in zip(points(rows, "real"), points(rows, "synthetic"), strict=True)]
+    ratios = [
+        100 * synthetic / real
+        for real, synthetic in zip(points(rows, "real"), points(rows, "synthetic"), strict=True)
+    ]
     found = [
         repeated(
-            f"CIFAR-10: classifier accuracy score in % of the accuracy on real images; {name}: {100 * synthetic / real:.0f}", ratios,
-            target=f"the published {100 * synthetic / real:.0f}", least=100 * synthetic / real,
-            why_not=f"a tenth of the images; the generator had {_STEPS:,} steps of {_BATCH_SIZE} images, not some hundred thousand",
+            f"CIFAR-10: classifier accuracy score in % of the accuracy on real images; {name}: "
+            f"{100 * synthetic / real:.0f}",
+            ratios,
+            target=f"the published {100 * synthetic / real:.0f}",
+            least=100 * synthetic / real,
+            why_not=f"a tenth of the images; the generator had {_STEPS:,} steps of {_BATCH_SIZE} images, not "
+            f"some hundred thousand",
         )
         for name, real, synthetic in _PUBLISHED
-    ]  # fmt: skip
+    ]
     return found + term_claims("CIFAR-10", gap, ("total", "appearance", "content"), over="classifiers")
 
 

@@ -1,6 +1,8 @@
-"""The same as ``content_gap`` for a generator that is trained on the real images and has seen nothing else: ``class_conditional``.
+"""The same as ``content_gap`` for a generator that is trained on the real images and has seen nothing else:
+``class_conditional``.
 
-``python -m benchmarks.content_gap_class_conditional`` takes about an hour and a half on two CPU cores; finished parts are kept and reused.
+``python -m benchmarks.content_gap_class_conditional`` takes about an hour and a half on two CPU cores;
+finished parts are kept and reused.
 """
 
 from __future__ import annotations

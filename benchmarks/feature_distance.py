@@ -19,8 +19,13 @@ from understudy.training.settings import CompareSettings
 
 
 def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
-    """Squared MMD within each class, mean over classes, by encoder: ``mini``'s own, and one that it does not know."""
-    return {name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels) for name, features in _encoders().items()}
+    """Squared MMD within each class, mean over classes, by encoder: ``mini``'s own, and one that it does not
+    know.
+    """
+    return {
+        name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels)
+        for name, features in _encoders().items()
+    }
 
 
 def _encoders() -> dict[str, Any]:
@@ -36,7 +41,11 @@ def _encoders() -> dict[str, Any]:
 def _class_mmd2(drawn: Tensor, real: Tensor, drawn_labels: np.ndarray, real_labels: np.ndarray) -> float:
     bandwidths = median_bandwidth(real) * torch.tensor([0.5, 1.0, 2.0])
     parts = [
-        mmd2_unbiased(drawn[torch.from_numpy(drawn_labels == label)], real[torch.from_numpy(real_labels == label)], bandwidths).item()
+        mmd2_unbiased(
+            drawn[torch.from_numpy(drawn_labels == label)],
+            real[torch.from_numpy(real_labels == label)],
+            bandwidths,
+        ).item()
         for label in np.unique(real_labels)
         if (drawn_labels == label).sum() > 1
     ]

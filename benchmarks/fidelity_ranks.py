@@ -1,6 +1,8 @@
-"""Whether measures of fidelity rank synthetic sets as the accuracy on real test images of what is trained on them does: part of ``proof``.
+"""Whether measures of fidelity rank synthetic sets as the accuracy on real test images of what is trained on
+them does: part of ``proof``.
 
-Twelve sets of 600 images stand against the same 600 real digits: the generator as it is, adapted for more and more steps, drawn in ways
+Twelve sets of 600 images stand against the same 600 real digits: the generator as it is, adapted for more and
+    more steps, drawn in ways
 that are known to help or to harm, and the whole of Real-Fake. Nothing is filtered.
 """
 
@@ -91,7 +93,9 @@ def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "cura
 
 
 def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
-    """Fidelity of a set, with its floor, and the accuracy on real test images of classifiers trained on it alone."""
+    """Fidelity of a set, with its floor, and the accuracy on real test images of classifiers trained on it
+    alone.
+    """
     finished = drawn(name, repeat, runs, smoke=smoke)
     measured = {kind: _fidelity(finished, kind) for kind in (ENCODERS[:1] if smoke else ENCODERS)}
     trainings = [
@@ -129,8 +133,13 @@ def _fidelity(finished: Run, kind: str) -> dict[str, Any]:
         ]
         neighbours = min(5, min(map(len, sets)) - 1)  # of a smoke's few images
         found = measure_fidelity(
-            *sets, class_names=finished.train.class_names, neighbours=neighbours, num_resamples=50, max_bytes=2.5e8, seed=0
-        )  # fmt: skip
+            *sets,
+            class_names=finished.train.class_names,
+            neighbours=neighbours,
+            num_resamples=50,
+            max_bytes=2.5e8,
+            seed=0,
+        )
         short = {
             name: {role: own[role] for role in ("value", "floor")} for name, own in found["measures"].items()
         }
@@ -143,7 +152,9 @@ def _fidelity(finished: Run, kind: str) -> dict[str, Any]:
 
 
 def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Spearman's rank correlation over the sets of each repetition, by encoder and measure; 1 ranks as accuracy does."""
+    """Spearman's rank correlation over the sets of each repetition, by encoder and measure; 1 ranks as
+    accuracy does.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for kind in rows[0]["value"]:
         found[kind] = {}
@@ -163,12 +174,16 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """Whether each measure ranks the sets as accuracy does."""
     return [
         repeated(
-            f"rank correlation of {name} ({kind} features) with accuracy on real test images, {len(SETS)} sets", values,
-            target="interval above 0", low_above=0.0, why_not="does not rank the sets as accuracy does",
+            f"rank correlation of {name} ({kind} features) with accuracy on real test images, "
+            f"{len(SETS)} sets",
+            values,
+            target="interval above 0",
+            low_above=0.0,
+            why_not="does not rank the sets as accuracy does",
         )
         for kind, measures in correlations(rows).items()
         for name, values in measures.items()
-    ]  # fmt: skip
+    ]
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -186,7 +201,10 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     )
     found = correlations(rows)
     ranks = [[key, *(cell(found[each][key], digits=2) for each in found)] for key in MEASURES]
-    title = f"Fidelity of twelve sets to 600 real digits, {kind} features; accuracy, %, of what is trained on each, on real test images"
+    title = (
+        f"Fidelity of twelve sets to 600 real digits, {kind} features; accuracy, %, of what is trained on "
+        f"each, on real test images"
+    )
     return [
         {"title": title, "columns": ["set", "accuracy", *MEASURES], "rows": body},
         {

@@ -1,7 +1,9 @@
 """Fidelity of 50,000 images against 50,000 with 768 features: memory and time.
 
-Features are random: ten classes, Gaussian around centres of their own in 64 directions of the 768, and a little noise in all. The synthetic
-ones are the same but shifted, so the Fréchet distance of the two distributions is the squared length of the shift.
+Features are random: ten classes, Gaussian around centres of their own in 64 directions of the 768, and a
+    little noise in all. The synthetic
+ones are the same but shifted, so the Fréchet distance of the two distributions is the squared length of the
+shift.
 """
 
 from __future__ import annotations
@@ -32,24 +34,38 @@ _TOLERANCE = 0.1
 
 
 def measure(*, smoke: bool, resamples: int = 20) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """One row, and the claim about memory, from a process of its own: the peak of this one may be another job's."""
+    """One row, and the claim about memory, from a process of its own: the peak of this one may be another
+    job's.
+    """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         row = pool.apply(_row, (_SMOKE if smoke else _SIZES, resamples))
     distance = row["measures"]["frechet_distance"]
     above = distance["value"]["mean"] - distance["floor"]["mean"]
-    sizes = f"{row['synthetic']:,} images against {row['real']:,} with {row['width']} features, {row['held_out']:,} held out"
+    sizes = (
+        f"{row['synthetic']:,} images against {row['real']:,} with {row['width']} features, "
+        f"{row['held_out']:,} held out"
+    )
     return [row], [
         Claim(
-            claim=f"peak memory (GB) of measuring the fidelity of {sizes}, everything included", value=row["peak_gb"], low=row["peak_gb"],
-            high=row["peak_gb"], target=f"under {_TARGET_GB:g} GB", met=row["peak_gb"] < _TARGET_GB,
-            why=f"one measurement, {row['seconds']:.0f} s on {row['threads']} threads with {row['resamples']} resamples",
+            claim=f"peak memory (GB) of measuring the fidelity of {sizes}, everything included",
+            value=row["peak_gb"],
+            low=row["peak_gb"],
+            high=row["peak_gb"],
+            target=f"under {_TARGET_GB:g} GB",
+            met=row["peak_gb"] < _TARGET_GB,
+            why=f"one measurement, {row['seconds']:.0f} s on {row['threads']} threads with "
+            f"{row['resamples']} resamples",
         ),
         Claim(
-            claim=f"Fréchet distance above its floor, of distributions at {_TRUTH:g}, over that", value=above / _TRUTH, low=above / _TRUTH,
-            high=above / _TRUTH, target=f"within {_TOLERANCE:.0%} of 1", met=abs(above / _TRUTH - 1) <= _TOLERANCE,
+            claim=f"Fréchet distance above its floor, of distributions at {_TRUTH:g}, over that",
+            value=above / _TRUTH,
+            low=above / _TRUTH,
+            high=above / _TRUTH,
+            target=f"within {_TOLERANCE:.0%} of 1",
+            met=abs(above / _TRUTH - 1) <= _TOLERANCE,
             why="value and floor have one bias, which their difference has not; one measurement",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _row(sizes: dict[str, int], resamples: int) -> dict[str, Any]:
@@ -57,15 +73,25 @@ def _row(sizes: dict[str, int], resamples: int) -> dict[str, Any]:
 
     settings = FidelitySettings(resamples=resamples)
     rng = np.random.default_rng(0)
-    centres, basis = rng.normal(size=(_CLASSES, _INNER)), np.linalg.qr(rng.normal(size=(sizes["width"], _INNER)))[0]
+    centres, basis = (
+        rng.normal(size=(_CLASSES, _INNER)),
+        np.linalg.qr(rng.normal(size=(sizes["width"], _INNER)))[0],
+    )
     real, held_out, synthetic = (
-        _images(sizes[name], centres, basis, rng, synthetic=name == "synthetic") for name in ("real", "held_out", "synthetic")
+        _images(sizes[name], centres, basis, rng, synthetic=name == "synthetic")
+        for name in ("real", "held_out", "synthetic")
     )
     start = time.perf_counter()
     found = measure_fidelity(
-        real, held_out, synthetic, class_names=[str(label) for label in range(_CLASSES)], neighbours=settings.neighbours,
-        num_resamples=settings.resamples, max_bytes=settings.memory_gb * 1e9, seed=0,
-    )  # fmt: skip
+        real,
+        held_out,
+        synthetic,
+        class_names=[str(label) for label in range(_CLASSES)],
+        neighbours=settings.neighbours,
+        num_resamples=settings.resamples,
+        max_bytes=settings.memory_gb * 1e9,
+        seed=0,
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "recipe": "fidelity-size",
@@ -75,24 +101,46 @@ def _row(sizes: dict[str, int], resamples: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seconds": round(time.perf_counter() - start, 1),
         "peak_gb": round(peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9, 3),
-        "measures": {name: {role: measured[role] for role in ("value", "floor")} for name, measured in found["measures"].items()},
+        "measures": {
+            name: {role: measured[role] for role in ("value", "floor")}
+            for name, measured in found["measures"].items()
+        },
         "warnings": found["warnings"],
     }
 
 
-def _images(num: int, centres: np.ndarray, basis: np.ndarray, rng: np.random.Generator, *, synthetic: bool) -> EncodedImages:
+def _images(
+    num: int, centres: np.ndarray, basis: np.ndarray, rng: np.random.Generator, *, synthetic: bool
+) -> EncodedImages:
     labels = np.arange(num) % _CLASSES
     features = np.empty((num, len(basis)), dtype=np.float32)
     for start in range(0, num, 1000):
         part = slice(start, start + 1000)
-        inner = rng.normal(size=(len(labels[part]), _INNER)) + centres[labels[part]] + (_SHIFT if synthetic else 0)
+        inner = (
+            rng.normal(size=(len(labels[part]), _INNER))
+            + centres[labels[part]]
+            + (_SHIFT if synthetic else 0)
+        )
         features[part] = inner @ basis.T + _NOISE * rng.normal(size=(len(inner), len(basis)))
     return EncodedImages(features, labels)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_size", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="a few hundred images, to see that it works; the numbers mean nothing")
+    parser.add_argument(
+        "--smoke",
+        action="store_true",
+        help="a few hundred images, to see that it works; the numbers mean nothing",
+    )
     parser.add_argument("--resamples", type=int, default=20, help="bootstrap resamples")
     options = parser.parse_args()
-    print(json.dumps([part if isinstance(part, dict) else vars(part) for parts in measure(**vars(options)) for part in parts], indent=2))
+    print(
+        json.dumps(
+            [
+                part if isinstance(part, dict) else vars(part)
+                for parts in measure(**vars(options))
+                for part in parts
+            ],
+            indent=2,
+        )
+    )

@@ -1,7 +1,9 @@
-"""Fixed few-shot subsets: ``python -m benchmarks.fixed_subsets`` writes ``benchmarks/subsets/digits.json`` anew.
+"""Fixed few-shot subsets: ``python -m benchmarks.fixed_subsets`` writes ``benchmarks/subsets/digits.json``
+anew.
 
-The file is committed, so that figures for few images per class can be compared across versions and machines. For every subset it names the
-first 16 train images of every class in the order in which shots are taken: k shots are the first k, so subsets are nested.
+The file is committed, so that figures for few images per class can be compared across versions and machines.
+For every subset it names the first 16 train images of every class in the order in which shots are taken: k
+shots are the first k, so subsets are nested.
 """
 
 from __future__ import annotations

@@ -59,7 +59,9 @@ def _save_oddly(data: LabelledSet, index: int, stem: Path, *, kind: int) -> None
 
 
 def take_first(source: Path, to: Path, **counts: int) -> None:
-    """A small part of a data set that is far larger than what it is used for: the first images of each split, as Parquet."""
+    """A small part of a data set that is far larger than what it is used for: the first images of each split,
+    as Parquet.
+    """
     for split, count in counts.items():
         if not (to / f"{split}.parquet").exists():
             rows = pq.read_table(source / f"{split}.parquet").slice(0, count)

@@ -1,8 +1,10 @@
-"""The main job on ``digits``: what synthetic data is worth at 600, 100, 50 and 20 real images; and on two foreign folders.
+"""The main job on ``digits``: what synthetic data is worth at 600, 100, 50 and 20 real images; and on two
+foreign folders.
 
-``python -m benchmarks.main_job`` takes about half an hour on two CPU cores; finished runs are kept and reused. Every run
-is the command line's own, in a fresh process, so that time and memory are those that a user sees. Repetitions differ
-in the run's seed: another choice of the few real images, another adaptation, another synthetic set, other classifiers.
+``python -m benchmarks.main_job`` takes about half an hour on two CPU cores; finished runs are kept and
+reused. Every run is the command line's own, in a fresh process, so that time and memory are those that a user
+sees. Repetitions differ in the run's seed: another choice of the few real images, another adaptation, another
+synthetic set, other classifiers.
 """
 
 from __future__ import annotations
@@ -43,17 +45,31 @@ CASES = (
     Case(name="10-per-class", options=(*_FEW, "--shots", "10"), seeds=(0, 1, 2)),
     Case(name="2-per-class", options=(*_FEW, "--shots", "2"), seeds=(0, 1, 2)),
     Case(name="odd-files", options=("--preset", "quick"), seeds=(0,), data="odd"),
-    Case(name="cifar10-500", options=("--preset", "quick", "--set", "compare.augmentation=flip-crop"), seeds=(0,), data="cifar10"),
+    Case(
+        name="cifar10-500",
+        options=("--preset", "quick", "--set", "compare.augmentation=flip-crop"),
+        seeds=(0,),
+        data="cifar10",
+    ),
 )
-_CIFAR10 = Path(os.environ.get("CIFAR10_PARQUET", "cifar10/train.parquet"))  # not part of the project; without it that case is left out
+_CIFAR10 = Path(
+    os.environ.get("CIFAR10_PARQUET", "cifar10/train.parquet")
+)  # not part of the project; without it that case is left out
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Do every case that is not done, then write rows and claims."""
     cases = [case for case in CASES if case.data != "cifar10" or _CIFAR10.exists()]
     speed = _draw_speed(runs, images=20 if smoke else 1000)
-    rows = [_row(case, seed, runs, smoke=smoke) for case in cases for seed in (case.seeds[:1] if smoke else case.seeds)]
-    settings = {case.name: {"command": ["understudy", "run", case.data, *case.options], "seeds": case.seeds} for case in cases}
+    rows = [
+        _row(case, seed, runs, smoke=smoke)
+        for case in cases
+        for seed in (case.seeds[:1] if smoke else case.seeds)
+    ]
+    settings = {
+        case.name: {"command": ["understudy", "run", case.data, *case.options], "seeds": case.seeds}
+        for case in cases
+    }
     write(out, settings=settings, rows=[*rows, {"case": "draw-1000", **speed}], claims=_claims(rows, speed))
     print(f"wrote {out}")
 
@@ -77,13 +93,18 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         ]
         start = time.monotonic()
         subprocess.run([*command, *(_smoke(case) if smoke else ())], check=True)
-        record.write_text(json.dumps({"wall_seconds": None if resumed else round(time.monotonic() - start, 1)}))
+        record.write_text(
+            json.dumps({"wall_seconds": None if resumed else round(time.monotonic() - start, 1)})
+        )
     results = json.loads((folder / "results.json").read_text())
     return {
         "case": case.name,
         "seed": seed,
         "train": results["data"]["train"],
-        "arms": {name: {key: arm[key] for key in ("accuracy", "minus_real", "val_accuracy")} for name, arm in results["arms"].items()},
+        "arms": {
+            name: {key: arm[key] for key in ("accuracy", "minus_real", "val_accuracy")}
+            for name, arm in results["arms"].items()
+        },
         "verdict": results["verdict"],
         "curation": results["curation"],
         "cost": results["cost"],
@@ -109,16 +130,41 @@ def _data(case: Case, runs: Path) -> str:
 
 
 def _draw_speed(runs: Path, *, images: int) -> dict[str, Any]:
-    """Seconds to draw with 20 steps and guidance 2, model loading left out, image encoding and writing included."""
+    """Seconds to draw with 20 steps and guidance 2, model loading left out, image encoding and writing
+    included.
+    """
     record = runs / "draw-speed.json"
     if not record.exists():
         folder = runs / "draw-speed"
-        command = [sys.executable, "-m", "understudy.cli", "draw", "digits", "--recipe", "vanilla", "--out", str(folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "understudy.cli",
+            "draw",
+            "digits",
+            "--recipe",
+            "vanilla",
+            "--out",
+            str(folder),
+        ]
         subprocess.run(
-            [*command, "--set", f"draw.per_class={images // 10}", "--set", "draw.steps=20", "--set", "draw.guidance_scale=2"], check=True
+            [
+                *command,
+                "--set",
+                f"draw.per_class={images // 10}",
+                "--set",
+                "draw.steps=20",
+                "--set",
+                "draw.guidance_scale=2",
+            ],
+            check=True,
         )
         drawn = json.loads((folder / "stages" / "draw.json").read_text())
-        record.write_text(json.dumps({"images": drawn["images"], "seconds": round(drawn["images"] / drawn["images_per_second"], 2)}))
+        record.write_text(
+            json.dumps(
+                {"images": drawn["images"], "seconds": round(drawn["images"] / drawn["images_per_second"], 2)}
+            )
+        )
     return dict(json.loads(record.read_text()))
 
 
@@ -131,7 +177,8 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
     gained = [ratio - _accuracy(floor, "synthetic") / _accuracy(floor, "real") for ratio in ratios]
     claims = [
         Claim(
-            claim="demo (5 real images per class, seed 0): best arm that uses synthetic data minus real, accuracy",
+            claim="demo (5 real images per class, seed 0): best arm that uses synthetic data minus real, "
+            "accuracy",
             value=best["mean"],
             low=best["low"],
             high=best["high"],
@@ -140,22 +187,53 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
             why="paired bootstrap over test images and trainings",
         ),
         _single(
-            "demo: wall time in minutes, all stages", max(row["wall_seconds"] or math.nan for row in by_case["demo"]) / 60, 5, "at most 5"
+            "demo: wall time in minutes, all stages",
+            max(row["wall_seconds"] or math.nan for row in by_case["demo"]) / 60,
+            5,
+            "at most 5",
         ),
-        _single("demo: peak memory in GB", max(row["cost"]["peak_memory_gb"] for row in by_case["demo"]), 3, "under 3"),
-        repeated("600 real images: accuracy of synthetic-only (1x) over accuracy of real", ratios, least=0.97, target="at least 0.97"),
-        repeated("600 real images: that ratio minus the ratio without adaptation (the floor)", gained, least=0.0, target="above 0"),
-        _single(f"seconds to draw {speed['images']} images, 20 steps, guidance on", speed["seconds"], 30, "at most 30"),
+        _single(
+            "demo: peak memory in GB",
+            max(row["cost"]["peak_memory_gb"] for row in by_case["demo"]),
+            3,
+            "under 3",
+        ),
+        repeated(
+            "600 real images: accuracy of synthetic-only (1x) over accuracy of real",
+            ratios,
+            least=0.97,
+            target="at least 0.97",
+        ),
+        repeated(
+            "600 real images: that ratio minus the ratio without adaptation (the floor)",
+            gained,
+            least=0.0,
+            target="above 0",
+        ),
+        _single(
+            f"seconds to draw {speed['images']} images, 20 steps, guidance on",
+            speed["seconds"],
+            30,
+            "at most 30",
+        ),
     ]
     for name in ("10-per-class", "2-per-class"):
         for arm in ("synthetic", "mixed"):
             differences = [_accuracy(row, arm) - _accuracy(row, "real") for row in by_case[name]]
-            claims.append(repeated(f"{name}: accuracy of {arm} minus accuracy of real", differences, least=0.0, target="at least 0"))
+            claims.append(
+                repeated(
+                    f"{name}: accuracy of {arm} minus accuracy of real",
+                    differences,
+                    least=0.0,
+                    target="at least 0",
+                )
+            )
     for row in by_case["cifar10-500"]:
         best = row["arms"][row["verdict"]["best"]]["minus_real"]
         claims.append(
             Claim(
-                claim="500 photographs of CIFAR-10 with mini, which knows none: best arm that uses synthetic data minus real, accuracy",
+                claim="500 photographs of CIFAR-10 with mini, which knows none: best arm that uses synthetic "
+                "data minus real, accuracy",
                 value=best["mean"],
                 low=best["low"],
                 high=best["high"],
@@ -173,7 +251,13 @@ def _accuracy(row: dict[str, Any], arm: str) -> float:
 
 def _single(claim: str, value: float, most: float, target: str) -> Claim:
     return Claim(
-        claim=claim, value=value, low=value, high=value, target=target, met=value <= most, why="the slowest or largest of the runs"
+        claim=claim,
+        value=value,
+        low=value,
+        high=value,
+        target=target,
+        met=value <= most,
+        why="the slowest or largest of the runs",
     )
 
 

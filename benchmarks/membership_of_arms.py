@@ -23,7 +23,13 @@ _COMMON: Mapping[str, Any] = {
 _OVERFITTED: Mapping[str, Any] = {
     "adapt": {"method": "none"},
     "draw": {"start_snr": None},
-    "compare": {"arms": ["real"], "steps": 250, "augmentation": "none", "label_smoothing": 0.0, "weight_decay": 0.0},
+    "compare": {
+        "arms": ["real"],
+        "steps": 250,
+        "augmentation": "none",
+        "label_smoothing": 0.0,
+        "weight_decay": 0.0,
+    },
     "membership": {"arms": ["real"]},
 }
 CASES: Mapping[str, Mapping[str, Any]] = {
@@ -31,7 +37,9 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "arms": {},
     "pipeline": {"membership": {"target": "pipeline", "shadows": 16, "false_positive_rates": [0.01]}},
     # A training with DP-SGD takes about a minute on one core.
-    "private": {"membership": {"shadows": 8, "false_positive_rates": [0.01], "arms": ["real"], "private_epsilon": 8.0}},
+    "private": {
+        "membership": {"shadows": 8, "false_positive_rates": [0.01], "arms": ["real"], "private_epsilon": 8.0}
+    },
 }
 """What differs from the run whose arms are audited with 64 shadow models."""
 _SMOKE: Mapping[str, Any] = {
@@ -44,7 +52,9 @@ _SMOKE: Mapping[str, Any] = {
 
 def settings_of(case: str, *, smoke: bool) -> Settings:
     adapted = CASES[case].get("adapt", {}).get("method") != "none"
-    steps: Mapping[str, Any] = {"adapt": {"steps": 2, "batch_size": 8, "validation_pairs": 16}} if adapted else {}
+    steps: Mapping[str, Any] = (
+        {"adapt": {"steps": 2, "batch_size": 8, "validation_pairs": 16}} if adapted else {}
+    )
     return build(PRESETS["quick"], _COMMON, CASES[case], *((_SMOKE, steps) if smoke else ()))
 
 
@@ -58,7 +68,8 @@ def row(measured: Mapping[str, Any]) -> dict[str, Any]:
     """What is written down: without the points of the curves, which lie in the run's results.json."""
     audit = measured["membership"]
     attacks = {
-        name: {arm: {key: own[key] for key in ("auc", "tpr")} for arm, own in arms.items()} for name, arms in audit["attacks"].items()
+        name: {arm: {key: own[key] for key in ("auc", "tpr")} for arm, own in arms.items()}
+        for name, arms in audit["attacks"].items()
     }
     return {**measured, "membership": {**audit, "attacks": attacks}}
 
@@ -77,11 +88,15 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
 def _claim(case: str, arm: str, attack: str, entry: Mapping[str, Any], *, must: bool) -> Claim:
     found, chance = entry["tpr"], entry["fpr"]
     return Claim(
-        claim=f"membership, {case}: {attack} on {arm}, true-positive rate at a false-positive rate of {chance:g}",
-        value=found["mean"], low=found["low"], high=found["high"],
-        target=f"interval above chance, {chance:g}" if must else "measured", met=found["low"] > chance or not must,
+        claim=f"membership, {case}: {attack} on {arm}, true-positive rate at a false-positive rate of "
+        f"{chance:g}",
+        value=found["mean"],
+        low=found["low"],
+        high=found["high"],
+        target=f"interval above chance, {chance:g}" if must else "measured",
+        met=found["low"] > chance or not must,
         why="bootstrap over images and target models",
-    )  # fmt: skip
+    )
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -98,8 +113,16 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             for attack, arms in audit["attacks"].items()
             for arm, own in arms.items()
         ]
-        columns = ["arm", "attack", *(f"found at {100 * rate:g}%" for rate in rates), "area under curve", "test accuracy"]
-        title = f"Membership, {row['case']}: target {audit['target']}, {audit['shadows']} shadow models, all in %"
+        columns = [
+            "arm",
+            "attack",
+            *(f"found at {100 * rate:g}%" for rate in rates),
+            "area under curve",
+            "test accuracy",
+        ]
+        title = (
+            f"Membership, {row['case']}: target {audit['target']}, {audit['shadows']} shadow models, all in %"
+        )
         found.append({"title": title, "columns": columns, "rows": body})
     return found
 

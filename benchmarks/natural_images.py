@@ -1,8 +1,10 @@
-"""Bridged transfer on photographs: source Tiny-ImageNet, target CIFAR-10 with few images per class, every arm and control.
+"""Bridged transfer on photographs: source Tiny-ImageNet, target CIFAR-10 with few images per class, every arm
+and control.
 
-``CIFAR10_FOLDER=FOLDER python -m benchmarks.natural_images`` needs CIFAR-10 as Parquet, of which it uses the first 5,000 train and 2,000
-test images, and in ``RUNS/source`` what ``python -m benchmarks.natural_pretrain`` makes: a ResNet and a text-to-image pipeline pretrained
-on Tiny-ImageNet at 32 pixels, both small enough for one CPU core. With ``--smoke`` it runs on ``digits`` with the bundled networks.
+``CIFAR10_FOLDER=FOLDER python -m benchmarks.natural_images`` needs CIFAR-10 as Parquet, of which it uses the
+first 5,000 train and 2,000 test images, and in ``RUNS/source`` what ``python -m benchmarks.natural_pretrain``
+makes: a ResNet and a text-to-image pipeline pretrained on Tiny-ImageNet at 32 pixels, both small enough for
+one CPU core. With ``--smoke`` it runs on ``digits`` with the bundled networks.
 """
 
 from __future__ import annotations
@@ -28,7 +30,14 @@ _COMMON: Mapping[str, Any] = {
     "adapt": {"augmentation": "flip-crop"},
     "draw": {"per_class": 100, "guidance_scale": 1.5},
     "curate": {"score": "none"},  # a judge trained on a few photographs is wrong more often than right
-    "compare": {"augmentation": "flip-crop", "steps": 100, "batch_size": 32, "num_seeds": 5, "curve_points": 0, "transferability": False},
+    "compare": {
+        "augmentation": "flip-crop",
+        "steps": 100,
+        "batch_size": 32,
+        "num_seeds": 5,
+        "curve_points": 0,
+        "transferability": False,
+    },
     "tune": {"learning_rates": [1e-3, 3e-3], "weight_decays": []},
 }
 _SMOKE: Mapping[str, Any] = {
@@ -42,29 +51,46 @@ _SMOKE: Mapping[str, Any] = {
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Do every run that is not done, then write rows, a table and claims."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    cases = {f"{shots} per class": _settings(shots, runs, smoke=smoke) for shots in ((2,) if smoke else SHOTS)}
+    cases = {
+        f"{shots} per class": _settings(shots, runs, smoke=smoke) for shots in ((2,) if smoke else SHOTS)
+    }
     if not smoke:
         take_first(_TARGET, runs / "cifar10", train=5_000, test=2_000)
     results = {name: run(settings, runs / name.replace(" ", "-")) for name, settings in cases.items()}
     rows = [
-        {"case": name, **{key: result[key] for key in ("data", "adaptation", "arms", "verdict", "tuning", "cost")}}
+        {
+            "case": name,
+            **{key: result[key] for key in ("data", "adaptation", "arms", "verdict", "tuning", "cost")},
+        }
         for name, result in results.items()
     ]
     command = ["python", "-m", "benchmarks.natural_images"]
     settings: dict[str, Any] = {
         name: {
             "command": command,
-            "settings": RunFolder.find(runs / name.replace(" ", "-")).settings.model_dump(mode="json", exclude_defaults=True),
+            "settings": RunFolder.find(runs / name.replace(" ", "-")).settings.model_dump(
+                mode="json", exclude_defaults=True
+            ),
         }
         for name in cases
     }
     for entry in settings.values():  # folders of this machine say nothing elsewhere
-        for section, key, name in (("data", "source", "cifar10"), ("generator", "name", "pipeline"), ("compare", "backbone", "resnet")):
+        for section, key, name in (
+            ("data", "source", "cifar10"),
+            ("generator", "name", "pipeline"),
+            ("compare", "backbone", "resnet"),
+        ):
             entry["settings"].setdefault(section, {})[key] = name
     for row in rows:
         row["data"] = {**row["data"], "source": "cifar10"}
     claims = [] if smoke else [claim for row in rows for claim in _claims(row)]
-    write(out, settings=settings, rows=rows, claims=claims, tables=[] if smoke else [_table(row) for row in rows])
+    write(
+        out,
+        settings=settings,
+        rows=rows,
+        claims=claims,
+        tables=[] if smoke else [_table(row) for row in rows],
+    )
     print(f"wrote {out}")
 
 
@@ -76,7 +102,13 @@ def _settings(shots: int, runs: Path, *, smoke: bool) -> Settings:
         "compare": {"backbone": str(source / "resnet")},
     }
     bundled = {"data": {"source": "digits", "shots": shots, "subset": 0}}
-    return build(PRESETS["quick"], RECIPES["bridged-transfer"], _COMMON, bundled if smoke else where, _SMOKE if smoke else {})
+    return build(
+        PRESETS["quick"],
+        RECIPES["bridged-transfer"],
+        _COMMON,
+        bundled if smoke else where,
+        _SMOKE if smoke else {},
+    )
 
 
 def _claims(row: Mapping[str, Any]) -> list[Claim]:
@@ -104,7 +136,8 @@ def _table(row: Mapping[str, Any]) -> dict[str, Any]:
         return f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
 
     return {
-        "title": f"CIFAR-10, {row['case']}, {row['data']['test']} real test images: accuracy in percent and differences in points.",
+        "title": f"CIFAR-10, {row['case']}, {row['data']['test']} real test images: accuracy in percent and "
+        f"differences in points.",
         "columns": ["arm", "accuracy", "minus tuned real", "minus real-long", "steps"],
         "rows": [
             [

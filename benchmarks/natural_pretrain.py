@@ -1,8 +1,9 @@
 """Pretrain on Tiny-ImageNet: ``python -m benchmarks.natural_pretrain --data FOLDER --out FOLDER [--smoke]``.
 
-A source domain of natural images for benchmarks whose target is, say, a few images of each class of CIFAR-10: the
-networks of ``understudy.generators.mini.pretrain``, of the same kinds and about the same sizes, trained on photographs
-of 202 classes at 32 x 32 pixels. About an hour on one CPU core. The same command goes on where it was stopped. In the
+A source domain of natural images for benchmarks whose target is, say, a few images of each class of CIFAR-10:
+the networks of ``understudy.generators.mini.pretrain``, of the same kinds and about the same sizes, trained
+on photographs of 202 classes at 32 x 32 pixels. About an hour on one CPU core. The same command goes on where
+it was stopped. In the
 end ``FOLDER`` holds::
 
     pipeline/    what ``StableDiffusionPipeline.from_pretrained`` reads, with a grid of samples
@@ -57,10 +58,24 @@ BUDGET = Budget(
     unet_channels=(48, 128),
     unet_peak_lr=1e-3,
 )
-SMOKE = replace(BUDGET, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3)
-# Written in few tokens although no caption has them all: prompts of the target would otherwise be spelt letter by letter.
+SMOKE = replace(
+    BUDGET, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3
+)
+# Written in few tokens although no caption has them all: prompts of the target would otherwise be spelt
+# letter by letter.
 TARGET_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SHOWN = ("goldfish", "bullfrog", "tabby", "golden retriever", "lion", "school bus", "sports car", "lemon", "pizza", "seashore")
+SHOWN = (
+    "goldfish",
+    "bullfrog",
+    "tabby",
+    "golden retriever",
+    "lion",
+    "school bus",
+    "sports car",
+    "lemon",
+    "pizza",
+    "seashore",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +87,21 @@ class SourceImages:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.parquet and test.parquet, 32 x 32 pixels")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; an interrupted run goes on in it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with train.parquet and test.parquet, 32 x 32 pixels"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; an interrupted run goes on in it"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--unet-steps", type=int, help="other than planned; with the steps of the checkpoint, its averaged weights are the result"
+        "--unet-steps",
+        type=int,
+        help="other than planned; with the steps of the checkpoint, its averaged weights are the result",
     )
     parser.add_argument("--smoke", action="store_true", help="a few steps of everything on a few images")
     arguments = parser.parse_args()
@@ -86,11 +109,17 @@ def main() -> None:
     if arguments.unet_steps:
         budget = replace(budget, unet_steps=arguments.unet_steps)
     most = 512 if arguments.smoke else None
-    train, held_out = (read_images(arguments.data / f"{split}.parquet", most=most) for split in ("train", "test"))
-    pretrain(train, held_out, arguments.out, budget, seed=arguments.seed, device=torch.device(arguments.device))
+    train, held_out = (
+        read_images(arguments.data / f"{split}.parquet", most=most) for split in ("train", "test")
+    )
+    pretrain(
+        train, held_out, arguments.out, budget, seed=arguments.seed, device=torch.device(arguments.device)
+    )
 
 
-def pretrain(train: SourceImages, held_out: SourceImages, out: Path, budget: Budget, *, seed: int, device: torch.device) -> None:
+def pretrain(
+    train: SourceImages, held_out: SourceImages, out: Path, budget: Budget, *, seed: int, device: torch.device
+) -> None:
     """Run every step that ``out`` does not hold yet; the UNet, by far the longest, last.
 
     Args:
@@ -119,7 +148,11 @@ def pretrain(train: SourceImages, held_out: SourceImages, out: Path, budget: Bud
         images, labels = train.images.images, train.images.labels
         model = train_classifier(images, labels, budget, device, num_classes=len(names), augment=flip_crop)
         right = accuracy(model, test.images, test.labels, device)
-        return model, {"held_out_accuracy": right, "held_out_images": len(test.images), "steps": budget.classifier_steps}
+        return model, {
+            "held_out_accuracy": right,
+            "held_out_images": len(test.images),
+            "steps": budget.classifier_steps,
+        }
 
     def unet_step() -> tuple[Any, dict[str, float]]:
         vae = AutoencoderKL.from_pretrained(pipeline / "vae").to(device).eval()
@@ -137,12 +170,16 @@ def pretrain(train: SourceImages, held_out: SourceImages, out: Path, budget: Bud
 
 
 def read_images(parquet: Path, *, most: int | None = None) -> SourceImages:
-    """All images of a Parquet file in the Hugging Face layout, or ``most`` of them, evenly spread over the file."""
+    """All images of a Parquet file in the Hugging Face layout, or ``most`` of them, evenly spread over the
+    file.
+    """
     table = pq.read_table(parquet, columns=["image", "label"])
     declared = class_label_names(table.schema.metadata)
     assert declared is not None, f"{parquet} does not name its classes"
     names = tuple(name.split(",")[0].lower() for name in declared)
-    rows = table.take(np.linspace(0, len(table) - 1, min(most or len(table), len(table))).astype(int)).to_pylist()
+    rows = table.take(
+        np.linspace(0, len(table) - 1, min(most or len(table), len(table))).astype(int)
+    ).to_pylist()
     pixels = np.stack([np.asarray(decode(row["image"]["bytes"])) for row in rows])
     labels = torch.tensor([row["label"] for row in rows])
     return SourceImages(
@@ -157,7 +194,9 @@ def read_images(parquet: Path, *, most: int | None = None) -> SourceImages:
 
 def with_mirror_images(data: CaptionedImages) -> CaptionedImages:
     """Every image, then every image mirrored: photographs say the same either way."""
-    return CaptionedImages(images=_twice(data.images), captions=[*data.captions, *data.captions], labels=data.labels.repeat(2))
+    return CaptionedImages(
+        images=_twice(data.images), captions=[*data.captions, *data.captions], labels=data.labels.repeat(2)
+    )
 
 
 def _twice(images: Tensor) -> Tensor:
@@ -167,7 +206,10 @@ def _twice(images: Tensor) -> Tensor:
 def natural_tokenizer(names: Sequence[str]) -> CLIPTokenizer:
     """A tokenizer that writes every word of the names, and the names of the target, as one token."""
     tokenizer = train_tokenizer([f"a photo of {name}" for name in (*names, *TARGET_NAMES)], num_merges=4_000)
-    longest = max(len(tokenizer(f"a photo of {name} in the style of {name} y").input_ids) for name in (*names, *TARGET_NAMES))
+    longest = max(
+        len(tokenizer(f"a photo of {name} in the style of {name} y").input_ids)
+        for name in (*names, *TARGET_NAMES)
+    )
     assert longest <= MAX_LENGTH, f"a prompt takes {longest} tokens of {MAX_LENGTH}"
     return tokenizer
 

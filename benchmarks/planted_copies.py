@@ -1,6 +1,8 @@
-"""Copies of real digits, changed in five ways, among which the firewall must find all, and other real digits, which it must leave alone.
+"""Copies of real digits, changed in five ways, among which the firewall must find all, and other real digits,
+which it must leave alone.
 
-Five random splits of the 1,797 digits: 600 that may be copied, 200 from which the threshold comes, 997 that neither knows.
+Five random splits of the 1,797 digits: 600 that may be copied, 200 from which the threshold comes, 997 that
+    neither knows.
 """
 
 from __future__ import annotations
@@ -55,12 +57,22 @@ WAYS: Mapping[str, Mapping[str, Change]] = {
     "exact": {"as it is": lambda image: image},
     "flipped": {"left to right": ImageOps.mirror},
     "moved": {
-        f"{pixels} of 32 pixels, {name}": partial(_move, right=right * pixels, down=down * pixels, border=border)
+        f"{pixels} of 32 pixels, {name}": partial(
+            _move, right=right * pixels, down=down * pixels, border=border
+        )
         for pixels in (1, 2, 3, 4)
-        for name, right, down, border in (("right", 1, 0, 0), ("up", 0, -1, 0), ("left and down", -1, 1, 0), ("on grey", 1, 1, 128))
+        for name, right, down, border in (
+            ("right", 1, 0, 0),
+            ("up", 0, -1, 0),
+            ("left and down", -1, 1, 0),
+            ("on grey", 1, 1, 128),
+        )
     },
     "re-encoded": {
-        **{f"JPEG {quality}": partial(_encode, form="JPEG", quality=quality) for quality in (90, 75, 50, 30, 10)},
+        **{
+            f"JPEG {quality}": partial(_encode, form="JPEG", quality=quality)
+            for quality in (90, 75, 50, 30, 10)
+        },
         **{f"WebP {quality}": partial(_encode, form="WEBP", quality=quality) for quality in (75, 30)},
     },
     "brightness": {
@@ -68,35 +80,52 @@ WAYS: Mapping[str, Mapping[str, Change]] = {
         **{f"{offset:+d} levels": partial(_brighten, gain=1, offset=offset) for offset in (-60, -30, 30, 60)},
     },
     "beyond": {
-        **{f"moved {pixels} of 32 pixels": partial(_move, right=pixels, down=0, border=0) for pixels in (5, 6)},
+        **{
+            f"moved {pixels} of 32 pixels": partial(_move, right=pixels, down=0, border=0)
+            for pixels in (5, 6)
+        },
         "times 2": partial(_brighten, gain=2, offset=0),
         "turned by 5 degrees": lambda image: image.rotate(5, Image.Resampling.BILINEAR),
-        "enlarged by a tenth": lambda image: ImageOps.fit(image, image.size, Image.Resampling.BILINEAR, bleed=0.05),
+        "enlarged by a tenth": lambda image: ImageOps.fit(
+            image, image.size, Image.Resampling.BILINEAR, bleed=0.05
+        ),
     },
 }
 """Changes by way and strength; those beyond are not promised, and show where it ends."""
 
 
 def measure(*, smoke: bool) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """A row for each split, and the claims: every way's copies are all found, and at most 1% of other real images are taken for some."""
+    """A row for each split, and the claims: every way's copies are all found, and at most 1% of other real
+    images are taken for some.
+    """
     num_splits, num_planted, num_real = (1, 3, 20) if smoke else (_SPLITS, _PLANTED, None)
     parts = load_splits(DataSettings(source="digits"), seed=0)
-    digits = LabelledSet.concatenate([part.with_split("train") for part in (parts.train, parts.val, parts.test)])
-    rows = [_row(digits, seed, num_planted=num_planted, num_real=num_real) for seed in range(_FIRST_SEED, _FIRST_SEED + num_splits)]
+    digits = LabelledSet.concatenate(
+        [part.with_split("train") for part in (parts.train, parts.val, parts.test)]
+    )
+    rows = [
+        _row(digits, seed, num_planted=num_planted, num_real=num_real)
+        for seed in range(_FIRST_SEED, _FIRST_SEED + num_splits)
+    ]
     claims = [
         repeated(
             f"planted copies of digits, {way} ({', '.join(_short(way))}): share flagged",
-            [float(np.mean([*row["caught"][way].values()])) for row in rows], target="all", least=1.0, why_not="see the rows",
+            [float(np.mean([*row["caught"][way].values()])) for row in rows],
+            target="all",
+            least=1.0,
+            why_not="see the rows",
         )
         for way in WAYS
         if way != "beyond"
-    ]  # fmt: skip
+    ]
     claims.append(
         repeated(
-            "other real digits, from which no threshold was taken: share flagged", [row["false_alarms"] for row in rows],
-            target="at most 0.01", most=_TARGET,
+            "other real digits, from which no threshold was taken: share flagged",
+            [row["false_alarms"] for row in rows],
+            target="at most 0.01",
+            most=_TARGET,
         )
-    )  # fmt: skip
+    )
     claims.append(_time(num=20, num_train=50) if smoke else _time(num=10_000, num_train=10_000))
     return rows, claims
 
@@ -110,8 +139,13 @@ def _time(*, num: int, num_train: int) -> Claim:
     seconds = time.process_time() - start
     return Claim(
         claim=f"looking for copies of {num_train:,} images among {num:,} others, processor seconds",
-        value=seconds, low=seconds, high=seconds, target="at most 60", met=seconds <= _SECONDS, why="one measurement",
-    )  # fmt: skip
+        value=seconds,
+        low=seconds,
+        high=seconds,
+        target="at most 60",
+        met=seconds <= _SECONDS,
+        why="one measurement",
+    )
 
 
 def _short(way: str) -> list[str]:
@@ -131,7 +165,10 @@ def _row(digits: LabelledSet, seed: int, *, num_planted: int, num_real: int | No
         "threshold": finder.threshold.distance,
         "held_out": finder.threshold.held_out,
         "false_alarms": float(flagged.mean()),
-        "caught": {way: {name: _caught(finder, change, num_planted) for name, change in changes.items()} for way, changes in WAYS.items()},
+        "caught": {
+            way: {name: _caught(finder, change, num_planted) for name, change in changes.items()}
+            for way, changes in WAYS.items()
+        },
         "seconds": round(time.perf_counter() - start, 1),
     }
 
@@ -140,12 +177,27 @@ def _caught(finder: CopyFinder, change: Change, num: int) -> float:
     """Share of the first train images that are flagged as copies once they are changed."""
     train = finder.train.select(range(num))
     planted = [change(train.image(index)) for index in range(num)]
-    flags = finder.flags(finder.nearest(LabelledSet.from_images(planted, train.labels, class_names=train.class_names, split="synthetic")))
+    flags = finder.flags(
+        finder.nearest(
+            LabelledSet.from_images(planted, train.labels, class_names=train.class_names, split="synthetic")
+        )
+    )
     return float(np.mean(np.array(flags) != ""))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted_copies", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="a few images, to see that it works; the numbers mean nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few images, to see that it works; the numbers mean nothing"
+    )
     options = parser.parse_args()
-    print(json.dumps([part if isinstance(part, dict) else vars(part) for parts in measure(**vars(options)) for part in parts], indent=2))
+    print(
+        json.dumps(
+            [
+                part if isinstance(part, dict) else vars(part)
+                for parts in measure(**vars(options))
+                for part in parts
+            ],
+            indent=2,
+        )
+    )

@@ -1,7 +1,9 @@
-"""Whether the proofs hold: fidelity, shift, planted copies, membership. How fast shadow models are is another benchmark's.
+"""Whether the proofs hold: fidelity, shift, planted copies, membership. How fast shadow models are is another
+benchmark's.
 
-``python -m benchmarks.proof`` takes about an hour and a half on two CPU cores; what is finished is kept and reused. Its parts are modules
-of their own: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``, ``membership_of_arms``, ``fidelity_size``.
+``python -m benchmarks.proof`` takes about an hour and a half on two CPU cores; what is finished is kept and
+reused. Its parts are modules of their own: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``,
+``membership_of_arms``, ``fidelity_size``.
 """
 
 from __future__ import annotations
@@ -31,10 +33,18 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         for repeat in fidelity_ranks.REPEATS[few]
         for name in (fidelity_ranks.SMOKE if smoke else fidelity_ranks.SETS)
     ]
-    shifted = [shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[few]]
-    audits = [membership_of_arms.row(membership_of_arms.measure(case, runs, smoke=smoke)) for case in membership_of_arms.CASES]
+    shifted = [
+        shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[few]
+    ]
+    audits = [
+        membership_of_arms.row(membership_of_arms.measure(case, runs, smoke=smoke))
+        for case in membership_of_arms.CASES
+    ]
     parts = [
-        _kept(runs / f"{module.__name__.rpartition('.')[2]}.json", lambda module=module: module.measure(smoke=smoke))
+        _kept(
+            runs / f"{module.__name__.rpartition('.')[2]}.json",
+            lambda module=module: module.measure(smoke=smoke),
+        )
         for module in (planted_copies, fidelity_size)
     ]
     rows = [*sets, *shifted, *audits, *(row for own, _ in parts for row in own)]
@@ -53,7 +63,11 @@ def _summary(
     sets: list[dict[str, Any]], shifted: list[dict[str, Any]], audits: list[dict[str, Any]]
 ) -> tuple[list[Claim], list[dict[str, Any]]]:
     claims = [*fidelity_ranks.claims(sets), *shifted_arms.claims(shifted), *membership_of_arms.claims(audits)]
-    return claims, [*fidelity_ranks.tables(sets), *shifted_arms.tables(shifted), *membership_of_arms.tables(audits)]
+    return claims, [
+        *fidelity_ranks.tables(sets),
+        *shifted_arms.tables(shifted),
+        *membership_of_arms.tables(audits),
+    ]
 
 
 def _kept(path: Path, measure: Callable[[], _Part]) -> _Part:

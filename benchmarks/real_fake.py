@@ -1,8 +1,10 @@
-"""Real-Fake on ``digits``, component by component: what each is worth, what larger sets are worth, and whether anything is copied.
+"""Real-Fake on ``digits``, component by component: what each is worth, what larger sets are worth, and
+whether anything is copied.
 
-``python -m benchmarks.real_fake`` takes about an hour and a half on two CPU cores, one run on each; finished runs are kept and
-reused. Repetitions differ in the run's seed: another adaptation, other synthetic images, other classifiers, and, with few
-images per class, another choice of them. Nothing is filtered (``curate.score=none``), as in the paper.
+``python -m benchmarks.real_fake`` takes about an hour and a half on two CPU cores, one run on each; finished
+runs are kept and reused. Repetitions differ in the run's seed: another adaptation, other synthetic images,
+other classifiers, and, with few images per class, another choice of them. Nothing is filtered
+(``curate.score=none``), as in the paper.
 """
 
 from __future__ import annotations
@@ -81,18 +83,26 @@ _PAPER = {
 """Yuan et al. 2024, tables 1 and 2: ResNet-50 on ImageNette and ImageNet-100."""
 
 
-_GROUPED = "batches of four classes alone cost as much (grouped batches); the term adds nothing that can be told from 0"
+_GROUPED = (
+    "batches of four classes alone cost as much (grouped batches); the term adds nothing that can be told "
+    "from 0"
+)
 _WHY_NOT = {
     "fine-tuning + batch-mean": "about 1% of the loss at 32 images: no effect that can be told from 0",
     "fine-tuning + grouped batches": "fewer classes per batch make noisier steps",
     "fine-tuning + class-mean": _GROUPED,
     "fine-tuning + kernel": _GROUPED,
-    "fine-tuning + visual guidance": "no effect on accuracy that can be told from 0, though the squared MMD falls",
-    "few": "real is strong here (letters-pretrained, augmented), and a start near the few real images limits variety; "
+    "fine-tuning + visual guidance": "no effect on accuracy that can be told from 0, though the squared MMD "
+    "falls",
+    "few": "real is strong here (letters-pretrained, augmented), and a start near the few real images limits "
+    "variety; "
     "starting from noise gains more with few images, see main_job",
-    "mmd": "batch-mean is too small to matter; the others pay for batches of four classes; kernel matches images denoised in one "
+    "mmd": "batch-mean is too small to matter; the others pay for batches of four classes; kernel matches "
+    "images denoised in one "
     "step, which is not how images are drawn",
-    "copying": "at a signal-to-noise ratio of 0.385 half of the source's amplitude survives: the price of the latent prior",
+    "copying": "at a signal-to-noise ratio of 0.385 half of the source's amplitude survives: the price of "
+    "the "
+    "latent prior",
 }
 
 
@@ -105,7 +115,10 @@ ABLATION = (
     Case(name="latent prior", settings={"adapt": {"method": "none"}, **_START}),
     Case(name="fine-tuning"),
     Case(name="fine-tuning + batch-mean", settings=_term("batch-mean")),
-    Case(name="fine-tuning + grouped batches", settings={"adapt": {"distribution": "class-mean", "distribution_weight": 1e-9}}),
+    Case(
+        name="fine-tuning + grouped batches",
+        settings={"adapt": {"distribution": "class-mean", "distribution_weight": 1e-9}},
+    ),
     Case(name="fine-tuning + class-mean", settings=_term("class-mean")),
     Case(name="fine-tuning + kernel", settings=_term("kernel")),
     Case(name="fine-tuning + visual guidance", settings=_VISUAL),
@@ -116,14 +129,22 @@ ABLATION = (
 def _few(shots: int) -> Case:
     """Few images per class: real images, and ten times as many synthetic ones with them."""
     draw = {**_ALL.get("draw", {}), "times": 10.0}
-    return Case(name=f"all, {shots} per class", shots=shots, settings={**_ALL, "draw": draw, "compare": {"arms": ["real", "mixed"]}})
+    return Case(
+        name=f"all, {shots} per class",
+        shots=shots,
+        settings={**_ALL, "draw": draw, "compare": {"arms": ["real", "mixed"]}},
+    )
 
 
 _ARMS = ("real", "synthetic", "mixed")
 CASES = (
     *ABLATION,
     Case(name="all", settings={**_ALL, "scale": {"times": _TIMES}, "compare": {"arms": _ARMS}}),
-    Case(name="all, 10 per class", shots=10, settings={**_ALL, "scale": {"times": _FEW_TIMES}, "compare": {"arms": _ARMS}}),
+    Case(
+        name="all, 10 per class",
+        shots=10,
+        settings={**_ALL, "scale": {"times": _FEW_TIMES}, "compare": {"arms": _ARMS}},
+    ),
     _few(2),
 )
 _SMOKE_CASES = ("vanilla", "fine-tuning", "fine-tuning + kernel", "fine-tuning + latent prior", "all")
@@ -135,13 +156,26 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         done = pool.starmap(_rows, [(seed, runs, smoke) for seed in seeds], chunksize=1)
     rows = [row for rows in done for row in rows]
-    settings = {case.name: {"command": ["python", "-m", "benchmarks.real_fake"], "seeds": list(seeds), **_plain(case)} for case in CASES}
-    write(out, settings=settings, rows=rows, claims=[] if smoke else _claims(rows), tables=[] if smoke else _tables(rows))
+    settings = {
+        case.name: {"command": ["python", "-m", "benchmarks.real_fake"], "seeds": list(seeds), **_plain(case)}
+        for case in CASES
+    }
+    write(
+        out,
+        settings=settings,
+        rows=rows,
+        claims=[] if smoke else _claims(rows),
+        tables=[] if smoke else _tables(rows),
+    )
     print(f"wrote {out}")
 
 
 def _plain(case: Case) -> dict[str, Any]:
-    return {"settings": json.loads(json.dumps(case.settings)), "adapter_of": case.adapter_of, "shots": case.shots}
+    return {
+        "settings": json.loads(json.dumps(case.settings)),
+        "adapter_of": case.adapter_of,
+        "shots": case.shots,
+    }
 
 
 def _rows(seed: int, runs: Path, smoke: bool) -> list[dict[str, Any]]:
@@ -184,11 +218,16 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
         "seed": seed,
         "train": results["data"]["train"],
         "synthetic": len(curated),
-        "arms": {name: {key: arm[key] for key in ("accuracy", "minus_real")} for name, arm in results["arms"].items()},
+        "arms": {
+            name: {key: arm[key] for key in ("accuracy", "minus_real")}
+            for name, arm in results["arms"].items()
+        },
         "mmd2": squared_mmd(curated, sets["test"]),
         "copying": _copying(curated, sets["train"], sets["val"]),
         "adaptation": {
-            key: results["adaptation"][key] for key in ("best_step", "val_loss_before", "val_loss_after") if key in results["adaptation"]
+            key: results["adaptation"][key]
+            for key in ("best_step", "val_loss_before", "val_loss_after")
+            if key in results["adaptation"]
         },
         **({"scale": results["scale"]} if "scale" in results else {}),
         "seconds": results["cost"]["seconds"],
@@ -196,7 +235,9 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
 
 
 def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict[str, Any]:
-    """Distances of synthetic images to their own source and to the nearest train image, and of held-out real ones to the latter."""
+    """Distances of synthetic images to their own source and to the nearest train image, and of held-out real
+    ones to the latter.
+    """
     sources, position = curated.provenance("source_id"), {name: index for index, name in enumerate(train.ids)}
     distances = {
         "synthetic to nearest train": np.array(curated.provenance("nearest_distance")),
@@ -207,12 +248,18 @@ def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict
         distances["share whose nearest is the own source"] = (nearest == np.array(sources)).astype(float)
         pairs = train.select([position[name] for name in sources])
         distances["synthetic to own source"] = paired_distances(curated, pairs)
-    return {name: {"mean": float(values.mean()), "p05": float(np.percentile(values, 5))} for name, values in distances.items()}
+    return {
+        name: {"mean": float(values.mean()), "p05": float(np.percentile(values, 5))}
+        for name, values in distances.items()
+    }
 
 
 def _by_case(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Rows of each case, in the order of the seeds, so that cases are paired."""
-    return {case.name: sorted((row for row in rows if row["case"] == case.name), key=lambda row: row["seed"]) for case in CASES}
+    return {
+        case.name: sorted((row for row in rows if row["case"] == case.name), key=lambda row: row["seed"])
+        for case in CASES
+    }
 
 
 def _accuracies(rows: Sequence[dict[str, Any]], arm: str = "synthetic") -> np.ndarray:
@@ -237,13 +284,25 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             *((case.name, "fine-tuning") for case in ABLATION[3:]),
             ("all", "fine-tuning"),
         )
-    ]  # fmt: skip
+    ]
     gap = (accuracy["all"] - accuracy["vanilla"]) / (real - accuracy["vanilla"])
-    curve = np.array([[point["mean"] for point in row["scale"]["arms"]["synthetic"]["curve"]] for row in cases["all"]])
+    curve = np.array(
+        [[point["mean"] for point in row["scale"]["arms"]["synthetic"]["curve"]] for row in cases["all"]]
+    )
     few = cases["all, 10 per class"]
     claims += [
-        repeated("600 real images, 1x: share of the gap from vanilla to real that all closes", gap, least=0.9, target="at least 0.9"),
-        repeated("600 real images, all: accuracy at 10x over accuracy of real", curve[:, -1] / real, least=0.99, target="at least 0.99"),
+        repeated(
+            "600 real images, 1x: share of the gap from vanilla to real that all closes",
+            gap,
+            least=0.9,
+            target="at least 0.9",
+        ),
+        repeated(
+            "600 real images, all: accuracy at 10x over accuracy of real",
+            curve[:, -1] / real,
+            least=0.99,
+            target="at least 0.99",
+        ),
         *(
             repeated(
                 f"10 real images per class, all: synthetic only at {times:g}x minus real, accuracy",
@@ -275,17 +334,28 @@ def _mmd_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
             lower = value["fine-tuning"] - value[case.name]
             claim = f"squared MMD to held-out real images, {encoder}: fine-tuning minus {case.name}"
             why_not = _WHY_NOT["mmd"]
-            claims.append(repeated(claim, lower, low_above=0.0, target="interval above 0: the term lowers it", why_not=why_not))
+            claims.append(
+                repeated(
+                    claim,
+                    lower,
+                    low_above=0.0,
+                    target="interval above 0: the term lowers it",
+                    why_not=why_not,
+                )
+            )
     return claims
 
 
 def _copying_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
     def ratio(row: dict[str, Any], key: str, statistic: str) -> float:
-        return float(row["copying"][key][statistic] / row["copying"]["held-out real to nearest train"][statistic])
+        return float(
+            row["copying"][key][statistic] / row["copying"]["held-out real to nearest train"][statistic]
+        )
 
     return [
         repeated(
-            f"{name}: {statistic} distance of {key}, over that of held-out real images to their nearest train image",
+            f"{name}: {statistic} distance of {key}, over that of held-out real images to their nearest "
+            f"train image",
             [ratio(row, key, statistic) for row in cases[name]],
             least=1.0,
             target="at least 1: no closer than real images lie to each other",
@@ -315,12 +385,26 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         ]
         for name in (*(case.name for case in ABLATION), "all")
     ]
-    held_out = cell([row["copying"]["held-out real to nearest train"]["mean"] for row in cases["vanilla"]], digits=3)
-    ablation.append(["real", cell(100 * _accuracies(cases["vanilla"], "real")), "", *("" for _ in encoders), held_out, _PAPER["real"]])
+    held_out = cell(
+        [row["copying"]["held-out real to nearest train"]["mean"] for row in cases["vanilla"]], digits=3
+    )
+    ablation.append(
+        [
+            "real",
+            cell(100 * _accuracies(cases["vanilla"], "real")),
+            "",
+            *("" for _ in encoders),
+            held_out,
+            _PAPER["real"],
+        ]
+    )
     return [
         {
-            "title": f"600 real images, as many synthetic ones, synthetic only: mean over {len(cases['all'])} runs, 95% Student interval. "
-            "Accuracy in percent on 997 real test images; squared MMD to them; distance to the nearest train image "
+            "title": f"600 real images, as many synthetic ones, synthetic only: mean over "
+            f"{len(cases['all'])} "
+            f"runs, 95% Student interval. "
+            "Accuracy in percent on 997 real test images; squared MMD to them; distance to the nearest "
+            "train image "
             "(`real`: of held-out images).",
             "columns": [
                 *("generator", "accuracy", "minus vanilla"),
@@ -330,7 +414,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "rows": ablation,
         },
         *(_curve_table(cases[name], name) for name in ("all", "all, 10 per class")),
-    ]  # fmt: skip
+    ]
 
 
 def _curve_table(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -339,7 +423,11 @@ def _curve_table(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     for number, point in enumerate(arms[0]["curve"]):
         worth = [arm["worth_real_images"][number]["mean"] for arm in arms]
         known = [value for value in worth if value is not None]
-        beyond = f"; beyond all real images in {len(worth) - len(known)} of {len(worth)} runs" if len(known) < len(worth) else ""
+        beyond = (
+            f"; beyond all real images in {len(worth) - len(known)} of {len(worth)} runs"
+            if len(known) < len(worth)
+            else ""
+        )
         lines.append(
             [
                 f"{point['times']:g}x",

@@ -1,8 +1,9 @@
 """Shadow models of a membership audit: an ensemble against one training after the other.
 
-``python -m benchmarks.shadow_ensembles`` trains 64 shadow models of the miniature in each way, a few at a time in turn, so that what else
-the machine does meets all of them; and compares what attacks make of them. It wants an otherwise idle machine: threads that wait for
-each other, as those of a single training do, lose far more than others where cores are taken, and the ratio would flatter the ensemble.
+``python -m benchmarks.shadow_ensembles`` trains 64 shadow models of the miniature in each way, a few at a
+time in turn, so that what else the machine does meets all of them; and compares what attacks make of them. It
+wants an otherwise idle machine: threads that wait for each other, as those of a single training do, lose far
+more than others where cores are taken, and the ratio would flatter the ensemble.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ _IDLE = 0.5  # processes that want a core when the benchmark starts
 
 
 def _one_after_the_other(trainings: list[Training], settings: CompareSettings) -> list[TrainedClassifier]:
-    return [fit_arm("real", train=each.data.train, synthetic=None, settings=settings, seed=each.seed, device="cpu") for each in trainings]
+    return [
+        fit_arm(
+            "real", train=each.data.train, synthetic=None, settings=settings, seed=each.seed, device="cpu"
+        )
+        for each in trainings
+    ]
 
 
 @contextmanager
@@ -85,7 +91,8 @@ def measure(*, num_models: int, steps: int, shots: int) -> tuple[list[dict[str, 
     settings = CompareSettings(steps=steps, augmentation="none")
     members = half_splits(splits.train.labels, num_models, seed=0)
     group = [
-        Training(TrainingData(train=splits.train.select(np.flatnonzero(inside))), seed=number) for number, inside in enumerate(members)
+        Training(TrainingData(train=splits.train.select(np.flatnonzero(inside))), seed=number)
+        for number, inside in enumerate(members)
     ]
     load, rows = os.getloadavg()[0], list[dict[str, Any]]()
     said: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {way: [] for way in WAYS}
@@ -96,11 +103,17 @@ def measure(*, num_models: int, steps: int, shots: int) -> tuple[list[dict[str, 
             trained = train(part, settings)
             rows.append(
                 {
-                    "round": start // _TOGETHER, "way": way, "models": len(part), "steps": steps,
-                    "seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu,
+                    "round": start // _TOGETHER,
+                    "way": way,
+                    "models": len(part),
+                    "steps": steps,
+                    "seconds": time.monotonic() - wall,
+                    "cpu_seconds": time.process_time() - cpu,
                 }
-            )  # fmt: skip
-            said[way] += [(classifier.predict(splits.train), classifier.predict(splits.val)) for classifier in trained]
+            )
+            said[way] += [
+                (classifier.predict(splits.train), classifier.predict(splits.val)) for classifier in trained
+            ]
     return rows, [*_speed(rows, load), *_agreement(said, members, splits.train, splits.val)]
 
 
@@ -113,58 +126,115 @@ def _speed(rows: list[dict[str, Any]], load: float) -> Iterator[Claim]:
     for way in list(WAYS)[1:]:
         faster = (per_round(_BEFORE, "seconds") / per_round(way, "seconds")).tolist()
         target, least = ("at least 4, on an idle machine", _TARGET) if way == _AFTER else ("none", 0.0)
-        claim = repeated(f"{models} shadow models, {way}: times faster than {_BEFORE}", faster, target=target, least=least, why_not=why)
+        claim = repeated(
+            f"{models} shadow models, {way}: times faster than {_BEFORE}",
+            faster,
+            target=target,
+            least=least,
+            why_not=why,
+        )
         if load > _IDLE:
-            claim = replace(claim, met=claim.met and way != _AFTER, why=f"not idle: {load:.1f} processes wanted a core at the start")
+            claim = replace(
+                claim,
+                met=claim.met and way != _AFTER,
+                why=f"not idle: {load:.1f} processes wanted a core at the start",
+            )
         yield claim
     work = per_round("one after the other, one thread", "cpu_seconds") / per_round(_AFTER, "cpu_seconds")
-    yield repeated("computing time of one after the other, one thread, over that of the ensemble", work.tolist(), target="none")
+    yield repeated(
+        "computing time of one after the other, one thread, over that of the ensemble",
+        work.tolist(),
+        target="none",
+    )
 
 
 def _agreement(
-    said: dict[str, list[tuple[np.ndarray, np.ndarray]]], members: np.ndarray, train: LabelledSet, val: LabelledSet
+    said: dict[str, list[tuple[np.ndarray, np.ndarray]]],
+    members: np.ndarray,
+    train: LabelledSet,
+    val: LabelledSet,
 ) -> Iterator[Claim]:
-    """What attacks make of the models of each way; rounding grows with the steps, so they are the same in distribution alone."""
+    """What attacks make of the models of each way; rounding grows with the steps, so they are the same in
+    distribution alone.
+    """
     areas, phi = {}, {}
     for way, models in said.items():
         probabilities = np.stack([own for own, _ in models])
         phi[way] = scaled_confidence(probabilities, train.labels)
         found = audit_membership(
-            probabilities, members, train.labels, population=np.stack([other for _, other in models]), population_labels=val.labels,
-            false_positive_rates=(0.1,), num_resamples=100, seed=0,
-        )  # fmt: skip
+            probabilities,
+            members,
+            train.labels,
+            population=np.stack([other for _, other in models]),
+            population_labels=val.labels,
+            false_positive_rates=(0.1,),
+            num_resamples=100,
+            seed=0,
+        )
         areas[way] = {attack: figures["auc"] for attack, figures in found.items()}
     for attack in ("lira", "rmia"):
         before = areas[_BEFORE][attack]
         yield Claim(
-            claim=f"the attack {attack} on overfitted classifiers of real images: area under the curve", value=before["mean"],
-            low=before["low"], high=before["high"], target="above 0.5", met=before["low"] > 0.5,
-        )  # fmt: skip
+            claim=f"the attack {attack} on overfitted classifiers of real images: area under the curve",
+            value=before["mean"],
+            low=before["low"],
+            high=before["high"],
+            target="above 0.5",
+            met=before["low"] > 0.5,
+        )
         for way in list(WAYS)[2:]:
             difference = areas[way][attack]["mean"] - before["mean"]
             yield Claim(
-                claim=f"the same, {way}: difference", value=difference, low=difference, high=difference,
-                target=f"at most {_TOLERANCE} either way", met=abs(difference) <= _TOLERANCE,
-            )  # fmt: skip
+                claim=f"the same, {way}: difference",
+                value=difference,
+                low=difference,
+                high=difference,
+                target=f"at most {_TOLERANCE} either way",
+                met=abs(difference) <= _TOLERANCE,
+            )
     for way in list(WAYS)[2:]:
         same = float(np.corrcoef(phi[_BEFORE].ravel(), phi[way].ravel())[0, 1])
-        yield Claim(claim=f"correlation of logits, {way}", value=same, low=same, high=same, target="at least 0.9", met=same >= 0.9)
+        yield Claim(
+            claim=f"correlation of logits, {way}",
+            value=same,
+            low=same,
+            high=same,
+            target="at least 0.9",
+            met=same >= 0.9,
+        )
 
 
 def run(out: Path, runs: Path, smoke: bool) -> None:
     """Measure and write the result file; nothing is kept in ``runs``."""
-    sizes = {"num_models": 8, "steps": 2, "shots": 10} if smoke else {"num_models": 64, "steps": 20, "shots": 20}
+    sizes = (
+        {"num_models": 8, "steps": 2, "shots": 10} if smoke else {"num_models": 64, "steps": 20, "shots": 20}
+    )
     rows, claims = measure(**sizes)
     command = ["python", "-m", "benchmarks.shadow_ensembles"]
     columns = ["way", "seconds per model", "computing seconds per model"]
     table = [
-        [way, *(f"{sum(row[key] for row in rows if row['way'] == way) / sizes['num_models']:.2f}" for key in ("seconds", "cpu_seconds"))]
+        [
+            way,
+            *(
+                f"{sum(row[key] for row in rows if row['way'] == way) / sizes['num_models']:.2f}"
+                for key in ("seconds", "cpu_seconds")
+            ),
+        ]
         for way in WAYS
     ]
     write(
-        out, settings={"shadow ensembles": {"command": command, **sizes}}, rows=rows, claims=claims,
-        tables=[{"title": f"Shadow models of `mini`, {sizes['steps']} steps each", "columns": columns, "rows": table}],
-    )  # fmt: skip
+        out,
+        settings={"shadow ensembles": {"command": command, **sizes}},
+        rows=rows,
+        claims=claims,
+        tables=[
+            {
+                "title": f"Shadow models of `mini`, {sizes['steps']} steps each",
+                "columns": columns,
+                "rows": table,
+            }
+        ],
+    )
 
 
 if __name__ == "__main__":

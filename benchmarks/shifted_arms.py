@@ -48,7 +48,9 @@ def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
     plain = build(PRESETS["quick"], _COMMON, own, _SMOKE if smoke else {})
     run(plain, folder, until="load")
     test = Run(RunFolder.find(folder), "cpu", Silent()).test
-    tests = {kind: str(path) for kind, path in write_shifted(test, runs / f"{folder.name}-tests", seed=0).items()}
+    tests = {
+        kind: str(path) for kind, path in write_shifted(test, runs / f"{folder.name}-tests", seed=0).items()
+    }
     shifted = build(plain.model_dump(mode="json"), {"shift": {"measure": True, "tests": tests}})
     results = run(shifted, folder)
     arms = {name: arm["accuracy"] for name, arm in results["arms"].items()}
@@ -56,14 +58,28 @@ def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
 
 
 def row(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written down: severities are averaged; figures of single ones, and more of calibration, lie in the run's results.json."""
+    """What is written down: severities are averaged; figures of single ones, and more of calibration, lie in
+    the run's results.json.
+    """
     shift = measured["shift"]
-    corruptions = {name: {arm: _mean(own) for arm, own in arms.items()} for name, arms in shift["corruptions"].items()}
+    corruptions = {
+        name: {arm: _mean(own) for arm, own in arms.items()} for name, arms in shift["corruptions"].items()
+    }
     tests = {
-        name: {**own, "arms": {arm: {key: figures[key] for key in ("accuracy", "minus_real")} for arm, figures in own["arms"].items()}}
+        name: {
+            **own,
+            "arms": {
+                arm: {key: figures[key] for key in ("accuracy", "minus_real")}
+                for arm, figures in own["arms"].items()
+            },
+        }
         for name, own in shift["tests"].items()
     }
-    return {"part": "shift", "case": measured["case"], "shift": {**shift, "corruptions": corruptions, "tests": tests}}
+    return {
+        "part": "shift",
+        "case": measured["case"],
+        "shift": {**shift, "corruptions": corruptions, "tests": tests},
+    }
 
 
 def _mean(severities: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -71,19 +87,29 @@ def _mean(severities: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Accuracy of synthetic and mixed arms minus that of the real one, in points: corrupted, and in another handwriting."""
+    """Accuracy of synthetic and mixed arms minus that of the real one, in points: corrupted, and in another
+    handwriting.
+    """
     return [
         Claim(
-            claim=f"{row['case']}: {arm} minus real on {where}, in points", value=100 * difference["mean"], low=100 * difference["low"],
-            high=100 * difference["high"], target="measured", met=True, why="bootstrap over test images and 3 trainings",
+            claim=f"{row['case']}: {arm} minus real on {where}, in points",
+            value=100 * difference["mean"],
+            low=100 * difference["low"],
+            high=100 * difference["high"],
+            target="measured",
+            met=True,
+            why="bootstrap over test images and 3 trainings",
         )
         for row in rows
         for arm in _ARMS
         for where, difference in (
             ("corrupted digits, mean of all", row["shift"]["mean_corruption"][arm]["minus_real"]),
-            ("shifted handwriting, everything at once", row["shift"]["tests"]["all"]["arms"][arm]["minus_real"]),
+            (
+                "shifted handwriting, everything at once",
+                row["shift"]["tests"]["all"]["arms"][arm]["minus_real"],
+            ),
         )
-    ]  # fmt: skip
+    ]
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -93,10 +119,19 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         shift, arms = row["shift"], ["real", *_ARMS]
         named = {"test images as they are": shift["clean"], "all corruptions": shift["mean_corruption"]}
         named |= {f"handwriting: {name}": own["arms"] for name, own in shift["tests"].items()}
-        body = [[name, *(f"{100 * own[arm]['accuracy']:.1f}" for arm in arms)] for name, own in shift["corruptions"].items()]
+        body = [
+            [name, *(f"{100 * own[arm]['accuracy']:.1f}" for arm in arms)]
+            for name, own in shift["corruptions"].items()
+        ]
         body += [[name, *(_interval(own[arm]["accuracy"]) for arm in arms)] for name, own in named.items()]
         body += [["calibration error (ECE)", *(_interval(shift["calibration"][arm]["ece"]) for arm in arms)]]
-        found.append({"title": f"Accuracy on changed digits, %, {row['case']}", "columns": ["test images", *arms], "rows": body})
+        found.append(
+            {
+                "title": f"Accuracy on changed digits, %, {row['case']}",
+                "columns": ["test images", *arms],
+                "rows": body,
+            }
+        )
     return found
 
 

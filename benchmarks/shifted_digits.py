@@ -1,6 +1,8 @@
-"""Handwriting of another kind: ``python -m benchmarks.shifted_digits FOLDER`` changes the test images of ``digits``.
+"""Handwriting of another kind: ``python -m benchmarks.shifted_digits FOLDER`` changes the test images of
+``digits``.
 
-Each kind is written as an image folder of its own: another pen, slant or size of writing, grain of the paper, and all of them at once. An
+Each kind is written as an image folder of its own: another pen, slant or size of writing, grain of the paper,
+    and all of them at once. An
 image follows from the seed and its id alone.
 """
 
@@ -20,7 +22,9 @@ from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""Levels (H, W), bright ink on a dark ground, float in [0, 255], and the source of draws, to levels of the same shape."""
+"""Levels (H, W), bright ink on a dark ground, float in [0, 255], and the source of draws, to levels of the
+same shape.
+"""
 
 _PEN = (3, 3)  # pixels by which a stroke grows or shrinks
 _SLANT = (0.25, 0.5)  # horizontal shift per height, either way
@@ -81,7 +85,9 @@ def write_shifted(test: LabelledSet, to: Path, *, seed: int) -> dict[str, Path]:
         levels = np.asarray(test.image(index).convert("L"), dtype=np.float64)
         digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
         for kind, change in KINDS.items():
-            grey = np.clip(change(levels, np.random.default_rng([seed, digest])).round(), 0, 255).astype(np.uint8)
+            grey = np.clip(change(levels, np.random.default_rng([seed, digest])).round(), 0, 255).astype(
+                np.uint8
+            )
             path = to / kind / test.class_names[label] / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode(np.repeat(grey[None], 3, axis=0)))
@@ -94,8 +100,18 @@ def _warped(levels: np.ndarray, *, shear: float, size: float) -> np.ndarray:
     x, y = (width - 1) / 2, (height - 1) / 2
     image = Image.fromarray(levels.astype(np.float32))
     # Where each pixel comes from; Pillow counts from the corners of pixels.
-    back = (1 / size, shear / size, x + 0.5 - (x + 0.5 + shear * (y + 0.5)) / size, 0, 1 / size, (y + 0.5) * (1 - 1 / size))
-    return np.asarray(image.transform((width, height), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR), dtype=np.float64)
+    back = (
+        1 / size,
+        shear / size,
+        x + 0.5 - (x + 0.5 + shear * (y + 0.5)) / size,
+        0,
+        1 / size,
+        (y + 0.5) * (1 - 1 / size),
+    )
+    return np.asarray(
+        image.transform((width, height), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR),
+        dtype=np.float64,
+    )
 
 
 if __name__ == "__main__":
@@ -103,4 +119,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path, help="where to write")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     arguments = parser.parse_args()
-    write_shifted(load_splits(DataSettings(source="digits"), seed=0).test, arguments.folder, seed=arguments.seed)
+    write_shifted(
+        load_splits(DataSettings(source="digits"), seed=0).test, arguments.folder, seed=arguments.seed
+    )

@@ -1,8 +1,9 @@
-"""Dataset Style Inversion on ``digits``: does S* come closer to the real images than an untrained token in the same words?
+"""Dataset Style Inversion on ``digits``: does S* come closer to the real images than an untrained token in
+the same words?
 
-``python -m benchmarks.style_inversion`` takes about ten minutes on two CPU cores; finished parts are kept and reused. The generator is
-``mini`` as it is, as in the paper: only the token is learned. Nothing is filtered, so that the drawn sets themselves are compared.
-Repetitions differ in the run's seed.
+``python -m benchmarks.style_inversion`` takes about ten minutes on two CPU cores; finished parts are kept and
+reused. The generator is ``mini`` as it is, as in the paper: only the token is learned. Nothing is filtered,
+so that the drawn sets themselves are compared. Repetitions differ in the run's seed.
 """
 
 from __future__ import annotations
@@ -35,8 +36,16 @@ RECIPE_NAMES = ("vanilla", "neutral-token", "style-inversion", "textual-inversio
 REPEATS = (0, 1, 2, 3, 4)
 _ARMS = ("synthetic", "bridged")
 _PROCESSES = 2
-_COMMON: Mapping[str, Any] = {"draw": {"per_class": 60}, "curate": {"score": "none"}, "compare": {"steps": 100, "batch_size": 32}}
-_SMOKE: Mapping[str, Any] = {"data": {"shots": 4}, "draw": {"steps": 2, "per_class": 3}, "compare": {"steps": 4}}
+_COMMON: Mapping[str, Any] = {
+    "draw": {"per_class": 60},
+    "curate": {"score": "none"},
+    "compare": {"steps": 100, "batch_size": 32},
+}
+_SMOKE: Mapping[str, Any] = {
+    "data": {"shots": 4},
+    "draw": {"steps": 2, "per_class": 3},
+    "compare": {"steps": 4},
+}
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
@@ -51,7 +60,13 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         }
         for recipe in RECIPE_NAMES
     }
-    write(out, settings=settings, rows=rows, claims=[] if smoke else _claims(rows), tables=[] if smoke else _tables(rows))
+    write(
+        out,
+        settings=settings,
+        rows=rows,
+        claims=[] if smoke else _claims(rows),
+        tables=[] if smoke else _tables(rows),
+    )
     print(f"wrote {out}")
 
 
@@ -75,7 +90,16 @@ def _row(repeat: int, runs: Path, smoke: bool) -> dict[str, Any]:
         for recipe, measured in row.items():
             measured["loss"] = float(losses[recipe].mean())
         paired = student_interval((losses["neutral-token"] - losses["style-inversion"]).tolist())
-        write_json(record, {"case": "600 real images", "seed": repeat, "real": real, "recipes": row, "neutral_minus_style": paired})
+        write_json(
+            record,
+            {
+                "case": "600 real images",
+                "seed": repeat,
+                "real": real,
+                "recipes": row,
+                "neutral_minus_style": paired,
+            },
+        )
     return dict(json.loads(record.read_text()))
 
 
@@ -90,20 +114,31 @@ def _measured(settings: Settings, folder: Path, repeat: int) -> dict[str, Any]:
     if adaptation["method"] != "none":
         apply_adapter(generator, folder / "adapter")
     names = (RunFolder.find(folder).record("load") or {})["prompt_names"]
-    losses = held_out_losses(generator, sets["test"], prompt_names=names, settings=settings.adapt, seed=repeat, repeats=8)
+    losses = held_out_losses(
+        generator, sets["test"], prompt_names=names, settings=settings.adapt, seed=repeat, repeats=8
+    )
     return {
         "losses": losses,
         "mmd2": squared_mmd(sets["synthetic"], sets["test"]),
         "accuracy": {arm: _accuracy(arm, settings, folder, repeat) for arm in _ARMS},
         "val_loss_before": adaptation.get("val_loss_before"),
         "val_loss_after": adaptation.get("val_loss_after"),
-        "seconds": {stage: (RunFolder.find(folder).record(stage) or {})["seconds"] for stage in ("adapt", "draw")},
+        "seconds": {
+            stage: (RunFolder.find(folder).record(stage) or {})["seconds"] for stage in ("adapt", "draw")
+        },
     }
 
 
 def _accuracy(arm: str, settings: Settings, folder: Path, repeat: int) -> float:
     sets = _sets(folder)
-    classifier = fit_arm(arm, train=sets["train"], synthetic=sets["synthetic"], settings=settings.compare, seed=repeat, device="cpu")
+    classifier = fit_arm(
+        arm,
+        train=sets["train"],
+        synthetic=sets["synthetic"],
+        settings=settings.compare,
+        seed=repeat,
+        device="cpu",
+    )
     return accuracy_and_loss(classifier, sets["test"])[0]
 
 
@@ -132,13 +167,25 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     ]
     for what, path in (
         ("denoising loss on held-out real images", ("loss",)),
-        *((f"squared MMD of the drawn set to held-out real images, {encoder}", ("mmd2", encoder)) for encoder in _encoders(rows)),
+        *(
+            (f"squared MMD of the drawn set to held-out real images, {encoder}", ("mmd2", encoder))
+            for encoder in _encoders(rows)
+        ),
     ):
         difference = _values(rows, "neutral-token", *path) - _values(rows, "style-inversion", *path)
-        claims.append(repeated(f"{what}, neutral token minus S*", difference, low_above=0.0, target="interval above 0: S* lowers it"))
+        claims.append(
+            repeated(
+                f"{what}, neutral token minus S*",
+                difference,
+                low_above=0.0,
+                target="interval above 0: S* lowers it",
+            )
+        )
     for arm in _ARMS:
         for base in ("neutral-token", "vanilla", "textual-inversion"):
-            difference = _values(rows, "style-inversion", "accuracy", arm) - _values(rows, base, "accuracy", arm)
+            difference = _values(rows, "style-inversion", "accuracy", arm) - _values(
+                rows, base, "accuracy", arm
+            )
             claims.append(repeated(f"{arm}, S* minus {base}, accuracy", difference, target="reported"))
     return claims
 
@@ -151,8 +198,11 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     encoders = _encoders(rows)
     return [
         {
-            "title": f"600 real images: mean over {len(rows)} runs, 95% Student interval. Denoising loss on, and squared MMD to, 997 "
-            f"held-out real images; accuracy on them in percent (`real` alone: {cell([100 * row['real'] for row in rows])}).",
+            "title": f"600 real images: mean over {len(rows)} runs, 95% Student interval. Denoising loss on, "
+            f"and "
+            f"squared MMD to, 997 "
+            f"held-out real images; accuracy on them in percent (`real` alone: "
+            f"{cell([100 * row['real'] for row in rows])}).",
             "columns": [
                 *("recipe", "denoising loss", *(f"MMD², {encoder}" for encoder in encoders)),
                 *(*(f"`{arm}`" for arm in _ARMS), "seconds to learn"),

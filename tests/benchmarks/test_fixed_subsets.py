@@ -17,7 +17,9 @@ def load(**settings):
     return load_splits(DataSettings(source="digits", **settings), seed=SEED)
 
 
-@pytest.mark.parametrize(("number", "shots"), [*((number, 4) for number in range(SUBSETS)), (0, 1), (0, MOST)])
+@pytest.mark.parametrize(
+    ("number", "shots"), [*((number, 4) for number in range(SUBSETS)), (0, 1), (0, MOST)]
+)
 def test_the_first_k_of_a_subset_are_its_k_shots(number, shots):
     train = load(shots=shots, subset=number).train
     for label, name in enumerate(train.class_names):

@@ -23,12 +23,17 @@ def few(splits):
 
 
 def _ink(data):
-    return np.array([np.asarray(data.image(index).convert("L"), dtype=float).mean() for index in range(len(data))])
+    return np.array(
+        [np.asarray(data.image(index).convert("L"), dtype=float).mean() for index in range(len(data))]
+    )
 
 
 def _in_order(data, ids):
     """Rows by the id that the file is named after."""
-    place = {path.rsplit("/", 1)[1].removesuffix(".png"): index for index, path in enumerate(data.provenance("source_path"))}
+    place = {
+        path.rsplit("/", 1)[1].removesuffix(".png"): index
+        for index, path in enumerate(data.provenance("source_path"))
+    }
     return data.select([place[name] for name in ids])
 
 
@@ -38,7 +43,9 @@ def test_every_kind_is_a_test_set_of_a_run(few, splits, tmp_path):
     changed = {}
     for kind, folder in folders.items():
         learned_from = [splits.train, splits.val]
-        data, classes = load_test_set(kind, folder, class_names=few.class_names, learned_from=learned_from, settings=DIGITS)
+        data, classes = load_test_set(
+            kind, folder, class_names=few.class_names, learned_from=learned_from, settings=DIGITS
+        )
         changed[kind] = _in_order(data, few.ids)
         assert classes == list(range(10))
         np.testing.assert_array_equal(changed[kind].labels, few.labels)
@@ -52,7 +59,10 @@ def test_every_kind_is_a_test_set_of_a_run(few, splits, tmp_path):
         for path in folder.rglob("*.png"):
             assert path.read_bytes() == (folders[kind] / path.relative_to(folder)).read_bytes()
     other = write_shifted(few.select([0]), tmp_path / "c", seed=1)
-    assert all(path.read_bytes() != (folders["all"] / path.relative_to(other["all"])).read_bytes() for path in other["all"].rglob("*.png"))
+    assert all(
+        path.read_bytes() != (folders["all"] / path.relative_to(other["all"])).read_bytes()
+        for path in other["all"].rglob("*.png")
+    )
 
 
 def test_test_images_alone(splits, tmp_path):
