@@ -1,9 +1,9 @@
-"""Bridged transfer on ``digits``: every arm and control, with 1 to 16 and all real images per class.
+"""Bridged transfer on ``digits``: every arm and control, with 1 to 16 and with all real images per class.
 
 ``python -m benchmarks.bridged_transfer`` takes about an hour on two CPU cores; finished parts are kept and
-reused. Few-shot subsets are the fixed, nested ones of ``benchmarks/subsets/digits.json``; a repetition is
-another subset (with all images: another run seed) and another classifier seed. Every arm makes ``STEPS``
-steps per phase, so bridged arms make as many as ``real-long``.
+reused. The few-shot subsets are fixed and nested; they come from ``benchmarks/subsets/digits.json``. Each
+repetition uses another subset (with all images: another run seed) and another classifier seed. Every arm
+trains for ``STEPS`` steps per phase, so bridged arms train as long as ``real-long``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHOTS = (1, 2, 4, 8, 16, None)
 REPEATS = (0, 1, 2, 3, 4)
 STEPS = 100
 PER_CLASS = 100  # synthetic images
-VOLUMES = (4, 20, 80, 200, 400)  # images per class at VOLUME_SHOTS real ones: 1x to 100x
+VOLUMES = (4, 20, 80, 200, 400)  # images per class at VOLUME_SHOTS real images: 1x to 100x
 VOLUME_SHOTS = 4
 LONGER = Arm(
     name="bridged-4x",
@@ -48,15 +48,17 @@ LONGER = Arm(
     summary="a synthetic phase four times as long",
 )
 LONGER_AT = (80, 400)
-"""Whether it is the images or the steps that run out: in STEPS steps a larger set is seen less often, at 400
-images per class not once.
+"""Images per class at which the longer phase is tried. It tells whether images or steps are the limit: in
+STEPS steps, images of a larger set are seen less often, and at 400 per class some are not seen at all.
 """
 TUNED_AT: Mapping[int | None, int | None] = {1: 4, 2: 4, 4: 4, 8: 16, 16: 16, None: None}
-"""The shots at which learning rate and weight decay are chosen, on the validation images of subset 0."""
+"""For each number of shots, the number at which learning rate and weight decay are chosen, on the validation
+images of subset 0.
+"""
 TUNE = TuneSettings(learning_rates=(1e-3, 3e-3), weight_decays=(0.01, 0.1))
 ARMS = RECIPES["bridged-transfer"]["compare"]["arms"]
 BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++")
-_WATCHED = ("bridged", "bridged+mixup")  # features are measured after the synthetic phase of these
+_WATCHED = ("bridged", "bridged+mixup")  # arms whose features are measured after the synthetic phase
 _PROCESSES = 2
 _SMOKE: Mapping[str, Any] = {
     "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
@@ -67,7 +69,7 @@ _SMOKE: Mapping[str, Any] = {
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Do every part that is not done, then write rows, tables and claims."""
+    """Run every unfinished part, then write rows, tables and claims."""
     cases = [
         (shots, repeat)
         for shots in ((2, None) if smoke else SHOTS)
@@ -109,8 +111,8 @@ def _name(shots: int | None) -> str:
 
 
 def _settings(shots: int | None, repeat: int, *, smoke: bool) -> Settings:
-    """Few-shot repetitions share the splits and differ in the subset; with all images they differ in the
-    run's seed.
+    """Settings of one run. Few-shot repetitions share the splits and use different subsets; with all images,
+    repetitions differ in the run seed.
     """
     few = {"seed": 0, "data": {"source": "digits", "shots": shots, "subset": repeat}}
     everything = {"seed": repeat, "data": {"source": "digits"}}
@@ -124,7 +126,7 @@ def _settings(shots: int | None, repeat: int, *, smoke: bool) -> Settings:
 def _sets(
     shots: int | None, repeat: int, runs: Path, *, smoke: bool
 ) -> tuple[Settings, dict[str, LabelledSet]]:
-    """Real splits and curated synthetic images of an ordinary run."""
+    """Real splits and curated synthetic images, from a run of the pipeline up to ``curate``."""
     settings = _settings(shots, repeat, smoke=smoke)
     folder = runs / f"{_name(shots).replace(' ', '-')}-{repeat}"
     run(settings, folder, until="curate")
@@ -137,7 +139,7 @@ def _first(data: LabelledSet, per_class: int) -> LabelledSet:
 
 
 def _tuned(shots: int | None, runs: Path, smoke: bool) -> tuple[int | None, dict[str, list[dict[str, Any]]]]:
-    """Trials of every arm on subset 0."""
+    """Tuning trials of every arm on subset 0."""
     torch.set_num_threads(1)
     settings, sets = _sets(shots, 0, runs, smoke=smoke)
     synthetic = _first(sets["synthetic"], PER_CLASS)
@@ -205,7 +207,7 @@ def _of_size(
     repeat: int,
     partial: Path,
 ) -> dict[str, float]:
-    """Accuracy by arm with so many synthetic images per class."""
+    """Accuracy by arm with ``size`` synthetic images per class."""
     arms = [
         *(find_arm(name, settings) for name in ("synthetic", "mixed", "bridged")),
         *([LONGER] if size in LONGER_AT else []),
@@ -234,7 +236,7 @@ def _arm(
     repeat: int,
     record: Path,
 ) -> dict[str, Any]:
-    """One training, measured on the test images."""
+    """Train an arm once and measure it on the test images."""
     if record.exists():
         return dict(json.loads(record.read_text()))
     chosen = {key: best_trial(trials)[key] for key in ("learning_rate", "weight_decay")}
@@ -259,7 +261,7 @@ def _arm(
 
 
 def _source(settings: CompareSettings, sets: Mapping[str, LabelledSet]) -> dict[str, float | None]:
-    """The letters ResNet with its own 26 classes."""
+    """Feature quality of the letters ResNet before any training on digits, with its 26 classes."""
     backbone = pretrained_classifier(settings)
     assert backbone is not None
     return feature_quality(
@@ -268,7 +270,7 @@ def _source(settings: CompareSettings, sets: Mapping[str, LabelledSet]) -> dict[
 
 
 def _by_shots(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each number of shots, in the order of the repeats, so that arms are paired."""
+    """Rows grouped by number of shots and sorted by repetition, so that arms can be compared pairwise."""
     names = dict.fromkeys(row["case"] for row in rows)
     return {
         name: sorted((row for row in rows if row["case"] == name), key=lambda row: int(row["repeat"]))
@@ -281,7 +283,7 @@ def _values(rows: Sequence[dict[str, Any]], arm: str, figure: str = "accuracy") 
 
 
 def _best_bridged(rows: Sequence[dict[str, Any]]) -> str:
-    """By mean validation accuracy over the repeats; of equals, by validation loss."""
+    """The bridged arm with the highest mean validation accuracy; ties go to the lowest validation loss."""
     return max(
         BRIDGED,
         key=lambda arm: (
@@ -337,7 +339,9 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
 
 
 def _volume_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
-    """What each step up in size adds, and whether more steps help where there are more images."""
+    """What each increase in the number of synthetic images adds, and whether longer training helps with many
+    images.
+    """
     claims = [
         repeated(
             f"{VOLUME_SHOTS} per class: {arm} with {after} synthetic images per class minus {before}, "
@@ -357,7 +361,7 @@ def _volume_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
 
 
 _CUT = ("1 per class", "2 per class", "4 per class")
-"""Where the error shall be cut by a third."""
+"""Cases in which the error should shrink by a third."""
 
 
 def _tables(

@@ -1,4 +1,4 @@
-"""Check that a ``results.json`` has the documented form: ``python -m benchmarks.check_results FILE``."""
+"""Check that a ``results.json`` has the documented structure: ``python -m benchmarks.check_results FILE``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECTIONS = (
 
 
 def main(path: Path) -> None:
-    """Raise AssertionError at the first thing that is not as documented."""
+    """Raise AssertionError at the first deviation from the documented structure."""
     results = json.loads(path.read_text())
     missing = [section for section in _SECTIONS if section not in results]
     assert not missing, f"missing sections: {missing}"

@@ -1,4 +1,4 @@
-"""What a benchmark writes: environment, settings, measured rows, and claims with their targets."""
+"""The result file of a benchmark: environment, settings, measured rows, and claims with their targets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from understudy.functional.intervals import student_interval
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One figure that was asked for, or that the documentation states.
+    """A figure with a target, or one that the documentation states.
 
     Attributes:
         claim: the sentence that the figure supports.
-        value, low, high: measured, with a 95% interval; equal where there is none,
-            null for a single repetition.
-        target: what was asked for, in words.
-        met: whether the value reaches it.
-        why: the reason where it does not, or how the interval was made.
+        value, low, high: the measurement and its 95% interval. Both ends equal the value if there is no
+            interval; they are null after a single repetition.
+        target: the target, in words.
+        met: whether the value reaches the target.
+        why: why the target was missed, or how the interval was computed.
     """
 
     claim: str
@@ -40,7 +40,7 @@ class Claim:
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95% Student interval over independent repetitions; no interval for a single one."""
+    """Mean and 95% Student interval over independent repetitions; the ends are NaN for a single one."""
     interval = student_interval(values)
     if len(values) < 2:
         return interval["mean"], math.nan, math.nan
@@ -48,7 +48,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
-    """Mean and interval of repetitions, for a table."""
+    """Table cell with the mean and the interval over repetitions."""
     mean, low, high = t_interval([float(value) for value in values])
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -66,13 +66,13 @@ def repeated(
     """A claim about the mean over runs, with its Student interval.
 
     Args:
-        claim: the sentence.
-        values: one per run.
-        target: what was asked for, in words.
-        least: the mean must reach this.
-        most: the mean must not exceed this.
+        claim: the sentence that the figure supports.
+        values: one value per run.
+        target: the target, in words.
+        least: lowest mean that meets the target.
+        most: highest mean that meets the target.
         low_above: the lower end of the interval must lie above this.
-        why_not: the reason, if it is not met.
+        why_not: the reason to state if the target is missed.
     """
     mean, low, high = t_interval(values)
     met = least <= mean <= most and (low > low_above or low_above == -math.inf)
@@ -88,15 +88,15 @@ def write(
     claims: Sequence[Claim],
     tables: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write a benchmark's result file; a number that does not exist is null.
+    """Write the result file of a benchmark; NaN and infinity become null.
 
     Args:
         path: the file.
-        settings: by case, with the command; defaults need not be named.
-        rows: what was measured, one per run.
-        claims: what follows.
-        tables: summaries for the results page: ``title``, ``columns``, ``rows`` of texts; without any, the
-            page lists the runs.
+        settings: command and settings by case; defaults can be left out.
+        rows: measurements, one row per run.
+        claims: claims based on the rows.
+        tables: summaries for the results page, each with ``title``, ``columns`` and ``rows`` of text. Without
+            tables, the page lists the runs.
     """
     content = {
         "environment": environment("cpu"),
@@ -108,16 +108,15 @@ def write(
     compact = json.loads(
         json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6)
     )
-    rows = ",\n    ".join(
-        json.dumps(row) for row in compact.pop("rows")
-    )  # a line each: indented, they are most of the file
+    # One line per row: indented, the rows would fill most of the file.
+    rows = ",\n    ".join(json.dumps(row) for row in compact.pop("rows"))
     write_text(
         path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {rows}\n  ]\n}}\n'
     )
 
 
 def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:
-    """The options that every benchmark has."""
+    """Parse the options that all benchmarks share, and run the benchmark."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=doc,
@@ -130,12 +129,12 @@ def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str
         "--runs",
         type=Path,
         default=Path("runs") / "benchmarks" / name,
-        help="folder of the runs behind it; finished ones are kept",
+        help="folder for the runs; finished runs are kept and reused",
     )
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="the same with a few steps each, to see that it works; the numbers mean nothing",
+        help="a few steps of everything, to check that it works; the numbers mean nothing",
     )
     arguments = parser.parse_args()
     run(arguments.out, arguments.runs / "smoke" if arguments.smoke else arguments.runs, arguments.smoke)

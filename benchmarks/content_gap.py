@@ -1,14 +1,14 @@
-"""The gap between synthetic and real training images on ``digits``, taken apart, and what each strategy
-closes of it.
+"""The accuracy gap between synthetic and real training images on ``digits``: its parts, and how much of it
+each strategy closes.
 
 ``python -m benchmarks.content_gap`` takes about an hour and a half on two CPU cores; finished parts are kept
-and reused. A case is a number of real images, 10 per class or all 600, and a generator: here ``mini``;
-``content_gap_class_conditional`` is the same for the other one. A repetition is another run seed: with 10 per
-class another choice of images, in any case another adaptation, other drawn images and another classifier.
-Test images are always the same 997.
+and reused. A case is a number of real images (10 per class, or all 600) and a generator: here ``mini``, in
+``content_gap_class_conditional`` the other one. Repetitions differ in the run seed, and with it in the
+adaptation, the drawn images, the classifier and, with 10 per class, the choice of real images. The 997 test
+images are always the same.
 
-Arms, strategies and combinations were listed before anything was measured, but for what :data:`TRAINED` says;
-among them, validation images choose.
+Arms, strategies and combinations were fixed before any measurement, with the exceptions that :data:`TRAINED`
+lists. Validation images choose among them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SHOTS = (10, None)
 REPEATS = (0, 1, 2, 3, 4)
 PER_CLASS = 60  # synthetic images: as many as real ones where all are used
 PLAIN = {"Synthetic-to-Real": "synthetic", "Data Augmentation": "mixed"}
-"""The two settings of Wang et al. 2024 (arXiv:2311.03959), and the arm that each begins with."""
+"""The two settings of Wang et al. 2024 (arXiv:2311.03959), and the arm that each starts from."""
 COMBINATIONS = (
     "confidence-filter@refresh",
     "confidence-filter@refresh@soft-labels",
@@ -56,12 +56,12 @@ COMBINATIONS = (
     "real-guidance@refresh@soft-labels",
 )
 FEW = ("confidence-filter", "coverage", "diverse", "refresh", "soft-labels", *COMBINATIONS[:3])
-"""What is tried with all real images; every strategy with 10 per class."""
+"""Strategies tried with all real images; with 10 per class, every strategy is tried."""
 REAL_GUIDED = "synthetic@real-guidance"
 TRAINED = (*FEW, "real-guidance", COMBINATIONS[-1])
-"""What is tried with the second generator, which is trained on the real images and nothing else. A first look
-had four of these with 10 per class; starting from real images, choice by coverage and soft labels came after
-it, with the second case.
+"""Strategies tried with the second generator, which is trained on the real images alone. A first look at 10
+per class tried four of these; starting from real images, selection by coverage and soft labels were added
+afterwards, together with the second case.
 """
 _ONLY_MIXED = ("two-stream", "late-layer")
 _PROCESSES = 2
@@ -78,7 +78,7 @@ _SMOKE: Mapping[str, Any] = {
 
 
 def main(out: Path, runs: Path, smoke: bool, *, generator: str = "mini", module: str = "content_gap") -> None:
-    """Measure every part that is not there, then write rows, tables and claims."""
+    """Measure every unfinished part, then write rows, tables and claims."""
     cases = [(generator, shots) for shots in SHOTS[: 1 if smoke else None]]
     parts = [(*case, repeat) for case in cases for repeat in (REPEATS[:2] if smoke else REPEATS)]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
@@ -134,7 +134,7 @@ def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) ->
 
 
 def arms(generator: str, shots: int | None) -> list[str]:
-    """Every arm of a case, plain ones first."""
+    """Every arm of a case, plain arms first."""
     strategies: Sequence[str] = (
         TRAINED if generator != "mini" else FEW if shots is None else (*STRATEGIES, *COMBINATIONS)
     )
@@ -148,69 +148,69 @@ def arms(generator: str, shots: int | None) -> list[str]:
 
 
 def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: bool) -> dict[str, Any]:
-    """One training of every arm and of every set of the decomposition; what is there is not trained again."""
+    """Train once on every arm and on every set of the decomposition; finished trainings are reused."""
     torch.set_num_threads(1)
     case = _name(generator, shots)
     settings, folder = _settings(generator, shots, repeat, smoke=smoke), _folder(case, repeat, runs)
     run(settings, folder, until="curate")
-    finished = Run(RunFolder.find(folder), "cpu", Silent())
+    case_run = Run(RunFolder.find(folder), "cpu", Silent())
     found = {
-        name: trained(finished, name, name, lambda name=name: finished.sets.of_arm(name), repeat)
+        name: trained(case_run, name, name, lambda name=name: case_run.sets.of_arm(name), repeat)
         for name in settings.compare.arms
     }
     plain = as_many_as_real(settings)
 
     @cache
     def sets() -> dict[str, tuple[str, ArmImages]]:
-        return role_sets(finished.sets, plain)
+        return role_sets(case_run.sets, plain)
 
     @cache
     def redrawn() -> dict[float, ArmImages]:
-        return redrawn_sets(finished.sets, plain, settings.gap.strengths)
+        return redrawn_sets(case_run.sets, plain, settings.gap.strengths)
 
     roles = {
-        f"gap-{role}": trained(finished, f"gap-{role}", arm, lambda role=role: sets()[role][1], repeat)
+        f"gap-{role}": trained(case_run, f"gap-{role}", arm, lambda role=role: sets()[role][1], repeat)
         for role, (arm, _) in sets().items()
     }
     roles |= {
         f"gap-redrawn-{strength:g}": trained(
-            finished, f"gap-redrawn-{strength:g}", "synthetic", lambda own=own: own, repeat
+            case_run, f"gap-redrawn-{strength:g}", "synthetic", lambda own=own: own, repeat
         )
         for strength, own in redrawn().items()
     }
-    for index, part in enumerate(real_again(finished)):
+    for index, part in enumerate(real_again(case_run)):
         roles[f"gap-again-{index}"] = trained(
-            finished, f"gap-again-{index}", "real", lambda: None, repeat, train=part
+            case_run, f"gap-again-{index}", "real", lambda: None, repeat, train=part
         )
     print(f"{case}, repetition {repeat}: done", flush=True)
     seconds = {
-        name: (finished.folder.record(name) or {}).get("seconds") for name in ("adapt", "draw", "curate")
+        name: (case_run.folder.record(name) or {}).get("seconds") for name in ("adapt", "draw", "curate")
     }
     return {
         "case": case,
         "repeat": repeat,
         "seconds": seconds,
-        "copies": copies(finished),
+        "copies": copies(case_run),
         "arms": found,
         "gap": roles,
     }
 
 
-def copies(finished: Run) -> dict[str, float]:
-    """Share of images marked as copies of real train images: drawn from noise, and where they can be, drawn
-    from real images.
+def copies(case_run: Run) -> dict[str, float]:
+    """Share of images marked as copies of real train images: for images drawn from noise and, where the
+    generator supports it, for images drawn from real ones.
     """
-    path = finished.path / "measured" / "copies.json"
+    path = case_run.path / "measured" / "copies.json"
     if not path.exists():
         found = {}
         for arm in ("synthetic", REAL_GUIDED):
-            if arm in finished.settings.compare.arms:
-                images = finished.sets.of_arm(arm).images
+            if arm in case_run.settings.compare.arms:
+                images = case_run.sets.of_arm(arm).images
                 found[arm] = float(
                     np.mean(
                         [
                             flag != ""
-                            for flag in finished.sets.copies.flags(finished.sets.copies.nearest(images))
+                            for flag in case_run.sets.copies.flags(case_run.sets.copies.nearest(images))
                         ]
                     )
                 )
@@ -219,27 +219,27 @@ def copies(finished: Run) -> dict[str, float]:
 
 
 def trained(
-    finished: Run, key: str, arm: str, images: Any, repeat: int, *, train: Any = None
+    case_run: Run, key: str, arm: str, images: Any, repeat: int, *, train: Any = None
 ) -> dict[str, Any]:
-    """Accuracy of an arm trained once, and what its images cost; predictions on test images go to a file of
-    their own.
+    """Train an arm once. Returns its accuracies and the cost of its images; predictions on the test images
+    are written to a separate file.
     """
-    path = finished.path / "measured" / f"{key}.json"
+    path = case_run.path / "measured" / f"{key}.json"
     if not path.exists():
         own = images()
         start = time.monotonic()
         data = TrainingData(
-            train=finished.train if train is None else train,
+            train=case_run.train if train is None else train,
             synthetic=None if own is None else own.images,
             quota=None if own is None else own.quota,
-            teacher=lambda: finished.classifiers.judge,
+            teacher=lambda: case_run.classifiers.judge,
         )
         classifier = follow(
-            fit_steps(arm, data, settings=finished.settings.compare, seed=repeat, device="cpu")
+            fit_steps(arm, data, settings=case_run.settings.compare, seed=repeat, device="cpu")
         )
         seconds = time.monotonic() - start
-        probabilities = classifier.predict(finished.test)
-        accuracy, loss = accuracy_and_loss(classifier, finished.val)
+        probabilities = classifier.predict(case_run.test)
+        accuracy, loss = accuracy_and_loss(classifier, case_run.val)
         write_atomically(path.with_suffix(".npy"), lambda to: to.write_bytes(_bytes(probabilities)))
         record = (
             {}
@@ -250,7 +250,7 @@ def trained(
                 if name in own.record
             }
         )
-        accuracy_on_test = float((probabilities.argmax(axis=1) == finished.test.labels).mean())
+        accuracy_on_test = float((probabilities.argmax(axis=1) == case_run.test.labels).mean())
         write_json(
             path,
             {
@@ -269,9 +269,9 @@ def _bytes(values: np.ndarray) -> bytes:
 
 
 def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, Any]:
-    """The decomposition over all repetitions, each of which is a seed of it."""
+    """The decomposition over all repetitions, each of which counts as a seed."""
     first = RunFolder.find(_folder(case, rows[0]["repeat"], runs))
-    finished = Run(first, "cpu", Silent())
+    case_run = Run(first, "cpu", Silent())
 
     def result(key: str, name: str, part: str) -> ArmResult:
         files = [_folder(case, row["repeat"], runs) / "measured" / f"{key}.npy" for row in rows]
@@ -280,7 +280,7 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
             files,
             [row[part][key] for row in rows],
             repeats=[row["repeat"] for row in rows],
-            finished=finished,
+            case_run=case_run,
         )
 
     keys = list(rows[0]["gap"])
@@ -293,7 +293,7 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
             **{role: result(key, role, "gap") for role, key in roles.items()},
         },
         {strength: result(key, key, "gap") for strength, key in redrawn.items()},
-        class_names=finished.test.class_names,
+        class_names=case_run.test.class_names,
         real_again=[result(key, key, "gap") for key in again],
         num_resamples=2000,
         seed=0,
@@ -306,30 +306,30 @@ def as_result(
     measured: Sequence[Mapping[str, Any]],
     *,
     repeats: Sequence[int],
-    finished: Run,
+    case_run: Run,
 ) -> ArmResult:
-    """Repetitions as the seeds of one result: what :func:`trained` wrote of each, predictions on the test
-    images and figures.
+    """Join repetitions into one result with a seed each, from the predictions and figures that
+    :func:`trained` wrote.
     """
     predicted = [
-        np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(finished.test), -1) for path in files
+        np.frombuffer(path.read_bytes(), dtype=np.float32).reshape(len(case_run.test), -1) for path in files
     ]
     return ArmResult(
         arm=name,
         seeds=tuple(repeats),
         probabilities=np.stack(predicted).astype(np.float64),
-        labels=finished.test.labels,
+        labels=case_run.test.labels,
         val_accuracy=tuple(each["val"] for each in measured),
         val_loss=tuple(each["val_loss"] for each in measured),
         seconds=0.0,
-        steps=finished.settings.compare.steps,
+        steps=case_run.settings.compare.steps,
         histories=(),
     )
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a repetition is written down: figures of arms, and of the sets of the decomposition the
-    accuracies alone.
+    """What the result file keeps of a repetition: all figures of the arms, but only accuracies of the sets of
+    the decomposition.
     """
     arms = {
         name: {"test": round(own["test"], 4), "val": own["val"], "seconds": round(own["seconds"], 1)}
@@ -345,13 +345,12 @@ def points(rows: Sequence[Mapping[str, Any]], arm: str, minus: str | None = None
 
 
 def chosen(rows: Sequence[Mapping[str, Any]], plain: str, *, but: str = "") -> str:
-    """The arm of a setting with the highest mean validation accuracy; of equals, that with the lowest
-    validation loss.
+    """The arm with the highest mean validation accuracy; ties go to the lowest validation loss.
 
     Args:
         rows: repetitions.
-        plain: the arm that the setting begins with.
-        but: a strategy that is left out.
+        plain: the plain arm whose variants are compared.
+        but: a strategy to leave out.
     """
     candidates = [
         arm for arm in rows[0]["arms"] if arm.split("@")[0] == plain and but not in arm.split("@")[1:]
@@ -406,7 +405,9 @@ def _claims(case: str, rows: Sequence[Mapping[str, Any]], gap: Mapping[str, Any]
 
 
 def term_claims(case: str, gap: Mapping[str, Any], names: Sequence[str], *, over: str) -> list[Claim]:
-    """What the terms of a decomposition came to; ``over`` what they are measured besides test images."""
+    """Claims about the terms of a decomposition; ``over`` names what the bootstrap resamples besides test
+    images.
+    """
     return [
         Claim(
             claim=f"{case}: the gap's term {name}, in points",
@@ -425,7 +426,7 @@ def term_claims(case: str, gap: Mapping[str, Any], names: Sequence[str], *, over
 def _closed(
     case: str, rows: Sequence[Mapping[str, Any]], arm: str, which: str, plain: Sequence[float]
 ) -> Claim:
-    """The share of a gap that an arm closes; without a gap there is no share to speak of."""
+    """The share of a gap that an arm closes; undefined if there is no gap."""
     total = [row["arms"]["real"]["test"] - before for row, before in zip(rows, plain, strict=True)]
     closed = [row["arms"][arm]["test"] - before for row, before in zip(rows, plain, strict=True)]
     share, is_gap = 100 * float(np.mean(closed) / np.mean(total)), t_interval(total)[1] > 0

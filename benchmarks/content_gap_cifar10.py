@@ -1,10 +1,10 @@
-"""The gap on photographs: 5,000 images of CIFAR-10 and a class-conditional diffusion model that has seen no
-others.
+"""The gap on photographs: 5,000 images of CIFAR-10 and a class-conditional diffusion model trained on them
+alone.
 
-``CIFAR10_FOLDER=FOLDER python -m benchmarks.content_gap_cifar10`` needs CIFAR-10 as Parquet, of which it uses
-the first 6,000 train images (a sixth of them for validation) and the first 2,000 test images. One generator,
-as many steps as about forty minutes of one CPU core allow; a repetition is another classifier, trained from
-nothing. With ``--smoke`` it runs on ``digits``.
+``CIFAR10_FOLDER=FOLDER python -m benchmarks.content_gap_cifar10`` needs CIFAR-10 as Parquet and uses its
+first 6,000 train images (a sixth of them for validation) and its first 2,000 test images. It trains one
+generator, for about forty minutes on one CPU core. Repetitions are classifiers trained from scratch. With
+``--smoke`` it runs on ``digits``.
 """
 
 from __future__ import annotations
@@ -30,40 +30,39 @@ from understudy.settings import Settings, build
 from understudy.training.records import ArmResult
 
 REPEATS = (0, 1, 2, 3, 4)
-_STEPS, _BATCH_SIZE = 1700, 64  # of the generator
+_STEPS, _BATCH_SIZE = 1700, 64  # training of the generator
 _TARGET = Path(os.environ.get("CIFAR10_FOLDER", "cifar10"))
 _PUBLISHED = (
     ("Slim 2020: BigGAN, ResNet-20, 50,000 images", 94.3, 79.8),
     ("minimal-diffusion: DDPM, ResNet-50, 50,000 images", 93.8, 87.3),
     ("Ravuri and Vinyals 2019: BigGAN, ResNet-56, 45,000 images", 92.6, 71.9),
 )
-"""Real and synthetic accuracy in %, of the paper file of this project; other classifiers, generators and
-numbers of images.
+"""Accuracy in % on real and on synthetic images, as published; classifiers, generators and numbers of images
+differ from ours.
 """
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Do what is not done, then write rows, tables and claims."""
+    """Run every unfinished part, then write rows, tables and claims."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if not smoke:
         take_first(_TARGET, runs / "cifar10", train=6_000, test=2_000)
     settings = _settings(runs, smoke=smoke)
     run(settings, runs / "run", until="curate")
-    finished = Run(RunFolder.find(runs / "run"), "cpu", Silent())
+    case_run = Run(RunFolder.find(runs / "run"), "cpu", Silent())
     repeats = REPEATS[:2] if smoke else REPEATS
-    redrawn = redrawn_sets(finished.sets, as_many_as_real(settings), settings.gap.strengths)
-    rows = [_row(finished, repeat, redrawn) for repeat in repeats]
+    redrawn = redrawn_sets(case_run.sets, as_many_as_real(settings), settings.gap.strengths)
+    rows = [_row(case_run, repeat, redrawn) for repeat in repeats]
     gap = summarise_gap(
-        {"real": _result(finished, "real", rows), "plain": _result(finished, "synthetic", rows)},
-        {strength: _result(finished, f"redrawn-{strength:g}", rows) for strength in redrawn},
-        class_names=finished.test.class_names,
+        {"real": _result(case_run, "real", rows), "plain": _result(case_run, "synthetic", rows)},
+        {strength: _result(case_run, f"redrawn-{strength:g}", rows) for strength in redrawn},
+        class_names=case_run.test.class_names,
         num_resamples=2000,
         seed=0,
     )
     stored = settings.model_dump(mode="json", exclude_defaults=True)
-    stored["data"]["source"] = (
-        "digits" if smoke else "cifar10"
-    )  # a folder of this machine says nothing elsewhere
+    # A local folder means nothing on another machine.
+    stored["data"]["source"] = "digits" if smoke else "cifar10"
     cases = {
         "CIFAR-10, 5,000 images": {
             "command": ["python", "-m", "benchmarks.content_gap_cifar10"],
@@ -107,26 +106,26 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
     return build(common, small if smoke else {})
 
 
-def _row(finished: Run, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, Any]:
+def _row(case_run: Run, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, Any]:
     arms = {
         name: trained(
-            finished, f"{name}-{repeat}", name, lambda name=name: finished.sets.of_arm(name), repeat
+            case_run, f"{name}-{repeat}", name, lambda name=name: case_run.sets.of_arm(name), repeat
         )
         for name in ("real", "synthetic", "mixed", "mixed-balanced")
     }
     arms |= {
         f"redrawn-{strength:g}": trained(
-            finished, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat
+            case_run, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat
         )
         for strength, own in redrawn.items()
     }
     return {"case": "CIFAR-10", "repeat": repeat, "arms": arms}
 
 
-def _result(finished: Run, name: str, rows: list[dict[str, Any]]) -> ArmResult:
+def _result(case_run: Run, name: str, rows: list[dict[str, Any]]) -> ArmResult:
     repeats = [row["repeat"] for row in rows]
-    files = [finished.path / "measured" / f"{name}-{repeat}.npy" for repeat in repeats]
-    return as_result(name, files, [row["arms"][name] for row in rows], repeats=repeats, finished=finished)
+    files = [case_run.path / "measured" / f"{name}-{repeat}.npy" for repeat in repeats]
+    return as_result(name, files, [row["arms"][name] for row in rows], repeats=repeats, case_run=case_run)
 
 
 def _arms_table(rows: list[dict[str, Any]]) -> dict[str, Any]:

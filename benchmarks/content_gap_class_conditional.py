@@ -1,5 +1,5 @@
-"""The same as ``content_gap`` for a generator that is trained on the real images and has seen nothing else:
-``class_conditional``.
+"""The benchmark ``content_gap`` with the generator ``class_conditional``, which is trained on the real images
+alone.
 
 ``python -m benchmarks.content_gap_class_conditional`` takes about an hour and a half on two CPU cores;
 finished parts are kept and reused.

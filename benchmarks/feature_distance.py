@@ -1,4 +1,4 @@
-"""How far a drawn set lies from real images in feature space."""
+"""Distance between a drawn set and real images in feature space."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from understudy.training.settings import CompareSettings
 
 
 def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
-    """Squared MMD within each class, mean over classes, by encoder: ``mini``'s own, and one that it does not
-    know.
+    """Squared MMD within each class, averaged over classes, for two encoders: that of ``mini``, and one that
+    ``mini`` was not trained with.
     """
     return {
         name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels)

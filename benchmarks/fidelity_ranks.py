@@ -1,9 +1,9 @@
-"""Whether measures of fidelity rank synthetic sets as the accuracy on real test images of what is trained on
-them does: part of ``proof``.
+"""Do measures of fidelity rank synthetic sets in the same order as the accuracy of classifiers trained on
+them? Part of ``proof``.
 
-Twelve sets of 600 images stand against the same 600 real digits: the generator as it is, adapted for more and
-    more steps, drawn in ways
-that are known to help or to harm, and the whole of Real-Fake. Nothing is filtered.
+Twelve sets of 600 images are compared with the same 600 real digits. They come from the generator without
+adaptation, after more and more steps of adaptation, from ways of drawing that are known to help or to harm,
+and from the full Real-Fake recipe. Nothing is filtered.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ SETS: Mapping[str, tuple[Mapping[str, Any], str | None]] = {
         None,
     ),
 }
-"""What differs from the plain set, and the set whose adapter is used where it is not one of its own."""
+"""By set: the settings that differ from the plain set, and the set whose adapter it reuses (None: it trains
+one, or needs none).
+"""
 SMOKE = ("vanilla", "adapted", "adapted, guidance 3")
 
 
 def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
-    """Of the run that draws a set."""
+    """Settings of the run that draws a set."""
     own, adapter_of = SETS[name]
     common: dict[str, Any] = {
         "seed": repeat,
@@ -72,7 +74,7 @@ def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
     small = {**smallest, "data": {"shots": 4}} if smoke else {}
     if SETS[name][0].get("adapt", {}).get("method") == "none":
         small.pop("adapt", None)
-    # An adapter is trained by another run, so how it was trained is not a setting of this one.
+    # A reused adapter was trained by another run, so the settings of its training do not belong to this one.
     reused = (
         {} if adapter_of is None else {"adapt": {"adapter": folder_of(adapter_of, repeat, runs) / "adapter"}}
     )
@@ -82,24 +84,25 @@ def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
 
 
 def folder_of(name: str, repeat: int, runs: Path) -> Path:
-    """Of the run that draws a set."""
+    """Folder of the run that draws a set."""
     return runs / f"set-{name.replace(', ', '-').replace(' ', '-')}-{repeat}"
 
 
 def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "curate") -> Run:
-    """The run of a set, as far as asked; what is there is kept."""
-    run(settings_of(name, repeat, runs, smoke=smoke), folder_of(name, repeat, runs), until=until)  # type: ignore[arg-type]
-    return Run(RunFolder.find(folder_of(name, repeat, runs)), "cpu", Silent())
+    """Run the pipeline for a set up to the stage ``until``; finished stages are reused."""
+    settings, folder = settings_of(name, repeat, runs, smoke=smoke), folder_of(name, repeat, runs)
+    run(settings, folder, until=until)  # type: ignore[arg-type]
+    return Run(RunFolder.find(folder), "cpu", Silent())
 
 
 def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
-    """Fidelity of a set, with its floor, and the accuracy on real test images of classifiers trained on it
-    alone.
+    """Fidelity of a set, and accuracy on real test images of classifiers trained on this set alone; the row
+    of the first set also holds the floor.
     """
-    finished = drawn(name, repeat, runs, smoke=smoke)
-    measured = {kind: _fidelity(finished, kind) for kind in (ENCODERS[:1] if smoke else ENCODERS)}
+    set_run = drawn(name, repeat, runs, smoke=smoke)
+    measured = {kind: _fidelity(set_run, kind) for kind in (ENCODERS[:1] if smoke else ENCODERS)}
     trainings = [
-        trained(finished, f"synthetic-{seed}", "synthetic", lambda: finished.sets.of_arm("synthetic"), seed)
+        trained(set_run, f"synthetic-{seed}", "synthetic", lambda: set_run.sets.of_arm("synthetic"), seed)
         for seed in range(1 if smoke else 3)
     ]
     accuracy = float(np.mean([each["test"] for each in trainings]))
@@ -110,31 +113,28 @@ def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         "accuracy": accuracy,
         "value": _of("value", measured),
     }
-    return found | (
-        {"floor": _of("floor", measured)} if name == next(iter(SETS)) else {}
-    )  # the same for every set
+    # The floor is the same for every set, so only the first one holds it.
+    return found | ({"floor": _of("floor", measured)} if name == next(iter(SETS)) else {})
 
 
 def _of(role: str, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {kind: own[role] for kind, own in measured.items()}
 
 
-def _fidelity(finished: Run, kind: str) -> dict[str, Any]:
-    """Value and floor of every measure, kept in the run's folder."""
-    path = finished.path / "measured" / f"fidelity-{kind}.json"
+def _fidelity(set_run: Run, kind: str) -> dict[str, Any]:
+    """Value and floor of every measure, stored in the run folder."""
+    path = set_run.path / "measured" / f"fidelity-{kind}.json"
     if not path.exists():
-        encoder, cache = (
-            load_encoder(kind, start=lambda: finished.classifiers.start),
-            FeatureCache(finished.path),
-        )
+        encoder = load_encoder(kind, start=lambda: set_run.classifiers.start)
+        cache = FeatureCache(set_run.path)
         sets = [
             EncodedImages(cache.features(encoder, data), data.labels)
-            for data in (finished.train, finished.val, finished.curated)
+            for data in (set_run.train, set_run.val, set_run.curated)
         ]
-        neighbours = min(5, min(map(len, sets)) - 1)  # of a smoke's few images
+        neighbours = min(5, min(map(len, sets)) - 1)  # --smoke has only a few images
         found = measure_fidelity(
             *sets,
-            class_names=finished.train.class_names,
+            class_names=set_run.train.class_names,
             neighbours=neighbours,
             num_resamples=50,
             max_bytes=2.5e8,
@@ -152,8 +152,8 @@ def _fidelity(finished: Run, kind: str) -> dict[str, Any]:
 
 
 def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Spearman's rank correlation over the sets of each repetition, by encoder and measure; 1 ranks as
-    accuracy does.
+    """Spearman's rank correlation between measure and accuracy over the sets of each repetition, by encoder
+    and measure; 1 means the same order.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for kind in rows[0]["value"]:
@@ -171,7 +171,7 @@ def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Whether each measure ranks the sets as accuracy does."""
+    """How well each measure ranks the sets in the order of accuracy."""
     return [
         repeated(
             f"rank correlation of {name} ({kind} features) with accuracy on real test images, "
@@ -187,7 +187,7 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every measure of every set beside its floor; and the correlations."""
+    """Every measure of every set next to its floor, and the correlations."""
     kind, body = ENCODERS[0], []
     for name in SETS:
         own = [row for row in rows if row["set"] == name]

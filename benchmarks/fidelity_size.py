@@ -1,9 +1,8 @@
-"""Fidelity of 50,000 images against 50,000 with 768 features: memory and time.
+"""Memory and time of measuring the fidelity of 50,000 images against 50,000, with 768 features.
 
-Features are random: ten classes, Gaussian around centres of their own in 64 directions of the 768, and a
-    little noise in all. The synthetic
-ones are the same but shifted, so the Fréchet distance of the two distributions is the squared length of the
-shift.
+The features are random: ten classes, each Gaussian around its centre in 64 of the 768 directions, plus a
+little noise in all of them. The synthetic features are the same but shifted, so the true Fréchet distance is
+the squared length of the shift.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ _TOLERANCE = 0.1
 
 
 def measure(*, smoke: bool, resamples: int = 20) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """One row, and the claim about memory, from a process of its own: the peak of this one may be another
-    job's.
+    """One row, and the claim about memory. Measured in a separate process, because the peak memory of this
+    one may come from earlier work.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         row = pool.apply(_row, (_SMOKE if smoke else _SIZES, resamples))
@@ -130,7 +129,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--smoke",
         action="store_true",
-        help="a few hundred images, to see that it works; the numbers mean nothing",
+        help="a few hundred images, to check that it works; the numbers mean nothing",
     )
     parser.add_argument("--resamples", type=int, default=20, help="bootstrap resamples")
     options = parser.parse_args()

@@ -1,9 +1,7 @@
-"""Fixed few-shot subsets: ``python -m benchmarks.fixed_subsets`` writes ``benchmarks/subsets/digits.json``
-anew.
+"""Fixed few-shot subsets: ``python -m benchmarks.fixed_subsets`` rewrites ``benchmarks/subsets/digits.json``.
 
-The file is committed, so that figures for few images per class can be compared across versions and machines.
-For every subset it names the first 16 train images of every class in the order in which shots are taken: k
-shots are the first k, so subsets are nested.
+The file is committed so that few-shot figures can be compared across versions and machines. Each subset lists
+the first 16 train images of every class, in order: k shots are the first k images, so subsets are nested.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ PATH = Path(__file__).parent / "subsets" / "digits.json"
 
 
 def subsets() -> dict[str, dict[str, list[str]]]:
-    """By number of the subset and class, ids of train images in order."""
+    """Ids of train images in order, by subset number and class."""
     return {str(number): _order(number) for number in range(SUBSETS)}
 
 
@@ -42,7 +40,7 @@ def _ids(train: LabelledSet, label: int) -> list[str]:
 
 
 def as_text(content: dict[str, dict[str, list[str]]]) -> str:
-    """JSON with a line per class."""
+    """JSON with one line per class."""
     subset_texts = []
     for number, classes in content.items():
         lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(ids)}" for name, ids in classes.items())

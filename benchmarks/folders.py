@@ -1,4 +1,6 @@
-"""Image folders that nobody tuned for: photographs that ``mini`` does not know, and files of every odd kind."""
+"""Image folders unlike the data ``mini`` was made for: photographs that it has never seen, and unusual file
+formats.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ def _save_oddly(data: LabelledSet, index: int, stem: Path, *, kind: int) -> None
         image.convert("RGBA").save(stem.with_suffix(".png"))
     elif kind == 3:
         image.convert("P").save(stem.with_suffix(".png"))
-    elif kind == 4:  # stored on its side, with the tag that says so
+    elif kind == 4:  # stored rotated, with the EXIF tag that says so
         exif = Image.Exif()
         exif[0x0112] = 6
         image.transpose(Image.Transpose.ROTATE_90).save(stem.with_suffix(".jpg"), quality=95, exif=exif)
@@ -59,9 +61,7 @@ def _save_oddly(data: LabelledSet, index: int, stem: Path, *, kind: int) -> None
 
 
 def take_first(source: Path, to: Path, **counts: int) -> None:
-    """A small part of a data set that is far larger than what it is used for: the first images of each split,
-    as Parquet.
-    """
+    """Write the first images of each split as Parquet: a small part of a much larger data set."""
     for split, count in counts.items():
         if not (to / f"{split}.parquet").exists():
             rows = pq.read_table(source / f"{split}.parquet").slice(0, count)

@@ -1,10 +1,10 @@
-"""The main job on ``digits``: what synthetic data is worth at 600, 100, 50 and 20 real images; and on two
-foreign folders.
+"""The main job on ``digits``: what synthetic data is worth with 600, 100, 50 and 20 real images, and on two
+image folders from elsewhere.
 
 ``python -m benchmarks.main_job`` takes about half an hour on two CPU cores; finished runs are kept and
-reused. Every run is the command line's own, in a fresh process, so that time and memory are those that a user
-sees. Repetitions differ in the run's seed: another choice of the few real images, another adaptation, another
-synthetic set, other classifiers.
+reused. Every run is a call of the command line in a new process, so time and memory are what a user sees.
+Repetitions differ in the run seed: another choice of the few real images, another adaptation, other synthetic
+images, other classifiers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SMOKE = ("draw.times=0.01", "draw.min_per_class=3", "compare.steps=10", "curate
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A command, and how often it is repeated with other seeds."""
+    """A command, and the seeds that it is repeated with."""
 
     name: str
     options: tuple[str, ...]
@@ -52,13 +52,12 @@ CASES = (
         data="cifar10",
     ),
 )
-_CIFAR10 = Path(
-    os.environ.get("CIFAR10_PARQUET", "cifar10/train.parquet")
-)  # not part of the project; without it that case is left out
+# CIFAR-10 is not part of the project; without the file, its case is left out.
+_CIFAR10 = Path(os.environ.get("CIFAR10_PARQUET", "cifar10/train.parquet"))
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Do every case that is not done, then write rows and claims."""
+    """Run every unfinished case, then write rows and claims."""
     cases = [case for case in CASES if case.data != "cifar10" or _CIFAR10.exists()]
     speed = _draw_speed(runs, images=20 if smoke else 1000)
     rows = [
@@ -114,13 +113,13 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
 
 
 def _smoke(case: Case) -> list[str]:
-    """A few steps of everything that the case does."""
+    """Options that reduce every stage of the case to a few steps."""
     few = [*_SMOKE, *(() if "vanilla" in case.options else ("adapt.steps=10",))]
     return [word for text in few for word in ("--set", text)]
 
 
 def _data(case: Case, runs: Path) -> str:
-    """The built-in name, or the path of a folder that is made here."""
+    """Name of the built-in data set, or path of a folder, which is created if missing."""
     folder = runs / f"data-{case.data}"
     if case.data == "digits":
         return case.data
@@ -130,8 +129,8 @@ def _data(case: Case, runs: Path) -> str:
 
 
 def _draw_speed(runs: Path, *, images: int) -> dict[str, Any]:
-    """Seconds to draw with 20 steps and guidance 2, model loading left out, image encoding and writing
-    included.
+    """Seconds to draw with 20 steps and guidance 2. Encoding and writing of images count, loading the model
+    does not.
     """
     record = runs / "draw-speed.json"
     if not record.exists():

@@ -1,4 +1,4 @@
-"""How well an attacker can tell who was in the training set, arm by arm: part of ``proof``."""
+"""How well an attacker can tell which images were in the training set of each arm: part of ``proof``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.settings import Settings, build
 
 _COMMON: Mapping[str, Any] = {
     "data": {"source": "digits"},
-    # Every image starts from a real one, so that each has a source that a shadow model knows or not.
+    # Every image is drawn from a real one, which a shadow model has trained on or not.
     "draw": {"per_class": 60, "steps": 15, "start_snr": RECIPES["real-fake-mini"]["draw"]["start_snr"]},
     "adapt": {"steps": 150},
     "curate": {"score": "none"},
@@ -36,7 +36,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "overfitted": _OVERFITTED,
     "arms": {},
     "pipeline": {"membership": {"target": "pipeline", "shadows": 16, "false_positive_rates": [0.01]}},
-    # A training with DP-SGD takes about a minute on one core.
+    # Training with DP-SGD takes about a minute on one core.
     "private": {
         "membership": {"shadows": 8, "false_positive_rates": [0.01], "arms": ["real"], "private_epsilon": 8.0}
     },
@@ -59,13 +59,13 @@ def settings_of(case: str, *, smoke: bool) -> Settings:
 
 
 def measure(case: str, runs: Path, *, smoke: bool) -> dict[str, Any]:
-    """The section ``membership`` of a run; what is there is kept."""
+    """The section ``membership`` of a run; finished stages are reused."""
     results = run(settings_of(case, smoke=smoke), runs / f"membership-{case}")
     return {"part": "membership", "case": case, "membership": results["membership"]}
 
 
 def row(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written down: without the points of the curves, which lie in the run's results.json."""
+    """The row for the result file; the points of the curves stay in the run's results.json."""
     audit = measured["membership"]
     attacks = {
         name: {arm: {key: own[key] for key in ("auc", "tpr")} for arm, own in arms.items()}
@@ -75,7 +75,7 @@ def row(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """That the attack works where it must, and what it reaches on every arm."""
+    """Whether the attack succeeds where it should, and how well it does on every arm."""
     return [
         _claim(row["case"], arm, attack, entry, must=row["case"] == "overfitted")
         for row in rows
@@ -100,7 +100,7 @@ def _claim(case: str, arm: str, attack: str, entry: Mapping[str, Any], *, must: 
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rates and area of every attack on every arm."""
+    """True positive rates and area under the curve, for every attack on every arm."""
     found = []
     for row in rows:
         audit = row["membership"]

@@ -1,10 +1,10 @@
-"""Bridged transfer on photographs: source Tiny-ImageNet, target CIFAR-10 with few images per class, every arm
-and control.
+"""Bridged transfer on photographs, from Tiny-ImageNet to CIFAR-10 with few images per class: every arm and
+control.
 
 ``CIFAR10_FOLDER=FOLDER python -m benchmarks.natural_images`` needs CIFAR-10 as Parquet, of which it uses the
-first 5,000 train and 2,000 test images, and in ``RUNS/source`` what ``python -m benchmarks.natural_pretrain``
-makes: a ResNet and a text-to-image pipeline pretrained on Tiny-ImageNet at 32 pixels, both small enough for
-one CPU core. With ``--smoke`` it runs on ``digits`` with the bundled networks.
+first 5,000 train and 2,000 test images. It also needs the output of ``python -m benchmarks.natural_pretrain``
+in ``RUNS/source``: a ResNet and a text-to-image pipeline pretrained on Tiny-ImageNet at 32 pixels, both small
+enough for one CPU core. With ``--smoke`` it runs on ``digits`` with the bundled networks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SMOKE: Mapping[str, Any] = {
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Do every run that is not done, then write rows, a table and claims."""
+    """Run every unfinished case, then write rows, a table and claims."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     cases = {
         f"{shots} per class": _settings(shots, runs, smoke=smoke) for shots in ((2,) if smoke else SHOTS)
@@ -74,7 +74,7 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         }
         for name in cases
     }
-    for entry in settings.values():  # folders of this machine say nothing elsewhere
+    for entry in settings.values():  # local folders mean nothing on another machine
         for section, key, name in (
             ("data", "source", "cifar10"),
             ("generator", "name", "pipeline"),

@@ -2,13 +2,12 @@
 
 A source domain of natural images for benchmarks whose target is, say, a few images of each class of CIFAR-10:
 the networks of ``understudy.generators.mini.pretrain``, of the same kinds and about the same sizes, trained
-on photographs of 202 classes at 32 x 32 pixels. About an hour on one CPU core. The same command goes on where
-it was stopped. In the
-end ``FOLDER`` holds::
+on photographs of 202 classes at 32 x 32 pixels. It takes about an hour on one CPU core; the same command
+continues an interrupted run. In the end ``FOLDER`` holds::
 
     pipeline/    what ``StableDiffusionPipeline.from_pretrained`` reads, with a grid of samples
     resnet/      what ``timm.create_model("local-dir:...")`` and ``TrainedClassifier.load`` read
-    figures/     what each step measured; a step whose file is there is finished
+    figures/     what each step measured; a step is finished once its file exists
 """
 
 from __future__ import annotations
@@ -61,8 +60,8 @@ BUDGET = Budget(
 SMOKE = replace(
     BUDGET, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3
 )
-# Written in few tokens although no caption has them all: prompts of the target would otherwise be spelt
-# letter by letter.
+# These words get a token each although some occur in no caption: otherwise prompts about the target would
+# be spelt letter by letter.
 TARGET_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHOWN = (
     "goldfish",
@@ -80,7 +79,7 @@ SHOWN = (
 
 @dataclass(frozen=True, kw_only=True)
 class SourceImages:
-    """Photographs, a caption "a photo of NAME" each, and the names by label."""
+    """Photographs, each with the caption "a photo of NAME", and the class names by label."""
 
     images: CaptionedImages
     class_names: tuple[str, ...]
@@ -94,7 +93,7 @@ def main() -> None:
         "--data", type=Path, required=True, help="folder with train.parquet and test.parquet, 32 x 32 pixels"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder to write; an interrupted run goes on in it"
+        "--out", type=Path, required=True, help="folder to write; an interrupted run continues there"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -120,14 +119,14 @@ def main() -> None:
 def pretrain(
     train: SourceImages, held_out: SourceImages, out: Path, budget: Budget, *, seed: int, device: torch.device
 ) -> None:
-    """Run every step that ``out`` does not hold yet; the UNet, by far the longest, last.
+    """Run every unfinished step; the UNet, by far the longest, comes last.
 
     Args:
         train: images to learn from.
         held_out: images to measure on.
-        out: folder to write.
+        out: folder to write to.
         budget: steps and sizes.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
         device: where to train.
     """
     pipeline, names = out / "pipeline", train.class_names
@@ -193,7 +192,7 @@ def read_images(parquet: Path, *, most: int | None = None) -> SourceImages:
 
 
 def with_mirror_images(data: CaptionedImages) -> CaptionedImages:
-    """Every image, then every image mirrored: photographs say the same either way."""
+    """Every image, followed by every image mirrored: a mirrored photograph still fits its caption."""
     return CaptionedImages(
         images=_twice(data.images), captions=[*data.captions, *data.captions], labels=data.labels.repeat(2)
     )
@@ -204,7 +203,7 @@ def _twice(images: Tensor) -> Tensor:
 
 
 def natural_tokenizer(names: Sequence[str]) -> CLIPTokenizer:
-    """A tokenizer that writes every word of the names, and the names of the target, as one token."""
+    """A tokenizer with one token for every word of the class names, and for the class names of the target."""
     tokenizer = train_tokenizer([f"a photo of {name}" for name in (*names, *TARGET_NAMES)], num_merges=4_000)
     longest = max(
         len(tokenizer(f"a photo of {name} in the style of {name} y").input_ids)

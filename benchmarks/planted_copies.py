@@ -1,8 +1,8 @@
-"""Copies of real digits, changed in five ways, among which the firewall must find all, and other real digits,
-which it must leave alone.
+"""Planted copies: the copy search must find all changed copies of real digits, and must not flag other real
+digits.
 
-Five random splits of the 1,797 digits: 600 that may be copied, 200 from which the threshold comes, 997 that
-    neither knows.
+Each of five random splits divides the 1,797 digits into 600 that can be copied, 200 that set the threshold,
+and 997 that are used for neither.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from understudy.functional.copies import nearest_copies
 
 _TRAIN, _VAL = 600, 200
 _SPLITS = 5
-_FIRST_SEED = 5  # the distance was chosen on splits 0 to 4
-_PLANTED = 100  # train images of each split that are copied, in every way and strength
+_FIRST_SEED = 5  # splits 0 to 4 were used to choose the distance
+_PLANTED = 100  # train images per split that are copied, with every change
 _TARGET = 0.01
 _SECONDS = 60
 
@@ -36,7 +36,7 @@ Change = Callable[[Image.Image], Image.Image]
 
 
 def _move(image: Image.Image, right: int, down: int, border: int) -> Image.Image:
-    """Move a picture; what comes in is of one level."""
+    """Move an image and fill the space that opens with one grey level."""
     moved = Image.new("RGB", image.size, (border,) * 3)
     moved.paste(image, (right, down))
     return moved
@@ -91,12 +91,13 @@ WAYS: Mapping[str, Mapping[str, Change]] = {
         ),
     },
 }
-"""Changes by way and strength; those beyond are not promised, and show where it ends."""
+"""Changes by kind and strength. The changes under ``beyond`` show the limits: finding them is not promised.
+"""
 
 
 def measure(*, smoke: bool) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """A row for each split, and the claims: every way's copies are all found, and at most 1% of other real
-    images are taken for some.
+    """One row per split, and the claims: all copies of every kind are found, and at most 1% of other real
+    images are flagged.
     """
     num_splits, num_planted, num_real = (1, 3, 20) if smoke else (_SPLITS, _PLANTED, None)
     parts = load_splits(DataSettings(source="digits"), seed=0)
@@ -131,7 +132,7 @@ def measure(*, smoke: bool) -> tuple[list[dict[str, Any]], list[Claim]]:
 
 
 def _time(*, num: int, num_train: int) -> Claim:
-    """Processor time, which does not depend on what else the machine does."""
+    """Processor time, which does not depend on other work of the machine."""
     rng = np.random.default_rng(0)
     x, y = (rng.random((size, 32, 32), dtype=np.float32) for size in (num, num_train))
     start = time.process_time()
@@ -174,7 +175,7 @@ def _row(digits: LabelledSet, seed: int, *, num_planted: int, num_real: int | No
 
 
 def _caught(finder: CopyFinder, change: Change, num: int) -> float:
-    """Share of the first train images that are flagged as copies once they are changed."""
+    """Share of the first train images that are flagged as copies after the change."""
     train = finder.train.select(range(num))
     planted = [change(train.image(index)) for index in range(num)]
     flags = finder.flags(
@@ -188,7 +189,7 @@ def _caught(finder: CopyFinder, change: Change, num: int) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted_copies", description=__doc__)
     parser.add_argument(
-        "--smoke", action="store_true", help="a few images, to see that it works; the numbers mean nothing"
+        "--smoke", action="store_true", help="a few images, to check that it works; the numbers mean nothing"
     )
     options = parser.parse_args()
     print(

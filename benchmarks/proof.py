@@ -1,8 +1,8 @@
-"""Whether the proofs hold: fidelity, shift, planted copies, membership. How fast shadow models are is another
-benchmark's.
+"""Checks of what the project measures: fidelity, shift, planted copies and membership. For the speed of
+shadow models see ``shadow_ensembles``.
 
-``python -m benchmarks.proof`` takes about an hour and a half on two CPU cores; what is finished is kept and
-reused. Its parts are modules of their own: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``,
+``python -m benchmarks.proof`` takes about an hour and a half on two CPU cores; finished parts are kept and
+reused. Each part is a module: ``fidelity_ranks``, ``shifted_arms``, ``planted_copies``,
 ``membership_of_arms``, ``fidelity_size``.
 """
 
@@ -25,7 +25,7 @@ _Part = tuple[list[dict[str, Any]], list[Claim]]
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Measure every part that is not there, then write rows, tables and claims."""
+    """Measure every unfinished part, then write rows, tables and claims."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     few = slice(1 if smoke else None)
     sets = [
@@ -71,7 +71,7 @@ def _summary(
 
 
 def _kept(path: Path, measure: Callable[[], _Part]) -> _Part:
-    """Rows and claims of a part, measured once."""
+    """Rows and claims of a part, measured once and stored."""
     if not path.exists():
         rows, claims = measure()
         write_json(path, {"rows": rows, "claims": [asdict(claim) for claim in claims]})

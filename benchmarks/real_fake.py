@@ -1,9 +1,8 @@
-"""Real-Fake on ``digits``, component by component: what each is worth, what larger sets are worth, and
-whether anything is copied.
+"""Real-Fake on ``digits``: what each component and larger sets are worth, and whether images are copied.
 
 ``python -m benchmarks.real_fake`` takes about an hour and a half on two CPU cores, one run on each; finished
-runs are kept and reused. Repetitions differ in the run's seed: another adaptation, other synthetic images,
-other classifiers, and, with few images per class, another choice of them. Nothing is filtered
+runs are kept and reused. Repetitions differ in the run seed: another adaptation, other synthetic images,
+other classifiers and, with few images per class, another choice of real images. Nothing is filtered
 (``curate.score=none``), as in the paper.
 """
 
@@ -48,13 +47,13 @@ _SMOKE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A setting of the method, repeated with every seed.
+    """A variant of the method, repeated with every seed.
 
     Attributes:
-        name: how rows and claims call it.
-        settings: what differs from the plain fine-tuned generator.
-        adapter_of: case whose adapter is used; a case of its own if not given.
-        shots: real images per class; all 600 images if not given.
+        name: name in rows and claims.
+        settings: settings that differ from the plain fine-tuned generator.
+        adapter_of: case whose adapter is reused; by default the case trains one.
+        shots: real images per class; by default all 600 images are used.
     """
 
     name: str
@@ -127,7 +126,7 @@ ABLATION = (
 
 
 def _few(shots: int) -> Case:
-    """Few images per class: real images, and ten times as many synthetic ones with them."""
+    """A case with few real images per class, combined with ten times as many synthetic ones."""
     draw = {**_ALL.get("draw", {}), "times": 10.0}
     return Case(
         name=f"all, {shots} per class",
@@ -151,7 +150,7 @@ _SMOKE_CASES = ("vanilla", "fine-tuning", "fine-tuning + kernel", "fine-tuning +
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Do every run that is not done, then write rows, tables and claims."""
+    """Do every unfinished run, then write rows, tables and claims."""
     seeds = SEEDS[:1] if smoke else SEEDS
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         done = pool.starmap(_rows, [(seed, runs, smoke) for seed in seeds], chunksize=1)
@@ -203,7 +202,7 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
 
 
 def _share_real_arm(folder: Path, first: Path, *, same_data: bool) -> None:
-    """The arm ``real`` is the same training in every case with the same images and seed."""
+    """Reuse the arm ``real``: its training is the same in all cases with the same images and seed."""
     if same_data and folder != first:
         for path in first.glob("arms/real-seed*.npz"):
             (folder / "arms").mkdir(exist_ok=True)
@@ -235,8 +234,8 @@ def _measured(case: Case, seed: int, folder: Path, results: dict[str, Any]) -> d
 
 
 def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict[str, Any]:
-    """Distances of synthetic images to their own source and to the nearest train image, and of held-out real
-    ones to the latter.
+    """Distance of synthetic images to their source and to the nearest train image; and of held-out real
+    images to the nearest train image.
     """
     sources, position = curated.provenance("source_id"), {name: index for index, name in enumerate(train.ids)}
     distances = {
@@ -255,7 +254,7 @@ def _copying(curated: LabelledSet, train: LabelledSet, val: LabelledSet) -> dict
 
 
 def _by_case(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each case, in the order of the seeds, so that cases are paired."""
+    """Rows grouped by case and sorted by seed, so that cases can be compared pairwise."""
     return {
         case.name: sorted((row for row in rows if row["case"] == case.name), key=lambda row: row["seed"])
         for case in CASES
@@ -326,7 +325,7 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
 
 
 def _mmd_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
-    """Does the term do what its name says? Negative is what it is for."""
+    """Does the MMD term lower the MMD? Negative differences say that it does."""
     claims = []
     for encoder in cases["vanilla"][0]["mmd2"]:
         value = {name: np.array([row["mmd2"][encoder] for row in own]) for name, own in cases.items()}

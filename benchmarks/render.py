@@ -1,5 +1,5 @@
-"""Write ``docs/results.md``, and the tables in pages of methods, from the committed result files: ``python -m
-benchmarks.render``.
+"""Write ``docs/results.md`` and the tables in the pages of the methods from the committed result files:
+``python -m benchmarks.render``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def page(results: Path) -> str:
-    """The page, from every file in the folder ``results``."""
+    """The results page, made from every file in ``results``."""
     lines = [
         "# Results",
         "",
@@ -24,8 +24,10 @@ def page(results: Path) -> str:
         machine = content["environment"]
         lines += [f"## {path.stem}", ""]
         lines += [
-            f"`python -m benchmarks.{path.stem}`; {machine['cpus']} CPU cores, torch "
-            f"{machine['versions']['torch']}.",
+            (
+                f"`python -m benchmarks.{path.stem}`; {machine['cpus']} CPU cores, "
+                f"torch {machine['versions']['torch']}."
+            ),
             "",
         ]
         lines += ["| claim | value | 95% interval | target | met | note |", "|---|---|---|---|---|---|"]
@@ -39,8 +41,8 @@ def page(results: Path) -> str:
 
 
 def with_tables(text: str, results: Path) -> str:
-    """A page with the tables of ``NAME.json`` between the lines ``<!-- tables of NAME -->`` and ``<!-- end of
-    tables -->``.
+    """Fill in the tables of ``NAME.json`` between the lines ``<!-- tables of NAME -->`` and ``<!-- end of
+    tables -->`` of a page.
     """
 
     def filled(match: re.Match[str]) -> str:
@@ -54,8 +56,10 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         *(
             "",
-            "Accuracy on real test images and difference to `real`, in percent and points; brackets: "
-            "95% intervals.",
+            (
+                "Accuracy on real test images and difference to `real`, in percent and points; "
+                "brackets: 95% intervals."
+            ),
             "",
         ),
         *("| case | run seed | real images | arm | accuracy | minus real |", "|---|---|---|---|---|---|"),

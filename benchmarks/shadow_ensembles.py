@@ -1,9 +1,9 @@
-"""Shadow models of a membership audit: an ensemble against one training after the other.
+"""Shadow models for membership inference: trained as an ensemble, or one after the other.
 
-``python -m benchmarks.shadow_ensembles`` trains 64 shadow models of the miniature in each way, a few at a
-time in turn, so that what else the machine does meets all of them; and compares what attacks make of them. It
-wants an otherwise idle machine: threads that wait for each other, as those of a single training do, lose far
-more than others where cores are taken, and the ratio would flatter the ensemble.
+``python -m benchmarks.shadow_ensembles`` trains 64 shadow models of the miniature both ways and compares the
+attacks based on them. The two ways alternate, a few models at a time, so that other work of the machine
+affects both. The machine should be idle all the same: other processes slow down single trainings, whose
+threads wait for each other, far more than the ensemble, and the ratio would flatter the ensemble.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from understudy.training.settings import CompareSettings
 Train = Callable[[list[Training], CompareSettings], list[TrainedClassifier]]
 _TOGETHER = 8  # shadow models per round
 _TARGET = 4.0
-_TOLERANCE = 0.05  # of the area under the curve
-_IDLE = 0.5  # processes that want a core when the benchmark starts
+_TOLERANCE = 0.05  # allowed difference of the areas under the curve
+_IDLE = 0.5  # highest load average at the start that counts as idle
 
 
 def _one_after_the_other(trainings: list[Training], settings: CompareSettings) -> list[TrainedClassifier]:
@@ -83,8 +83,8 @@ def measure(*, num_models: int, steps: int, shots: int) -> tuple[list[dict[str, 
     """Rows and claims.
 
     Args:
-        num_models: shadow models.
-        steps: of each.
+        num_models: number of shadow models.
+        steps: training steps of each model.
         shots: real images per class.
     """
     splits = load_splits(DataSettings(source="digits", shots=shots), seed=0)
@@ -154,8 +154,8 @@ def _agreement(
     train: LabelledSet,
     val: LabelledSet,
 ) -> Iterator[Claim]:
-    """What attacks make of the models of each way; rounding grows with the steps, so they are the same in
-    distribution alone.
+    """Compare the attacks based on the models of both ways. Rounding differences grow with the steps, so the
+    models agree in distribution only.
     """
     areas, phi = {}, {}
     for way, models in said.items():
@@ -205,7 +205,7 @@ def _agreement(
 
 
 def run(out: Path, runs: Path, smoke: bool) -> None:
-    """Measure and write the result file; nothing is kept in ``runs``."""
+    """Measure and write the result file; ``runs`` is not used."""
     sizes = (
         {"num_models": 8, "steps": 2, "shots": 10} if smoke else {"num_models": 64, "steps": 20, "shots": 20}
     )

@@ -1,4 +1,4 @@
-"""Arms on corrupted digits and on handwriting of another kind: part of ``proof``."""
+"""Accuracy of the arms on corrupted digits and on shifted handwriting: part of ``proof``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def case_of(shots: int | None) -> str:
 
 
 def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
-    """The section ``shift`` of a run; what is there is kept."""
+    """The section ``shift`` of a run; finished stages are reused."""
     folder = runs / f"shift-{case_of(shots).replace(' ', '-')}"
     own: dict[str, Any] = {"data": {"shots": 4 if smoke else shots}}
     plain = build(PRESETS["quick"], _COMMON, own, _SMOKE if smoke else {})
@@ -58,8 +58,8 @@ def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
 
 
 def row(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written down: severities are averaged; figures of single ones, and more of calibration, lie in
-    the run's results.json.
+    """The row for the result file, averaged over severities; single severities and more on calibration stay
+    in the run's results.json.
     """
     shift = measured["shift"]
     corruptions = {
@@ -87,8 +87,8 @@ def _mean(severities: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Accuracy of synthetic and mixed arms minus that of the real one, in points: corrupted, and in another
-    handwriting.
+    """Accuracy of the arms with synthetic images minus that of ``real``, in points, on corrupted digits and
+    on shifted handwriting.
     """
     return [
         Claim(

@@ -1,9 +1,8 @@
-"""Handwriting of another kind: ``python -m benchmarks.shifted_digits FOLDER`` changes the test images of
-``digits``.
+"""Shifted handwriting: ``python -m benchmarks.shifted_digits FOLDER`` writes changed copies of the test
+images of ``digits``.
 
-Each kind is written as an image folder of its own: another pen, slant or size of writing, grain of the paper,
-    and all of them at once. An
-image follows from the seed and its id alone.
+Each kind of change becomes an image folder: a thicker or thinner pen, slanted or resized writing, grainy
+paper, and all of them at once. An image depends only on its id and the seed.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""Levels (H, W), bright ink on a dark ground, float in [0, 255], and the source of draws, to levels of the
-same shape.
+"""A function from grey levels (H, W), float in [0, 255], bright ink on a dark ground, and a random generator
+to changed levels of the same shape.
 """
 
 _PEN = (3, 3)  # pixels by which a stroke grows or shrinks
 _SLANT = (0.25, 0.5)  # horizontal shift per height, either way
-_SIZES = ((0.6, 0.75), (1.1, 1.2))  # larger ones would leave the image
-_GRAIN = 0.15  # standard deviation, of the full range of levels
+_SIZES = ((0.6, 0.75), (1.1, 1.2))  # larger digits would not fit the image
+_GRAIN = 0.15  # standard deviation, as a share of the full range of levels
 
 
 def _thick_pen(levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -70,15 +69,15 @@ KINDS: Mapping[str, Change] = {
 
 
 def write_shifted(test: LabelledSet, to: Path, *, seed: int) -> dict[str, Path]:
-    """Write the test images once per kind.
+    """Write the test images once per kind of change.
 
     Args:
         test: real test digits.
-        to: folder; files that are there are written again, with the same content.
-        seed: of what is drawn.
+        to: folder to write to; files that exist are overwritten with the same content.
+        seed: seed of the random changes.
 
     Returns:
-        By kind, a folder with ``class/id.png`` of every image.
+        By kind, a folder with ``class/id.png`` for every image.
     """
     test.require("test", purpose="making shifted test sets")
     for index, (name, label) in enumerate(zip(test.ids, test.labels, strict=True)):
@@ -95,11 +94,11 @@ def write_shifted(test: LabelledSet, to: Path, *, seed: int) -> dict[str, Path]:
 
 
 def _warped(levels: np.ndarray, *, shear: float, size: float) -> np.ndarray:
-    """Sheared and scaled about the centre; what comes in is ground."""
+    """Shear and scale an image about its centre; the space that opens is dark."""
     height, width = levels.shape
     x, y = (width - 1) / 2, (height - 1) / 2
     image = Image.fromarray(levels.astype(np.float32))
-    # Where each pixel comes from; Pillow counts from the corners of pixels.
+    # Maps each output pixel to its source; Pillow measures from the corners of pixels.
     back = (
         1 / size,
         shear / size,
@@ -116,8 +115,8 @@ def _warped(levels: np.ndarray, *, shear: float, size: float) -> np.ndarray:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shifted_digits", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to write")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    parser.add_argument("folder", type=Path, help="folder to write to")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random changes")
     arguments = parser.parse_args()
     write_shifted(
         load_splits(DataSettings(source="digits"), seed=0).test, arguments.folder, seed=arguments.seed

@@ -1,9 +1,9 @@
-"""Dataset Style Inversion on ``digits``: does S* come closer to the real images than an untrained token in
-the same words?
+"""Dataset Style Inversion on ``digits``: are images drawn with S* closer to the real images than images drawn
+with an untrained token in the same prompts?
 
 ``python -m benchmarks.style_inversion`` takes about ten minutes on two CPU cores; finished parts are kept and
-reused. The generator is ``mini`` as it is, as in the paper: only the token is learned. Nothing is filtered,
-so that the drawn sets themselves are compared. Repetitions differ in the run's seed.
+reused. As in the paper, the weights of the generator (``mini``) stay fixed and only the token is learned.
+Nothing is filtered, so the drawn sets themselves are compared. Repetitions differ in the run seed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SMOKE: Mapping[str, Any] = {
 
 
 def main(out: Path, runs: Path, smoke: bool) -> None:
-    """Do every part that is not done, then write rows, tables and claims."""
+    """Run every unfinished part, then write rows, tables and claims."""
     repeats = REPEATS[:1] if smoke else REPEATS
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         rows = pool.starmap(_row, [(repeat, runs, smoke) for repeat in repeats], chunksize=1)

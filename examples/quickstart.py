@@ -1,6 +1,7 @@
-"""Five real handwritten digits per class, a synthetic set that matches them, and what it is worth.
+"""Adapt the generator to five real handwritten digits per class, draw a synthetic set and measure what it is
+worth.
 
-About a minute on two CPU cores with the settings below; ``python examples/quickstart.py``.
+``python examples/quickstart.py`` takes about a minute on two CPU cores with the settings below.
 """
 
 from pathlib import Path

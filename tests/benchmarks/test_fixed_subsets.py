@@ -1,4 +1,6 @@
-"""The committed few-shot subsets are what the code chooses, nested, and of the train split alone."""
+"""The committed few-shot subsets match what the code chooses, are nested, and come from the train split
+alone.
+"""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The shifted handwriting of the benchmark: other images of the same digits, made the same way every time."""
+"""The shifted handwriting of the benchmark: changed images of the same digits, reproducible from the seed."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def _ink(data):
 
 
 def _in_order(data, ids):
-    """Rows by the id that the file is named after."""
+    """Rows in the order of ``ids``, which name the files."""
     place = {
         path.rsplit("/", 1)[1].removesuffix(".png"): index
         for index, path in enumerate(data.provenance("source_path"))
