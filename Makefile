@@ -23,23 +23,10 @@ smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks w
 		--set adapt.steps=20 --set draw.per_class=6 --set compare.steps=20
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
-	$(BIN)/python -m benchmarks.main_job --smoke \
-		--out build/smallest/main_job.json --runs build/smallest/runs
-	$(BIN)/python -m benchmarks.real_fake --smoke \
-		--out build/smallest/real_fake.json --runs build/smallest/real_fake
-	$(BIN)/python -m benchmarks.bridged_transfer --smoke \
-		--out build/smallest/bridged_transfer.json --runs build/smallest/bridged
-	$(BIN)/python -m benchmarks.style_inversion --smoke \
-		--out build/smallest/style_inversion.json --runs build/smallest/style
-	$(BIN)/python -m benchmarks.natural_images --smoke \
-		--out build/smallest/natural_images.json --runs build/smallest/natural
-	$(BIN)/python -m benchmarks.content_gap --smoke \
-		--out build/smallest/content_gap.json --runs build/smallest/content_gap
-	$(BIN)/python -m benchmarks.content_gap_class_conditional --smoke \
-		--out build/smallest/class_conditional.json --runs build/smallest/class_conditional
-	$(BIN)/python -m benchmarks.content_gap_cifar10 --smoke \
-		--out build/smallest/content_gap_cifar10.json --runs build/smallest/cifar10
-	$(BIN)/python -m benchmarks.proof --smoke --out build/smallest/proof.json --runs build/smallest/proof
+	for name in main_job real_fake bridged_transfer style_inversion natural_images content_gap \
+		content_gap_class_conditional content_gap_cifar10 proof; do \
+		$(BIN)/python -m benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name || exit 1; \
+	done
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json
 
 test: lint types tests  ## what must pass before every commit: lint, types, tests

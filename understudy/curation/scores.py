@@ -110,14 +110,7 @@ def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
     The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). GaFi keeps scores above its
     threshold; here a score equal to the threshold passes too. A threshold of 0 keeps every image that the
-    judge takes for its class.
-
-    Args:
-        drawn: N synthetic images.
-        judge: classifier trained on the real train images alone.
-
-    Returns:
-        float64 (N,), in [0, 1].
+    judge takes for its class. Arguments and result are those of :func:`agreement`.
     """
     probabilities = judge.predict(drawn)
     return np.where(probabilities.argmax(axis=1) == drawn.labels, _of_intended(probabilities, drawn), 0.0)
