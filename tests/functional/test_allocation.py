@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from understudy.functional.allocation import allocate_to_weak
 
-CLASSES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12)
+CLASSES = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12
+)
 
 
 @given(CLASSES)
@@ -51,7 +53,9 @@ def test_few_validation_images_say_little():
     assert certain[1] > unsure[1] > 100
 
 
-@pytest.mark.parametrize(("quota", "errors", "counts"), [([1], [2], [1]), ([-1], [0], [1]), ([1], [-1], [1]), ([1, 1], [0], [1])])
+@pytest.mark.parametrize(
+    ("quota", "errors", "counts"), [([1], [2], [1]), ([-1], [0], [1]), ([1], [-1], [1]), ([1, 1], [0], [1])]
+)
 def test_allocation_refuses_what_cannot_be(quota, errors, counts):
     with pytest.raises(ValueError, match="0 <= errors <= counts"):
         allocate_to_weak(np.array(quota), np.array(errors), np.array(counts))

@@ -13,14 +13,17 @@ def _picture(height: int, width: int) -> torch.Tensor:
     """A patch in the middle: black edges, so that how the edge is continued does not matter."""
     image = torch.zeros(1, 3, height, width, dtype=torch.float64)
     image[:, :, height // 3 : -height // 3, width // 3 : -width // 3] = torch.rand(
-        3, *image[0, 0, height // 3 : -height // 3, width // 3 : -width // 3].shape, generator=torch.Generator().manual_seed(1)
+        3,
+        *image[0, 0, height // 3 : -height // 3, width // 3 : -width // 3].shape,
+        generator=torch.Generator().manual_seed(1),
     )
     return image
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 48)])
 @pytest.mark.parametrize(
-    ("degrees", "shift", "scale", "shear"), [(0, (3, 0), 1, 0), (20, (0, 0), 1, 0), (0, (0, 0), 1.3, 15), (-25, (2, -3), 0.8, 10)]
+    ("degrees", "shift", "scale", "shear"),
+    [(0, (3, 0), 1, 0), (20, (0, 0), 1, 0), (0, (0, 0), 1.3, 15), (-25, (2, -3), 0.8, 10)],
 )
 def test_affine_agrees_with_torchvision(height, width, degrees, shift, scale, shear):
     image = _picture(height, width)
@@ -32,7 +35,12 @@ def test_affine_agrees_with_torchvision(height, width, degrees, shift, scale, sh
         shear=torch.tensor([float(shear)], dtype=torch.float64),
     )
     theirs = tv.affine(
-        image, angle=degrees, translate=list(shift), scale=scale, shear=[shear, 0], interpolation=tv.InterpolationMode.BILINEAR
+        image,
+        angle=degrees,
+        translate=list(shift),
+        scale=scale,
+        shear=[shear, 0],
+        interpolation=tv.InterpolationMode.BILINEAR,
     )
     # torchvision builds its grid in float32.
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
@@ -43,7 +51,9 @@ def test_affine_agrees_with_torchvision(height, width, degrees, shift, scale, sh
 def test_zero_ranges_change_nothing(batch, size, seed):
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(batch, 3, size, size, generator=rng)
-    torch.testing.assert_close(random_affine(x, rng, shift=0, degrees=0, scale=0, shear=0), x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        random_affine(x, rng, shift=0, degrees=0, scale=0, shear=0), x, atol=1e-5, rtol=0
+    )
     cropped = flip_crop(x, rng, padding=0)
     for before, after in zip(x, cropped, strict=True):
         assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
@@ -65,6 +75,8 @@ def test_pure_and_per_image(change):
 
 def test_flip_crop_cuts_out_of_the_reflection():
     x = torch.arange(8.0).view(1, 1, 1, 8).expand(200, 1, 8, 8)
-    rows = {tuple(image[0, 0].tolist()) for image in flip_crop(x, torch.Generator().manual_seed(0), padding=0.125)}
+    rows = {
+        tuple(image[0, 0].tolist()) for image in flip_crop(x, torch.Generator().manual_seed(0), padding=0.125)
+    }
     ahead = {(1, 0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7, 6)}
     assert rows == ahead | {row[::-1] for row in ahead}

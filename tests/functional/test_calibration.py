@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from understudy.functional.calibration import brier_terms, ece_terms, expected_calibration_error, reliability, restricted
+from understudy.functional.calibration import (
+    brier_terms,
+    ece_terms,
+    expected_calibration_error,
+    reliability,
+    restricted,
+)
 from understudy.functional.intervals import bootstrap_mean
 
 
@@ -29,8 +35,12 @@ def _calibrated(rng, num_images, num_classes=3):
 @settings(max_examples=40, deadline=None)
 def test_ece_agrees_with_torchmetrics(seed, num_images, num_classes, num_bins):
     p, y = _predictions(seed, num_images, num_classes)
-    theirs = multiclass_calibration_error(torch.from_numpy(p), torch.from_numpy(y), num_classes=num_classes, n_bins=num_bins, norm="l1")
-    assert expected_calibration_error(p, y, num_bins=num_bins) == pytest.approx(float(theirs), abs=1e-6)  # float32 there
+    theirs = multiclass_calibration_error(
+        torch.from_numpy(p), torch.from_numpy(y), num_classes=num_classes, n_bins=num_bins, norm="l1"
+    )
+    assert expected_calibration_error(p, y, num_bins=num_bins) == pytest.approx(
+        float(theirs), abs=1e-6
+    )  # float32 there
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -38,7 +48,9 @@ def test_bins_agree_with_scikit_learn(adaptive):
     p, y = _predictions(0, 500)
     counts, conf, acc = reliability(p, y, num_bins=10, adaptive=adaptive)
     right, confidence = p.argmax(axis=1) == y, p.max(axis=1)
-    theirs = calibration_curve(right, confidence, n_bins=10, strategy="quantile" if adaptive else "uniform")  # without empty bins
+    theirs = calibration_curve(
+        right, confidence, n_bins=10, strategy="quantile" if adaptive else "uniform"
+    )  # without empty bins
     np.testing.assert_allclose((acc[counts > 0], conf[counts > 0]), theirs, atol=1e-12)
     assert counts.sum() == 500
     if adaptive:
@@ -55,7 +67,9 @@ def test_terms_add_up_to_the_gaps_of_the_bins(seed, num_images, adaptive):
     assert terms.mean() == pytest.approx(gaps, abs=1e-12)
     assert abs(terms).max() <= 1
     order = np.random.default_rng(seed).permutation(num_images)
-    np.testing.assert_allclose(ece_terms(p[order], y[order], num_bins=7, adaptive=adaptive), terms[order], atol=1e-12)
+    np.testing.assert_allclose(
+        ece_terms(p[order], y[order], num_bins=7, adaptive=adaptive), terms[order], atol=1e-12
+    )
 
 
 def test_equal_confidences_share_an_adaptive_bin():
@@ -86,7 +100,9 @@ def test_what_a_calibrated_classifier_shows():
 
 
 def test_intervals_of_the_terms_cover_the_error():
-    """Right in 15 points less than the confidence in every bin: 200 experiments, standard error of the coverage 1.5 points."""
+    """Right in 15 points less than the confidence in every bin: 200 experiments, standard error of the
+    coverage 1.5 points.
+    """
     rng, hits, above = np.random.default_rng(1), 0, 0
     for _ in range(200):
         p_hat = rng.uniform(0.6, 0.99, size=400)
@@ -123,7 +139,9 @@ def test_restricting_is_masking_the_logits(seed, num_kept):
     mask = torch.full((5,), -torch.inf)
     mask[classes] = 0
     expected = (logits + mask).softmax(dim=-1)[..., classes]
-    np.testing.assert_allclose(restricted(logits.softmax(dim=-1).numpy(), classes), expected.numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        restricted(logits.softmax(dim=-1).numpy(), classes), expected.numpy(), atol=1e-12
+    )
 
 
 def test_nothing_on_the_classes_left_says_nothing():

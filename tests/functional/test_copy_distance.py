@@ -11,7 +11,14 @@ from scipy.ndimage import zoom
 from scipy.stats import mannwhitneyu
 from sklearn.datasets import load_digits
 
-from understudy.functional.copies import _FREQUENCIES, _cosines, copy_distances, copy_threshold, nearest_copies, share_closer
+from understudy.functional.copies import (
+    _FREQUENCIES,
+    _cosines,
+    copy_distances,
+    copy_threshold,
+    nearest_copies,
+    share_closer,
+)
 
 
 def pictures(num, *, seed=0, size=32):
@@ -24,16 +31,27 @@ def digits(num):
 
 
 def lowest_of(coefficients):
-    return [coefficients[0, 1], coefficients[1, 0], coefficients[1, 1], coefficients[0, 2], coefficients[2, 0]]
+    return [
+        coefficients[0, 1],
+        coefficients[1, 0],
+        coefficients[1, 1],
+        coefficients[0, 2],
+        coefficients[2, 0],
+    ]
 
 
 def by_definition(x, y, reach):
     """Distance of two pictures, straight from its words."""
     size, least = len(y), 0.5 * cells(y).var()
     best = -1.0
-    for moves, mirrored in itertools.product(itertools.product(range(-reach, reach + 1), repeat=2), (False, True)):
+    for moves, mirrored in itertools.product(
+        itertools.product(range(-reach, reach + 1), repeat=2), (False, True)
+    ):
         theirs = y[:, ::-1] if mirrored else y
-        rows, columns = ((slice(max(move, 0), size + min(move, 0)), slice(max(-move, 0), size + min(-move, 0))) for move in moves)
+        rows, columns = (
+            (slice(max(move, 0), size + min(move, 0)), slice(max(-move, 0), size + min(-move, 0)))
+            for move in moves
+        )
         a, b = cells(x[rows[0], columns[0]]), cells(theirs[rows[1], columns[1]])
         best = max(best, np.corrcoef(a, b)[0, 1] if b.var() >= least else 0.0)
     return np.sqrt(2 - 2 * best)
@@ -56,7 +74,14 @@ def test_equals_the_definition(seed, reach):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(-4, 4), st.integers(-4, 4), st.booleans(), st.floats(0.1, 0.9), st.floats(0, 0.1))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(-4, 4),
+    st.integers(-4, 4),
+    st.booleans(),
+    st.floats(0.1, 0.9),
+    st.floats(0, 0.1),
+)
 def test_a_copy_is_found_whatever_was_done_to_it(seed, down, right, mirrored, gain, offset):
     real = pictures(5, seed=seed)
     copy = np.roll(real[3], (down, right), axis=(0, 1)) * gain + offset
@@ -73,7 +98,9 @@ def test_what_is_lost_beyond_black_and_white_is_no_hiding_place(seed, gain, offs
     index, distance = nearest_copies(copy[None, :, ::-1] if mirrored else copy[None], real)
     assert index == 3
     assert distance < 0.05
-    np.testing.assert_allclose(copy_distances(copy[None, :, ::-1], real[3:4]), nearest_copies(copy[None], real)[1], atol=1e-3)
+    np.testing.assert_allclose(
+        copy_distances(copy[None, :, ::-1], real[3:4]), nearest_copies(copy[None], real)[1], atol=1e-3
+    )
 
 
 def test_an_image_is_at_distance_0_from_itself_and_others_are_not():
@@ -97,10 +124,14 @@ def test_blocks_make_no_difference(monkeypatch):
 
 
 def test_a_copy_is_found_among_many():
-    """More than are compared in full, mirrored and moved by every odd and even number of pixels; digits differ least from each other."""
+    """More than are compared in full, mirrored and moved by every odd and even number of pixels; digits
+    differ least from each other.
+    """
     real = digits(400)
     moves = list(itertools.product(range(-4, 5), repeat=2))
-    copies = np.stack([np.roll(image, move, axis=(0, 1)) for image, move in zip(real[:81], moves, strict=True)])
+    copies = np.stack(
+        [np.roll(image, move, axis=(0, 1)) for image, move in zip(real[:81], moves, strict=True)]
+    )
     copies[::2] = copies[::2, :, ::-1]
     index, distance = nearest_copies(copies * 0.6 + 0.2, real)
     np.testing.assert_array_equal(index, np.arange(81))
@@ -109,7 +140,9 @@ def test_a_copy_is_found_among_many():
 
 def test_a_clipped_copy_is_found_among_thousands():
     """Smooth images are much alike; four pixels of five are lost beyond white or black."""
-    real = zoom(np.random.default_rng(0).random((3000, 4, 4)), (1, 8, 8), order=1, mode="nearest", grid_mode=True)
+    real = zoom(
+        np.random.default_rng(0).random((3000, 4, 4)), (1, 8, 8), order=1, mode="nearest", grid_mode=True
+    )
     copies = np.concatenate([np.clip(3 * real[:30], 0, 1), np.clip(3 * real[:30] - 2, 0, 1)])
     assert (nearest_copies(copies, real)[0] == np.tile(np.arange(30), 2)).mean() >= 0.9
 
@@ -146,7 +179,11 @@ def test_the_lowest_frequencies_are_orthonormal_and_know_no_mean(height, width):
     np.testing.assert_allclose(waves.sum(axis=0), 0, atol=1e-5)
     if min(height, width) > 2:
         picture = np.random.default_rng(0).random((height, width))
-        np.testing.assert_allclose(np.sort(waves[:, :5].T @ picture.ravel()), np.sort(lowest_of(dctn(picture, norm="ortho"))), atol=1e-6)
+        np.testing.assert_allclose(
+            np.sort(waves[:, :5].T @ picture.ravel()),
+            np.sort(lowest_of(dctn(picture, norm="ortho"))),
+            atol=1e-6,
+        )
 
 
 def test_what_moved_too_far_is_another_image():
@@ -178,7 +215,9 @@ def test_a_black_border_hides_nothing():
 
 
 def test_shapes_are_asked_for():
-    with pytest.raises(ValueError, match=r"square thumbnails of one even width, got \(1, 7, 7\) and \(1, 7, 7\)"):
+    with pytest.raises(
+        ValueError, match=r"square thumbnails of one even width, got \(1, 7, 7\) and \(1, 7, 7\)"
+    ):
         nearest_copies(np.zeros((1, 7, 7)), np.zeros((1, 7, 7)))
     with pytest.raises(ValueError, match="2 or more y to compare with, got 1"):
         nearest_copies(pictures(1), pictures(1), skip_own=True)
@@ -197,7 +236,10 @@ def test_the_threshold_is_the_kth_smallest(num, k):
 def test_the_threshold_keeps_the_rate_and_ties_do_no_harm():
     rng = np.random.default_rng(0)
     for draw in (rng.normal, lambda size: rng.integers(0, 4, size)):
-        alarms = [(values[-1] < copy_threshold(values[:-1], rate=0.1)) for values in (draw(size=20) for _ in range(4000))]
+        alarms = [
+            (values[-1] < copy_threshold(values[:-1], rate=0.1))
+            for values in (draw(size=20) for _ in range(4000))
+        ]
         assert np.mean(alarms) <= 0.1 + 0.015
     assert copy_threshold(np.zeros(98), rate=0.01) is None
 

@@ -1,4 +1,4 @@
-"""Density and coverage against nearest neighbours of scikit-learn, and against the closed forms of their authors."""
+"""Density and coverage against scikit-learn's nearest neighbours and the closed forms of their authors."""
 
 import numpy as np
 import pytest
@@ -27,10 +27,15 @@ def test_agrees_with_nearest_neighbours(seed, num_real, num_synthetic, k, block)
 
 
 def test_two_sets_of_one_distribution():
-    """Lemma 2 of Naeem et al.: coverage is 1 - prod (N - j) / (N + M - j) over j = 1 .. k; density is 1. Whatever the distribution."""
+    """Lemma 2 of Naeem et al.: for any distribution, coverage is 1 - prod (N - j) / (N + M - j) over j = 1 ..
+    k, and density is 1.
+    """
     n, m, k = 30, 20, 3
     rng = np.random.default_rng(0)
-    found = np.mean([density_and_coverage(rng.normal(size=(n, 2)), rng.normal(size=(m, 2)), k=k) for _ in range(400)], axis=0)
+    found = np.mean(
+        [density_and_coverage(rng.normal(size=(n, 2)), rng.normal(size=(m, 2)), k=k) for _ in range(400)],
+        axis=0,
+    )
     j = np.arange(1, k + 1)
     np.testing.assert_allclose(found, [1, 1 - np.prod((n - j) / (n + m - j))], atol=0.02)
 
@@ -44,7 +49,7 @@ def test_a_dropped_mode_is_not_covered_and_not_less_dense():
 
 
 def test_copies_cover_all_but_doubles():
-    """Large values far from the origin, as pixels have, in which rounding would hide that points are equal."""
+    """Large values far from the origin, like pixels: rounding must not hide that points are equal."""
     real = np.random.default_rng(2).normal(1000, 1, size=(20, 50))
     assert density_and_coverage(real, real, k=1) == (1, 1)
     doubled = np.concatenate([real, real[:1]])
@@ -54,7 +59,12 @@ def test_copies_cover_all_but_doubles():
 
 @pytest.mark.parametrize(
     ("real", "synthetic", "k", "message"),
-    [((1, 2), (3, 2), 5, "N > 1"), ((3, 2), (0, 2), 5, "M > 0"), ((3, 2), (3, 4), 5, "N, D"), ((3, 2), (3, 2), 0, "k must be at least 1")],
+    [
+        ((1, 2), (3, 2), 5, "N > 1"),
+        ((3, 2), (0, 2), 5, "M > 0"),
+        ((3, 2), (3, 4), 5, "N, D"),
+        ((3, 2), (3, 2), 0, "k must be at least 1"),
+    ],
 )
 def test_refusals(real, synthetic, k, message):
     with pytest.raises(ValueError, match=message):

@@ -30,9 +30,13 @@ def test_snr_equals_diffusers():
 def test_noise_and_target_equal_diffusers(prediction_type):
     rng = torch.Generator().manual_seed(0)
     x0, eps = torch.randn(len(T), 4, 8, 8, generator=rng), torch.randn(len(T), 4, 8, 8, generator=rng)
-    torch.testing.assert_close(add_noise(x0, eps, SCHEDULER.alphas_cumprod, T), SCHEDULER.add_noise(x0, eps, T))
+    torch.testing.assert_close(
+        add_noise(x0, eps, SCHEDULER.alphas_cumprod, T), SCHEDULER.add_noise(x0, eps, T)
+    )
     expected = eps if prediction_type == "epsilon" else SCHEDULER.get_velocity(x0, eps, T)
-    torch.testing.assert_close(denoising_target(x0, eps, SCHEDULER.alphas_cumprod, T, prediction_type), expected)
+    torch.testing.assert_close(
+        denoising_target(x0, eps, SCHEDULER.alphas_cumprod, T, prediction_type), expected
+    )
 
 
 def test_weights_make_both_predictions_the_same_loss_in_x0():
@@ -97,8 +101,15 @@ def test_x0_error_is_what_solving_for_x0_gives(prediction_type):
         sigma = flow_sigma(snr)
         estimate = add_flow_noise(x0, eps, sigma) - sigma.view(-1, 1, 1, 1) * predicted
     else:
-        x_t, signal, noise = add_noise(x0, eps, alpha_bar, T), *(p.sqrt().view(-1, 1, 1, 1) for p in (alpha_bar[T], 1 - alpha_bar[T]))
-        estimate = (x_t - noise * predicted) / signal if prediction_type == "epsilon" else signal * x_t - noise * predicted
+        x_t, signal, noise = (
+            add_noise(x0, eps, alpha_bar, T),
+            *(p.sqrt().view(-1, 1, 1, 1) for p in (alpha_bar[T], 1 - alpha_bar[T])),
+        )
+        estimate = (
+            (x_t - noise * predicted) / signal
+            if prediction_type == "epsilon"
+            else signal * x_t - noise * predicted
+        )
     error = x0_error(residual, snr, prediction_type)
     torch.testing.assert_close(error, estimate - x0)
     # The weight is min(snr, gamma) in the space of x0, for every prediction.

@@ -26,7 +26,9 @@ def test_a_copy_is_at_distance_zero():
 
 
 def test_shapes_are_checked():
-    with pytest.raises(ValueError, match=r"must be \(N, D\) and \(M, D\) with M > 0, got \(1, 2\) and \(0, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"must be \(N, D\) and \(M, D\) with M > 0, got \(1, 2\) and \(0, 2\)"
+    ):
         nearest_neighbours(np.zeros((1, 2)), np.zeros((0, 2)))
 
 

@@ -71,6 +71,10 @@ def test_the_gradient_of_two_streams_is_the_sum_of_theirs(num_first, w):
     def gradient(loss):
         return torch.autograd.grad(loss, weights, retain_graph=True)[0]
 
-    parts = [(part.mean(), weight) for part, weight in ((losses[:num_first], 1.0), (losses[num_first:], w)) if len(part)]
+    parts = [
+        (part.mean(), weight)
+        for part, weight in ((losses[:num_first], 1.0), (losses[num_first:], w))
+        if len(part)
+    ]
     expected = sum(weight * gradient(mean) for mean, weight in parts)
     torch.testing.assert_close(gradient(two_stream_loss(losses, num_first, w=w)), expected)

@@ -20,12 +20,21 @@ def _points(num, width, seed=0, *, shift=0.0):
     return rng.normal(shift, 1, size=(num, width)) @ rng.normal(size=(width, width))
 
 
-@pytest.mark.parametrize(("num_x", "num_y", "width"), [(200, 150, 12), (40, 300, 12), (9, 300, 12), (300, 9, 12), (9, 7, 12), (13, 12, 12)])
+@pytest.mark.parametrize(
+    ("num_x", "num_y", "width"),
+    [(200, 150, 12), (40, 300, 12), (9, 300, 12), (300, 9, 12), (9, 7, 12), (13, 12, 12)],
+)
 def test_agrees_with_torch_fidelity_and_torchmetrics(num_x, num_y, width):
     x, y = _points(num_x, width), _points(num_y, width, 1, shift=0.5)
     statistics = [fid_features_to_statistics(torch.from_numpy(points)) for points in (x, y)]
-    assert _distance(x, y) == pytest.approx(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID], rel=1e-5)
-    moments = [torch.from_numpy(part) for points in (x, y) for part in (points.mean(axis=0), np.cov(points, rowvar=False))]
+    assert _distance(x, y) == pytest.approx(
+        fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID], rel=1e-5
+    )
+    moments = [
+        torch.from_numpy(part)
+        for points in (x, y)
+        for part in (points.mean(axis=0), np.cov(points, rowvar=False))
+    ]
     assert _distance(x, y) == pytest.approx(_compute_fid(*moments).item(), rel=1e-5)
 
 
@@ -59,7 +68,9 @@ def test_weights_are_shares(num):
     repeated = np.repeat(x, weights.astype(int), axis=0)
     np.testing.assert_allclose(mean, repeated.mean(axis=0))
     freedom = weights.sum() - np.square(weights).sum() / weights.sum()
-    np.testing.assert_allclose(root.T @ root, np.cov(repeated, rowvar=False, bias=True) * weights.sum() / freedom, atol=1e-10)
+    np.testing.assert_allclose(
+        root.T @ root, np.cov(repeated, rowvar=False, bias=True) * weights.sum() / freedom, atol=1e-10
+    )
     np.testing.assert_allclose(mean_and_root(x, np.full(num, 5.0))[1], mean_and_root(x)[1])
     assert root.shape == (min(num, 8), 8)
 

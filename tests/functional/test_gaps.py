@@ -1,4 +1,6 @@
-"""The decomposition on published figures, whose terms were worked out by hand, and its identity on any figures."""
+"""The decomposition on published figures, whose terms were worked out by hand, and its identity on any
+figures.
+"""
 
 import numpy as np
 import pytest
@@ -17,16 +19,32 @@ from understudy.functional.gaps import (
     shares,
 )
 
-RAVURI = {"real": 73.09, "reconstructed": 69.90, "plain": 54.83}  # Ravuri and Vinyals 2019, table 2: ImageNet, VQ-VAE-2, top-1
-SLIM = {"plain": 79.76, "filtered": 83.84, "fresh": 84.25, "filtered+fresh": 88.56}  # Slim 2020: CIFAR-10, BigGAN, flip and crop
+RAVURI = {
+    "real": 73.09,
+    "reconstructed": 69.90,
+    "plain": 54.83,
+}  # Ravuri and Vinyals 2019, table 2: ImageNet, VQ-VAE-2, top-1
+SLIM = {
+    "plain": 79.76,
+    "filtered": 83.84,
+    "fresh": 84.25,
+    "filtered+fresh": 88.56,
+}  # Slim 2020: CIFAR-10, BigGAN, flip and crop
 accuracies = st.floats(0, 1)
 
 
 def test_vq_vae_2_on_imagenet():
     terms = gap_terms(RAVURI, best="plain")
-    assert (terms["total"], terms["appearance"], terms["content"]) == (pytest.approx(18.26), pytest.approx(3.19), pytest.approx(15.07))
+    assert (terms["total"], terms["appearance"], terms["content"]) == (
+        pytest.approx(18.26),
+        pytest.approx(3.19),
+        pytest.approx(15.07),
+    )
     found = shares(terms)
-    assert (found["appearance"], found["content"]) == (pytest.approx(0.175, abs=5e-4), pytest.approx(0.825, abs=5e-4))
+    assert (found["appearance"], found["content"]) == (
+        pytest.approx(0.175, abs=5e-4),
+        pytest.approx(0.825, abs=5e-4),
+    )
     assert appearance_excess(terms) == pytest.approx(3.19 - 9.13)
 
 
@@ -35,18 +53,30 @@ def test_filter_and_fresh_images_in_both_orders():
     assert path_terms(SLIM, REVERSE_PATH) == [pytest.approx(4.49), pytest.approx(4.31)]
     assert sum(path_terms(SLIM, PATH)) == pytest.approx(sum(path_terms(SLIM, REVERSE_PATH)))
     # The other two differences of the report: truncation after both, and fresh images without augmentation.
-    assert gap_terms({"real": 94.26, "plain": 88.56, "diverse": 83.85}, best="plain")["diversity"] == pytest.approx(-4.71)
-    assert gap_terms({"real": 94.26, "plain": 62.26, "fresh": 59.48}, best="plain")["quantity"] == pytest.approx(-2.78)
+    assert gap_terms({"real": 94.26, "plain": 88.56, "diverse": 83.85}, best="plain")[
+        "diversity"
+    ] == pytest.approx(-4.71)
+    assert gap_terms({"real": 94.26, "plain": 62.26, "fresh": 59.48}, best="plain")[
+        "quantity"
+    ] == pytest.approx(-2.78)
 
 
-@pytest.mark.parametrize(("real", "other", "drop"), [(73.09, 42.65, 41.6), (91.47, 65.92, 27.9), (73.09, 69.90, 4.4), (91.47, 89.46, 2.2)])
+@pytest.mark.parametrize(
+    ("real", "other", "drop"),
+    [(73.09, 42.65, 41.6), (91.47, 65.92, 27.9), (73.09, 69.90, 4.4), (91.47, 89.46, 2.2)],
+)
 def test_relative_drops_that_the_abstract_prints(real, other, drop):
     """Ravuri and Vinyals' abstract has these four, the labels top-1 and top-5 swapped."""
     assert 100 * relative_drop(real, other) == pytest.approx(drop, abs=0.05)
     assert relative_drop(0, 0) == 0
 
 
-@given(st.dictionaries(st.sampled_from(["reconstructed", *VARIANTS[1:]]), accuracies), accuracies, accuracies, st.data())
+@given(
+    st.dictionaries(st.sampled_from(["reconstructed", *VARIANTS[1:]]), accuracies),
+    accuracies,
+    accuracies,
+    st.data(),
+)
 def test_identity_holds_for_any_figures(others, real, plain, data):
     measured = others | {"real": real, "plain": plain}
     best = data.draw(st.sampled_from([role for role in VARIANTS if role in measured]))
@@ -54,10 +84,17 @@ def test_identity_holds_for_any_figures(others, real, plain, data):
     assert terms["remaining"] + terms["recovered"] == pytest.approx(terms["total"], abs=1e-12)
     assert ("appearance" in terms) == ("content" in terms) == ("reconstructed" in measured)
     if "appearance" in terms:
-        assert terms["appearance"] + terms["content"] + terms["recovered"] == pytest.approx(terms["total"], abs=1e-12)
+        assert terms["appearance"] + terms["content"] + terms["recovered"] == pytest.approx(
+            terms["total"], abs=1e-12
+        )
     assert {"quality", "quantity", "diversity", "matched"} & set(terms) == {
         name
-        for name, role in {"quality": "filtered", "quantity": "fresh", "diversity": "diverse", "matched": "matched"}.items()
+        for name, role in {
+            "quality": "filtered",
+            "quantity": "fresh",
+            "diversity": "diverse",
+            "matched": "matched",
+        }.items()
         if role in measured
     }
 
@@ -81,7 +118,11 @@ def test_path_ends_where_nothing_was_measured():
 def test_hypothesis():
     assert content_hypothesis((0.01, 0.05), is_gap=True) == "refuted"
     assert content_hypothesis((-0.05, -0.01), is_gap=True) == "supported"
-    assert content_hypothesis((-0.05, 0.01), is_gap=True) == content_hypothesis((0, 0), is_gap=True) == "undecided"
+    assert (
+        content_hypothesis((-0.05, 0.01), is_gap=True)
+        == content_hypothesis((0, 0), is_gap=True)
+        == "undecided"
+    )
     assert content_hypothesis((0.01, 0.05), is_gap=False) == "no gap"
 
 

@@ -30,7 +30,8 @@ def test_one_training_agrees_with_scipy():
     _, low, high = bootstrap_mean(values[None], _rng(), num_resamples=9999)
     theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=_rng(2)).confidence_interval
     error = values.std() / np.sqrt(200)
-    # scipy does not stretch to Student's quantile: 0.6% of the half width here; the rest is Monte Carlo error.
+    # scipy does not stretch to Student's quantile: 0.6% of the half width here; the rest is Monte Carlo
+    # error.
     np.testing.assert_allclose([low, high], [theirs.low, theirs.high], atol=0.08 * error)
 
 
@@ -68,7 +69,9 @@ def test_pairing_cancels_what_both_share():
 
 
 @given(
-    data=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=4), seed=st.integers(0, 100), shift=st.floats(-3, 3)
+    data=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=4),
+    seed=st.integers(0, 100),
+    shift=st.floats(-3, 3),
 )
 @settings(max_examples=30, deadline=None)
 def test_properties(data, seed, shift):
@@ -76,7 +79,9 @@ def test_properties(data, seed, shift):
     mean, low, high = bootstrap_mean(values, _rng(seed), num_resamples=100)
     assert values.min() <= low <= mean <= high <= values.max()
     shuffled = values[:, _rng(seed).permutation(6)]
-    np.testing.assert_allclose(bootstrap_mean(shuffled, _rng(seed), num_resamples=100), (mean, low, high), atol=1e-12)
+    np.testing.assert_allclose(
+        bootstrap_mean(shuffled, _rng(seed), num_resamples=100), (mean, low, high), atol=1e-12
+    )
     moved = bootstrap_mean(values + shift, _rng(seed), num_resamples=100)
     np.testing.assert_allclose(moved, (mean + shift, low + shift, high + shift), atol=1e-9)
     assert paired_bootstrap_difference(values, values, _rng(seed), num_resamples=100) == (0, 0, 0)

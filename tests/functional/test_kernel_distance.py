@@ -1,4 +1,6 @@
-"""Means of kernels against torch-fidelity, torchmetrics and scikit-learn, and MMD^2 against our own of all pairs at once."""
+"""Means of kernels against torch-fidelity, torchmetrics and scikit-learn, and MMD^2 against our own of all
+pairs at once.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,12 @@ from sklearn.preprocessing import normalize
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torchmetrics.image.kid import poly_mmd
 
-from understudy.functional.kernel_distance import cubic_kernel, direction_kernel, gaussian_kernel, mean_kernels
+from understudy.functional.kernel_distance import (
+    cubic_kernel,
+    direction_kernel,
+    gaussian_kernel,
+    mean_kernels,
+)
 from understudy.functional.mmd import mmd2_unbiased
 
 WIDTH = 6
@@ -40,7 +47,9 @@ def _references(x, y):
 def test_kid_is_that_of_torch_fidelity_and_torchmetrics():
     x, y = (torch.from_numpy(_points(80, seed, shift=0.3 * seed)) for seed in (0, 1))
     # One subset of all images: nothing is left to chance.
-    theirs = kid_features_to_metric(x, y, kid_subsets=1, kid_subset_size=80, verbose=False)[KEY_METRIC_KID_MEAN]
+    theirs = kid_features_to_metric(x, y, kid_subsets=1, kid_subset_size=80, verbose=False)[
+        KEY_METRIC_KID_MEAN
+    ]
     assert _mmd2(x.numpy(), y.numpy())[0] == pytest.approx(theirs, rel=1e-10)
     assert _mmd2(x.numpy(), y.numpy())[0] == pytest.approx(poly_mmd(x, y).item(), rel=1e-10)
 
@@ -49,8 +58,15 @@ def test_kid_is_that_of_torch_fidelity_and_torchmetrics():
 @settings(max_examples=40, deadline=None)
 def test_means_are_those_of_scikit_learns_kernels(seed, num_x, num_y, block):
     rng = np.random.default_rng(seed)
-    x, y, w, v = rng.normal(size=(num_x, WIDTH)), rng.normal(size=(num_y, WIDTH)), rng.random((num_x, 3)), rng.random((num_y, 3))
-    across = [np.einsum("mr,mn,nr->r", w, values, v) / w.sum(axis=0) / v.sum(axis=0) for values in _references(x, y)]
+    x, y, w, v = (
+        rng.normal(size=(num_x, WIDTH)),
+        rng.normal(size=(num_y, WIDTH)),
+        rng.random((num_x, 3)),
+        rng.random((num_y, 3)),
+    )
+    across = [
+        np.einsum("mr,mn,nr->r", w, values, v) / w.sum(axis=0) / v.sum(axis=0) for values in _references(x, y)
+    ]
     np.testing.assert_allclose(mean_kernels(x, w, y, v, kernels=KERNELS, block=block), across, rtol=1e-9)
     pairs = np.einsum("ir,jr->ijr", w, w) * (1 - np.eye(num_x))[..., None]
     within = [np.einsum("ijr,ij->r", pairs, values) / pairs.sum(axis=(0, 1)) for values in _references(x, x)]
@@ -59,13 +75,17 @@ def test_means_are_those_of_scikit_learns_kernels(seed, num_x, num_y, block):
 
 def test_agrees_with_mmd_of_all_pairs_at_once():
     x, y = _points(50), _points(70, 1, shift=0.2)
-    expected = mmd2_unbiased(torch.from_numpy(x), torch.from_numpy(y), torch.tensor([2.5], dtype=torch.float64)).item()
+    expected = mmd2_unbiased(
+        torch.from_numpy(x), torch.from_numpy(y), torch.tensor([2.5], dtype=torch.float64)
+    ).item()
     assert _mmd2(x, y, block=16)[1] == pytest.approx(expected, rel=1e-9)
 
 
 def test_float32_is_near_float64():
     x, y = _points(300), _points(200, 1, shift=0.2)
-    np.testing.assert_allclose(_mmd2(x.astype(np.float32), y.astype(np.float32), block=64), _mmd2(x, y), rtol=2e-3)
+    np.testing.assert_allclose(
+        _mmd2(x.astype(np.float32), y.astype(np.float32), block=64), _mmd2(x, y), rtol=2e-3
+    )
 
 
 def test_a_set_without_difference_is_at_zero_on_average():

@@ -31,7 +31,9 @@ def _rng(seed=0):
 def _correct(rates, *, num_seeds=3, num_images=400, spread=0.0, rng):
     """Right and wrong with these rates, (K, S, N); which images are hard is the same for all."""
     hardness = rng.random(num_images)
-    return hardness < np.reshape(rates, (-1, 1, 1)) + rng.normal(0, spread, size=(np.size(rates), num_seeds, 1))
+    return hardness < np.reshape(rates, (-1, 1, 1)) + rng.normal(
+        0, spread, size=(np.size(rates), num_seeds, 1)
+    )
 
 
 def test_fit_agrees_with_numpy():
@@ -82,8 +84,12 @@ def test_inverse_reaches_what_is_wanted(values, wanted):
         assert size == math.inf
     else:
         assert 100 <= size <= 800
-        # Between two sizes that differ by the last digits of a float, the size is not determined better than this.
-        assert np.interp(np.log(size), np.log(SIZES), values) == pytest.approx(wanted, abs=1e-9) or np.diff(values).min() < 1e-6
+        # Between two sizes that differ by the last digits of a float, the size is not determined better than
+        # this.
+        assert (
+            np.interp(np.log(size), np.log(SIZES), values) == pytest.approx(wanted, abs=1e-9)
+            or np.diff(values).min() < 1e-6
+        )
         assert invert(SIZES, values, wanted - 0.01) <= size
 
 
@@ -101,7 +107,9 @@ def test_resampled_curves_are_those_of_the_intervals():
     assert resampled.shape == (4000, 2)
     for point in range(2):
         mean, low, high = bootstrap_mean(values[point], _rng(2), num_resamples=4000)
-        ends = mean + student_stretch(values[point].astype(float)) * (np.quantile(resampled[:, point], [0.025, 0.975]) - mean)
+        ends = mean + student_stretch(values[point].astype(float)) * (
+            np.quantile(resampled[:, point], [0.025, 0.975]) - mean
+        )
         np.testing.assert_allclose(ends, [low, high], atol=0.08 * (high - low))
 
 
@@ -111,7 +119,9 @@ def test_resamples_are_shared():
     np.testing.assert_array_equal(both[:, 0], both[:, 1])
     assert both[:, 0].std() > 0.01
     shuffled = values[:, :, _rng(3).permutation(400)]
-    np.testing.assert_allclose(resampled_curves(shuffled, _rng(), num_resamples=50)[:, 0], both[:, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        resampled_curves(shuffled, _rng(), num_resamples=50)[:, 0], both[:, 0], atol=1e-12
+    )
 
 
 def test_worth_of_the_real_sets_themselves():
@@ -129,7 +139,9 @@ def test_worth_beyond_the_measured_sizes():
 
 
 def test_worth_covers_the_truth():
-    """Accuracy 0.2 + 0.05 log2(n) and seed effects; a set worth 300 real images. 200 experiments: standard error 1.5 points."""
+    """Accuracy 0.2 + 0.05 log2(n) and seed effects; a set worth 300 real images. 200 experiments: standard
+    error 1.5 points.
+    """
     rng, hits = _rng(5), 0
     rates = 0.2 + 0.05 * np.log2([*SIZES, 300])
     rates[4] = rates[1] + (rates[2] - rates[1]) * np.log2(1.5)  # straight between 200 and 400
@@ -163,7 +175,12 @@ def test_worth_properties(data, seed):
         (lambda: invert(SIZES, np.array([0, 1, 0, 1]), 0.5), "never fall"),
         (lambda: invert(SIZES, np.arange(3), 0.5), "one per size"),
         (lambda: resampled_curves(np.ones((2, 5)), _rng(), num_resamples=2), "points, seeds, images"),
-        (lambda: worth_in_real_images(SIZES, np.ones((3, 2, 5)), np.ones((1, 2, 5)), _rng(), num_resamples=2), "must be"),
+        (
+            lambda: worth_in_real_images(
+                SIZES, np.ones((3, 2, 5)), np.ones((1, 2, 5)), _rng(), num_resamples=2
+            ),
+            "must be",
+        ),
     ],
 )
 def test_refusals(call, message):
@@ -185,7 +202,10 @@ def test_gains_sum_up_to_the_whole_gain():
     np.testing.assert_allclose((gains * np.diff(np.log2(sizes))).sum(-1), values[..., -1] - values[..., 0])
 
 
-@pytest.mark.parametrize(("sizes", "values"), [([1], [1]), ([2, 1], [0, 0]), ([0, 1], [0, 0]), ([1, 1], [0, 0]), ([1, 2], [0, 0, 0])])
+@pytest.mark.parametrize(
+    ("sizes", "values"),
+    [([1], [1]), ([2, 1], [0, 0]), ([0, 1], [0, 0]), ([1, 1], [0, 0]), ([1, 2], [0, 0, 0])],
+)
 def test_gains_need_a_growing_size(sizes, values):
     with pytest.raises(ValueError, match="sizes"):
         gains_per_doubling(np.array(sizes), np.array(values))

@@ -21,26 +21,38 @@ def test_properties(seed, batch, shift):
     mean, loss = batch_mean_term(residual), residual.square().mean()
     assert 0 <= mean <= loss * (1 + 1e-12)  # Jensen
     torch.testing.assert_close(batch_mean_term(residual[:1]), residual[:1].square().mean())
-    torch.testing.assert_close(batch_mean_term(residual[:1].expand_as(residual)), residual[:1].square().mean())
+    torch.testing.assert_close(
+        batch_mean_term(residual[:1].expand_as(residual)), residual[:1].square().mean()
+    )
     torch.testing.assert_close(batch_sum_term(residual, torch.ones(batch)), batch**2 * mean)
     torch.testing.assert_close(class_mean_term(residual, torch.full((batch,), 4)), mean)
     torch.testing.assert_close(class_mean_term(residual, torch.arange(batch)), loss)
     order = torch.randperm(batch, generator=torch.Generator().manual_seed(seed))
     weight, labels = torch.rand(batch), torch.arange(batch) % 3
     torch.testing.assert_close(batch_mean_term(residual[order]), mean)
-    torch.testing.assert_close(batch_sum_term(residual[order], weight[order]), batch_sum_term(residual, weight))
-    torch.testing.assert_close(class_mean_term(residual[order], labels[order]), class_mean_term(residual, labels))
+    torch.testing.assert_close(
+        batch_sum_term(residual[order], weight[order]), batch_sum_term(residual, weight)
+    )
+    torch.testing.assert_close(
+        class_mean_term(residual[order], labels[order]), class_mean_term(residual, labels)
+    )
 
 
 def test_sum_over_mean_is_the_squared_batch_exactly():
     residual = _residual(8, 4, 8, 8)
-    assert float(batch_sum_term(residual, torch.ones(8)) / batch_mean_term(residual)) == pytest.approx(64, rel=1e-12)
+    assert float(batch_sum_term(residual, torch.ones(8)) / batch_mean_term(residual)) == pytest.approx(
+        64, rel=1e-12
+    )
 
 
-@pytest.mark.parametrize(("batch", "ratio", "share"), [(8, 7.79, 0.0234), (16, 15.58, 0.0467), (64, 62.33, 0.187)])
+@pytest.mark.parametrize(
+    ("batch", "ratio", "share"), [(8, 7.79, 0.0234), (16, 15.58, 0.0467), (64, 62.33, 0.187)]
+)
 def test_share_of_the_loss_for_independent_residuals(batch, ratio, share):
     """Stable Diffusion's schedule, gamma 5, residuals N(0, 1): E[L_sum] / E[L_diff] = B E[w^2] / E[w]."""
-    alpha_bar = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod.double()
+    alpha_bar = DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+    ).alphas_cumprod.double()
     weight = min_snr_weight(signal_to_noise_ratio(alpha_bar, torch.arange(1000)), 5.0)
     assert float(weight.mean()) == pytest.approx(0.9166, abs=5e-5)
     assert float(weight.square().mean()) == pytest.approx(0.8927, abs=5e-5)
@@ -51,7 +63,10 @@ def test_share_of_the_loss_for_independent_residuals(batch, ratio, share):
     rng = torch.Generator().manual_seed(0)
     sums = losses = 0.0
     for seed in range(300):
-        residual, w = _residual(batch, 1, 16, 16, seed=seed), weight[torch.randint(0, 1000, (batch,), generator=rng)]
+        residual, w = (
+            _residual(batch, 1, 16, 16, seed=seed),
+            weight[torch.randint(0, 1000, (batch,), generator=rng)],
+        )
         sums += float(batch_sum_term(residual, w))
         losses += float(weighted_denoising_loss(residual, w))
     assert sums / losses == pytest.approx(exact, rel=0.03)

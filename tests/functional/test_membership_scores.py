@@ -8,11 +8,21 @@ from scipy import stats
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from understudy.functional.membership import area_under, attack_rates, lira_scores, rmia_scores, roc, scaled_confidence, tpr_at
+from understudy.functional.membership import (
+    area_under,
+    attack_rates,
+    lira_scores,
+    rmia_scores,
+    roc,
+    scaled_confidence,
+    tpr_at,
+)
 
 
 def gaussian_world(shift, *, models=200, images=400, seed=0):
-    """Phi of each image is normal around a mean of its own, higher by ``shift`` where the model learned from it."""
+    """Phi of each image is normal around a mean of its own, higher by ``shift`` where the model learned from
+    it.
+    """
     rng = np.random.default_rng(seed)
     first = rng.random((models // 2, images)) < 0.5
     members = np.stack([first, ~first], axis=1).reshape(models, images)
@@ -32,7 +42,9 @@ def attacked(phi, members, attack):
 def test_confidence_is_the_log_odds_also_where_one_minus_p_is_zero():
     logits = np.array([[50.0, 0.0, 1.0], [0.3, -0.2, 2.0]])
     expected = [50 - np.log(1 + np.e), -0.2 - np.log(np.exp(0.3) + np.exp(2.0))]
-    np.testing.assert_allclose(scaled_confidence(softmax(logits, axis=1), np.array([0, 1])), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        scaled_confidence(softmax(logits, axis=1), np.array([0, 1])), expected, rtol=1e-12
+    )
 
 
 def test_confidence_is_finite_where_a_probability_is_zero():
@@ -47,7 +59,9 @@ def test_confidence_refuses_other_shapes():
 @pytest.mark.parametrize("kind", ["online", "offline"])
 @pytest.mark.parametrize("fixed", [True, False])
 def test_lira_reaches_the_power_of_the_best_test(kind, fixed):
-    """With equal variances the likelihood ratio grows with phi, and its power at a false-positive rate has a closed form."""
+    """With equal variances the likelihood ratio grows with phi, and its power at a false-positive rate has a
+    closed form.
+    """
     phi, members = gaussian_world(2.0)
     scores = attacked(phi, members, lambda *given: lira_scores(*given, kind=kind, fixed_variance=fixed))
     fpr, tpr = roc(scores, members)
@@ -62,7 +76,10 @@ def test_lira_is_the_ratio_of_two_densities():
     shadows, members = rng.normal(size=(9, 5)), np.arange(9)[:, None] % 2 == np.arange(5) % 2
     phi = rng.normal(size=5)
     inside, outside = (
-        [stats.norm.logpdf(phi[i], shadows[used[:, i], i].mean(), shadows[used[:, i], i].std(ddof=1)) for i in range(5)]
+        [
+            stats.norm.logpdf(phi[i], shadows[used[:, i], i].mean(), shadows[used[:, i], i].std(ddof=1))
+            for i in range(5)
+        ]
         for used in (members, ~members)
     )
     np.testing.assert_allclose(lira_scores(phi, shadows, members), np.subtract(inside, outside))
@@ -80,7 +97,9 @@ def test_an_attack_on_models_that_give_nothing_away_is_chance(models, attack):
         scores = np.empty(p.shape)
         for target in range(models):
             others = np.arange(models) // 2 != target // 2
-            scores[target] = rmia_scores(p[target], p[others], members[others], population[target], population[others])
+            scores[target] = rmia_scores(
+                p[target], p[others], members[others], population[target], population[others]
+            )
     fpr, tpr = roc(scores, members)
     assert area_under(fpr, tpr) == pytest.approx(0.5, abs=0.012)  # 2.5 standard errors
     assert tpr_at(fpr, tpr, 0.1) == pytest.approx(0.1, abs=0.012)
@@ -106,7 +125,10 @@ def test_rmia_counts_the_population_that_lies_below():
     rng = np.random.default_rng(0)
     p, shadow, known, known_shadow = rng.random(7), rng.random((6, 7)), rng.random(11), rng.random((6, 11))
     members = np.arange(6)[:, None] % 2 == np.arange(7) % 2
-    marginals = [(shadow[members[:, image], image].mean() + shadow[~members[:, image], image].mean()) / 2 for image in range(7)]
+    marginals = [
+        (shadow[members[:, image], image].mean() + shadow[~members[:, image], image].mean()) / 2
+        for image in range(7)
+    ]
     others = np.concatenate([known / known_shadow.mean(axis=0), p / marginals])
     expected = [((p[image] / marginals[image]) / others >= 1.5).mean() for image in range(7)]
     np.testing.assert_allclose(rmia_scores(p, shadow, members, known, known_shadow, gamma=1.5), expected)
@@ -144,14 +166,19 @@ def test_a_curve_needs_both_kinds():
 
 @pytest.mark.parametrize("alike", [1, 2])
 def test_intervals_cover_the_truth_as_often_as_they_say(alike):
-    """Models, or pairs of them, differ in how much they give away, so intervals over images, or over single models, would be too narrow."""
+    """Models, or pairs of them, differ in how much they give away, so intervals over images, or over single
+    models, would be too narrow.
+    """
     shifts, covered = np.array([0.0, 3.0]), 0
     truth = np.mean([stats.norm.cdf((a - 0) / np.sqrt(2)) for a in shifts])
     for seed in range(60):
         rng = np.random.default_rng(seed)
         first = rng.random((15, 60)) < 0.5
         members = np.stack([first, ~first], axis=1).reshape(30, 60)
-        scores = rng.normal(size=members.shape) + np.repeat(rng.choice(shifts, size=(30 // alike, 1)), alike, axis=0) * members
+        scores = (
+            rng.normal(size=members.shape)
+            + np.repeat(rng.choice(shifts, size=(30 // alike, 1)), alike, axis=0) * members
+        )
         _, low, high = attack_rates(scores, members, (0.1,), rng, num_resamples=100)[0]
         covered += low <= truth <= high
     assert covered / 60 >= 0.85
@@ -159,7 +186,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(alike):
 
 def test_intervals_hold_what_was_measured():
     phi, members = gaussian_world(1.0, models=6, images=30)
-    for value, low, high in attack_rates(phi, members, (0.01, 0.1), np.random.default_rng(0), num_resamples=50):
+    for value, low, high in attack_rates(
+        phi, members, (0.01, 0.1), np.random.default_rng(0), num_resamples=50
+    ):
         assert 0 <= low <= value <= high <= 1
 
 

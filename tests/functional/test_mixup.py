@@ -10,10 +10,15 @@ from torchvision.transforms import v2
 
 from understudy.functional.mixup import beta, cutmix, mixup
 
-X, LABELS = torch.rand(6, 3, 8, 12, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+X, LABELS = (
+    torch.rand(6, 3, 8, 12, generator=torch.Generator().manual_seed(0)),
+    torch.tensor([0, 1, 2, 0, 1, 2]),
+)
 Y = F.one_hot(LABELS, 3).float()
 PERM = torch.tensor([3, 5, 0, 1, 2, 4])
-NET = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(X[0].numel(), 3)).requires_grad_(requires_grad=False)
+NET = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(X[0].numel(), 3)).requires_grad_(
+    requires_grad=False
+)
 
 
 def loss(x, y):
@@ -55,7 +60,11 @@ def test_against_torchvision(kind, seed):
         left, top = torch.randint(12, size=(1,)), torch.randint(8, size=(1,))
         torch.manual_seed(seed)
         expected = transform(X, LABELS)
-    got = mixup(X, Y, before, lam) if kind == "mixup" else cutmix(X, Y, before, lam, (top.item() / 8, left.item() / 12))
+    got = (
+        mixup(X, Y, before, lam)
+        if kind == "mixup"
+        else cutmix(X, Y, before, lam, (top.item() / 8, left.item() / 12))
+    )
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -69,7 +78,10 @@ def test_cutmix_labels_follow_the_area(lam, top, left):
     assert torch.equal(foreign, foreign[:1].expand(6))
     assert foreign[0] <= 1 - lam + 1e-6
     torch.testing.assert_close(y, (1 - foreign[0]) * Y + foreign[0] * Y[PERM])
-    rows, columns = (x == PERM.view(6, 1, 1, 1))[0, 0].any(dim=1), (x == PERM.view(6, 1, 1, 1))[0, 0].any(dim=0)
+    rows, columns = (
+        (x == PERM.view(6, 1, 1, 1))[0, 0].any(dim=1),
+        (x == PERM.view(6, 1, 1, 1))[0, 0].any(dim=0),
+    )
     assert int(rows.sum() * columns.sum()) == round(float(foreign[0]) * 96)  # one box
 
 

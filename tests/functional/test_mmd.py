@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
-from understudy.functional.mmd import gaussian_kernel, median_bandwidth, mmd2_paired, mmd2_per_class, mmd2_unbiased
+from understudy.functional.mmd import (
+    gaussian_kernel,
+    median_bandwidth,
+    mmd2_paired,
+    mmd2_per_class,
+    mmd2_unbiased,
+)
 
 H = torch.tensor([1.5], dtype=torch.float64)
 MANY_H = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
@@ -20,7 +26,9 @@ def _normal(*shape, seed=0):
 
 
 def _expected_kernel(shift, h, variance, dim):
-    """E k(x, y) for x - y normal with mean of squared length ``shift`` and covariance ``variance`` times the identity."""
+    """E k(x, y) for x - y normal with mean of squared length ``shift`` and covariance ``variance`` times the
+    identity.
+    """
     return (h**2 / (h**2 + variance)) ** (dim / 2) * np.exp(-shift / (2 * (h**2 + variance)))
 
 
@@ -48,7 +56,11 @@ def test_kernel_agrees_with_sklearn():
 def test_two_gaussians_have_the_exact_mmd(dim):
     """x is N(0, 1), y is N(m, 0.6^2) in each of d dimensions."""
     h, shift, sigma = float(H), 0.25 * dim, 0.6
-    exact = _expected_kernel(0, h, 2, dim) + _expected_kernel(0, h, 2 * sigma**2, dim) - 2 * _expected_kernel(shift, h, 1 + sigma**2, dim)
+    exact = (
+        _expected_kernel(0, h, 2, dim)
+        + _expected_kernel(0, h, 2 * sigma**2, dim)
+        - 2 * _expected_kernel(shift, h, 1 + sigma**2, dim)
+    )
     x = _normal(60, 25, dim)
     y = 0.5 + sigma * _normal(60, 25, dim, seed=1)
     for estimate in (mmd2_unbiased, mmd2_paired):
@@ -80,9 +92,15 @@ def test_agrees_with_a_double_loop():
     weight = torch.tensor([0.1, 1.0, 0.5, 0.7, 0.0, 0.3], dtype=torch.float64)
     assert float(mmd2_paired(x, y, MANY_H, weight)) == pytest.approx(_loop(x, y, MANY_H, weight), abs=1e-12)
     labels = torch.tensor([2, 0, 2, 0, 2, 5])
-    parts = [_loop(x[labels == label], y[labels == label], MANY_H, weight[labels == label]) for label in (0, 2)]
-    pairs = [float(weight[labels == label].sum() ** 2 - weight[labels == label].square().sum()) for label in (0, 2)]
-    assert float(mmd2_per_class(x, y, labels, MANY_H, weight)) == pytest.approx(np.average(parts, weights=pairs), abs=1e-12)
+    parts = [
+        _loop(x[labels == label], y[labels == label], MANY_H, weight[labels == label]) for label in (0, 2)
+    ]
+    pairs = [
+        float(weight[labels == label].sum() ** 2 - weight[labels == label].square().sum()) for label in (0, 2)
+    ]
+    assert float(mmd2_per_class(x, y, labels, MANY_H, weight)) == pytest.approx(
+        np.average(parts, weights=pairs), abs=1e-12
+    )
 
 
 def test_a_class_of_mere_noise_hardly_counts():
@@ -96,7 +114,9 @@ def test_paired_and_unbiased_differ_by_the_pairs_alone():
     x, y = _normal(5, 2), _normal(5, 2, seed=1)
     across = gaussian_kernel(x, y, MANY_H)
     without = (across.sum() - across.trace()) / 20
-    torch.testing.assert_close(mmd2_paired(x, y, MANY_H), mmd2_unbiased(x, y, MANY_H) + 2 * across.mean() - 2 * without)
+    torch.testing.assert_close(
+        mmd2_paired(x, y, MANY_H), mmd2_unbiased(x, y, MANY_H) + 2 * across.mean() - 2 * without
+    )
 
 
 @given(seed=st.integers(0, 1000), num=st.integers(2, 8), dim=st.integers(1, 4))
@@ -107,11 +127,16 @@ def test_properties(seed, num, dim):
     labels, weight = torch.arange(num) // 2, torch.arange(1, num + 1)
     torch.testing.assert_close(mmd2_unbiased(x[order], y, MANY_H), mmd2_unbiased(x, y, MANY_H))
     torch.testing.assert_close(mmd2_unbiased(y, x, MANY_H), mmd2_unbiased(x, y, MANY_H))
-    torch.testing.assert_close(mmd2_paired(x[order], y[order], MANY_H, weight[order]), mmd2_paired(x, y, MANY_H, weight))
     torch.testing.assert_close(
-        mmd2_per_class(x[order], y[order], labels[order], MANY_H, weight[order]), mmd2_per_class(x, y, labels, MANY_H, weight)
+        mmd2_paired(x[order], y[order], MANY_H, weight[order]), mmd2_paired(x, y, MANY_H, weight)
     )
-    torch.testing.assert_close(mmd2_per_class(x, y, 0 * labels, MANY_H, weight), mmd2_paired(x, y, MANY_H, weight))
+    torch.testing.assert_close(
+        mmd2_per_class(x[order], y[order], labels[order], MANY_H, weight[order]),
+        mmd2_per_class(x, y, labels, MANY_H, weight),
+    )
+    torch.testing.assert_close(
+        mmd2_per_class(x, y, 0 * labels, MANY_H, weight), mmd2_paired(x, y, MANY_H, weight)
+    )
     torch.testing.assert_close(mmd2_paired(x, x.clone(), MANY_H), torch.zeros((), dtype=x.dtype))
     torch.testing.assert_close(mmd2_paired(3 * x, 3 * y, 3 * MANY_H), mmd2_paired(x, y, MANY_H))
     torch.testing.assert_close(median_bandwidth(3 * x[order]), 3 * median_bandwidth(x))

@@ -12,7 +12,9 @@ from understudy.functional.coverage import balls, neighbour_measures
 
 
 def _measured(real, synthetic, k, **options):
-    return neighbour_measures(real, synthetic, *(balls(points, k=k, **options) for points in (real, synthetic)), **options)
+    return neighbour_measures(
+        real, synthetic, *(balls(points, k=k, **options) for points in (real, synthetic)), **options
+    )
 
 
 def _values(real, synthetic, k, **options):
@@ -25,7 +27,11 @@ def test_agrees_with_torch_fidelity(num_real, num_synthetic, k, save_cpu_ram):
     rng = np.random.default_rng(0)
     real, synthetic = rng.normal(size=(num_real, 5)), rng.normal(0.5, 0.8, size=(num_synthetic, 5))
     theirs = prc_features_to_metric(
-        torch.from_numpy(synthetic), torch.from_numpy(real), prc_neighborhood=k, save_cpu_ram=save_cpu_ram, verbose=False
+        torch.from_numpy(synthetic),
+        torch.from_numpy(real),
+        prc_neighborhood=k,
+        save_cpu_ram=save_cpu_ram,
+        verbose=False,
     )
     ours = _values(real, synthetic, k, block=17)
     assert ours["precision"] == pytest.approx(theirs[KEY_METRIC_PRECISION], abs=1e-6)
@@ -75,7 +81,9 @@ def test_what_each_point_is_worth_is_what_is_left_without_it(seed, num_real, num
 @example(24, 17, 5, 3, 2)
 @settings(max_examples=60, deadline=None)
 def test_copies_of_neighbours_are_on_the_edge_whatever_the_tile(seed, num_real, num_synthetic, k, block):
-    """A sum of products is rounded otherwise in a tile of another shape; a copied neighbour is no nearer for it."""
+    """A sum of products is rounded otherwise in a tile of another shape; a copied neighbour is no nearer for
+    it.
+    """
     rng = np.random.default_rng(seed)
     real, synthetic = rng.normal(size=(num_real, 2)), rng.normal(size=(num_synthetic, 2))
     synthetic[: num_synthetic // 2] = real[rng.integers(0, num_real, num_synthetic // 2)]
@@ -104,4 +112,6 @@ def test_refusals():
         with pytest.raises(ValueError, match="N > k and k at least 1"):
             balls(np.zeros(shape), k=k)
     with pytest.raises(ValueError, match="points and balls"):
-        neighbour_measures(np.zeros((3, 2)), np.zeros((4, 2)), balls(np.zeros((3, 2)), k=1), balls(np.zeros((3, 2)), k=1))
+        neighbour_measures(
+            np.zeros((3, 2)), np.zeros((4, 2)), balls(np.zeros((3, 2)), k=1), balls(np.zeros((3, 2)), k=1)
+        )

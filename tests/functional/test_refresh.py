@@ -13,7 +13,9 @@ QUOTAS = st.lists(st.integers(0, 8), min_size=3, max_size=3).map(np.array)
 
 
 def sets_of(labels, quota, share, count, seed=0):
-    return list(islice(refreshed(labels, np.array(quota), share=share, rng=np.random.default_rng(seed)), count))
+    return list(
+        islice(refreshed(labels, np.array(quota), share=share, rng=np.random.default_rng(seed)), count)
+    )
 
 
 @given(labels=POOLS, quota=QUOTAS, share=st.floats(0, 1), seed=st.integers(0, 9))
@@ -40,7 +42,9 @@ def test_who_comes_is_the_next_that_was_never_used():
         for label, count in ((0, 4), (1, 6)):
             ours = sorted(index for index in fresh if labels[index] == label)
             assert len(ours) == (count if not seen else count // 2)
-            assert ours == [index for index in np.flatnonzero(labels == label) if index not in seen][: len(ours)]
+            assert (
+                ours == [index for index in np.flatnonzero(labels == label) if index not in seen][: len(ours)]
+            )
         seen.update(own.tolist())
 
 

@@ -53,7 +53,9 @@ def test_the_bandwidth_is_that_of_the_package():
 @settings(max_examples=20, deadline=None)
 def test_herded_points_lie_nearer_than_random_ones(seed, q):
     rng = np.random.default_rng(seed)
-    y = np.concatenate([points(20, 2, seed=seed), points(5, 2, seed=seed + 1) + 6])  # a small mode that few candidates are in
+    y = np.concatenate(
+        [points(20, 2, seed=seed), points(5, 2, seed=seed + 1) + 6]
+    )  # a small mode that few candidates are in
     x = np.concatenate([points(18, 2, seed=seed + 2), points(2, 2, seed=seed + 3) + 6])
     h = bandwidth(y)
     random = [mmd2(x[rng.choice(20, q, replace=False)], y, h) for _ in range(20)]
@@ -85,7 +87,10 @@ def test_what_both_promise(seed, num, real, q):
 def test_matching_is_the_best_of_all_assignments(seed, real):
     x, y = points(6, 2, seed=seed), points(real, 2, seed=seed + 1)
     distance = cdist(y, x)
-    best = min(itertools.permutations(range(6), real), key=lambda order: sum(distance[i, j] for i, j in enumerate(order)))
+    best = min(
+        itertools.permutations(range(6), real),
+        key=lambda order: sum(distance[i, j] for i, j in enumerate(order)),
+    )
     assert matched(x, y, real).tolist() == list(best)
 
 

@@ -43,7 +43,17 @@ def _entropy(y):
 
 @pytest.mark.parametrize(
     ("num_classes", "value"),
-    [(100, -4.605), (101, -4.615), (196, -5.278), (200, -5.298), (47, -3.850), (102, -4.625), (37, -3.611), (120, -4.787), (397, -5.984)],
+    [
+        (100, -4.605),
+        (101, -4.615),
+        (196, -5.278),
+        (200, -5.298),
+        (47, -3.850),
+        (102, -4.625),
+        (37, -3.611),
+        (120, -4.787),
+        (397, -5.984),
+    ],
 )
 def test_leep_of_equal_predictions_is_chance(num_classes, value):
     """Ten data sets of Li et al. 2024 (arXiv:2403.19866), table 1."""
@@ -61,7 +71,9 @@ def test_leep_of_equal_predictions_is_minus_the_entropy_also_out_of_balance():
 def test_leep_of_one_source_label_per_class_is_0():
     y = _classes(12, 4)
     assert leep(np.eye(4)[[2, 0, 3, 1]][y], y) == 0
-    assert leep(np.eye(3)[np.minimum(y, 2)], y) == pytest.approx(-0.5 * np.log(2))  # two of four classes share a source label
+    assert leep(np.eye(3)[np.minimum(y, 2)], y) == pytest.approx(
+        -0.5 * np.log(2)
+    )  # two of four classes share a source label
 
 
 def test_leep_agrees_with_a_loop():
@@ -76,7 +88,12 @@ def test_leep_agrees_with_a_loop():
     assert leep(theta, y) == pytest.approx(total, abs=1e-12)
 
 
-@given(seed=st.integers(0, 1000), num_classes=st.integers(2, 5), num_source=st.integers(1, 6), sharp=st.floats(0, 30))
+@given(
+    seed=st.integers(0, 1000),
+    num_classes=st.integers(2, 5),
+    num_source=st.integers(1, 6),
+    sharp=st.floats(0, 30),
+)
 @settings(max_examples=40, deadline=None)
 def test_leep_properties(seed, num_classes, num_source, sharp):
     rng = _rng(seed)
@@ -95,7 +112,9 @@ def test_leep_properties(seed, num_classes, num_source, sharp):
 def test_leep_takes_single_precision_and_stays_in_range():
     y = _classes(200, 2)
     theta = _softmax(_rng().normal(size=(200, 1000))).astype(np.float32)
-    assert leep(theta, y) == pytest.approx(leep(theta.astype(np.float64) / theta.sum(axis=1, keepdims=True), y), abs=1e-5)
+    assert leep(theta, y) == pytest.approx(
+        leep(theta.astype(np.float64) / theta.sum(axis=1, keepdims=True), y), abs=1e-5
+    )
     assert leep(np.eye(2)[y] * (1 + 5e-6), y) == 0
 
 
@@ -116,12 +135,21 @@ def _brute_force_log_me(f, y, grid=range(-8, 9, 2)):
         def loss(logs, target=target):
             try:
                 return -_log_evidence(f, target, *np.exp(logs))
-            except np.linalg.LinAlgError:  # scipy takes a condition above 5e9 for singular; no maximum here is near that
+            except (
+                np.linalg.LinAlgError
+            ):  # scipy takes a condition above 5e9 for singular; no maximum here is near that
                 return np.inf
 
         starts = sorted(((a, b) for a in grid for b in grid), key=loss)[:3]
         found = [
-            minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-9}, bounds=[(-16, 16)] * 2) for start in starts
+            minimize(
+                loss,
+                start,
+                method="Nelder-Mead",
+                options={"xatol": 1e-4, "fatol": 1e-9},
+                bounds=[(-16, 16)] * 2,
+            )
+            for start in starts
         ]
         values.append(-min(one.fun for one in found) / len(f))
     return float(np.mean(values))
@@ -141,9 +169,14 @@ def test_log_me_agrees_with_brute_force_where_the_mean_is_large():
 
 
 def test_log_me_finds_the_greatest_of_several_maxima():
-    """A strong direction that says nothing hides a weak one that says it all: evidence also peaks where all of it is taken for noise."""
+    """A strong direction that says nothing hides a weak one that says it all: evidence also peaks where all
+    of it is taken for noise.
+    """
     y = np.repeat([0, 1], 8)
-    useless, useful = 30 * np.tile([1.0, -1.0], 8), np.where(y == 0, 1, -1) * (1 + 0.1 * np.tile([1, 1, -1, -1], 4))
+    useless, useful = (
+        30 * np.tile([1.0, -1.0], 8),
+        np.where(y == 0, 1, -1) * (1 + 0.1 * np.tile([1, 1, -1, -1], 4)),
+    )
     f = np.stack([useless, np.ones(16), useful], axis=1)
     noise_alone = -(np.log(2 * np.pi * 0.5) + 1) / 2
     greatest = _brute_force_log_me(f, y)
@@ -157,7 +190,14 @@ def test_log_me_agrees_with_bayesian_ridge():
     theirs = []
     for label in range(3):
         ridge = BayesianRidge(
-            max_iter=1000, tol=1e-10, alpha_1=0, alpha_2=0, lambda_1=0, lambda_2=0, compute_score=True, fit_intercept=False
+            max_iter=1000,
+            tol=1e-10,
+            alpha_1=0,
+            alpha_2=0,
+            lambda_1=0,
+            lambda_2=0,
+            compute_score=True,
+            fit_intercept=False,
         )
         theirs.append(ridge.fit(f, y == label).scores_[-1] / 60)
     assert log_me(f, y) == pytest.approx(np.mean(theirs), abs=1e-6)
@@ -188,7 +228,10 @@ def test_log_me_where_the_labels_are_certain():
 )
 @settings(max_examples=40, deadline=None)
 def test_log_me_properties(seed, num_classes, more, dim, apart, scale):
-    f, y = _features(num_classes + more, dim, num_classes, apart=apart, seed=seed), _classes(num_classes + more, num_classes)
+    f, y = (
+        _features(num_classes + more, dim, num_classes, apart=apart, seed=seed),
+        _classes(num_classes + more, num_classes),
+    )
     value, rng = log_me(f, y), _rng(seed)
     order, rotation = rng.permutation(len(y)), np.linalg.qr(rng.normal(size=(dim, dim)))[0]
     assert log_me(scale * f, y) == pytest.approx(value, abs=1e-5)
@@ -198,7 +241,11 @@ def test_log_me_properties(seed, num_classes, more, dim, apart, scale):
     assert log_me(np.pad(f, ((0, 0), (0, 2))), y) == pytest.approx(value, abs=1e-5)
     # No alpha and beta may give more.
     for alpha, beta in np.exp(rng.uniform(-5, 5, size=(5, 2))):
-        assert np.mean([_log_evidence(f, 1.0 * (y == label), alpha, beta) for label in range(num_classes)]) / len(y) < value + 1e-5
+        assert (
+            np.mean([_log_evidence(f, 1.0 * (y == label), alpha, beta) for label in range(num_classes)])
+            / len(y)
+            < value + 1e-5
+        )
 
 
 # H-score
@@ -230,7 +277,9 @@ def test_shrunk_h_score_agrees_with_sklearn(num_images, dim):
     means = np.stack([f[y == label].mean(axis=0) for label in y])
     between = (1 - theirs.shrinkage_) * np.cov(means.T, bias=True)
     assert 0 < theirs.shrinkage_ < 1
-    assert h_score(f, y, shrinkage=True) == pytest.approx(np.trace(np.linalg.solve(theirs.covariance_, between)), abs=1e-9)
+    assert h_score(f, y, shrinkage=True) == pytest.approx(
+        np.trace(np.linalg.solve(theirs.covariance_, between)), abs=1e-9
+    )
 
 
 def test_h_score_of_separate_points_is_greatest():
@@ -254,10 +303,19 @@ def test_h_score_leaves_out_what_does_not_vary():
     assert h_score(f, y, shrinkage=False) == pytest.approx(h_score(f[:, :1], y, shrinkage=False), abs=1e-6)
 
 
-@given(seed=st.integers(0, 1000), num_classes=st.integers(2, 4), more=st.integers(0, 12), dim=st.integers(1, 8), apart=st.floats(0, 5))
+@given(
+    seed=st.integers(0, 1000),
+    num_classes=st.integers(2, 4),
+    more=st.integers(0, 12),
+    dim=st.integers(1, 8),
+    apart=st.floats(0, 5),
+)
 @settings(max_examples=40, deadline=None)
 def test_h_score_properties(seed, num_classes, more, dim, apart):
-    f, y = _features(num_classes + more, dim, num_classes, apart=apart, seed=seed), _classes(num_classes + more, num_classes)
+    f, y = (
+        _features(num_classes + more, dim, num_classes, apart=apart, seed=seed),
+        _classes(num_classes + more, num_classes),
+    )
     rng = _rng(seed)
     plain, shrunk = h_score(f, y, shrinkage=False), h_score(f, y, shrinkage=True)
     assert -1e-12 <= shrunk <= plain + 1e-9
@@ -265,7 +323,9 @@ def test_h_score_properties(seed, num_classes, more, dim, apart):
     if len(y) > dim:
         # Singular values between 1/2 and 2: the map itself must not lose digits.
         left, right = (np.linalg.qr(rng.normal(size=(dim, dim)))[0] for _ in range(2))
-        assert h_score(f @ (left * rng.uniform(0.5, 2, size=dim)) @ right + 3, y, shrinkage=False) == pytest.approx(plain, abs=1e-8)
+        assert h_score(
+            f @ (left * rng.uniform(0.5, 2, size=dim)) @ right + 3, y, shrinkage=False
+        ) == pytest.approx(plain, abs=1e-8)
     rotation, order = np.linalg.qr(rng.normal(size=(dim, dim)))[0], rng.permutation(len(y))
     assert h_score(5 * f @ rotation - 2, y, shrinkage=True) == pytest.approx(shrunk, abs=1e-8)
     for shrinkage, value in ((False, plain), (True, shrunk)):

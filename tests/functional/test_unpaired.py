@@ -50,7 +50,9 @@ def test_symmetry_and_order(seed, own, other):
 def test_against_a_constant_it_is_the_interval_of_the_mean():
     values = np.random.default_rng(2).random((3, 200)) < 0.8
     mean, low, high = difference(values, np.zeros((1, 2)), num_resamples=20_000)
-    assert (mean, low, high) == pytest.approx(bootstrap_mean(values, np.random.default_rng(3), num_resamples=20_000), abs=0.003)
+    assert (mean, low, high) == pytest.approx(
+        bootstrap_mean(values, np.random.default_rng(3), num_resamples=20_000), abs=0.003
+    )
     assert difference(np.ones((2, 5)), np.zeros((3, 7))) == (1, 1, 1)
 
 

@@ -15,9 +15,10 @@ import numpy as np
 def allocate_to_weak(quota: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """As many images as before, more of them for the classes that a classifier confuses.
 
-    The share of class c is ``(n_c / N + n_c e_c / sum_d n_d e_d) / 2``: half as before, half in proportion to the error per image. With
-    equal errors nothing changes, and no class loses more than half. The error is Laplace's estimate ``(errors + 1) / (counts + 2)``, so
-    a class with few validation images is neither given up nor taken for perfect. Shares become whole numbers by largest remainders.
+    The share of class c is ``(n_c / N + n_c e_c / sum_d n_d e_d) / 2``: half as before, half in proportion to
+    the error per image. With equal errors nothing changes, and no class loses more than half. The error is
+    Laplace's estimate ``(errors + 1) / (counts + 2)``, so a class with few validation images is neither given
+    up nor taken for perfect. Shares become whole numbers by largest remainders.
 
     Args:
         quota: n_c, int of shape (C,), not negative.
@@ -34,8 +35,15 @@ def allocate_to_weak(quota: np.ndarray, errors: np.ndarray, counts: np.ndarray) 
         >>> allocate_to_weak(np.array([100, 100]), np.array([0, 18]), np.array([18, 18]))
         array([ 55, 145])
     """
-    if not quota.shape == errors.shape == counts.shape or (np.minimum(quota, errors) < 0).any() or (errors > counts).any():
-        raise ValueError(f"quota, errors and counts must be (C,), 0 <= errors <= counts, got {quota}, {errors} and {counts}")
+    if (
+        not quota.shape == errors.shape == counts.shape
+        or (np.minimum(quota, errors) < 0).any()
+        or (errors > counts).any()
+    ):
+        raise ValueError(
+            f"quota, errors and counts must be (C,), 0 <= errors <= counts, got {quota}, {errors} and "
+            f"{counts}"
+        )
     total, weak = int(quota.sum()), quota * (errors + 1) / (counts + 2)
     if not total:
         return np.zeros(len(quota), dtype=np.int64)
@@ -43,7 +51,7 @@ def allocate_to_weak(quota: np.ndarray, errors: np.ndarray, counts: np.ndarray) 
 
 
 def _largest_remainders(ideal: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers near ``ideal``, which adds up to ``total``, with this sum and at least 1 wherever it is positive."""
+    """Round ``ideal`` to whole numbers that keep its sum ``total``; positive shares get at least 1."""
     wanted = ideal > 0
     counts = np.where(wanted, np.maximum(1, np.floor(ideal)), 0).astype(np.int64)
     while counts.sum() < total:

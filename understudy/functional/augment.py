@@ -18,8 +18,9 @@ from torch.nn import functional as F
 def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     """Shear, scale, rotate and shift each image about its centre, in that order; bilinear, edges repeated.
 
-    The same map as ``torchvision.transforms.v2.functional.affine``, but with values of its own for each image:
-    the matrix is ``scale * R(degrees) @ [[1, -tan(shear)], [0, 1]]`` in pixels, x to the right and y down.
+    The same map as ``torchvision.transforms.v2.functional.affine``, but with values of its own for each
+    image: the matrix is ``scale * R(degrees) @ [[1, -tan(shear)], [0, 1]]`` in pixels, x to the right and y
+    down.
 
     Args:
         x: float of shape (B, C, H, W).
@@ -34,8 +35,11 @@ def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: T
     height, width = x.shape[-2:]
     angle, slope = torch.deg2rad(degrees), torch.tan(torch.deg2rad(shear))
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    # grid_sample asks, for each output place, where to read: the inverse map, in coordinates in which each axis spans [-1, 1].
-    inverse_B22 = torch.stack([cos - slope * sin, (sin + slope * cos) * height / width, -sin * width / height, cos], dim=-1).view(-1, 2, 2)
+    # grid_sample asks, for each output place, where to read: the inverse map, in coordinates in which each
+    # axis spans [-1, 1].
+    inverse_B22 = torch.stack(
+        [cos - slope * sin, (sin + slope * cos) * height / width, -sin * width / height, cos], dim=-1
+    ).view(-1, 2, 2)
     offset_B21 = -(inverse_B22 @ (2 * shift)[:, :, None])
     theta_B23 = torch.cat([inverse_B22, offset_B21], dim=-1).to(x)
     grid = F.affine_grid(theta_B23, list(x.shape), align_corners=False)
@@ -43,9 +47,17 @@ def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: T
 
 
 def random_affine(
-    x: Tensor, rng: torch.Generator, *, shift: float = 0.08, degrees: float = 12.0, scale: float = 0.12, shear: float = 8.0
+    x: Tensor,
+    rng: torch.Generator,
+    *,
+    shift: float = 0.08,
+    degrees: float = 12.0,
+    scale: float = 0.12,
+    shear: float = 8.0,
 ) -> Tensor:
-    """Move, turn, resize and slant each image a little, for images that have no mirror symmetry, such as characters.
+    """Shift, rotate, scale and shear each image a little.
+
+    For images without mirror symmetry, such as characters.
 
     Args:
         x: float of shape (B, C, H, W).
@@ -73,7 +85,9 @@ def random_affine(
 
 
 def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Tensor:
-    """Mirror half of the images and cut each at a random place out of its reflected surroundings, for natural images.
+    """Mirror half of the images and crop each at a random place, with reflected borders.
+
+    For natural images.
 
     He et al. 2016 (arXiv:1512.03385), section 4.2: 4 pixels around 32; reflected here instead of black.
 

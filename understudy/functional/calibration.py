@@ -9,7 +9,8 @@ Symbols, as in Guo et al. 2017 (arXiv:1706.04599)::
     acc     share of right answers in each bin              (M,)
     conf    mean confidence in each bin                     (M,)
 
-Each measure is a mean of one term per image, so that images can be resampled, see :mod:`understudy.functional.intervals`.
+Each measure is a mean of one term per image, so that images can be resampled, see
+:mod:`understudy.functional.intervals`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def reliability(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a reliability diagram draws: accuracy over confidence, in bins.
 
-    Guo et al. 2017, section 2. Bin m of M holds confidences in ((m - 1) / M, m / M]. Adaptive bins hold about equally many images (Nguyen
-    and O'Connor 2015, arXiv:1508.05154); equal confidences share a bin.
+    Guo et al. 2017, section 2. Bin m of M holds confidences in ((m - 1) / M, m / M]. Adaptive bins hold about
+    equally many images (Nguyen and O'Connor 2015, arXiv:1508.05154); equal confidences share a bin.
 
     Args:
         p: float of shape (N, C), N and C at least 1, rows sum to 1.
@@ -37,7 +38,8 @@ def reliability(
         adaptive: bins of equal numbers instead of equal widths.
 
     Returns:
-        Images per bin, int64 (M,); mean confidence and accuracy in each, float64 (M,) in [0, 1], NaN in empty bins.
+        Images per bin, int64 (M,); mean confidence and accuracy in each, float64 (M,) in [0, 1], NaN in empty
+        bins.
 
     Raises:
         ValueError: for other shapes, labels out of range, rows that are no probabilities, or no bin.
@@ -50,16 +52,21 @@ def reliability(
     p_hat, correct, bins = _binned(p, y, num_bins, adaptive=adaptive)
     counts = np.bincount(bins, minlength=num_bins)
     per_bin = np.where(counts, counts, np.nan)
-    conf, acc = (np.bincount(bins, weights=values, minlength=num_bins) / per_bin for values in (p_hat, correct))
+    conf, acc = (
+        np.bincount(bins, weights=values, minlength=num_bins) / per_bin for values in (p_hat, correct)
+    )
     return counts, conf, acc
 
 
-def ece_terms(p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False) -> np.ndarray:
+def ece_terms(
+    p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False
+) -> np.ndarray:
     """One term per image, whose mean is the expected calibration error.
 
-    Guo et al. 2017, eq. 3: the mean over images of ``|acc - conf|`` of their bin. Summed over the images of a bin, ``|acc - conf|`` is
-    ``1[right] - p_hat`` with the sign of the bin's ``acc - conf``; these are the terms. Resampled with the signs as they are, they give
-    an interval about the measured error, which resampling the error itself would not: it grows with every resample.
+    Guo et al. 2017, eq. 3, averages ``|acc - conf|`` of the bin over all images. The same sum is reached with
+    one term per image: ``1[right] - p_hat``, with the sign of ``acc - conf`` of its bin. Resampling these
+    terms with their signs held fixed gives an interval around the measured error. Resampling the error itself
+    does not, because every resample makes it larger.
 
     Args:
         p: float of shape (N, C), N and C at least 1, rows sum to 1.
@@ -82,11 +89,14 @@ def ece_terms(p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptiv
     return np.asarray(np.sign(np.bincount(bins, weights=gaps, minlength=num_bins))[bins] * gaps)
 
 
-def expected_calibration_error(p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False) -> float:
+def expected_calibration_error(
+    p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False
+) -> float:
     """How far confidence and accuracy are apart: ECE, Guo et al. 2017, eq. 3.
 
-    On N images it is too large, most for a calibrated classifier: about ``sqrt(2 M v / (pi N))`` where the truth is 0, if M bins are filled
-    alike and v is the mean of ``p_hat (1 - p_hat)``.
+    The estimate from N images is biased upwards, most for a calibrated classifier: where the truth is 0, it
+    is about ``sqrt(2 M v / (pi N))`` if the M bins are equally full and v is the mean of ``p_hat (1 -
+    p_hat)``.
 
     Args:
         p: float of shape (N, C), N and C at least 1, rows sum to 1.
@@ -110,8 +120,9 @@ def expected_calibration_error(p: np.ndarray, y: np.ndarray, *, num_bins: int = 
 def brier_terms(p: np.ndarray, y: np.ndarray) -> np.ndarray:
     """One term per image, whose mean is the Brier score.
 
-    Brier 1950 ("Verification of forecasts expressed in terms of probability", Monthly Weather Review 78), eq. 2: the sum over classes of
-    ``(p_ic - 1[y_i = c])^2``. A proper score: it is least in expectation for the true probabilities.
+    Brier 1950 ("Verification of forecasts expressed in terms of probability", Monthly Weather Review 78), eq.
+    2: the sum over classes of ``(p_ic - 1[y_i = c])^2``. A proper score: it is least in expectation for the
+    true probabilities.
 
     Args:
         p: float of shape (N, C), rows sum to 1.
@@ -139,7 +150,8 @@ def restricted(p: np.ndarray, classes: Sequence[int]) -> np.ndarray:
         classes: K different ones, each in [0, C).
 
     Returns:
-        float64 of shape (..., K), in the order of ``classes``; 1 / K each where all of them had probability 0.
+        float64 of shape (..., K), in the order of ``classes``; 1 / K each where all of them had probability
+        0.
 
     Raises:
         ValueError: for no class, one twice, or one out of range.
@@ -148,14 +160,21 @@ def restricted(p: np.ndarray, classes: Sequence[int]) -> np.ndarray:
         >>> restricted(np.array([[0.5, 0.2, 0.3]]), [2, 1]).round(2).tolist()
         [[0.6, 0.4]]
     """
-    if not len(classes) or len(set(classes)) != len(classes) or min(classes) < 0 or max(classes) >= p.shape[-1]:
+    if (
+        not len(classes)
+        or len(set(classes)) != len(classes)
+        or min(classes) < 0
+        or max(classes) >= p.shape[-1]
+    ):
         raise ValueError(f"classes must differ and be in [0, {p.shape[-1]}), got {list(classes)}")
     kept = p[..., list(classes)].astype(np.float64)
     mass = kept.sum(axis=-1, keepdims=True)
     return np.asarray(np.where(mass > 0, kept / np.where(mass > 0, mass, 1), 1 / len(classes)))
 
 
-def _binned(p: np.ndarray, y: np.ndarray, num_bins: int, *, adaptive: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _binned(
+    p: np.ndarray, y: np.ndarray, num_bins: int, *, adaptive: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confidence, float64 (N,), whether it is right, float64 (N,), and the bin of each image, int64 (N,)."""
     _check(p, y)
     if num_bins < 1:
@@ -168,11 +187,15 @@ def _binned(p: np.ndarray, y: np.ndarray, num_bins: int, *, adaptive: bool) -> t
 
 def _check(p: np.ndarray, y: np.ndarray) -> None:
     if p.ndim != 2 or not p.size or y.shape != p.shape[:1]:
-        raise ValueError(f"p must be of shape (N, C) with N and C above 0, and y of shape (N,), got {p.shape} and {y.shape}")
+        raise ValueError(
+            f"p must be of shape (N, C) with N and C above 0, and y of shape (N,), got {p.shape} and "
+            f"{y.shape}"
+        )
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise ValueError(f"labels must be in [0, {p.shape[1]}), got {y.min()} to {y.max()}")
     sums = p.sum(axis=1)
     if not ((p >= 0).all() and (abs(sums - 1) <= _ROW_SUM_TOLERANCE).all()):
         raise ValueError(
-            f"rows of p must be probabilities that sum to 1, got a least value of {p.min():g} and sums {sums.min():g} to {sums.max():g}"
+            f"rows of p must be probabilities that sum to 1, got a least value of {p.min():g} and sums "
+            f"{sums.min():g} to {sums.max():g}"
         )

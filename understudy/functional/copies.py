@@ -6,11 +6,12 @@ Symbols::
     g        mirror or not, and move by up to r in either direction     2 (2r + 1)^2 of them
     y'       y with as many of its darkest and brightest pixels made equal as x has black and white ones
     c_g      correlation of what x and g(y) have in common, averaged over 2 x 2 cells
-    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same of y' about that g: 0 for a copy, sqrt(2) for images that have nothing in common
+    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same for y' around that g: 0 for a copy, sqrt(2) for
+             images that have nothing in common
 
-Means and contrasts cancel in a correlation, so a brighter, darker or paler copy is one, and y' undoes what was lost beyond black and white.
-The cells blur what re-encoding changes; moves are by half cells, since thumbnails half a cell apart are no nearer than different
-handwritten digits.
+A correlation ignores mean and contrast, so a brighter, darker or paler copy still counts as a copy, and y'
+undoes what was lost by clipping at black and white. The cells blur what re-encoding changes. Moves are by
+half cells, since thumbnails half a cell apart are no closer than different handwritten digits.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ _PAIRS = 1024  # compared at once, for the same reason
 _PERCENTILES = (2.5, 97.5)
 
 
-def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def nearest_copies(
+    x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The y of which each x is most nearly a copy.
 
-    All y are compared by their lowest frequencies, for every other move, each clipped about as much as x is; the distance is measured to
-    those 16 that then correlate most. Memory grows with N + M: a few times that of x and y.
+    All y are first compared with x by their lowest frequencies, at every other move, clipped about as much as
+    x. The distance is then measured to the 16 that correlate most. Memory is a few times that of x and y.
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
@@ -50,8 +53,8 @@ def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bo
         skip_own: leave y_i out for x_i; for distances within one set, M at least 2.
 
     Returns:
-        Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), 0 to 2. Without contrast, less than a
-        grey level, an image is sqrt(2) from all others.
+        Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), 0 to 2. An
+        image with a contrast below one grey level is sqrt(2) from all others.
 
     Raises:
         ValueError: for other shapes.
@@ -67,7 +70,9 @@ def nearest_copies(x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bo
     squared, fitted = _squared_distances(x, y, pairs, reach)
     squared = np.minimum(squared, _squared_clipped(x, y, pairs, fitted, reach))
     best = squared.argmin(axis=1)[:, None]
-    return np.take_along_axis(pairs, best, axis=1)[:, 0], np.sqrt(np.take_along_axis(squared, best, axis=1)[:, 0])
+    return np.take_along_axis(pairs, best, axis=1)[:, 0], np.sqrt(
+        np.take_along_axis(squared, best, axis=1)[:, 0]
+    )
 
 
 def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarray:
@@ -86,7 +91,8 @@ def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarra
 
     Example:
         >>> x = np.random.default_rng(0).random((1, 32, 32))
-        >>> copy_distances(x, np.roll(x, 3, axis=2)).round(5), copy_distances(x, np.roll(x, 9, axis=2)).round(5) > 1
+        >>> near, far = (copy_distances(x, np.roll(x, pixels, axis=2)) for pixels in (3, 9))
+        >>> near.round(5), far.round(5) > 1
         (array([0.]), array([ True]))
     """
     _check(x, y, least=0)
@@ -100,8 +106,9 @@ def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarra
 def copy_threshold(real: np.ndarray, *, rate: float) -> float | None:
     """The distance below which another real image lies with a probability of at most ``rate``.
 
-    The k-th smallest of n distances, k = floor(rate (n + 1)): one more image of the same kind is among the k nearest of n + 1 with
-    probability k / (n + 1) (split conformal prediction; Vovk, Gammerman and Shafer 2005; Lei et al. 2018, arXiv:1604.04173, theorem 2).
+    It is the k-th smallest of n distances, k = floor(rate (n + 1)): one more image of the same kind is among
+    the k nearest of n + 1 with probability k / (n + 1) (split conformal prediction; Vovk, Gammerman and
+    Shafer 2005; Lei et al. 2018, arXiv:1604.04173, theorem 2).
 
     Args:
         real: distances of n real images to real images, float of shape (n,).
@@ -118,11 +125,13 @@ def copy_threshold(real: np.ndarray, *, rate: float) -> float | None:
     return float(np.partition(real, k - 1)[k - 1]) if k else None
 
 
-def share_closer(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> tuple[float, float, float]:
+def share_closer(
+    a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, num_resamples: int
+) -> tuple[float, float, float]:
     """Probability that a value of ``a`` is below one of ``b``, ties counting half, with a 95% interval.
 
-    Mann and Whitney's U over its largest value, an area under a receiver operating curve. The interval is the percentiles of the bootstrap
-    that resamples both.
+    This is Mann and Whitney's U over its largest value, which is the area under a receiver operating curve.
+    The interval holds the percentiles of a bootstrap that resamples both sets.
 
     Args:
         a: float of shape (N,), N at least 1.
@@ -137,12 +146,16 @@ def share_closer(a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, num_
         ValueError: if there are no values of one kind.
 
     Example:
-        >>> share_closer(np.array([1.0, 2.0]), np.array([2.0, 3.0]), np.random.default_rng(0), num_resamples=100)[0]
+        >>> a, b = np.array([1.0, 2.0]), np.array([2.0, 3.0])
+        >>> share_closer(a, b, np.random.default_rng(0), num_resamples=100)[0]
         0.875
     """
     scores, is_a = -np.concatenate([a, b]), np.repeat([True, False], [len(a), len(b)])
     value = area_under(*roc(scores, is_a))
-    counts = (np.concatenate([rng.multinomial(num, np.full(num, 1 / num)) for num in (len(a), len(b))]) for _ in range(num_resamples))
+    counts = (
+        np.concatenate([rng.multinomial(num, np.full(num, 1 / num)) for num in (len(a), len(b))])
+        for _ in range(num_resamples)
+    )
     low, high = np.percentile([area_under(*roc(scores, is_a, weights)) for weights in counts], _PERCENTILES)
     return value, min(value, float(low)), max(value, float(high))
 
@@ -175,9 +188,14 @@ def _candidates(x: np.ndarray, y: np.ndarray, reach: int, *, skip_own: bool) -> 
 
 
 def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Indices of x with about as many black and white pixels, in blocks, and these numbers, rounded down: two levels stay two."""
+    """Indices of x in blocks with about as many black and white pixels, and these two numbers.
+
+    The numbers are rounded down, so that an image of two levels keeps both.
+    """
     pixels = x.shape[1] * x.shape[2]
-    parts = np.minimum(np.stack(_black_and_white(x, _CLIPPED_ONCE), axis=1) * _CLIPPED_PARTS // pixels, _CLIPPED_PARTS - 1)
+    parts = np.minimum(
+        np.stack(_black_and_white(x, _CLIPPED_ONCE), axis=1) * _CLIPPED_PARTS // pixels, _CLIPPED_PARTS - 1
+    )
     for black, white in np.unique(parts, axis=0):
         rows = np.flatnonzero((parts == (black, white)).all(axis=1))
         numbers = black * pixels // _CLIPPED_PARTS, white * pixels // _CLIPPED_PARTS
@@ -185,7 +203,7 @@ def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
 
 
 def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
-    """Greatest correlation of lowest frequencies, float32 (N, M): of x at each of the moves, and of the cells of y."""
+    """Greatest correlation of the lowest frequencies of x and y over the moves, float32 (N, M)."""
     least = _least_variance(y)
     most, found = (np.full((len(low[0]), len(y)), -1, dtype=np.float32) for _ in range(2))
     for a, (down, right) in zip(low, _coarse_moves(reach), strict=True):
@@ -196,13 +214,19 @@ def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _coarse_moves(reach: int) -> list[tuple[int, int]]:
-    """Every other one, as the black squares of a chessboard: half a cell from the nearest, low frequencies are hardly changed."""
+    """Every other move, like the black squares of a chessboard.
+
+    The nearest move in the list is half a cell away, which hardly changes low frequencies.
+    """
     moves = range(-reach, reach + 1)
     return [(down, right) for down, right in itertools.product(moves, moves) if (down + right) % 2 == 0]
 
 
 def _low(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
-    """The lowest frequencies of cells, of unit length, float32 (N, frequencies); 0 where the cells vary less."""
+    """The lowest frequencies of cells, of unit length, float32 (N, frequencies).
+
+    Rows are 0 where the cells vary less than ``least_variance``.
+    """
     rows = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
     variance = np.einsum("nd,nd->n", rows, rows) / rows.shape[1] - np.square(rows.mean(axis=1))
     low = rows @ _cosines(*cells.shape[1:])
@@ -216,11 +240,18 @@ def _cosines(height: int, width: int) -> np.ndarray:
     """The lowest frequencies of the cosine transform without the mean, float32 (cells, frequencies)."""
     waves = np.kron(*(dct(np.eye(length), axis=0, norm="ortho") for length in (height, width)))
     frequency = np.add.outer(*(np.square(np.arange(length) / length) for length in (height, width)))
-    return np.asarray(waves[np.argsort(frequency.ravel(), kind="stable")[1 : _FREQUENCIES + 1]].T, dtype=np.float32)
+    return np.asarray(
+        waves[np.argsort(frequency.ravel(), kind="stable")[1 : _FREQUENCIES + 1]].T, dtype=np.float32
+    )
 
 
-def _squared_distances(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Least 2 - 2 c_g of x_i and each y_j of row i of ``pairs``, float64 (N, K), and the number of that g, int64 (N, K)."""
+def _squared_distances(
+    x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least 2 - 2 c_g of x_i and each y_j in row i of ``pairs``, and the number of that g.
+
+    Both of shape (N, K): float64, and int64.
+    """
     x, y = _cells(x), _cells(y)
     least = _least_variance(y)
     squared, fitted = np.full(pairs.shape, np.inf), np.zeros(pairs.shape, dtype=np.int64)
@@ -231,8 +262,13 @@ def _squared_distances(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: i
     return squared, fitted
 
 
-def _squared_clipped(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, fitted: np.ndarray, reach: int) -> np.ndarray:
-    """The same of y', about the g where y fitted best: every pair has a y' of its own. (N, K), infinite where y' is y."""
+def _squared_clipped(
+    x: np.ndarray, y: np.ndarray, pairs: np.ndarray, fitted: np.ndarray, reach: int
+) -> np.ndarray:
+    """As :func:`_squared_distances`, for y' and only the g around the one that fitted y best.
+
+    Every pair has a different y'. float64 (N, K), infinite where y' equals y.
+    """
     squared = np.full(pairs.size, np.inf)
     moves = np.array(_moves(reach))[fitted.ravel()]
     black, white = _black_and_white(x, _CLIPPED)
@@ -277,9 +313,16 @@ def _moves(reach: int) -> list[tuple[int, int, bool]]:
 
 
 def _view(
-    x: np.ndarray, y: np.ndarray, least: np.ndarray, g: tuple[int, int, bool], rows: np.ndarray | slice = slice(None)
+    x: np.ndarray,
+    y: np.ndarray,
+    least: np.ndarray,
+    g: tuple[int, int, bool],
+    rows: np.ndarray | slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the cells of x and g(y) have in common, by :func:`_unit`, (N, D), (M, D); 0 where y then varies less than ``least``."""
+    """The overlapping cells of x and of g(y), normalised by :func:`_unit`, (N, D) and (M, D).
+
+    Rows of y are 0 where the overlap varies less than ``least``.
+    """
     down, right, mirrored = g
     theirs = _cut(y[:, :, ::-1] if mirrored else y, -down, -right)
     return _unit(_cut(x, down, right)[rows], _LEAST_CONTRAST**2), _unit(theirs[rows], least[rows])
@@ -296,7 +339,7 @@ def _cells(images: np.ndarray) -> np.ndarray:
 
 
 def _cut(cells: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """Cells side by side, of what is left of images when another one of their size is laid over them, moved by (dy, dx)."""
+    """Adjacent cells of the part of the images that overlaps an image moved by (dy, dx)."""
     size = cells.shape[1]
     return cells[:, max(dy, 0) : size + min(dy, 0) : 2, max(dx, 0) : size + min(dx, 0) : 2]
 
@@ -311,7 +354,10 @@ def _unit(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
 
 
 def _squared(a: np.ndarray, b: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """2 - 2 c of unit rows, from their difference: the correlation itself is too coarse near 1; rows of 0 have c = 0. float64 (N, K)."""
+    """2 - 2 c of unit rows, float64 (N, K).
+
+    Computed from differences, since the correlation itself is too coarse near 1. Rows of 0 have c = 0.
+    """
     squared = np.empty(pairs.shape)
     for rows in _blocks(len(pairs), max(1, _PAIRS // pairs.shape[1])):
         difference = b.take(pairs[rows], axis=0)

@@ -1,4 +1,4 @@
-"""How well synthetic points lie where real ones do, by balls around points: precision and recall, density and coverage.
+"""Precision and recall, density and coverage: how well synthetic points cover the real ones.
 
 Symbols::
 
@@ -16,7 +16,8 @@ import torch
 
 from understudy.functional.distances import squared_distances
 
-# Around a radius, a point is on the edge: a copy of the neighbour that a ball reaches to is as far as that neighbour, however rounded.
+# Around a radius, a point is on the edge: a copy of the neighbour that a ball reaches to is as far as that
+# neighbour, however rounded.
 _INSIDE, _WITH_EDGE = 1 - 1e-9, 1 + 1e-9
 
 
@@ -25,7 +26,8 @@ class Balls(NamedTuple):
 
     Attributes:
         radii: squared distance to the k-th nearest other point, float64 (N,).
-        wider: squared distance to the next one, the radius when one of the k is left out; infinite without a next one; float64 (N,).
+        wider: squared distance to the next one, the radius when one of the k is left out; infinite without a
+            next one; float64 (N,).
         neighbours: the k nearest other points, int64 (N, k).
     """
 
@@ -76,7 +78,8 @@ def balls(x: np.ndarray, *, k: int, block: int = 1024) -> Balls:
             far = slice(other, other + block)
             tile = squared_distances(x[near], x[far])
             if other == start:
-                np.fill_diagonal(tile, -1)  # so each point comes first among its own neighbours, also beside its doubles
+                # Each point then comes first among its own neighbours, even before its duplicates.
+                np.fill_diagonal(tile, -1)
             _keep_nearest(squared_NK[near], index_NK[near], tile, other)
             if other > start:
                 _keep_nearest(squared_NK[far], index_NK[far], tile.T, start)
@@ -84,7 +87,10 @@ def balls(x: np.ndarray, *, k: int, block: int = 1024) -> Balls:
 
 
 def _keep_nearest(squared: np.ndarray, index: np.ndarray, tile: np.ndarray, start: int) -> None:
-    """Replace ``squared`` (B, K) by the K smallest of itself and ``tile`` (B, C) in order, and ``index`` likewise, in place."""
+    """Keep in ``squared`` (B, K) the K smallest of itself and ``tile`` (B, C), in order, in place.
+
+    ``index`` is updated to match.
+    """
     both = np.concatenate([squared, tile], axis=1)
     found, place = torch.from_numpy(both).topk(squared.shape[1], dim=1, largest=False)
     chosen = place.numpy()
@@ -98,18 +104,20 @@ def neighbour_measures(
 ) -> dict[str, Measured]:
     """Precision and recall, density and coverage, and what they are without each point.
 
-    Precision and recall: Kynkäänniemi et al. 2019 (arXiv:1904.06991, eq. 1 and 2), balls closed. Density and coverage: Naeem et al. 2020
-    (arXiv:2002.09797, section 3), balls open. Each as in the authors' code; it matters only for copies.
+    Precision and recall follow Kynkäänniemi et al. 2019 (arXiv:1904.06991, eq. 1 and 2), with closed balls;
+    density and coverage follow Naeem et al. 2020 (arXiv:2002.09797, section 3), with open balls. Both are as
+    in the authors' code; open or closed matters only for copies.
 
-    With a point left out, its ball is gone and balls that reached to it reach farther; nothing is held fixed.
+    Leaving a point out removes its ball, and balls that reached to it grow to their next neighbour.
 
     Args:
         real: float of shape (N, D).
         synthetic: float of shape (M, D).
         real_balls: of :func:`balls`.
         synthetic_balls: the same of the synthetic points.
-        block: side of a tile of distances; memory is about ``40 * block**2`` bytes, and k numbers for each pair of a ball and a point in
-            hardly any ball that the ball would take in when it reached one neighbour farther.
+        block: side of a tile of distances; memory is about ``40 * block**2`` bytes, and k numbers for each
+            pair of a ball and a point in hardly any ball that the ball would take in when it reached one
+            neighbour farther.
 
     Returns:
         ``precision``, ``recall``, ``density`` and ``coverage``.
@@ -123,9 +131,14 @@ def neighbour_measures(
         >>> [round(measured.value, 2) for measured in found.values()]
         [1.0, 0.0, 2.0, 0.67]
     """
-    if real.ndim != 2 or synthetic.ndim != 2 or (len(real_balls.radii), len(synthetic_balls.radii)) != (len(real), len(synthetic)):
+    if (
+        real.ndim != 2
+        or synthetic.ndim != 2
+        or (len(real_balls.radii), len(synthetic_balls.radii)) != (len(real), len(synthetic))
+    ):
         raise ValueError(
-            f"points and balls must be (N, D), N, (M, D) and M, got {real.shape}, {len(real_balls.radii)}, {synthetic.shape} and "
+            f"points and balls must be (N, D), N, (M, D) and M, got {real.shape}, "
+            f"{len(real_balls.radii)}, {synthetic.shape} and "
             f"{len(synthetic_balls.radii)}"
         )
     in_real, in_synthetic = _Reached(real_balls, len(synthetic)), _Reached(synthetic_balls, len(real))
@@ -166,7 +179,10 @@ class _Reached:
         self._widened.append(np.stack(np.nonzero(wider)) + np.array([[start], [other]]))
 
     def share(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """Of points that lie in a ball; with each point of the balls left out; with each of the points left out."""
+        """Share of the points that lie in a ball, and the share when each point is left out.
+
+        In order: the share; without each point that has a ball; without each of the points.
+        """
         num_balls, num_points = len(self._balls.radii), len(self._count)
         reached = self._count > 0
         single = self._count == 1
@@ -178,7 +194,11 @@ class _Reached:
         pairs = np.unique(gone[taken_in] * num_points + point[taken_in])
         gained = np.bincount(pairs // num_points, minlength=num_balls)
         total = int(reached.sum())
-        return total / num_points, (total - lost + gained) / num_points, (total - reached) / max(1, num_points - 1)
+        return (
+            total / num_points,
+            (total - lost + gained) / num_points,
+            (total - reached) / max(1, num_points - 1),
+        )
 
 
 class _Filled:
@@ -203,14 +223,20 @@ class _Filled:
     def density(self) -> Measured:
         k, num_points = self._balls.neighbours.shape[1], len(self._depth)
         total = int(self._inside.sum())
-        without_ball = (total - self._inside + self._widening(self._inside_wider - self._inside)) / (k * num_points)
-        return Measured(total / (k * num_points), without_ball, (total - self._depth) / (k * max(1, num_points - 1)))
+        without_ball = (total - self._inside + self._widening(self._inside_wider - self._inside)) / (
+            k * num_points
+        )
+        return Measured(
+            total / (k * num_points), without_ball, (total - self._depth) / (k * max(1, num_points - 1))
+        )
 
     def coverage(self) -> Measured:
         num_balls, num_points = len(self._inside), len(self._depth)
         covered, covered_wider = self._inside > 0, self._inside_wider > 0
         total = int(covered.sum())
-        without_ball = (total - covered + self._widening(covered_wider.astype(np.int64) - covered)) / (num_balls - 1)
+        without_ball = (total - covered + self._widening(covered_wider.astype(np.int64) - covered)) / (
+            num_balls - 1
+        )
         lost = np.bincount(self._only[self._inside == 1], minlength=num_points)
         return Measured(total / num_balls, without_ball, (total - lost) / num_balls)
 
@@ -221,13 +247,15 @@ class _Filled:
         return np.bincount(neighbours.ravel(), weights=weights, minlength=len(change))
 
 
-def density_and_coverage(real: np.ndarray, synthetic: np.ndarray, *, k: int = 5, block: int = 1024) -> tuple[float, float]:
+def density_and_coverage(
+    real: np.ndarray, synthetic: np.ndarray, *, k: int = 5, block: int = 1024
+) -> tuple[float, float]:
     """Density (fidelity) and coverage (diversity) of synthetic points.
 
-    Naeem et al. 2020 (arXiv:2002.09797, section 3). Each real point has a ball that reaches to its k-th nearest other real point.
-    Density is the number of balls that a synthetic point lies in, over k, mean over synthetic points. Coverage is the share of balls with a
-    synthetic point inside. Balls are open, as in the authors' code. Coverage grows with the number of synthetic points: compare sets of
-    one size.
+    Naeem et al. 2020 (arXiv:2002.09797, section 3). Each real point has a ball that reaches to its k-th
+    nearest other real point. Density is the number of balls that a synthetic point lies in, over k, mean over
+    synthetic points. Coverage is the share of balls with a synthetic point inside. Balls are open, as in the
+    authors' code. Coverage grows with the number of synthetic points: compare sets of one size.
 
     Args:
         real: float of shape (N, D), N at least 2.
@@ -245,13 +273,24 @@ def density_and_coverage(real: np.ndarray, synthetic: np.ndarray, *, k: int = 5,
         >>> density_and_coverage(np.array([[0.0], [1.0], [9.0]]), np.array([[0.5], [0.6]]), k=1)
         (2.0, 0.6666666666666666)
     """
-    if real.ndim != 2 or synthetic.ndim != 2 or real.shape[1] != synthetic.shape[1] or len(real) < 2 or not len(synthetic):
-        raise ValueError(f"real and synthetic must be (N, D) and (M, D) with N > 1 and M > 0, got {real.shape} and {synthetic.shape}")
+    if (
+        real.ndim != 2
+        or synthetic.ndim != 2
+        or real.shape[1] != synthetic.shape[1]
+        or len(real) < 2
+        or not len(synthetic)
+    ):
+        raise ValueError(
+            f"real and synthetic must be (N, D) and (M, D) with N > 1 and M > 0, got {real.shape} and "
+            f"{synthetic.shape}"
+        )
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     k = min(k, len(real) - 1)
     filled = _Filled(balls(real, k=k, block=block), len(synthetic))
     for start in range(0, len(real), block):
         for other in range(0, len(synthetic), block):
-            filled.add(squared_distances(real[start : start + block], synthetic[other : other + block]), start, other)
+            filled.add(
+                squared_distances(real[start : start + block], synthetic[other : other + block]), start, other
+            )
     return filled.density().value, filled.coverage().value

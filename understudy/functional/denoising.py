@@ -6,7 +6,7 @@ Symbols, as in Ho et al. 2020 (arXiv:2006.11239) and Hang et al. 2023 (arXiv:230
     eps        standard normal noise                  (B, C, H, W)
     t          timestep                               (B,), int64
     alpha_bar  cumulative signal power of a schedule  (T,), in (0, 1), decreasing
-    sigma      noise share of flow matching           (B,), in (0, 1], see Esser et al. 2024 (arXiv:2403.03206)
+    sigma      noise share of flow matching           (B,), in (0, 1], Esser et al. 2024 (arXiv:2403.03206)
     snr        alpha_bar / (1 - alpha_bar), or ((1 - sigma) / sigma) ** 2
 """
 
@@ -22,13 +22,15 @@ PredictionType = Literal["epsilon", "v_prediction", "flow"]
 
 
 def check_prediction_type(prediction_type: str) -> None:
-    """Refuse what the formulas do not know.
+    """Check that the formulas know the prediction type.
 
     Raises:
         ValueError: for another prediction type.
     """
     if prediction_type not in get_args(PredictionType):
-        raise ValueError(f"prediction_type must be 'epsilon', 'v_prediction' or 'flow', got {prediction_type!r}")
+        raise ValueError(
+            f"prediction_type must be 'epsilon', 'v_prediction' or 'flow', got {prediction_type!r}"
+        )
 
 
 def signal_to_noise_ratio(alpha_bar: Tensor, t: Tensor) -> Tensor:
@@ -54,13 +56,14 @@ def signal_to_noise_ratio(alpha_bar: Tensor, t: Tensor) -> Tensor:
 def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType = "epsilon") -> Tensor:
     """Loss weight that keeps low-noise timesteps from dominating.
 
-    Hang et al. 2023 (arXiv:2303.09556), eq. 8 and section 3.4: min(snr, gamma) in the space of x0, divided by the
-    factor between the squared error in x0 and in what the network predicts: snr for epsilon, snr + 1 for v,
-    1 / sigma^2 for flow, see :func:`x0_error`.
+    Hang et al. 2023 (arXiv:2303.09556), eq. 8 and section 3.4: min(snr, gamma) in the space of x0, divided by
+    the factor between the squared error in x0 and in what the network predicts: snr for epsilon, snr + 1 for
+    v, 1 / sigma^2 for flow, see :func:`x0_error`.
 
     Args:
         snr: float of shape (B,), positive; for v and flow 0 is allowed too.
-        gamma: where the weight stops growing; positive, 5 in the paper; ``inf`` gives the unweighted loss for epsilon.
+        gamma: where the weight stops growing; positive, 5 in the paper; ``inf`` gives the unweighted loss for
+            epsilon.
         prediction_type: what the network predicts.
 
     Returns:
@@ -114,7 +117,9 @@ def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
     Returns:
         x_t, as x0.
     """
-    power = alpha_bar[t].view(-1, 1, 1, 1)  # roots before the cast: in half precision, 1 - power is 0 at the first timesteps
+    power = alpha_bar[t].view(
+        -1, 1, 1, 1
+    )  # roots before the cast: in half precision, 1 - power is 0 at the first timesteps
     return power.sqrt().to(x0.dtype) * x0 + (1 - power).sqrt().to(x0.dtype) * eps
 
 
@@ -135,8 +140,12 @@ def add_flow_noise(x0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
     return share * eps + (1 - share) * x0
 
 
-def denoising_target(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, prediction_type: PredictionType) -> Tensor:
-    """What a network with the schedule ``alpha_bar`` is asked to predict; for flow matching it is ``eps - x0``.
+def denoising_target(
+    x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, prediction_type: PredictionType
+) -> Tensor:
+    """What a network trained on the schedule ``alpha_bar`` predicts.
+
+    For flow matching the target is ``eps - x0``.
 
     epsilon: Ho et al. 2020, eq. 14. v: Salimans & Ho 2022 (arXiv:2202.00512), section 4,
     ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0``.
@@ -185,14 +194,19 @@ def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> 
         -0.5
     """
     check_prediction_type(prediction_type)
-    factor = {"epsilon": lambda: snr.rsqrt(), "v_prediction": lambda: (1 + snr).rsqrt(), "flow": lambda: flow_sigma(snr)}[prediction_type]()
+    factor = {
+        "epsilon": lambda: snr.rsqrt(),
+        "v_prediction": lambda: (1 + snr).rsqrt(),
+        "flow": lambda: flow_sigma(snr),
+    }[prediction_type]()
     return -factor.view(-1, 1, 1, 1) * residual
 
 
 def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
-    """How many steps are executed when drawing starts at the point of a solver's grid that is nearest to an SNR.
+    """Number of solver steps when drawing starts at the grid point nearest to an SNR.
 
-    Nearest in the logarithm of the SNR, which is what a solver's step sizes are measured in (Lu et al. 2022, arXiv:2206.00927).
+    Nearest in the logarithm of the SNR, which is what a solver's step sizes are measured in (Lu et al. 2022,
+    arXiv:2206.00927).
 
     Args:
         grid_snr: of the grid's points in drawing order, float of shape (num_steps,), not negative, ascending.
@@ -213,7 +227,8 @@ def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
 def strength_of(num_executed: int, num_steps: int) -> float:
     """The strength at which diffusers' image-to-image pipelines execute this many steps.
 
-    They execute ``int(num_steps * strength)``, which would lose a step where rounding leaves the quotient a little too small.
+    They execute ``int(num_steps * strength)``, which would lose a step where rounding leaves the quotient a
+    little too small.
 
     Args:
         num_executed: from 1 to num_steps.

@@ -7,7 +7,9 @@ import numpy as np
 _ROUNDING = 1e-13  # of the expanded form of a squared distance, relative to the squared lengths
 
 
-def nearest_neighbours(queries: np.ndarray, references: np.ndarray, *, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbours(
+    queries: np.ndarray, references: np.ndarray, *, block: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
     """Nearest reference of every query by root mean squared difference.
 
     Args:
@@ -16,8 +18,8 @@ def nearest_neighbours(queries: np.ndarray, references: np.ndarray, *, block: in
         block: queries at once; memory is about ``8 * block * M`` bytes.
 
     Returns:
-        Index of the nearest reference, int64 of shape (N,), and its distance, float64 of shape (N,), in the units of
-        the features.
+        Index of the nearest reference, int64 of shape (N,), and its distance, float64 of shape (N,), in the
+        units of the features.
 
     Raises:
         ValueError: for empty references or unequal widths.
@@ -26,8 +28,16 @@ def nearest_neighbours(queries: np.ndarray, references: np.ndarray, *, block: in
         >>> nearest_neighbours(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [1.0, 1.0]]))
         (array([1]), array([1.]))
     """
-    if queries.ndim != 2 or references.ndim != 2 or queries.shape[1] != references.shape[1] or not len(references):
-        raise ValueError(f"queries and references must be (N, D) and (M, D) with M > 0, got {queries.shape} and {references.shape}")
+    if (
+        queries.ndim != 2
+        or references.ndim != 2
+        or queries.shape[1] != references.shape[1]
+        or not len(references)
+    ):
+        raise ValueError(
+            f"queries and references must be (N, D) and (M, D) with M > 0, got {queries.shape} and "
+            f"{references.shape}"
+        )
     index = np.empty(len(queries), dtype=np.int64)
     distance = np.empty(len(queries))
     references = references.astype(np.float64)
@@ -50,7 +60,8 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         y: float of shape (M, D).
 
     Returns:
-        float64 of shape (N, M). What cannot be told from 0 after rounding is 0, so equal points have distance 0.
+        float64 of shape (N, M). What cannot be told from 0 after rounding is 0, so equal points have distance
+        0.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)

@@ -1,4 +1,4 @@
-"""What another network knows, as a part of the loss: its probabilities, its features; and the loss of two streams of images.
+"""Losses that teach a classifier from another network, and the loss of two streams of images.
 
 Symbols::
 
@@ -17,12 +17,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def soft_label_loss(z: Tensor, y: Tensor, v: Tensor, *, share: float, temperature: float, label_smoothing: float = 0.0) -> Tensor:
+def soft_label_loss(
+    z: Tensor, y: Tensor, v: Tensor, *, share: float, temperature: float, label_smoothing: float = 0.0
+) -> Tensor:
     """Cross entropy against labels and against a teacher; Hinton et al. 2015 (arXiv:1503.02531), section 2.
 
-    ``(1 - share) * CE(y, z) + share * T^2 * CE(softmax(v / T), softmax(z / T))``. The factor ``T^2`` keeps the gradient of the second
-    term as large as that of the first at every temperature. With ``share`` 0.5 and ``T`` 2 it has the shares and the temperature of the
-    soft cross entropy of He et al. 2023 (arXiv:2210.07574).
+    ``(1 - share) * CE(y, z) + share * T^2 * CE(softmax(v / T), softmax(z / T))``. The factor ``T^2`` keeps
+    the gradient of the second term as large as that of the first at every temperature. With ``share`` 0.5 and
+    ``T`` 2 it has the shares and the temperature of the soft cross entropy of He et al. 2023
+    (arXiv:2210.07574).
 
     Args:
         z: as above.
@@ -51,9 +54,9 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     """Mean of ``1 - cos(a, b)`` over the images: the direction of features counts, not their length.
 
     Args:
-        a: features of the classifier, linearly mapped to the width of ``b``, since widths and axes of two networks have nothing to do
-            with each other: the regressor of FitNets, Romero et al. 2015 (arXiv:1412.6550), section 2.2, eq. 3, there with a squared
-            distance.
+        a: features of the classifier, linearly mapped to the width of ``b``, since widths and axes of two
+            networks have nothing to do with each other: the regressor of FitNets, Romero et al. 2015
+            (arXiv:1412.6550), section 2.2, eq. 3, there with a squared distance.
         b: features of the network that guides.
 
     Returns:
@@ -63,7 +66,9 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def two_stream_loss(losses: Tensor, num_first: int, *, w: float) -> Tensor:
-    """Mean over the first stream and ``w`` times the mean over the second: the mix loss of He et al. 2023 (arXiv:2210.07574).
+    """Mean over the first stream plus ``w`` times the mean over the second.
+
+    The mix loss of He et al. 2023 (arXiv:2210.07574).
 
     How many images each stream has does not matter. A stream without images counts nothing.
 

@@ -26,15 +26,19 @@ def mean_distance(x: np.ndarray, *, block: int = 1024) -> float:
     """
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(f"x must be (N, D) with at least 2 points, got {x.shape}")
-    total = sum(float(np.sqrt(squared_distances(x[start : start + block], x)).sum()) for start in range(0, len(x), block))
+    total = sum(
+        float(np.sqrt(squared_distances(x[start : start + block], x)).sum())
+        for start in range(0, len(x), block)
+    )
     return total / (len(x) * (len(x) - 1))
 
 
 def vendi_score(x: np.ndarray, weights: np.ndarray | None = None, *, block: int = 1024) -> float:
     """Effective number of different points: the exponential of the entropy of the eigenvalues of K / N.
 
-    Friedman and Dieng 2023 (arXiv:2210.02410, definition 3.1; with weights their definition 3.2), with the cosine kernel. It grows with N:
-    compare sets of one size. Points at the origin have no direction; they count as equal to each other and unlike all others.
+    Friedman and Dieng 2023 (arXiv:2210.02410, definition 3.1; with weights their definition 3.2), with the
+    cosine kernel. It grows with N: compare sets of one size. Points at the origin have no direction; they
+    count as equal to each other and unlike all others.
 
     Args:
         x: float of shape (N, D), N at least 1.
@@ -72,7 +76,12 @@ def vendi_score(x: np.ndarray, weights: np.ndarray | None = None, *, block: int 
 
 
 def _scaled_directions(x: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Rows of length sqrt(share) along the points, (B, D + 1); along the last axis for points at the origin."""
+    """Rows of length sqrt(share) along the points, (B, D + 1).
+
+    Points at the origin lie along the last axis.
+    """
     x = x.astype(np.float64)
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(np.hstack([x / np.where(lengths > 0, lengths, 1), lengths == 0]) * np.sqrt(shares)[:, None])
+    return np.asarray(
+        np.hstack([x / np.where(lengths > 0, lengths, 1), lengths == 0]) * np.sqrt(shares)[:, None]
+    )

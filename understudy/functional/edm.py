@@ -6,10 +6,11 @@ Symbols, as in the paper::
     sigma_data  standard deviation of the images
     D           denoiser, c_skip(sigma) x + c_out(sigma) F(c_in(sigma) x; c_noise(sigma))
 
-With u = x0 / sigma_data and n = noise, c_in x = sqrt(alpha_bar) u + sqrt(1 - alpha_bar) n for alpha_bar = sigma_data^2 / (sigma^2 +
-sigma_data^2), and the target of F is -(sqrt(alpha_bar) n - sqrt(1 - alpha_bar) u): v-prediction (Salimans & Ho 2022, arXiv:2202.00512)
-with the other sign. The loss weight lambda(sigma) of table 1 makes the loss of F the plain squared error. So a network that predicts v
-with equal weight at noise levels drawn from EDM's distribution is EDM.
+With u = x0 / sigma_data and n = noise, c_in x = sqrt(alpha_bar) u + sqrt(1 - alpha_bar) n for alpha_bar =
+sigma_data^2 / (sigma^2 + sigma_data^2), and the target of F is -(sqrt(alpha_bar) n - sqrt(1 - alpha_bar) u):
+v-prediction (Salimans & Ho 2022, arXiv:2202.00512) with the other sign. The loss weight lambda(sigma) of
+table 1 makes the loss of F the plain squared error. So a network that predicts v with equal weight at noise
+levels drawn from EDM's distribution is EDM.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SIGMA_DATA = 0.5
 
 
 def lognormal_sigmas(num_levels: int, *, mean: float = -1.2, std: float = 1.2) -> Tensor:
-    """Noise levels whose logarithms are normal: the quantiles (i + 1/2) / num_levels, so that equal chances give table 1's distribution.
+    """Noise levels whose logarithms are normal: the quantiles (i + 1/2) / num_levels.
+
+    Drawn with equal chances, they follow the distribution of table 1.
 
     Karras et al. 2022, table 1, ``ln(sigma) ~ N(P_mean, P_std^2)``.
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 import numpy as np
 
 
-def mean_and_root(x: np.ndarray, weights: np.ndarray | None = None, *, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_root(
+    x: np.ndarray, weights: np.ndarray | None = None, *, block: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and a root of the covariance, with as many rows as the covariance can have rank.
 
     Args:
         x: float of shape (N, D), N at least 2.
-        weights: float of shape (N,), not negative, at least two positive; None is equal weights. The covariance is the unbiased one for
-            weights that do not depend on the points, with ``sum w - sum w^2 / sum w`` in the place of N - 1.
+        weights: float of shape (N,), not negative, at least two positive; None is equal weights. The
+            covariance is the unbiased one for weights that do not depend on the points, with ``sum w - sum
+            w^2 / sum w`` in the place of N - 1.
         block: points at once; memory is about ``16 * block * D + 24 * D * min(N, D)`` bytes.
 
     Returns:
@@ -55,9 +58,10 @@ def mean_and_root(x: np.ndarray, weights: np.ndarray | None = None, *, block: in
 def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray, root_y: np.ndarray) -> float:
     """Squared Fréchet distance of two Gaussian distributions, given by :func:`mean_and_root`.
 
-    Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions" (J. Multivariate Analysis 12), as Heusel
-    et al. 2017, eq. 6, use it. ``Tr (C C_w)^(1/2)`` is the nuclear norm of ``A A_w^T``, so with fewer points than features no matrix has
-    the side D. The distance of samples is biased upwards, the more the fewer points there are: compare sets of one size.
+    Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions" (J. Multivariate
+    Analysis 12), as Heusel et al. 2017, eq. 6, use it. ``Tr (C C_w)^(1/2)`` is the nuclear norm of ``A
+    A_w^T``, so with fewer points than features no matrix has the side D. The distance of samples is biased
+    upwards, the more the fewer points there are: compare sets of one size.
 
     Args:
         mean_x: m, float64 of shape (D,).
@@ -76,11 +80,19 @@ def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray,
         10.0
     """
     if mean_x.shape != mean_y.shape or root_x.shape[1:] != mean_x.shape or root_y.shape[1:] != mean_y.shape:
-        raise ValueError(f"means and roots must have one width, got {mean_x.shape}, {root_x.shape}, {mean_y.shape} and {root_y.shape}")
+        raise ValueError(
+            f"means and roots must have one width, got {mean_x.shape}, {root_x.shape}, {mean_y.shape} "
+            f"and {root_y.shape}"
+        )
     product = root_x @ root_y.T
     small = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
     shared = np.sqrt(np.clip(np.linalg.eigvalsh(small), 0, None)).sum()
-    return max(0.0, float(np.square(mean_x - mean_y).sum() + np.square(root_x).sum() + np.square(root_y).sum() - 2 * shared))
+    return max(
+        0.0,
+        float(
+            np.square(mean_x - mean_y).sum() + np.square(root_x).sum() + np.square(root_y).sum() - 2 * shared
+        ),
+    )
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

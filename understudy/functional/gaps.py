@@ -1,8 +1,8 @@
 """The gap between training on synthetic and on real images, taken apart.
 
-Wang et al. 2024 (arXiv:2311.03959) hold a content gap responsible for most of it. The terms below are not theirs: they are this
-project's own operational definition, see ``docs/methods/content_gap.md``. Reconstructions as a training set come from Ravuri and Vinyals
-2019 (arXiv:1905.10887, section 4).
+Wang et al. 2024 (arXiv:2311.03959) hold a content gap responsible for most of it. The terms below are not
+theirs: they are this project's own operational definition, see ``docs/methods/content_gap.md``.
+Reconstructions as a training set come from Ravuri and Vinyals 2019 (arXiv:1905.10887, section 4).
 
 Symbols, each the accuracy on real test images after training on a set::
 
@@ -13,8 +13,8 @@ Symbols, each the accuracy on real test images after training on a set::
     S otf   fresh ones all the time, on the fly                           role fresh
     S*      the best variant of S, chosen on validation images
 
-Accuracies may be single values, or arrays of one shape: seeds, resamples, classes, or right and wrong for each training and test image.
-All terms are linear, so the mean of a term is the term of the means.
+Accuracies may be single values, or arrays of one shape: seeds, resamples, classes, or right and wrong for
+each training and test image. All terms are linear, so the mean of a term is the term of the means.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from typing import Literal, TypeVar
 import numpy as np
 
 VARIANTS = ("plain", "filtered", "fresh", "filtered+fresh", "diverse", "matched")
-# Each step: the term, from which set, to which set; all steps together lead from S to R. Quality and quantity overlap, so their order
-# matters; content and appearance have one order only, since nothing is both redrawn and filtered.
+# Each step: the term, the set it starts from, the set it leads to. All steps together lead from S to R.
+# Quality and quantity overlap, so their order matters; content and appearance have one order only, since
+# nothing is both redrawn and filtered.
 _REST = (("content", "filtered+fresh", "reconstructed"), ("appearance", "reconstructed", "real"))
 PATH = (("quality", "plain", "filtered"), ("quantity", "filtered", "filtered+fresh"), *_REST)
 REVERSE_PATH = (("quantity", "plain", "fresh"), ("quality", "fresh", "filtered+fresh"), *_REST)
@@ -39,22 +40,25 @@ Accuracy = TypeVar("Accuracy", float, np.ndarray)
 def gap_terms(accuracies: Mapping[str, Accuracy], *, best: str) -> dict[str, Accuracy]:
     """All terms that can be formed from the sets that were measured.
 
-    ``total = appearance + content + recovered`` and ``total = remaining + recovered`` hold whatever the accuracies are. ``quality``,
-    ``quantity``, ``diversity`` and ``matched`` are what each variant alone adds to S; they overlap and do not add up.
+    ``total = appearance + content + recovered`` and ``total = remaining + recovered`` hold whatever the
+    accuracies are. ``quality``, ``quantity``, ``diversity`` and ``matched`` are what each variant alone adds
+    to S; they overlap and do not add up.
 
     Args:
-        accuracies: by role, ``real`` and ``plain`` among them; without ``reconstructed`` there is no ``appearance`` and no ``content``.
+        accuracies: by role, ``real`` and ``plain`` among them; without ``reconstructed`` there is no
+            ``appearance`` and no ``content``.
         best: role of S*, one of those given.
 
     Returns:
-        ``total`` R - S, ``appearance`` R - Rec, ``content`` Rec - S*, ``recovered`` S* - S, ``remaining`` R - S*, ``quality`` S+F - S,
-        ``quantity`` S otf - S, ``diversity`` and ``matched`` likewise.
+        ``total`` R - S, ``appearance`` R - Rec, ``content`` Rec - S*, ``recovered`` S* - S, ``remaining`` R -
+        S*, ``quality`` S+F - S, ``quantity`` S otf - S, ``diversity`` and ``matched`` likewise.
 
     Raises:
         ValueError: without ``real``, ``plain`` or ``best``.
 
     Example:
-        >>> vq_vae_2 = {"real": 73.09, "reconstructed": 69.90, "plain": 54.83}  # Ravuri and Vinyals, table 2, top-1
+        >>> # Ravuri and Vinyals, table 2, top-1:
+        >>> vq_vae_2 = {"real": 73.09, "reconstructed": 69.90, "plain": 54.83}
         >>> {name: round(term, 2) for name, term in gap_terms(vq_vae_2, best="plain").items()}
         {'total': 18.26, 'recovered': 0.0, 'remaining': 18.26, 'appearance': 3.19, 'content': 15.07}
     """
@@ -62,14 +66,23 @@ def gap_terms(accuracies: Mapping[str, Accuracy], *, best: str) -> dict[str, Acc
     if missing:
         raise ValueError(f"accuracies must have {', '.join(missing)}, got {', '.join(accuracies)}")
     real, plain = accuracies["real"], accuracies["plain"]
-    terms = {"total": real - plain, "recovered": accuracies[best] - plain, "remaining": real - accuracies[best]}
+    terms = {
+        "total": real - plain,
+        "recovered": accuracies[best] - plain,
+        "remaining": real - accuracies[best],
+    }
     if "reconstructed" in accuracies:
-        terms |= {"appearance": real - accuracies["reconstructed"], "content": accuracies["reconstructed"] - accuracies[best]}
+        terms |= {
+            "appearance": real - accuracies["reconstructed"],
+            "content": accuracies["reconstructed"] - accuracies[best],
+        }
     return terms | {name: accuracies[role] - plain for name, role in _SINGLE.items() if role in accuracies}
 
 
 def path_terms(accuracies: Mapping[str, Accuracy], steps: Sequence[tuple[str, str, str]]) -> list[Accuracy]:
-    """What each step of :data:`PATH` or :data:`REVERSE_PATH` adds, up to the first step whose set was not measured.
+    """What each step of :data:`PATH` or :data:`REVERSE_PATH` adds.
+
+    Stops before the first step for which a set was not measured.
 
     Args:
         accuracies: by role.
@@ -79,7 +92,8 @@ def path_terms(accuracies: Mapping[str, Accuracy], steps: Sequence[tuple[str, st
         One difference per step.
 
     Example:
-        >>> gan = {"plain": 79.76, "filtered": 83.84, "fresh": 84.25, "filtered+fresh": 88.56}  # Slim 2020, CIFAR-10, in percent
+        >>> # Slim 2020, CIFAR-10, in percent:
+        >>> gan = {"plain": 79.76, "filtered": 83.84, "fresh": 84.25, "filtered+fresh": 88.56}
         >>> [[round(float(term), 2) for term in path_terms(gan, steps)] for steps in (PATH, REVERSE_PATH)]
         [[4.08, 4.72], [4.49, 4.31]]
     """
@@ -98,7 +112,8 @@ def shares(terms: Mapping[str, float]) -> dict[str, float]:
         terms: single values, ``total`` among them and positive.
 
     Returns:
-        By name; those of ``appearance``, ``content`` and ``recovered`` sum to 1, and any of them may be negative.
+        By name; those of ``appearance``, ``content`` and ``recovered`` sum to 1, and any of them may be
+        negative.
 
     Raises:
         ValueError: if there is no positive total.
@@ -122,7 +137,10 @@ def relative_drop(real: float, other: float) -> float:
 
 
 def appearance_excess(terms: Mapping[str, Accuracy]) -> Accuracy:
-    """By how much appearance exceeds half of the total; what :func:`content_hypothesis` judges the interval of."""
+    """By how much appearance exceeds half of the total.
+
+    :func:`content_hypothesis` judges the interval of this difference.
+    """
     return terms["appearance"] - terms["total"] / 2
 
 
@@ -136,7 +154,8 @@ def content_hypothesis(excess: tuple[float, float], *, is_gap: bool) -> Outcome:
         is_gap: whether the total can be told from 0 and is positive.
 
     Returns:
-        ``refuted`` if the interval lies above 0, ``supported`` if it lies below, ``undecided`` in between, ``no gap`` without a gap.
+        ``refuted`` if the interval lies above 0, ``supported`` if it lies below, ``undecided`` in between,
+        ``no gap`` without a gap.
     """
     low, high = excess
     if not is_gap:

@@ -1,4 +1,4 @@
-"""How sure a mean over trainings and test images is: bootstrap intervals.
+"""Bootstrap intervals for a mean over trainings and test images.
 
 Symbols::
 
@@ -21,17 +21,21 @@ _MAX_CELLS = 2**22  # cells of the largest temporary array: 32 MiB in float64
 _LEVEL = 0.95
 
 
-def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> tuple[float, float, float]:
+def bootstrap_mean(
+    values: np.ndarray, rng: np.random.Generator, *, num_resamples: int
+) -> tuple[float, float, float]:
     """Mean with a 95% interval that covers both other test images and other training seeds.
 
-    Test images and trainings are resampled at once, each with replacement (Owen 2007, "The pigeonhole bootstrap",
-    Annals of Applied Statistics 1). S is small, so two things would make a plain bootstrap too narrow, and both are mended:
+    Test images and trainings are resampled at once, each with replacement (Owen 2007, "The pigeonhole
+    bootstrap", Annals of Applied Statistics 1). A plain bootstrap is too narrow for a small S, for
+    two reasons; both are corrected:
 
-    * S values drawn with replacement from S spread too little by (S - 1) / S in variance; drawing S - 1 of them is exact
-      (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83).
-    * percentiles know nothing of how uncertain a spread measured on S values is. Their distances from the mean are stretched
-      by the ratio of the Student to the normal quantile, with degrees of freedom from Satterthwaite (1946): S - 1 where seeds
-      decide, N - 1 where test images do. With 3 seeds that is a factor between 2.2 and 1.
+    * S values drawn with replacement from S have too small a variance, by a factor (S - 1) / S. Drawing S - 1
+      of them is exact (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83).
+    * Percentiles ignore that a spread measured on S values is itself uncertain. Their distances from the mean
+      are therefore stretched by the ratio of the Student to the normal quantile, with degrees of freedom from
+      Satterthwaite (1946): S - 1 where seeds dominate, N - 1 where test images do. With 3 seeds the factor is
+      between 1 and 2.2.
 
     With one training the interval is about test images only. If all values are equal, it has no width.
 
@@ -52,10 +56,14 @@ def bootstrap_mean(values: np.ndarray, rng: np.random.Generator, *, num_resample
         (0.75, True)
     """
     if values.ndim != 2 or values.shape[0] < 1 or values.shape[1] < 2:
-        raise ValueError(f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}")
+        raise ValueError(
+            f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}"
+        )
     values = values.astype(np.float64)
     mean = float(values.mean())
-    low, high = np.quantile(resampled_means(values[None], rng, num_resamples)[:, 0], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    low, high = np.quantile(
+        resampled_means(values[None], rng, num_resamples)[:, 0], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
+    )
     stretch = student_stretch(values)
     return (
         mean,
@@ -104,8 +112,11 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples:
     """
     num_values, num_seeds, num_images = values.shape
     drawn_seeds = max(1, num_seeds - 1)
-    seed_weights_RS = rng.multinomial(drawn_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples) / drawn_seeds
-    # Images with equal values are interchangeable, so it is enough to draw how many there are of each of U kinds.
+    seed_weights_RS = (
+        rng.multinomial(drawn_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples) / drawn_seeds
+    )
+    # Images with equal values are interchangeable, so it is enough to draw how many there are of each of U
+    # kinds.
     kinds_KSU, counts_U = np.unique(values.reshape(-1, num_images), axis=1, return_counts=True)
     step = max(1, _MAX_CELLS // max(len(counts_U), num_values * num_seeds))
     means_RK = np.empty((num_resamples, num_values))
@@ -158,7 +169,9 @@ def student_interval(values: Sequence[float]) -> dict[str, float]:
         raise ValueError("there must be at least one value, got none")
     mean, half = float(np.mean(values)), 0.0
     if len(values) > 1:
-        half = float(stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+        half = float(
+            stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+        )
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 

@@ -1,4 +1,6 @@
-"""Maximum mean discrepancy of large sets, tile by tile, with weights: the kernels of KID and CMMD, and a Gaussian one.
+"""Maximum mean discrepancy of large weighted sets, computed tile by tile.
+
+The kernels are those of KID and CMMD, and a Gaussian one.
 
 Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
 
@@ -7,7 +9,8 @@ Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
     k      kernel
     MMD^2  E k(x, x') + E k(y, y') - 2 E k(x, y)
 
-:mod:`understudy.functional.mmd` has gradients and holds all pairs at once; here nothing is larger than a tile.
+:mod:`understudy.functional.mmd` has gradients and holds all pairs at once; here nothing is larger than a
+tile.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ def gaussian_kernel(bandwidth: float) -> Kernel:
 def direction_kernel(bandwidth: float) -> Kernel:
     """:func:`gaussian_kernel` of points scaled to length 1, which with h = 10 is the kernel of CMMD.
 
-    Jayasumana et al. 2024, "Rethinking FID" (arXiv:2401.09603, section 4). A point at the origin has no direction and stays there.
+    Jayasumana et al. 2024, "Rethinking FID" (arXiv:2401.09603, section 4). A point at the origin has no
+    direction and stays there.
 
     Args:
         bandwidth: h, positive.
@@ -63,8 +67,14 @@ def direction_kernel(bandwidth: float) -> Kernel:
     gaussian = gaussian_kernel(bandwidth)
 
     def kernel(products: np.ndarray, x_squared: np.ndarray, y_squared: np.ndarray) -> np.ndarray:
-        x_length, y_length = (np.sqrt(np.where(squared > 0, squared, 1)) for squared in (x_squared, y_squared))
-        return gaussian(products / (x_length * y_length), (x_squared > 0).astype(products.dtype), (y_squared > 0).astype(products.dtype))
+        x_length, y_length = (
+            np.sqrt(np.where(squared > 0, squared, 1)) for squared in (x_squared, y_squared)
+        )
+        return gaussian(
+            products / (x_length * y_length),
+            (x_squared > 0).astype(products.dtype),
+            (y_squared > 0).astype(products.dtype),
+        )
 
     return kernel
 
@@ -80,11 +90,12 @@ def mean_kernels(
 ) -> np.ndarray:
     """Weighted means of kernels over pairs of points: of two sets, or of different points of one.
 
-    Three of them add up to the unbiased MMD^2 (Gretton et al. 2012, eq. 3); with weights a pair counts ``w_i v_j``. All kernels
-    and resamples share one pass over the pairs.
+    Three of them add up to the unbiased MMD^2 (Gretton et al. 2012, eq. 3); with weights a pair counts ``w_i
+    v_j``. All kernels and resamples share one pass over the pairs.
 
     Args:
-        x: float of shape (M, D); float32 is computed in float32 and added up in float64, anything else in float64.
+        x: float of shape (M, D); float32 is computed in float32 and added up in float64, anything else in
+            float64.
         w: float of shape (M, R), not negative.
         y: float of shape (N, D); None takes the pairs i != j of ``x``.
         v: float of shape (N, R); None exactly if ``y`` is.
@@ -99,7 +110,8 @@ def mean_kernels(
 
     Example:
         >>> x, ones = np.array([[0.0], [1.0]]), np.ones((2, 1))
-        >>> mean_kernels(x, ones, kernels=[cubic_kernel(1)]), mean_kernels(x, ones, x, ones, kernels=[cubic_kernel(1)])
+        >>> cubic = [cubic_kernel(1)]
+        >>> mean_kernels(x, ones, kernels=cubic), mean_kernels(x, ones, x, ones, kernels=cubic)
         (array([[1.]]), array([[2.75]]))
     """
     within = y is None or v is None
@@ -111,13 +123,18 @@ def mean_kernels(
         for other in range(start if within else 0, len(others), block):
             on_diagonal = within and other == start
             tile = _tile(x[start : start + block], others[other : other + block])
-            w_tile, v_tile = w[start : start + block], other_weights[other : other + block].astype(tile[0].dtype)
+            w_tile, v_tile = (
+                w[start : start + block],
+                other_weights[other : other + block].astype(tile[0].dtype),
+            )
             for index, kernel in enumerate(kernels):
                 values = kernel(*tile)
                 if on_diagonal:
                     np.fill_diagonal(values, 0)
                 # Tiles below the diagonal have the transposed values of those above.
-                total[index] += (w_tile * (values @ v_tile)).sum(axis=0) * (2 if within and not on_diagonal else 1)
+                total[index] += (w_tile * (values @ v_tile)).sum(axis=0) * (
+                    2 if within and not on_diagonal else 1
+                )
     return np.asarray(total / pairs)
 
 
@@ -129,6 +146,8 @@ def _tile(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def _check(x: np.ndarray, w: np.ndarray, y: np.ndarray, v: np.ndarray, *, least: int) -> None:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
-        raise ValueError(f"x and y must be (M, D) and (N, D) with M and N at least {least}, got {x.shape} and {y.shape}")
+        raise ValueError(
+            f"x and y must be (M, D) and (N, D) with M and N at least {least}, got {x.shape} and {y.shape}"
+        )
     if w.ndim != 2 or w.shape != (len(x), v.shape[-1]) or v.shape != (len(y), w.shape[1]):
         raise ValueError(f"weights must be ({len(x)}, R) and ({len(y)}, R), got {w.shape} and {v.shape}")

@@ -35,7 +35,8 @@ def log_fit(sizes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
         ValueError: for other shapes or sizes.
 
     Example:
-        >>> a, b = log_fit(np.array([1, 2, 5, 10]), np.array([70.9, 72.9, 74.5, 76.0]))  # Real-Fake, Table 4: ImageNet, synthetic alone
+        >>> # Real-Fake, Table 4: ImageNet, synthetic alone:
+        >>> a, b = log_fit(np.array([1, 2, 5, 10]), np.array([70.9, 72.9, 74.5, 76.0]))
         >>> round(float(a), 1), round(float(b), 1)
         (71.1, 1.5)
     """
@@ -55,7 +56,8 @@ def increasing(values: np.ndarray) -> np.ndarray:
     """Least squares fit that never falls with the index: isotonic regression.
 
     By the min-max formula (Barlow et al. 1972, "Statistical Inference under Order Restrictions"),
-    ``fit_i = max over j <= i of min over k >= i of mean(values_j .. values_k)``; pooling adjacent violators gives the same.
+    ``fit_i = max over j <= i of min over k >= i of mean(values_j .. values_k)``; pooling adjacent violators
+    gives the same.
 
     Args:
         values: float of shape (..., K), K at least 1, in the order of growing size.
@@ -93,8 +95,8 @@ def invert(sizes: np.ndarray, values: np.ndarray, wanted: float) -> float:
         wanted: the value to reach.
 
     Returns:
-        The size, in [n_1, n_K]: n_1 means "at most n_1", since a smaller set may do. ``inf`` means "more than n_K": the largest measured
-        set does not reach it.
+        The size, in [n_1, n_K]. n_1 means "at most n_1", since a smaller set might suffice; ``inf`` means
+        "more than n_K": even the largest measured set does not reach the value.
 
     Raises:
         ValueError: if sizes do not increase, values fall, or shapes do not fit.
@@ -137,7 +139,9 @@ def gains_per_doubling(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
     """
     sizes, values = np.asarray(sizes, dtype=np.float64), np.asarray(values, dtype=np.float64)
     if sizes.ndim != 1 or len(sizes) < 2 or values.shape[-1:] != sizes.shape:
-        raise ValueError(f"sizes and values must be (K,) and (..., K) with K > 1, got {sizes.shape} and {values.shape}")
+        raise ValueError(
+            f"sizes and values must be (K,) and (..., K) with K > 1, got {sizes.shape} and {values.shape}"
+        )
     if sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
         raise ValueError(f"sizes must be positive and increase, got {sizes.tolist()}")
     return np.asarray(np.diff(values, axis=-1) / np.diff(np.log2(sizes)))
@@ -147,11 +151,13 @@ def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
     """The rule that ends a search for the size of a set: the last step is not sure to have gained enough.
 
     Args:
-        gains: per doubling in the last step, one for each training, float (S,); differences of trainings with one seed.
+        gains: per doubling in the last step, one for each training, float (S,); differences of trainings with
+            one seed.
         below: the least gain per doubling that is worth another size, in the unit of ``gains``.
 
     Returns:
-        Whether the low end of the 95% Student interval of the mean gain is below ``below``, and that interval.
+        Whether the low end of the 95% Student interval of the mean gain is below ``below``, and that
+        interval.
 
     Raises:
         ValueError: without a gain.
@@ -167,11 +173,13 @@ def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
 def resampled_curves(values: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> np.ndarray:
     """Means of all curves' points over resampled trainings and test images, the same ones for every point.
 
-    The resampling is that of :func:`understudy.functional.intervals.bootstrap_mean`, without its Student stretch, since how far to stretch
-    depends on what is made of the curves. What is easy or hard for all points moves them together and cancels in their differences.
+    The resampling is that of :func:`understudy.functional.intervals.bootstrap_mean`, without its Student
+    stretch, since how far to stretch depends on what is made of the curves. What is easy or hard for all
+    points moves them together and cancels in their differences.
 
     Args:
-        values: bool or float of shape (K, S, N): points, trainings, test images; training s of each point has the same seed.
+        values: bool or float of shape (K, S, N): points, trainings, test images; training s of each point has
+            the same seed.
         rng: source of the resamples.
         num_resamples: R.
 
@@ -182,7 +190,9 @@ def resampled_curves(values: np.ndarray, rng: np.random.Generator, *, num_resamp
         ValueError: for another shape.
     """
     if values.ndim != 3 or not values.shape[0] or not values.shape[1] or values.shape[2] < 2:
-        raise ValueError(f"values must be of shape (points, seeds, images) with at least 2 images, got {values.shape}")
+        raise ValueError(
+            f"values must be of shape (points, seeds, images) with at least 2 images, got {values.shape}"
+        )
     return resampled_means(values.astype(np.float64), rng, num_resamples)
 
 
@@ -191,9 +201,10 @@ def worth_in_real_images(
 ) -> np.ndarray:
     """Number of real images that give the accuracy of other training sets, with 95% intervals.
 
-    :func:`invert` on the :func:`increasing` fit of the real curve; the interval is that of the same on :func:`resampled_curves`. As in
-    :func:`understudy.functional.intervals.bootstrap_mean`, resampled accuracies are first moved away from their mean by Student's factor:
-    that of the difference between the training set and the real curve at the size found, since that difference decides the size.
+    :func:`invert` on the :func:`increasing` fit of the real curve; the interval is that of the same on
+    :func:`resampled_curves`. As in :func:`understudy.functional.intervals.bootstrap_mean`, resampled
+    accuracies are first moved away from their mean by Student's factor: that of the difference between the
+    training set and the real curve at the size found, since that difference decides the size.
 
     Args:
         sizes: real images, of shape (K,), positive, increasing.
@@ -203,13 +214,22 @@ def worth_in_real_images(
         num_resamples: R.
 
     Returns:
-        float64 of shape (T, 3): size, low end, high end, each in [n_1, n_K] or ``inf``, read as those of :func:`invert`.
+        float64 of shape (T, 3): size, low end, high end, each in [n_1, n_K] or ``inf``, read as those of
+        :func:`invert`.
 
     Raises:
         ValueError: for other shapes or sizes.
     """
-    if real.ndim != 3 or others.ndim != 3 or real.shape[1:] != others.shape[1:] or real.shape[:1] != np.shape(sizes):
-        raise ValueError(f"sizes, real, others must be (K,), (K, S, N), (T, S, N), got {np.shape(sizes)}, {real.shape}, {others.shape}")
+    if (
+        real.ndim != 3
+        or others.ndim != 3
+        or real.shape[1:] != others.shape[1:]
+        or real.shape[:1] != np.shape(sizes)
+    ):
+        raise ValueError(
+            f"sizes, real, others must be (K,), (K, S, N), (T, S, N), got {np.shape(sizes)}, "
+            f"{real.shape}, {others.shape}"
+        )
     num_real = len(real)
     values = np.concatenate([real, others]).astype(np.float64)
     means_K = values.mean(axis=(1, 2))

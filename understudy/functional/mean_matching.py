@@ -6,9 +6,10 @@ Symbols, as in Yuan et al. 2023, "Real-Fake" (arXiv:2310.10402)::
     w_b   min-SNR weight of image b
     B     images in the batch
 
-The diffusion loss is the mean of squares, these terms are squares of means; by Jensen's inequality the mean form is never above the
-unweighted loss of the same batch. The paper has the mean form; its released code sums over the batch instead. With all weights 1 the sum
-form is B^2 times the mean form: a factor of 0.003 before the sum at B = 8 equals a factor of 0.192 before the mean.
+The diffusion loss is the mean of squares, these terms are squares of means; by Jensen's inequality the mean
+form is never above the unweighted loss of the same batch. The paper has the mean form; its released code sums
+over the batch instead. With all weights 1 the sum form is B^2 times the mean form: a factor of 0.003 before
+the sum at B = 8 equals a factor of 0.192 before the mean.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from torch import Tensor
 def batch_mean_term(residual: Tensor) -> Tensor:
     """Mean over c, h, w of ``(1 / B sum_b r_b)^2``.
 
-    Yuan et al. 2023: what MMD of clean and predicted latents comes to with the epsilon parameterisation, per latent.
+    Yuan et al. 2023: the MMD of clean and predicted latents in the epsilon parameterisation, per latent.
 
     Args:
         residual: float of shape (B, C, H, W), B at least 1.
 
     Returns:
-        float scalar, not negative, at most the mean squared residual; equal to it if all images have the same residual. For
-        independent residuals of mean 0 it is 1 / B of that in expectation.
+        float scalar, not negative, at most the mean squared residual; equal to it if all images have the same
+        residual. For independent residuals of mean 0 it is 1 / B of that in expectation.
 
     Raises:
         ValueError: for another shape.
@@ -43,8 +44,9 @@ def batch_mean_term(residual: Tensor) -> Tensor:
 def batch_sum_term(residual: Tensor, weight: Tensor) -> Tensor:
     """Mean over c, h, w of ``(sum_b w_b r_b)^2``: the form of Real-Fake's released code.
 
-    It grows with the batch: as B for independent residuals of mean 0, as B^2 for what they share, so a factor before it is worth
-    something only together with B (0.003 at B = 8 in the release).
+    It grows with the batch: as B for independent residuals of mean 0, as B^2 for the part that all residuals
+    share. A weight for this term therefore means something only together with B (0.003 at B = 8 in the
+    release).
 
     Args:
         residual: float of shape (B, C, H, W), B at least 1.
@@ -69,8 +71,8 @@ def batch_sum_term(residual: Tensor, weight: Tensor) -> Tensor:
 def class_mean_term(residual: Tensor, labels: Tensor) -> Tensor:
     """Mean over the classes in the batch of :func:`batch_mean_term` within the class.
 
-    The mean of a mixed batch matches only the mean over all classes; this matches the mean of each. A class with a single image
-    contributes its mean squared residual, the plain loss.
+    The mean of a mixed batch matches only the mean over all classes; this matches the mean of each. A class
+    with a single image contributes its mean squared residual, the plain loss.
 
     Args:
         residual: float of shape (B, C, H, W), B at least 1.

@@ -36,8 +36,12 @@ def mixup(x: Tensor, y: Tensor, perm: Tensor, lam: float) -> tuple[Tensor, Tenso
     return lam * x + (1 - lam) * x[perm], lam * y + (1 - lam) * y[perm]
 
 
-def cutmix(x: Tensor, y: Tensor, perm: Tensor, lam: float, centre: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """A box of another image pasted in; labels by the area that is left. Yun et al. 2019 (arXiv:1905.04899), eqs. 1 and 2.
+def cutmix(
+    x: Tensor, y: Tensor, perm: Tensor, lam: float, centre: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Paste a box of another image; labels are mixed by the area that each image keeps.
+
+    Yun et al. 2019 (arXiv:1905.04899), eqs. 1 and 2.
 
     Args:
         x: as above.
@@ -50,7 +54,8 @@ def cutmix(x: Tensor, y: Tensor, perm: Tensor, lam: float, centre: tuple[float, 
         Images and label probabilities, as ``x`` and ``y``.
     """
     (top, bottom), (left, right) = (
-        _clipped(fraction, size, math.sqrt(1 - lam)) for fraction, size in zip(centre, x.shape[-2:], strict=True)
+        _clipped(fraction, size, math.sqrt(1 - lam))
+        for fraction, size in zip(centre, x.shape[-2:], strict=True)
     )
     mixed = x.clone()
     mixed[..., top:bottom, left:right] = x[perm][..., top:bottom, left:right]

@@ -20,8 +20,8 @@ from torch import Tensor
 def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
     """Mean over bandwidths of ``exp(-|x - y|^2 / (2 h^2))``.
 
-    Gretton et al. 2012, section 8; characteristic (their section 2.2), and so is a mean of such kernels. Several bandwidths spare the
-    choice of one (Li et al. 2015, arXiv:1502.02761, section 3).
+    Gretton et al. 2012, section 8; characteristic (their section 2.2), and so is a mean of such kernels.
+    Several bandwidths spare the choice of one (Li et al. 2015, arXiv:1502.02761, section 3).
 
     Args:
         x: float of shape (M, D).
@@ -42,8 +42,11 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
         raise ValueError(f"x and y must be (M, D) and (N, D), got {tuple(x.shape)} and {tuple(y.shape)}")
     if bandwidths.ndim != 1 or not len(bandwidths):
         raise ValueError(f"bandwidths must be (K,) with K > 0, got {tuple(bandwidths.shape)}")
-    # Differences, not the expanded square: that cancels badly for close points, and autocast would multiply in half precision.
-    distance_MN = torch.cdist(_at_least_float32(x), _at_least_float32(y), compute_mode="donot_use_mm_for_euclid_dist")
+    # Differences, not the expanded square: that cancels badly for close points, and autocast would multiply
+    # in half precision.
+    distance_MN = torch.cdist(
+        _at_least_float32(x), _at_least_float32(y), compute_mode="donot_use_mm_for_euclid_dist"
+    )
     scale_K = 2 * bandwidths.to(distance_MN).square()
     return torch.exp(-distance_MN.square() / scale_K[:, None, None]).mean(dim=0)
 
@@ -52,8 +55,8 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
 def median_bandwidth(x: Tensor) -> Tensor:
     """Median distance between distinct points, a usual first choice of h.
 
-    Gretton et al. 2012, section 8, for ``x`` the points of both sets together. Pairs of equal points say nothing of the scale and are left
-    out, so copies do not draw the median to 0.
+    Gretton et al. 2012, section 8, for ``x`` the points of both sets together. Pairs of equal points say
+    nothing of the scale and are left out, so copies do not draw the median to 0.
 
     Args:
         x: float of shape (M, D), M at least 2.
@@ -73,7 +76,10 @@ def median_bandwidth(x: Tensor) -> Tensor:
     distance = torch.pdist(_at_least_float32(x))
     distance = distance[distance > 0]
     if not len(distance):
-        raise ValueError(f"x must have at least 2 distinct points, got {len(x)} equal ones: features that do not vary have no scale")
+        raise ValueError(
+            f"x must have at least 2 distinct points, got {len(x)} equal ones: features that do not "
+            f"vary have no scale"
+        )
     return distance.median()
 
 
@@ -110,9 +116,9 @@ def mmd2_unbiased(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
 def mmd2_paired(x: Tensor, y: Tensor, bandwidths: Tensor, weight: Tensor | None = None) -> Tensor:
     """Unbiased estimate of MMD^2 from independent pairs, where y_i may depend on x_i.
 
-    Gretton et al. 2012, eq. 4: the mean of h(z_i, z_j) over i != j. The pairing leaves out k(x_i, y_i), so a y_i made from x_i, such as a
-    denoised x_i, adds no bias. With weights, each pair (i, j) counts ``w_i w_j / sum_{i != j} w_i w_j``; for weights that do not depend on
-    the points this stays unbiased.
+    Gretton et al. 2012, eq. 4: the mean of h(z_i, z_j) over i != j. The pairing leaves out k(x_i, y_i), so a
+    y_i made from x_i, such as a denoised x_i, adds no bias. With weights, each pair (i, j) counts
+    ``w_i w_j / sum_{i != j} w_i w_j``; for weights that do not depend on the points this stays unbiased.
 
     Args:
         x: float of shape (B, D), B at least 2.
@@ -136,11 +142,13 @@ def mmd2_paired(x: Tensor, y: Tensor, bandwidths: Tensor, weight: Tensor | None 
     return _weighted_mean_off_diagonal(_core(x, y, bandwidths), _weights(x, weight))
 
 
-def mmd2_per_class(x: Tensor, y: Tensor, labels: Tensor, bandwidths: Tensor, weight: Tensor | None = None) -> Tensor:
+def mmd2_per_class(
+    x: Tensor, y: Tensor, labels: Tensor, bandwidths: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """:func:`mmd2_paired` over the pairs of pairs that share a class.
 
-    It compares the distributions given the class. A class counts by the weight of its pairs, so one that is all noise (small
-    weights) hardly counts; a class with a single pair in the batch does not count.
+    It compares the distributions given the class. A class counts by the weight of its pairs, so one that is
+    all noise (small weights) hardly counts; a class with a single pair in the batch does not count.
 
     Args:
         x: float of shape (B, D).

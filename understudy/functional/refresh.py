@@ -33,12 +33,16 @@ def replaced_per_class(quota: np.ndarray, share: float) -> np.ndarray:
     return np.rint(share * np.asarray(quota)).astype(np.int64)
 
 
-def refreshed(labels: np.ndarray, quota: np.ndarray, *, share: float, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Which images are in use after 0, 1, 2, ... refreshes: the dynamic dataset recycle of GaFi (arXiv:2305.10118).
+def refreshed(
+    labels: np.ndarray, quota: np.ndarray, *, share: float, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Which images are in use after 0, 1, 2, ... refreshes.
 
-    A refresh takes ``round(share * quota)`` images of each class out, at random, and the next ones of the pool take their places. When
-    the pool is at its end, it goes on from its beginning and skips what is in use. No image is its own replacement: where the pool has
-    fewer others, as many as there are come in.
+    This is the dynamic dataset recycle of GaFi (arXiv:2305.10118).
+
+    A refresh takes ``round(share * quota)`` images of each class out, at random, and the next ones of the
+    pool take their places. When the pool is at its end, it goes on from its beginning and skips what is in
+    use. No image is its own replacement: where the pool has fewer others, as many as there are come in.
 
     Args:
         labels: as above.
@@ -47,8 +51,8 @@ def refreshed(labels: np.ndarray, quota: np.ndarray, *, share: float, rng: np.ra
         rng: decides which images are taken out.
 
     Yields:
-        Indices into the pool, int64 of shape (images in use,), without end. An image that stays keeps its place, and the one that
-        comes for another has its class: ``labels`` of them are the same in every set.
+        Indices into the pool, int64 of shape (images in use,), without end. An image that stays keeps its
+        place, and the one that comes for another has its class: ``labels`` of them are the same in every set.
     """
     used = first_of_each(labels, quota)
     places = [np.flatnonzero(labels[used] == label) for label in range(len(quota))]

@@ -1,4 +1,4 @@
-"""How sure a statistic of whole sets of images is, where it is no mean over images: the Bayesian bootstrap, and the jackknife.
+"""Bayesian bootstrap and jackknife: intervals for a statistic that is not a mean over images.
 
 Symbols::
 
@@ -18,10 +18,11 @@ _LEAST_SHAPE = 0.5
 def bootstrap_weights(groups: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:
     """Equal weights, and weights of resamples beside them, in which every group keeps its share.
 
-    Rubin 1981, "The Bayesian bootstrap" (Annals of Statistics 9): the weights of a group of n points are n times a draw from a Dirichlet
-    distribution. To first order they spread as drawing points with replacement does, but no point falls out and none comes twice, so
-    covariances keep their rank, and distances within a set are never those of a point to its own copy. His parameter, 1, spreads too
-    little by (n - 1) / (n + 1) in variance; (n - 2) / n is exact from n = 4 on, and below it is 1/2.
+    Rubin 1981, "The Bayesian bootstrap" (Annals of Statistics 9): the weights of a group of n points are n
+    times a draw from a Dirichlet distribution. To first order they spread as drawing points with replacement
+    does, but no point falls out and none comes twice, so covariances keep their rank, and distances within a
+    set are never those of a point to its own copy. His parameter, 1, spreads too little by (n - 1) / (n + 1)
+    in variance; (n - 2) / n is exact from n = 4 on, and below it is 1/2.
 
     Args:
         groups: int of shape (N,), such as classes, of which a set was given or asked to have so and so many.
@@ -29,7 +30,8 @@ def bootstrap_weights(groups: np.ndarray, num_resamples: int, rng: np.random.Gen
         rng: source of the resamples.
 
     Returns:
-        float64 of shape (N, 1 + R), positive; each column has the mean 1 in every group, the first is all ones.
+        float64 of shape (N, 1 + R), positive; each column has the mean 1 in every group, the first is all
+        ones.
 
     Example:
         >>> weights = bootstrap_weights(np.array([0, 0, 0, 7]), 2, np.random.default_rng(0))
@@ -44,11 +46,16 @@ def bootstrap_weights(groups: np.ndarray, num_resamples: int, rng: np.random.Gen
     return weights
 
 
-def centred_interval(values: np.ndarray, *, least: float = -np.inf, most: float = np.inf) -> tuple[float, float, float]:
-    """A measured value with a 95% interval from its resamples, shifted so that their mean is the measured value.
+def centred_interval(
+    values: np.ndarray, *, least: float = -np.inf, most: float = np.inf
+) -> tuple[float, float, float]:
+    """A measured value with a 95% interval from its resamples, centred on that value.
 
-    Resampled points are less even than fresh ones, which moves whatever measures spread or distance; the shift takes that out. The bias
-    of the measured value itself stays in: its cause is the size of the sample, not chance.
+    The resamples are shifted so that their mean is the measured value.
+
+    Resampled points are less even than fresh ones, which moves whatever measures spread or distance; the
+    shift takes that out. The bias of the measured value itself stays in: its cause is the size of the sample,
+    not chance.
 
     Args:
         values: the measured value, then those of the resamples, float of shape (1 + R,), R at least 1.
@@ -73,10 +80,13 @@ def centred_interval(values: np.ndarray, *, least: float = -np.inf, most: float 
 
 
 def jackknife_variance(without: np.ndarray, groups: np.ndarray) -> float:
-    """Variance of a statistic over other points of one set, from its values with each point left out, where groups keep their shares.
+    """Jackknife variance of a statistic of a set whose groups keep their shares.
 
-    Efron and Stein 1981, "The jackknife estimate of variance" (Annals of Statistics 9): too large rather than too small. It holds for
-    neighbours as well, of which resampled points have too many at distance 0. Variances of independent sets add up.
+    It is computed from the values with each point left out.
+
+    Efron and Stein 1981, "The jackknife estimate of variance" (Annals of Statistics 9): too large rather than
+    too small. It holds for neighbours as well, of which resampled points have too many at distance 0.
+    Variances of independent sets add up.
 
     Args:
         without: T without each point, float of shape (N,).

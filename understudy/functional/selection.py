@@ -15,15 +15,17 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist, pdist
 
-_MEDIAN_POINTS = 2000  # of more real points, as many evenly spaced ones give the median: 16 MiB of distances instead of N^2
+# of more real points, as many evenly spaced ones give the median: 16 MiB of distances instead of N^2
+_MEDIAN_POINTS = 2000
 
 
 def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -> np.ndarray:
     """Candidates that together lie as the real points: their mean embedding is near that of the real points.
 
-    Chen, Welling and Smola 2010 (arXiv:1203.3472), begun at the mean embedding: after T points the next one is
-    ``argmax_x mean_j k(x, y_j) - sum_t k(x, x_t) / (T + 1)``, here over the candidates that are left. As k(x, x) is constant, it is the
-    candidate that lowers the maximum mean discrepancy between the chosen and the real points most. Fewer points are the first of more.
+    Chen, Welling and Smola 2010 (arXiv:1203.3472), begun at the mean embedding: after T points the next one
+    is ``argmax_x mean_j k(x, y_j) - sum_t k(x, x_t) / (T + 1)``, here over the candidates that are left. As
+    k(x, x) is constant, it is the candidate that lowers the maximum mean discrepancy between the chosen and
+    the real points most. Fewer points are the first of more.
 
     Args:
         x: float of shape (M, D).
@@ -51,7 +53,8 @@ def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -
         near_real[part] = _gaussian(length_M[part, None] + length_N - 2 * x[part] @ y.T, h).mean(axis=1)
     chosen = np.empty(min(q, len(x)), dtype=np.int64)
     for number in range(len(chosen)):
-        gain = np.round(near_real - near_chosen / (number + 1), 12)  # so that equal ones come in order, whatever the rounding
+        # Rounded so that equal gains are taken in order, whatever the floating-point error.
+        gain = np.round(near_real - near_chosen / (number + 1), 12)
         best = int(np.where(left, gain, -np.inf).argmax())
         chosen[number], left[best] = best, False
         near_chosen += _gaussian(length_M + length_M[best] - 2 * x @ x[best], h)
@@ -61,14 +64,16 @@ def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -
 def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
     """For each real point a candidate of its own, so that the distances add up to the least that is possible.
 
-    The linear assignment problem, solved exactly (Crouse 2016, "On implementing 2D rectangular assignment algorithms", IEEE
-    Transactions on Aerospace and Electronic Systems 52). If more are wanted than there are real points, every real point gets a further
-    candidate from those that are left, round by round. A round that is not for all real points is for the first that herding
-    (:func:`kernel_herding`) chooses among them, so that they still stand for all.
+    The linear assignment problem, solved exactly (Crouse 2016, "On implementing 2D rectangular assignment
+    algorithms", IEEE Transactions on Aerospace and Electronic Systems 52). If more are wanted than there are
+    real points, every real point gets a further candidate from those that are left, round by round. A round
+    that is not for all real points is for the first that herding (:func:`kernel_herding`) chooses among them,
+    so that they still stand for all.
 
     Args:
         x: float of shape (M, D).
-        y: float of shape (N, D), N at least 1; memory is about ``8 * M * N`` bytes, and time grows as ``M * N^2`` at worst.
+        y: float of shape (N, D), N at least 1; memory is about ``8 * M * N`` bytes, and time grows as ``M *
+            N^2`` at worst.
         q: points to choose, not negative; all are chosen if there are no more.
 
     Returns:
@@ -94,7 +99,10 @@ def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
 
 
 def _bandwidth(x: np.ndarray, y: np.ndarray) -> float:
-    """Median distance between distinct real points; with candidates, where there is only one real point; 1 where nothing differs."""
+    """Median distance between distinct real points.
+
+    If all real points are equal, the median distance to the candidates; 1 if nothing differs.
+    """
     y = y[:: -(-len(y) // _MEDIAN_POINTS)]
     x = x[:: -(-len(x) // _MEDIAN_POINTS) or 1]
     for distances in (pdist(y), cdist(x, y).ravel()):
@@ -109,4 +117,6 @@ def _gaussian(squared: np.ndarray, h: float) -> np.ndarray:
 
 def _check(x: np.ndarray, y: np.ndarray) -> None:
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not len(y):
-        raise ValueError(f"candidates and real points must be (M, D) and (N, D) with N > 0, got {x.shape} and {y.shape}")
+        raise ValueError(
+            f"candidates and real points must be (M, D) and (N, D) with N > 0, got {x.shape} and {y.shape}"
+        )

@@ -12,7 +12,8 @@ Symbols, as in the papers named below::
     t       alpha / beta
     sigma   singular values of f
 
-All measures are higher for features that serve better. They compare features on one set of images and labels, not one set with another.
+All measures are higher for features that serve better. They compare features on one set of images and labels,
+not one set with another.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from __future__ import annotations
 import numpy as np
 
 _ROW_SUM_TOLERANCE = 1e-5  # a softmax in float32 over thousands of labels
-# Within these bounds, in units of the largest sigma^2, evidence that grows without end as t goes to 0 or infinity has come close to
-# its limit, and float64 still resolves every sum.
+# Within these bounds, in units of the largest sigma^2, evidence that keeps growing as t goes to 0 or infinity
+# has come close to its limit, and float64 still resolves every sum.
 _T_GRID = np.geomspace(1e-12, 1e12, 25)
 _T_TOLERANCE = 1e-6
 _MAX_STEPS = 10_000
@@ -30,11 +31,11 @@ _MAX_STEPS = 10_000
 def leep(theta: np.ndarray, y: np.ndarray) -> float:
     """Log expected empirical prediction: how well source labels predict new ones.
 
-    Nguyen et al. 2020 (arXiv:2002.12462), T(theta, D): with P(y, z) the mean over images of ``1[y_i = y] theta_iz``, it is the mean
-    over images of ``log sum_z P(y_i | z) theta_iz``.
+    Nguyen et al. 2020 (arXiv:2002.12462), T(theta, D): with P(y, z) the mean over images of ``1[y_i = y]
+    theta_iz``, it is the mean over images of ``log sum_z P(y_i | z) theta_iz``.
 
-    It sees the source task's head only. A head that was never trained gives about minus the entropy of ``y``, whatever the features
-    below it: give the probabilities of the head that the features were trained with.
+    It sees the source task's head only. A head that was never trained gives about minus the entropy of ``y``,
+    whatever the features below it: give the probabilities of the head that the features were trained with.
 
     Args:
         theta: float of shape (N, Z), rows sum to 1; a source label without any mass does not count.
@@ -44,7 +45,8 @@ def leep(theta: np.ndarray, y: np.ndarray) -> float:
         At most 0, and at least minus the entropy of ``y`` in nats: ``-ln C`` for balanced classes.
 
     Raises:
-        ValueError: for other shapes, values that are not finite, rows that are no probabilities, or fewer than 2 classes.
+        ValueError: for other shapes, values that are not finite, rows that are no probabilities, or fewer
+            than 2 classes.
 
     Example:
         >>> round(leep(np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([0, 1])), 6)  # ln(0.9^2 + 0.1^2)
@@ -54,40 +56,46 @@ def leep(theta: np.ndarray, y: np.ndarray) -> float:
     sums = theta.sum(axis=1)
     if (theta < 0).any() or (abs(sums - 1) > _ROW_SUM_TOLERANCE).any():
         raise ValueError(
-            f"rows of theta must be probabilities that sum to 1, got a least value of {theta.min():g} and sums from {sums.min():g} to "
+            f"rows of theta must be probabilities that sum to 1, got a least value of {theta.min():g} "
+            f"and sums from {sums.min():g} to "
             f"{sums.max():g}: softmax gives such rows"
         )
     theta = theta[:, theta.any(axis=0)]
     joint_CZ = np.eye(num_classes)[labels].T @ theta
     conditional_CZ = joint_CZ / joint_CZ.sum(axis=0)
     expected_N = (conditional_CZ[labels] * theta).sum(axis=1)
-    return min(0.0, float(np.log(expected_N).mean()))  # rows that sum to a little more than 1 would leave the range
+    # Rows that sum to slightly more than 1 would leave the range.
+    return min(0.0, float(np.log(expected_N).mean()))
 
 
 def log_me(f: np.ndarray, y: np.ndarray) -> float:
-    """Logarithm of maximum evidence: how probable the labels are under the best Bayesian linear model of them.
+    """Logarithm of maximum evidence: the best Bayesian linear model's evidence for the labels.
 
-    You et al. 2021 (arXiv:2102.11005): one-hot labels of a class are ``f w`` plus noise, w is normal with precision alpha, noise with
-    precision beta. Their L(alpha, beta), the log evidence of a class, is maximised by their fixed-point iteration (algorithm 1) and
-    divided by N; the measure is the mean over classes. The model has no intercept, as in the paper.
+    You et al. 2021 (arXiv:2102.11005): one-hot labels of a class are ``f w`` plus noise, w is normal with
+    precision alpha, noise with precision beta. Their L(alpha, beta), the log evidence of a class, is
+    maximised by their fixed-point iteration (algorithm 1) and divided by N; the measure is the mean over
+    classes. The model has no intercept, as in the paper.
 
-    The evidence may have several maxima and the iteration climbs to one of them. It starts at the best of a grid of t, where the paper
-    starts at 1; this also makes the measure independent of the unit of ``f``.
+    The evidence may have several maxima and the iteration climbs to one of them. It starts at the best of a
+    grid of t, where the paper starts at 1; this also makes the measure independent of the unit of ``f``.
 
     Args:
         f: float of shape (N, D), not all 0.
         y: int of shape (N,), at least 2 classes.
 
     Returns:
-        Nats per image and class, of any sign. Labels that ``f`` of a rank below N gives without error have unbounded evidence; that t
-        is at least 1e-12, in units of the largest sigma squared, keeps it finite, and large.
+        Nats per image and class, of any sign. Labels that ``f`` of a rank below N gives without error have
+        unbounded evidence; that t is at least 1e-12, in units of the largest sigma squared, keeps it finite,
+        and large.
 
     Raises:
-        ValueError: for other shapes, values that are not finite, features that are all 0, or fewer than 2 classes.
+        ValueError: for other shapes, values that are not finite, features that are all 0, or fewer than 2
+            classes.
 
     Example:
         >>> y = np.array([0, 0, 1, 1])
-        >>> useful, useless = np.array([[1.0], [0.9], [-0.9], [-1.0]]), np.array([[1.0], [-1.0], [1.0], [-1.0]])
+        >>> useful = np.array([[1.0], [0.9], [-0.9], [-1.0]])
+        >>> useless = np.array([[1.0], [-1.0], [1.0], [-1.0]])
         >>> log_me(useful, y) > log_me(useless, y)
         True
     """
@@ -99,27 +107,34 @@ def log_me(f: np.ndarray, y: np.ndarray) -> float:
     projected_KC = u_NK.T @ target_NC
     unexplained_C = np.square(target_NC - u_NK @ projected_KC).sum(axis=0)
     variance_K = np.square(sigma_K / sigma_K[0])
-    best = [_max_evidence(variance_K, z2_K, rest, len(f)) for z2_K, rest in zip(np.square(projected_KC).T, unexplained_C, strict=True)]
+    best = [
+        _max_evidence(variance_K, z2_K, rest, len(f))
+        for z2_K, rest in zip(np.square(projected_KC).T, unexplained_C, strict=True)
+    ]
     return float(np.mean(best)) / len(f)
 
 
 def h_score(f: np.ndarray, y: np.ndarray, *, shrinkage: bool) -> float:
-    """Share of the features' variation that lies between classes, summed over directions: ``tr(cov(f)^-1 cov(E[f | y]))``.
+    """Share of the features' variation that lies between classes, summed over directions.
 
-    Bao et al. 2019 (arXiv:2212.10082), H(f); statistics knows it as Pillai's trace. With ``shrinkage``, H_alpha of Ibrahim et al. 2022
-    (arXiv:2110.06893): ``tr(cov_a(f)^-1 (1 - a) cov(E[f | y]))`` with ``cov_a(f) = (1 - a) cov(f) + a tr(cov(f)) / D I`` and the a of
-    Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices" (their alpha).
+    This is ``tr(cov(f)^-1 cov(E[f | y]))``.
 
-    A singular covariance is inverted in its range (pseudo-inverse). Without shrinkage the measure then says little: from D = N - 1 on,
-    features in general position give C - 1, noise too. What shrinkage cannot mend: with one image per class nothing varies within
-    classes, and the value is one of cov(f) whatever the labels; and where cov(f) is near a multiple of the identity, a is near 1 and the
-    value near 0, also for classes well apart.
+    Bao et al. 2019 (arXiv:2212.10082), H(f); statistics knows it as Pillai's trace. With ``shrinkage``,
+    H_alpha of Ibrahim et al. 2022 (arXiv:2110.06893): ``tr(cov_a(f)^-1 (1 - a) cov(E[f | y]))`` with
+    ``cov_a(f) = (1 - a) cov(f) + a tr(cov(f)) / D I`` and the a of Ledoit and Wolf 2004, "A well-conditioned
+    estimator for large-dimensional covariance matrices" (their alpha).
+
+    A singular covariance is inverted in its range (pseudo-inverse). Without shrinkage the measure then says
+    little: from D = N - 1 on, features in general position give C - 1, noise too. What shrinkage cannot mend:
+    with one image per class nothing varies within classes, and the value is one of cov(f) whatever the
+    labels; and where cov(f) is near a multiple of the identity, a is near 1 and the value near 0, also for
+    classes well apart.
 
     Args:
         f: float of shape (N, D).
         y: int of shape (N,), at least 2 classes.
-        shrinkage: False for the plain covariance, whose score no invertible linear map of ``f`` changes; True where N is not far above
-            D, at the price that the scale of one feature against another matters.
+        shrinkage: False for the plain covariance, whose score no invertible linear map of ``f`` changes; True
+            where N is not far above D, at the price that the scale of one feature against another matters.
 
     Returns:
         In [0, min(D, C - 1)]; with shrinkage at most what it is without. 0 for features that do not vary.
@@ -138,7 +153,8 @@ def h_score(f: np.ndarray, y: np.ndarray, *, shrinkage: bool) -> float:
     # Below this a direction is rounding, also where the mean is far greater than what varies.
     varies_K = sigma_K > np.finfo(float).eps * max(f.shape) * np.linalg.norm(f)
     u_NK, variance_K = u_NK[:, varies_K], np.square(sigma_K[varies_K]) / num_images
-    # With f - mean = U sigma V', the share of the variance along column k of V that lies between classes needs U alone.
+    # With f - mean = U sigma V', the share of the variance along column k of V that lies between classes
+    # needs U alone.
     sums_CK = np.eye(num_classes)[labels].T @ u_NK
     between_K = (np.square(sums_CK) / np.bincount(labels)[:, None]).sum(axis=0)
     if not shrinkage:
@@ -149,7 +165,10 @@ def h_score(f: np.ndarray, y: np.ndarray, *, shrinkage: bool) -> float:
 
 
 def _ledoit_wolf(u_NK: np.ndarray, variance_K: np.ndarray, num_features: int) -> float:
-    """The shrinkage a of Ledoit and Wolf 2004 (lemmas 3.2 to 3.5), in [0, 1], from singular vectors and eigenvalues of the covariance."""
+    """The shrinkage a of Ledoit and Wolf 2004 (lemmas 3.2 to 3.5), in [0, 1].
+
+    It is computed from singular vectors and eigenvalues of the covariance.
+    """
     num_images = len(u_NK)
     mean = variance_K.sum() / num_features
     from_identity = np.square(variance_K - mean).sum() + (num_features - len(variance_K)) * mean**2  # d^2
@@ -175,15 +194,16 @@ def _max_evidence(variance_K: np.ndarray, z2_K: np.ndarray, unexplained: float, 
     place = int(np.argmax([_evidence(t, variance_K, z2_K, unexplained, num_images) for t in _T_GRID]))
     low, high = _T_GRID[max(place - 1, 0)], _T_GRID[min(place + 1, len(_T_GRID) - 1)]
     t = float(_T_GRID[place])
-    # Each step points uphill, and log t moves by more than 8 times the slope of the evidence per image over log t, so a small step means a
-    # flat place, also where convergence is slow.
+    # Each step points uphill, and log t moves by more than 8 times the slope of the evidence per image over
+    # log t, so a small step means a flat place, even where convergence is slow.
     for _ in range(_MAX_STEPS):
         noise_share_K = t / (t + variance_K)
         gamma = (1 - noise_share_K).sum()
         rest = num_images - len(variance_K) + noise_share_K.sum()  # N - gamma without its cancellation
         squared_w = (z2_K * variance_K / np.square(t + variance_K)).sum()
         squared_error = unexplained + (z2_K * np.square(noise_share_K)).sum()
-        # alpha = gamma / squared_w, beta = rest / squared_error; w is 0 where the features are orthogonal to the labels.
+        # alpha = gamma / squared_w, beta = rest / squared_error; w is 0 where the features are orthogonal to
+        # the labels.
         numerator, denominator = gamma * squared_error, rest * squared_w
         previous, t = t, min(max(numerator / denominator, low), high) if denominator > 0 else high
         if abs(np.log(t / previous)) < _T_TOLERANCE:
@@ -191,10 +211,13 @@ def _max_evidence(variance_K: np.ndarray, z2_K: np.ndarray, unexplained: float, 
     return _evidence(t, variance_K, z2_K, unexplained, num_images)
 
 
-def _evidence(t: float, variance_K: np.ndarray, z2_K: np.ndarray, unexplained: float, num_images: int) -> float:
+def _evidence(
+    t: float, variance_K: np.ndarray, z2_K: np.ndarray, unexplained: float, num_images: int
+) -> float:
     """Log evidence at alpha / beta = t, with the beta that is best for this t.
 
-    The labels are normal with covariance ``(I + f f' / t) / beta``, so that beta is N over the squared Mahalanobis length at beta = 1.
+    The labels are normal with covariance ``(I + f f' / t) / beta``, so that beta is N over the squared
+    Mahalanobis length at beta = 1.
     """
     squared_length = unexplained + (z2_K * t / (t + variance_K)).sum()
     log_beta = np.log(num_images / squared_length)

@@ -1,8 +1,8 @@
-"""How sure the difference between two means is that have neither trainings nor test images in common.
+"""Interval of the difference between two means that share neither trainings nor test images.
 
 Symbols::
 
-    a, b     one value per training and test image, as in :mod:`understudy.functional.intervals`   (S, N), (T, M)
+    a, b     values per training and test image, as in :mod:`understudy.functional.intervals`   (S, N), (T, M)
     R        resamples
 """
 
@@ -18,8 +18,9 @@ def unpaired_bootstrap_difference(
 ) -> tuple[float, float, float]:
     """``mean(a) - mean(b)`` with a 95% interval, each measured on its own test images with its own trainings.
 
-    Both are resampled as by :func:`understudy.functional.intervals.bootstrap_mean`, independently, and the moves of each mean are stretched
-    by its own ratio of Student to normal quantile before they are subtracted: at least as wide as Welch's (1947) interval.
+    Both are resampled as by :func:`understudy.functional.intervals.bootstrap_mean`, independently, and the
+    moves of each mean are stretched by its own ratio of Student to normal quantile before they are
+    subtracted: at least as wide as Welch's (1947) interval.
 
     Args:
         a: bool or float of shape (S, N), N at least 2.
@@ -42,10 +43,14 @@ def unpaired_bootstrap_difference(
     moves, means = [], []
     for values in (a, b):
         if values.ndim != 2 or values.shape[0] < 1 or values.shape[1] < 2:
-            raise ValueError(f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}")
+            raise ValueError(
+                f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}"
+            )
         values = values.astype(np.float64)
         means.append(float(values.mean()))
-        moves.append(student_stretch(values) * (resampled_means(values[None], rng, num_resamples)[:, 0] - means[-1]))
+        moves.append(
+            student_stretch(values) * (resampled_means(values[None], rng, num_resamples)[:, 0] - means[-1])
+        )
     difference = means[0] - means[1]
     low, high = np.quantile(moves[0] - moves[1], [0.025, 0.975])
     return difference, difference + min(0.0, float(low)), difference + max(0.0, float(high))
