@@ -9,9 +9,15 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from peft import LoraConfig
 from tiny import save_tiny_image_encoder, two_classes
 
-from understudy.adaptation.adapter import adapter_fingerprint, apply_adapter, copy_adapter, load_projection, read_adapter_report
+from understudy.adaptation.adapter import (
+    adapter_fingerprint,
+    apply_adapter,
+    copy_adapter,
+    load_projection,
+    read_adapter_report,
+)
 from understudy.adaptation.fit import adapt
-from understudy.adaptation.inputs import step_seed
+from understudy.adaptation.inputs import AdaptData, step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
@@ -42,7 +48,14 @@ def run(folder, train, val, out, *, steps=None, seed=0, visual=None, generator=N
     """Adapt a fresh generator; stops after ``steps`` records as a kill would."""
     generator = StableDiffusionGenerator.load(str(folder), **(generator or {}))
     records = []
-    for record in adapt(generator, train, val, settings=settings(**changes), prompt_names=NAMES, seed=seed, folder=out, visual=visual):
+    for record in adapt(
+        generator,
+        AdaptData(train=train, val=val, prompt_names=NAMES),
+        settings=settings(**changes),
+        seed=seed,
+        folder=out,
+        visual=visual,
+    ):
         records.append(record)
         if len(records) == steps:
             break
@@ -51,7 +64,11 @@ def run(folder, train, val, out, *, steps=None, seed=0, visual=None, generator=N
 
 @pytest.mark.parametrize("method", [name for name in METHODS if AdaptSettings(method=name).num_steps])
 def test_the_loss_on_held_out_images_falls(method, tiny_pipeline_folder, train, val, tmp_path):
-    prompt = "a {class} photo in the style of {token}" if AdaptSettings(method=method).has_token else "a photo of {class}"
+    prompt = (
+        "a {class} photo in the style of {token}"
+        if AdaptSettings(method=method).has_token
+        else "a photo of {class}"
+    )
     records = run(tiny_pipeline_folder, train, val, tmp_path, method=method, prompt=prompt, steps=None)
     report = json.loads((tmp_path / "report.json").read_text())
     assert [record.step for record in records] == list(range(1, 7))
@@ -74,7 +91,10 @@ def test_attention_alone_is_less_than_attention_and_convolutions(tiny_pipeline_f
         sum(
             p.numel()
             for p in METHODS["lora"](
-                StableDiffusionGenerator.load(str(tiny_pipeline_folder)), settings(targets=targets), seed=0, num_classes=2
+                StableDiffusionGenerator.load(str(tiny_pipeline_folder)),
+                settings(targets=targets),
+                seed=0,
+                num_classes=2,
             )
         )
         for targets in (("attention",), ("attention", "convolutions"))
@@ -95,7 +115,10 @@ def test_the_seed_decides_and_the_global_generator_does_not(tiny_pipeline_folder
     losses = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         state = torch.random.get_rng_state()
-        losses[name] = [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / name, seed=seed, method="lora")]
+        losses[name] = [
+            record.loss
+            for record in run(tiny_pipeline_folder, train, val, tmp_path / name, seed=seed, method="lora")
+        ]
         assert torch.equal(state, torch.random.get_rng_state())
         torch.rand(3)
     assert losses["a"] == losses["b"] != losses["c"]
@@ -103,29 +126,65 @@ def test_the_seed_decides_and_the_global_generator_does_not(tiny_pipeline_folder
 
 def test_captions_and_labels_matter(tiny_pipeline_folder, train, val, tmp_path):
     plain = run(tiny_pipeline_folder, train, val, tmp_path / "a", method="full", caption_dropout=0.0)
-    other = run(tiny_pipeline_folder, train, val, tmp_path / "b", method="full", caption_dropout=0.0, prompt="{class} {class} {class}")
+    other = run(
+        tiny_pipeline_folder,
+        train,
+        val,
+        tmp_path / "b",
+        method="full",
+        caption_dropout=0.0,
+        prompt="{class} {class} {class}",
+    )
     assert plain[0].loss != other[0].loss
 
 
 def test_a_batch_larger_than_the_set(tiny_pipeline_folder, train, val, tmp_path):
-    assert len(run(tiny_pipeline_folder, train.select([0, 1, 2]), val, tmp_path, method="lora", batch_size=8)) == 6
+    assert (
+        len(run(tiny_pipeline_folder, train.select([0, 1, 2]), val, tmp_path, method="lora", batch_size=8))
+        == 6
+    )
 
 
 def test_only_train_and_val_are_seen(tiny_generator, train, val, tmp_path):
-    call = {"settings": settings(), "prompt_names": NAMES, "seed": 0, "folder": tmp_path}
+    call = {"settings": settings(), "seed": 0, "folder": tmp_path}
     with pytest.raises(InputError, match="adapting a generator needs a train set, got a test set"):
-        next(adapt(tiny_generator, train.with_split("test"), val, **call))
+        next(
+            adapt(
+                tiny_generator, AdaptData(train=train.with_split("test"), val=val, prompt_names=NAMES), **call
+            )
+        )
     with pytest.raises(InputError, match="choosing the checkpoint .* needs a val set, got a test set"):
-        next(adapt(tiny_generator, train, val.with_split("test"), **call))
+        next(
+            adapt(
+                tiny_generator, AdaptData(train=train, val=val.with_split("test"), prompt_names=NAMES), **call
+            )
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_none_and_unknown_methods(tiny_generator, train, val, tmp_path):
-    call = {"prompt_names": NAMES, "seed": 0, "folder": tmp_path}
+    call = {"seed": 0, "folder": tmp_path}
     with pytest.raises(InputError, match="adapt.method 'none' trains nothing"):
-        next(adapt(tiny_generator, train, val, settings=settings(method="none"), **call))
-    with pytest.raises(InputError, match="unknown adaptation method 'dreambooth'; known: full, lora, neutral-token, none, style-"):
-        next(adapt(tiny_generator, train, val, settings=settings(method="dreambooth"), **call))
+        next(
+            adapt(
+                tiny_generator,
+                AdaptData(train=train, val=val, prompt_names=NAMES),
+                settings=settings(method="none"),
+                **call,
+            )
+        )
+    with pytest.raises(
+        InputError,
+        match="unknown adaptation method 'dreambooth'; known: full, lora, neutral-token, none, style-",
+    ):
+        next(
+            adapt(
+                tiny_generator,
+                AdaptData(train=train, val=val, prompt_names=NAMES),
+                settings=settings(method="dreambooth"),
+                **call,
+            )
+        )
 
 
 def test_full_needs_full_precision(tiny_generator):
@@ -138,7 +197,15 @@ def test_a_loss_that_is_not_finite_stops(tiny_generator, train, val, tmp_path):
     with torch.no_grad():
         next(iter(tiny_generator.denoiser.parameters())).fill_(np.nan)
     with pytest.raises(InputError, match="lower adapt.learning_rate"):
-        list(adapt(tiny_generator, train, val, settings=settings(method="full"), prompt_names=NAMES, seed=0, folder=tmp_path))
+        list(
+            adapt(
+                tiny_generator,
+                AdaptData(train=train, val=val, prompt_names=NAMES),
+                settings=settings(method="full"),
+                seed=0,
+                folder=tmp_path,
+            )
+        )
 
 
 def plain_losses(folder, train, *, steps):
@@ -179,7 +246,15 @@ def test_everything_new_switched_off_is_plain_fine_tuning(tiny_pipeline_folder, 
     plain = {"method": "lora", "targets": ("attention",), "augmentation": "none", "caption_dropout": 0.0}
     off = {"distribution": "none", "micro_batch": None, "alpha": None, "distribution_weight": None}
     one = run(tiny_pipeline_folder, train, val, tmp_path / "one", **plain)
-    other = run(tiny_pipeline_folder, train, val, tmp_path / "other", visual=VisualSettings(kind="none"), **plain, **off)
+    other = run(
+        tiny_pipeline_folder,
+        train,
+        val,
+        tmp_path / "other",
+        visual=VisualSettings(kind="none"),
+        **plain,
+        **off,
+    )
     assert one == other
     assert adapter_fingerprint(tmp_path / "one") == adapter_fingerprint(tmp_path / "other")
     expected = plain_losses(tiny_pipeline_folder, train, steps=6)
@@ -195,16 +270,33 @@ def wide_encoder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["class-mean", "per-image", "sampled"])
-def test_guided_adaptation_learns_and_keeps_nothing_but_the_adapter(kind, tiny_pipeline_folder, train, val, tmp_path):
+def test_guided_adaptation_learns_and_keeps_nothing_but_the_adapter(
+    kind, tiny_pipeline_folder, train, val, tmp_path
+):
     """The encoder of the pipeline has features as wide as the text states."""
-    records = run(tiny_pipeline_folder, train, val, tmp_path, visual=VisualSettings(kind=kind, images=2), method="lora", steps=4)
+    records = run(
+        tiny_pipeline_folder,
+        train,
+        val,
+        tmp_path,
+        visual=VisualSettings(kind=kind, images=2),
+        method="lora",
+        steps=4,
+    )
     assert load_projection(tmp_path) is None
     plain = run(tiny_pipeline_folder, train, val, tmp_path / "plain", method="lora", steps=1)
     assert records[0].loss != plain[0].loss
 
 
-def test_a_projection_is_learnt_and_a_stopped_run_ends_with_the_same(tiny_pipeline_folder, train, val, tmp_path, wide_encoder):
-    job = {"visual": VisualSettings(kind="sampled", projection=True), "generator": wide_encoder, "method": "lora", "micro_batch": 3}
+def test_a_projection_is_learnt_and_a_stopped_run_ends_with_the_same(
+    tiny_pipeline_folder, train, val, tmp_path, wide_encoder
+):
+    job = {
+        "visual": VisualSettings(kind="sampled", projection=True),
+        "generator": wide_encoder,
+        "method": "lora",
+        "micro_batch": 3,
+    }
     run(tiny_pipeline_folder, train, val, tmp_path / "whole", **job)
     run(tiny_pipeline_folder, train, val, tmp_path / "stopped", steps=5, **job)
     assert run(tiny_pipeline_folder, train, val, tmp_path / "stopped", **job)[0].step == 5
@@ -218,12 +310,25 @@ def test_a_projection_is_learnt_and_a_stopped_run_ends_with_the_same(tiny_pipeli
     assert not torch.equal(projection.weight, initial.weight), "it was trained"
     assert (projection.weight - initial.weight).abs().max() < 0.1, "from where the seed puts it"
     generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder), **wide_encoder)
-    apply_adapter(generator, tmp_path / "whole")  # the file with the projection is not mistaken for the adapter
+    apply_adapter(
+        generator, tmp_path / "whole"
+    )  # the file with the projection is not mistaken for the adapter
 
 
-def test_features_that_do_not_fit_are_refused_before_anything_is_done(tiny_pipeline_folder, train, val, tmp_path, wide_encoder):
-    with pytest.raises(InputError, match=r"width 24 in the place of a text state of width 16: .*visual.projection=true"):
-        run(tiny_pipeline_folder, train, val, tmp_path / "out", visual=VisualSettings(kind="per-image"), generator=wide_encoder)
+def test_features_that_do_not_fit_are_refused_before_anything_is_done(
+    tiny_pipeline_folder, train, val, tmp_path, wide_encoder
+):
+    with pytest.raises(
+        InputError, match=r"width 24 in the place of a text state of width 16: .*visual.projection=true"
+    ):
+        run(
+            tiny_pipeline_folder,
+            train,
+            val,
+            tmp_path / "out",
+            visual=VisualSettings(kind="per-image"),
+            generator=wide_encoder,
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -231,10 +336,21 @@ def weights(folder):
     return safetensors.torch.load_file(folder / "pytorch_lora_weights.safetensors")
 
 
-def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(tiny_pipeline_folder, train, val, tmp_path):
+def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
+    tiny_pipeline_folder, train, val, tmp_path
+):
     """As large an alpha as the rank is the default; four times that is not, also for who loads the adapter without this package."""
     for name, alpha in (("default", None), ("equal", 2), ("large", 8)):
-        run(tiny_pipeline_folder, train, val, tmp_path / name, method="lora", alpha=alpha, learning_rate=0.1, validate_every=6)
+        run(
+            tiny_pipeline_folder,
+            train,
+            val,
+            tmp_path / name,
+            method="lora",
+            alpha=alpha,
+            learning_rate=0.1,
+            validate_every=6,
+        )
     default, equal, large = (weights(tmp_path / name) for name in ("default", "equal", "large"))
     assert all(torch.equal(value, equal[name]) for name, value in default.items())
     assert not all(torch.equal(value, large[name]) for name, value in default.items())
@@ -270,19 +386,35 @@ def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(tiny_pipelin
 def test_half_precision_learns_with_lora(precision, tiny_pipeline_folder, train, val, tmp_path):
     """Losses agree with float32 to the digits that half precision has; what is trained stays float32."""
     half = {"precision": precision}
-    job = {"method": "lora", "distribution": "batch-mean", "micro_batch": 2, "steps": 2, "visual": VisualSettings(kind="per-image")}
-    losses = [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / "half", generator=half, **job)]
+    job = {
+        "method": "lora",
+        "distribution": "batch-mean",
+        "micro_batch": 2,
+        "steps": 2,
+        "visual": VisualSettings(kind="per-image"),
+    }
+    losses = [
+        record.loss
+        for record in run(tiny_pipeline_folder, train, val, tmp_path / "half", generator=half, **job)
+    ]
     expected = [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / "full", **job)]
     assert losses == pytest.approx(expected, rel=0.03)
     state = torch.load(tmp_path / "half" / "checkpoint.pt", weights_only=True)
     assert {value.dtype for value in state["parameters"]} == {torch.float32}
-    assert any((value != 0).any() for name, value in enumerate(state["parameters"]) if name % 2), "the second factors began as zeros"
+    assert any((value != 0).any() for name, value in enumerate(state["parameters"]) if name % 2), (
+        "the second factors began as zeros"
+    )
     assert ("scale" in state["scaler"]) == (precision == "float16")
 
 
 def test_gradient_checkpointing_learns_the_same(tiny_pipeline_folder, train, val, tmp_path):
     losses = [
-        [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path / str(on), generator={"gradient_checkpointing": on})]
+        [
+            record.loss
+            for record in run(
+                tiny_pipeline_folder, train, val, tmp_path / str(on), generator={"gradient_checkpointing": on}
+            )
+        ]
         for on in (False, True)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -295,7 +427,10 @@ def test_an_adapter_of_another_generator_is_refused(tiny_pipeline_folder, train,
     with torch.no_grad():
         next(other.denoiser.parameters()).add_(1e-3)
     before = other.fingerprint
-    with pytest.raises(InputError, match=f"made for a generator with fingerprint {base}, and this one has {before}: name the generator"):
+    with pytest.raises(
+        InputError,
+        match=f"made for a generator with fingerprint {base}, and this one has {before}: choose the generator",
+    ):
         apply_adapter(other, tmp_path)
     assert other.fingerprint == before
 
@@ -317,7 +452,8 @@ def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_f
 
 def test_layers_that_do_not_exist_are_named(tiny_generator):
     with pytest.raises(
-        InputError, match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got 'mlp.fc7'"
+        InputError,
+        match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got 'mlp.fc7'",
     ):
         METHODS["lora"](tiny_generator, settings(targets=("mlp.fc7",)), seed=0, num_classes=2)
 
@@ -334,10 +470,34 @@ def test_every_template_is_used_with_the_images_own_caption(tiny_generator, tmp_
     train, val = captioned(two_classes(4), "red"), captioned(two_classes(2, split="val", seed=1), "blue")
     told = []
     encode = tiny_generator.encode_prompts
-    monkeypatch.setattr(tiny_generator, "encode_prompts", lambda prompts: told.extend(prompts) or encode(prompts))
+    monkeypatch.setattr(
+        tiny_generator, "encode_prompts", lambda prompts: told.extend(prompts) or encode(prompts)
+    )
     job = settings(method="lora", prompt=str(tmp_path / "prompts.txt"), caption_dropout=0.0)
-    assert len(list(adapt(tiny_generator, train, val, settings=job, prompt_names=NAMES, seed=0, folder=tmp_path / "out"))) == 6
-    filled = {"a cat, red 0", "a dog, red 1", "a cat, red 2", "a dog, red 3", "a cat, blue 0", "a dog, blue 1", "my a cat", "my a dog"}
+    assert (
+        len(
+            list(
+                adapt(
+                    tiny_generator,
+                    AdaptData(train=train, val=val, prompt_names=NAMES),
+                    settings=job,
+                    seed=0,
+                    folder=tmp_path / "out",
+                )
+            )
+        )
+        == 6
+    )
+    filled = {
+        "a cat, red 0",
+        "a dog, red 1",
+        "a cat, red 2",
+        "a dog, red 3",
+        "a cat, blue 0",
+        "a dog, blue 1",
+        "my a cat",
+        "my a dog",
+    }
     assert set(told) == {*filled, ""}
     assert len(told) == len(filled) + 1, "each is encoded once"
 
@@ -358,18 +518,28 @@ def test_the_fingerprint_is_of_the_files_up_to_the_order_of_their_metadata(tmp_p
     for number in range(20):
         path = tmp_path / str(number) / "x.safetensors"
         path.parent.mkdir()
-        safetensors.torch.save_file(tensors, path, metadata={"format": "pt", "lora_alpha": "4", "names": "é\n"})
+        safetensors.torch.save_file(
+            tensors, path, metadata={"format": "pt", "lora_alpha": "4", "names": "é\n"}
+        )
         found.add(adapter_fingerprint(path.parent))
     assert len(found) == 1
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
     assert adapter_fingerprint(path.parent) == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     assert adapter_fingerprint(path.parent) not in found
     safetensors.torch.save_file(tensors | {"a": torch.ones(3)}, path, metadata={"format": "pt"})
-    assert adapter_fingerprint(path.parent) != hashlib.sha256(safetensors.torch.save(tensors, metadata={"format": "pt"})).hexdigest()[:16]
+    assert (
+        adapter_fingerprint(path.parent)
+        != hashlib.sha256(safetensors.torch.save(tensors, metadata={"format": "pt"})).hexdigest()[:16]
+    )
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{bad", "must be JSON, but"), ("[1]", "must be the report of an adaptation"), ("{}", "with its method")]
+    ("content", "message"),
+    [
+        ("{bad", "must be JSON, but"),
+        ("[1]", "must be the report of an adaptation"),
+        ("{}", "with its method"),
+    ],
 )
 def test_a_report_that_is_none_is_refused(content, message, tmp_path):
     (tmp_path / "report.json").write_text(content)

@@ -11,10 +11,15 @@ from accelerate.hooks import CpuOffload
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from tiny import save_tiny_sdxl, two_classes
 
-from understudy.adaptation.adapter import adapter_fingerprint, apply_adapter, read_adapter_report, require_tokens
+from understudy.adaptation.adapter import (
+    adapter_fingerprint,
+    apply_adapter,
+    check_tokens,
+    read_adapter_report,
+)
 from understudy.adaptation.fit import adapt
 from understudy.adaptation.held_out import held_out_losses
-from understudy.adaptation.inputs import Inputs
+from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
@@ -52,7 +57,14 @@ def settings(**changes):
 def run(folder, train, val, out, *, steps=None, visual=None, names=NAMES, generator=None, **changes):
     """Adapt a fresh generator, which comes back; stops after ``steps`` records as a kill would."""
     generator = StableDiffusionGenerator.load(str(folder), **(generator or {}))
-    records = adapt(generator, train, val, settings=settings(**changes), prompt_names=names, seed=0, folder=out, visual=visual)
+    records = adapt(
+        generator,
+        AdaptData(train=train, val=val, prompt_names=names),
+        settings=settings(**changes),
+        seed=0,
+        folder=out,
+        visual=visual,
+    )
     seen = []
     for record in records:
         seen.append(record)
@@ -67,7 +79,11 @@ def stored(folder):
 
 def weights(generator):
     networks = ("vae", "unet", "text_encoder", "image_encoder")
-    return {f"{name}.{key}": value.clone() for name in networks for key, value in generator.pipeline.components[name].state_dict().items()}
+    return {
+        f"{name}.{key}": value.clone()
+        for name in networks
+        for key, value in generator.pipeline.components[name].state_dict().items()
+    }
 
 
 def row(prompt, *, seed=5):
@@ -118,7 +134,8 @@ def test_nothing_but_the_rows_of_the_token_changes(tiny_pipeline_folder, train, 
 
 def inputs_of(generator, train, **changes):
     val = two_classes(4, split="val")
-    return Inputs(generator, train, val, settings=settings(**changes), prompt_names=NAMES, visual=None, within_class=False)
+    data = AdaptData(train=train, val=val, prompt_names=NAMES)
+    return Inputs(generator, data, settings=settings(**changes), guidance=None)
 
 
 @pytest.mark.parametrize("method", ["style-inversion", "textual-inversion"])
@@ -132,17 +149,24 @@ def test_a_batch_is_of_one_class_and_all_classes_come_equally_often(method, tiny
         token = {"style-inversion": "S*", "textual-inversion": f"S*-{label}"}[method]
         assert set(batch.prompts) == {f"A {NAMES[label]} photo in the style of {token}"}
         assert len(batch.labels) == 4
-        assert len(batch.pixels.unique(dim=0)) == (1 if label else 4), "images come again only where there are too few"
+        assert len(batch.pixels.unique(dim=0)) == (1 if label else 4), (
+            "images come again only where there are too few"
+        )
         assert batch.conditioning is None
         chosen.append(label)
     assert 40 < sum(chosen) < 80, "60 +- 3.6 standard deviations"
 
 
-@pytest.mark.parametrize("changes", [{}, THREE, {"method": "textual-inversion"}, {"method": "textual-inversion", **THREE}])
+@pytest.mark.parametrize(
+    "changes", [{}, THREE, {"method": "textual-inversion"}, {"method": "textual-inversion", **THREE}]
+)
 def test_plain_diffusers_loads_it_and_draws_the_same(changes, tiny_pipeline_folder, train, val, tmp_path):
     generator, _ = run(tiny_pipeline_folder, train, val, tmp_path, **changes)
     tokens = settings(**changes).tokens(2)
-    ours, plain = StableDiffusionGenerator.load(str(tiny_pipeline_folder)), StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
+    ours, plain = (
+        StableDiffusionGenerator.load(str(tiny_pipeline_folder)),
+        StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder),
+    )
     prompt = f"A cat photo in the style of {tokens[1]}"
     without = ours.draw([row(prompt)])[0]
     apply_adapter(ours, tmp_path)
@@ -155,7 +179,9 @@ def test_plain_diffusers_loads_it_and_draws_the_same(changes, tiny_pipeline_fold
     assert np.array_equal(drawn, generator.draw([row(prompt)])[0])
     assert not np.array_equal(drawn, without)
     written = ours.pipeline.maybe_convert_prompt(prompt, ours.pipeline.tokenizer)
-    assert written == (prompt if len(changes) < 2 else prompt.replace(tokens[1], f"{tokens[1]} {tokens[1]}_1 {tokens[1]}_2"))
+    assert written == (
+        prompt if len(changes) < 2 else prompt.replace(tokens[1], f"{tokens[1]} {tokens[1]}_1 {tokens[1]}_2")
+    )
     assert {name: tuple(value.shape) for name, value in stored(tmp_path).items()} == {
         name: (settings(**changes).num_vectors, 16) for name in tokens
     }
@@ -176,18 +202,36 @@ def test_plain_diffusers_draws_with_mini_what_we_draw(tmp_path):
 def test_a_class_without_images_leaves_its_token_as_it_was(tiny_pipeline_folder, train, val, tmp_path):
     """The optimiser neither decays it nor moves it on; one class of the two has images."""
     generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
-    initial = METHODS["textual-inversion"](generator, settings(method="textual-inversion"), seed=0, num_classes=2)[0].detach().clone()
+    initial = (
+        METHODS["textual-inversion"](generator, settings(method="textual-inversion"), seed=0, num_classes=2)[
+            0
+        ]
+        .detach()
+        .clone()
+    )
     cats = train.select([0, 2, 4, 6])
-    run(tiny_pipeline_folder, cats, val, tmp_path, method="textual-inversion", prompt="a photo in the style of {token}")
+    run(
+        tiny_pipeline_folder,
+        cats,
+        val,
+        tmp_path,
+        method="textual-inversion",
+        prompt="a photo in the style of {token}",
+    )
     learned = stored(tmp_path)
     assert torch.equal(learned["S*-1"], initial)
     assert not torch.equal(learned["S*-0"], initial)
 
 
 def test_a_neutral_token_is_the_initial_word(tiny_pipeline_folder, train, val, tmp_path):
-    generator, records = run(tiny_pipeline_folder, train, val, tmp_path, method="neutral-token", initial_word="a dog", **THREE)
+    generator, records = run(
+        tiny_pipeline_folder, train, val, tmp_path, method="neutral-token", initial_word="a dog", **THREE
+    )
     assert records == []
-    tokenizer, vocabulary = generator.pipeline.tokenizer, generator.pipeline.text_encoder.get_input_embeddings().weight
+    tokenizer, vocabulary = (
+        generator.pipeline.tokenizer,
+        generator.pipeline.text_encoder.get_input_embeddings().weight,
+    )
     ids = tokenizer("a dog", add_special_tokens=False).input_ids
     assert len(ids) == 2
     assert torch.equal(stored(tmp_path)["s*"], vocabulary[ids].mean(dim=0).expand(3, -1))
@@ -195,7 +239,9 @@ def test_a_neutral_token_is_the_initial_word(tiny_pipeline_folder, train, val, t
     assert (report["steps"], report["best_step"], report["trained_parameters"]) == (0, 0, 0)
     assert report["val_loss_before"] == report["val_loss_after"]
     run(tiny_pipeline_folder, train, val, tmp_path / "trained", initial_word="a dog", **THREE)
-    assert read_adapter_report(tmp_path / "trained")["val_loss_before"] == report["val_loss_before"], "where training begins"
+    assert read_adapter_report(tmp_path / "trained")["val_loss_before"] == report["val_loss_before"], (
+        "where training begins"
+    )
 
 
 def test_one_token_of_one_word_reads_like_the_word(tiny_generator):
@@ -220,7 +266,11 @@ def test_only_the_images_that_it_is_given_are_looked_at(tiny_pipeline_folder, va
     """Two shots of a larger set. Validation images choose the checkpoint, and no more."""
     shots = two_classes(12).select([0, 1, 4, 5])
     pixels, looked_at = LabelledSet.pixels, []
-    monkeypatch.setattr(LabelledSet, "pixels", lambda data, size: looked_at.append((data.split, set(data.ids))) or pixels(data, size))
+    monkeypatch.setattr(
+        LabelledSet,
+        "pixels",
+        lambda data, size: looked_at.append((data.split, set(data.ids))) or pixels(data, size),
+    )
     _, records = run(tiny_pipeline_folder, shots, val, tmp_path / "few")
     train_ids = {name for split, ids in looked_at if split == "train" for name in ids}
     assert train_ids == set(shots.ids)
@@ -228,16 +278,24 @@ def test_only_the_images_that_it_is_given_are_looked_at(tiny_pipeline_folder, va
     assert {name for split, ids in looked_at if split == "val" for name in ids} <= set(val.ids)
 
     # Other validation images: the same steps, bit for bit; only which of them is kept may differ.
-    _, others = run(tiny_pipeline_folder, shots, two_classes(4, split="val", seed=7), tmp_path / "other", validate_every=6)
+    _, others = run(
+        tiny_pipeline_folder, shots, two_classes(4, split="val", seed=7), tmp_path / "other", validate_every=6
+    )
     assert [record.loss for record in records] == [record.loss for record in others]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_learns_a_token_in_full_precision(precision, tiny_pipeline_folder, train, val, tmp_path):
+def test_half_precision_learns_a_token_in_full_precision(
+    precision, tiny_pipeline_folder, train, val, tmp_path
+):
     half = {"precision": precision}
-    generator, records = run(tiny_pipeline_folder, train, val, tmp_path / "half", generator=half, steps=3, micro_batch=2)
+    generator, records = run(
+        tiny_pipeline_folder, train, val, tmp_path / "half", generator=half, steps=3, micro_batch=2
+    )
     _, expected = run(tiny_pipeline_folder, train, val, tmp_path / "full", steps=3)
-    assert [record.loss for record in records] == pytest.approx([record.loss for record in expected], rel=0.03)
+    assert [record.loss for record in records] == pytest.approx(
+        [record.loss for record in expected], rel=0.03
+    )
     embedding = generator.pipeline.text_encoder.get_input_embeddings()
     assert isinstance(embedding, LearnedEmbedding)
     assert {rows.dtype for rows in embedding.rows} == {torch.float32}
@@ -247,7 +305,19 @@ def test_half_precision_learns_a_token_in_full_precision(precision, tiny_pipelin
 def test_slices_of_a_batch_give_what_the_batch_gives(tiny_pipeline_folder, train, val, tmp_path):
     rare = {"validate_every": 9, "checkpoint_every": 9}
     losses = [
-        [record.loss for record in run(tiny_pipeline_folder, train, val, tmp_path, steps=2, micro_batch=size, distribution=term, **rare)[1]]
+        [
+            record.loss
+            for record in run(
+                tiny_pipeline_folder,
+                train,
+                val,
+                tmp_path,
+                steps=2,
+                micro_batch=size,
+                distribution=term,
+                **rare,
+            )[1]
+        ]
         for term in ("none", "class-mean")
         for size in (None, 1)
     ]
@@ -264,7 +334,11 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
         )
         for data in (train, val)
     ]  # fmt: skip
-    job = {"prompt": "{class}, {caption}, {token}", "visual": VisualSettings(kind="per-image", projection=True), "steps": 3}
+    job = {
+        "prompt": "{class}, {caption}, {token}",
+        "visual": VisualSettings(kind="per-image", projection=True),
+        "steps": 3,
+    }
     _, guided = run(tiny_pipeline_folder, *described, tmp_path / "a", **job)
     _, plain = run(tiny_pipeline_folder, *described, tmp_path / "b", **job | {"visual": None})
     assert len(guided) == len(plain) == 3
@@ -274,7 +348,10 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"token": "x"}, "adapt.token must be new to the tokenizer, got 'x', which its vocabulary has: try '<x>'"),
+        (
+            {"token": "x"},
+            "adapt.token must be new to the tokenizer, got 'x', which its vocabulary has: try '<x>'",
+        ),
         ({"token": "<|endoftext|>"}, "must be new to the tokenizer"),
         ({"initial_word": " "}, "adapt.initial_word must be a word, got ' ', which has no token"),
         (
@@ -284,8 +361,14 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
         ({"prompt": "a photo of {class}"}, r"a prompt must have \{token\}, got 'a photo of \{class\}'"),
         ({"prompt": "photographs"}, r"a prompt must have \{token\}, got 'a photo of \{class\}'"),
         ({"prompt": "{token}"}, r"a prompt must have \{class\}"),
-        ({"prompt": "{class} s* {token}"}, r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in"),
-        ({"token": "s*", "num_vectors": 20}, r"a prompt must have at most 24 tokens, .*, got \d\d for 'A a cat photo in the style of s\*'"),
+        (
+            {"prompt": "{class} s* {token}"},
+            r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in",
+        ),
+        (
+            {"token": "s*", "num_vectors": 20},
+            r"a prompt must have at most 24 tokens, .*, got \d\d for 'A a cat photo in the style of s\*'",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_refused(changes, message, tiny_pipeline_folder, train, val, tmp_path):
@@ -303,33 +386,58 @@ def test_names_that_a_loaded_adapter_takes(tiny_pipeline_folder, train, val, tmp
     fresh = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
     with pytest.raises(InputError, match=r"draw.adapter_scale must be 1 for learned tokens, got 0.5"):
         fresh.load_adapter(tmp_path, method="style-inversion", scale=0.5)
-    with pytest.raises(InputError, match="holds no textual-inversion adapter: learned_embeds.safetensors is missing"):
+    with pytest.raises(
+        InputError, match="holds no textual-inversion adapter: learned_embeds.safetensors is missing"
+    ):
         fresh.load_adapter(tmp_path / "nowhere", method="textual-inversion")
-    require_tokens(tmp_path, ("S*", "S*"))
-    with pytest.raises(InputError, match=r"was made with the tokens S\*, and this run has no learned token: set adapt.method"):
-        require_tokens(tmp_path, ("", ""))
-    with pytest.raises(InputError, match=r"made with the tokens S\*, and this run has the tokens S\*-0, S\*-1, S\*-2 \.\.\.: set"):
-        require_tokens(tmp_path, [f"S*-{label}" for label in range(4)])
+    check_tokens(tmp_path, ("S*", "S*"))
+    with pytest.raises(
+        InputError, match=r"was made with the tokens S\*, and this run has no learned token: set adapt.method"
+    ):
+        check_tokens(tmp_path, ("", ""))
+    with pytest.raises(
+        InputError,
+        match=r"made with the tokens S\*, and this run has the tokens S\*-0, S\*-1, S\*-2 \.\.\.: set",
+    ):
+        check_tokens(tmp_path, [f"S*-{label}" for label in range(4)])
 
 
 def test_families_with_several_text_encoders_refuse(train, val, tmp_path):
     save_tiny_sdxl(tmp_path / "xl")
     generator = StableDiffusionXLGenerator.load(str(tmp_path / "xl"))
-    with pytest.raises(InputError, match="needs a pipeline with one text encoder, .*, got StableDiffusionXLPipeline: choose another"):
-        next(adapt(generator, train, val, settings=settings(), prompt_names=NAMES, seed=0, folder=tmp_path / "out"))
+    with pytest.raises(
+        InputError,
+        match="needs a pipeline with one text encoder, .*, got StableDiffusionXLPipeline: choose another",
+    ):
+        next(
+            adapt(
+                generator,
+                AdaptData(train=train, val=val, prompt_names=NAMES),
+                settings=settings(),
+                seed=0,
+                folder=tmp_path / "out",
+            )
+        )
 
 
-def test_offloading_leaves_the_text_encoder_while_a_token_is_learned(tiny_pipeline_folder, train, val, tmp_path):
+def test_offloading_leaves_the_text_encoder_while_a_token_is_learned(
+    tiny_pipeline_folder, train, val, tmp_path
+):
     """Parts that wait on the CPU while the device is the CPU too: which of them have hooks is what counts."""
     run(tiny_pipeline_folder, train, val, tmp_path)
 
     def offloaded():
         generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
-        generator._offload = Offload([generator.pipeline.text_encoder, generator.pipeline.vae], torch.device("cpu"))
+        generator._offload = Offload(
+            [generator.pipeline.text_encoder, generator.pipeline.vae], torch.device("cpu")
+        )
         return generator
 
     def hooked(generator):
-        hooks = {name: getattr(generator.pipeline.components[name], "_hf_hook", None) for name in ("text_encoder", "vae")}
+        hooks = {
+            name: getattr(generator.pipeline.components[name], "_hf_hook", None)
+            for name in ("text_encoder", "vae")
+        }
         return [name for name, hook in hooks.items() if isinstance(hook, CpuOffload)]
 
     learning, loading = offloaded(), offloaded()
@@ -354,10 +462,14 @@ def test_held_out_losses_compare_adapters_in_pairs(tiny_pipeline_folder, train, 
     sliced = held_out_losses(generator, val, settings=settings(micro_batch=3), seed=0, **job)
     np.testing.assert_allclose(first, sliced, rtol=1e-4)
     assert not np.allclose(first, held_out_losses(generator, val, settings=settings(), seed=1, **job))
-    same = held_out_losses(StableDiffusionGenerator.load(str(tiny_pipeline_folder)), val, settings=AdaptSettings(), seed=0, **job)
+    same = held_out_losses(
+        StableDiffusionGenerator.load(str(tiny_pipeline_folder)), val, settings=AdaptSettings(), seed=0, **job
+    )
     # Nearly all of the difference between images is in the noise, which both have in common.
     assert np.abs(first - same).max() < 0.2 * np.ptp([*first, *same]) + 0.2 * first.mean()
-    with pytest.raises(InputError, match="measuring the loss on held-out images needs a val or test set, got a train set"):
+    with pytest.raises(
+        InputError, match="measuring the loss on held-out images needs a val or test set, got a train set"
+    ):
         held_out_losses(generator, train, settings=settings(), seed=0, **job)
 
 
@@ -370,7 +482,9 @@ def test_the_loss_of_held_out_images_is_that_of_the_noise(tiny_generator, val, m
         return torch.ones_like(x0)
 
     monkeypatch.setattr(tiny_generator, "denoising_residual", off_by_one)
-    losses = held_out_losses(tiny_generator, val, prompt_names=NAMES, settings=AdaptSettings(), seed=0, repeats=4)
+    losses = held_out_losses(
+        tiny_generator, val, prompt_names=NAMES, settings=AdaptSettings(), seed=0, repeats=4
+    )
     np.testing.assert_allclose(losses, 1.0, rtol=1e-5)
     assert all((later > earlier).all() for earlier, later in pairwise(times))
     assert [set((t // 250).tolist()) for t in times] == [{0}, {1}, {2}, {3}]

@@ -8,7 +8,7 @@ import torch
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, two_classes
 
 from understudy.adaptation.fit import adapt
-from understudy.adaptation.inputs import Inputs
+from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import AdaptSettings
@@ -36,7 +36,9 @@ def any_kind(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     SAVERS[request.param](folder / "pipeline")
     save_tiny_image_encoder(folder / "encoder")
-    generator = load_generator(GeneratorSettings(name=str(folder / "pipeline"), image_encoder=str(folder / "encoder")), device="cpu")
+    generator = load_generator(
+        GeneratorSettings(name=str(folder / "pipeline"), image_encoder=str(folder / "encoder")), device="cpu"
+    )
     assert generator.prediction_type == request.param
     METHODS["full"](generator, AdaptSettings(), seed=0, num_classes=2)
     return generator
@@ -52,18 +54,22 @@ def generator(tiny_pipeline_folder):
 
 def inputs_of(generator, *, train=None, visual=None, **changes):
     settings = AdaptSettings(**{"batch_size": 8, "validation_pairs": 4} | changes)
-    term, train = TERMS[settings.distribution], train or two_classes(12)
-    guidance = None if visual is None else VisualGuidance(features_of(generator, train), train, kind=visual, images=2)
-    within_class = term is not None and term.within_class
+    train = train or two_classes(12)
+    guidance = (
+        None
+        if visual is None
+        else VisualGuidance(features_of(generator, train), train, kind=visual, images=2)
+    )
     names, val = [f"a {name}" for name in train.class_names], two_classes(4, split="val")
-    return Inputs(generator, train, val, settings=settings, prompt_names=names, visual=guidance, within_class=within_class), settings
+    data = AdaptData(train=train, val=val, prompt_names=names)
+    return Inputs(generator, data, settings=settings, guidance=guidance), settings
 
 
 def prepare(generator, **changes):
     """A batch and what computes its loss."""
     inputs, settings = inputs_of(generator, **changes)
     objective = Objective(
-        generator, settings=settings, no_text=inputs.no_text(), projection=None, bandwidths=BANDWIDTHS, processes=Processes(),
+        generator, settings=settings, projection=None, bandwidths=BANDWIDTHS, processes=Processes(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )  # fmt: skip
     return inputs.train_batch(torch.Generator().manual_seed(0)), objective
@@ -73,7 +79,13 @@ def gradients(generator, batch, objective):
     """The loss, and the gradients of all weights in one row."""
     generator.denoiser.zero_grad(set_to_none=True)
     loss = objective.backward(batch)
-    return loss, torch.cat([parameter.grad.flatten() for parameter in generator.denoiser.parameters() if parameter.grad is not None])
+    return loss, torch.cat(
+        [
+            parameter.grad.flatten()
+            for parameter in generator.denoiser.parameters()
+            if parameter.grad is not None
+        ]
+    )
 
 
 def relative_difference(one, other):
@@ -103,7 +115,10 @@ def by_hand(name, residual, batch, generator):
     alpha = snr / (1 + snr)
     x_t = alpha.sqrt() * batch.x0 + (1 - alpha).sqrt() * batch.eps
     x0 = (x_t - (1 - alpha).sqrt() * (residual + batch.eps)) / alpha.sqrt()
-    real, denoised = (generator.encode_features(pixels) for pixels in (batch.pixels / 127.5 - 1, generator.decode_latents(x0)))
+    real, denoised = (
+        generator.encode_features(pixels)
+        for pixels in (batch.pixels / 127.5 - 1, generator.decode_latents(x0))
+    )
     return mmd2_per_class(real, denoised, batch.labels, BANDWIDTHS, alpha.flatten())
 
 
@@ -120,7 +135,13 @@ def test_the_loss_is_denoising_loss_plus_weighted_term(name, weight, generator):
     expected = expected + (weight or TERMS[name].weight) * by_hand(name, residual, batch, generator)
     generator.denoiser.zero_grad(set_to_none=True)
     expected.backward()
-    direct = torch.cat([parameter.grad.flatten() for parameter in generator.denoiser.parameters() if parameter.grad is not None])
+    direct = torch.cat(
+        [
+            parameter.grad.flatten()
+            for parameter in generator.denoiser.parameters()
+            if parameter.grad is not None
+        ]
+    )
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert abs(loss - plain) > 1e-3 * plain
     assert relative_difference(gradient, direct) < 1e-4
@@ -130,7 +151,9 @@ def test_without_a_term_the_loss_is_the_denoising_loss(generator):
     batch, objective = prepare(generator)
     loss, _ = gradients(generator, batch, objective)
     snr, residual = generator.snr[batch.t], objective.residual(batch, torch.arange(8))
-    assert loss == pytest.approx(float((snr.clamp(max=5) / snr * residual.pow(2).flatten(1).mean(1)).mean().detach()), rel=1e-6)
+    assert loss == pytest.approx(
+        float((snr.clamp(max=5) / snr * residual.pow(2).flatten(1).mean(1)).mean().detach()), rel=1e-6
+    )
 
 
 def test_weight_of_the_released_code_is_that_of_the_paper_at_its_batch_size(generator):
@@ -151,7 +174,9 @@ def test_weight_of_the_released_code_is_that_of_the_paper_at_its_batch_size(gene
 def test_a_timestep_without_signal_does_not_spoil_the_kernel(any_kind):
     """Flow matching ends in pure noise, whose share of signal is 0: also if that is all that a class has in a batch."""
     batch, objective = prepare(any_kind, distribution="kernel")
-    loss, gradient = gradients(any_kind, dataclasses.replace(batch, t=torch.full((8,), len(any_kind.snr) - 1)), objective)
+    loss, gradient = gradients(
+        any_kind, dataclasses.replace(batch, t=torch.full((8,), len(any_kind.snr) - 1)), objective
+    )
     assert torch.isfinite(torch.tensor(loss))
     assert torch.isfinite(gradient).all()
 
@@ -160,7 +185,9 @@ def coloured(counts):
     """Train images of single colours, so many of each class; the colour is the image's number."""
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     pixels = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 16, 16).numpy()
-    return LabelledSet.from_images(pixels, labels, class_names=[f"c{label}" for label in range(len(counts))], split="train")
+    return LabelledSet.from_images(
+        pixels, labels, class_names=[f"c{label}" for label in range(len(counts))], split="train"
+    )
 
 
 def drawn_indices(inputs, seed):
@@ -180,12 +207,16 @@ def test_batches_within_class_hold_few_classes_with_equal_shares(generator):
         for label in counts:
             own = [image for image, other in zip(images, labels, strict=True) if other == label]
             available = 2 if label == 4 else 6
-            assert len(set(own)) == min(len(own), available), "no image comes again before all of its class were used"
+            assert len(set(own)) == min(len(own), available), (
+                "no image comes again before all of its class were used"
+            )
     assert seen == {0, 1, 2, 3, 4}
 
 
 def test_fewer_classes_than_asked_for_share_the_batch(generator):
-    inputs, _ = inputs_of(generator, train=coloured([5, 3]), distribution="kernel", classes_per_batch=9, augmentation="none")
+    inputs, _ = inputs_of(
+        generator, train=coloured([5, 3]), distribution="kernel", classes_per_batch=9, augmentation="none"
+    )
     images, labels = drawn_indices(inputs, 0)
     assert labels.count(0) == labels.count(1) == 4
     assert len(set(images)) == 4 + 3
@@ -200,11 +231,31 @@ def test_batches_of_other_terms_are_random_images_without_repeats(generator):
 def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, tmp_path):
     settings = AdaptSettings(batch_size=3, distribution=name)
     with pytest.raises(
-        InputError, match=r"batch_size must be at least 4, two images of each of 2 classes, got 3.*lower adapt.classes_per_ba"
+        InputError,
+        match=r"batch_size must be at least 4, two images of each of 2 classes, got 3.*lower adapt.classes_per_ba",
     ):
-        next(adapt(tiny_generator, train, val, settings=settings, prompt_names=NAMES, seed=0, folder=tmp_path))
+        next(
+            adapt(
+                tiny_generator,
+                AdaptData(train=train, val=val, prompt_names=NAMES),
+                settings=settings,
+                seed=0,
+                folder=tmp_path,
+            )
+        )
     one = settings.model_copy(update={"classes_per_batch": 1, "validation_pairs": 2})
-    assert next(adapt(tiny_generator, train, val, settings=one, prompt_names=NAMES, seed=0, folder=tmp_path)).loss > 0
+    assert (
+        next(
+            adapt(
+                tiny_generator,
+                AdaptData(train=train, val=val, prompt_names=NAMES),
+                settings=one,
+                seed=0,
+                folder=tmp_path,
+            )
+        ).loss
+        > 0
+    )
 
 
 def test_dropped_rows_have_no_text_and_no_feature(generator):

@@ -13,7 +13,7 @@ from torch import nn
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
-from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.generator import Adaptable, Generator, PlanRow
 from understudy.generators.load import GENERATORS, load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -61,7 +61,14 @@ def _rows(count, train, **changes):
     )  # fmt: skip
     prompts = ("a photo of a cat", "a photo of a dog")
     return [
-        dataclasses.replace(base, id=f"i{i}", seed=100 + i, prompt=prompts[i % 2], source_id=train.ids[i % len(train)], **changes)
+        dataclasses.replace(
+            base,
+            id=f"i{i}",
+            seed=100 + i,
+            prompt=prompts[i % 2],
+            source_id=train.ids[i % len(train)],
+            **changes,
+        )
         for i in range(count)
     ]
 
@@ -72,7 +79,8 @@ def grey_levels(a, b):
 
 
 def test_it_has_everything_that_stages_ask_for(generator):
-    assert [name for name in vars(Generator) if not name.startswith("_") and not hasattr(type(generator), name)] == []
+    expected = {name for name in (*vars(Generator), *vars(Adaptable)) if not name.startswith("_")}
+    assert [name for name in sorted(expected) if not hasattr(type(generator), name)] == []
     assert generator.image_size % 8 == 0
     assert isinstance(generator.denoiser, nn.Module)
     assert generator.device == torch.device("cpu")
@@ -105,7 +113,9 @@ def test_an_image_depends_on_its_row_alone(strength, generator, train, rows):
     assert together.shape == (4, 3, size, size)
     assert together.dtype == np.uint8
     assert all(grey_levels(together[i], together[j]) > 1 for i in range(4) for j in range(i))
-    apart = np.concatenate([generator.draw([plan[i]], train) for i in (2, 0)] + [generator.draw([plan[3], plan[1]], train)])
+    apart = np.concatenate(
+        [generator.draw([plan[i]], train) for i in (2, 0)] + [generator.draw([plan[3], plan[1]], train)]
+    )
     assert grey_levels(apart, together[[2, 0, 3, 1]]) <= 1
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -116,7 +126,10 @@ def test_the_resolution_can_be_set(fresh, train, rows):
 
 def test_images_and_prompts_are_encoded_one_by_one(generator, train):
     pixels = torch.from_numpy(train.pixels(generator.image_size))
-    latents, conditioning = generator.encode_images(pixels), generator.encode_prompts(["a photo of a cat", ""])
+    latents, conditioning = (
+        generator.encode_images(pixels),
+        generator.encode_prompts(["a photo of a cat", ""]),
+    )
     assert latents.ndim == 4
     assert conditioning.states.ndim == 3
     assert conditioning.states.shape[2] == generator.token_width
@@ -172,9 +185,14 @@ def test_prompts_that_would_be_cut_are_refused(generator):
     limit = generator.pipeline.tokenizer.model_max_length
     longest = " ".join("x" * (limit - 2))
     generator.check_prompts([longest], keep_last=False)
-    with pytest.raises(InputError, match=f"at most {limit - 1} tokens.*, got {limit} for 'x x.*needed for the image feature"):
+    with pytest.raises(
+        InputError, match=f"at most {limit - 1} tokens.*, got {limit} for 'x x.*needed for the image feature"
+    ):
         generator.check_prompts(["a cat", longest], keep_last=True)
-    with pytest.raises(InputError, match=f"at most {limit} tokens.*, got {limit + 1} for 'x x.*: shorten the prompt or the caption"):
+    with pytest.raises(
+        InputError,
+        match=f"at most {limit} tokens.*, got {limit + 1} for 'x x.*: shorten the prompt or the caption",
+    ):
         generator.check_prompts([longest + " x"], keep_last=False)
 
 
@@ -195,7 +213,9 @@ def test_the_residual_can_be_trained_on(fresh, train):
     x0 = generator.encode_images(torch.from_numpy(train.pixels(generator.image_size)[:4]))
     rng = torch.Generator().manual_seed(0)
     t = torch.tensor([0, 1, len(generator.snr) // 2, len(generator.snr) - 1])
-    residual = generator.denoising_residual(x0, torch.randn(x0.shape, generator=rng), t, generator.encode_prompts(["a cat"] * 4))
+    residual = generator.denoising_residual(
+        x0, torch.randn(x0.shape, generator=rng), t, generator.encode_prompts(["a cat"] * 4)
+    )
     assert residual.shape == x0.shape
     assert residual.dtype == torch.float32
     assert residual.isfinite().all()
@@ -250,13 +270,17 @@ def test_tokens_are_learned_and_kept_or_refused(method, fresh, train, rows, tmp_
         adapted.save_adapter(tmp_path / "adapter", method=method)
         again.load_adapter(tmp_path / "adapter", method=method)
         assert again.fingerprint == adapted.fingerprint != fresh().fingerprint
-        plan = [dataclasses.replace(row, prompt=f"a {token}") for row, token in zip(rows(2, train), settings.tokens(2), strict=True)]
+        plan = [
+            dataclasses.replace(row, prompt=f"a {token}")
+            for row, token in zip(rows(2, train), settings.tokens(2), strict=True)
+        ]
         drawn = again.draw(plan, train)
         assert np.array_equal(drawn, adapted.draw(plan, train))
         assert grey_levels(drawn, fresh().draw(plan, train)) > 1
         return
     with pytest.raises(
-        InputError, match=r"a learned token needs a pipeline with one text encoder, .* got StableDiffusion.*Pipeline: choose"
+        InputError,
+        match=r"a learned token needs a pipeline with one text encoder, .* got StableDiffusion.*Pipeline: choose",
     ):
         METHODS[method](adapted, settings, seed=0, num_classes=2)
     (tmp_path / "learned_embeds.safetensors").touch()
@@ -266,5 +290,7 @@ def test_tokens_are_learned_and_kept_or_refused(method, fresh, train, rows, tmp_
 
 def attention_weights(generator):
     """Of the query projections, low-rank updates merged."""
-    linear = [(name, module) for name, module in generator.denoiser.named_modules() if isinstance(module, nn.Linear)]
+    linear = [
+        (name, module) for name, module in generator.denoiser.named_modules() if isinstance(module, nn.Linear)
+    ]
     return [module.weight for name, module in linear if name.removesuffix(".base_layer").endswith("to_q")]

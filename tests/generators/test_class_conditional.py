@@ -9,10 +9,11 @@ from tiny_job import SECTIONS, write_pets
 from torch import nn
 
 from understudy.adaptation.fit import adapt
+from understudy.adaptation.inputs import AdaptData
 from understudy.core.errors import InputError
 from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
-from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.generator import Adaptable, Generator, PlanRow
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
@@ -34,11 +35,20 @@ def generator():
 
 
 def rows(train, counts, **changes):
-    return plan_of(train, counts, prompt_names=WORDS, **{"prompt": "{class}", "sampler": "edm", "steps": 6, **changes})
+    return plan_of(
+        train, counts, prompt_names=WORDS, **{"prompt": "{class}", "sampler": "edm", "steps": 6, **changes}
+    )
 
 
 def training(source="x", **changes):
-    sections = {"steps": 30, "batch_size": 8, "validate_every": 15, "validation_pairs": 32, "augmentation": "none", **changes}
+    sections = {
+        "steps": 30,
+        "batch_size": 8,
+        "validate_every": 15,
+        "validation_pairs": 32,
+        "augmentation": "none",
+        **changes,
+    }
     return build({"data": {"source": source}, "generator": SMALL, "adapt": sections}).adapt
 
 
@@ -60,7 +70,8 @@ class GaussianDenoiser(nn.Module):
 
 
 def test_it_has_everything_that_stages_ask_for(generator):
-    assert [name for name in vars(Generator) if not name.startswith("_") and not hasattr(type(generator), name)] == []
+    expected = {name for name in (*vars(Generator), *vars(Adaptable)) if not name.startswith("_")}
+    assert [name for name in sorted(expected) if not hasattr(type(generator), name)] == []
     assert generator.snr.dtype == torch.float32
     assert (generator.snr.diff() < 0).all()
     assert generator.available(WORDS) is None
@@ -114,7 +125,9 @@ def test_an_exact_denoiser_draws_its_distribution(generator, train, guidance_sca
 
 def test_wider_noise_draws_more_varied_images(generator, train):
     generator._network = GaussianDenoiser([0.0, 0.0, 0.0], 0.2)
-    plain, wide = (generator.draw(rows(train, [20, 0], steps=24, noise_scale=scale)).std() for scale in (1.0, 1.2))
+    plain, wide = (
+        generator.draw(rows(train, [20, 0], steps=24, noise_scale=scale)).std() for scale in (1.0, 1.2)
+    )
     assert wide == pytest.approx(1.2 * plain, rel=0.02)
 
 
@@ -129,9 +142,13 @@ def test_an_image_depends_on_its_row_alone(generator, train, strength):
 
 
 def test_little_noise_keeps_the_real_image_and_full_noise_forgets_it(generator, train):
-    generator._network = GaussianDenoiser([0.0, 0.0, 0.0], 1e4)  # has seen nothing: takes every image as it is
+    generator._network = GaussianDenoiser(
+        [0.0, 0.0, 0.0], 1e4
+    )  # has seen nothing: takes every image as it is
     little = generator.draw(rows(train, [4, 4], strength=1 / 6), train)
-    in_order = np.concatenate([train.select(np.flatnonzero(train.labels == label)).pixels(16) for label in (0, 1)])
+    in_order = np.concatenate(
+        [train.select(np.flatnonzero(train.labels == label)).pixels(16) for label in (0, 1)]
+    )
     assert np.abs(little.astype(int) - in_order).mean() < 3
     generator._network = GaussianDenoiser([0.0, 0.0, 0.0], 0.2)
     plan = rows(train, [4, 0])
@@ -141,7 +158,9 @@ def test_little_noise_keeps_the_real_image_and_full_noise_forgets_it(generator, 
 
 def test_classes_are_told_apart_and_the_empty_prompt_is_none(generator, train):
     assert generator.encode_prompts(["a dog", "", "a cat"]).states.flatten().tolist() == [1, 2, 0]
-    with pytest.raises(InputError, match=r"must be the words of a class \(a cat, a dog\), got 'a photo of a cat'"):
+    with pytest.raises(
+        InputError, match=r"must be the words of a class \(a cat, a dog\), got 'a photo of a cat'"
+    ):
         generator.check_prompts(["a photo of a cat"], keep_last=False)
     with pytest.raises(InputError, match="needs other words for every class"):
         fresh().learn_classes(["a cat", "a cat"], seed=0)
@@ -157,7 +176,15 @@ def test_the_seed_decides_the_weights():
 
 def test_it_is_trained_like_any_generator_and_read_back(train, val, tmp_path):
     made = fresh()
-    steps = list(adapt(made, train, val, settings=training(), prompt_names=WORDS, seed=0, folder=tmp_path))
+    steps = list(
+        adapt(
+            made,
+            AdaptData(train=train, val=val, prompt_names=WORDS),
+            settings=training(),
+            seed=0,
+            folder=tmp_path,
+        )
+    )
     losses = [step.val_loss for step in steps if step.val_loss is not None]
     assert losses[-1] < 0.95  # of the 1 that a network begins with which predicts nothing
     found = fresh()
@@ -176,7 +203,10 @@ def test_bfloat16_keeps_weights_and_nearly_the_figures(train):
                 parameter.mul_(1.0)
     assert next(half.denoiser.parameters()).dtype == torch.float32
     x0, t = half.encode_images(torch.from_numpy(train.pixels(16)[:2])), torch.tensor([100, 900])
-    first, second = (each.denoising_residual(x0, torch.ones_like(x0), t, each.encode_prompts(["a cat", ""])) for each in (half, whole))
+    first, second = (
+        each.denoising_residual(x0, torch.ones_like(x0), t, each.encode_prompts(["a cat", ""]))
+        for each in (half, whole)
+    )
     torch.testing.assert_close(first, second, rtol=0.1, atol=0.1)
     assert not torch.equal(first, second)
 
@@ -198,7 +228,9 @@ def test_settings_that_do_not_fit_are_refused(changes, message):
 def test_what_it_cannot_do_is_refused(generator, tmp_path):
     with pytest.raises(InputError, match="has learned nothing yet"):
         _ = fresh().denoiser
-    with pytest.raises(InputError, match="draw.sampler must be one for edm, as the generator is, got 'unipc': take edm"):
+    with pytest.raises(
+        InputError, match="draw.sampler must be one for edm, as the generator is, got 'unipc': take edm"
+    ):
         generator.strength_at(1.0, sampler="unipc", steps=4)
     with pytest.raises(InputError, match="holds no class-conditional network"):
         generator.load_adapter(tmp_path, method="full")
@@ -219,10 +251,17 @@ def test_what_it_cannot_do_is_refused(generator, tmp_path):
 def test_a_whole_run_needs_no_other_model(tmp_path):
     source = write_pets(tmp_path / "pets")
     settings = build(SECTIONS, {"data": {"source": str(source)}, "generator": SMALL})
-    assert (settings.draw.prompt, settings.draw.sampler, settings.adapt.min_snr_gamma) == ("{class}", "edm", None)
+    assert (settings.draw.prompt, settings.draw.sampler, settings.adapt.min_snr_gamma) == (
+        "{class}",
+        "edm",
+        None,
+    )
     results = run(settings, tmp_path / "run")
     assert set(results["arms"]) == {"real", "synthetic", "mixed", "bridged"}
     again = run(settings, tmp_path / "run")
     assert again["arms"] == results["arms"]
     with pytest.raises(InputError, match="adapt.method must be full for the generator 'class_conditional'"):
-        run(build({"data": {"source": str(source)}, "generator": SMALL, "adapt": {"method": "lora"}}), tmp_path / "other")
+        run(
+            build({"data": {"source": str(source)}, "generator": SMALL, "adapt": {"method": "lora"}}),
+            tmp_path / "other",
+        )

@@ -19,7 +19,11 @@ from understudy.generators.samplers import SAMPLERS, build_sampler
 from understudy.generators.schedules import DiffusionSchedule, FlowSchedule
 from understudy.generators.settings import GeneratorSettings
 
-FAMILIES = {"sd": (save_tiny_pipeline, "ddim"), "xl": (save_tiny_sdxl, "unipc"), "sd3": (save_tiny_sd3, "flow-euler")}
+FAMILIES = {
+    "sd": (save_tiny_pipeline, "ddim"),
+    "xl": (save_tiny_sdxl, "unipc"),
+    "sd3": (save_tiny_sd3, "flow-euler"),
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -94,7 +98,9 @@ def test_plain_diffusers_loads_low_rank_updates(family, train, tmp_path, targets
     """All of them, with the scale alpha / rank."""
     generator = load(family)
     rng = torch.Generator().manual_seed(0)
-    for parameter in METHODS["lora"](generator, AdaptSettings(method="lora", rank=2, alpha=6, targets=targets), seed=0, num_classes=2):
+    for parameter in METHODS["lora"](
+        generator, AdaptSettings(method="lora", rank=2, alpha=6, targets=targets), seed=0, num_classes=2
+    ):
         with torch.no_grad():
             parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
     generator.save_adapter(tmp_path, method="lora")
@@ -103,7 +109,8 @@ def test_plain_diffusers_loads_low_rank_updates(family, train, tmp_path, targets
     generator.pipeline.scheduler = pipeline.scheduler
     call = {"num_inference_steps": 2, "guidance_scale": 1.0, "height": 16, "width": 16, "output_type": "np"}
     ours, theirs, base = (
-        pixels_of(one("a cat", **call, generator=torch.Generator().manual_seed(0))) for one in (generator.pipeline, pipeline, plain(family))
+        pixels_of(one("a cat", **call, generator=torch.Generator().manual_seed(0)))
+        for one in (generator.pipeline, pipeline, plain(family))
     )
     assert np.abs(ours - theirs).max() <= 1
     assert np.abs(ours - base).max() > 1
@@ -122,7 +129,9 @@ def test_the_residual_agrees_with_diffusers_noise_and_target(family, train):
     else:
         times, x_t, target = t, DDPMScheduler.from_config(scheduler.config).add_noise(x0, eps, t), eps
     expected = generator._predict(x_t, times, conditioning) - target
-    torch.testing.assert_close(generator.denoising_residual(x0, eps, t, conditioning), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        generator.denoising_residual(x0, eps, t, conditioning), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_reduced_precision(family, train):
@@ -131,7 +140,9 @@ def test_reduced_precision(family, train):
     for strength in (1.0, 0.5):
         assert generator.draw([row(family, train, strength=strength)], train).std() > 0
     x0 = generator.encode_images(torch.from_numpy(train.pixels(16)[:2]))
-    residual = generator.denoising_residual(x0, torch.randn_like(x0), torch.tensor([5, 900]), generator.encode_prompts(["cat", "dog"]))
+    residual = generator.denoising_residual(
+        x0, torch.randn_like(x0), torch.tensor([5, 900]), generator.encode_prompts(["cat", "dog"])
+    )
     assert residual.dtype == generator.decode_latents(x0).dtype == torch.float32
     assert residual.isfinite().all()
 
@@ -164,7 +175,11 @@ def test_other_schedulers_are_refused(family, tmp_path):
     folder = shutil.copytree(family[0], tmp_path / "other")
     path = folder / "scheduler" / "scheduler_config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | ({"use_dynamic_shifting": True} if "shift" in config else {"prediction_type": "sample"})))
+    path.write_text(
+        json.dumps(
+            config | ({"use_dynamic_shifting": True} if "shift" in config else {"prediction_type": "sample"})
+        )
+    )
     with pytest.raises(InputError, match="the generator's scheduler must"):
         load((str(folder), ""))
     with pytest.raises(InputError, match="beta_schedule.*, got another with None"):

@@ -27,7 +27,9 @@ def rows(train, strength=1.0):
 def test_images_stay_the_same(option, tiny_generator, tiny_pipeline_folder, train):
     saving = StableDiffusionGenerator.load(str(tiny_pipeline_folder), **{option: True})
     assert {
-        "attention_slicing": any(isinstance(p, SlicedAttnProcessor) for p in saving.denoiser.attn_processors.values()),
+        "attention_slicing": any(
+            isinstance(p, SlicedAttnProcessor) for p in saving.denoiser.attn_processors.values()
+        ),
         "vae_tiling": saving.pipeline.vae.use_tiling,
         "gradient_checkpointing": saving.denoiser.is_gradient_checkpointing,
     }[option]
@@ -37,10 +39,15 @@ def test_images_stay_the_same(option, tiny_generator, tiny_pipeline_folder, trai
 
 def test_checkpointing_gives_the_same_gradients(tiny_generator, tiny_pipeline_folder, train):
     gradients = []
-    for generator in (tiny_generator, StableDiffusionGenerator.load(str(tiny_pipeline_folder), gradient_checkpointing=True)):
+    for generator in (
+        tiny_generator,
+        StableDiffusionGenerator.load(str(tiny_pipeline_folder), gradient_checkpointing=True),
+    ):
         generator.denoiser.requires_grad_(requires_grad=True).train()
         x0 = generator.encode_images(torch.from_numpy(train.pixels(16)[:2]))
-        residual = generator.denoising_residual(x0, torch.ones_like(x0), torch.tensor([3, 700]), generator.encode_prompts(["cat", "dog"]))
+        residual = generator.denoising_residual(
+            x0, torch.ones_like(x0), torch.tensor([3, 700]), generator.encode_prompts(["cat", "dog"])
+        )
         residual.square().mean().backward()
         gradients.append([parameter.grad for parameter in generator.denoiser.parameters()])
     for one, other in zip(*gradients, strict=True):
@@ -61,7 +68,9 @@ def test_offloading_needs_an_accelerator(tiny_pipeline_folder):
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_offloaded_parts_still_do_everything(strength, tiny_generator, tiny_pipeline_folder, train, monkeypatch):
+def test_offloaded_parts_still_do_everything(
+    strength, tiny_generator, tiny_pipeline_folder, train, monkeypatch
+):
     """The same hooks, with the CPU as the device."""
     monkeypatch.setattr("understudy.generators.diffusers_generator.check_memory_settings", lambda *_: None)
     offloaded = StableDiffusionGenerator.load(str(tiny_pipeline_folder), cpu_offload=True)
@@ -71,10 +80,14 @@ def test_offloaded_parts_still_do_everything(strength, tiny_generator, tiny_pipe
     latents.requires_grad_()
     offloaded.encode_features(offloaded.decode_latents(latents)).sum().backward()
     assert latents.grad.abs().max() > 0
-    assert np.array_equal(offloaded.draw(rows(train, strength), train), tiny_generator.draw(rows(train, strength), train))
+    assert np.array_equal(
+        offloaded.draw(rows(train, strength), train), tiny_generator.draw(rows(train, strength), train)
+    )
 
 
 def test_transformers_cannot_slice_attention(tmp_path):
     save_tiny_sd3(tmp_path)
-    with pytest.raises(InputError, match="attention_slicing must be false for StableDiffusion3Pipeline.*cannot slice"):
+    with pytest.raises(
+        InputError, match="attention_slicing must be false for StableDiffusion3Pipeline.*cannot slice"
+    ):
         load_generator(GeneratorSettings(name=str(tmp_path), attention_slicing=True), device="cpu")

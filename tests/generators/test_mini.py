@@ -41,12 +41,17 @@ def test_text_and_image_features_share_a_space():
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
     text = CLIPTextModel.from_pretrained(mini_folder() / "text_encoder", dtype=torch.float32)
-    vision = CLIPVisionModelWithProjection.from_pretrained(mini_folder() / "image_encoder", dtype=torch.float32)
+    vision = CLIPVisionModelWithProjection.from_pretrained(
+        mini_folder() / "image_encoder", dtype=torch.float32
+    )
     tokenizer = CLIPTokenizer.from_pretrained(mini_folder() / "tokenizer")
     data = printed_glyphs(300, seed=7)
     digits = data.labels < 10
     tokens = tokenizer(
-        [f"a photo of digit {i}" for i in range(10)], padding="max_length", max_length=MAX_LENGTH, return_tensors="pt"
+        [f"a photo of digit {i}" for i in range(10)],
+        padding="max_length",
+        max_length=MAX_LENGTH,
+        return_tensors="pt",
     ).input_ids
     with torch.no_grad():
         text_features = text(input_ids=tokens).pooler_output
@@ -89,7 +94,16 @@ def test_a_glyph_depends_on_seed_and_index_alone():
 
 
 def test_properties_name_what_is_seen():
-    base = {"stroke": 0, "shear": 0, "rotation": 0, "height": 0.7, "offset": (0, 0), "blur": 0, "ink": 1, "paper": 0}
+    base = {
+        "stroke": 0,
+        "shear": 0,
+        "rotation": 0,
+        "height": 0.7,
+        "offset": (0, 0),
+        "blur": 0,
+        "ink": 1,
+        "paper": 0,
+    }
     assert glyphs.Glyph(character="3", font="DejaVuSerif-BoldItalic.ttf", **base).properties == (
         "serif", "bold", "italic", "sharp", "white on black",
     )  # fmt: skip
@@ -117,9 +131,20 @@ def test_captions_fit_and_are_short():
 
 @pytest.mark.slow
 def test_the_script_runs_and_goes_on_where_it_stopped(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-m", "understudy.generators.mini.pretrain", "--smoke", "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "understudy.generators.mini.pretrain",
+        "--smoke",
+        "--out",
+        str(tmp_path),
+    ]
     subprocess.run(command, check=True)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*diffusion_pytorch_model.safetensors")}
+    before = {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*diffusion_pytorch_model.safetensors")
+    }
     assert json.loads((tmp_path / "figures" / "unet.json").read_text())["held_out_loss"] > 0
     again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "loss" not in again, "a finished step was trained again"

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPVisionConfig
 
@@ -27,7 +32,10 @@ def rows(count, train, **changes):
         label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
         guidance_scale=2.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
     )  # fmt: skip
-    return [dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes) for i in range(count)]
+    return [
+        dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes)
+        for i in range(count)
+    ]
 
 
 @pytest.mark.parametrize("sampler", DIFFUSION_SAMPLERS)
@@ -39,7 +47,10 @@ def test_an_image_depends_on_its_row_alone(tiny_generator, train, sampler, stren
     assert together.dtype == np.uint8
     order = [3, 0, 4, 1, 2]
     apart = np.concatenate(
-        [tiny_generator.draw([plan[i] for i in order[:2]], train), tiny_generator.draw([plan[i] for i in order[2:]], train)]
+        [
+            tiny_generator.draw([plan[i] for i in order[:2]], train),
+            tiny_generator.draw([plan[i] for i in order[2:]], train),
+        ]
     )
     # Rounding in convolutions depends on the batch; one grey level is the most that it may cost.
     assert np.abs(apart.astype(int) - together[order]).max() <= 1
@@ -67,7 +78,10 @@ def test_low_strength_stays_near_the_source_reconstruction(tiny_generator, train
         decoded = vae.decode(tiny_generator.encode_images(pixels) / vae.config.scaling_factor).sample
     reconstruction = ((decoded.clamp(-1, 1) + 1) * 127.5).numpy()
     near, far = (
-        np.abs(tiny_generator.draw(rows(1, train, strength=s, steps=100), train).astype(float) - reconstruction).mean() for s in (0.02, 0.9)
+        np.abs(
+            tiny_generator.draw(rows(1, train, strength=s, steps=100), train).astype(float) - reconstruction
+        ).mean()
+        for s in (0.02, 0.9)
     )
     assert near < far
 
@@ -77,7 +91,11 @@ def test_draw_equals_the_plain_pipeline(tiny_generator, tiny_pipeline_folder, tr
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
     pipeline.scheduler = build_sampler("ddim", pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    for row, image in zip(rows(2, train, sampler="ddim"), tiny_generator.draw(rows(2, train, sampler="ddim"), train), strict=True):
+    for row, image in zip(
+        rows(2, train, sampler="ddim"),
+        tiny_generator.draw(rows(2, train, sampler="ddim"), train),
+        strict=True,
+    ):
         expected = pipeline(
             row.prompt, num_inference_steps=row.steps, guidance_scale=row.guidance_scale, height=16, width=16,
             generator=torch.Generator().manual_seed(row.seed), output_type="np",
@@ -88,7 +106,9 @@ def test_draw_equals_the_plain_pipeline(tiny_generator, tiny_pipeline_folder, tr
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if SAMPLERS[name].kind != "edm"])
 def test_every_sampler_starts_at_the_last_timestep(sampler):
     flow = SAMPLERS[sampler].kind == "flow matching"
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0) if flow else DDPMScheduler(timestep_spacing="leading")
+    scheduler = (
+        FlowMatchEulerDiscreteScheduler(shift=3.0) if flow else DDPMScheduler(timestep_spacing="leading")
+    )
     solver = build_sampler(sampler, scheduler.config, kind=SAMPLERS[sampler].kind)
     solver.set_timesteps(10)
     assert solver.timesteps[0] == (1000 if flow else 999)
@@ -98,7 +118,9 @@ def test_every_sampler_starts_at_the_last_timestep(sampler):
 def test_a_sampler_for_the_other_kind_is_refused(sampler):
     instead = {"diffusion": "ddim, ddpm, dpm\\+\\+, unipc", "flow matching": "flow-euler", "edm": "edm"}
     kind = "diffusion" if SAMPLERS[sampler].kind != "diffusion" else "edm"
-    with pytest.raises(InputError, match=f"must be one for {kind}, as the generator is, got .*: take {instead[kind]}"):
+    with pytest.raises(
+        InputError, match=f"must be one for {kind}, as the generator is, got .*: take {instead[kind]}"
+    ):
         build_sampler(sampler, {}, kind=kind)
 
 
@@ -134,7 +156,9 @@ def test_residual_is_prediction_minus_noise(tiny_generator, train):
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeline_folder, train, tmp_path):
-    for parameter in METHODS[method](tiny_generator, AdaptSettings(method=method, rank=2, alpha=4), seed=0, num_classes=2):
+    for parameter in METHODS[method](
+        tiny_generator, AdaptSettings(method=method, rank=2, alpha=4), seed=0, num_classes=2
+    ):
         with torch.no_grad():
             parameter += 0.05
     expected = tiny_generator.draw(rows(2, train, sampler="ddim"), train)
@@ -161,7 +185,9 @@ def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeli
 
 
 def test_a_missing_adapter_is_named(tiny_generator, tmp_path):
-    with pytest.raises(InputError, match="holds no lora adapter: pytorch_lora_weights.safetensors is missing"):
+    with pytest.raises(
+        InputError, match="holds no lora adapter: pytorch_lora_weights.safetensors is missing"
+    ):
         tiny_generator.load_adapter(tmp_path, method="lora")
 
 
@@ -182,7 +208,10 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("minni", r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did you mean 'mini'\?\)"),
+        (
+            "minni",
+            r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did you mean 'mini'\?\)",
+        ),
         ("stable-diffusion", "give its folder or hub name"),
         (".", r"\. is not a diffusers pipeline folder: it has no model_index.json"),
     ],
@@ -199,7 +228,9 @@ def test_a_hub_that_cannot_be_reached_is_an_input_error(monkeypatch):
         load_generator(GeneratorSettings(name="nobody/nothing"), device="cpu")
 
 
-@pytest.mark.parametrize("part", ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize(
+    "part", ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"]
+)
 def test_truncated_weights_are_an_input_error(part, tiny_pipeline_folder, tmp_path):
     folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "broken")
     (folder / part).write_bytes((folder / part).read_bytes()[:100])
@@ -232,9 +263,14 @@ def test_every_distinct_prompt_is_encoded_once(tiny_generator, train, monkeypatc
     encoded = []
     encode = tiny_generator.pipeline.encode_prompt
     monkeypatch.setattr(
-        tiny_generator.pipeline, "encode_prompt", lambda prompts, *rest, **more: encoded.append(prompts) or encode(prompts, *rest, **more)
+        tiny_generator.pipeline,
+        "encode_prompt",
+        lambda prompts, *rest, **more: encoded.append(prompts) or encode(prompts, *rest, **more),
     )
-    plan = [dataclasses.replace(row, prompt=prompt) for row, prompt in zip(rows(3, train), ("a cat", "a dog", "a cat"), strict=True)]
+    plan = [
+        dataclasses.replace(row, prompt=prompt)
+        for row, prompt in zip(rows(3, train), ("a cat", "a dog", "a cat"), strict=True)
+    ]
     tiny_generator.draw(plan, train)
     assert encoded == [["a cat", "a dog"], [""]]
 
@@ -258,7 +294,14 @@ def test_tokens_leave_the_negative_branch_alone(tiny_generator, train):
 def test_what_the_safety_checker_flags_is_black(tiny_pipeline_folder, train, tmp_path):
     folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "checked")
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=12, patch_size=4)
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=12,
+        patch_size=4,
+    )
     checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision.to_dict(), projection_dim=8))
     checker.concept_embeds_weights.fill_(-2.0)  # below any cosine similarity: everything is flagged
     pipeline.register_modules(safety_checker=checker)
@@ -266,7 +309,9 @@ def test_what_the_safety_checker_flags_is_black(tiny_pipeline_folder, train, tmp
     checked = StableDiffusionGenerator.load(str(folder), safety_checker=True)
     assert not checked.draw(rows(2, train), train).any()
     assert StableDiffusionGenerator.load(str(folder)).draw(rows(2, train), train).any()
-    with pytest.raises(InputError, match="safety_checker must be false, got true: the pipeline .* has no safety checker"):
+    with pytest.raises(
+        InputError, match="safety_checker must be false, got true: the pipeline .* has no safety checker"
+    ):
         StableDiffusionGenerator.load(str(tiny_pipeline_folder), safety_checker=True)
 
 
@@ -275,11 +320,15 @@ def test_low_rank_updates_of_stable_diffusion_attention():
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768, attention_head_dim=8)
     published = SimpleNamespace(denoiser=unet)
-    trained = METHODS["lora"](published, AdaptSettings(method="lora", rank=4, targets=("attention",)), seed=0, num_classes=1)
+    trained = METHODS["lora"](
+        published, AdaptSettings(method="lora", rank=4, targets=("attention",)), seed=0, num_classes=1
+    )
     assert sum(parameter.numel() for parameter in trained) == 797_184
 
 
 def test_low_rank_updates_begin_as_nothing(tiny_generator, train):
     before = tiny_generator.draw(rows(2, train), train)
-    METHODS["lora"](tiny_generator, AdaptSettings(method="lora", rank=4, targets=("attention",)), seed=0, num_classes=1)
+    METHODS["lora"](
+        tiny_generator, AdaptSettings(method="lora", rank=4, targets=("attention",)), seed=0, num_classes=1
+    )
     assert np.array_equal(tiny_generator.draw(rows(2, train), train), before)

@@ -52,13 +52,17 @@ def test_images_and_prompts_matter(clip_folder):
     given = judge(clip_folder).predict(data)
     assert np.ptp(given[:, 0]) > 0
     np.testing.assert_allclose(judge(clip_folder, words=("dog", "cat")).predict(data), given[:, ::-1])
-    np.testing.assert_array_equal(judge(clip_folder, GeneratorSettings(name="owner/model")).predict(data), given)
+    np.testing.assert_array_equal(
+        judge(clip_folder, GeneratorSettings(name="owner/model")).predict(data), given
+    )
     assert judge(clip_folder).predict(data.select([])).shape == (0, 2)
 
 
 def test_mini_tells_handwritten_digits_apart():
     splits = load_splits(build({"data": {"source": "digits"}}).data, seed=0)
-    mini = load_zero_shot(None, MINI, class_names=splits.test.class_names, prompt_names=splits.prompt_names, device="cpu")
+    mini = load_zero_shot(
+        None, MINI, class_names=splits.test.class_names, prompt_names=splits.prompt_names, device="cpu"
+    )
     part = splits.test.select(range(300))
     probabilities = mini.predict(part)
     # 0.64 and 0.76 of all 997 images when this was written; chance is 0.1.
@@ -69,16 +73,24 @@ def test_mini_tells_handwritten_digits_apart():
 def test_minis_scale_is_the_best_for_what_it_was_trained_on():
     """Its own was not kept; on held-out glyphs the loss that it was trained with must not fall to either side."""
     glyphs = printed_glyphs(256, seed=1_000_003)
-    pictures = LabelledSet.from_images(glyphs.images.numpy(), np.zeros(256, int), class_names=["cat", "dog"], split="val")
+    pictures = LabelledSet.from_images(
+        glyphs.images.numpy(), np.zeros(256, int), class_names=["cat", "dog"], split="val"
+    )
     mini = judge()
-    tokens = CLIPTokenizer.from_pretrained(mini_folder() / "tokenizer")(glyphs.captions, padding=True, return_tensors="pt")
+    tokens = CLIPTokenizer.from_pretrained(mini_folder() / "tokenizer")(
+        glyphs.captions, padding=True, return_tensors="pt"
+    )
     with torch.no_grad():
-        text = CLIPTextModel.from_pretrained(mini_folder() / "text_encoder", dtype=torch.float32)(**tokens).pooler_output
+        text = CLIPTextModel.from_pretrained(mini_folder() / "text_encoder", dtype=torch.float32)(
+            **tokens
+        ).pooler_output
         image = mini.encode([pictures.image(index) for index in range(256)])
 
     def loss(scale):
         halves = zip(image.split(128), text.split(128), strict=True)
-        return np.mean([float(contrastive_loss(images, texts, torch.tensor(scale))) for images, texts in halves])
+        return np.mean(
+            [float(contrastive_loss(images, texts, torch.tensor(scale))) for images, texts in halves]
+        )
 
     assert loss(mini.scale) < min(loss(0.7 * mini.scale), loss(1.4 * mini.scale))
     assert loss(mini.scale) < loss(100.0) - 0.5
@@ -92,19 +104,31 @@ def test_a_classifier_of_other_classes_is_refused(clip_folder):
 
 def test_generators_without_a_pair_of_encoders_are_refused(tiny_pipeline_folder):
     for name in (str(tiny_pipeline_folder), "class_conditional", "owner/stable-diffusion"):
-        with pytest.raises(InputError, match=f"curate.clip must be given for the generator '{name}'.* the folder or hub name of a CLIP"):
+        with pytest.raises(
+            InputError,
+            match=f"curate.clip must be given for the generator '{name}'.* the folder or hub name of a CLIP",
+        ):
             judge(None, GeneratorSettings(name=name))
 
 
 def test_what_is_no_clip_is_refused(clip_folder, tmp_path):
-    with pytest.raises(InputError, match="curate.clip must be a CLIP model, got .*nothing.*; give the folder or hub name of a CLIP model"):
+    with pytest.raises(
+        InputError,
+        match="curate.clip must be a CLIP model, got .*nothing.*; give the folder or hub name of a CLIP model",
+    ):
         judge(str(tmp_path / "nothing"))
     save_tiny_image_encoder(tmp_path)
-    with pytest.raises(InputError, match="curate.clip must be a CLIP model, got .*, which is a 'clip_vision_model' model: give"):
+    with pytest.raises(
+        InputError,
+        match="curate.clip must be a CLIP model, got .*, which is a 'clip_vision_model' model: give",
+    ):
         judge(str(tmp_path))
 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_class_name_that_would_be_cut_is_refused(own, clip_folder):
-    with pytest.raises(InputError, match=r"at most 24 tokens for CLIP, got \d\d for 'a photo of dog dog.*': shorten the class name"):
+    with pytest.raises(
+        InputError,
+        match=r"at most 24 tokens for CLIP, got \d\d for 'a photo of dog dog.*': shorten the class name",
+    ):
         judge(None if own else clip_folder, words=("cat", "dog " * 20))

@@ -19,6 +19,7 @@ sys.path.insert(0, str(FOLDER.parent))
 from tiny import save_tiny_pipeline, two_classes  # noqa: E402
 
 from understudy.adaptation.fit import adapt  # noqa: E402
+from understudy.adaptation.inputs import AdaptData  # noqa: E402
 from understudy.adaptation.settings import AdaptSettings  # noqa: E402
 from understudy.data.labelled_set import LabelledSet  # noqa: E402
 from understudy.generators.stable_diffusion import StableDiffusionGenerator  # noqa: E402
@@ -32,23 +33,31 @@ def classifier_losses() -> list[float]:
     rng = np.random.default_rng(0)
     train, synthetic = (
         LabelledSet.from_images(
-            rng.integers(0, 256, (24, 3, 32, 32), dtype=np.uint8), np.arange(24) % 3, class_names=("a", "b", "c"), split=split
+            rng.integers(0, 256, (24, 3, 32, 32), dtype=np.uint8),
+            np.arange(24) % 3,
+            class_names=("a", "b", "c"),
+            split=split,
         )
         for split in ("train", "synthetic")
     )
-    settings = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=20, batch_size=8, learning_rate=5e-4)
+    settings = CompareSettings(
+        backbone="test_resnet", pretrained=False, resolution=32, steps=20, batch_size=8, learning_rate=5e-4
+    )
     data = TrainingData(train=train, synthetic=synthetic)
     return [step.loss for step in fit_steps("bridged", data, settings=settings, seed=0, device="cpu")]
 
 
 def adaptation_losses() -> list[float]:
     """20 steps of low-rank adaptation of a tiny random pipeline, then its validation losses."""
-    settings = AdaptSettings(method="lora", steps=20, batch_size=4, rank=2, validate_every=10, validation_pairs=16)
+    settings = AdaptSettings(
+        method="lora", steps=20, batch_size=4, rank=2, validate_every=10, validation_pairs=16
+    )
     with tempfile.TemporaryDirectory() as folder:
         save_tiny_pipeline(Path(folder) / "pipeline")
         generator = StableDiffusionGenerator.load(str(Path(folder) / "pipeline"))
         train, val = two_classes(), two_classes(4, split="val", seed=1)
-        steps = adapt(generator, train, val, settings=settings, prompt_names=train.class_names, seed=0, folder=Path(folder) / "adapter")
+        data = AdaptData(train=train, val=val, prompt_names=train.class_names)
+        steps = adapt(generator, data, settings=settings, seed=0, folder=Path(folder) / "adapter")
         records = list(steps)
     return [step.loss for step in records] + [step.val_loss for step in records if step.val_loss is not None]
 
@@ -62,7 +71,13 @@ GOLDEN: dict[str, Callable[[], list[float]]] = {
 def main() -> None:
     """Write the named files, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(GOLDEN), metavar="NAME", help=f"of {', '.join(GOLDEN)}; all if not given")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        default=list(GOLDEN),
+        metavar="NAME",
+        help=f"of {', '.join(GOLDEN)}; all if not given",
+    )
     torch.set_num_threads(1)  # as in the tests
     for name in parser.parse_args().names:
         path = FOLDER / f"{name}.json"

@@ -1,4 +1,4 @@
-"""The adapter folder: what adaptation learned, and what it was made for."""
+"""The adapter folder: what adaptation learned, and which generator, images and tokens it was made for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from torch import nn
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically, write_json
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import Generator
+from understudy.generators.generator import Adaptable
 
 _PROJECTION = "visual_projection.safetensors"
 _IMAGES = "images.json"
 
 
 def read_adapter_report(folder: Path) -> dict[str, Any]:
-    """What adaptation wrote last into an adapter folder.
+    """Read the report that adaptation writes last into an adapter folder.
 
     Raises:
-        InputError: if there is nothing.
+        InputError: if there is no valid report.
     """
     path = folder / "report.json"
     if not path.is_file():
@@ -35,119 +35,134 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} must be JSON, but: {error}") from None
     if not isinstance(report, dict) or "method" not in report:
-        raise InputError(f"{path} must be the report of an adaptation, with its method, got {str(report)[:60]}")
+        raise InputError(
+            f"{path} must be the report of an adaptation, with its method, got {str(report)[:60]}"
+        )
     return report
 
 
-def apply_adapter(generator: Generator, folder: Path, *, scale: float = 1.0, visual: bool | None = None) -> None:
-    """Change a generator as it was adapted.
+def apply_adapter(
+    generator: Adaptable, folder: Path, *, scale: float = 1.0, visual: bool | None = None
+) -> None:
+    """Change a generator as adaptation changed it.
 
     Args:
-        generator: as it came, not adapted.
+        generator: generator without any adapter.
         folder: written by :func:`understudy.adaptation.fit.adapt`.
-        scale: how much of the change is applied; 1 is all.
-        visual: whether image features will condition the generator; not checked if not given.
+        scale: share of the change to apply; 1 applies all of it.
+        visual: whether image features will condition the generator; not checked if None.
 
     Raises:
-        InputError: if the adapter was made for other weights (both fingerprints are named), or with visual guidance and will be used
-            without it, or the reverse.
+        InputError: if the adapter was made for other weights (with both fingerprints), or if only one of its
+            making and its use has visual guidance.
     """
     report, fingerprint = read_adapter_report(folder), generator.fingerprint
     base = report.get("base")
     if base != fingerprint:
         raise InputError(
-            f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has {fingerprint}: name the generator "
-            "that it was made for, with the same generator.precision and generator.image_encoder, or adapt anew"
+            f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has "
+            f"{fingerprint}: choose the generator that it was made for, with the same generator.precision and "
+            "generator.image_encoder, or adapt again"
         )
     if visual is not None:
-        require_guidance(folder, visual=visual)
+        check_guidance(folder, visual=visual)
     generator.load_adapter(folder, method=report["method"], scale=scale)
 
 
-def require_guidance(folder: Path, *, visual: bool) -> None:
-    """Refuse an adapter that was made with image features to be used without them, or the reverse.
+def check_guidance(folder: Path, *, visual: bool) -> None:
+    """Check that an adapter made with visual guidance is used with it, and one made without is used without.
 
     Raises:
-        InputError: naming the kind that it was made with.
+        InputError: with the kind of guidance that the adapter was made with.
     """
     kind = read_adapter_report(folder).get("visual", "none")
     if visual != (kind != "none"):
         raise InputError(
-            f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: set it, or adapt anew"
+            f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: set "
+            "it, or adapt again"
         )
 
 
 def save_images(folder: Path, sets: Sequence[LabelledSet]) -> None:
-    """Note which real images an adapter was made from, so that it is not used where they are to be unseen."""
+    """Record which real images an adapter has seen, for :func:`check_unseen`."""
     write_json(folder / _IMAGES, sorted(_digests(sets)))
 
 
-def require_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet, few_shots: bool) -> None:
-    """Refuse an adapter that knows images which a run must not have seen.
+def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet, few_shots: bool) -> None:
+    """Check that an adapter has seen no image that the run must not have seen.
 
     Args:
-        folder: of the adapter; one that does not say what it was made from passes.
+        folder: adapter folder; it passes if it does not record its images.
         seen: train and validation images of the run.
-        test: its test images.
-        few_shots: whether the run is about few images, so that others would be help from outside.
+        test: test images of the run.
+        few_shots: whether the run is limited to few images, so that others would be help from outside.
 
     Raises:
-        InputError: saying how many there are.
+        InputError: with the number of such images.
     """
     if not (folder / _IMAGES).exists():
         return
     known = set(json.loads((folder / _IMAGES).read_text(encoding="utf-8")))
     leaked = len(known & _digests([test]))
     if leaked:
-        raise InputError(f"the adapter in {folder} was made from {leaked} images that are test images of this run: use the seed of its run")
+        raise InputError(
+            f"the adapter in {folder} was made from {leaked} images that are test images of this run: use the "
+            "seed of its run"
+        )
     others = len(known - _digests(seen))
     if few_shots and others:
         raise InputError(
-            f"the adapter in {folder} was made from {others} images that this run with data.shots does not have: adapt with these shots"
+            f"the adapter in {folder} was made from {others} images that this run with data.shots does not "
+            "have: adapt with these shots"
         )
 
 
 def _digests(sets: Sequence[LabelledSet]) -> set[str]:
-    return {hashlib.sha256(data.encoded(index)).hexdigest()[:16] for data in sets for index in range(len(data))}
+    return {
+        hashlib.sha256(data.encoded(index)).hexdigest()[:16] for data in sets for index in range(len(data))
+    }
 
 
-def require_tokens(folder: Path, tokens: Sequence[str]) -> None:
-    """Refuse an adapter that has other tokens than prompts will use.
+def check_tokens(folder: Path, tokens: Sequence[str]) -> None:
+    """Check that an adapter has the learned tokens that prompts will use.
 
     Args:
-        folder: of the adapter.
-        tokens: of every class; empty strings without any.
+        folder: adapter folder.
+        tokens: token of each class; empty strings if there are none.
 
     Raises:
-        InputError: naming both.
+        InputError: with the tokens of both.
     """
-    wanted, found = [name for name in dict.fromkeys(tokens) if name], read_adapter_report(folder).get("tokens", [])
+    wanted = [name for name in dict.fromkeys(tokens) if name]
+    found = read_adapter_report(folder).get("tokens", [])
     if wanted != found:
         raise InputError(
-            f"the adapter in {folder} was made with {_listed(found)}, and this run has {_listed(wanted)}: set adapt.method and adapt.token "
-            "as there, with the same classes, or adapt anew"
+            f"the adapter in {folder} was made with {_listed(found)}, and this run has {_listed(wanted)}: set "
+            "adapt.method and adapt.token as they were, with the same classes, or adapt again"
         )
 
 
 def _listed(tokens: Sequence[str]) -> str:
-    return f"the tokens {', '.join(tokens[:3])}{' ...' * (len(tokens) > 3)}" if tokens else "no learned token"
+    if not tokens:
+        return "no learned token"
+    return f"the tokens {', '.join(tokens[:3])}{' ...' * (len(tokens) > 3)}"
 
 
 def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
-    """Copy a finished adapter, without the checkpoints of its making; the report comes last.
+    """Copy a finished adapter without its checkpoint; the report is copied last.
 
     Args:
-        source: folder of the adapter.
-        to: where it is copied to.
-        shared: leave out which images it was made from: whoever has an image could look whether it is among them.
+        source: adapter folder.
+        to: folder to copy to.
+        shared: leave out the list of images that it was made from, so that nobody who has an image can look it
+            up there.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no finished adapter.
     """
     read_adapter_report(source)
-    shutil.copytree(
-        source, to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("checkpoint.pt", "report.json", ".*", *([_IMAGES] * shared))
-    )
+    left_out = shutil.ignore_patterns("checkpoint.pt", "report.json", ".*", *([_IMAGES] * shared))
+    shutil.copytree(source, to, dirs_exist_ok=True, ignore=left_out)
     write_atomically(to / "report.json", lambda path: shutil.copy(source / "report.json", path))
 
 
@@ -160,7 +175,7 @@ def adapter_fingerprint(folder: Path) -> str:
 
 
 def _ordered(content: bytes) -> bytes:
-    """A safetensors file with its metadata in alphabetical order: the library writes them in a random one."""
+    """A safetensors file with its metadata in alphabetical order; the library writes it in random order."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     if "__metadata__" in header:
@@ -170,13 +185,13 @@ def _ordered(content: bytes) -> bytes:
 
 
 def save_projection(folder: Path, projection: nn.Linear) -> None:
-    """Write the map from image features to text states."""
+    """Write the linear map from image features to text states."""
     state = {name: value.detach().cpu().contiguous() for name, value in projection.state_dict().items()}
     write_atomically(folder / _PROJECTION, lambda path: safetensors.torch.save_file(state, path))
 
 
 def load_projection(folder: Path) -> nn.Linear | None:
-    """What :func:`save_projection` wrote, on the CPU, or None."""
+    """Read the map that :func:`save_projection` wrote, on the CPU; None if there is none."""
     if not (folder / _PROJECTION).exists():
         return None
     state = safetensors.torch.load_file(folder / _PROJECTION)

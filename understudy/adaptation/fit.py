@@ -1,4 +1,4 @@
-"""Fit a generator to the real train images: min-SNR denoising loss plus, if asked for, a distribution term."""
+"""Fit a generator to the real train images: min-SNR denoising loss plus an optional distribution term."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.adaptation.adapter import adapter_fingerprint, save_images, save_projection
-from understudy.adaptation.inputs import Batch, Inputs, step_seed
+from understudy.adaptation.inputs import AdaptData, Batch, Inputs, evaluation_batch, step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import AdaptSettings
@@ -23,7 +23,7 @@ from understudy.core.files import write_atomically, write_json
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth
-from understudy.generators.generator import Generator
+from understudy.generators.generator import Adaptable
 from understudy.generators.settings import VisualSettings
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 
@@ -36,9 +36,9 @@ class AdaptStep:
     """One optimisation step.
 
     Attributes:
-        step: counted from 1.
-        loss: of this step's batch.
-        val_loss: denoising loss on held-out real images, where it was measured.
+        step: number of the step, from 1.
+        loss: loss of the step's batch.
+        val_loss: denoising loss on held-out real images if it was measured after this step, otherwise None.
     """
 
     step: int
@@ -47,72 +47,91 @@ class AdaptStep:
 
 
 def adapt(
-    generator: Generator,
-    train: LabelledSet,
-    val: LabelledSet,
+    generator: Adaptable,
+    data: AdaptData,
     *,
     settings: AdaptSettings,
-    prompt_names: Sequence[str],
     seed: int,
     folder: Path,
     visual: VisualSettings | None = None,
-    feature_cache: Path | None = None,
 ) -> Iterator[AdaptStep]:
-    """Train what the method says; the averaged weights with the lowest validation loss end in ``folder``.
+    """Train what the method selects; ``folder`` gets the averaged weights with the lowest validation loss.
 
-    The batch and the noise of step i depend on the seed and on i alone, also with several processes. A run that was stopped
-    goes on from its last checkpoint in ``folder`` and ends with the same weights. ``folder/report.json`` is written last.
+    The batch and the noise of step i depend only on the seed and i, even with several processes. An interrupted
+    run resumes from its last checkpoint in ``folder`` and ends with the same weights. ``folder/report.json`` is
+    written last.
 
     Args:
-        generator: what to adapt; it is changed.
-        train: real train images.
-        val: real validation images, for choosing the checkpoint.
-        settings: method, steps and so on.
-        prompt_names: class names for prompts, by label.
-        seed: of batches, noise and initial weights.
-        folder: where checkpoint, adapter and report go.
-        visual: which image features condition the denoiser; none if not given.
-        feature_cache: file that keeps the features of the train images.
+        generator: generator to adapt; it is changed.
+        data: real images and their prompts.
+        settings: method, loss, number of steps.
+        seed: decides batches, noise and initial weights.
+        folder: folder for checkpoint, adapter and report.
+        visual: image features that condition the denoiser; none if not given.
 
     Yields:
-        A record per step.
+        One record per step.
 
     Raises:
-        InputError: for a set of the wrong split, prompts or features that do not fit the generator, or if the loss is not
-            finite.
+        InputError: for a set of the wrong split, prompts or features that do not fit the generator, or a loss
+            that is not finite.
     """
-    train.require("train", purpose="adapting a generator")
-    val.require("val", purpose="choosing the checkpoint of an adapted generator")
-    processes, term = Processes(), TERMS[settings.distribution]
-    within_class = term is not None and term.within_class
-    _check_batch(settings, train, within_class=within_class, num_processes=processes.count)
+    data.train.require("train", purpose="adapting a generator")
+    data.val.require("val", purpose="choosing the checkpoint of an adapted generator")
+    processes = Processes()
+    _check_batch(settings, data.train, num_processes=processes.count)
     base = generator.fingerprint
-    generator.learn_classes(prompt_names, seed=seed)
-    guidance = _guidance(generator, train, visual, feature_cache, processes)
-    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=len(prompt_names))
+    generator.learn_classes(data.prompt_names, seed=seed)
+    guidance = _guidance(generator, data, visual, processes)
+    num_classes = len(data.prompt_names)
+    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=num_classes)
     if not parameters:
         raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
-    inputs = Inputs(
-        generator, train, val, settings=settings, prompt_names=prompt_names, visual=guidance,
-        within_class=within_class,
-    )  # fmt: skip
+    inputs = Inputs(generator, data, settings=settings, guidance=guidance)
     projection = _projection(generator, visual, seed)
     if projection is not None:
         parameters = [*parameters, *projection.parameters()]
-    half = next(iter(generator.denoiser.parameters())).dtype == torch.float16  # its gradients vanish unless they are scaled up
-    state = _State(parameters, settings, folder / "checkpoint.pt", torch.amp.GradScaler(generator.device.type, enabled=half))
+    state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
     objective = Objective(
-        generator, settings=settings, no_text=inputs.no_text(), projection=projection, processes=processes, scaler=state.scaler,
-        bandwidths=_bandwidths(generator, train) if settings.distribution == "kernel" else torch.empty(0),
-    )  # fmt: skip
+        generator,
+        settings=settings,
+        projection=projection,
+        bandwidths=_bandwidths(generator, data.train, settings),
+        processes=processes,
+        scaler=state.scaler,
+    )
+    yield from _steps(state, objective, inputs, seed=seed, processes=processes)
+
+    _assign(parameters, state.best)
+    if processes.is_main:
+        generator.save_adapter(folder, method=settings.method)
+        if projection is not None:
+            save_projection(folder, projection)
+        save_images(folder, [data.train, data.val])
+        origin = {
+            "visual": "none" if visual is None else visual.kind,
+            "base": base,
+            "processes": processes.count,
+            "fingerprint": adapter_fingerprint(folder),
+        }
+        if settings.has_token:
+            origin["tokens"] = list(dict.fromkeys(settings.tokens(num_classes)))
+        write_json(folder / "report.json", state.report() | origin)
+    processes.wait()
+
+
+def _steps(
+    state: _State, objective: Objective, inputs: Inputs, *, seed: int, processes: Processes
+) -> Iterator[AdaptStep]:
+    """Take the steps that are still missing, and validate and save the state between them."""
+    settings = state.settings
     held_out = inputs.val_batch(torch.Generator().manual_seed(step_seed(seed, -1)))
     if state.step == 0:
         state.note_validation(_validate(state, objective, held_out))
-
     while state.step < settings.num_steps:
         rng = torch.Generator().manual_seed(step_seed(seed, state.step))
         loss = objective.backward(inputs.train_batch(rng))
-        processes.sum_gradients(parameters)
+        processes.sum_gradients(state.parameters)
         state.update(loss)
         val_loss = None
         if state.step % settings.validate_every == 0 or state.step == settings.num_steps:
@@ -122,77 +141,69 @@ def adapt(
             state.save()
         yield AdaptStep(step=state.step, loss=loss, val_loss=val_loss)
 
-    _assign(parameters, state.best)
-    if processes.is_main:
-        generator.save_adapter(folder, method=settings.method)
-        if projection is not None:
-            save_projection(folder, projection)
-        save_images(folder, [train, val])
-        made = {
-            "visual": "none" if visual is None else visual.kind,
-            "base": base,
-            "processes": processes.count,
-            "fingerprint": adapter_fingerprint(folder),
-            **({"tokens": list(dict.fromkeys(settings.tokens(len(prompt_names))))} if settings.has_token else {}),
-        }
-        write_json(folder / "report.json", state.report(settings) | made)
-    processes.wait()
-
 
 @final
 class _State:
-    """Parameters, their average, the best average so far, and the optimiser; saved whole."""
+    """All that a checkpoint holds: parameters, their average, the best average so far, and the optimiser."""
 
-    def __init__(self, parameters: list[nn.Parameter], settings: AdaptSettings, checkpoint: Path, scaler: torch.amp.GradScaler) -> None:
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        settings: AdaptSettings,
+        checkpoint: Path,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
         self.parameters = parameters
-        self.checkpoint = checkpoint
+        self.settings = settings
         self.scaler = scaler
-        self._settings = settings
+        self._checkpoint = checkpoint
         self._optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-2)
         self.average = [parameter.detach().clone() for parameter in parameters]
         self.best = [value.clone() for value in self.average]
-        self.curve: list[tuple[int, float]] = []
+        self._curve: list[tuple[int, float]] = []
         self.step = 0
         if checkpoint.exists():
             self._restore(torch.load(checkpoint, weights_only=True, map_location=parameters[0].device))
 
     def update(self, loss: float) -> None:
-        """One optimiser step with the gradients that are there, then the average, which forgets faster in the first steps."""
+        """Step the optimiser with the accumulated gradients, then update the average.
+
+        The average forgets faster during the first steps.
+        """
         if not math.isfinite(loss):
-            raise InputError(f"the adaptation loss is {loss} at step {self.step + 1}: lower adapt.learning_rate")
+            raise InputError(
+                f"the adaptation loss is {loss} at step {self.step + 1}: lower adapt.learning_rate"
+            )
         for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate * min(1.0, (self.step + 1) / _WARMUP_STEPS)
+            group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / _WARMUP_STEPS)
         self.scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.scaler.step(self._optimizer)
         self.scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        decay = min(self._settings.ema_decay, self.step / (self.step + 10))
+        decay = min(self.settings.ema_decay, self.step / (self.step + 10))
         for average, parameter in zip(self.average, self.parameters, strict=True):
             average.lerp_(parameter.detach(), 1 - decay)
 
-    @property
-    def validation_slice(self) -> int:
-        """Images at once where no gradients are kept."""
-        return self._settings.micro_batch or 4 * self._settings.batch_size
-
     def note_validation(self, loss: float) -> None:
-        if not self.curve or loss < min(value for _, value in self.curve):
+        """Add a validation loss to the curve, and keep the average if the loss is the lowest so far."""
+        if not self._curve or loss < min(value for _, value in self._curve):
             self.best = [value.clone() for value in self.average]
-        self.curve.append((self.step, loss))
+        self._curve.append((self.step, loss))
 
     def save(self) -> None:
+        """Write the checkpoint."""
         state = {
             "parameters": [parameter.detach() for parameter in self.parameters],
             "average": self.average,
             "best": self.best,
             "optimizer": self._optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "curve": self.curve,
+            "curve": self._curve,
             "step": self.step,
         }
-        write_atomically(self.checkpoint, lambda path: torch.save(state, path))
+        write_atomically(self._checkpoint, lambda path: torch.save(state, path))
 
     def _restore(self, state: dict[str, Any]) -> None:
         _assign(self.parameters, state["parameters"])
@@ -200,48 +211,61 @@ class _State:
         self._optimizer.load_state_dict(state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
-        self.curve, self.step = [(step, loss) for step, loss in state["curve"]], state["step"]
+        self._curve, self.step = [(step, loss) for step, loss in state["curve"]], state["step"]
 
-    def report(self, settings: AdaptSettings) -> dict[str, Any]:
-        best_step, best_loss = min(self.curve, key=lambda entry: entry[1])
+    def report(self) -> dict[str, Any]:
+        """What training has come to, for ``report.json``."""
+        best_step, best_loss = min(self._curve, key=lambda entry: entry[1])
+        count = sum(parameter.numel() for parameter in self.parameters)
         return {
-            "method": settings.method,
-            "distribution": settings.distribution,
+            "method": self.settings.method,
+            "distribution": self.settings.distribution,
             "steps": self.step,
             "best_step": best_step,
-            "val_loss_before": self.curve[0][1],
+            "val_loss_before": self._curve[0][1],
             "val_loss_after": best_loss,
-            "curve": self.curve,
-            "trained_parameters": sum(parameter.numel() for parameter in self.parameters) if settings.num_steps else 0,
+            "curve": self._curve,
+            "trained_parameters": count if self.settings.num_steps else 0,
         }
 
 
-def _check_batch(settings: AdaptSettings, train: LabelledSet, *, within_class: bool, num_processes: int) -> None:
+def _check_batch(settings: AdaptSettings, train: LabelledSet, *, num_processes: int) -> None:
     if settings.batch_size % num_processes:
-        raise InputError(f"adapt.batch_size must be a multiple of {num_processes}, the number of processes, got {settings.batch_size}")
-    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((train.counts > 0).sum()))
-    if within_class and settings.batch_size < 2 * classes:
         raise InputError(
-            f"adapt.batch_size must be at least {2 * classes}, two images of each of {classes} classes, got {settings.batch_size}: "
-            f"adapt.distribution {settings.distribution!r} compares images of one class; or lower adapt.classes_per_batch"
+            f"adapt.batch_size must be a multiple of {num_processes}, the number of processes, got "
+            f"{settings.batch_size}"
+        )
+    term = TERMS[settings.distribution]
+    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((train.counts > 0).sum()))
+    if term is not None and term.within_class and settings.batch_size < 2 * classes:
+        raise InputError(
+            f"adapt.batch_size must be at least {2 * classes}, two images of each of {classes} classes, got "
+            f"{settings.batch_size}: adapt.distribution {settings.distribution!r} compares images of one class; "
+            "or lower adapt.classes_per_batch"
         )
 
 
+def _scaler(generator: Adaptable) -> torch.amp.GradScaler:
+    """Scales up the gradients of networks in float16, which would vanish otherwise."""
+    half = next(iter(generator.denoiser.parameters())).dtype == torch.float16
+    return torch.amp.GradScaler(generator.device.type, enabled=half)
+
+
 def _guidance(
-    generator: Generator, train: LabelledSet, visual: VisualSettings | None, cache: Path | None, processes: Processes
+    generator: Adaptable, data: AdaptData, visual: VisualSettings | None, processes: Processes
 ) -> VisualGuidance | None:
     if visual is None or visual.kind == "none":
         return None
     check_widths(generator, projection=visual.projection)
     if not processes.is_main:
-        processes.wait()  # until the first one has written the cache
-    features = features_of(generator, train, cache=cache)
+        processes.wait()  # until the main process has written the cache
+    features = features_of(generator, data.train, cache=data.feature_cache)
     if processes.is_main:
         processes.wait()
-    return VisualGuidance(features, train, kind=visual.kind, images=visual.images)
+    return VisualGuidance(features, data.train, kind=visual.kind, images=visual.images)
 
 
-def _projection(generator: Generator, visual: VisualSettings | None, seed: int) -> nn.Linear | None:
+def _projection(generator: Adaptable, visual: VisualSettings | None, seed: int) -> nn.Linear | None:
     if visual is None or visual.kind == "none" or not visual.projection:
         return None
     with torch.random.fork_rng(devices=[]):
@@ -249,8 +273,10 @@ def _projection(generator: Generator, visual: VisualSettings | None, seed: int) 
         return nn.Linear(generator.feature_width, generator.token_width).to(generator.device)
 
 
-def _bandwidths(generator: Generator, train: LabelledSet) -> Tensor:
-    """Of the kernel: half, once and twice the median distance of real images."""
+def _bandwidths(generator: Adaptable, train: LabelledSet, settings: AdaptSettings) -> Tensor:
+    """Bandwidths of the kernel: half, once and twice the median distance between real images."""
+    if settings.distribution != "kernel":
+        return torch.empty(0)
     spread = np.linspace(0, len(train) - 1, min(len(train), _MAX_BANDWIDTH_IMAGES)).astype(np.int64)
     features = features_of(generator, train.select(spread))
     return (median_bandwidth(features) * torch.tensor([0.5, 1.0, 2.0])).to(generator.device)
@@ -258,11 +284,11 @@ def _bandwidths(generator: Generator, train: LabelledSet) -> Tensor:
 
 @torch.no_grad()
 def _validate(state: _State, objective: Objective, batch: Batch) -> float:
-    """Denoising loss of the averaged weights; the trained ones are put back."""
+    """Denoising loss of the averaged weights; the trained weights are put back afterwards."""
     trained = [parameter.detach().clone() for parameter in state.parameters]
     _assign(state.parameters, state.average)
     size, total = len(batch.labels), 0.0
-    for part in torch.arange(size).split(state.validation_slice):
+    for part in torch.arange(size).split(evaluation_batch(state.settings)):
         total += objective.denoising_loss(objective.residual(batch, part), batch, part).item() * len(part)
     _assign(state.parameters, trained)
     return total / size

@@ -1,24 +1,26 @@
-"""Which weights of the generator are trained."""
+"""Adaptation methods: which weights of the generator are trained."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import torch
-from peft import LoraConfig
-from torch import nn
-
-from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
-from understudy.generators.generator import Generator
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from understudy.adaptation.settings import AdaptSettings
+    from understudy.generators.generator import Adaptable
 
 
 class Prepare(Protocol):
-    """Makes a generator ready for training."""
+    """Prepares a generator for training."""
 
-    def __call__(self, generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
-        """What is to be trained; ``seed`` decides initial weights."""
+    def __call__(
+        self, generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
+    ) -> list[nn.Parameter]:
+        """The parameters to train; ``seed`` decides their initial values where they are new."""
 
 
 METHODS: Registry[Prepare] = Registry("adaptation method")
@@ -33,25 +35,42 @@ _LAYERS = {
 
 
 @METHODS.register("none", summary="leave the generator as it is: the floor that adaptation has to beat")
-def _none(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+def _none(
+    generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
+) -> list[nn.Parameter]:
     return []
 
 
-@METHODS.register("lora", summary="low-rank updates of attention and convolution layers (Hu et al. 2022, arXiv:2106.09685)")
-def _lora(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+@METHODS.register(
+    "lora", summary="low-rank updates of attention and convolution layers (Hu et al. 2022, arXiv:2106.09685)"
+)
+def _lora(
+    generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
+) -> list[nn.Parameter]:
+    import torch  # slow, as peft is; `understudy list` needs the names alone
+    from peft import LoraConfig
+
     denoiser = generator.denoiser
     layers = [name for name, _ in denoiser.named_modules()]
     for target in settings.targets:
         if target not in _LAYERS and not any(f".{name}".endswith(f".{target}") for name in layers):
-            raise InputError(f"adapt.targets must be {', '.join(_LAYERS)} or endings of module names of the denoiser, got {target!r}")
-    targets = [name for target in settings.targets for name in _LAYERS.get(target, (target,))]
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha or settings.rank, init_lora_weights="gaussian", target_modules=targets)
+            raise InputError(
+                f"adapt.targets must be {', '.join(_LAYERS)} or endings of module names of the denoiser, "
+                f"got {target!r}"
+            )
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha or settings.rank,
+        init_lora_weights="gaussian",
+        target_modules=[name for target in settings.targets for name in _LAYERS.get(target, (target,))],
+    )
     with torch.random.fork_rng(devices=[]):  # peft draws its initial weights from the global generator
         torch.manual_seed(seed)
         try:
             cast("Any", denoiser).add_adapter(config)
         except ValueError as error:
-            raise InputError(f"adapt.targets {', '.join(settings.targets)}: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            raise InputError(f"adapt.targets {', '.join(settings.targets)}: {reason}") from error
     trainable = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.data = parameter.data.float()
@@ -59,18 +78,30 @@ def _lora(generator: Generator, settings: AdaptSettings, *, seed: int, num_class
 
 
 @METHODS.register("full", summary="every weight of the denoiser; for small generators such as mini")
-def _full(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
-    denoiser = generator.denoiser
-    dtype = next(denoiser.parameters()).dtype
-    if dtype != torch.float32:
-        raise InputError(f"adapt.method 'full' needs generator.precision float32, got {str(dtype).removeprefix('torch.')}: or use 'lora'")
-    denoiser.requires_grad_(requires_grad=True)
-    return list(denoiser.parameters())
+def _full(
+    generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
+) -> list[nn.Parameter]:
+    dtype = str(next(generator.denoiser.parameters()).dtype).removeprefix("torch.")
+    if dtype != "float32":
+        raise InputError(
+            f"adapt.method 'full' needs generator.precision float32, got {dtype}: set it, or use 'lora'"
+        )
+    generator.denoiser.requires_grad_(requires_grad=True)
+    return list(generator.denoiser.parameters())
 
 
-@METHODS.register("style-inversion", summary="one token for the style of the whole set, all else frozen (Li et al. 2024, arXiv:2403.19866)")
-@METHODS.register("textual-inversion", summary="one token per class, all else frozen (Gal et al. 2022, arXiv:2208.01618)")
-@METHODS.register("neutral-token", summary="the token as it begins, not trained: what the words around it are worth")
-def _tokens(generator: Generator, settings: AdaptSettings, *, seed: int, num_classes: int) -> list[nn.Parameter]:
+@METHODS.register(
+    "style-inversion",
+    summary="one token for the style of the whole set, all else frozen (Li et al. 2024, arXiv:2403.19866)",
+)
+@METHODS.register(
+    "textual-inversion", summary="one token per class, all else frozen (Gal et al. 2022, arXiv:2208.01618)"
+)
+@METHODS.register(
+    "neutral-token", summary="an untrained token, to see what the words of the prompt around it are worth"
+)
+def _tokens(
+    generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
+) -> list[nn.Parameter]:
     names = list(dict.fromkeys(settings.tokens(num_classes)))
     return generator.learn_tokens(names, num_vectors=settings.num_vectors, initial_word=settings.initial_word)

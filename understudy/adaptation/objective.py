@@ -1,4 +1,4 @@
-"""The loss of a batch: weighted denoising loss plus the distribution term, in slices and over several processes."""
+"""The loss of a batch, in slices and over several processes: weighted denoising loss plus distribution term."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS, TermInputs
 from understudy.core.processes import Processes
 from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
-from understudy.generators.generator import Conditioning, Generator
+from understudy.generators.generator import Adaptable, encode_distinct
 
 
 @final
@@ -22,10 +22,9 @@ class Objective:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Adaptable,
         *,
         settings: AdaptSettings,
-        no_text: Conditioning,
         projection: nn.Linear | None,
         bandwidths: Tensor,
         processes: Processes,
@@ -33,18 +32,19 @@ class Objective:
     ) -> None:
         self._generator = generator
         self._settings = settings
-        self._no_text = no_text
         self._projection = projection
         self._bandwidths = bandwidths
         self._processes = processes
         self._scaler = scaler
         self._term = TERMS[settings.distribution]
+        self._no_text = generator.encode_prompts([""])
 
     def backward(self, batch: Batch) -> float:
-        """Add the gradients of this process's slice to the parameters; over all processes they sum to those of the batch.
+        """Add the gradients of this process's slice; summed over processes, they are those of the batch.
 
-        The term needs all residuals at once, but memory holds the graph of a few only. So the term is differentiated with
-        respect to the residuals, which are small, and each slice passes its share of that gradient on to the weights.
+        The term needs all residuals at once, but memory holds the graphs of a few. The term is therefore
+        differentiated with respect to the residuals, which are small, and each slice passes its share of that
+        gradient on to the weights.
 
         Args:
             batch: the whole batch, the same in every process.
@@ -58,8 +58,8 @@ class Objective:
         total, gradient = torch.zeros((), device=batch.x0.device), None
         if self._term is not None:
             with torch.no_grad():
-                own = whole.detach() if whole is not None else torch.cat([self.residual(batch, part) for part in slices])
-            value, gradient = self._term_gradient(self._processes.gather(own), batch)
+                parts = [self.residual(batch, part) for part in slices] if whole is None else [whole.detach()]
+            value, gradient = self._term_gradient(self._processes.gather(torch.cat(parts)), batch)
             total += value / self._processes.count
         for part in slices:
             residual = whole if whole is not None else self.residual(batch, part)
@@ -71,26 +71,29 @@ class Objective:
         return float(self._processes.sum(total))
 
     def residual(self, batch: Batch, part: Tensor) -> Tensor:
-        """Prediction minus target of the images ``part`` of a batch, float32 (len(part), C, h, w)."""
+        """Prediction minus target for the images ``part`` of a batch, float32 (len(part), C, h, w)."""
         here = part.to(batch.x0.device)
-        conditioning = self._conditioning(batch, part) if batch.conditioning is None else batch.conditioning.select(here)
+        if batch.conditioning is None:
+            prompts = [batch.prompts[index] for index in part.tolist()]
+            conditioning = encode_distinct(self._generator, prompts, gradients=True)
+        else:
+            conditioning = batch.conditioning.select(here)
         if batch.features is not None:
             features = batch.features[part].to(batch.x0.device)
-            conditioning = conditioning.with_last(features if self._projection is None else self._projection(features))
+            tokens = features if self._projection is None else self._projection(features)
+            conditioning = conditioning.with_last(tokens)
         conditioning = conditioning.where(~batch.dropped[part], self._no_text)
-        return self._generator.denoising_residual(batch.x0[here], batch.eps[here], batch.t[here], conditioning)
-
-    def _conditioning(self, batch: Batch, part: Tensor) -> Conditioning:
-        """Of the prompts of ``part``, with gradients to the learned tokens in them; each distinct prompt is encoded once."""
-        prompts = [batch.prompts[index] for index in part.tolist()]
-        distinct = list(dict.fromkeys(prompts))
-        index = torch.tensor([distinct.index(prompt) for prompt in prompts], device=batch.x0.device)
-        return self._generator.encode_prompts(distinct, gradients=True).select(index)
+        return self._generator.denoising_residual(
+            batch.x0[here], batch.eps[here], batch.t[here], conditioning
+        )
 
     def denoising_loss(self, residual: Tensor, batch: Batch, part: Tensor) -> Tensor:
         """Mean over ``part`` of the weighted squared residual."""
-        snr = self._generator.snr[batch.t[part.to(batch.t.device)]]
-        return weighted_denoising_loss(residual, _weight(snr, self._settings.min_snr_gamma, self._generator))
+        snr, gamma = self._generator.snr[batch.t[part.to(batch.t.device)]], self._settings.min_snr_gamma
+        if gamma is None:
+            return weighted_denoising_loss(residual, torch.ones_like(snr))
+        weight = min_snr_weight(snr, gamma, self._generator.prediction_type)
+        return weighted_denoising_loss(residual, weight)
 
     def _term_gradient(self, residual: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """The weighted term, and its gradient with respect to every residual of the batch."""
@@ -108,7 +111,3 @@ class Objective:
         )
         value, gradient = self._term.compute(residual, inputs, self._generator)
         return weight * value, weight * gradient
-
-
-def _weight(snr: Tensor, gamma: float | None, generator: Generator) -> Tensor:
-    return torch.ones_like(snr) if gamma is None else min_snr_weight(snr, gamma, generator.prediction_type)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import final
 
 from understudy.adaptation.fit import adapt
+from understudy.adaptation.inputs import AdaptData
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.data.splits import take_share
 from understudy.evaluation.shift import measure_corruption
-from understudy.generators.generator import Generator
+from understudy.generators.generator import Generator, adaptable
 from understudy.pipeline.run import STAGES
 from understudy.pipeline.work import Counted, Work
 from understudy.settings import Settings
@@ -118,9 +118,7 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
     )
 
 
-def time_adaptation(
-    generator: Generator, captioned: Sequence[LabelledSet], settings: Settings, prompt_names: tuple[str, ...]
-) -> float:
+def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -> float:
     """Seconds of a whole adaptation, measured on a few of its steps; 0 if there is none."""
     if not settings.adapt.num_steps or settings.adapt.adapter is not None:
         return 0.0
@@ -129,10 +127,9 @@ def time_adaptation(
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         steps = adapt(
-            generator,
-            *captioned,
+            adaptable(generator),
+            data,
             settings=short,
-            prompt_names=prompt_names,
             seed=settings.seed,
             folder=Path(folder),
             visual=settings.visual,

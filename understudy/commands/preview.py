@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from understudy.adaptation.inputs import AdaptData
 from understudy.commands import cost
 from understudy.commands.cost import Estimate, Pace, estimate
 from understudy.commands.validate import checked_and_captioned
@@ -48,7 +49,8 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     write_atomically(to, lambda path: sheet.save(path, format="PNG", pnginfo=mark))
     if learns_words(settings):  # adaptation adds the words itself
         generator = load_generator(settings.generator, device=device)
-    adaptation = cost.time_adaptation(generator, captioned, settings, splits.prompt_names)
+    data = AdaptData(train=captioned[0], val=captioned[1], prompt_names=splits.prompt_names)
+    adaptation = cost.time_adaptation(generator, data, settings)
     classifier, step_seconds = cost.time_training(splits.train, settings, device=device)
     pace = Pace(
         adaptations=adaptation,

@@ -1,64 +1,78 @@
-"""The processes that ``accelerate launch`` started, or the one that there is."""
+"""The processes that ``accelerate launch`` started, or the single one without it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, cast, final
+from typing import TYPE_CHECKING, Any, cast, final
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import gather, reduce
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-_PATIENCE = timedelta(days=7)  # the others wait while the first reads and captions the data
+_PATIENCE = timedelta(days=7)  # the other processes wait while the first reads and captions the data
 
 
 @final
 class Processes:
-    """What one process has to know of the others.
+    """What each process needs to know about the others.
 
-    Every process holds the same batch and computes a slice of it, so one or several end with the same gradients.
+    All processes hold the same batch, and each computes a slice of it, so the gradients do not depend on the
+    number of processes.
     """
 
     def __init__(self) -> None:
+        import torch  # slow, as accelerate is; lists need neither
+        from accelerate import PartialState
+
         self._state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         return int(self._state.num_processes)
 
     @property
     def is_main(self) -> bool:
-        """Whether this one reads data and writes files."""
+        """Whether this process reads data and writes files."""
         return bool(self._state.is_main_process)
 
     @property
     def device(self) -> str:
-        """Torch device of this process, where there are several."""
+        """Torch device of this process when there are several."""
         return str(self._state.device)
 
     def wait(self) -> None:
-        """Until all processes have come here."""
+        """Wait until every process has reached this point."""
         self._state.wait_for_everyone()
 
     def own(self, batch_size: int) -> Tensor:
-        """Which images of a batch this process computes, int64; slices are equal, so the batch must be a multiple of the count."""
+        """Indices, int64, of the images in a batch that this process computes.
+
+        Slices are equal, so the batch size must be a multiple of the number of processes.
+        """
+        import torch  # slow; lists do not need it
+
         share = batch_size // self.count
         return torch.arange(share) + share * int(self._state.process_index)
 
     def gather(self, own: Tensor) -> Tensor:
-        """The slices of all processes, in order; without gradients."""
+        """The slices of all processes in order, without gradients."""
+        from accelerate.utils import gather  # slow
+
         return own if self.count == 1 else cast("Tensor", gather(own.contiguous()))
 
     def sum(self, value: Tensor) -> Tensor:
-        """Over all processes."""
+        """Sum over all processes."""
+        from accelerate.utils import reduce  # slow
+
         return value if self.count == 1 else cast("Tensor", reduce(value, reduction="sum"))
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Give every process the gradient of the whole batch; a parameter without one has none in any process."""
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every process the gradient of the whole batch.
+
+        A parameter without a gradient in one process has none in any.
+        """
         if self.count > 1:
             for parameter in parameters:
                 if parameter.grad is not None:
-                    parameter.grad.copy_(reduce(parameter.grad, reduction="sum"))
+                    parameter.grad.copy_(self.sum(parameter.grad))

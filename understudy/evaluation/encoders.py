@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import adaptable
 from understudy.generators.image_features import ImageFeatures, load_image_encoder
 from understudy.generators.load import mini_folder
 
@@ -149,7 +150,7 @@ def _auto(_: str, generator: GeneratorGetter, start: StartGetter, device: str) -
 
 def _has_encoder(generator: Generator) -> bool:
     try:
-        return generator.feature_width > 0
+        return adaptable(generator).feature_width > 0
     except InputError:
         return False
 
@@ -162,7 +163,7 @@ def _generator(name: str, generator: GeneratorGetter, start: StartGetter, device
             "generator.image_encoder, or choose another encoder "
             "(understudy list encoders)"
         )
-    return _clip_vision(name, cast("Any", found).image_encoder(), found.device)
+    return _clip_vision(name, cast("Any", found).image_encoder(), adaptable(found).device)
 
 
 @ENCODERS.register(

@@ -1,11 +1,10 @@
-"""A class-conditional diffusion model in pixel space, trained on the target images alone: EDM with classifier-free guidance.
+"""A class-conditional diffusion model of pixels (EDM), trained from scratch on the target images alone.
 
 For users who have no text-to-image model, or must not use one that has seen other images.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -22,9 +21,16 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 from understudy.core.errors import InputError
 from understudy.core.files import write_json
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.denoising import add_noise, denoising_target, num_steps_from_snr, signal_to_noise_ratio, strength_of
+from understudy.functional.denoising import (
+    PredictionType,
+    add_noise,
+    denoising_target,
+    num_steps_from_snr,
+    signal_to_noise_ratio,
+    strength_of,
+)
 from understudy.functional.edm import SIGMA_DATA, alpha_bar, lognormal_sigmas, noise_condition
-from understudy.generators.generator import Conditioning, PlanRow
+from understudy.generators.generator import Conditioning, PlanRow, fingerprint_of
 from understudy.generators.samplers import build_sampler
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
@@ -37,12 +43,12 @@ _IDLE = ("attention_slicing", "vae_tiling", "cpu_offload", "safety_checker", "co
 
 @final
 class _Network(nn.Module):
-    """Pixels in patches, through a UNet of diffusers that knows the class.
+    """Folds pixels into patches and passes them through a class-conditional UNet of diffusers.
 
     Args:
-        unet: whose last class stands for no class.
+        unet: the UNet; its last class stands for no class.
         patch: width and height of a patch in pixels.
-        bfloat16: compute in that format; weights stay float32.
+        bfloat16: compute in this format; weights stay float32.
     """
 
     def __init__(self, unet: UNet2DModel, patch: int, *, bfloat16: bool) -> None:
@@ -52,8 +58,8 @@ class _Network(nn.Module):
         self._bfloat16 = bfloat16
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """The prediction of v, as x (B, 3, H, W), at noise levels sigma (B,) and classes int64 (B,)."""
-        time = 500 + 250 * noise_condition(sigma)  # diffusers' embedding of time is made for 0 to 1000
+        """Predict v, as x (B, 3, H, W), at noise levels sigma (B,) and for classes int64 (B,)."""
+        time = 500 + 250 * noise_condition(sigma)  # diffusers embeds times from 0 to 1000
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bfloat16):
             y = self.unet(pixel_unshuffle(x, self._patch), time, class_labels=labels).sample
         return pixel_shuffle(y.float(), self._patch)
@@ -61,10 +67,10 @@ class _Network(nn.Module):
 
 @final
 class ClassConditionalGenerator:
-    """See the module; there is nothing to draw with before it has learned classes and been trained, or an adapter is loaded.
+    """EDM with classifier-free guidance; it has no network before it learns classes or loads an adapter.
 
-    Karras et al. 2022 (arXiv:2206.00364); guidance: Ho & Salimans 2022 (arXiv:2207.12598). "Latents" are pixels in units of their
-    deviation, and prompts are the words for the classes.
+    Karras et al. 2022 (arXiv:2206.00364); guidance: Ho & Salimans 2022 (arXiv:2207.12598). Its "latents" are
+    pixels divided by their standard deviation, and its prompts are the words for the classes.
 
     Args:
         settings: ``resolution``, ``channels``, ``patch`` and ``gradient_checkpointing`` are used.
@@ -74,7 +80,7 @@ class ClassConditionalGenerator:
         InputError: for settings that do not fit together, or have no effect on this generator.
     """
 
-    prediction_type = "v_prediction"
+    prediction_type: PredictionType = "v_prediction"
 
     def __init__(self, settings: GeneratorSettings, device: str | torch.device) -> None:
         self._settings = settings
@@ -85,15 +91,20 @@ class ClassConditionalGenerator:
         unit = settings.patch * 2 ** (len(settings.channels) - 1)
         if self.image_size % unit:
             raise InputError(
-                f"generator.resolution must be a multiple of {unit} for patches of {settings.patch} and {len(settings.channels)} channels "
-                f"of the network, got {self.image_size}"
+                f"generator.resolution must be a multiple of {unit} for patches of {settings.patch} and "
+                f"{len(settings.channels)} channels of the network, got {self.image_size}"
             )
         idle = [name for name in _IDLE if getattr(settings, name)]
         idle += ["image_encoder"] if settings.image_encoder else []
         if idle:
-            raise InputError(f"generator.{idle[0]} has no effect on the generator 'class_conditional': leave it out")
+            raise InputError(
+                f"generator.{idle[0]} has no effect on the generator 'class_conditional': leave it out"
+            )
         if settings.precision == "float16":
-            raise InputError("generator.precision must be float32 or bfloat16 for the generator 'class_conditional', got float16")
+            raise InputError(
+                "generator.precision must be float32 or bfloat16 for the generator 'class_conditional', "
+                "got float16"
+            )
 
     @property
     def image_size(self) -> int:
@@ -101,17 +112,19 @@ class ClassConditionalGenerator:
         return self._settings.resolution or _DEFAULT_SIZE
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
-        """Any number of images."""
+        """None: there is no limit."""
         return None
 
     def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
-        """Make a network for these classes, with random weights that ``seed`` decides.
+        """Make a network for these classes; ``seed`` decides its random weights.
 
         Raises:
             InputError: if two classes have the same words.
         """
         if len(set(words)) != len(words):
-            raise InputError(f"the generator 'class_conditional' needs other words for every class, got {', '.join(words)}")
+            raise InputError(
+                f"the generator 'class_conditional' needs other words for every class, got {', '.join(words)}"
+            )
         self._classes = tuple(words)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -120,17 +133,14 @@ class ClassConditionalGenerator:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the weights, or over the kind of network while it has none, shortened."""
-        digest = hashlib.sha256(repr((self.image_size, self._settings.channels, self._settings.patch)).encode())
-        if self._network is not None:
-            for name, value in self._network.state_dict().items():
-                digest.update(name.encode())
-                digest.update(value.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """SHA-256 over the shape of the network and, once there are any, its weights, shortened."""
+        shape = (self.image_size, self._settings.channels, self._settings.patch)
+        networks = [] if self._network is None else [self._network]
+        return fingerprint_of(networks, start=repr(shape).encode())
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return self._device
 
     @property
@@ -142,77 +152,88 @@ class ClassConditionalGenerator:
         """
         if self._network is None:
             raise InputError(
-                "the generator 'class_conditional' has learned nothing yet: adapt it (adapt.method=full), or give adapt.adapter, the "
-                "adapter of another run"
+                "the generator 'class_conditional' has learned nothing yet: adapt it (adapt.method=full), or "
+                "give adapt.adapter, the adapter of another run"
             )
         return self._network
 
     @property
     def snr(self) -> Tensor:
-        """Signal power over noise power at each training timestep, decreasing, float32 (T,)."""
+        """Signal-to-noise ratio (of powers) at each training timestep, decreasing, float32 (T,)."""
         return signal_to_noise_ratio(self._alpha_bar, torch.arange(_NUM_LEVELS)).to(self._device)
 
     @property
     def token_width(self) -> int:
-        """D of the states."""
+        """Width D of the states, which are class numbers: 1."""
         return 1
 
     @property
     def feature_width(self) -> int:
-        """There are no features.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError("image features need an image encoder, which the generator 'class_conditional' has none of: choose another form")
-
-    def encode_images(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to float32 of unit deviation."""
-        return (pixels.to(self._device).float() / 127.5 - 1) / SIGMA_DATA
-
-    def decode_latents(self, latents: Tensor) -> Tensor:
-        """The reverse: float32, about -1 to 1."""
-        return latents * SIGMA_DATA
-
-    def encode_features(self, pixels: Tensor) -> Tensor:
-        """As :attr:`feature_width`."""
-        raise InputError(f"no image features of {len(pixels)} images: the generator 'class_conditional' has no image encoder")
-
-    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
-        """Refuse what is no class.
-
-        Raises:
-            InputError: for the first prompt that is not the words of a class, or for image features.
-        """
-        if keep_last:
-            raise InputError("the generator 'class_conditional' takes no image features: set visual.kind=none")
-        for prompt in prompts:
-            self._label(prompt)
-
-    def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
-        """Words of classes to their numbers, float32 (B, 1, 1); the empty prompt stands for no class."""
-        labels = [self._label(prompt) for prompt in prompts]
-        return Conditioning(torch.tensor(labels, dtype=torch.float32, device=self._device).view(-1, 1, 1))
-
-    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
-        """There are no tokens.
+        """Not available: there is no image encoder.
 
         Raises:
             InputError: always.
         """
         raise InputError(
-            f"learned tokens ({', '.join(names)}) need a text encoder, which the generator 'class_conditional' has none of: "
-            "set adapt.method=full"
+            "image features need an image encoder, which the generator 'class_conditional' has none of: "
+            "choose another form"
+        )
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Scale pixels, uint8 (B, 3, H, W), to float32 of unit standard deviation."""
+        return (pixels.to(self._device).float() / 127.5 - 1) / SIGMA_DATA
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Scale back to pixels, float32, about -1 to 1."""
+        return latents * SIGMA_DATA
+
+    def encode_features(self, pixels: Tensor) -> Tensor:
+        """Not available, as :attr:`feature_width`."""
+        raise InputError(
+            f"no image features of {len(pixels)} images: the generator 'class_conditional' has no image encoder"
+        )
+
+    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
+        """Check that every prompt names a class.
+
+        Raises:
+            InputError: for the first prompt that is not the words of a class, or for image features.
+        """
+        if keep_last:
+            raise InputError(
+                "the generator 'class_conditional' takes no image features: set visual.kind=none"
+            )
+        for prompt in prompts:
+            self._label(prompt)
+
+    def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
+        """Encode the words of classes as class numbers, float32 (B, 1, 1); the empty prompt means no class."""
+        labels = [self._label(prompt) for prompt in prompts]
+        return Conditioning(torch.tensor(labels, dtype=torch.float32, device=self._device).view(-1, 1, 1))
+
+    def learn_tokens(
+        self, names: Sequence[str], *, num_vectors: int, initial_word: str
+    ) -> list[nn.Parameter]:
+        """Not available: there is no text encoder.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"learned tokens ({', '.join(names)}) need a text encoder, which the generator 'class_conditional' "
+            "has none of: set adapt.method=full"
         )
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """Prediction minus target at timestep t, float32, with gradients to the network."""
+        """Prediction minus target at timesteps ``t``, float32, with gradients to the network."""
         table = self._alpha_bar.to(x0.device)
-        prediction = self.denoiser(add_noise(x0, eps, table, t), self._sigmas.to(x0.device)[t], _labels(conditioning))
+        prediction = self.denoiser(
+            add_noise(x0, eps, table, t), self._sigmas.to(x0.device)[t], _labels(conditioning)
+        )
         return cast("Tensor", prediction - denoising_target(x0, eps, table, t, "v_prediction"))
 
     def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
-        """As in the protocol.
+        """The strength, in (0, 1], at which drawing starts at the grid point nearest to an SNR.
 
         Raises:
             InputError: for a sampler that is unknown or does not fit.
@@ -221,11 +242,13 @@ class ClassConditionalGenerator:
         return strength_of(num_steps_from_snr((SIGMA_DATA / solver.sigmas[:-1].cpu()) ** 2, snr), steps)
 
     @torch.inference_mode()
-    def draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None) -> np.ndarray:
-        """One image per row, uint8 (N, 3, H, W); row i decides image i, up to rounding in the batch.
+    def draw(
+        self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None
+    ) -> np.ndarray:
+        """Draw one image per row, uint8 (N, 3, H, W); row i decides image i, up to rounding in the batch.
 
         Raises:
-            ValueError: for rows that differ in what a batch must share.
+            ValueError: for rows with different samplers, steps, guidance scales or strengths.
             InputError: if a row's source image is missing, or the sampler does not fit.
         """
         sampler, steps, guidance_scale, strength = shared_by(rows)
@@ -233,7 +256,12 @@ class ClassConditionalGenerator:
         solver.set_begin_index(steps - int(steps * strength))
         times = solver.timesteps[solver.begin_index :]
         shape = (3, self.image_size, self.image_size)
-        noise = torch.stack([row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed)) for row in rows])
+        noise = torch.stack(
+            [
+                row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed))
+                for row in rows
+            ]
+        )
         x = noise.to(self._device) * solver.sigmas[solver.begin_index].to(self._device)
         if strength < 1:
             x = x + self.decode_latents(self.encode_images(source_pixels(rows, sources, self.image_size)))
@@ -254,13 +282,16 @@ class ClassConditionalGenerator:
         write_json(folder / _FOLDER / _CLASSES, {"classes": self._classes, "patch": self._settings.patch})
 
     def load_adapter(self, folder: Path, *, method: str, scale: float = 1.0) -> None:
-        """Take what :meth:`save_adapter` wrote.
+        """Load what :meth:`save_adapter` wrote.
 
         Raises:
-            InputError: if there is no such network, or a part of it is asked for.
+            InputError: if there is no such network, or for a scale other than 1.
         """
         if scale != 1:
-            raise InputError(f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: it is trained from nothing")
+            raise InputError(
+                f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: there is no "
+                "network to start from"
+            )
         try:
             stored = json.loads((folder / _FOLDER / _CLASSES).read_text(encoding="utf-8"))
             unet = cast("UNet2DModel", UNet2DModel.from_pretrained(folder / _FOLDER))
@@ -302,8 +333,9 @@ class ClassConditionalGenerator:
             return len(self._classes)
         if prompt not in self._classes:
             raise InputError(
-                f"prompts for the generator 'class_conditional' must be the words of a class ({', '.join(self._classes)}), got {prompt!r}: "
-                "set adapt.prompt and draw.prompt to '{class}', and leave negative prompts out"
+                "prompts for the generator 'class_conditional' must be the words of a class "
+                f"({', '.join(self._classes)}), got {prompt!r}: set adapt.prompt and draw.prompt to '{{class}}', "
+                "and leave negative prompts out"
             )
         return self._classes.index(prompt)
 

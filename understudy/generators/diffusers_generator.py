@@ -1,56 +1,60 @@
-"""What all pipelines of diffusers have in common as generators; a file per family says what differs."""
+"""The part that all diffusers pipelines share as generators; one file per family adds the differences."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
-from understudy.generators.generator import Conditioning, PlanRow
+from understudy.generators.denoiser_files import denoiser_file, load_denoiser, save_denoiser
+from understudy.generators.generator import Conditioning, PlanRow, encode_distinct, fingerprint_of
 from understudy.generators.image_features import ImageFeatures, load_image_encoder, pipeline_image_encoder
 from understudy.generators.learned_tokens import TOKENS_FILE
-from understudy.generators.memory import Offload, check_memory_settings, save_memory
+from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
 from understudy.generators.pipeline_index import cannot_load
-from understudy.generators.samplers import build_sampler
-from understudy.generators.schedules import Schedule
+from understudy.generators.samplers import Kind, build_sampler
+from understudy.generators.schedules import DiffusionSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
+
+_WEIGHT_METHODS = ("lora", "full")  # the other methods learn tokens
 
 
 class AbstractDiffusersGenerator(ABC):
     """A pipeline with autoencoder, text encoders and a denoiser, on one device.
 
     Args:
-        pipeline: the plain diffusers pipeline, on its device.
-        vae: its autoencoder, or a copy of it in float32 where that of the pipeline would overflow.
+        pipeline: plain diffusers pipeline, on its device.
+        vae: its autoencoder, or a float32 copy where the pipeline's would overflow.
         schedule: its training timesteps.
-        settings: resolution and what saves memory.
-        features: image encoder, if there is one.
-        offload: networks that wait elsewhere, if any do.
+        settings: resolution and memory savers.
+        features: image encoder, or None.
+        offload: networks that wait in CPU memory, or None.
 
     Attributes:
-        pipeline: the same.
+        pipeline: the diffusers pipeline.
         from_text, from_image: pipeline classes of the family.
-        part: the denoiser's name among the pipeline's components.
-        draw_options: further arguments of these classes when drawing.
+        part: name of the denoiser among the pipeline's components.
+        width_key: name of the width of the text states in the denoiser's configuration.
+        read_schedule: reads the training timesteps from the configuration of a scheduler.
+        draw_options: additional arguments of the pipeline classes for drawing.
     """
 
     from_text: ClassVar[Any]
     from_image: ClassVar[Any]
-    part: ClassVar[str]
-    draw_options: ClassVar[dict[str, Any]]
+    part: ClassVar[str] = "unet"
+    width_key: ClassVar[str] = "cross_attention_dim"
+    read_schedule: ClassVar[Callable[[Any], Schedule]] = DiffusionSchedule
+    draw_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -68,8 +72,10 @@ class AbstractDiffusersGenerator(ABC):
         self._schedule = schedule
         self._features = features
         self._offload = offload
-        self._image_size = settings.resolution or cast("Any", self.denoiser).config.sample_size * pipeline.vae_scale_factor
-        unit = max(8, pipeline.vae_scale_factor * self._patch_size())  # diffusers' pipelines insist on 8
+        config = cast("Any", self.denoiser).config
+        self._image_size = settings.resolution or config.sample_size * pipeline.vae_scale_factor
+        patch = getattr(config, "patch_size", None) or 1  # transformers join patches of latent pixels
+        unit = max(8, pipeline.vae_scale_factor * patch)  # diffusers' pipelines insist on 8
         if self._image_size % unit:
             raise InputError(f"generator.resolution must be a multiple of {unit}, got {self._image_size}")
         for network in (*self._networks(), vae):
@@ -77,43 +83,30 @@ class AbstractDiffusersGenerator(ABC):
         save_memory(pipeline, self.denoiser, settings)
 
     @classmethod
-    @abstractmethod
-    def read_schedule(cls, config: Any) -> Schedule:
-        """The training timesteps that a scheduler's configuration describes.
-
-        Raises:
-            InputError: if they are not those of the family.
-        """
-
-    @classmethod
-    @abstractmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
-        """Further arguments of ``from_pretrained``."""
-
-    @abstractmethod
-    def _patch_size(self) -> int:
-        """Latent pixels that the denoiser joins."""
+        """Additional arguments of ``from_pretrained``."""
+        return {}
 
     @abstractmethod
     def _encode(self, prompts: list[str]) -> Conditioning:
-        """Texts to what the denoiser takes."""
+        """Encode texts for the denoiser."""
 
     @abstractmethod
     def _predict(self, x_t: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        """The denoiser's answer, as x_t (B, C, h, w), at times as it takes them, (B,)."""
+        """The denoiser's prediction, as x_t (B, C, h, w), at times (B,) in its unit."""
 
     @abstractmethod
     def _token_limits(self) -> list[tuple[Any, int]]:
-        """Tokenizers and how many tokens, with begin and end, each passes on."""
+        """Each tokenizer with the number of tokens, begin and end included, that its encoder takes."""
 
-    @abstractmethod
     def _from_image_options(self, strength: float, steps: int) -> dict[str, Any]:
         """Arguments with which the image-to-image pipeline executes int(steps * strength) steps."""
+        return {"strength": strength}
 
     @property
-    @abstractmethod
     def token_width(self) -> int:
-        """D of the states."""
+        """Width D of the text states; with two encoders side by side, of both together."""
+        return int(cast("Any", self.denoiser).config[self.width_key])
 
     @classmethod
     def load(cls, name: str, *, device: str | torch.device = "cpu", **settings: Any) -> Self:
@@ -121,8 +114,8 @@ class AbstractDiffusersGenerator(ABC):
 
         Args:
             name: a folder with ``model_index.json``, or a hub name.
-            device: where to put the networks.
-            settings: further fields of :class:`understudy.generators.settings.GeneratorSettings`.
+            device: device of the networks.
+            settings: other fields of :class:`understudy.generators.settings.GeneratorSettings`.
 
         Raises:
             InputError: if it cannot be loaded, the hub cannot be reached, or a setting does not fit.
@@ -131,7 +124,7 @@ class AbstractDiffusersGenerator(ABC):
 
     @classmethod
     def from_settings(cls, settings: GeneratorSettings, *, device: str | torch.device) -> Self:
-        """As :meth:`load`, from settings."""
+        """Load a pipeline as :meth:`load` does."""
         check_memory_settings(settings, torch.device(device))
         dtype = getattr(torch, settings.precision)
         options = cls._loading(settings)
@@ -140,27 +133,19 @@ class AbstractDiffusersGenerator(ABC):
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise cannot_load(settings.name, error) from error
         if settings.safety_checker and pipeline.components.get("safety_checker") is None:
-            raise InputError(f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no safety checker")
+            raise InputError(
+                f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no safety "
+                "checker"
+            )
         schedule = cls.read_schedule(pipeline.scheduler.config)
         if settings.image_encoder is None:
             features = pipeline_image_encoder(pipeline)
         else:
             features = load_image_encoder(settings.image_encoder, dtype)
             pipeline.register_modules(image_encoder=features.encoder)
-        vae = _safe_autoencoder(pipeline.vae)
-        offload = cls._place(pipeline, vae, torch.device(device), offload=settings.cpu_offload)
+        vae = safe_autoencoder(pipeline.vae)
+        offload = place(pipeline, vae, cls.part, torch.device(device), offload=settings.cpu_offload)
         return cls(pipeline, vae, schedule, settings, features=features, offload=offload)
-
-    @classmethod
-    def _place(cls, pipeline: Any, vae: nn.Module, device: torch.device, *, offload: bool) -> Offload | None:
-        if not offload:
-            pipeline.to(device)
-            vae.to(device)
-            return None
-        networks = {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
-        networks.pop(cls.part).to(device)
-        pipeline._exclude_from_cpu_offload = [cls.part]  # so that diffusers asks another part where to compute
-        return Offload([*networks.values(), *([vae] if vae is not pipeline.vae else [])], device)
 
     @property
     def image_size(self) -> int:
@@ -170,16 +155,11 @@ class AbstractDiffusersGenerator(ABC):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the weights of all networks, shortened."""
-        digest = hashlib.sha256()
-        for network in self._networks():
-            for name, value in network.state_dict().items():
-                digest.update(name.encode())
-                digest.update(value.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self._networks())
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser is, and where everything is computed."""
+        """Device of the denoiser, on which everything is computed."""
         return next(self.denoiser.parameters()).device
 
     @property
@@ -189,7 +169,7 @@ class AbstractDiffusersGenerator(ABC):
 
     @property
     def snr(self) -> Tensor:
-        """Signal power over noise power at each training timestep, decreasing, float32 (T,)."""
+        """Signal-to-noise ratio (of powers) at each training timestep, decreasing, float32 (T,)."""
         return self._schedule.snr.to(self.device)
 
     @property
@@ -199,7 +179,7 @@ class AbstractDiffusersGenerator(ABC):
 
     @property
     def feature_width(self) -> int:
-        """F of :meth:`encode_features`.
+        """Width F of :meth:`encode_features`.
 
         Raises:
             InputError: if there is no image encoder.
@@ -207,31 +187,31 @@ class AbstractDiffusersGenerator(ABC):
         return self.image_encoder().width
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
-        """Any number of images of each class: None."""
+        """None: there is no limit."""
         return None
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Images to scaled latents, the mean of the posterior.
+        """Encode images as scaled latents, the mean of the posterior.
 
         Args:
             pixels: uint8 of shape (B, 3, H, W).
 
         Returns:
-            float of shape (B, C, H / f, W / f), f the autoencoder's reduction.
+            float of shape (B, C, H / f, W / f) with the reduction f of the autoencoder.
         """
         x = pixels.to(self.device, self._vae.dtype) / 127.5 - 1
-        latents = (self._vae.encode(x).latent_dist.mean - self._latent_shift()) * self._vae.config.scaling_factor
+        latents = self._vae.encode(x).latent_dist.mean - self._latent_shift()
         self._park()
-        return cast("Tensor", latents.to(self._dtype()))
+        return cast("Tensor", (latents * self._vae.config.scaling_factor).to(self._dtype()))
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) to pixels, float32 (B, 3, H, W), about -1 to 1, with gradients to the latents."""
+        """Decode scaled latents (B, C, h, w) to pixels, float32 (B, 3, H, W), about -1 to 1, differentiably."""
         latents = latents / self._vae.config.scaling_factor + self._latent_shift()
         return cast("Tensor", self._vae.decode(latents.to(self._vae.dtype)).sample.float())
 
     def encode_features(self, pixels: Tensor) -> Tensor:
-        """Pixels, float (B, 3, H, W) in [-1, 1], to projected image features, float32 (B, F), with gradients.
+        """Projected features, float32 (B, F), of pixels, float (B, 3, H, W) in [-1, 1], differentiably.
 
         Raises:
             InputError: if there is no image encoder.
@@ -239,14 +219,14 @@ class AbstractDiffusersGenerator(ABC):
         return self.image_encoder()(pixels, device=self.device)
 
     def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
-        """Refuse prompts that a tokenizer would cut.
+        """Check that no tokenizer would cut a prompt.
 
         Args:
             prompts: texts.
-            keep_last: the last position is needed for an image feature and must be padding.
+            keep_last: the last position must be padding, because an image feature will replace it.
 
         Raises:
-            InputError: naming the first prompt that is too long, its tokens and the limit.
+            InputError: for the first prompt that is too long, with its number of tokens and the limit.
         """
         for tokenizer, limit in self._token_limits():
             allowed = limit - keep_last
@@ -255,35 +235,29 @@ class AbstractDiffusersGenerator(ABC):
                 count = len(tokenizer(self._written_out(prompt), verbose=False).input_ids)
                 if count > allowed:
                     raise InputError(
-                        f"a prompt must have at most {allowed} tokens, begin and end included, got {count} for {prompt!r}: shorten the "
-                        f"prompt or the caption; the text encoder takes {limit}{reason}"
+                        f"a prompt must have at most {allowed} tokens, begin and end included, got {count} for "
+                        f"{prompt!r}: shorten the prompt or the caption; the text encoder takes {limit}{reason}"
                     )
 
     def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
-        """Texts to the last states of the text encoders, float (B, L, D), and pooled ones where the denoiser takes them.
+        """Encode B texts as states, float (B, L, D), and pooled vectors where the denoiser takes them.
 
         Args:
             prompts: B texts.
-            gradients: to the learned tokens, unless gradients are switched off.
+            gradients: keep the graph to the learned tokens, unless gradients are switched off.
         """
         with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
             conditioning = self._encode(list(prompts))
         self._park()
         return conditioning
 
-    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:  # noqa: B027  nothing to do in any family
-        """Nothing to do: prompts may say anything."""
+    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:  # noqa: B027  no family needs it
+        """Do nothing: prompts may say anything."""
 
-    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
-        """Add tokens that prompts may then use, and whose embeddings can be trained.
-
-        Args:
-            names: of the tokens.
-            num_vectors: embeddings behind each.
-            initial_word: with whose embedding they begin.
-
-        Returns:
-            A parameter per token, float32 (num_vectors, D).
+    def learn_tokens(
+        self, names: Sequence[str], *, num_vectors: int, initial_word: str
+    ) -> list[nn.Parameter]:
+        """Add tokens that prompts may use; see :func:`understudy.generators.learned_tokens.learn_tokens`.
 
         Raises:
             InputError: if the family has no learned tokens, a name is taken, or the initial word is empty.
@@ -297,7 +271,7 @@ class AbstractDiffusersGenerator(ABC):
             x0: clean latents, float of shape (B, C, h, w).
             eps: standard normal noise, as x0.
             t: timesteps, int64 of shape (B,).
-            conditioning: from :meth:`encode_prompts`, B rows.
+            conditioning: B rows from :meth:`encode_prompts`.
 
         Returns:
             float32, as x0.
@@ -307,7 +281,7 @@ class AbstractDiffusersGenerator(ABC):
         return prediction.float() - self._schedule.target(x0, eps, t).float()
 
     def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
-        """The strength at which drawing starts at the point of the solver's grid nearest to an SNR, in (0, 1].
+        """The strength, in (0, 1], at which drawing starts at the grid point nearest to an SNR.
 
         Raises:
             InputError: for a sampler that is unknown or does not fit the generator.
@@ -317,29 +291,33 @@ class AbstractDiffusersGenerator(ABC):
         return strength_of(num_steps_from_snr(self._schedule.grid_snr(solver), snr), steps)
 
     @torch.inference_mode()
-    def draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None) -> np.ndarray:
+    def draw(
+        self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None
+    ) -> np.ndarray:
         """Draw one image per row.
 
         Args:
-            rows: what to draw; all must share sampler, steps, guidance scale and strength, since they share a batch.
-            sources: real train images, needed where rows start from one.
-            tokens: image features, float (N, D), which take the last position of the prompts' states but not of the negative ones.
+            rows: N rows with the same sampler, steps, guidance scale and strength.
+            sources: real train images, needed by rows with a strength below 1.
+            tokens: image features, float (N, D), that replace the last state of the prompts, but not of the
+                negative prompts.
 
         Returns:
-            uint8 of shape (N, 3, H, W). Row i and token i decide image i, up to rounding that depends on the batch.
+            uint8 of shape (N, 3, H, W). Row i and token i decide image i, up to rounding within the batch.
 
         Raises:
             ValueError: for rows that differ in a shared setting, or tokens of another shape.
-            InputError: if a row's source image is missing or is not a train image, or the sampler does not fit.
+            InputError: if a source image is missing or not a train image, or the sampler does not fit.
         """
         sampler, steps, guidance_scale, strength = shared_by(rows)
-        conditional = self._encode_distinct([row.prompt for row in rows])
+        conditional = encode_distinct(self, [row.prompt for row in rows])
         if tokens is not None:
             conditional = conditional.with_last(tokens)
-        negative = self._encode_distinct([row.negative_prompt for row in rows]) if guidance_scale > 1 else None
-        call: dict[str, Any] = {
-            **_embeddings(conditional, prefix=""),
-            **(_embeddings(negative, prefix="negative_") if negative is not None else {}),
+        call: dict[str, Any] = conditional.arguments()
+        if guidance_scale > 1:
+            negative = encode_distinct(self, [row.negative_prompt for row in rows])
+            call |= negative.arguments(prefix="negative_")
+        call |= {
             "num_inference_steps": steps,
             "guidance_scale": guidance_scale,
             "generator": [torch.Generator().manual_seed(row.seed) for row in rows],
@@ -347,70 +325,53 @@ class AbstractDiffusersGenerator(ABC):
         }
         if strength < 1:
             pipeline_class = self.from_image
-            sources_01 = source_pixels(rows, sources, self.image_size).to(self.device, self.pipeline.vae.dtype) / 255
-            call |= {"image": sources_01, **self._from_image_options(strength, steps)}
+            pixels = source_pixels(rows, sources, self.image_size)
+            call["image"] = pixels.to(self.device, self.pipeline.vae.dtype) / 255
+            call |= self._from_image_options(strength, steps)
         else:
             pipeline_class = self.from_text
-            call |= {"height": self.image_size, "width": self.image_size, **self._spread_noise(rows)}
-        images = np.nan_to_num(self._assemble(pipeline_class, sampler)(**call).images)  # a failed image is black: rejected by its looks
+            call |= {"height": self.image_size, "width": self.image_size, **self._scaled_noise(rows)}
+        images = self._assemble(pipeline_class, sampler)(**call).images
         self._park()
-        return cast("np.ndarray", np.round(images * 255).astype(np.uint8).transpose(0, 3, 1, 2))
+        levels = np.round(np.nan_to_num(images) * 255)  # a failed image is black, and curation rejects it
+        return cast("np.ndarray", levels.astype(np.uint8).transpose(0, 3, 1, 2))
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
-        """Write the adapted weights.
+        """Write the adapted weights, or the learned tokens for ``pipeline.load_textual_inversion``.
 
-        Args:
-            folder: ``lora`` writes a file for ``pipeline.load_lora_weights(folder)``, ``full`` writes ``folder/unet`` or
-                ``folder/transformer`` for ``from_pretrained`` of the denoiser's class; the others, which learn tokens, a file of
-                embeddings by token for ``pipeline.load_textual_inversion``.
-            method: of adaptation.
+        See :func:`understudy.generators.denoiser_files.save_denoiser` for the weights.
         """
-        denoiser = cast("Any", self.denoiser)
-        if method not in ("lora", "full"):
+        if method in _WEIGHT_METHODS:
+            save_denoiser(self.pipeline, self.part, folder, method=method)
+        else:
             self._save_tokens(folder)
-            return
-        if method == "full":
-            denoiser.save_pretrained(folder / self.part)
-            return
-        # In peft's own key format: diffusers' older one loses the attention layers when convolutions are adapted too. Without the
-        # configuration beside it, diffusers takes the scale alpha / rank to be 1.
-        config = denoiser.peft_config["default"].to_dict()
-        layers = {
-            f"{self.part}_lora_layers": get_peft_model_state_dict(denoiser),
-            # A set, whose order differs from process to process: the same weights are to give the same file.
-            f"{self.part}_lora_adapter_metadata": config | {"target_modules": sorted(config["target_modules"])},
-        }
-        self.from_text.save_lora_weights(folder, **layers)
 
     def load_adapter(self, folder: Path, *, method: str, scale: float = 1.0) -> None:
         """Apply what :meth:`save_adapter` wrote; low-rank updates are merged into the weights.
 
         Args:
-            folder: of the adapter.
-            method: of adaptation.
-            scale: how much of it: the weights move this share of the way from where they are to the adapted ones; 1 for learned tokens.
+            folder: adapter folder.
+            method: adaptation method.
+            scale: share of the way that the weights move towards the adapted ones; must be 1 for learned tokens.
 
         Raises:
-            InputError: if the folder holds no adapter of this method, or tokens shall be there in part.
+            InputError: if the folder holds no adapter of this method, or for learned tokens with another scale.
         """
-        expected = folder / {"lora": "pytorch_lora_weights.safetensors", "full": self.part}.get(method, TOKENS_FILE)
+        has_weights = method in _WEIGHT_METHODS
+        expected = folder / (denoiser_file(method, self.part) if has_weights else TOKENS_FILE)
         if not expected.exists():
             raise InputError(f"{folder} holds no {method} adapter: {expected.name} is missing")
-        if method not in ("lora", "full"):
-            if scale != 1:
-                raise InputError(f"draw.adapter_scale must be 1 for learned tokens, got {scale}: a token is there or not")
-            self._load_tokens(folder)
+        if has_weights:
+            load_denoiser(self.pipeline, self.part, folder, method=method, scale=scale)
             return
-        if method == "lora":
-            self.pipeline.load_lora_weights(folder)
-            self.pipeline.fuse_lora(components=[self.part], lora_scale=scale)
-            return
-        denoiser = cast("Any", self.denoiser)
-        adapted = type(denoiser).from_pretrained(folder / self.part, dtype=denoiser.dtype).to(self.device).state_dict()
-        denoiser.load_state_dict({name: torch.lerp(base, adapted[name], scale) for name, base in denoiser.state_dict().items()})
+        if scale != 1:
+            raise InputError(
+                f"draw.adapter_scale must be 1 for learned tokens, got {scale}: a token is there or not"
+            )
+        self._load_tokens(folder)
 
     def _written_out(self, prompt: str) -> str:
-        """The prompt as the text encoder gets it: a token of several embeddings takes several places."""
+        """The prompt as the text encoder gets it: a token with several embeddings takes several places."""
         return prompt
 
     def _save_tokens(self, folder: Path) -> None:
@@ -421,15 +382,9 @@ class AbstractDiffusersGenerator(ABC):
 
     def _no_tokens(self) -> InputError:
         return InputError(
-            f"a learned token needs a pipeline with one text encoder, Stable Diffusion 1.x, 2.x or mini, got {type(self.pipeline).__name__}"
-            ": choose another adapt.method"
+            "a learned token needs a pipeline with one text encoder, Stable Diffusion 1.x, 2.x or mini, got "
+            f"{type(self.pipeline).__name__}: choose another adapt.method"
         )
-
-    def _encode_distinct(self, prompts: list[str]) -> Conditioning:
-        """Each distinct prompt is encoded once; one row per prompt."""
-        distinct = list(dict.fromkeys(prompts))
-        index = torch.tensor([distinct.index(prompt) for prompt in prompts], device=self.device)
-        return self.encode_prompts(distinct).select(index)
 
     def _assemble(self, pipeline_class: Any, sampler: str) -> Any:
         parts = {name: part for name, part in self.pipeline.components.items() if name != "scheduler"}
@@ -439,24 +394,26 @@ class AbstractDiffusersGenerator(ABC):
         return pipeline
 
     def _solver(self, sampler: str) -> Any:
-        return build_sampler(sampler, self.pipeline.scheduler.config, kind="flow matching" if self._schedule.is_flow else "diffusion")
+        kind: Kind = "flow matching" if self._schedule.is_flow else "diffusion"
+        return build_sampler(sampler, self.pipeline.scheduler.config, kind=kind)
 
     def _networks(self) -> list[nn.Module]:
-        """All that decide an image, in a fixed order."""
+        """All networks that decide an image, in a fixed order."""
         names = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3", self.part)
         networks = [self.pipeline.components.get(name) for name in names]
-        return [network for network in networks if network is not None] + ([self._features.encoder] if self._features else [])
+        encoder = [self._features.encoder] if self._features else []
+        return [network for network in networks if network is not None] + encoder
 
     def image_encoder(self) -> ImageFeatures:
-        """What makes image features.
+        """The encoder of image features.
 
         Raises:
             InputError: if there is none.
         """
         if self._features is None:
             raise InputError(
-                f"image features need an image encoder, which {type(self.pipeline).__name__} here has none of: set generator.image_encoder "
-                "to a CLIP vision model with projection"
+                f"image features need an image encoder, which {type(self.pipeline).__name__} here has none of: "
+                "set generator.image_encoder to a CLIP vision model with projection"
             )
         return self._features
 
@@ -470,28 +427,14 @@ class AbstractDiffusersGenerator(ABC):
         if self._offload is not None:
             self._offload.park()
 
-    def _spread_noise(self, rows: Sequence[PlanRow]) -> dict[str, Tensor]:
-        """The noise that rows start from, where it is not as the pipeline would draw it."""
+    def _scaled_noise(self, rows: Sequence[PlanRow]) -> dict[str, Tensor]:
+        """The initial noise of rows with a noise scale; without one, the pipeline draws the same noise itself."""
         if all(row.noise_scale == 1 for row in rows):
             return {}
         size = self.image_size // self.pipeline.vae_scale_factor
         shape = (1, self.pipeline.vae.config.latent_channels, size, size)
-        noise = [row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed)) for row in rows]
+        noise = [
+            row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed))
+            for row in rows
+        ]
         return {"latents": torch.cat(noise).to(self.device, self._dtype())}
-
-
-def _safe_autoencoder(vae: Any) -> Any:
-    """A float32 copy where its own class says that it overflows in float16, otherwise itself.
-
-    Pipelines cast theirs there and back, which must not happen between a forward and its backward pass.
-    """
-    if vae.dtype == torch.float16 and vae.config.force_upcast:
-        return copy.deepcopy(vae).float()
-    if vae.dtype == torch.float32:
-        vae.register_to_config(force_upcast=False)  # Stable Diffusion XL would cast float32 to float32, and warn
-    return vae
-
-
-def _embeddings(conditioning: Conditioning, *, prefix: str) -> dict[str, Tensor]:
-    pooled = {} if conditioning.pooled is None else {f"{prefix}pooled_prompt_embeds": conditioning.pooled}
-    return {f"{prefix}prompt_embeds": conditioning.states, **pooled}

@@ -1,4 +1,4 @@
-"""Which family a pipeline of diffusers belongs to."""
+"""Find the family of a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ _FAMILIES: tuple[type[AbstractDiffusersGenerator], ...] = (
 
 
 def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffusersGenerator:
-    """Load a folder or hub name as what its ``model_index.json`` says that it is.
+    """Load a folder or hub name as the family that its ``model_index.json`` names.
 
     Raises:
-        InputError: if it cannot be loaded, or is of no known family.
+        InputError: if it cannot be loaded, or its family is unknown.
     """
     class_name = read_index(settings.name).get("_class_name")
     for family in _FAMILIES:
         if class_name in (family.from_text.__name__, family.from_image.__name__):
             return family.from_settings(settings, device=device)
     known = ", ".join(family.from_text.__name__ for family in _FAMILIES)
-    raise InputError(f"the pipeline {settings.name} must be one of {known}, got {class_name}: give another folder or hub name")
+    raise InputError(
+        f"the pipeline {settings.name} must be one of {known}, got {class_name}: give another folder or hub name"
+    )

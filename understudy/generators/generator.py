@@ -1,27 +1,32 @@
-"""What a generator can do, what it is told, and what it draws from."""
+"""The contract of generators: `Generator` draws images, `Adaptable` can also be fitted to real ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Protocol, cast, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.data.labelled_set import LabelledSet
+from understudy.core.errors import InputError
+
+if TYPE_CHECKING:
+    from understudy.data.labelled_set import LabelledSet
+    from understudy.functional.denoising import PredictionType
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What the denoiser is told besides the noisy latents.
+    """What the denoiser is conditioned on: the encoded prompts of B images.
 
     Attributes:
-        states: of the text encoder or encoders, float (B, L, D).
-        pooled: one vector per prompt where the denoiser takes one (SDXL, SD3), float (B, P).
+        states: output of the text encoders, one state per token, float (B, L, D).
+        pooled: one vector per prompt, float (B, P), for denoisers that take it (SDXL, SD3); otherwise None.
     """
 
     states: Tensor
@@ -35,7 +40,7 @@ class Conditioning:
         return Conditioning(self.states[index], None if self.pooled is None else self.pooled[index])
 
     def with_last(self, tokens: Tensor) -> Conditioning:
-        """The same with the last state of row b replaced by token b, (len, D): visual guidance.
+        """A copy in which token b, of ``tokens`` (len, D), replaces the last state of row b.
 
         Raises:
             ValueError: for tokens of another shape.
@@ -43,37 +48,44 @@ class Conditioning:
         expected = (len(self), self.states.shape[2])
         if tokens.shape != expected:
             raise ValueError(f"tokens must be of shape {expected}, one per row, got {tuple(tokens.shape)}")
-        return Conditioning(torch.cat([self.states[:, :-1], tokens.to(self.states)[:, None]], dim=1), self.pooled)
+        states = torch.cat([self.states[:, :-1], tokens.to(self.states)[:, None]], dim=1)
+        return Conditioning(states, self.pooled)
+
+    def arguments(self, *, prefix: str = "") -> dict[str, Tensor]:
+        """Arguments that pass the prompts to a diffusers pipeline; ``prefix`` is ``negative_`` for negative ones."""
+        pooled = {} if self.pooled is None else {f"{prefix}pooled_prompt_embeds": self.pooled}
+        return {f"{prefix}prompt_embeds": self.states, **pooled}
 
     def where(self, mask: Tensor, other: Conditioning) -> Conditioning:
-        """These rows where ``mask`` (B,) holds, the single row of ``other`` elsewhere."""
+        """Keep the rows where ``mask``, bool (B,), is true; elsewhere take the single row of ``other``."""
         states = torch.where(mask.view(-1, 1, 1).to(self.states.device), self.states, other.states)
         if self.pooled is None or other.pooled is None:
             return Conditioning(states)
-        return Conditioning(states, torch.where(mask.view(-1, 1).to(states.device), self.pooled, other.pooled))
+        pooled = torch.where(mask.view(-1, 1).to(states.device), self.pooled, other.pooled)
+        return Conditioning(states, pooled)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
-    """Everything that decides one image to draw.
+    """The complete recipe of one image to draw.
 
     Attributes:
-        id: unique name, ``synthetic-`` and class and number, and member where there are several.
-        number: of the image within its class, from 0.
-        label: class, an index into the class names.
-        class_name: its name.
-        prompt, negative_prompt: texts.
-        seed: of this image's noise.
-        sampler: name of the solver.
-        steps: solver steps of the full grid.
-        guidance_scale: classifier-free guidance; 1 is none.
-        noise_scale: spread of the noise at the start, 1 as the generator was trained.
-        strength: 1 starts from noise; less, from the real image ``source_id`` noised that far.
+        id: unique name: ``synthetic-``, the class, the number of the generator, the number of the image.
+        number: position of the image within its class, from 0.
+        label: class as an index into the class names.
+        class_name: name of the class.
+        prompt, negative_prompt: texts that the image is drawn towards and away from.
+        seed: seed of the image's noise.
+        sampler: name of the solver, a key of ``SAMPLERS``.
+        steps: number of steps of the full solver grid.
+        guidance_scale: strength of classifier-free guidance; 1 is none.
+        noise_scale: factor on the initial noise; 1 is the noise that the generator was trained with.
+        strength: noise added to the real image ``source_id`` that drawing starts from; 1 is pure noise.
         source_id: id of a real train image, or an empty string.
-        visual: kind of visual guidance, see ``understudy list visuals``.
-        visual_id: id of the real train image whose feature guides, where the kind is ``per-image``; or an empty string.
+        visual: kind of visual guidance; see ``understudy list visuals``.
+        visual_id: id of the real train image whose feature guides, for the kind ``per-image``; otherwise empty.
         adapter: fingerprint of the adapter in use, or an empty string.
-        adapter_scale: how much of the adapter is applied; 1 is all.
+        adapter_scale: share of the adapter that is applied; 1 applies all of it.
     """
 
     id: str
@@ -96,7 +108,7 @@ class PlanRow:
 
 
 class Generator(Protocol):
-    """What can draw images and be adapted. Latents are float (B, C, h, w)."""
+    """A source of synthetic images."""
 
     @property
     def image_size(self) -> int:
@@ -104,11 +116,65 @@ class Generator(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the weights change."""
+        """Hash of everything that decides images besides their rows; it changes with the weights."""
+
+    def available(self, class_names: Sequence[str]) -> np.ndarray | None:
+        """Number of images that can be drawn of each class, int64 (num_classes,); None if there is no limit.
+
+        Raises:
+            InputError: if the generator has images of other classes.
+        """
+
+    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
+        """Check that every prompt can be encoded without losing its end.
+
+        Args:
+            prompts: texts.
+            keep_last: the last position must be padding, because an image feature will replace it.
+
+        Raises:
+            InputError: for the first prompt that is too long, with its number of tokens and the limit.
+        """
+
+    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
+        """Prepare for prompts that name these classes; pipelines with a text encoder need no preparation.
+
+        Args:
+            words: what prompts call each class.
+            seed: of new weights.
+
+        Raises:
+            InputError: for classes that cannot be told apart.
+        """
+
+    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
+        """The strength, in (0, 1], at which drawing starts closest to this signal-to-noise ratio.
+
+        Raises:
+            InputError: for a sampler that is unknown or does not fit the generator.
+        """
+
+    def draw(
+        self, rows: Sequence[PlanRow], sources: LabelledSet | None, tokens: Tensor | None = None
+    ) -> np.ndarray:
+        """Draw one image per row.
+
+        Args:
+            rows: N recipes.
+            sources: real train images, needed by rows with a strength below 1.
+            tokens: image features that replace the last text state of each row, float (N, D).
+
+        Returns:
+            uint8 (N, 3, H, W). Row i and token i alone decide image i, up to rounding within the batch.
+        """
+
+
+class Adaptable(Generator, Protocol):
+    """A generator with a denoiser that can be fitted to images. Latents are float (B, C, h, w)."""
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
 
     @property
     def denoiser(self) -> nn.Module:
@@ -116,83 +182,88 @@ class Generator(Protocol):
 
     @property
     def snr(self) -> Tensor:
-        """Signal power over noise power at each training timestep, decreasing, float32 (T,)."""
+        """Signal-to-noise ratio (of powers) at each training timestep, decreasing, float32 (T,)."""
 
     @property
-    def prediction_type(self) -> Any:
-        """``epsilon``, ``v_prediction`` or ``flow``."""
+    def prediction_type(self) -> PredictionType:
+        """What the denoiser predicts: ``epsilon``, ``v_prediction`` or ``flow``."""
 
     @property
     def token_width(self) -> int:
-        """D of the states."""
+        """Width D of the text states."""
 
     @property
     def feature_width(self) -> int:
-        """F of :meth:`encode_features`.
+        """Width F of :meth:`encode_features`.
 
         Raises:
-            InputError: if there is no image encoder; the setting that names one is named.
-        """
-
-    def available(self, class_names: Sequence[str]) -> np.ndarray | None:
-        """Images of each class that can be drawn, int64 (num_classes,); None for any number.
-
-        Raises:
-            InputError: if the generator has images of other classes.
+            InputError: if there is no image encoder, with the setting that can name one.
         """
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to scaled latents."""
+        """Encode pixels, uint8 (B, 3, H, W), as scaled latents."""
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Scaled latents to pixels, float32 (B, 3, H, W), about -1 to 1, with gradients to the latents."""
+        """Decode scaled latents to pixels, float32 (B, 3, H, W), about -1 to 1, differentiably."""
 
     def encode_features(self, pixels: Tensor) -> Tensor:
-        """Pixels, float (B, 3, H, W) in [-1, 1], to features of the image encoder, float32 (B, F), with gradients.
+        """Features of pixels, float (B, 3, H, W) in [-1, 1], from the image encoder, differentiably.
+
+        Returns:
+            float32 (B, F).
 
         Raises:
             InputError: as :attr:`feature_width`.
         """
 
-    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
-        """Refuse prompts that the tokenizer would cut.
-
-        Args:
-            prompts: texts.
-            keep_last: the last position is needed for an image feature and must be padding.
-
-        Raises:
-            InputError: naming the first prompt that is too long, its tokens and the limit.
-        """
-
     def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
-        """Texts to what the denoiser takes, with gradients to learned tokens if asked for."""
+        """Encode texts for the denoiser; ``gradients`` keeps the graph to the learned tokens."""
 
-    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
-        """Before adaptation: the classes that prompts will name, for generators that know no others; ``seed`` decides new weights.
-
-        Raises:
-            InputError: for classes that cannot be told apart.
-        """
-
-    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
-        """Add tokens for prompts; their embeddings, a parameter (num_vectors, D) per token.
+    def learn_tokens(
+        self, names: Sequence[str], *, num_vectors: int, initial_word: str
+    ) -> list[nn.Parameter]:
+        """Add tokens that prompts may use; returns one parameter (num_vectors, D) of embeddings per token.
 
         Raises:
-            InputError: if a name is taken, the initial word is empty, or the generator has no such tokens.
+            InputError: if a name is taken, the initial word has no token, or the generator has no text encoder.
         """
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """Prediction minus target at timestep t, float32, with gradients to the denoiser."""
-
-    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
-        """The strength at which drawing starts from about this signal-to-noise ratio, in (0, 1]."""
-
-    def draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None, tokens: Tensor | None = None) -> np.ndarray:
-        """One image per row, uint8 (N, 3, H, W); row i and token i (N, D) alone decide image i, up to rounding in the batch."""
+        """Prediction minus target at timesteps ``t``, float32, with gradients to the denoiser."""
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
-        """Write what adaptation changed, so that plain diffusers can load it."""
+        """Write what adaptation changed, in a format that plain diffusers can load."""
 
     def load_adapter(self, folder: Path, *, method: str, scale: float = 1.0) -> None:
-        """Apply what :meth:`save_adapter` wrote, ``scale`` times."""
+        """Apply the share ``scale`` of what :meth:`save_adapter` wrote."""
+
+
+def fingerprint_of(networks: Iterable[nn.Module], *, start: bytes = b"") -> str:
+    """SHA-256 over ``start`` and the weights of networks, shortened."""
+    digest = hashlib.sha256(start)
+    for network in networks:
+        for name, value in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def encode_distinct(generator: Adaptable, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
+    """Encode each distinct prompt once; one row per prompt."""
+    distinct = list(dict.fromkeys(prompts))
+    index = torch.tensor([distinct.index(prompt) for prompt in prompts], device=generator.device)
+    return generator.encode_prompts(distinct, gradients=gradients).select(index)
+
+
+def adaptable(generator: Generator) -> Adaptable:
+    """The same generator, as one that can be fitted.
+
+    Raises:
+        InputError: for ready-made images.
+    """
+    if not hasattr(type(generator), "save_adapter"):
+        raise InputError(
+            "ready-made images (generator 'folder') come without networks: they cannot be adapted, and there is "
+            "no encoder for visual guidance; set adapt.method=none and visual.kind=none"
+        )
+    return cast("Adaptable", generator)

@@ -1,4 +1,4 @@
-"""What can draw an image. Importing this is cheap; the diffusion libraries are loaded with the first generator."""
+"""Registry and loader of generators. Importing it is cheap: diffusion libraries load with the first generator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.generators.settings import GeneratorSettings
 
+# The files of generators are imported inside functions: they import torch and diffusers, which are slow.
 if TYPE_CHECKING:
     from understudy.generators.generator import Generator
 
@@ -18,19 +19,23 @@ class Loader(Protocol):
     """Makes a generator from its settings."""
 
     def __call__(self, settings: GeneratorSettings, device: str) -> Generator:
-        """Load onto a device."""
+        """Load the generator onto a device."""
 
 
 GENERATORS: Registry[Loader] = Registry("generator")
 
 
-@GENERATORS.register("mini", summary="the bundled miniature: 32 x 32 pixels, knows printed letters and digits; runs on a laptop")
+@GENERATORS.register(
+    "mini",
+    summary="the bundled miniature: 32 x 32 pixels, knows printed letters and digits; runs on a laptop",
+)
 def _mini(settings: GeneratorSettings, device: str) -> Generator:
     return _stable_diffusion(settings.model_copy(update={"name": str(mini_folder())}), device)
 
 
 @GENERATORS.register(
-    "stable-diffusion", summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: give its folder or hub name instead of this word"
+    "stable-diffusion",
+    summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: give its folder or hub name instead of this word",
 )
 def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.families import load_pipeline
@@ -39,7 +44,8 @@ def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
 
 
 @GENERATORS.register(
-    "class_conditional", summary="a diffusion model of pixels, trained from nothing on your images alone: needs no text-to-image model"
+    "class_conditional",
+    summary="a pixel diffusion model, trained from scratch on your images alone: needs no text-to-image model",
 )
 def _class_conditional(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.class_conditional import ClassConditionalGenerator
@@ -47,23 +53,26 @@ def _class_conditional(settings: GeneratorSettings, device: str) -> Generator:
     return ClassConditionalGenerator(settings, device)
 
 
-@GENERATORS.register("folder", summary="images that another tool made, such as a GAN: give their folders or files as generator.images")
+@GENERATORS.register(
+    "folder",
+    summary="images from another tool, such as a GAN: give their folders or files as generator.images",
+)
 def _folder(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.folder import FolderGenerator
 
-    return FolderGenerator(settings, device)
+    return FolderGenerator(settings)
 
 
 def mini_folder() -> Path:
-    """The bundled pipeline; ``diffusers.StableDiffusionPipeline.from_pretrained`` reads it."""
+    """Folder of the bundled pipeline; ``diffusers.StableDiffusionPipeline.from_pretrained`` reads it."""
     return Path(str(resources.files("understudy"))) / "generators" / "mini" / "pipeline"
 
 
 def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
-    """The generator that the settings name: a registered name, a pipeline folder or a hub name (``owner/model``).
+    """Load a generator by its registered name, its pipeline folder or its hub name (``owner/model``).
 
     Args:
-        settings: name, precision, resolution, image encoder, what saves memory.
+        settings: name, precision, resolution, image encoder, memory savers.
         device: torch device.
 
     Raises:
@@ -74,20 +83,24 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
 
 
 def check_generator(settings: GeneratorSettings) -> None:
-    """Refuse, without loading anything, what cannot be a generator.
+    """Check the name of a generator without loading it.
 
     Raises:
-        InputError: for an unknown name, a folder that is no pipeline, or ready-made images that are not there.
+        InputError: for an unknown name, a folder that is not a pipeline, or ready-made images that do not exist.
     """
     if settings.name == "folder":
-        _folder(settings, "cpu")  # reads nothing yet, but looks whether everything is there
+        _folder(settings, "cpu")  # checks that the images exist, and reads nothing yet
     path = Path(settings.name)
     if path.is_dir() and settings.name not in GENERATORS:
         if not (path / "model_index.json").is_file():
-            raise InputError(f"{settings.name} is not a diffusers pipeline folder: it has no model_index.json")
+            raise InputError(
+                f"{settings.name} is not a diffusers pipeline folder: it has no model_index.json"
+            )
         return
-    looks_like_hub_name = settings.name.count("/") == 1 and not settings.name.startswith((".", "/", "~"))
     if settings.name == "stable-diffusion":
-        raise InputError("generator 'stable-diffusion' needs a pipeline: give its folder or hub name instead of this word")
+        raise InputError(
+            "generator 'stable-diffusion' needs a pipeline: give its folder or hub name instead of this word"
+        )
+    looks_like_hub_name = settings.name.count("/") == 1 and not settings.name.startswith((".", "/", "~"))
     if not looks_like_hub_name:
         GENERATORS[settings.name]

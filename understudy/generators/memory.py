@@ -1,7 +1,8 @@
-"""Less memory, or compiled: what the generator settings ask of a loaded pipeline."""
+"""Where the networks of a pipeline wait and compute, memory savers, and compilation."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -18,14 +19,14 @@ from understudy.generators.settings import GeneratorSettings
 
 @final
 class Offload:
-    """Networks that wait in the computer's memory and come to the device when they are called.
+    """Keeps networks in CPU memory, and moves each to the device when it is called.
 
-    diffusers' own ``enable_model_cpu_offload`` also moves the denoiser, in a fixed order that drawing follows and training does not: it
-    would pull the weights away between a forward and its backward pass.
+    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, in an order made for drawing. In training,
+    that would move the weights away between forward and backward pass.
 
     Args:
-        parts: the networks.
-        device: where they compute.
+        parts: networks to offload.
+        device: device that they compute on.
     """
 
     def __init__(self, parts: list[nn.Module], device: torch.device) -> None:
@@ -33,19 +34,19 @@ class Offload:
         self._hooks = self._hooked()
 
     def park(self) -> None:
-        """Send all of them back."""
+        """Send all networks back to CPU memory."""
         for hook in self._hooks:
             hook.offload()
 
     def keep(self, part: nn.Module) -> None:
-        """Leave a part on the device from now on: between a forward and its backward pass it must not move."""
+        """Leave a network on the device from now on, so that it can be trained."""
         with self.lifted():
             self._parts = [other for other in self._parts if other is not part]
             part.to(self._device)
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """No part comes to the device by itself; diffusers would otherwise put its own offloading in place of this one."""
+        """Suspend offloading, for calls in which diffusers would replace it with its own."""
         for part in self._parts:
             remove_hook_from_module(part)
         yield
@@ -56,26 +57,53 @@ class Offload:
 
 
 def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> None:
-    """Refuse what the device cannot do.
+    """Check that the device supports the memory settings.
 
     Raises:
-        InputError: for offloading from the CPU to itself.
+        InputError: for offloading to the CPU on the CPU.
     """
     if settings.cpu_offload and device.type == "cpu":
-        raise InputError("generator.cpu_offload must be false on the device 'cpu', got true: there is no other memory to keep free")
+        raise InputError(
+            "generator.cpu_offload must be false on the device 'cpu', got true: there is no other memory to "
+            "keep free"
+        )
+
+
+def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, offload: bool) -> Offload | None:
+    """Move a pipeline to its device; with ``offload``, all networks but the denoiser ``part`` wait on the CPU."""
+    if not offload:
+        pipeline.to(device)
+        vae.to(device)
+        return None
+    networks = {name: each for name, each in pipeline.components.items() if isinstance(each, nn.Module)}
+    networks.pop(part).to(device)
+    pipeline._exclude_from_cpu_offload = [part]  # diffusers asks a part that is not excluded for the device
+    return Offload([*networks.values(), *([vae] if vae is not pipeline.vae else [])], device)
+
+
+def safe_autoencoder(vae: Any) -> Any:
+    """The autoencoder, or a float32 copy if its configuration says that it overflows in float16.
+
+    Pipelines cast theirs to float32 and back, which must not happen between forward and backward pass.
+    """
+    if vae.dtype == torch.float16 and vae.config.force_upcast:
+        return copy.deepcopy(vae).float()
+    if vae.dtype == torch.float32:
+        vae.register_to_config(force_upcast=False)  # Stable Diffusion XL would cast needlessly, and warn
+    return vae
 
 
 def save_memory(pipeline: Any, denoiser: Any, settings: GeneratorSettings) -> None:
-    """Apply attention slicing, tiling, checkpointing and compilation.
+    """Apply attention slicing, tiling, gradient checkpointing and compilation.
 
     Raises:
-        InputError: if the pipeline's denoiser cannot slice its attention.
+        InputError: if the denoiser cannot slice its attention.
     """
     if settings.attention_slicing:
         if not isinstance(denoiser, UNet2DConditionModel):
             raise InputError(
-                f"generator.attention_slicing must be false for {type(pipeline).__name__}, got true: its {type(denoiser).__name__} "
-                "cannot slice; leave it out"
+                f"generator.attention_slicing must be false for {type(pipeline).__name__}, got true: its "
+                f"{type(denoiser).__name__} cannot slice; leave it out"
             )
         pipeline.enable_attention_slicing()
     if settings.vae_tiling:
@@ -83,4 +111,4 @@ def save_memory(pipeline: Any, denoiser: Any, settings: GeneratorSettings) -> No
     if settings.gradient_checkpointing:
         denoiser.enable_gradient_checkpointing()
     if settings.compile:
-        denoiser.compile()  # in place: torch.compile(denoiser) would put a prefix before the names of the weights
+        denoiser.compile()  # in place: torch.compile(denoiser) would add a prefix to the names of the weights

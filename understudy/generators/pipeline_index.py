@@ -1,4 +1,4 @@
-"""``model_index.json``: what a pipeline of diffusers says that it is made of."""
+"""``model_index.json``, the list of parts of a diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ INDEX = "model_index.json"
 
 
 def read_index(name: str) -> dict[str, Any]:
-    """The index of a folder or hub name.
+    """Read the index of a folder or hub name.
 
     Raises:
-        InputError: if there is none, or the hub cannot be reached.
+        InputError: if there is no index, or the hub cannot be reached.
     """
     try:
         path = Path(name) / INDEX if Path(name).is_dir() else Path(hf_hub_download(name, INDEX))
@@ -27,7 +27,9 @@ def read_index(name: str) -> dict[str, Any]:
 
 
 def cannot_load(name: str, error: BaseException) -> InputError:
-    """The message for a pipeline that does not load."""
+    """The error to raise for a pipeline that does not load."""
     message = str(error).strip().splitlines()
     reason = message[0] if message else type(error).__name__
-    return InputError(f"cannot load the generator {name!r}: {reason}; give 'mini', a pipeline folder or a hub name")
+    return InputError(
+        f"cannot load the generator {name!r}: {reason}; give 'mini', a pipeline folder or a hub name"
+    )

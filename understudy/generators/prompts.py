@@ -1,4 +1,4 @@
-"""Prompt templates: where they come from, which one an image gets, and how its class and caption are filled in."""
+"""Prompt templates: named sets and files, the choice of one per image, and their placeholders."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from understudy.core.registry import Registry
 PLACEHOLDERS = ("{class}", "{caption}", "{token}")
 
 REAL_FAKE_NEGATIVE = "distorted, unrealistic, blurry, out of frame, cropped, deformed"
-"""What drawing stays away from in Yuan et al. 2024 (arXiv:2310.10402)."""
+"""The negative prompt of Yuan et al. 2024 (arXiv:2310.10402)."""
 
 TEMPLATES: Registry[tuple[str, ...]] = Registry("template set")
 
-TEMPLATES.register("real-fake-train", summary="the caption of a real image as in Yuan et al. 2024 (arXiv:2310.10402)")(
-    ("photo of {class}, {caption}",)
-)
-TEMPLATES.register("real-fake-draw", summary="the prompt for drawing as in Yuan et al. 2024 (arXiv:2310.10402)")(
-    ("photo of {class}, {caption}, best quality",)
-)
-TEMPLATES.register("photographs", summary="thirty ways to take a photo: light, distance, angle, quality, medium")(
+TEMPLATES.register(
+    "real-fake-train", summary="the caption of a real image as in Yuan et al. 2024 (arXiv:2310.10402)"
+)(("photo of {class}, {caption}",))
+TEMPLATES.register(
+    "real-fake-draw", summary="the prompt for drawing as in Yuan et al. 2024 (arXiv:2310.10402)"
+)(("photo of {class}, {caption}, best quality",))
+TEMPLATES.register(
+    "photographs", summary="thirty ways to take a photo: light, distance, angle, quality, medium"
+)(
     (
         "a photo of {class}",
         "a snapshot showing {class}",
@@ -60,21 +62,20 @@ TEMPLATES.register("photographs", summary="thirty ways to take a photo: light, d
 
 
 def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> tuple[str, ...]:
-    """The templates that a setting means.
+    """Resolve a prompt setting to templates.
 
     Args:
-        text: the name of a registered set, the path of a UTF-8 file with one template per line (empty lines ignored), or
-            a template itself, which may be empty.
-        needs_class: every template must have ``{class}``; not so for negative prompts.
-        has_token: every template must have ``{token}``; otherwise none may.
+        text: the name of a registered set, the path of a UTF-8 file with one template per line (empty lines
+            ignored), or a template itself, which may be empty.
+        needs_class: whether every template must have ``{class}``; false for negative prompts.
+        has_token: whether every template must have ``{token}``; if false, none may have it.
 
     Returns:
-        One template or more.
+        At least one template.
 
     Raises:
-        InputError: for a template without ``{class}`` where it is needed, without ``{token}`` or with it where it stands for
-            nothing, with another placeholder than these and ``{caption}`` or with a stray brace, and for a file that is
-            missing, empty or not text.
+        InputError: for a template that lacks a placeholder it needs, or has ``{token}`` without a token, an
+            unknown placeholder or a stray brace; and for a file that is missing, empty or not text.
     """
     if text in TEMPLATES:
         for template in TEMPLATES[text]:
@@ -85,17 +86,17 @@ def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> 
     for template in templates:
         _check_placeholders(template)
         if needs_class and "{class}" not in template:
-            _refuse_without_class(template, where="" if path is None else f" in {path}")
+            raise _missing_class(template, where="" if path is None else f" in {path}")
         _check_token(template, has_token=has_token)
     return templates
 
 
 def choose(templates: Sequence[str], seed: int) -> str:
-    """One template, decided by the seed alone.
+    """Choose one template; the seed alone decides which.
 
     Args:
-        templates: one or more; a single one is returned as it is.
-        seed: any whole number; different seeds choose independently.
+        templates: at least one.
+        seed: any integer; different seeds choose independently.
 
     Example:
         >>> choose(("photo of {class}", "{class} at night"), 3)
@@ -106,16 +107,17 @@ def choose(templates: Sequence[str], seed: int) -> str:
 
 
 def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
-    """A template with its placeholders replaced; braces in what replaces them stay as they are.
+    """Replace the placeholders of a template; braces in the inserted texts are kept.
 
     Args:
         template: from :func:`read_templates`.
-        words: for the class.
-        caption: of the image; if it is empty, its placeholder goes together with the comma and space before it.
-        token: the learned token, if there is one.
+        words: what prompts call the class.
+        caption: caption of the image; if empty, the comma and space before its placeholder go as well.
+        token: the learned token, or an empty string.
 
     Raises:
-        InputError: if the token also stands in the class name, the caption or elsewhere in the template: it would be read there too.
+        InputError: if the token also occurs in the class name, the caption or elsewhere in the template, where
+            the tokenizer would read it too.
 
     Example:
         >>> fill("photo of {class}, {caption}, best quality", words="cat", caption="")
@@ -124,17 +126,18 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
     if not caption.strip():
         template = re.sub(r"^(?:[,\s]*\{caption\})+[,\s]*|[,\s]*\{caption\}", "", template)
     values = {"{class}": words, "{caption}": caption, "{token}": token}
-    # One pass over the template: what is filled in is never searched for placeholders itself.
+    # One pass over the template, so that inserted texts are not searched for placeholders.
     filled = re.sub(r"\{class\}|\{caption\}|\{token\}", lambda match: values[match[0]], template)
     if token and filled.lower().count(token.lower()) != template.count("{token}"):
         raise InputError(
-            f"adapt.token must not stand in class names, captions or elsewhere in a prompt, got {token!r} in {filled!r}: rename it"
+            "adapt.token must not stand in class names, captions or elsewhere in a prompt, got "
+            f"{token!r} in {filled!r}: rename it"
         )
     return filled
 
 
 def _existing_file(text: str) -> Path | None:
-    """The file that ``text`` names; a bare ``x.txt`` that is not there is a mistake, not a template."""
+    """The file at ``text``, if any; a missing file called like ``x.txt`` is a mistake, not a template."""
     try:
         if text and Path(text).is_file():
             return Path(text)
@@ -170,20 +173,23 @@ def _check_placeholders(template: str) -> None:
 def _check_token(template: str, *, has_token: bool) -> None:
     if has_token and "{token}" not in template:
         raise InputError(
-            f"a prompt must have {{token}}, got {template!r}: without it the token has no effect; add it, or change adapt.method"
+            f"a prompt must have {{token}}, got {template!r}: without it the token has no effect; add it, or "
+            "change adapt.method"
         )
     if "{token}" in template and not has_token:
         raise InputError(
-            f"{{token}} stands for the token of adapt.method style-inversion, textual-inversion or neutral-token in adapt.prompt and "
-            f"draw.prompt, and has no meaning in {template!r}: leave it out, or change adapt.method"
+            "{token} stands for the token of adapt.method style-inversion, textual-inversion or neutral-token in "
+            f"adapt.prompt and draw.prompt, and has no meaning in {template!r}: leave it out, or change "
+            "adapt.method"
         )
 
 
-def _refuse_without_class(template: str, *, where: str) -> None:
+def _missing_class(template: str, *, where: str) -> InputError:
     expected = f"a prompt must have {{class}}, got {template!r}{where}"
     if where or not template or re.search(r"[\s{}]", template):
-        raise InputError(f"{expected}: add it, or name a template set ({', '.join(TEMPLATES)})")
+        return InputError(f"{expected}: add it, or name a template set ({', '.join(TEMPLATES)})")
     try:
-        TEMPLATES[template]  # a bare word may be a set's name, mistyped
-    except InputError as error:
-        raise InputError(f"{expected}: {error}") from None
+        TEMPLATES[template]
+    except InputError as error:  # a single word may be the mistyped name of a set: the error suggests one
+        return InputError(f"{expected}: {error}")
+    raise AssertionError(f"{template!r} is the name of a set")

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, final
-
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    EDMDPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    UniPCMultistepScheduler,
-)
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 
 Kind = Literal["diffusion", "flow matching", "edm"]
-"""Stable Diffusion 1, 2 and XL; Stable Diffusion 3; ``class_conditional``."""
+"""Noise schedules: of Stable Diffusion 1, 2 and XL; of Stable Diffusion 3; of ``class_conditional``."""
 
 
 @final
@@ -29,36 +18,48 @@ class Sampler:
     """A solver for one kind of noise schedule.
 
     Attributes:
-        build: makes it from the configuration of a pipeline's own scheduler.
-        kind: of noise schedule.
+        scheduler: name of its class in diffusers.
+        spacing: how the solver places its timesteps; None keeps the setting of the pipeline's scheduler.
+        kind: the noise schedule that it integrates.
     """
 
-    build: Callable[[Any], Any]
+    scheduler: str
+    spacing: str | None = None
     kind: Kind = "diffusion"
+
+    def build(self, config: Any) -> Any:
+        """The diffusers scheduler for the configuration of a pipeline's own one."""
+        import diffusers  # slow to import, and `understudy list` needs the names alone
+
+        options = {} if self.spacing is None else {"timestep_spacing": self.spacing}
+        return getattr(diffusers, self.scheduler).from_config(config, **options)
 
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
 
-# Every grid begins at the last timestep, as a start from pure noise must; the spacing that some pipelines carry
-# ("leading") begins a whole step lower. DDIM takes equal steps of T / N, which only "trailing" agrees with.
+# Every grid begins at the last timestep, because drawing starts from pure noise. The spacing that some
+# pipelines carry ("leading") begins a whole step lower. DDIM takes equal steps of T / N, which only
+# "trailing" agrees with.
 SAMPLERS.register("unipc", summary="UniPC, second order (Zhao et al. 2023); 15 to 30 steps")(
-    Sampler(partial(UniPCMultistepScheduler.from_config, timestep_spacing="linspace"))
+    Sampler("UniPCMultistepScheduler", "linspace")
 )
 SAMPLERS.register("dpm++", summary="DPM-Solver++, second order (Lu et al. 2022); 15 to 30 steps")(
-    Sampler(partial(DPMSolverMultistepScheduler.from_config, timestep_spacing="linspace"))
+    Sampler("DPMSolverMultistepScheduler", "linspace")
 )
 SAMPLERS.register("ddim", summary="DDIM, deterministic (Song et al. 2021); 30 to 100 steps")(
-    Sampler(partial(DDIMScheduler.from_config, timestep_spacing="trailing"))
+    Sampler("DDIMScheduler", "trailing")
 )
-SAMPLERS.register("ddpm", summary="ancestral sampling (Ho et al. 2020); 100 steps and more")(
-    Sampler(partial(DDPMScheduler.from_config, timestep_spacing="linspace"))
+SAMPLERS.register("ddpm", summary="ancestral sampling (Ho et al. 2020); at least 100 steps")(
+    Sampler("DDPMScheduler", "linspace")
 )
-SAMPLERS.register("flow-euler", summary="Euler, for flow matching (Esser et al. 2024), as Stable Diffusion 3; 20 to 40 steps")(
-    Sampler(FlowMatchEulerDiscreteScheduler.from_config, "flow matching")
-)
-SAMPLERS.register("edm", summary="DPM-Solver++ on the noise levels of EDM (Karras et al. 2022), for class_conditional; 15 to 30 steps")(
-    Sampler(EDMDPMSolverMultistepScheduler.from_config, "edm")
-)
+SAMPLERS.register(
+    "flow-euler",
+    summary="Euler, for flow matching (Esser et al. 2024), as Stable Diffusion 3; 20 to 40 steps",
+)(Sampler("FlowMatchEulerDiscreteScheduler", kind="flow matching"))
+SAMPLERS.register(
+    "edm",
+    summary="DPM-Solver++ on the noise levels of EDM (Karras et al. 2022), for class_conditional; 15 to 30 steps",
+)(Sampler("EDMDPMSolverMultistepScheduler", kind="edm"))
 
 
 def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
@@ -66,15 +67,17 @@ def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
 
     Args:
         name: a key of ``SAMPLERS``.
-        config: the configuration of the pipeline's own scheduler.
-        kind: of the noise schedule that the generator was trained on.
+        config: configuration of the pipeline's own scheduler.
+        kind: the noise schedule that the generator was trained on.
 
     Raises:
-        InputError: for an unknown name, or a sampler for another kind of generator. UniPC and DPM-Solver++ of diffusers know flow
-            matching, but its pipelines cannot start from an image with them.
+        InputError: for an unknown name, or a sampler for another kind of schedule. UniPC and DPM-Solver++ of
+            diffusers can integrate flow matching, but the pipelines cannot start from an image with them.
     """
     sampler = SAMPLERS[name]
     if sampler.kind != kind:
         fitting = ", ".join(other for other in SAMPLERS if SAMPLERS[other].kind == kind)
-        raise InputError(f"draw.sampler must be one for {kind}, as the generator is, got {name!r}: take {fitting}")
+        raise InputError(
+            f"draw.sampler must be one for {kind}, as the generator is, got {name!r}: take {fitting}"
+        )
     return sampler.build(config)

@@ -1,4 +1,4 @@
-"""How much noise a timestep means: diffusion (Stable Diffusion 1, 2, XL) and flow matching (Stable Diffusion 3)."""
+"""Noise schedules: diffusion (Stable Diffusion 1, 2, XL) and flow matching (Stable Diffusion 3)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from understudy.core.errors import InputError
-from understudy.functional.denoising import PredictionType, add_flow_noise, add_noise, denoising_target, signal_to_noise_ratio
+from understudy.functional.denoising import (
+    PredictionType,
+    add_flow_noise,
+    add_noise,
+    denoising_target,
+    signal_to_noise_ratio,
+)
 
 
 class Schedule(Protocol):
-    """The training timesteps of a pipeline, from little noise to much."""
+    """The training timesteps of a pipeline, in order of increasing noise."""
 
     @property
     def snr(self) -> Tensor:
@@ -25,16 +31,16 @@ class Schedule(Protocol):
 
     @property
     def is_flow(self) -> bool:
-        """Whether only samplers for flow matching fit."""
+        """Whether the schedule is one of flow matching, which has its own samplers."""
 
     def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Noisy latents, as x0 (B, C, h, w), at timesteps int64 (B,)."""
+        """Add the noise of timesteps ``t``, int64 (B,), to latents ``x0``, (B, C, h, w)."""
 
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """What the denoiser is asked to predict, as x0."""
+        """What the denoiser should predict, as x0."""
 
     def network_time(self, t: Tensor) -> Tensor:
-        """Timesteps, int64 (B,), as the denoiser takes them."""
+        """Timesteps, int64 (B,), in the unit of the denoiser."""
 
     def grid_snr(self, solver: Any) -> Tensor:
         """Signal-to-noise ratios at a solver's timesteps, ascending, float32 (num_steps,)."""
@@ -48,7 +54,7 @@ class DiffusionSchedule:
         config: configuration of the pipeline's scheduler.
 
     Raises:
-        InputError: if it describes no such schedule or an unknown prediction.
+        InputError: if it describes another kind of schedule or an unknown prediction.
     """
 
     is_flow = False
@@ -56,8 +62,9 @@ class DiffusionSchedule:
     def __init__(self, config: Any) -> None:
         if "beta_schedule" not in config or config["prediction_type"] not in ("epsilon", "v_prediction"):
             raise InputError(
-                "the generator's scheduler must have a beta_schedule and the prediction_type 'epsilon' or 'v_prediction', "
-                f"got {config.get('_class_name', 'another')} with {config.get('prediction_type')!r}: take another pipeline"
+                "the generator's scheduler must have a beta_schedule and the prediction_type 'epsilon' or "
+                f"'v_prediction', got {config.get('_class_name', 'another')} with "
+                f"{config.get('prediction_type')!r}: take another pipeline"
             )
         self.prediction_type: PredictionType = config["prediction_type"]
         self._alpha_bar: Tensor = DDPMScheduler.from_config(config).alphas_cumprod
@@ -76,22 +83,23 @@ class DiffusionSchedule:
         return t
 
     def grid_snr(self, solver: Any) -> Tensor:
-        """The schedule's own ratio at each of the solver's timesteps."""
+        """The schedule's ratio at each of the solver's timesteps."""
         return self.snr[solver.timesteps.cpu().long()]
 
 
 @final
 class FlowSchedule:
-    """The straight path of flow matching, ``(1 - sigma) x0 + sigma eps``, with the sigmas that the pipeline's scheduler has for training.
+    """The straight path of flow matching, ``(1 - sigma) x0 + sigma eps``.
 
-    diffusers lists these from noise to data. Here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with the
-    timestep as in diffusion. The scheduler's shift is part of the sigmas.
+    The sigmas are those that the pipeline's scheduler has for training, with its shift. diffusers lists them
+    from noise to data; here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with
+    the timestep as in diffusion.
 
     Args:
         config: configuration of the pipeline's scheduler.
 
     Raises:
-        InputError: if it is no such scheduler, or one whose sigmas depend on the image size.
+        InputError: for another kind of scheduler, or sigmas that depend on the image size.
     """
 
     is_flow = True
@@ -100,9 +108,9 @@ class FlowSchedule:
     def __init__(self, config: Any) -> None:
         if "shift" not in config or config.get("use_dynamic_shifting") or config.get("invert_sigmas"):
             raise InputError(
-                "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, "
-                f"got {config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to false in its "
-                "scheduler_config.json"
+                "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, got "
+                f"{config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to false in "
+                "its scheduler_config.json"
             )
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
         self._sigmas: Tensor = scheduler.sigmas.flip(0)
@@ -118,11 +126,11 @@ class FlowSchedule:
         return eps - x0
 
     def network_time(self, t: Tensor) -> Tensor:
-        """The sigma in units of the number of timesteps, float32."""
+        """Sigma times the number of timesteps, float32."""
         return self._sigmas.to(t.device)[t] * self._num_timesteps
 
     def grid_snr(self, solver: Any) -> Tensor:
-        """Ratios at the solver's sigmas, whose last one is the clean image and no start."""
+        """Ratios at the solver's sigmas, without the last: it is the clean image, where nothing can start."""
         return _flow_snr(solver.sigmas[:-1].cpu())
 
 

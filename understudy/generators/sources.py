@@ -1,4 +1,4 @@
-"""What the rows of a batch share, and the real images that they start from."""
+"""Settings that the rows of a batch share, and the real images that rows start from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float]:
     """
     shared = {(row.sampler, row.steps, row.guidance_scale, row.strength) for row in rows}
     if len(shared) != 1:
-        raise ValueError(f"rows of one batch must share sampler, steps, guidance scale and strength, got {sorted(shared)}")
+        raise ValueError(
+            f"rows of one batch must share sampler, steps, guidance scale and strength, got {sorted(shared)}"
+        )
     return shared.pop()
 
 
@@ -28,7 +30,7 @@ def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: in
     """The real image that each row starts from, uint8 (N, 3, size, size).
 
     Raises:
-        InputError: if there is none, or it is not a train image.
+        InputError: if an image is missing, or the set is not the train set.
     """
     if sources is None:
         raise InputError("drawing from real images (strength below 1) needs the train set")
@@ -36,5 +38,7 @@ def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: in
     position = {name: index for index, name in enumerate(sources.ids)}
     missing = sorted({row.source_id for row in rows} - position.keys())
     if missing:
-        raise InputError(f"the train set lacks the source images {', '.join(missing[:5])}: the plan was made for another set")
+        raise InputError(
+            f"the train set lacks the source images {', '.join(missing[:5])}: the plan was made for another set"
+        )
     return torch.from_numpy(sources.select([position[row.source_id] for row in rows]).pixels(size))

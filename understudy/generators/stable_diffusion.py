@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
 from understudy.generators.generator import Conditioning
 from understudy.generators.learned_tokens import learn_tokens, load_tokens, save_tokens
-from understudy.generators.schedules import DiffusionSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
 
 
@@ -23,21 +22,12 @@ class StableDiffusionGenerator(AbstractDiffusersGenerator):
 
     from_text: ClassVar[Any] = StableDiffusionPipeline
     from_image: ClassVar[Any] = StableDiffusionImg2ImgPipeline
-    part = "unet"
     draw_options: ClassVar[dict[str, Any]] = {"requires_safety_checker": False}
 
-    @classmethod
-    def read_schedule(cls, config: Any) -> Schedule:
-        """Variance preserving."""
-        return DiffusionSchedule(config)
-
-    @property
-    def token_width(self) -> int:
-        """D of the states."""
-        return int(self.pipeline.unet.config.cross_attention_dim)
-
-    def learn_tokens(self, names: Sequence[str], *, num_vectors: int, initial_word: str) -> list[nn.Parameter]:
-        """As in the base class."""
+    def learn_tokens(
+        self, names: Sequence[str], *, num_vectors: int, initial_word: str
+    ) -> list[nn.Parameter]:
+        """See the base class."""
         if self._offload is not None:
             self._offload.keep(self.pipeline.text_encoder)
         return learn_tokens(self.pipeline, names, num_vectors=num_vectors, initial_word=initial_word)
@@ -56,18 +46,13 @@ class StableDiffusionGenerator(AbstractDiffusersGenerator):
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
         return {} if settings.safety_checker else {"safety_checker": None}
 
-    def _patch_size(self) -> int:
-        return 1
-
     def _encode(self, prompts: list[str]) -> Conditioning:
         states, _ = self.pipeline.encode_prompt(prompts, self.device, 1, do_classifier_free_guidance=False)
         return Conditioning(states)
 
     def _predict(self, x_t: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        return cast("Tensor", self.pipeline.unet(x_t, time, encoder_hidden_states=conditioning.states).sample)
+        unet = self.pipeline.unet
+        return cast("Tensor", unet(x_t, time, encoder_hidden_states=conditioning.states).sample)
 
     def _token_limits(self) -> list[tuple[Any, int]]:
         return [(self.pipeline.tokenizer, self.pipeline.tokenizer.model_max_length)]
-
-    def _from_image_options(self, strength: float, steps: int) -> dict[str, Any]:
-        return {"strength": strength}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, cast, final
 
 from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3Pipeline
@@ -13,61 +14,62 @@ from understudy.generators.pipeline_index import read_index
 from understudy.generators.schedules import FlowSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
 
-_MAX_T5_TOKENS = 256  # the default of diffusers' pipelines; T5 itself has no limit
+_MAX_T5_TOKENS = 256  # default of diffusers' pipelines; T5 itself has no limit
 
 
 @final
 class StableDiffusion3Generator(AbstractDiffusersGenerator):
-    """Two CLIP text encoders, T5 where it is loaded, and a transformer trained by flow matching. Esser et al. 2024 (arXiv:2403.03206).
+    """Two CLIP text encoders, optionally T5, and a transformer trained by flow matching.
 
-    The states are those of CLIP followed by those of T5, or by zeros in their place. A token takes the last position of all, which is
-    padding of T5.
+    Esser et al. 2024 (arXiv:2403.03206). The states of CLIP, padded to the width of T5, come first, followed by
+    those of T5, or by zeros without T5. A token replaces the last state, which is padding of T5.
     """
 
     from_text: ClassVar[Any] = StableDiffusion3Pipeline
     from_image: ClassVar[Any] = StableDiffusion3Img2ImgPipeline
-    part = "transformer"
-    draw_options: ClassVar[dict[str, Any]] = {}
-
-    @classmethod
-    def read_schedule(cls, config: Any) -> Schedule:
-        """Flow matching."""
-        return FlowSchedule(config)
-
-    @property
-    def token_width(self) -> int:
-        """D of the states, to which those of CLIP are padded."""
-        return int(self.pipeline.transformer.config.joint_attention_dim)
+    part: ClassVar[str] = "transformer"
+    width_key: ClassVar[str] = "joint_attention_dim"
+    read_schedule: ClassVar[Callable[[Any], Schedule]] = FlowSchedule
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
-        # A pipeline saved without T5 can only be loaded by saying so.
+        # diffusers loads a pipeline that was saved without T5 only if it is told so.
         index = read_index(settings.name)
-        return {part: None for part in ("text_encoder_3", "tokenizer_3") if index.get(part, (None, None))[0] is None}
-
-    def _patch_size(self) -> int:
-        return int(self.pipeline.transformer.config.patch_size)
+        return {
+            part: None
+            for part in ("text_encoder_3", "tokenizer_3")
+            if index.get(part, (None, None))[0] is None
+        }
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         states, _, pooled, _ = self.pipeline.encode_prompt(
-            prompts, None, None, device=self.device, do_classifier_free_guidance=False, max_sequence_length=_MAX_T5_TOKENS
+            prompts,
+            None,
+            None,
+            device=self.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=_MAX_T5_TOKENS,
         )
         return Conditioning(states, pooled)
 
     def _predict(self, x_t: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        transformer = self.pipeline.transformer
-        answer = transformer(
-            hidden_states=x_t, timestep=time, encoder_hidden_states=conditioning.states, pooled_projections=conditioning.pooled
+        answer = self.pipeline.transformer(
+            hidden_states=x_t,
+            timestep=time,
+            encoder_hidden_states=conditioning.states,
+            pooled_projections=conditioning.pooled,
         )
         return cast("Tensor", answer.sample)
 
     def _token_limits(self) -> list[tuple[Any, int]]:
-        # diffusers cuts for both CLIP encoders where the first one must.
+        # diffusers cuts for both CLIP encoders at the limit of the first.
         limit = self.pipeline.tokenizer.model_max_length
-        clip = [(self.pipeline.tokenizer, limit), (self.pipeline.tokenizer_2, limit)]
-        return clip + ([(self.pipeline.tokenizer_3, _MAX_T5_TOKENS)] if self.pipeline.text_encoder_3 is not None else [])
+        limits = [(self.pipeline.tokenizer, limit), (self.pipeline.tokenizer_2, limit)]
+        if self.pipeline.text_encoder_3 is not None:
+            limits.append((self.pipeline.tokenizer_3, _MAX_T5_TOKENS))
+        return limits
 
     def _from_image_options(self, strength: float, steps: int) -> dict[str, Any]:
-        # This pipeline rounds the executed steps up where the others round down.
+        # This pipeline rounds the number of executed steps up where the others round down.
         executed = int(steps * strength)
         return {"strength": (executed - 0.5) / steps, "height": self.image_size, "width": self.image_size}

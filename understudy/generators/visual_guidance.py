@@ -1,6 +1,6 @@
-"""Visual guidance: which feature of real images conditions an image, besides the text.
+"""Visual guidance: a feature of real images conditions an image in addition to the text.
 
-The feature takes the place of the last text state. Adaptation and drawing both use this, so it stands beside the nouns.
+The feature replaces the last text state, in adaptation as well as in drawing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import cast, final
 import numpy as np
 import safetensors.torch
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import Generator, PlanRow
+from understudy.generators.generator import Adaptable, PlanRow
 
 _BATCH = 64
 
@@ -31,7 +30,7 @@ class ClassFeatures:
     """Features of the real train images of one class.
 
     Attributes:
-        features: float32 (n, F), n at least 1.
+        features: float32 (n, F) with n at least 1.
     """
 
     def __init__(self, features: Tensor) -> None:
@@ -39,11 +38,14 @@ class ClassFeatures:
 
     @cached_property
     def gaussian(self) -> tuple[Tensor, Tensor]:
-        """Mean (F,) and the symmetric root (F, F) of the covariance, shrunk after Ledoit and Wolf 2004 since n may be below F.
+        """Mean (F,) of the features and the symmetric root (F, F) of their covariance.
 
-        Shrinkage leaves many equal eigenvalues, whose vectors are arbitrary; the symmetric root does not depend on them.
+        The covariance is shrunk (Ledoit and Wolf 2004), because n may be smaller than F. Shrinkage leaves many
+        equal eigenvalues with arbitrary eigenvectors; the symmetric root does not depend on them.
         """
-        if len(self.features) == 1:  # one image says nothing of the spread
+        from sklearn.covariance import ledoit_wolf  # slow to import, and needed by one kind of guidance alone
+
+        if len(self.features) == 1:  # a single image has no spread
             return self.features[0], torch.zeros(self.features.shape[1], self.features.shape[1])
         covariance, _ = ledoit_wolf(self.features.double().numpy())
         values, vectors = np.linalg.eigh(covariance)
@@ -52,58 +54,71 @@ class ClassFeatures:
 
 
 VisualKind = Callable[[ClassFeatures, Tensor, int, torch.Generator], Tensor]
-"""(features of the class, feature of the image itself (F,), images per mean, randomness) to a feature (F,)."""
+"""Maps the features of the class, the feature (F,) of the image itself, the number of images per mean, and a
+source of randomness to the feature (F,) that guides."""
 
 VISUALS: Registry[VisualKind] = Registry("kind of visual guidance")
 
 
 @VISUALS.register("none", summary="text alone")
-def _none(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    raise AssertionError("without visual guidance no feature is asked for")
+def _none(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    raise AssertionError("without visual guidance there is no feature to compute")
 
 
-@VISUALS.register("class-mean", summary="mean feature of images of the class, chosen at random anew each time (the paper)")
-def _class_mean(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    chosen = torch.randperm(len(of_class.features), generator=rng)[:images]
-    return of_class.features[chosen].mean(dim=0)
+@VISUALS.register(
+    "class-mean", summary="mean feature of images of the class, chosen at random each time (the paper)"
+)
+def _class_mean(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    chosen = torch.randperm(len(features.features), generator=rng)[:images]
+    return features.features[chosen].mean(dim=0)
 
 
 @VISUALS.register("per-image", summary="feature of the real image itself (the released code)")
-def _per_image(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+def _per_image(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
     return own
 
 
 @VISUALS.register("sampled", summary="drawn from a Gaussian fitted to the features of the class")
-def _sampled(of_class: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    mean, root = of_class.gaussian
+def _sampled(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    mean, root = features.gaussian
     return mean + root @ torch.randn(len(mean), generator=rng)
 
 
 @final
 class VisualGuidance:
-    """Features of the real train images, and the features that condition images of their classes.
+    """Computes the features that guide images, from the features of the real train images.
 
     Attributes:
-        features: float32 (N, F).
+        features: features of the train images, float32 (N, F).
     """
 
-    def __init__(self, features: Tensor, train: LabelledSet, *, kind: str, images: int, projection: nn.Linear | None = None) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        train: LabelledSet,
+        *,
+        kind: str,
+        images: int,
+        projection: nn.Linear | None = None,
+    ) -> None:
         self.features = features
         self._kind = VISUALS[kind]
         self._images = images
         self._position = {name: index for index, name in enumerate(train.ids)}
         self._class_names = train.class_names
         labels = torch.from_numpy(train.labels)
-        self._classes = {label: ClassFeatures(features[labels == label]) for label in labels.unique().tolist()}
+        self._classes = {
+            label: ClassFeatures(features[labels == label]) for label in labels.unique().tolist()
+        }
         self._projection = projection
 
     def condition(self, labels: Sequence[int], own: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
-        """One feature per image to condition.
+        """Compute one feature for each image to condition.
 
         Args:
-            labels: their classes, B.
-            own: features of the images themselves, float32 (B, F); used by ``per-image`` alone.
-            rngs: randomness of each image.
+            labels: classes of the B images.
+            own: features of the images themselves, float32 (B, F); only ``per-image`` uses them.
+            rngs: source of randomness for each image.
 
         Returns:
             float32 (B, F).
@@ -113,33 +128,41 @@ class VisualGuidance:
         """
         missing = [label for label in labels if label not in self._classes]
         if missing:
-            raise InputError(f"visual guidance needs real images, and class {self._class_names[missing[0]]!r} has none in the train split")
+            name = self._class_names[missing[0]]
+            raise InputError(
+                f"visual guidance needs real images, and class {name!r} has none in the train split"
+            )
         return torch.stack(
-            [self._kind(self._classes[label], x, self._images, rng) for label, x, rng in zip(labels, own, rngs, strict=True)]
+            [
+                self._kind(self._classes[label], feature, self._images, rng)
+                for label, feature, rng in zip(labels, own, rngs, strict=True)
+            ]
         )
 
     @torch.no_grad()
     def tokens(self, rows: Sequence[PlanRow]) -> Tensor:
-        """What takes the place of the last text state of each row, float32 (B, D); row i alone decides token i.
+        """Compute what replaces the last text state of each row, float32 (B, D); row i alone decides token i.
 
         Raises:
-            InputError: for an image that is not in the train set, or a class without any.
+            InputError: for an image that is not in the train set, or a class without train images.
         """
         missing = sorted({row.visual_id for row in rows if row.visual_id} - self._position.keys())
         if missing:
-            raise InputError(f"the train set lacks the images {', '.join(missing[:5])}: the plan was made for another set")
+            raise InputError(
+                f"the train set lacks the images {', '.join(missing[:5])}: the plan was made for another set"
+            )
         own = self.features[[self._position.get(row.visual_id, 0) for row in rows]]
         features = self.condition([row.label for row in rows], own, [_row_rng(row.seed) for row in rows])
         return features if self._projection is None else cast("Tensor", self._projection(features))
 
 
-def features_of(generator: Generator, data: LabelledSet, *, cache: Path | None = None) -> Tensor:
-    """Features of real images, as they are: not augmented, not normalised.
+def features_of(generator: Adaptable, data: LabelledSet, *, cache: Path | None = None) -> Tensor:
+    """Compute features of real images, without augmentation or normalisation.
 
     Args:
         generator: with an image encoder.
         data: N images.
-        cache: file that keeps them; read if it holds these images, else written.
+        cache: file that keeps the features; it is read if it holds these images, and written otherwise.
 
     Returns:
         float32 (N, F), on the CPU.
@@ -156,30 +179,34 @@ def features_of(generator: Generator, data: LabelledSet, *, cache: Path | None =
     for start in range(0, len(data), _BATCH):
         pixels = data.select(range(start, min(start + _BATCH, len(data)))).pixels(size)
         with torch.no_grad():
-            parts.append(generator.encode_features(to_unit(torch.from_numpy(pixels).to(generator.device))).cpu())
+            x = to_unit(torch.from_numpy(pixels).to(generator.device))
+            parts.append(generator.encode_features(x).cpu())
     features = torch.cat(parts) if parts else torch.empty(0, generator.feature_width)
     if cache is not None:
-        write_atomically(cache, lambda path: safetensors.torch.save_file({"features": features}, path, metadata={"images": key}))
+        stored_as, metadata = {"features": features}, {"images": key}
+        write_atomically(cache, lambda path: safetensors.torch.save_file(stored_as, path, metadata=metadata))
     return features
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """uint8 to float32 in [-1, 1]."""
+    """Convert uint8 pixels to float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
-def check_widths(generator: Generator, *, projection: bool) -> None:
-    """Refuse features that do not fit the text states.
+def check_widths(generator: Adaptable, *, projection: bool) -> None:
+    """Check that image features are as wide as the text states, or that a projection maps between them.
 
     Raises:
-        InputError: naming both widths.
+        InputError: with both widths.
     """
     if not projection and generator.feature_width != generator.token_width:
         raise InputError(
-            f"visual guidance puts image features of width {generator.feature_width} in the place of a text state of width "
-            f"{generator.token_width}: learn a map between them with visual.projection=true, or choose another generator.image_encoder"
+            f"visual guidance puts image features of width {generator.feature_width} in the place of a text state "
+            f"of width {generator.token_width}: learn a map between them with visual.projection=true, or choose "
+            "another generator.image_encoder"
         )
 
 
 def _row_rng(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, 0x71]).generate_state(1, np.uint64)[0] >> 1))
+    entropy = np.random.SeedSequence([seed, 0x71]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(entropy >> 1))

@@ -1,4 +1,4 @@
-"""A judge that has seen no real image of the run: zero-shot CLIP."""
+"""Zero-shot CLIP: a classifier that has seen no real image of the run."""
 
 from __future__ import annotations
 
@@ -31,22 +31,25 @@ from understudy.generators.settings import GeneratorSettings
 
 _PROMPT = "a photo of {class}"
 _BATCH_SIZE = 64
-_MINI_SCALE = 25.0  # not stored with mini; of 10, 14.3, 20, 25, ..., 100 it gives held-out printed glyphs the least contrastive loss
+# Mini does not store its scale. Of 10, 14.3, 20, 25, ..., 100, this one gives held-out glyphs the lowest
+# contrastive loss.
+_MINI_SCALE = 25.0
 _GIVE = "give the folder or hub name of a CLIP model"
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ZeroShotClassifier:
-    """Class probabilities: softmax over classes of the scaled cosine between an image's features and those of the class's prompt.
+    """Classifies an image by the similarity of its features to those of one prompt per class.
 
-    Radford et al. 2021 (arXiv:2103.00020), section 3.1.2 and figure 3.
+    Probabilities are the softmax over classes of the scaled cosine. Radford et al. 2021 (arXiv:2103.00020),
+    section 3.1.2 and figure 3.
 
     Attributes:
-        encode: B upright RGB images to features, float (B, D).
+        encode: maps B upright RGB images to features, float (B, D).
         prompts: features of one prompt per class, float (num_classes, D).
-        scale: of the cosine, the inverse temperature.
-        class_names: names by label.
+        scale: factor on the cosine, the inverse temperature.
+        class_names: names of the classes, by label.
     """
 
     encode: Callable[[Sequence[Image.Image]], Tensor]
@@ -56,13 +59,15 @@ class ZeroShotClassifier:
 
     @torch.no_grad()
     def predict(self, data: LabelledSet) -> np.ndarray:
-        """Probabilities, float64 of shape (N, num_classes), rows sum to 1.
+        """Class probabilities, float64 of shape (N, num_classes), whose rows sum to 1.
 
         Raises:
             InputError: if the set has other class names.
         """
         if data.class_names != self.class_names:
-            raise InputError(f"images to classify must have the classes {self.class_names}, got {data.class_names}")
+            raise InputError(
+                f"images to classify must have the classes {self.class_names}, got {data.class_names}"
+            )
         prompts = normalize(self.prompts.cpu().double(), dim=1)
         parts = [np.empty((0, len(prompts)))]
         for start in range(0, len(data), _BATCH_SIZE):
@@ -73,74 +78,106 @@ class ZeroShotClassifier:
 
 
 def load_zero_shot(
-    name: str | None, generator: GeneratorSettings, *, class_names: Sequence[str], prompt_names: Sequence[str], device: str
+    name: str | None,
+    generator: GeneratorSettings,
+    *,
+    class_names: Sequence[str],
+    prompt_names: Sequence[str],
+    device: str,
 ) -> ZeroShotClassifier:
-    """Zero-shot CLIP for the classes of a run.
+    """Load zero-shot CLIP for the classes of a run.
 
     Args:
-        name: folder or hub name of a CLIP model (``curate.clip``); None is the generator's own text and image encoders.
-        generator: what draws.
-        class_names: names by label.
-        prompt_names: words for prompts by label.
-        device: where it runs, in float32.
+        name: folder or hub name of a CLIP model (``curate.clip``); None takes the encoders of the generator.
+        generator: settings of the generator.
+        class_names: names of the classes, by label.
+        prompt_names: what prompts call each class, by label.
+        device: torch device; everything is computed in float32.
 
     Raises:
-        InputError: for a name that is no CLIP model, a generator whose encoders are no pair, or a class name that is too long.
+        InputError: if the name is not a CLIP model, the encoders of the generator are not a pair, or a class
+            name is too long.
     """
     prompts = [fill(_PROMPT, words=words, caption="") for words in prompt_names]
     if name is not None:
         return _from_clip(name, prompts, tuple(class_names), device)
     if generator.name != "mini":
         raise InputError(
-            f"curate.clip must be given for the generator {generator.name!r}, which has no text and image encoders whose features can be "
-            f"compared: {_GIVE}, or choose another curate.score"
+            f"curate.clip must be given for the generator {generator.name!r}, which has no text and image "
+            f"encoders whose features can be compared: {_GIVE}, or choose another curate.score"
         )
     return _from_mini(prompts, tuple(class_names), device)
 
 
 @torch.no_grad()
-def _from_clip(name: str, prompts: Sequence[str], class_names: tuple[str, ...], device: str) -> ZeroShotClassifier:
+def _from_clip(
+    name: str, prompts: Sequence[str], class_names: tuple[str, ...], device: str
+) -> ZeroShotClassifier:
     try:
         kind = AutoConfig.from_pretrained(name).model_type
-        # transformers would fill what another model lacks with random weights
-        parts = [part.from_pretrained(name) for part in (CLIPModel, AutoTokenizer, CLIPImageProcessor)] if kind == "clip" else []
+        parts = []
+        if kind == "clip":  # transformers would give another model random weights for missing parts
+            kinds = (CLIPModel, AutoTokenizer, CLIPImageProcessor)
+            parts = [part.from_pretrained(name) for part in kinds]
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise InputError(f"curate.clip must be a CLIP model, got {name!r}: {str(error).strip().splitlines()[0]}; {_GIVE}") from error
+        raise InputError(
+            f"curate.clip must be a CLIP model, got {name!r}: {str(error).strip().splitlines()[0]}; {_GIVE}"
+        ) from error
     if not parts:
-        raise InputError(f"curate.clip must be a CLIP model, got {name!r}, which is a {kind!r} model: {_GIVE}")
+        raise InputError(
+            f"curate.clip must be a CLIP model, got {name!r}, which is a {kind!r} model: {_GIVE}"
+        )
     clip, tokenizer, processor = parts
     clip.to(device, torch.float32).eval()
     tokens = _tokens(tokenizer, prompts, limit=clip.config.text_config.max_position_embeddings).to(device)
     features = clip.text_projection(clip.text_model(**tokens).pooler_output)
-    encode = partial(_encode, processor, lambda x: clip.visual_projection(clip.vision_model(pixel_values=x).pooler_output), device)
+    encode = partial(
+        _encode,
+        processor,
+        lambda x: clip.visual_projection(clip.vision_model(pixel_values=x).pooler_output),
+        device,
+    )
     return ZeroShotClassifier(encode, features, float(clip.logit_scale.exp()), class_names)
 
 
 @torch.no_grad()
 def _from_mini(prompts: Sequence[str], class_names: tuple[str, ...], device: str) -> ZeroShotClassifier:
-    """Mini's two encoders were trained together without a text projection; other pipelines keep half of a CLIP that had one."""
+    """Use the encoders of mini, which were trained as a pair without a text projection.
+
+    Other pipelines keep one encoder of a CLIP that had a text projection.
+    """
     folder = mini_folder()
     text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
-    vision: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32).to(device).eval()
+    vision: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
+    vision.to(device).eval()
     processor = CLIPImageProcessor.from_pretrained(folder / "feature_extractor")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    features = text(**_tokens(tokenizer, prompts, limit=text.config.max_position_embeddings).to(device)).pooler_output
+    tokens = _tokens(tokenizer, prompts, limit=text.config.max_position_embeddings).to(device)
+    features = text(**tokens).pooler_output
     encode = partial(_encode, processor, lambda x: vision(pixel_values=x).image_embeds, device)
     return ZeroShotClassifier(encode, features, _MINI_SCALE, class_names)
 
 
-def _encode(processor: CLIPImageProcessor, project: Callable[[Tensor], Tensor], device: str, images: Sequence[Image.Image]) -> Tensor:
+def _encode(
+    processor: CLIPImageProcessor,
+    project: Callable[[Tensor], Tensor],
+    device: str,
+    images: Sequence[Image.Image],
+) -> Tensor:
     return project(processor(list(images), return_tensors="pt").pixel_values.to(device))
 
 
 def _tokens(tokenizer: Any, prompts: Sequence[str], *, limit: int) -> Any:
-    """Padded tokens with their mask.
+    """Tokenize and pad prompts, with their mask.
 
     Raises:
-        InputError: for a prompt that the text encoder would not read to its end.
+        InputError: for a prompt longer than the text encoder reads.
     """
     for prompt in prompts:
         count = len(tokenizer(prompt, verbose=False).input_ids)
         if count > limit:
-            raise InputError(f"a prompt must have at most {limit} tokens for CLIP, got {count} for {prompt!r}: shorten the class name")
+            raise InputError(
+                f"a prompt must have at most {limit} tokens for CLIP, got {count} for {prompt!r}: shorten the "
+                "class name"
+            )
     return tokenizer(list(prompts), padding=True, return_tensors="pt")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from understudy.adaptation.adapter import apply_adapter, require_guidance, require_tokens, require_unseen
+from understudy.adaptation.adapter import apply_adapter, check_guidance, check_tokens, check_unseen
 from understudy.adaptation.methods import METHODS
 from understudy.core.errors import InputError
 from understudy.data.captions.file import read_captions
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
 from understudy.evaluation.shift_tests import load_test_set
-from understudy.generators.generator import Generator
+from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.prompts import fill, read_templates
 from understudy.generators.visual_guidance import check_widths
@@ -76,9 +76,9 @@ def checked_splits(settings: Settings, *, device: str) -> Splits:
     if settings.captions.file is not None:
         read_captions(settings.captions.file, learned_from, others=splits.known_ids)
     if settings.adapt.adapter is not None:
-        require_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
+        check_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
         few_shots = settings.data.shots is not None
-        require_unseen(settings.adapt.adapter, seen=learned_from, test=splits.test, few_shots=few_shots)
+        check_unseen(settings.adapt.adapter, seen=learned_from, test=splits.test, few_shots=few_shots)
     check_fits(settings, splits, device=device)
     return splits
 
@@ -93,7 +93,7 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     generator = load_generator(settings.generator, device=device)
     generator.available(train.class_names)
     if settings.generator.name == "folder":
-        cast("Any", generator).refuse_copies([splits.val, splits.test])
+        cast("Any", generator).check_copies([splits.val, splits.test])
     check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
     if settings.membership.measure:
@@ -141,11 +141,11 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     generator.learn_classes(prompt_names, seed=0)
     _check_prompts(generator, settings, prompt_names)
     if settings.visual.kind != "none":
-        check_widths(generator, projection=settings.visual.projection)
+        check_widths(adaptable(generator), projection=settings.visual.projection)
     if adapt.distribution == "kernel":
-        _ = generator.feature_width  # refuses a generator without an image encoder
-    if adapt.adapter is None and not adapt.has_token:
-        METHODS[adapt.method](generator, adapt, seed=0, num_classes=len(prompt_names))
+        _ = adaptable(generator).feature_width  # refuses a generator without an image encoder
+    if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
+        METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))
 
 
 def learns_words(settings: Settings) -> bool:
@@ -161,11 +161,11 @@ def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) ->
     """
     adapt = settings.adapt
     if adapt.adapter is not None:
-        require_tokens(adapt.adapter, adapt.tokens(num_classes))
+        check_tokens(adapt.adapter, adapt.tokens(num_classes))
     if adapt.has_token and adapt.adapter is not None:
-        apply_adapter(generator, adapt.adapter)
+        apply_adapter(adaptable(generator), adapt.adapter)
     elif adapt.has_token:
-        METHODS[adapt.method](generator, adapt, seed=0, num_classes=num_classes)
+        METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=num_classes)
 
 
 def _check_prompts(generator: Generator, settings: Settings, prompt_names: Sequence[str]) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 
 from understudy.adaptation.adapter import apply_adapter, load_projection, read_adapter_report
 from understudy.adaptation.fit import AdaptStep, adapt
+from understudy.adaptation.inputs import AdaptData
 from understudy.core.errors import InputError
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import Generator
+from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import load_generator
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 from understudy.pipeline.checks import add_tokens
@@ -63,8 +64,9 @@ class Generators:
         if kind == "none":
             return None
         projection = load_projection(self.folder)
-        check_widths(self.main, projection=projection is not None)
-        features = features_of(self.main, self.train, cache=self.feature_cache)
+        generator = adaptable(self.main)
+        check_widths(generator, projection=projection is not None)
+        features = features_of(generator, self.train, cache=self.feature_cache)
         return VisualGuidance(
             features, self.train, kind=kind, images=self.settings.visual.images, projection=projection
         )
@@ -100,16 +102,19 @@ class Generators:
     def adapt(self, folder: Path) -> Iterator[AdaptStep]:
         """Fit the generator to the train images, from a checkpoint if there is one; writes ``folder``."""
         self._check_prompts()
-        yield from adapt(
-            load_generator(self.settings.generator, device=self.device),
-            self.train,
-            self.val,
-            settings=self.settings.adapt,
+        data = AdaptData(
+            train=self.train,
+            val=self.val,
             prompt_names=self.prompt_names,
+            feature_cache=self.feature_cache,
+        )
+        yield from adapt(
+            adaptable(load_generator(self.settings.generator, device=self.device)),
+            data,
+            settings=self.settings.adapt,
             seed=self.settings.seed,
             folder=folder,
             visual=self.settings.visual,
-            feature_cache=self.feature_cache,
         )
 
     def planner(self, draw: DrawSettings, number: int = 0) -> Planner:
@@ -141,7 +146,8 @@ class Generators:
         generator = load_generator(self.settings.generator, device=self.device)
         if self.settings.adapt.method != "none":
             guided = self.settings.visual.when_drawing != "none"
-            apply_adapter(generator, folder, scale=self.settings.draw.adapter_scale, visual=guided)
+            scale = self.settings.draw.adapter_scale
+            apply_adapter(adaptable(generator), folder, scale=scale, visual=guided)
         return generator
 
 

@@ -51,7 +51,14 @@ letters. The text encoder accepts 24 tokens.
 """
 
 
-def model_card(figures: Mapping[str, Mapping[str, Any]], budget: Mapping[str, int], *, seed: int, parameters: int, fonts: int) -> str:
+def model_card(
+    figures: Mapping[str, Mapping[str, Any]],
+    budget: Mapping[str, int],
+    *,
+    seed: int,
+    parameters: int,
+    fonts: int,
+) -> str:
     """Markdown with every figure that a step recorded.
 
     Args:

@@ -92,7 +92,9 @@ def fonts() -> tuple[str, ...]:
     folder = _font_folder()
     names = sorted(path.name for path in folder.glob("*.ttf") if not path.name.startswith(_NOT_TEXT))
     names = [name for name in names if not any(part in name for part in _NOT_TEXT)]
-    return tuple(name for name in names if all(FT2Font(str(folder / name)).get_char_index(ord(c)) for c in CHARACTERS))
+    return tuple(
+        name for name in names if all(FT2Font(str(folder / name)).get_char_index(ord(c)) for c in CHARACTERS)
+    )
 
 
 def name_of(character: str) -> str:
@@ -146,8 +148,15 @@ def render(glyph: Glyph, size: int = 32) -> np.ndarray:
     mask = Image.new("L", (canvas_size, canvas_size), 0)
     centre = ((canvas_size - left - right) / 2, (canvas_size - top - bottom) / 2)
     ImageDraw.Draw(mask).text(centre, glyph.character, fill=255, font=font, stroke_width=stroke)
-    mask = mask.transform(mask.size, Image.Transform.AFFINE, _inverse_affine(glyph, canvas_size, zoom), Image.Resampling.BILINEAR)
-    mask = mask.filter(ImageFilter.GaussianBlur(glyph.blur * scale)).resize((size, size), Image.Resampling.BOX)
+    mask = mask.transform(
+        mask.size,
+        Image.Transform.AFFINE,
+        _inverse_affine(glyph, canvas_size, zoom),
+        Image.Resampling.BILINEAR,
+    )
+    mask = mask.filter(ImageFilter.GaussianBlur(glyph.blur * scale)).resize(
+        (size, size), Image.Resampling.BOX
+    )
     ink = np.asarray(mask, dtype=np.float64) / 255
     grey = glyph.paper + (glyph.ink - glyph.paper) * ink
     image: np.ndarray = np.round(255 * grey[..., None] * np.array(glyph.tint)).astype(np.uint8)

@@ -34,7 +34,13 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UniPCMultistepScheduler
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -50,14 +56,19 @@ from transformers import (
 
 from understudy.core.files import write_json, write_text
 from understudy.functional.contrastive import contrastive_loss
-from understudy.functional.denoising import add_noise, min_snr_weight, signal_to_noise_ratio, weighted_denoising_loss
+from understudy.functional.denoising import (
+    add_noise,
+    min_snr_weight,
+    signal_to_noise_ratio,
+    weighted_denoising_loss,
+)
 from understudy.generators.mini import glyphs
 from understudy.generators.mini.card import model_card
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
 
 WIDTH = 128  # of the text encoder and of the projected image: equal, as in Stable Diffusion 1.5 with CLIP ViT-L/14
 CLASSIFIER_ARCHITECTURE = "resnet10t"
-CLASSIFIER_ARGS = {"channels": (32, 64, 128, 256), "stem_width": 16}
+CLASSIFIER_ARGS: dict[str, Any] = {"channels": (32, 64, 128, 256), "stem_width": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +96,9 @@ class Budget:
     unet_peak_lr: float = 1.5e-3
 
 
-SMOKE = Budget(images=512, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3)
+SMOKE = Budget(
+    images=512, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +111,22 @@ class CaptionedImages:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; an interrupted run goes on in it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder to write; an interrupted run goes on in it"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the glyphs and of the initial weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--smoke", action="store_true", help="a few steps of everything, in under a minute")
     arguments = parser.parse_args()
-    pretrain(arguments.out, SMOKE if arguments.smoke else Budget(), seed=arguments.seed, device=torch.device(arguments.device))
+    pretrain(
+        arguments.out,
+        SMOKE if arguments.smoke else Budget(),
+        seed=arguments.seed,
+        device=torch.device(arguments.device),
+    )
 
 
 def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> None:
@@ -123,16 +145,30 @@ def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> N
 
     pipeline = out / "pipeline"
 
-    step("vae", lambda: train_vae(train, held_out, budget, device), lambda vae: save_part(vae, pipeline / "vae"))
+    step(
+        "vae",
+        lambda: train_vae(train, held_out, budget, device),
+        lambda vae: save_part(vae, pipeline / "vae"),
+    )
     vae = AutoencoderKL.from_pretrained(pipeline / "vae").to(device).eval()
-    step("clip", lambda: _train_glyph_clip(train, held_out, budget, device), lambda clip: save_clip(clip, pipeline))
+    step(
+        "clip",
+        lambda: _train_glyph_clip(train, held_out, budget, device),
+        lambda clip: save_clip(clip, pipeline),
+    )
     text = CLIPTextModel.from_pretrained(pipeline / "text_encoder", dtype=torch.float32).to(device).eval()
     tokenizer = CLIPTokenizer.from_pretrained(pipeline / "tokenizer")
     unet_step = partial(train_unet, train, held_out, vae, text, tokenizer, budget, device, out / "unet.ckpt")
     step("unet", unet_step, lambda unet: save_part(unet, pipeline / "unet"))
-    step("classifier", lambda: _train_letters(train, held_out, budget, device), partial(save_classifier, out / "letters_resnet"))
+    step(
+        "classifier",
+        lambda: _train_letters(train, held_out, budget, device),
+        partial(save_classifier, out / "letters_resnet"),
+    )
     write_pipeline(pipeline)
-    write_samples(pipeline, [f"a photo of {glyphs.name_of(character)}" for character in "0123456789aAbBgGqQrR"], seed)
+    write_samples(
+        pipeline, [f"a photo of {glyphs.name_of(character)}" for character in "0123456789aAbBgGqQrR"], seed
+    )
     _write_card(out, budget, seed)
 
 
@@ -146,7 +182,9 @@ def printed_glyphs(num_images: int, *, seed: int) -> CaptionedImages:
         captions.append(glyphs.caption(glyph, rng))
         labels.append(glyphs.CHARACTERS.index(glyph.character))
     return CaptionedImages(
-        images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), captions=captions, labels=torch.tensor(labels)
+        images=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        captions=captions,
+        labels=torch.tensor(labels),
     )
 
 
@@ -166,7 +204,9 @@ def train_vae(
 
     def loss(index: Tensor, rng: torch.Generator) -> Tensor:
         x = _to_unit(train.images[index], device)
-        with torch.autocast(device.type, torch.bfloat16):  # a third faster here; of the four networks only this one gains
+        with torch.autocast(
+            device.type, torch.bfloat16
+        ):  # a third faster here; of the four networks only this one gains
             posterior = vae.encode(x).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=rng).to(device)
             x_hat: Tensor = vae.decode(posterior.mean + posterior.std * noise).sample.float()
@@ -174,7 +214,13 @@ def train_vae(
         return F.mse_loss(x_hat, x) + 1e-4 * divergence
 
     _optimise(
-        vae.parameters(), loss, len(train.images), steps=budget.vae_steps, batch_size=budget.batch_size // 2, peak_lr=2e-3, name="vae"
+        vae.parameters(),
+        loss,
+        len(train.images),
+        steps=budget.vae_steps,
+        batch_size=budget.batch_size // 2,
+        peak_lr=2e-3,
+        name="vae",
     )
     vae.eval()
     with torch.no_grad():
@@ -182,14 +228,22 @@ def train_vae(
         latents = _encode(vae, held_out.images, device)
         x = _to_unit(held_out.images[:1000], device)
         error = F.mse_loss(vae.decode(latents[:1000].to(device)).sample, x).item()
-    return vae, {"held_out_mse": error, "latent_std": latents.std().item(), "latent_mean": latents.mean().item()}
+    return vae, {
+        "held_out_mse": error,
+        "latent_std": latents.std().item(),
+        "latent_mean": latents.mean().item(),
+    }
 
 
 def train_clip(
     train: CaptionedImages, tokenizer: CLIPTokenizer, budget: Budget, device: torch.device
 ) -> tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer]:
     """Text and vision encoders in one space of width ``WIDTH``."""
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ends = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     shape = {
         "hidden_size": WIDTH,
         "intermediate_size": 4 * WIDTH,
@@ -197,7 +251,9 @@ def train_clip(
         "num_attention_heads": 4,
         "projection_dim": WIDTH,
     }
-    text = CLIPTextModel(CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=MAX_LENGTH, **shape, **ends)).to(device)
+    text = CLIPTextModel(
+        CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=MAX_LENGTH, **shape, **ends)
+    ).to(device)
     vision = CLIPVisionModelWithProjection(CLIPVisionConfig(image_size=32, patch_size=8, **shape)).to(device)
     log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07), device=device))
     tokens = _tokens(tokenizer, train.captions)
@@ -208,7 +264,15 @@ def train_clip(
         return contrastive_loss(image_features, text_features, log_scale.exp().clamp(max=100))
 
     parameters = [*text.parameters(), *vision.parameters(), log_scale]
-    _optimise(parameters, loss, len(train.images), steps=budget.clip_steps, batch_size=budget.batch_size, peak_lr=1e-3, name="clip")
+    _optimise(
+        parameters,
+        loss,
+        len(train.images),
+        steps=budget.clip_steps,
+        batch_size=budget.batch_size,
+        peak_lr=1e-3,
+        name="clip",
+    )
     return text.eval(), vision.eval(), tokenizer
 
 
@@ -217,7 +281,9 @@ def _train_glyph_clip(
 ) -> tuple[tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], dict[str, float]]:
     """Encoders of glyphs, and how well they name held-out ones, among all characters and among digits alone."""
     clip = train_clip(train, train_tokenizer(train.captions[:20_000]), budget, device)
-    similarity = zero_shot_similarity(clip, held_out.images, [glyphs.name_of(character) for character in glyphs.CHARACTERS], device)
+    similarity = zero_shot_similarity(
+        clip, held_out.images, [glyphs.name_of(character) for character in glyphs.CHARACTERS], device
+    )
     digits = held_out.labels < len(glyphs.DIGITS)
     right = similarity.argmax(1) == held_out.labels
     right_digits = similarity[digits][:, : len(glyphs.DIGITS)].argmax(1) == held_out.labels[digits]
@@ -266,7 +332,12 @@ def train_unet(
     def after_step(step: int, optimizer: torch.optim.Optimizer) -> None:
         average.update_parameters(unet)
         if step % budget.checkpoint_every == 0:
-            state = {"unet": unet.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+            state = {
+                "unet": unet.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+            }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").rename(checkpoint)
 
@@ -285,7 +356,10 @@ def train_unet(
     with torch.inference_mode():
         rng = torch.Generator().manual_seed(0)
         parts = zip(held_latents.split(500), held_states.split(500), strict=True)
-        losses = [_denoising_loss(average.module, x0.to(device), s.float().to(device), alpha_bar, rng).item() for x0, s in parts]
+        losses = [
+            _denoising_loss(average.module, x0.to(device), s.float().to(device), alpha_bar, rng).item()
+            for x0, s in parts
+        ]
     return average.module, {"held_out_loss": float(np.mean(losses)), "held_out_images": len(held_latents)}
 
 
@@ -299,13 +373,21 @@ def train_classifier(
     augment: Callable[[Tensor, torch.Generator], Tensor] = lambda x, rng: x,
 ) -> nn.Module:
     """A small ResNet, ``CLASSIFIER_ARCHITECTURE``, for images uint8 (N, 3, 32, 32) and labels (N,)."""
-    model: nn.Module = timm.create_model(CLASSIFIER_ARCHITECTURE, num_classes=num_classes, **CLASSIFIER_ARGS).to(device)
+    model: nn.Module = timm.create_model(
+        CLASSIFIER_ARCHITECTURE, num_classes=num_classes, **CLASSIFIER_ARGS
+    ).to(device)
 
     def loss(index: Tensor, rng: torch.Generator) -> Tensor:
         return F.cross_entropy(model(augment(_to_unit(images[index], device), rng)), labels[index].to(device))
 
     _optimise(
-        model.parameters(), loss, len(images), steps=budget.classifier_steps, batch_size=budget.batch_size, peak_lr=3e-3, name="classifier"
+        model.parameters(),
+        loss,
+        len(images),
+        steps=budget.classifier_steps,
+        batch_size=budget.batch_size,
+        peak_lr=3e-3,
+        name="classifier",
     )
     return model.eval()
 
@@ -323,8 +405,12 @@ def _train_letters(
     """A ResNet for the 26 letters, upper and lower case as one class; it never sees a digit."""
     first = len(glyphs.DIGITS)
     keep, keep_held_out = train.labels >= first, held_out.labels >= first
-    model = train_classifier(train.images[keep], (train.labels[keep] - first) % 26, budget, device, num_classes=26)
-    share = accuracy(model, held_out.images[keep_held_out], (held_out.labels[keep_held_out] - first) % 26, device)
+    model = train_classifier(
+        train.images[keep], (train.labels[keep] - first) % 26, budget, device, num_classes=26
+    )
+    share = accuracy(
+        model, held_out.images[keep_held_out], (held_out.labels[keep_held_out] - first) % 26, device
+    )
     return model, {"held_out_letter_accuracy": share, "held_out_images": int(keep_held_out.sum())}
 
 
@@ -361,10 +447,15 @@ def _optimise(
         recent.append(value.item())
         after_step(step + 1, optimizer)
         if (step + 1) % 100 == 0 or step + 1 == steps:
-            print(f"{name} {step + 1}/{steps} loss {np.mean(recent[-100:]):.4f} {time.monotonic() - start:.0f}s", flush=True)
+            print(
+                f"{name} {step + 1}/{steps} loss {np.mean(recent[-100:]):.4f} {time.monotonic() - start:.0f}s",
+                flush=True,
+            )
 
 
-def _denoising_loss(unet: nn.Module, x0: Tensor, states: Tensor, alpha_bar: Tensor, rng: torch.Generator) -> Tensor:
+def _denoising_loss(
+    unet: nn.Module, x0: Tensor, states: Tensor, alpha_bar: Tensor, rng: torch.Generator
+) -> Tensor:
     eps = torch.randn(x0.shape, generator=rng).to(x0.device)
     t = torch.randint(len(alpha_bar), (len(x0),), generator=rng).to(x0.device)
     residual = unet(add_noise(x0, eps, alpha_bar, t), t, encoder_hidden_states=states).sample - eps
@@ -373,18 +464,28 @@ def _denoising_loss(unet: nn.Module, x0: Tensor, states: Tensor, alpha_bar: Tens
 
 @torch.inference_mode()
 def _frozen_inputs(
-    data: CaptionedImages, vae: AutoencoderKL, text: CLIPTextModel, tokenizer: CLIPTokenizer, device: torch.device
+    data: CaptionedImages,
+    vae: AutoencoderKL,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scaled latents (N, 4, 8, 8), text states (N, L, WIDTH) in half precision, and the states of no text (1, L, WIDTH)."""
     latents = _encode(vae, data.images, device) * vae.config.scaling_factor
-    parts = [text(input_ids=part.to(device)).last_hidden_state.half().cpu() for part in _tokens(tokenizer, data.captions).split(1000)]
+    parts = [
+        text(input_ids=part.to(device)).last_hidden_state.half().cpu()
+        for part in _tokens(tokenizer, data.captions).split(1000)
+    ]
     no_text = text(input_ids=_tokens(tokenizer, [""]).to(device)).last_hidden_state
     return latents.clone(), torch.cat(parts), no_text.clone()
 
 
 @torch.inference_mode()
 def zero_shot_similarity(
-    clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer], images: Tensor, names: Sequence[str], device: torch.device
+    clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer],
+    images: Tensor,
+    names: Sequence[str],
+    device: torch.device,
 ) -> Tensor:
     """Cosine similarity of images uint8 (N, 3, 32, 32) with a plain prompt for each name, (N, num_names)."""
     text, vision, tokenizer = clip
@@ -407,11 +508,15 @@ def _standardise_latents(vae: AutoencoderKL, latents: Tensor) -> None:
 
 @torch.inference_mode()
 def _encode(vae: AutoencoderKL, images: Tensor, device: torch.device) -> Tensor:
-    return torch.cat([vae.encode(_to_unit(part, device)).latent_dist.mean.cpu() for part in images.split(500)])
+    return torch.cat(
+        [vae.encode(_to_unit(part, device)).latent_dist.mean.cpu() for part in images.split(500)]
+    )
 
 
 def _tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    encoded = tokenizer(captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt")
+    encoded = tokenizer(
+        captions, padding="max_length", max_length=MAX_LENGTH, truncation=True, return_tensors="pt"
+    )
     tokens: Tensor = encoded.input_ids
     return tokens
 
@@ -423,10 +528,19 @@ def _to_unit(images: Tensor, device: torch.device) -> Tensor:
 
 def _scheduler() -> DDPMScheduler:
     """Stable Diffusion's noise schedule."""
-    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
+    return DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+    )
 
 
-def run_step(out: Path, name: str, train: Callable[[], tuple[Any, dict[str, float]]], save: Callable[[Any], None], *, seed: int) -> None:
+def run_step(
+    out: Path,
+    name: str,
+    train: Callable[[], tuple[Any, dict[str, float]]],
+    save: Callable[[Any], None],
+    *,
+    seed: int,
+) -> None:
     """Train and save one part unless its figures, written last, are there."""
     record = out / "figures" / f"{name}.json"
     if record.exists():
@@ -456,15 +570,31 @@ def save_clip(clip: tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPToke
 def save_classifier(folder: Path, model: Any, *, class_names: Sequence[str] = ()) -> None:
     """A folder for ``timm.create_model("local-dir:FOLDER")``; with names, for ``TrainedClassifier.load`` too."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / "model.safetensors")
-    preprocessing = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "crop_pct": 1.0}
+    weights = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    save_file(
+        {name: value.contiguous().cpu() for name, value in weights.items()}, folder / "model.safetensors"
+    )
+    preprocessing = {
+        "input_size": [3, 32, 32],
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+    }
     classes = model.num_classes
-    config = {"architecture": CLASSIFIER_ARCHITECTURE, "num_classes": classes, "num_features": CLASSIFIER_ARGS["channels"][-1]}  # type: ignore[index]
+    config = {
+        "architecture": CLASSIFIER_ARCHITECTURE,
+        "num_classes": classes,
+        "num_features": CLASSIFIER_ARGS["channels"][-1],
+    }
     config |= {"label_names": list(class_names)} if class_names else {}
     config |= {
         "model_args": CLASSIFIER_ARGS,
-        "pretrained_cfg": preprocessing | {"num_classes": classes, "first_conv": "conv1.0", "classifier": "fc"},
+        "pretrained_cfg": preprocessing
+        | {"num_classes": classes, "first_conv": "conv1.0", "classifier": "fc"},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -479,7 +609,10 @@ def write_pipeline(out: Path) -> None:
         scheduler=_scheduler(),
         safety_checker=None,
         feature_extractor=CLIPImageProcessor(
-            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+            size={"shortest_edge": 32},
+            crop_size={"height": 32, "width": 32},
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
         ),
         image_encoder=CLIPVisionModelWithProjection.from_pretrained(out / "image_encoder"),
         requires_safety_checker=False,
@@ -488,7 +621,9 @@ def write_pipeline(out: Path) -> None:
     for path in out.rglob("config.json"):
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)  # diffusers notes the folder that a part was loaded from
-        if "dtype" in config:  # transformers loads in the noted precision, diffusers in float32: the parts must agree
+        if (
+            "dtype" in config
+        ):  # transformers loads in the noted precision, diffusers in float32: the parts must agree
             config["dtype"] = "float32"
         write_json(path, config)
 
@@ -501,16 +636,29 @@ def write_samples(out: Path, prompts: Sequence[str], seed: int) -> None:
     pipeline.set_progress_bar_config(disable=True)
     rows = []
     for row in range(6):
-        generators = [torch.Generator().manual_seed(seed + 1000 * row + column) for column in range(len(prompts))]
-        images = pipeline(list(prompts), num_inference_steps=20, guidance_scale=2.0, generator=generators, output_type="np").images
+        generators = [
+            torch.Generator().manual_seed(seed + 1000 * row + column) for column in range(len(prompts))
+        ]
+        images = pipeline(
+            list(prompts), num_inference_steps=20, guidance_scale=2.0, generator=generators, output_type="np"
+        ).images
         rows.append(np.concatenate(list(images), axis=1))
     grid = Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8))
-    grid.resize((grid.width * 2, grid.height * 2), Image.Resampling.NEAREST).save(out / "samples.png", optimize=True)
+    grid.resize((grid.width * 2, grid.height * 2), Image.Resampling.NEAREST).save(
+        out / "samples.png", optimize=True
+    )
 
 
 def _write_card(out: Path, budget: Budget, seed: int) -> None:
-    figures = {name: json.loads((out / "figures" / f"{name}.json").read_text()) for name in ("vae", "clip", "unet", "classifier")}
-    parameters = sum(value.numel() for path in (out / "pipeline").rglob("*.safetensors") for value in load_file(path).values())
+    figures = {
+        name: json.loads((out / "figures" / f"{name}.json").read_text())
+        for name in ("vae", "clip", "unet", "classifier")
+    }
+    parameters = sum(
+        value.numel()
+        for path in (out / "pipeline").rglob("*.safetensors")
+        for value in load_file(path).values()
+    )
     card = model_card(figures, asdict(budget), seed=seed, parameters=parameters, fonts=len(glyphs.fonts()))
     write_text(out / "pipeline" / "README.md", card)
 

@@ -16,7 +16,8 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 MAX_LENGTH = 24  # tokens, with start and end; CLIP has 77, glyph captions need at most 20
 # Words of prompts that captions of glyphs do not use, so that a prompt does not run out of places.
 _PROMPT_WORDS = (
-    "in the style of handwritten written by hand best quality image picture distorted unrealistic blurry out frame cropped deformed"
+    "in the style of handwritten written by hand best quality image picture distorted unrealistic blurry "
+    "out frame cropped deformed"
 )
 
 
@@ -33,12 +34,18 @@ def train_tokenizer(captions: Iterable[str], *, num_merges: int = 256) -> CLIPTo
     from transformers import CLIPTokenizer
 
     alphabet = sorted(ByteLevel.alphabet())
-    bytes_only = {token: index for index, token in enumerate([*alphabet, *(a + "</w>" for a in alphabet), _START, _END])}
+    bytes_only = {
+        token: index for index, token in enumerate([*alphabet, *(a + "</w>" for a in alphabet), _START, _END])
+    }
     # The untrained tokenizer brings CLIP's own normalisation and word splitting, which the trainer then uses.
     untrained = CLIPTokenizer(vocab=bytes_only, merges=[]).backend_tokenizer
-    trainer = BpeTrainer(vocab_size=512 + num_merges, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False)
+    trainer = BpeTrainer(
+        vocab_size=512 + num_merges, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
+    )
     untrained.train_from_iterator([*captions, _PROMPT_WORDS], trainer)
     merges = [tuple(pair) for pair in json.loads(untrained.to_str())["model"]["merges"]]
-    tokens = dict.fromkeys([*alphabet, *(a + "</w>" for a in alphabet), *("".join(pair) for pair in merges), _START, _END])
+    tokens = dict.fromkeys(
+        [*alphabet, *(a + "</w>" for a in alphabet), *("".join(pair) for pair in merges), _START, _END]
+    )
     vocabulary = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)

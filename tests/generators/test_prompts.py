@@ -23,12 +23,16 @@ def test_registered_sets(name: str) -> None:
 
 def test_the_papers_own() -> None:
     assert read_templates("real-fake-train", needs_class=True) == ("photo of {class}, {caption}",)
-    assert read_templates("real-fake-draw", needs_class=True) == ("photo of {class}, {caption}, best quality",)
+    assert read_templates("real-fake-draw", needs_class=True) == (
+        "photo of {class}, {caption}, best quality",
+    )
     assert read_templates(REAL_FAKE_NEGATIVE, needs_class=False) == (REAL_FAKE_NEGATIVE,)
     assert len(TEMPLATES["photographs"]) == 30
 
 
-@pytest.mark.parametrize("text", ["a photo of {class}", "{class}", "{class} {class}", "{class}, {caption}", " {class}"])
+@pytest.mark.parametrize(
+    "text", ["a photo of {class}", "{class}", "{class} {class}", "{class}, {caption}", " {class}"]
+)
 def test_templates_themselves(text: str) -> None:
     assert read_templates(text, needs_class=True) == (text,)
 
@@ -39,7 +43,9 @@ def test_negative_prompts_need_no_class(text: str) -> None:
 
 
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my prompts.txt").write_text("\ufeffphoto of {class}\n\n  {class}, {caption} \n", encoding="utf-8")
+    (tmp_path / "my prompts.txt").write_text(
+        "\ufeffphoto of {class}\n\n  {class}, {caption} \n", encoding="utf-8"
+    )
     expected = ("photo of {class}", "{class}, {caption}")
     assert read_templates(str(tmp_path / "my prompts.txt"), needs_class=True) == expected
     monkeypatch.chdir(tmp_path)
@@ -49,11 +55,20 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"a prompt must have \{class\}, got '': add it, or name a template set \(photographs, real-fake-draw, real-fake-train\)"),
+        (
+            "",
+            r"a prompt must have \{class\}, got '': add it, or name a template set \(photographs, real-fake-draw, real-fake-train\)",
+        ),
         ("a photo", r"must have \{class\}, got 'a photo': add it"),
         ("{caption}", r"must have \{class\}, got '\{caption\}'"),
-        ("photograph", r"must have \{class\}, got 'photograph': unknown template set .*did you mean 'photographs'"),
-        ("photo of {label}", r"placeholders of a prompt must be \{class\}, \{caption\} and \{token\}, got \{label\} in 'photo of"),
+        (
+            "photograph",
+            r"must have \{class\}, got 'photograph': unknown template set .*did you mean 'photographs'",
+        ),
+        (
+            "photo of {label}",
+            r"placeholders of a prompt must be \{class\}, \{caption\} and \{token\}, got \{label\} in 'photo of",
+        ),
         ("photo of {}, {class}", r"got \{\} in"),
         ("photo of {class", r"braces of a prompt must enclose a placeholder"),
         ("photo of {{class}}", r"braces of a prompt must enclose a placeholder"),
@@ -87,16 +102,28 @@ def test_a_learned_token_has_its_place() -> None:
     assert read_templates("{token}", needs_class=False, has_token=True) == ("{token}",)
     assert fill(styled, words="cat", caption="", token="S*") == "A cat photo in the style of S*"  # noqa: S106 - a word
     for needs_class in (True, False):
-        with pytest.raises(InputError, match=r"\{token\} stands for the token of adapt.method style-inv.* no meaning in 'A \{class\}"):
+        with pytest.raises(
+            InputError,
+            match=r"\{token\} stands for the token of adapt.method style-inv.* no meaning in 'A \{class\}",
+        ):
             read_templates(styled, needs_class=needs_class)
     for text in ("photographs", "a photo of {class}"):
-        with pytest.raises(InputError, match=r"a prompt must have \{token\}, got 'a photo of \{class\}': without it the token has no"):
+        with pytest.raises(
+            InputError,
+            match=r"a prompt must have \{token\}, got 'a photo of \{class\}': without it the token has no",
+        ):
             read_templates(text, needs_class=True, has_token=True)
 
 
-@pytest.mark.parametrize(("words", "template"), [("boss*", "{class} {token}"), ("cat", "s* {class} {token}"), ("S*", "{class} {token}")])
+@pytest.mark.parametrize(
+    ("words", "template"),
+    [("boss*", "{class} {token}"), ("cat", "s* {class} {token}"), ("S*", "{class} {token}")],
+)
 def test_a_token_that_is_also_part_of_other_words(words: str, template: str) -> None:
-    with pytest.raises(InputError, match=r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in"):
+    with pytest.raises(
+        InputError,
+        match=r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in",
+    ):
         fill(template, words=words, caption="", token="S*")  # noqa: S106 - a word
 
 
@@ -130,11 +157,15 @@ def test_an_empty_caption_takes_its_comma_along(template: str, expected: str, ca
 
 @given(words=TEXTS, caption=TEXTS.filter(str.strip))
 def test_what_is_filled_in_comes_out_literally(words: str, caption: str) -> None:
-    assert fill("a {class}, {caption}; {class}", words=words, caption=caption) == f"a {words}, {caption}; {words}"
+    assert (
+        fill("a {class}, {caption}; {class}", words=words, caption=caption)
+        == f"a {words}, {caption}; {words}"
+    )
 
 
 @given(
-    words=st.sampled_from(["{caption}", "{class}", "{", "{0}", "\\1", "%s"]), caption=st.sampled_from(["{class}", "{caption}", "\\g<0>"])
+    words=st.sampled_from(["{caption}", "{class}", "{", "{0}", "\\1", "%s"]),
+    caption=st.sampled_from(["{class}", "{caption}", "\\g<0>"]),
 )
 def test_braces_in_words_are_not_placeholders(words: str, caption: str) -> None:
     assert fill("{class} {caption}", words=words, caption=caption) == f"{words} {caption}"

@@ -13,7 +13,13 @@ from torch import nn
 from understudy.core.errors import InputError
 from understudy.generators.generator import Conditioning, PlanRow
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.generators.visual_guidance import VISUALS, ClassFeatures, VisualGuidance, check_widths, features_of
+from understudy.generators.visual_guidance import (
+    VISUALS,
+    ClassFeatures,
+    VisualGuidance,
+    check_widths,
+    features_of,
+)
 
 KINDS = [name for name in VISUALS if name != "none"]
 WIDTH = 5
@@ -46,7 +52,8 @@ def test_other_classes_never_matter(kind, train):
     changed[~cats] += 100
     own = features[cats]
     answers = [
-        VisualGuidance(x, train, kind=kind, images=2).condition([0] * 4, own, [rng(i) for i in range(4)]) for x in (features, changed)
+        VisualGuidance(x, train, kind=kind, images=2).condition([0] * 4, own, [rng(i) for i in range(4)])
+        for x in (features, changed)
     ]
     assert torch.equal(*answers)
     assert answers[0].shape == (4, WIDTH)
@@ -70,7 +77,9 @@ def test_the_row_alone_decides_its_token(kind, train):
 def test_a_class_without_images_is_named(kind, train):
     cats = train.select(np.flatnonzero(train.labels == 0))
     guidance = VisualGuidance(random_features(len(cats)), cats, kind=kind, images=2)
-    with pytest.raises(InputError, match="visual guidance needs real images, and class 'dog' has none in the train split"):
+    with pytest.raises(
+        InputError, match="visual guidance needs real images, and class 'dog' has none in the train split"
+    ):
         guidance.condition([0, 1], random_features(2), [rng(), rng()])
 
 
@@ -79,7 +88,12 @@ def test_class_mean_is_of_images_of_the_class_chosen_anew():
     seen = set()
     for seed in range(40):
         answer = VISUALS["class-mean"](ClassFeatures(features), features[0], 2, rng(seed))
-        pairs = [(i, j) for i in range(6) for j in range(i) if torch.allclose(answer, features[[i, j]].mean(0), atol=1e-6)]
+        pairs = [
+            (i, j)
+            for i in range(6)
+            for j in range(i)
+            if torch.allclose(answer, features[[i, j]].mean(0), atol=1e-6)
+        ]
         assert len(pairs) == 1, "the mean of two of them"
         seen |= set(pairs)
     assert len(seen) > 8, "of 15 pairs"
@@ -88,7 +102,9 @@ def test_class_mean_is_of_images_of_the_class_chosen_anew():
 @pytest.mark.parametrize("images", [6, 7, 100])
 def test_class_mean_of_more_images_than_there_are_is_the_mean_of_all(images):
     features = random_features(6)
-    torch.testing.assert_close(VISUALS["class-mean"](ClassFeatures(features), features[0], images, rng()), features.mean(0))
+    torch.testing.assert_close(
+        VISUALS["class-mean"](ClassFeatures(features), features[0], images, rng()), features.mean(0)
+    )
 
 
 def test_per_image_is_the_images_own(train):
@@ -130,7 +146,9 @@ def test_a_projection_maps_tokens(train):
 
 def test_images_of_another_set_are_named(train):
     guidance = VisualGuidance(random_features(len(train)), train, kind="per-image", images=2)
-    with pytest.raises(InputError, match="the train set lacks the images elsewhere: the plan was made for another set"):
+    with pytest.raises(
+        InputError, match="the train set lacks the images elsewhere: the plan was made for another set"
+    ):
         guidance.tokens([dataclasses.replace(row(0, train), visual_id="elsewhere")])
 
 
@@ -138,7 +156,9 @@ def test_features_are_those_of_each_image(tiny_generator, train):
     features = features_of(tiny_generator, train)
     assert features.shape == (len(train), tiny_generator.feature_width)
     with torch.no_grad():
-        alone = tiny_generator.encode_features(torch.from_numpy(train.select([5]).pixels(16)).float() / 127.5 - 1)
+        alone = tiny_generator.encode_features(
+            torch.from_numpy(train.select([5]).pixels(16)).float() / 127.5 - 1
+        )
     torch.testing.assert_close(features[5:6], alone, rtol=1e-4, atol=1e-5)
     assert features_of(tiny_generator, train.select([])).shape == (0, tiny_generator.feature_width)
 
@@ -153,13 +173,17 @@ def test_features_are_kept_for_these_images_only(tiny_generator, train, tmp_path
     assert torch.equal(features_of(tiny_generator, train, cache=cache), marked), "what is there is used"
     fewer = train.select(range(5))
     assert torch.equal(features_of(tiny_generator, fewer, cache=cache), features_of(tiny_generator, fewer))
-    assert torch.equal(safetensors.torch.load_file(cache)["features"], features_of(tiny_generator, fewer)), "and replaced"
+    assert torch.equal(safetensors.torch.load_file(cache)["features"], features_of(tiny_generator, fewer)), (
+        "and replaced"
+    )
 
 
 def test_features_without_an_encoder(tiny_pipeline_folder, train):
     generator = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
     generator._features = None
-    with pytest.raises(InputError, match="image features need an image encoder, .* set generator.image_encoder"):
+    with pytest.raises(
+        InputError, match="image features need an image encoder, .* set generator.image_encoder"
+    ):
         features_of(generator, train)
 
 
@@ -168,7 +192,10 @@ def test_widths_that_do_not_fit_name_both_and_the_way_out(tiny_generator, tiny_p
     save_tiny_image_encoder(tmp_path, width=24)
     other = StableDiffusionGenerator.load(str(tiny_pipeline_folder), image_encoder=str(tmp_path))
     check_widths(other, projection=True)
-    with pytest.raises(InputError, match=r"features of width 24 in the place of a text state of width 16: .*visual.projection=true"):
+    with pytest.raises(
+        InputError,
+        match=r"features of width 24 in the place of a text state of width 16: .*visual.projection=true",
+    ):
         check_widths(other, projection=False)
 
 
@@ -177,7 +204,10 @@ def test_token_b_stands_in_row_b(batch):
     """Stacking or reshaping in the wrong order would scramble rows only from two on, and not where length and batch agree."""
     length, width = 4, 3
     states = torch.arange(batch * length * width, dtype=torch.float32).view(batch, length, width)
-    tokens, pooled = -1 - torch.arange(batch * width, dtype=torch.float64).view(batch, width), torch.ones(batch, 2)
+    tokens, pooled = (
+        -1 - torch.arange(batch * width, dtype=torch.float64).view(batch, width),
+        torch.ones(batch, 2),
+    )
     before = states.clone()
     told = Conditioning(states, pooled).with_last(tokens)
     for index in range(batch):

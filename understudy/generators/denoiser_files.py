@@ -1,0 +1,54 @@
+"""Adapted denoisers on disk: low-rank updates and whole networks, in the formats of diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import get_peft_model_state_dict
+
+_LORA_FILE = "pytorch_lora_weights.safetensors"
+
+
+def denoiser_file(method: str, part: str) -> str:
+    """Name of the file or folder that the methods ``lora`` and ``full`` write."""
+    return _LORA_FILE if method == "lora" else part
+
+
+def save_denoiser(pipeline: Any, part: str, folder: Path, *, method: str) -> None:
+    """Write what ``lora`` or ``full`` has trained.
+
+    Args:
+        pipeline: a diffusers pipeline.
+        part: name of the denoiser among its components.
+        folder: ``lora`` writes a file for ``pipeline.load_lora_weights(folder)``, ``full`` a folder with the name
+            of the part for ``from_pretrained`` of the denoiser's class.
+        method: ``lora`` or ``full``.
+    """
+    denoiser = pipeline.components[part]
+    if method == "full":
+        denoiser.save_pretrained(folder / part)
+        return
+    # In peft's key format: the older one of diffusers loses the attention layers when convolutions are adapted
+    # too. Without the configuration in the file, diffusers takes the scale alpha / rank to be 1.
+    config = denoiser.peft_config["default"].to_dict()
+    layers = {
+        f"{part}_lora_layers": get_peft_model_state_dict(denoiser),
+        # A set, whose order differs between processes; sorted, the same weights give the same file.
+        f"{part}_lora_adapter_metadata": config | {"target_modules": sorted(config["target_modules"])},
+    }
+    type(pipeline).save_lora_weights(folder, **layers)
+
+
+def load_denoiser(pipeline: Any, part: str, folder: Path, *, method: str, scale: float) -> None:
+    """Move the weights by the share ``scale`` of the way to the adapted ones, which :func:`save_denoiser` wrote."""
+    if method == "lora":
+        pipeline.load_lora_weights(folder)
+        pipeline.fuse_lora(components=[part], lora_scale=scale)
+        return
+    denoiser = pipeline.components[part]
+    adapted = type(denoiser).from_pretrained(folder / part, dtype=denoiser.dtype)
+    moved = adapted.to(denoiser.device).state_dict()
+    base = denoiser.state_dict()
+    denoiser.load_state_dict({name: torch.lerp(value, moved[name], scale) for name, value in base.items()})
