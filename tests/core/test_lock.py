@@ -87,7 +87,10 @@ def held_elsewhere(folder):
 
 def test_a_folder_is_one_process_s(tmp_path):
     with held_elsewhere(tmp_path) as process:
-        who = f"{tmp_path} is in use by process {process.pid} on {platform.node()}: wait until it has ended, or work in another folder"
+        who = (
+            f"{tmp_path} is in use by process {process.pid} on {platform.node()}: wait until it has ended, "
+            "or work in another folder"
+        )
         with pytest.raises(InputError, match=who), FolderLock(tmp_path):
             pass
         process.kill()

@@ -32,7 +32,14 @@ def captioned(sets, tmp_path):
     """Captions of the sets, one list."""
 
     def run(*, others=(), device="cpu", **settings):
-        found = caption_sets(sets, WORDS, CaptionSettings(**settings), folder=tmp_path / "captions", device=device, others=others)
+        found = caption_sets(
+            sets,
+            WORDS,
+            CaptionSettings(**settings),
+            folder=tmp_path / "captions",
+            device=device,
+            others=others,
+        )
         assert [(data.ids, data.split) for data in found] == [(data.ids, data.split) for data in sets]
         return [caption for data in found for caption in captions_of(data)]
 
@@ -75,7 +82,9 @@ def test_class_name_is_the_words_for_the_class(captioned):
 
 def test_captions_are_stored_and_replaced(sets, tmp_path):
     once = caption_sets(sets, WORDS, CaptionSettings(source="class-name"), folder=tmp_path, device="cpu")
-    twice = caption_sets(once, ("x", "y", "z"), CaptionSettings(source="class-name"), folder=tmp_path, device="cpu")
+    twice = caption_sets(
+        once, ("x", "y", "z"), CaptionSettings(source="class-name"), folder=tmp_path, device="cpu"
+    )
     twice[1].save(tmp_path / "val.parquet")
     assert captions_of(LabelledSet.load(tmp_path / "val.parquet")) == ["y", "z", "x", "y", "z"]
     assert captions_of(LabelledSet.concatenate([sets[0], twice[0].select([])])) == [""] * 7
@@ -98,20 +107,29 @@ def test_test_images_are_sealed(small_set, tmp_path):
 def test_csv(sets, from_file, header):
     cells = {"extra": "9", "file_name": "elsewhere.png"}
     rows = [
-        ",".join(cells.get(column, name if column == "id" else f'" a  ""{name}"",\nhere "') for column in header.split(","))
+        ",".join(
+            cells.get(column, name if column == "id" else f'" a  ""{name}"",\nhere "')
+            for column in header.split(",")
+        )
         for name in reversed(ids(sets))
     ]
-    assert from_file("\ufeff" + "\r\n".join([header, *rows, ""])) == [f'a "{name}", here' for name in ids(sets)]
+    assert from_file("\ufeff" + "\r\n".join([header, *rows, ""])) == [
+        f'a "{name}", here' for name in ids(sets)
+    ]
 
 
 @pytest.mark.parametrize("name", ["captions.jsonl", "captions.NDJSON"])
 def test_json_lines(sets, from_file, name):
-    lines = [json.dumps({"id": key, "caption": f"ein Bär\u2028 {key}"}, ensure_ascii=False) for key in ids(sets)]
+    lines = [
+        json.dumps({"id": key, "caption": f"ein Bär\u2028 {key}"}, ensure_ascii=False) for key in ids(sets)
+    ]
     assert from_file("\n\n".join(lines), name=name) == [f"ein Bär {key}" for key in ids(sets)]
 
 
 def test_file_names_are_paths_in_the_image_folder(tmp_path):
-    """The form of a Hugging Face metadata.jsonl in the folder's root; the test split's lines are known by id or by path."""
+    """The form of a Hugging Face metadata.jsonl in the folder's root; the test split's lines are known by id
+    or by path.
+    """
     root = write_folder(tmp_path / "pets", {"cat": 6, "dog": 6})
     splits = load_splits(DataSettings(source=str(root)), seed=0)
     paths = [path.relative_to(root).as_posix() for path in root.rglob("*.png")]
@@ -119,17 +137,23 @@ def test_file_names_are_paths_in_the_image_folder(tmp_path):
     file.write_text("".join(json.dumps({"file_name": path, "text": f"see {path}"}) + "\n" for path in paths))
     settings = CaptionSettings(source="file", file=file)
     for others in (splits.test.ids, splits.test.provenance("source_path")):
-        (train, val) = caption_sets([splits.train, splits.val], ("a", "b"), settings, folder=tmp_path, device="cpu", others=others)
+        (train, val) = caption_sets(
+            [splits.train, splits.val], ("a", "b"), settings, folder=tmp_path, device="cpu", others=others
+        )
         assert captions_of(train) == [f"see {path}" for path in train.provenance("source_path")]
         assert len(val) > 0
-    with pytest.raises(InputError, match=rf"but {len(splits.test)} in the file are not in the source \((cat|dog)/\d\.png"):
+    with pytest.raises(
+        InputError, match=rf"but {len(splits.test)} in the file are not in the source \((cat|dog)/\d\.png"
+    ):
         caption_sets([splits.train, splits.val], ("a", "b"), settings, folder=tmp_path, device="cpu")
 
 
 def test_file_names_are_ids_where_there_are_no_paths(small_set, tmp_path):
     bare = LabelledSet(small_set.table.drop_columns(["source_path"]), small_set.class_names, "train")
     (tmp_path / "c.csv").write_text(csv_of(bare.ids, "file_name,text"))
-    (found,) = caption_sets([bare], WORDS, CaptionSettings(source="file", file=tmp_path / "c.csv"), folder=tmp_path, device="cpu")
+    (found,) = caption_sets(
+        [bare], WORDS, CaptionSettings(source="file", file=tmp_path / "c.csv"), folder=tmp_path, device="cpu"
+    )
     assert captions_of(found) == [f"picture {name[-2:]}" for name in bare.ids]
 
 
@@ -140,7 +164,9 @@ def test_other_known_images_may_be_named(sets, from_file):
 def test_missing_and_extra_images_are_listed(sets, from_file):
     text = csv_of([*ids(sets)[6:], "other-1", "other-2"])
     with pytest.raises(
-        InputError, match=r"6 of 12 have no caption \(train-00000000, (train-\d+, ){4}\.\.\.\) and 2 .*\(other-1, other-2\)"
+        InputError,
+        match=r"6 of 12 have no caption \(train-00000000, (train-\d+, ){4}\.\.\.\) and 2 .*\(other-1, "
+        r"other-2\)",
     ):
         from_file(text)
 
@@ -152,17 +178,33 @@ def test_missing_and_extra_images_are_listed(sets, from_file):
         ("c.csv", b"id,caption\na,\xff\n", r"c\.csv must be UTF-8 text"),
         ("c.csv", "", r"must have a caption for every image, got no line"),
         ("c.csv", "id,caption\n", r"got no line"),
-        ("c.csv", "train-00000000,a cat\nx,a dog\n", r"a column id or file_name and a column caption or text, got train-00000000, a cat"),
+        (
+            "c.csv",
+            "train-00000000,a cat\nx,a dog\n",
+            r"a column id or file_name and a column caption or text, got train-00000000, a cat",
+        ),
         ("c.csv", "id,title\nx,a dog\n", r"a column caption or text, got id, title"),
-        ("c.csv", "id,caption\na,b\na,c\n", r"line 3: every image must have one caption, got another for 'a'"),
+        (
+            "c.csv",
+            "id,caption\na,b\na,c\n",
+            r"line 3: every image must have one caption, got another for 'a'",
+        ),
         ("c.csv", "id,caption\na,b\nc,   \n", r"line 3: caption must be a text that is not empty, got '   '"),
         ("c.csv", "id,caption\n,b\n", r"line 2: id must be a text"),
-        ("c.csv", "id,caption\na,a cat, sitting\n", r"line 2: must have 2 fields as the header, got 3: put captions with commas"),
+        (
+            "c.csv",
+            "id,caption\na,a cat, sitting\n",
+            r"line 2: must have 2 fields as the header, got 3: put captions with commas",
+        ),
         ("c.csv", 'id,caption\na,"open\n', r"line 2: must be CSV, but: unexpected end"),
         ("c.jsonl", '{"id": "a", "caption": "b"}\n{"id": ', r"line 2: must be JSON, but: Expecting value"),
         ("c.jsonl", '["a", "b"]', r"line 1: must be a JSON object, got \[\"a\""),
         ("c.jsonl", '{"id": 5, "caption": "b"}', r"line 1: id must be a text that is not empty, got 5"),
-        ("c.jsonl", '{"id": "a", "caption": "b"}\n{"id": "c"}', r"line 2: caption must be a text that is not empty, got None"),
+        (
+            "c.jsonl",
+            '{"id": "a", "caption": "b"}\n{"id": "c"}',
+            r"line 2: caption must be a text that is not empty, got None",
+        ),
         ("c.jsonl", '{"id": "a"}', r"a column caption or text, got id"),
     ],
 )
@@ -215,7 +257,12 @@ def test_finished_parts_are_taken_up(captioners, captioned, tmp_path, monkeypatc
     settings = {"source": "model", "model": captioners["blip"], "max_new_tokens": 4}
     whole = captioned(**settings)
     marked = tmp_path / "captions" / "part-00000.jsonl"
-    marked.write_text("".join(json.dumps(json.loads(line) | {"caption": "kept"}) + "\n" for line in marked.read_text().splitlines()))
+    marked.write_text(
+        "".join(
+            json.dumps(json.loads(line) | {"caption": "kept"}) + "\n"
+            for line in marked.read_text().splitlines()
+        )
+    )
     (tmp_path / "captions" / "part-00001.jsonl").unlink()
     assert captioned(**settings) == ["kept"] * 5 + whole[5:]
     # With all parts there, the model is not needed.
@@ -225,8 +272,14 @@ def test_finished_parts_are_taken_up(captioners, captioned, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"id": "other", "caption": "x"}\n', r"part-00000\.jsonl must hold the captions of these 12 images, got those of others"),
-        ('{"id": "other"', r"part-00000\.jsonl must hold captions that were written before, but it cannot be read"),
+        (
+            '{"id": "other", "caption": "x"}\n',
+            r"part-00000\.jsonl must hold the captions of these 12 images, got those of others",
+        ),
+        (
+            '{"id": "other"',
+            r"part-00000\.jsonl must hold captions that were written before, but it cannot be read",
+        ),
         ("[]\n", r"cannot be read"),
     ],
 )
@@ -240,10 +293,18 @@ def test_foreign_parts(captioned, tmp_path, text, message):
 def test_models_that_cannot_be_loaded(captioned, tmp_path):
     from transformers import BertConfig, BertModel
 
-    network = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "vocab_size": 8}
+    network = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "vocab_size": 8,
+    }
     BertModel(BertConfig(**network)).save_pretrained(tmp_path / "bert")
     for name in ("bert", "gone"):
-        with pytest.raises(InputError, match=rf"must be an image-to-text model, got .*{name}.*captions\.source=file"):
+        with pytest.raises(
+            InputError, match=rf"must be an image-to-text model, got .*{name}.*captions\.source=file"
+        ):
             captioned(source="model", model=str(tmp_path / name))
 
 
@@ -262,5 +323,8 @@ def test_model_that_wants_a_question(captioners, captioned, monkeypatch):
         raise ValueError("You must specify input_ids\nor more")
 
     monkeypatch.setattr(BlipForConditionalGeneration, "generate", generate)
-    with pytest.raises(InputError, match=r"from its pixels alone, got '.*': You must specify input_ids; .*captions\.source=file"):
+    with pytest.raises(
+        InputError,
+        match=r"from its pixels alone, got '.*': You must specify input_ids; .*captions\.source=file",
+    ):
         captioned(source="model", model=captioners["blip"])

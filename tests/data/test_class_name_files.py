@@ -44,7 +44,10 @@ def test_both_forms(file: Path, text: str, expected: tuple[str, ...]) -> None:
         ("cat: a\nbird: b\ndog: c\n", "unknown class 'bird'; known: cat, dog"),
         ("cat: a\nplain\ndog: c\n", "unknown class 'plain'"),
         ("cat: a\ncat: b\ndog: c\n", "class 'cat' must have one line, got two"),
-        ("a\nb |\nc\n", r"'\|' must stand between words and one kind of thing \('crane \| bird'\), got 'b \|'"),
+        (
+            "a\nb |\nc\n",
+            r"'\|' must stand between words and one kind of thing \('crane \| bird'\), got 'b \|'",
+        ),
         ("a\n| b\nc\n", r"got '\| b'"),
         ("a\n|\nc\n", r"got '\|'"),
         ("a\nb | c | d\nc\n", r"got 'b \| c \| d'"),

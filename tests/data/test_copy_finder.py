@@ -1,4 +1,6 @@
-"""Planted copies on real digits are found, other real images are not, and the threshold says what it rests on."""
+"""Planted copies on real digits are found, other real images are not, and the threshold says what it rests
+on.
+"""
 
 import io
 
@@ -47,7 +49,9 @@ def finder(splits):
 
 
 def as_set(images, like, split="synthetic"):
-    return LabelledSet.from_images(images, np.zeros(len(images), dtype=int), class_names=like.class_names, split=split)
+    return LabelledSet.from_images(
+        images, np.zeros(len(images), dtype=int), class_names=like.class_names, split=split
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -98,7 +102,9 @@ def test_a_single_pair_and_nothing_at_all(splits):
 
 
 def test_real_images_that_are_there_twice_do_not_blunt_the_threshold(finder, splits):
-    """A tenth of the held-out images are train images, mirrored or re-encoded; mirrored ones no leak check refuses."""
+    """A tenth of the held-out images are train images, mirrored or re-encoded; mirrored ones no leak check
+    refuses.
+    """
     doubles = [WAYS[way](splits.train.image(index)) for index, way in enumerate(["flipped", "moved"] * 10)]
     held_out = as_set([splits.val.image(index) for index in range(200)] + doubles, splits.train, split="val")
     threshold = CopyFinder(splits.train, held_out).threshold
@@ -124,7 +130,9 @@ def test_images_are_looked_for_once(splits, monkeypatch):
 def test_what_is_found_does_not_depend_on_the_others(splits):
     finders = [CopyFinder(splits.train.select(range(50)), splits.val.select(range(5))) for _ in range(2)]
     whole = finders[0].nearest(splits.test.select(range(40))).distances
-    parts = [finders[1].nearest(splits.test.select(range(start, start + 8))).distances for start in range(0, 40, 8)]
+    parts = [
+        finders[1].nearest(splits.test.select(range(start, start + 8))).distances for start in range(0, 40, 8)
+    ]
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
 
 
@@ -139,7 +147,9 @@ def test_thumbnails_of_any_shape():
 def test_sets_must_be_what_they_are_for(train, val):
     with pytest.raises(InputError, match="looking for copies needs a train set, got a test set"):
         CopyFinder(train.with_split("test"), val)
-    with pytest.raises(InputError, match="taking the distance of copies from real images needs a val set, got a test set"):
+    with pytest.raises(
+        InputError, match="taking the distance of copies from real images needs a val set, got a test set"
+    ):
         CopyFinder(train, val.with_split("test"))
 
 

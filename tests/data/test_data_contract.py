@@ -57,20 +57,28 @@ def test_source(name: str, tmp_path: Path, small_set: LabelledSet) -> None:
     assert len(set(ids)) == len(ids)
     assert near_duplicates(splits.train, splits.test, max_distance=2) == []
     again = load_splits(DataSettings(source=location), seed=0)
-    assert all(part.table.equals(other.table) for part, other in zip(parts, (again.train, again.val, again.test), strict=True))
+    assert all(
+        part.table.equals(other.table)
+        for part, other in zip(parts, (again.train, again.val, again.test), strict=True)
+    )
 
 
 def test_hub_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert SOURCES["hub"].accepts("org/name")
     (tmp_path / "org" / "name").mkdir(parents=True)
-    assert not any(SOURCES["hub"].accepts(text) for text in ("org/name", "name", "/org/name", "a/b/c", "./name"))
+    assert not any(
+        SOURCES["hub"].accepts(text) for text in ("org/name", "name", "/org/name", "a/b/c", "./name")
+    )
 
 
 @pytest.mark.parametrize("form", list(EXPORTS))
 def test_export(form: str, tmp_path: Path, small_set: LabelledSet) -> None:
     export(small_set, tmp_path / "a", form=form)
     export(small_set, tmp_path / "b", form=form)
-    files = [sorted(path.relative_to(root) for path in root.rglob("*")) for root in (tmp_path / "a", tmp_path / "b")]
+    files = [
+        sorted(path.relative_to(root) for path in root.rglob("*"))
+        for root in (tmp_path / "a", tmp_path / "b")
+    ]
     assert files[0] == files[1]
     assert EXPORTS.summary(form)

@@ -20,13 +20,18 @@ from understudy.data.settings import DataSettings
 
 @pytest.mark.parametrize("split", ["train", "synthetic", "test"])
 @pytest.mark.parametrize("form", list(EXPORTS))
-def test_sources_read_what_exports_write(tmp_path: Path, small_set: LabelledSet, form: str, split: str) -> None:
+def test_sources_read_what_exports_write(
+    tmp_path: Path, small_set: LabelledSet, form: str, split: str
+) -> None:
     export(small_set.with_split(split), tmp_path / "out", form=form)  # type: ignore[arg-type]
     splits = load_splits(DataSettings(source=str(tmp_path / "out")), seed=0)
     found = {}
     for part in (splits.train, splits.val, splits.test):
         found |= {part.encoded(index): part.class_names[part.labels[index]] for index in range(len(part))}
-    assert found == {small_set.encoded(index): small_set.class_names[small_set.labels[index]] for index in range(len(small_set))}
+    assert found == {
+        small_set.encoded(index): small_set.class_names[small_set.labels[index]]
+        for index in range(len(small_set))
+    }
     expected = tuple(sorted(small_set.class_names)) if form == "folder" else small_set.class_names
     assert splits.train.class_names == expected
 
@@ -38,7 +43,11 @@ def test_jpeg_stays_jpeg(tmp_path: Path, form: str) -> None:
         buffer = io.BytesIO()
         picture(index).save(buffer, format="JPEG")
         images.append(buffer.getvalue())
-    export(LabelledSet.from_images(images, [0, 1] * 3, class_names=("a", "b"), split="train"), tmp_path / "out", form=form)
+    export(
+        LabelledSet.from_images(images, [0, 1] * 3, class_names=("a", "b"), split="train"),
+        tmp_path / "out",
+        form=form,
+    )
     splits = load_splits(DataSettings(source=str(tmp_path / "out")), seed=0)
     assert splits.train.encoded(0) in images
 
@@ -79,9 +88,16 @@ def test_shards(tmp_path: Path, small_set: LabelledSet, monkeypatch: pytest.Monk
     tars = sorted((tmp_path / "web").glob("*.tar"))
     assert [tar.name for tar in tars] == ["train-000000.tar", "train-000001.tar", "train-000002.tar"]
     with tarfile.open(tars[2]) as tar:
-        assert tar.getnames() == [f"{key:08d}.{ending}" for key in (10, 11) for ending in ("png", "cls", "json")]
+        assert tar.getnames() == [
+            f"{key:08d}.{ending}" for key in (10, 11) for ending in ("png", "cls", "json")
+        ]
     files = sorted((tmp_path / "hub" / "data").glob("*"))
-    assert [file.name for file in files] == [f"validation-{number:05d}-of-00003.parquet" for number in range(3)]
+    assert [file.name for file in files] == [
+        f"validation-{number:05d}-of-00003.parquet" for number in range(3)
+    ]
     ids = [name for file in files for name in pq.read_table(file)["id"].to_pylist()]
     assert ids == small_set.ids
-    assert np.concatenate([LabelledSet.load(file).labels for file in files]).tolist() == small_set.labels.tolist()
+    assert (
+        np.concatenate([LabelledSet.load(file).labels for file in files]).tolist()
+        == small_set.labels.tolist()
+    )

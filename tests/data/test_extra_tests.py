@@ -23,7 +23,9 @@ from understudy.evaluation.shift_tests import load_test_set
 NAMES = ("zebra", "ant", "cow")  # not in sorted order
 
 
-def load(path: Path, *, learned_from: tuple[LabelledSet, ...] = (), **settings: Any) -> tuple[LabelledSet, list[int]]:
+def load(
+    path: Path, *, learned_from: tuple[LabelledSet, ...] = (), **settings: Any
+) -> tuple[LabelledSet, list[int]]:
     own = DataSettings(source="digits", **settings)
     return load_test_set("ink", path, class_names=NAMES, learned_from=learned_from, settings=own)
 
@@ -31,7 +33,9 @@ def load(path: Path, *, learned_from: tuple[LabelledSet, ...] = (), **settings: 
 def pictures(start: int, count: int, *, split: str) -> LabelledSet:
     images = [picture(start + index) for index in range(count)]
     paths = {"source_path": [f"own/{index}.png" for index in range(count)]}
-    return LabelledSet.from_images(images, np.arange(count) % 3, class_names=NAMES, split=split, provenance=paths)
+    return LabelledSet.from_images(
+        images, np.arange(count) % 3, class_names=NAMES, split=split, provenance=paths
+    )
 
 
 def test_folder_with_the_classes_of_the_run(tmp_path: Path) -> None:
@@ -47,7 +51,9 @@ def test_all_forms_that_are_exported(form: str, tmp_path: Path, small_set: Label
     export(small_set, tmp_path / "set", form=form)
     data, classes = load(tmp_path / "set")
     assert classes == [0, 1, 2]
-    assert sorted(zip(data.labels.tolist(), (data.image(index).tobytes() for index in range(12)), strict=True)) == sorted(
+    assert sorted(
+        zip(data.labels.tolist(), (data.image(index).tobytes() for index in range(12)), strict=True)
+    ) == sorted(
         zip(small_set.labels.tolist(), (small_set.image(index).tobytes() for index in range(12)), strict=True)
     )
 
@@ -69,8 +75,17 @@ def test_what_a_run_wrote(tmp_path: Path) -> None:
 
 
 def test_declared_classes_without_images_do_not_count(tmp_path: Path) -> None:
-    names = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["cow", "dog", "ant"], "_type": "ClassLabel"}}}})}
-    table = pa.table({"image": [{"bytes": encode(picture(number)), "path": None} for number in range(4)], "label": [0, 2, 2, 0]})
+    names = {
+        "huggingface": json.dumps(
+            {"info": {"features": {"label": {"names": ["cow", "dog", "ant"], "_type": "ClassLabel"}}}}
+        )
+    }
+    table = pa.table(
+        {
+            "image": [{"bytes": encode(picture(number)), "path": None} for number in range(4)],
+            "label": [0, 2, 2, 0],
+        }
+    )
     pq.write_table(table.replace_schema_metadata(names), tmp_path / "set.parquet")
     data, classes = load(tmp_path / "set.parquet")
     assert classes == [1, 2]
@@ -91,28 +106,44 @@ def test_the_test_split_is_taken_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_numbered_labels_are_named_as_those_of_the_run(tmp_path: Path) -> None:
-    table = pa.table({"image": [{"bytes": encode(picture(number)), "path": None} for number in range(6)], "label": [0, 1, 2] * 2})
+    table = pa.table(
+        {
+            "image": [{"bytes": encode(picture(number)), "path": None} for number in range(6)],
+            "label": [0, 1, 2] * 2,
+        }
+    )
     pq.write_table(table, tmp_path / "set.parquet")
     (tmp_path / "names.txt").write_text("zebra\nant\ncow\n")
     data, _ = load(tmp_path / "set.parquet", class_names=tmp_path / "names.txt")
     assert data.labels.tolist() == [0, 1, 2] * 2
     with pytest.raises(InputError, match="labels need class names"):
         load(tmp_path / "set.parquet")
-    some, classes = load(write_folder(tmp_path / "named", {"cow": 2, "ant": 2}), class_names=tmp_path / "names.txt")
+    some, classes = load(
+        write_folder(tmp_path / "named", {"cow": 2, "ant": 2}), class_names=tmp_path / "names.txt"
+    )
     assert (len(some), classes) == (4, [1, 2])  # words for prompts are not for these
 
 
 def test_unknown_classes(tmp_path: Path) -> None:
     path = write_folder(tmp_path / "set", {"ant": 2, "dog": 1, "emu": 1})
-    with pytest.raises(InputError, match=r"'ink' .* must have classes of the run \(zebra, ant, cow\), got also dog, emu: rename"):
+    with pytest.raises(
+        InputError,
+        match=r"'ink' .* must have classes of the run \(zebra, ant, cow\), got also dog, emu: rename",
+    ):
         load(path)
 
 
 def test_one_class_is_no_test(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least two classes are needed"):
         load(write_folder(tmp_path / "one", {"ant": 2}))
-    names = {"huggingface": json.dumps({"info": {"features": {"label": {"names": list(NAMES), "_type": "ClassLabel"}}}})}
-    table = pa.table({"image": [{"bytes": encode(picture(0)), "path": None}], "label": [1]}).replace_schema_metadata(names)
+    names = {
+        "huggingface": json.dumps(
+            {"info": {"features": {"label": {"names": list(NAMES), "_type": "ClassLabel"}}}}
+        )
+    }
+    table = pa.table(
+        {"image": [{"bytes": encode(picture(0)), "path": None}], "label": [1]}
+    ).replace_schema_metadata(names)
     pq.write_table(table, tmp_path / "one.parquet")
     with pytest.raises(InputError, match="must have test images of two classes or more, got only ant"):
         load(tmp_path / "one.parquet")
@@ -131,7 +162,10 @@ def test_images_that_were_learned_from(split: str, copy: str, tmp_path: Path) ->
         load(path, learned_from=(known,))
     assert "the test set 'ink' must be new to the classifiers" in str(caught.value)
     what = "the same pixels" if copy == "exact" else "near copies"
-    assert f"own/4.png ({split}) and ink/ant/more.{'png' if copy == 'exact' else 'jpg'} (test): {what}" in str(caught.value)
+    assert (
+        f"own/4.png ({split}) and ink/ant/more.{'png' if copy == 'exact' else 'jpg'} (test): {what}"
+        in str(caught.value)
+    )
     if copy == "near":
         assert len(load(path, learned_from=(known,), near_duplicate_distance=-1)[0]) == 7
 
@@ -154,6 +188,9 @@ def test_the_images_of_the_run_are_refused_as_a_test_of_it(tmp_path: Path) -> No
     splits.train.save(tmp_path / "set.parquet")
     with pytest.raises(InputError, match="must be new to the classifiers.*got 600 pairs"):
         load_test_set(
-            "again", tmp_path / "set.parquet", class_names=splits.train.class_names, learned_from=[splits.train, splits.val],
+            "again",
+            tmp_path / "set.parquet",
+            class_names=splits.train.class_names,
+            learned_from=[splits.train, splits.val],
             settings=DataSettings(source="digits"),
-        )  # fmt: skip
+        )

@@ -39,17 +39,28 @@ def huge_png(width: int, height: int) -> bytes:
     """A PNG whose header claims a size that its data does not fill."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+    )
 
 
 def test_class_folders_are_split(tmp_path: Path) -> None:
     splits = load(write_folder(tmp_path / "pets", {"dog": 10, "cat": 20}))
     assert splits.train.class_names == splits.prompt_names == ("cat", "dog")
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[12, 6], [4, 2], [4, 2]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [12, 6],
+        [4, 2],
+        [4, 2],
+    ]
     assert [part.split for part in (splits.train, splits.val, splits.test)] == ["train", "val", "test"]
     everything = [path for each in paths(splits).values() for path in each]
-    assert sorted(everything) == sorted(path.relative_to(tmp_path / "pets").as_posix() for path in (tmp_path / "pets").rglob("*.png"))
-    assert splits.train.encoded(0) == (tmp_path / "pets" / splits.train.provenance("source_path")[0]).read_bytes()
+    assert sorted(everything) == sorted(
+        path.relative_to(tmp_path / "pets").as_posix() for path in (tmp_path / "pets").rglob("*.png")
+    )
+    assert (
+        splits.train.encoded(0)
+        == (tmp_path / "pets" / splits.train.provenance("source_path")[0]).read_bytes()
+    )
     assert all(name.startswith("real-") and len(name) == 17 for name in splits.train.ids)
     assert splits.skipped == ()
     assert paths(load(tmp_path / "pets")) == paths(splits) != paths(load(tmp_path / "pets", seed=1))
@@ -61,7 +72,11 @@ def test_split_folders_are_kept(tmp_path: Path, val: str) -> None:
     write_folder(tmp_path / val, {"a": 1, "b": 1}, start=10)
     write_folder(tmp_path / "test", {"a": 2, "b": 2}, start=20)
     splits = load(tmp_path)
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[3, 3], [1, 1], [2, 2]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [3, 3],
+        [1, 1],
+        [2, 2],
+    ]
     assert "train/b/deep/er/0.png" in paths(splits)["train"]
     assert all(path.startswith(f"{val}/") for path in paths(splits)["val"])
 
@@ -70,7 +85,11 @@ def test_val_is_taken_from_train(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", {"a": 10, "b": 10})
     write_folder(tmp_path / "test", {"a": 2, "b": 2}, start=20)
     splits = load(tmp_path, val_fraction=0.3)
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[7, 7], [3, 3], [2, 2]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [7, 7],
+        [3, 3],
+        [2, 2],
+    ]
     assert all(path.startswith("train/") for path in paths(splits)["val"])
 
 
@@ -80,7 +99,11 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def test_shots_bound_train_and_val(tmp_path: Path) -> None:
     splits = load(write_folder(tmp_path, {"a": 20, "b": 20}), shots=2)
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[2, 2], [2, 2], [4, 4]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [2, 2],
+        [2, 2],
+        [4, 4],
+    ]
     with pytest.raises(InputError, match=r"for 13 shots"):
         load(tmp_path, shots=13)
 
@@ -98,7 +121,9 @@ def test_bad_files_are_listed_and_skipped(tmp_path: Path) -> None:
     (tmp_path / "a" / "cut.png").write_bytes(good[: len(good) // 2])
     (tmp_path / "b" / "notes.txt").write_text("not an image")
     (tmp_path / "b" / "empty.jpg").write_bytes(b"")
-    (tmp_path / "b" / "drawing.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    (tmp_path / "b" / "drawing.eps").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+    )
     (tmp_path / "stray.png").write_bytes(good)
     (tmp_path / "c").mkdir()
     os.symlink(tmp_path / "nowhere.png", tmp_path / "a" / "broken.png")
@@ -178,7 +203,9 @@ def test_train_without_good_images(tmp_path: Path) -> None:
 
 def test_other_test_classes(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 3, "test/c": 3})
-    with pytest.raises(InputError, match=r"test classes must be the train classes: train has a, b; test has a, c"):
+    with pytest.raises(
+        InputError, match=r"test classes must be the train classes: train has a, b; test has a, c"
+    ):
         load(tmp_path)
 
 
@@ -203,7 +230,11 @@ def test_copies_in_one_folder_share_a_split(tmp_path: Path) -> None:
         shutil.copy(tmp_path / "a" / f"{index}.png", tmp_path / "a" / f"{index}-copy.png")
         picture(10 + index).save(tmp_path / "b" / f"{index}-near.jpg", quality=90)
     splits = load(tmp_path, near_duplicate_distance=6)
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[12, 12], [4, 4], [4, 4]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [12, 12],
+        [4, 4],
+        [4, 4],
+    ]
 
 
 def test_identical_images_of_two_classes(tmp_path: Path) -> None:
@@ -265,7 +296,10 @@ def test_zip_is_read_like_the_folder(tmp_path: Path, prefix: str) -> None:
         write_folder(folder, {"__MACOSX/top/a": 1}, start=90)
     from_zip, from_folder = load(zipped(folder, prefix)), load(folder)
     assert from_zip.train.class_names == from_folder.train.class_names == ("a", "b")
-    both = [{each.encoded(index) for each in (s.train, s.val, s.test) for index in range(len(each))} for s in (from_zip, from_folder)]
+    both = [
+        {each.encoded(index) for each in (s.train, s.val, s.test) for index in range(len(each))}
+        for s in (from_zip, from_folder)
+    ]
     assert both[0] == both[1]
     if not prefix:
         assert from_zip.train.table.equals(from_folder.train.table)
@@ -325,7 +359,9 @@ def test_odd_images_in_a_folder(tmp_path: Path) -> None:
     picture(52).convert("P").save(tmp_path / "a" / "palette.gif")
     picture(53).convert("CMYK").save(tmp_path / "b" / "cmyk.jpg")
     exif = io.BytesIO()
-    picture(54, (30, 20)).save(exif, format="JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0")
+    picture(54, (30, 20)).save(
+        exif, format="JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    )
     (tmp_path / "b" / "turned.jpg").write_bytes(exif.getvalue())
     splits = load(tmp_path)
     assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == 11

@@ -58,7 +58,9 @@ def test_decode_palette_with_transparency() -> None:
     assert np.asarray(decode(keyed)).min() == 255
 
 
-@pytest.mark.parametrize(("orientation", "turned"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270)])
+@pytest.mark.parametrize(
+    ("orientation", "turned"), [(3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270)]
+)
 def test_decode_is_upright(orientation: int, turned: Image.Transpose) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -74,7 +76,10 @@ def test_decode_16_bit() -> None:
 
 def test_levels_without_a_known_range_are_refused() -> None:
     levels = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
-    with pytest.raises(ValueError, match="its levels are fractions, of which the range is not known: store it with 8 or 16 bits"):
+    with pytest.raises(
+        ValueError,
+        match="its levels are fractions, of which the range is not known: store it with 8 or 16 bits",
+    ):
         decode(encoded(Image.fromarray(levels), "TIFF"))
 
 
@@ -122,7 +127,9 @@ def test_file_is_in_the_hugging_face_layout(tmp_path: Path, small_set: LabelledS
     assert schema.field("image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def test_save_is_all_or_nothing(tmp_path: Path, small_set: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_is_all_or_nothing(
+    tmp_path: Path, small_set: LabelledSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_set.save(tmp_path / "set.parquet")
     before = (tmp_path / "set.parquet").read_bytes()
 

@@ -24,7 +24,14 @@ def jpeg(image: Image.Image) -> bytes:
 
 def as_set(images: list[Image.Image | bytes], split: str) -> LabelledSet:
     paths = [f"{split}/{index}.png" for index in range(len(images))]
-    return LabelledSet.from_images(images, [0] * len(images), class_names=("a",), split=split, ids=paths, provenance={"source_path": paths})
+    return LabelledSet.from_images(
+        images,
+        [0] * len(images),
+        class_names=("a",),
+        split=split,
+        ids=paths,
+        provenance={"source_path": paths},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +48,18 @@ def test_fingerprint_agrees_with_imagehash() -> None:
 @pytest.mark.parametrize("kind", ["exact", "jpeg", "brighter"])
 def test_planted_copies_are_found(kind: str, digits: LabelledSet) -> None:
     originals = [digits.image(index) for index in range(3)] + [picture(index, (64, 48)) for index in range(3)]
-    change = {"exact": lambda image: image, "jpeg": jpeg, "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.05)}[kind]
+    change = {
+        "exact": lambda image: image,
+        "jpeg": jpeg,
+        "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.05),
+    }[kind]
     others: list[Image.Image | bytes] = [digits.image(index) for index in range(100, 120)]
-    pairs = near_duplicates(as_set([*originals], "train"), as_set([*others, *map(change, originals)], "test"), max_distance=4)
-    assert [(a, b) for a, b, _ in pairs] == [(f"train/{index}.png", f"test/{20 + index}.png") for index in range(6)]
+    pairs = near_duplicates(
+        as_set([*originals], "train"), as_set([*others, *map(change, originals)], "test"), max_distance=4
+    )
+    assert [(a, b) for a, b, _ in pairs] == [
+        (f"train/{index}.png", f"test/{20 + index}.png") for index in range(6)
+    ]
     assert all((distance == -1) == (kind == "exact") for *_, distance in pairs)
 
 

@@ -25,14 +25,20 @@ from understudy.data.settings import DataSettings
 from understudy.data.sources.digits import make_split_csv
 
 LABELS = [0, 1] * 6
-CLASS_LABEL = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["pear", "apple"], "_type": "ClassLabel"}}}})}
+CLASS_LABEL = {
+    "huggingface": json.dumps(
+        {"info": {"features": {"label": {"names": ["pear", "apple"], "_type": "ClassLabel"}}}}
+    )
+}
 
 
 def load(source: Path | str, **settings: Any) -> Splits:
     return load_splits(DataSettings(source=str(source), **settings), seed=0)
 
 
-def write_parquet(path: Path, *, start: int = 0, metadata: dict[str, str] | None = CLASS_LABEL, **columns: Any) -> Path:
+def write_parquet(
+    path: Path, *, start: int = 0, metadata: dict[str, str] | None = CLASS_LABEL, **columns: Any
+) -> Path:
     images = [{"bytes": encode(picture(start + index)), "path": None} for index in range(len(LABELS))]
     given = {"image": images, "label": LABELS} | columns
     table = pa.table({name: values for name, values in given.items() if values is not None})
@@ -64,7 +70,11 @@ def samples(label: Any = None, start: int = 0, ending: str = "cls") -> dict[str,
 def test_parquet_file(tmp_path: Path) -> None:
     splits = load(write_parquet(tmp_path / "train.parquet"))
     assert splits.train.class_names == ("pear", "apple")
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[4, 4], [1, 1], [1, 1]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [4, 4],
+        [1, 1],
+        [1, 1],
+    ]
     assert splits.train.provenance("source_path")[0].startswith("train.parquet#0000000")
     for part in (splits.train, splits.val, splits.test):
         rows = [int(path.partition("#")[2]) for path in part.provenance("source_path")]
@@ -74,7 +84,9 @@ def test_parquet_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["", "data"])
 def test_parquet_shards_are_splits(tmp_path: Path, folder: str) -> None:
-    for number, name in enumerate(["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001", "test"]):
+    for number, name in enumerate(
+        ["train-00000-of-00002", "train-00001-of-00002", "validation-00000-of-00001", "test"]
+    ):
         write_parquet(tmp_path / folder / f"{name}.parquet", start=100 * number)
     splits = load(tmp_path)
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [24, 12, 12]
@@ -82,19 +94,31 @@ def test_parquet_shards_are_splits(tmp_path: Path, folder: str) -> None:
 
 def test_parquet_class_name_column_and_strings(tmp_path: Path) -> None:
     names = ["pear" if label == 0 else "apple" for label in LABELS]
-    assert load(write_parquet(tmp_path / "a.parquet", metadata=None, class_name=names)).train.class_names == ("pear", "apple")
-    assert load(write_parquet(tmp_path / "b.parquet", metadata=None, label=names)).train.class_names == ("apple", "pear")
+    assert load(write_parquet(tmp_path / "a.parquet", metadata=None, class_name=names)).train.class_names == (
+        "pear",
+        "apple",
+    )
+    assert load(write_parquet(tmp_path / "b.parquet", metadata=None, label=names)).train.class_names == (
+        "apple",
+        "pear",
+    )
     plain = [encode(picture(index)) for index in range(len(LABELS))]
     assert len(load(write_parquet(tmp_path / "c.parquet", img=plain, image=None)).test) == 2
     with pytest.raises(InputError, match=r"label 0 must have one class name, got 'pear' and 'plum'"):
         load(write_parquet(tmp_path / "d.parquet", metadata=None, class_name=[*names[:-2], "plum", "apple"]))
     with pytest.raises(InputError, match=r"labels with a class_name column must be 0 to 1, got \[1, 2\]"):
-        load(write_parquet(tmp_path / "e.parquet", metadata=None, label=[label + 1 for label in LABELS], class_name=names))
+        load(
+            write_parquet(
+                tmp_path / "e.parquet", metadata=None, label=[label + 1 for label in LABELS], class_name=names
+            )
+        )
 
 
 def test_parquet_labels_without_names(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "a.parquet", metadata=None)
-    with pytest.raises(InputError, match=r"got the numbers 0, 1 without names: give --class-names FILE with 2 lines"):
+    with pytest.raises(
+        InputError, match=r"got the numbers 0, 1 without names: give --class-names FILE with 2 lines"
+    ):
         load(file)
     (tmp_path / "names.txt").write_text("ripe pear\nred apple\n")
     splits = load(file, class_names=tmp_path / "names.txt")
@@ -136,7 +160,9 @@ def test_parquet_null_images_are_bad(tmp_path: Path) -> None:
 def test_parquet_files_must_fit_together(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a" / "train.parquet")
     write_parquet(tmp_path / "a" / "extra.parquet", start=50)
-    with pytest.raises(InputError, match=r"must all begin with train, val or test, or none, but these do not: extra.parquet"):
+    with pytest.raises(
+        InputError, match=r"must all begin with train, val or test, or none, but these do not: extra.parquet"
+    ):
         load(tmp_path / "a")
     write_parquet(tmp_path / "b" / "val.parquet")
     write_parquet(tmp_path / "b" / "test.parquet", start=50)
@@ -165,7 +191,11 @@ def test_webdataset_with_numbers(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", samples() | {"classes.txt": b"pear\napple\n"})
     splits = load(file)
     assert splits.train.class_names == ("pear", "apple")
-    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [[3, 3], [1, 1], [1, 1]]
+    assert [part.counts.tolist() for part in (splits.train, splits.val, splits.test)] == [
+        [3, 3],
+        [1, 1],
+        [1, 1],
+    ]
     assert splits.train.provenance("source_path")[0].startswith("x.tar/000")
 
 
@@ -208,7 +238,12 @@ def test_webdataset_without_train(tmp_path: Path) -> None:
 
 
 def test_webdataset_bad_samples(tmp_path: Path) -> None:
-    bad = {"lost.cls": b"0", "unlabelled.jpg": encode(picture(90)), "odd.png": encode(picture(91)), "odd.json": b"{"}
+    bad = {
+        "lost.cls": b"0",
+        "unlabelled.jpg": encode(picture(90)),
+        "odd.png": encode(picture(91)),
+        "odd.json": b"{",
+    }
     bad |= {"empty.png": encode(picture(92)), "empty.cls": b""}
     file = write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1]) | bad)
     splits = load(file, skip_bad=True)
@@ -296,7 +331,8 @@ class HubPart(list[dict[str, Any]]):
 
     def __init__(self, features: dict[str, Any], start: int = 0, label: Any = None) -> None:
         super().__init__(
-            {"img": {"bytes": encode(picture(start + index))}, "label": index % 2 if label is None else label} for index in range(10)
+            {"img": {"bytes": encode(picture(start + index))}, "label": index % 2 if label is None else label}
+            for index in range(10)
         )
         self.features = features
 
@@ -331,13 +367,17 @@ def test_hub_splits(hub: dict[str, Any]) -> None:
 
 
 def test_hub_errors(hub: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"'org/name' cannot be loaded from the Hugging Face hub: no org/name"):
+    with pytest.raises(
+        InputError, match=r"'org/name' cannot be loaded from the Hugging Face hub: no org/name"
+    ):
         load("org/name")
     hub["org/name"] = {"train": HubPart({"text": None, "label": None})}
     with pytest.raises(InputError, match=r"must have the features image and label, got text, label"):
         load("org/name")
     hub["org/name"] = {"train": HubPart(FEATURES), "unsupervised": HubPart(FEATURES)}
-    with pytest.raises(InputError, match=r"splits must be train, validation and test, got train, unsupervised"):
+    with pytest.raises(
+        InputError, match=r"splits must be train, validation and test, got train, unsupervised"
+    ):
         load("org/name")
     hub["org/name"] = {"validation": HubPart(FEATURES), "test": HubPart(FEATURES)}
     with pytest.raises(InputError, match=r"must have a train split, got validation, test"):
@@ -349,10 +389,20 @@ def test_hub_errors(hub: dict[str, Any]) -> None:
 
 def test_ids_are_longer_where_twelve_digits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stable_ids(["a/1.png", "b"]) == ["real-8630ea930807", "real-3e23e8160039"]
-    monkeypatch.setattr("understudy.data.pool._sha256", lambda path: {"a": "0" * 64, "b": "0" * 14 + "1" * 50}[path])
+    monkeypatch.setattr(
+        "understudy.data.pool._sha256", lambda path: {"a": "0" * 64, "b": "0" * 14 + "1" * 50}[path]
+    )
     assert stable_ids(["a", "b"]) == ["real-" + "0" * 15, "real-" + "0" * 14 + "1"]
 
 
 def test_import_stays_light() -> None:
-    code = "import sys, understudy.data; print([name for name in ('sklearn', 'datasets', 'diffusers') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, understudy.data; print([name for name in ('sklearn', 'datasets', 'diffusers') if name "
+        "in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

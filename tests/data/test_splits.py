@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.splits import first_of_each_class, largest_remainder, stratified_split, take_at_most, take_share, take_shots
+from understudy.data.splits import (
+    first_of_each_class,
+    largest_remainder,
+    stratified_split,
+    take_at_most,
+    take_share,
+    take_shots,
+)
 
 NAMES = ("a", "b", "c")
 
@@ -22,7 +29,9 @@ def labelled_ids(draw: st.DrawFn) -> tuple[list[str], np.ndarray]:
 
 @settings(max_examples=40, deadline=None)
 @given(labelled_ids(), st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 99))
-def test_split_is_disjoint_complete_and_stratified(data: tuple[list[str], np.ndarray], val: float, test: float, seed: int) -> None:
+def test_split_is_disjoint_complete_and_stratified(
+    data: tuple[list[str], np.ndarray], val: float, test: float, seed: int
+) -> None:
     ids, labels = data
     parts = stratified_split(ids, labels, {"val": val, "test": test}, class_names=NAMES, seed=seed)
     assert set(parts) == {"train", "val", "test"}
@@ -31,7 +40,9 @@ def test_split_is_disjoint_complete_and_stratified(data: tuple[list[str], np.nda
     for split, fraction in (("val", val), ("test", test)):
         counts = np.bincount(labels[parts[split]], minlength=3)
         assert (counts >= 1).all()
-        assert (np.abs(counts - fraction * sizes) <= 1.5).all()  # one for the share, half for rounding the total
+        assert (
+            np.abs(counts - fraction * sizes) <= 1.5
+        ).all()  # one for the share, half for rounding the total
     assert (np.bincount(labels[parts["train"]], minlength=3) >= 1).all()
 
 
@@ -51,7 +62,9 @@ def test_split_does_not_depend_on_the_order(data: tuple[list[str], np.ndarray], 
 def test_groups_stay_together() -> None:
     ids, labels = [f"{index}" for index in range(40)], np.repeat([0, 1], 20)
     groups = [index // 4 for index in range(40)]
-    parts = stratified_split(ids, labels, {"val": 0.2, "test": 0.2}, class_names=("a", "b"), seed=0, groups=groups)
+    parts = stratified_split(
+        ids, labels, {"val": 0.2, "test": 0.2}, class_names=("a", "b"), seed=0, groups=groups
+    )
     assert {split: len(indices) for split, indices in parts.items()} == {"train": 24, "val": 8, "test": 8}
     where = {groups[index]: split for split, indices in parts.items() for index in indices}
     assert all(where[groups[index]] == split for split, indices in parts.items() for index in indices)
@@ -60,16 +73,25 @@ def test_groups_stay_together() -> None:
 def test_seeds_differ_and_repeat() -> None:
     ids, labels = [f"{index}" for index in range(40)], np.repeat([0, 1], 20)
     first, again, other = (
-        stratified_split(ids, labels, {"val": 0.3}, class_names=("a", "b"), seed=seed)["val"].tolist() for seed in (0, 0, 1)
+        stratified_split(ids, labels, {"val": 0.3}, class_names=("a", "b"), seed=seed)["val"].tolist()
+        for seed in (0, 0, 1)
     )
     assert first == again != other
 
 
 def test_too_few_images_and_fractions() -> None:
     with pytest.raises(InputError, match=r"at least 3 different images .*'b' has 2"):
-        stratified_split(list("uvwxy"), np.array([0, 0, 0, 1, 1]), {"val": 0.2, "test": 0.2}, class_names=("a", "b"), seed=0)
+        stratified_split(
+            list("uvwxy"),
+            np.array([0, 0, 0, 1, 1]),
+            {"val": 0.2, "test": 0.2},
+            class_names=("a", "b"),
+            seed=0,
+        )
     with pytest.raises(InputError, match=r"sum below 1, got 1.1"):
-        stratified_split(list("uv"), np.array([0, 1]), {"val": 0.5, "test": 0.6}, class_names=("a", "b"), seed=0)
+        stratified_split(
+            list("uv"), np.array([0, 1]), {"val": 0.5, "test": 0.6}, class_names=("a", "b"), seed=0
+        )
 
 
 @given(st.integers(0, 500), st.lists(st.integers(0, 50), min_size=1, max_size=8).filter(any))
@@ -103,7 +125,11 @@ def test_shots_name_the_small_classes() -> None:
 @settings(max_examples=20, deadline=None)
 def test_shares_are_nested_and_stratified(counts: list[int], seed: int) -> None:
     labels = np.repeat([0, 1], counts)
-    data = shots_set().select(np.concatenate([np.flatnonzero(shots_set().labels == label)[:count] for label, count in enumerate(counts)]))
+    data = shots_set().select(
+        np.concatenate(
+            [np.flatnonzero(shots_set().labels == label)[:count] for label, count in enumerate(counts)]
+        )
+    )
     chosen: set[str] = set()
     for share in (0.01, 0.125, 0.3, 0.5, 0.9, 1.0):
         part = take_share(data, share, seed=seed)

@@ -30,7 +30,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write an ``.npz`` file, compressed, that appears whole or not at all. Arrays may have any name; ``np.savez`` keeps some to itself."""
+    """Write an ``.npz`` file, compressed, that appears whole or not at all. Arrays may have any name;
+    ``np.savez`` keeps some to itself.
+    """
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -53,8 +55,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         state = "damaged" if path.exists() else "not there"
         raise InputError(
-            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, then do that stage again with "
-            "'understudy run' and the folder of the run"
+            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, then do "
+            "that stage again with 'understudy run' and the folder of the run"
         ) from None
 
 
@@ -82,11 +84,15 @@ def check_replaceable(path: Path, *, mark: bytes) -> None:
     if path.is_file():
         with path.open("rb") as file:
             if mark not in file.read(4096):
-                raise InputError(f"{path} exists, and understudy did not write it in this place: choose another name, or remove it")
+                raise InputError(
+                    f"{path} exists, and understudy did not write it in this place: choose another name, or "
+                    "remove it"
+                )
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing is left of it.
+    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing
+    is left of it.
 
     Raises:
         OSError: as ``write`` raises it; also for whatever else it raises when the disk is full.

@@ -28,12 +28,12 @@ _WINDOWS_BYTE = 2**30  # Windows makes a locked byte unreadable, so lock one far
 class FolderLock:
     """Context manager that keeps other processes from writing to a folder.
 
-    The operating system holds the lock on the file ``.lock`` and releases it when the process ends, even if it
-    is killed. Entering the block locks the folder if it exists; :meth:`take` creates a missing folder and locks
-    it. The same process may lock a folder several times. Readers need no lock.
+    The operating system holds the lock on the file ``.lock`` and releases it when the process ends, even if
+    it is killed. Entering the block locks the folder if it exists; :meth:`take` creates a missing folder and
+    locks it. The same process may lock a folder several times. Readers need no lock.
 
-    Without locking (some network file systems), work goes on without a lock. On a system where Python cannot lock
-    files at all, a warning says so.
+    Without locking (some network file systems), work goes on without a lock. On a system where Python cannot
+    lock files at all, a warning says so.
 
     Args:
         path: the folder.

@@ -7,7 +7,16 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Protocol, TypeVar, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 T = TypeVar("T")
@@ -87,7 +96,9 @@ class Terminal:
             TextColumn("left"),
             TimeRemainingColumn(),
         ]
-        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as progress:
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        ) as progress:
             task = progress.add_task(text, total=total)
             yield lambda amount: progress.advance(task, amount)
 

@@ -53,7 +53,9 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def peak_memory_gb() -> float | None:
-    """Largest resident memory of this process so far, in GB, to 10 MB; None where it cannot be read (Windows)."""
+    """Largest resident memory of this process so far, in GB, to 10 MB; None where it cannot be read
+    (Windows).
+    """
     if resource is None:
         return None
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -12,7 +12,9 @@ from PIL import Image, ImageOps
 from understudy.data.labelled_set import LabelledSet, pixel_hash
 from understudy.functional.copies import copy_distances, copy_threshold, nearest_copies
 
-DISTANCE_UNIT = "square root of 2 - 2 x correlation of grey thumbnails, mirrored and moved to fit best; 0 to 2"
+DISTANCE_UNIT = (
+    "square root of 2 - 2 x correlation of grey thumbnails, mirrored and moved to fit best; 0 to 2"
+)
 FALSE_ALARMS = 0.01
 """Share of real images that may be taken for copies of others."""
 SAME_IMAGE = 0.05
@@ -46,8 +48,8 @@ class CopyThreshold:
         basis: where it comes from, in words.
         images: real images that it comes from.
         duplicates: held-out images that are left out, being a train image.
-        false_alarms: probability, at most, with which one more image of their kind would be taken for a copy; None where train images
-            joined the held-out ones, since that promises nothing.
+        false_alarms: probability, at most, with which one more image of their kind would be taken for a copy;
+            None where train images joined the held-out ones, since that promises nothing.
         held_out: share of the other held-out images that are taken for copies.
     """
 
@@ -105,8 +107,9 @@ class CopyFinder:
     def threshold(self) -> CopyThreshold:
         """The distance below which at most one real image in a hundred would lie.
 
-        Split conformal prediction on the held-out images; if they are too few for that, with the train images' distances to each other
-        as well; if those are too few, half the smallest distance. Real images that are themselves one image twice do not count.
+        Split conformal prediction on the held-out images; if they are too few for that, with the train
+        images' distances to each other as well; if those are too few, half the smallest distance. Real images
+        that are themselves one image twice do not count.
         """
         held_out = self.held_out_distances
         distances = held_out = held_out[held_out >= SAME_IMAGE]
@@ -114,8 +117,13 @@ class CopyFinder:
         distance = copy_threshold(distances, rate=FALSE_ALARMS)
         if distance is None and len(self.train) > 1:
             own = nearest_copies(self._thumbnails, self._thumbnails, skip_own=True)[1]
-            distances, basis = np.concatenate([held_out, own[own >= SAME_IMAGE]]), "held-out real and train images"
-            certified = False  # a train image is in many of these distances: they are not exchangeable with that of one more image
+            distances, basis = (
+                np.concatenate([held_out, own[own >= SAME_IMAGE]]),
+                "held-out real and train images",
+            )
+            # a train image is in many of these distances: they are not exchangeable with that of one more
+            # image
+            certified = False
             distance = copy_threshold(distances, rate=FALSE_ALARMS)
         false_alarms = FALSE_ALARMS
         if distance is None:
@@ -140,7 +148,9 @@ class CopyFinder:
 
 
 def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
-    """Distance of image i to image i of another set of the same size, float64 of shape (N,), in ``DISTANCE_UNIT``."""
+    """Distance of image i to image i of another set of the same size, float64 of shape (N,), in
+    ``DISTANCE_UNIT``.
+    """
     return copy_distances(grey_thumbnails(data), grey_thumbnails(others))
 
 

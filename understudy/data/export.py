@@ -31,7 +31,8 @@ def export(data: LabelledSet, to: Path, *, form: str) -> None:
         form: see ``EXPORTS``.
 
     Raises:
-        InputError: for an unknown form, a folder that is not empty, or class names that cannot be folder names.
+        InputError: for an unknown form, a folder that is not empty, or class names that cannot be folder
+            names.
     """
     write = EXPORTS[form]
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -41,10 +42,15 @@ def export(data: LabelledSet, to: Path, *, form: str) -> None:
 
 @EXPORTS.register("folder", summary="class/00000000.png and metadata.csv")
 def _folder(data: LabelledSet, to: Path) -> None:
-    odd = [name for name in data.class_names if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name != name.strip()]
+    odd = [
+        name
+        for name in data.class_names
+        if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|') or name != name.strip()
+    ]
     if odd:
         raise InputError(
-            f"class names must be usable as folder names, got {', '.join(map(repr, odd))}: export as webdataset or huggingface"
+            f"class names must be usable as folder names, got {', '.join(map(repr, odd))}: export as "
+            "webdataset or huggingface"
         )
     rows = []
     for index, row in enumerate(_provenance(data)):
@@ -59,7 +65,9 @@ def _folder(data: LabelledSet, to: Path) -> None:
         writer.writerows(rows)
 
 
-@EXPORTS.register("webdataset", summary="tar shards with key.png, key.cls and key.json, and classes.txt beside them")
+@EXPORTS.register(
+    "webdataset", summary="tar shards with key.png, key.cls and key.json, and classes.txt beside them"
+)
 def _webdataset(data: LabelledSet, to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     # Beside the shards: inside one, readers would take it for a sample.
@@ -78,13 +86,18 @@ def _webdataset(data: LabelledSet, to: Path) -> None:
 def _huggingface(data: LabelledSet, to: Path) -> None:
     count = max(1, -(-len(data) // _SHARD_IMAGES))
     for number, indices in enumerate(np.array_split(np.arange(len(data)), count)):
-        data.select(indices).save(to / "data" / f"{_HUB_SPLITS[data.split]}-{number:05d}-of-{count:05d}.parquet")
+        data.select(indices).save(
+            to / "data" / f"{_HUB_SPLITS[data.split]}-{number:05d}-of-{count:05d}.parquet"
+        )
 
 
 def _provenance(data: LabelledSet) -> list[dict[str, Any]]:
     """A row per image: all columns but the image, and the class name."""
     rows = data.table.drop_columns(["image"]).to_pylist()
-    return [{"id": row["id"], "label": row["label"], "class_name": data.class_names[row["label"]]} | row for row in rows]
+    return [
+        {"id": row["id"], "label": row["label"], "class_name": data.class_names[row["label"]]} | row
+        for row in rows
+    ]
 
 
 def _suffix(encoded: bytes) -> str:

@@ -19,8 +19,12 @@ from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
 
 Split = Literal["train", "val", "test", "synthetic"]
-_IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])  # in memory; together they may exceed 2 GB
-_STORED_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # in files; what datasets takes for an image
+_IMAGE_TYPE = pa.struct(
+    [("bytes", pa.large_binary()), ("path", pa.string())]
+)  # in memory; together they may exceed 2 GB
+_STORED_IMAGE_TYPE = pa.struct(
+    [("bytes", pa.binary()), ("path", pa.string())]
+)  # in files; what datasets takes for an image
 _ROW_GROUP = 1000
 
 
@@ -47,7 +51,9 @@ class LabelledSet:
             raise ValueError(f"split must be one of {get_args(Split)}, got {self.split!r}")
         labels = self.labels
         if len(labels) and (labels.min() < 0 or labels.max() >= len(self.class_names)):
-            raise InputError(f"labels must be in [0, {len(self.class_names)}), got {labels.min()} to {labels.max()}")
+            raise InputError(
+                f"labels must be in [0, {len(self.class_names)}), got {labels.min()} to {labels.max()}"
+            )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -110,11 +116,15 @@ class LabelledSet:
             InputError: naming the split that came and those that fit.
         """
         if self.split not in allowed:
-            raise InputError(f"{purpose} needs a {' or '.join(allowed)} set, got a {self.split} set of {len(self)} images")
+            raise InputError(
+                f"{purpose} needs a {' or '.join(allowed)} set, got a {self.split} set of {len(self)} images"
+            )
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Self:
         """The images at ``indices``, in that order."""
-        return type(self)(self.table.take(pa.array(np.asarray(indices, dtype=np.int64))), self.class_names, self.split)
+        return type(self)(
+            self.table.take(pa.array(np.asarray(indices, dtype=np.int64))), self.class_names, self.split
+        )
 
     def with_split(self, split: Split) -> Self:
         """The same images under another split; sources use it, stages do not."""
@@ -134,7 +144,8 @@ class LabelledSet:
         """Build a set.
 
         Args:
-            images: Pillow images or uint8 arrays (3, H, W), stored as PNG, or encoded bytes, stored as they are.
+            images: Pillow images or uint8 arrays (3, H, W), stored as PNG, or encoded bytes, stored as they
+                are.
             labels: int of shape (N,).
             class_names: names by label.
             split: see the class.
@@ -144,7 +155,10 @@ class LabelledSet:
         encoded = [image if isinstance(image, bytes) else encode(image) for image in images]
         names = list(ids) if ids is not None else [f"{split}-{index:08d}" for index in range(len(encoded))]
         if not len(encoded) == len(labels) == len(names) == len(set(names)):
-            raise ValueError(f"need as many labels and unique ids as images, got {len(encoded)}, {len(labels)}, {len(set(names))}")
+            raise ValueError(
+                f"need as many labels and unique ids as images, got {len(encoded)}, {len(labels)}, "
+                f"{len(set(names))}"
+            )
         columns = {
             "id": pa.array(names, pa.string()),
             "image": pa.array([{"bytes": data, "path": None} for data in encoded], _IMAGE_TYPE),
@@ -163,7 +177,10 @@ class LabelledSet:
         first = sets[0]
         for other in sets[1:]:
             if (other.class_names, other.split) != (first.class_names, first.split):
-                raise InputError(f"sets to join must agree, got {first.class_names} {first.split} and {other.class_names} {other.split}")
+                raise InputError(
+                    f"sets to join must agree, got {first.class_names} {first.split} and {other.class_names} "
+                    f"{other.split}"
+                )
         table = pa.concat_tables([part.table for part in sets], promote_options="permissive")
         if len(set(table.column("id").to_pylist())) != table.num_rows:
             raise InputError("sets to join must not share image ids")
@@ -171,11 +188,17 @@ class LabelledSet:
 
     def save(self, path: Path) -> None:
         """Write a Parquet file in the Hugging Face image layout; the file appears whole or not at all."""
-        features: dict[str, Any] = {"image": {"_type": "Image"}, "label": {"names": list(self.class_names), "_type": "ClassLabel"}}
+        features: dict[str, Any] = {
+            "image": {"_type": "Image"},
+            "label": {"names": list(self.class_names), "_type": "ClassLabel"},
+        }
         for field in self.table.schema:
             features.setdefault(field.name, {"dtype": _feature_type(field.type), "_type": "Value"})
         ordered = {field.name: features[field.name] for field in self.table.schema}
-        metadata = {"huggingface": json.dumps({"info": {"features": ordered}}), "understudy": json.dumps({"split": self.split})}
+        metadata = {
+            "huggingface": json.dumps({"info": {"features": ordered}}),
+            "understudy": json.dumps({"split": self.split}),
+        }
         schema = _with_image_type(self.table.schema, _STORED_IMAGE_TYPE).with_metadata(metadata)
 
         def write(temporary: Path) -> None:
@@ -196,14 +219,20 @@ class LabelledSet:
             raise InputError(f"no image set at {path}")
         try:
             with pq.ParquetFile(path) as parquet:
-                stored = pa.Table.from_batches(parquet.iter_batches(batch_size=_ROW_GROUP), parquet.schema_arrow)
+                stored = pa.Table.from_batches(
+                    parquet.iter_batches(batch_size=_ROW_GROUP), parquet.schema_arrow
+                )
         except pa.ArrowException as error:
             raise InputError(f"{path} must be a Parquet file, but it cannot be read: {error}") from None
         metadata = stored.schema.metadata or {}
         if b"understudy" not in metadata:
-            raise InputError(f"{path} was not written by understudy: use a source to read foreign Parquet files")
+            raise InputError(
+                f"{path} was not written by understudy: use a source to read foreign Parquet files"
+            )
         names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-        table = stored.replace_schema_metadata(None).cast(_with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata())
+        table = stored.replace_schema_metadata(None).cast(
+            _with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata()
+        )
         return cls(table, tuple(names), json.loads(metadata[b"understudy"])["split"])
 
 
@@ -222,7 +251,9 @@ def decode(data: bytes) -> Image.Image:
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        raise ValueError("its levels are fractions, of which the range is not known: store it with 8 or 16 bits")
+        raise ValueError(
+            "its levels are fractions, of which the range is not known: store it with 8 or 16 bits"
+        )
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)
         scale = 1.0 if levels.max() <= 255 and not image.mode.startswith("I;16") else 257.0
@@ -237,7 +268,9 @@ def encode(image: Image.Image | np.ndarray) -> bytes:
     """Lossless PNG bytes of a Pillow image or a uint8 array (3, H, W)."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != 3:
-            raise ValueError(f"image must be uint8 of shape (3, H, W), got {image.dtype} of shape {image.shape}")
+            raise ValueError(
+                f"image must be uint8 of shape (3, H, W), got {image.dtype} of shape {image.shape}"
+            )
         image = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")

@@ -1,9 +1,10 @@
 """Images that two sets share: exact copies, and near copies by perceptual hash.
 
-A 64-bit perceptual hash (DCT signs; Zauner 2010, as in ``imagehash.phash``) alone takes simple small images for one
-another, so near copies must also nearly agree in their pixels: at 16 x 16 grey, the mean levels may differ by
-``MAX_SHIFT`` of 255 (5% brightness), and what remains by ``MAX_DIFFERENCE`` on average. On ``digits``, JPEG at quality 90
-and 5% brightness leave at most 4.2 levels, and the nearest two digits within 2 bits differ by 9.8.
+A 64-bit perceptual hash (DCT signs; Zauner 2010, as in ``imagehash.phash``) alone takes simple small images
+for one another, so near copies must also nearly agree in their pixels: at 16 x 16 grey, the mean levels may
+differ by ``MAX_SHIFT`` of 255 (5% brightness), and what remains by ``MAX_DIFFERENCE`` on average. On
+``digits``, JPEG at quality 90 and 5% brightness leave at most 4.2 levels, and the nearest two digits within 2
+bits differ by 9.8.
 """
 
 from __future__ import annotations
@@ -67,7 +68,12 @@ class Fingerprints:
         """Those of the images ``ids``, in that order."""
         place = {name: index for index, name in enumerate(self.ids)}
         keep = np.array([place[name] for name in ids], dtype=np.int64)
-        return type(self)(tuple(ids), tuple(self.exact[index] for index in keep), self.perceptual[keep], self.thumbnails[keep])
+        return type(self)(
+            tuple(ids),
+            tuple(self.exact[index] for index in keep),
+            self.perceptual[keep],
+            self.thumbnails[keep],
+        )
 
 
 def fingerprint(image: Image.Image) -> tuple[str, int, np.ndarray]:
@@ -78,7 +84,9 @@ def fingerprint(image: Image.Image) -> tuple[str, int, np.ndarray]:
     return pixel_hash(image), int.from_bytes(bits.tobytes(), "big"), thumbnail
 
 
-def near_duplicates(a: LabelledSet | Fingerprints, b: LabelledSet | Fingerprints, *, max_distance: int) -> list[tuple[str, str, int]]:
+def near_duplicates(
+    a: LabelledSet | Fingerprints, b: LabelledSet | Fingerprints, *, max_distance: int
+) -> list[tuple[str, str, int]]:
     """Pairs of images that are copies, exactly or up to compression and small changes of brightness.
 
     Compares all with all, a block at a time; memory does not grow with the product of the sizes.
@@ -89,12 +97,15 @@ def near_duplicates(a: LabelledSet | Fingerprints, b: LabelledSet | Fingerprints
         max_distance: greatest number of the 64 hash bits that may differ; -1 finds exact copies only.
 
     Returns:
-        (id in a, id in b, distance) in the order of a, then b. The distance is -1 for equal pixels, else the number of
-        bits that differ.
+        (id in a, id in b, distance) in the order of a, then b. The distance is -1 for equal pixels, else the
+        number of bits that differ.
     """
     first, second = _fingerprints(a), _fingerprints(b)
     i, j, distances = _pairs(first, second, max_distance=max_distance)
-    return [(first.ids[p], second.ids[q], distance) for p, q, distance in zip(i.tolist(), j.tolist(), distances.tolist(), strict=True)]
+    return [
+        (first.ids[p], second.ids[q], distance)
+        for p, q, distance in zip(i.tolist(), j.tolist(), distances.tolist(), strict=True)
+    ]
 
 
 def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
@@ -113,7 +124,8 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
     """Stop if two splits share an image.
 
     Args:
-        splits: sets of different splits, with their fingerprints; a provenance column ``source_path`` names their images.
+        splits: sets of different splits, with their fingerprints; a provenance column ``source_path`` names
+            their images.
         max_distance: see :func:`near_duplicates`.
 
     Raises:
@@ -129,7 +141,8 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
         more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise InputError(
             f"splits must not share images, got {len(lines)} pairs:\n" + "\n".join(lines[:10]) + more + "\n"
-            "remove one image of each pair, or, if near copies are different images, --set data.near_duplicate_distance=-1"
+            "remove one image of each pair, or, if near copies are different images, --set "
+            "data.near_duplicate_distance=-1"
         )
 
 
@@ -137,7 +150,9 @@ def _fingerprints(images: LabelledSet | Fingerprints) -> Fingerprints:
     return images if isinstance(images, Fingerprints) else Fingerprints.of_set(images)
 
 
-def _pairs(a: Fingerprints, b: Fingerprints, *, max_distance: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(
+    a: Fingerprints, b: Fingerprints, *, max_distance: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices into ``a`` and ``b`` of copies, and their distance, int64 of shape (pairs,) each."""
     _, exact = np.unique(np.array(a.exact + b.exact), return_inverse=True)
     exact_a, exact_b = exact[: len(a.exact)], exact[len(a.exact) :]
@@ -153,7 +168,11 @@ def _pairs(a: Fingerprints, b: Fingerprints, *, max_distance: int) -> tuple[np.n
         i, j = np.nonzero(bits <= max_distance)
         agree = _nearly_equal(a.thumbnails, b.thumbnails, i + start, j)
         i, j = i[agree], j[agree]
-        found.append(np.stack([i + start, j, np.where(exact_a[i + start] == exact_b[j], -1, bits[i, j].astype(np.int64))]))
+        found.append(
+            np.stack(
+                [i + start, j, np.where(exact_a[i + start] == exact_b[j], -1, bits[i, j].astype(np.int64))]
+            )
+        )
     first, second, distances = np.concatenate(found, axis=1)
     return first, second, distances
 
@@ -165,5 +184,7 @@ def _nearly_equal(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) ->
         part = slice(start, start + _THUMBNAILS_AT_ONCE)
         difference = a[i[part]].astype(np.float32) - b[j[part]]
         shift = difference.mean(axis=1, keepdims=True)
-        agree[part] = (np.abs(shift[:, 0]) <= MAX_SHIFT) & (np.abs(difference - shift).mean(axis=1) <= MAX_DIFFERENCE)
+        agree[part] = (np.abs(shift[:, 0]) <= MAX_SHIFT) & (
+            np.abs(difference - shift).mean(axis=1) <= MAX_DIFFERENCE
+        )
     return agree

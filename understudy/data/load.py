@@ -39,7 +39,8 @@ class Splits:
         prompt_names: words for prompts by label; the class names unless a file gave others.
         skipped: (file, reason) of what was left out.
         known_ids: of all real images, also those that no split holds because of ``data.shots``.
-        spare: as many train images again as ``data.shots`` kept, if it left so many; only for how far two real sets differ.
+        spare: as many train images again as ``data.shots`` kept, if it left so many; only for how far two
+            real sets differ.
     """
 
     train: LabelledSet
@@ -52,10 +53,11 @@ class Splits:
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
-    """Read a source, check it, split what is not split, keep the shots, and make sure that no image is in two splits.
+    """Read a source, check it, split what is not split, keep the shots, and make sure that no image is in two
+    splits.
 
-    Splits that the source has are kept; missing ones are taken from its train split, stratified by class. Copies,
-    exact or near, go to the same split.
+    Splits that the source has are kept; missing ones are taken from its train split, stratified by class.
+    Copies, exact or near, go to the same split.
 
     Args:
         settings: the source and how to read it.
@@ -66,11 +68,14 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     """
     pool = read_pool(find_source(settings.source).open(settings.source, settings), settings)
     sets: dict[RealSplit, LabelledSet] = {
-        split: pool.images.select(indices).with_split(split) for split, indices in _divide(pool, settings, seed=seed).items()
+        split: pool.images.select(indices).with_split(split)
+        for split, indices in _divide(pool, settings, seed=seed).items()
     }
     spare = None
     if settings.shots is not None:
-        choice = seed if settings.subset is None else -1 - settings.subset  # below 0: no run's seed makes the same choice
+        choice = (
+            seed if settings.subset is None else -1 - settings.subset
+        )  # below 0: no run's seed makes the same choice
         everything = sets["train"]
         sets["train"] = take_shots(everything, settings.shots, seed=choice)
         taken = set(sets["train"].ids)
@@ -78,9 +83,18 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         spare = take_shots(left, settings.shots, seed=choice) if left.counts.min() >= settings.shots else None
         sets["val"] = take_at_most(sets["val"], settings.shots, seed=choice)
     check_leaks(
-        [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER], max_distance=settings.near_duplicate_distance
+        [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER],
+        max_distance=settings.near_duplicate_distance,
     )
-    return Splits(sets["train"], sets["val"], sets["test"], pool.prompt_names, pool.skipped, frozenset(pool.images.ids), spare)
+    return Splits(
+        sets["train"],
+        sets["val"],
+        sets["test"],
+        pool.prompt_names,
+        pool.skipped,
+        frozenset(pool.images.ids),
+        spare,
+    )
 
 
 def find_source(location: str) -> AbstractSource:
@@ -91,8 +105,9 @@ def find_source(location: str) -> AbstractSource:
     """
     if (Path(location) / "study.yaml").is_file():
         raise InputError(
-            f"{location} is a study, not images: go on with all of it as it was started, 'understudy study KIND DATA --out {location}', "
-            f"or with one of its runs, 'understudy run {Path(location) / 'runs'}/NAME'"
+            f"{location} is a study, not images: go on with all of it as it was started, 'understudy study "
+            f"KIND DATA --out {location}', or with one of its runs, 'understudy run "
+            f"{Path(location) / 'runs'}/NAME'"
         )
     if location in SOURCES and SOURCES[location].accepts(location):
         return SOURCES[location]
@@ -114,14 +129,18 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
     parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
     _check_classes(pool.images, parts)
     shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
-    missing: Mapping[RealSplit, float] = {split: share for split, share in shares.items() if split not in parts}
+    missing: Mapping[RealSplit, float] = {
+        split: share for split, share in shares.items() if split not in parts
+    }
     if not missing:
         _check_single_images(pool.images.select(parts["train"]), shots=settings.shots)
         return parts
     rest = parts["train"]
     images = pool.images.select(rest)
     groups = copies(pool.fingerprints.select(images.ids), max_distance=settings.near_duplicate_distance)
-    divided = stratified_split(images.ids, images.labels, missing, class_names=images.class_names, seed=seed, groups=groups)
+    divided = stratified_split(
+        images.ids, images.labels, missing, class_names=images.class_names, seed=seed, groups=groups
+    )
     return parts | {split: rest[indices] for split, indices in divided.items()}
 
 
@@ -129,17 +148,26 @@ def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
     """One train image is no class to learn from, unless that is what was asked for."""
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
     if single and shots != 1:
-        raise InputError(f"every class must have 2 train images or more, but these have one: {', '.join(single)}; add some, or --shots 1")
+        raise InputError(
+            f"every class must have 2 train images or more, but these have one: {', '.join(single)}; add "
+            "some, or --shots 1"
+        )
 
 
 def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
     """Every split that the source has must have every class."""
-    classes = {split: {images.class_names[label] for label in images.labels[indices]} for split, indices in parts.items()}
+    classes = {
+        split: {images.class_names[label] for label in images.labels[indices]}
+        for split, indices in parts.items()
+    }
     if "train" not in classes:
         raise InputError(f"the source must have train images, got only {' and '.join(parts)}")
     for split in list(classes)[1:]:
         if classes[split] != classes["train"]:
-            both = f"train has {', '.join(sorted(classes['train']))}; {split} has {', '.join(sorted(classes[split]))}"
+            both = (
+                f"train has {', '.join(sorted(classes['train']))}; {split} has "
+                f"{', '.join(sorted(classes[split]))}"
+            )
             raise InputError(f"{split} classes must be the train classes: {both}")
     absent = [name for name in images.class_names if name not in classes["train"]]
     if absent:

@@ -24,7 +24,18 @@ from understudy.data.sources.source import Contents, Item, RealSplit
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
 """Pixel formats; Pillow knows others that run programs to be decoded."""
 
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error)
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
 
 
 @final
@@ -90,7 +101,9 @@ def _sha256(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _check_all(contents: Contents, max_pixels: int) -> tuple[list[Item], list[tuple[str, int, np.ndarray]], list[tuple[str, str]]]:
+def _check_all(
+    contents: Contents, max_pixels: int
+) -> tuple[list[Item], list[tuple[str, int, np.ndarray]], list[tuple[str, str]]]:
     """Good items with their fingerprints, and (path, reason) of the bad ones."""
     items, prints, bad = [], [], []
     for item in contents.items:
@@ -104,7 +117,9 @@ def _check_all(contents: Contents, max_pixels: int) -> tuple[list[Item], list[tu
 
 
 def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
-    """The fingerprint of an image, or why it cannot be used. The size in the header is checked before decoding."""
+    """The fingerprint of an image, or why it cannot be used. The size in the header is checked before
+    decoding.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
@@ -134,17 +149,21 @@ def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source:
     return keys
 
 
-def _names(keys: tuple[str, ...], settings: DataSettings, *, numbered: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _names(
+    keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Class names by label, and their words for prompts; numbers are named by the file of class names."""
     if settings.class_names is not None:
         words = read_class_names(settings.class_names, keys)
         if numbered and len(set(words)) != len(words):
-            raise InputError(f"class names file {settings.class_names} must give every class another name, got {', '.join(words)}")
+            raise InputError(
+                f"class names file {settings.class_names} must give every class another name, got {', '.join(words)}"
+            )
         return words if numbered else keys, words
     if numbered:
         raise InputError(
-            f"labels need class names, got the numbers {', '.join(keys)} without names: give --class-names FILE with {len(keys)} lines, "
-            "a name each in the order of the labels"
+            f"labels need class names, got the numbers {', '.join(keys)} without names: give --class-names "
+            f"FILE with {len(keys)} lines, a name each in the order of the labels"
         )
     return keys, keys
 
@@ -158,4 +177,8 @@ def _check_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
         if first.label != item.label:
             lines.append(f"  {first.path} is {first.label!r}, {item.path} is {item.label!r}")
     if lines:
-        raise InputError("identical images must have one class, but:\n" + "\n".join(lines) + "\ncorrect the labels, or remove the images")
+        raise InputError(
+            "identical images must have one class, but:\n"
+            + "\n".join(lines)
+            + "\ncorrect the labels, or remove the images"
+        )

@@ -1,7 +1,7 @@
 """Stratified splits and few-shot subsets that do not depend on the order of the images.
 
-Within a class, images stand in the order of a hash of seed and id, and splits take from the front. So the order in
-which a source lists its files does not matter, and k + 1 images per class contain the k.
+Within a class, images stand in the order of a hash of seed and id, and splits take from the front. So the
+order in which a source lists its files does not matter, and k + 1 images per class contain the k.
 """
 
 from __future__ import annotations
@@ -30,22 +30,29 @@ def stratified_split(
     Args:
         ids: unique names of N images.
         labels: int of shape (N,).
-        fractions: share of each split besides ``train``, which gets the rest; each in (0, 1), with a sum below 1.
+        fractions: share of each split besides ``train``, which gets the rest; each in (0, 1), with a sum
+            below 1.
         class_names: names by label.
         seed: chooses the split.
-        groups: per image; images of one group (and class) stay together and count once. All apart if not given.
+        groups: per image; images of one group (and class) stay together and count once. All apart if not
+            given.
 
     Returns:
         Sorted indices per split. A class has its share of each split to within one image, but at least one.
 
     Raises:
-        InputError: if the fractions leave nothing for ``train``, or a class has fewer images than there are splits.
+        InputError: if the fractions leave nothing for ``train``, or a class has fewer images than there are
+            splits.
     """
     if sum(fractions.values()) >= 1:
-        raise InputError(f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: nothing is left to train on")
+        raise InputError(
+            f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: nothing is "
+            "left to train on"
+        )
     units = _units(ids, labels, groups)
     ordered = [
-        sorted((unit for unit in units if unit[1] == label), key=lambda unit: _rank(unit[0], seed)) for label in range(len(class_names))
+        sorted((unit for unit in units if unit[1] == label), key=lambda unit: _rank(unit[0], seed))
+        for label in range(len(class_names))
     ]
     counts = np.array([len(members) for members in ordered])
     _require(counts, len(fractions) + 1, class_names, purpose="to split off " + " and ".join(fractions))
@@ -53,11 +60,14 @@ def stratified_split(
     for number, (split, fraction) in enumerate(fractions.items()):
         most = counts - taken - (len(fractions) - number)
         sizes = np.clip(largest_remainder(round(fraction * counts.sum()), counts), 1, most)
-        parts[split] = [ordered[label][taken[label] : taken[label] + size] for label, size in enumerate(sizes)]
+        parts[split] = [
+            ordered[label][taken[label] : taken[label] + size] for label, size in enumerate(sizes)
+        ]
         taken += sizes
     parts["train"] = [members[start:] for members, start in zip(ordered, taken, strict=True)]
     return {
-        split: np.sort([index for members in classes for _, _, indices in members for index in indices]) for split, classes in parts.items()
+        split: np.sort([index for members in classes for _, _, indices in members for index in indices])
+        for split, classes in parts.items()
     }
 
 
@@ -102,7 +112,8 @@ def take_at_most(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
 
 
 def take_share(data: LabelledSet, share: float, *, seed: int) -> LabelledSet:
-    """About ``share`` of the images of every class, at least one; with the same seed, a larger share contains a smaller.
+    """About ``share`` of the images of every class, at least one; with the same seed, a larger share contains
+    a smaller.
 
     Args:
         data: the images.
@@ -113,7 +124,8 @@ def take_share(data: LabelledSet, share: float, *, seed: int) -> LabelledSet:
 
 
 def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Indices of the first ``counts[c]`` members of every class c, in their order; fewer where a class has fewer.
+    """Indices of the first ``counts[c]`` members of every class c, in their order; fewer where a class has
+    fewer.
 
     Args:
         labels: int64 of shape (N,), in [0, C).
@@ -123,7 +135,9 @@ def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
         >>> first_of_each_class(np.array([0, 1, 0, 0, 1]), np.array([2, 1]))
         array([0, 1, 2])
     """
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]))
+    return np.sort(
+        np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)])
+    )
 
 
 def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> LabelledSet:
@@ -133,10 +147,14 @@ def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> Labell
     return data.select(np.sort(order[first_of_each_class(labels[order], counts)]))
 
 
-def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None) -> list[tuple[str, int, list[int]]]:
+def _units(
+    ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None
+) -> list[tuple[str, int, list[int]]]:
     """What is split: (smallest id, label, indices) of each group of a class."""
     members: dict[tuple[int, int], list[int]] = {}
-    for index, (group, label) in enumerate(zip(range(len(ids)) if groups is None else groups, labels.tolist(), strict=True)):
+    for index, (group, label) in enumerate(
+        zip(range(len(ids)) if groups is None else groups, labels.tolist(), strict=True)
+    ):
         members.setdefault((group, label), []).append(index)
     return [(min(ids[index] for index in indices), label, indices) for (_, label), indices in members.items()]
 
@@ -146,6 +164,13 @@ def _rank(name: str, seed: int) -> bytes:
 
 
 def _require(counts: np.ndarray, least: int, class_names: Sequence[str], *, purpose: str) -> None:
-    few = [f"{name!r} has {count}" for name, count in zip(class_names, counts.tolist(), strict=True) if count < least]
+    few = [
+        f"{name!r} has {count}"
+        for name, count in zip(class_names, counts.tolist(), strict=True)
+        if count < least
+    ]
     if few:
-        raise InputError(f"every class needs at least {least} different images {purpose} (copies count once), but {', '.join(few)}")
+        raise InputError(
+            f"every class needs at least {least} different images {purpose} (copies count once), but "
+            f"{', '.join(few)}"
+        )

@@ -56,7 +56,8 @@ def caption_sets(
     device: str,
     others: Collection[str] = (),
 ) -> list[LabelledSet]:
-    """The sets with a caption for every image, in the provenance column ``caption``; without it for the source ``none``.
+    """The sets with a caption for every image, in the provenance column ``caption``; without it for the
+    source ``none``.
 
     Args:
         sets: train and validation images.
@@ -64,14 +65,17 @@ def caption_sets(
         settings: where captions come from.
         folder: of the captions that a model writes, to go on with after an interruption.
         device: where the model runs.
-        others: ids or source paths of further real images, such as the test split's, that a captions file may name.
+        others: ids or source paths of further real images, such as the test split's, that a captions file may
+            name.
 
     Raises:
         InputError: for a test set, an unknown source, and as the source raises it.
     """
     for data in sets:
         data.require("train", "val", purpose="captioning")
-    task = CaptionTask(sets=sets, prompt_names=prompt_names, settings=settings, folder=folder, device=device, others=others)
+    task = CaptionTask(
+        sets=sets, prompt_names=prompt_names, settings=settings, folder=folder, device=device, others=others
+    )
     captions = CAPTIONS[settings.source](task)
     if captions is None:
         return list(sets)
@@ -91,7 +95,9 @@ def captions_of(data: LabelledSet) -> list[str]:
 
 def _with_captions(data: LabelledSet, captions: Sequence[str]) -> LabelledSet:
     table = data.table.drop_columns([_COLUMN]) if _COLUMN in data.table.column_names else data.table
-    return LabelledSet(table.append_column(_COLUMN, pa.array(captions, pa.string())), data.class_names, data.split)
+    return LabelledSet(
+        table.append_column(_COLUMN, pa.array(captions, pa.string())), data.class_names, data.split
+    )
 
 
 @CAPTIONS.register("none", summary="images have no caption; {caption} vanishes from prompts")
@@ -104,13 +110,17 @@ def _class_name(task: CaptionTask) -> list[str]:
     return [task.prompt_names[label] for data in task.sets for label in data.labels]
 
 
-@CAPTIONS.register("file", summary="a CSV or JSON Lines file with a caption for every real image (captions.file)")
+@CAPTIONS.register(
+    "file", summary="a CSV or JSON Lines file with a caption for every real image (captions.file)"
+)
 def _file(task: CaptionTask) -> list[str]:
     if task.settings.file is None:
         raise InputError("captions.file must be given with captions.source=file, got none")
     return read_captions(task.settings.file, task.sets, others=task.others)
 
 
-@CAPTIONS.register("model", summary="an image-to-text model of transformers describes each image (captions.model)")
+@CAPTIONS.register(
+    "model", summary="an image-to-text model of transformers describes each image (captions.model)"
+)
 def _model(task: CaptionTask) -> list[str]:
     return write_captions(task.sets, task.settings, folder=task.folder, device=task.device)

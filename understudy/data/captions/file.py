@@ -22,8 +22,9 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
     """A caption for every image.
 
     Args:
-        path: ``.csv`` with a header, or ``.jsonl`` or ``.ndjson``; UTF-8. Each line has ``id`` (the image's id) or
-            ``file_name`` (its path in the source, with forward slashes), and ``caption`` or ``text``; of both, the first.
+        path: ``.csv`` with a header, or ``.jsonl`` or ``.ndjson``; UTF-8. Each line has ``id`` (the image's
+            id) or ``file_name`` (its path in the source, with forward slashes), and ``caption`` or ``text``;
+            of both, the first.
         sets: the images, N in all.
         others: ids or paths of further images that the file may name.
 
@@ -31,14 +32,18 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
         N captions with single spaces, in the order of the sets.
 
     Raises:
-        InputError: if the file cannot be read as this, a caption is empty or there twice, an image has none, or the file
-            names images that are not known.
+        InputError: if the file cannot be read as this, a caption is empty or there twice, an image has none,
+            or the file names images that are not known.
     """
     column, captions = _by_name(path)
     names = [name for data in sets for name in _names(data, column)]
     absent = [name for name in names if name not in captions]
     known = {*names, *others}
-    extra = [name for name in captions if name not in known and (column == "id" or stable_ids([name])[0] not in known)]
+    extra = [
+        name
+        for name in captions
+        if name not in known and (column == "id" or stable_ids([name])[0] not in known)
+    ]
     if absent or extra:
         raise InputError(_difference(path, column, absent=absent, extra=extra, total=len(names)))
     return [captions[name] for name in names]
@@ -46,7 +51,11 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
 
 def _names(data: LabelledSet, column: str) -> list[str]:
     """What the file calls each image."""
-    return data.provenance("source_path") if column == "file_name" and "source_path" in data.table.column_names else data.ids
+    return (
+        data.provenance("source_path")
+        if column == "file_name" and "source_path" in data.table.column_names
+        else data.ids
+    )
 
 
 def _difference(path: Path, column: str, *, absent: Sequence[str], extra: Sequence[str], total: int) -> str:
@@ -55,7 +64,10 @@ def _difference(path: Path, column: str, *, absent: Sequence[str], extra: Sequen
         parts.append(f"{len(absent)} of {total} have no caption ({_first(absent)})")
     if extra:
         parts.append(f"{len(extra)} in the file are not in the source ({_first(extra)})")
-    return f"captions file {path} must have the {column} of every image and no other, but {' and '.join(parts)}: correct the file"
+    return (
+        f"captions file {path} must have the {column} of every image and no other, but "
+        f"{' and '.join(parts)}: correct the file"
+    )
 
 
 def _first(names: Sequence[str]) -> str:
@@ -72,7 +84,10 @@ def _by_name(path: Path) -> tuple[str, dict[str, str]]:
             name_column, text_column = _columns(path, row)
         name, text = (_string(path, line, row, column) for column in (name_column, text_column))
         if name in captions:
-            raise InputError(f"captions file {path}, line {line}: every image must have one caption, got another for {name!r}")
+            raise InputError(
+                f"captions file {path}, line {line}: every image must have one caption, got another for "
+                f"{name!r}"
+            )
         captions[name] = " ".join(text.split())
     if not captions:
         raise InputError(f"captions file {path} must have a caption for every image, got no line")
@@ -83,8 +98,8 @@ def _columns(path: Path, row: Mapping[str, Any]) -> tuple[str, str]:
     found = [next((column for column in columns if column in row), "") for columns in (_NAMES, _TEXTS)]
     if not all(found):
         raise InputError(
-            f"captions file {path} must have a column {' or '.join(_NAMES)} and a column {' or '.join(_TEXTS)}, got {', '.join(row)}: "
-            "name them, in a CSV file in the first line"
+            f"captions file {path} must have a column {' or '.join(_NAMES)} and a column "
+            f"{' or '.join(_TEXTS)}, got {', '.join(row)}: name them, in a CSV file in the first line"
         )
     return found[0], found[1]
 
@@ -92,7 +107,9 @@ def _columns(path: Path, row: Mapping[str, Any]) -> tuple[str, str]:
 def _string(path: Path, line: int, row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"captions file {path}, line {line}: {column} must be a text that is not empty, got {value!r}")
+        raise InputError(
+            f"captions file {path}, line {line}: {column} must be a text that is not empty, got {value!r}"
+        )
     return value
 
 
@@ -117,8 +134,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for fields in reader:
             if fields and len(fields) != len(header):
                 raise InputError(
-                    f"captions file {path}, line {reader.line_num}: must have {len(header)} fields as the header, got {len(fields)}: "
-                    "put captions with commas in double quotes"
+                    f"captions file {path}, line {reader.line_num}: must have {len(header)} fields as the "
+                    f"header, got {len(fields)}: put captions with commas in double quotes"
                 )
             if fields:
                 yield reader.line_num, dict(zip(header, fields, strict=True))
@@ -127,7 +144,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, entry in enumerate(text.split("\n"), start=1):  # not splitlines: captions may hold other line separators
+    for line, entry in enumerate(
+        text.split("\n"), start=1
+    ):  # not splitlines: captions may hold other line separators
         if not entry.strip():
             continue
         try:
@@ -135,5 +154,7 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"captions file {path}, line {line}: must be JSON, but: {error}") from None
         if not isinstance(row, dict):
-            raise InputError(f"captions file {path}, line {line}: must be a JSON object, got {entry.strip()[:40]}")
+            raise InputError(
+                f"captions file {path}, line {line}: must be a JSON object, got {entry.strip()[:40]}"
+            )
         yield line, row

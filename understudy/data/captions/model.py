@@ -20,14 +20,16 @@ _PART = 1000
 _OTHERWISE = "give a captioning model such as BLIP or BLIP-2, or your own captions with captions.source=file"
 
 
-def write_captions(sets: Sequence[LabelledSet], settings: CaptionSettings, *, folder: Path, device: str) -> list[str]:
+def write_captions(
+    sets: Sequence[LabelledSet], settings: CaptionSettings, *, folder: Path, device: str
+) -> list[str]:
     """A caption for every image; greedy, so that the same model gives the same captions.
 
     Args:
         sets: the images, N in all.
         settings: the model and how it is used.
-        folder: for ``part-00000.jsonl`` upwards, 1,000 images each, written as they are done; parts that are there are
-            taken up.
+        folder: for ``part-00000.jsonl`` upwards, 1,000 images each, written as they are done; parts that are
+            there are taken up.
         device: where the model runs; float16 on a GPU, else float32.
 
     Returns:
@@ -84,8 +86,19 @@ class CaptionModel:
             model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
             # The parts instead of AutoProcessor, which finds only a tokenizer for encoder-decoder models.
             parts = AutoImageProcessor.from_pretrained(name), AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-            raise InputError(f"captions.model must be an image-to-text model, got {name!r}: {_first_line(error)}; {_OTHERWISE}") from error
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            ImportError,
+            SafetensorError,
+        ) as error:
+            raise InputError(
+                f"captions.model must be an image-to-text model, got {name!r}: {_first_line(error)}; "
+                f"{_OTHERWISE}"
+            ) from error
         return cls(name, model.to(device).eval(), *parts)
 
     @torch.inference_mode()
@@ -96,23 +109,37 @@ class CaptionModel:
             InputError: if the model does not work from pixels alone.
         """
         try:
-            pixels = self.image_processor(list(images), return_tensors="pt")["pixel_values"].to(self.model.device, self.model.dtype)
-            tokens = self.model.generate(pixel_values=pixels, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+            pixels = self.image_processor(list(images), return_tensors="pt")["pixel_values"].to(
+                self.model.device, self.model.dtype
+            )
+            tokens = self.model.generate(
+                pixel_values=pixels, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1
+            )
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise InputError(
-                f"captions.model must describe an image from its pixels alone, got {self.name!r}: {_first_line(error)}; {_OTHERWISE}"
+                f"captions.model must describe an image from its pixels alone, got {self.name!r}: "
+                f"{_first_line(error)}; {_OTHERWISE}"
             ) from error
-        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        return [
+            " ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ]
 
 
 def _write_part(
-    path: Path, ids: Sequence[str], model: CaptionModel, images: Sequence[tuple[LabelledSet, int]], settings: CaptionSettings
+    path: Path,
+    ids: Sequence[str],
+    model: CaptionModel,
+    images: Sequence[tuple[LabelledSet, int]],
+    settings: CaptionSettings,
 ) -> list[str]:
     captions: list[str] = []
     for start in range(0, len(images), settings.batch_size):
         batch = [data.image(index) for data, index in images[start : start + settings.batch_size]]
         captions += model.describe(batch, max_new_tokens=settings.max_new_tokens)
-    lines = [json.dumps({"id": name, "caption": caption}) + "\n" for name, caption in zip(ids, captions, strict=True)]
+    lines = [
+        json.dumps({"id": name, "caption": caption}) + "\n"
+        for name, caption in zip(ids, captions, strict=True)
+    ]
     write_text(path, "".join(lines))
     return captions
 
@@ -122,10 +149,13 @@ def _read_part(path: Path, ids: Sequence[str]) -> list[str]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         found = [(str(row["id"]), str(row["caption"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} must hold captions that were written before, but it cannot be read ({error}): remove it") from None
+        raise InputError(
+            f"{path} must hold captions that were written before, but it cannot be read ({error}): remove it"
+        ) from None
     if [name for name, _ in found] != list(ids):
         raise InputError(
-            f"{path} must hold the captions of these {len(ids)} images, got those of others: remove it, or choose another --out"
+            f"{path} must hold the captions of these {len(ids)} images, got those of others: remove it, or "
+            "choose another --out"
         )
     return [caption for _, caption in found]
 

@@ -1,7 +1,7 @@
 """Built-in ``digits``: 1,797 real handwritten digits that scikit-learn ships.
 
-Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), the 8 x 8 test part. Levels 0 to 16 become
-8-bit grey, enlarged to 32 x 32 (bilinear) and stored as RGB. The split is fixed: ``digits_split.csv``.
+Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), the 8 x 8 test part. Levels 0 to 16
+become 8-bit grey, enlarged to 32 x 32 (bilinear) and stored as RGB. The split is fixed: ``digits_split.csv``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class DigitsSource(AbstractSource):
         return Contents(_read(), _NAMES)
 
 
-SOURCES.register("digits", summary="built in: 1,797 handwritten digits, 600 train, 200 val, 997 test")(DigitsSource())
+SOURCES.register("digits", summary="built in: 1,797 handwritten digits, 600 train, 200 val, 997 test")(
+    DigitsSource()
+)
 
 
 def make_split_csv() -> str:
@@ -45,7 +47,9 @@ def make_split_csv() -> str:
 
     labels = load_digits().target
     fractions: dict[RealSplit, float] = {"val": 200 / len(labels), "test": 997 / len(labels)}
-    parts = stratified_split([_name(index) for index in range(len(labels))], labels, fractions, class_names=_NAMES, seed=0)
+    parts = stratified_split(
+        [_name(index) for index in range(len(labels))], labels, fractions, class_names=_NAMES, seed=0
+    )
     splits = {index: split for split, indices in parts.items() for index in indices.tolist()}
     return "index,split\n" + "".join(f"{index},{splits[index]}\n" for index in range(len(labels)))
 

@@ -1,4 +1,6 @@
-"""Image folders, on disk or in a zip: ``class/img.png``, or the same below ``train/``, ``val/`` and ``test/``."""
+"""Image folders, on disk or in a zip: ``class/img.png``, or the same below ``train/``, ``val/`` and
+``test/``.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,11 @@ class ZipSource(AbstractSource):
             raise InputError(f"{location} must be a zip file, but it cannot be read: {error}") from None
         for entry in entries:
             mode = entry.external_attr >> 16
-            check_entry(location, entry.filename, plain=not stat.S_IFMT(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+            check_entry(
+                location,
+                entry.filename,
+                plain=not stat.S_IFMT(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode),
+            )
         files = [entry.filename for entry in entries if not entry.is_dir()]
         check_unique(files, location)
         return Contents(_read_zip(location, _layout(files, location)))
@@ -69,7 +75,9 @@ SOURCES.register("zip", summary="an image folder, zipped")(ZipSource())
 
 
 def _walk(root: Path) -> list[str]:
-    """Files below ``root``, and folders with nothing in them (with a slash at the end); linked folders are followed once."""
+    """Files below ``root``, and folders with nothing in them (with a slash at the end); linked folders are
+    followed once.
+    """
     found, visited = [], set()
 
     def stop(error: OSError) -> None:
@@ -89,7 +97,9 @@ def _walk(root: Path) -> list[str]:
 
 
 def _layout(paths: Sequence[str], location: str) -> list[Item]:
-    """Class and split of each file from its path; hidden files and a ``metadata.csv`` or ``README.md`` above the classes are left out."""
+    """Class and split of each file from its path; hidden files and a ``metadata.csv`` or ``README.md`` above
+    the classes are left out.
+    """
     split_paths = [(path, path.split("/")) for path in sorted(paths)]
     visible = [(path, parts) for path, parts in split_paths if not any(_is_hidden(part) for part in parts)]
     depth = 0
@@ -102,11 +112,20 @@ def _layout(paths: Sequence[str], location: str) -> list[Item]:
         split = split_of_folder(parts[depth]) if has_splits and len(parts) > depth else None
         classes_at = depth + has_splits
         if len(parts) > classes_at + 1:
-            items.append(Item(path=path, label=parts[classes_at], split=split, problem="an empty folder" if path.endswith("/") else ""))
+            items.append(
+                Item(
+                    path=path,
+                    label=parts[classes_at],
+                    split=split,
+                    problem="an empty folder" if path.endswith("/") else "",
+                )
+            )
         elif parts[-1] not in ("metadata.csv", "metadata.jsonl", "README.md"):
             items.append(Item(path=path, split=split, problem="not in a class folder"))
     if not any(not item.problem for item in items):
-        raise InputError(f"{location} must hold class folders with images (class/img.png), but none was found")
+        raise InputError(
+            f"{location} must hold class folders with images (class/img.png), but none was found"
+        )
     return items
 
 
@@ -128,7 +147,8 @@ def _has_splits(tops: set[str], location: str) -> bool:
         return False
     if splits != tops:
         raise InputError(
-            f"{location} must hold either splits or classes, got {', '.join(sorted(splits))} beside {', '.join(sorted(tops - splits))}"
+            f"{location} must hold either splits or classes, got {', '.join(sorted(splits))} beside "
+            f"{', '.join(sorted(tops - splits))}"
         )
     if "train" not in {split_of_folder(top) for top in splits}:
         raise InputError(f"{location} must have a train folder, got {', '.join(sorted(splits))}")
@@ -142,7 +162,11 @@ def _read_folder(root: Path, items: Sequence[Item]) -> Iterator[Item]:
             continue
         try:
             size = (root / item.path).stat().st_size
-            yield _filled(item, (root / item.path).read_bytes()) if size <= MAX_FILE_BYTES else _with_problem(item, _too_large(size))
+            yield (
+                _filled(item, (root / item.path).read_bytes())
+                if size <= MAX_FILE_BYTES
+                else _with_problem(item, _too_large(size))
+            )
         except OSError as error:
             yield _with_problem(item, f"cannot be read: {error.strerror}")
 

@@ -28,22 +28,29 @@ class HubSource(AbstractSource):
             datasets: Any = importlib.import_module("datasets")
         except ImportError:
             raise InputError(
-                f"no file or folder at {location!r}; reading it from the Hugging Face hub needs the datasets package: pip install datasets"
+                f"no file or folder at {location!r}; reading it from the Hugging Face hub needs the datasets "
+                "package: pip install datasets"
             ) from None
         try:
             loaded = datasets.load_dataset(location)
         except (OSError, ValueError) as error:
-            raise InputError(f"data set {location!r} cannot be loaded from the Hugging Face hub: {error}") from None
+            raise InputError(
+                f"data set {location!r} cannot be loaded from the Hugging Face hub: {error}"
+            ) from None
         features = next(iter(loaded.values())).features
         column = next((name for name in ("image", "img") if name in features), None)
         if column is None or "label" not in features:
             raise InputError(f"{location} must have the features image and label, got {', '.join(features)}")
         names = getattr(features["label"], "names", None)
-        undecoded = {name: part.cast_column(column, datasets.Image(decode=False)) for name, part in loaded.items()}
+        undecoded = {
+            name: part.cast_column(column, datasets.Image(decode=False)) for name, part in loaded.items()
+        }
         return Contents(_read(undecoded, column, names and tuple(names)), names and tuple(names))
 
 
-SOURCES.register("hub", summary="a data set on the Hugging Face hub, org/name (needs the datasets package)")(HubSource())
+SOURCES.register("hub", summary="a data set on the Hugging Face hub, org/name (needs the datasets package)")(
+    HubSource()
+)
 
 
 def _read(parts: dict[str, Any], column: str, names: tuple[str, ...] | None) -> Iterator[Item]:

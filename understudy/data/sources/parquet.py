@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
-from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item, RealSplit, shard_splits, shards
+from understudy.data.sources.source import (
+    SOURCES,
+    AbstractSource,
+    Contents,
+    Item,
+    RealSplit,
+    shard_splits,
+    shards,
+)
 
 _IMAGE_COLUMNS = ("image", "img")
 
@@ -32,10 +40,15 @@ class ParquetSource(AbstractSource):
         names = by_file[files[0]]
         different = [file.name for file in files if by_file[file] != names]
         if different:
-            raise InputError(f"all files must have the class names of {files[0].name}, but these differ: {', '.join(different)}")
+            raise InputError(
+                f"all files must have the class names of {files[0].name}, but these differ: "
+                f"{', '.join(different)}"
+            )
         splits = shard_splits(files)
         if any(splits) and "train" not in splits:
-            raise InputError(f"{location} must have train files, got {', '.join(file.name for file in files)}")
+            raise InputError(
+                f"{location} must have train files, got {', '.join(file.name for file in files)}"
+            )
         if names is None:
             names = _paired_names(files)
         return Contents(_read(files, splits, names), names)
@@ -63,7 +76,9 @@ def _class_names(file: Path) -> tuple[str, ...] | None:
     if not pa.types.is_integer(kind) and not pa.types.is_string(kind):
         raise InputError(f"{file}: label must be an integer or a string, got {kind}")
     image = schema.field(_image_column(schema)).type
-    if not pa.types.is_binary(image) and not (pa.types.is_struct(image) and image.get_field_index("bytes") >= 0):
+    if not pa.types.is_binary(image) and not (
+        pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
+    ):
         raise InputError(f"{file}: image must be bytes, or a struct with bytes, got {image}")
     return class_label_names(schema.metadata)
 
@@ -81,22 +96,36 @@ def _paired_names(files: Sequence[Path]) -> tuple[str, ...] | None:
         table = pq.read_table(file, columns=["label", "class_name"])
         for label, name in zip(table["label"].to_pylist(), table["class_name"].to_pylist(), strict=True):
             if names.setdefault(label, name) != name:
-                raise InputError(f"{file}: label {label} must have one class name, got {names[label]!r} and {name!r}")
+                raise InputError(
+                    f"{file}: label {label} must have one class name, got {names[label]!r} and {name!r}"
+                )
     if sorted(names) != list(range(len(names))):
-        raise InputError(f"labels with a class_name column must be 0 to {len(names) - 1}, got {sorted(names)}")
+        raise InputError(
+            f"labels with a class_name column must be 0 to {len(names) - 1}, got {sorted(names)}"
+        )
     return tuple(names[label] for label in sorted(names))
 
 
-def _read(files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None) -> Iterator[Item]:
+def _read(
+    files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None
+) -> Iterator[Item]:
     for file, split in zip(files, splits, strict=True):
         with pq.ParquetFile(file) as parquet:
             column, row = _image_column(parquet.schema_arrow), 0
             for batch in parquet.iter_batches(batch_size=1024, columns=[column, "label"]):
-                for image, label in zip(batch.column(column).to_pylist(), batch.column("label").to_pylist(), strict=True):
+                for image, label in zip(
+                    batch.column(column).to_pylist(), batch.column("label").to_pylist(), strict=True
+                ):
                     data = image.get("bytes") if isinstance(image, dict) else image
                     path = f"{file.name}#{row:08d}"
                     problem = "" if data else "no image bytes"
-                    yield Item(path=path, label=named(path, label, names), split=split, data=data or b"", problem=problem)
+                    yield Item(
+                        path=path,
+                        label=named(path, label, names),
+                        split=split,
+                        data=data or b"",
+                        problem=problem,
+                    )
                     row += 1
 
 
@@ -113,5 +142,8 @@ def named(path: str, label: Any, names: tuple[str, ...] | None) -> str | int:
     if names is None:
         return int(label)
     if not 0 <= label < len(names):
-        raise InputError(f"{path}: label must be in [0, {len(names)}), got {label}: leave unlabelled images out of the source")
+        raise InputError(
+            f"{path}: label must be in [0, {len(names)}), got {label}: leave unlabelled images out of the "
+            "source"
+        )
     return names[int(label)]

@@ -18,7 +18,13 @@ RealSplit = Literal["train", "val", "test"]
 MAX_FILE_BYTES = 200_000_000
 """An image file or archive entry that claims to be larger is not read."""
 
-_SPLITS: dict[str, RealSplit] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLITS: dict[str, RealSplit] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +81,23 @@ SOURCES: Registry[AbstractSource] = Registry("source")
 
 
 def split_of(name: str) -> RealSplit | None:
-    """The split that a folder or file name such as ``Validation`` or ``train-00000-of-00002.parquet`` stands for."""
+    """The split that a folder or file name such as ``Validation`` or ``train-00000-of-00002.parquet`` stands
+    for.
+    """
     return _SPLITS.get(re.split(r"[-_.]", name.lower())[0])
 
 
 def shards(location: str, suffix: str) -> list[Path]:
-    """The files of one kind that a location means: itself, those in the folder, or those in its ``data`` folder."""
+    """The files of one kind that a location means: itself, those in the folder, or those in its ``data``
+    folder.
+    """
     path = Path(location)
     if path.is_file():
         return [path] if path.suffix.lower() == suffix else []
-    found = [sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith(".")) for folder in (path, path / "data")]
+    found = [
+        sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
+        for folder in (path, path / "data")
+    ]
     return found[0] or found[1]
 
 
@@ -99,7 +112,9 @@ def shard_splits(files: list[Path]) -> list[RealSplit | None]:
         return [None]
     if any(splits) and not all(splits):
         odd = ", ".join(file.name for file, split in zip(files, splits, strict=True) if split is None)
-        raise InputError(f"file names must all begin with train, val or test, or none, but these do not: {odd}")
+        raise InputError(
+            f"file names must all begin with train, val or test, or none, but these do not: {odd}"
+        )
     return splits
 
 
@@ -116,9 +131,15 @@ def check_entry(archive: str, name: str, *, plain: bool) -> None:
     """
     parts = re.split(r"[/\\]", name)
     if parts[0] == "" or ":" in parts[0] or ".." in parts:
-        raise InputError(f"{archive}: entries must have relative paths without '..', got {name!r}: do not trust this archive")
+        raise InputError(
+            f"{archive}: entries must have relative paths without '..', got {name!r}: do not trust this "
+            "archive"
+        )
     if not plain:
-        raise InputError(f"{archive}: entries must be plain files, but {name!r} is a link or device: pack the files themselves")
+        raise InputError(
+            f"{archive}: entries must be plain files, but {name!r} is a link or device: pack the files "
+            "themselves"
+        )
 
 
 def check_unique(paths: Iterable[str], archive: str) -> None:

@@ -1,4 +1,5 @@
-"""WebDataset tars: ``key.png`` with ``key.cls`` (a number or a name) or ``key.json`` (``label`` or ``class``, ``class_name``).
+"""WebDataset tars: ``key.png`` with ``key.cls`` (a number or a name) or ``key.json`` (``label`` or ``class``,
+``class_name``).
 
 Numbers get their names from ``class_name`` in the JSON, or from ``classes.txt`` (a name per line) or
 ``dataset_info.json`` in a tar or beside it.
@@ -34,7 +35,9 @@ _NAME_FILES = ("classes.txt", "dataset_info.json")
 
 @final
 class WebDatasetSource(AbstractSource):
-    """One tar, or a folder of tars whose names may begin with train, val or test; nothing is unpacked to disk."""
+    """One tar, or a folder of tars whose names may begin with train, val or test; nothing is unpacked to
+    disk.
+    """
 
     def accepts(self, location: str) -> bool:
         """A ``.tar`` file, or a folder with such files and no Parquet files."""
@@ -45,19 +48,24 @@ class WebDatasetSource(AbstractSource):
         files = shards(location, ".tar")
         splits = shard_splits(files)
         if any(splits) and "train" not in splits:
-            raise InputError(f"{location} must have train files, got {', '.join(file.name for file in files)}")
+            raise InputError(
+                f"{location} must have train files, got {', '.join(file.name for file in files)}"
+            )
         beside = [files[0].parent / name for name in _NAME_FILES]
         found = [_parse_names(path.name, path.read_bytes()) for path in beside if path.is_file()]
         found += [names for file in files for names in _check(file)]
         if len(set(found)) > 1:
             raise InputError(
-                f"{location} must have one list of class names, got {len(set(found))} different ones in {' and '.join(_NAME_FILES)} files"
+                f"{location} must have one list of class names, got {len(set(found))} different ones in "
+                f"{' and '.join(_NAME_FILES)} files"
             )
         names = found[0] if found else None
         return Contents(_read(files, splits, names), names)
 
 
-SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or key.json")(WebDatasetSource())
+SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or key.json")(
+    WebDatasetSource()
+)
 
 
 def _check(file: Path) -> list[tuple[str, ...]]:
@@ -68,7 +76,11 @@ def _check(file: Path) -> list[tuple[str, ...]]:
             for member in members:
                 check_entry(str(file), member.name, plain=member.isfile() or member.isdir())
             check_unique([member.name for member in members if member.isfile()], str(file))
-            return [_parse_names(member.name, _bytes(tar, member)) for member in members if member.name in _NAME_FILES]
+            return [
+                _parse_names(member.name, _bytes(tar, member))
+                for member in members
+                if member.name in _NAME_FILES
+            ]
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
 
@@ -82,11 +94,14 @@ def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
         return tuple(str(each) for each in (features.get("label") or features["cls"])["names"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            f"{name} must list the class names (a line each; or features.label.names in JSON), but it cannot be read so"
+            f"{name} must list the class names (a line each; or features.label.names in JSON), but it cannot "
+            "be read so"
         ) from None
 
 
-def _read(files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None) -> Iterator[Item]:
+def _read(
+    files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None
+) -> Iterator[Item]:
     for file, split in zip(files, splits, strict=True):
         with tarfile.open(file, "r:") as tar:
             for key, parts in _samples(tar).items():
@@ -105,7 +120,11 @@ def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
 
 
 def _item(
-    tar: tarfile.TarFile, path: str, parts: dict[str, tarfile.TarInfo], split: RealSplit | None, names: tuple[str, ...] | None
+    tar: tarfile.TarFile,
+    path: str,
+    parts: dict[str, tarfile.TarInfo],
+    split: RealSplit | None,
+    names: tuple[str, ...] | None,
 ) -> Item:
     extension = next((each for each in _IMAGES if each in parts), None)
     if extension is None:
@@ -124,11 +143,17 @@ def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int
     fields: Any = json.loads(_bytes(tar, parts["json"])) if "json" in parts else {}
     if "class_name" in fields:
         return str(fields["class_name"])
-    value = _bytes(tar, parts["cls"]).decode("utf-8").strip() if "cls" in parts else fields["label" if "label" in fields else "class"]
+    value = (
+        _bytes(tar, parts["cls"]).decode("utf-8").strip()
+        if "cls" in parts
+        else fields["label" if "label" in fields else "class"]
+    )
     if value == "" or not isinstance(value, (str, int)):
         raise ValueError(value)
     return int(value) if str(value).lstrip("-").isdigit() else str(value)
 
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    return cast("IO[bytes]", tar.extractfile(member)).read()  # none for links and devices only, which were refused
+    return cast(
+        "IO[bytes]", tar.extractfile(member)
+    ).read()  # none for links and devices only, which were refused
