@@ -1,4 +1,4 @@
-"""Further test sets: every form, the classes of the run or some of them, and no image that was learned from."""
+"""Additional test sets: every format, all or some classes of the run, and no overlap with train images."""
 
 from __future__ import annotations
 

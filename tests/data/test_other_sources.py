@@ -124,7 +124,7 @@ def test_parquet_labels_without_names(tmp_path: Path) -> None:
     splits = load(file, class_names=tmp_path / "names.txt")
     assert splits.train.class_names == splits.prompt_names == ("ripe pear", "red apple")
     (tmp_path / "names.txt").write_text("pear\npear\n")
-    with pytest.raises(InputError, match=r"must give every class another name, got pear, pear"):
+    with pytest.raises(InputError, match=r"must give every class a different name, got pear, pear"):
         load(file, class_names=tmp_path / "names.txt")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something that the user gave does not fit; the message says what was expected, what came and what to
-    do.
+    """Invalid input from the user.
 
-    The command line prints the message and exits with code 2.
+    The message says what was expected, what was given and how to fix it. The command line prints
+    it and exits with code 2.
     """

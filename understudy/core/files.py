@@ -30,8 +30,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write an ``.npz`` file, compressed, that appears whole or not at all. Arrays may have any name;
-    ``np.savez`` keeps some to itself.
+    """Write a compressed ``.npz`` file that appears whole or not at all.
+
+    Unlike ``np.savez``, it allows any array name.
     """
 
     def write(temporary: Path) -> None:
@@ -91,8 +92,9 @@ def check_replaceable(path: Path, *, mark: bytes) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place; if that fails, nothing
-    is left of it.
+    """Let ``write`` fill a temporary file beside ``path``, then rename it into place.
+
+    If this fails, the temporary file is removed.
 
     Raises:
         OSError: as ``write`` raises it; also for whatever else it raises when the disk is full.

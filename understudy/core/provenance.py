@@ -53,8 +53,9 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def peak_memory_gb() -> float | None:
-    """Largest resident memory of this process so far, in GB, to 10 MB; None where it cannot be read
-    (Windows).
+    """Peak resident memory of this process so far, in GB, rounded to 10 MB.
+
+    None on Windows, which does not report it this way.
     """
     if resource is None:
         return None

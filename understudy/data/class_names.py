@@ -1,6 +1,4 @@
-"""Class names for prompts from a text file: one per line, or ``class: words for prompts``; a kind may follow
-after ``|``.
-"""
+"""Read the words that prompts use for each class from a text file."""
 
 from __future__ import annotations
 
@@ -80,8 +78,9 @@ def _with_kind(path: Path, text: str) -> str:
 
 
 def _class_of(line: str, class_names: Sequence[str]) -> str | None:
-    """The class that a line ``class: words`` begins with; names may hold colons themselves, the longest that
-    fits counts.
+    """The class that a line ``class: words`` begins with, or None.
+
+    Class names may contain colons, so the longest match wins.
     """
     fitting = [
         name for name in class_names if line.startswith(name) and line[len(name) :].lstrip().startswith(":")

@@ -148,8 +148,10 @@ class CopyFinder:
 
 
 def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
-    """Distance of image i to image i of another set of the same size, float64 of shape (N,), in
-    ``DISTANCE_UNIT``.
+    """Distances between the images at the same index in two sets of N images.
+
+    Returns:
+        float64 of shape (N,), in ``DISTANCE_UNIT``.
     """
     return copy_distances(grey_thumbnails(data), grey_thumbnails(others))
 

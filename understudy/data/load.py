@@ -53,11 +53,10 @@ class Splits:
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
-    """Read a source, check it, split what is not split, keep the shots, and make sure that no image is in two
-    splits.
+    """Read a source and divide it into train, val and test sets that share no image.
 
-    Splits that the source has are kept; missing ones are taken from its train split, stratified by class.
-    Copies, exact or near, go to the same split.
+    The source's own splits are kept; missing ones are taken from its train split, stratified by class, with
+    exact and near copies in the same split. ``data.shots`` then limits train and val.
 
     Args:
         settings: the source and how to read it.

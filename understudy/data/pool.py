@@ -62,14 +62,15 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     """Read, check and name all items.
 
     Raises:
-        InputError: for bad files (unless they are skipped), no images, classes that cannot be named, or one picture
-            in two classes.
+        InputError: for bad files (unless they are skipped), no images, classes without names, or identical
+            images in two classes.
     """
     items, prints, bad = _check_all(contents, settings.max_pixels)
     if bad and not settings.skip_bad:
         listed = "\n".join(f"  {path}: {reason}" for path, reason in bad)
         raise InputError(
-            f"every file must be a good image, got {len(bad)} bad and {len(items)} good:\n{listed}\nrepair them, or use --skip-bad"
+            f"every file must be a good image, got {len(bad)} bad and {len(items)} good:\n{listed}\n"
+            "repair them, or use --skip-bad"
         )
     if not items:
         raise InputError(f"{settings.source} must hold images, got none that can be read")
@@ -91,7 +92,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
 
 
 def stable_ids(paths: Sequence[str]) -> list[str]:
-    """``real-`` and as many hexadecimal digits of the SHA-256 of each path as make all differ, at least 12."""
+    """Unique ids made from paths: ``real-`` and the first 12 or more hexadecimal digits of each SHA-256."""
     digests = [_sha256(path) for path in paths]
     length = next(n for n in range(12, 65) if len({digest[:n] for digest in digests}) == len(digests))
     return [f"real-{digest[:length]}" for digest in digests]
@@ -117,8 +118,9 @@ def _check_all(
 
 
 def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
-    """The fingerprint of an image, or why it cannot be used. The size in the header is checked before
-    decoding.
+    """The fingerprint of an image, or the reason why it cannot be used.
+
+    The size in the header is checked before decoding.
     """
     try:
         with warnings.catch_warnings():
@@ -127,7 +129,8 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
                 if header.format not in _FORMATS:
                     return f"not an image in a format that is read ({header.format})"
                 if header.width * header.height > max_pixels:
-                    return f"{header.width} x {header.height} pixels, more than {max_pixels:,} (--set data.max_pixels=N)"
+                    size = f"{header.width} x {header.height} pixels"
+                    return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
             return fingerprint(decode(data))
     except UnidentifiedImageError:
         return "not an image"
@@ -157,7 +160,8 @@ def _names(
         words = read_class_names(settings.class_names, keys)
         if numbered and len(set(words)) != len(words):
             raise InputError(
-                f"class names file {settings.class_names} must give every class another name, got {', '.join(words)}"
+                f"class names file {settings.class_names} must give every class a different name, got "
+                f"{', '.join(words)}"
             )
         return words if numbered else keys, words
     if numbered:

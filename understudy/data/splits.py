@@ -112,8 +112,9 @@ def take_at_most(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
 
 
 def take_share(data: LabelledSet, share: float, *, seed: int) -> LabelledSet:
-    """About ``share`` of the images of every class, at least one; with the same seed, a larger share contains
-    a smaller.
+    """Take about ``share`` of the images of every class, at least one.
+
+    With the same seed, a larger share contains a smaller one.
 
     Args:
         data: the images.
@@ -124,8 +125,9 @@ def take_share(data: LabelledSet, share: float, *, seed: int) -> LabelledSet:
 
 
 def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Indices of the first ``counts[c]`` members of every class c, in their order; fewer where a class has
-    fewer.
+    """Indices of the first ``counts[c]`` images of every class c, in ascending order.
+
+    A class with fewer images contributes all of them.
 
     Args:
         labels: int64 of shape (N,), in [0, C).

@@ -56,8 +56,9 @@ def caption_sets(
     device: str,
     others: Collection[str] = (),
 ) -> list[LabelledSet]:
-    """The sets with a caption for every image, in the provenance column ``caption``; without it for the
-    source ``none``.
+    """Add a caption for every image, as the provenance column ``caption``.
+
+    The source ``none`` leaves the sets unchanged.
 
     Args:
         sets: train and validation images.

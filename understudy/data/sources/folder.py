@@ -1,6 +1,4 @@
-"""Image folders, on disk or in a zip: ``class/img.png``, or the same below ``train/``, ``val/`` and
-``test/``.
-"""
+"""Image folders, on disk or zipped: ``class/img.png``, or ``train/class/img.png`` and so on per split."""
 
 from __future__ import annotations
 
@@ -75,8 +73,9 @@ SOURCES.register("zip", summary="an image folder, zipped")(ZipSource())
 
 
 def _walk(root: Path) -> list[str]:
-    """Files below ``root``, and folders with nothing in them (with a slash at the end); linked folders are
-    followed once.
+    """Files below ``root``, and empty folders (with a trailing slash).
+
+    Symbolic links to folders are followed once.
     """
     found, visited = [], set()
 
@@ -97,8 +96,9 @@ def _walk(root: Path) -> list[str]:
 
 
 def _layout(paths: Sequence[str], location: str) -> list[Item]:
-    """Class and split of each file from its path; hidden files and a ``metadata.csv`` or ``README.md`` above
-    the classes are left out.
+    """Read the class and split of each file from its path.
+
+    Hidden files, and a ``metadata.csv`` or ``README.md`` above the classes, are left out.
     """
     split_paths = [(path, path.split("/")) for path in sorted(paths)]
     visible = [(path, parts) for path, parts in split_paths if not any(_is_hidden(part) for part in parts)]

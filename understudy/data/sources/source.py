@@ -81,15 +81,17 @@ SOURCES: Registry[AbstractSource] = Registry("source")
 
 
 def split_of(name: str) -> RealSplit | None:
-    """The split that a folder or file name such as ``Validation`` or ``train-00000-of-00002.parquet`` stands
-    for.
+    """The split that a folder or file name stands for, or None.
+
+    Recognises names such as ``Validation`` and ``train-00000-of-00002.parquet``.
     """
     return _SPLITS.get(re.split(r"[-_.]", name.lower())[0])
 
 
 def shards(location: str, suffix: str) -> list[Path]:
-    """The files of one kind that a location means: itself, those in the folder, or those in its ``data``
-    folder.
+    """The files with this suffix at a location.
+
+    A file stands for itself; in a folder, files directly in it come before those in its ``data`` subfolder.
     """
     path = Path(location)
     if path.is_file():

@@ -1,8 +1,8 @@
-"""WebDataset tars: ``key.png`` with ``key.cls`` (a number or a name) or ``key.json`` (``label`` or ``class``,
-``class_name``).
+"""WebDataset tars: ``key.png`` with a label in ``key.cls`` or ``key.json``.
 
-Numbers get their names from ``class_name`` in the JSON, or from ``classes.txt`` (a name per line) or
-``dataset_info.json`` in a tar or beside it.
+``key.cls`` holds a number or a name; ``key.json`` has ``label``, ``class`` or ``class_name``. Numeric labels
+get their names from ``class_name`` in the JSON, or from ``classes.txt`` (one name per line) or
+``dataset_info.json``, in a tar or beside it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _NAME_FILES = ("classes.txt", "dataset_info.json")
 
 @final
 class WebDatasetSource(AbstractSource):
-    """One tar, or a folder of tars whose names may begin with train, val or test; nothing is unpacked to
-    disk.
+    """One tar, or a folder of tars whose names may begin with train, val or test.
+
+    Nothing is unpacked to disk.
     """
 
     def accepts(self, location: str) -> bool:
