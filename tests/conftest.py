@@ -4,10 +4,12 @@ import hypothesis
 import pytest
 import torch
 from tiny import save_tiny_pipeline, two_classes
+from tiny_job import write_pets, write_plain_report
 
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
-# A change passes or fails for what it changes: every run tries the same examples. `make explore` tries others.
+# A change passes or fails for what it changes: every run tries the same examples. `make explore` tries
+# others.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.register_profile("explore", print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
@@ -15,7 +17,9 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """The networks of the tests are too small to gain from more, and rounding then does not depend on the machine."""
+    """The networks of the tests are too small to gain from more, and rounding then does not depend on the
+    machine.
+    """
     torch.set_num_threads(1)
 
 
@@ -24,6 +28,21 @@ def tiny_pipeline_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny-pipeline")
     save_tiny_pipeline(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory):
+    """Twelve cats and twelve dogs in class folders. Tests only read or copy them."""
+    return write_pets(tmp_path_factory.mktemp("source") / "pets")
+
+
+@pytest.fixture
+def plain_report(monkeypatch):
+    """Runs that a test does write a page without content: drawing its figures takes longer than many a run.
+
+    Runs of fixtures with a wider scope are done before, and have the real page.
+    """
+    monkeypatch.setattr("understudy.pipeline.report.write_report", write_plain_report)
 
 
 @pytest.fixture

@@ -31,8 +31,31 @@ from understudy.data.export import EXPORTS
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
 
-COMMANDS = ("run", "adapt", "draw", "curate", "compare", "report", "validate", "preview", "export", "compare-runs", "list", "study")
-JOB_OPTIONS = ("--preset", "--recipe", "--shots", "--generator", "--arms", "--class-names", "--skip-bad", "--set", "--seed")
+COMMANDS = (
+    "run",
+    "adapt",
+    "draw",
+    "curate",
+    "compare",
+    "report",
+    "validate",
+    "preview",
+    "export",
+    "compare-runs",
+    "list",
+    "study",
+)
+JOB_OPTIONS = (
+    "--preset",
+    "--recipe",
+    "--shots",
+    "--generator",
+    "--arms",
+    "--class-names",
+    "--skip-bad",
+    "--set",
+    "--seed",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +63,9 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     """Whatever a command writes beside its --out is seen."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(cli._console, "_width", 200)  # read when it is made; in several processes it is 80 then
+    monkeypatch.setattr(
+        cli._console, "_width", 200
+    )  # read when it is made; in several processes it is 80 then
 
 
 @pytest.fixture
@@ -66,8 +91,14 @@ def _picture_bytes(seed=0):
 
 def _bomb():
     """A PNG whose header claims 30,000 x 30,000 pixels."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+    )
 
 
 def _empty_folder():
@@ -92,7 +123,10 @@ def _bad_files():
     write_pets("pets")
     Path("pets/cat/truncated.png").write_bytes(_picture_bytes()[:80])
     Path("pets/dog/notes.txt").write_text("not an image")
-    return "run pets", "got 2 bad and 24 good:\n  cat/truncated.png: .*\n  dog/notes.txt: not an image\n.*--skip-bad"
+    return (
+        "run pets",
+        "got 2 bad and 24 good:\n  cat/truncated.png: .*\n  dog/notes.txt: not an image\n.*--skip-bad",
+    )
 
 
 def _leaking_test_images():
@@ -106,7 +140,10 @@ def _labels_without_names():
     data = two_classes(24)
     images = [{"bytes": data.encoded(index), "path": None} for index in range(24)]
     pq.write_table(pa.table({"image": images, "label": data.labels}), "pets.parquet")
-    return "run pets.parquet", "labels need class names, got the numbers 0, 1 without names: give --class-names FILE"
+    return (
+        "run pets.parquet",
+        "labels need class names, got the numbers 0, 1 without names: give --class-names FILE",
+    )
 
 
 def _too_few_names():
@@ -142,7 +179,10 @@ def _too_many_shots():
 
 def _no_pipeline():
     Path("weights").mkdir()
-    return "run digits --generator weights", "weights is not a diffusers pipeline folder: it has no model_index.json"
+    return (
+        "run digits --generator weights",
+        "weights is not a diffusers pipeline folder: it has no model_index.json",
+    )
 
 
 def _broken_pipeline():
@@ -153,7 +193,10 @@ def _broken_pipeline():
 
 def _other_settings():
     RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
-    return "run pets --out old --seed 3", "old holds a run with other settings:\n  seed: 0 in the folder, 3 now\n"
+    return (
+        "run pets --out old --seed 3",
+        "old holds a run with other settings:\n  seed: 0 in the folder, 3 now\n",
+    )
 
 
 def _something_else():
@@ -164,7 +207,10 @@ def _something_else():
 
 def _options_for_a_run():
     RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
-    return "run old --preset quick", "old is a run and brings its settings: leave other options than --times out"
+    return (
+        "run old --preset quick",
+        "old is a run and brings its settings: leave other options than --times out",
+    )
 
 
 def _a_run_and_resume_never():
@@ -184,26 +230,57 @@ def _nothing_to_export():
 
 def _other_settings_to_export():
     RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
-    return "export old --to new --set draw.times=3", "export sets data.licence and generator.licence alone, got draw.times: leave it out"
+    return (
+        "export old --to new --set draw.times=3",
+        "export sets data.licence and generator.licence alone, got draw.times: leave it out",
+    )
 
 
 def _a_licence_that_is_known():
     RunFolder.open(Path("old"), tiny_settings("pets", "mini"))
-    return "export old --to new --set generator.licence=mit", "generator.licence has no effect while generator.name is 'mini'"
+    return (
+        "export old --to new --set generator.licence=mit",
+        "generator.licence has no effect while generator.name is 'mini'",
+    )
 
 
 def _file_in_the_way():
     write_pets("pets")
     Path("file").write_text("")
-    return "adapt pets --recipe vanilla --out file/run", "Not a directory.*then run again: understudy adapt pets"
+    return (
+        "adapt pets --recipe vanilla --out file/run",
+        "Not a directory.*then run again: understudy adapt pets",
+    )
 
 
 CASES = {
     function.__name__.strip("_"): function
     for function in (
-        *(_empty_folder, _one_class, _one_image, _bad_files, _leaking_test_images, _labels_without_names, _too_few_names),
-        *(_zip_that_climbs_out, _tar_with_absolute_path, _decompression_bomb, _too_many_shots, _no_pipeline, _broken_pipeline),
-        *(_other_settings, _something_else, _options_for_a_run, _a_run_and_resume_never, _unfinished, _nothing_to_export),
+        *(
+            _empty_folder,
+            _one_class,
+            _one_image,
+            _bad_files,
+            _leaking_test_images,
+            _labels_without_names,
+            _too_few_names,
+        ),
+        *(
+            _zip_that_climbs_out,
+            _tar_with_absolute_path,
+            _decompression_bomb,
+            _too_many_shots,
+            _no_pipeline,
+            _broken_pipeline,
+        ),
+        *(
+            _other_settings,
+            _something_else,
+            _options_for_a_run,
+            _a_run_and_resume_never,
+            _unfinished,
+            _nothing_to_export,
+        ),
         *(_other_settings_to_export, _a_licence_that_is_known, _file_in_the_way),
     )
 }
@@ -230,18 +307,37 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("preview nowhere", "no file or folder at 'nowhere'"),
         (
             "run digits --generator minni",
-            r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did you mean 'mini'\?\)",
+            r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did "
+            r"you mean 'mini'\?\)",
         ),
-        ("run digits --arms real,synthesized", "unknown arm 'synthesized'; known: bridged, .*real-long, synthetic"),
+        (
+            "run digits --arms real,synthesized",
+            "unknown arm 'synthesized'; known: bridged, .*real-long, synthetic",
+        ),
         ("run digits --set draw.tims=5", "unknown setting 'draw.tims'; known here: per_class, times, "),
-        ("run digits --set drawing.times=5", "unknown setting 'drawing'; known here: seed, data, generator, captions, visual, adapt, "),
+        (
+            "run digits --set drawing.times=5",
+            "unknown setting 'drawing'; known here: seed, data, generator, captions, visual, adapt, ",
+        ),
         ("run digits --set draw.times", "--set needs key=value, such as draw.times=5, got 'draw.times'"),
         ("run digits --set draw.steps=0", "setting 'draw.steps': .*greater than or equal to 1, got 0"),
-        ("gap digits --set gap.measure=false", "gap.measure must be True with this command, got --set gap.measure=False: leave it out"),
-        ("audit digits --shadows 8 --set membership.shadows=6", "membership.shadows must be 8 with this command, got --set"),
+        (
+            "gap digits --set gap.measure=false",
+            "gap.measure must be True with this command, got --set gap.measure=False: leave it out",
+        ),
+        (
+            "audit digits --shadows 8 --set membership.shadows=6",
+            "membership.shadows must be 8 with this command, got --set",
+        ),
         ("run '' --out new", "DATA must not be empty: give a folder, a file or a name, such as digits"),
-        ("run digits --shots 3 --set data.shots=5", "data.shots is given twice, by --shots and by --set: leave one of them out"),
-        ("run digits --times 2 --set draw.times=5", "draw.times is given twice, by --times and by --set: leave one of them out"),
+        (
+            "run digits --shots 3 --set data.shots=5",
+            "data.shots is given twice, by --shots and by --set: leave one of them out",
+        ),
+        (
+            "run digits --times 2 --set draw.times=5",
+            "draw.times is given twice, by --times and by --set: leave one of them out",
+        ),
         (
             "run digits --set generator.name=folder --set generator.images=[some,some/]",
             "generator.images must name each set once, got some and some, which are the same: leave one out",
@@ -250,13 +346,22 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("run digits --preset fast", "unknown preset 'fast'; known: quick, standard, thorough"),
         ("run digits --recipe vanila", r"unknown recipe 'vanila'; known: .*\(did you mean 'vanilla'\?\)"),
         ("run digits --set draw.sampler=euler", "unknown sampler 'euler'; known: ddim, ddpm, dpm"),
-        ("run digits --set curate.score=beauty", "unknown score 'beauty'; known: agreement, clip, confidence, none"),
+        (
+            "run digits --set curate.score=beauty",
+            "unknown score 'beauty'; known: agreement, clip, confidence, none",
+        ),
         ("run digits --set compare.backbone=resnet19", "got 'resnet19': did you mean resnet18"),
-        ("run digits --set adapt.method=dreambooth", "unknown adaptation method 'dreambooth'; known: full, lora, neutral-token"),
+        (
+            "run digits --set adapt.method=dreambooth",
+            "unknown adaptation method 'dreambooth'; known: full, lora, neutral-token",
+        ),
         ("run digits --frobnicate", "No such option: --frobnicate"),
         ("run digits --seed x", "Invalid value for '--seed'"),
         ("run digits --resume perhaps", "Invalid value for '--resume'"),
-        ("run digits --resume always", "runs/digits holds no run to go on with, and --resume always was given"),
+        (
+            "run digits --resume always",
+            "runs/digits holds no run to go on with, and --resume always was given",
+        ),
         ("run digits --device gpu", "--device 'gpu' cannot be used: "),
         ("run digits --device cuda:99", "--device 'cuda:99' cannot be used: "),
         ("preview digits --device gpu", "--device 'gpu' cannot be used: "),
@@ -282,7 +387,12 @@ def assert_matches(message, text):
 
 
 def test_a_process_of_its_own_refuses_the_same_way(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "understudy.cli", "run", "nowhere"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "understudy.cli", "run", "nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: no file or folder at 'nowhere'")
@@ -307,7 +417,9 @@ def test_skip_bad_goes_on_and_names_what_is_left_out(understudy, tmp_path):
 def test_a_full_disk_loses_nothing(number, understudy, tmp_path, tiny_pipeline_folder, monkeypatch):
     """Whichever write fails: the message says what to do, and the same command ends with the same files."""
     write_pets("pets")
-    options = [word for text in OPTIONS if not text.startswith(("--set", "adapt.")) for word in ("--set", text)]
+    options = [
+        word for text in OPTIONS if not text.startswith(("--set", "adapt.")) for word in ("--set", text)
+    ]
     words = ("draw", "pets", "--recipe", "vanilla", "--generator", tiny_pipeline_folder, *options)
     code, _, _ = understudy(*words, "--out", "whole")
     assert code == 0
@@ -323,7 +435,11 @@ def test_a_full_disk_loses_nothing(number, understudy, tmp_path, tiny_pipeline_f
         patch.setattr(os, "fsync", full)
         code, _, err = understudy(*words, "--out", "run")
     assert code == 2
-    assert_matches("^error: .*No space left on device; nothing finished is lost: mend it, then run again: understudy draw pets", err)
+    assert_matches(
+        "^error: .*No space left on device; nothing finished is lost: mend it, then run again: "
+        "understudy draw pets",
+        err,
+    )
     assert not list(tmp_path.glob("run/**/.*.tmp")), "half files would go on filling the disk"
     assert understudy(*words, "--out", "run")[0] == 0
     assert tree("run/synthetic") == tree("whole/synthetic")
@@ -352,7 +468,11 @@ def small_disk(tmp_path):
         pytest.skip("only root can mount a small disk")
 
     def resize(size):
-        again = ["-o", f"remount,size={size}"] if os.path.ismount(folder) else ["-t", "tmpfs", "-o", f"size={size}"]
+        again = (
+            ["-o", f"remount,size={size}"]
+            if os.path.ismount(folder)
+            else ["-t", "tmpfs", "-o", f"size={size}"]
+        )
         done = subprocess.run([mount, *again, "tmpfs", str(folder)], capture_output=True, check=False)
         if done.returncode:
             pytest.skip("mounting is not allowed here")
@@ -363,10 +483,19 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(small_disk, understudy, tiny_pipeline_folder):
     """Parquet, torch and safetensors each report a full disk in their own way."""
     write_pets("pets")
-    words = ("adapt", "pets", "--generator", tiny_pipeline_folder, *OPTIONS, "--out", small_disk("4k") / "run")
+    words = (
+        "adapt",
+        "pets",
+        "--generator",
+        tiny_pipeline_folder,
+        *OPTIONS,
+        "--out",
+        small_disk("4k") / "run",
+    )
     sizes = [*(f"{size}k" for size in range(8, 512, 24)), "64m"]
     codes = []
     for size in sizes:
@@ -427,7 +556,9 @@ def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tin
     Path("pets/dog").rename("pets/[b]dog[")
     Path("names.txt").write_text("the boss\n[red]\n")
     before = tree(tmp_path)
-    code, out, err = understudy("validate", "pets", "--generator", tiny_pipeline_folder, "--class-names", "names.txt")
+    code, out, err = understudy(
+        "validate", "pets", "--generator", tiny_pipeline_folder, "--class-names", "names.txt"
+    )
     assert code == 0
     assert err == ""
     assert "pets: ready to run" in out
@@ -438,7 +569,9 @@ def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tin
 def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_folder):
     write_pets("pets")
     before = tree(tmp_path)
-    code, out, err = understudy("preview", "pets", "--to", "new/sheet.png", "--generator", tiny_pipeline_folder, *OPTIONS)
+    code, out, err = understudy(
+        "preview", "pets", "--to", "new/sheet.png", "--generator", tiny_pipeline_folder, *OPTIONS
+    )
     assert code == 0
     assert err == ""
     assert set(tree(tmp_path)) - set(before) == {"new", "new/sheet.png"}
@@ -446,7 +579,11 @@ def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_f
     # Two columns; four real images, a gap and four drawn ones; 16 pixels enlarged four times.
     assert (sheet.format, sheet.size) == ("PNG", (2 * 64, 4 * 64 + 16 + 4 * 64))
     assert len(np.unique(np.asarray(sheet.convert("L")))) > 10
-    assert [name for name in ("adapt", "draw", "compare", "total", "disk", "for 6 images at", "images/s") if name not in out] == []
+    assert [
+        name
+        for name in ("adapt", "draw", "compare", "total", "disk", "for 6 images at", "images/s")
+        if name not in out
+    ] == []
 
 
 def test_a_job_stage_by_stage_and_what_comes_after(understudy, tmp_path, tiny_pipeline_folder):
@@ -491,7 +628,12 @@ def test_a_job_stage_by_stage_and_what_comes_after(understudy, tmp_path, tiny_pi
     assert (code, times(out_folder)) == (2, kept), err
     licences = ("--set", "data.licence=cc-by-4.0", "--set", "generator.licence=my own")
     assert understudy("export", out_folder, "--to", "licensed", *licences)[0] == 0
-    for page in ("licensed/README.md", "runs/pets/README.md", "runs/pets/report.html", "runs/pets/settings.yaml"):
+    for page in (
+        "licensed/README.md",
+        "runs/pets/README.md",
+        "runs/pets/report.html",
+        "runs/pets/settings.yaml",
+    ):
         assert [text for text in ("cc-by-4.0", "my own") if text not in Path(page).read_text()] == []
     code, out, _ = understudy("run", out_folder)
     assert "report: finished earlier, kept" in out
@@ -514,15 +656,26 @@ with FolderLock(Path('old')), FolderLock(Path('many')):
     print(1, flush=True)
     input()
 """
-    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "1\n"
         before = tree(tmp_path)
-        commands = [f"{name} old" for name in ("run", "adapt", "draw", "curate", "compare", "evaluate", "audit", "gap", "report")]
-        for words in (*commands, "export old --to a --set data.licence=mit", "study volume pets --out many --points 3"):
+        commands = [
+            f"{name} old"
+            for name in ("run", "adapt", "draw", "curate", "compare", "evaluate", "audit", "gap", "report")
+        ]
+        for words in (
+            *commands,
+            "export old --to a --set data.licence=mit",
+            "study volume pets --out many --points 3",
+        ):
             code, out, err = understudy(*shlex.split(words))
             assert (code, out) == (2, "")
             assert_matches(
-                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, or work in another folder\n", err
+                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, "
+                f"or work in another folder\n",
+                err,
             )
         assert_matches("old has no curated images yet", understudy("export", "old", "--to", "a")[2])
         assert tree(tmp_path) == before

@@ -44,13 +44,24 @@ def save_tiny_pipeline(folder, *, prediction_type="epsilon"):
         unet = _unet(cross_attention_dim=16)
         image_encoder = _image_encoder()  # after the others, whose random weights golden figures follow from
     scheduler = DDPMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
         prediction_type=prediction_type,
-    )  # fmt: skip
+    )
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
-        feature_extractor=_image_processor(), image_encoder=image_encoder, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=_image_processor(),
+        image_encoder=image_encoder,
+        requires_safety_checker=False,
+    )
     pipeline.save_pretrained(folder)
 
 
@@ -60,15 +71,23 @@ def save_tiny_sdxl(folder):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pipeline = StableDiffusionXLPipeline(
-            vae=_vae(), text_encoder=CLIPTextModel(_text_config(tokenizer)), tokenizer=tokenizer,
-            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)), tokenizer_2=tokenizer,
+            vae=_vae(),
+            text_encoder=CLIPTextModel(_text_config(tokenizer)),
+            tokenizer=tokenizer,
+            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)),
+            tokenizer_2=tokenizer,
             unet=_unet(
-                cross_attention_dim=32, addition_embed_type="text_time", addition_time_embed_dim=4,
+                cross_attention_dim=32,
+                addition_embed_type="text_time",
+                addition_time_embed_dim=4,
                 projection_class_embeddings_input_dim=16 + 6 * 4,
             ),
-            scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1),
-            image_encoder=_image_encoder(width=32), feature_extractor=_image_processor(),
-        )  # fmt: skip
+            scheduler=EulerDiscreteScheduler(
+                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+            ),
+            image_encoder=_image_encoder(width=32),
+            feature_extractor=_image_processor(),
+        )
     pipeline.save_pretrained(folder)
 
 
@@ -79,15 +98,27 @@ def save_tiny_sd3(folder, *, t5=True):
         torch.manual_seed(0)
         pipeline = StableDiffusion3Pipeline(
             vae=_vae(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
-            text_encoder=CLIPTextModelWithProjection(_text_config(tokenizer)), tokenizer=tokenizer,
-            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)), tokenizer_2=tokenizer,
-            text_encoder_3=T5EncoderModel(_t5_config()) if t5 else None, tokenizer_3=_t5_tokenizer() if t5 else None,
+            text_encoder=CLIPTextModelWithProjection(_text_config(tokenizer)),
+            tokenizer=tokenizer,
+            text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)),
+            tokenizer_2=tokenizer,
+            text_encoder_3=T5EncoderModel(_t5_config()) if t5 else None,
+            tokenizer_3=_t5_tokenizer() if t5 else None,
             transformer=SD3Transformer2DModel(
-                sample_size=8, patch_size=1, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
-                joint_attention_dim=32, caption_projection_dim=16, pooled_projection_dim=32, pos_embed_max_size=16,
+                sample_size=8,
+                patch_size=1,
+                in_channels=4,
+                out_channels=4,
+                num_layers=2,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                joint_attention_dim=32,
+                caption_projection_dim=16,
+                pooled_projection_dim=32,
+                pos_embed_max_size=16,
             ),
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        )  # fmt: skip
+        )
     pipeline.save_pretrained(folder)
 
 
@@ -113,7 +144,12 @@ def save_tiny_clip(folder):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         CLIPModel(
-            CLIPConfig(text_config=_text_config(tokenizer).to_dict(), vision_config=vision, projection_dim=8, logit_scale_init_value=3.0)
+            CLIPConfig(
+                text_config=_text_config(tokenizer).to_dict(),
+                vision_config=vision,
+                projection_dim=8,
+                logit_scale_init_value=3.0,
+            )
         ).save_pretrained(folder)
     CLIPProcessor(_image_processor(), tokenizer).save_pretrained(folder)
 
@@ -124,24 +160,42 @@ def _tokenizer():
 
 def _text_config(tokenizer):
     return CLIPTextConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=24, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, projection_dim=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=24,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        projection_dim=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
 
 
 def _vae(**changes):
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(8, 8),
-        norm_num_groups=4, latent_channels=4, sample_size=16, **changes,
-    )  # fmt: skip
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=16,
+        **changes,
+    )
 
 
 def _unet(**changes):
     return UNet2DConditionModel(
-        sample_size=8, layers_per_block=1, block_out_channels=(8, 8), norm_num_groups=4, attention_head_dim=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **changes,
-    )  # fmt: skip
+        sample_size=8,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **changes,
+    )
 
 
 def _image_encoder(width=16):
@@ -179,7 +233,11 @@ def two_classes(num_images=8, *, split="train", seed=0, size=16):
     for image, label in zip(pixels, labels, strict=True):
         image[:, :, (size // 2) * label : size // 2 + (size // 2) * label] += 120
     return LabelledSet.from_images(
-        pixels, labels, class_names=["cat", "dog"], split=split, ids=[f"{split}-{seed}-{i}" for i in range(num_images)]
+        pixels,
+        labels,
+        class_names=["cat", "dog"],
+        split=split,
+        ids=[f"{split}-{seed}-{i}" for i in range(num_images)],
     )
 
 

@@ -1,20 +1,44 @@
 """A whole job that takes seconds: a folder of noisy pets, and settings as small as they can be."""
 
 import hashlib
+import json
 from contextlib import contextmanager
 from pathlib import Path
 
 from tiny import two_classes
 
+from understudy.core.files import write_text
 from understudy.settings import build
 
 SECTIONS = {
-    "adapt": {"steps": 4, "batch_size": 4, "validate_every": 2, "checkpoint_every": 2, "validation_pairs": 16},
+    "adapt": {
+        "steps": 4,
+        "batch_size": 4,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+        "validation_pairs": 16,
+    },
     "draw": {"per_class": 3, "steps": 2, "part_size": 2, "batch_size": 2},
     "curate": {"threshold": 0.0, "max_refills": 1},
-    "compare": {"steps": 4, "batch_size": 8, "augmentation": "none", "num_seeds": 3, "bootstrap": 100},
+    "compare": {
+        "backbone": "test_resnet",
+        "pretrained": False,
+        "resolution": 16,
+        "steps": 4,
+        "batch_size": 8,
+        "augmentation": "none",
+        "num_seeds": 3,
+        "bootstrap": 100,
+    },
 }
-OPTIONS = [word for section, keys in SECTIONS.items() for key, value in keys.items() for word in ("--set", f"{section}.{key}={value}")]
+BUNDLED = {"backbone": "mini", "pretrained": True, "resolution": None}
+"""For ``compare``: the classifier that comes with the package, which knows letters already."""
+OPTIONS = [
+    word
+    for section, keys in SECTIONS.items()
+    for key, value in keys.items()
+    for word in ("--set", f"{section}.{key}={value}")
+]
 """The same for the command line."""
 
 
@@ -32,17 +56,29 @@ def tiny_settings(source, generator, **sections):
     return build(SECTIONS, {"data": {"source": str(source)}, "generator": {"name": str(generator)}}, sections)
 
 
+def write_plain_report(path, *_, **__):
+    """The sections that a page would have, by what is in ``results.json``."""
+    results = json.loads((path.parent / "results.json").read_text())
+    write_text(path, "".join(f'<section id="{name}"></section>' for name in results))
+
+
 def tree(folder):
     """SHA-256 of every file below a folder, and its folders, by relative path."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
         for path in sorted(Path(folder).rglob("*"))
     }
 
 
 def times(folder):
     """Modification time of every file below a folder."""
-    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
 
 
 class Listener:

@@ -39,6 +39,7 @@ def test_page_works(tmp_path: Path) -> None:
     assert_page_shows(tmp_path / "report.html", sample.results, num_images=20)
 
 
+@pytest.mark.slow
 def test_page_of_a_run_works(tmp_path: Path, tiny_pipeline_folder: Path) -> None:
     results = run(tiny_settings(write_pets(tmp_path / "pets"), tiny_pipeline_folder), tmp_path / "run")
     assert_page_shows(tmp_path / "run" / "report.html", results, num_images=4)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny_job import tiny_settings, tree, write_pets
+from tiny_job import tiny_settings, tree
 
 from understudy import cli
 from understudy.commands.compare_runs import compare_runs
@@ -20,12 +20,9 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.compared import compared_tables, write_comparison
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 ARMS = {"arms": ["real", "synthetic", "mixed"]}
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +52,10 @@ def b(job):
 
 def right(folder, arm):
     labels = LabelledSet.load(folder.path / "data" / "test.parquet").labels
-    records = [np.load(folder.path / "arms" / f"{arm}-seed{index}.npz") for index in range(folder.settings.compare.num_seeds)]
+    records = [
+        np.load(folder.path / "arms" / f"{arm}-seed{index}.npz")
+        for index in range(folder.settings.compare.num_seeds)
+    ]
     return np.stack([record["probabilities"].argmax(1) == labels for record in records])
 
 
@@ -66,7 +66,9 @@ def test_equal_data_and_seeds_are_paired(a, b):
     assert list(found["arms"]) == ["real", "synthetic", "mixed"]
     assert {arm["paired"] for arm in found["arms"].values()} == {"images and seeds"}
     assert found["pairing"] == "paired by test image and by seed"
-    expected = paired_bootstrap_difference(right(b, "mixed"), right(a, "mixed"), np.random.default_rng(0), num_resamples=100)
+    expected = paired_bootstrap_difference(
+        right(b, "mixed"), right(a, "mixed"), np.random.default_rng(0), num_resamples=100
+    )
     assert tuple(found["arms"]["mixed"]["difference"].values()) == expected
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
@@ -98,9 +100,9 @@ def test_other_seeds_are_paired_by_image_and_other_images_not_at_all(a, b, tmp_p
     assert {arm["paired"] for arm in by_image["arms"].values()} == {"images"}
     assert by_image["pairing"] == "paired by test image; the seeds of the trainings differ"
     test = LabelledSet.load(out / "data" / "test.parquet")
-    LabelledSet.from_images(255 - test.pixels(16), test.labels, class_names=test.class_names, split="test", ids=test.ids).save(
-        out / "data" / "test.parquet"
-    )
+    LabelledSet.from_images(
+        255 - test.pixels(16), test.labels, class_names=test.class_names, split="test", ids=test.ids
+    ).save(out / "data" / "test.parquet")
     unpaired = compare_runs(a, RunFolder.find(out))
     assert unpaired["data"]["test"]["both"] == 0
     assert {arm["paired"] for arm in unpaired["arms"].values()} == {"nothing"}
@@ -146,7 +148,9 @@ def test_the_sentence_says_who_is_better(rates, words, a, tmp_path):
         labels = LabelledSet.load(out / "data" / "test.parquet").labels
         for path in out.glob("arms/*-seed*.npz"):
             with np.load(path) as record:
-                np.savez(path, **(dict(record) | {"probabilities": np.eye(2)[labels if rate else 1 - labels]}))
+                np.savez(
+                    path, **(dict(record) | {"probabilities": np.eye(2)[labels if rate else 1 - labels]})
+                )
         results = json.loads((out / "results.json").read_text())
         results["verdict"]["best"] = "mixed"
         write_json(out / "results.json", results)
@@ -157,31 +161,51 @@ def test_the_sentence_says_who_is_better(rates, words, a, tmp_path):
 @pytest.mark.parametrize(
     ("encoders", "names"),
     [
-        (({"name": "generator", "fingerprint": "1"}, {"name": "backbone", "fingerprint": "1"}), ["generator"]),
-        (({"name": "generator", "fingerprint": "1"}, {"name": "generator", "fingerprint": "2"}),
-         ["generator of A", "generator of B, another network"]),
-        (({"name": "generator", "fingerprint": "1"}, {"name": "mini", "fingerprint": "2"}), ["generator", "mini"]),
+        (
+            ({"name": "generator", "fingerprint": "1"}, {"name": "backbone", "fingerprint": "1"}),
+            ["generator"],
+        ),
+        (
+            ({"name": "generator", "fingerprint": "1"}, {"name": "generator", "fingerprint": "2"}),
+            ["generator of A", "generator of B, another network"],
+        ),
+        (
+            ({"name": "generator", "fingerprint": "1"}, {"name": "mini", "fingerprint": "2"}),
+            ["generator", "mini"],
+        ),
         (({}, {}), ["unknown encoder of A", "unknown encoder of B, another network"]),
     ],
     ids=["same", "other weights", "others", "unknown"],
-)  # fmt: skip
+)
 def test_features_of_one_network_are_compared(encoders, names, a, b, tmp_path):
     """By fingerprint: what is called generator may be two networks."""
     interval, made = {"mean": 0.5, "low": 0.4, "high": 0.6}, []
     for folder, encoder in zip((a, b), encoders, strict=True):
         out = shutil.copytree(folder.path, tmp_path / str(len(made)))
         results = json.loads((out / "results.json").read_text())
-        results["fidelity"] = {"encoder": encoder, "measures": {"kid": {"value": interval, "floor": interval, "better": "lower"}}}
-        results["memorisation"] = {"spaces": {space: {"closer_than_held_out": interval} for space in ("pixel", "feature")}}
+        results["fidelity"] = {
+            "encoder": encoder,
+            "measures": {"kid": {"value": interval, "floor": interval, "better": "lower"}},
+        }
+        results["memorisation"] = {
+            "spaces": {space: {"closer_than_held_out": interval} for space in ("pixel", "feature")}
+        }
         write_json(out / "results.json", results)
         made.append(RunFolder.find(out))
-    rows = {row["name"]: (row["a"], row["b"]) for row in compare_runs(*made)["rows"] if row["section"] in ("fidelity", "memorisation")}
+    rows = {
+        row["name"]: (row["a"], row["b"])
+        for row in compare_runs(*made)["rows"]
+        if row["section"] in ("fidelity", "memorisation")
+    }
     assert rows.pop("closer to train than held-out images, by pixel") == (interval, interval)
     ends = [(interval, interval)] if len(names) == 1 else [(interval, None), (None, interval)]
     assert rows == {
         name: values
         for encoder, values in zip(names, ends, strict=True)
-        for name in (f"kid (lower is better; {encoder})", f"closer to train than held-out images, by feature ({encoder})")
+        for name in (
+            f"kid (lower is better; {encoder})",
+            f"closer to train than held-out images, by feature ({encoder})",
+        )
     }
 
 
@@ -194,10 +218,13 @@ def test_everything_else_that_was_measured(a, b, tmp_path):
         "encoder": {"name": "inception", "fingerprint": "1"},
         "measures": {"kid": {"value": interval, "floor": interval, "better": "lower"}},
     }
-    results["membership"] = {"attacks": {"lira": {"real": {"auc": interval, "tpr": [{"fpr": 0.01, "tpr": interval}]}}}}
+    results["membership"] = {
+        "attacks": {"lira": {"real": {"auc": interval, "tpr": [{"fpr": 0.01, "tpr": interval}]}}}
+    }
     results["memorisation"] = {
-        "firewall": {"exact": 0, "flagged": 2, "removed": 1}, "spaces": {"pixel": {"closer_than_held_out": interval}},
-    }  # fmt: skip
+        "firewall": {"exact": 0, "flagged": 2, "removed": 1},
+        "spaces": {"pixel": {"closer_than_held_out": interval}},
+    }
     results["shift"] = {
         "mean_corruption": {"real": {"accuracy": interval}},
         "tests": {"pens": {"arms": {"real": {"accuracy": interval}}}},
@@ -212,7 +239,9 @@ def test_everything_else_that_was_measured(a, b, tmp_path):
     assert rows["shift", "real: accuracy on pens"] == ("share", None, interval)
     assert rows["cost", "compare"][0] == "seconds"
     sections = [row["section"] for row in found["rows"]]
-    assert sections == sorted(sections, key=list(dict.fromkeys(sections)).index), "rows of a section stand together"
+    assert sections == sorted(sections, key=list(dict.fromkeys(sections)).index), (
+        "rows of a section stand together"
+    )
     printed = tables(found)
     assert "50.0 [40.0, 60.0]%" in printed and "n/a" in printed
     write_comparison(tmp_path / "page.html", found)
@@ -259,7 +288,10 @@ def test_the_page_says_what_the_table_says(a, b, tmp_path):
     assert set(elements.links) <= set(elements.ids)
     assert len(elements.ids) == len(set(elements.ids))
     assert not re.search(r"""(src|href)=["']https?:""", page), "it needs no network"
-    values = [float(value) for value in re.findall(r'data-arm="mixed" data-field="difference\.mean" data-value="([^"]+)"', page)]
+    values = [
+        float(value)
+        for value in re.findall(r'data-arm="mixed" data-field="difference\.mean" data-value="([^"]+)"', page)
+    ]
     assert values == [found["arms"]["mixed"]["difference"]["mean"]]
     printed = tables(found)
     assert "compare.steps" in printed and "compare.steps" in page
@@ -297,9 +329,13 @@ def test_what_cannot_be_compared(a, b, tiny_pipeline_folder, tmp_path):
     results = json.loads((other / "results.json").read_text())
     results["data"]["classes"] = ["dog", "emu", "fox"]
     write_json(other / "results.json", results)
-    with pytest.raises(InputError, match=r"the same classes, got\n  only in .*: cat\n  only in .*other: emu, fox"):
+    with pytest.raises(
+        InputError, match=r"the same classes, got\n  only in .*: cat\n  only in .*other: emu, fox"
+    ):
         compare_runs(a, RunFolder.find(other))
-    with pytest.raises(InputError, match=r"--to must be a file to write, such as .*compare.html, got the folder"):
+    with pytest.raises(
+        InputError, match=r"--to must be a file to write, such as .*compare.html, got the folder"
+    ):
         write_comparison(tmp_path, compare_runs(a, b))
 
 

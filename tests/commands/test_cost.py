@@ -13,9 +13,18 @@ from understudy.data.load import load_splits
 from understudy.pipeline.run import run
 from understudy.settings import build
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 NOTHING = Pace(
-    adaptations=0, images=1e-9, steps=0, private_steps=0, predictions=0, corruptions=0, image_bytes=0, classifier_bytes=0
-)  # fmt: skip
+    adaptations=0,
+    images=1e-9,
+    steps=0,
+    private_steps=0,
+    predictions=0,
+    corruptions=0,
+    image_bytes=0,
+    classifier_bytes=0,
+)
 ARMS = [
     "real",
     "synthetic",
@@ -35,13 +44,28 @@ def pets(tmp_path_factory):
 def settings(pets, tiny_pipeline_folder):
     """Everything that can be asked for; nothing is rejected, so nothing is drawn again."""
     return tiny_settings(
-        pets, tiny_pipeline_folder, draw={"refresh_times": 2},
-        curate={"score": "none", "threshold": None, "validation_pass": 1.0, "max_refills": 0, "firewall": "off"},
-        compare={"arms": ARMS, "num_seeds": 3, "curve_points": 0, "learning_rate": 1e-5}, tune={"learning_rates": [1e-3, 1e-4]},
-        scale={"times": [0.25, 0.5], "real_shares": [0.5]}, gap={"measure": True, "strengths": [0.5]},
+        pets,
+        tiny_pipeline_folder,
+        draw={"refresh_times": 2},
+        curate={
+            "score": "none",
+            "threshold": None,
+            "validation_pass": 1.0,
+            "max_refills": 0,
+            "firewall": "off",
+        },
+        compare={"arms": ARMS, "num_seeds": 3, "curve_points": 0, "learning_rate": 1e-5},
+        tune={"learning_rates": [1e-3, 1e-4]},
+        scale={"times": [0.25, 0.5], "real_shares": [0.5]},
+        gap={"measure": True, "strengths": [0.5]},
         shift={"measure": True, "corruptions": ["noise", "blur"], "severities": [1, 3], "tests": {}},
-        membership={"measure": True, "arms": ["real", "synthetic", "mixed"], "shadows": 6, "false_positive_rates": [0.5]},
-    )  # fmt: skip
+        membership={
+            "measure": True,
+            "arms": ["real", "synthetic", "mixed"],
+            "shadows": 6,
+            "false_positive_rates": [0.5],
+        },
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +85,7 @@ def paced(settings, splits, **pace):
     return estimate(settings, splits, Pace(**{**vars(NOTHING), **pace}), strength=1).seconds
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_run(settings, splits, finished):
     bars, trials = finished[1].bars, 2
     seconds = paced(settings, splits, steps=1)
@@ -72,6 +97,7 @@ def test_steps_are_those_of_the_run(settings, splits, finished):
     assert round(seconds["tune"]) == trials * (len(ARMS) + 1) * settings.compare.steps
 
 
+@pytest.mark.slow
 def test_images_are_those_of_the_run(settings, splits, finished):
     out, _ = finished
     drawn = sum(
@@ -88,6 +114,7 @@ def test_images_are_those_of_the_run(settings, splits, finished):
     assert sum(paced(settings, splits, images=1).values()) == pytest.approx(drawn - len(splits.train) / 2)
 
 
+@pytest.mark.slow
 def test_generators_are_adapted_as_often_as_in_the_run(settings, splits, finished):
     seconds = paced(settings, splits, adaptations=1)
     assert round(sum(seconds.values())) == 1 + len(list((finished[0] / "adapter").glob("member-*")))
@@ -98,6 +125,7 @@ def test_generators_are_adapted_as_often_as_in_the_run(settings, splits, finishe
     assert round(paced(pipeline, splits, images=1)["membership"]) == 6 * 6
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_run(settings, splits, finished):
     seconds = paced(settings, splits, predictions=1, corruptions=1000)
     tests = finished[1].bars["shift"]["total"] * len(splits.test)
@@ -140,6 +168,7 @@ def test_rows_add_up():
     ]
 
 
+@pytest.mark.slow
 def test_a_preview_measures_all_of_it(settings, tmp_path):
     found = preview(settings, tmp_path / "sheet.png")
     stages = ["adapt", "draw", "tune", "compare", "scale", "gap", "shift", "membership"]
@@ -189,9 +218,12 @@ def test_a_preview_refuses_ready_made_images_as_a_run_would(folder, message, pet
 def test_a_preview_refuses_a_strategy_without_effect_as_a_run_would(pets, tiny_pipeline_folder, tmp_path):
     """0.35 is what real guidance sets for four images per class."""
     settings = tiny_settings(
-        pets, tiny_pipeline_folder, data={"source": str(pets), "shots": 4}, draw={"steps": 20, "strength": 0.35},
+        pets,
+        tiny_pipeline_folder,
+        data={"source": str(pets), "shots": 4},
+        draw={"steps": 20, "strength": 0.35},
         compare={"arms": ["real", "mixed@real-guidance"]},
-    )  # fmt: skip
+    )
     with pytest.raises(InputError, match="'real-guidance' of the arm 'mixed@real-guidance' has no effect"):
         preview(settings, tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
@@ -200,9 +232,16 @@ def test_a_preview_refuses_a_strategy_without_effect_as_a_run_would(pets, tiny_p
 def test_an_audited_arm_is_drawn_for_as_many_images_as_there_are(pets, tiny_pipeline_folder):
     """0.5 is what real guidance sets for one image per class, not for 14."""
     settings = tiny_settings(
-        pets, tiny_pipeline_folder, draw={"steps": 20, "strength": 0.5},
-        membership={"measure": True, "arms": ["mixed@real-guidance"], "shadows": 6, "false_positive_rates": [0.5]},
-    )  # fmt: skip
+        pets,
+        tiny_pipeline_folder,
+        draw={"steps": 20, "strength": 0.5},
+        membership={
+            "measure": True,
+            "arms": ["mixed@real-guidance"],
+            "shadows": 6,
+            "false_positive_rates": [0.5],
+        },
+    )
     found = paced(settings, load_splits(settings.data, seed=settings.seed), steps=1)
     assert round(found["membership"]) == 6 * settings.compare.steps
 

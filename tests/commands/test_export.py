@@ -22,6 +22,8 @@ from understudy.report.licences import sources
 from understudy.settings import build
 from understudy.training.classifier import TrainedClassifier
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_pipeline_folder):
@@ -29,7 +31,10 @@ def finished(tmp_path_factory, tiny_pipeline_folder):
     source = write_pets(tmp_path_factory.mktemp("source") / "pets")
     out = tmp_path_factory.mktemp("runs") / "run"
     settings = tiny_settings(
-        source, tiny_pipeline_folder, compare={"arms": ["real", "mixed"]}, data={"source": str(source), "licence": "cc0-1.0"}
+        source,
+        tiny_pipeline_folder,
+        compare={"arms": ["real", "mixed"]},
+        data={"source": str(source), "licence": "cc0-1.0"},
     )
     run(settings, out)
     return RunFolder.find(out)
@@ -38,15 +43,27 @@ def finished(tmp_path_factory, tiny_pipeline_folder):
 @pytest.mark.parametrize("arm", [None, "real", "mixed"])
 def test_a_classifier_is_what_timm_loads(arm, finished, tmp_path):
     chosen = arm or "mixed"
-    assert export_part(finished, tmp_path / "to", what="classifier", arm=arm) == f"the classifier of the arm {chosen} in {tmp_path / 'to'}"
-    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert (
+        export_part(finished, tmp_path / "to", what="classifier", arm=arm)
+        == f"the classifier of the arm {chosen} in {tmp_path / 'to'}"
+    )
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
     model = timm.create_model(f"local-dir:{tmp_path / 'to'}", pretrained=True).eval()
     assert model.pretrained_cfg["label_names"] == ["cat", "dog"], "as the card says"
     test = LabelledSet.load(finished.path / "data" / "test.parquet")
     mine = TrainedClassifier.load(tmp_path / "to")
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     with torch.no_grad():
-        given = model(torch.stack([transform(test.image(index)) for index in range(len(test))])).softmax(1).double().numpy()
+        given = (
+            model(torch.stack([transform(test.image(index)) for index in range(len(test))]))
+            .softmax(1)
+            .double()
+            .numpy()
+        )
     np.testing.assert_allclose(given, mine.predict(test), atol=0.02)  # the two resize a little differently
     card = ModelCard.load(tmp_path / "to" / "README.md")
     assert card.data.to_dict()["library_name"] == "timm"
@@ -106,7 +123,10 @@ def test_nothing_of_the_run_is_changed(finished, tmp_path):
         ({"what": "classifier", "form": "folder"}, "--form has no effect on the classifier: leave it out"),
         ({"what": "adapter", "arm": "real"}, "--arm has no effect on the adapter: leave it out"),
         ({"arm": "real"}, "--arm has no effect on the dataset: leave it out"),
-        ({"what": "classifier", "arm": "bridged"}, r"--arm must be an arm of .*run, real, mixed, got 'bridged'"),
+        (
+            {"what": "classifier", "arm": "bridged"},
+            r"--arm must be an arm of .*run, real, mixed, got 'bridged'",
+        ),
     ],
 )
 def test_what_has_no_effect_or_is_not_there_is_refused(options, message, finished, tmp_path):
@@ -131,7 +151,9 @@ def test_parts_that_are_missing(finished, tmp_path):
     export_part(copy, tmp_path / "to", what="classifier", arm="real")
     assert "which has" not in (tmp_path / "to" / "README.md").read_text(), "records may be deleted by hand"
     shutil.rmtree(out / "arms" / "real-classifier")
-    with pytest.raises(InputError, match=r"real-classifier must hold the classifier of real, .*: it was deleted"):
+    with pytest.raises(
+        InputError, match=r"real-classifier must hold the classifier of real, .*: it was deleted"
+    ):
         export_part(copy, tmp_path / "more", what="classifier", arm="real")
     shutil.rmtree(out / "adapter")
     with pytest.raises(InputError, match=r"adapter must hold the adapter of the run: it was deleted"):
@@ -142,15 +164,33 @@ def test_parts_that_are_missing(finished, tmp_path):
 
 
 def test_a_run_without_adaptation_has_no_adapter(finished, tiny_pipeline_folder, tmp_path):
-    settings = tiny_settings(finished.settings.data.source, tiny_pipeline_folder, adapt={"method": "none"}, compare={"arms": ["real"]})
+    settings = tiny_settings(
+        finished.settings.data.source,
+        tiny_pipeline_folder,
+        adapt={"method": "none"},
+        compare={"arms": ["real"]},
+    )
     run(settings, tmp_path / "run")
-    with pytest.raises(InputError, match=r"has no adapter: adapt.method is 'none', the generator was used as it is"):
+    with pytest.raises(
+        InputError, match=r"has no adapter: adapt.method is 'none', the generator was used as it is"
+    ):
         export_part(RunFolder.find(tmp_path / "run"), tmp_path / "to", what="adapter")
 
 
 def test_the_command_line(finished, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        cli.main(["export", str(finished.path), "--to", str(tmp_path / "to"), "--what", "classifier", "--arm", "real"])
+        cli.main(
+            [
+                "export",
+                str(finished.path),
+                "--to",
+                str(tmp_path / "to"),
+                "--what",
+                "classifier",
+                "--arm",
+                "real",
+            ]
+        )
     assert exit_.value.code == 0
     assert f"the classifier of the arm real in {tmp_path / 'to'}" in capsys.readouterr().out
     assert (tmp_path / "to" / "model.safetensors").exists()
@@ -170,4 +210,7 @@ def test_licences_are_words_on_a_line(text):
 
 
 def test_mini_is_under_the_licence_of_its_card():
-    assert [source.licence for source in sources(build({"data": {"source": "digits"}}))] == [None, "apache-2.0"]
+    assert [source.licence for source in sources(build({"data": {"source": "digits"}}))] == [
+        None,
+        "apache-2.0",
+    ]

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import yaml
-from tiny_job import OPTIONS, Listener, times, tiny_settings, tree, write_pets
+from tiny_job import OPTIONS, Listener, times, tiny_settings, tree, write_plain_report
 
 from understudy import cli
 from understudy.commands import study as studies
 from understudy.commands.study import STUDIES, run_study
+from understudy.commands.study_kinds import read_points
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import student_interval
-from understudy.pipeline import study as main_job
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
@@ -29,13 +29,8 @@ QUICK = {"adapt": {"method": "none"}, "draw": {"per_class": 2}, "curate": {"scor
 def _plain_reports():
     """Pages of single runs are not what is tested here, and take longer than the runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main_job, "write_report", lambda path, data: path.write_text("a report"))
+        patch.setattr("understudy.pipeline.report.write_report", write_plain_report)
         yield
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +62,15 @@ def results_of(folder):
 
 def rows_of(folder):
     """What is said of every run, but how long it took."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in study_of(folder)["runs"]]
+    return [
+        {name: value for name, value in row.items() if name != "seconds"} for row in study_of(folder)["runs"]
+    ]
 
 
 def without_seconds(arms):
-    return {name: {key: value for key, value in arm.items() if key != "seconds"} for name, arm in arms.items()}
+    return {
+        name: {key: value for key, value in arm.items() if key != "seconds"} for name, arm in arms.items()
+    }
 
 
 def names_of_runs(folder):
@@ -98,8 +97,18 @@ def test_study_json_says_what_the_runs_say(volume):
         *("schema", "kind", "summary", "sets", "unit", "axis", "source", "repeats_differ_in", "sentence"),
         *("points", "runs", "settings", "environment"),
     }
-    assert (study["schema"], study["kind"], study["unit"], study["axis"]) == (1, "volume", "synthetic images per class", "log")
-    assert [(row["point"], row["repeat"], row["seed"]) for row in study["runs"]] == [(2, 0, 0), (2, 1, 1), (3, 0, 0), (3, 1, 1)]
+    assert (study["schema"], study["kind"], study["unit"], study["axis"]) == (
+        1,
+        "volume",
+        "synthetic images per class",
+        "log",
+    )
+    assert [(row["point"], row["repeat"], row["seed"]) for row in study["runs"]] == [
+        (2, 0, 0),
+        (2, 1, 1),
+        (3, 0, 0),
+        (3, 1, 1),
+    ]
     for point in study["points"]:
         rows = [row for row in study["runs"] if row["point"] == point["point"]]
         runs = [results_of(out / row["folder"]) for row in rows]
@@ -108,11 +117,17 @@ def test_study_json_says_what_the_runs_say(volume):
             for field, (lowest, highest) in {"accuracy": (0, 1), "minus_real": (-1, 1)}.items():
                 values = [results["arms"][arm][field]["mean"] for results in runs]
                 ends = student_interval(values)
-                expected = {"mean": ends["mean"], "low": max(lowest, ends["low"]), "high": min(highest, ends["high"])}
+                expected = {
+                    "mean": ends["mean"],
+                    "low": max(lowest, ends["low"]),
+                    "high": min(highest, ends["high"]),
+                }
                 assert {end: measured[field][end] for end in expected} == pytest.approx(expected)
                 assert measured[field]["runs"] == values
                 assert measured[field]["interval"] == "runs"
-            assert [row["arms"][arm]["val_accuracy"] for row in rows] == [results["arms"][arm]["val_accuracy"] for results in runs]
+            assert [row["arms"][arm]["val_accuracy"] for row in rows] == [
+                results["arms"][arm]["val_accuracy"] for results in runs
+            ]
         assert [row["synthetic"] for row in rows] == [results["curation"]["kept"] for results in runs]
     assert study["points"][0]["arms"]["real"] == study["points"][1]["arms"]["real"]
     assert study["sentence"].startswith(
@@ -122,7 +137,9 @@ def test_study_json_says_what_the_runs_say(volume):
 
 
 def test_what_cannot_differ_is_made_once(volume):
-    """The second volume of each repeat has adapter and real classifiers of the first, and the same figures as a run by itself."""
+    """The second volume of each repeat has adapter and real classifiers of the first, and the same figures as
+    a run by itself.
+    """
     _, listener = volume
     shared = [line for line in listener.lines if " used, made from the same images" in line]
     assert shared == [
@@ -165,7 +182,10 @@ def test_more_points_and_repeats_only_add(volume, volume_job, tmp_path):
     assert [(point["point"], point["runs"]) for point in more["points"]] == [(1, 1), (2, 2), (3, 2)]
     one = more["points"][0]["arms"]["synthetic"]["accuracy"]
     own = results_of(out / "runs" / "1-repeat0")["arms"]["synthetic"]["accuracy"]
-    assert one == {end: own[end] for end in ("mean", "low", "high")} | {"runs": [own["mean"]], "interval": "bootstrap"}
+    assert one == {end: own[end] for end in ("mean", "low", "high")} | {
+        "runs": [own["mean"]],
+        "interval": "bootstrap",
+    }
     assert more["points"][1:] == study_of(volume[0])["points"]
     assert "where there is only one run" in (out / "study.html").read_text()
     assert yaml.safe_load((out / "study.yaml").read_text())["points"] == [1, 2, 3]
@@ -206,9 +226,16 @@ class Stopping(Listener):
 
 
 def test_a_stop_at_any_moment_changes_nothing(volume, volume_job, tmp_path):
-    """While the first images are read, in a training of the first run, after sharing, and between a run and the page about it."""
+    """While the first images are read, in a training of the first run, after sharing, and between a run and
+    the page about it.
+    """
     out = tmp_path / "study"
-    moments = [Stopping("load:"), Stopping("compare", steps=3), Stopping("compare: the trainings"), Stopping("report:")]
+    moments = [
+        Stopping("load:"),
+        Stopping("compare", steps=3),
+        Stopping("compare: the trainings"),
+        Stopping("report:"),
+    ]
     for number, observer in enumerate(moments):
         with pytest.raises(StopError):
             run_study("volume", volume_job, out, points=[2, 3], repeats=1, observer=observer)
@@ -224,7 +251,11 @@ def test_other_settings_are_refused_and_named(volume, volume_job, job):
     out, _ = volume
     before = times(out)
     other = job(adapt={"steps": 2}, draw={"per_class": None, "steps": 3})
-    with pytest.raises(InputError, match=r"holds a study with other settings:\n  draw.steps: 2 in the folder, 3 now\nchoose another --out"):
+    with pytest.raises(
+        InputError,
+        match=r"holds a study with other settings:\n  draw.steps: 2 in the folder, 3 now\nchoose another "
+        r"--out",
+    ):
         run_study("volume", other, out, points=[2])
     with pytest.raises(InputError, match="holds a study of volume, not of guidance: choose another --out"):
         run_study("guidance", volume_job, out, points=[2])
@@ -239,9 +270,15 @@ def test_guidance_shares_also_tuning(job, tmp_path):
     first, second = (tmp_path / "study" / "runs" / name for name in ("1-repeat0", "2.5-repeat0"))
     assert RunFolder.find(second).settings.draw.guidance_scale == 2.5
     assert results_of(first)["tuning"]["real"] == results_of(second)["tuning"]["real"]
-    same = {path for path, when in times(first / "arms").items() if tree(first / "arms")[path] == tree(second / "arms").get(path)}
+    same = {
+        path
+        for path, when in times(first / "arms").items()
+        if tree(first / "arms")[path] == tree(second / "arms").get(path)
+    }
     assert {"real-seed0.npz", "real-seed2.npz", "tuning/real-trial0.json", "tuning/real-trial1.json"} <= same
-    assert not any(path.startswith("synthetic-seed") for path in same), "what saw synthetic images is trained anew"
+    assert not any(path.startswith("synthetic-seed") for path in same), (
+        "what saw synthetic images is trained anew"
+    )
     assert study["sentence"].startswith("Of 2 guidance scales, ")
     assert study["points"][0]["arms"]["synthetic"]["minus_real"]["interval"] == "bootstrap"
 
@@ -251,33 +288,44 @@ def test_shots_are_nested_and_tested_on_the_same_images(job, tmp_path):
     study = run_study("shots", job(), out, points=[2, 1], repeats=2, observer=listener)
     sets = {
         (row["point"], row["repeat"]): [
-            LabelledSet.load(out / row["folder"] / "data" / f"{split}.parquet").ids for split in ("train", "test")
+            LabelledSet.load(out / row["folder"] / "data" / f"{split}.parquet").ids
+            for split in ("train", "test")
         ]
         for row in study["runs"]
     }
-    assert {key: len(train) for key, (train, _) in sets.items()} == {(1, 0): 2, (1, 1): 2, (2, 0): 4, (2, 1): 4}
+    assert {key: len(train) for key, (train, _) in sets.items()} == {
+        (1, 0): 2,
+        (1, 1): 2,
+        (2, 0): 4,
+        (2, 1): 4,
+    }
     assert all(set(sets[1, repeat][0]) < set(sets[2, repeat][0]) for repeat in (0, 1))
     assert set(sets[2, 0][0]) != set(sets[2, 1][0])
     assert len({tuple(test) for _, test in sets.values()}) == 1
     assert [(row["seed"], row["subset"]) for row in study["runs"]] == [(0, 0), (0, 1), (0, 0), (0, 1)]
     assert study["repeats_differ_in"] == "subset"
-    assert not [line for line in listener.lines if "made from the same images" in line], "other images, other classifiers"
+    assert not [line for line in listener.lines if "made from the same images" in line], (
+        "other images, other classifiers"
+    )
 
 
 def test_prompts_leave_the_generator_as_it_is_or_learn_a_token(job, tmp_path):
     (tmp_path / "my templates.txt").write_text("a {class}\nthe {class}\n")
     points = ["single", str(tmp_path / "my templates.txt"), "style-inversion"]
     overrides = [{"adapt": {"steps": 2, "batch_size": 4}}]
-    study = run_study("prompts", job(adapt={}), tmp_path / "study", points=points, repeats=1, overrides=overrides)
+    study = run_study(
+        "prompts", job(adapt={}), tmp_path / "study", points=points, repeats=1, overrides=overrides
+    )
     assert [point["point"] for point in study["points"]] == points
     found = {row["point"]: RunFolder.find(tmp_path / "study" / row["folder"]) for row in study["runs"]}
     settings = {point: folder.settings for point, folder in found.items()}
     assert [settings[point].adapt.method for point in points] == ["none", "none", "style-inversion"]
     assert [settings[point].draw.prompt for point in points[:2]] == ["a photo of {class}", points[1]]
     assert settings["style-inversion"].draw.prompt == RECIPES["style-inversion"]["draw"]["prompt"]
-    assert (settings["style-inversion"].adapt.steps, settings["style-inversion"].adapt.batch_size) == (2, 4), (
-        "what is asked for by name wins"
-    )
+    assert (settings["style-inversion"].adapt.steps, settings["style-inversion"].adapt.batch_size) == (
+        2,
+        4,
+    ), "what is asked for by name wins"
     assert len({tree(folder.path / "arms")["real-seed1.npz"] for folder in found.values()}) == 1
     assert re.fullmatch(r"[\w.-]{1,40}-[0-9a-f]{8}-repeat0", found[points[1]].path.name)
 
@@ -293,8 +341,16 @@ def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkey
 @pytest.mark.parametrize(
     ("kind", "points", "message"),
     [
-        ("volume", [], "must have at least one point, got none: leave --points out for 50, 100, 200, 500, 1000"),
-        ("volume", ["x"], "points of a study of volume must be whole numbers of images, with commas between them, got 'x'"),
+        (
+            "volume",
+            [],
+            "must have at least one point, got none: leave --points out for 50, 100, 200, 500, 1000",
+        ),
+        (
+            "volume",
+            ["x"],
+            "points of a study of volume must be whole numbers of images, with commas between them, got 'x'",
+        ),
         ("volume", ["50", ""], "must be whole numbers of images, with commas between them, got ''"),
         ("volume", [2.5], "must be whole numbers of images, with commas between them, got '2.5'"),
         ("volume", [0], "setting 'draw.per_class': .*greater than or equal to 1, got 0"),
@@ -305,8 +361,16 @@ def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkey
         ("guidance", ["inf"], "setting 'draw.guidance_scale': .*finite"),
         ("shots", ["1,2"], "points of a study of shots must be whole numbers"),
         ("shots", [-1], "setting 'data.shots': .*greater than or equal to 1, got -1"),
-        ("shots", [2, 50], "every class needs at least 50 different images for 50 shots .*'cat' has [0-9], 'dog' has [0-9]"),
-        ("prompts", ["photograph"], "must be 'single', a recipe with a token.* got 'photograph': .*did you mean 'photographs'"),
+        (
+            "shots",
+            [2, 50],
+            "every class needs at least 50 different images for 50 shots .*'cat' has [0-9], 'dog' has [0-9]",
+        ),
+        (
+            "prompts",
+            ["photograph"],
+            "must be 'single', a recipe with a token.* got 'photograph': .*did you mean 'photographs'",
+        ),
         ("prompts", ["real-fake"], "must be 'single', a recipe with a token"),
         ("prompts", [""], "must be 'single', a recipe with a token"),
         ("prompts", ["none.txt"], "template file none.txt must exist"),
@@ -315,7 +379,9 @@ def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkey
 )
 def test_points_that_are_none_are_refused_and_nothing_written(kind, points, message, job, tmp_path):
     with pytest.raises(InputError) as refused:
-        run_study(kind, job(draw={"per_class": None if kind == "volume" else 2}), tmp_path / "study", points=points)
+        run_study(
+            kind, job(draw={"per_class": None if kind == "volume" else 2}), tmp_path / "study", points=points
+        )
     assert re.search(message, str(refused.value), flags=re.DOTALL), refused.value
     assert not list(tmp_path.iterdir())
 
@@ -351,15 +417,27 @@ def test_folders_with_something_else_are_refused(volume_job, tmp_path):
         (b"points: 2001-13-45", "must be YAML as the study wrote it: "),
         (b"[" * 600, "must be YAML as the study wrote it: "),
         (b"", "must have kind, points and settings, as the study wrote it, got None"),
-        (b"kind: volume", r"must have kind, points and settings, as the study wrote it, got \{'kind': 'volume'\}"),
+        (
+            b"kind: volume",
+            r"must have kind, points and settings, as the study wrote it, got \{'kind': 'volume'\}",
+        ),
         (b"{kind: volume, points: 2, settings: {}}", "must have kind, points and settings"),
         (b"{kind: volume, points: [2], settings: 3}", "must have kind, points and settings"),
         (b"{kind: [volume], points: [2], settings: {}}", "must have kind, points and settings"),
         (b"{kind: colours, points: [2], settings: {data: {source: digits}}}", "unknown study 'colours'"),
-        (b"{kind: volume, points: [2, two], settings: {data: {source: digits}}}", r"must have points of a study of volume.*\[2, 'two'\]"),
-        (b"{kind: volume, points: [[2]], settings: {data: {source: digits}}}", r"must have points of a study of volume.* got \[\[2\]\]"),
+        (
+            b"{kind: volume, points: [2, two], settings: {data: {source: digits}}}",
+            r"must have points of a study of volume.*\[2, 'two'\]",
+        ),
+        (
+            b"{kind: volume, points: [[2]], settings: {data: {source: digits}}}",
+            r"must have points of a study of volume.* got \[\[2\]\]",
+        ),
         (b"{kind: volume, points: [], settings: {data: {source: digits}}}", r"must have points .* got \[\]"),
-        (b"{kind: volume, points: [2], settings: {data: {source: digits}, colour: 3}}", "unknown setting 'colour'"),
+        (
+            b"{kind: volume, points: [2], settings: {data: {source: digits}, colour: 3}}",
+            "unknown setting 'colour'",
+        ),
         (b"{kind: volume, points: [2], settings: {data: 3}}", "setting 'data'"),
     ],
     ids=range(15),
@@ -390,10 +468,16 @@ def understudy(capsys, tmp_path, monkeypatch, pets):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("volume digits --set draw.per_class=5", "a study of volume sets draw.per_class itself: leave it out; --points says which values"),
+        (
+            "volume digits --set draw.per_class=5",
+            "a study of volume sets draw.per_class itself: leave it out; --points says which values",
+        ),
         ("volume digits --set draw.min_per_class=5", "a study of volume sets draw.min_per_class itself"),
         ("volume digits --times 2", "a study of volume sets draw.times itself"),
-        ("guidance digits --set draw.guidance_scale=5", "a study of guidance sets draw.guidance_scale itself"),
+        (
+            "guidance digits --set draw.guidance_scale=5",
+            "a study of guidance sets draw.guidance_scale itself",
+        ),
         ("shots digits --shots 5", "a study of shots sets data.shots itself"),
         ("volume digits --shots 5 --set data.subset=1", "a study of volume sets data.subset itself"),
         ("prompts digits --set draw.prompt=photographs", "a study of prompts sets draw.prompt itself"),
@@ -426,9 +510,25 @@ def test_a_study_is_not_taken_for_images(words, understudy, tmp_path):
 
 
 def test_the_command_line_ends_with_a_table_and_the_path(understudy, pets, tiny_pipeline_folder, tmp_path):
-    options = [word for text in OPTIONS if not text.startswith(("--set", "draw.per", "adapt.", "curate.")) for word in ("--set", text)]
+    options = [
+        word
+        for text in OPTIONS
+        if not text.startswith(("--set", "draw.per", "adapt.", "curate."))
+        for word in ("--set", text)
+    ]
     options += ["--set", "compare.arms=[real,synthetic]", "--set", "curate.score=none", "--recipe", "vanilla"]
-    words = ("study", "volume", pets, "--generator", tiny_pipeline_folder, *options, "--points", "2", "--repeats", "1")
+    words = (
+        "study",
+        "volume",
+        pets,
+        "--generator",
+        tiny_pipeline_folder,
+        *options,
+        "--points",
+        "2",
+        "--repeats",
+        "1",
+    )
     code, out, err = understudy(*words)
     assert (code, err) == (0, "")
     study = study_of(tmp_path / "runs" / "pets-volume")
@@ -444,12 +544,16 @@ def test_defaults_are_those_of_the_paper():
     assert STUDIES["shots"].points == (1, 2, 4, 8, 16)
     assert STUDIES["guidance"].points == (2, 3.5, 5, 6.5, 8)
     for kind in STUDIES:
-        assert studies._read_points(kind, [str(point) for point in STUDIES[kind].points]) == list(STUDIES[kind].points)
+        assert read_points(kind, [str(point) for point in STUDIES[kind].points]) == list(
+            STUDIES[kind].points
+        )
     assert np.all(np.diff(STUDIES["volume"].points) > 0)
 
 
 def test_commands_for_a_run_name_the_runs_of_a_study(volume, tmp_path):
-    """What is asked of one run, as by ``understudy report`` and ``understudy export``, cannot be asked of a study."""
+    """What is asked of one run, as by ``understudy report`` and ``understudy export``, cannot be asked of a
+    study.
+    """
     out, _ = volume
     with pytest.raises(InputError, match="holds a study, not a run: give one of its runs, ") as refused:
         RunFolder.find(out)

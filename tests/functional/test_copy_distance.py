@@ -138,6 +138,7 @@ def test_a_copy_is_found_among_many():
     np.testing.assert_allclose(distance, 0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_clipped_copy_is_found_among_thousands():
     """Smooth images are much alike; four pixels of five are lost beyond white or black."""
     real = zoom(

@@ -5,8 +5,10 @@ import json
 import pytest
 from regenerate import FOLDER, GOLDEN
 
-# Kernels round differently between processors and thread counts, which 20 steps carry to 2e-6 of the classifier's losses. A learning rate
-# that is 10% higher moves them by 5e-3, label smoothing of 0.09 for 0.1 by 2e-3. At larger learning rates rounding would show.
+# Kernels round differently between processors and thread counts, which 20 steps carry to 2e-6 of the
+# classifier's losses. A learning rate
+# that is 10% higher moves them by 5e-3, label smoothing of 0.09 for 0.1 by 2e-3. At larger learning rates
+# rounding would show.
 TOLERANCE = 1e-3
 
 

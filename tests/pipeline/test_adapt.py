@@ -6,7 +6,7 @@ import re
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
-from tiny_job import Listener, tiny_settings, tree, write_pets
+from tiny_job import Listener, tiny_settings, tree
 
 from understudy.commands.preview import preview
 from understudy.commands.validate import validate
@@ -16,12 +16,9 @@ from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 TOKENS = {"style-inversion": ["S*"], "textual-inversion": ["S*-0", "S*-1"], "neutral-token": ["S*"]}
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
 def settings_of(recipe, pets, generator, **sections):
@@ -29,14 +26,28 @@ def settings_of(recipe, pets, generator, **sections):
 
 
 def test_the_whole_job_with_a_few_shots(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
-    """Adaptation decodes the shots, and validation images; no other image of the train split is even in the run folder."""
-    settings = settings_of("style-inversion", pets, tiny_pipeline_folder, data={"shots": 2}, compare={"arms": ["real", "synthetic"]})
+    """Adaptation decodes the shots, and validation images; no other image of the train split is even in the
+    run folder.
+    """
+    settings = settings_of(
+        "style-inversion",
+        pets,
+        tiny_pipeline_folder,
+        data={"shots": 2},
+        compare={"arms": ["real", "synthetic"]},
+    )
     run(settings, tmp_path / "run", until="load")
     pixels, decoded = LabelledSet.pixels, []
     with monkeypatch.context() as patch:
-        patch.setattr(LabelledSet, "pixels", lambda data, size: decoded.append((data.split, *data.ids)) or pixels(data, size))
+        patch.setattr(
+            LabelledSet,
+            "pixels",
+            lambda data, size: decoded.append((data.split, *data.ids)) or pixels(data, size),
+        )
         run(settings, tmp_path / "run", until="adapt")
-    shots, val = (LabelledSet.load(tmp_path / "run" / "data" / f"{split}.parquet") for split in ("train", "val"))
+    shots, val = (
+        LabelledSet.load(tmp_path / "run" / "data" / f"{split}.parquet") for split in ("train", "val")
+    )
     assert shots.counts.tolist() == [2, 2]
     assert {name for split, *ids in decoded if split == "train" for name in ids} == set(shots.ids)
     assert {name for split, *ids in decoded if split != "train" for name in ids} <= set(val.ids)
@@ -46,7 +57,9 @@ def test_the_whole_job_with_a_few_shots(pets, tiny_pipeline_folder, tmp_path, mo
     assert results["adaptation"]["tokens"] == ["S*"]
     assert results["adaptation"]["trained_parameters"] == 16
     rows = pq.read_table(tmp_path / "run" / "synthetic" / "plan" / "round-00").to_pylist()
-    assert {row["prompt"] for row in rows} == {f"A {name} photo in the style of S*" for name in ("cat", "dog")}
+    assert {row["prompt"] for row in rows} == {
+        f"A {name} photo in the style of S*" for name in ("cat", "dog")
+    }
     assert {row["adapter"] for row in rows} == {results["adaptation"]["fingerprint"]}
 
 
@@ -57,18 +70,28 @@ def test_what_it_is_compared_with(recipe, pets, tiny_pipeline_folder, tmp_path):
     steps = 0 if recipe == "neutral-token" else 4
     assert records["adapt"]["tokens"] == TOKENS[recipe]
     assert listener.bars["adapt"] == {"done": steps, "total": steps}
-    assert sorted(safetensors.torch.load_file(tmp_path / "made" / "adapter" / "learned_embeds.safetensors")) == TOKENS[recipe]
+    assert (
+        sorted(safetensors.torch.load_file(tmp_path / "made" / "adapter" / "learned_embeds.safetensors"))
+        == TOKENS[recipe]
+    )
     rows = pq.read_table(tmp_path / "made" / "synthetic" / "plan" / "round-00").to_pylist()
     tokens = [*TOKENS[recipe] * 2][:2]
-    assert {row["prompt"] for row in rows} == {f"A {name} photo in the style of {tokens[i]}" for i, name in enumerate(("cat", "dog"))}
+    assert {row["prompt"] for row in rows} == {
+        f"A {name} photo in the style of {tokens[i]}" for i, name in enumerate(("cat", "dog"))
+    }
 
     adapter = {"adapt": {"adapter": str(tmp_path / "made" / "adapter")}}
     run(build(settings.model_dump(mode="json"), adapter), tmp_path / "used", until="draw")
     assert tree(tmp_path / "used" / "synthetic") == tree(tmp_path / "made" / "synthetic")
     other = settings_of(recipe, pets, tiny_pipeline_folder, adapt={**adapter["adapt"], "token": "<x>"})
-    with pytest.raises(InputError, match=re.escape(f"was made with the tokens {', '.join(TOKENS[recipe])}, and this run has the tokens")):
+    with pytest.raises(
+        InputError,
+        match=re.escape(f"was made with the tokens {', '.join(TOKENS[recipe])}, and this run has the tokens"),
+    ):
         run(other, tmp_path / "other")
-    with pytest.raises(InputError, match="and this run has no learned token: set adapt.method and adapt.token"):
+    with pytest.raises(
+        InputError, match="and this run has no learned token: set adapt.method and adapt.token"
+    ):
         run(tiny_settings(pets, tiny_pipeline_folder, **adapter), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -90,10 +113,18 @@ def test_a_preview_draws_with_the_token_as_it_begins(recipe, pets, tiny_pipeline
         ({"draw": {"negative_prompt": "{token}", "guidance_scale": 2.0}}, "has no meaning in '{token}'"),
         ({"adapt": {"method": "lora"}}, "{token} stands for the token of adapt.method style-inversion"),
         ({"adapt": {"token": "x"}}, "adapt.token must be new to the tokenizer, got 'x'"),
-        ({"draw": {"prompt": "{class} {token} {token} {token}"}, "adapt": {"token": "s*", "num_vectors": 8}}, "at most 24 tokens"),
+        (
+            {
+                "draw": {"prompt": "{class} {token} {token} {token}"},
+                "adapt": {"token": "s*", "num_vectors": 8},
+            },
+            "at most 24 tokens",
+        ),
     ],
 )
-def test_what_cannot_work_is_refused_before_the_folder_is_made(sections, message, pets, tiny_pipeline_folder, tmp_path):
+def test_what_cannot_work_is_refused_before_the_folder_is_made(
+    sections, message, pets, tiny_pipeline_folder, tmp_path
+):
     settings = settings_of("style-inversion", pets, tiny_pipeline_folder, **sections)
     for attempt in (validate, lambda settings: run(settings, tmp_path / "run")):
         with pytest.raises(InputError, match=re.escape(message)):
@@ -101,9 +132,15 @@ def test_what_cannot_work_is_refused_before_the_folder_is_made(sections, message
     assert not (tmp_path / "run").exists()
 
 
-def test_prompts_without_a_class_name_where_every_class_has_its_own_token(pets, tiny_pipeline_folder, tmp_path):
+def test_prompts_without_a_class_name_where_every_class_has_its_own_token(
+    pets, tiny_pipeline_folder, tmp_path
+):
     nameless = {"adapt": {"prompt": "a photo of {token}"}, "draw": {"prompt": "a photo of {token}"}}
-    run(settings_of("textual-inversion", pets, tiny_pipeline_folder, **nameless), tmp_path / "run", until="draw")
+    run(
+        settings_of("textual-inversion", pets, tiny_pipeline_folder, **nameless),
+        tmp_path / "run",
+        until="draw",
+    )
     rows = pq.read_table(tmp_path / "run" / "synthetic" / "plan" / "round-00").to_pylist()
     assert {(row["label"], row["prompt"]) for row in rows} == {(0, "a photo of S*-0"), (1, "a photo of S*-1")}
     with pytest.raises(InputError, match=r"a prompt must have \{class\}, got 'a photo of \{token\}'"):
@@ -112,13 +149,20 @@ def test_prompts_without_a_class_name_where_every_class_has_its_own_token(pets, 
 
 def test_a_long_prompt_of_a_caption_shows_before_adaptation(pets, tiny_pipeline_folder, tmp_path):
     """Captions are known after load; the token's embeddings count along with them."""
-    lines = [json.dumps({"file_name": f"{name}/{i}.png", "caption": "x x x x x x x"}) for name in ("cat", "dog") for i in range(12)]
+    lines = [
+        json.dumps({"file_name": f"{name}/{i}.png", "caption": "x x x x x x x"})
+        for name in ("cat", "dog")
+        for i in range(12)
+    ]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))
     settings = settings_of(
-        "style-inversion", pets, tiny_pipeline_folder,
+        "style-inversion",
+        pets,
+        tiny_pipeline_folder,
         captions={"source": "file", "file": str(tmp_path / "captions.jsonl")},
-        adapt={"token": "s*", "num_vectors": 9}, draw={"prompt": "{class}, {caption}, {token} {token}"},
-    )  # fmt: skip
+        adapt={"token": "s*", "num_vectors": 9},
+        draw={"prompt": "{class}, {caption}, {token} {token}"},
+    )
     with pytest.raises(InputError, match=r"a prompt must have at most 24 tokens, .*, got \d\d for 'cat, x x"):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "adapter").exists()

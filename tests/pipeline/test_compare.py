@@ -6,7 +6,7 @@ import re
 import pytest
 import safetensors.torch
 import timm
-from tiny_job import Listener, times, tiny_settings, write_pets
+from tiny_job import BUNDLED, Listener, times, tiny_settings
 
 from understudy import cli
 from understudy.commands.chosen import settings_of
@@ -19,8 +19,15 @@ from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, to_yaml
 
-OWN = {"mine": [{"data": "synthetic", "steps": 3, "mixup": 0.2}, {"data": "real", "layers": "late-layer", "reset_head": True}]}
-COMPARE = {
+pytestmark = pytest.mark.usefixtures("plain_report")
+
+OWN = {
+    "mine": [
+        {"data": "synthetic", "steps": 3, "mixup": 0.2},
+        {"data": "real", "layers": "late-layer", "reset_head": True},
+    ]
+}
+COMPARE = BUNDLED | {
     "arms": ["real", "real-long", "bridged++", "mine"],
     "own_arms": OWN,
     "equal_steps": False,
@@ -29,11 +36,6 @@ COMPARE = {
     "published": "oxford-pets",
 }
 TUNE = {"learning_rates": [1e-3, 4e-3], "num_seeds": 1}
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,10 @@ def test_every_arm_is_tuned_alike(finished):
     results, _out, listener = finished
     assert set(results["tuning"]) == set(results["arms"])
     for name, arm in results["tuning"].items():
-        assert [(trial["learning_rate"], trial["weight_decay"]) for trial in arm["trials"]] == [(1e-3, 0.05), (4e-3, 0.05)]
+        assert [(trial["learning_rate"], trial["weight_decay"]) for trial in arm["trials"]] == [
+            (1e-3, 0.05),
+            (4e-3, 0.05),
+        ]
         assert arm["chosen"] in arm["trials"]
         best = max(trial["val_accuracy"] for trial in arm["trials"])
         assert arm["chosen"]["val_accuracy"] == best, name
@@ -61,7 +66,12 @@ def test_every_arm_is_tuned_alike(finished):
 
 def test_lengths_are_stated_and_the_longer_arm_is_held_against_as_many_steps(finished):
     results, _, listener = finished
-    assert {name: arm["steps"] for name, arm in results["arms"].items()} == {"real": 4, "real-long": 8, "bridged++": 8, "mine": 7}
+    assert {name: arm["steps"] for name, arm in results["arms"].items()} == {
+        "real": 4,
+        "real-long": 8,
+        "bridged++": 8,
+        "mine": 7,
+    }
     assert "minus_real_long" in results["arms"]["bridged++"]
     assert "minus_real_long" not in results["arms"]["mine"]
     assert listener.bars["compare"] == {"done": 3 * 27, "total": 3 * 27}
@@ -83,7 +93,9 @@ def test_curves_and_features(finished):
 def test_the_report_shows_all_of_it(finished):
     results, out, _ = finished
     page = (out / "report.html").read_text()
-    shown = dict(re.findall(r'data-arm="([^"]*)" data-field="tuning.chosen.val_accuracy" data-value="([^"]*)"', page))
+    shown = dict(
+        re.findall(r'data-arm="([^"]*)" data-field="tuning.chosen.val_accuracy" data-value="([^"]*)"', page)
+    )
     assert {name: float(value) for name, value in shown.items()} == {
         name: arm["chosen"]["val_accuracy"] for name, arm in results["tuning"].items()
     }
@@ -126,7 +138,10 @@ def test_few_shot_subsets_limit_what_is_seen(pets, tiny_pipeline_folder, tmp_pat
         data = {"source": str(pets), "shots": 2, "subset": subset}
         settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, data=data)
         run(settings, tmp_path / str(subset), until="load")
-        seen[subset] = {name: LabelledSet.load(tmp_path / str(subset) / "data" / f"{name}.parquet").ids for name in ("train", "test")}
+        seen[subset] = {
+            name: LabelledSet.load(tmp_path / str(subset) / "data" / f"{name}.parquet").ids
+            for name in ("train", "test")
+        }
     assert seen[0]["test"] == seen[1]["test"]
     assert set(seen[0]["train"]) != set(seen[1]["train"])
     assert len(seen[0]["train"]) == 4
@@ -149,7 +164,10 @@ def test_arms_file(tmp_path, capsys):
     assert options(text).compare.arms == ("real", "synthetic", "mixed", "bridged", "mine")
     assert options(text, arms="real,mine").compare.arms == ("real", "mine")
     assert options(text).compare.own_arms["mine"][0].share == 2
-    assert options(text, recipe="bridged-transfer").compare.arms == (*RECIPES["bridged-transfer"]["compare"]["arms"], "mine")
+    assert options(text, recipe="bridged-transfer").compare.arms == (
+        *RECIPES["bridged-transfer"]["compare"]["arms"],
+        "mine",
+    )
     for bad, message in (
         ("mine: [", "must be YAML that can be read"),
         ("- real", "must map each arm's name to a list of phases"),
@@ -157,11 +175,17 @@ def test_arms_file(tmp_path, capsys):
         ("mine: [{data: real, shares: 2}]", "unknown setting 'compare.own_arms.mine.0.shares'"),
         ("mine: []", "needs at least one phase"),
         ("mine: [{steps: 3}]", "'compare.own_arms.mine.0.data' is required"),
-        ("'../mine': [{data: real}]", "names of compare.own_arms must have up to 64 letters, digits .* got '../mine'"),
+        (
+            "'../mine': [{data: real}]",
+            "names of compare.own_arms must have up to 64 letters, digits .* got '../mine'",
+        ),
         ("'': [{data: real}]", "names of compare.own_arms must have"),
         ("mine: 2001-13-45", "must be YAML that can be read"),
         ("mine: [{data: real, share: 1.0e+308}]", "less than or equal to 1000000"),
-        ("mine: [{data: real}]\nyours: [{data: real}]\nmine: [{data: synthetic}]", r"'mine' must stand once, but .*\n.*line 3"),
+        (
+            "mine: [{data: real}]\nyours: [{data: real}]\nmine: [{data: synthetic}]",
+            r"'mine' must stand once, but .*\n.*line 3",
+        ),
         ("1: [{data: real}]\n'1': [{data: synthetic}]", "'1' must stand once"),
         ("mine: [{data: real, share: 1, data: synthetic}]", "'data' must stand once"),
     ):
@@ -169,7 +193,9 @@ def test_arms_file(tmp_path, capsys):
             options(bad)
     with pytest.raises(InputError, match="must be YAML that can be read"):
         settings_of(Options(data="digits", arms_file=tmp_path / "missing.yaml"))
-    merged = options("mine: [&first {data: synthetic, share: 2}, {<<: *first, data: real}]").compare.own_arms["mine"]
+    merged = options("mine: [&first {data: synthetic, share: 2}, {<<: *first, data: real}]").compare.own_arms[
+        "mine"
+    ]
     assert [(phase.data, phase.share) for phase in merged] == [("synthetic", 2), ("real", 2)]
 
 
@@ -196,15 +222,25 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("compare", "message"),
     [
-        ({"backbone": "test_resnet", "weights": "other.safetensors"}, r"\d+ missing: .*\d+ unexpected"),
-        ({"keep_head": True}, "needs a head for the 2 classes at hand, the pretrained one has 26"),
+        (
+            {"backbone": "test_resnet", "pretrained": True, "weights": "other.safetensors"},
+            r"\d+ missing: .*\d+ unexpected",
+        ),
+        ({**BUNDLED, "keep_head": True}, "needs a head for the 2 classes at hand, the pretrained one has 26"),
         ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "real", "steps": 3}]}}, "make 3"),
-        ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "mixed", "real_share": 0.01}]}}, "must leave one of each kind"),
+        (
+            {"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "mixed", "real_share": 0.01}]}},
+            "must leave one of each kind",
+        ),
     ],
 )
-def test_what_does_not_fit_shows_before_the_run_folder_is_made(compare, message, pets, tiny_pipeline_folder, tmp_path, monkeypatch):
+def test_what_does_not_fit_shows_before_the_run_folder_is_made(
+    compare, message, pets, tiny_pipeline_folder, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    safetensors.torch.save_file(timm.create_model("test_vit", num_classes=2).state_dict(), "other.safetensors")
+    safetensors.torch.save_file(
+        timm.create_model("test_vit", num_classes=2).state_dict(), "other.safetensors"
+    )
     settings = tiny_settings(pets, tiny_pipeline_folder, compare=compare)
     for check in (lambda: run(settings, tmp_path / "out"), lambda: validate(settings)):
         with pytest.raises(InputError, match=message):
@@ -215,14 +251,23 @@ def test_what_does_not_fit_shows_before_the_run_folder_is_made(compare, message,
 def test_trials_without_effect_are_refused(tmp_path):
     own = {"mine": [{"data": "synthetic", "learning_rate": 0.01}, {"data": "real", "learning_rate": 0.001}]}
     settings = build(
-        {"data": {"source": "nowhere"}, "compare": {"arms": ["real", "mine"], "own_arms": own}, "tune": {"learning_rates": [0.1]}}
+        {
+            "data": {"source": "nowhere"},
+            "compare": {"arms": ["real", "mine"], "own_arms": own},
+            "tune": {"learning_rates": [0.1]},
+        }
     )
-    with pytest.raises(InputError, match="tune.learning_rates has no effect on the arm 'mine', whose phases all set learning_rate"):
+    with pytest.raises(
+        InputError,
+        match="tune.learning_rates has no effect on the arm 'mine', whose phases all set learning_rate",
+    ):
         run(settings, tmp_path / "out")
 
 
 def test_an_adapter_must_not_know_more_than_the_run(pets, tiny_pipeline_folder, tmp_path):
-    """An adapter made from all images is no help that a few-shot run may have, and none that knows test images is one for any run."""
+    """An adapter made from all images is no help that a few-shot run may have, and none that knows test
+    images is one for any run.
+    """
 
     def settings(**data):
         return tiny_settings(pets, tiny_pipeline_folder, data={"source": str(pets)} | data)
@@ -237,7 +282,11 @@ def test_an_adapter_must_not_know_more_than_the_run(pets, tiny_pipeline_folder, 
     run(using(few, data={"shots": 2, "subset": 0}), tmp_path / "again", until="adapt")
     run(using(few), tmp_path / "more", until="adapt")  # fewer images than the run has: nothing leaks
     with pytest.raises(InputError, match="images that this run with data.shots does not have"):
-        run(using(tmp_path / "all" / "adapter", data={"shots": 2, "subset": 0}), tmp_path / "leak", until="adapt")
+        run(
+            using(tmp_path / "all" / "adapter", data={"shots": 2, "subset": 0}),
+            tmp_path / "leak",
+            until="adapt",
+        )
     with pytest.raises(InputError, match="images that are test images of this run"):
         run(using(tmp_path / "all" / "adapter", seed=1), tmp_path / "leak", until="adapt")
     assert not (tmp_path / "leak").exists()

@@ -17,6 +17,8 @@ from understudy.pipeline.run import run, write_report_again
 from understudy.report.compared import write_comparison
 from understudy.settings import build, to_yaml
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory):
@@ -27,7 +29,15 @@ def pets(tmp_path_factory):
 def whole(pets, tiny_pipeline_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
     fidelity = {"neighbours": 2, "resamples": 20}
-    run(tiny_settings(pets, tiny_pipeline_folder, fidelity=fidelity, compare={"arms": ["real", "synthetic"], "batch_size": 4}), out)
+    run(
+        tiny_settings(
+            pets,
+            tiny_pipeline_folder,
+            fidelity=fidelity,
+            compare={"arms": ["real", "synthetic"], "batch_size": 4},
+        ),
+        out,
+    )
     return out
 
 
@@ -42,9 +52,13 @@ def added(out, **sections):
 
 DAMAGED = {
     "results.json": r"results\.json is damaged: write it anew with 'understudy report .*run'",
-    "stages/compare.json": r"compare\.json is damaged: remove it, then do the stage again with 'understudy run .*run'",
+    "stages/compare.json": r"compare\.json is damaged: remove it, then do the stage again with 'understudy "
+    r"run "
+    r".*run'",
     "settings.yaml": r"settings\.yaml must be YAML text, and is not \(.*\): put back what it was",
-    "arms/real-seed1.npz": r"real-seed1\.npz is damaged: remove it, and in stages/ the record of the stage that makes it",
+    "arms/real-seed1.npz": r"real-seed1\.npz is damaged: remove it, and in stages/ the record of the stage "
+    r"that "
+    r"makes it",
 }
 
 
@@ -52,7 +66,9 @@ DAMAGED = {
 def test_what_is_damaged_is_named(name, out, whole):
     (out / name).write_bytes(b"{[\xff")
     with pytest.raises(InputError, match=DAMAGED[name]):
-        write_report_again(RunFolder.find(out)) if name.startswith("stages") else compare_runs(RunFolder.find(out), RunFolder.find(whole))
+        write_report_again(RunFolder.find(out)) if name.startswith("stages") else compare_runs(
+            RunFolder.find(out), RunFolder.find(whole)
+        )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])
@@ -68,10 +84,14 @@ def test_damaged_results_leave_no_half_export_and_the_same_command_mends_them(te
 
 def test_a_report_needs_every_record_and_the_confusions(out):
     (out / "arms" / "confusions.npz").unlink()
-    with pytest.raises(InputError, match=r"confusions\.npz is not there: remove it, and in stages/ the record"):
+    with pytest.raises(
+        InputError, match=r"confusions\.npz is not there: remove it, and in stages/ the record"
+    ):
         write_report_again(RunFolder.find(out))
     (out / "stages" / "memorisation.json").unlink()
-    with pytest.raises(InputError, match=r"stages lacks the record of memorisation: go on with 'understudy run"):
+    with pytest.raises(
+        InputError, match=r"stages lacks the record of memorisation: go on with 'understudy run"
+    ):
         write_report_again(RunFolder.find(out))
 
 
@@ -79,8 +99,16 @@ def test_a_report_needs_every_record_and_the_confusions(out):
     ("sections", "message"),
     [
         (
-            {"membership": {"measure": True, "shadows": 6, "false_positive_rates": [0.5], "arms": ["synthetic"]}},
-            "a membership audit needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone",
+            {
+                "membership": {
+                    "measure": True,
+                    "shadows": 6,
+                    "false_positive_rates": [0.5],
+                    "arms": ["synthetic"],
+                }
+            },
+            "a membership audit needs an arm that it can measure: The arm 'synthetic' sees synthetic "
+            "images alone",
         ),
         (
             {"shift": {"measure": True, "corruptions": ["noise"], "severities": [1]}},
@@ -101,8 +129,17 @@ def test_private_batches_must_fit_into_a_half(out):
     pytest.importorskip("opacus")
     (out / "settings.yaml").write_text(to_yaml(added(out, compare={"batch_size": 64})))
     before = tree(out)
-    asked = {"measure": True, "shadows": 6, "false_positive_rates": [0.5], "arms": ["real"], "private_epsilon": 8}
-    with pytest.raises(InputError, match=r"at least compare.batch_size=64 real images in every half of the train images, got 14: leave"):
+    asked = {
+        "measure": True,
+        "shadows": 6,
+        "false_positive_rates": [0.5],
+        "arms": ["real"],
+        "private_epsilon": 8,
+    }
+    with pytest.raises(
+        InputError,
+        match=r"at least compare.batch_size=64 real images in every half of the train images, got 14: leave",
+    ):
         run(added(out, membership=asked), out)
     assert tree(out) == before
 
@@ -121,7 +158,10 @@ def test_only_our_own_files_are_replaced(out, whole, pets, tiny_pipeline_folder,
     for path in (picture, out / "settings.yaml"):
         with pytest.raises(InputError, match=re.escape(f"{path} exists, and understudy did not write it")):
             preview(settings, path)
-    with pytest.raises(InputError, match=r"results\.json exists, and understudy did not write it in this place: choose another name"):
+    with pytest.raises(
+        InputError,
+        match=r"results\.json exists, and understudy did not write it in this place: choose another name",
+    ):
         write_comparison(out / "results.json", {})
     for _ in range(2):
         preview(settings, tmp_path / "preview.png")

@@ -15,23 +15,24 @@ from understudy.pipeline.run import run
 from understudy.settings import build
 from understudy.training.strategies import STRATEGIES
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 ARMS = ("real", "synthetic", "mixed", "synthetic@confidence-filter", "mixed@refresh")
 LOOSE = {"score": "none", "threshold": None, "validation_pass": 1.0}
 GAP = {"measure": True, "strengths": [0.5, 0.9]}
 
 
 @pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("pets") / "pets")
-
-
-@pytest.fixture(scope="module")
 def job(pets, tiny_pipeline_folder):
     def settings(**gap):
         return tiny_settings(
-            pets, tiny_pipeline_folder, curate=LOOSE, compare={"arms": list(ARMS), "batch_size": 16, "curve_points": 0}, gap=gap,
+            pets,
+            tiny_pipeline_folder,
+            curate=LOOSE,
+            compare={"arms": list(ARMS), "batch_size": 16, "curve_points": 0},
+            gap=gap,
             data={"source": str(pets), "shots": 3},
-        )  # fmt: skip
+        )
 
     return settings
 
@@ -61,8 +62,12 @@ def test_it_is_added_to_a_finished_run_which_stays_as_it_was(finished):
 
 def test_the_terms_add_up(finished):
     terms = {name: term["mean"] for name, term in finished[2]["gap"]["terms"].items()}
-    assert terms["total"] == pytest.approx(terms["appearance"] + terms["content"] + terms["recovered"], abs=1e-9)
-    path, reverse = (sum(step["mean"] for step in finished[2]["gap"][name]) for name in ("path", "reverse_path"))
+    assert terms["total"] == pytest.approx(
+        terms["appearance"] + terms["content"] + terms["recovered"], abs=1e-9
+    )
+    path, reverse = (
+        sum(step["mean"] for step in finished[2]["gap"][name]) for name in ("path", "reverse_path")
+    )
     assert path == pytest.approx(reverse, abs=1e-9)
 
 
@@ -74,7 +79,9 @@ def test_sets_are_as_many_as_real_images_and_start_where_they_say(finished):
     assert sorted(redrawn.provenance("source_id")) == sorted(real.ids), "each real image once"
     assert set(plain.provenance("source_id")) == {""}
     for name in ("plain", "redrawn-0.5"):
-        assert json.loads((out / f"{name}.json").read_text())["copies"] is None, "redrawn images may be copies, so none is looked for"
+        assert json.loads((out / f"{name}.json").read_text())["copies"] is None, (
+            "redrawn images may be copies, so none is looked for"
+        )
 
 
 def test_copies_among_the_images_of_an_arm_are_counted(finished):
@@ -86,7 +93,11 @@ def test_copies_among_the_images_of_an_arm_are_counted(finished):
 def test_what_is_drawn_alike_is_drawn_once(finished):
     """Plain, filtered, fresh and matched sets share the images of the run."""
     supplies = finished[1] / "synthetic" / "supplies"
-    assert sorted(path.name for path in supplies.iterdir()) == ["noise_scale=1.1", "strength=0.5", "strength=0.9"]
+    assert sorted(path.name for path in supplies.iterdir()) == [
+        "noise_scale=1.1",
+        "strength=0.5",
+        "strength=0.9",
+    ]
     run_images = LabelledSet.concatenate(
         [LabelledSet.load(path) for path in sorted((finished[1] / "synthetic" / "images").rglob("*.parquet"))]
     )
@@ -105,7 +116,10 @@ def test_the_noise_floor_has_other_real_images(finished):
 def test_advice_names_every_strategy_and_what_was_gained(finished):
     rows = {row["name"]: row for row in finished[2]["gap"]["advice"]}
     assert set(rows) == set(STRATEGIES)
-    assert rows["confidence-filter"]["gains"]["synthetic"] == finished[2]["arms"]["synthetic@confidence-filter"]["minus_plain"]
+    assert (
+        rows["confidence-filter"]["gains"]["synthetic"]
+        == finished[2]["arms"]["synthetic@confidence-filter"]["minus_plain"]
+    )
     assert set(rows["refresh"]["gains"]) == {"mixed"}
     assert rows["coverage"]["gains"] == {}
 
@@ -119,7 +133,9 @@ def test_a_second_time_nothing_is_done(finished, job):
 
 def test_the_command_says_what_came_out(finished, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    from understudy.cli import main  # not above: its console takes the width of the terminal when it is first imported
+    from understudy.cli import (
+        main,
+    )  # not above: its console takes the width of the terminal when it is first imported
 
     with pytest.raises(SystemExit) as ended:
         main(["gap", str(finished[1]), "--strengths", "0.5,0.9"])
@@ -134,8 +150,18 @@ def scarce(tmp_path, tiny_pipeline_folder, *, others):
     source = tmp_path / f"source-{others}"
     for split, seed in (("train", 0), ("val", 1), ("test", 2)):
         write_pets(source / split, 6, seed=seed)
-    sections = {"data": {"source": str(source), "shots": 2}, "generator": {"name": str(tiny_pipeline_folder)}, "seed": 3}
-    arms = ["real", "synthetic@confidence-filter", "synthetic@coverage", "synthetic@weak-classes", "mixed@soft-labels"]
+    sections = {
+        "data": {"source": str(source), "shots": 2},
+        "generator": {"name": str(tiny_pipeline_folder)},
+        "seed": 3,
+    }
+    arms = [
+        "real",
+        "synthetic@confidence-filter",
+        "synthetic@coverage",
+        "synthetic@weak-classes",
+        "mixed@soft-labels",
+    ]
     settings = build(SECTIONS, {"curate": LOOSE, "compare": {"arms": arms, "curve_points": 0}}, sections)
     if others:
         kept = tmp_path / "source-0"
@@ -157,19 +183,33 @@ def ids_of(out, split):
     return {str(path).split("source-0/")[-1] for path in paths}
 
 
+@pytest.mark.slow
 def test_generator_filters_and_thresholds_see_the_scarce_images_only(tmp_path, tiny_pipeline_folder):
-    """All other train and validation images are exchanged, and everything but the noise floor's images stays as it is, bit for bit."""
-    (first, found), (second, again) = (scarce(tmp_path, tiny_pipeline_folder, others=others) for others in (0, 1))
-    same = [name for name in tree(first) if name.startswith(("adapter/", "synthetic/")) and name.endswith((".parquet", ".safetensors"))]
+    """All other train and validation images are exchanged, and everything but the noise floor's images stays
+    as it is, bit for bit.
+    """
+    (first, found), (second, again) = (
+        scarce(tmp_path, tiny_pipeline_folder, others=others) for others in (0, 1)
+    )
+    same = [
+        name
+        for name in tree(first)
+        if name.startswith(("adapter/", "synthetic/")) and name.endswith((".parquet", ".safetensors"))
+    ]
     assert any("variants/confidence-filter" in name for name in same)
     assert {name: tree(first)[name] for name in same} == {name: tree(second)[name] for name in same}
     for name in ("confidence-filter", "coverage", "weak-classes"):
-        records = [json.loads((out / "synthetic" / "variants" / f"{name}.json").read_text()) for out in (first, second)]
+        records = [
+            json.loads((out / "synthetic" / "variants" / f"{name}.json").read_text())
+            for out in (first, second)
+        ]
         assert records[0]["threshold"] == records[1]["threshold"]
         assert records[0]["judged"] == records[1]["judged"]
     assert found["arms"]["mixed@soft-labels"]["accuracy"] == again["arms"]["mixed@soft-labels"]["accuracy"]
     spares = [LabelledSet.load(out / "data" / "spare.parquet") for out in (first, second)]
-    assert not np.array_equal(spares[0].pixels(16), spares[1].pixels(16)), "the test must have exchanged something"
+    assert not np.array_equal(spares[0].pixels(16), spares[1].pixels(16)), (
+        "the test must have exchanged something"
+    )
 
 
 def folder_settings(pets, images, **sections):
@@ -179,21 +219,41 @@ def folder_settings(pets, images, **sections):
 
 def test_images_that_another_tool_made_are_measured_too(pets, tmp_path):
     made = write_pets(tmp_path / "made", 30, seed=5)
-    settings = folder_settings(pets, made, draw={"per_class": 20}, curate=LOOSE, gap=GAP, compare={"arms": ["real", "synthetic"]})
+    settings = folder_settings(
+        pets, made, draw={"per_class": 20}, curate=LOOSE, gap=GAP, compare={"arms": ["real", "synthetic"]}
+    )
     results = run(settings, tmp_path / "run")
     assert results["gap"]["hypothesis"]["outcome"] in ("undecided", "no gap"), "nothing could be redrawn"
     assert set(results["gap"]["arms"]) == {"real", "plain", "filtered", "fresh", "filtered+fresh", "matched"}
     assert results["gap"]["noise_floor"]["measured_by"] == "halves"
 
 
-def test_images_as_varied_as_they_get_are_measured_without_more_varied_ones(pets, tiny_pipeline_folder, tmp_path):
+@pytest.mark.slow
+def test_images_as_varied_as_they_get_are_measured_without_more_varied_ones(
+    pets, tiny_pipeline_folder, tmp_path
+):
     settings = tiny_settings(
-        pets, tiny_pipeline_folder, draw={"noise_scale": 1.1}, gap={"measure": True, "strengths": [0.5]},
+        pets,
+        tiny_pipeline_folder,
+        draw={"noise_scale": 1.1},
+        gap={"measure": True, "strengths": [0.5]},
         curate={**LOOSE, "max_refills": 3},
-        compare={"arms": ["real", "synthetic"], "curve_points": 0, "learning_rate": 1e-6},  # a judge that knows little rejects little
-    )  # fmt: skip
+        compare={
+            "arms": ["real", "synthetic"],
+            "curve_points": 0,
+            "learning_rate": 1e-6,
+        },  # a judge that knows little rejects little
+    )
     results = run(settings, tmp_path / "run")
-    assert set(results["gap"]["arms"]) == {"real", "plain", "filtered", "fresh", "filtered+fresh", "matched", "reconstructed"}
+    assert set(results["gap"]["arms"]) == {
+        "real",
+        "plain",
+        "filtered",
+        "fresh",
+        "filtered+fresh",
+        "matched",
+        "reconstructed",
+    }
     assert "diversity" not in results["gap"]["terms"]
 
 
@@ -206,17 +266,23 @@ def test_made_images_of_other_classes_stop_the_run_before_it_begins(pets, tmp_pa
 
 
 def test_made_images_that_are_test_images_stop_the_run(pets, tmp_path):
-    with pytest.raises(InputError, match=r"generated images must not be (val|test) images, but \d+ of \d+ are exact copies"):
+    with pytest.raises(
+        InputError, match=r"generated images must not be (val|test) images, but \d+ of \d+ are exact copies"
+    ):
         run(folder_settings(pets, pets), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_filter_that_leaves_nothing_says_so_before_anything_is_trained(pets, tiny_pipeline_folder, tmp_path):
+def test_a_filter_that_leaves_nothing_says_so_before_anything_is_trained(
+    pets, tiny_pipeline_folder, tmp_path
+):
     curate = {"score": "none", "threshold": None, "max_refills": 1, "validation_pass": 0.01}
     arms = ["real", "synthetic", "synthetic@confidence-filter"]
     settings = tiny_settings(pets, tiny_pipeline_folder, curate=curate, compare={"arms": arms, "steps": 40})
     with pytest.raises(
-        InputError, match=r"(?s)after 1 refill there is no image at all.*'cat': .* best score 0\.\d+, threshold 0\.\d+.*curate"
+        InputError,
+        match=r"(?s)after 1 refill there is no image at all.*'cat': .* best score 0\.\d+, threshold "
+        r"0\.\d+.*curate",
     ):
         run(settings, tmp_path / "run")
     assert not list((tmp_path / "run").glob("arms/*"))

@@ -9,7 +9,9 @@ from understudy.settings import build
 
 ROLES = ["filtered", "fresh", "filtered+fresh", "diverse", "matched"]
 DRAWS = st.one_of(
-    st.fixed_dictionaries({"noise_scale": st.sampled_from([1.0, 1.1, 1.2]), "guidance_scale": st.sampled_from([1.0, 2.0])}),
+    st.fixed_dictionaries(
+        {"noise_scale": st.sampled_from([1.0, 1.1, 1.2]), "guidance_scale": st.sampled_from([1.0, 2.0])}
+    ),
     st.fixed_dictionaries({"strength": st.sampled_from([0.15, 0.5])}),
     st.just({"start_snr": 0.5}),
     st.just({"guidance_scale": 2.0, "negative_prompt": "blurred"}),
@@ -36,7 +38,9 @@ def test_every_set_of_the_gap_differs_from_the_plain_one(draw, sections, shots):
     assert [role for role in arms if role != "diverse"] == [role for role in ROLES if role != "diverse"]
     for role, arm in arms.items():
         changed = arm_settings(arm, base, shots=shots).settings
-        assert (changed != base) == (role != "fresh"), "fresh images are drawn like all others, but trained on otherwise"
+        assert (changed != base) == (role != "fresh"), (
+            "fresh images are drawn like all others, but trained on otherwise"
+        )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from understudy.pipeline.run import run
 from understudy.report.terminal import membership_table, shift_table
 from understudy.settings import build
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 SHIFT = {"measure": True, "corruptions": ["noise", "rotation"], "severities": [1, 3]}
 MEMBERSHIP = {"measure": True, "arms": ["real", "synthetic"], "shadows": 6, "false_positive_rates": [0.5]}
 FIDELITY = {"neighbours": 2, "resamples": 20}
@@ -54,9 +56,15 @@ def proven(plain, others, tmp_path_factory):
 def test_fidelity_and_memorisation_are_in_every_run(plain):
     results = json.loads((plain / "results.json").read_text())
     assert results["fidelity"]["encoder"]["name"] == "generator"
-    assert results["fidelity"]["images"] == {"real": 28, "held_out": 10, "synthetic": results["curation"]["kept"]}
+    assert results["fidelity"]["images"] == {
+        "real": 28,
+        "held_out": 10,
+        "synthetic": results["curation"]["kept"],
+    }
     for measure in results["fidelity"]["measures"].values():
-        assert np.isfinite([measure[role][end] for role in ("value", "floor") for end in ("mean", "low", "high")]).all()
+        assert np.isfinite(
+            [measure[role][end] for role in ("value", "floor") for end in ("mean", "low", "high")]
+        ).all()
     assert set(results["memorisation"]["spaces"]) == {"pixel", "feature"}
     assert results["memorisation"]["firewall"]["setting"] == "flag"
     assert "shift" not in results
@@ -69,7 +77,9 @@ def test_what_is_added_leaves_the_run_as_it_was(plain, proven):
     changed = {name for name, digest in tree(out).items() if name in kept and kept[name] != digest}
     assert changed <= {"settings.yaml", "stages/report.json", "results.json", "report.html", "README.md"}
     assert listener.bars["shift"] == {"done": 5, "total": 5}
-    assert listener.bars["membership"] == {"done": 6 * 4, "total": 6 * 4}, "the arm that is skipped does not count"
+    assert listener.bars["membership"] == {"done": 6 * 4, "total": 6 * 4}, (
+        "the arm that is skipped does not count"
+    )
     assert set(results["shift"]["corruptions"]) == {"noise", "rotation"}
     assert results["shift"]["tests"]["other-pets"]["images"] == 10
     assert set(results["shift"]["clean"]) == set(results["arms"])
@@ -78,14 +88,19 @@ def test_what_is_added_leaves_the_run_as_it_was(plain, proven):
 def test_clean_accuracy_is_that_of_the_comparison(proven):
     results = proven[1]
     for arm, figures in results["arms"].items():
-        assert results["shift"]["clean"][arm]["accuracy"]["mean"] == pytest.approx(figures["accuracy"]["mean"])
+        assert results["shift"]["clean"][arm]["accuracy"]["mean"] == pytest.approx(
+            figures["accuracy"]["mean"]
+        )
 
 
 def test_the_audit_says_what_it_left_out(proven):
     membership = proven[1]["membership"]
     assert set(membership["arms"]) == {"real"}
     assert "membership.target=pipeline" in membership["skipped"]["synthetic"]
-    assert {attack: set(arms) for attack, arms in membership["attacks"].items()} == {"lira": {"real"}, "rmia": {"real"}}
+    assert {attack: set(arms) for attack, arms in membership["attacks"].items()} == {
+        "lira": {"real"},
+        "rmia": {"real"},
+    }
     page = (proven[0] / "report.html").read_text()
     assert 'id="membership"' in page
     assert 'id="shift"' in page
@@ -101,6 +116,7 @@ def test_a_second_run_does_nothing(proven):
     assert all(line.endswith("finished earlier, kept") for line in again.lines)
 
 
+@pytest.mark.slow
 def test_every_shadow_pipeline_sees_its_half_alone(proven, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(proven[0], out)
@@ -131,17 +147,22 @@ def test_an_audit_of_an_arm_like_others_leaves_the_run_as_it_was(pets, tiny_pipe
     out = tmp_path / "run"
     run(tiny_settings(pets, tiny_pipeline_folder, curate={"threshold": None}), out, until="load")
     before = tree(out)
-    with pytest.raises(InputError, match="'agreement-filter' of the arm 'synthetic@agreement-filter' has no effect"):
+    with pytest.raises(
+        InputError, match="'agreement-filter' of the arm 'synthetic@agreement-filter' has no effect"
+    ):
         run(added(out, membership={**MEMBERSHIP, "arms": ["synthetic@agreement-filter"]}), out)
     assert tree(out) == before
 
 
+@pytest.mark.slow
 def test_another_epsilon_is_another_model(proven, tmp_path):
     pytest.importorskip("opacus")
     out = tmp_path / "run"
     shutil.copytree(proven[0], out)
     found = [
-        run(added(out, membership={**MEMBERSHIP, "arms": ["real"], "private_epsilon": epsilon}), out)["membership"]["arms"]["private"]
+        run(added(out, membership={**MEMBERSHIP, "arms": ["real"], "private_epsilon": epsilon}), out)[
+            "membership"
+        ]["arms"]["private"]
         for epsilon in (8.0, 2.0)
     ]
     assert found[0]["epsilon"] > 2 >= found[1]["epsilon"]
@@ -157,5 +178,7 @@ def test_memorisation_follows_the_encoder(proven, tmp_path):
 
 def test_settings_without_effect_are_refused():
     for name, section in (("severities", "shift"), ("shadows", "membership"), ("strengths", "gap")):
-        with pytest.raises(InputError, match=f"{section}.{name} has no effect while {section}.measure is False"):
+        with pytest.raises(
+            InputError, match=f"{section}.{name} has no effect while {section}.measure is False"
+        ):
             check_effect(build({"data": {"source": "digits"}}), [f"{section}.{name}"])

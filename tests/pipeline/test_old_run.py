@@ -120,6 +120,7 @@ def test_a_late_stage_is_done_again(old, understudy):
     assert_same_figures(old, tolerance=1e-3)  # processors round differently
 
 
+@pytest.mark.slow
 def test_the_same_images_are_drawn_from_the_same_plan(old, understudy):
     """Plan rows, pixels and choices, those of a strategy included, are unchanged, and so are all figures."""
     forget(

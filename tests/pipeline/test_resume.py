@@ -18,8 +18,16 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.settings import build
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 # Many parts, refills and trainings, so that there is something to do at every moment.
-MORE = ("adapt.steps=8", "draw.per_class=6", "curate.threshold=1.0", "compare.arms=[real,synthetic]", "compare.steps=6")
+MORE = (
+    "adapt.steps=8",
+    "draw.per_class=6",
+    "curate.threshold=1.0",
+    "compare.arms=[real,synthetic]",
+    "compare.steps=6",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +36,14 @@ def job(tmp_path_factory, tiny_pipeline_folder):
     pets = write_pets(tmp_path_factory.mktemp("source") / "pets")
     settings = tiny_settings(pets, tiny_pipeline_folder).model_dump()
     settings = build(settings, *(parse_override(text) for text in MORE))
-    command = ["run", str(pets), "--generator", str(tiny_pipeline_folder), *OPTIONS, *(word for text in MORE for word in ("--set", text))]
+    command = [
+        "run",
+        str(pets),
+        "--generator",
+        str(tiny_pipeline_folder),
+        *OPTIONS,
+        *(word for text in MORE for word in ("--set", text)),
+    ]
     out = tmp_path_factory.mktemp("runs") / "whole"
     run(settings, out)
     return settings, command, out
@@ -73,7 +88,9 @@ class KilledError(BaseException):
 
 @pytest.mark.slow
 def test_a_stop_before_any_kind_of_file_is_complete(job, tmp_path, monkeypatch):
-    """The first file of every kind is lost when its temporary file is whole but not yet renamed; each time the run starts anew."""
+    """The first file of every kind is lost when its temporary file is whole but not yet renamed; each time
+    the run starts anew.
+    """
     settings, _, whole = job
     out, lost = tmp_path / "run", []
     replace = os.replace
@@ -98,7 +115,13 @@ def test_a_stop_before_any_kind_of_file_is_complete(job, tmp_path, monkeypatch):
             now = finished(out)
             assert now.items() >= untouched.items()
             untouched = now
-    assert {"settings.yaml", "data/train.parquet", "stages/draw.json", "synthetic/curated.parquet", "report.html"} <= set(lost)
+    assert {
+        "settings.yaml",
+        "data/train.parquet",
+        "stages/draw.json",
+        "synthetic/curated.parquet",
+        "report.html",
+    } <= set(lost)
     assert len(lost) > 20
     assert_same_results(out, whole)
 
@@ -109,11 +132,18 @@ def _heed_interrupts():
 
 
 def interrupt(command, out, *, when, delay, number):
-    """Start the command line, wait until something is there and a moment longer, send a signal; gives exit code and errors."""
+    """Start the command line, wait until something is there and a moment longer, send a signal; gives exit
+    code and errors.
+    """
     words = [sys.executable, "-W", "ignore", "-m", "understudy.cli", *command, "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=_heed_interrupts
+        words,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=_heed_interrupts,
     )
     while process.poll() is None and not when():
         time.sleep(0.01)
@@ -130,7 +160,11 @@ def test_kill_at_random_moments(job, tmp_path):
     settings, command, whole = job
     out, rng = tmp_path / "run", np.random.default_rng(0)
     code, errors = interrupt(
-        command, out, when=(out / "adapter" / "checkpoint.pt").exists, delay=rng.uniform(0, 0.05), number=signal.SIGKILL
+        command,
+        out,
+        when=(out / "adapter" / "checkpoint.pt").exists,
+        delay=rng.uniform(0, 0.05),
+        number=signal.SIGKILL,
     )
     assert code == -signal.SIGKILL, errors
     untouched = finished(out)
@@ -140,7 +174,11 @@ def test_kill_at_random_moments(job, tmp_path):
     for third, number in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGKILL)):
         least = max(num_finished(out) + 1, int(rng.integers(third * total // 3, (third + 1) * total // 3)))
         code, errors = interrupt(
-            command, out, when=lambda least=least: num_finished(out) >= least, delay=rng.uniform(0, 0.05), number=number
+            command,
+            out,
+            when=lambda least=least: num_finished(out) >= least,
+            delay=rng.uniform(0, 0.05),
+            number=number,
         )
         if number == signal.SIGINT:
             assert code == 130

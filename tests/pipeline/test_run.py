@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny import save_tiny_image_encoder, two_classes
-from tiny_job import Listener, times, tiny_settings, tree, write_pets
+from tiny_job import Listener, times, tiny_settings, tree
 
 from understudy.commands.export import export_dataset as export_run
 from understudy.core.errors import InputError
@@ -26,14 +26,11 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import STAGE_NAMES, run, write_report_again
 from understudy.settings import build
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 ROOT = Path(__file__).parent.parent.parent
 OPTIONAL = ("tune", "scale", "gap", "shift", "membership")  # done only where settings ask for them
 TWO_ARMS = {"compare": {"arms": ["real", "synthetic"]}}
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,15 @@ def test_results_are_as_documented(finished, capsys):
     assert results["data"]["classes"] == ["cat", "dog"]
     assert results["data"]["train"] + results["data"]["val"] + results["data"]["test"] == 24
     assert list(results["arms"]) == ["real", "synthetic", "mixed", "bridged"]
-    assert set(results["cost"]["seconds"]) == {"load", "adapt", "draw", "curate", "fidelity", "memorisation", "compare"}
+    assert set(results["cost"]["seconds"]) == {
+        "load",
+        "adapt",
+        "draw",
+        "curate",
+        "fidelity",
+        "memorisation",
+        "compare",
+    }
     assert 0.1 < results["cost"]["peak_memory_gb"] < 16
     assert results["adaptation"]["steps"] == 4
     assert results["environment"]["device"] == "cpu"
@@ -90,7 +95,9 @@ def test_report_and_card_are_written(finished):
 
 def test_every_stage_says_something_and_bars_end_full(finished):
     _, listener = finished
-    assert [line.split(":")[0] for line in listener.lines] == [name for name in STAGE_NAMES if name not in OPTIONAL]
+    assert [line.split(":")[0] for line in listener.lines] == [
+        name for name in STAGE_NAMES if name not in OPTIONAL
+    ]
     assert {"adapt", "draw round-00", "compare"} <= set(listener.bars)
     assert all(bar["done"] == bar["total"] for bar in listener.bars.values())
 
@@ -105,7 +112,8 @@ def test_the_second_run_does_nothing_and_says_so(finished, pets, tiny_pipeline_f
     assert results == results_of(out)
 
 
-def test_the_report_can_be_written_again(finished):
+def test_the_report_can_be_written_again(finished, monkeypatch):
+    monkeypatch.undo()  # with the real page
     out, _ = finished
     results, page = results_of(out), (out / "report.html").read_bytes()
     (out / "report.html").unlink()
@@ -120,7 +128,10 @@ def test_an_export_is_a_source(form, finished, tmp_path):
     assert export_run(RunFolder.find(out), tmp_path / "to", form=form) == len(curated)
     assert "synthetic" in (tmp_path / "to" / "README.md").read_text()
     # The card stands beside the class folders, where a folder source takes it for a bad file.
-    splits = load_splits(DataSettings(source=str(tmp_path / "to"), skip_bad=form == "folder", near_duplicate_distance=-1), seed=0)
+    splits = load_splits(
+        DataSettings(source=str(tmp_path / "to"), skip_bad=form == "folder", near_duplicate_distance=-1),
+        seed=0,
+    )
     assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == len(curated)
     assert splits.train.class_names == curated.class_names
     with pytest.raises(InputError, match="must be a new or empty folder to export to"):
@@ -138,20 +149,24 @@ def test_unfinished_runs_are_neither_reported_nor_exported(pets, tiny_pipeline_f
     assert not (tmp_path / "to").exists()
 
 
-def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(finished, pets, tiny_pipeline_folder, tmp_path):
+def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(
+    finished, pets, tiny_pipeline_folder, tmp_path
+):
     """With other test images nothing changes but what is measured on them."""
     whole, out = finished[0], tmp_path / "run"
     settings = tiny_settings(pets, tiny_pipeline_folder)
     for number, stage in enumerate(STAGE_NAMES):
         run(settings, out, until=stage)
-        expected = [name for name in STAGE_NAMES[: number + 1] if name not in OPTIONAL]  # sizes that nobody asked for
+        expected = [
+            name for name in STAGE_NAMES[: number + 1] if name not in OPTIONAL
+        ]  # sizes that nobody asked for
         assert sorted(path.stem for path in (out / "stages").iterdir()) == sorted(expected)
         if stage == "load":
             test = LabelledSet.load(out / "data" / "test.parquet")
             other = two_classes(len(test), seed=77).pixels(16)
-            LabelledSet.from_images(other, 1 - test.labels, class_names=test.class_names, split="test", ids=test.ids).save(
-                out / "data" / "test.parquet"
-            )
+            LabelledSet.from_images(
+                other, 1 - test.labels, class_names=test.class_names, split="test", ids=test.ids
+            ).save(out / "data" / "test.parquet")
     assert results_of(out)["adaptation"] == results_of(whole)["adaptation"]
     assert results_of(out)["curation"] == results_of(whole)["curation"]
     assert adapted(out) == adapted(whole)
@@ -159,39 +174,62 @@ def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(finished, p
     for arm in results_of(out)["arms"]:
         assert tree(out / "arms" / f"{arm}-classifier") == tree(whole / "arms" / f"{arm}-classifier")
         for seed in range(3):
-            here, there = (dict(np.load(folder / "arms" / f"{arm}-seed{seed}.npz")) for folder in (out, whole))
+            here, there = (
+                dict(np.load(folder / "arms" / f"{arm}-seed{seed}.npz")) for folder in (out, whole)
+            )
             assert here["val_accuracy"] == there["val_accuracy"]
             assert not np.array_equal(here["probabilities"], there["probabilities"])
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_without_adaptation(strength, pets, tiny_pipeline_folder, tmp_path):
-    settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, draw={"strength": strength}, **TWO_ARMS)
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, adapt={"method": "none"}, draw={"strength": strength}, **TWO_ARMS
+    )
     results = run(settings, tmp_path / "run")
     assert results["adaptation"] == {"method": "none"}
     assert not (tmp_path / "run" / "adapter").exists()
-    sources = set(LabelledSet.load(tmp_path / "run" / "synthetic" / "curated.parquet").provenance("source_id"))
+    sources = set(
+        LabelledSet.load(tmp_path / "run" / "synthetic" / "curated.parquet").provenance("source_id")
+    )
     train = set(LabelledSet.load(tmp_path / "run" / "data" / "train.parquet").ids)
     assert sources == {""} if strength == 1 else sources <= train
 
 
-def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_path):
-    """Every image is one grey: nothing is kept, the run ends all the same, and says so."""
+def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
+    """Every image is one grey: nothing is kept, the run ends all the same, and its page says so."""
+    monkeypatch.undo()  # with the real page
     grey = StableDiffusionGenerator.load(str(tiny_pipeline_folder)).pipeline
     with torch.no_grad():
         for parameter in grey.vae.decoder.conv_out.parameters():
             parameter.zero_()
     grey.save_pretrained(tmp_path / "grey")
     listener, out = Listener(), tmp_path / "run"
-    results = run(tiny_settings(pets, tmp_path / "grey", adapt={"method": "none"}, curate={"max_refills": 2}), out, observer=listener)
+    results = run(
+        tiny_settings(pets, tmp_path / "grey", adapt={"method": "none"}, curate={"max_refills": 2}),
+        out,
+        observer=listener,
+    )
     # The first round asks for 3 per class, each refill for 4 times what is missing.
     problem = results["curation"]["problem"]
-    assert problem.startswith("after 2 refills there is no image at all, and none of 2 of the 2 classes:\n  'cat': 27 drawn (27 constant)")
-    expected = {"drawn": 54, "kept": 0, "rejected": {"constant": 54}, "threshold": 0.0, "rounds": 3, "missing": {"cat": 3, "dog": 3}}
+    assert problem.startswith(
+        "after 2 refills there is no image at all, and none of 2 of the 2 classes:\n  'cat': 27 drawn "
+        "(27 constant)"
+    )
+    expected = {
+        "drawn": 54,
+        "kept": 0,
+        "rejected": {"constant": 54},
+        "threshold": 0.0,
+        "rounds": 3,
+        "missing": {"cat": 3, "dog": 3},
+    }
     assert results["curation"] == expected | {"problem": problem}
     assert list(results["arms"]) == ["real"]
     assert results["verdict"]["helps"] is False
-    assert results["verdict"]["sentence"].startswith("None of the 54 drawn images passed curation. No arm used synthetic images")
+    assert results["verdict"]["sentence"].startswith(
+        "None of the 54 drawn images passed curation. No arm used synthetic images"
+    )
     assert "curate: kept 0 of 54 drawn, 6 fewer than wanted" in listener.lines
     assert "None of the 54 drawn images passed curation" in (out / "report.html").read_text()
     assert results["fidelity"]["warnings"][0].startswith("Fidelity was not measured:")
@@ -203,9 +241,16 @@ def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_p
 
 def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
     """All dogs are rejected; training goes on with the cats."""
-    monkeypatch.setitem(SCORES._things, "agreement", Score(lambda drawn, judge: (drawn.labels == 0).astype(float), "none", 0.5))
+    monkeypatch.setitem(
+        SCORES._things,
+        "agreement",
+        Score(lambda drawn, judge: (drawn.labels == 0).astype(float), "none", 0.5),
+    )
     results = run(
-        tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, curate={"threshold": 0.5}, **TWO_ARMS), tmp_path / "run"
+        tiny_settings(
+            pets, tiny_pipeline_folder, adapt={"method": "none"}, curate={"threshold": 0.5}, **TWO_ARMS
+        ),
+        tmp_path / "run",
     )
     assert results["curation"]["missing"] == {"dog": 3}
     assert results["curation"]["rejected"] == {"low score": 15}
@@ -217,7 +262,9 @@ def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, t
 def test_few_shot_runs_keep_that_many_images(pets, tiny_pipeline_folder, tmp_path):
     settings = tiny_settings(pets, tiny_pipeline_folder, data={"source": str(pets), "shots": 2})
     records = run(settings, tmp_path / "run", until="load")
-    train, val, test = (LabelledSet.load(tmp_path / "run" / "data" / f"{split}.parquet") for split in ("train", "val", "test"))
+    train, val, test = (
+        LabelledSet.load(tmp_path / "run" / "data" / f"{split}.parquet") for split in ("train", "val", "test")
+    )
     assert train.counts.tolist() == val.counts.tolist() == [2, 2]
     assert (records["load"]["train"], records["load"]["val"], records["load"]["test"]) == (4, 4, len(test))
     everything = load_splits(DataSettings(source=str(pets)), seed=0)
@@ -228,9 +275,16 @@ def test_few_shot_runs_keep_that_many_images(pets, tiny_pipeline_folder, tmp_pat
 def test_class_names_are_used_in_prompts(pets, tiny_pipeline_folder, tmp_path):
     (tmp_path / "names.txt").write_text("dog: a good boy\ncat: the boss\n")
     data = {"source": str(pets), "class_names": str(tmp_path / "names.txt")}
-    run(tiny_settings(pets, tiny_pipeline_folder, data=data, adapt={"method": "none"}), tmp_path / "run", until="draw")
+    run(
+        tiny_settings(pets, tiny_pipeline_folder, data=data, adapt={"method": "none"}),
+        tmp_path / "run",
+        until="draw",
+    )
     plan = pq.read_table(tmp_path / "run" / "synthetic" / "plan" / "round-00").to_pylist()
-    assert {(row["class_name"], row["prompt"]) for row in plan} == {("cat", "a photo of the boss"), ("dog", "a photo of a good boy")}
+    assert {(row["class_name"], row["prompt"]) for row in plan} == {
+        ("cat", "a photo of the boss"),
+        ("dog", "a photo of a good boy"),
+    }
 
 
 def save_as(kind, image, stem):
@@ -266,7 +320,9 @@ def test_a_folder_of_odd_files(tiny_pipeline_folder, tmp_path):
 def test_the_seed_decides(pets, tiny_pipeline_folder, tmp_path):
     trees = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}).model_copy(update={"seed": seed})
+        settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}).model_copy(
+            update={"seed": seed}
+        )
         run(settings, tmp_path / name, until="draw")
         trees.append(tree(tmp_path / name / "synthetic"))
     assert trees[0] == trees[1] != trees[2]
@@ -287,10 +343,12 @@ def test_a_guided_run_draws_the_same_with_an_adapter_made_before(pets, tiny_pipe
     """The learnt projection goes with the adapter, and the noise level becomes the strength of every row."""
     save_tiny_image_encoder(tmp_path / "encoder", width=24)
     base = tiny_settings(
-        pets, tiny_pipeline_folder, visual={"kind": "per-image", "projection": True},
+        pets,
+        tiny_pipeline_folder,
+        visual={"kind": "per-image", "projection": True},
         adapt={"method": "lora", "distribution": "class-mean"},
         draw={"start_snr": 0.07, "steps": 10, "pairing": "random"},
-    )  # fmt: skip
+    )
     made = build(base.model_dump(), {"generator": {"image_encoder": str(tmp_path / "encoder")}})
     run(made, tmp_path / "made", until="draw")
     listener, out = Listener(), tmp_path / "used"
@@ -336,14 +394,19 @@ def test_a_resumed_adaptation_fills_its_bar(finished, pets, tiny_pipeline_folder
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"captions": {"source": "class-name"}}, "captions.source 'class-name' has no effect: no prompt has a {caption}"),
+        (
+            {"captions": {"source": "class-name"}},
+            "captions.source 'class-name' has no effect: no prompt has a {caption}",
+        ),
         ({"scale": {"times": [1.0], "arms": ["real"]}}, "scale.arms must use synthetic images, got 'real'"),
         ({"draw": {"prompt": "a photo"}}, "{class}"),
         ({"adapt": {"distribution": "wasserstein"}}, "unknown distribution term 'wasserstein'"),
         ({"visual": {"kind": "pixel"}}, "unknown kind of visual guidance 'pixel'"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_read(sections, message, tiny_pipeline_folder, tmp_path):
+def test_what_cannot_work_is_refused_before_anything_is_read(
+    sections, message, tiny_pipeline_folder, tmp_path
+):
     with pytest.raises(InputError, match=re.escape(message)):
         run(tiny_settings(tmp_path / "nowhere", tiny_pipeline_folder, **sections), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -351,13 +414,21 @@ def test_what_cannot_work_is_refused_before_anything_is_read(sections, message, 
 
 def test_a_start_that_is_pure_noise_is_refused(pets, tiny_pipeline_folder, tmp_path):
     with pytest.raises(InputError, match="draw.start_snr 1e-09 is pure noise for this generator"):
-        run(tiny_settings(pets, tiny_pipeline_folder, draw={"start_snr": 1e-9}), tmp_path / "run", until="draw")
+        run(
+            tiny_settings(pets, tiny_pipeline_folder, draw={"start_snr": 1e-9}),
+            tmp_path / "run",
+            until="draw",
+        )
 
 
 def test_an_adapter_is_used_as_it_was_made(finished, pets, tiny_pipeline_folder, tmp_path):
     out, _ = finished
-    guided = tiny_settings(pets, tiny_pipeline_folder, visual={"kind": "per-image"}, adapt={"adapter": str(out / "adapter")})
-    with pytest.raises(InputError, match="was made with visual.kind 'none', which this run must have as well"):
+    guided = tiny_settings(
+        pets, tiny_pipeline_folder, visual={"kind": "per-image"}, adapt={"adapter": str(out / "adapter")}
+    )
+    with pytest.raises(
+        InputError, match="was made with visual.kind 'none', which this run must have as well"
+    ):
         run(guided, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -365,9 +436,12 @@ def test_an_adapter_is_used_as_it_was_made(finished, pets, tiny_pipeline_folder,
 def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny_pipeline_folder, tmp_path):
     """A captioning model that does not exist is never asked for."""
     settings = tiny_settings(
-        pets, tiny_pipeline_folder, captions={"source": "model", "model": "nobody/nothing"}, draw={"sampler": "flow-euler"},
+        pets,
+        tiny_pipeline_folder,
+        captions={"source": "model", "model": "nobody/nothing"},
+        draw={"sampler": "flow-euler"},
         adapt={"prompt": "{class}, {caption}"},
-    )  # fmt: skip
+    )
     with pytest.raises(InputError, match="flow-euler"):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -382,7 +456,9 @@ def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny
         ({"draw": {"sampler": "flow-euler"}}, "flow-euler"),
     ],
 )
-def test_what_does_not_fit_the_generator_leaves_no_folder(sections, message, pets, tiny_pipeline_folder, tmp_path):
+def test_what_does_not_fit_the_generator_leaves_no_folder(
+    sections, message, pets, tiny_pipeline_folder, tmp_path
+):
     with pytest.raises(InputError, match=message):
         run(tiny_settings(pets, tiny_pipeline_folder, **sections), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -393,15 +469,22 @@ AUDIT = {"measure": True, "shadows": 6, "false_positive_rates": [0.5]}
 
 @pytest.mark.parametrize(
     "sections",
-    [{"compare": {"arms": ["real", "mixed@real-guidance"]}}, {"membership": {**AUDIT, "arms": ["real", "mixed@real-guidance"]}}],
+    [
+        {"compare": {"arms": ["real", "mixed@real-guidance"]}},
+        {"membership": {**AUDIT, "arms": ["real", "mixed@real-guidance"]}},
+    ],
     ids=["compared", "audited"],
 )
-def test_a_strategy_that_changes_nothing_for_so_many_images_leaves_no_folder(sections, pets, tiny_pipeline_folder, tmp_path):
+def test_a_strategy_that_changes_nothing_for_so_many_images_leaves_no_folder(
+    sections, pets, tiny_pipeline_folder, tmp_path
+):
     """With 4 images per class real guidance starts at 0.35, with one at 0.5."""
 
     def load(strength):
         draw = {"steps": 20, "strength": strength}
-        settings = tiny_settings(pets, tiny_pipeline_folder, data={"source": str(pets), "shots": 4}, draw=draw, **sections)
+        settings = tiny_settings(
+            pets, tiny_pipeline_folder, data={"source": str(pets), "shots": 4}, draw=draw, **sections
+        )
         run(settings, tmp_path / "run", until="load")
 
     with pytest.raises(InputError, match="'real-guidance' of the arm 'mixed@real-guidance' has no effect"):
@@ -412,7 +495,10 @@ def test_a_strategy_that_changes_nothing_for_so_many_images_leaves_no_folder(sec
 
 def test_a_missing_clip_model_of_an_audited_arm_leaves_no_folder(pets, tiny_pipeline_folder, tmp_path):
     settings = tiny_settings(
-        pets, tiny_pipeline_folder, curate={"clip": str(tmp_path / "clip")}, membership={**AUDIT, "arms": ["mixed@clip-filter"]}
+        pets,
+        tiny_pipeline_folder,
+        curate={"clip": str(tmp_path / "clip")},
+        membership={**AUDIT, "arms": ["mixed@clip-filter"]},
     )
     with pytest.raises(InputError, match="clip"):
         run(settings, tmp_path / "run", until="load")

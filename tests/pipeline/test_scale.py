@@ -1,4 +1,6 @@
-"""Larger synthetic sets after the comparison: nested, asked for at any time, and never drawn or trained twice."""
+"""Larger synthetic sets after the comparison: nested, asked for at any time, and never drawn or trained
+twice.
+"""
 
 import dataclasses
 import hashlib
@@ -11,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from tiny_job import Listener, times, tiny_settings, tree, write_pets
+from tiny_job import Listener, times, tiny_settings, tree
 
 from understudy import cli
 from understudy.core.config import check_effect
@@ -22,14 +24,11 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run, write_report_again
 from understudy.report.terminal import summary_table
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 DRAW = {"per_class": None, "times": 1, "min_per_class": 1, "part_size": 8, "batch_size": 8}
 ARMS = {"arms": ["real", "synthetic"], "steps": 2}
 SHARES = [0.5]
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory):
-    return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,12 @@ def job(pets, tiny_pipeline_folder):
     """Settings of a run that compares two arms and then studies sets of the sizes asked for."""
 
     def settings(*sizes, **changes):
-        sections = {"adapt": {"method": "none"}, "draw": DRAW, "compare": ARMS, "scale": {"times": sizes, "real_shares": SHARES}}
+        sections = {
+            "adapt": {"method": "none"},
+            "draw": DRAW,
+            "compare": ARMS,
+            "scale": {"times": sizes, "real_shares": SHARES},
+        }
         return tiny_settings(pets, tiny_pipeline_folder, **sections | changes)
 
     return settings
@@ -65,7 +69,10 @@ def results_of(folder):
 
 def sets_of(folder):
     """Ids of the images of every size."""
-    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("arms/times-*/images.json"))}
+    return {
+        path.parent.name: json.loads(path.read_text())
+        for path in sorted(folder.glob("arms/times-*/images.json"))
+    }
 
 
 KEPT = re.compile(
@@ -75,7 +82,11 @@ KEPT = re.compile(
 
 def kept(folder):
     """Everything drawn, trained and recorded before, with the time at which it was written."""
-    return {path: when for path, when in times(folder).items() if KEPT.fullmatch(path) and path != "synthetic/plan/scale.json"}
+    return {
+        path: when
+        for path, when in times(folder).items()
+        if KEPT.fullmatch(path) and path != "synthetic/plan/scale.json"
+    }
 
 
 def test_a_run_without_larger_sets_has_no_such_stage(plain):
@@ -86,13 +97,20 @@ def test_a_run_without_larger_sets_has_no_such_stage(plain):
 def test_larger_sets_hold_smaller_ones_and_nothing_is_drawn_twice(doubled):
     out, _ = doubled
     sets, train = sets_of(out), LabelledSet.load(out / "data" / "train.parquet")
-    assert {name: len(ids) for name, ids in sets.items()} == {"times-1": len(train), "times-2": 2 * len(train)}
+    assert {name: len(ids) for name, ids in sets.items()} == {
+        "times-1": len(train),
+        "times-2": 2 * len(train),
+    }
     assert set(sets["times-1"]) < set(sets["times-2"])
     assert set(sets["times-1"]) == set(LabelledSet.load(out / "synthetic" / "curated.parquet").ids)
     scaled = LabelledSet.load(out / "synthetic" / "scaled.parquet")
     assert set(scaled.ids) == set(sets["times-2"])
     assert scaled.counts.tolist() == (2 * train.counts).tolist()
-    rows = [row for part in sorted(out.glob("synthetic/plan/*/part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+    rows = [
+        row
+        for part in sorted(out.glob("synthetic/plan/*/part-*.parquet"))
+        for row in pq.read_table(part).to_pylist()
+    ]
     assert len({row["id"] for row in rows}) == len({row["seed"] for row in rows}) == len(rows) == len(scaled)
 
 
@@ -105,7 +123,9 @@ def test_asking_later_keeps_everything_and_only_adds(plain, doubled):
     said = [line for line in listener.lines if "finished earlier" not in line]
     assert [line.split(":")[0] for line in said] == ["scale", "report"]
     assert said[0].startswith("scale: 1x, 2x in ")
-    assert listener.bars["scale"] == {"done": 18, "total": 18}, "3 seeds of 2 steps: real on half the images, synthetic on two sets"
+    assert listener.bars["scale"] == {"done": 18, "total": 18}, (
+        "3 seeds of 2 steps: real on half the images, synthetic on two sets"
+    )
 
 
 def test_results_report_and_terminal_tell_of_the_sizes(doubled, plain):
@@ -119,9 +139,17 @@ def test_results_report_and_terminal_tell_of_the_sizes(doubled, plain):
     assert [point["images"] for point in scale["real"]["curve"]] == [count // 2, count]
     assert set(scale["arms"]) == {"synthetic"}
     assert set(scale["arms"]["synthetic"]) == {
-        "curve", "minus_real", "marginal", "log_fit", "next_doubling", "worth_real_images", "overtakes_real_at",
-    }  # fmt: skip
-    assert scale["real"]["curve"][-1]["seeds"] == results["arms"]["real"]["accuracy"]["seeds"], "not trained again"
+        "curve",
+        "minus_real",
+        "marginal",
+        "log_fit",
+        "next_doubling",
+        "worth_real_images",
+        "overtakes_real_at",
+    }
+    assert scale["real"]["curve"][-1]["seeds"] == results["arms"]["real"]["accuracy"]["seeds"], (
+        "not trained again"
+    )
     assert results["cost"]["seconds"]["scale"] > 0
     assert {name: value for name, value in results.items() if name not in ("scale", "cost")} == {
         name: value for name, value in results_of(plain).items() if name != "cost"
@@ -181,17 +209,28 @@ class Stopping(Listener):
 
             def counted(amount):
                 advance(amount)
-                if self._steps is not None and text.startswith(self._text) and self.bars[text]["done"] >= self._steps:
+                if (
+                    self._steps is not None
+                    and text.startswith(self._text)
+                    and self.bars[text]["done"] >= self._steps
+                ):
                     raise StopError
 
             yield counted
 
 
 def test_a_stop_at_any_moment_changes_nothing(job, doubled, plain, tmp_path):
-    """While drawing, in the middle of a training of either kind, and between the last figures and the report about them."""
+    """While drawing, in the middle of a training of either kind, and between the last figures and the report
+    about them.
+    """
     whole, out = doubled[0], shutil.copytree(plain, tmp_path / "run")
     untouched = kept(out)
-    for observer in (Stopping("draw round-01", 8), Stopping("scale", 3), Stopping("scale", 7), Stopping("scale:")):
+    for observer in (
+        Stopping("draw round-01", 8),
+        Stopping("scale", 3),
+        Stopping("scale", 7),
+        Stopping("scale:"),
+    ):
         with pytest.raises(StopError):
             run(job(1, 2), out, observer=observer)
         assert kept(out).items() >= untouched.items()
@@ -207,13 +246,17 @@ def hashed(share):
     """A score that passes a share of the images, whatever they show."""
 
     def score(drawn, judge):
-        return np.array([hashlib.sha256(name.encode()).digest()[0] < 256 * share for name in drawn.ids], dtype=float)
+        return np.array(
+            [hashlib.sha256(name.encode()).digest()[0] < 256 * share for name in drawn.ids], dtype=float
+        )
 
     return Score(score, "none", 0.5)
 
 
 def test_a_set_that_fell_short_stays_as_it_was_trained(job, plain, tmp_path, monkeypatch):
-    """Later rounds, drawn for a larger set, would fill it: but the accuracy that is reported is that of what was trained on."""
+    """Later rounds, drawn for a larger set, would fill it: but the accuracy that is reported is that of what
+    was trained on.
+    """
     monkeypatch.setitem(SCORES._things, "agreement", hashed(0.2))
     curate, out = {"threshold": 0.5, "max_refills": 0}, tmp_path / "run"
     count = len(LabelledSet.load(plain / "data" / "train.parquet"))
@@ -229,11 +272,16 @@ def test_a_set_that_fell_short_stays_as_it_was_trained(job, plain, tmp_path, mon
 
 def test_every_image_of_a_larger_set_passed_the_judge(job, tmp_path):
     """With the real score: a classifier that was trained on the real images."""
-    results = run(job(1, 2, curate={"score": "agreement", "threshold": 1.0, "max_refills": 1}), tmp_path / "run")
+    results = run(
+        job(1, 2, curate={"score": "agreement", "threshold": 1.0, "max_refills": 1}), tmp_path / "run"
+    )
     scaled = LabelledSet.load(tmp_path / "run" / "synthetic" / "scaled.parquet")
     assert results["curation"]["rejected"].get("low score", 0) > 0, "the judge was asked"
     assert set(scaled.provenance("score")) == {1.0}
-    decided = {row["id"]: row for row in pq.read_table(tmp_path / "run" / "synthetic" / "decisions.parquet").to_pylist()}
+    decided = {
+        row["id"]: row
+        for row in pq.read_table(tmp_path / "run" / "synthetic" / "decisions.parquet").to_pylist()
+    }
     assert all(decided[name]["score"] == 1 for name in scaled.ids if name in decided)
     assert results["scale"]["images"][-1] == len(scaled)
     assert (scaled.counts <= 2 * LabelledSet.load(tmp_path / "run" / "data" / "train.parquet").counts).all()
@@ -241,14 +289,19 @@ def test_every_image_of_a_larger_set_passed_the_judge(job, tmp_path):
 
 def test_nothing_to_scale_is_said_and_the_rest_can_be_reported(job, tmp_path, monkeypatch):
     monkeypatch.setitem(SCORES._things, "agreement", hashed(0))
-    with pytest.raises(InputError, match="no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet"):
+    with pytest.raises(
+        InputError,
+        match="no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet",
+    ):
         run(job(2, curate={"threshold": 0.5, "max_refills": 0}), tmp_path / "run")
     assert list(write_report_again(RunFolder.find(tmp_path / "run"))["arms"]) == ["real"]
 
 
 def test_a_size_without_any_image_is_refused(job, plain, tmp_path):
     """And not taken for the curated set."""
-    with pytest.raises(InputError, match="scale.times must give a class at least one image, got 0.01 times at most 8"):
+    with pytest.raises(
+        InputError, match="scale.times must give a class at least one image, got 0.01 times at most 8"
+    ):
         run(job(2, 0.01), shutil.copytree(plain, tmp_path / "run"))
 
 
@@ -271,11 +324,25 @@ def test_sizes_that_are_none_are_refused(text, message, pets, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "compared", "sizes"), [("5,1, 2,2", 1, (1, 2, 5)), ("3", 3, ()), ("0.5,1.5", 0.5, (0.5, 1.5)), ("2,2.0", 2, ())]
+    ("text", "compared", "sizes"),
+    [("5,1, 2,2", 1, (1, 2, 5)), ("3", 3, ()), ("0.5,1.5", 0.5, (0.5, 1.5)), ("2,2.0", 2, ())],
 )
-def test_the_smallest_size_is_compared_and_all_are_studied(text, compared, sizes, pets, tiny_pipeline_folder, tmp_path):
+def test_the_smallest_size_is_compared_and_all_are_studied(
+    text, compared, sizes, pets, tiny_pipeline_folder, tmp_path
+):
     with pytest.raises(SystemExit) as exit_:
-        words = ("adapt", pets, "--recipe", "vanilla", "--generator", tiny_pipeline_folder, "--times", text, "--out", tmp_path / "run")
+        words = (
+            "adapt",
+            pets,
+            "--recipe",
+            "vanilla",
+            "--generator",
+            tiny_pipeline_folder,
+            "--times",
+            text,
+            "--out",
+            tmp_path / "run",
+        )
         cli.main([str(word) for word in words])
     assert exit_.value.code == 0
     settings = RunFolder.find(tmp_path / "run").settings
@@ -303,7 +370,10 @@ def fixed_gains(monkeypatch, gains):
         sizes = sorted(images)
         accuracy = {size: float(np.sum(gains[:number])) for number, size in enumerate(sizes)}
         named = {
-            arm: {size: dataclasses.replace(result, val_accuracy=(accuracy[size],) * 3) for size, result in results.items()}
+            arm: {
+                size: dataclasses.replace(result, val_accuracy=(accuracy[size],) * 3)
+                for size, result in results.items()
+            }
             for arm, results in arms.items()
         }
         return reason(named, images, below=below)
@@ -317,7 +387,11 @@ def test_a_rule_that_never_stops_changes_no_figure(job, doubled, tmp_path, monke
     sizes = (1, 2, 3)
     together = run(job(*sizes), shutil.copytree(doubled[0], tmp_path / "together"))["scale"]
     listener = Listener()
-    one_by_one = run(job(scale={"times": sizes, "real_shares": SHARES, "stop_below": 1}), tmp_path / "run", observer=listener)["scale"]
+    one_by_one = run(
+        job(scale={"times": sizes, "real_shares": SHARES, "stop_below": 1}),
+        tmp_path / "run",
+        observer=listener,
+    )["scale"]
     assert one_by_one == together
     assert sets_of(tmp_path / "run") == sets_of(tmp_path / "together")
     said = [line for line in listener.lines if line.startswith("scale")]
@@ -334,7 +408,11 @@ def test_after_a_stop_nothing_larger_is_drawn_or_trained(job, tmp_path, monkeypa
     assert (found["stopped"]["arm"], found["stopped"]["at"]) == ("synthetic", 3)
     assert f"scale: {found['stopped']['sentence']}" in listener.lines
     assert sorted(sets_of(out)) == ["times-1", "times-2", "times-3"]
-    rows = [row for part in out.glob("synthetic/images/*/part-*.parquet") for row in pq.read_table(part, columns=["id"]).to_pylist()]
+    rows = [
+        row
+        for part in out.glob("synthetic/images/*/part-*.parquet")
+        for row in pq.read_table(part, columns=["id"]).to_pylist()
+    ]
     assert len(rows) == 3 * len(train)
     before = kept(out)
     again = run(job(scale=scale), out)["scale"]
@@ -345,6 +423,7 @@ def test_after_a_stop_nothing_larger_is_drawn_or_trained(job, tmp_path, monkeypa
     assert kept(out).items() >= before.items(), "what was tried is kept when the rule is switched off"
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_sizes_changes_nothing(job, tmp_path, monkeypatch):
     fixed_gains(monkeypatch, [0.1, 0.0])
     scale = {"times": (1, 2, 3), "real_shares": SHARES, "stop_below": 0.5}
@@ -357,9 +436,14 @@ def test_a_kill_between_two_sizes_changes_nothing(job, tmp_path, monkeypatch):
 
 
 def test_a_rule_without_effect_is_refused(job):
-    with pytest.raises(InputError, match=r"stop_below 1 has no effect on fewer than three sizes, .* got 1, 2: leave it out"):
+    with pytest.raises(
+        InputError, match=r"stop_below 1 has no effect on fewer than three sizes, .* got 1, 2: leave it out"
+    ):
         job(scale={"times": (1, 2), "stop_below": 1})
-    with pytest.raises(InputError, match=r"scale.stop_below draws size by size, .* only with curate.select 'first', got 'coverage'"):
+    with pytest.raises(
+        InputError,
+        match=r"scale.stop_below draws size by size, .* only with curate.select 'first', got 'coverage'",
+    ):
         job(scale={"times": (1, 2, 3), "stop_below": 1}, curate={"select": "coverage"})
     with pytest.raises(InputError, match=r"scale.stop_below has no effect while scale.times is \[\]"):
         check_effect(job(scale={"stop_below": 1}), ["scale.stop_below"])

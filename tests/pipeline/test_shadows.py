@@ -15,7 +15,9 @@ from understudy.pipeline import shadows as module
 from understudy.pipeline.shadows import Shadows, check_audit
 from understudy.training.settings import CompareSettings, Phase
 
-RECIPE = CompareSettings(backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100)
+RECIPE = CompareSettings(
+    backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100
+)
 QUICK = MembershipSettings(arms=("real",), shadows=6, false_positive_rates=(0.2,))
 
 
@@ -23,17 +25,27 @@ def with_sources(ids):
     """A synthetic image of every real one that is named."""
     drawn = two_classes(len(ids), split="synthetic", seed=5)
     return LabelledSet.from_images(
-        [drawn.image(index) for index in range(len(ids))], drawn.labels, class_names=("cat", "dog"), split="synthetic",
+        [drawn.image(index) for index in range(len(ids))],
+        drawn.labels,
+        class_names=("cat", "dog"),
+        split="synthetic",
         provenance={"source_id": ids, "visual_id": [""] * len(ids)},
-    )  # fmt: skip
+    )
 
 
 def call(folder, settings=QUICK, recipe=RECIPE, **changes):
     given = {
-        "train": two_classes(24, split="train"), "val": two_classes(12, split="val", seed=1), "test": two_classes(12, split="test", seed=2),
-        "settings": settings, "recipe": lambda name: recipe, "images_of": lambda name: two_classes(24, split="synthetic", seed=3),
-        "seed": 0, "device": "cpu", "folder": folder, "observer": Silent(),
-    }  # fmt: skip
+        "train": two_classes(24, split="train"),
+        "val": two_classes(12, split="val", seed=1),
+        "test": two_classes(12, split="test", seed=2),
+        "settings": settings,
+        "recipe": lambda name: recipe,
+        "images_of": lambda name: two_classes(24, split="synthetic", seed=3),
+        "seed": 0,
+        "device": "cpu",
+        "folder": folder,
+        "observer": Silent(),
+    }
     return Shadows(**given | changes).audit()
 
 
@@ -46,11 +58,17 @@ def noise(split, num, seed):
 
 def test_what_is_learned_by_heart_is_found(tmp_path):
     """The instrument works: overfitted classifiers give away whom they learned from."""
-    recipe = RECIPE.model_copy(update={"steps": 60, "batch_size": 12, "augmentation": "none", "learning_rate": 3e-3})
+    recipe = RECIPE.model_copy(
+        update={"steps": 60, "batch_size": 12, "augmentation": "none", "learning_rate": 3e-3}
+    )
     found = call(
-        tmp_path, recipe=recipe, settings=QUICK.model_copy(update={"shadows": 8}),
-        train=noise("train", 24, 0), val=noise("val", 24, 1), test=noise("test", 24, 2),
-    )  # fmt: skip
+        tmp_path,
+        recipe=recipe,
+        settings=QUICK.model_copy(update={"shadows": 8}),
+        train=noise("train", 24, 0),
+        val=noise("val", 24, 1),
+        test=noise("test", 24, 2),
+    )
     assert found["arms"]["real"]["train_accuracy"] > 0.9
     assert found["arms"]["real"]["test_accuracy"]["mean"] < 0.75
     for attack in found["attacks"].values():
@@ -63,7 +81,10 @@ def test_the_section_is_as_documented(tmp_path):
     found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "mixed")}), observer=listener)
     assert listener.bars == {"membership": {"done": 2 * 6 * RECIPE.steps, "total": 2 * 6 * RECIPE.steps}}
     assert (found["target"], found["shadows"], found["images"], found["skipped"]) == ("classifier", 6, 24, {})
-    assert {name: sorted(arms) for name, arms in found["attacks"].items()} == {"lira": ["mixed", "real"], "rmia": ["mixed", "real"]}
+    assert {name: sorted(arms) for name, arms in found["attacks"].items()} == {
+        "lira": ["mixed", "real"],
+        "rmia": ["mixed", "real"],
+    }
     assert found["arms"]["real"]["epsilon"] is None
     assert any("membership.target=pipeline" in sentence for sentence in found["promise"])
     json.dumps(found)
@@ -90,7 +111,11 @@ def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
     fit = module.fit_ensemble
     monkeypatch.setattr(module, "fit_ensemble", watch)
     train = two_classes(24, split="train")
-    call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}), images_of=lambda name: with_sources([*train.ids, "", ""]))
+    call(
+        tmp_path,
+        settings=QUICK.model_copy(update={"arms": ("synthetic",)}),
+        images_of=lambda name: with_sources([*train.ids, "", ""]),
+    )
     assert len(seen) == 6
     for data in seen:
         assert sorted(data.synthetic.provenance("source_id")) == sorted([*data.train.ids, "", ""])
@@ -98,11 +123,15 @@ def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
 
 def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
     listener = Listener()
-    found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "synthetic")}), observer=listener)
+    found = call(
+        tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "synthetic")}), observer=listener
+    )
     assert list(found["arms"]) == ["real"]
     assert listener.bars == {"membership": {"done": 6 * RECIPE.steps, "total": 6 * RECIPE.steps}}
     assert "use membership.target=pipeline" in found["skipped"]["synthetic"]
-    with pytest.raises(InputError, match="needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone"):
+    with pytest.raises(
+        InputError, match="needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone"
+    ):
         call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}))
 
 
@@ -114,11 +143,18 @@ def test_the_whole_pipeline(tmp_path):
         return two_classes(12, split="synthetic", seed=seed)
 
     listener = Listener()
-    by_epoch = RECIPE.model_copy(update={"own_arms": {"once": (Phase(data="synthetic", epochs=1),)}, "equal_steps": False})
+    by_epoch = RECIPE.model_copy(
+        update={"own_arms": {"once": (Phase(data="synthetic", epochs=1),)}, "equal_steps": False}
+    )
     settings = QUICK.model_copy(update={"arms": ("synthetic", "mixed", "once"), "target": "pipeline"})
-    found = call(tmp_path, settings=settings, recipe=by_epoch, make_synthetic=make, images_of=None, observer=listener)
+    found = call(
+        tmp_path, settings=settings, recipe=by_epoch, make_synthetic=make, images_of=None, observer=listener
+    )
     steps = 6 * (2 * RECIPE.steps + 2)  # 12 images are two batches
-    assert listener.bars == {"shadow pipelines": {"done": 6, "total": 6}, "membership": {"done": steps, "total": steps}}
+    assert listener.bars == {
+        "shadow pipelines": {"done": 6, "total": 6},
+        "membership": {"done": steps, "total": steps},
+    }
     assert [size for size, _ in asked] == [12] * 6  # once for both arms
     assert len({seed for _, seed in asked}) == 6
     assert sorted(found["arms"]) == ["mixed", "once", "synthetic"]
@@ -126,6 +162,7 @@ def test_the_whole_pipeline(tmp_path):
         call(tmp_path / "other", settings=settings, recipe=by_epoch)
 
 
+@pytest.mark.slow
 def test_the_private_reference(tmp_path):
     pytest.importorskip("opacus")
     listener = Listener()
@@ -144,7 +181,10 @@ def test_the_private_reference(tmp_path):
         ({"shadows": 7, "false_positive_rates": (0.5,)}, "must be even"),
         ({"arms": ("private",)}, "set membership.private_epsilon instead"),
         ({"arms": ("mixed@refresh",)}, "must not refresh their images, as 'mixed@refresh' does"),
-        ({"arms": ("mixed@diverse",), "target": "pipeline"}, "diverse needs other images: leave 'mixed@diverse' out"),
+        (
+            {"arms": ("mixed@diverse",), "target": "pipeline"},
+            "diverse needs other images: leave 'mixed@diverse' out",
+        ),
     ],
     ids=["rate", "odd", "private", "refresh", "own-images"],
 )
