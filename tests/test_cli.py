@@ -307,8 +307,10 @@ def test_bad_input_is_refused_and_nothing_written(case, understudy, tmp_path):
         ("preview nowhere", "no file or folder at 'nowhere'"),
         (
             "run digits --generator minni",
-            r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did "
-            r"you mean 'mini'\?\)",
+            (
+                r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did "
+                r"you mean 'mini'\?\)"
+            ),
         ),
         (
             "run digits --arms real,synthesized",

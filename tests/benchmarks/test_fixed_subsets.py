@@ -2,6 +2,7 @@
 alone.
 """
 
+import functools
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from understudy.data.settings import DataSettings
 COMMITTED = json.loads(PATH.read_text())
 
 
+@functools.cache
 def load(**settings):
     return load_splits(DataSettings(source="digits", **settings), seed=SEED)
 

@@ -544,9 +544,7 @@ def test_defaults_are_those_of_the_paper():
     assert STUDIES["shots"].points == (1, 2, 4, 8, 16)
     assert STUDIES["guidance"].points == (2, 3.5, 5, 6.5, 8)
     for kind in STUDIES:
-        assert read_points(kind, [str(point) for point in STUDIES[kind].points]) == list(
-            STUDIES[kind].points
-        )
+        assert read_points(kind, [str(point) for point in STUDIES[kind].points]) == list(STUDIES[kind].points)
     assert np.all(np.diff(STUDIES["volume"].points) > 0)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import timm
 from tiny import save_tiny_clip
-from tiny_job import Listener, tiny_settings, write_pets
+from tiny_job import BUNDLED, Listener, tiny_settings, write_pets
 
 from understudy.core.errors import InputError
 from understudy.core.progress import follow
@@ -43,9 +43,8 @@ def study(tmp_path_factory, tiny_pipeline_folder):
         tiny_pipeline_folder,
         curate=curate,
         draw={"per_class": 3, "part_size": 64},
-        compare={
-            "learning_rate": 1e-6
-        },  # a judge that knows little: one that is sure takes nothing of what a tiny generator draws
+        # A judge that knows little: one that is sure takes nothing of what a tiny generator draws.
+        compare=BUNDLED | {"learning_rate": 1e-6},
     )
     run(settings, folder / "run", until="curate")
     return Run(RunFolder.find(folder / "run"), "cpu", Listener())

@@ -107,8 +107,10 @@ def test_a_report_needs_every_record_and_the_confusions(out):
                     "arms": ["synthetic"],
                 }
             },
-            "a membership audit needs an arm that it can measure: The arm 'synthetic' sees synthetic "
-            "images alone",
+            (
+                "a membership audit needs an arm that it can measure: The arm 'synthetic' sees synthetic "
+                "images alone"
+            ),
         ),
         (
             {"shift": {"measure": True, "corruptions": ["noise"], "severities": [1]}},
