@@ -182,9 +182,6 @@ def test_no_file_imports_more_than_40_names():
     assert [said(path, count) for path, count in counts.items() if count > 40] == []
 
 
-@pytest.mark.xfail(
-    strict=False, reason="encoders import generators/image_features, which imports transformers, when asked"
-)
 def test_only_heavy_libraries_are_imported_inside_functions():
     found = []
     for path in PACKAGE.rglob("*.py"):
