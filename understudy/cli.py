@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. No logic.
+"""The command line: parse, call, print.
 
 Commands import what they do when they are called, because PyTorch and its companions take seconds to load and
 ``--help`` needs none of them.
@@ -96,7 +96,7 @@ def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, 
 
         _console.print(terminal.summary_table(results))
         _say(results["verdict"]["sentence"])
-        _say(f"{folder / 'report.html'}  {folder / 'results.json'}")
+        _say(f"{folder / 'report.html'}  {folder / 'results.json'}", is_path=True)
     return results
 
 
@@ -132,7 +132,7 @@ for _name, _until, _summary in (
 def _measure(
     options: Options, run: tuple[Path | None, str, ResumeOption], section: str, given: dict[str, Any]
 ) -> Any:
-    """Add a measurement to a finished run, or run DATA with it; returns its section of the results."""
+    """Add a measurement to a finished run, or run DATA with it; returns its section of the results, and the classes."""
     from understudy.commands import chosen
 
     out, device, resume = run
@@ -260,7 +260,7 @@ def report(folder: RunPath) -> None:
 
     results = write_report_again(RunFolder.find(folder))
     _say(results["verdict"]["sentence"])
-    _say(folder / "report.html")
+    _say(folder / "report.html", is_path=True)
 
 
 @app.command("study")
@@ -303,7 +303,7 @@ def make_study(
 
         _console.print(study_table(study))
         _say(study["sentence"])
-        _say(f"{folder / 'study.html'}  {folder / 'study.json'}")
+        _say(f"{folder / 'study.html'}  {folder / 'study.json'}", is_path=True)
 
 
 @app.command()
@@ -347,7 +347,7 @@ def preview(
     for name, value in estimate.rows():
         table.add_row(name, value)
     _console.print(table)
-    _say(f"real above, synthetic below, one column per class: {to}")
+    _say(f"real above, synthetic below, one column per class: {to}", is_path=True)
 
 
 @app.command()
@@ -386,7 +386,7 @@ def export(
         wrote = exporting.export_part(
             run, to, what=what.value, form=None if form is None else form.value, arm=arm
         )
-    _say(wrote)
+    _say(wrote, is_path=True)
 
 
 @app.command("compare-runs")
@@ -408,7 +408,7 @@ def compare_two_runs(
     _say(comparison["sentence"])
     if to is not None:
         compared.write_comparison(to, comparison)
-        _say(to)
+        _say(to, is_path=True)
 
 
 @app.command("list")
@@ -463,9 +463,9 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _say(text: object) -> None:
-    """Print a sentence or paths, unwrapped so that they can be copied."""
-    _console.print(str(text), highlight=False, markup=False, soft_wrap=True)
+def _say(text: object, *, is_path: bool = False) -> None:
+    """Print a sentence, or paths, which are not wrapped so that they can be copied."""
+    _console.print(str(text), highlight=False, markup=False, soft_wrap=is_path)
 
 
 def _terminal() -> Any:

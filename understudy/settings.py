@@ -1,7 +1,7 @@
 """All settings of a run: one section per stage or subject, the rules between sections, and YAML.
 
 Where a setting is given more than once, the later of these wins: defaults, preset, recipe, options of the
-    command line, ``--set``.
+command line, ``--set``.
 """
 
 from __future__ import annotations
@@ -182,6 +182,11 @@ def may_change(name: str) -> bool:
     return section.addable or facts_of(field).decides in ("nothing", "card")
 
 
+def decides_nothing(name: str) -> bool:
+    """Whether no result follows from a setting, given by its dotted name."""
+    return facts_of(owner_of(Settings, name)[1]).decides == "nothing"
+
+
 def check_registered(settings: Settings) -> None:
     """Check that everything a setting names exists in its registry.
 
@@ -273,6 +278,3 @@ def differing_keys(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     return {
         key: (flat_old.get(key), flat_new.get(key)) for key in keys if flat_old.get(key) != flat_new.get(key)
     }
-
-
-

@@ -168,7 +168,7 @@ def test_the_same_again_does_nothing(job, doubled):
     run(job(1, 2), out, observer=listener)
     assert times(out) == before
     assert all("finished earlier, kept" in line for line in listener.lines)
-    assert len(listener.lines) == 9
+    assert len(listener.lines) == 8
 
 
 def test_more_sizes_later_keep_the_sets_that_are_there(job, doubled, tmp_path):

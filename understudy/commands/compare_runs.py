@@ -47,7 +47,7 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
     if a.path.resolve() == b.path.resolve():
         raise InputError(f"two runs are needed to compare, got {a.path} twice")
     first, second = (_Finished.read(folder) for folder in (a, b))
-    _refuse_other_classes(first, second)
+    _check_same_classes(first, second)
     pixels = {split: [_digests(run, split) for run in (first, second)] for split in _SPLITS}
     aligned = _aligned(first, second, pixels["test"])
     arms = {
@@ -109,7 +109,7 @@ class _Finished:
         return np.stack(right), seeds
 
 
-def _refuse_other_classes(a: _Finished, b: _Finished) -> None:
+def _check_same_classes(a: _Finished, b: _Finished) -> None:
     own, other = (run.results["data"]["classes"] for run in (a, b))
     if set(own) != set(other):
         only = [

@@ -45,7 +45,9 @@ RunPath = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 Resume = Annotated[
     ResumeOption,
-    typer.Option(help="go on with a run that is in --out: if there is one, only if, or refuse to"),
+    typer.Option(
+        help="if --out holds a run: continue it (if-possible), require one (always), or refuse (never)"
+    ),
 ]
 
 
@@ -97,7 +99,7 @@ class Options:
     times: Annotated[
         str | None,
         typer.Option(
-            help="synthetic images per real one, also where classes are small; several (1,2,5,10) show what "
+            help="synthetic images per real one, without the minimum per class; several (1,2,5,10) show what "
             "larger sets are worth",
             metavar="N[,N...]",
         ),

@@ -18,10 +18,11 @@ from typing import Any, final
 import yaml
 
 from understudy.commands.study_kinds import STUDIES, Point, file_name
+from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
 from understudy.pipeline.folder import RunFolder
-from understudy.settings import Settings, build, differing_keys
+from understudy.settings import Settings, build, decides_nothing, differing_keys
 
 
 @final
@@ -59,7 +60,12 @@ class StudyRun:
 
     def agrees(self, other: StudyRun, names: Sequence[str]) -> bool:
         """Whether two runs have the same sections of settings."""
-        return all(getattr(self.settings, name) == getattr(other.settings, name) for name in names)
+        mine, others = self.settings, other.settings.model_dump(mode="json")
+        sections = {name: getattr(mine, name) for name in names}
+        return all(
+            value.gives_results_of(others[name]) if isinstance(value, Section) else value == others[name]
+            for name, value in sections.items()
+        )
 
     def row(self, out: Path) -> dict[str, Any]:
         """What ``study.json`` says about this run when it is finished; ``out`` is the folder of the study."""
@@ -119,10 +125,11 @@ class StudyFolder:
 
     def note(self, point: Point) -> None:
         """Remember a point."""
-        if point not in (known := self.known_points):
-            points = STUDIES[self.kind].sort([*known, point])
-            content = {"kind": self.kind, "points": points, "settings": self.base.model_dump(mode="json")}
-            write_text(self.index, yaml.safe_dump(content, sort_keys=False))
+        points = STUDIES[self.kind].sort(list(dict.fromkeys([*self.known_points, point])))
+        content = {"kind": self.kind, "points": points, "settings": self.base.model_dump(mode="json")}
+        text = yaml.safe_dump(content, sort_keys=False)
+        if not self.index.exists() or self.index.read_text(encoding="utf-8") != text:
+            write_text(self.index, text)
 
     def run_of(self, point: Point, repeat: int) -> StudyRun:
         """The run of a point and a repeat."""
@@ -158,7 +165,8 @@ class StudyFolder:
                 raise InputError(
                     f"{self.out} holds a study of {stored.kind}, not of {self.kind}: choose another --out"
                 )
-            if different := differing_keys(stored.settings, self.base):
+            different = differing_keys(stored.settings, self.base)
+            if different := {key: pair for key, pair in different.items() if not decides_nothing(key)}:
                 changes = [
                     f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items()
                 ]

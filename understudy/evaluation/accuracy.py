@@ -29,12 +29,11 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
 
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
-            ``val_accuracy`` (mean
-        over trainings), ``per_class`` (mean over trainings; None for a class without test images),
-        ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` of a training,
-        ``seconds``. Accuracies are fractions. An arm that makes other steps than ``real``, and as many as the
-        arm ``real-long``, also has ``minus_real_long``, as ``minus_real``. An arm with strategies also has
-        ``minus_plain``, against the arm without them, where that is there.
+        ``val_accuracy`` (mean over trainings), ``per_class`` (mean over trainings; None for a class without
+        test images), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` of a
+        training, ``seconds``. Accuracies are fractions. An arm that makes other steps than ``real``, and as
+        many as the arm ``real-long``, also has ``minus_real_long``, as ``minus_real``. An arm with strategies
+        also has ``minus_plain``, against the arm without them, where that is there.
 
     Raises:
         ValueError: if ``real`` is not there, or seeds or labels differ.

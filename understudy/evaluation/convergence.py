@@ -14,7 +14,7 @@ def summarise_curves(result: ArmResult) -> list[dict[str, Any]]:
 
     Returns:
         A point per measurement: ``step``, ``phase``, and ``loss`` and ``val_accuracy`` with ``mean``, ``low``
-            and ``high``.
+        and ``high``.
     """
     curves = [history["curve"] for history in result.histories]
     return [
@@ -29,7 +29,7 @@ def summarise_phases(results: Sequence[ArmResult]) -> dict[str, list[dict[str, A
 
     Returns:
         By arm with more than one phase, an entry per phase: by figure ``mean``, ``low`` and ``high``, or None
-            if there is none.
+        if there is none.
     """
     summary = {}
     for result in results:

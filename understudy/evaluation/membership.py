@@ -3,10 +3,6 @@
 Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that
 learn from opposite halves of the images. The partner of the target is left out: it would give the answer
 away, and without it the attacker has as many shadow models with an image as without it.
-
-Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that
-learn from opposite halves of the images; where one is the target, its partner is left out, so the attacker
-has as many shadow models with an image as without it. A partner left in would tell.
 """
 
 from __future__ import annotations
@@ -97,9 +93,6 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
 
     Each of K models has N / 2 images that it did not learn from. A rate is reported if at least 10 of these K
     N / 2 cases stand behind it.
-
-    Under K models, half of N images each are no members; a rate is stated if it stands for at least 10 of
-    these K N / 2.
 
     Args:
         num_models: K.

@@ -42,8 +42,7 @@ def measure_memorisation(
     (arXiv:2102.08921), Meehan et al. 2020 (arXiv:2004.05675).
 
     That synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022
-        (arXiv:2102.08921), Meehan et
-    al. 2020 (arXiv:2004.05675).
+    (arXiv:2102.08921), Meehan et al. 2020 (arXiv:2004.05675).
 
     Args:
         synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real

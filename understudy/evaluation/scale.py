@@ -207,8 +207,7 @@ def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: 
     if len(set(sizes.tolist())) < 2:
         return None
     # Both are sums over the sizes: formed for each training and test image, their means are the fit to the
-    # mean accuracies. Rounding
-    # takes away the last digits in which equal images differ.
+    # mean accuracies. Rounding takes away the last digits in which equal images differ.
     intercept, slope = log_fit(sizes, np.moveaxis(curve, 0, -1))
     return {
         name: _mean(values, num_resamples=num_resamples, seed=seed)

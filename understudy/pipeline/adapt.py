@@ -5,7 +5,7 @@ from __future__ import annotations
 from understudy.adaptation.adapter import copy_adapter, read_adapter_report
 from understudy.core.processes import Processes
 from understudy.pipeline.context import Run
-from understudy.pipeline.generators import follow
+from understudy.pipeline.generators import follow_adaptation
 from understudy.pipeline.work import Counted, Work
 
 
@@ -23,7 +23,7 @@ def adapt(run: Run) -> None:
             run.observer.say(f"adapt: skipped, the adapter in {settings.adapter} is used")
             return
         with run.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
-            follow(run.generators.adapt(folder), advance)
+            follow_adaptation(run.generators.adapt(folder), advance)
         record |= read_adapter_report(folder)
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
     run.observer.say(f"adapt: validation loss {losses} (best at step {record['best_step']})")

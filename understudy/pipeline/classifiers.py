@@ -85,10 +85,8 @@ class Classifiers:
         wrong = classifier.predict(self.val).argmax(axis=1) != self.val.labels
         return np.bincount(self.val.labels[wrong], minlength=self.val.num_classes)
 
-    def recipe(self, arm: str, data: TrainingData) -> CompareSettings:
-        """The settings of an arm: its tuned learning rate and weight decay, the rest as in every arm."""
-        if not self.settings.tune.is_on:
-            return self.settings.compare
+    def tuned(self, arm: str, data: TrainingData) -> CompareSettings:
+        """The settings of an arm with its tuned learning rate and weight decay; the rest is as in every arm."""
         chosen = best_trial(follow(self.tune(arm, data)))
         rates = {key: chosen[key] for key in ("learning_rate", "weight_decay")}
         return self.settings.compare.model_copy(update=rates)

@@ -172,8 +172,10 @@ class Run:
         )
 
     def recipe(self, arm: str) -> CompareSettings:
-        """How an arm is trained; an arm that only a later stage needs is tuned now."""
-        return self.classifiers.recipe(arm, self.training_data(arm))
+        """The settings an arm is trained with; an arm that only a later stage needs is tuned now."""
+        if not self.settings.tune.is_on:
+            return self.settings.compare
+        return self.classifiers.tuned(arm, self.training_data(arm))
 
     def train_arm(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from understudy.core.files import write_atomically
+from understudy.curation.curate import Decisions
 from understudy.curation.exhausted import explain_rejection
 from understudy.curation.scores import SCORES
 from understudy.curation.settings import CurateSettings
@@ -25,7 +26,7 @@ def curate(run: Run) -> None:
     with run.folder.stage("curate") as record:
         if settings.draw.allocation == "weak-classes":
             first = run.sets.fill(quota, draw=settings.draw, curate=settings.curate)
-            quota = run.sets.allocate(quota, first.images)
+            quota = run.sets.allocate(quota, first.images, again=True)
         made = run.sets.fill(quota, draw=settings.draw, curate=settings.curate)
         write_atomically(folder / "decisions.parquet", partial(pq.write_table, made.decisions.table()))
         made.images.save(folder / "curated.parquet")
@@ -43,12 +44,6 @@ def _record(
 ) -> dict[str, Any]:
     decisions, labels = made.decisions, made.decisions.labels
     kept = np.bincount(labels[decisions.kept], minlength=len(quota))
-    agrees = decisions.scores == 1.0
-    of_class = [agrees[labels == label] for label in range(len(quota))]
-    agreement = {
-        "mean": float(agrees.mean()),
-        "per_class": [float(own.mean()) if len(own) else None for own in of_class],
-    }
     counts = zip(class_names, quota, kept, strict=True)
     return {
         "curation": {
@@ -62,8 +57,16 @@ def _record(
                 decisions, quota, class_names=class_names, settings=settings, rounds=made.rounds
             ),
         },
-        "fidelity": {"agreement": agreement} if settings.score == "agreement" else {},
+        "fidelity": {"agreement": _agreement(decisions, len(quota))} if settings.score == "agreement" else {},
     }
+
+
+def _agreement(decisions: Decisions, num_classes: int) -> dict[str, Any]:
+    """Share of the drawn images whose class the judge recognises, in all and per class."""
+    agrees = decisions.scores == 1.0
+    of_class = [agrees[decisions.labels == label] for label in range(num_classes)]
+    per_class = [float(share.mean()) if len(share) else None for share in of_class]
+    return {"mean": float(agrees.mean()), "per_class": per_class}
 
 
 def work(counted: Counted) -> Work:

@@ -8,7 +8,7 @@
     DIR/.lock                  while a process works in the folder: which
 
 A stage without its record is not finished: it runs again and takes up what it finds. Nothing here deletes
-    what a stage wrote.
+what a stage wrote.
 """
 
 from __future__ import annotations

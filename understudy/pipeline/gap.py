@@ -153,8 +153,7 @@ def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         ``name``, ``summary``, ``addresses``, ``source`` and ``gains``: by plain arm, accuracy minus that of
-            the plain
-        arm (``mean``, ``low``, ``high``).
+        the plain arm (``mean``, ``low``, ``high``).
     """
     rows = []
     for name in STRATEGIES:

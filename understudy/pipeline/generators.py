@@ -20,7 +20,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import load_generator
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
-from understudy.pipeline.checks import add_tokens
+from understudy.pipeline.checks import add_tokens, learns_words
 from understudy.sampling.plan import Planner, quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings
@@ -87,7 +87,7 @@ class Generators:
             with self.observer.bar(
                 f"adapt generator {number}", total=self.settings.adapt.num_steps, unit="steps"
             ) as advance:
-                follow(steps, advance)
+                follow_adaptation(steps, advance)
         return self._load(folder)
 
     def fingerprint(self, number: int) -> str:
@@ -101,7 +101,9 @@ class Generators:
 
     def adapt(self, folder: Path) -> Iterator[AdaptStep]:
         """Fit the generator to the train images, from a checkpoint if there is one; writes ``folder``."""
-        self._check_prompts()
+        generator = self._base()
+        # A generator that learns words must not have them yet when it is adapted, so another one is checked.
+        self._check_prompts(self._base() if learns_words(self.settings) else generator)
         data = AdaptData(
             train=self.train,
             val=self.val,
@@ -109,7 +111,7 @@ class Generators:
             feature_cache=self.feature_cache,
         )
         yield from adapt(
-            adaptable(load_generator(self.settings.generator, device=self.device)),
+            adaptable(generator),
             data,
             settings=self.settings.adapt,
             seed=self.settings.seed,
@@ -121,9 +123,8 @@ class Generators:
         """Plans the images that generator ``number`` draws with these settings."""
         return self._planner(self.get(number), draw, number=number, adapter=self.fingerprint(number))
 
-    def _check_prompts(self) -> None:
+    def _check_prompts(self, generator: Generator) -> None:
         """Plan all images now, so that a prompt that is too long shows before hours of adaptation."""
-        generator = load_generator(self.settings.generator, device=self.device)
         add_tokens(generator, self.settings, num_classes=self.train.num_classes)
         generator.learn_classes(self.prompt_names, seed=self.settings.seed)
         quota = quotas(self.train, self.settings.draw)
@@ -142,8 +143,12 @@ class Generators:
             adapter=adapter,
         )
 
+    def _base(self) -> Generator:
+        """The generator without its adapter."""
+        return load_generator(self.settings.generator, device=self.device)
+
     def _load(self, folder: Path) -> Generator:
-        generator = load_generator(self.settings.generator, device=self.device)
+        generator = self._base()
         if self.settings.adapt.method != "none":
             guided = self.settings.visual.when_drawing != "none"
             scale = self.settings.draw.adapter_scale
@@ -151,7 +156,7 @@ class Generators:
         return generator
 
 
-def follow(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
+def follow_adaptation(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
     """Move a progress bar along an adaptation; a resumed one begins with a later step."""
     done = 0
     for step in steps:

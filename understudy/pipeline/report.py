@@ -17,10 +17,9 @@ from understudy.training.records import ArmFolder, seeds_of
 def report(run: Run, stages: Sequence[str]) -> None:
     """Write results, page and card from the records of the stages, given in their order."""
     results = gather_results(run.folder, stages)
+    arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
     with run.folder.stage("report") as record:
         record["added"] = added_settings(run, stages)
-        write_json(run.path / "results.json", results)
-        arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
         data = ReportData(
             results=results,
             settings=run.settings,
@@ -32,6 +31,7 @@ def report(run: Run, stages: Sequence[str]) -> None:
             arm_summaries={name: f"{arm.summary}: {arm.describe()}" for name, arm in arms.items()},
             predictions=_predictions(run, list(arms)),
         )
+        write_json(run.path / "results.json", results)  # everything that may be damaged has been read
         write_report(run.path / "report.html", data)
         write_text(run.path / "README.md", run_card(run, results, data_files="synthetic/curated.parquet"))
     run.observer.say(f"report: {run.path / 'report.html'}")

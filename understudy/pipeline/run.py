@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
@@ -51,6 +52,7 @@ class Stage:
         may_change: section of settings that may change in a finished run; the stage is then done again.
         check: refuses, before the settings of a finished run change, what the stage could not do.
         work: counts what it will do, for ``understudy preview``; None if that takes next to no time.
+        is_current: whether its record still fits the run; None if nothing can outdate it.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Stage:
     may_change: str | None = None
     check: Callable[[Run], None] | None = None
     work: Callable[[Counted], Work] | None = None
+    is_current: Callable[[Run, dict[str, Any]], bool] | None = None
 
     def is_wanted(self, settings: Settings) -> bool:
         """Whether a run with these settings has this stage."""
@@ -70,12 +73,12 @@ class Stage:
         record = run.folder.record(self.name)
         if record is None:
             return False
-        if self.name == "report":  # may be older than what it reports
-            added = {name: value for name, value in record.get("added", {}).items() if value is not None}
-            return added == report.added_settings(run, STAGE_NAMES) and _has_results(run.folder)
+        if self.is_current is not None and not self.is_current(run, record):
+            return False
         if self.may_change is None:
             return True
-        return bool(record.get("settings") == getattr(run.settings, self.may_change).model_dump(mode="json"))
+        section: Section = getattr(run.settings, self.may_change)
+        return section.gives_results_of(record.get("settings", {}))
 
 
 STAGES: tuple[Stage, ...] = (
@@ -170,6 +173,7 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         summary="gather all records into results.json, a page and a dataset card",
         do=lambda run: report.report(run, STAGE_NAMES),
+        is_current=lambda run, record: _reports_all(run, record),
     ),
 )
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
@@ -210,15 +214,18 @@ def run(
         if last > 0:
             adapt.help_to_adapt(own)
         return {}
-    is_known = RunFolder.check(out, settings, resume=resume)
+    is_loaded = RunFolder.check(out, settings, resume=resume) and own.folder.record("load") is not None
     with FolderLock(out) as lock:
-        if is_known and own.folder.record("load") is not None:
+        if is_loaded:
             _check_changes(own)
         else:
             _ = own.splits  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
-        _do(own, STAGES[:1])
+        if own.folder.record("load") is None:
+            _do(own, STAGES[:1])
+        elif not is_loaded:
+            own.observer.say("load: finished by another process meanwhile, kept")
         if last > 0:
             processes.wait()  # the other processes now look whether there is something to adapt
             processes.wait()
@@ -246,9 +253,11 @@ def _check_changes(run: Run) -> None:
             stage.check(run)
 
 
-def _has_results(folder: RunFolder) -> bool:
+def _reports_all(run: Run, record: dict[str, Any]) -> bool:
+    """Whether the report knows every stage as it is now, and its results can be read."""
+    added = {name: value for name, value in record.get("added", {}).items() if value is not None}
     try:
-        return bool(finished_results(folder))
+        return added == report.added_settings(run, STAGE_NAMES) and bool(finished_results(run.folder))
     except InputError:
         return False
 

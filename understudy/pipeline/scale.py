@@ -85,7 +85,7 @@ def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[
     """Curated sets of these sizes per class, smallest first; each begins with the images of the one before.
 
     All sets come at once, unless a rule may stop the growth: then one by one, and none is drawn before it is
-        needed.
+    needed.
     """
     drawn: np.ndarray | None = None
     settings = run.settings

@@ -5,8 +5,8 @@
     synthetic/plan images/             drawn with the run's settings
     synthetic/supplies/HOW/plan ...    drawn with other settings, for instance noise_scale=1.1
     synthetic/curated.parquet          the set that arms share
-    synthetic/variants/NAME.parquet    a set for arms with strategies, and NAME.json, which says how it was
-    made synthetic/weak-classes.json        images per class, where mistakes on validation images decide them
+    synthetic/variants/NAME.parquet    a set for arms with strategies; NAME.json says how it was made
+    synthetic/weak-classes.json        images per class, where mistakes on validation images decide them
 """
 
 from __future__ import annotations
@@ -164,13 +164,13 @@ class SyntheticSets:
             passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), _LEAST_PASSING)
             counts = counts + np.ceil(missing / passing).astype(np.int64)
 
-    def allocate(self, quota: np.ndarray, synthetic: LabelledSet) -> np.ndarray:
+    def allocate(self, quota: np.ndarray, synthetic: LabelledSet, *, again: bool = False) -> np.ndarray:
         """As many images in all, with more for classes that a classifier of ``synthetic`` confuses.
 
-        The first answer is stored, so that all arms and a resumed run share it.
+        The answer is stored, so that all arms share it, until it is asked for ``again``.
         """
         path = self.folder / "weak-classes.json"
-        if not path.exists():
+        if again or not path.exists():
             errors = self.classifiers.mistakes_after(synthetic)
             write_json(path, allocate_to_weak(quota, errors, self.val.counts).tolist())
         return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)

@@ -131,8 +131,6 @@ def gap_bar(gap: Mapping[str, Any]) -> str:
     Below the bar, each segment appears again with its name and points. A segment that leads back is an
     outline: redrawn images can be better than real ones.
 
-    A segment that leads back, as where redrawn images are better than real ones, is an outline.
-
     Args:
         gap: ``results["gap"]``.
 

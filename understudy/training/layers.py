@@ -31,8 +31,7 @@ def freeze(model: Any, phase: Phase) -> None:
 
         names: dict[str, nn.Parameter] = dict(model.named_parameters())
         # Groups with several layers are stages or blocks; a single layer, such as the last normalisation,
-        # belongs
-        # to the group after it.
+        # belongs to the group after it.
         groups: dict[Any, list[str]] = group_parameters(model, model.group_matcher(coarse=True))
         order = [group for _, group in sorted(groups.items())]
         last = max(number for number, group in enumerate(order) if _is_body(group, names))

@@ -85,8 +85,7 @@ def fit_private(
     other arms.
 
     This is a reference for measurements, not a release mechanism: the noise comes from an ordinary seeded
-        generator
-    (the secure mode of opacus is off), and the guarantee holds for exact arithmetic.
+    generator (the secure mode of opacus is off), and the guarantee holds for exact arithmetic.
 
     Args:
         train: real images.

@@ -48,8 +48,7 @@ def tune_arm(
 
     Returns:
         The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss``: means
-            over the
-        trainings, or 0 and None if one of them diverged.
+        over the trainings, or 0 and None if one of them diverged.
 
     Raises:
         InputError: as :func:`understudy.training.fit.fit_steps`, and if ``val`` is not the validation split.
