@@ -109,9 +109,9 @@ def write(
         json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6)
     )
     # One line per row: indented, the rows would fill most of the file.
-    rows = ",\n    ".join(json.dumps(row) for row in compact.pop("rows"))
+    lines = ",\n    ".join(json.dumps(row) for row in compact.pop("rows"))
     write_text(
-        path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {rows}\n  ]\n}}\n'
+        path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {lines}\n  ]\n}}\n'
     )
 
 

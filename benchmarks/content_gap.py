@@ -166,7 +166,7 @@ def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: b
 
     @cache
     def redrawn() -> dict[float, ArmImages]:
-        return redrawn_sets(case_run.sets, plain, settings.gap.strengths)
+        return redrawn_sets(case_run.sets, plain)
 
     roles = {
         f"gap-{role}": trained(case_run, f"gap-{role}", arm, lambda role=role: sets()[role][1], repeat)
@@ -178,7 +178,7 @@ def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: b
         )
         for strength, own in redrawn().items()
     }
-    for index, part in enumerate(real_again(case_run)):
+    for index, part in enumerate(real_again(case_run.train, case_run.spare, seed=settings.seed)):
         roles[f"gap-again-{index}"] = trained(
             case_run, f"gap-again-{index}", "real", lambda: None, repeat, train=part
         )
@@ -361,7 +361,7 @@ def chosen(rows: Sequence[Mapping[str, Any]], plain: str, *, but: str = "") -> s
         ).tolist()
         for arm in candidates
     }
-    return max(candidates, key=lambda arm: means[arm])
+    return str(max(candidates, key=lambda arm: means[arm]))
 
 
 def _claims(case: str, rows: Sequence[Mapping[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:

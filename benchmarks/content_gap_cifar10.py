@@ -51,7 +51,7 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     run(settings, runs / "run", until="curate")
     case_run = Run(RunFolder.find(runs / "run"), "cpu", Silent())
     repeats = REPEATS[:2] if smoke else REPEATS
-    redrawn = redrawn_sets(case_run.sets, as_many_as_real(settings), settings.gap.strengths)
+    redrawn = redrawn_sets(case_run.sets, as_many_as_real(settings))
     rows = [_row(case_run, repeat, redrawn) for repeat in repeats]
     gap = summarise_gap(
         {"real": _result(case_run, "real", rows), "plain": _result(case_run, "synthetic", rows)},

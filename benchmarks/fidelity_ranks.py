@@ -91,7 +91,7 @@ def folder_of(name: str, repeat: int, runs: Path) -> Path:
 def drawn(name: str, repeat: int, runs: Path, *, smoke: bool, until: str = "curate") -> Run:
     """Run the pipeline for a set up to the stage ``until``; finished stages are reused."""
     settings, folder = settings_of(name, repeat, runs, smoke=smoke), folder_of(name, repeat, runs)
-    run(settings, folder, until=until)  # type: ignore[arg-type]
+    run(settings, folder, until=until)
     return Run(RunFolder.find(folder), "cpu", Silent())
 
 

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,22 @@ _Part = tuple[list[dict[str, Any]], list[Claim]]
 def main(out: Path, runs: Path, smoke: bool) -> None:
     """Measure every unfinished part, then write rows, tables and claims."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    few = slice(1 if smoke else None)
+    few = 1 if smoke else None
     sets = [
         fidelity_ranks.row(name, repeat, runs, smoke=smoke)
-        for repeat in fidelity_ranks.REPEATS[few]
+        for repeat in fidelity_ranks.REPEATS[:few]
         for name in (fidelity_ranks.SMOKE if smoke else fidelity_ranks.SETS)
     ]
     shifted = [
-        shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[few]
+        shifted_arms.row(shifted_arms.measure(shots, runs, smoke=smoke)) for shots in shifted_arms.SHOTS[:few]
     ]
     audits = [
         membership_of_arms.row(membership_of_arms.measure(case, runs, smoke=smoke))
         for case in membership_of_arms.CASES
     ]
     parts = [
-        _kept(
-            runs / f"{module.__name__.rpartition('.')[2]}.json",
-            lambda module=module: module.measure(smoke=smoke),
-        )
-        for module in (planted_copies, fidelity_size)
+        _kept(runs / "planted_copies.json", partial(planted_copies.measure, smoke=smoke)),
+        _kept(runs / "fidelity_size.json", partial(fidelity_size.measure, smoke=smoke)),
     ]
     rows = [*sets, *shifted, *audits, *(row for own, _ in parts for row in own)]
     claims, tables = ([], []) if smoke else _summary(sets, shifted, audits)
