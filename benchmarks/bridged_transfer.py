@@ -103,7 +103,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     ]
     claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows, chosen))
     write(out, settings=settings, rows=[*rows, *tuning], claims=claims, tables=tables)
-    print(f"wrote {out}")
 
 
 def _name(shots: int | None) -> str:

@@ -113,6 +113,12 @@ def write(
     write_text(
         path, json.dumps(compact, indent=2).removesuffix("\n}") + f',\n  "rows": [\n    {lines}\n  ]\n}}\n'
     )
+    print(f"wrote {path}")
+
+
+def print_part(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> None:
+    """Print the rows and claims of one part of a benchmark as JSON."""
+    print(json.dumps([list(rows), [asdict(claim) for claim in claims]], indent=2))
 
 
 def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:

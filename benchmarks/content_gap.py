@@ -106,7 +106,6 @@ def main(out: Path, runs: Path, smoke: bool, *, generator: str = "mini", module:
         claims=claims,
         tables=tables,
     )
-    print(f"wrote {out}")
 
 
 def _name(generator: str, shots: int | None) -> str:

@@ -77,7 +77,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         claims=[] if smoke else _claims(rows, gap),
         tables=tables,
     )
-    print(f"wrote {out}")
 
 
 def _settings(runs: Path, *, smoke: bool) -> Settings:

@@ -8,7 +8,6 @@ the squared length of the shift.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import Claim
+from benchmarks.claims import Claim, print_part
 from understudy.evaluation.fidelity import EncodedImages, measure_fidelity
 from understudy.evaluation.settings import FidelitySettings
 
@@ -133,13 +132,4 @@ if __name__ == "__main__":
     )
     parser.add_argument("--resamples", type=int, default=20, help="bootstrap resamples")
     options = parser.parse_args()
-    print(
-        json.dumps(
-            [
-                part if isinstance(part, dict) else vars(part)
-                for parts in measure(**vars(options))
-                for part in parts
-            ],
-            indent=2,
-        )
-    )
+    print_part(*measure(**vars(options)))

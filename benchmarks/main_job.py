@@ -70,7 +70,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         for case in cases
     }
     write(out, settings=settings, rows=[*rows, {"case": "draw-1000", **speed}], claims=_claims(rows, speed))
-    print(f"wrote {out}")
 
 
 def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
@@ -78,20 +77,9 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
     record = folder / "wall.json"
     if not record.exists():
         resumed = folder.exists()
-        command = [
-            sys.executable,
-            "-m",
-            "understudy.cli",
-            "run",
-            _data(case, runs),
-            *case.options,
-            "--seed",
-            str(seed),
-            "--out",
-            str(folder),
-        ]
+        data, few = _data(case, runs), _smoke(case) if smoke else ()
         start = time.monotonic()
-        subprocess.run([*command, *(_smoke(case) if smoke else ())], check=True)
+        _understudy("run", data, *case.options, "--seed", str(seed), "--out", str(folder), *few)
         record.write_text(
             json.dumps({"wall_seconds": None if resumed else round(time.monotonic() - start, 1)})
         )
@@ -110,6 +98,11 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         "commit": results["environment"]["commit"],
         **json.loads(record.read_text()),
     }
+
+
+def _understudy(*words: str) -> None:
+    """Run a command of the command line in a new process."""
+    subprocess.run([sys.executable, "-m", "understudy.cli", *words], check=True)
 
 
 def _smoke(case: Case) -> list[str]:
@@ -135,29 +128,9 @@ def _draw_speed(runs: Path, *, images: int) -> dict[str, Any]:
     record = runs / "draw-speed.json"
     if not record.exists():
         folder = runs / "draw-speed"
-        command = [
-            sys.executable,
-            "-m",
-            "understudy.cli",
-            "draw",
-            "digits",
-            "--recipe",
-            "vanilla",
-            "--out",
-            str(folder),
-        ]
-        subprocess.run(
-            [
-                *command,
-                "--set",
-                f"draw.per_class={images // 10}",
-                "--set",
-                "draw.steps=20",
-                "--set",
-                "draw.guidance_scale=2",
-            ],
-            check=True,
-        )
+        settings = (f"draw.per_class={images // 10}", "draw.steps=20", "draw.guidance_scale=2")
+        options = [word for text in settings for word in ("--set", text)]
+        _understudy("draw", "digits", "--recipe", "vanilla", "--out", str(folder), *options)
         drawn = json.loads((folder / "stages" / "draw.json").read_text())
         record.write_text(
             json.dumps(

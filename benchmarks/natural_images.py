@@ -91,7 +91,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         claims=claims,
         tables=[] if smoke else [_table(row) for row in rows],
     )
-    print(f"wrote {out}")
 
 
 def _settings(shots: int, runs: Path, *, smoke: bool) -> Settings:

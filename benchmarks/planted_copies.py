@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from benchmarks.claims import Claim, repeated
+from benchmarks.claims import Claim, print_part, repeated
 from understudy.data.copies import CopyFinder
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
@@ -192,13 +191,4 @@ if __name__ == "__main__":
         "--smoke", action="store_true", help="a few images, to check that it works; the numbers mean nothing"
     )
     options = parser.parse_args()
-    print(
-        json.dumps(
-            [
-                part if isinstance(part, dict) else vars(part)
-                for parts in measure(**vars(options))
-                for part in parts
-            ],
-            indent=2,
-        )
-    )
+    print_part(*measure(**vars(options)))

@@ -54,7 +54,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         claims=claims if smoke else [*claims, *(claim for _, own in parts for claim in own)],
         tables=tables,
     )
-    print(f"wrote {out}")
 
 
 def _summary(

@@ -166,7 +166,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         claims=[] if smoke else _claims(rows),
         tables=[] if smoke else _tables(rows),
     )
-    print(f"wrote {out}")
 
 
 def _plain(case: Case) -> dict[str, Any]:

@@ -67,7 +67,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         claims=[] if smoke else _claims(rows),
         tables=[] if smoke else _tables(rows),
     )
-    print(f"wrote {out}")
 
 
 def _settings(recipe: str, repeat: int, *, smoke: bool) -> Settings:
