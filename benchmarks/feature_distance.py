@@ -10,6 +10,7 @@ from torch import Tensor
 
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth, mmd2_unbiased
+from understudy.generators.generator import adaptable
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import features_of
@@ -29,7 +30,7 @@ def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
 
 
 def _encoders() -> dict[str, Any]:
-    generator = load_generator(GeneratorSettings(), device="cpu")
+    generator = adaptable(load_generator(GeneratorSettings(), device="cpu"))
     backbone = build_backbone(CompareSettings(), 2, rng_seed=0)
 
     def resnet(data: LabelledSet) -> Tensor:

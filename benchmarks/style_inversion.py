@@ -24,6 +24,7 @@ from understudy.adaptation.held_out import held_out_losses
 from understudy.core.files import write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import student_interval
+from understudy.generators.generator import adaptable
 from understudy.generators.load import load_generator
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
@@ -109,7 +110,7 @@ def _sets(folder: Path) -> dict[str, LabelledSet]:
 
 def _measured(settings: Settings, folder: Path, repeat: int) -> dict[str, Any]:
     sets, adaptation = _sets(folder), RunFolder.find(folder).record("adapt") or {}
-    generator = load_generator(settings.generator, device="cpu")
+    generator = adaptable(load_generator(settings.generator, device="cpu"))
     if adaptation["method"] != "none":
         apply_adapter(generator, folder / "adapter")
     names = (RunFolder.find(folder).record("load") or {})["prompt_names"]
