@@ -1,4 +1,4 @@
-"""Sections of settings: what a setting is and which facts it carries; merging, flattening, and messages."""
+"""Sections of settings, the facts about each setting, and merging, flattening and validation messages."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pydantic.fields import FieldInfo
 from understudy.core.errors import InputError
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
-"""Names that users give to things; they become parts of file names."""
+"""Names that users choose, such as those of arms; they become parts of file names."""
 
 LICENCE_PATTERN = r"^\S(.{0,198}\S)?$"
-"""Licences: one line of at most 200 characters that neither begins nor ends with a space."""
+"""Licences: one line of at most 200 characters without spaces at either end."""
 
 Decides = Literal["pixels", "result", "card", "nothing"]
-"""What a setting decides.
+"""What a setting influences.
 
-``pixels``: what a drawn image looks like. ``result``: anything else that results follow from. ``card``: only
-what the cards of exports say. ``nothing``: memory, speed and the like; results stay the same up to rounding.
+``pixels``: drawn images. ``result``: any other result. ``card``: only the text of the cards of exports.
+``nothing``: memory, speed and the like; results stay the same up to rounding.
 """
 
 
@@ -33,9 +33,9 @@ class Need:
     """A condition that must hold for a setting to have an effect.
 
     Attributes:
-        setting: dotted name of the setting that the condition is about; messages name it as the cause.
+        setting: dotted name of the setting to test; messages name it as the cause.
         words: the condition in words, for the documentation: "`data.shots` is set".
-        holds: takes the settings of a whole run.
+        holds: function that tests the settings of a whole run.
     """
 
     setting: str
@@ -44,12 +44,12 @@ class Need:
 
 
 def when(name: str, *values: object) -> Need:
-    """The condition that the setting ``name`` has one of these values."""
+    """A condition: the setting ``name`` has one of these values."""
     return Need(name, f"`{name}` is {_either(values)}", lambda settings: attrgetter(name)(settings) in values)
 
 
 def unless(name: str, *values: object) -> Need:
-    """The condition that the setting ``name`` has none of these values."""
+    """A condition: the setting ``name`` has none of these values."""
     words = f"`{name}` is set" if values in ((None,), ((),)) else f"`{name}` is not {_either(values)}"
     return Need(name, words, lambda settings: attrgetter(name)(settings) not in values)
 
@@ -62,7 +62,7 @@ def _either(values: Sequence[object]) -> str:
 @final
 @dataclass(frozen=True)
 class Facts:
-    """What is known about a setting besides its type, default and range; see :func:`setting`."""
+    """Facts about a setting in addition to its type, default and range; see :func:`setting`."""
 
     decides: Decides = "result"
     needs: tuple[Need, ...] = ()
@@ -83,43 +83,43 @@ def setting(
     expects: str | None = None,
     **constraints: Any,
 ) -> Any:
-    """A field of a :class:`Section`, with the facts that checks, resuming and the documentation read.
+    """Declare a field of a :class:`Section` with the facts that checks, resuming and the docs use.
 
     Args:
-        default: its value if the user gives none.
-        decides: what follows from the setting. One that decides ``nothing`` or the ``card`` may change when a
-            run is resumed. In doubt, ``result``.
-        needs: conditions for an effect. The first that fails is named to a user who sets the setting anyway.
-        registry: where the allowed names are, as ``"generators.samplers:SAMPLERS"``. The value is a name, a
-            tuple of names, or None.
-        expects: the allowed values in words, where the message that follows from the type would be confusing.
-        constraints: those of :func:`pydantic.Field`, such as ``ge``, ``lt``, ``pattern`` and ``min_length``.
+        default: value if the user gives none.
+        decides: what the setting influences. Settings that decide ``nothing`` or the ``card`` may change when
+            a run resumes. If in doubt, use ``result``.
+        needs: conditions for the setting to have an effect; the first that fails appears in the message.
+        registry: registry of the allowed names, such as ``"generators.samplers:SAMPLERS"``. The value is a
+            name, a tuple of names, or None.
+        expects: allowed values in words, if the default message for the type would be confusing.
+        constraints: passed to :func:`pydantic.Field`, such as ``ge``, ``lt``, ``pattern`` and ``min_length``.
     """
     facts = Facts(decides, needs if isinstance(needs, tuple) else (needs,), registry, expects)
     return Field(default=default, json_schema_extra=facts, **constraints)
 
 
 def facts_of(field: FieldInfo) -> Facts:
-    """The facts of a field; those of a plain one if it was not made by :func:`setting`."""
+    """The facts of a field; default facts if it was not declared with :func:`setting`."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, Facts) else Facts()
 
 
 class Section(BaseModel):
-    """A group of settings: frozen, typed, unknown keys refused.
+    """A frozen, typed group of settings that refuses unknown keys.
 
-    A string below each field explains it; the documentation is generated from these.
+    The string below each field explains it; the documentation is generated from these strings.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     addable: ClassVar[bool] = False
-    """Whether the section belongs to a stage that may be added to a finished run."""
+    """Whether this section belongs to a stage that can be added to a finished run."""
 
     def changed(self, **values: object) -> Self:
-        """The same section with other values, checked as if a user had written them.
+        """Copy the section with some values replaced; they are validated like user input.
 
         Raises:
-            InputError: for values that do not fit.
+            InputError: for invalid values.
         """
         try:
             return self.model_validate({**self.model_dump(exclude_unset=True), **values})
@@ -138,7 +138,7 @@ class Section(BaseModel):
 
 
 def section_in(field: FieldInfo) -> type[Section] | None:
-    """The section that is, or that lies inside, the type of a field; None for a plain value."""
+    """The section class that the type of a field is or contains; None for a plain value."""
     waiting: list[Any] = [field.annotation]
     while waiting:
         kind = waiting.pop()
@@ -165,7 +165,7 @@ def owner_of(root: type[Section], name: str) -> tuple[type[Section], FieldInfo]:
 
 
 def sections_in(value: Any) -> Iterator[Section]:
-    """A section and all sections inside it, whether they are fields or in tuples and mappings of fields."""
+    """Yield a section and all sections inside it, including those in tuples and mappings."""
     if isinstance(value, Section):
         yield value
         value = dict(value)
@@ -174,14 +174,14 @@ def sections_in(value: Any) -> Iterator[Section]:
 
 
 def check_effect(settings: Section, given: Iterable[str]) -> None:
-    """Check that no setting that the user wrote is made idle by another one.
+    """Check that every setting given by the user has an effect.
 
     Args:
-        settings: those of the whole run, resolved.
-        given: dotted names of the settings that the user wrote.
+        settings: resolved settings of the whole run.
+        given: dotted names of the settings given by the user.
 
     Raises:
-        InputError: naming the idle setting and the one that makes it idle.
+        InputError: naming a setting without effect and the setting that causes this.
     """
     for name in given:
         needs = facts_of(owner_of(type(settings), name)[1]).needs
@@ -196,10 +196,10 @@ S = TypeVar("S", bound=Section)
 
 
 def validated(root: type[S], values: Mapping[str, Any]) -> S:
-    """A section made of nested mappings, with messages for users.
+    """Build a section from nested mappings, with error messages for users.
 
     Raises:
-        InputError: for unknown keys (the known ones are listed), missing keys and values out of range.
+        InputError: for unknown keys (the message lists the known ones), missing keys and invalid values.
     """
     try:
         return root.model_validate(values)
@@ -210,7 +210,7 @@ def validated(root: type[S], values: Mapping[str, Any]) -> S:
 
 
 def _explain(root: type[Section], detail: Any) -> str:
-    """One error of pydantic as a line for the user."""
+    """Turn one pydantic error into a line for the user."""
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _innermost(root, detail["loc"][:-1])[0].model_fields
@@ -230,9 +230,9 @@ def _explain(root: type[Section], detail: Any) -> str:
 
 
 def _innermost(root: type[Section], place: Sequence[str | int]) -> tuple[type[Section], FieldInfo | None]:
-    """The section that a place in nested settings lies in, and the last field on the way there.
+    """The innermost section that contains a pydantic location, and the last field on the way.
 
-    pydantic also names keys of mappings, numbers of elements and branches of a union; they are passed over.
+    A location also contains mapping keys, element numbers and union branches, which are skipped.
     """
     section, field = root, None
     for part in place:
@@ -258,11 +258,7 @@ def parse_override(text: str) -> dict[str, Any]:
         raise InputError(f"--set needs key=value, such as draw.times=5, got {text!r}")
     try:
         nested: Any = yaml.safe_load(value)
-    except (
-        ValueError,
-        RecursionError,
-        yaml.YAMLError,
-    ) as error:  # such as an impossible date, or nesting too deep
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date, deep nesting, ...
         raise InputError(f"--set {key}: the value is not YAML: {error}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -285,7 +281,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    """Write the values of ``layer`` over those of ``into``: mappings are merged, all else is replaced."""
+    """Overwrite values of ``into`` with those of ``layer``; mappings are merged, other values replaced."""
     for key, value in layer.items():
         if isinstance(value, Mapping):
             if not isinstance(into.get(key), dict):
@@ -307,6 +303,6 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shortened(value: Any) -> str:
-    """The repr of any value, cut after 200 characters, for messages."""
+    """The repr of a value for messages, cut after 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."

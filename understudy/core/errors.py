@@ -1,4 +1,4 @@
-"""The one exception that users see as a message instead of a traceback."""
+"""The exception that users see as a message instead of a traceback."""
 
 from __future__ import annotations
 

@@ -45,10 +45,10 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What :func:`write_arrays` wrote.
+    """Read a file written by :func:`write_arrays`.
 
     Raises:
-        InputError: for a file that is not there or damaged.
+        InputError: if the file is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -62,7 +62,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str, Any]:
-    """An object with these keys; of what is damaged it is said how to ``mend`` it."""
+    """Read a JSON object that must have these keys.
+
+    Raises:
+        InputError: if the file is damaged; the message ends with ``mend``, which says what to do.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:  # neither JSON nor UTF-8
@@ -73,14 +77,14 @@ def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str,
 
 
 def check_replaceable(path: Path, *, mark: bytes) -> None:
-    """Refuse to write over a file that is not one of those that are written here.
+    """Check that understudy wrote a file before it is overwritten.
 
     Args:
-        path: the file to write.
-        mark: what those begin with, somewhere in their first 4,096 bytes.
+        path: file to write.
+        mark: bytes that a file written by understudy has among its first 4,096 bytes.
 
     Raises:
-        InputError: if another file is there.
+        InputError: if a file without the mark exists.
     """
     if path.is_file():
         with path.open("rb") as file:
@@ -97,7 +101,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     If this fails, the temporary file is removed.
 
     Raises:
-        OSError: as ``write`` raises it; also for whatever else it raises when the disk is full.
+        OSError: raised by ``write``; if the disk is full, other errors are turned into one as well.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -109,11 +113,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     except Exception as error:
         is_full = shutil.disk_usage(path.parent).free < _FULL_BYTES
         temporary.unlink(missing_ok=True)
-        if is_full and not isinstance(error, OSError):  # torch says only that some position is unexpected
+        if is_full and not isinstance(error, OSError):  # torch reports only an unexpected file position
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it is renamed into place."""
+    """The path that a file is written to before it is renamed into place."""
     return path.with_name(f".{path.name}.tmp")

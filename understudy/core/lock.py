@@ -149,9 +149,7 @@ def _try_lock(handle: int) -> bool:
 
 
 def _release(path: Path, handle: int) -> None:
-    if (
-        fcntl is None
-    ):  # Windows deletes no open file, so a file that another process has just locked stays too
+    if fcntl is None:  # Windows cannot delete an open file, so a file that another process has locked stays
         os.close(handle)
     with suppress(OSError):  # the folder may be gone
         path.unlink()

@@ -26,11 +26,11 @@ def follow(steps: Generator[Any, None, T], advance: Callable[[int], object] = la
     """Run a loop to its end.
 
     Args:
-        steps: the loop, which yields its steps.
+        steps: generator that yields once per step.
         advance: called with 1 after each step, to move a bar.
 
     Returns:
-        What the loop returns.
+        The return value of the loop.
 
     Example:
         >>> def loop():
@@ -51,31 +51,31 @@ def follow(steps: Generator[Any, None, T], advance: Callable[[int], object] = la
 
 
 class Observer(Protocol):
-    """Whoever watches a run."""
+    """Receives the progress of a run."""
 
     def say(self, text: str) -> None:
-        """A line about what happens."""
+        """Report a line of text."""
 
     def bar(self, text: str, *, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
-        """Show a bar while the block runs; the block calls what it gets with the number of units done."""
+        """Show a bar while the block runs; the yielded function adds to the number of units done."""
 
 
 @final
 class Silent:
-    """Nobody watches."""
+    """An observer that shows nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the line."""
 
     @contextmanager
     def bar(self, text: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """Nothing."""
+        """Show no bar."""
         yield lambda amount: None
 
 
 @final
 class Terminal:
-    """Lines and bars on a terminal; in a log file, lines alone."""
+    """Prints lines and shows bars on a terminal; a log file gets only lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -86,7 +86,7 @@ class Terminal:
 
     @contextmanager
     def bar(self, text: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """A bar with speed and time left."""
+        """Show a bar with speed and time left."""
         columns = [
             TextColumn("  {task.description}"),
             BarColumn(),

@@ -64,7 +64,7 @@ def peak_memory_gb() -> float | None:
 
 
 def _command() -> str:
-    """What was typed, with the program by its name instead of its path."""
+    """The command line, with the name of the program instead of its path."""
     program = Path(sys.argv[0]).name
     return shlex.join(
         [*(["understudy"] if program in ("understudy", "cli.py") else ["python", program]), *sys.argv[1:]]
@@ -72,7 +72,7 @@ def _command() -> str:
 
 
 def _commit() -> str:
-    """Commit of the source tree that runs, ``+dirty`` with local changes, empty for an installed package."""
+    """Commit of the source tree, with ``+dirty`` for local changes; empty for an installed package."""
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:

@@ -1,4 +1,4 @@
-"""Name to thing: the one way in which a method, a source or an arm becomes known."""
+"""Registries look up methods, sources and the like by name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 @final
 class Registry(Generic[T]):
-    """Things of one kind by name.
+    """A mapping from names to things of one kind.
 
     Attributes:
-        kind: what the things are, in the singular, for messages: ``"sampler"``.
+        kind: the kind in the singular, for messages, such as ``"sampler"``.
 
     Example:
         >>> colours: Registry[str] = Registry("colour")
@@ -34,10 +34,10 @@ class Registry(Generic[T]):
         self._summaries: dict[str, str] = {}
 
     def register(self, name: str, *, summary: str) -> Callable[[T], T]:
-        """Decorator that adds a thing.
+        """Make a decorator that adds a thing.
 
         Args:
-            name: how users call it.
+            name: name for users.
             summary: one line for ``understudy list``.
 
         Raises:
@@ -67,6 +67,6 @@ class Registry(Generic[T]):
         return iter(sorted(self._things))
 
     def summary(self, name: str) -> str:
-        """The line that describes ``name``."""
+        """The one-line summary of ``name``."""
         self[name]
         return self._summaries[name]

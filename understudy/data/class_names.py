@@ -9,23 +9,22 @@ from understudy.core.errors import InputError
 
 
 def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Words for each class.
+    """Read the words that prompts use for each class.
 
     Args:
-        path: UTF-8 text, empty lines ignored. If every line has a colon, or any begins with a class and a
-            colon, lines are ``class: words``, in any order; otherwise they are words, in the order of the
-            labels (for image folders, the sorted folder names). Words may be followed by ``|`` and what kind
-            of thing they mean, which then stands in parentheses: ``crane | construction machine`` gives
-            ``crane (construction machine)``.
-        class_names: the classes by label.
+        path: UTF-8 text with one line per class; empty lines are ignored. If every line has a colon, or any
+            line begins with a class name and a colon, lines read ``class: words``, in any order. Otherwise
+            each line holds words, in the order of the labels (for image folders: sorted folder names). Words
+            may be followed by ``|`` and a kind of thing, which is put in parentheses: ``crane | construction
+            machine`` becomes ``crane (construction machine)``.
+        class_names: class names by label.
 
     Returns:
         Words by label.
 
     Raises:
-        InputError: if the file is missing or not text, if the number of lines is not that of the classes, or
-            if a line names an unknown class or one twice, or has a ``|`` without words before it and one kind
-            behind it.
+        InputError: if the file is missing or not UTF-8 text, the number of lines differs from the number of
+            classes, a class is unknown or named twice, or ``|`` does not stand between words and one kind.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
@@ -65,7 +64,7 @@ def _by_class(path: Path, lines: Sequence[str], class_names: Sequence[str]) -> t
 
 
 def _with_kind(path: Path, text: str) -> str:
-    """``words | kind`` as ``words (kind)``: tells a text encoder which of several meanings is meant."""
+    """Turn ``words | kind`` into ``words (kind)``, which tells a text encoder which meaning is meant."""
     parts = [part.strip() for part in text.split("|")]
     if len(parts) == 1:
         return text

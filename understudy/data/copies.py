@@ -1,4 +1,4 @@
-"""Copies of real train images among others, and how near two real images come to being copies."""
+"""Find copies of real train images, with a threshold from the distances between real images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ DISTANCE_UNIT = (
     "square root of 2 - 2 x correlation of grey thumbnails, mirrored and moved to fit best; 0 to 2"
 )
 FALSE_ALARMS = 0.01
-"""Share of real images that may be taken for copies of others."""
+"""Share of real images that may be mistaken for copies."""
 SAME_IMAGE = 0.05
-"""Distance below which two real images are one: re-encoding alone can make more."""
-_SIDE = 32  # pixels of a thumbnail; digits half a pixel of 16 apart are no nearer than different ones
+"""Two real images closer than this count as the same image; re-encoding alone can cause a larger distance."""
+_SIDE = (
+    32  # pixels per thumbnail side; at 16, digits shifted by half a pixel look as far apart as different ones
+)
 
 
 @final
@@ -28,9 +30,9 @@ class Neighbours:
     """The nearest train image of each of N images.
 
     Attributes:
-        ids: of the train images.
-        distances: to them, float64 of shape (N,), in ``DISTANCE_UNIT``.
-        exact: whether some train image has the same pixels, bool (N,).
+        ids: id of the nearest train image.
+        distances: distance to it, float64 of shape (N,), in ``DISTANCE_UNIT``.
+        exact: whether any train image has the same pixels, bool of shape (N,).
     """
 
     ids: list[str]
@@ -41,16 +43,16 @@ class Neighbours:
 @final
 @dataclass(frozen=True, kw_only=True)
 class CopyThreshold:
-    """Below which distance an image is a copy.
+    """The distance below which an image counts as a copy, and its origin.
 
     Attributes:
         distance: the threshold.
-        basis: where it comes from, in words.
-        images: real images that it comes from.
-        duplicates: held-out images that are left out, being a train image.
-        false_alarms: probability, at most, with which one more image of their kind would be taken for a copy;
-            None where train images joined the held-out ones, since that promises nothing.
-        held_out: share of the other held-out images that are taken for copies.
+        basis: the images it was computed from, in words.
+        images: number of those images.
+        duplicates: number of held-out images left out because they are train images.
+        false_alarms: upper bound on the probability that a new real image counts as a copy; None if train
+            images were used, because the bound does not hold then.
+        held_out: share of the remaining held-out images that count as copies.
     """
 
     distance: float
@@ -64,11 +66,11 @@ class CopyThreshold:
 @final
 @dataclass(frozen=True, eq=False)
 class CopyFinder:
-    """Finds copies of train images. Images are looked for once: what was found is kept by their pixels.
+    """Finds copies of train images; results are cached by pixels, so no image is searched for twice.
 
     Attributes:
         train: the real images that may have been copied.
-        held_out: real images that nothing was made from; they say how near two different images come.
+        held_out: real images that no generator has seen; they show how close two different images can be.
     """
 
     train: LabelledSet
@@ -80,7 +82,7 @@ class CopyFinder:
         self.held_out.require("val", purpose="taking the distance of copies from real images")
 
     def nearest(self, data: LabelledSet) -> Neighbours:
-        """The nearest train image of each image, of whatever class."""
+        """Find the nearest train image of each image, in any class."""
         hashes = [pixel_hash(data.image(index)) for index in range(len(data))]
         new = {name: index for index, name in enumerate(hashes) if name not in self._found}
         if new:
@@ -94,22 +96,22 @@ class CopyFinder:
         )
 
     def flags(self, neighbours: Neighbours) -> list[str]:
-        """``exact copy``, ``copy`` or nothing, for each image."""
+        """Label each image ``exact copy``, ``copy`` or an empty string."""
         is_copy = neighbours.distances < self.threshold.distance
         return [str(flag) for flag in np.select([neighbours.exact, is_copy], ["exact copy", "copy"], "")]
 
     @cached_property
     def held_out_distances(self) -> np.ndarray:
-        """Of the held-out images to the train images, float64 (N,)."""
+        """Distance of each held-out image to its nearest train image, float64 of shape (N,)."""
         return self.nearest(self.held_out).distances
 
     @cached_property
     def threshold(self) -> CopyThreshold:
-        """The distance below which at most one real image in a hundred would lie.
+        """The distance that at most one new real image in a hundred would fall below.
 
-        Split conformal prediction on the held-out images; if they are too few for that, with the train
-        images' distances to each other as well; if those are too few, half the smallest distance. Real images
-        that are themselves one image twice do not count.
+        Split conformal prediction on the held-out images. If there are too few of them, the distances between
+        train images are added; if there are still too few, half the smallest distance is used. Pairs of real
+        images that are the same image are left out.
         """
         held_out = self.held_out_distances
         distances = held_out = held_out[held_out >= SAME_IMAGE]
@@ -121,8 +123,7 @@ class CopyFinder:
                 np.concatenate([held_out, own[own >= SAME_IMAGE]]),
                 "held-out real and train images",
             )
-            # a train image is in many of these distances: they are not exchangeable with that of one more
-            # image
+            # One train image enters many distances, so they are not exchangeable with a new image's distance.
             certified = False
             distance = copy_threshold(distances, rate=FALSE_ALARMS)
         false_alarms = FALSE_ALARMS
@@ -157,7 +158,7 @@ def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
 
 
 def grey_thumbnails(data: LabelledSet, *, size: int = _SIDE) -> np.ndarray:
-    """Grey levels, float32 of shape (N, size, size), 0 to 1: short side averaged down, centre cropped."""
+    """Grey levels in [0, 1], float32 of shape (N, size, size): short side averaged down, centre cropped."""
     levels = np.empty((len(data), size, size), dtype=np.float32)
     for index in range(len(data)):
         fitted = ImageOps.fit(data.image(index).convert("L"), (size, size), Image.Resampling.BOX)

@@ -23,12 +23,12 @@ _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test", "synthetic
 
 
 def export(data: LabelledSet, to: Path, *, form: str) -> None:
-    """Write all images, as they are encoded, with labels, class names and provenance.
+    """Write all images, still encoded as they are stored, with labels, class names and provenance.
 
     Args:
-        data: the set.
+        data: the set to export.
         to: a new or empty folder.
-        form: see ``EXPORTS``.
+        form: name in ``EXPORTS``.
 
     Raises:
         InputError: for an unknown form, a folder that is not empty, or class names that cannot be folder
@@ -70,7 +70,7 @@ def _folder(data: LabelledSet, to: Path) -> None:
 )
 def _webdataset(data: LabelledSet, to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
-    # Beside the shards: inside one, readers would take it for a sample.
+    # Beside the shards, because readers would take it for a sample inside one.
     (to / "classes.txt").write_text("".join(f"{name}\n" for name in data.class_names), encoding="utf-8")
     rows = _provenance(data)
     for number, start in enumerate(range(0, len(data), _SHARD_IMAGES)):
@@ -92,7 +92,7 @@ def _huggingface(data: LabelledSet, to: Path) -> None:
 
 
 def _provenance(data: LabelledSet) -> list[dict[str, Any]]:
-    """A row per image: all columns but the image, and the class name."""
+    """One row per image: all columns except the image, plus the class name."""
     rows = data.table.drop_columns(["image"]).to_pylist()
     return [
         {"id": row["id"], "label": row["label"], "class_name": data.class_names[row["label"]]} | row

@@ -1,4 +1,4 @@
-"""The one noun that travels between stages: images with labels, class names, a split and provenance."""
+"""The data type passed between stages: images with labels, class names, a split and provenance."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
 
 Split = Literal["train", "val", "test", "synthetic"]
-_IMAGE_TYPE = pa.struct(
-    [("bytes", pa.large_binary()), ("path", pa.string())]
-)  # in memory; together they may exceed 2 GB
-_STORED_IMAGE_TYPE = pa.struct(
-    [("bytes", pa.binary()), ("path", pa.string())]
-)  # in files; what datasets takes for an image
+# In memory, where all images together may exceed 2 GB.
+_IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
+# In files; the datasets package recognises this as an image.
+_STORED_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROW_GROUP = 1000
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class LabelledSet:
-    """Images, labels, class names, a split and one provenance row per image.
+    """Images with labels, class names, a split and one row of provenance per image.
 
-    Images stay encoded until they are asked for. The table has the columns ``id`` (unique string), ``image``
+    Images stay encoded until they are read. The table has the columns ``id`` (unique string), ``image``
     (encoded bytes and original path), ``label`` (int64) and any number of provenance columns.
 
     Attributes:
@@ -65,7 +63,7 @@ class LabelledSet:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 of shape (N,)."""
+        """Label of each image, int64 of shape (N,)."""
         return np.array(self.table.column("label").to_numpy(), dtype=np.int64)
 
     @property
@@ -79,7 +77,7 @@ class LabelledSet:
         return np.bincount(self.labels, minlength=self.num_classes)
 
     def provenance(self, column: str) -> list[Any]:
-        """One provenance column, a value per image.
+        """One provenance column, with one value per image.
 
         Raises:
             KeyError: if there is no such column.
@@ -110,10 +108,10 @@ class LabelledSet:
         return pixels
 
     def require(self, *allowed: Split, purpose: str) -> None:
-        """Refuse a set whose split is not allowed for a purpose; keeps test data sealed.
+        """Check that the split is allowed for a purpose, which keeps test data sealed.
 
         Raises:
-            InputError: naming the split that came and those that fit.
+            InputError: naming the split of this set and the allowed ones.
         """
         if self.split not in allowed:
             raise InputError(
@@ -127,7 +125,7 @@ class LabelledSet:
         )
 
     def with_split(self, split: Split) -> Self:
-        """The same images under another split; sources use it, stages do not."""
+        """The same images with another split; for sources, not for stages."""
         return type(self)(self.table, self.class_names, split)
 
     @classmethod
@@ -141,16 +139,16 @@ class LabelledSet:
         ids: Sequence[str] | None = None,
         provenance: Mapping[str, Sequence[Any]] | None = None,
     ) -> Self:
-        """Build a set.
+        """Build a set from images and labels.
 
         Args:
             images: Pillow images or uint8 arrays (3, H, W), stored as PNG, or encoded bytes, stored as they
                 are.
             labels: int of shape (N,).
             class_names: names by label.
-            split: see the class.
-            ids: unique names; ``split-00000000`` upwards if not given.
-            provenance: further columns.
+            split: split of the set.
+            ids: unique names; numbered from ``split-00000000`` if not given.
+            provenance: further columns, with one value per image.
         """
         encoded = [image if isinstance(image, bytes) else encode(image) for image in images]
         names = list(ids) if ids is not None else [f"{split}-{index:08d}" for index in range(len(encoded))]
@@ -169,7 +167,7 @@ class LabelledSet:
 
     @classmethod
     def concatenate(cls, sets: Sequence[Self]) -> Self:
-        """Join sets of equal class names and split; a provenance column that some lack is null there.
+        """Join sets with the same class names and split; provenance missing from a set becomes null.
 
         Raises:
             InputError: if class names or splits differ, or an id occurs twice.
@@ -237,7 +235,7 @@ class LabelledSet:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Encoded bytes to an upright 8-bit RGB image.
+    """Decode bytes to an upright 8-bit RGB image.
 
     EXIF orientation is applied, transparency is laid over white, and 16-bit grey levels are divided by 257.
 
@@ -245,7 +243,7 @@ def decode(data: bytes) -> Image.Image:
         data: an image file in any format that Pillow reads.
 
     Raises:
-        OSError, SyntaxError, ValueError: as Pillow raises them for what it cannot read.
+        OSError, SyntaxError, ValueError: as raised by Pillow for files that it cannot read.
     """
     image: Image.Image = Image.open(io.BytesIO(data))
     image.load()
@@ -278,7 +276,7 @@ def encode(image: Image.Image | np.ndarray) -> bytes:
 
 
 def pixel_hash(image: Image.Image) -> str:
-    """SHA-256 of size and pixels: equal for the same picture in two lossless files."""
+    """SHA-256 of size and pixels; the same picture has the same hash in every lossless format."""
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
 
 

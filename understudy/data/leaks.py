@@ -1,10 +1,10 @@
-"""Images that two sets share: exact copies, and near copies by perceptual hash.
+"""Find images that two sets share: exact copies, and near copies by perceptual hash.
 
-A 64-bit perceptual hash (DCT signs; Zauner 2010, as in ``imagehash.phash``) alone takes simple small images
-for one another, so near copies must also nearly agree in their pixels: at 16 x 16 grey, the mean levels may
-differ by ``MAX_SHIFT`` of 255 (5% brightness), and what remains by ``MAX_DIFFERENCE`` on average. On
-``digits``, JPEG at quality 90 and 5% brightness leave at most 4.2 levels, and the nearest two digits within 2
-bits differ by 9.8.
+A 64-bit perceptual hash (signs of DCT coefficients; Zauner 2010, as in ``imagehash.phash``) confuses small,
+simple images, so the pixels of near copies must nearly agree as well. At 16 x 16 grey levels, the means may
+differ by ``MAX_SHIFT`` of 255 levels (5% brightness), and the pixels by ``MAX_DIFFERENCE`` levels on average
+once the difference of the means is subtracted. On ``digits``, JPEG at quality 90 with a 5% brightness change
+leaves a difference of at most 4.2 levels; the closest two digits whose hashes agree to 2 bits differ by 9.8.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Self, final
 import imagehash
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet, pixel_hash
@@ -33,13 +31,13 @@ _THUMBNAILS_AT_ONCE = 50_000
 @final
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
-    """What is compared instead of the images.
+    """Hashes and thumbnails of N images, which are compared instead of the images.
 
     Attributes:
-        ids: of N images.
-        exact: hash of the decoded pixels of each.
-        perceptual: uint64 of shape (N,).
-        thumbnails: uint8 of shape (N, 256), 16 x 16 grey levels.
+        ids: id of each image.
+        exact: hash of the decoded pixels of each image.
+        perceptual: 64-bit perceptual hashes, uint64 of shape (N,).
+        thumbnails: 16 x 16 grey levels, uint8 of shape (N, 256).
     """
 
     ids: tuple[str, ...]
@@ -49,7 +47,7 @@ class Fingerprints:
 
     @classmethod
     def of(cls, ids: Sequence[str], images: Iterable[Image.Image]) -> Self:
-        """Fingerprints of decoded RGB images, which are looked at one at a time."""
+        """Fingerprints of decoded RGB images; one image is in memory at a time."""
         return cls.from_rows(ids, [fingerprint(image) for image in images])
 
     @classmethod
@@ -65,7 +63,7 @@ class Fingerprints:
         return cls.of(data.ids, (data.image(index) for index in range(len(data))))
 
     def select(self, ids: Sequence[str]) -> Self:
-        """Those of the images ``ids``, in that order."""
+        """The fingerprints of the images ``ids``, in that order."""
         place = {name: index for index, name in enumerate(self.ids)}
         keep = np.array([place[name] for name in ids], dtype=np.int64)
         return type(self)(
@@ -87,18 +85,18 @@ def fingerprint(image: Image.Image) -> tuple[str, int, np.ndarray]:
 def near_duplicates(
     a: LabelledSet | Fingerprints, b: LabelledSet | Fingerprints, *, max_distance: int
 ) -> list[tuple[str, str, int]]:
-    """Pairs of images that are copies, exactly or up to compression and small changes of brightness.
+    """Find pairs of images that are copies, exact or up to compression and small changes of brightness.
 
-    Compares all with all, a block at a time; memory does not grow with the product of the sizes.
+    Every image of ``a`` is compared with every image of ``b``, in blocks of limited size.
 
     Args:
         a: N images.
         b: M images.
-        max_distance: greatest number of the 64 hash bits that may differ; -1 finds exact copies only.
+        max_distance: how many of the 64 hash bits may differ; -1 finds exact copies only.
 
     Returns:
-        (id in a, id in b, distance) in the order of a, then b. The distance is -1 for equal pixels, else the
-        number of bits that differ.
+        (id in a, id in b, distance) in the order of a, then b. The distance is the number of different
+        bits, or -1 for equal pixels.
     """
     first, second = _fingerprints(a), _fingerprints(b)
     i, j, distances = _pairs(first, second, max_distance=max_distance)
@@ -109,27 +107,30 @@ def near_duplicates(
 
 
 def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
-    """A group number per image: copies of each other, directly or through other images, have the same.
+    """Number the groups of copies: images linked by copies, directly or in a chain, share a number.
 
     Args:
         prints: N images.
         max_distance: see :func:`near_duplicates`.
     """
+    from scipy.sparse import coo_array  # scipy is heavy, and only splitting a source needs it
+    from scipy.sparse.csgraph import connected_components
+
     i, j, _ = _pairs(prints, prints, max_distance=max_distance)
     links = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(len(prints.ids), len(prints.ids)))
     return list(connected_components(links, directed=False)[1].tolist())
 
 
 def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_distance: int) -> None:
-    """Stop if two splits share an image.
+    """Check that no two splits share an image.
 
     Args:
-        splits: sets of different splits, with their fingerprints; a provenance column ``source_path`` names
-            their images.
+        splits: sets of different splits with their fingerprints; messages name images by the provenance
+            column ``source_path``.
         max_distance: see :func:`near_duplicates`.
 
     Raises:
-        InputError: listing the first ten pairs, and how to go on.
+        InputError: if they do, listing the first ten pairs and what to do.
     """
     lines = []
     for (a, prints_a), (b, prints_b) in itertools.combinations(splits, 2):
@@ -153,7 +154,7 @@ def _fingerprints(images: LabelledSet | Fingerprints) -> Fingerprints:
 def _pairs(
     a: Fingerprints, b: Fingerprints, *, max_distance: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices into ``a`` and ``b`` of copies, and their distance, int64 of shape (pairs,) each."""
+    """Indices of copies in ``a`` and in ``b``, and their distances; each int64 of shape (pairs,)."""
     _, exact = np.unique(np.array(a.exact + b.exact), return_inverse=True)
     exact_a, exact_b = exact[: len(a.exact)], exact[len(a.exact) :]
     found = [np.empty((3, 0), dtype=np.int64)]
@@ -178,7 +179,7 @@ def _pairs(
 
 
 def _nearly_equal(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Whether thumbnails ``a[i]`` and ``b[j]`` agree up to a small shift; bool of shape (len(i),)."""
+    """Whether thumbnails ``a[i]`` and ``b[j]`` agree up to a small brightness shift; bool (len(i),)."""
     agree = np.zeros(len(i), dtype=bool)
     for start in range(0, len(i), _THUMBNAILS_AT_ONCE):
         part = slice(start, start + _THUMBNAILS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""From what the user names to checked train, val and test sets."""
+"""Load a source into checked train, val and test sets."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Splits:
     """The real images of a run.
 
     Attributes:
-        train: what is learned from.
-        val: what is selected on.
-        test: sealed until the end.
-        prompt_names: words for prompts by label; the class names unless a file gave others.
-        skipped: (file, reason) of what was left out.
-        known_ids: of all real images, also those that no split holds because of ``data.shots``.
-        spare: as many train images again as ``data.shots`` kept, if it left so many; only for how far two
-            real sets differ.
+        train: images to train on.
+        val: images for model selection.
+        test: images for testing, sealed until the end.
+        prompt_names: words for prompts by label; the class names unless a file gives others.
+        skipped: (file, reason) for each file left out.
+        known_ids: ids of all real images, including those that ``data.shots`` left out.
+        spare: a second sample of ``data.shots`` train images per class, or None if too few are left; only for
+            measuring how far two real sets differ.
     """
 
     train: LabelledSet
@@ -60,10 +60,10 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
 
     Args:
         settings: the source and how to read it.
-        seed: of the split and the shots.
+        seed: seed of the split and the shots.
 
     Raises:
-        InputError: for anything in the source that does not fit; the message says what and where.
+        InputError: if the source has a fault; the message says what and where.
     """
     pool = read_pool(find_source(settings.source).open(settings.source, settings), settings)
     sets: dict[RealSplit, LabelledSet] = {
@@ -72,9 +72,8 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     }
     spare = None
     if settings.shots is not None:
-        choice = (
-            seed if settings.subset is None else -1 - settings.subset
-        )  # below 0: no run's seed makes the same choice
+        # A subset becomes a negative seed, which no run has.
+        choice = seed if settings.subset is None else -1 - settings.subset
         everything = sets["train"]
         sets["train"] = take_shots(everything, settings.shots, seed=choice)
         taken = set(sets["train"].ids)
@@ -97,10 +96,10 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
 
 
 def find_source(location: str) -> AbstractSource:
-    """The kind of source that reads ``location``; a built-in name comes before a path.
+    """Find the source that reads ``location``; built-in names take precedence over paths.
 
     Raises:
-        InputError: if nothing is there, nothing that can be read, or what a study wrote.
+        InputError: if nothing readable is there, or the folder is a study.
     """
     if (Path(location) / "study.yaml").is_file():
         raise InputError(
@@ -123,7 +122,7 @@ def find_source(location: str) -> AbstractSource:
 
 
 def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit, np.ndarray]:
-    """Indices per split: as declared, and missing splits out of the rest."""
+    """Indices per split: declared splits are kept, and missing ones are taken from the train split."""
     declared = np.array([split or "train" for split in pool.declared])
     parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
     _check_classes(pool.images, parts)
@@ -144,7 +143,7 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
 
 
 def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
-    """One train image is no class to learn from, unless that is what was asked for."""
+    """Check that every class has two train images, unless the user chose one shot."""
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
     if single and shots != 1:
         raise InputError(
@@ -154,7 +153,7 @@ def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
 
 
 def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
-    """Every split that the source has must have every class."""
+    """Check that every declared split has every class."""
     classes = {
         split: {images.class_names[label] for label in images.labels[indices]}
         for split, indices in parts.items()

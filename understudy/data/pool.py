@@ -1,4 +1,4 @@
-"""Read every item of a source once: decode, check, fingerprint; keep the good ones encoded."""
+"""Read every item of a source once: decode, check and fingerprint it; good items stay encoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents, Item, RealSplit
 
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
-"""Pixel formats; Pillow knows others that run programs to be decoded."""
+"""Formats that Pillow decodes itself; for some others it runs external programs."""
 
 _DECODING_ERRORS = (
     OSError,
@@ -44,11 +44,11 @@ class Pool:
     """All good images of a source, before they are split.
 
     Attributes:
-        images: with the provenance column ``source_path``; their split means nothing yet.
-        declared: the split of each image, where the source says one.
-        fingerprints: of the images, in the same order.
+        images: images with the provenance column ``source_path``; their split has no meaning yet.
+        declared: split of each image if the source gives one.
+        fingerprints: fingerprints of the images, in the same order.
         prompt_names: words for prompts by label.
-        skipped: (path, reason) of the files left out.
+        skipped: (path, reason) for each file left out.
     """
 
     images: LabelledSet
@@ -105,7 +105,7 @@ def _sha256(path: str) -> str:
 def _check_all(
     contents: Contents, max_pixels: int
 ) -> tuple[list[Item], list[tuple[str, int, np.ndarray]], list[tuple[str, str]]]:
-    """Good items with their fingerprints, and (path, reason) of the bad ones."""
+    """Good items, their fingerprints, and (path, reason) for each bad item."""
     items, prints, bad = [], [], []
     for item in contents.items:
         found = item.problem or _inspect(item.data, max_pixels)
@@ -141,7 +141,7 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
 
 
 def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
-    """What stands for each class in the items, by label: names, or numbers as text."""
+    """The name, or number as text, by which items refer to each class; ordered by label."""
     if len({type(item.label) for item in items}) > 1:
         raise InputError(f"{source} must label with numbers or with names, got both")
     keys = declared or tuple(str(label) for label in sorted({item.label for item in items}))
@@ -155,7 +155,7 @@ def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source:
 def _names(
     keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names by label, and their words for prompts; numbers are named by the file of class names."""
+    """Class names and words for prompts, by label; numeric classes get names from the class names file."""
     if settings.class_names is not None:
         words = read_class_names(settings.class_names, keys)
         if numbered and len(set(words)) != len(words):
@@ -173,7 +173,7 @@ def _names(
 
 
 def _check_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
-    """Refuse one picture in two classes."""
+    """Check that no picture occurs in two classes."""
     by_pixels: dict[str, Item] = {}
     lines = []
     for item, pixels in zip(items, exact, strict=True):

@@ -1,7 +1,7 @@
 """Stratified splits and few-shot subsets that do not depend on the order of the images.
 
-Within a class, images stand in the order of a hash of seed and id, and splits take from the front. So the
-order in which a source lists its files does not matter, and k + 1 images per class contain the k.
+Images of a class are sorted by a hash of seed and id, and splits take images from the front. So the order in
+which a source lists its files does not matter, and a choice of k + 1 images per class contains that of k.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ def stratified_split(
     seed: int,
     groups: Sequence[int] | None = None,
 ) -> dict[RealSplit, np.ndarray]:
-    """Divide images into ``train`` and further splits, every class in every split.
+    """Divide images into ``train`` and further splits, with every class in every split.
 
     Args:
         ids: unique names of N images.
         labels: int of shape (N,).
-        fractions: share of each split besides ``train``, which gets the rest; each in (0, 1), with a sum
-            below 1.
+        fractions: share of each split except ``train``, which gets the rest; in (0, 1), with a sum below 1.
         class_names: names by label.
         seed: chooses the split.
-        groups: per image; images of one group (and class) stay together and count once. All apart if not
-            given.
+        groups: group of each image; images of the same group and class stay together and count once. If not
+            given, every image is its own group.
 
     Returns:
-        Sorted indices per split. A class has its share of each split to within one image, but at least one.
+        Sorted indices per split. Each class has its share of each split, to within one image; at least one.
 
     Raises:
         InputError: if the fractions leave nothing for ``train``, or a class has fewer images than there are
@@ -75,7 +74,7 @@ def largest_remainder(total: int, weights: np.ndarray) -> np.ndarray:
     """Divide a whole number in proportion to weights (Hamilton's method); ties go to the first.
 
     Args:
-        total: what is divided, at least 0.
+        total: number to divide, at least 0.
         weights: non-negative, of shape (C,), not all zero.
 
     Returns:
@@ -92,12 +91,12 @@ def largest_remainder(total: int, weights: np.ndarray) -> np.ndarray:
 
 
 def take_shots(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
-    """``shots`` images of every class, in the order of the set.
+    """Take ``shots`` images of every class, in the order of the set.
 
     Args:
         data: the images.
-        shots: per class, at least 1.
-        seed: chooses the images; with the same seed, more shots contain fewer.
+        shots: images per class, at least 1.
+        seed: chooses the images; with the same seed, more shots contain the images of fewer shots.
 
     Raises:
         InputError: naming the classes with too few images.
@@ -107,7 +106,7 @@ def take_shots(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
 
 
 def take_at_most(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
-    """As :func:`take_shots`, but a class with fewer images keeps them all."""
+    """Like :func:`take_shots`, but a class with fewer images keeps all of them."""
     return _first_ranked(data, np.full(data.num_classes, shots), seed=seed)
 
 
@@ -143,7 +142,7 @@ def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> LabelledSet:
-    """The first images of each class in the order that the seed gives, in the order of the set."""
+    """Take the images of each class that the seed ranks first; they stay in the order of the set."""
     ids, labels = data.ids, data.labels
     order = np.array(sorted(range(len(ids)), key=lambda index: _rank(ids[index], seed)), dtype=np.int64)
     return data.select(np.sort(order[first_of_each_class(labels[order], counts)]))
@@ -152,7 +151,7 @@ def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> Labell
 def _units(
     ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None
 ) -> list[tuple[str, int, list[int]]]:
-    """What is split: (smallest id, label, indices) of each group of a class."""
+    """The units to split: (smallest id, label, indices) of each group within a class."""
     members: dict[tuple[int, int], list[int]] = {}
     for index, (group, label) in enumerate(
         zip(range(len(ids)) if groups is None else groups, labels.tolist(), strict=True)

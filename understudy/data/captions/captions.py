@@ -1,4 +1,4 @@
-"""What ``{caption}`` stands for: a text for every real image, kept as a column of its set."""
+"""Captions of real images, which replace ``{caption}`` in prompts; stored as a column of the set."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _COLUMN = "caption"
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CaptionTask:
-    """What a caption source works from.
+    """The input of a caption source.
 
     Attributes:
         sets: the images, N in all.
         prompt_names: words for prompts by label.
-        settings: of captions.
-        folder: where a source may keep what it has done.
-        device: where a model runs.
-        others: ids or paths of further images that a file may name.
+        settings: caption settings.
+        folder: folder where a source may store finished captions.
+        device: torch device of a model.
+        others: ids or paths of other images that a captions file may name.
     """
 
     sets: Sequence[LabelledSet]
@@ -42,7 +42,7 @@ class CaptionTask:
 
 
 CaptionSource = Callable[[CaptionTask], list[str] | None]
-"""Captions of all images, in the order of the sets; None where there are none."""
+"""Returns the captions of all images in the order of the sets, or None to leave images without captions."""
 
 CAPTIONS: Registry[CaptionSource] = Registry("caption source")
 
@@ -63,14 +63,13 @@ def caption_sets(
     Args:
         sets: train and validation images.
         prompt_names: words for prompts by label.
-        settings: where captions come from.
-        folder: of the captions that a model writes, to go on with after an interruption.
-        device: where the model runs.
-        others: ids or source paths of further real images, such as the test split's, that a captions file may
-            name.
+        settings: caption settings.
+        folder: folder for the captions that a model writes; an interrupted run resumes from it.
+        device: torch device of the model.
+        others: ids or source paths of other real images that a captions file may name, such as test images.
 
     Raises:
-        InputError: for a test set, an unknown source, and as the source raises it.
+        InputError: for a test set, an unknown source, or captions that the source cannot provide.
     """
     for data in sets:
         data.require("train", "val", purpose="captioning")
@@ -88,7 +87,7 @@ def caption_sets(
 
 
 def captions_of(data: LabelledSet) -> list[str]:
-    """The caption of each image; empty where there is none."""
+    """The caption of each image; empty if it has none."""
     if _COLUMN not in data.table.column_names:
         return [""] * len(data)
     return [caption or "" for caption in data.provenance(_COLUMN)]

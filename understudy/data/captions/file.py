@@ -19,21 +19,21 @@ _SHOWN = 5
 
 
 def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection[str]) -> list[str]:
-    """A caption for every image.
+    """Read a caption for every image from a file.
 
     Args:
-        path: ``.csv`` with a header, or ``.jsonl`` or ``.ndjson``; UTF-8. Each line has ``id`` (the image's
-            id) or ``file_name`` (its path in the source, with forward slashes), and ``caption`` or ``text``;
-            of both, the first.
+        path: ``.csv`` with a header, or ``.jsonl`` or ``.ndjson``; UTF-8. Each line has
+            ``id`` (id of the image) or ``file_name`` (path in the source, with forward slashes), and
+            ``caption`` or ``text``. If both are there, ``id`` and ``caption`` are used.
         sets: the images, N in all.
-        others: ids or paths of further images that the file may name.
+        others: ids or paths of other images that the file may name.
 
     Returns:
-        N captions with single spaces, in the order of the sets.
+        N captions in the order of the sets, with whitespace collapsed to single spaces.
 
     Raises:
-        InputError: if the file cannot be read as this, a caption is empty or there twice, an image has none,
-            or the file names images that are not known.
+        InputError: if the file has another format, a caption is empty or given twice, an image has no
+            caption, or the file names unknown images.
     """
     column, captions = _by_name(path)
     names = [name for data in sets for name in _names(data, column)]
@@ -50,7 +50,7 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
 
 
 def _names(data: LabelledSet, column: str) -> list[str]:
-    """What the file calls each image."""
+    """The name of each image in the given column."""
     return (
         data.provenance("source_path")
         if column == "file_name" and "source_path" in data.table.column_names
@@ -75,7 +75,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _by_name(path: Path) -> tuple[str, dict[str, str]]:
-    """The column that names images, and caption by name."""
+    """The column that names images, and the caption of each name."""
     rows = _rows(path)
     name_column, text_column = "", ""
     captions: dict[str, str] = {}
@@ -144,9 +144,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, entry in enumerate(
-        text.split("\n"), start=1
-    ):  # not splitlines: captions may hold other line separators
+    # Not splitlines, because captions may contain other line separators.
+    for line, entry in enumerate(text.split("\n"), start=1):
         if not entry.strip():
             continue
         try:

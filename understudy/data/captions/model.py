@@ -1,4 +1,4 @@
-"""Captions written by an image-to-text model, in parts that are taken up after an interruption."""
+"""Captions written by an image-to-text model, in parts so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ _OTHERWISE = "give a captioning model such as BLIP or BLIP-2, or your own captio
 def write_captions(
     sets: Sequence[LabelledSet], settings: CaptionSettings, *, folder: Path, device: str
 ) -> list[str]:
-    """A caption for every image; greedy, so that the same model gives the same captions.
+    """Write a caption for every image with greedy decoding, so the same model gives the same captions.
 
     Args:
         sets: the images, N in all.
-        settings: the model and how it is used.
-        folder: for ``part-00000.jsonl`` upwards, 1,000 images each, written as they are done; parts that are
-            there are taken up.
-        device: where the model runs; float16 on a GPU, else float32.
+        settings: caption settings.
+        folder: folder for ``part-00000.jsonl`` and so on, with 1,000 images each; existing parts are reused.
+        device: torch device of the model, which runs in float16 on a GPU and in float32 otherwise.
 
     Returns:
-        N captions with single spaces, in the order of the sets; empty where the model had nothing to say.
+        N captions in the order of the sets, with single spaces; empty if the model wrote nothing.
 
     Raises:
-        InputError: if the model cannot be loaded, or needs more than an image; if a part is of other images.
+        InputError: if the model cannot be loaded or needs more than an image, or a part has other images.
     """
     images = [(data, index) for data in sets for index in range(len(data))]
     ids = [name for data in sets for name in data.ids]
@@ -57,13 +56,13 @@ def write_captions(
 @final
 @dataclass(frozen=True, eq=False)
 class CaptionModel:
-    """A transformers model that describes an image without being told anything.
+    """A transformers model that describes an image without a prompt.
 
     Attributes:
-        name: for messages.
-        model: BLIP, BLIP-2, GIT, an encoder-decoder such as ViT-GPT2, or another that needs only pixels.
-        image_processor: makes the pixels it takes.
-        tokenizer: turns what it writes into text.
+        name: name of the model, for messages.
+        model: BLIP, BLIP-2, GIT, an encoder-decoder such as ViT-GPT2, or one that needs only pixels.
+        image_processor: turns images into the input of the model.
+        tokenizer: turns the output of the model into text.
     """
 
     name: str
@@ -76,7 +75,7 @@ class CaptionModel:
         """Load a model by folder or hub name.
 
         Raises:
-            InputError: if it cannot be loaded, or is no image-to-text model.
+            InputError: if it cannot be loaded or is not an image-to-text model.
         """
         from safetensors import SafetensorError
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
@@ -84,7 +83,7 @@ class CaptionModel:
         dtype = torch.float16 if device.startswith("cuda") else torch.float32
         try:
             model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
-            # The parts instead of AutoProcessor, which finds only a tokenizer for encoder-decoder models.
+            # Not AutoProcessor, which finds only the tokenizer of encoder-decoder models.
             parts = AutoImageProcessor.from_pretrained(name), AutoTokenizer.from_pretrained(name)
         except (
             OSError,
@@ -103,7 +102,7 @@ class CaptionModel:
 
     @torch.inference_mode()
     def describe(self, images: Sequence[Image.Image], *, max_new_tokens: int) -> list[str]:
-        """Captions of B images, each decided by its image alone.
+        """Captions of B images; the batch does not influence the caption of an image.
 
         Raises:
             InputError: if the model does not work from pixels alone.

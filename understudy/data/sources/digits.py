@@ -1,7 +1,8 @@
 """Built-in ``digits``: 1,797 real handwritten digits that scikit-learn ships.
 
-Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI), the 8 x 8 test part. Levels 0 to 16
-become 8-bit grey, enlarged to 32 x 32 (bilinear) and stored as RGB. The split is fixed: ``digits_split.csv``.
+The 8 x 8 test images of Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI). Levels 0
+to 16 become 8-bit grey, enlarged to 32 x 32 (bilinear) and stored as RGB. The split is in
+``digits_split.csv``.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _NAMES = tuple(f"digit {digit}" for digit in range(10))
 
 @final
 class DigitsSource(AbstractSource):
-    """The same images, ids and splits everywhere."""
+    """The digits, with the same images, ids and splits on every machine."""
 
     def accepts(self, location: str) -> bool:
-        """The name ``digits``; a folder of that name is ``./digits``."""
+        """The name ``digits``; write ``./digits`` for a folder of that name."""
         return location == "digits"
 
     def open(self, location: str, settings: DataSettings) -> Contents:
-        """Enlarge and encode one at a time."""
+        """Enlarge and encode the digits one at a time."""
         return Contents(_read(), _NAMES)
 
 
@@ -42,7 +43,7 @@ SOURCES.register("digits", summary="built in: 1,797 handwritten digits, 600 trai
 
 
 def make_split_csv() -> str:
-    """The text of ``digits_split.csv``, made anew: stratified, seed 0."""
+    """Recompute the text of ``digits_split.csv``: a stratified split with seed 0."""
     from sklearn.datasets import load_digits  # slow to import, and needed for this source only
 
     labels = load_digits().target

@@ -29,7 +29,7 @@ _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 @final
 class FolderSource(AbstractSource):
-    """A folder of class folders."""
+    """A folder with one subfolder per class."""
 
     def accepts(self, location: str) -> bool:
         """A folder without Parquet or tar files."""
@@ -43,7 +43,7 @@ class FolderSource(AbstractSource):
 
 @final
 class ZipSource(AbstractSource):
-    """A zip of a folder of class folders; nothing is unpacked to disk."""
+    """A zipped image folder; nothing is unpacked to disk."""
 
     def accepts(self, location: str) -> bool:
         """A file named ``.zip``."""
@@ -130,7 +130,7 @@ def _layout(paths: Sequence[str], location: str) -> list[Item]:
 
 
 def split_of_folder(name: str) -> RealSplit | None:
-    """The split that a folder name stands for, as a whole word: ``train`` but not ``train-station``."""
+    """The split that a folder name stands for as a whole word: ``train``, but not ``train-station``."""
     return split_of(name) if name.isalpha() else None
 
 
@@ -139,7 +139,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _has_splits(tops: set[str], location: str) -> bool:
-    """Whether the top folders are splits; one ``train`` among other classes is a class."""
+    """Whether the top folders are splits; a single ``train`` among other folders is a class."""
     splits = {top for top in tops if split_of_folder(top)}
     if len({split_of_folder(top) for top in splits}) < 2 and splits != tops:
         return False

@@ -19,11 +19,11 @@ class HubSource(AbstractSource):
     """A data set ``organisation/name`` with the features ``image`` (or ``img``) and ``label``."""
 
     def accepts(self, location: str) -> bool:
-        """Text such as ``org/name`` that is no path here."""
+        """Text such as ``org/name`` that is not an existing path."""
         return re.fullmatch(r"\w[\w.-]*/[\w.-]+", location) is not None and not Path(location).exists()
 
     def open(self, location: str, settings: DataSettings) -> Contents:
-        """Download all splits, or take them from the cache."""
+        """Load all splits from the cache, downloading them if needed."""
         try:
             datasets: Any = importlib.import_module("datasets")
         except ImportError:

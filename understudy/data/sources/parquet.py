@@ -1,4 +1,4 @@
-"""Parquet in the Hugging Face image layout: a struct ``image`` of bytes and path, and a ``label``."""
+"""Parquet in the Hugging Face image layout: a struct ``image`` with bytes and path, and a ``label``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ParquetSource(AbstractSource):
         return bool(shards(location, ".parquet"))
 
     def open(self, location: str, settings: DataSettings) -> Contents:
-        """Read columns and class names, then images a batch at a time."""
+        """Check the columns and find the class names, then read images in batches."""
         files = shards(location, ".parquet")
         by_file = {file: _class_names(file) for file in files}
         names = by_file[files[0]]
@@ -65,7 +65,7 @@ def class_label_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...] | 
 
 
 def _class_names(file: Path) -> tuple[str, ...] | None:
-    """Check the columns of a file, and give the class names in its metadata."""
+    """Check the columns of a file and return the class names from its metadata."""
     try:
         schema = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
@@ -88,7 +88,7 @@ def _image_column(schema: pa.Schema) -> str:
 
 
 def _paired_names(files: Sequence[Path]) -> tuple[str, ...] | None:
-    """Names by label from a ``class_name`` column, None if a file has none."""
+    """Class names by label from the ``class_name`` columns; None if any file lacks the column."""
     names: dict[Any, str] = {}
     for file in files:
         if "class_name" not in pq.read_schema(file).names:
@@ -130,10 +130,10 @@ def _read(
 
 
 def named(path: str, label: Any, names: tuple[str, ...] | None) -> str | int:
-    """A label as class name if names are known, checked.
+    """Check a label, and turn a number into a class name if the names are known.
 
     Raises:
-        InputError: for a missing label or one without name.
+        InputError: if the label is missing or has no name.
     """
     if label is None:
         raise InputError(f"{path}: every image must have a label, this one has none")

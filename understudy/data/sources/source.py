@@ -1,4 +1,4 @@
-"""What every kind of source gives: items with a class, perhaps a split, and encoded bytes."""
+"""The interface of sources: they yield items with a class, an optional split and encoded bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from understudy.data.settings import DataSettings
 RealSplit = Literal["train", "val", "test"]
 
 MAX_FILE_BYTES = 200_000_000
-"""An image file or archive entry that claims to be larger is not read."""
+"""Image files and archive entries larger than this are not read."""
 
 _SPLITS: dict[str, RealSplit] = {
     "train": "train",
@@ -29,15 +29,15 @@ _SPLITS: dict[str, RealSplit] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One image as a source found it.
+    """One image as found in a source.
 
     Attributes:
-        path: where, relative to the source, with forward slashes; unique in the source.
-        label: class name, or a number where the source has no names.
-        split: the split that the source puts it in, if it has splits.
+        path: unique path relative to the source, with forward slashes.
+        label: class name, or a number if the source has no names.
+        split: split in the source if it has splits.
         data: encoded bytes.
-        problem: why it cannot be used; empty if it can, as far as the source knows.
-        id: unique name, if the source has one; otherwise it follows from the path.
+        problem: why the image cannot be used; empty if the source found no problem.
+        id: unique name if the source has one; if empty, it is derived from the path.
     """
 
     path: str
@@ -53,8 +53,8 @@ class Contents:
     """All items of a source, read one at a time.
 
     Attributes:
-        items: in a fixed order.
-        class_names: names by label where the source orders them; otherwise they are sorted.
+        items: the items, in a fixed order.
+        class_names: names by label if the source orders them; None sorts the names.
     """
 
     items: Iterator[Item]
@@ -62,18 +62,18 @@ class Contents:
 
 
 class AbstractSource(ABC):
-    """A kind of place that labelled images come from."""
+    """A kind of source of labelled images, such as folders or Parquet files."""
 
     @abstractmethod
     def accepts(self, location: str) -> bool:
-        """Whether ``location`` is of this kind; at most one kind says so."""
+        """Whether this kind of source can read ``location``; at most one kind does."""
 
     @abstractmethod
     def open(self, location: str, settings: DataSettings) -> Contents:
-        """Find classes and items.
+        """Find the classes and items.
 
         Raises:
-            InputError: if the place cannot be read as this kind, here or while items are read.
+            InputError: if the location cannot be read, now or while items are read.
         """
 
 
@@ -104,10 +104,10 @@ def shards(location: str, suffix: str) -> list[Path]:
 
 
 def shard_splits(files: list[Path]) -> list[RealSplit | None]:
-    """The split of each file; a single file, or files without split names, have none.
+    """The split of each file; None for a single file and for files not named after splits.
 
     Raises:
-        InputError: if only some file names say a split.
+        InputError: if only some files are named after splits.
     """
     splits = [split_of(file.name) for file in files]
     if len(files) == 1:
@@ -121,12 +121,12 @@ def shard_splits(files: list[Path]) -> list[RealSplit | None]:
 
 
 def check_entry(archive: str, name: str, *, plain: bool) -> None:
-    """Refuse an archive entry that would not stay inside a folder.
+    """Check that an archive entry stays inside the folder it is unpacked to.
 
     Args:
-        archive: the archive, for the message.
-        name: of the entry.
-        plain: whether it is a plain file or folder: no link or device.
+        archive: name of the archive, for the message.
+        name: name of the entry.
+        plain: whether the entry is a plain file or folder, not a link or device.
 
     Raises:
         InputError: for absolute paths, ``..``, links and devices.
@@ -145,10 +145,10 @@ def check_entry(archive: str, name: str, *, plain: bool) -> None:
 
 
 def check_unique(paths: Iterable[str], archive: str) -> None:
-    """Refuse an archive that holds one path twice.
+    """Check that no path occurs twice in an archive.
 
     Raises:
-        InputError: naming the first such path.
+        InputError: naming the first path that occurs twice.
     """
     seen: set[str] = set()
     for path in paths:

@@ -70,7 +70,7 @@ SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or
 
 
 def _check(file: Path) -> list[tuple[str, ...]]:
-    """Refuse unsafe entries; the class names that stand in the tar, if any."""
+    """Check that all entries are safe, and return the lists of class names in the tar."""
     try:
         with tarfile.open(file, "r:") as tar:
             members = tar.getmembers()
@@ -155,6 +155,5 @@ def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int
 
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    return cast(
-        "IO[bytes]", tar.extractfile(member)
-    ).read()  # none for links and devices only, which were refused
+    # extractfile returns None only for links and devices, which check_entry has refused.
+    return cast("IO[bytes]", tar.extractfile(member)).read()
