@@ -22,29 +22,31 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from understudy.data.labelled_set import decode
 from understudy.data.sources.parquet import class_label_names
 from understudy.functional.augment import flip_crop
-from understudy.generators.mini.pretrain import (
-    Budget,
-    CaptionedImages,
-    accuracy,
-    run_step,
+from understudy.generators.mini.data import CaptionedImages
+from understudy.generators.mini.files import (
     save_classifier,
     save_clip,
     save_part,
+    write_pipeline,
+    write_samples,
+)
+from understudy.generators.mini.networks import (
+    Encoders,
+    accuracy,
     train_classifier,
     train_clip,
     train_unet,
     train_vae,
-    write_pipeline,
-    write_samples,
     zero_shot_similarity,
 )
+from understudy.generators.mini.optimise import Budget
+from understudy.generators.mini.pretrain import run_step
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
 
 BUDGET = Budget(
@@ -154,10 +156,8 @@ def pretrain(
         }
 
     def unet_step() -> tuple[Any, dict[str, float]]:
-        vae = AutoencoderKL.from_pretrained(pipeline / "vae").to(device).eval()
-        text = CLIPTextModel.from_pretrained(pipeline / "text_encoder", dtype=torch.float32).to(device).eval()
-        tokenizer = CLIPTokenizer.from_pretrained(pipeline / "tokenizer")
-        unet, figures = train_unet(both_ways, test, vae, text, tokenizer, budget, device, out / "unet.ckpt")
+        encoders = Encoders.load(pipeline, device)
+        unet, figures = train_unet(both_ways, test, encoders, budget, out / "unet.ckpt")
         return unet, {**figures, "steps": budget.unet_steps}
 
     step("vae", vae_step, lambda vae: save_part(vae, pipeline / "vae"))

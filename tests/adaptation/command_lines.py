@@ -1,4 +1,4 @@
-"""Several command lines in one process after another, for a launcher: importing the libraries takes longest."""
+"""Runs several command lines in one process, for a launcher: importing the libraries takes longest."""
 
 import json
 import sys

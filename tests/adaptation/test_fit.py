@@ -209,7 +209,7 @@ def test_a_loss_that_is_not_finite_stops(tiny_generator, train, val, tmp_path):
 
 
 def plain_losses(folder, train, *, steps):
-    """LoRA fine-tuning as everyone writes it: peft, AdamW, min-SNR weights. Random numbers are drawn as in :func:`adapt`."""
+    """Plain LoRA fine-tuning with peft, AdamW and min-SNR weights; random numbers as in :func:`adapt`."""
     generator = StableDiffusionGenerator.load(str(folder))
     unet, scheduler = generator.pipeline.unet, generator.pipeline.scheduler
     targets = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -339,7 +339,7 @@ def weights(folder):
 def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
     tiny_pipeline_folder, train, val, tmp_path
 ):
-    """As large an alpha as the rank is the default; four times that is not, also for who loads the adapter without this package."""
+    """The default alpha is the rank; another alpha also counts when plain diffusers loads the adapter."""
     for name, alpha in (("default", None), ("equal", 2), ("large", 8)):
         run(
             tiny_pipeline_folder,
@@ -357,10 +357,24 @@ def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
 
     ours = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
     row = PlanRow(
-        id="", number=0, noise_scale=1.0,
-        label=0, class_name="", prompt="a cat", negative_prompt="", seed=5, sampler="ddim", steps=3, guidance_scale=2.0,
-        strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
-    )  # fmt: skip
+        id="",
+        number=0,
+        noise_scale=1.0,
+        label=0,
+        class_name="",
+        prompt="a cat",
+        negative_prompt="",
+        seed=5,
+        sampler="ddim",
+        steps=3,
+        guidance_scale=2.0,
+        strength=1.0,
+        source_id="",
+        visual="none",
+        visual_id="",
+        adapter="",
+        adapter_scale=1.0,
+    )
     untouched = ours.draw([row])[0]
     apply_adapter(ours, tmp_path / "large")
     plain = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
@@ -429,7 +443,8 @@ def test_an_adapter_of_another_generator_is_refused(tiny_pipeline_folder, train,
     before = other.fingerprint
     with pytest.raises(
         InputError,
-        match=f"made for a generator with fingerprint {base}, and this one has {before}: choose the generator",
+        match=f"made for a generator with fingerprint {base}, and this one has {before}: choose the "
+        f"generator",
     ):
         apply_adapter(other, tmp_path)
     assert other.fingerprint == before
@@ -453,16 +468,21 @@ def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_f
 def test_layers_that_do_not_exist_are_named(tiny_generator):
     with pytest.raises(
         InputError,
-        match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got 'mlp.fc7'",
+        match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got "
+        "'mlp.fc7'",
     ):
         METHODS["lora"](tiny_generator, settings(targets=("mlp.fc7",)), seed=0, num_classes=2)
 
 
 def captioned(data, words):
     return LabelledSet.from_images(
-        data.pixels(16), data.labels, class_names=data.class_names, split=data.split, ids=data.ids,
+        data.pixels(16),
+        data.labels,
+        class_names=data.class_names,
+        split=data.split,
+        ids=data.ids,
         provenance={"caption": [f"{words} {number}" for number in range(len(data))]},
-    )  # fmt: skip
+    )
 
 
 def test_every_template_is_used_with_the_images_own_caption(tiny_generator, tmp_path, monkeypatch):

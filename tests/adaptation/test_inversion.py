@@ -88,10 +88,24 @@ def weights(generator):
 
 def row(prompt, *, seed=5):
     return PlanRow(
-        id="", number=0, noise_scale=1.0,
-        label=0, class_name="", prompt=prompt, negative_prompt="blurry", seed=seed, sampler="ddim", steps=3, guidance_scale=2.0,
-        strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
-    )  # fmt: skip
+        id="",
+        number=0,
+        noise_scale=1.0,
+        label=0,
+        class_name="",
+        prompt=prompt,
+        negative_prompt="blurry",
+        seed=seed,
+        sampler="ddim",
+        steps=3,
+        guidance_scale=2.0,
+        strength=1.0,
+        source_id="",
+        visual="none",
+        visual_id="",
+        adapter="",
+        adapter_scale=1.0,
+    )
 
 
 def drawn_plainly(pipeline, ours, prompt):
@@ -99,9 +113,15 @@ def drawn_plainly(pipeline, ours, prompt):
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(ours._assemble(ours.from_text, "ddim").scheduler.config)
     image = pipeline(
-        prompt, negative_prompt="blurry", num_inference_steps=3, guidance_scale=2.0, generator=torch.Generator().manual_seed(5),
-        height=ours.image_size, width=ours.image_size, output_type="np",
-    ).images[0]  # fmt: skip
+        prompt,
+        negative_prompt="blurry",
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        generator=torch.Generator().manual_seed(5),
+        height=ours.image_size,
+        width=ours.image_size,
+        output_type="np",
+    ).images[0]
     return np.round(image * 255).transpose(2, 0, 1).astype(np.uint8)
 
 
@@ -329,11 +349,15 @@ def test_slices_of_a_batch_give_what_the_batch_gives(tiny_pipeline_folder, train
 def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train, val, tmp_path):
     described = [
         LabelledSet.from_images(
-            data.pixels(16), data.labels, class_names=data.class_names, split=data.split, ids=data.ids,
+            data.pixels(16),
+            data.labels,
+            class_names=data.class_names,
+            split=data.split,
+            ids=data.ids,
             provenance={"caption": [f"sits {number}" for number in range(len(data))]},
         )
         for data in (train, val)
-    ]  # fmt: skip
+    ]
     job = {
         "prompt": "{class}, {caption}, {token}",
         "visual": VisualSettings(kind="per-image", projection=True),
@@ -356,7 +380,10 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
         ({"initial_word": " "}, "adapt.initial_word must be a word, got ' ', which has no token"),
         (
             {"num_vectors": 2},
-            r"adapt.token must be as the tokenizer writes it, 's\*', with adapt.num_vectors 2, got 'S\*': diffusers would",
+            (
+                r"adapt.token must be as the tokenizer writes it, 's\*', with adapt.num_vectors 2, got "
+                r"'S\*': diffusers would"
+            ),
         ),
         ({"prompt": "a photo of {class}"}, r"a prompt must have \{token\}, got 'a photo of \{class\}'"),
         ({"prompt": "photographs"}, r"a prompt must have \{token\}, got 'a photo of \{class\}'"),

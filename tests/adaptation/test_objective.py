@@ -69,9 +69,13 @@ def prepare(generator, **changes):
     """A batch and what computes its loss."""
     inputs, settings = inputs_of(generator, **changes)
     objective = Objective(
-        generator, settings=settings, projection=None, bandwidths=BANDWIDTHS, processes=Processes(),
+        generator,
+        settings=settings,
+        projection=None,
+        bandwidths=BANDWIDTHS,
+        processes=Processes(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
-    )  # fmt: skip
+    )
     return inputs.train_batch(torch.Generator().manual_seed(0)), objective
 
 
@@ -172,7 +176,7 @@ def test_weight_of_the_released_code_is_that_of_the_paper_at_its_batch_size(gene
 
 
 def test_a_timestep_without_signal_does_not_spoil_the_kernel(any_kind):
-    """Flow matching ends in pure noise, whose share of signal is 0: also if that is all that a class has in a batch."""
+    """Flow matching ends in pure noise, without any signal; a class may have nothing else in a batch."""
     batch, objective = prepare(any_kind, distribution="kernel")
     loss, gradient = gradients(
         any_kind, dataclasses.replace(batch, t=torch.full((8,), len(any_kind.snr) - 1)), objective
@@ -232,7 +236,8 @@ def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, t
     settings = AdaptSettings(batch_size=3, distribution=name)
     with pytest.raises(
         InputError,
-        match=r"batch_size must be at least 4, two images of each of 2 classes, got 3.*lower adapt.classes_per_ba",
+        match=r"batch_size must be at least 4, two images of each of 2 classes, got 3.*lower "
+        r"adapt.classes_per_ba",
     ):
         next(
             adapt(
@@ -259,7 +264,7 @@ def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, t
 
 
 def test_dropped_rows_have_no_text_and_no_feature(generator):
-    """What the denoiser is told: states of the empty prompt, bit for bit, in dropped rows; features in the last place of the others."""
+    """Dropped rows get the states of the empty prompt, the others features in the last place."""
     batch, objective = prepare(generator, visual="per-image", caption_dropout=0.5)
     assert 0 < batch.dropped.sum() < 8
     told = []

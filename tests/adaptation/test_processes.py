@@ -29,7 +29,7 @@ WORDS = (
 
 
 def in_two_processes(command_lines):
-    """What ``accelerate launch`` does with GPUs (on the CPU it needs MPI); the processes find each other at a port that is free."""
+    """Does what ``accelerate launch`` does with GPUs; on the CPU that would need MPI."""
     script = Path(__file__).with_name("command_lines.py")
     launcher = ["-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = json.dumps([[str(word) for word in words] for words in command_lines])
@@ -73,7 +73,8 @@ def test_two_processes_end_like_one(tiny_pipeline_folder, tmp_path):
     )
     assert (one["processes"], two["processes"]) == (1, 2)
     assert [step for step, _ in two["curve"]] == [0, 2, 4]
-    # Sums of float32 in another order. Adam divides by the size of gradients, so where they are next to nothing rounding shows.
+    # Sums of float32 in another order. Adam divides by the size of gradients, so where they are next to
+    # nothing rounding shows.
     assert [loss for _, loss in two["curve"]] == pytest.approx([loss for _, loss in one["curve"]], rel=1e-5)
     for name, file in (("", "pytorch_lora_weights.safetensors"), ("token-", "learned_embeds.safetensors")):
         weights = [

@@ -26,7 +26,8 @@ SAVERS = {
 }
 DENOISER_METHODS = [name for name in METHODS if name != "none" and not AdaptSettings(method=name).has_token]
 TOKEN_METHODS = [name for name in METHODS if AdaptSettings(method=name).has_token]
-# Ready-made images have no network, and a class-conditional model no prompts: tests/generators has a file for each.
+# Ready-made images have no network, and a class-conditional model no prompts: tests/generators has a file for
+# each.
 NAMES = [name for name in GENERATORS if name not in ("stable-diffusion", "folder", "class_conditional")]
 
 
@@ -55,10 +56,24 @@ def rows(generator):
 
 def _rows(count, train, **changes):
     base = PlanRow(
-        id="", number=0, noise_scale=1.0,
-        label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="", steps=4,
-        guidance_scale=2.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
-    )  # fmt: skip
+        id="",
+        number=0,
+        noise_scale=1.0,
+        label=0,
+        class_name="cat",
+        prompt="a photo of a cat",
+        negative_prompt="",
+        seed=0,
+        sampler="",
+        steps=4,
+        guidance_scale=2.0,
+        strength=1.0,
+        source_id="",
+        visual="none",
+        visual_id="",
+        adapter="",
+        adapter_scale=1.0,
+    )
     prompts = ("a photo of a cat", "a photo of a dog")
     return [
         dataclasses.replace(
@@ -280,7 +295,8 @@ def test_tokens_are_learned_and_kept_or_refused(method, fresh, train, rows, tmp_
         return
     with pytest.raises(
         InputError,
-        match=r"a learned token needs a pipeline with one text encoder, .* got StableDiffusion.*Pipeline: choose",
+        match=r"a learned token needs a pipeline with one text encoder, .* got StableDiffusion.*Pipeline: "
+        r"choose",
     ):
         METHODS[method](adapted, settings, seed=0, num_classes=2)
     (tmp_path / "learned_embeds.safetensors").touch()

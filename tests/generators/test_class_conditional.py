@@ -110,7 +110,7 @@ def test_the_solver_gives_the_network_what_it_was_trained_on(generator):
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
 def test_an_exact_denoiser_draws_its_distribution(generator, train, guidance_scale):
-    """Normal pixels: mean and deviation are known; guidance g shifts the mean from m to about m + (g - 1) m at small deviations."""
+    """Mean and deviation of normal pixels are known; guidance g shifts a mean m to about g m."""
     generator._network = GaussianDenoiser([0.4, -0.3, 0.0], 0.2)
     pixels = generator.draw(rows(train, [30, 30], steps=24, guidance_scale=guidance_scale)) / 127.5 - 1
     cats, dogs = pixels[:30], pixels[30:]
@@ -242,9 +242,24 @@ def test_what_it_cannot_do_is_refused(generator, tmp_path):
         _ = generator.feature_width
     with pytest.raises(ValueError, match="must share sampler"):
         row = PlanRow(
-            id="", number=0, noise_scale=1.0, label=0, class_name="", prompt="a cat", negative_prompt="", seed=0, sampler="edm", steps=2,
-            guidance_scale=1.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
-        )  # fmt: skip
+            id="",
+            number=0,
+            noise_scale=1.0,
+            label=0,
+            class_name="",
+            prompt="a cat",
+            negative_prompt="",
+            seed=0,
+            sampler="edm",
+            steps=2,
+            guidance_scale=1.0,
+            strength=1.0,
+            source_id="",
+            visual="none",
+            visual_id="",
+            adapter="",
+            adapter_scale=1.0,
+        )
         generator.draw([row, dataclasses.replace(row, steps=3)])
 
 

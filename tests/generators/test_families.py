@@ -41,11 +41,24 @@ def load(family, **changes):
 
 def row(family, train, **changes):
     fields = {
-        "id": "i", "number": 0, "noise_scale": 1.0,
-        "label": 0, "class_name": "cat", "prompt": "a photo of a cat", "negative_prompt": "a dog", "seed": 3,
-        "sampler": family[1], "steps": 4, "guidance_scale": 2.0, "strength": 1.0, "source_id": train.ids[0], "visual": "none",
-        "visual_id": "", "adapter": "", "adapter_scale": 1.0,
-    }  # fmt: skip
+        "id": "i",
+        "number": 0,
+        "noise_scale": 1.0,
+        "label": 0,
+        "class_name": "cat",
+        "prompt": "a photo of a cat",
+        "negative_prompt": "a dog",
+        "seed": 3,
+        "sampler": family[1],
+        "steps": 4,
+        "guidance_scale": 2.0,
+        "strength": 1.0,
+        "source_id": train.ids[0],
+        "visual": "none",
+        "visual_id": "",
+        "adapter": "",
+        "adapter_scale": 1.0,
+    }
     return PlanRow(**{**fields, **changes})
 
 
@@ -64,9 +77,15 @@ def pixels_of(output):
 def test_draw_equals_the_plain_pipeline(family, train, negative_prompt):
     pipeline = plain(family)
     expected = pipeline(
-        "a photo of a cat", negative_prompt=negative_prompt or None, num_inference_steps=4, guidance_scale=2.0, height=16, width=16,
-        generator=torch.Generator().manual_seed(3), output_type="np",
-    )  # fmt: skip
+        "a photo of a cat",
+        negative_prompt=negative_prompt or None,
+        num_inference_steps=4,
+        guidance_scale=2.0,
+        height=16,
+        width=16,
+        generator=torch.Generator().manual_seed(3),
+        output_type="np",
+    )
     drawn = load(family).draw([row(family, train, negative_prompt=negative_prompt)])[0]
     assert np.abs(pixels_of(expected) - drawn).max() <= 1
 
@@ -76,10 +95,16 @@ def test_drawing_from_an_image_equals_the_plain_pipeline(family, train):
     pipeline = generator.from_image(**plain(family).components)
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
-        "a photo of a cat", negative_prompt="a dog", num_inference_steps=4, guidance_scale=2.0, strength=0.5,
-        image=torch.from_numpy(train.pixels(16)[:1]) / 255, generator=[torch.Generator().manual_seed(3)], output_type="np",
+        "a photo of a cat",
+        negative_prompt="a dog",
+        num_inference_steps=4,
+        guidance_scale=2.0,
+        strength=0.5,
+        image=torch.from_numpy(train.pixels(16)[:1]) / 255,
+        generator=[torch.Generator().manual_seed(3)],
+        output_type="np",
         **({"height": 16, "width": 16} if "3" in type(generator).__name__ else {}),
-    )  # fmt: skip
+    )
     drawn = generator.draw([row(family, train, strength=0.5)], train)[0]
     assert np.abs(pixels_of(expected) - drawn).max() <= 1
 
@@ -166,7 +191,10 @@ def test_an_empty_prompt_of_xl_is_zeros(tmp_path):
 
 def test_an_unknown_pipeline_is_named(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    message = "must be one of StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, got FluxPipeline"
+    message = (
+        "must be one of StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusion3Pipeline, got "
+        "FluxPipeline"
+    )
     with pytest.raises(InputError, match=message):
         load_pipeline(GeneratorSettings(name=str(tmp_path)), device="cpu")
 

@@ -1,4 +1,4 @@
-"""Ready-made images are drawn as they are, in their order, and asked for nothing that only a network can do."""
+"""Ready-made images are drawn unchanged and in order; what needs a network is refused."""
 
 import shutil
 import tempfile
@@ -29,10 +29,24 @@ def generator_of(*paths, **changes):
 
 def row(name, number, **changes):
     fields = {
-        "id": f"{name}-{number}", "number": number, "label": 0, "class_name": name, "prompt": "", "negative_prompt": "", "seed": 3,
-        "sampler": "unipc", "steps": 4, "guidance_scale": 1.0, "noise_scale": 1.0, "strength": 1.0, "source_id": "", "visual": "none",
-        "visual_id": "", "adapter": "", "adapter_scale": 1.0,
-    }  # fmt: skip
+        "id": f"{name}-{number}",
+        "number": number,
+        "label": 0,
+        "class_name": name,
+        "prompt": "",
+        "negative_prompt": "",
+        "seed": 3,
+        "sampler": "unipc",
+        "steps": 4,
+        "guidance_scale": 1.0,
+        "noise_scale": 1.0,
+        "strength": 1.0,
+        "source_id": "",
+        "visual": "none",
+        "visual_id": "",
+        "adapter": "",
+        "adapter_scale": 1.0,
+    }
     return PlanRow(**{**fields, **changes})
 
 
@@ -94,7 +108,10 @@ def test_the_order_of_classes_does_not_matter(images):
 @pytest.mark.parametrize("real", [["cat", "cow"], ["cat", "cow", "dog"], ["Cat", "Dog"]])
 def test_other_classes_are_refused_with_both_lists(real, images):
     generator = generator_of(images)
-    message = rf"classes of the generated images in .*gan must be those of the real ones, got cat, dog instead of {', '.join(real)}: rename"
+    message = (
+        rf"classes of the generated images in .*gan must be those of the real ones, got cat, dog instead of "
+        rf"{', '.join(real)}: rename"
+    )
     with pytest.raises(InputError, match=message):
         generator.available(real)
     train = LabelledSet.from_images([np.zeros((3, 8, 8), np.uint8)], [0], class_names=real, split="train")
@@ -136,7 +153,10 @@ def test_sets_take_turns_and_longer_ones_go_on_alone(sizes):
 
 
 def test_a_class_with_too_few_images_is_refused(images):
-    message = r"generator.images must hold 3 or more images of class 'dog', got 2: add images, or ask for fewer with draw.per_class"
+    message = (
+        r"generator.images must hold 3 or more images of class 'dog', got 2: add images, or ask for fewer "
+        r"with draw.per_class"
+    )
     with pytest.raises(InputError, match=message):
         generator_of(images).draw([row("dog", 0), row("dog", 2)])
     with pytest.raises(InputError, match="1 or more images of class 'cow', got 0"):
@@ -212,7 +232,8 @@ def test_bad_files_are_listed_when_they_are_read(images):
     generator = generator_of(images)
     with pytest.raises(
         InputError,
-        match=r"generator.images .*gan: every file must be a good image, got 2 bad:\n  cat/1.png: not an image",
+        match=r"generator.images .*gan: every file must be a good image, got 2 bad:\n  cat/1.png: not an "
+        r"image",
     ):
         generator.draw([row("dog", 0)])
     with pytest.raises(InputError, match="got 2 bad"):

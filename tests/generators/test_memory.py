@@ -16,11 +16,25 @@ from understudy.generators.stable_diffusion import StableDiffusionGenerator
 def rows(train, strength=1.0):
     return [
         PlanRow(
-            id="i", number=0, noise_scale=1.0,
-            label=0, class_name="cat", prompt="a cat", negative_prompt="", seed=0, sampler="ddim", steps=2, guidance_scale=2.0,
-            strength=strength, source_id=train.ids[0], visual="none", visual_id="", adapter="", adapter_scale=1.0,
+            id="i",
+            number=0,
+            noise_scale=1.0,
+            label=0,
+            class_name="cat",
+            prompt="a cat",
+            negative_prompt="",
+            seed=0,
+            sampler="ddim",
+            steps=2,
+            guidance_scale=2.0,
+            strength=strength,
+            source_id=train.ids[0],
+            visual="none",
+            visual_id="",
+            adapter="",
+            adapter_scale=1.0,
         )
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("option", ["attention_slicing", "vae_tiling", "gradient_checkpointing"])

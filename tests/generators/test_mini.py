@@ -13,7 +13,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from understudy.generators.load import mini_folder
 from understudy.generators.mini import glyphs
-from understudy.generators.mini.pretrain import printed_glyphs
+from understudy.generators.mini.data import printed_glyphs
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
 
 
@@ -37,7 +37,7 @@ def test_the_weights_stay_small():
 
 
 def test_text_and_image_features_share_a_space():
-    """Zero-shot naming of printed digits works far above chance, with features that transformers' own CLIP would compare."""
+    """Zero-shot naming of printed digits works far above chance, with features compared as CLIP does."""
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
     text = CLIPTextModel.from_pretrained(mini_folder() / "text_encoder", dtype=torch.float32)
@@ -68,8 +68,17 @@ def test_fonts_hold_every_character():
     for font in glyphs.fonts():
         for character in glyphs.CHARACTERS:
             glyph = glyphs.Glyph(
-                character=character, font=font, stroke=0, shear=0, rotation=0, height=0.8, offset=(0, 0), blur=0, ink=1, paper=0
-            )  # fmt: skip
+                character=character,
+                font=font,
+                stroke=0,
+                shear=0,
+                rotation=0,
+                height=0.8,
+                offset=(0, 0),
+                blur=0,
+                ink=1,
+                paper=0,
+            )
             image = glyphs.render(glyph)
             blank += image.max() < 128
             assert image.shape == (32, 32, 3)
@@ -105,11 +114,22 @@ def test_properties_name_what_is_seen():
         "paper": 0,
     }
     assert glyphs.Glyph(character="3", font="DejaVuSerif-BoldItalic.ttf", **base).properties == (
-        "serif", "bold", "italic", "sharp", "white on black",
-    )  # fmt: skip
-    assert glyphs.Glyph(character="3", font="cmtt10.ttf", **{**base, "paper": 0.9, "ink": 0.5, "height": 0.9, "blur": 1}).properties == (
-        "mono", "regular", "large", "blurred", "faint", "black on white",
-    )  # fmt: skip
+        "serif",
+        "bold",
+        "italic",
+        "sharp",
+        "white on black",
+    )
+    assert glyphs.Glyph(
+        character="3", font="cmtt10.ttf", **{**base, "paper": 0.9, "ink": 0.5, "height": 0.9, "blur": 1}
+    ).properties == (
+        "mono",
+        "regular",
+        "large",
+        "blurred",
+        "faint",
+        "black on white",
+    )
 
 
 @given(st.text(max_size=30))

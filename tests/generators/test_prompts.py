@@ -57,7 +57,10 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             "",
-            r"a prompt must have \{class\}, got '': add it, or name a template set \(photographs, real-fake-draw, real-fake-train\)",
+            (
+                r"a prompt must have \{class\}, got '': add it, or name a template set \(photographs, "
+                r"real-fake-draw, real-fake-train\)"
+            ),
         ),
         ("a photo", r"must have \{class\}, got 'a photo': add it"),
         ("{caption}", r"must have \{class\}, got '\{caption\}'"),
@@ -67,7 +70,10 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "photo of {label}",
-            r"placeholders of a prompt must be \{class\}, \{caption\} and \{token\}, got \{label\} in 'photo of",
+            (
+                r"placeholders of a prompt must be \{class\}, \{caption\} and \{token\}, got \{label\} in "
+                r"'photo of"
+            ),
         ),
         ("photo of {}, {class}", r"got \{\} in"),
         ("photo of {class", r"braces of a prompt must enclose a placeholder"),
@@ -100,7 +106,7 @@ def test_a_learned_token_has_its_place() -> None:
     styled = "A {class} photo in the style of {token}"
     assert read_templates(styled, needs_class=True, has_token=True) == (styled,)
     assert read_templates("{token}", needs_class=False, has_token=True) == ("{token}",)
-    assert fill(styled, words="cat", caption="", token="S*") == "A cat photo in the style of S*"  # noqa: S106 - a word
+    assert fill(styled, words="cat", caption="", token="S*") == "A cat photo in the style of S*"  # noqa: S106
     for needs_class in (True, False):
         with pytest.raises(
             InputError,
@@ -124,7 +130,7 @@ def test_a_token_that_is_also_part_of_other_words(words: str, template: str) -> 
         InputError,
         match=r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in",
     ):
-        fill(template, words=words, caption="", token="S*")  # noqa: S106 - a word
+        fill(template, words=words, caption="", token="S*")  # noqa: S106
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,24 @@ DIFFUSION_SAMPLERS = [name for name in SAMPLERS if SAMPLERS[name].kind == "diffu
 
 def rows(count, train, **changes):
     base = PlanRow(
-        id="", number=0, noise_scale=1.0,
-        label=0, class_name="cat", prompt="a photo of a cat", negative_prompt="", seed=0, sampler="unipc", steps=4,
-        guidance_scale=2.0, strength=1.0, source_id="", visual="none", visual_id="", adapter="", adapter_scale=1.0,
-    )  # fmt: skip
+        id="",
+        number=0,
+        noise_scale=1.0,
+        label=0,
+        class_name="cat",
+        prompt="a photo of a cat",
+        negative_prompt="",
+        seed=0,
+        sampler="unipc",
+        steps=4,
+        guidance_scale=2.0,
+        strength=1.0,
+        source_id="",
+        visual="none",
+        visual_id="",
+        adapter="",
+        adapter_scale=1.0,
+    )
     return [
         dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes)
         for i in range(count)
@@ -97,9 +111,14 @@ def test_draw_equals_the_plain_pipeline(tiny_generator, tiny_pipeline_folder, tr
         strict=True,
     ):
         expected = pipeline(
-            row.prompt, num_inference_steps=row.steps, guidance_scale=row.guidance_scale, height=16, width=16,
-            generator=torch.Generator().manual_seed(row.seed), output_type="np",
-        ).images[0]  # fmt: skip
+            row.prompt,
+            num_inference_steps=row.steps,
+            guidance_scale=row.guidance_scale,
+            height=16,
+            width=16,
+            generator=torch.Generator().manual_seed(row.seed),
+            output_type="np",
+        ).images[0]
         assert np.abs(np.round(expected * 255).transpose(2, 0, 1) - image).max() <= 1
 
 
@@ -179,9 +198,11 @@ def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeli
     x, t, states = torch.ones(1, 4, 8, 8), torch.tensor([500]), again.encode_prompts(["cat"]).states
     with torch.no_grad():
         torch.testing.assert_close(
-            plain.unet(x, t, encoder_hidden_states=states).sample, again.pipeline.unet(x, t, encoder_hidden_states=states).sample,
-            rtol=1e-3, atol=1e-4,
-        )  # fmt: skip
+            plain.unet(x, t, encoder_hidden_states=states).sample,
+            again.pipeline.unet(x, t, encoder_hidden_states=states).sample,
+            rtol=1e-3,
+            atol=1e-4,
+        )
 
 
 def test_a_missing_adapter_is_named(tiny_generator, tmp_path):
@@ -210,7 +231,10 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
     [
         (
             "minni",
-            r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did you mean 'mini'\?\)",
+            (
+                r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did "
+                r"you mean 'mini'\?\)"
+            ),
         ),
         ("stable-diffusion", "give its folder or hub name"),
         (".", r"\. is not a diffusers pipeline folder: it has no model_index.json"),
@@ -250,9 +274,13 @@ def test_stable_diffusions_noise_levels(tiny_generator):
     solver = build_sampler("unipc", tiny_generator.pipeline.scheduler.config)
     solver.set_timesteps(30)
     for strength, executed, first, signal in (
-        (0.25, 7, 233, 0.838), (0.5, 15, 499, 0.527), (0.6, 18, 599, 0.402), (0.75, 22, 733, 0.254), (0.9, 27, 899, 0.120),
+        (0.25, 7, 233, 0.838),
+        (0.5, 15, 499, 0.527),
+        (0.6, 18, 599, 0.402),
+        (0.75, 22, 733, 0.254),
+        (0.9, 27, 899, 0.120),
         (1.0, 30, 999, 0.068),
-    ):  # fmt: skip
+    ):
         assert int(30 * strength) == executed
         assert solver.timesteps[30 - executed] == first
         assert (snr[first] / (1 + snr[first])).sqrt().item() == pytest.approx(signal, abs=6e-4)
@@ -276,7 +304,7 @@ def test_every_distinct_prompt_is_encoded_once(tiny_generator, train, monkeypatc
 
 
 def test_tokens_leave_the_negative_branch_alone(tiny_generator, train):
-    """What the UNet is called with: the negative half bit for bit as without tokens, the other half but for its last position."""
+    """The UNet gets negative states as without tokens, and the others changed at the last position."""
     calls = []
     hook = tiny_generator.denoiser.register_forward_pre_hook(
         lambda module, args, kwargs: calls.append(kwargs["encoder_hidden_states"].clone()), with_kwargs=True

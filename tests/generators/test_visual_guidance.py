@@ -37,11 +37,24 @@ def row(number, train, *, visual="none"):
     """Label and image follow from the number."""
     index = number % len(train)
     return PlanRow(
-        id=f"i{number}", number=0, noise_scale=1.0,
-        label=int(train.labels[index]), class_name="", prompt="a cat", negative_prompt="", seed=100 + number,
-        sampler="unipc", steps=2, guidance_scale=1.0, strength=1.0, source_id="", visual=visual,
-        visual_id=train.ids[index] if visual == "per-image" else "", adapter="", adapter_scale=1.0,
-    )  # fmt: skip
+        id=f"i{number}",
+        number=0,
+        noise_scale=1.0,
+        label=int(train.labels[index]),
+        class_name="",
+        prompt="a cat",
+        negative_prompt="",
+        seed=100 + number,
+        sampler="unipc",
+        steps=2,
+        guidance_scale=1.0,
+        strength=1.0,
+        source_id="",
+        visual=visual,
+        visual_id=train.ids[index] if visual == "per-image" else "",
+        adapter="",
+        adapter_scale=1.0,
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -201,7 +214,7 @@ def test_widths_that_do_not_fit_name_both_and_the_way_out(tiny_generator, tiny_p
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 7])
 def test_token_b_stands_in_row_b(batch):
-    """Stacking or reshaping in the wrong order would scramble rows only from two on, and not where length and batch agree."""
+    """Reshaping in the wrong order would scramble batches of two and more, unless length equals batch."""
     length, width = 4, 3
     states = torch.arange(batch * length * width, dtype=torch.float32).view(batch, length, width)
     tokens, pooled = (

@@ -11,7 +11,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.functional.contrastive import contrastive_loss
 from understudy.generators.load import mini_folder
-from understudy.generators.mini.pretrain import printed_glyphs
+from understudy.generators.mini.data import printed_glyphs
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.zero_shot import load_zero_shot
 from understudy.settings import build
@@ -71,7 +71,7 @@ def test_mini_tells_handwritten_digits_apart():
 
 
 def test_minis_scale_is_the_best_for_what_it_was_trained_on():
-    """Its own was not kept; on held-out glyphs the loss that it was trained with must not fall to either side."""
+    """The trained scale was not kept; on held-out glyphs, neither a higher nor a lower one has less loss."""
     glyphs = printed_glyphs(256, seed=1_000_003)
     pictures = LabelledSet.from_images(
         glyphs.images.numpy(), np.zeros(256, int), class_names=["cat", "dog"], split="val"
@@ -114,7 +114,8 @@ def test_generators_without_a_pair_of_encoders_are_refused(tiny_pipeline_folder)
 def test_what_is_no_clip_is_refused(clip_folder, tmp_path):
     with pytest.raises(
         InputError,
-        match="curate.clip must be a CLIP model, got .*nothing.*; give the folder or hub name of a CLIP model",
+        match="curate.clip must be a CLIP model, got .*nothing.*; give the folder or hub name of a CLIP "
+        "model",
     ):
         judge(str(tmp_path / "nothing"))
     save_tiny_image_encoder(tmp_path)

@@ -1,4 +1,4 @@
-"""Golden figures: what short trainings gave when their files were written. ``python tests/golden/regenerate.py [NAME ...]``.
+"""Golden figures: results of short trainings. ``python tests/golden/regenerate.py [NAME ...]`` writes them.
 
 Regenerate only for a change that is meant to change figures, and say in the changelog what changed and why.
 """

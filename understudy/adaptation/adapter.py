@@ -61,8 +61,8 @@ def apply_adapter(
     if base != fingerprint:
         raise InputError(
             f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has "
-            f"{fingerprint}: choose the generator that it was made for, with the same generator.precision and "
-            "generator.image_encoder, or adapt again"
+            f"{fingerprint}: choose the generator that it was made for, with the same generator.precision "
+            "and generator.image_encoder, or adapt again"
         )
     if visual is not None:
         check_guidance(folder, visual=visual)
@@ -78,8 +78,8 @@ def check_guidance(folder: Path, *, visual: bool) -> None:
     kind = read_adapter_report(folder).get("visual", "none")
     if visual != (kind != "none"):
         raise InputError(
-            f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: set "
-            "it, or adapt again"
+            f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: "
+            "set it, or adapt again"
         )
 
 
@@ -106,8 +106,8 @@ def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet
     leaked = len(known & _digests([test]))
     if leaked:
         raise InputError(
-            f"the adapter in {folder} was made from {leaked} images that are test images of this run: use the "
-            "seed of its run"
+            f"the adapter in {folder} was made from {leaked} images that are test images of this run: use "
+            "the seed of its run"
         )
     others = len(known - _digests(seen))
     if few_shots and others:
@@ -137,8 +137,8 @@ def check_tokens(folder: Path, tokens: Sequence[str]) -> None:
     found = read_adapter_report(folder).get("tokens", [])
     if wanted != found:
         raise InputError(
-            f"the adapter in {folder} was made with {_listed(found)}, and this run has {_listed(wanted)}: set "
-            "adapt.method and adapt.token as they were, with the same classes, or adapt again"
+            f"the adapter in {folder} was made with {_listed(found)}, and this run has {_listed(wanted)}: "
+            "set adapt.method and adapt.token as they were, with the same classes, or adapt again"
         )
 
 
@@ -154,8 +154,8 @@ def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
     Args:
         source: adapter folder.
         to: folder to copy to.
-        shared: leave out the list of images that it was made from, so that nobody who has an image can look it
-            up there.
+        shared: leave out the list of images that it was made from, so that nobody who has an image can look
+            it up there.
 
     Raises:
         InputError: if there is no finished adapter.

@@ -57,9 +57,9 @@ def adapt(
 ) -> Iterator[AdaptStep]:
     """Train what the method selects; ``folder`` gets the averaged weights with the lowest validation loss.
 
-    The batch and the noise of step i depend only on the seed and i, even with several processes. An interrupted
-    run resumes from its last checkpoint in ``folder`` and ends with the same weights. ``folder/report.json`` is
-    written last.
+    The batch and the noise of step i depend only on the seed and i, even with several processes. An
+    interrupted run resumes from its last checkpoint in ``folder`` and ends with the same weights.
+    ``folder/report.json`` is written last.
 
     Args:
         generator: generator to adapt; it is changed.
@@ -240,8 +240,8 @@ def _check_batch(settings: AdaptSettings, train: LabelledSet, *, num_processes: 
     if term is not None and term.within_class and settings.batch_size < 2 * classes:
         raise InputError(
             f"adapt.batch_size must be at least {2 * classes}, two images of each of {classes} classes, got "
-            f"{settings.batch_size}: adapt.distribution {settings.distribution!r} compares images of one class; "
-            "or lower adapt.classes_per_batch"
+            f"{settings.batch_size}: adapt.distribution {settings.distribution!r} compares images of one "
+            "class; or lower adapt.classes_per_batch"
         )
 
 

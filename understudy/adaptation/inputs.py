@@ -181,8 +181,8 @@ class Inputs:
 class _Encoder:
     """Encodes prompts; if there are few distinct ones, each is encoded once and looked up from then on.
 
-    The last bit of a state may depend on the batch that its prompt is encoded in, so the batches are the same in
-    every run.
+    The last bit of a state may depend on the batch that its prompt is encoded in, so the batches are the same
+    in every run.
     """
 
     def __init__(self, generator: Adaptable, prompts: Iterable[str]) -> None:

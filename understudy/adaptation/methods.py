@@ -55,8 +55,8 @@ def _lora(
     for target in settings.targets:
         if target not in _LAYERS and not any(f".{name}".endswith(f".{target}") for name in layers):
             raise InputError(
-                f"adapt.targets must be {', '.join(_LAYERS)} or endings of module names of the denoiser, "
-                f"got {target!r}"
+                f"adapt.targets must be {', '.join(_LAYERS)} or endings of module names of the denoiser, got "
+                f"{target!r}"
             )
     config = LoraConfig(
         r=settings.rank,

@@ -1,4 +1,4 @@
-"""The loss of a batch, in slices and over several processes: weighted denoising loss plus distribution term."""
+"""The loss of a batch, in slices and over processes: denoising loss plus distribution term."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The distribution term: added to the denoising loss so that drawn and real images agree as sets.
 
-Real-Fake (Yuan et al., ICLR 2024, arXiv:2310.10402), section 3; ``docs/methods/real_fake.md`` compares the forms.
+Real-Fake (Yuan et al., ICLR 2024, arXiv:2310.10402), section 3. ``docs/methods/real_fake.md`` compares
+the forms.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ TERMS.register(
 )(Term(compute=_batch_mean, weight=_SUM_WEIGHT * _SUM_BATCH**2))
 TERMS.register(
     "batch-sum",
-    summary="squared sum of the batch's SNR-weighted residuals: the released code's form, grows with the batch",
+    summary="squared sum of the batch's SNR-weighted residuals: the released code's form, grows with the "
+    "batch",
 )(Term(compute=_batch_sum, weight=_SUM_WEIGHT))
 TERMS.register("class-mean", summary="squared mean residual of each class, in batches of few classes")(
     Term(compute=_class_mean, weight=_SUM_WEIGHT * _SUM_BATCH**2, within_class=True)

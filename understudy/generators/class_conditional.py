@@ -102,8 +102,8 @@ class ClassConditionalGenerator:
             )
         if settings.precision == "float16":
             raise InputError(
-                "generator.precision must be float32 or bfloat16 for the generator 'class_conditional', "
-                "got float16"
+                "generator.precision must be float32 or bfloat16 for the generator 'class_conditional', got "
+                "float16"
             )
 
     @property
@@ -190,7 +190,8 @@ class ClassConditionalGenerator:
     def encode_features(self, pixels: Tensor) -> Tensor:
         """Not available, as :attr:`feature_width`."""
         raise InputError(
-            f"no image features of {len(pixels)} images: the generator 'class_conditional' has no image encoder"
+            f"no image features of {len(pixels)} images: the generator 'class_conditional' has no image "
+            "encoder"
         )
 
     def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
@@ -207,7 +208,7 @@ class ClassConditionalGenerator:
             self._label(prompt)
 
     def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
-        """Encode the words of classes as class numbers, float32 (B, 1, 1); the empty prompt means no class."""
+        """Encode words of classes as class numbers, float32 (B, 1, 1); the empty prompt means no class."""
         labels = [self._label(prompt) for prompt in prompts]
         return Conditioning(torch.tensor(labels, dtype=torch.float32, device=self._device).view(-1, 1, 1))
 
@@ -220,8 +221,8 @@ class ClassConditionalGenerator:
             InputError: always.
         """
         raise InputError(
-            f"learned tokens ({', '.join(names)}) need a text encoder, which the generator 'class_conditional' "
-            "has none of: set adapt.method=full"
+            f"learned tokens ({', '.join(names)}) need a text encoder, which the generator "
+            "'class_conditional' has none of: set adapt.method=full"
         )
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
@@ -289,8 +290,8 @@ class ClassConditionalGenerator:
         """
         if scale != 1:
             raise InputError(
-                f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: there is no "
-                "network to start from"
+                f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: there is "
+                "no network to start from"
             )
         try:
             stored = json.loads((folder / _FOLDER / _CLASSES).read_text(encoding="utf-8"))
@@ -334,8 +335,8 @@ class ClassConditionalGenerator:
         if prompt not in self._classes:
             raise InputError(
                 "prompts for the generator 'class_conditional' must be the words of a class "
-                f"({', '.join(self._classes)}), got {prompt!r}: set adapt.prompt and draw.prompt to '{{class}}', "
-                "and leave negative prompts out"
+                f"({', '.join(self._classes)}), got {prompt!r}: set adapt.prompt and draw.prompt to "
+                "'{class}', and leave negative prompts out"
             )
         return self._classes.index(prompt)
 

@@ -22,16 +22,16 @@ def save_denoiser(pipeline: Any, part: str, folder: Path, *, method: str) -> Non
     Args:
         pipeline: a diffusers pipeline.
         part: name of the denoiser among its components.
-        folder: ``lora`` writes a file for ``pipeline.load_lora_weights(folder)``, ``full`` a folder with the name
-            of the part for ``from_pretrained`` of the denoiser's class.
+        folder: ``lora`` writes a file for ``pipeline.load_lora_weights(folder)``, ``full`` a folder with the
+            name of the part for ``from_pretrained`` of the denoiser's class.
         method: ``lora`` or ``full``.
     """
     denoiser = pipeline.components[part]
     if method == "full":
         denoiser.save_pretrained(folder / part)
         return
-    # In peft's key format: the older one of diffusers loses the attention layers when convolutions are adapted
-    # too. Without the configuration in the file, diffusers takes the scale alpha / rank to be 1.
+    # In peft's key format: the older one of diffusers loses the attention layers when convolutions are
+    # adapted too. Without the configuration in the file, diffusers takes the scale alpha / rank to be 1.
     config = denoiser.peft_config["default"].to_dict()
     layers = {
         f"{part}_lora_layers": get_peft_model_state_dict(denoiser),
@@ -42,7 +42,7 @@ def save_denoiser(pipeline: Any, part: str, folder: Path, *, method: str) -> Non
 
 
 def load_denoiser(pipeline: Any, part: str, folder: Path, *, method: str, scale: float) -> None:
-    """Move the weights by the share ``scale`` of the way to the adapted ones, which :func:`save_denoiser` wrote."""
+    """Move the weights the share ``scale`` of the way to those that :func:`save_denoiser` wrote."""
     if method == "lora":
         pipeline.load_lora_weights(folder)
         pipeline.fuse_lora(components=[part], lora_scale=scale)

@@ -134,8 +134,8 @@ class AbstractDiffusersGenerator(ABC):
             raise cannot_load(settings.name, error) from error
         if settings.safety_checker and pipeline.components.get("safety_checker") is None:
             raise InputError(
-                f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no safety "
-                "checker"
+                f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no "
+                "safety checker"
             )
         schedule = cls.read_schedule(pipeline.scheduler.config)
         if settings.image_encoder is None:
@@ -206,7 +206,7 @@ class AbstractDiffusersGenerator(ABC):
         return cast("Tensor", (latents * self._vae.config.scaling_factor).to(self._dtype()))
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Decode scaled latents (B, C, h, w) to pixels, float32 (B, 3, H, W), about -1 to 1, differentiably."""
+        """Decode latents (B, C, h, w) to pixels, float32 (B, 3, H, W), about -1 to 1, differentiably."""
         latents = latents / self._vae.config.scaling_factor + self._latent_shift()
         return cast("Tensor", self._vae.decode(latents.to(self._vae.dtype)).sample.float())
 
@@ -235,8 +235,9 @@ class AbstractDiffusersGenerator(ABC):
                 count = len(tokenizer(self._written_out(prompt), verbose=False).input_ids)
                 if count > allowed:
                     raise InputError(
-                        f"a prompt must have at most {allowed} tokens, begin and end included, got {count} for "
-                        f"{prompt!r}: shorten the prompt or the caption; the text encoder takes {limit}{reason}"
+                        f"a prompt must have at most {allowed} tokens, begin and end included, got {count} "
+                        f"for {prompt!r}: shorten the prompt or the caption; the text encoder takes "
+                        f"{limit}{reason}"
                     )
 
     def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
@@ -352,10 +353,12 @@ class AbstractDiffusersGenerator(ABC):
         Args:
             folder: adapter folder.
             method: adaptation method.
-            scale: share of the way that the weights move towards the adapted ones; must be 1 for learned tokens.
+            scale: share of the way that the weights move towards the adapted ones; must be 1 for learned
+                tokens.
 
         Raises:
-            InputError: if the folder holds no adapter of this method, or for learned tokens with another scale.
+            InputError: if the folder holds no adapter of this method, or for learned tokens with another
+                scale.
         """
         has_weights = method in _WEIGHT_METHODS
         expected = folder / (denoiser_file(method, self.part) if has_weights else TOKENS_FILE)
@@ -412,8 +415,8 @@ class AbstractDiffusersGenerator(ABC):
         """
         if self._features is None:
             raise InputError(
-                f"image features need an image encoder, which {type(self.pipeline).__name__} here has none of: "
-                "set generator.image_encoder to a CLIP vision model with projection"
+                f"image features need an image encoder, which {type(self.pipeline).__name__} here has none "
+                "of: set generator.image_encoder to a CLIP vision model with projection"
             )
         return self._features
 
@@ -428,7 +431,7 @@ class AbstractDiffusersGenerator(ABC):
             self._offload.park()
 
     def _scaled_noise(self, rows: Sequence[PlanRow]) -> dict[str, Tensor]:
-        """The initial noise of rows with a noise scale; without one, the pipeline draws the same noise itself."""
+        """The initial noise of rows with a noise scale; without one, the pipeline draws it itself."""
         if all(row.noise_scale == 1 for row in rows):
             return {}
         size = self.image_size // self.pipeline.vae_scale_factor

@@ -32,8 +32,8 @@ class FolderGenerator:
     """Hands out ready-made images in order; it has no network, and cannot start from a real image.
 
     Image ``number`` of a class is the one at that position within the class. Several sets take turns; when
-    one runs out, the others continue. Only the train split of a set with splits is used. Nothing is read before
-    it is needed, and images stay encoded in memory.
+    one runs out, the others continue. Only the train split of a set with splits is used. Nothing is read
+    before it is needed, and images stay encoded in memory.
 
     Args:
         settings: ``images`` and ``resolution`` are used.
@@ -130,13 +130,13 @@ class FolderGenerator:
             uint8 of shape (N, 3, H, W).
 
         Raises:
-            InputError: if a class has too few images, if a set has other classes or cannot be read, or for rows
-                that start from a real image or are guided by one.
+            InputError: if a class has too few images, if a set has other classes or cannot be read, or for
+                rows that start from a real image or are guided by one.
         """
         if tokens is not None:
             raise InputError(
-                "ready-made images (generator 'folder') come without encoders of text and images: leave visual "
-                "guidance out"
+                "ready-made images (generator 'folder') come without encoders of text and images: leave "
+                "visual guidance out"
             )
         if any(row.strength < 1 for row in rows):
             raise _cannot_start()
@@ -171,8 +171,8 @@ class FolderGenerator:
         order = self._order.get(row.class_name, [])
         if row.number >= len(order):
             raise InputError(
-                f"generator.images must hold {row.number + 1} or more images of class {row.class_name!r}, got "
-                f"{len(order)}: add images, or ask for fewer with draw.per_class"
+                f"generator.images must hold {row.number + 1} or more images of class {row.class_name!r}, "
+                f"got {len(order)}: add images, or ask for fewer with draw.per_class"
             )
         return order[row.number]
 
@@ -215,7 +215,8 @@ def _read(path: Path) -> _ReadySet:
     if pool.skipped:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in pool.skipped)
         raise InputError(
-            f"generator.images {path}: every file must be a good image, got {len(pool.skipped)} bad:\n{listed}\n"
+            f"generator.images {path}: every file must be a good image, got {len(pool.skipped)} "
+            f"bad:\n{listed}\n"
             "remove them"
         )
     rows = [row for row, split in enumerate(pool.declared) if split in (None, "train")]

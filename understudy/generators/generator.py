@@ -52,7 +52,7 @@ class Conditioning:
         return Conditioning(states, self.pooled)
 
     def arguments(self, *, prefix: str = "") -> dict[str, Tensor]:
-        """Arguments that pass the prompts to a diffusers pipeline; ``prefix`` is ``negative_`` for negative ones."""
+        """Arguments of a diffusers pipeline; ``prefix`` is ``negative_`` for negative prompts."""
         pooled = {} if self.pooled is None else {f"{prefix}pooled_prompt_embeds": self.pooled}
         return {f"{prefix}prompt_embeds": self.states, **pooled}
 
@@ -83,7 +83,8 @@ class PlanRow:
         strength: noise added to the real image ``source_id`` that drawing starts from; 1 is pure noise.
         source_id: id of a real train image, or an empty string.
         visual: kind of visual guidance; see ``understudy list visuals``.
-        visual_id: id of the real train image whose feature guides, for the kind ``per-image``; otherwise empty.
+        visual_id: id of the real train image whose feature guides, for the kind ``per-image``; otherwise
+            empty.
         adapter: fingerprint of the adapter in use, or an empty string.
         adapter_scale: share of the adapter that is applied; 1 applies all of it.
     """
@@ -225,7 +226,8 @@ class Adaptable(Generator, Protocol):
         """Add tokens that prompts may use; returns one parameter (num_vectors, D) of embeddings per token.
 
         Raises:
-            InputError: if a name is taken, the initial word has no token, or the generator has no text encoder.
+            InputError: if a name is taken, the initial word has no token, or the generator has no text
+                encoder.
         """
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
@@ -263,7 +265,7 @@ def adaptable(generator: Generator) -> Adaptable:
     """
     if not hasattr(type(generator), "save_adapter"):
         raise InputError(
-            "ready-made images (generator 'folder') come without networks: they cannot be adapted, and there is "
-            "no encoder for visual guidance; set adapt.method=none and visual.kind=none"
+            "ready-made images (generator 'folder') come without networks: they cannot be adapted, and there "
+            "is no encoder for visual guidance; set adapt.method=none and visual.kind=none"
         )
     return cast("Adaptable", generator)

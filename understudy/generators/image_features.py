@@ -77,8 +77,8 @@ def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
         encoder = CLIPVisionModelWithProjection.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
-            "generator.image_encoder must be a folder or hub name of a CLIP vision model with projection, got "
-            f"{name!r}: {error}"
+            "generator.image_encoder must be a folder or hub name of a CLIP vision model with projection, "
+            f"got {name!r}: {error}"
         ) from error
     return ImageFeatures(encoder, _processor(name))
 

@@ -24,8 +24,8 @@ TOKENS_FILE = "learned_embeds.safetensors"
 class LearnedEmbedding(nn.Module):
     """Replaces the input embedding of a text encoder: its vocabulary, frozen, plus rows that are learned.
 
-    The rows of each token are a separate parameter. A token that does not occur in a batch has no gradient, and
-    the optimiser leaves it alone.
+    The rows of each token are a separate parameter. A token that does not occur in a batch has no gradient,
+    and the optimiser leaves it alone.
 
     Args:
         vocabulary: input embedding of the text encoder.
@@ -77,8 +77,8 @@ def learn_tokens(
         A parameter per token, float32 (num_vectors, D).
 
     Raises:
-        InputError: if a name is in the vocabulary, if diffusers would not find all embeddings of a token, or if
-            the initial word is empty.
+        InputError: if a name is in the vocabulary, if diffusers would not find all embeddings of a token, or
+            if the initial word is empty.
     """
     tokenizer, text_encoder = pipeline.tokenizer, pipeline.text_encoder
     vocabulary = text_encoder.get_input_embeddings()

@@ -1,4 +1,4 @@
-"""Registry and loader of generators. Importing it is cheap: diffusion libraries load with the first generator."""
+"""Registry and loader of generators; diffusion libraries are imported with the first generator."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def _mini(settings: GeneratorSettings, device: str) -> Generator:
 
 @GENERATORS.register(
     "stable-diffusion",
-    summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: give its folder or hub name instead of this word",
+    summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: give its folder or hub name instead of this "
+    "word",
 )
 def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.families import load_pipeline
@@ -45,7 +46,8 @@ def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
 
 @GENERATORS.register(
     "class_conditional",
-    summary="a pixel diffusion model, trained from scratch on your images alone: needs no text-to-image model",
+    summary="a pixel diffusion model, trained from scratch on your images alone: needs no text-to-image "
+    "model",
 )
 def _class_conditional(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.class_conditional import ClassConditionalGenerator
@@ -86,7 +88,8 @@ def check_generator(settings: GeneratorSettings) -> None:
     """Check the name of a generator without loading it.
 
     Raises:
-        InputError: for an unknown name, a folder that is not a pipeline, or ready-made images that do not exist.
+        InputError: for an unknown name, a folder that is not a pipeline, or ready-made images that do not
+            exist.
     """
     if settings.name == "folder":
         _folder(settings, "cpu")  # checks that the images exist, and reads nothing yet

@@ -21,8 +21,8 @@ from understudy.generators.settings import GeneratorSettings
 class Offload:
     """Keeps networks in CPU memory, and moves each to the device when it is called.
 
-    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, in an order made for drawing. In training,
-    that would move the weights away between forward and backward pass.
+    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, in an order made for drawing. In
+    training, that would move the weights away between forward and backward pass.
 
     Args:
         parts: networks to offload.
@@ -70,7 +70,7 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
 
 
 def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, offload: bool) -> Offload | None:
-    """Move a pipeline to its device; with ``offload``, all networks but the denoiser ``part`` wait on the CPU."""
+    """Move a pipeline to its device; with ``offload``, all networks but the denoiser wait on the CPU."""
     if not offload:
         pipeline.to(device)
         vae.to(device)

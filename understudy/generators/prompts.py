@@ -116,8 +116,8 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
         token: the learned token, or an empty string.
 
     Raises:
-        InputError: if the token also occurs in the class name, the caption or elsewhere in the template, where
-            the tokenizer would read it too.
+        InputError: if the token also occurs in the class name, the caption or elsewhere in the template,
+            where the tokenizer would read it too.
 
     Example:
         >>> fill("photo of {class}, {caption}, best quality", words="cat", caption="")
@@ -130,8 +130,8 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
     filled = re.sub(r"\{class\}|\{caption\}|\{token\}", lambda match: values[match[0]], template)
     if token and filled.lower().count(token.lower()) != template.count("{token}"):
         raise InputError(
-            "adapt.token must not stand in class names, captions or elsewhere in a prompt, got "
-            f"{token!r} in {filled!r}: rename it"
+            f"adapt.token must not stand in class names, captions or elsewhere in a prompt, got {token!r} in "
+            f"{filled!r}: rename it"
         )
     return filled
 
@@ -178,9 +178,9 @@ def _check_token(template: str, *, has_token: bool) -> None:
         )
     if "{token}" in template and not has_token:
         raise InputError(
-            "{token} stands for the token of adapt.method style-inversion, textual-inversion or neutral-token in "
-            f"adapt.prompt and draw.prompt, and has no meaning in {template!r}: leave it out, or change "
-            "adapt.method"
+            "{token} stands for the token of adapt.method style-inversion, textual-inversion or "
+            f"neutral-token in adapt.prompt and draw.prompt, and has no meaning in {template!r}: leave it "
+            "out, or change adapt.method"
         )
 
 

@@ -58,7 +58,8 @@ SAMPLERS.register(
 )(Sampler("FlowMatchEulerDiscreteScheduler", kind="flow matching"))
 SAMPLERS.register(
     "edm",
-    summary="DPM-Solver++ on the noise levels of EDM (Karras et al. 2022), for class_conditional; 15 to 30 steps",
+    summary="DPM-Solver++ on the noise levels of EDM (Karras et al. 2022), for class_conditional; 15 to 30 "
+    "steps",
 )(Sampler("EDMDPMSolverMultistepScheduler", kind="edm"))
 
 

@@ -109,8 +109,8 @@ class FlowSchedule:
         if "shift" not in config or config.get("use_dynamic_shifting") or config.get("invert_sigmas"):
             raise InputError(
                 "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, got "
-                f"{config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to false in "
-                "its scheduler_config.json"
+                f"{config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to "
+                "false in its scheduler_config.json"
             )
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
         self._sigmas: Tensor = scheduler.sigmas.flip(0)

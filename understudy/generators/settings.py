@@ -74,9 +74,8 @@ class GeneratorSettings(Section):
             path for path, place in zip(self.images, places, strict=True) if places.count(place) > 1
         ]:
             raise ValueError(
-                f"generator.images must name each set once, got {twice[0]} and {twice[1]}, which are "
-                f"the same: leave "
-                "one out"
+                f"generator.images must name each set once, got {twice[0]} and {twice[1]}, which are the "
+                "same: leave one out"
             )
         return self
 

@@ -21,8 +21,8 @@ _MAX_T5_TOKENS = 256  # default of diffusers' pipelines; T5 itself has no limit
 class StableDiffusion3Generator(AbstractDiffusersGenerator):
     """Two CLIP text encoders, optionally T5, and a transformer trained by flow matching.
 
-    Esser et al. 2024 (arXiv:2403.03206). The states of CLIP, padded to the width of T5, come first, followed by
-    those of T5, or by zeros without T5. A token replaces the last state, which is padding of T5.
+    Esser et al. 2024 (arXiv:2403.03206). The states of CLIP, padded to the width of T5, come first, followed
+    by those of T5, or by zeros without T5. A token replaces the last state, which is padding of T5.
     """
 
     from_text: ClassVar[Any] = StableDiffusion3Pipeline

@@ -16,9 +16,9 @@ from understudy.generators.generator import Conditioning
 class StableDiffusionXLGenerator(AbstractDiffusersGenerator):
     """Two CLIP text encoders side by side, and a UNet conditioned on image sizes.
 
-    Podell et al. 2023 (arXiv:2307.01952). A token replaces the last of the joined states. The UNet is told, in
-    adaptation and in drawing, that images are uncropped and of the set resolution. Where the pipeline says so,
-    an empty prompt is all zeros, as in its pre-training.
+    Podell et al. 2023 (arXiv:2307.01952). A token replaces the last of the joined states. The UNet is told,
+    in adaptation and in drawing, that images are uncropped and of the set resolution. Where the pipeline says
+    so, an empty prompt is all zeros, as in its pre-training.
     """
 
     from_text: ClassVar[Any] = StableDiffusionXLPipeline

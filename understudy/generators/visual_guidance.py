@@ -40,8 +40,8 @@ class ClassFeatures:
     def gaussian(self) -> tuple[Tensor, Tensor]:
         """Mean (F,) of the features and the symmetric root (F, F) of their covariance.
 
-        The covariance is shrunk (Ledoit and Wolf 2004), because n may be smaller than F. Shrinkage leaves many
-        equal eigenvalues with arbitrary eigenvectors; the symmetric root does not depend on them.
+        The covariance is shrunk (Ledoit and Wolf 2004), because n may be smaller than F. Shrinkage leaves
+        many equal eigenvalues with arbitrary eigenvectors; the symmetric root does not depend on them.
         """
         from sklearn.covariance import ledoit_wolf  # slow to import, and needed by one kind of guidance alone
 
@@ -201,9 +201,9 @@ def check_widths(generator: Adaptable, *, projection: bool) -> None:
     """
     if not projection and generator.feature_width != generator.token_width:
         raise InputError(
-            f"visual guidance puts image features of width {generator.feature_width} in the place of a text state "
-            f"of width {generator.token_width}: learn a map between them with visual.projection=true, or choose "
-            "another generator.image_encoder"
+            f"visual guidance puts image features of width {generator.feature_width} in the place of a text "
+            f"state of width {generator.token_width}: learn a map between them with visual.projection=true, "
+            "or choose another generator.image_encoder"
         )
 
 

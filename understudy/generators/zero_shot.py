@@ -177,7 +177,7 @@ def _tokens(tokenizer: Any, prompts: Sequence[str], *, limit: int) -> Any:
         count = len(tokenizer(prompt, verbose=False).input_ids)
         if count > limit:
             raise InputError(
-                f"a prompt must have at most {limit} tokens for CLIP, got {count} for {prompt!r}: shorten the "
-                "class name"
+                f"a prompt must have at most {limit} tokens for CLIP, got {count} for {prompt!r}: shorten "
+                "the class name"
             )
     return tokenizer(list(prompts), padding=True, return_tensors="pt")

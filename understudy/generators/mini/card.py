@@ -1,4 +1,4 @@
-"""The model card of the miniature, from the figures that pretraining wrote."""
+"""The model card of ``mini``, with the figures that pretraining measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 _TEMPLATE = """---
 license: apache-2.0
@@ -59,13 +61,13 @@ def model_card(
     parameters: int,
     fonts: int,
 ) -> str:
-    """Markdown with every figure that a step recorded.
+    """Write the card in Markdown.
 
     Args:
-        figures: what ``vae``, ``clip``, ``unet`` and ``classifier`` recorded.
+        figures: measurements of the steps ``vae``, ``clip``, ``unet`` and ``classifier``.
         budget: steps, images and batch size.
-        seed: of the training.
-        parameters: of the whole pipeline.
+        seed: seed of the training.
+        parameters: number of parameters of the whole pipeline.
         fonts: number of fonts in the data.
     """
     notes = [f"- {name}: {step['note']}" for name, step in figures.items() if "note" in step]
@@ -77,12 +79,6 @@ def model_card(
         seed=seed,
         parameters=parameters / 1e6,
         fonts=fonts,
-        machine=f"{os.cpu_count()} CPU cores, {platform.machine()}, torch {_torch_version()}",
+        machine=f"{os.cpu_count()} CPU cores, {platform.machine()}, torch {torch.__version__}",
         notes="\n" + "\n".join(notes) + "\n" if notes else "",
     )
-
-
-def _torch_version() -> str:
-    import torch
-
-    return torch.__version__

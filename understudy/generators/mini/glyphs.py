@@ -1,8 +1,8 @@
-"""Printed glyphs: the world that ``mini`` is pretrained on.
+"""Printed glyphs, the images that ``mini`` is pretrained on.
 
-Every image shows one printed character, rendered with a font that ships with matplotlib and varied in weight,
-slant, size, place, blur and contrast. Every image has a caption that names the character and some of these
-properties, so that a text encoder has something to learn.
+Every image shows one printed character in a font that ships with matplotlib, with varied weight, slant, size,
+position, blur and contrast. Every image has a caption that names the character and some of these properties,
+so that a text encoder has something to learn.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SUPERSAMPLING = 4  # glyphs are drawn at four times the final size, then reduce
 
 @dataclass(frozen=True, kw_only=True)
 class Glyph:
-    """One printed character: where it comes from, how it looks.
+    """One printed character and its looks.
 
     Attributes:
         character: one of ``CHARACTERS``.

@@ -1,4 +1,4 @@
-"""The small byte-level vocabulary of ``mini``: any text can be written with it, glyph captions briefly."""
+"""The small byte-level vocabulary of ``mini``: it covers any text, and glyph captions in few tokens."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
-MAX_LENGTH = 24  # tokens, with start and end; CLIP has 77, glyph captions need at most 20
-# Words of prompts that captions of glyphs do not use, so that a prompt does not run out of places.
+MAX_LENGTH = 24  # tokens, start and end included; CLIP has 77, glyph captions need at most 20
+# Words of prompts that do not occur in captions of glyphs; they get a token, so that prompts stay short.
 _PROMPT_WORDS = (
-    "in the style of handwritten written by hand best quality image picture distorted unrealistic blurry "
-    "out frame cropped deformed"
+    "in the style of handwritten written by hand best quality image picture distorted unrealistic blurry out "
+    "frame cropped deformed"
 )
 
 
 def train_tokenizer(captions: Iterable[str], *, num_merges: int = 256) -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges are learned from captions and whose alphabet is all bytes.
+    """Train a CLIP tokenizer: its alphabet is all bytes, and its merges are learned from captions.
 
     Args:
         captions: texts to learn merges from.
@@ -31,13 +31,13 @@ def train_tokenizer(captions: Iterable[str], *, num_merges: int = 256) -> CLIPTo
     Returns:
         A ``CLIPTokenizer`` with at most 512 + num_merges + 2 tokens.
     """
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizer  # slow
 
     alphabet = sorted(ByteLevel.alphabet())
     bytes_only = {
         token: index for index, token in enumerate([*alphabet, *(a + "</w>" for a in alphabet), _START, _END])
     }
-    # The untrained tokenizer brings CLIP's own normalisation and word splitting, which the trainer then uses.
+    # The untrained tokenizer has CLIP's normalisation and word splitting, which the trainer then uses.
     untrained = CLIPTokenizer(vocab=bytes_only, merges=[]).backend_tokenizer
     trainer = BpeTrainer(
         vocab_size=512 + num_merges, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
