@@ -24,7 +24,7 @@ def make_study(
     source: str = "digits",
     spread: float = 0.006,
 ) -> dict[str, Any]:
-    """Content of ``study.json``; ``real-long``, if among the arms, trains for as many steps as ``bridged``."""
+    """Content of ``study.json``; ``real-long``, if present, trains for as many steps as ``bridged``."""
     known, values = STUDIES[kind], points or list(STUDIES[kind].points)
     rows = [
         _row(point, place, repeat, arms, spread)

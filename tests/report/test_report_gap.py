@@ -73,7 +73,10 @@ def test_words_of_the_section(gap: dict[str, Any]) -> None:
         "Content (largest)" in words
         and "Strategies that address the largest term, content , come first" in words
     )
-    assert "1.0 points: by so much two independent samples of real images differ" in words
+    assert (
+        "1.0 points, the noise floor: the amount by which two independent samples of real images differ"
+        in words
+    )
     assert (
         words.index("diverse start from noise")
         < words.index("refresh after every pass")
@@ -106,7 +109,7 @@ def test_figures_explain_themselves(gap: dict[str, Any]) -> None:
         f"+{100 * gap['terms'][name]['mean']:.1f} points" in words
         for name in ("recovered", "content", "appearance")
     ] == [True] * 3
-    assert "Outline" not in words
+    assert "outline leads back" not in words
     assert "redrawn, recognised" in figure_words(sweep_curve(gap))
     alone = gap | {
         "sweep": [
@@ -132,7 +135,7 @@ def test_segments_are_as_long_as_their_terms(gap: dict[str, Any]) -> None:
 def test_redrawn_images_may_be_better() -> None:
     gap = make_gap(rates=FEW, redrawn={0.05: 0.915})
     words = section(gap)
-    assert "An outline leads back" in words
+    assert "A segment drawn as an outline leads back" in words
     assert "fill: none; stroke: var(--real)" in gap_bar(gap)
     assert "\N{MINUS SIGN}1.5 points" in figure_words(gap_bar(gap))
 
@@ -149,8 +152,8 @@ def test_without_redrawn_images() -> None:
     gap = make_gap(rates=FEW, redrawn={})
     words = section(gap)
     assert "Undecided: plain synthetic images lose" in words
-    assert "noised, drawn again" not in words and "redrawn, %" not in words
-    assert "Content and appearance, not told apart" in words
+    assert "is redrawn by the generator" not in words and "redrawn, %" not in words
+    assert "Content and appearance, not separated" in words
 
 
 def test_least_that_can_be_measured() -> None:
@@ -161,7 +164,7 @@ def test_least_that_can_be_measured() -> None:
         "What to try" not in words and "Other measures" not in words and "depends on the order" not in words
     )
     advised = section(whole | {"advice": [row | {"gains": {}} for row in whole["advice"]]})
-    assert "No term can be told from noise" in advised
+    assert "No term is distinct from noise" in advised
     assert advised.count("not tried here") == len(whole["advice"])
 
 

@@ -359,7 +359,9 @@ def test_next_doubling_is_said_of_arms_that_have_one(sample: Sample, tmp_path: P
     text = dataclasses.replace(sample, results=sample.results | {"scale": make_scale()}).write(
         tmp_path / "report.html"
     )
-    assert text.count("Twice the largest set, 12,000 images, would change it by \N{MINUS SIGN}0.4 [") == 1
+    assert (
+        text.count("Twice the largest set, 12,000 images, would change accuracy by \N{MINUS SIGN}0.4 [") == 1
+    )
 
 
 @pytest.mark.parametrize("scale", [{}, {"times": [], "images": [], "real": {"curve": []}, "arms": {}}])

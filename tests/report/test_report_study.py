@@ -174,7 +174,7 @@ def test_table_for_the_terminal() -> None:
 
 
 def test_differences_are_those_of_the_sentence(tmp_path: Path) -> None:
-    """An arm that was trained for longer is held against ``real-long``: in the sentence, the table, the
+    """An arm that was trained for longer is compared with ``real-long``: in the sentence, the table, the
     figure and the terminal.
     """
     study = make_study("volume", arms=("real", "real-long", "mixed", "bridged"))
@@ -189,7 +189,7 @@ def test_differences_are_those_of_the_sentence(tmp_path: Path) -> None:
     assert values[point, "bridged", "minus_real_long.mean"] == first["bridged"]["minus_real_long"]["mean"]
     assert (point, "bridged", "minus_real.mean") not in values
     assert values[point, "mixed", "minus_real.mean"] == first["mixed"]["minus_real"]["mean"]
-    assert text.count("] to real-long</span>") == len(study["points"])
+    assert text.count("to real-long</span>") == len(study["points"])
     assert ">bridged, to real-long<" in text and ">mixed<" in text
     console = Console(width=140)
     with console.capture() as printed:

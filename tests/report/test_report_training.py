@@ -42,7 +42,7 @@ def test_curves_are_those_that_the_verdict_is_about(best: str, longer: bool, sho
     results = results_of(ARMS, **({best: {"minus_real_long": {}}} if longer else {}))
     given, text = section(results, best)
     assert given["which"].startswith(
-        f"Shown are {shown}, 4 of 6 arms, since more curves could not be told apart"
+        f"Shown are {shown}, 4 of 6 arms, because more curves would be hard to tell apart"
     )
     assert given["which"] in text
     for _, figure in given["figures"]:

@@ -2,8 +2,6 @@
 
 An image is encoded once, whichever sets it belongs to::
 
-::
-
     DIR/features/ENCODER/IMAGE.safetensors    features (N, D), and the SHA-256 of size and pixels of each
     image (N, 32)
 

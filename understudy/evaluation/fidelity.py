@@ -108,18 +108,12 @@ def measure_fidelity(
     images, so both use n images, the size of the smaller set. For a larger synthetic set, the mean over at
     most five disjoint subsets is taken; they keep the shares of the classes.
 
-    The reference is ``real``. Each ``value`` holds synthetic images against it, its ``floor`` held-out real
-    images: what no generator needs to exceed. Most measures depend on the number of images, so both compare n
-    images, as many as the smaller of the two sets has. Of a larger synthetic set the mean over disjoint
-    subsets is taken, at most five. Subsets keep the shares of the classes.
-
-    Intervals are 95%, over other images of both sets, of which classes keep their shares. Those of precision,
-    recall, density and coverage are a normal approximation from what is left of the measure without each
-    image (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image
-    matters, and otherwise too wide rather than too narrow. The other measures are computed anew from
-    resamples (:mod:`understudy.functional.resampling`); value and floor share the real ones. Between sets
-    that hardly differ, the interval of a squared MMD is too wide rather than too narrow, since the bootstrap
-    of a degenerate U-statistic adds a linear part.
+    Intervals are 95%, over other images of both sets with the same shares of classes. Precision, recall,
+    density and coverage use a normal approximation from the measure without each image
+    (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image
+    matters, otherwise rather too wide. The other measures use resamples
+    (:mod:`understudy.functional.resampling`), in which value and floor share the real images; for a squared
+    MMD between sets that hardly differ they are rather too wide (a degenerate U-statistic).
 
     Args:
         real: train images.
@@ -132,13 +126,12 @@ def measure_fidelity(
         seed: of subsets and resamples.
 
     Returns:
-        ``images``, ``compared`` (n), ``neighbours``, ``measures`` and ``warnings``, for the section
-        ``fidelity`` of ``results.json``. A class with too few images for k neighbours, or real ones that are
-        all equal, has None.
+        What the section ``fidelity`` of ``results.json`` has beside the encoder. A class is None if it has
+        too few images for k neighbours or equal real ones.
 
     Raises:
-        InputError: for fewer than k + 1 images, features that are not finite or do not vary, or of other
-            widths.
+        InputError: for fewer than k + 1 images, or features that are not finite, constant or unequal in
+            width.
     """
     _check(real, held_out, synthetic, neighbours)
     block = max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL))))
@@ -234,7 +227,7 @@ def _subsets(part: EncodedImages, count: int, times: int, rng: np.random.Generat
 
 
 def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a random order in which each run of images has the class shares of the whole (up to one image)."""
+    """Return a random order in which each stretch of images has the class shares of the whole."""
     order = rng.permutation(len(labels))
     position = np.empty(len(labels))
     for label in np.unique(labels):

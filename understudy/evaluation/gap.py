@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,53 +51,40 @@ def summarise_gap(
 ) -> dict[str, Any]:
     """Summarise the gap for the section ``gap`` of ``results.json``.
 
-    The terms are those of :mod:`understudy.functional.gaps`.
-
-    A term is formed for each training and test image, so its 95% interval pairs all sets by image and seed,
-    see :func:`understudy.functional.intervals.bootstrap_mean`. It is ``distinguishable`` if the interval
-    leaves out 0 and the term exceeds the noise floor: the difference between two real samples, or the
-    standard deviation over seeds of the accuracy on ``real``, if that is more.
+    The terms are those of :mod:`understudy.functional.gaps`, formed for each training and test image, so
+    their 95% intervals pair all sets by image and seed. A term is ``distinguishable`` if its interval
+    excludes 0 and it exceeds the noise floor: the difference between two real samples or, if that is larger,
+    the standard deviation of the accuracy on ``real`` over seeds.
 
     Args:
         arms: by role: ``real`` and ``plain``, and those measured of ``filtered``, ``fresh``,
             ``filtered+fresh``, ``diverse``, ``matched``.
-        reconstructed: by strength, the real images redrawn from that far; empty where the generator cannot.
+        reconstructed: by strength, the real images redrawn at that strength; empty if the generator cannot.
         class_names: C names.
-        real_again: one result on an independent real sample of the size of ``real``; or two on the halves of
-            the real images, which differ by more than whole sets do; or none.
-        gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test of ``reconstructed``; it goes
-            into ``sweep``.
+        real_again: one result on an independent real sample as large as ``real``, or two on the halves of the
+            real images (which differ by more than whole sets), or none.
+        gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test, for ``sweep``.
         num_resamples: bootstrap resamples behind each interval.
         seed: of the resamples; a term's interval does not depend on which other roles are there.
 
     Returns:
-        ``best``, ``terms``, ``path``, ``reverse_path``, ``noise_floor``, ``hypothesis``, ``largest``,
-        ``arms``, ``sweep`` and ``per_class``, as ``docs/results_json.md`` says. Accuracies and terms are
-        fractions.
+        The section as in ``docs/results_json.md``; accuracies and terms are fractions.
 
     Raises:
         ValueError: if ``real`` or ``plain`` is missing, a role is unknown, there are more than two results in
             ``real_again``, or class names, seeds or test labels differ.
     """
     _check(arms, reconstructed, real_again, class_names)
-    roles = dict(arms)
-    if reconstructed:
-        roles[_REDRAWN] = reconstructed[min(reconstructed)]
+    strength = min(reconstructed, default=None)
+    roles = dict(arms) if strength is None else {**arms, _REDRAWN: reconstructed[strength]}
     correct = {role: _correct(result) for role, result in roles.items()}
-    best = max(
-        (role for role in VARIANTS if role in arms), key=lambda role: float(np.mean(arms[role].val_accuracy))
-    )
-
-    def interval(values: np.ndarray) -> dict[str, float]:
-        rng = np.random.default_rng(seed)
-        return asdict(Interval.of(bootstrap_mean(values, rng, num_resamples=num_resamples)))
-
+    variants = [role for role in VARIANTS if role in arms]
+    best = max(variants, key=lambda role: float(np.mean(arms[role].val_accuracy)))
+    interval = partial(_interval, num_resamples=num_resamples, seed=seed)
     floor = _noise_floor(correct["real"], [_correct(result) for result in real_again], interval)
     cells = gap_terms(correct, best=best)
     terms = _with_shares({name: interval(values) for name, values in cells.items()}, floor["floor"])
     excess = interval(appearance_excess(cells)) if reconstructed else None
-    strength = min(reconstructed, default=None)
-    labels = arms["real"].labels
     return {
         "best": best,
         "terms": terms,
@@ -107,8 +95,15 @@ def summarise_gap(
         "largest": _largest(terms),
         "arms": {role: _arm(result, correct, role, interval) for role, result in roles.items()},
         "sweep": _sweep(reconstructed, correct["real"], gan_test or {}, interval),
-        "per_class": _per_class(correct, cells, labels, class_names, best=best, interval=interval),
+        "per_class": _per_class(
+            correct, cells, arms["real"].labels, class_names, best=best, interval=interval
+        ),
     }
+
+
+def _interval(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, float]:
+    rng = np.random.default_rng(seed)
+    return asdict(Interval.of(bootstrap_mean(values, rng, num_resamples=num_resamples)))
 
 
 def _correct(result: ArmResult) -> np.ndarray:

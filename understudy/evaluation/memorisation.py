@@ -41,17 +41,14 @@ def measure_memorisation(
     Synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022
     (arXiv:2102.08921), Meehan et al. 2020 (arXiv:2004.05675).
 
-    That synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022
-    (arXiv:2102.08921), Meehan et al. 2020 (arXiv:2004.05675).
-
     Args:
         synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real
             ones.
         copies: the train images, and held-out ones, which give the distances their scale.
         features: of an encoder; None to look at pixels alone.
-        firewall: the setting ``curate.firewall``; where it is ``off``, nothing is flagged, and 2,000 images
-            of each kind are measured at most, chosen at random.
-        removed: drawn images that it replaced or left out.
+        firewall: the setting ``curate.firewall``; if ``off``, nothing is flagged, and at most 2,000 random
+            images of each kind are measured.
+        removed: drawn images that the firewall replaced or left out.
         seed: of the choice and the resamples.
         num_resamples: bootstrap resamples behind each interval.
 
@@ -72,8 +69,7 @@ def measure_memorisation(
         "firewall": {
             "setting": firewall,
             **_threshold(copies, firewall),
-            "flagged": sum(map(bool, flags)),
-            "exact": flags.count("exact copy"),
+            **_counts(flags),
             "removed": removed,
         },
         "images": {"synthetic": len(synthetic), "held_out": len(held_out)},
@@ -154,6 +150,10 @@ def _some(data: LabelledSet, rng: np.random.Generator) -> LabelledSet:
     return (
         data.select(np.sort(rng.choice(len(data), _UNASKED, replace=False))) if len(data) > _UNASKED else data
     )
+
+
+def _counts(flags: list[str]) -> dict[str, int]:
+    return {"flagged": sum(map(bool, flags)), "exact": flags.count("exact copy")}
 
 
 def _threshold(copies: CopyFinder, firewall: str) -> dict[str, Any]:

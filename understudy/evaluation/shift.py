@@ -153,37 +153,26 @@ def summarise_shift(
     groups = [arms for by_severity in corruptions.values() for arms in by_severity.values()]
     for arms in (clean, *groups):
         _check(arms, clean, same_images=True)
-    for further in tests.values():
-        _check(further.arms, clean, same_images=False)
+    for test in tests.values():
+        _check(test.arms, clean, same_images=False)
     summary = _Summary(num_resamples, seed)
+    severities = sorted({severity for by_severity in corruptions.values() for severity in by_severity})
     return {
-        "settings": {
-            "corruptions": list(corruptions),
-            "severities": sorted(
-                {severity for by_severity in corruptions.values() for severity in by_severity}
-            ),
-            "bins": NUM_BINS,
-        },
+        "settings": {"corruptions": list(corruptions), "severities": severities, "bins": NUM_BINS},
         "clean": {arm: {"accuracy": summary.mean(outcome.correct)} for arm, outcome in clean.items()},
         "calibration": {arm: summary.calibration(outcome) for arm, outcome in clean.items()},
         "corruptions": {
-            name: {
-                arm: [
-                    {"severity": severity} | summary.of(by_severity[severity], arm)
-                    for severity in sorted(by_severity)
-                ]
-                for arm in clean
-            }
-            for name, by_severity in corruptions.items()
+            name: {arm: summary.by_severity(outcomes, arm) for arm in clean}
+            for name, outcomes in corruptions.items()
         },
         "mean_corruption": {arm: summary.accuracy(_means(groups), arm) for arm in clean} if groups else {},
         "tests": {
             name: {
-                "images": further.arms[_BASELINE].correct.shape[1],
-                "classes": list(further.class_names),
-                "arms": {arm: summary.of(further.arms, arm) for arm in further.arms},
+                "images": test.arms[_BASELINE].correct.shape[1],
+                "classes": list(test.class_names),
+                "arms": {arm: summary.of(test.arms, arm) for arm in test.arms},
             }
-            for name, further in tests.items()
+            for name, test in tests.items()
         },
     }
 
@@ -217,6 +206,10 @@ class _Summary:
         """``ece``, which cannot be below 0, and ``brier``."""
         ece = self.mean(outcome.ece_terms)
         return {"ece": ece | {"low": max(0.0, ece["low"])}, "brier": self.mean(outcome.brier_terms)}
+
+    def by_severity(self, outcomes: Mapping[int, Mapping[str, Outcome]], arm: str) -> list[dict[str, Any]]:
+        """One arm under one corruption, by increasing severity."""
+        return [{"severity": severity} | self.of(outcomes[severity], arm) for severity in sorted(outcomes)]
 
     def of(self, arms: Mapping[str, Outcome], arm: str) -> dict[str, Any]:
         return self.accuracy(

@@ -60,14 +60,7 @@ def browser(
     )
     place = np.full(len(train) + 1, -1)  # the last is what -1 points to
     place[chosen["train"]] = np.arange(len(chosen["train"]))
-    columns: dict[str, Any] = {}
-    for name, data in sets.items():
-        ids = data.ids
-        columns[name] = {
-            "ids": [ids[index] for index in chosen[name]],
-            "labels": data.labels[chosen[name]].tolist(),
-            "total": len(data),
-        }
+    columns = {name: _identities(data, chosen[name]) for name, data in sets.items()}
     columns["synthetic"] |= _of_synthetic(synthetic.select(chosen["synthetic"]))
     columns["synthetic"] |= {
         key: place[column[chosen["synthetic"]]].tolist()
@@ -90,6 +83,13 @@ def browser(
             if len(chosen[name]) < len(data)
         },
     }
+
+
+def _identities(data: LabelledSet, chosen: np.ndarray) -> dict[str, Any]:
+    """Columns that every set has."""
+    ids = data.ids
+    labels = data.labels[chosen].tolist()
+    return {"ids": [ids[index] for index in chosen], "labels": labels, "total": len(data)}
 
 
 def _mistaken_first(labels: np.ndarray, named: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -15,6 +15,7 @@ from understudy.report.html import environment, present
 from understudy.report.licences import Source, hub_licence, source_name, sources
 from understudy.report.wording import real_images_interval
 from understudy.settings import Settings, to_yaml
+from understudy.training.settings import CompareSettings
 
 LICENCE_NOTE = (
     "Whatever binds users of these sources may bind users of what was made from them. Where a licence "
@@ -101,33 +102,7 @@ def classifier_card(
     Returns:
         Markdown with YAML front matter, which has a licence if all sources state one, and the accuracy.
     """
-    accuracy, name = results["arms"][arm]["accuracy"], source_name(results["data"]["source"])
-    task = {"type": "image-classification", "name": "Image Classification"}
-    measured = {"task": task, "dataset": {"type": _slug(name), "name": name, "split": "test"}}
-    front: dict[str, Any] = {
-        "library_name": "timm",
-        "pipeline_tag": "image-classification",
-        "tags": ["timm", "understudy"],
-    }
-    if (
-        settings.compare.pretrained
-        and settings.compare.weights is None
-        and settings.compare.backbone not in ("mini", "folder")
-    ):
-        front |= (
-            {"base_model": f"timm/{settings.compare.backbone}"}
-            if "/" not in settings.compare.backbone
-            else {}
-        )
-    metric = {
-        "type": "accuracy",
-        "value": accuracy["mean"],
-        "name": f"accuracy, mean of {len(accuracy['seeds'])} trainings",
-    }
-    front |= {
-        "metrics": ["accuracy"],
-        "model-index": [{"name": _slug(f"{name}-{arm}"), "results": [measured | {"metrics": [metric]}]}],
-    }
+    front = _classifier_front(results, settings.compare, arm)
     return _render(
         "model_card.md",
         front,
@@ -143,6 +118,24 @@ def classifier_card(
         audited=[name for name in _audited(results) if name == arm],
         **recipe,
     )
+
+
+def _classifier_front(results: Mapping[str, Any], compare: CompareSettings, arm: str) -> dict[str, Any]:
+    """Front matter of a classifier's card, with its accuracy as the hub reads it."""
+    accuracy, name = results["arms"][arm]["accuracy"], source_name(results["data"]["source"])
+    front: dict[str, Any] = {"library_name": "timm", "pipeline_tag": "image-classification"}
+    front["tags"] = ["timm", "understudy"]
+    is_timm_model = compare.backbone not in ("mini", "folder") and "/" not in compare.backbone
+    if compare.pretrained and compare.weights is None and is_timm_model:
+        front["base_model"] = f"timm/{compare.backbone}"
+    title = f"accuracy, mean of {len(accuracy['seeds'])} trainings"
+    measured = {
+        "task": {"type": "image-classification", "name": "Image Classification"},
+        "dataset": {"type": _slug(name), "name": name, "split": "test"},
+        "metrics": [{"type": "accuracy", "value": accuracy["mean"], "name": title}],
+    }
+    index = [{"name": _slug(f"{name}-{arm}"), "results": [measured]}]
+    return front | {"metrics": ["accuracy"], "model-index": index}
 
 
 def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Sequence[str]) -> str:

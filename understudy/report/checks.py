@@ -91,7 +91,7 @@ def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> Check:
         return Check(
             subject="Images", status="attention", words=f"{words} There is {', and '.join(problems)}."
         )
-    return Check(subject="Images", status="ok", words=f"{words} Every class has some.")
+    return Check(subject="Images", status="ok", words=f"{words} Every class has images.")
 
 
 def _left_out(skipped: Sequence[Sequence[str]]) -> Check:
@@ -101,7 +101,7 @@ def _left_out(skipped: Sequence[Sequence[str]]) -> Check:
     return Check(
         subject="Unreadable files",
         status="attention",
-        words=f"{len(skipped):,} left out: {which}. The end of the page has all.",
+        words=f"{len(skipped):,} left out: {which}. All are listed at the end of the page.",
     )
 
 
@@ -110,16 +110,14 @@ def _leaks(distance: int) -> Check:
         return Check(
             subject="Leaks between splits",
             status="attention",
-            words="No picture is in two of train, validation and test images, pixel for pixel; near copies "
-            "were not looked for "
-            "(data.near_duplicate_distance is -1).",
+            words="No two of the train, validation and test sets share an image with the same pixels. Near "
+            "duplicates were not searched for (data.near_duplicate_distance is -1).",
         )
     return Check(
         subject="Leaks between splits",
         status="ok",
-        words="No picture is in two of train, validation and test images, neither pixel for pixel nor "
-        "nearly so "
-        f"(perceptual hashes within {distance} of 64 bits whose pixels agree); a run with one stops.",
+        words="No two of the train, validation and test sets share an image, neither with the same pixels "
+        f"nor as a near duplicate (perceptual hashes within {distance} of 64 bits, and similar pixels).",
     )
 
 
@@ -134,19 +132,19 @@ def _repeated(sets: Sequence[LabelledSet]) -> Check:
         return Check(
             subject="Repeated images",
             status="attention",
-            words=f"The same picture once more: {', '.join(found)}. Repeated images count twice.",
+            words=f"Repeated pictures: {', '.join(found)}. Each copy counts as an image.",
         )
     return Check(
         subject="Repeated images",
         status="ok",
-        words=f"No picture is twice among the {' or '.join(repeated)} images.",
+        words=f"No picture occurs twice among the {' or '.join(repeated)} images.",
     )
 
 
 def _missing(curation: Mapping[str, Any]) -> Check:
     if not curation:
         return Check(
-            subject="Missing after curation", status="not checked", words="Nothing is known of curation."
+            subject="Missing after curation", status="not checked", words="There is no record of curation."
         )
     if missing := curation.get("missing"):
         total, which = (
@@ -157,21 +155,19 @@ def _missing(curation: Mapping[str, Any]) -> Check:
         return Check(
             subject="Missing after curation",
             status="attention",
-            words=f"Of the images that were asked for, {total:,} did not pass: {which}.{problem}",
+            words=f"Missing from the requested images: {total:,} ({which}).{problem}",
         )
     return Check(
         subject="Missing after curation",
         status="ok",
-        words=f"All {curation['kept']:,} images that were asked for passed.",
+        words=f"All {curation['kept']:,} requested images passed.",
     )
 
 
 def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: Mapping[str, Any]) -> Check:
     subject = "Copies of train images"
     if not firewall or firewall["setting"] == "off":
-        return Check(
-            subject=subject, status="not checked", words="They were not looked for: see curate.firewall."
-        )
+        return Check(subject=subject, status="not checked", words="Not checked: see curate.firewall.")
     flagged, exact = firewall["flagged"], firewall["exact"]
     if firewall["setting"] != "flag":
         how = "were replaced" if firewall["setting"] == "redraw" else "were left out"
@@ -183,9 +179,9 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: 
     allowed = firewall["false_alarms"]["allowed"]
     most = _most_by_chance(num_synthetic, allowed)
     words = (
-        f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of "
-        f"them exact; new real images "
-        f"would be marked about {allowed * num_synthetic:,.0f} times, and hardly more than {most:,.0f}."
+        f"{flagged:,} of {num_synthetic:,} synthetic images are marked as copies and kept, {exact:,} of them "
+        f"exact. Of as many new real images, about {allowed * num_synthetic:,.0f} would be marked, and "
+        f"hardly more than {most:,.0f}."
     )
     copying = {
         arm: own
@@ -194,7 +190,7 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: 
     }
     if copying:
         counts = [f"{own['copies']:,} of the {own['kept']:,} images of {arm}" for arm, own in copying.items()]
-        words += f" So are {listed(counts)}: what these arms reach, they owe to the real images."
+        words += f" So are {listed(counts)}: these arms owe part of their accuracy to copies of real images."
     return Check(
         subject=subject, status="attention" if exact or flagged > most or copying else "ok", words=words
     )
@@ -213,8 +209,8 @@ def _trainings(arms: Mapping[str, Any]) -> Check:
         return Check(
             subject="Trainings",
             status="attention",
-            words=f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so that intervals over trainings "
-            f"are too narrow.",
+            words=f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so intervals over trainings "
+            "are too narrow.",
         )
     return Check(
         subject="Trainings",

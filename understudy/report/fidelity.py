@@ -7,15 +7,15 @@ from typing import Any
 
 # Each measure in words that need no definition; docs/methods/fidelity.md has the definitions.
 MEASURES = {
-    "frechet_distance": ("Fréchet distance", "between Gaussians with the mean and the spread of either set"),
-    "kid": ("KID", "kernel distance with a cubic kernel; may be below 0 where nothing differs"),
+    "frechet_distance": ("Fréchet distance", "between Gaussians fitted to the two sets"),
+    "kid": ("KID", "kernel distance with a cubic kernel; can fall below 0 if nothing differs"),
     "mmd": ("MMD", "kernel distance with a Gaussian kernel"),
     "cmmd": ("CMMD", "the same on features of unit length, times 1000"),
-    "precision": ("Precision", "share of synthetic images that lie where real ones do"),
-    "recall": ("Recall", "share of real images that lie where synthetic ones do"),
-    "density": ("Density", "how deep synthetic images lie among real ones; 1 is usual"),
-    "coverage": ("Coverage", "share of real images with a synthetic one near them"),
-    "vendi_score": ("Vendi score", "how many different images there are, in effect"),
+    "precision": ("Precision", "share of synthetic images among the real ones"),
+    "recall": ("Recall", "share of real images among the synthetic ones"),
+    "density": ("Density", "how deep synthetic images lie among real ones; 1 is typical"),
+    "coverage": ("Coverage", "share of real images with a synthetic image nearby"),
+    "vendi_score": ("Vendi score", "effective number of different images"),
 }
 
 
@@ -64,9 +64,6 @@ def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *
     The reference of both is the train images. So synthetic images that come closer to it than new real ones
     may be copies, and a density above that of new real images means that they are too typical.
 
-    The reference of either is the train images, so synthetic images that come nearer to it than new real ones
-    may be copies of it, and those that lie deeper among it are too typical.
-
     Args:
         name: of the measure.
         value: of synthetic images, ``mean``, ``low`` and ``high``.
@@ -76,12 +73,12 @@ def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *
     Example:
         >>> at = lambda mean: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
         >>> reading("mmd", at(1.2), at(1.1), better="lower"), reading("mmd", at(2.2), at(1.1), better="lower")
-        ('not told from new real images', '2.0 times as far as new real images')
+        ('no different from new real images', '2.0 times as far as new real images')
         >>> reading("recall", at(0.45), at(0.9), better="higher")
         '50% of what new real images reach'
     """
     if value["low"] <= floor["high"] and value["high"] >= floor["low"]:
-        return "not told from new real images"
+        return "no different from new real images"
     ratio = (
         value["mean"] / floor["mean"] if floor["low"] > 0 else None
     )  # over what may be 0 it would be noise

@@ -39,17 +39,17 @@ SETS = {
 }
 TERMS = {
     "total": ("Total", "from plain synthetic to real images"),
-    "appearance": ("Appearance", "how the generator draws: lost by redrawing the real images themselves"),
-    "content": ("Content", "what it draws: lost by the best synthetic images against redrawn real ones"),
+    "appearance": ("Appearance", "how images look: lost when the generator redraws the real images"),
+    "content": ("Content", "what images show: lost by the best synthetic images against redrawn real ones"),
     "remaining": (
         "Appearance and content",
-        "lost by the best synthetic images against real ones; not told apart",
+        "lost by the best synthetic images against real ones; not separated",
     ),
-    "recovered": ("Better sampling", "won back by the best synthetic images against the plain ones"),
-    "quality": ("Quality", "won by filtering alone"),
-    "quantity": ("Quantity", "won by fresh images alone"),
-    "diversity": ("Diversity", "won by more varied images alone"),
-    "matched": ("Matching", "won by taking the nearest synthetic image of each real one"),
+    "recovered": ("Better sampling", "gained by the best synthetic images over the plain ones"),
+    "quality": ("Quality", "gained by filtering alone"),
+    "quantity": ("Quantity", "gained by fresh images alone"),
+    "diversity": ("Diversity", "gained by more varied images alone"),
+    "matched": ("Matching", "gained by taking the nearest synthetic image of each real one"),
 }
 _FLOORS = {
     "independent real sample": "two independent samples of real images differ",
@@ -172,7 +172,7 @@ def gap_bar(gap: Mapping[str, Any]) -> str:
     axes.set_ylim(len(parts) + 0.45, -0.75)
     axes.set_yticks([])
     axes.set_xlabel("accuracy on real test images after training on them alone, %")
-    return to_svg(figure, title="The gap between synthetic and real images, taken apart")
+    return to_svg(figure, title="The gap between synthetic and real images and its terms")
 
 
 def sweep_curve(gap: Mapping[str, Any]) -> str:
@@ -192,7 +192,7 @@ def sweep_curve(gap: Mapping[str, Any]) -> str:
         level = 100 * gap["arms"][role]["accuracy"]["mean"]
         axes.axhline(level, color=colour, linewidth=1.6, linestyle=style, label=SETS[role])
     curves = (
-        ("accuracy", "redrawn, learned from", ACCENT, "o"),
+        ("accuracy", "redrawn, used for training", ACCENT, "o"),
         ("gan_test", "redrawn, recognised", WRONG, "s"),
     )
     for key, label, colour, marker in curves:
@@ -201,11 +201,9 @@ def sweep_curve(gap: Mapping[str, Any]) -> str:
             band(axes, measured, (colour, marker), label=label)
     axes.set_xlim(0, 1)
     axes.margins(y=0.1)
-    label_axes(axes, "noise added before redrawing: 0 none, 1 nothing is left of the image", "%")
+    label_axes(axes, "noise added before redrawing: 0 is none, 1 leaves nothing of the image", "%")
     legend_above(axes)
-    return to_svg(
-        figure, title="Accuracy after training on redrawn real images over how much of them was noise"
-    )
+    return to_svg(figure, title="Accuracy after training on redrawn real images over the noise added to them")
 
 
 def _parts(terms: Mapping[str, Any]) -> tuple[str, ...]:
@@ -227,7 +225,7 @@ def _label(name: str, gap: Mapping[str, Any]) -> str:
         "recovered": f"Better sampling: {SETS[gap['best']].removeprefix('synthetic, ')}",
         "content": "Content: what synthetic images lack",
         "appearance": "Appearance: how the generator draws",
-        "remaining": "Content and appearance, not told apart",
+        "remaining": "Content and appearance, not separated",
     }
     return words[name]
 

@@ -57,9 +57,6 @@ def told(attacks: Sequence[Mapping[str, Any]]) -> bool:
     The best of many figures looks good by chance. So the lower ends are moved outwards until all of them hold
     at once with 97.5% probability (Bonferroni), assuming normal distributions.
 
-    Each figure is one look, and the best of many looks good by chance; so the lower ends are moved outwards
-    until all of them hold at once with 97.5% (Bonferroni), as a normal distribution has it.
-
     Args:
         attacks: on one arm, ``auc`` and ``tpr`` each.
 
@@ -84,9 +81,6 @@ def roc_figure(attack: str, arms: Mapping[str, Mapping[str, Any]]) -> str:
 
     Only logarithmic axes show what an attack finds while it accuses few wrongly: Carlini et al. 2022
     (arXiv:2112.03570), section 3.
-
-    Carlini et al. 2022 (arXiv:2112.03570), section 3: what an attack finds without accusing many wrongly
-    shows on such axes alone.
 
     Args:
         attack: name for the title.

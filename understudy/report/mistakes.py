@@ -128,6 +128,6 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
     axes.set_yticks(np.arange(num + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=LINE, linewidth=1)
     axes.tick_params(which="both", length=0, labelsize=12 if cell > 30 else 10)
-    axes.set_xlabel("named as")
-    axes.set_ylabel("truly")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     return to_svg(figure, title=title)

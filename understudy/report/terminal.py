@@ -80,7 +80,7 @@ def gap_table(gap: Mapping[str, Any]) -> Table:
     Args:
         gap: the section ``gap`` of ``results.json``.
     """
-    caption = Text("[low, high]: 95% intervals; *: can be told from 0 and from the noise floor")
+    caption = Text("[low, high]: 95% intervals; *: distinct from 0 and from the noise floor")
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("term")
     table.add_column(Text("points\n[low, high]"), justify="right")
@@ -98,7 +98,7 @@ def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Ta
         shift: the section ``shift`` of ``results.json``.
         class_names: of the run; those that a further test set lacks are named.
     """
-    note = "accuracy, % [low, high]: 95% intervals; ECE: distance of confidence from accuracy, of 1"
+    note = "accuracy, % [low, high]: 95% intervals; ECE: distance between confidence and accuracy"
     lacking = {
         name: [own for own in class_names if own not in test["classes"]]
         for name, test in shift["tests"].items()
@@ -129,7 +129,7 @@ def membership_table(membership: Mapping[str, Any]) -> Table:
     Args:
         membership: the section ``membership`` of ``results.json``.
     """
-    note = "members found, % [low, high]: 95% intervals; guessing finds the rate itself"
+    note = "training images found, % [low, high]: 95% intervals; guessing finds the rate itself"
     caption = Text(
         "\n".join([note, *(f"not audited: {reason}" for reason in membership.get("skipped", {}).values())])
     )

@@ -82,18 +82,17 @@ def _which(shown: Sequence[str], *, num_arms: int) -> str:
     if len(shown) == num_arms:
         return ""
     return (
-        f"Shown are {', '.join(shown)}, {len(shown)} of {num_arms} arms, since more curves could not be "
-        f"told apart: "
-        "those that the verdict is about, then the usual ones. The curves of all arms stand in results.json."
+        f"Shown are {', '.join(shown)}, {len(shown)} of {num_arms} arms, because more curves would be hard to "
+        "tell apart: those that the verdict is about, then the usual ones. The curves of all arms are in "
+        "results.json."
     )
 
 
 def _figures(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, Markup]]:
     captions = {
-        "val_accuracy": "Accuracy on validation images along the training, with 95% intervals over seeds.",
-        "loss": "Training loss, mean since the last point. A step up marks a new phase: other images, "
-        "another "
-        "head.",
+        "val_accuracy": "Accuracy on validation images during training, with 95% intervals over seeds.",
+        "loss": "Training loss, averaged since the previous point. A jump marks a new phase, "
+        "with other images and a new head.",
     }
     return [(caption, Markup(convergence(curves, quantity))) for quantity, caption in captions.items()]  # noqa: S704
 
