@@ -99,8 +99,8 @@ def test_the_report_shows_all_of_it(finished):
     assert {name: float(value) for name, value in shown.items()} == {
         name: arm["chosen"]["val_accuracy"] for name, arm in results["tuning"].items()
     }
-    assert "compare those with equal steps" in page
-    assert "for equally many steps" not in page
+    assert "compare arms with equal steps" in page
+    assert "for the same number of steps" not in page
     assert "bridged++, after phase 1" in page
     assert "Oxford-IIIT Pets" in page
     assert "92.0" in page
