@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "understudy"
 LINES_ALIKE = 6
-"""Two places count as a pair if this many consecutive lines are the same, whatever their names are."""
+"""Two places count as a pair if so many consecutive statements are the same but for their names."""
 ASSETS = {".html", ".css", ".js"}
 
 
@@ -82,22 +82,29 @@ def imported_names(path: Path) -> set[str]:
 
 
 def shapes(path: Path) -> list[tuple[int, str]]:
-    """The lines of a file without comments, docstrings and imports, every name and literal replaced by its kind."""
+    """Statements but imports, docstrings and declarations of fields; names and literals are replaced by their kinds.
+
+    A statement counts as one line however it is broken, so that the width of the lines does not matter.
+    """
     text = path.read_text(encoding="utf-8")
     skipped: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
+        if is_text or isinstance(node, ast.Import | ast.ImportFrom | ast.AnnAssign):
             skipped |= set(range(node.lineno, (node.end_lineno or 0) + 1))
     kinds = {tokenize.NAME: "n", tokenize.NUMBER: "0", tokenize.STRING: "s"}
-    by_line: dict[int, list[str]] = defaultdict(list)
+    rows: list[tuple[int, str]] = []
+    words: list[str] = []
+    start = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.start[0] not in skipped and token.type in (*kinds, tokenize.OP):
-            is_word = token.type == tokenize.NAME and token.string in KEYWORDS
-            by_line[token.start[0]].append(token.string if is_word else kinds.get(token.type, token.string))
-    return [
-        (line, " ".join(tokens)) for line, tokens in sorted(by_line.items()) if set(tokens) - set("()[]{},")
-    ]
+        if token.type == tokenize.NEWLINE and words:
+            rows.append((start, " ".join(words)))
+            words = []
+        elif token.start[0] not in skipped and token.type in (*kinds, tokenize.OP):
+            start = start if words else token.start[0]
+            is_keyword = token.type == tokenize.NAME and token.string in KEYWORDS
+            words.append(token.string if is_keyword else kinds.get(token.type, token.string))
+    return rows
 
 
 KEYWORDS = frozenset(
@@ -121,7 +128,7 @@ KEYWORDS = frozenset(
 
 
 def pairs_alike() -> list[tuple[str, str]]:
-    """Pairs of places of which six consecutive lines have the same shape; a longer match counts once."""
+    """Pairs of places of which six consecutive statements have the same shape; a longer match counts once."""
     places: dict[tuple[str, ...], list[tuple[Path, int, int]]] = defaultdict(list)
     for path in modules():
         rows = shapes(path)
@@ -168,7 +175,7 @@ def rows() -> Iterator[tuple[str, str]]:
     yield "parameters", f"{100 * share(parameters, 6):.1f}% of the functions have at most 6"
     yield "most parameters", _largest(every, "parameters")
     yield "most imported names", f"{most.relative_to(PACKAGE)}, {names[most]}"
-    yield f"pairs of {LINES_ALIKE} lines alike", str(len(pairs_alike()))
+    yield f"pairs of {LINES_ALIKE} alike", str(len(pairs_alike()))
 
 
 def _largest(every: list[Function], name: str) -> str:
