@@ -156,7 +156,6 @@ def said(path, counted):
     return f"{path.relative_to(PACKAGE)}: {counted}"
 
 
-@pytest.mark.xfail(strict=False, reason="the pipeline and the command line are still being divided")
 def test_no_file_is_longer_than_500_lines():
     assert [said(path, lines) for path, lines in file_lengths().items() if lines > 500] == []
 
@@ -165,7 +164,7 @@ def test_nine_functions_of_ten_fit_on_a_screen():
     assert share([function.lines for function in functions()], 30) >= 0.9
 
 
-@pytest.mark.xfail(strict=False, reason="a few long functions of the report and the adaptation are left")
+@pytest.mark.xfail(strict=False, reason="a few functions of 62 to 72 lines are left")
 def test_no_function_is_longer_than_60_lines():
     assert [f"{function}: {function.lines}" for function in functions() if function.lines > 60] == []
 
@@ -174,7 +173,7 @@ def test_nineteen_functions_of_twenty_have_at_most_six_parameters():
     assert share([function.parameters for function in functions()], 6) >= 0.95
 
 
-@pytest.mark.xfail(strict=False, reason="the pipeline and the command line are still being divided")
+@pytest.mark.xfail(strict=False, reason="four files import 41 to 43 names")
 def test_no_file_imports_more_than_40_names():
     counts = {
         path: len(imported_names(path)) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
