@@ -344,7 +344,7 @@ def _volume_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     claims = [
         repeated(
             f"{VOLUME_SHOTS} per class: {arm} with {after} synthetic images per class minus {before}, "
-            f"accuracy",
+            "accuracy",
             _volume(rows, after, arm) - _volume(rows, before, arm),
             target="reported",
         )
@@ -370,7 +370,7 @@ def _tables(
     repeats = len(next(iter(cases.values())))
     what = (
         f"mean over {repeats} subsets (all: {repeats} run seeds), one training each, 95% Student interval; "
-        f"997 real test images"
+        "997 real test images"
     )
     tables = [
         {
@@ -445,9 +445,7 @@ def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, 
             lines.append([name, label, *cells])
     return {
         "title": "Transferability of the features before any training on real images: linear probe and "
-        "nearest "
-        "neighbours in percent on "
-        "test images; LEEP, LogME and H-score of the train images.",
+        "nearest neighbours in percent on test images; LEEP, LogME and H-score of the train images.",
         "columns": ["real images", "network", "linear probe", "kNN", "LEEP", "LogME", "H-score"],
         "rows": lines,
     }
@@ -466,9 +464,7 @@ def _tuning_table(tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]
     )
     return {
         "title": f"Tuning on the validation images of subset 0 (learning rates {rates}; weight decays "
-        f"{decays}): "
-        f"chosen learning rate and "
-        "weight decay, worst and best trial in percent.",
+        f"{decays}): chosen learning rate and weight decay, worst and best trial in percent.",
         "columns": ["arm", *(f"at {_name(shots)}" for shots in tuning)],
         "rows": [[f"`{arm}`", *(chosen(trials[arm]) for trials in tuning.values())] for arm in ARMS],
     }

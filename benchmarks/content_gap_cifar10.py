@@ -154,7 +154,7 @@ def _claims(rows: list[dict[str, Any]], gap: Mapping[str, Any]) -> list[Claim]:
             target=f"the published {100 * synthetic / real:.0f}",
             least=100 * synthetic / real,
             why_not=f"a tenth of the images; the generator had {_STEPS:,} steps of {_BATCH_SIZE} images, not "
-            f"some hundred thousand",
+            "some hundred thousand",
         )
         for name, real, synthetic in _PUBLISHED
     ]

@@ -174,8 +174,8 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     """How well each measure ranks the sets in the order of accuracy."""
     return [
         repeated(
-            f"rank correlation of {name} ({kind} features) with accuracy on real test images, "
-            f"{len(SETS)} sets",
+            f"rank correlation of {name} ({kind} features) with accuracy on real test images, {len(SETS)} "
+            "sets",
             values,
             target="interval above 0",
             low_above=0.0,
@@ -203,7 +203,7 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ranks = [[key, *(cell(found[each][key], digits=2) for each in found)] for key in MEASURES]
     title = (
         f"Fidelity of twelve sets to 600 real digits, {kind} features; accuracy, %, of what is trained on "
-        f"each, on real test images"
+        "each, on real test images"
     )
     return [
         {"title": title, "columns": ["set", "accuracy", *MEASURES], "rows": body},

@@ -136,7 +136,7 @@ def _table(row: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "title": f"CIFAR-10, {row['case']}, {row['data']['test']} real test images: accuracy in percent and "
-        f"differences in points.",
+        "differences in points.",
         "columns": ["arm", "accuracy", "minus tuned real", "minus real-long", "steps"],
         "rows": [
             [

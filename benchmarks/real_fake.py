@@ -93,15 +93,12 @@ _WHY_NOT = {
     "fine-tuning + kernel": _GROUPED,
     "fine-tuning + visual guidance": "no effect on accuracy that can be told from 0, though the squared MMD "
     "falls",
-    "few": "real is strong here (letters-pretrained, augmented), and a start near the few real images limits "
-    "variety; "
-    "starting from noise gains more with few images, see main_job",
+    "few": "real is strong here (letters-pretrained, augmented), and a start near the few real images "
+    "limits variety; starting from noise gains more with few images, see main_job",
     "mmd": "batch-mean is too small to matter; the others pay for batches of four classes; kernel matches "
-    "images denoised in one "
-    "step, which is not how images are drawn",
+    "images denoised in one step, which is not how images are drawn",
     "copying": "at a signal-to-noise ratio of 0.385 half of the source's amplitude survives: the price of "
-    "the "
-    "latent prior",
+    "the latent prior",
 }
 
 
@@ -353,7 +350,7 @@ def _copying_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
     return [
         repeated(
             f"{name}: {statistic} distance of {key}, over that of held-out real images to their nearest "
-            f"train image",
+            "train image",
             [ratio(row, key, statistic) for row in cases[name]],
             least=1.0,
             target="at least 1: no closer than real images lie to each other",
@@ -398,12 +395,9 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     )
     return [
         {
-            "title": f"600 real images, as many synthetic ones, synthetic only: mean over "
-            f"{len(cases['all'])} "
-            f"runs, 95% Student interval. "
-            "Accuracy in percent on 997 real test images; squared MMD to them; distance to the nearest "
-            "train image "
-            "(`real`: of held-out images).",
+            "title": "600 real images, as many synthetic ones, synthetic only: mean over "
+            f"{len(cases['all'])} runs, 95% Student interval. Accuracy in percent on 997 real test images; "
+            "squared MMD to them; distance to the nearest train image (`real`: of held-out images).",
             "columns": [
                 *("generator", "accuracy", "minus vanilla"),
                 *(f"MMD², {name}" for name in encoders),

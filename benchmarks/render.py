@@ -25,8 +25,8 @@ def page(results: Path) -> str:
         lines += [f"## {path.stem}", ""]
         lines += [
             (
-                f"`python -m benchmarks.{path.stem}`; {machine['cpus']} CPU cores, "
-                f"torch {machine['versions']['torch']}."
+                f"`python -m benchmarks.{path.stem}`; {machine['cpus']} CPU cores, torch "
+                f"{machine['versions']['torch']}."
             ),
             "",
         ]
@@ -57,8 +57,8 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         *(
             "",
             (
-                "Accuracy on real test images and difference to `real`, in percent and points; "
-                "brackets: 95% intervals."
+                "Accuracy on real test images and difference to `real`, in percent and points; brackets: "
+                "95% intervals."
             ),
             "",
         ),

@@ -199,9 +199,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "title": f"600 real images: mean over {len(rows)} runs, 95% Student interval. Denoising loss on, "
-            f"and "
-            f"squared MMD to, 997 "
-            f"held-out real images; accuracy on them in percent (`real` alone: "
+            "and squared MMD to, 997 held-out real images; accuracy on them in percent (`real` alone: "
             f"{cell([100 * row['real'] for row in rows])}).",
             "columns": [
                 *("recipe", "denoising loss", *(f"MMD², {encoder}" for encoder in encoders)),

@@ -26,8 +26,8 @@ _SETTINGS_INTRO = """# Settings
 <!-- Written by docs/generate.py from understudy/*/settings.py. Do not edit this page: run `make docs`. -->
 
 Every setting of a run, by section. Set one with `--set draw.times=5`, or start from a preset or recipe, which
-set several: see `understudy list presets` and `understudy list recipes`. Defaults are written as in JSON; `null`
-means not set.
+set several: see `understudy list presets` and `understudy list recipes`. Defaults are written as in JSON;
+`null` means not set.
 
 What a setting **decides** says what follows from it:
 
@@ -36,9 +36,9 @@ What a setting **decides** says what follows from it:
 - **card**: only what the cards of exports say
 - **nothing**: memory, speed and the like; results stay the same up to rounding
 
-A run that was stopped goes on with the same settings, with two exceptions: settings that decide *nothing* or the
-*card* may change, and so may all of `fidelity`, `scale`, `gap`, `shift` and `membership`, whose stages can be added
-to a finished run.
+A run that was stopped goes on with the same settings, with two exceptions: settings that decide *nothing* or
+the *card* may change, and so may all of `fidelity`, `scale`, `gap`, `shift` and `membership`, whose stages
+can be added to a finished run.
 
 A setting that another one makes idle is refused, not ignored; the last column says when each has an effect.
 """

@@ -82,7 +82,7 @@ def imported_names(path: Path) -> set[str]:
 
 
 def shapes(path: Path) -> list[tuple[int, str]]:
-    """Statements but imports, docstrings and declarations of fields; names and literals are replaced by their kinds.
+    """Statements without imports, docstrings and fields; kinds stand for names and literals.
 
     A statement counts as one line however it is broken, so that the width of the lines does not matter.
     """

@@ -438,8 +438,8 @@ def test_a_full_disk_loses_nothing(number, understudy, tmp_path, tiny_pipeline_f
         code, _, err = understudy(*words, "--out", "run")
     assert code == 2
     assert_matches(
-        "^error: .*No space left on device; nothing finished is lost: mend it, then run again: "
-        "understudy draw pets",
+        "^error: .*No space left on device; nothing finished is lost: mend it, then run again: understudy "
+        "draw pets",
         err,
     )
     assert not list(tmp_path.glob("run/**/.*.tmp")), "half files would go on filling the disk"
@@ -675,8 +675,8 @@ with FolderLock(Path('old')), FolderLock(Path('many')):
             code, out, err = understudy(*shlex.split(words))
             assert (code, out) == (2, "")
             assert_matches(
-                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, "
-                f"or work in another folder\n",
+                f"^error: (old|many) is in use by process {process.pid} on .*: wait until it has ended, or "
+                "work in another folder\n",
                 err,
             )
         assert_matches("old has no curated images yet", understudy("export", "old", "--to", "a")[2])

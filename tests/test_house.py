@@ -12,8 +12,8 @@ from house import PACKAGE, deferred_imports, file_lengths, functions, imported_n
 import understudy
 
 ORDER = (
-    "core, functional < data < generators < adaptation < sampling < curation < training < evaluation < settings, recipes < report"
-    " < pipeline < commands < cli"
+    "core, functional < data < generators < adaptation < sampling < curation < training < evaluation < "
+    "settings, recipes < report < pipeline < commands < cli"
 )
 """The one rule for arrows: a file imports from its own folder and from the left."""
 HEAVY = {
@@ -31,9 +31,12 @@ HEAVY = {
     ),
     *("safetensors", "transformers"),
 }
-"""Libraries that take long to import: a function may import them when it is called, with a comment that says why."""
+"""Libraries that take long to import: a function may import them when it is called, with a comment that says
+why.
+"""
 LATE = ("cli.py", "generators/load.py")
-"""Files that import other files of the package inside functions, so that `--help` and `list` answer at once."""
+"""Files that import other files of the package inside functions, so that `--help` and `list` answer at once.
+"""
 RANK = {name: rank for rank, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}
 
 
@@ -78,7 +81,9 @@ def test_formulas_import_only_arrays_and_the_standard_library():
 
 
 def test_no_global_seeding_outside_a_fork():
-    """Seeding the process is allowed inside ``fork_rng``, and in the pretraining script, which owns its process."""
+    """Seeding the process is allowed inside ``fork_rng``, and in the pretraining script, which owns its
+    process.
+    """
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
         assert "np.random.seed" not in text, path
@@ -88,7 +93,9 @@ def test_no_global_seeding_outside_a_fork():
 
 
 def test_the_libraries_match_each_other():
-    """With a torchvision built for another torch, torchvision and all that import it fail; a fresh process shows it."""
+    """With a torchvision built for another torch, torchvision and all that import it fail; a fresh process
+    shows it.
+    """
     code = """
 import torch, torchvision, timm
 from diffusers import StableDiffusionPipeline
@@ -103,7 +110,10 @@ def test_public_names_exist_and_are_documented(name):
 
 
 def test_importing_the_package_is_light():
-    code = "import sys, understudy; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', 'transformers')))"
+    code = (
+        "import sys, understudy; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', "
+        "'transformers')))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

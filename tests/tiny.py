@@ -35,7 +35,7 @@ from understudy.sampling.settings import DrawSettings
 
 
 def save_tiny_pipeline(folder, *, prediction_type="epsilon"):
-    """A Stable Diffusion pipeline with random weights: every part of the real class, a few thousand parameters each."""
+    """A Stable Diffusion pipeline with random weights, a few thousand in each of its parts."""
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -131,7 +131,7 @@ def save_tiny_image_encoder(folder, *, width=16):
 
 
 def save_tiny_clip(folder):
-    """A whole CLIP model with its processor; the features of text and image are of one width, the towers are not."""
+    """A whole CLIP model with its processor; its towers differ in width, its features do not."""
     tokenizer = _tokenizer()
     vision = {
         "hidden_size": 24,
@@ -242,7 +242,7 @@ def two_classes(num_images=8, *, split="train", seed=0, size=16):
 
 
 class AnyGenerator:
-    """A generator that fits every plan, for tests of plans; ``strength`` is where ``draw.start_snr`` starts."""
+    """A generator that fits every plan; ``strength`` is where ``draw.start_snr`` starts."""
 
     def __init__(self, strength=1.0, available=None):
         self._strength, self._available, self.checked = strength, available, []

@@ -132,7 +132,7 @@ for _name, _until, _summary in (
 def _measure(
     options: Options, run: tuple[Path | None, str, ResumeOption], section: str, given: dict[str, Any]
 ) -> Any:
-    """Add a measurement to a finished run, or run DATA with it; returns its section of the results, and the classes."""
+    """Add a measurement to a finished run, or run DATA with it; returns its results, and the classes."""
     from understudy.commands import chosen
 
     out, device, resume = run

@@ -75,9 +75,8 @@ class Settings(Section):
         needs_process = self.draw.starts_from_real or self.visual.kind != "none" or self.adapt.num_steps
         if self.generator.name == "folder" and needs_process:
             raise ValueError(
-                "the generator 'folder' holds ready-made images, which cannot be adapted, guided or "
-                "started from real "
-                "ones: leave adapt.method, visual.kind, draw.strength and draw.start_snr out"
+                "the generator 'folder' holds ready-made images, which cannot be adapted, guided or started "
+                "from real ones: leave adapt.method, visual.kind, draw.strength and draw.start_snr out"
             )
         return self
 
@@ -85,10 +84,10 @@ class Settings(Section):
     def _members_differ(self) -> Self:
         if self.draw.members > 1 and (not self.adapt.num_steps or self.adapt.adapter is not None):
             raise ValueError(
-                f"draw.members {self.draw.members} needs generators that the run adapts, each with "
-                f"another seed, got "
-                f"adapt.method {self.adapt.method!r}{' and an adapter' if self.adapt.adapter else ''}: leave "
-                "draw.members out"
+                f"draw.members {self.draw.members} needs generators that the run adapts, each with another "
+                "seed, got adapt.method "
+                f"{self.adapt.method!r}{' and an adapter' if self.adapt.adapter else ''}: leave draw.members "
+                "out"
             )
         return self
 
@@ -97,8 +96,7 @@ class Settings(Section):
         if self.scale.stop_below is not None and self.curate.select != "first":
             raise ValueError(
                 "scale.stop_below draws size by size, and a larger set holds the smaller ones only with "
-                "curate.select "
-                f"'first', got {self.curate.select!r}: leave one of them out"
+                f"curate.select 'first', got {self.curate.select!r}: leave one of them out"
             )
         return self
 
@@ -107,8 +105,7 @@ class Settings(Section):
         if self.adapt.has_token and self.draw.adapter_scale != 1:
             raise ValueError(
                 f"draw.adapter_scale must be 1 with adapt.method {self.adapt.method!r}, got "
-                f"{self.draw.adapter_scale}: "
-                "a token cannot be applied in part"
+                f"{self.draw.adapter_scale}: a token cannot be applied in part"
             )
         return self
 

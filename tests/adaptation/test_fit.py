@@ -443,8 +443,7 @@ def test_an_adapter_of_another_generator_is_refused(tiny_pipeline_folder, train,
     before = other.fingerprint
     with pytest.raises(
         InputError,
-        match=f"made for a generator with fingerprint {base}, and this one has {before}: choose the "
-        f"generator",
+        match=f"for a generator with fingerprint {base}, and this one has {before}: choose the generator",
     ):
         apply_adapter(other, tmp_path)
     assert other.fingerprint == before
@@ -468,8 +467,8 @@ def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_f
 def test_layers_that_do_not_exist_are_named(tiny_generator):
     with pytest.raises(
         InputError,
-        match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, got "
-        "'mlp.fc7'",
+        match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, "
+        "got 'mlp.fc7'",
     ):
         METHODS["lora"](tiny_generator, settings(targets=("mlp.fc7",)), seed=0, num_classes=2)
 

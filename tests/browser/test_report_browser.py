@@ -1,4 +1,4 @@
-"""The page in a real browser: it decodes, fits a phone, logs nothing and shows the numbers of results.json."""
+"""The page in a real browser: it fits a phone, logs nothing and shows the numbers of results.json."""
 
 import json
 from pathlib import Path

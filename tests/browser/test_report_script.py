@@ -172,7 +172,7 @@ def test_arrow_keys_walk_through_the_images(page: Path) -> None:
       const press = key => { document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })); return tiles.indexOf(document.activeElement); };
       const places = ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowLeft"].map(press);
       return { places, stops: tiles.filter(tile => tile.tabIndex === 0).length };
-    })()"""  # noqa: E501
+    })()"""
     assert run_in(page, code) == {"places": [1, 2, 1, 9, 0, 0], "stops": 1}
 
 

@@ -145,8 +145,8 @@ def test_verdict_states_the_figures():
         },
     }
     assert verdict(arms, uses_synthetic=["bridged"], num_test=997)["sentence"] == (
-        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% "
-        "on 997 real test images (3 seeds)."
+        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% on "
+        "997 real test images (3 seeds)."
     )
 
 

@@ -108,8 +108,8 @@ def test_a_missing_class_shows_overall_and_has_no_figures():
     )
     (warning,) = found["warnings"]
     assert warning.startswith(
-        "no figures of class dog: fidelity.neighbours=3 needs 4 real train, held-out and synthetic "
-        "images of a class"
+        "no figures of class dog: fidelity.neighbours=3 needs 4 real train, held-out and synthetic images "
+        "of a class"
     )
 
 

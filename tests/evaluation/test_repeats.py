@@ -114,9 +114,8 @@ def test_the_way_from_the_first_point_to_the_last():
         row(20, mixed=0.03),
     ]
     assert sentence(rows, (1, 5, 10, 20), ordered=True, unit="images") == (
-        "From 5 to 20 images, the difference between mixed and the real images alone goes from -1.0 "
-        "[-2.0, +0.0] to +3.0 [+3.0, +3.0] "
-        "points (1 to 2 runs each)."
+        "From 5 to 20 images, the difference between mixed and the real images alone goes from -1.0 [-2.0, "
+        "+0.0] to +3.0 [+3.0, +3.0] points (1 to 2 runs each)."
     )
 
 

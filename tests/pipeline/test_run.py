@@ -107,7 +107,9 @@ def test_the_second_run_does_nothing_and_says_so(finished, pets, tiny_pipeline_f
     before, again = times(out), Listener()
     results = run(tiny_settings(pets, tiny_pipeline_folder), out, observer=again)
     assert times(out) == before
-    assert again.lines == [f"{name}: finished earlier, kept" for name in STAGE_NAMES[1:] if name not in OPTIONAL]
+    assert again.lines == [
+        f"{name}: finished earlier, kept" for name in STAGE_NAMES[1:] if name not in OPTIONAL
+    ]
     assert not again.bars
     assert results == results_of(out)
 

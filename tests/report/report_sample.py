@@ -370,12 +370,11 @@ def _results(
     synthetic: LabelledSet,
 ) -> dict[str, Any]:
     sentence = (
-        "bridged beats training on the real images alone by 6.0 points [4.5, 7.5]: 93.1% against 87.1% "
-        "on 997 real test images (3 seeds)."
+        "bridged beats training on the real images alone by 6.0 points [4.5, 7.5]: 93.1% against 87.1% on "
+        "997 real test images (3 seeds)."
         if helps
         else "This test shows no difference between bridged and the real images alone, +0.3 points [-1.2, "
-        "+1.8]: "
-        "87.4% against 87.1% on 997 real test images (3 seeds)."
+        "+1.8]: 87.4% against 87.1% on 997 real test images (3 seeds)."
     )
     agreement = rng.uniform(0.8, 1, size=len(names)).tolist()
     return {

@@ -71,8 +71,8 @@ def test_describe():
         Phase(data="real", epochs=2.5, reset_head=True, learning_rate=0.01, weight_decay=0),
     )
     assert everything.describe() == (
-        "0.25x mixed with 50% real per batch, cutmix 1, late-layer, batch norm frozen, "
-        "then 2.5 epochs real with a fresh head, learning rate 0.01, weight decay 0.0"
+        "0.25x mixed with 50% real per batch, cutmix 1, late-layer, batch norm frozen, then 2.5 epochs real "
+        "with a fresh head, learning rate 0.01, weight decay 0.0"
     )
     of_synthetic = arm_of(
         Phase(
@@ -86,10 +86,9 @@ def test_describe():
         Phase(data="synthetic", auxiliary_batch_norm="statistics", refresh_every=2, refresh_share=0.25),
     )
     assert of_synthetic.describe() == (
-        "1x mixed with batch norm of synthetic images apart, synthetic loss weighted 0.5, 40% soft "
-        "labels at temperature 3, "
-        "feature distillation 2, then 1x synthetic with batch norm statistics of synthetic images apart, "
-        "25% of the synthetic images fresh every 2 epochs"
+        "1x mixed with batch norm of synthetic images apart, synthetic loss weighted 0.5, 40% soft labels "
+        "at temperature 3, feature distillation 2, then 1x synthetic with batch norm statistics of "
+        "synthetic images apart, 25% of the synthetic images fresh every 2 epochs"
     )
 
 

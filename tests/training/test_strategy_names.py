@@ -86,7 +86,9 @@ def test_fewer_images_leave_more_to_the_generator(shots):
 
 
 def test_real_guidance_executes_a_step_at_least():
-    changed = effective_settings("synthetic@real-guidance", build(DIGITS, {"draw": {"steps": 4}}), shots=16).settings
+    changed = effective_settings(
+        "synthetic@real-guidance", build(DIGITS, {"draw": {"steps": 4}}), shots=16
+    ).settings
     assert int(changed.draw.strength * changed.draw.steps) == 1
 
 

@@ -99,8 +99,8 @@ class Options:
     times: Annotated[
         str | None,
         typer.Option(
-            help="synthetic images per real one, without the minimum per class; several (1,2,5,10) show what "
-            "larger sets are worth",
+            help="synthetic images per real one, without the minimum per class; several (1,2,5,10) show "
+            "what larger sets are worth",
             metavar="N[,N...]",
         ),
     ] = None

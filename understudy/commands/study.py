@@ -48,8 +48,8 @@ def run_study(
         settings: of all runs, but for what the study varies.
         out: the folder; it may hold the same study with other points or fewer repeats, which stay.
         points: values to try; those of the kind if not given.
-        repeats: runs of each point. With few images (``data.shots``) they differ in which images, otherwise in
-            the seed.
+        repeats: runs of each point. With few images (``data.shots``) they differ in which images, otherwise
+            in the seed.
         overrides: nested settings that win over the settings of a point too.
         device: torch device.
         observer: watches.

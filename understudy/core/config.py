@@ -127,9 +127,11 @@ class Section(BaseModel):
             raise InputError(f"{', '.join(values)}: {error.errors()[0]['msg']}") from None
 
     def gives_results_of(self, values: Mapping[str, Any]) -> bool:
-        """Whether stored ``values`` of this section differ, if at all, only where no result follows from them."""
+        """Whether stored ``values`` of this section lead to the same results as its own."""
         idle = set(self.names_deciding("nothing"))
-        return self.model_dump(mode="json", exclude=idle) == {key: values[key] for key in values if key not in idle}
+        return self.model_dump(mode="json", exclude=idle) == {
+            key: values[key] for key in values if key not in idle
+        }
 
     @classmethod
     def names_deciding(cls, what: Decides) -> tuple[str, ...]:

@@ -101,8 +101,8 @@ def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 @SCORES.register(
     "confidence",
-    summary="probability of the intended class, by a classifier of the real train split, if it is the "
-    "first choice; else 0",
+    summary="probability of the intended class, by a classifier of the real train split, if it is the first "
+    "choice; else 0",
 )
 @asks("real", threshold="validation")
 def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -166,8 +166,8 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
     val.require("val", purpose="taking a threshold from real images")
     if not len(val):
         raise InputError(
-            "curate.threshold 'validation' needs real validation images, got none: set curate.threshold "
-            "to a number"
+            "curate.threshold 'validation' needs real validation images, got none: set curate.threshold to "
+            "a number"
         )
     passing = math.ceil(round(settings.validation_pass * len(val), 9))
     return float(np.sort(score(val, judge))[len(val) - passing])

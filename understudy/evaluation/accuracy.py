@@ -89,7 +89,7 @@ def verdict(
     terms = f"on {num_test:,} real test images ({len(real['seeds'])} seeds)"
     if not candidates:
         sentence = (
-            f"No arm used synthetic images, so nothing is known of their worth: real images alone give "
+            "No arm used synthetic images, so nothing is known of their worth: real images alone give "
             f"{real['mean']:.1%} {terms}."
         )
         return {"best": _BASELINE, "chosen_on": "val", "helps": False, "sentence": sentence}

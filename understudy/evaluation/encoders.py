@@ -111,7 +111,7 @@ def check_encoder(name: str) -> None:
     elif kind == "folder" and not (Path(name) / "config.json").is_file():
         raise InputError(
             f"fidelity.encoder={name} must be a folder with config.json and weights, but it has no "
-            f"config.json"
+            "config.json"
         )
     ENCODERS[kind]
 
@@ -133,7 +133,7 @@ def _check_timm(model: str) -> None:
     if not timm.get_pretrained_cfg(model).has_weights:
         raise InputError(
             f"fidelity.encoder={_PREFIX}{model}: timm has no pretrained weights for it: choose another "
-            f"encoder"
+            "encoder"
         )
 
 
@@ -160,8 +160,7 @@ def _generator(name: str, generator: GeneratorGetter, start: StartGetter, device
     if generator is None or not _has_encoder(found := generator()):
         raise InputError(
             "fidelity.encoder=generator needs a generator with an image encoder: set "
-            "generator.image_encoder, or choose another encoder "
-            "(understudy list encoders)"
+            "generator.image_encoder, or choose another encoder (understudy list encoders)"
         )
     return _clip_vision(name, cast("Any", found).image_encoder(), adaptable(found).device)
 
@@ -194,8 +193,7 @@ def _backbone(name: str, generator: GeneratorGetter, start: StartGetter, device:
     if start is None:
         raise InputError(
             "fidelity.encoder=backbone needs a pretrained network that arms start from, got "
-            "compare.pretrained=false: choose another "
-            "encoder (understudy list encoders)"
+            "compare.pretrained=false: choose another encoder (understudy list encoders)"
         )
     classifier = start()
     backbone = classifier.backbone
@@ -225,8 +223,8 @@ def _clip(name: str, generator: GeneratorGetter, start: StartGetter, device: str
 
 @ENCODERS.register(
     "inception",
-    summary="Inception v3, not the copy behind published FIDs (timm:inception_v3.tf_in1k); weights from "
-    "the hub",
+    summary="Inception v3, not the copy behind published FIDs (timm:inception_v3.tf_in1k); weights from the "
+    "hub",
 )
 def _inception(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     return _from_hub(name, "inception_v3.tf_in1k", device)
@@ -246,10 +244,9 @@ def _from_hub(name: str, model: str, device: str, *, keep_head: bool = False) ->
         network = timm.create_model(model, pretrained=True, **({} if keep_head else {"num_classes": 0}))
     except OSError as error:
         raise InputError(
-            f"fidelity.encoder={name}: the weights of {model} must come from the model hub, which could "
-            f"not be reached "
-            f"({type(error).__name__}): give a folder with them, or choose an encoder that is bundled "
-            f"(understudy list encoders)"
+            f"fidelity.encoder={name}: the weights of {model} must come from the model hub, which could not "
+            f"be reached ({type(error).__name__}): give a folder with them, or choose an encoder that is "
+            "bundled (understudy list encoders)"
         ) from error
     return _timm_model(name, network, network.pretrained_cfg, device)
 

@@ -80,9 +80,8 @@ class FeatureCache:
             if (written.get("encoder"), written.get("fingerprint")) != (encoder.name, encoder.fingerprint):
                 raise InputError(
                     f"{path} holds features of the encoder {written.get('encoder')} with fingerprint "
-                    f"{written.get('fingerprint')}, which "
-                    f"do not compare with those of {encoder.name} with {encoder.fingerprint}: move its "
-                    f"folder away, and they are made anew"
+                    f"{written.get('fingerprint')}, which do not compare with those of {encoder.name} with "
+                    f"{encoder.fingerprint}: move its folder away, and they are made anew"
                 )
             yield [row.tobytes().hex() for row in hashes], rows
 

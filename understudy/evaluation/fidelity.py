@@ -186,15 +186,14 @@ def _check(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImage
     if min(map(len, sets.values())) <= neighbours:
         counts = ", ".join(f"{len(part)} {name}" for name, part in sets.items())
         raise InputError(
-            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, "
-            f"got {counts}: "
-            "set fidelity.neighbours lower, or fidelity.measure=false"
+            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, got "
+            f"{counts}: set fidelity.neighbours lower, or fidelity.measure=false"
         )
     for name, part in sets.items():
         if part.features.shape[1:] != real.features.shape[1:] or part.labels.shape != part.features.shape[:1]:
             raise InputError(
-                f"features must be of one encoder and have a label each, "
-                f"got {part.features.shape} for {name} images"
+                f"features must be of one encoder and have a label each, got {part.features.shape} for "
+                f"{name} images"
             )
         if not np.isfinite(part.features).all():
             raise InputError(
@@ -356,9 +355,8 @@ def _warnings(
     count, width = len(sides.tests["floor"][0]), sides.real.features.shape[1]
     if min(count, len(sides.real)) <= width:
         found.append(
-            f"{count} images are compared with {len(sides.real)} real ones, with {width} features each: "
-            "with fewer images than features "
-            "the Fréchet distance is far too large; read it beside its floor only"
+            f"{count} images are compared with {len(sides.real)} real ones, with {width} features each: with "
+            "fewer images than features the Fréchet distance is far too large; read it beside its floor only"
         )
     if count < _FEW:
         found.append(
@@ -372,9 +370,8 @@ def _warnings(
     missing = [name for name in class_names if name not in compared]
     if missing:
         found.append(
-            f"no figures of {_named(missing)}: fidelity.neighbours={neighbours} needs "
-            f"{neighbours + 1} real train, held-out and synthetic "
-            "images of a class, and real ones that are not all equal"
+            f"no figures of {_named(missing)}: fidelity.neighbours={neighbours} needs {neighbours + 1} real "
+            "train, held-out and synthetic images of a class, and real ones that are not all equal"
         )
     return found
 

@@ -33,9 +33,8 @@ _ATTACKABLE = ("appearance", "content", "quality", "quantity")
 _PER_CLASS = ("total", "appearance", "content", "recovered")
 _FLOORS = ("seeds", "independent real sample", "halves")  # by how many results measured it
 _RULE = (
-    "content explains most of the drop unless real images that the generator redraws as little as it "
-    "can, which keep their content, "
-    "already lose more than half of it"
+    "content explains most of the drop unless real images that the generator redraws as little as it can, "
+    "which keep their content, already lose more than half of it"
 )
 
 
@@ -234,7 +233,7 @@ def _hypothesis(
     elif "appearance" not in terms:
         sentence = (
             f"Undecided: plain synthetic images lose {_points(total)}, but no real image was redrawn, so "
-            f"appearance is not known."
+            "appearance is not known."
         )
     else:
         claim, compared = {
@@ -248,10 +247,9 @@ def _hypothesis(
         if best == "plain":
             recovered = "no other sampling was better on validation images"
         sentence = (
-            f"{claim}: of {_points(total)} that plain synthetic images lose, real images redrawn at "
-            f"strength {strength:g} lose "
-            f"{_points(terms['appearance'])}{compared}. Of the rest, {recovered} and content keeps "
-            f"{_number(terms['content'])}."
+            f"{claim}: of {_points(total)} that plain synthetic images lose, real images redrawn at strength "
+            f"{strength:g} lose {_points(terms['appearance'])}{compared}. Of the rest, {recovered} and "
+            f"content keeps {_number(terms['content'])}."
         )
     return {"rule": _RULE, "outcome": outcome, "sentence": sentence, "strength": strength, "excess": excess}
 

@@ -67,14 +67,14 @@ def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray
     """
     if num_models % 2:
         raise InputError(
-            f"membership.shadows must be even, since models come in pairs that learn from opposite "
-            f"halves, got {num_models}"
+            "membership.shadows must be even, since models come in pairs that learn from opposite halves, "
+            f"got {num_models}"
         )
     counts = np.bincount(labels)
     if (counts == 1).any():
         alone = int(np.flatnonzero(counts == 1)[0])
         raise InputError(
-            f"a membership audit needs 2 real images of each class, one for either half, got 1 of class "
+            "a membership audit needs 2 real images of each class, one for either half, got 1 of class "
             f"number {alone}"
         )
     rng = np.random.default_rng([seed, num_models])
@@ -109,9 +109,8 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
         possible = 2 * _LEAST_FALSE_POSITIVES / (num_models * num_images)
         instead = f", or ask for no rate below {possible:.2g}" if num_models >= _LEAST_MODELS else ""
         raise InputError(
-            f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models "
-            f"with {num_images} real images, got "
-            f"{num_models}: set membership.shadows={needed}{instead}"
+            f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with "
+            f"{num_images} real images, got {num_models}: set membership.shadows={needed}{instead}"
         )
 
 

@@ -122,8 +122,8 @@ def study_sentence(
         first, last = shown[0], shown[-1]
         return (
             f"From {first['label']} to {last['label']} {unit}, the difference between {arm} and "
-            f"{_against(arm, first)} goes from "
-            f"{_points(first, arm)} to {_points(last, arm)} points {_runs([first, last])}."
+            f"{_against(arm, first)} goes from {_points(first, arm)} to {_points(last, arm)} points "
+            f"{_runs([first, last])}."
         )
     choices = [(point, name) for point in points for name in arms if name in point["arms"]]
     best, arm = max(choices, key=lambda choice: choice[0]["arms"][choice[1]]["val_accuracy"])

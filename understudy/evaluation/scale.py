@@ -162,10 +162,9 @@ def stop_reason(
         "at": float(last),
         "gain": gains[arm],
         "rule": f"the low end of the last step's gain in validation accuracy per doubling is below {below:g} "
-        f"points for every arm",
+        "points for every arm",
         "sentence": f"stopped {where}: the last step gained {arm} {mean} [{low}, {high}] points of "
-        f"validation "
-        f"accuracy per doubling",
+        "validation accuracy per doubling",
     }
 
 

@@ -36,11 +36,9 @@ class ScaleSettings(Section):
     def _can_stop(self) -> Self:
         if self.stop_below is not None and 0 < len(set(self.times)) < 3:
             raise ValueError(
-                f"stop_below {self.stop_below:g} has no effect on fewer than three sizes, since the "
-                f"first two are "
-                f"always tried, got {', '.join(f'{value:g}' for value in self.times)}: leave it out, or "
-                f"give more in "
-                "scale.times"
+                f"stop_below {self.stop_below:g} has no effect on fewer than three sizes, since the first "
+                f"two are always tried, got {', '.join(f'{value:g}' for value in self.times)}: leave it out, "
+                "or give more in scale.times"
             )
         return self
 

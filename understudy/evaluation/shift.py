@@ -252,6 +252,6 @@ def _check(arms: Mapping[str, Outcome], clean: Mapping[str, Outcome], *, same_im
     for name, outcome in arms.items():
         if outcome.correct.shape != first or outcome.correct.shape[0] != clean[_BASELINE].correct.shape[0]:
             raise ValueError(
-                f"all arms must have the same trainings and images; {name!r} has "
-                f"{outcome.correct.shape}, not {first}"
+                f"all arms must have the same trainings and images; {name!r} has {outcome.correct.shape}, "
+                f"not {first}"
             )

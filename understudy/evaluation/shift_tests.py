@@ -50,9 +50,8 @@ def load_test_set(
     unknown = [each for each in present if each not in class_names]
     if unknown:
         raise InputError(
-            f"the test set {name!r} ({path}) must have classes of the run ({', '.join(class_names)}), "
-            f"got also {', '.join(unknown)}: "
-            "rename its classes, or leave these out"
+            f"the test set {name!r} ({path}) must have classes of the run ({', '.join(class_names)}), got "
+            f"also {', '.join(unknown)}: rename its classes, or leave these out"
         )
     if len(present) < 2:
         raise InputError(
@@ -81,8 +80,8 @@ def load_test_set(
 def _read(name: str, path: Path, settings: DataSettings) -> Pool:
     if not path.exists():  # a word such as digits would be taken for the name of the run's own images
         raise InputError(
-            f"the test set {name!r} must be a folder, or a .zip, .parquet or .tar file, but nothing is "
-            f"at {path}"
+            f"the test set {name!r} must be a folder, or a .zip, .parquet or .tar file, but nothing is at "
+            f"{path}"
         )
     location = str(path.absolute())
     source = find_source(location)

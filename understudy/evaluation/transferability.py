@@ -78,13 +78,13 @@ def _check_test(
         or test_features.shape[1:] != train_features.shape[1:]
     ):
         raise ValueError(
-            f"test_features must be (M, D) with M > 0 and the D of train_features "
-            f"{train_features.shape}, got {test_features.shape}"
+            f"test_features must be (M, D) with M > 0 and the D of train_features {train_features.shape}, "
+            f"got {test_features.shape}"
         )
     if not np.isfinite(test_features).all():
         raise ValueError(
-            f"test_features must be finite, got {int((~np.isfinite(test_features)).sum())} values that "
-            f"are not"
+            f"test_features must be finite, got {int((~np.isfinite(test_features)).sum())} values that are "
+            "not"
         )
     if test_labels.shape != test_features.shape[:1]:
         raise ValueError(f"test_labels must be of shape ({len(test_features)},), got {test_labels.shape}")

@@ -137,9 +137,8 @@ def neighbour_measures(
         or (len(real_balls.radii), len(synthetic_balls.radii)) != (len(real), len(synthetic))
     ):
         raise ValueError(
-            f"points and balls must be (N, D), N, (M, D) and M, got {real.shape}, "
-            f"{len(real_balls.radii)}, {synthetic.shape} and "
-            f"{len(synthetic_balls.radii)}"
+            f"points and balls must be (N, D), N, (M, D) and M, got {real.shape}, {len(real_balls.radii)}, "
+            f"{synthetic.shape} and {len(synthetic_balls.radii)}"
         )
     in_real, in_synthetic = _Reached(real_balls, len(synthetic)), _Reached(synthetic_balls, len(real))
     filled = _Filled(real_balls, len(synthetic))

@@ -81,8 +81,8 @@ def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray,
     """
     if mean_x.shape != mean_y.shape or root_x.shape[1:] != mean_x.shape or root_y.shape[1:] != mean_y.shape:
         raise ValueError(
-            f"means and roots must have one width, got {mean_x.shape}, {root_x.shape}, {mean_y.shape} "
-            f"and {root_y.shape}"
+            f"means and roots must have one width, got {mean_x.shape}, {root_x.shape}, {mean_y.shape} and "
+            f"{root_y.shape}"
         )
     product = root_x @ root_y.T
     small = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product

@@ -227,8 +227,8 @@ def worth_in_real_images(
         or real.shape[:1] != np.shape(sizes)
     ):
         raise ValueError(
-            f"sizes, real, others must be (K,), (K, S, N), (T, S, N), got {np.shape(sizes)}, "
-            f"{real.shape}, {others.shape}"
+            f"sizes, real, others must be (K,), (K, S, N), (T, S, N), got {np.shape(sizes)}, {real.shape}, "
+            f"{others.shape}"
         )
     num_real = len(real)
     values = np.concatenate([real, others]).astype(np.float64)

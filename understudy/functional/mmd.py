@@ -77,8 +77,8 @@ def median_bandwidth(x: Tensor) -> Tensor:
     distance = distance[distance > 0]
     if not len(distance):
         raise ValueError(
-            f"x must have at least 2 distinct points, got {len(x)} equal ones: features that do not "
-            f"vary have no scale"
+            f"x must have at least 2 distinct points, got {len(x)} equal ones: features that do not vary "
+            "have no scale"
         )
     return distance.median()
 

@@ -56,9 +56,8 @@ def leep(theta: np.ndarray, y: np.ndarray) -> float:
     sums = theta.sum(axis=1)
     if (theta < 0).any() or (abs(sums - 1) > _ROW_SUM_TOLERANCE).any():
         raise ValueError(
-            f"rows of theta must be probabilities that sum to 1, got a least value of {theta.min():g} "
-            f"and sums from {sums.min():g} to "
-            f"{sums.max():g}: softmax gives such rows"
+            f"rows of theta must be probabilities that sum to 1, got a least value of {theta.min():g} and "
+            f"sums from {sums.min():g} to {sums.max():g}: softmax gives such rows"
         )
     theta = theta[:, theta.any(axis=0)]
     joint_CZ = np.eye(num_classes)[labels].T @ theta

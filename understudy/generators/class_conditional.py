@@ -152,8 +152,8 @@ class ClassConditionalGenerator:
         """
         if self._network is None:
             raise InputError(
-                "the generator 'class_conditional' has learned nothing yet: adapt it (adapt.method=full), or "
-                "give adapt.adapter, the adapter of another run"
+                "the generator 'class_conditional' has learned nothing yet: adapt it (adapt.method=full), "
+                "or give adapt.adapter, the adapter of another run"
             )
         return self._network
 

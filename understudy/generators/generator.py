@@ -265,7 +265,7 @@ def adaptable(generator: Generator) -> Adaptable:
     """
     if not hasattr(type(generator), "save_adapter"):
         raise InputError(
-            "ready-made images (generator 'folder') come without networks: they cannot be adapted, and there "
-            "is no encoder for visual guidance; set adapt.method=none and visual.kind=none"
+            "ready-made images (generator 'folder') come without networks: they cannot be adapted, and "
+            "there is no encoder for visual guidance; set adapt.method=none and visual.kind=none"
         )
     return cast("Adaptable", generator)

@@ -108,8 +108,8 @@ class FlowSchedule:
     def __init__(self, config: Any) -> None:
         if "shift" not in config or config.get("use_dynamic_shifting") or config.get("invert_sigmas"):
             raise InputError(
-                "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, got "
-                f"{config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to "
+                "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, "
+                f"got {config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to "
                 "false in its scheduler_config.json"
             )
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)

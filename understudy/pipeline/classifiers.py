@@ -86,7 +86,7 @@ class Classifiers:
         return np.bincount(self.val.labels[wrong], minlength=self.val.num_classes)
 
     def tuned(self, arm: str, data: TrainingData) -> CompareSettings:
-        """The settings of an arm with its tuned learning rate and weight decay; the rest is as in every arm."""
+        """The settings of an arm with its tuned learning rate and weight decay."""
         chosen = best_trial(follow(self.tune(arm, data)))
         rates = {key: chosen[key] for key in ("learning_rate", "weight_decay")}
         return self.settings.compare.model_copy(update=rates)

@@ -66,8 +66,8 @@ def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
         )
         if following := arm.get("next_doubling"):
             lines[-1] += (
-                f"; {following['images']:,} would add {points_interval(following['gain'])} points if it "
-                f"went on like that"
+                f"; {following['images']:,} would add {points_interval(following['gain'])} points if it went "
+                "on like that"
             )
     if scale.get("stopped"):
         lines.append(scale["stopped"]["sentence"])

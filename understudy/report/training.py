@@ -82,8 +82,8 @@ def _which(shown: Sequence[str], *, num_arms: int) -> str:
     if len(shown) == num_arms:
         return ""
     return (
-        f"Shown are {', '.join(shown)}, {len(shown)} of {num_arms} arms, because more curves would be hard to "
-        "tell apart: those that the verdict is about, then the usual ones. The curves of all arms are in "
+        f"Shown are {', '.join(shown)}, {len(shown)} of {num_arms} arms, because more curves would be hard "
+        "to tell apart: those that the verdict is about, then the usual ones. The curves of all arms are in "
         "results.json."
     )
 

@@ -226,8 +226,8 @@ def read_part(path: Path) -> list[PlanRow]:
     names, table = [field.name for field in fields(PlanRow)], pq.read_table(path)
     if missing := sorted(set(names) - set(table.column_names)):
         raise InputError(
-            f"{path} was written by an older version of understudy (no {', '.join(missing)}): use "
-            f"another folder"
+            f"{path} was written by an older version of understudy (no {', '.join(missing)}): use another "
+            "folder"
         )
     return [PlanRow(**{name: row[name] for name in names}) for row in table.to_pylist()]
 

@@ -101,20 +101,18 @@ class DrawSettings(Section):
             )
         if self.strength < 1 and self.start_snr is not None:
             raise ValueError(
-                f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: "
-                f"leave one out "
-                "or set strength=1"
+                f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave "
+                "one out or set strength=1"
             )
         if self.noise_scale != 1 and self.starts_from_real:
             raise ValueError(
                 f"noise_scale {self.noise_scale} has no effect on drawing that starts from real images: "
-                f"leave it out"
+                "leave it out"
             )
         if self.negative_prompt and self.guidance_scale == 1:
             raise ValueError(
                 "negative_prompt has no effect at guidance_scale 1: set draw.negative_prompt=\"''\" or "
-                "raise the "
-                "guidance"
+                "raise the guidance"
             )
         return self
 

@@ -70,9 +70,8 @@ class Arm:
             counts = [count or share for count, share in zip(given, shares, strict=True)]
         if min(counts) < 1:
             raise InputError(
-                f"compare.steps must give each phase of the arm {self.name!r} a step, got "
-                f"{settings.steps} for "
-                f"{self.describe()}: use more"
+                f"compare.steps must give each phase of the arm {self.name!r} a step, got {settings.steps} "
+                f"for {self.describe()}: use more"
             )
         if settings.equal_steps and sum(counts) != settings.steps:
             raise InputError(
@@ -192,8 +191,8 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
     """
     if arm.phases[0].reset_head and not settings.keep_head:
         raise InputError(
-            f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins "
-            f"with a fresh head"
+            f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a "
+            "fresh head"
         )
     for phase in arm.phases:
         if phase.layers in ("last-layer", "linear-probe") and (idle := _feature_setting(phase)):
@@ -203,9 +202,8 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
             )
     if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
         raise InputError(
-            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: otherwise every "
-            f"arm makes "
-            "compare.steps steps, and this one is no longer than the others"
+            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: otherwise every arm "
+            "makes compare.steps steps, and this one is no longer than the others"
         )
 
 

@@ -104,9 +104,8 @@ def check_batch_norm(model: nn.Module, name: str) -> None:
     """
     if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
         raise InputError(
-            f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} "
-            f"has none: "
-            "leave it out"
+            f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} has "
+            "none: leave it out"
         )
 
 

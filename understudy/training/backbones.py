@@ -99,8 +99,8 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
     found = int(cast("Any", backbone.model).num_classes)
     if found != num_classes:
         raise InputError(
-            f"compare.keep_head needs a head for the {num_classes} classes at hand, the pretrained one "
-            f"has {found}: leave it out"
+            f"compare.keep_head needs a head for the {num_classes} classes at hand, the pretrained one has "
+            f"{found}: leave it out"
         )
     return backbone
 
@@ -140,8 +140,7 @@ def feature_extractor(settings: CompareSettings) -> Backbone:
     if backbone is None:
         raise InputError(
             "feature_distillation needs a pretrained network, got compare.extractor=pretrained with "
-            "compare.pretrained=false: "
-            "give a folder with a timm model as compare.extractor"
+            "compare.pretrained=false: give a folder with a timm model as compare.extractor"
         )
     return backbone
 
@@ -166,7 +165,7 @@ def check_backbone(settings: CompareSettings) -> None:
         if weights is not None:
             raise InputError(
                 f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has weights "
-                f"already"
+                "already"
             )
         return
     import timm  # heavy, and only networks need it
@@ -182,7 +181,7 @@ def check_backbone(settings: CompareSettings) -> None:
     if settings.pretrained and weights is None and not timm.get_pretrained_cfg(name).has_weights:
         raise InputError(
             f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or "
-            f"compare.pretrained=false"
+            "compare.pretrained=false"
         )
 
 
@@ -328,8 +327,8 @@ def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, w
             if keys
         )
         raise InputError(
-            f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} "
-            f"has keys {found}"
+            f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has "
+            f"keys {found}"
         )
     taken = {
         key: value

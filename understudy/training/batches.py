@@ -148,8 +148,7 @@ def real_per_batch(phase: Phase, batch_size: int) -> int:
     if not 0 < num_real < batch_size:
         raise InputError(
             f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got "
-            f"{num_real} "
-            "real ones"
+            f"{num_real} real ones"
         )
     return num_real
 

@@ -129,8 +129,8 @@ class TrainedClassifier:
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"{path} must hold weights of a {self.backbone.architecture} for "
-                f"{len(self.class_names)} classes: {reason}"
+                f"{path} must hold weights of a {self.backbone.architecture} for {len(self.class_names)} "
+                f"classes: {reason}"
             ) from None
         return replace(self, backbone=replace(self.backbone, model=model))
 

@@ -73,7 +73,6 @@ class HeldOut:
         for data in (self.val, self.test):
             if not len(data) or data.class_names != class_names:
                 raise InputError(
-                    f"the {data.split} set must have images, and the classes {class_names}; got "
-                    f"{len(data)} images of "
-                    f"{data.class_names}"
+                    f"the {data.split} set must have images, and the classes {class_names}; got {len(data)} "
+                    f"images of {data.class_names}"
                 )

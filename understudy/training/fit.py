@@ -161,8 +161,8 @@ def _prepare(data: TrainingData, arm: Arm) -> TrainingData:
         data = replace(data, quota=np.minimum(data.quota, data.synthetic.counts))
         if arm.uses_synthetic and not data.num_synthetic:
             raise InputError(
-                f"the arm {arm.name!r} needs synthetic images to train on, got a quota with none of "
-                f"those in the set"
+                f"the arm {arm.name!r} needs synthetic images to train on, got a quota with none of those in "
+                "the set"
             )
     for phase in arm.phases:
         check_refresh(phase, data.quota)

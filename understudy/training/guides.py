@@ -71,15 +71,14 @@ def _teacher(
             raise InputError(f"compare.teacher must be 'real' or a classifier's folder: {error}") from error
     elif teacher is None:
         raise InputError(
-            "soft labels of compare.teacher=real need a classifier of the real train images, got none: "
-            "pass teacher"
+            "soft labels of compare.teacher=real need a classifier of the real train images, got none: pass "
+            "teacher"
         )
     else:
         classifier = teacher()
     if classifier.class_names != class_names:
         raise InputError(
             f"compare.teacher must have the classes {class_names} of the images, got "
-            f"{classifier.class_names}: "
-            "use another"
+            f"{classifier.class_names}: use another"
         )
     return classifier.backbone

@@ -162,8 +162,8 @@ def _promise(*, epsilon: float, delta: float, sample_rate: float, steps: int) ->
             noise = float(find(sample_rate=sample_rate, steps=steps, **target))
         except ValueError as error:
             raise InputError(
-                f"membership.private_epsilon {epsilon:g} with delta {delta:g} cannot be reached: raise "
-                f"it ({error})"
+                f"membership.private_epsilon {epsilon:g} with delta {delta:g} cannot be reached: raise it "
+                f"({error})"
             ) from error
         accountant.history = [(noise, sample_rate, steps)]
         return Promise(epsilon=float(accountant.get_epsilon(delta)), delta=delta, noise_multiplier=noise)
@@ -213,7 +213,7 @@ def _opacus() -> Any:
                 importlib.import_module(f"opacus.{part}")
     except ImportError as error:
         raise InputError(
-            "membership.private_epsilon needs opacus, which is not installed: install "
-            "understudy[private], or leave the setting out"
+            "membership.private_epsilon needs opacus, which is not installed: install understudy[private], "
+            "or leave the setting out"
         ) from error
     return importlib.import_module("opacus")

@@ -144,9 +144,9 @@ class ArmFolder:
             raise InputError(f"{path} was written by an older version of understudy: use another folder")
         if int(record["seed"]) != seed or record["probabilities"].shape != shape:
             raise InputError(
-                f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, got "
-                f"seed {record['seed']} and "
-                f"{record['probabilities'].shape}: it was made with other data, use another folder"
+                f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, got seed "
+                f"{record['seed']} and {record['probabilities'].shape}: it was made with other data, use "
+                "another folder"
             )
         return record
 
@@ -175,10 +175,9 @@ class ArmFolder:
         missing = ", ".join(str(index) for index in range(num_seeds) if not self.weights(index).is_file())
         if missing:
             raise InputError(
-                f"{self.path} must hold the weights of all {num_seeds} trainings of the arm "
-                f"{self.arm!r}, but those of {missing} "
-                "are not there: they were removed, or an older version of understudy trained the arm; "
-                "use a new folder"
+                f"{self.path} must hold the weights of all {num_seeds} trainings of the arm {self.arm!r}, "
+                f"but those of {missing} are not there: they were removed, or an older version of understudy "
+                "trained the arm; use a new folder"
             )
 
     def trainings(self, num_seeds: int, *, device: str = "cpu") -> list[TrainedClassifier]:

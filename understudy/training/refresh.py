@@ -116,9 +116,8 @@ def check_refresh(phase: Phase, quota: np.ndarray | None) -> None:
         return
     if quota is None:
         raise InputError(
-            "refresh_every needs more synthetic images than are in use at once, got no quota, so that "
-            "all are: give the images per class "
-            "in use as quota"
+            "refresh_every needs more synthetic images than are in use at once, got no quota, so that all "
+            "are: give the images per class in use as quota"
         )
     if not replaced_per_class(quota, phase.refresh_share).any():
         raise InputError(

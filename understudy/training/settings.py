@@ -101,21 +101,20 @@ class Phase(Section):
             raise ValueError("refresh_share has no effect without refresh_every: set it as well")
         if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
             raise ValueError(
-                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, "
-                f"which alone would "
-                "train the scale and shift used at test: use 'statistics'"
+                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, which "
+                "alone would train the scale and shift used at test: use 'statistics'"
             )
         if self.auxiliary_batch_norm != "none" and (
             self.batch_norm == "frozen" or self.layers == "linear-probe"
         ):
             raise ValueError(
-                "auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one of "
-                "them out"
+                "auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one of them "
+                "out"
             )
         if self.layers == "linear-probe" and self.batch_norm == "frozen":
             raise ValueError(
-                "batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in "
-                "any case"
+                "batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in any "
+                "case"
             )
         return self
 
@@ -207,8 +206,8 @@ class CompareSettings(Section):
         unused = [name for name in self.own_arms if name not in {arm.split("@")[0] for arm in self.arms}]
         if unused:
             raise ValueError(
-                f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or "
-                f"leave it out"
+                f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or leave "
+                "it out"
             )
         return self
 

@@ -100,8 +100,8 @@ def _fixed(section: str, **values: object) -> Overrides:
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
         raise InputError(
-            "the strategy 'diverse' changes the noise at the start, and ready-made images have none: "
-            "leave it out"
+            "the strategy 'diverse' changes the noise at the start, and ready-made images have none: leave "
+            "it out"
         )
     if draw.starts_from_real:
         raise InputError(
@@ -188,8 +188,8 @@ _TABLE = {
     "confidence-filter": Strategy(
         summary="draw anew what that classifier is less sure of than of real validation images",
         addresses=("quality",),
-        source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation images "
-        "instead of test images",
+        source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation "
+        "images instead of test images",
         overrides=_fixed("curate", score="confidence", threshold=None),
     ),
     "coverage": Strategy(

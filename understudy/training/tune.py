@@ -109,6 +109,6 @@ def best_trial(trials: list[Trial]) -> Trial:
     if not finished:
         raise InputError(
             f"there must be a trial to choose from, got {len(trials)} that diverged: lower "
-            f"tune.learning_rates"
+            "tune.learning_rates"
         )
     return max(finished, key=lambda entry: entry[:2])[2]

@@ -16,8 +16,8 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 MAX_LENGTH = 24  # tokens, start and end included; CLIP has 77, glyph captions need at most 20
 # Words of prompts that do not occur in captions of glyphs; they get a token, so that prompts stay short.
 _PROMPT_WORDS = (
-    "in the style of handwritten written by hand best quality image picture distorted unrealistic blurry out "
-    "frame cropped deformed"
+    "in the style of handwritten written by hand best quality image picture distorted unrealistic blurry "
+    "out frame cropped deformed"
 )
 
 
