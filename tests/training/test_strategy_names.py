@@ -95,11 +95,11 @@ def test_real_guidance_executes_a_step_at_least():
 @pytest.mark.parametrize(
     ("layer", "strategy", "message"),
     [
-        ({}, "agreement-filter", "has no effect: images are drawn and chosen so for every arm"),
+        ({}, "agreement-filter", "has no effect: the run already does this for every arm; remove '@agreement-filter'"),
         (
             {},
             "confidence-filter@clip-filter",
-            "'confidence-filter' and 'clip-filter' of the arm .* both set curate.score: take one of them",
+            "'confidence-filter' and 'clip-filter' of the arm .* both set curate.score: use only one of them",
         ),
         ({}, "coverage@matched", "both set curate.select"),
         ({}, "diverse@real-guidance", "both set draw.noise_scale"),

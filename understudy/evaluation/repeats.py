@@ -54,8 +54,9 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
     Example:
         >>> over_runs([{"mean": 0.5, "low": 0.4, "high": 0.6}], lowest=0, highest=1)["low"]
         0.4
-        >>> over_runs([{"mean": mean, "low": 0, "high": 1} for mean in (0.5, 1.0)], lowest=0,
-        highest=1)["high"] 1.0
+        >>> runs = [{"mean": mean, "low": 0, "high": 1} for mean in (0.5, 1.0)]
+        >>> over_runs(runs, lowest=0, highest=1)["high"]
+        1.0
     """
     means = [float(own["mean"]) for own in measured]
     if len(means) == 1:
@@ -81,8 +82,10 @@ def difference_field(arm: Mapping[str, Any]) -> str:
         ``minus_real_long``, to the arm ``real-long``, where there is that field; otherwise ``minus_real``.
 
     Example:
-        >>> difference_field({"minus_real": {"mean": 0.1}}), difference_field({"minus_real": {"mean": 0.1},
-        "minus_real_long": {"mean": 0}}) ('minus_real', 'minus_real_long')
+        >>> difference_field({"minus_real": {"mean": 0.1}})
+        'minus_real'
+        >>> difference_field({"minus_real": {"mean": 0.1}, "minus_real_long": {"mean": 0}})
+        'minus_real_long'
     """
     return "minus_real_long" if "minus_real_long" in arm else "minus_real"
 

@@ -113,8 +113,10 @@ def spread(labels: np.ndarray, count: int, *, first: np.ndarray | None = None) -
         first: indices that are taken before others, any number of times each.
 
     Example:
-        >>> spread(np.array([0, 1, 0, 1, 0, 1]), 2).tolist(), spread(np.array([0, 1, 0, 1]), 3,
-        first=np.array([3, 3])).tolist() ([0, 1], [0, 2, 3])
+        >>> spread(np.array([0, 1, 0, 1, 0, 1]), 2).tolist()
+        [0, 1]
+        >>> spread(np.array([0, 1, 0, 1]), 3, first=np.array([3, 3])).tolist()
+        [0, 2, 3]
     """
     wanted = np.unique(first if first is not None else np.empty(0, dtype=np.int64))[:count]
     others = np.setdiff1d(np.arange(len(labels)), wanted)
