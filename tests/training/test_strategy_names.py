@@ -95,7 +95,11 @@ def test_real_guidance_executes_a_step_at_least():
 @pytest.mark.parametrize(
     ("layer", "strategy", "message"),
     [
-        ({}, "agreement-filter", "has no effect: the run already does this for every arm; remove '@agreement-filter'"),
+        (
+            {},
+            "agreement-filter",
+            "has no effect: the run already does this for every arm; remove '@agreement-filter'",
+        ),
         (
             {},
             "confidence-filter@clip-filter",
