@@ -45,8 +45,7 @@ def take_trainings(own: StudyRun, others: Sequence[StudyRun], observer: Observer
     for other in others:
         has_trained = other.folder.record("compare") is not None
         if own.agrees(other, _DECIDE_REAL_TRAININGS) and has_trained and _same_images(own, other):
-            names = dict.fromkeys(["real", *compare.arms])
-            arms = [arm for arm in names if not find_arm(arm, compare).uses_synthetic]
+            arms = [arm for arm in compare.all_arms if not find_arm(arm, compare).uses_synthetic]
             for arm in arms:
                 _copy_trainings(arm, other, own)
             observer.say(

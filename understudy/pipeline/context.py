@@ -156,8 +156,11 @@ class Run:
     def arms(self) -> list[str]:
         """The arms to compare, ``real`` first; without any curated image, only arms that need none."""
         compare = self.settings.compare
-        names = dict.fromkeys(["real", *compare.arms])
-        return [name for name in names if len(self.curated) or not find_arm(name, compare).uses_synthetic]
+        return [
+            name
+            for name in compare.all_arms
+            if len(self.curated) or not find_arm(name, compare).uses_synthetic
+        ]
 
     def training_data(
         self, arm: str, *, train: LabelledSet | None = None, images: ArmImages | None = None

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.settings import Settings, build, differing_keys, with_section
+from understudy.training.arms import find_arm
+from understudy.training.refresh import images_needed
 from understudy.training.strategies import STRATEGIES, split_name
 
 _GAP_ARMS = {
@@ -96,6 +100,20 @@ def effective_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
             f"for every arm; remove '@{found.idle[0]}'"
         )
     return found
+
+
+def images_wanted(name: str, base: Settings, *, num_real: int, quota: np.ndarray) -> np.ndarray:
+    """Synthetic images of each class that an arm uses in all, refreshed ones included, int64 (num_classes,).
+
+    Args:
+        name: of the arm.
+        base: settings; ``draw.refresh_times`` limits how many images are drawn.
+        num_real: real train images.
+        quota: images of each class in use at the same time, int64 (num_classes,).
+    """
+    needed = images_needed(find_arm(name, base.compare), base.compare, num_real=num_real, quota=quota)
+    wanted: np.ndarray = np.minimum(needed, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
+    return wanted
 
 
 def settings_of_arms(settings: Settings, train: LabelledSet) -> list[Settings]:

@@ -32,13 +32,12 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.allocation import allocate_to_weak
 from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.generators import Generators
-from understudy.pipeline.strategies import effective_settings, shots_of
+from understudy.pipeline.strategies import effective_settings, images_wanted, shots_of
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.sampling.supply import Supply
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
-from understudy.training.refresh import images_needed
 
 _LEAST_PASSING = 0.25  # a refill draws at most four times what is missing
 
@@ -195,8 +194,7 @@ class SyntheticSets:
         quota = quotas(self.train, own.settings.draw)
         if own.settings.draw.allocation == "weak-classes":
             quota = self.allocate(quota, self.curated)
-        wanted = images_needed(arm, base.compare, num_real=len(self.train), quota=quota)
-        wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
+        wanted = images_wanted(name, base, num_real=len(self.train), quota=quota)
         if refreshes and not (wanted > quota).any():
             self.observer.say(
                 f"{name}: no image is ever replaced by a fresh one; raise draw.refresh_times or compare.steps"

@@ -11,12 +11,11 @@ from understudy.curation.selections import candidates_wanted
 from understudy.curation.settings import CurateSettings
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
-from understudy.pipeline.strategies import effective_settings, shots_of
+from understudy.pipeline.strategies import effective_settings, images_wanted, shots_of
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
-from understudy.training.refresh import images_needed
 
 
 @final
@@ -74,7 +73,7 @@ class Counted:
     @property
     def arms(self) -> list[str]:
         """The compared arms."""
-        return list(dict.fromkeys(["real", *self.settings.compare.arms]))
+        return list(self.settings.compare.all_arms)
 
     def uses_synthetic(self, arm: str) -> bool:
         """Whether an arm sees synthetic images."""
@@ -105,10 +104,7 @@ class Counted:
             return Work()
         own = effective_settings(arm, base, shots=shots_of(self.train)).settings
         quota = quotas(self.train, own.draw)
-        wanted = images_needed(
-            find_arm(arm, base.compare), base.compare, num_real=len(self.train), quota=quota
-        )
-        wanted = np.minimum(wanted, np.ceil(quota * base.draw.refresh_times).astype(np.int64))
+        wanted = images_wanted(arm, base, num_real=len(self.train), quota=quota)
         return self.drawn(wanted, draw=own.draw, curate=own.curate)
 
     def training(

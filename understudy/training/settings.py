@@ -217,6 +217,11 @@ class CompareSettings(Section):
         named = any(strategy in name.split("@")[1:] for name in self.arms)
         return named or any(getattr(phase, field) for phase in phases)
 
+    @property
+    def all_arms(self) -> tuple[str, ...]:
+        """The arms to compare, ``real`` first."""
+        return tuple(dict.fromkeys(["real", *self.arms]))
+
     def in_phase(self, phase: Phase) -> CompareSettings:
         """These settings, with the values that the phase sets itself."""
         shared = [
