@@ -22,7 +22,7 @@ from benchmarks.claims import Claim, cell, command_line, repeated, write
 from understudy.core.files import write_json
 from understudy.core.progress import follow
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.splits import first_of_each_class
+from understudy.functional.allocation import first_of_each_class
 from understudy.pipeline.compare import feature_quality
 from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES

@@ -79,7 +79,7 @@ def write_shifted(test: LabelledSet, to: Path, *, seed: int) -> dict[str, Path]:
     Returns:
         By kind, a folder with ``class/id.png`` for every image.
     """
-    test.require("test", purpose="making shifted test sets")
+    test.check_split("test", purpose="making shifted test sets")
     for index, (name, label) in enumerate(zip(test.ids, test.labels, strict=True)):
         levels = np.asarray(test.image(index).convert("L"), dtype=np.float64)
         digest = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

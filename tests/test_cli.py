@@ -160,9 +160,9 @@ def _zip_that_climbs_out():
 
 def _tar_with_absolute_path():
     with tarfile.open("pets.tar", "w") as archive:
-        member = tarfile.TarInfo("/evil/0.png")
-        member.size = len(_picture_bytes())
-        archive.addfile(member, io.BytesIO(_picture_bytes()))
+        entry = tarfile.TarInfo("/evil/0.png")
+        entry.size = len(_picture_bytes())
+        archive.addfile(entry, io.BytesIO(_picture_bytes()))
     return "run pets.tar", "entries must have relative paths .* got '/evil/0.png'"
 
 

@@ -154,9 +154,9 @@ def test_load_errors(tmp_path: Path, small_set: LabelledSet) -> None:
 
 
 def test_the_test_split_is_sealed(small_set: LabelledSet) -> None:
-    small_set.require("train", "val", purpose="adapting")
+    small_set.check_split("train", "val", purpose="adapting")
     with pytest.raises(InputError, match=r"adapting needs a train or val set, got a test set of 12 images"):
-        small_set.with_split("test").require("train", "val", purpose="adapting")
+        small_set.with_split("test").check_split("train", "val", purpose="adapting")
     with pytest.raises(ValueError, match=r"split must be one of"):
         small_set.with_split("dev")  # type: ignore[arg-type]
 

@@ -47,9 +47,9 @@ def write_parquet(
     return path
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+def write_tar(path: Path, entries: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
+        for name, data in entries.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -57,11 +57,11 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def samples(label: Any = None, start: int = 0, ending: str = "cls") -> dict[str, bytes]:
-    members = {}
+    entries = {}
     for index in range(10):
-        members[f"{index:04d}.png"] = encode(picture(start + index))
-        members[f"{index:04d}.{ending}"] = str(index % 2).encode() if label is None else label(index % 2)
-    return members
+        entries[f"{index:04d}.png"] = encode(picture(start + index))
+        entries[f"{index:04d}.{ending}"] = str(index % 2).encode() if label is None else label(index % 2)
+    return entries
 
 
 # Parquet
@@ -200,7 +200,7 @@ def test_webdataset_with_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("members", "names"),
+    ("entries", "names"),
     [
         (samples(lambda label: b"pear" if label == 0 else b"apple"), ("apple", "pear")),
         (samples(lambda label: json.dumps({"class_name": "ab"[label]}).encode(), ending="json"), ("a", "b")),
@@ -212,8 +212,8 @@ def test_webdataset_with_numbers(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_webdataset_names(tmp_path: Path, members: dict[str, bytes], names: tuple[str, ...]) -> None:
-    assert load(write_tar(tmp_path / "x.tar", members)).train.class_names == names
+def test_webdataset_names(tmp_path: Path, entries: dict[str, bytes], names: tuple[str, ...]) -> None:
+    assert load(write_tar(tmp_path / "x.tar", entries)).train.class_names == names
 
 
 def test_webdataset_shards(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_damaged_tars(tmp_path: Path) -> None:
         load(tmp_path / "y.tar")
 
 
-def test_webdataset_large_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webdataset_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("understudy.data.sources.webdataset.MAX_FILE_BYTES", 10)
     with pytest.raises(InputError, match=r"x.tar/0000.png: more than 10 bytes"):
         load(write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1])))

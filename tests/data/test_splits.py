@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import (
-    first_of_each_class,
     largest_remainder,
     stratified_split,
     take_at_most,
@@ -146,14 +145,3 @@ def test_shares_follow_the_seed_and_not_the_order() -> None:
     mixed = data.select(np.random.default_rng(0).permutation(20))
     assert set(take_share(data, 0.4, seed=1).ids) == set(take_share(mixed, 0.4, seed=1).ids)
     assert set(take_share(data, 0.4, seed=1).ids) != set(take_share(data, 0.4, seed=2).ids)
-
-
-@given(st.lists(st.integers(0, 3), max_size=30), st.lists(st.integers(0, 9), min_size=4, max_size=4))
-def test_first_of_each_class(labels: list[int], counts: list[int]) -> None:
-    index = first_of_each_class(np.array(labels, dtype=np.int64), np.array(counts)).tolist()
-    left, expected = list(counts), []
-    for position, label in enumerate(labels):
-        if left[label]:
-            expected.append(position)
-            left[label] -= 1
-    assert index == expected

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.functional.allocation import allocate_to_weak
+from understudy.functional.allocation import allocate_to_weak, first_of_each_class
 
 CLASSES = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12
@@ -59,3 +59,14 @@ def test_few_validation_images_say_little():
 def test_allocation_refuses_what_cannot_be(quota, errors, counts):
     with pytest.raises(ValueError, match="0 <= errors <= counts"):
         allocate_to_weak(np.array(quota), np.array(errors), np.array(counts))
+
+
+@given(st.lists(st.integers(0, 3), max_size=30), st.lists(st.integers(0, 9), min_size=4, max_size=4))
+def test_first_of_each_class(labels, counts):
+    index = first_of_each_class(np.array(labels, dtype=np.int64), np.array(counts)).tolist()
+    left, expected = list(counts), []
+    for position, label in enumerate(labels):
+        if left[label]:
+            expected.append(position)
+            left[label] -= 1
+    assert index == expected

@@ -136,7 +136,7 @@ def test_rmia_counts_the_population_that_lies_below():
 
 def test_rmia_refuses_what_does_not_fit():
     members = np.array([[True, True], [False, True]])
-    with pytest.raises(ValueError, match="a shadow model with and one without"):
+    with pytest.raises(ValueError, match="a shadow model with it and one without"):
         rmia_scores(np.ones(2), np.ones((2, 2)), members, np.ones(1), np.ones((2, 1)))
     with pytest.raises(ValueError, match="shapes do not fit"):
         rmia_scores(np.ones(3), np.ones((2, 2)), members, np.ones(1), np.ones((2, 1)))

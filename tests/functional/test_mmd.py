@@ -184,7 +184,7 @@ def test_median_agrees_with_numpy_and_passes_over_copies():
         (lambda x: mmd2_paired(x[:1], x[:1], H), "at least 2 points, got 1"),
         (lambda x: mmd2_paired(x, x[:2], H), "one shape"),
         (lambda x: mmd2_paired(x, x, H, torch.ones(2)), "weight must be"),
-        (lambda x: mmd2_per_class(x, x, torch.tensor([0, 1, 2]), H), r"at least 2 members, got \[0, 1, 2\]"),
+        (lambda x: mmd2_per_class(x, x, torch.tensor([0, 1, 2]), H), r"at least 2 images, got \[0, 1, 2\]"),
         (lambda x: mmd2_per_class(x, x, torch.tensor([0, 1]), H), "labels must be"),
     ],
 )

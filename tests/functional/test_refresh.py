@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.functional.refresh import first_of_each, refreshed, replaced_per_class
+from understudy.functional.allocation import first_of_each_class
+from understudy.functional.refresh import refreshed, replaced_per_class
 
 POOLS = st.lists(st.integers(0, 2), min_size=3, max_size=60).map(np.array)
 QUOTAS = st.lists(st.integers(0, 8), min_size=3, max_size=3).map(np.array)
@@ -25,7 +26,7 @@ def test_every_refresh_replaces_its_share_by_others(labels, quota, share, seed):
     in_pool = np.bincount(labels, minlength=3)
     used = np.minimum(quota, in_pool)
     replaced = np.minimum(np.rint(share * used), in_pool - used)
-    np.testing.assert_array_equal(sets[0], first_of_each(labels, quota))
+    np.testing.assert_array_equal(sets[0], first_of_each_class(labels, quota))
     for before, after in pairwise(sets):
         assert len(np.unique(after)) == len(after) == used.sum()
         np.testing.assert_array_equal(labels[before], labels[after])

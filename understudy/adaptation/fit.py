@@ -76,8 +76,8 @@ def adapt(
         InputError: for a set of the wrong split, prompts or features that do not fit the generator, or a loss
             that is not finite.
     """
-    data.train.require("train", purpose="adapting a generator")
-    data.val.require("val", purpose="choosing the checkpoint of an adapted generator")
+    data.train.check_split("train", purpose="adapting a generator")
+    data.val.check_split("val", purpose="choosing the checkpoint of an adapted generator")
     processes = Processes()
     _check_batch(settings, data.train, num_processes=processes.count)
     base = generator.fingerprint

@@ -43,7 +43,7 @@ def held_out_losses(
     Raises:
         InputError: for a train or synthetic set, or a prompt that does not fit.
     """
-    data.require("val", "test", purpose="measuring the loss on held-out images")
+    data.check_split("val", "test", purpose="measuring the loss on held-out images")
     rng = torch.Generator().manual_seed(step_seed(seed, -1))
     prompts = prompts_of(data, prompt_names=prompt_names, settings=settings)
     parts, size, snr = (

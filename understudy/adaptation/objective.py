@@ -53,7 +53,7 @@ class Objective:
             The loss of the whole batch.
         """
         size = len(batch.labels)
-        slices = self._processes.own(size).split(self._settings.micro_batch or size)
+        slices = self._processes.slice_of(size).split(self._settings.micro_batch or size)
         whole = self.residual(batch, slices[0]) if len(slices) == 1 else None
         total, gradient = torch.zeros((), device=batch.x0.device), None
         if self._term is not None:

@@ -20,7 +20,8 @@ if fcntl is None:
     with suppress(ImportError):  # Windows
         import msvcrt
 
-_LOCK = ".lock"
+LOCK_FILE = ".lock"
+"""Name of the lock file in a locked folder."""
 _WINDOWS_BYTE = 2**30  # Windows makes a locked byte unreadable, so lock one far behind the name of the holder
 
 
@@ -72,7 +73,7 @@ class FolderLock:
         if blocks > 1:
             self._held[self._taken] = handle, blocks - 1
         else:
-            _release(self._taken / _LOCK, handle)
+            _release(self._taken / LOCK_FILE, handle)
         self._taken = None
 
     @classmethod
@@ -94,7 +95,7 @@ def _lock(folder: Path) -> int | None:
             f"this system cannot lock files: make sure that no other process writes to {folder}", stacklevel=4
         )
         return None
-    path = folder / _LOCK
+    path = folder / LOCK_FILE
     while (handle := _open(path)) is not None:
         try:
             is_locked = _try_lock(handle)

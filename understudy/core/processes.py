@@ -16,12 +16,12 @@ _PATIENCE = timedelta(days=7)  # the other processes wait while the first reads 
 class Processes:
     """What each process needs to know about the others.
 
-    All processes hold the same batch, and each computes a slice of it, so the gradients do not depend on the
+    All processes hold the same batch and each computes a slice of it, so that gradients do not depend on the
     number of processes.
     """
 
     def __init__(self) -> None:
-        import torch  # slow, as accelerate is; lists need neither
+        import torch  # slow to import, as is accelerate; commands that only list names need neither
         from accelerate import PartialState
 
         self._state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
@@ -45,25 +45,25 @@ class Processes:
         """Wait until every process has reached this point."""
         self._state.wait_for_everyone()
 
-    def own(self, batch_size: int) -> Tensor:
-        """Indices, int64, of the images in a batch that this process computes.
+    def slice_of(self, batch_size: int) -> Tensor:
+        """Indices, int64, of the images of a batch that this process computes.
 
-        Slices are equal, so the batch size must be a multiple of the number of processes.
+        All slices have the same size, so the batch size must be a multiple of the number of processes.
         """
-        import torch  # slow; lists do not need it
+        import torch  # slow to import; commands that only list names do not need it
 
         share = batch_size // self.count
         return torch.arange(share) + share * int(self._state.process_index)
 
-    def gather(self, own: Tensor) -> Tensor:
-        """The slices of all processes in order, without gradients."""
-        from accelerate.utils import gather  # slow
+    def gather(self, part: Tensor) -> Tensor:
+        """The parts of all processes in order, without gradients."""
+        from accelerate.utils import gather  # slow to import, and not needed by a single process
 
-        return own if self.count == 1 else cast("Tensor", gather(own.contiguous()))
+        return part if self.count == 1 else cast("Tensor", gather(part.contiguous()))
 
     def sum(self, value: Tensor) -> Tensor:
         """Sum over all processes."""
-        from accelerate.utils import reduce  # slow
+        from accelerate.utils import reduce  # slow to import, and not needed by a single process
 
         return value if self.count == 1 else cast("Tensor", reduce(value, reduction="sum"))
 

@@ -120,7 +120,7 @@ class Curator:
             InputError: for a set of the wrong split, or a threshold or selection without the real images that
                 it needs.
         """
-        drawn.require("synthetic", purpose="curating")
+        drawn.check_split("synthetic", purpose="curating")
         score = SCORES[settings.score]
         judge = score.find_judge(self.networks)
         scores, threshold = score(drawn, judge), lowest_kept(self.val, judge, settings=settings)

@@ -163,7 +163,7 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
     threshold = score.threshold if settings.threshold is None else settings.threshold
     if threshold != "validation":
         return threshold
-    val.require("val", purpose="taking a threshold from real images")
+    val.check_split("val", purpose="taking a threshold from real images")
     if not len(val):
         raise InputError(
             "curate.threshold 'validation' needs real validation images, got none: set curate.threshold to "

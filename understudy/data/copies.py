@@ -78,8 +78,8 @@ class CopyFinder:
     _found: dict[str, tuple[int, float]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.train.require("train", purpose="looking for copies")
-        self.held_out.require("val", purpose="taking the distance of copies from real images")
+        self.train.check_split("train", purpose="looking for copies")
+        self.held_out.check_split("val", purpose="taking the distance of copies from real images")
 
     def nearest(self, data: LabelledSet) -> Neighbours:
         """Find the nearest train image of each image, in any class."""

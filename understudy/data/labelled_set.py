@@ -107,7 +107,7 @@ class LabelledSet:
             pixels[index] = np.asarray(fitted).transpose(2, 0, 1)
         return pixels
 
-    def require(self, *allowed: Split, purpose: str) -> None:
+    def check_split(self, *allowed: Split, purpose: str) -> None:
         """Check that the split is allowed for a purpose, which keeps test data sealed.
 
         Raises:

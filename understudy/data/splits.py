@@ -14,6 +14,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.sources.source import RealSplit
+from understudy.functional.allocation import first_of_each_class
 
 
 def stratified_split(
@@ -53,8 +54,8 @@ def stratified_split(
         sorted((unit for unit in units if unit[1] == label), key=lambda unit: _rank(unit[0], seed))
         for label in range(len(class_names))
     ]
-    counts = np.array([len(members) for members in ordered])
-    _require(counts, len(fractions) + 1, class_names, purpose="to split off " + " and ".join(fractions))
+    counts = np.array([len(of_class) for of_class in ordered])
+    _check_enough(counts, len(fractions) + 1, class_names, purpose="to split off " + " and ".join(fractions))
     taken, parts = np.zeros_like(counts), {}
     for number, (split, fraction) in enumerate(fractions.items()):
         most = counts - taken - (len(fractions) - number)
@@ -63,9 +64,9 @@ def stratified_split(
             ordered[label][taken[label] : taken[label] + size] for label, size in enumerate(sizes)
         ]
         taken += sizes
-    parts["train"] = [members[start:] for members, start in zip(ordered, taken, strict=True)]
+    parts["train"] = [of_class[start:] for of_class, start in zip(ordered, taken, strict=True)]
     return {
-        split: np.sort([index for members in classes for _, _, indices in members for index in indices])
+        split: np.sort([index for of_class in classes for _, _, indices in of_class for index in indices])
         for split, classes in parts.items()
     }
 
@@ -101,7 +102,7 @@ def take_shots(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
     Raises:
         InputError: naming the classes with too few images.
     """
-    _require(data.counts, shots, data.class_names, purpose=f"for {shots} shots")
+    _check_enough(data.counts, shots, data.class_names, purpose=f"for {shots} shots")
     return take_at_most(data, shots, seed=seed)
 
 
@@ -123,24 +124,6 @@ def take_share(data: LabelledSet, share: float, *, seed: int) -> LabelledSet:
     return _first_ranked(data, np.maximum(1, np.round(data.counts * share)).astype(np.int64), seed=seed)
 
 
-def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Indices of the first ``counts[c]`` images of every class c, in ascending order.
-
-    A class with fewer images contributes all of them.
-
-    Args:
-        labels: int64 of shape (N,), in [0, C).
-        counts: int of shape (C,).
-
-    Example:
-        >>> first_of_each_class(np.array([0, 1, 0, 0, 1]), np.array([2, 1]))
-        array([0, 1, 2])
-    """
-    return np.sort(
-        np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)])
-    )
-
-
 def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> LabelledSet:
     """Take the images of each class that the seed ranks first; they stay in the order of the set."""
     ids, labels = data.ids, data.labels
@@ -152,19 +135,19 @@ def _units(
     ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None
 ) -> list[tuple[str, int, list[int]]]:
     """The units to split: (smallest id, label, indices) of each group within a class."""
-    members: dict[tuple[int, int], list[int]] = {}
+    units: dict[tuple[int, int], list[int]] = {}
     for index, (group, label) in enumerate(
         zip(range(len(ids)) if groups is None else groups, labels.tolist(), strict=True)
     ):
-        members.setdefault((group, label), []).append(index)
-    return [(min(ids[index] for index in indices), label, indices) for (_, label), indices in members.items()]
+        units.setdefault((group, label), []).append(index)
+    return [(min(ids[index] for index in indices), label, indices) for (_, label), indices in units.items()]
 
 
 def _rank(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _require(counts: np.ndarray, least: int, class_names: Sequence[str], *, purpose: str) -> None:
+def _check_enough(counts: np.ndarray, least: int, class_names: Sequence[str], *, purpose: str) -> None:
     few = [
         f"{name!r} has {count}"
         for name, count in zip(class_names, counts.tolist(), strict=True)

@@ -36,13 +36,8 @@ _NOISE = (0.06, 0.1, 0.16, 0.24, 0.34)  # standard deviation, of the full range 
 _BLUR = (0.018, 0.026, 0.038, 0.053, 0.075)  # standard deviation, of the shorter side
 _CONTRAST = (0.7, 0.5, 0.35, 0.22, 0.12)  # of what there was
 _PIXELS = (20, 16, 12, 9, 7)  # along the shorter side
-_COARSENESS = (
-    0.4,
-    0.8,
-    1.3,
-    2.0,
-    3.2,
-)  # quantisation steps of JPEG over those of quality 50, at _UNIT pixels
+# quantisation steps of JPEG over those of quality 50, at _UNIT pixels
+_COARSENESS = (0.4, 0.8, 1.3, 2.0, 3.2)
 _BRIGHTNESS = (1.3, 1.7, 2.2, 3.0, 4.0)  # factor, or one over it
 _DEGREES = (6, 12, 18, 25, 35)
 
@@ -67,7 +62,7 @@ def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: i
         InputError: for an unknown name, or a set of another split.
         ValueError: for another severity.
     """
-    data.require("test", purpose="measuring under corruptions")
+    data.check_split("test", purpose="measuring under corruptions")
     corrupt = CORRUPTIONS[name]
     if not 1 <= severity <= len(_NOISE):
         raise ValueError(f"severity must be 1 to {len(_NOISE)}, got {severity}")
@@ -95,26 +90,22 @@ def _noise(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -
 
 @CORRUPTIONS.register("blur", summary="Gaussian blur")
 def _blur(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    from torchvision.transforms.v2 import (
-        functional as transforms,
-    )  # heavy, and not needed to list corruptions
+    # slow to import, and not needed to list corruptions
+    from torchvision.transforms.v2 import functional as transforms
 
     sigma = _BLUR[severity - 1] * min(pixels.shape[-2:])
     reach = min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1)
     changed = pixels.float()
-    for kernel in (
-        [2 * reach + 1, 1],
-        [1, 2 * reach + 1],
-    ):  # along one side after the other: far fewer products
+    # Two passes, one along each side, need far fewer products than one pass with a square kernel.
+    for kernel in ([2 * reach + 1, 1], [1, 2 * reach + 1]):
         changed = transforms.gaussian_blur(changed, kernel_size=kernel, sigma=[sigma, sigma])
     return _rounded(changed)
 
 
 @CORRUPTIONS.register("contrast", summary="levels drawn together towards their mean")
 def _contrast(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    from torchvision.transforms.v2 import (
-        functional as transforms,
-    )  # heavy, and not needed to list corruptions
+    # slow to import, and not needed to list corruptions
+    from torchvision.transforms.v2 import functional as transforms
 
     return cast("Tensor", transforms.adjust_contrast(pixels, _CONTRAST[severity - 1]))
 
@@ -144,9 +135,8 @@ def _jpeg(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) ->
 
 @CORRUPTIONS.register("brightness", summary="lighter or darker, either with even odds")
 def _brightness(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    from torchvision.transforms.v2 import (
-        functional as transforms,
-    )  # heavy, and not needed to list corruptions
+    # slow to import, and not needed to list corruptions
+    from torchvision.transforms.v2 import functional as transforms
 
     factor = _BRIGHTNESS[severity - 1]
     lighter, darker = (transforms.adjust_brightness(pixels, each) for each in (factor, 1 / factor))

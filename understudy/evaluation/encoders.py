@@ -171,10 +171,8 @@ def _generator(name: str, generator: GeneratorGetter, start: StartGetter, device
     "digits",
 )
 def _mini(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
-    from transformers import (
-        CLIPImageProcessor,
-        CLIPVisionModelWithProjection,
-    )  # heavy, and not needed to list encoders
+    # slow to import, and not needed to list encoders
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
     folder = mini_folder()
     encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").to(device)

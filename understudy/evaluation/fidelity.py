@@ -139,11 +139,14 @@ def measure_fidelity(
     sides = _sides(real, held_out, synthetic, np.random.default_rng(seed))
     overall = _measure(sides, options, np.random.default_rng([seed, 1]))
     classes, compared = _measure_classes((real, held_out, synthetic), class_names, options, seed)
-    measures = {}
-    for name, better in MEASURES.items():
-        whole = {role: asdict(Interval.of(overall[role][name])) for role in ("value", "floor")}
-        per_class = {own: _of_class(classes.get(own), name, compared.get(own, 0)) for own in class_names}
-        measures[name] = whole | {"better": better, "per_class": per_class}
+    measures = {
+        name: {role: asdict(Interval.of(overall[role][name])) for role in ("value", "floor")}
+        | {
+            "better": better,
+            "per_class": {c: _of_class(classes.get(c), name, compared.get(c, 0)) for c in class_names},
+        }
+        for name, better in MEASURES.items()
+    }
     return {
         "images": {"real": len(real), "held_out": len(held_out), "synthetic": len(synthetic)},
         "compared": len(sides.tests["floor"][0]),

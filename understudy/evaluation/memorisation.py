@@ -59,7 +59,7 @@ def measure_memorisation(
     Raises:
         InputError: if ``synthetic`` is no synthetic set.
     """
-    synthetic.require("synthetic", purpose="measuring memorisation")
+    synthetic.check_split("synthetic", purpose="measuring memorisation")
     rng, held_out = np.random.default_rng(seed), copies.held_out
     if firewall == "off":
         synthetic, held_out = _some(synthetic, rng), _some(held_out, rng)

@@ -115,7 +115,7 @@ def measure_test_set(
     Raises:
         InputError: for a set that is not for tests.
     """
-    data.require("test", purpose="measuring on a further test set")
+    data.check_split("test", purpose="measuring on a further test set")
     return ShiftTest(
         class_names=tuple(data.class_names[label] for label in classes),
         arms=_ask(arms, [data], data.labels, classes=classes),

@@ -26,22 +26,22 @@ def load_test_set(
 ) -> tuple[LabelledSet, list[int]]:
     """Read another test set, in any form that a run can read its images from.
 
-    Of a source with splits, its test images are used, or all if it has no such split.
+    If the source has a test split, only its test images are used; otherwise all images.
 
     Args:
-        name: what the user calls it.
+        name: the user's name for the test set.
         path: image folder, zip, Parquet or WebDataset.
-        class_names: of the run, by label.
-        learned_from: real images of the run that were learned from or selected on.
-        settings: how the run read its own images; ``source``, and ``class_names`` where labels have names, do
-            not matter.
+        class_names: class names of the run, by label.
+        learned_from: real images that the run trained or selected on.
+        settings: how the run read its images; ``source`` is ignored, and ``class_names`` too if the test set
+            is labelled with names.
 
     Returns:
-        A test set with the labels and class names of the run, and the classes that have images, increasing.
+        A test set with the labels and class names of the run, and the labels that occur in it, ascending.
 
     Raises:
-        InputError: if nothing is there, it cannot be read, it has a class that the run does not have or fewer
-            than two, or it shares images with those that were learned from.
+        InputError: if the path does not exist or cannot be read, or if the test set has a class that the run
+            does not have, fewer than two classes, or images that the run learned from.
     """
     pool = _read(name, path, settings)
     declared = np.array([split == "test" for split in pool.declared])
@@ -59,7 +59,7 @@ def load_test_set(
             f"{', '.join(present)}"
         )
     labels = [class_names.index(found.class_names[label]) for label in found.labels]
-    own = LabelledSet.from_images(
+    data = LabelledSet.from_images(
         [found.encoded(index) for index in range(len(found))],
         labels,
         class_names=class_names,
@@ -67,38 +67,34 @@ def load_test_set(
         ids=found.ids,
         provenance={"source_path": [f"{name}/{each}" for each in found.provenance("source_path")]},
     )
-    _refuse_learned(
-        name,
-        own,
-        pool.fingerprints.select(own.ids),
-        learned_from,
-        max_distance=settings.near_duplicate_distance,
-    )
-    return own, sorted(set(labels))
+    prints = pool.fingerprints.select(data.ids)
+    _check_new(name, data, prints, learned_from, max_distance=settings.near_duplicate_distance)
+    return data, sorted(set(labels))
 
 
 def _read(name: str, path: Path, settings: DataSettings) -> Pool:
-    if not path.exists():  # a word such as digits would be taken for the name of the run's own images
+    if not path.exists():  # find_source would take a word such as digits for a built-in data set
         raise InputError(
             f"the test set {name!r} must be a folder, or a .zip, .parquet or .tar file, but nothing is at "
             f"{path}"
         )
     location = str(path.absolute())
     source = find_source(location)
-    own = settings.model_copy(update={"source": location})
-    if settings.class_names is not None and _has_names(source, location, own):
-        own = own.model_copy(update={"class_names": None})  # words for prompts, of which none are needed
-    return read_pool(source.open(location, own), own)
+    settings = settings.model_copy(update={"source": location})
+    if settings.class_names is not None and _has_names(source, location, settings):
+        # The file then only holds words for prompts, and a test set needs no prompts.
+        settings = settings.model_copy(update={"class_names": None})
+    return read_pool(source.open(location, settings), settings)
 
 
 def _has_names(source: AbstractSource, location: str, settings: DataSettings) -> bool:
-    """Whether labels are names, rather than numbers whose names are in a file."""
+    """Whether the source labels images with names; numbers get their names from a file."""
     return isinstance(
         next((item.label for item in source.open(location, settings).items if not item.problem), ""), str
     )
 
 
-def _refuse_learned(
+def _check_new(
     name: str,
     data: LabelledSet,
     prints: Fingerprints,

@@ -50,6 +50,26 @@ def allocate_to_weak(quota: np.ndarray, errors: np.ndarray, counts: np.ndarray) 
     return _largest_remainders((quota + total * weak / weak.sum()) / 2, total)
 
 
+def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Indices of the first ``counts[c]`` images of every class c, in ascending order.
+
+    A class with fewer images contributes all of them.
+
+    Args:
+        labels: int64 of shape (N,), in [0, C).
+        counts: int of shape (C,).
+
+    Returns:
+        int64 of shape (M,), M at most the sum of ``counts``.
+
+    Example:
+        >>> first_of_each_class(np.array([0, 1, 0, 0, 1]), np.array([2, 1]))
+        array([0, 1, 2])
+    """
+    parts = [np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]
+    return np.sort(np.concatenate(parts)).astype(np.int64)
+
+
 def _largest_remainders(ideal: np.ndarray, total: int) -> np.ndarray:
     """Round ``ideal`` to whole numbers that keep its sum ``total``; positive shares get at least 1."""
     wanted = ideal > 0

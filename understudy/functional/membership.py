@@ -156,6 +156,25 @@ def rmia_scores(
         >>> rmia_scores(np.array([0.6]), shadows, members, population, by_shadows).round(3)
         array([0.667])
     """
+    _check_rmia(p, shadow_p, shadow_members, population_p, population_shadow_p)
+    tiny = np.finfo(np.float64).tiny
+    halves = [
+        np.where(used, shadow_p, 0).sum(axis=0) / used.sum(axis=0)
+        for used in (shadow_members, ~shadow_members)
+    ]
+    ratio = p / np.maximum(np.mean(halves, axis=0), tiny)
+    of_population = population_p / np.maximum(population_shadow_p.mean(axis=0), tiny)
+    others = np.sort(gamma * np.concatenate([of_population, ratio]))
+    return np.asarray(np.searchsorted(others, ratio, side="right") / len(others))
+
+
+def _check_rmia(
+    p: np.ndarray,
+    shadow_p: np.ndarray,
+    shadow_members: np.ndarray,
+    population_p: np.ndarray,
+    population_shadow_p: np.ndarray,
+) -> None:
     if (
         shadow_p.shape != shadow_members.shape
         or shadow_p.shape[1:] != p.shape
@@ -168,17 +187,8 @@ def rmia_scores(
     counts = shadow_members.sum(axis=0)
     if counts.min() < 1 or counts.max() == len(shadow_p) or not len(population_p):
         raise ValueError(
-            "each image needs a shadow model with and one without it, and there must be a population"
+            "each image needs a shadow model with it and one without it, and there must be a population"
         )
-    tiny = np.finfo(np.float64).tiny
-    halves = [
-        np.where(used, shadow_p, 0).sum(axis=0) / used.sum(axis=0)
-        for used in (shadow_members, ~shadow_members)
-    ]
-    ratio = p / np.maximum(np.mean(halves, axis=0), tiny)
-    of_population = population_p / np.maximum(population_shadow_p.mean(axis=0), tiny)
-    others = np.sort(gamma * np.concatenate([of_population, ratio]))
-    return np.asarray(np.searchsorted(others, ratio, side="right") / len(others))
 
 
 def roc(

@@ -172,7 +172,7 @@ def mmd2_per_class(
         raise ValueError(f"labels must be of shape ({len(x)},), got {tuple(labels.shape)}")
     same = labels[:, None] == labels
     if int(same.sum()) == len(x):
-        raise ValueError(f"labels must have a class with at least 2 members, got {labels.tolist()}")
+        raise ValueError(f"labels must have a class with at least 2 images, got {labels.tolist()}")
     return _weighted_mean_off_diagonal(_core(x, y, bandwidths), _weights(x, weight), same)
 
 

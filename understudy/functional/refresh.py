@@ -13,19 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-
-def first_of_each(labels: np.ndarray, quota: np.ndarray) -> np.ndarray:
-    """The first ``quota`` images of each class, or as many as there are.
-
-    Returns:
-        Indices into the pool, ascending, int64.
-
-    Example:
-        >>> first_of_each(np.array([0, 1, 0, 1, 1]), np.array([1, 2]))
-        array([0, 1, 3])
-    """
-    parts = [np.flatnonzero(labels == label)[:count] for label, count in enumerate(quota)]
-    return np.sort(np.concatenate(parts)).astype(np.int64)
+from understudy.functional.allocation import first_of_each_class
 
 
 def replaced_per_class(quota: np.ndarray, share: float) -> np.ndarray:
@@ -54,7 +42,7 @@ def refreshed(
         Indices into the pool, int64 of shape (images in use,), without end. An image that stays keeps its
         place, and the one that comes for another has its class: ``labels`` of them are the same in every set.
     """
-    used = first_of_each(labels, quota)
+    used = first_of_each_class(labels, quota)
     places = [np.flatnonzero(labels[used] == label) for label in range(len(quota))]
     pools = [np.flatnonzero(labels == label) for label in range(len(quota))]
     following = [len(own) for own in places]

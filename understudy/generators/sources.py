@@ -34,7 +34,7 @@ def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: in
     """
     if sources is None:
         raise InputError("drawing from real images (strength below 1) needs the train set")
-    sources.require("train", purpose="drawing from real images")
+    sources.check_split("train", purpose="drawing from real images")
     position = {name: index for index, name in enumerate(sources.ids)}
     missing = sorted({row.source_id for row in rows} - position.keys())
     if missing:

@@ -24,7 +24,7 @@ import yaml
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_json, temporary_path, write_json, write_text
-from understudy.core.lock import _LOCK
+from understudy.core.lock import LOCK_FILE
 from understudy.core.provenance import peak_memory_gb
 from understudy.settings import Settings, differing_keys, from_yaml, may_change, to_yaml
 
@@ -104,7 +104,7 @@ class RunFolder:
         if resume == "always":
             raise InputError(f"{path} holds no run to go on with, and --resume always was given")
         # A kill while the settings were written leaves their temporary file and that of the lock.
-        ours = (temporary_path(path / "settings.yaml"), path / _LOCK)
+        ours = (temporary_path(path / "settings.yaml"), path / LOCK_FILE)
         if path.exists() and (not path.is_dir() or any(entry not in ours for entry in path.iterdir())):
             raise InputError(f"{path} is not an empty folder and holds no run: choose another --out")
         return False

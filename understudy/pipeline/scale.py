@@ -12,8 +12,9 @@ from understudy.core.files import write_json
 from understudy.core.progress import follow
 from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.splits import first_of_each_class, take_share
+from understudy.data.splits import take_share
 from understudy.evaluation.scale import stop_reason, summarise_scale
+from understudy.functional.allocation import first_of_each_class
 from understudy.pipeline.context import Run
 from understudy.pipeline.synthetic import ArmImages, CuratedSet
 from understudy.pipeline.work import Counted, Work

@@ -165,8 +165,8 @@ class Shadows:
                 data.
         """
         check_audit(self.settings, self.train, self.recipe("real"))
-        self.val.require("val", purpose="a population for membership inference")
-        self.test.require("test", purpose="measuring shadow models")
+        self.val.check_split("val", purpose="a population for membership inference")
+        self.test.check_split("test", purpose="measuring shadow models")
         start = time.monotonic()
         skipped = {}
         if self.settings.target == "classifier":
@@ -287,7 +287,7 @@ class Shadows:
                         "make_synthetic"
                     )
                 images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
-                images.require("synthetic", purpose="a shadow pipeline")
+                images.check_split("synthetic", purpose="a shadow pipeline")
                 images.save(self._drawn(number))
                 advance(1)
 

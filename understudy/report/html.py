@@ -69,12 +69,12 @@ class ReportData:
     predictions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.train.require("train", purpose="the report's gallery of real images")
-        self.synthetic.require("synthetic", purpose="the report's gallery of synthetic images")
+        self.train.check_split("train", purpose="the report's gallery of real images")
+        self.synthetic.check_split("synthetic", purpose="the report's gallery of synthetic images")
         if self.val is not None:
-            self.val.require("val", purpose="the report's search for repeated images")
+            self.val.check_split("val", purpose="the report's search for repeated images")
         if self.test is not None:
-            self.test.require("test", purpose="the report's gallery of mistakes")
+            self.test.check_split("test", purpose="the report's gallery of mistakes")
         shapes = {arm: classes.shape for arm, classes in self.predictions.items()}
         if any(
             self.test is None or len(shape) != 2 or shape[1] != len(self.test) for shape in shapes.values()

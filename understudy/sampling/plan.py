@@ -76,7 +76,7 @@ class Planner:
             InputError: for a set that is not the train split, a class without a real image where one is
                 needed, or a prompt, sampler or start that does not fit the generator.
         """
-        self.train.require("train", purpose="planning what to draw")
+        self.train.check_split("train", purpose="planning what to draw")
         _ = self._strength  # a sampler that does not fit the generator is the first thing to report
         rows = [
             row

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.refresh import first_of_each
+from understudy.functional.allocation import first_of_each_class
 from understudy.training.classifier import pixels_of
 from understudy.training.data import TrainingData
 from understudy.training.settings import Phase
@@ -54,7 +54,7 @@ def check_images(phase: Phase, data: TrainingData, *, arm_name: str) -> None:
     if phase.data != "real":
         if synthetic is None:
             raise InputError(f"the arm {arm_name!r} needs synthetic images, got none: draw some first")
-        synthetic.require("synthetic", purpose=f"the arm {arm_name!r}")
+        synthetic.check_split("synthetic", purpose=f"the arm {arm_name!r}")
         if synthetic.class_names != train.class_names:
             raise InputError(
                 f"synthetic images must have the classes {train.class_names} of the real ones, got "
@@ -85,7 +85,7 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
     num_real = len(data.train) if phase.data != "synthetic" else 0
     refreshed = data.quota if phase.refresh_every is not None else None
     if data.quota is not None and phase.data != "real" and refreshed is None:
-        in_use = num_real + first_of_each(labels[num_real:].numpy(), data.quota)
+        in_use = num_real + first_of_each_class(labels[num_real:].numpy(), data.quota)
         kept = np.concatenate([np.arange(num_real), in_use])
         pixels, labels = pixels[kept], labels[kept]
     for_statistics = phase.auxiliary_batch_norm != "none" and not num_real

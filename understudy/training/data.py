@@ -68,8 +68,8 @@ class HeldOut:
         Raises:
             InputError: for a set of another split, without images, or with other classes.
         """
-        self.val.require("val", purpose="choosing a classifier")
-        self.test.require("test", purpose="measuring a classifier")
+        self.val.check_split("val", purpose="choosing a classifier")
+        self.test.check_split("test", purpose="measuring a classifier")
         for data in (self.val, self.test):
             if not len(data) or data.class_names != class_names:
                 raise InputError(

@@ -176,7 +176,7 @@ def _fit_group(
 ) -> list[TrainedClassifier]:
     """Train several networks at once."""
     for training in trainings:
-        training.data.train.require("train", purpose="fitting a classifier")
+        training.data.train.check_split("train", purpose="fitting a classifier")
     first = trainings[0].data
     num_classes = first.train.num_classes
     with _GLOBALS:

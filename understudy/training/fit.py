@@ -154,7 +154,7 @@ def fit_steps(
 
 def _prepare(data: TrainingData, arm: Arm) -> TrainingData:
     """Check the data of a training, and limit its quota to the number of synthetic images."""
-    data.train.require("train", purpose="fitting a classifier")
+    data.train.check_split("train", purpose="fitting a classifier")
     for phase in arm.phases:
         check_images(phase, data, arm_name=arm.name)
     if data.synthetic is not None and data.quota is not None:

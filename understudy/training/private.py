@@ -128,7 +128,7 @@ def fit_private(
 
 
 def _check_size(train: LabelledSet, settings: CompareSettings) -> None:
-    train.require("train", purpose="fitting a classifier")
+    train.check_split("train", purpose="fitting a classifier")
     if len(train) < settings.batch_size:
         raise InputError(
             f"the private reference needs at least compare.batch_size={settings.batch_size} real images, got "

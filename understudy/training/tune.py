@@ -53,7 +53,7 @@ def tune_arm(
     Raises:
         InputError: as :func:`understudy.training.fit.fit_steps`, and if ``val`` is not the validation split.
     """
-    val.require("val", purpose="tuning a classifier")
+    val.check_split("val", purpose="tuning a classifier")
     seeds = [seed * 1000 + _SEED_OFFSET + number for number in range(tune.num_seeds)]
     trials: list[Trial] = []
     for index, (learning_rate, weight_decay) in enumerate(pairs(settings, tune)):

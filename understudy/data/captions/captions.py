@@ -72,7 +72,7 @@ def caption_sets(
         InputError: for a test set, an unknown source, or captions that the source cannot provide.
     """
     for data in sets:
-        data.require("train", "val", purpose="captioning")
+        data.check_split("train", "val", purpose="captioning")
     task = CaptionTask(
         sets=sets, prompt_names=prompt_names, settings=settings, folder=folder, device=device, others=others
     )

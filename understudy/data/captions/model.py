@@ -77,6 +77,7 @@ class CaptionModel:
         Raises:
             InputError: if it cannot be loaded or is not an image-to-text model.
         """
+        # slow to import, and most runs have no captioning model
         from safetensors import SafetensorError
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 

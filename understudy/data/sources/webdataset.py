@@ -73,14 +73,12 @@ def _check(file: Path) -> list[tuple[str, ...]]:
     """Check that all entries are safe, and return the lists of class names in the tar."""
     try:
         with tarfile.open(file, "r:") as tar:
-            members = tar.getmembers()
-            for member in members:
-                check_entry(str(file), member.name, plain=member.isfile() or member.isdir())
-            check_unique([member.name for member in members if member.isfile()], str(file))
+            entries = tar.getmembers()
+            for entry in entries:
+                check_entry(str(file), entry.name, plain=entry.isfile() or entry.isdir())
+            check_unique([entry.name for entry in entries if entry.isfile()], str(file))
             return [
-                _parse_names(member.name, _bytes(tar, member))
-                for member in members
-                if member.name in _NAME_FILES
+                _parse_names(entry.name, _bytes(tar, entry)) for entry in entries if entry.name in _NAME_FILES
             ]
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
@@ -110,13 +108,13 @@ def _read(
 
 
 def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
-    """Members by key and extension; the key ends at the first dot of the file name."""
+    """Entries by key and extension; the key ends at the first dot of the file name."""
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    for member in tar.getmembers():
-        folder, slash, base = member.name.rpartition("/")
+    for entry in tar.getmembers():
+        folder, slash, base = entry.name.rpartition("/")
         stem, _, extension = base.partition(".")
-        if member.isfile() and stem and member.name not in _NAME_FILES:
-            samples.setdefault(folder + slash + stem, {})[extension.lower()] = member
+        if entry.isfile() and stem and entry.name not in _NAME_FILES:
+            samples.setdefault(folder + slash + stem, {})[extension.lower()] = entry
     return samples
 
 
@@ -130,14 +128,14 @@ def _item(
     extension = next((each for each in _IMAGES if each in parts), None)
     if extension is None:
         return Item(path=path, problem=f"no image (.{', .'.join(_IMAGES)}) among .{', .'.join(parts)}")
-    member, path = parts[extension], f"{path}.{extension}"
+    entry, path = parts[extension], f"{path}.{extension}"
     if any(parts[each].size > MAX_FILE_BYTES for each in (extension, "cls", "json") if each in parts):
         return Item(path=path, problem=f"more than {MAX_FILE_BYTES:,} bytes")
     try:
         label = _label(tar, parts)
     except (ValueError, KeyError, AttributeError):
         return Item(path=path, problem="no class in .cls or .json")
-    return Item(path=path, label=named(path, label, names), split=split, data=_bytes(tar, member))
+    return Item(path=path, label=named(path, label, names), split=split, data=_bytes(tar, entry))
 
 
 def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int:
@@ -154,6 +152,6 @@ def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int
     return int(value) if str(value).lstrip("-").isdigit() else str(value)
 
 
-def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _bytes(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
     # extractfile returns None only for links and devices, which check_entry has refused.
-    return cast("IO[bytes]", tar.extractfile(member)).read()
+    return cast("IO[bytes]", tar.extractfile(entry)).read()
