@@ -69,7 +69,7 @@ def prepare(generator, **changes):
     """A batch and what computes its loss."""
     inputs, settings = inputs_of(generator, **changes)
     objective = Objective(
-        generator,
+        generator=generator,
         settings=settings,
         projection=None,
         bandwidths=BANDWIDTHS,

@@ -83,8 +83,8 @@ def adapt(
     base = generator.fingerprint
     generator.learn_classes(data.prompt_names, seed=seed)
     guidance = _guidance(generator, data, visual, processes)
-    num_classes = len(data.prompt_names)
-    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=num_classes)
+    prepare = METHODS[settings.method]
+    parameters = prepare(generator, settings, seed=seed, num_classes=len(data.prompt_names))
     if not parameters:
         raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
     inputs = Inputs(generator, data, settings=settings, guidance=guidance)
@@ -93,7 +93,7 @@ def adapt(
         parameters = [*parameters, *projection.parameters()]
     state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
     objective = Objective(
-        generator,
+        generator=generator,
         settings=settings,
         projection=projection,
         bandwidths=_bandwidths(generator, data.train, settings),
@@ -104,20 +104,23 @@ def adapt(
 
     _assign(parameters, state.best)
     if processes.is_main:
-        generator.save_adapter(folder, method=settings.method)
-        if projection is not None:
-            save_projection(folder, projection)
-        save_images(folder, [data.train, data.val])
-        origin = {
-            "visual": "none" if visual is None else visual.kind,
-            "base": base,
-            "processes": processes.count,
-            "fingerprint": adapter_fingerprint(folder),
-        }
-        if settings.has_token:
-            origin["tokens"] = list(dict.fromkeys(settings.tokens(num_classes)))
-        write_json(folder / "report.json", state.report() | origin)
+        kind = "none" if visual is None else visual.kind
+        report = state.report() | {"visual": kind, "base": base, "processes": processes.count}
+        _save(folder, objective, data, report)
     processes.wait()
+
+
+def _save(folder: Path, objective: Objective, data: AdaptData, report: dict[str, Any]) -> None:
+    """Write the adapter, then the images that it has seen, then the report with its fingerprint."""
+    settings = objective.settings
+    objective.generator.save_adapter(folder, method=settings.method)
+    if objective.projection is not None:
+        save_projection(folder, objective.projection)
+    save_images(folder, [data.train, data.val])
+    report["fingerprint"] = adapter_fingerprint(folder)
+    if settings.has_token:
+        report["tokens"] = list(dict.fromkeys(settings.tokens(len(data.prompt_names))))
+    write_json(folder / "report.json", report)
 
 
 def _steps(

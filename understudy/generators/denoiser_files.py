@@ -8,12 +8,9 @@ from typing import Any
 import torch
 from peft import get_peft_model_state_dict
 
+from understudy.core.errors import InputError
+
 _LORA_FILE = "pytorch_lora_weights.safetensors"
-
-
-def denoiser_file(method: str, part: str) -> str:
-    """Name of the file or folder that the methods ``lora`` and ``full`` write."""
-    return _LORA_FILE if method == "lora" else part
 
 
 def save_denoiser(pipeline: Any, part: str, folder: Path, *, method: str) -> None:
@@ -42,7 +39,14 @@ def save_denoiser(pipeline: Any, part: str, folder: Path, *, method: str) -> Non
 
 
 def load_denoiser(pipeline: Any, part: str, folder: Path, *, method: str, scale: float) -> None:
-    """Move the weights the share ``scale`` of the way to those that :func:`save_denoiser` wrote."""
+    """Move the weights the share ``scale`` of the way to those that :func:`save_denoiser` wrote.
+
+    Raises:
+        InputError: if the folder holds no adapter of this method.
+    """
+    expected = folder / (_LORA_FILE if method == "lora" else part)
+    if not expected.exists():
+        raise InputError(f"{folder} holds no {method} adapter: {expected.name} is missing")
     if method == "lora":
         pipeline.load_lora_weights(folder)
         pipeline.fuse_lora(components=[part], lora_scale=scale)

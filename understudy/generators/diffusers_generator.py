@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
-from understudy.generators.denoiser_files import denoiser_file, load_denoiser, save_denoiser
+from understudy.generators.denoiser_files import load_denoiser, save_denoiser
 from understudy.generators.generator import Conditioning, PlanRow, encode_distinct, fingerprint_of
-from understudy.generators.image_features import ImageFeatures, load_image_encoder, pipeline_image_encoder
-from understudy.generators.learned_tokens import TOKENS_FILE
+from understudy.generators.image_features import ImageFeatures, image_encoder_of
 from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
 from understudy.generators.pipeline_index import cannot_load
-from understudy.generators.samplers import Kind, build_sampler
+from understudy.generators.samplers import build_sampler
 from understudy.generators.schedules import DiffusionSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
@@ -138,11 +137,7 @@ class AbstractDiffusersGenerator(ABC):
                 "safety checker"
             )
         schedule = cls.read_schedule(pipeline.scheduler.config)
-        if settings.image_encoder is None:
-            features = pipeline_image_encoder(pipeline)
-        else:
-            features = load_image_encoder(settings.image_encoder, dtype)
-            pipeline.register_modules(image_encoder=features.encoder)
+        features = image_encoder_of(pipeline, settings.image_encoder, dtype)
         vae = safe_autoencoder(pipeline.vae)
         offload = place(pipeline, vae, cls.part, torch.device(device), offload=settings.cpu_offload)
         return cls(pipeline, vae, schedule, settings, features=features, offload=offload)
@@ -219,15 +214,7 @@ class AbstractDiffusersGenerator(ABC):
         return self.image_encoder()(pixels, device=self.device)
 
     def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
-        """Check that no tokenizer would cut a prompt.
-
-        Args:
-            prompts: texts.
-            keep_last: the last position must be padding, because an image feature will replace it.
-
-        Raises:
-            InputError: for the first prompt that is too long, with its number of tokens and the limit.
-        """
+        """See :meth:`understudy.generators.generator.Generator.check_prompts`."""
         for tokenizer, limit in self._token_limits():
             allowed = limit - keep_last
             reason = ", of which the last is needed for the image feature" if keep_last else ""
@@ -357,21 +344,18 @@ class AbstractDiffusersGenerator(ABC):
                 tokens.
 
         Raises:
-            InputError: if the folder holds no adapter of this method, or for learned tokens with another
-                scale.
+            InputError: if the folder holds no adapter of this method, or for learned tokens with a scale
+                other than 1.
         """
-        has_weights = method in _WEIGHT_METHODS
-        expected = folder / (denoiser_file(method, self.part) if has_weights else TOKENS_FILE)
-        if not expected.exists():
-            raise InputError(f"{folder} holds no {method} adapter: {expected.name} is missing")
-        if has_weights:
+        if method in _WEIGHT_METHODS:
             load_denoiser(self.pipeline, self.part, folder, method=method, scale=scale)
-            return
-        if scale != 1:
+        elif scale != 1:
             raise InputError(
-                f"draw.adapter_scale must be 1 for learned tokens, got {scale}: a token is there or not"
+                f"draw.adapter_scale must be 1 for learned tokens, got {scale}: a token cannot be applied in "
+                "part; leave the setting out"
             )
-        self._load_tokens(folder)
+        else:
+            self._load_tokens(folder)
 
     def _written_out(self, prompt: str) -> str:
         """The prompt as the text encoder gets it: a token with several embeddings takes several places."""
@@ -397,8 +381,11 @@ class AbstractDiffusersGenerator(ABC):
         return pipeline
 
     def _solver(self, sampler: str) -> Any:
-        kind: Kind = "flow matching" if self._schedule.is_flow else "diffusion"
-        return build_sampler(sampler, self.pipeline.scheduler.config, kind=kind)
+        return build_sampler(
+            sampler,
+            self.pipeline.scheduler.config,
+            kind="flow matching" if self._schedule.is_flow else "diffusion",
+        )
 
     def _networks(self) -> list[nn.Module]:
         """All networks that decide an image, in a fixed order."""

@@ -65,6 +65,27 @@ def _square(x: Tensor, size: int) -> Tensor:
     return x[:, :, top : top + size, left : left + size]
 
 
+def image_encoder_of(pipeline: Any, name: str | None, dtype: torch.dtype) -> ImageFeatures | None:
+    """The image encoder with this name, added to the pipeline; without a name, the pipeline's encoder.
+
+    Returns:
+        None if the pipeline has no encoder, or not one of CLIP. That of Stable Diffusion 3 has no projection.
+
+    Raises:
+        InputError: as :func:`load_image_encoder`.
+    """
+    from transformers import CLIPVisionModelWithProjection  # slow; lists do not need it
+
+    if name is not None:
+        features = load_image_encoder(name, dtype)
+        pipeline.register_modules(image_encoder=features.encoder)
+        return features
+    encoder = pipeline.components.get("image_encoder")
+    if not isinstance(encoder, CLIPVisionModelWithProjection):
+        return None
+    return ImageFeatures(encoder, pipeline.components.get("feature_extractor"))
+
+
 def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
     """Load an encoder from a folder or the hub, with its preprocessor if it has one.
 
@@ -81,19 +102,6 @@ def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
             f"got {name!r}: {error}"
         ) from error
     return ImageFeatures(encoder, _processor(name))
-
-
-def pipeline_image_encoder(pipeline: Any) -> ImageFeatures | None:
-    """The image encoder that a pipeline brings; None unless it is CLIP's.
-
-    The encoder of Stable Diffusion 3 is another one, and has no projection.
-    """
-    from transformers import CLIPVisionModelWithProjection  # slow; lists do not need it
-
-    encoder = pipeline.components.get("image_encoder")
-    if not isinstance(encoder, CLIPVisionModelWithProjection):
-        return None
-    return ImageFeatures(encoder, pipeline.components.get("feature_extractor"))
 
 
 def _processor(name: str) -> CLIPImageProcessor | None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
 
-TOKENS_FILE = "learned_embeds.safetensors"
+_TOKENS_FILE = "learned_embeds.safetensors"
 
 
 @final
@@ -111,7 +111,7 @@ def save_tokens(pipeline: Any, folder: Path) -> None:
         name: rows.detach().cpu().contiguous()
         for name, rows in zip(embedding.names, embedding.rows, strict=True)
     }
-    write_atomically(folder / TOKENS_FILE, lambda path: safetensors.torch.save_file(state, path))
+    write_atomically(folder / _TOKENS_FILE, lambda path: safetensors.torch.save_file(state, path))
     plain = embedding.plain()
     pipeline.text_encoder.set_input_embeddings(plain)
     pipeline.text_encoder.config.vocab_size = plain.num_embeddings
@@ -121,9 +121,12 @@ def load_tokens(pipeline: Any, folder: Path) -> None:
     """Give a pipeline the tokens that :func:`save_tokens` wrote.
 
     Raises:
-        InputError: if the vocabulary already has one of them.
+        InputError: if there are none, or the vocabulary already has one of them.
     """
-    state = safetensors.torch.load_file(folder / TOKENS_FILE)
+    path = folder / _TOKENS_FILE
+    if not path.exists():
+        raise InputError(f"{folder} holds no learned tokens: {path.name} is missing")
+    state = safetensors.torch.load_file(path)
     _check_new(list(state), pipeline.tokenizer)
     with torch.random.fork_rng(devices=[]):  # new rows are random until they are overwritten
         # load_textual_inversion would resize too, with a costly fit of the distribution of random rows.

@@ -9,18 +9,15 @@ There, every core trains one network, with channels last in memory and a fused o
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
-from torch.nn import functional as F
 
 from understudy.core.config import Section
 from understudy.core.progress import follow
@@ -31,9 +28,9 @@ from understudy.training.batches import Images, batches_of, check_images, phase_
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.fit import fit_arm, fit_steps
-from understudy.training.loop import DivergedError, mixed_batch, phase_rng, targets_of
-from understudy.training.schedules import SCHEDULES
+from understudy.training.loop import mixed_batch, phase_rng, targets_of
 from understudy.training.settings import CompareSettings, Phase
+from understudy.training.stacked import train_together
 
 _GLOBALS = threading.Lock()
 """Held while torch's global generators are in use, which all threads share."""
@@ -192,14 +189,14 @@ def _fit_group(
             for training, backbone in zip(trainings, backbones, strict=True):
                 with _GLOBALS, seeded_globals(training.seed + position, device):
                     reset_head(backbone.model, num_classes, device)
-        recipe = settings.in_phase(phase)
+        in_phase = settings.in_phase(phase)
         batches = []
         for training, backbone in zip(trainings, backbones, strict=True):
             check_images(phase, training.data, arm_name=arm.name)
             images = phase_images(phase, training.data, size=backbone.input_size, device=device)
             rng = phase_rng(training.seed, position)
-            batches.append(_batches(images, phase, backbone, settings=recipe, num_steps=num_steps, rng=rng))
-        _train(backbones, batches, recipe, num_steps=num_steps, tell=tell)
+            batches.append(_batches(images, phase, backbone, settings=in_phase, num_steps=num_steps, rng=rng))
+        train_together(backbones, batches, in_phase, num_steps=num_steps, on_step=tell)
     return [TrainedClassifier(backbone, first.train.class_names, device) for backbone in backbones]
 
 
@@ -219,106 +216,3 @@ def _batches(
         with _GLOBALS:  # some augmentations draw from the global generator
             x = augment(images.pixels[chosen], backbone.normalise, rng)
         yield mixed_batch(x, targets[chosen], phase, rng, num_real=0)
-
-
-def _train(
-    backbones: Sequence[Backbone],
-    batches: Sequence[Iterator[tuple[Tensor, Tensor]]],
-    settings: CompareSettings,
-    *,
-    num_steps: int,
-    tell: Callable[[], Any],
-) -> None:
-    """Train in place, one phase."""
-    schedule, models = SCHEDULES[settings.schedule], [backbone.model for backbone in backbones]
-    networks = _Stack(models, settings) if len(models) > 1 else _Single(models[0], settings)
-    for step in range(num_steps):
-        drawn = [next(each) for each in batches]
-        for group in networks.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * schedule(step, num_steps)
-        losses = networks.losses(torch.stack([x for x, _ in drawn]), torch.stack([y for _, y in drawn]))
-        if not torch.isfinite(losses).all():
-            raise DivergedError(
-                f"a classifier's loss is {losses.tolist()} at step {step + 1}: lower compare.learning_rate"
-            )
-        networks.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(losses.sum())
-        networks.optimiser.step()
-        for _ in models:
-            tell()
-    networks.write_back()
-
-
-def _optimiser(parameters: Any, settings: CompareSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=settings.learning_rate, fused=True)
-
-
-def _groups(model: nn.Module, settings: CompareSettings) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay, grouped as timm does."""
-    from timm.optim import param_groups_weight_decay  # heavy, and only training needs it
-
-    apart: set[str] = getattr(model, "no_weight_decay", set)()
-    return cast(
-        "list[dict[str, Any]]",
-        param_groups_weight_decay(model, settings.weight_decay, no_weight_decay_list=apart),
-    )
-
-
-@final
-class _Single:
-    """One network."""
-
-    def __init__(self, model: nn.Module, settings: CompareSettings) -> None:
-        self._model, self._smoothing = model.train(), settings.label_smoothing
-        self.optimiser = _optimiser(_groups(model, settings), settings)
-
-    def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """Loss (1,) of a batch (1, B, 3, H, W) and its targets."""
-        logits = self._model(x[0].contiguous(memory_format=torch.channels_last))
-        return F.cross_entropy(logits, y[0], label_smoothing=self._smoothing)[None]
-
-    def write_back(self) -> None:
-        """Does nothing: the network itself was trained."""
-
-
-@final
-class _Stack:
-    """K networks of one architecture as one function of stacked weights; each operation runs for all K."""
-
-    def __init__(self, models: Sequence[nn.Module], settings: CompareSettings) -> None:
-        self._models, self._smoothing = models, settings.label_smoothing
-        parameters, self._buffers = stack_module_state(list(models))
-        self._parameters = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        self._skeleton = copy.deepcopy(models[0]).to("meta").train()
-        for module in self._skeleton.modules():
-            if hasattr(module, "inplace"):
-                cast(
-                    "Any", module
-                ).inplace = False  # what is shared by all networks of a stack cannot take the values of one
-        names = {id(value): name for name, value in models[0].named_parameters()}
-        groups = [
-            {**group, "params": [self._parameters[names[id(value)]] for value in group["params"]]}
-            for group in _groups(models[0], settings)
-        ]
-        self.optimiser = _optimiser(groups, settings)
-
-    def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """Losses (K,) of the batches (K, B, 3, H, W) and their targets."""
-
-        def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(
-                functional_call(self._skeleton, (parameters, buffers), (x,)),
-                y,
-                label_smoothing=self._smoothing,
-            )
-
-        losses: Tensor = torch.vmap(loss, randomness="different")(self._parameters, self._buffers, x, y)
-        return losses
-
-    @torch.no_grad()
-    def write_back(self) -> None:
-        """Copy weights and buffers back into the networks."""
-        for number, model in enumerate(self._models):
-            model.load_state_dict(
-                {name: value[number] for name, value in (self._parameters | self._buffers).items()}
-            )
