@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import PlanRow
 from understudy.generators.mini.tokenizer import train_tokenizer
 from understudy.sampling.plan import Planner
 from understudy.sampling.settings import DrawSettings
@@ -133,20 +134,12 @@ def save_tiny_image_encoder(folder, *, width=16):
 def save_tiny_clip(folder):
     """A whole CLIP model with its processor; its towers differ in width, its features do not."""
     tokenizer = _tokenizer()
-    vision = {
-        "hidden_size": 24,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "image_size": 12,
-        "patch_size": 4,
-    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         CLIPModel(
             CLIPConfig(
                 text_config=_text_config(tokenizer).to_dict(),
-                vision_config=vision,
+                vision_config=tiny_vision_config(hidden_size=24),
                 projection_dim=8,
                 logit_scale_init_value=3.0,
             )
@@ -198,18 +191,13 @@ def _unet(**changes):
     )
 
 
+def tiny_vision_config(**changes):
+    layers = {"num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 12, "patch_size": 4}
+    return layers | {"hidden_size": 16, "intermediate_size": 16} | changes
+
+
 def _image_encoder(width=16):
-    return CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            image_size=12,
-            patch_size=4,
-            projection_dim=width,
-        )
-    )
+    return CLIPVisionModelWithProjection(CLIPVisionConfig(**tiny_vision_config(projection_dim=width)))
 
 
 def _image_processor():
@@ -239,6 +227,22 @@ def two_classes(num_images=8, *, split="train", seed=0, size=16):
         split=split,
         ids=[f"{split}-{seed}-{i}" for i in range(num_images)],
     )
+
+
+def plan_row(**changes):
+    """A cat from pure noise in two steps, unless ``changes`` say otherwise."""
+    row = {"id": "i", "number": 0, "label": 0, "class_name": "cat", "prompt": "a cat", "negative_prompt": ""}
+    row |= {"seed": 0, "sampler": "unipc", "steps": 2, "guidance_scale": 1.0, "noise_scale": 1.0}
+    row |= {"strength": 1.0, "source_id": "", "visual": "none", "visual_id": ""}
+    return PlanRow(**row | {"adapter": "", "adapter_scale": 1.0} | changes)
+
+
+def plan_rows(count, train, **changes):
+    """Rows with an id, a seed and a source image each."""
+    return [
+        plan_row(**{"id": f"i{i}", "seed": 100 + i, "source_id": train.ids[i % len(train)]} | changes)
+        for i in range(count)
+    ]
 
 
 class AnyGenerator:

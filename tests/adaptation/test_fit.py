@@ -1,13 +1,15 @@
 import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
-from tiny import save_tiny_image_encoder, two_classes
+from tiny import plan_row, save_tiny_image_encoder, two_classes
+from tiny_adapt import adapt_settings, adapting, drawn_plainly, first_of
 
 from understudy.adaptation.adapter import (
     adapter_fingerprint,
@@ -16,50 +18,21 @@ from understudy.adaptation.adapter import (
     load_projection,
     read_adapter_report,
 )
-from understudy.adaptation.fit import adapt
-from understudy.adaptation.inputs import AdaptData, step_seed
+from understudy.adaptation.inputs import step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.generator import PlanRow
 from understudy.generators.settings import VisualSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
-NAMES = ("a cat", "a dog")
+settings = partial(adapt_settings, rank=2)
 
 
-def settings(**changes):
-    return AdaptSettings(
-        **{
-            "steps": 6,
-            "batch_size": 4,
-            "validate_every": 2,
-            "checkpoint_every": 2,
-            "rank": 2,
-            "validation_pairs": 16,
-            "learning_rate": 1e-2,
-        }
-        | changes
-    )
-
-
-def run(folder, train, val, out, *, steps=None, seed=0, visual=None, generator=None, **changes):
-    """Adapt a fresh generator; stops after ``steps`` records as a kill would."""
+def run(folder, train, val, out, *, steps=None, generator=None, **changes):
+    """Adapt a fresh generator; stops after ``steps`` steps, as when it is killed."""
     generator = StableDiffusionGenerator.load(str(folder), **(generator or {}))
-    records = []
-    for record in adapt(
-        generator,
-        AdaptData(train=train, val=val, prompt_names=NAMES),
-        settings=settings(**changes),
-        seed=seed,
-        folder=out,
-        visual=visual,
-    ):
-        records.append(record)
-        if len(records) == steps:
-            break
-    return records
+    return first_of(adapting(generator, train, val, out, **{"rank": 2} | changes), steps)
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if AdaptSettings(method=name).num_steps])
@@ -146,45 +119,21 @@ def test_a_batch_larger_than_the_set(tiny_pipeline_folder, train, val, tmp_path)
 
 
 def test_only_train_and_val_are_seen(tiny_generator, train, val, tmp_path):
-    call = {"settings": settings(), "seed": 0, "folder": tmp_path}
     with pytest.raises(InputError, match="adapting a generator needs a train set, got a test set"):
-        next(
-            adapt(
-                tiny_generator, AdaptData(train=train.with_split("test"), val=val, prompt_names=NAMES), **call
-            )
-        )
+        next(adapting(tiny_generator, train.with_split("test"), val, tmp_path))
     with pytest.raises(InputError, match="choosing the checkpoint .* needs a val set, got a test set"):
-        next(
-            adapt(
-                tiny_generator, AdaptData(train=train, val=val.with_split("test"), prompt_names=NAMES), **call
-            )
-        )
+        next(adapting(tiny_generator, train, val.with_split("test"), tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_none_and_unknown_methods(tiny_generator, train, val, tmp_path):
-    call = {"seed": 0, "folder": tmp_path}
     with pytest.raises(InputError, match="adapt.method 'none' trains nothing"):
-        next(
-            adapt(
-                tiny_generator,
-                AdaptData(train=train, val=val, prompt_names=NAMES),
-                settings=settings(method="none"),
-                **call,
-            )
-        )
+        next(adapting(tiny_generator, train, val, tmp_path, method="none"))
     with pytest.raises(
         InputError,
         match="unknown adaptation method 'dreambooth'; known: full, lora, neutral-token, none, style-",
     ):
-        next(
-            adapt(
-                tiny_generator,
-                AdaptData(train=train, val=val, prompt_names=NAMES),
-                settings=settings(method="dreambooth"),
-                **call,
-            )
-        )
+        next(adapting(tiny_generator, train, val, tmp_path, method="dreambooth"))
 
 
 def test_full_needs_full_precision(tiny_generator):
@@ -197,15 +146,7 @@ def test_a_loss_that_is_not_finite_stops(tiny_generator, train, val, tmp_path):
     with torch.no_grad():
         next(iter(tiny_generator.denoiser.parameters())).fill_(np.nan)
     with pytest.raises(InputError, match="lower adapt.learning_rate"):
-        list(
-            adapt(
-                tiny_generator,
-                AdaptData(train=train, val=val, prompt_names=NAMES),
-                settings=settings(method="full"),
-                seed=0,
-                folder=tmp_path,
-            )
-        )
+        list(adapting(tiny_generator, train, val, tmp_path, method="full"))
 
 
 def plain_losses(folder, train, *, steps):
@@ -356,43 +297,14 @@ def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
     assert not all(torch.equal(value, large[name]) for name, value in default.items())
 
     ours = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
-    row = PlanRow(
-        id="",
-        number=0,
-        noise_scale=1.0,
-        label=0,
-        class_name="",
-        prompt="a cat",
-        negative_prompt="",
-        seed=5,
-        sampler="ddim",
-        steps=3,
-        guidance_scale=2.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
-    )
+    row = plan_row(seed=5, sampler="ddim", steps=3, guidance_scale=2.0)
     untouched = ours.draw([row])[0]
     apply_adapter(ours, tmp_path / "large")
     plain = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder)
-    plain.set_progress_bar_config(disable=True)
-    plain.scheduler = DDIMScheduler.from_config(ours._assemble(ours.from_text, "ddim").scheduler.config)
     plain.load_lora_weights(tmp_path / "large")
-    image = plain(
-        "a cat",
-        num_inference_steps=3,
-        guidance_scale=2.0,
-        generator=torch.Generator().manual_seed(5),
-        height=16,
-        width=16,
-        output_type="np",
-    ).images[0]
     drawn = ours.draw([row])[0].astype(int)
     # Merged into the weights, or added at every step: that rounds differently.
-    assert np.abs(drawn - np.round(image * 255).transpose(2, 0, 1)).max() <= 1
+    assert np.abs(drawn - drawn_plainly(plain, ours, row)).max() <= 1
     assert np.abs(drawn - untouched).max() > 2
 
 
@@ -492,21 +404,8 @@ def test_every_template_is_used_with_the_images_own_caption(tiny_generator, tmp_
     monkeypatch.setattr(
         tiny_generator, "encode_prompts", lambda prompts: told.extend(prompts) or encode(prompts)
     )
-    job = settings(method="lora", prompt=str(tmp_path / "prompts.txt"), caption_dropout=0.0)
-    assert (
-        len(
-            list(
-                adapt(
-                    tiny_generator,
-                    AdaptData(train=train, val=val, prompt_names=NAMES),
-                    settings=job,
-                    seed=0,
-                    folder=tmp_path / "out",
-                )
-            )
-        )
-        == 6
-    )
+    job = {"method": "lora", "prompt": str(tmp_path / "prompts.txt"), "caption_dropout": 0.0}
+    assert len(list(adapting(tiny_generator, train, val, tmp_path / "out", **job))) == 6
     filled = {
         "a cat, red 0",
         "a dog, red 1",

@@ -8,8 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 from accelerate.hooks import CpuOffload
-from diffusers import DDIMScheduler, StableDiffusionPipeline
-from tiny import save_tiny_sdxl, two_classes
+from diffusers import StableDiffusionPipeline
+from tiny import plan_row, save_tiny_sdxl, two_classes
+from tiny_adapt import NAMES, adapt_settings, adapting, drawn_plainly, first_of
 
 from understudy.adaptation.adapter import (
     adapter_fingerprint,
@@ -17,7 +18,6 @@ from understudy.adaptation.adapter import (
     check_tokens,
     read_adapter_report,
 )
-from understudy.adaptation.fit import adapt
 from understudy.adaptation.held_out import held_out_losses
 from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.methods import METHODS
@@ -25,7 +25,6 @@ from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import min_snr_weight
-from understudy.generators.generator import PlanRow
 from understudy.generators.learned_tokens import LearnedEmbedding
 from understudy.generators.load import mini_folder
 from understudy.generators.memory import Offload
@@ -33,44 +32,22 @@ from understudy.generators.settings import VisualSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
 
-NAMES = ("a cat", "a dog")
-PROMPT = "A {class} photo in the style of {token}"
 THREE = {"token": "s*", "num_vectors": 3}
+STYLE = {
+    "method": "style-inversion",
+    "prompt": "A {class} photo in the style of {token}",
+    "learning_rate": 0.1,
+}
 
 
 def settings(**changes):
-    return AdaptSettings(
-        **{
-            "method": "style-inversion",
-            "prompt": PROMPT,
-            "steps": 6,
-            "batch_size": 4,
-            "validate_every": 2,
-            "checkpoint_every": 2,
-            "validation_pairs": 16,
-            "learning_rate": 0.1,
-        }
-        | changes
-    )
+    return adapt_settings(**STYLE | changes)
 
 
-def run(folder, train, val, out, *, steps=None, visual=None, names=NAMES, generator=None, **changes):
-    """Adapt a fresh generator, which comes back; stops after ``steps`` records as a kill would."""
+def run(folder, train, val, out, *, steps=None, generator=None, **changes):
+    """Adapt a fresh generator, and return it with its steps; stops after ``steps``, as when it is killed."""
     generator = StableDiffusionGenerator.load(str(folder), **(generator or {}))
-    records = adapt(
-        generator,
-        AdaptData(train=train, val=val, prompt_names=names),
-        settings=settings(**changes),
-        seed=0,
-        folder=out,
-        visual=visual,
-    )
-    seen = []
-    for record in records:
-        seen.append(record)
-        if len(seen) == steps:
-            break
-    return generator, seen
+    return generator, first_of(adapting(generator, train, val, out, **STYLE | changes), steps)
 
 
 def stored(folder):
@@ -87,42 +64,8 @@ def weights(generator):
 
 
 def row(prompt, *, seed=5):
-    return PlanRow(
-        id="",
-        number=0,
-        noise_scale=1.0,
-        label=0,
-        class_name="",
-        prompt=prompt,
-        negative_prompt="blurry",
-        seed=seed,
-        sampler="ddim",
-        steps=3,
-        guidance_scale=2.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
-    )
-
-
-def drawn_plainly(pipeline, ours, prompt):
-    """The picture of :func:`row`, by a pipeline of diffusers as anyone would call it."""
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.scheduler = DDIMScheduler.from_config(ours._assemble(ours.from_text, "ddim").scheduler.config)
-    image = pipeline(
-        prompt,
-        negative_prompt="blurry",
-        num_inference_steps=3,
-        guidance_scale=2.0,
-        generator=torch.Generator().manual_seed(5),
-        height=ours.image_size,
-        width=ours.image_size,
-        output_type="np",
-    ).images[0]
-    return np.round(image * 255).transpose(2, 0, 1).astype(np.uint8)
+    drawn = {"negative_prompt": "blurry", "sampler": "ddim", "steps": 3, "guidance_scale": 2.0}
+    return plan_row(prompt=prompt, seed=seed, **drawn)
 
 
 def test_nothing_but_the_rows_of_the_token_changes(tiny_pipeline_folder, train, val, tmp_path):
@@ -195,7 +138,7 @@ def test_plain_diffusers_loads_it_and_draws_the_same(changes, tiny_pipeline_fold
     else:
         plain.load_textual_inversion([{name: value} for name, value in stored(tmp_path).items()])
     drawn = ours.draw([row(prompt)])[0]
-    assert np.array_equal(drawn, drawn_plainly(plain, ours, prompt))
+    assert np.array_equal(drawn, drawn_plainly(plain, ours, row(prompt)))
     assert np.array_equal(drawn, generator.draw([row(prompt)])[0])
     assert not np.array_equal(drawn, without)
     written = ours.pipeline.maybe_convert_prompt(prompt, ours.pipeline.tokenizer)
@@ -216,7 +159,7 @@ def test_plain_diffusers_draws_with_mini_what_we_draw(tmp_path):
     plain = StableDiffusionPipeline.from_pretrained(mini_folder(), safety_checker=None)
     plain.load_textual_inversion(tmp_path)
     prompt = "A digit 3 photo in the style of s*"
-    assert np.array_equal(ours.draw([row(prompt)])[0], drawn_plainly(plain, ours, prompt))
+    assert np.array_equal(ours.draw([row(prompt)])[0], drawn_plainly(plain, ours, row(prompt)))
 
 
 def test_a_class_without_images_leaves_its_token_as_it_was(tiny_pipeline_folder, train, val, tmp_path):
@@ -434,15 +377,7 @@ def test_families_with_several_text_encoders_refuse(train, val, tmp_path):
         InputError,
         match="needs a pipeline with one text encoder, .*, got StableDiffusionXLPipeline: choose another",
     ):
-        next(
-            adapt(
-                generator,
-                AdaptData(train=train, val=val, prompt_names=NAMES),
-                settings=settings(),
-                seed=0,
-                folder=tmp_path / "out",
-            )
-        )
+        next(adapting(generator, train, val, tmp_path / "out", **STYLE))
 
 
 def test_offloading_leaves_the_text_encoder_while_a_token_is_learned(

@@ -6,8 +6,8 @@ import functools
 import pytest
 import torch
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, two_classes
+from tiny_adapt import adapting
 
-from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
@@ -21,7 +21,6 @@ from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import VisualGuidance, features_of
 
-NAMES = ("a cat", "a dog")
 BANDWIDTHS = torch.tensor([0.5, 1.0, 2.0])
 SAVERS = {
     "epsilon": save_tiny_pipeline,
@@ -83,13 +82,13 @@ def gradients(generator, batch, objective):
     """The loss, and the gradients of all weights in one row."""
     generator.denoiser.zero_grad(set_to_none=True)
     loss = objective.backward(batch)
-    return loss, torch.cat(
-        [
-            parameter.grad.flatten()
-            for parameter in generator.denoiser.parameters()
-            if parameter.grad is not None
-        ]
-    )
+    return loss, in_one_row(generator)
+
+
+def in_one_row(generator):
+    """The gradients of all weights of the denoiser."""
+    gradients = [parameter.grad for parameter in generator.denoiser.parameters()]
+    return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
 
 
 def relative_difference(one, other):
@@ -139,16 +138,9 @@ def test_the_loss_is_denoising_loss_plus_weighted_term(name, weight, generator):
     expected = expected + (weight or TERMS[name].weight) * by_hand(name, residual, batch, generator)
     generator.denoiser.zero_grad(set_to_none=True)
     expected.backward()
-    direct = torch.cat(
-        [
-            parameter.grad.flatten()
-            for parameter in generator.denoiser.parameters()
-            if parameter.grad is not None
-        ]
-    )
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert abs(loss - plain) > 1e-3 * plain
-    assert relative_difference(gradient, direct) < 1e-4
+    assert relative_difference(gradient, in_one_row(generator)) < 1e-4
 
 
 def test_without_a_term_the_loss_is_the_denoising_loss(generator):
@@ -233,34 +225,11 @@ def test_batches_of_other_terms_are_random_images_without_repeats(generator):
 
 @pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name] and TERMS[name].within_class])
 def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, tmp_path):
-    settings = AdaptSettings(batch_size=3, distribution=name)
-    with pytest.raises(
-        InputError,
-        match=r"batch_size must be at least 4, two images of each of 2 classes, got 3.*lower "
-        r"adapt.classes_per_ba",
-    ):
-        next(
-            adapt(
-                tiny_generator,
-                AdaptData(train=train, val=val, prompt_names=NAMES),
-                settings=settings,
-                seed=0,
-                folder=tmp_path,
-            )
-        )
-    one = settings.model_copy(update={"classes_per_batch": 1, "validation_pairs": 2})
-    assert (
-        next(
-            adapt(
-                tiny_generator,
-                AdaptData(train=train, val=val, prompt_names=NAMES),
-                settings=one,
-                seed=0,
-                folder=tmp_path,
-            )
-        ).loss
-        > 0
-    )
+    message = "batch_size must be at least 4, two images of each of 2 classes, got 3.*lower adapt.classes_per"
+    with pytest.raises(InputError, match=message):
+        next(adapting(tiny_generator, train, val, tmp_path, batch_size=3, distribution=name))
+    one = {"batch_size": 3, "classes_per_batch": 1, "validation_pairs": 2, "distribution": name}
+    assert next(adapting(tiny_generator, train, val, tmp_path, **one)).loss > 0
 
 
 def test_dropped_rows_have_no_text_and_no_feature(generator):

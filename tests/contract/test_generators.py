@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
-from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
+from tiny import plan_rows, save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
 from torch import nn
 
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
-from understudy.generators.generator import Adaptable, Generator, PlanRow
+from understudy.generators.generator import Adaptable, Generator
 from understudy.generators.load import GENERATORS, load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -55,36 +55,9 @@ def rows(generator):
 
 
 def _rows(count, train, **changes):
-    base = PlanRow(
-        id="",
-        number=0,
-        noise_scale=1.0,
-        label=0,
-        class_name="cat",
-        prompt="a photo of a cat",
-        negative_prompt="",
-        seed=0,
-        sampler="",
-        steps=4,
-        guidance_scale=2.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
-    )
-    prompts = ("a photo of a cat", "a photo of a dog")
+    rows = plan_rows(count, train, steps=4, guidance_scale=2.0, **changes)
     return [
-        dataclasses.replace(
-            base,
-            id=f"i{i}",
-            seed=100 + i,
-            prompt=prompts[i % 2],
-            source_id=train.ids[i % len(train)],
-            **changes,
-        )
-        for i in range(count)
+        dataclasses.replace(row, prompt=f"a photo of a {('cat', 'dog')[i % 2]}") for i, row in enumerate(rows)
     ]
 
 

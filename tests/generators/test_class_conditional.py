@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
-from tiny import plan_of
+from tiny import plan_of, plan_row
 from tiny_job import SECTIONS, write_pets
 from torch import nn
 
@@ -13,7 +13,7 @@ from understudy.adaptation.inputs import AdaptData
 from understudy.core.errors import InputError
 from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
-from understudy.generators.generator import Adaptable, Generator, PlanRow
+from understudy.generators.generator import Adaptable, Generator
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
@@ -241,25 +241,7 @@ def test_what_it_cannot_do_is_refused(generator, tmp_path):
     with pytest.raises(InputError, match="has no image encoder|has none of"):
         _ = generator.feature_width
     with pytest.raises(ValueError, match="must share sampler"):
-        row = PlanRow(
-            id="",
-            number=0,
-            noise_scale=1.0,
-            label=0,
-            class_name="",
-            prompt="a cat",
-            negative_prompt="",
-            seed=0,
-            sampler="edm",
-            steps=2,
-            guidance_scale=1.0,
-            strength=1.0,
-            source_id="",
-            visual="none",
-            visual_id="",
-            adapter="",
-            adapter_scale=1.0,
-        )
+        row = plan_row(sampler="edm")
         generator.draw([row, dataclasses.replace(row, steps=3)])
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
-from tiny import save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
+from tiny import plan_row, save_tiny_pipeline, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
 from understudy.generators.families import load_pipeline
-from understudy.generators.generator import PlanRow
 from understudy.generators.load import load_generator
 from understudy.generators.samplers import SAMPLERS, build_sampler
 from understudy.generators.schedules import DiffusionSchedule, FlowSchedule
@@ -40,26 +39,8 @@ def load(family, **changes):
 
 
 def row(family, train, **changes):
-    fields = {
-        "id": "i",
-        "number": 0,
-        "noise_scale": 1.0,
-        "label": 0,
-        "class_name": "cat",
-        "prompt": "a photo of a cat",
-        "negative_prompt": "a dog",
-        "seed": 3,
-        "sampler": family[1],
-        "steps": 4,
-        "guidance_scale": 2.0,
-        "strength": 1.0,
-        "source_id": train.ids[0],
-        "visual": "none",
-        "visual_id": "",
-        "adapter": "",
-        "adapter_scale": 1.0,
-    }
-    return PlanRow(**{**fields, **changes})
+    fields = {"prompt": "a photo of a cat", "negative_prompt": "a dog", "seed": 3, "source_id": train.ids[0]}
+    return plan_row(**fields | {"sampler": family[1], "steps": 4, "guidance_scale": 2.0} | changes)
 
 
 def plain(family):

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tiny import two_classes
+from tiny import plan_row, two_classes
 
 from understudy.core.errors import InputError
 from understudy.data.export import export
 from understudy.data.labelled_set import LabelledSet, encode
-from understudy.generators.generator import Generator, PlanRow, adaptable
+from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -28,26 +28,7 @@ def generator_of(*paths, **changes):
 
 
 def row(name, number, **changes):
-    fields = {
-        "id": f"{name}-{number}",
-        "number": number,
-        "label": 0,
-        "class_name": name,
-        "prompt": "",
-        "negative_prompt": "",
-        "seed": 3,
-        "sampler": "unipc",
-        "steps": 4,
-        "guidance_scale": 1.0,
-        "noise_scale": 1.0,
-        "strength": 1.0,
-        "source_id": "",
-        "visual": "none",
-        "visual_id": "",
-        "adapter": "",
-        "adapter_scale": 1.0,
-    }
-    return PlanRow(**{**fields, **changes})
+    return plan_row(id=f"{name}-{number}", number=number, class_name=name, **changes)
 
 
 def write(folder, *, size=(8, 8), levels=None, **images):

@@ -4,37 +4,16 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
-from tiny import save_tiny_sd3
+from tiny import plan_rows, save_tiny_sd3
 
 from understudy.core.errors import InputError
-from understudy.generators.generator import PlanRow
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
 
 def rows(train, strength=1.0):
-    return [
-        PlanRow(
-            id="i",
-            number=0,
-            noise_scale=1.0,
-            label=0,
-            class_name="cat",
-            prompt="a cat",
-            negative_prompt="",
-            seed=0,
-            sampler="ddim",
-            steps=2,
-            guidance_scale=2.0,
-            strength=strength,
-            source_id=train.ids[0],
-            visual="none",
-            visual_id="",
-            adapter="",
-            adapter_scale=1.0,
-        )
-    ]
+    return plan_rows(1, train, seed=0, sampler="ddim", guidance_scale=2.0, strength=strength)
 
 
 @pytest.mark.parametrize("option", ["attention_slicing", "vae_tiling", "gradient_checkpointing"])

@@ -12,12 +12,12 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import CLIPConfig, CLIPVisionConfig
+from tiny import plan_rows, tiny_vision_config
+from transformers import CLIPConfig
 
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
-from understudy.generators.generator import PlanRow
 from understudy.generators.load import GENERATORS, check_generator, load_generator
 from understudy.generators.samplers import SAMPLERS, build_sampler
 from understudy.generators.settings import GeneratorSettings
@@ -27,29 +27,8 @@ DIFFUSION_SAMPLERS = [name for name in SAMPLERS if SAMPLERS[name].kind == "diffu
 
 
 def rows(count, train, **changes):
-    base = PlanRow(
-        id="",
-        number=0,
-        noise_scale=1.0,
-        label=0,
-        class_name="cat",
-        prompt="a photo of a cat",
-        negative_prompt="",
-        seed=0,
-        sampler="unipc",
-        steps=4,
-        guidance_scale=2.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
-    )
-    return [
-        dataclasses.replace(base, id=f"i{i}", seed=100 + i, source_id=train.ids[i % len(train)], **changes)
-        for i in range(count)
-    ]
+    drawn = {"prompt": "a photo of a cat", "steps": 4, "guidance_scale": 2.0}
+    return plan_rows(count, train, **drawn | changes)
 
 
 @pytest.mark.parametrize("sampler", DIFFUSION_SAMPLERS)
@@ -322,15 +301,7 @@ def test_tokens_leave_the_negative_branch_alone(tiny_generator, train):
 def test_what_the_safety_checker_flags_is_black(tiny_pipeline_folder, train, tmp_path):
     folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "checked")
     pipeline = StableDiffusionPipeline.from_pretrained(folder)
-    vision = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=12,
-        patch_size=4,
-    )
-    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision.to_dict(), projection_dim=8))
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=tiny_vision_config(), projection_dim=8))
     checker.concept_embeds_weights.fill_(-2.0)  # below any cosine similarity: everything is flagged
     pipeline.register_modules(safety_checker=checker)
     pipeline.save_pretrained(folder)

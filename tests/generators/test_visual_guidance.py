@@ -7,11 +7,11 @@ import pytest
 import safetensors.torch
 import torch
 from sklearn.covariance import ledoit_wolf
-from tiny import save_tiny_image_encoder
+from tiny import plan_row, save_tiny_image_encoder
 from torch import nn
 
 from understudy.core.errors import InputError
-from understudy.generators.generator import Conditioning, PlanRow
+from understudy.generators.generator import Conditioning
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.visual_guidance import (
     VISUALS,
@@ -36,24 +36,12 @@ def rng(seed=0):
 def row(number, train, *, visual="none"):
     """Label and image follow from the number."""
     index = number % len(train)
-    return PlanRow(
+    return plan_row(
         id=f"i{number}",
-        number=0,
-        noise_scale=1.0,
         label=int(train.labels[index]),
-        class_name="",
-        prompt="a cat",
-        negative_prompt="",
         seed=100 + number,
-        sampler="unipc",
-        steps=2,
-        guidance_scale=1.0,
-        strength=1.0,
-        source_id="",
         visual=visual,
         visual_id=train.ids[index] if visual == "per-image" else "",
-        adapter="",
-        adapter_scale=1.0,
     )
 
 

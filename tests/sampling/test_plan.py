@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import AnyGenerator
+from tiny import AnyGenerator, plan_row
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
@@ -139,7 +139,7 @@ def test_another_plan_is_refused(train, tmp_path):
     st.integers(1, 6),
 )
 def test_batches_keep_order_and_share_settings(kinds, batch_size):
-    base = make_row()
+    base = plan_row()
     rows = [dataclasses.replace(base, seed=i, guidance_scale=g, sampler=s) for i, (g, s) in enumerate(kinds)]
     parts = list(batches(rows, batch_size))
     assert [row for part in parts for row in part] == rows
@@ -248,27 +248,3 @@ def test_what_needs_real_images_says_so(options, reason, train):
     with pytest.raises(InputError, match=f"{reason}, and class 'dog' has none in the train split"):
         plan(cats, [1, 1], **options)
     assert len(plan(cats, [2, 0], **options)) == 2, "no image of the class is wanted"
-
-
-def make_row():
-    from understudy.generators.generator import PlanRow
-
-    return PlanRow(
-        id="i",
-        number=0,
-        noise_scale=1.0,
-        label=0,
-        class_name="cat",
-        prompt="",
-        negative_prompt="",
-        seed=0,
-        sampler="unipc",
-        steps=2,
-        guidance_scale=1.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
-    )
