@@ -59,9 +59,6 @@ BUDGET = Budget(
     unet_channels=(48, 128),
     unet_peak_lr=1e-3,
 )
-SMOKE = replace(
-    BUDGET, vae_steps=4, clip_steps=4, unet_steps=6, classifier_steps=4, batch_size=16, checkpoint_every=3
-)
 # These words get a token each although some occur in no caption: otherwise prompts about the target would
 # be spelt letter by letter.
 TARGET_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -106,7 +103,7 @@ def main() -> None:
     )
     parser.add_argument("--smoke", action="store_true", help="a few steps of everything on a few images")
     arguments = parser.parse_args()
-    budget = SMOKE if arguments.smoke else BUDGET
+    budget = BUDGET.smoke() if arguments.smoke else BUDGET
     if arguments.unet_steps:
         budget = replace(budget, unet_steps=arguments.unet_steps)
     most = 512 if arguments.smoke else None

@@ -229,6 +229,18 @@ def two_classes(num_images=8, *, split="train", seed=0, size=16):
     )
 
 
+def captioned(data, captions):
+    """The same images with a caption each."""
+    return LabelledSet.from_images(
+        data.pixels(16),
+        data.labels,
+        class_names=data.class_names,
+        split=data.split,
+        ids=data.ids,
+        provenance={"caption": captions},
+    )
+
+
 def plan_row(**changes):
     """A cat from pure noise in two steps, unless ``changes`` say otherwise."""
     row = {"id": "i", "number": 0, "label": 0, "class_name": "cat", "prompt": "a cat", "negative_prompt": ""}

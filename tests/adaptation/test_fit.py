@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
-from tiny import plan_row, save_tiny_image_encoder, two_classes
+from tiny import captioned, plan_row, save_tiny_image_encoder, two_classes
 from tiny_adapt import adapt_settings, adapting, drawn_plainly, first_of
 
 from understudy.adaptation.adapter import (
@@ -22,7 +22,6 @@ from understudy.adaptation.inputs import step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
-from understudy.data.labelled_set import LabelledSet
 from understudy.generators.settings import VisualSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
@@ -385,20 +384,13 @@ def test_layers_that_do_not_exist_are_named(tiny_generator):
         METHODS["lora"](tiny_generator, settings(targets=("mlp.fc7",)), seed=0, num_classes=2)
 
 
-def captioned(data, words):
-    return LabelledSet.from_images(
-        data.pixels(16),
-        data.labels,
-        class_names=data.class_names,
-        split=data.split,
-        ids=data.ids,
-        provenance={"caption": [f"{words} {number}" for number in range(len(data))]},
-    )
+def numbered(data, words):
+    return captioned(data, [f"{words} {number}" for number in range(len(data))])
 
 
 def test_every_template_is_used_with_the_images_own_caption(tiny_generator, tmp_path, monkeypatch):
     (tmp_path / "prompts.txt").write_text("{class}, {caption}\n\nmy {class}\n")
-    train, val = captioned(two_classes(4), "red"), captioned(two_classes(2, split="val", seed=1), "blue")
+    train, val = numbered(two_classes(4), "red"), numbered(two_classes(2, split="val", seed=1), "blue")
     told = []
     encode = tiny_generator.encode_prompts
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from accelerate.hooks import CpuOffload
 from diffusers import StableDiffusionPipeline
-from tiny import plan_row, save_tiny_sdxl, two_classes
+from tiny import captioned, plan_row, save_tiny_sdxl, two_classes
 from tiny_adapt import NAMES, adapt_settings, adapting, drawn_plainly, first_of
 
 from understudy.adaptation.adapter import (
@@ -290,17 +290,7 @@ def test_slices_of_a_batch_give_what_the_batch_gives(tiny_pipeline_folder, train
 
 
 def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train, val, tmp_path):
-    described = [
-        LabelledSet.from_images(
-            data.pixels(16),
-            data.labels,
-            class_names=data.class_names,
-            split=data.split,
-            ids=data.ids,
-            provenance={"caption": [f"sits {number}" for number in range(len(data))]},
-        )
-        for data in (train, val)
-    ]
+    described = [captioned(data, [f"sits {number}" for number in range(len(data))]) for data in (train, val)]
     job = {
         "prompt": "{class}, {caption}, {token}",
         "visual": VisualSettings(kind="per-image", projection=True),

@@ -3,7 +3,7 @@ import pytest
 from tiny import two_classes
 
 from understudy.core.errors import InputError
-from understudy.curation.selections import SELECTIONS, candidates_wanted, take
+from understudy.curation.selections import SELECTIONS, candidates_wanted, choose
 from understudy.curation.settings import CurateSettings
 
 
@@ -33,7 +33,7 @@ def test_quotas_are_met_from_the_good_alone(name, train):
     drawn = two_classes(12, split="synthetic", seed=5)
     good = np.arange(12) % 5 != 0
     for quota in ([0, 0], [1, 3], [2, 9], [9, 9]):
-        taken = take(good, drawn, train, np.array(quota), selection=name, features=shade)
+        taken = choose(good, drawn, train, np.array(quota), selection=name, features=shade)
         assert (taken <= good).all()
         np.testing.assert_array_equal(
             np.bincount(drawn.labels[taken], minlength=2),
@@ -43,13 +43,13 @@ def test_quotas_are_met_from_the_good_alone(name, train):
 
 def test_nothing_is_measured_without_a_choice(train):
     drawn, good = two_classes(6, split="synthetic", seed=5), np.ones(6, dtype=bool)
-    assert take(good, drawn, train, np.array([3, 9]), selection="coverage", features=unasked).all()
+    assert choose(good, drawn, train, np.array([3, 9]), selection="coverage", features=unasked).all()
     assert (
-        take(good, drawn, train, np.array([2, 2]), selection="first", features=unasked).tolist()
+        choose(good, drawn, train, np.array([2, 2]), selection="first", features=unasked).tolist()
         == [True] * 4 + [False] * 2
     )
     assert (
-        take(good, drawn, train, np.array([0, 3]), selection="matched", features=unasked).tolist()
+        choose(good, drawn, train, np.array([0, 3]), selection="matched", features=unasked).tolist()
         == [False, True] * 3
     )
 
@@ -64,7 +64,7 @@ def test_classes_are_compared_with_their_own_real_images(name, train):
         return shade(data)
 
     drawn = two_classes(8, split="synthetic", seed=5)
-    take(np.ones(8, dtype=bool), drawn, train, np.array([2, 3]), selection=name, features=features)
+    choose(np.ones(8, dtype=bool), drawn, train, np.array([2, 3]), selection=name, features=features)
     assert sorted(measured) == [("synthetic", {0}), ("synthetic", {1}), ("train", {0}), ("train", {1})]
 
 
@@ -75,7 +75,7 @@ def test_a_class_without_real_images_is_refused(name, train):
     with pytest.raises(
         InputError, match=f"curate.select '{name}' .* class 'dog' has none: use curate.select=first"
     ):
-        take(np.ones(8, dtype=bool), drawn, cats, np.array([2, 2]), selection=name, features=shade)
+        choose(np.ones(8, dtype=bool), drawn, cats, np.array([2, 2]), selection=name, features=shade)
 
 
 def test_candidates_are_multiples_of_the_quota():

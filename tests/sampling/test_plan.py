@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import AnyGenerator, plan_row
+from tiny import AnyGenerator, captioned, plan_row
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
@@ -27,16 +27,9 @@ def plan(train, counts, *, seed=0, visual="none", number=0, start=(0, 0), streng
     return planner.rows(np.array(start), np.array(counts))
 
 
-def captioned(data):
+def told_apart(data):
     """Every image's caption says which image it is of."""
-    return LabelledSet.from_images(
-        data.pixels(16),
-        data.labels,
-        class_names=data.class_names,
-        split=data.split,
-        ids=data.ids,
-        provenance={"caption": data.ids},
-    )
+    return captioned(data, data.ids)
 
 
 def used(rows, label=0):
@@ -152,7 +145,7 @@ def test_batches_keep_order_and_share_settings(kinds, batch_size):
 def test_all_images_of_the_class_are_used_equally_often(pairing, train):
     """Whatever a row takes from a real image, and in every round of n rows."""
     cats = {name for name, label in zip(train.ids, train.labels, strict=True) if label == 0}
-    triples = used(plan(captioned(train), [12, 12], pairing=pairing, **GUIDED))
+    triples = used(plan(told_apart(train), [12, 12], pairing=pairing, **GUIDED))
     for start in (0, 4, 8):
         for part in zip(*triples[start : start + 4], strict=True):
             assert len(part) == 4
@@ -161,7 +154,7 @@ def test_all_images_of_the_class_are_used_equally_often(pairing, train):
 
 def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
     paired, random = (
-        used(plan(captioned(train), [12, 12], pairing=pairing, **GUIDED)) for pairing in ("paired", "random")
+        used(plan(told_apart(train), [12, 12], pairing=pairing, **GUIDED)) for pairing in ("paired", "random")
     )
     assert all(start == caption == feature for start, caption, feature in paired)
     for one in range(3):
@@ -176,7 +169,7 @@ def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_larger_plan_holds_the_smaller_one_whatever_it_pairs(pairing, number, train):
     options = {"pairing": pairing, "number": number, **GUIDED}
-    small, large = plan(captioned(train), [3, 5], **options), plan(captioned(train), [9, 5], **options)
+    small, large = plan(told_apart(train), [3, 5], **options), plan(told_apart(train), [9, 5], **options)
     assert large[:3] == small[:3]
     assert large[9:] == small[3:]
 
@@ -188,7 +181,7 @@ def test_refills_use_an_order_of_their_own(pairing, train):
         train.pixels(16)[[0] * 20], [0] * 19 + [1], class_names=train.class_names, split="train"
     )
     rounds = [
-        used(plan(captioned(many), [19, 0], pairing=pairing, number=number, **GUIDED)) for number in range(3)
+        used(plan(told_apart(many), [19, 0], pairing=pairing, number=number, **GUIDED)) for number in range(3)
     ]
     assert len({tuple(row[0] for row in triples) for triples in rounds}) == 3
     for triples in rounds:
@@ -200,7 +193,7 @@ def test_refills_use_an_order_of_their_own(pairing, train):
 
 def test_captions_stand_in_both_prompts(train):
     rows = plan(
-        captioned(train),
+        told_apart(train),
         [4, 4],
         prompt="photo of {class}, {caption}",
         negative_prompt="ugly {caption}",
@@ -244,7 +237,7 @@ def test_only_features_of_single_images_name_one(kind, named, train):
     ],
 )
 def test_what_needs_real_images_says_so(options, reason, train):
-    cats = captioned(train.select(np.flatnonzero(train.labels == 0)))
+    cats = told_apart(train.select(np.flatnonzero(train.labels == 0)))
     with pytest.raises(InputError, match=f"{reason}, and class 'dog' has none in the train split"):
         plan(cats, [1, 1], **options)
     assert len(plan(cats, [2, 0], **options)) == 2, "no image of the class is wanted"

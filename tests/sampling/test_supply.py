@@ -68,9 +68,9 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path
     shared, artist = tmp_path_factory.mktemp("shared"), Numbered()
     source = supply(shared, artist)
     for counts in asked:
-        images = source.take(np.array(counts))
+        images = source.first(np.array(counts))
         assert [numbers(images, label) for label in (0, 1)] == [list(range(count)) for count in counts]
-    alone = supply(tmp_path_factory.mktemp("alone"), Numbered()).take(np.array(asked[-1]))
+    alone = supply(tmp_path_factory.mktemp("alone"), Numbered()).first(np.array(asked[-1]))
     assert pictures(images) == pictures(alone)
     assert len(artist.drawn) == len(set(artist.drawn)) == sum(np.max(asked, axis=0)) == source.drawn, (
         "nothing is drawn twice, or in vain"
@@ -79,14 +79,14 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path
 
 def test_nothing_cannot_be_asked_for(supply, tmp_path):
     with pytest.raises(ValueError, match="one image at least"):
-        supply(tmp_path, Numbered()).take(np.array([0, 0]))
+        supply(tmp_path, Numbered()).first(np.array([0, 0]))
 
 
 def test_another_process_finds_what_is_there(supply, tmp_path):
     first, artist = supply(tmp_path, Numbered()), Numbered()
-    first.take(np.array([2, 1]))
-    before = first.take(np.array([4, 2]))
-    again = supply(tmp_path, artist).take(np.array([4, 2]))
+    first.first(np.array([2, 1]))
+    before = first.first(np.array([4, 2]))
+    again = supply(tmp_path, artist).first(np.array([4, 2]))
     assert isinstance(again, LabelledSet)
     assert pictures(again) == pictures(before)
     assert artist.drawn == []
@@ -102,9 +102,9 @@ def test_a_round_that_was_begun_is_drawn_as_it_was_planned(supply, tmp_path):
             return super().draw(rows, sources, tokens)
 
     with pytest.raises(KeyboardInterrupt):
-        supply(tmp_path, Killed()).take(np.array([4, 3]))
+        supply(tmp_path, Killed()).first(np.array([4, 3]))
     artist = Numbered()
-    images = supply(tmp_path, artist).take(np.array([1, 5]))
+    images = supply(tmp_path, artist).first(np.array([1, 5]))
     assert [numbers(images, label) for label in (0, 1)] == [[0], [0, 1, 2, 3, 4]]
     assert len(artist.drawn) == 7 - 2 + 2
     assert sorted(path.name for path in (tmp_path / "plan").iterdir()) == [
@@ -116,15 +116,15 @@ def test_a_round_that_was_begun_is_drawn_as_it_was_planned(supply, tmp_path):
 
 
 def test_no_more_than_are_available_are_asked_for(supply, tmp_path):
-    images = supply(tmp_path, Numbered(np.array([3, 1]))).take(np.array([2, 5]))
+    images = supply(tmp_path, Numbered(np.array([3, 1]))).first(np.array([2, 5]))
     assert images.counts.tolist() == [2, 1]
 
 
 def test_the_bar_shows_each_round(supply, tmp_path):
     listener = Listener()
     source = supply(tmp_path / "synthetic", Numbered(), observer=listener)
-    source.take(np.array([2, 2]))
-    source.take(np.array([3, 2]))
+    source.first(np.array([2, 2]))
+    source.first(np.array([3, 2]))
     assert listener.bars == {
         "draw round-00": {"done": 4, "total": 4},
         "draw round-01": {"done": 1, "total": 1},

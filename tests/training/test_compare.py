@@ -10,7 +10,7 @@ from understudy.core.errors import InputError
 from understudy.core.progress import follow
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import HeldOut, TrainingData
-from understudy.training.fit import check_recipe, fit_arm
+from understudy.training.fit import check_training, fit_arm
 from understudy.training.records import ArmFolder
 from understudy.training.run import run_arm
 from understudy.training.settings import CompareSettings
@@ -205,7 +205,7 @@ def test_a_record_of_an_older_version_is_refused(tmp_path):
 )
 def test_recipes_are_checked_before_training(changes, message):
     with pytest.raises(InputError, match=message):
-        check_recipe(CompareSettings.model_validate(changes))
+        check_training(CompareSettings.model_validate(changes))
 
 
 def test_records_of_other_data_are_refused(tmp_path):

@@ -122,8 +122,8 @@ class Inputs:
         labels = self._labels[index]
         features = None
         if self._guidance is not None:
-            own = self._guidance.features[index]
-            features = self._guidance.condition(labels.tolist(), own, [rng] * len(index))
+            of_images = self._guidance.features[index]
+            features = self._guidance.condition(labels.tolist(), of_images, [rng] * len(index))
         x0 = self._latents(pixels, settings.micro_batch or len(pixels))
         eps = torch.randn(x0.shape, generator=rng).to(x0)
         t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
@@ -146,8 +146,8 @@ class Inputs:
         labels = torch.from_numpy(images.labels)[index]
         features = None
         if self._guidance is not None:
-            own = features_of(self._generator, images)[index]
-            features = self._guidance.condition(labels.tolist(), own, [rng] * count)
+            of_images = features_of(self._generator, images)[index]
+            features = self._guidance.condition(labels.tolist(), of_images, [rng] * count)
         prompts = [
             self._val_prompts[number % len(self._val_prompts)][image]
             for number, image in enumerate(chosen[index].tolist())

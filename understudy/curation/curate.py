@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from understudy.curation.scores import SCORES, Networks, lowest_kept
-from understudy.curation.selections import take
+from understudy.curation.selections import choose
 from understudy.curation.settings import CurateSettings
 from understudy.data.copies import CopyFinder, grey_thumbnails
 from understudy.data.labelled_set import LabelledSet
@@ -140,7 +140,7 @@ class Curator:
         replaced = is_copy & (settings.firewall == "redraw")
         good = ~(constant | low | replaced)
         features = self.networks.features
-        taken = take(good, drawn, self.train, quota, selection=settings.select, features=features)
+        taken = choose(good, drawn, self.train, quota, selection=settings.select, features=features)
         dropped = taken & is_copy & (settings.firewall == "drop")
         causes = (
             [constant, low, replaced | dropped, ~taken],

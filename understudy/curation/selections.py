@@ -55,7 +55,7 @@ def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray
     return np.ceil(np.round(quota * settings.candidates, 9)).astype(np.int64)
 
 
-def take(
+def choose(
     good: np.ndarray,
     drawn: LabelledSet,
     train: LabelledSet,
@@ -67,7 +67,7 @@ def take(
     """Choose as many good images of each class as its quota, or all of them if there are no more.
 
     Args:
-        good: which images may be taken, bool (N,).
+        good: which images may be chosen, bool (N,).
         drawn: N synthetic images.
         train: real train images.
         quota: wanted images per class, int (num_classes,).
@@ -75,7 +75,7 @@ def take(
         features: called only for classes with a choice, and only by selections that compare features.
 
     Returns:
-        Which images are taken, bool (N,).
+        Which images are chosen, bool (N,).
 
     Raises:
         InputError: for an unknown selection, or a class without the real images that it compares with.

@@ -118,6 +118,17 @@ class LabelledSet:
                 f"{purpose} needs a {' or '.join(allowed)} set, got a {self.split} set of {len(self)} images"
             )
 
+    def check_classes(self, class_names: tuple[str, ...]) -> None:
+        """Check that a classifier of these classes can predict the labels of the images.
+
+        Raises:
+            InputError: for other class names, or another order.
+        """
+        if self.class_names != class_names:
+            raise InputError(
+                f"images to classify must have the classes {class_names}, got {self.class_names}"
+            )
+
     def select(self, indices: Sequence[int] | np.ndarray) -> Self:
         """The images at ``indices``, in that order."""
         return type(self)(

@@ -129,7 +129,7 @@ class ClassConditionalGenerator:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self._wrapped(self._new_unet(len(words)), self._settings.patch)
-        self._take(network)
+        self._use(network)
 
     @property
     def fingerprint(self) -> str:
@@ -299,7 +299,7 @@ class ClassConditionalGenerator:
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{folder} holds no class-conditional network: {error}") from error
         self._classes = tuple(stored["classes"])
-        self._take(self._wrapped(unet, stored["patch"]))
+        self._use(self._wrapped(unet, stored["patch"]))
         self.denoiser.requires_grad_(requires_grad=False)
 
     @property
@@ -309,7 +309,7 @@ class ClassConditionalGenerator:
     def _wrapped(self, unet: UNet2DModel, patch: int) -> _Network:
         return _Network(unet, patch, bfloat16=self._settings.precision == "bfloat16")
 
-    def _take(self, network: _Network) -> None:
+    def _use(self, network: _Network) -> None:
         if self._settings.gradient_checkpointing:
             network.unet.enable_gradient_checkpointing()
         self._network = network.to(self._device).eval()

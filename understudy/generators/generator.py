@@ -107,6 +107,11 @@ class PlanRow:
     adapter: str
     adapter_scale: float
 
+    @property
+    def shared(self) -> tuple[str, int, float, float]:
+        """Sampler, steps, guidance scale and strength, which the rows of one batch have in common."""
+        return self.sampler, self.steps, self.guidance_scale, self.strength
+
 
 class Generator(Protocol):
     """A source of synthetic images."""

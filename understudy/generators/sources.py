@@ -18,7 +18,7 @@ def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float]:
     Raises:
         ValueError: for rows that differ in one of them.
     """
-    shared = {(row.sampler, row.steps, row.guidance_scale, row.strength) for row in rows}
+    shared = {row.shared for row in rows}
     if len(shared) != 1:
         raise ValueError(
             f"rows of one batch must share sampler, steps, guidance scale and strength, got {sorted(shared)}"

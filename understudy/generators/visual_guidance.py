@@ -54,33 +54,33 @@ class ClassFeatures:
 
 
 VisualKind = Callable[[ClassFeatures, Tensor, int, torch.Generator], Tensor]
-"""Maps the features of the class, the feature (F,) of the image itself, the number of images per mean, and a
+"""Maps the features of the class, the feature (F,) of the image itself, how many images a mean is of, and a
 source of randomness to the feature (F,) that guides."""
 
 VISUALS: Registry[VisualKind] = Registry("kind of visual guidance")
 
 
 @VISUALS.register("none", summary="text alone")
-def _none(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
+def _none(of_class: ClassFeatures, of_image: Tensor, images: int, rng: torch.Generator) -> Tensor:
     raise AssertionError("without visual guidance there is no feature to compute")
 
 
 @VISUALS.register(
     "class-mean", summary="mean feature of images of the class, chosen at random each time (the paper)"
 )
-def _class_mean(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    chosen = torch.randperm(len(features.features), generator=rng)[:images]
-    return features.features[chosen].mean(dim=0)
+def _class_mean(of_class: ClassFeatures, of_image: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    chosen = torch.randperm(len(of_class.features), generator=rng)[:images]
+    return of_class.features[chosen].mean(dim=0)
 
 
 @VISUALS.register("per-image", summary="feature of the real image itself (the released code)")
-def _per_image(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    return own
+def _per_image(of_class: ClassFeatures, of_image: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    return of_image
 
 
 @VISUALS.register("sampled", summary="drawn from a Gaussian fitted to the features of the class")
-def _sampled(features: ClassFeatures, own: Tensor, images: int, rng: torch.Generator) -> Tensor:
-    mean, root = features.gaussian
+def _sampled(of_class: ClassFeatures, of_image: Tensor, images: int, rng: torch.Generator) -> Tensor:
+    mean, root = of_class.gaussian
     return mean + root @ torch.randn(len(mean), generator=rng)
 
 
@@ -112,12 +112,12 @@ class VisualGuidance:
         }
         self._projection = projection
 
-    def condition(self, labels: Sequence[int], own: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+    def condition(self, labels: Sequence[int], of_images: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
         """Compute one feature for each image to condition.
 
         Args:
             labels: classes of the B images.
-            own: features of the images themselves, float32 (B, F); only ``per-image`` uses them.
+            of_images: features of the images themselves, float32 (B, F); only ``per-image`` uses them.
             rngs: source of randomness for each image.
 
         Returns:
@@ -135,7 +135,7 @@ class VisualGuidance:
         return torch.stack(
             [
                 self._kind(self._classes[label], feature, self._images, rng)
-                for label, feature, rng in zip(labels, own, rngs, strict=True)
+                for label, feature, rng in zip(labels, of_images, rngs, strict=True)
             ]
         )
 
@@ -151,8 +151,10 @@ class VisualGuidance:
             raise InputError(
                 f"the train set lacks the images {', '.join(missing[:5])}: the plan was made for another set"
             )
-        own = self.features[[self._position.get(row.visual_id, 0) for row in rows]]
-        features = self.condition([row.label for row in rows], own, [_row_rng(row.seed) for row in rows])
+        of_images = self.features[[self._position.get(row.visual_id, 0) for row in rows]]
+        features = self.condition(
+            [row.label for row in rows], of_images, [_row_rng(row.seed) for row in rows]
+        )
         return features if self._projection is None else cast("Tensor", self._projection(features))
 
 

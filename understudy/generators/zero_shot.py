@@ -64,10 +64,7 @@ class ZeroShotClassifier:
         Raises:
             InputError: if the set has other class names.
         """
-        if data.class_names != self.class_names:
-            raise InputError(
-                f"images to classify must have the classes {self.class_names}, got {data.class_names}"
-            )
+        data.check_classes(self.class_names)
         prompts = normalize(self.prompts.cpu().double(), dim=1)
         parts = [np.empty((0, len(prompts)))]
         for start in range(0, len(data), _BATCH_SIZE):

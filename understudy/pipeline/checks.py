@@ -28,7 +28,7 @@ from understudy.pipeline.strategies import (
 from understudy.sampling.plan import quotas
 from understudy.settings import Settings, check_registered
 from understudy.training.arms import Arm, check_arm, find_arm
-from understudy.training.fit import check_arms_fit, check_recipe
+from understudy.training.fit import check_arms_fit, check_training
 
 
 def check_names(settings: Settings) -> None:
@@ -45,7 +45,7 @@ def check_names(settings: Settings) -> None:
         )
     check_registered(settings)
     _check_captions_are_used(settings)
-    check_recipe(settings.compare)
+    check_training(settings.compare)
     check_encoder(settings.fidelity.encoder)
     _check_membership(settings)
     for name in settings.compare.arms:

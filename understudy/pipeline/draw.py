@@ -16,7 +16,7 @@ def draw(run: Run) -> None:
         generator = run.generators.main  # loading it does not count as drawing
         record["generator"] = generator.fingerprint
         start = time.monotonic()
-        images = run.sets.take(run.settings.draw, quota)
+        images = run.sets.first(run.settings.draw, quota)
         drawn = run.sets.num_drawn
         per_second = round(drawn / (time.monotonic() - start), 2) if drawn else None
         record |= {"images": len(images), "images_per_second": per_second}

@@ -123,10 +123,12 @@ class SyntheticSets:
         """Decides which drawn images are kept."""
         return Curator(train=self.train, val=self.val, networks=self.classifiers, copies=self.copies)
 
-    def take(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
+    def first(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class, drawn where they are missing; several generators take turns."""
         shares = [(counts + draw.members - 1 - number) // draw.members for number in range(draw.members)]
-        parts = [self._supply(draw, number).take(share) for number, share in enumerate(shares) if share.any()]
+        parts = [
+            self._supply(draw, number).first(share) for number, share in enumerate(shares) if share.any()
+        ]
         if len(parts) == 1:
             return parts[0]
         images = LabelledSet.concatenate(parts)
@@ -153,7 +155,7 @@ class SyntheticSets:
         counts = needed if at_least is None else np.maximum(needed, at_least)
         rounds = 0
         while True:
-            drawn = self.take(draw, counts)
+            drawn = self.first(draw, counts)
             decisions = self.curator.decide(drawn, quota, curate)
             rounds += 1
             missing = np.maximum(needed - decisions.num_good, 0)

@@ -236,16 +236,12 @@ def batches(rows: Sequence[PlanRow], batch_size: int) -> Iterator[list[PlanRow]]
     """Split rows, in order, into batches that share sampler, steps, guidance and strength."""
     batch: list[PlanRow] = []
     for row in rows:
-        if batch and (len(batch) == batch_size or _shared(row) != _shared(batch[0])):
+        if batch and (len(batch) == batch_size or row.shared != batch[0].shared):
             yield batch
             batch = []
         batch.append(row)
     if batch:
         yield batch
-
-
-def _shared(row: PlanRow) -> tuple[str, int, float, float]:
-    return row.sampler, row.steps, row.guidance_scale, row.strength
 
 
 def _row_seed(seed: int, identity: str) -> int:

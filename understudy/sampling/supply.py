@@ -62,7 +62,7 @@ class Supply:
         self._rounds: list[tuple[np.ndarray, LabelledSet]] = []
         self.drawn = 0
 
-    def take(self, counts: np.ndarray) -> LabelledSet:
+    def first(self, counts: np.ndarray) -> LabelledSet:
         """The first images of each class, by class and number.
 
         Args:

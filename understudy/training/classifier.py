@@ -57,10 +57,7 @@ class TrainedClassifier:
         Raises:
             InputError: if the set has other class names.
         """
-        if data.class_names != self.class_names:
-            raise InputError(
-                f"images to classify must have the classes {self.class_names}, got {data.class_names}"
-            )
+        data.check_classes(self.class_names)
         return self.probabilities(data)
 
     @torch.no_grad()

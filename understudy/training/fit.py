@@ -24,7 +24,7 @@ from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings
 
 
-def check_recipe(settings: CompareSettings) -> None:
+def check_training(settings: CompareSettings) -> None:
     """Check that the backbone, optimisers, schedules and augmentations exist, before anything is trained.
 
     Raises:

@@ -53,10 +53,10 @@ def run_arm(
     arm = find_arm(folder.arm, settings)  # an unknown name is an error even if every record exists
     held_out.check(data.train.class_names)
     records, best = [], -1.0
-    for index, own_seed in enumerate(seeds_of(seed, settings.num_seeds)):
+    for index, training_seed in enumerate(seeds_of(seed, settings.num_seeds)):
         if not folder.record(index).exists():
             history, start = History(arm, held_out, points=settings.curve_points), time.monotonic()
-            for step in fit_steps(arm, data, settings=settings, seed=own_seed, device=device):
+            for step in fit_steps(arm, data, settings=settings, seed=training_seed, device=device):
                 history.add(step)
                 yield step
             seconds, classifier = time.monotonic() - start - history.seconds, step.classifier
@@ -67,11 +67,11 @@ def run_arm(
                 "val_accuracy": accuracy,
                 "val_loss": loss,
                 "seconds": seconds,
-                "seed": own_seed,
+                "seed": training_seed,
                 "steps": step.step,
                 "history": json.dumps(history.content()),
             }
             write_arrays(folder.record(index), content)  # last: without a record, the training is repeated
-        records.append(folder.read(index, seed=own_seed, test=held_out.test))
+        records.append(folder.read(index, seed=training_seed, test=held_out.test))
         best = max(best, float(records[-1]["val_accuracy"]))
     return ArmResult.from_records(folder.arm, records, held_out.test.labels)

@@ -62,9 +62,11 @@ def tune_arm(
             chosen: Trial = {"learning_rate": learning_rate, "weight_decay": weight_decay}
             figures: list[tuple[float, float]] = []
             try:
-                for own_seed in seeds:
+                for training_seed in seeds:
                     tried = settings.model_copy(update=chosen)
-                    for step in fit_steps(folder.arm, data, settings=tried, seed=own_seed, device=device):
+                    for step in fit_steps(
+                        folder.arm, data, settings=tried, seed=training_seed, device=device
+                    ):
                         if step.step == step.of:
                             yield step
                     figures.append(accuracy_and_loss(step.classifier, val))

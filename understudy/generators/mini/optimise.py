@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -39,16 +39,18 @@ class Budget:
     unet_channels: tuple[int, int] = (32, 96)
     unet_peak_lr: float = 1.5e-3
 
-
-SMOKE = Budget(
-    images=512,
-    vae_steps=4,
-    clip_steps=4,
-    unet_steps=6,
-    classifier_steps=4,
-    batch_size=16,
-    checkpoint_every=3,
-)
+    def smoke(self) -> Self:
+        """A few steps of everything, to see that it runs."""
+        return replace(
+            self,
+            images=512,
+            vae_steps=4,
+            clip_steps=4,
+            unet_steps=6,
+            classifier_steps=4,
+            batch_size=16,
+            checkpoint_every=3,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ from understudy.generators.mini.networks import (
     train_vae,
     zero_shot_similarity,
 )
-from understudy.generators.mini.optimise import SMOKE, Budget
+from understudy.generators.mini.optimise import Budget
 from understudy.generators.mini.tokenizer import train_tokenizer
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--smoke", action="store_true", help="a few steps of everything, in under a minute")
     arguments = parser.parse_args()
-    budget = SMOKE if arguments.smoke else Budget()
+    budget = Budget().smoke() if arguments.smoke else Budget()
     pretrain(arguments.out, budget, seed=arguments.seed, device=torch.device(arguments.device))
 
 
