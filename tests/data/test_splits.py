@@ -39,9 +39,8 @@ def test_split_is_disjoint_complete_and_stratified(
     for split, fraction in (("val", val), ("test", test)):
         counts = np.bincount(labels[parts[split]], minlength=3)
         assert (counts >= 1).all()
-        assert (
-            np.abs(counts - fraction * sizes) <= 1.5
-        ).all()  # one for the share, half for rounding the total
+        # One image for the share, half an image for rounding the total.
+        assert (np.abs(counts - fraction * sizes) <= 1.5).all()
     assert (np.bincount(labels[parts["train"]], minlength=3) >= 1).all()
 
 

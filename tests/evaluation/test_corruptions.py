@@ -63,9 +63,8 @@ def test_severities_do_more_and_more_harm(name):
         assert all(later > earlier for earlier, later in itertools.pairwise(harms)), (side, harms)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in CORRUPTIONS if name != "jpeg"]
-)  # which hardly touches smooth shapes
+# jpeg hardly changes smooth shapes.
+@pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "jpeg"])
 def test_images_of_any_size_suffer_alike(name):
     small = scenes()
     for factor in (2, 5):
@@ -146,9 +145,8 @@ def test_blur_is_that_of_scipy():
     theirs = gaussian_filter(
         pixels[0, 0].numpy().astype(float), sigma, mode="mirror", radius=int(np.ceil(3 * sigma))
     )
-    np.testing.assert_allclose(
-        CORRUPTIONS["blur"](pixels, 3, [])[0, 0].numpy(), theirs, atol=0.6
-    )  # rounded to levels
+    blurred = CORRUPTIONS["blur"](pixels, 3, [])[0, 0].numpy()
+    np.testing.assert_allclose(blurred, theirs, atol=0.6)  # blurred pixels are rounded to levels
 
 
 def test_turned_images_keep_plain_backgrounds():

@@ -82,10 +82,8 @@ def test_faults_show_in_their_measures(ordinary):
     narrow = _measure(real, held_out, _images(60, seed=2, scale=0.3))
     for name in ("frechet_distance", "kid", "mmd", "cmmd"):
         assert shifted["measures"][name]["value"]["low"] > shifted["measures"][name]["floor"]["high"], name
-    for name in (
-        "frechet_distance",
-        "mmd",
-    ):  # the others hardly see spread between classes that are far apart
+    # The other distances hardly react to spread if classes are far apart.
+    for name in ("frechet_distance", "mmd"):
         assert _value(narrow, name) > _value(ordinary, name)
     assert _value(shifted, "frechet_distance") == pytest.approx(4 * DIM, rel=0.25)
     assert _value(shifted, "precision") < 0.5 and _value(shifted, "density") < 0.5
@@ -117,12 +115,8 @@ def test_many_synthetic_images_are_compared_in_subsets_of_the_size_of_the_floor(
     real, held_out = _images(150), _images(40, seed=1)
     many, few = (_measure(real, held_out, _images(num, seed=2)) for num in (200, 40))
     assert many["compared"] == few["compared"] == 80
-    for name in (
-        "frechet_distance",
-        "recall",
-        "coverage",
-        "vendi_score",
-    ):  # they move with the number of images
+    # These depend on the number of images.
+    for name in ("frechet_distance", "recall", "coverage", "vendi_score"):
         interval = few["measures"][name]["value"]
         assert interval["low"] < _value(many, name) < interval["high"], name
     for name in ("frechet_distance", "vendi_score", "density"):

@@ -46,7 +46,7 @@ def test_a_weaker_class_gets_more():
     assert allocate_to_weak(np.zeros(2, int), np.zeros(2, int), np.zeros(2, int)).tolist() == [0, 0]
 
 
-def test_few_validation_images_say_little():
+def test_few_validation_images_shift_little():
     quota = np.full(2, 100)
     certain = allocate_to_weak(quota, np.array([0, 50]), np.array([50, 50]))
     unsure = allocate_to_weak(quota, np.array([0, 1]), np.array([1, 1]))
@@ -56,7 +56,7 @@ def test_few_validation_images_say_little():
 @pytest.mark.parametrize(
     ("quota", "errors", "counts"), [([1], [2], [1]), ([-1], [0], [1]), ([1], [-1], [1]), ([1, 1], [0], [1])]
 )
-def test_allocation_refuses_what_cannot_be(quota, errors, counts):
+def test_allocation_checks_its_arguments(quota, errors, counts):
     with pytest.raises(ValueError, match="0 <= errors <= counts"):
         allocate_to_weak(np.array(quota), np.array(errors), np.array(counts))
 

@@ -60,7 +60,7 @@ def test_zero_ranges_change_nothing(batch, size, seed):
 
 
 @pytest.mark.parametrize("change", [random_affine, flip_crop])
-def test_pure_and_per_image(change):
+def test_each_image_has_its_draw_and_the_input_stays(change):
     x = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     kept, state = x.clone(), torch.get_rng_state()
     first, again = (change(x, torch.Generator().manual_seed(5)) for _ in range(2))
@@ -73,7 +73,7 @@ def test_pure_and_per_image(change):
     assert len({tuple(image.flatten().tolist()) for image in same}) > 4
 
 
-def test_flip_crop_cuts_out_of_the_reflection():
+def test_flip_crop_cuts_from_the_reflected_padding():
     x = torch.arange(8.0).view(1, 1, 1, 8).expand(200, 1, 8, 8)
     rows = {
         tuple(image[0, 0].tolist()) for image in flip_crop(x, torch.Generator().manual_seed(0), padding=0.125)

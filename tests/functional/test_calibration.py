@@ -38,9 +38,8 @@ def test_ece_agrees_with_torchmetrics(seed, num_images, num_classes, num_bins):
     theirs = multiclass_calibration_error(
         torch.from_numpy(p), torch.from_numpy(y), num_classes=num_classes, n_bins=num_bins, norm="l1"
     )
-    assert expected_calibration_error(p, y, num_bins=num_bins) == pytest.approx(
-        float(theirs), abs=1e-6
-    )  # float32 there
+    # torchmetrics computes in float32.
+    assert expected_calibration_error(p, y, num_bins=num_bins) == pytest.approx(float(theirs), abs=1e-6)
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -48,9 +47,8 @@ def test_bins_agree_with_scikit_learn(adaptive):
     p, y = _predictions(0, 500)
     counts, conf, acc = reliability(p, y, num_bins=10, adaptive=adaptive)
     right, confidence = p.argmax(axis=1) == y, p.max(axis=1)
-    theirs = calibration_curve(
-        right, confidence, n_bins=10, strategy="quantile" if adaptive else "uniform"
-    )  # without empty bins
+    strategy = "quantile" if adaptive else "uniform"
+    theirs = calibration_curve(right, confidence, n_bins=10, strategy=strategy)  # leaves out empty bins
     np.testing.assert_allclose((acc[counts > 0], conf[counts > 0]), theirs, atol=1e-12)
     assert counts.sum() == 500
     if adaptive:
@@ -88,7 +86,7 @@ def test_overconfidence_is_measured():
     assert brier_terms(p, y).mean() == pytest.approx(0.6 * 2 * 0.01 + 0.4 * 2 * 0.81)
 
 
-def test_what_a_calibrated_classifier_shows():
+def test_ece_of_a_calibrated_classifier_is_its_known_bias():
     """The formula of the docstring, for equally full bins."""
     rng = np.random.default_rng(0)
     found, told = [], []
@@ -100,8 +98,8 @@ def test_what_a_calibrated_classifier_shows():
 
 
 def test_intervals_of_the_terms_cover_the_error():
-    """Right in 15 points less than the confidence in every bin: 200 experiments, standard error of the
-    coverage 1.5 points.
+    """Accuracy is 15 points below confidence in every bin; 200 experiments give the coverage a standard error
+    of 1.5 points.
     """
     rng, hits, above = np.random.default_rng(1), 0, 0
     for _ in range(200):
@@ -144,7 +142,7 @@ def test_restricting_is_masking_the_logits(seed, num_kept):
     )
 
 
-def test_nothing_on_the_classes_left_says_nothing():
+def test_restricting_to_classes_without_probability_is_uniform():
     assert restricted(np.array([[1.0, 0.0, 0.0]]), [1, 2]).tolist() == [[0.5, 0.5]]
 
 
@@ -155,8 +153,8 @@ def test_nothing_on_the_classes_left_says_nothing():
         (np.full(2, 0.5), np.zeros(2, int), r"must be of shape \(N, C\)"),
         (np.empty((0, 2)), np.zeros(0, int), "above 0"),
         (np.full((2, 2), 0.5), np.array([0, 2]), r"labels must be in \[0, 2\), got 0 to 2"),
-        (np.full((2, 2), 0.4), np.zeros(2, int), "sums 0.8 to 0.8"),
-        (np.array([[1.5, -0.5]]), np.zeros(1, int), "least value of -0.5"),
+        (np.full((2, 2), 0.4), np.zeros(2, int), "sums from 0.8 to 0.8"),
+        (np.array([[1.5, -0.5]]), np.zeros(1, int), "smallest value of -0.5"),
         (np.array([[np.nan, 1.0]]), np.zeros(1, int), "must be probabilities"),
     ],
 )

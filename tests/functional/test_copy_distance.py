@@ -82,7 +82,7 @@ def test_equals_the_definition(seed, reach):
     st.floats(0.1, 0.9),
     st.floats(0, 0.1),
 )
-def test_a_copy_is_found_whatever_was_done_to_it(seed, down, right, mirrored, gain, offset):
+def test_edited_copies_are_found(seed, down, right, mirrored, gain, offset):
     real = pictures(5, seed=seed)
     copy = np.roll(real[3], (down, right), axis=(0, 1)) * gain + offset
     index, distance = nearest_copies(copy[None, :, ::-1] if mirrored else copy[None], real)
@@ -92,7 +92,7 @@ def test_a_copy_is_found_whatever_was_done_to_it(seed, down, right, mirrored, ga
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1.1, 2), st.floats(-0.5, 0.1), st.booleans())
-def test_what_is_lost_beyond_black_and_white_is_no_hiding_place(seed, gain, offset, mirrored):
+def test_copies_clipped_at_black_and_white_are_found(seed, gain, offset, mirrored):
     real = pictures(5, seed=seed)
     copy = np.clip(np.roll(real[3], 3, axis=0) * gain + offset, 0, 1)
     index, distance = nearest_copies(copy[None, :, ::-1] if mirrored else copy[None], real)
@@ -156,7 +156,7 @@ def test_a_copy_in_two_levels_is_found_whatever_their_shares():
     np.testing.assert_allclose(distance, 0, atol=1e-6)
 
 
-def test_the_nearest_are_those_of_comparing_all_in_full(monkeypatch):
+def test_the_search_agrees_with_comparing_all_pairs(monkeypatch):
     real, others = np.split(digits(250), [200])
     index, distance = nearest_copies(others, real)
     monkeypatch.setattr("understudy.functional.copies._CANDIDATES", 200)
@@ -167,13 +167,13 @@ def test_the_nearest_are_those_of_comparing_all_in_full(monkeypatch):
     np.testing.assert_allclose(distance, all_distance, atol=0.02)
 
 
-def test_of_equal_images_the_first_is_taken():
+def test_the_first_of_equal_images_is_nearest():
     real = pictures(30)
     assert nearest_copies(real[:1], np.concatenate([real, real]))[0] == 0
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 14), (2, 1), (1, 1)])
-def test_the_lowest_frequencies_are_orthonormal_and_know_no_mean(height, width):
+def test_the_lowest_frequencies_are_orthonormal_and_ignore_the_mean(height, width):
     waves = _cosines(height, width)
     assert waves.shape == (height * width, min(_FREQUENCIES, height * width - 1))
     np.testing.assert_allclose(waves.T @ waves, np.eye(waves.shape[1]), atol=1e-5)
@@ -187,12 +187,12 @@ def test_the_lowest_frequencies_are_orthonormal_and_know_no_mean(height, width):
         )
 
 
-def test_what_moved_too_far_is_another_image():
+def test_a_shift_beyond_the_reach_is_another_image():
     real = pictures(1)
     assert copy_distances(np.roll(real, 8, axis=1), real) > 1
 
 
-def test_without_contrast_there_is_nothing_to_compare():
+def test_flat_images_are_no_copies():
     flat, faint = np.full((1, 32, 32), 0.3), 0.3 + 1e-4 * pictures(1)
     for image in (flat, faint):
         for other in (flat, faint, pictures(1)):
@@ -208,23 +208,23 @@ def test_empty_corners_are_no_copies_of_each_other():
     assert copy_distances(x[None], y[None]) > 0.5
 
 
-def test_a_black_border_hides_nothing():
+def test_a_copy_with_a_black_border_is_found():
     real = pictures(1) * 0.2 + 0.8
     moved = np.zeros_like(real)
     moved[:, 4:, :-4] = real[:, :-4, 4:]
     assert copy_distances(moved, real) < 1e-4
 
 
-def test_shapes_are_asked_for():
+def test_shapes_are_checked():
     with pytest.raises(
-        ValueError, match=r"square thumbnails of one even width, got \(1, 7, 7\) and \(1, 7, 7\)"
+        ValueError, match=r"square thumbnails of equal, even width, got \(1, 7, 7\) and \(1, 7, 7\)"
     ):
         nearest_copies(np.zeros((1, 7, 7)), np.zeros((1, 7, 7)))
-    with pytest.raises(ValueError, match="2 or more y to compare with, got 1"):
+    with pytest.raises(ValueError, match="y must have at least 2 images to compare with, got 1"):
         nearest_copies(pictures(1), pictures(1), skip_own=True)
-    with pytest.raises(ValueError, match="pairs, got 1 and 2"):
+    with pytest.raises(ValueError, match="same length, got 1 and 2"):
         copy_distances(pictures(1), pictures(2))
-    with pytest.raises(ValueError, match="none of one kind"):
+    with pytest.raises(ValueError, match="got only one kind"):
         share_closer(np.empty(0), np.ones(1), np.random.default_rng(0), num_resamples=2)
 
 
@@ -234,7 +234,7 @@ def test_the_threshold_is_the_kth_smallest(num, k):
     assert copy_threshold(values, rate=0.01) == k
 
 
-def test_the_threshold_keeps_the_rate_and_ties_do_no_harm():
+def test_the_threshold_keeps_the_rate_also_with_ties():
     rng = np.random.default_rng(0)
     for draw in (rng.normal, lambda size: rng.integers(0, 4, size)):
         alarms = [
@@ -255,7 +255,7 @@ def test_the_share_is_mann_whitneys_u(seed, num, other):
     assert 0 <= low <= share <= high <= 1
 
 
-def test_the_interval_covers_what_it_should():
+def test_the_interval_covers_the_true_share():
     rng = np.random.default_rng(1)
     held = []
     for _ in range(200):

@@ -48,7 +48,7 @@ def test_a_dropped_mode_is_not_covered_and_not_less_dense():
     assert density_and_coverage(real, rng.normal(size=(200, 2)) + 1000) == (0, 0)
 
 
-def test_copies_cover_all_but_doubles():
+def test_copies_of_the_real_points_have_full_coverage():
     """Large values far from the origin, like pixels: rounding must not hide that points are equal."""
     real = np.random.default_rng(2).normal(1000, 1, size=(20, 50))
     assert density_and_coverage(real, real, k=1) == (1, 1)
@@ -66,6 +66,6 @@ def test_copies_cover_all_but_doubles():
         ((3, 2), (3, 2), 0, "k must be at least 1"),
     ],
 )
-def test_refusals(real, synthetic, k, message):
+def test_arguments_are_checked(real, synthetic, k, message):
     with pytest.raises(ValueError, match=message):
         density_and_coverage(np.zeros(real), np.zeros(synthetic), k=k)

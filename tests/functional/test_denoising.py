@@ -39,7 +39,7 @@ def test_noise_and_target_equal_diffusers(prediction_type):
     )
 
 
-def test_weights_make_both_predictions_the_same_loss_in_x0():
+def test_with_weights_epsilon_and_v_have_the_same_loss_in_x0():
     """Closed form: an error d in x0 is sqrt(snr) d in epsilon and sqrt(snr + 1) d in v, up to sign."""
     snr = signal_to_noise_ratio(SCHEDULER.alphas_cumprod, T)
     in_x0 = snr.clamp(max=5.0)
@@ -90,7 +90,7 @@ def test_sigma_inverts_the_ratio():
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "flow"])
-def test_x0_error_is_what_solving_for_x0_gives(prediction_type):
+def test_x0_error_agrees_with_solving_for_x0(prediction_type):
     """The estimate of x0 from x_t and a wrong prediction, in closed form, minus x0."""
     rng = torch.Generator().manual_seed(0)
     x0, eps, residual = (torch.randn(len(T), 4, 2, 2, generator=rng, dtype=torch.float64) for _ in range(3))

@@ -17,7 +17,7 @@ SHARES = st.floats(0, 1)
 
 @given(share=SHARES)
 @settings(max_examples=20, deadline=None)
-def test_a_teacher_that_is_sure_of_the_label_is_the_label(share):
+def test_a_certain_teacher_equals_the_label(share):
     sure = 1e4 * F.one_hot(LABELS, 4).float()
     expected = F.cross_entropy(Z, LABELS, reduction="none")
     torch.testing.assert_close(soft_label_loss(Z, LABELS, sure, share=share, temperature=1.0), expected)
@@ -56,7 +56,7 @@ def test_feature_distance_against_scikit_learn():
 
 @given(scale=st.floats(0.1, 10))
 @settings(max_examples=10, deadline=None)
-def test_feature_distance_is_of_directions(scale):
+def test_feature_distance_ignores_length(scale):
     torch.testing.assert_close(feature_distance(Z, scale * V), feature_distance(Z, V))
     assert feature_distance(Z, scale * Z).item() == pytest.approx(0, abs=1e-6)
     assert feature_distance(Z, -scale * Z).item() == pytest.approx(2, abs=1e-6)
@@ -64,7 +64,7 @@ def test_feature_distance_is_of_directions(scale):
 
 @given(num_first=st.integers(0, 6), w=st.floats(0.1, 5))
 @settings(max_examples=30, deadline=None)
-def test_the_gradient_of_two_streams_is_the_sum_of_theirs(num_first, w):
+def test_the_gradient_of_two_streams_is_the_weighted_sum(num_first, w):
     weights = torch.ones(4, requires_grad=True)
     losses = F.cross_entropy(weights * Z, LABELS, reduction="none")
 

@@ -36,7 +36,7 @@ def test_orthogonal_points_are_all_different(num):
     assert vendi_score(np.concatenate([directions, np.zeros((1, num))])) == pytest.approx(num + 1)
 
 
-def test_two_shares():
+def test_vendi_score_of_two_groups():
     """Shares p and 1 - p of two orthogonal directions have the entropy of a coin."""
     x = np.repeat(np.eye(2), [3, 1], axis=0)
     assert vendi_score(x) == pytest.approx(np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))))
@@ -44,7 +44,7 @@ def test_two_shares():
 
 @given(st.integers(0, 1000), st.integers(1, 12), st.integers(1, 12))
 @settings(max_examples=30, deadline=None)
-def test_vendi_score_is_that_of_the_kernel(seed, num, width):
+def test_vendi_score_agrees_with_the_full_kernel(seed, num, width):
     x = np.random.default_rng(seed).normal(size=(num, width))
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     eigenvalues = np.clip(np.linalg.eigvalsh(unit @ unit.T / num), 1e-300, None)
@@ -61,7 +61,7 @@ def test_weights_count_points_and_blocks_change_nothing(seed, num, width, block)
     assert vendi_score(x, 0.5 * weights) == pytest.approx(vendi_score(x, weights))
 
 
-def test_refusals():
+def test_arguments_are_checked():
     with pytest.raises(ValueError, match=r"weights must be \(2,\)"):
         vendi_score(np.zeros((2, 3)), np.ones(3))
     with pytest.raises(ValueError, match="at least 2 points"):

@@ -80,10 +80,10 @@ def test_float32_features_are_computed_in_float64():
     assert _distance(x, x[::-1] + np.float32(1000)) == pytest.approx(6e6, rel=1e-6)
 
 
-def test_refusals():
+def test_arguments_are_checked():
     with pytest.raises(ValueError, match="N > 1"):
         mean_and_root(np.zeros((1, 3)))
     with pytest.raises(ValueError, match=r"weights must be \(4,\)"):
         mean_and_root(np.zeros((4, 3)), np.ones(3))
-    with pytest.raises(ValueError, match="one width"):
+    with pytest.raises(ValueError, match="same width"):
         frechet_distance(*mean_and_root(np.zeros((4, 3))), *mean_and_root(np.zeros((4, 2))))

@@ -1,6 +1,4 @@
-"""The decomposition on published figures, whose terms were worked out by hand, and its identity on any
-figures.
-"""
+"""The decomposition of published accuracies, with terms computed by hand, and its identity."""
 
 import numpy as np
 import pytest
@@ -19,17 +17,10 @@ from understudy.functional.gaps import (
     shares,
 )
 
-RAVURI = {
-    "real": 73.09,
-    "reconstructed": 69.90,
-    "plain": 54.83,
-}  # Ravuri and Vinyals 2019, table 2: ImageNet, VQ-VAE-2, top-1
-SLIM = {
-    "plain": 79.76,
-    "filtered": 83.84,
-    "fresh": 84.25,
-    "filtered+fresh": 88.56,
-}  # Slim 2020: CIFAR-10, BigGAN, flip and crop
+# Ravuri and Vinyals 2019, table 2: ImageNet, VQ-VAE-2, top-1
+RAVURI = {"real": 73.09, "reconstructed": 69.90, "plain": 54.83}
+# Slim 2020: CIFAR-10, BigGAN, flip and crop
+SLIM = {"plain": 79.76, "filtered": 83.84, "fresh": 84.25, "filtered+fresh": 88.56}
 accuracies = st.floats(0, 1)
 
 
@@ -65,7 +56,7 @@ def test_filter_and_fresh_images_in_both_orders():
     ("real", "other", "drop"),
     [(73.09, 42.65, 41.6), (91.47, 65.92, 27.9), (73.09, 69.90, 4.4), (91.47, 89.46, 2.2)],
 )
-def test_relative_drops_that_the_abstract_prints(real, other, drop):
+def test_relative_drops_of_the_abstract(real, other, drop):
     """Ravuri and Vinyals' abstract has these four, the labels top-1 and top-5 swapped."""
     assert 100 * relative_drop(real, other) == pytest.approx(drop, abs=0.05)
     assert relative_drop(0, 0) == 0
@@ -77,7 +68,7 @@ def test_relative_drops_that_the_abstract_prints(real, other, drop):
     accuracies,
     st.data(),
 )
-def test_identity_holds_for_any_figures(others, real, plain, data):
+def test_terms_sum_to_the_total_for_any_accuracies(others, real, plain, data):
     measured = others | {"real": real, "plain": plain}
     best = data.draw(st.sampled_from([role for role in VARIANTS if role in measured]))
     terms = gap_terms(measured, best=best)
@@ -109,7 +100,7 @@ def test_terms_of_means_are_means_of_terms():
         assert term.mean() == pytest.approx(gap_terms(means, best="fresh")[name])
 
 
-def test_path_ends_where_nothing_was_measured():
+def test_the_path_ends_before_the_first_missing_set():
     assert path_terms({"plain": 0.5, "filtered": 0.75}, PATH) == [0.25]
     assert path_terms({"plain": 0.5, "filtered+fresh": 0.75}, PATH) == []
     assert path_terms({"plain": 0.5, "fresh": 0.75}, PATH) == []
@@ -126,7 +117,7 @@ def test_hypothesis():
     assert content_hypothesis((0.01, 0.05), is_gap=False) == "no gap"
 
 
-def test_refusals():
+def test_arguments_are_checked():
     with pytest.raises(ValueError, match="accuracies must have plain, fresh, got real"):
         gap_terms({"real": 0.9}, best="fresh")
     for total in (0.0, -0.1, float("nan")):

@@ -87,7 +87,7 @@ def test_properties(data, seed, shift):
     assert paired_bootstrap_difference(values, values, _rng(seed), num_resamples=100) == (0, 0, 0)
 
 
-def test_parts_give_what_the_whole_gives(monkeypatch):
+def test_resampling_in_parts_equals_resampling_at_once(monkeypatch):
     values = _rng(5).random((3, 50))
     whole = bootstrap_mean(values, _rng(), num_resamples=200)
     monkeypatch.setattr(intervals, "_MAX_CELLS", 700)
@@ -102,13 +102,13 @@ def test_quick_at_full_size():
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 5), (3, 1)])
-def test_refuses_other_shapes(shape):
+def test_shapes_are_checked(shape):
     with pytest.raises(ValueError, match="must be of shape"):
         bootstrap_mean(np.zeros(shape), _rng(), num_resamples=10)
 
 
-def test_refuses_unpaired_shapes():
-    with pytest.raises(ValueError, match="one shape"):
+def test_paired_shapes_are_checked():
+    with pytest.raises(ValueError, match="same shape"):
         paired_bootstrap_difference(np.zeros((3, 4)), np.zeros((3, 5)), _rng(), num_resamples=10)
 
 
@@ -135,7 +135,7 @@ PAPER = {  # Li et al. 2024 (arXiv:2403.19866), table 2: accuracy on ten data se
         ("++", "reinit", 1.32),
     ],
 )
-def test_means_of_the_paper_and_student_intervals_of_scipy(name, base, mean):
+def test_student_interval_agrees_with_the_paper_and_scipy(name, base, mean):
     values = np.array(PAPER[name]) - (0 if base is None else np.array(PAPER[base]))
     found = student_interval(values.tolist())
     assert found["mean"] == pytest.approx(mean, abs=0.0051)
@@ -143,7 +143,7 @@ def test_means_of_the_paper_and_student_intervals_of_scipy(name, base, mean):
     assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_student_interval_at_its_ends():
+def test_student_interval_of_one_value_and_of_none():
     assert student_interval([0.7]) == {"mean": 0.7, "low": 0.7, "high": 0.7}
-    with pytest.raises(ValueError, match="at least one value"):
+    with pytest.raises(ValueError, match="at least one entry"):
         student_interval([])

@@ -88,12 +88,12 @@ def test_float32_is_near_float64():
     )
 
 
-def test_a_set_without_difference_is_at_zero_on_average():
+def test_mmd_of_equal_distributions_is_zero_on_average():
     values = np.array([_mmd2(_points(20, seed), _points(20, 1000 + seed)) for seed in range(300)])
     assert (np.abs(values.mean(axis=0)) < 3 * values.std(axis=0) / np.sqrt(300)).all()
 
 
-def test_directions_ignore_length_and_know_no_origin():
+def test_direction_kernel_ignores_length_and_the_origin():
     x, w = _points(5), np.ones((5, 1))
     scaled = x * np.array([[1.0], [2.0], [3.0], [4.0], [5.0]])
     kernel = [direction_kernel(1.0)]
@@ -103,7 +103,7 @@ def test_directions_ignore_length_and_know_no_origin():
     np.testing.assert_allclose(mean_kernels(origin, w[:1], origin, w[:1], kernels=kernel), 0)
 
 
-def test_cmmd_is_hardly_more_than_a_distance_of_mean_directions():
+def test_cmmd_is_close_to_the_distance_of_mean_directions():
     """A thousandth of ten times its square, and 0.04 for opposite directions: what the documentation says."""
     x, y = _points(100), _points(100, 1, shift=1.0)
     apart = np.square(normalize(x).mean(axis=0) - normalize(y).mean(axis=0)).sum()
@@ -111,7 +111,7 @@ def test_cmmd_is_hardly_more_than_a_distance_of_mean_directions():
     assert _mmd2(np.ones((2, WIDTH)), -np.ones((2, WIDTH)))[2] == pytest.approx(0.04, rel=0.02)
 
 
-def test_refusals():
+def test_arguments_are_checked():
     ones = np.ones((3, 1))
     for x, y in ((np.zeros((3, 2)), np.zeros((3, 4))), (np.zeros(3), np.zeros((3, 2)))):
         with pytest.raises(ValueError, match="at least 1"):

@@ -75,7 +75,7 @@ def test_increasing_takes_many_curves_at_once():
 
 
 @given(curves, st.floats(-0.1, 1.1))
-def test_inverse_reaches_what_is_wanted(values, wanted):
+def test_inverse_reaches_the_wanted_value(values, wanted):
     values = np.sort(values)
     size = invert(SIZES, values, wanted)
     if wanted <= values[0]:
@@ -167,7 +167,7 @@ def test_worth_properties(data, seed):
     ("call", "message"),
     [
         (lambda: log_fit(SIZES, np.ones(3)), "must be"),
-        (lambda: log_fit(np.array([100, 100]), np.ones(2)), "two different"),
+        (lambda: log_fit(np.array([100, 100]), np.ones(2)), "not all equal"),
         (lambda: log_fit(np.array([0, 100]), np.ones(2)), "positive"),
         (lambda: increasing(np.ones((2, 0))), "K > 0"),
         (lambda: invert(SIZES[::-1], np.arange(4), 0.5), "increase"),
@@ -183,7 +183,7 @@ def test_worth_properties(data, seed):
         ),
     ],
 )
-def test_refusals(call, message):
+def test_arguments_are_checked(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -211,12 +211,12 @@ def test_gains_need_a_growing_size(sizes, values):
         gains_per_doubling(np.array(sizes), np.array(values))
 
 
-def test_the_stop_rule_is_a_one_sided_look_at_the_paired_t_interval():
+def test_the_stop_rule_uses_the_low_end_of_the_paired_t_interval():
     """Where the low end of the interval just reaches what is asked for, the two-sided t test gives 5%."""
     gains = np.array([0.4, 1.1, 0.9, 1.6])
     ends, interval = stops(gains, below=0.0)
     assert not ends
     assert stats.ttest_1samp(gains, interval["low"]).pvalue == pytest.approx(0.05)
     assert stops(gains, below=interval["low"] + 1e-9)[0] and not stops(gains, below=interval["low"])[0]
-    with pytest.raises(ValueError, match="at least one value"):
+    with pytest.raises(ValueError, match="at least one entry"):
         stops(np.array([]), below=1.0)

@@ -72,7 +72,7 @@ def test_share_of_the_loss_for_independent_residuals(batch, ratio, share):
     assert sums / losses == pytest.approx(exact, rel=0.03)
 
 
-def test_class_mean_sees_what_the_batch_mean_cancels():
+def test_the_class_mean_keeps_what_cancels_in_the_batch_mean():
     residual = torch.cat([torch.ones(4, 1, 2, 2), -torch.ones(4, 1, 2, 2)])
     labels = torch.tensor([0] * 4 + [1] * 4)
     assert float(batch_mean_term(residual)) == 0
@@ -96,6 +96,6 @@ def test_gradients():
         (lambda: class_mean_term(torch.ones(3, 1, 2, 2), torch.zeros(2)), "labels must be"),
     ],
 )
-def test_refusals(call, message):
+def test_arguments_are_checked(call, message):
     with pytest.raises(ValueError, match=message):
         call()

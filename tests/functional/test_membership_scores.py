@@ -51,14 +51,14 @@ def test_confidence_is_finite_where_a_probability_is_zero():
     assert np.isfinite(scaled_confidence(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))).all()
 
 
-def test_confidence_refuses_other_shapes():
+def test_confidence_checks_shapes():
     with pytest.raises(ValueError, match="probabilities must be"):
         scaled_confidence(np.ones((2, 3)), np.zeros(3, dtype=int))
 
 
 @pytest.mark.parametrize("kind", ["online", "offline"])
 @pytest.mark.parametrize("fixed", [True, False])
-def test_lira_reaches_the_power_of_the_best_test(kind, fixed):
+def test_lira_reaches_the_power_of_the_optimal_test(kind, fixed):
     """With equal variances the likelihood ratio grows with phi, and its power at a false-positive rate has a
     closed form.
     """
@@ -87,7 +87,7 @@ def test_lira_is_the_ratio_of_two_densities():
 
 @pytest.mark.parametrize("models", [6, 64])
 @pytest.mark.parametrize("attack", ["lira", "rmia"])
-def test_an_attack_on_models_that_give_nothing_away_is_chance(models, attack):
+def test_an_attack_on_models_without_leakage_is_chance(models, attack):
     """Also with few models, where means that leave out the target but not its partner would be biased."""
     phi, members = gaussian_world(0.0, models=models, images=24_000 // models)
     if attack == "lira":
@@ -117,11 +117,11 @@ def test_lira_needs_shadows_of_both_kinds():
     members = np.array([[True], [True], [False]])
     with pytest.raises(ValueError, match="too few shadow models"):
         lira_scores(np.zeros(1), np.arange(3.0)[:, None], members)
-    with pytest.raises(ValueError, match="need phi"):
+    with pytest.raises(ValueError, match="phi, shadow_phi and shadow_members must be"):
         lira_scores(np.zeros(2), np.zeros((3, 1)), members)
 
 
-def test_rmia_counts_the_population_that_lies_below():
+def test_rmia_counts_the_population_with_lower_ratios():
     rng = np.random.default_rng(0)
     p, shadow, known, known_shadow = rng.random(7), rng.random((6, 7)), rng.random(11), rng.random((6, 11))
     members = np.arange(6)[:, None] % 2 == np.arange(7) % 2
@@ -134,11 +134,11 @@ def test_rmia_counts_the_population_that_lies_below():
     np.testing.assert_allclose(rmia_scores(p, shadow, members, known, known_shadow, gamma=1.5), expected)
 
 
-def test_rmia_refuses_what_does_not_fit():
+def test_rmia_checks_shapes_and_shadow_models():
     members = np.array([[True, True], [False, True]])
     with pytest.raises(ValueError, match="a shadow model with it and one without"):
         rmia_scores(np.ones(2), np.ones((2, 2)), members, np.ones(1), np.ones((2, 1)))
-    with pytest.raises(ValueError, match="shapes do not fit"):
+    with pytest.raises(ValueError, match="and population_shadow_p must be"):
         rmia_scores(np.ones(3), np.ones((2, 2)), members, np.ones(1), np.ones((2, 1)))
 
 
@@ -154,18 +154,18 @@ def test_rates_agree_with_scikit_learn(rows):
     assert area_under(fpr, tpr) == pytest.approx(roc_auc_score(members, scores, sample_weight=weights))
 
 
-def test_the_rate_at_a_rate_is_that_of_a_threshold():
+def test_tpr_at_a_rate_is_that_of_a_threshold():
     fpr, tpr = roc(np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False]))
     assert [tpr_at(fpr, tpr, rate) for rate in (0.1, 0.49, 0.5, 0.9)] == [0.5, 0.5, 1.0, 1.0]
 
 
-def test_a_curve_needs_both_kinds():
-    with pytest.raises(ValueError, match="needs members and others"):
+def test_a_curve_needs_members_and_non_members():
+    with pytest.raises(ValueError, match="need members and non-members"):
         roc(np.ones(3), np.ones(3, dtype=bool))
 
 
 @pytest.mark.parametrize("alike", [1, 2])
-def test_intervals_cover_the_truth_as_often_as_they_say(alike):
+def test_intervals_have_their_nominal_coverage(alike):
     """Models, or pairs of them, differ in how much they give away, so intervals over images, or over single
     models, would be too narrow.
     """
@@ -184,7 +184,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(alike):
     assert covered / 60 >= 0.85
 
 
-def test_intervals_hold_what_was_measured():
+def test_intervals_contain_the_measured_value():
     phi, members = gaussian_world(1.0, models=6, images=30)
     for value, low, high in attack_rates(
         phi, members, (0.01, 0.1), np.random.default_rng(0), num_resamples=50
@@ -194,5 +194,5 @@ def test_intervals_hold_what_was_measured():
 
 def test_intervals_need_pairs():
     for members in (np.array([[True], [False]]), np.array([[True], [True], [True], [False]])):
-        with pytest.raises(ValueError, match="pairs that learned from opposite halves"):
+        with pytest.raises(ValueError, match="pairs that were trained on opposite halves"):
             attack_rates(np.zeros(members.shape), members, (0.1,), np.random.default_rng(0), num_resamples=2)

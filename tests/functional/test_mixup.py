@@ -42,7 +42,7 @@ def test_mixup_at_its_ends_is_plain():
 
 @given(lam=st.floats(0, 1))
 @settings(max_examples=20, deadline=None)
-def test_mixup_does_not_know_which_came_first(lam):
+def test_mixup_is_symmetric_in_the_two_images(lam):
     back = torch.argsort(PERM)
     there, again = mixup(X, Y, PERM, lam), mixup(X[PERM], Y[PERM], back, 1 - lam)
     torch.testing.assert_close(loss(*there), loss(*again))

@@ -103,7 +103,7 @@ def test_agrees_with_a_double_loop():
     )
 
 
-def test_a_class_of_mere_noise_hardly_counts():
+def test_a_class_with_small_weights_hardly_counts():
     x, y = torch.zeros(4, 1), torch.tensor([[0.0], [0.0], [100.0], [100.0]])
     labels, bandwidths = torch.tensor([0, 0, 1, 1]), torch.tensor([1.0])
     assert float(mmd2_per_class(x, y, labels, bandwidths)) == pytest.approx(1.0)
@@ -164,7 +164,7 @@ def test_precision_does_not_depend_on_autocast_or_on_the_origin():
     torch.testing.assert_close(mmd2_paired(x + 100, y + 100, 8 * H), plain, rtol=0, atol=1e-5)
 
 
-def test_median_agrees_with_numpy_and_passes_over_copies():
+def test_median_agrees_with_numpy_and_ignores_copies():
     x = _normal(6, 3)  # 15 pairs
     distances = [float((a - b).norm()) for a, b in itertools.combinations(x, 2)]
     assert float(median_bandwidth(x)) == pytest.approx(np.median(distances))
@@ -182,12 +182,12 @@ def test_median_agrees_with_numpy_and_passes_over_copies():
         (lambda x: median_bandwidth(torch.ones(5, 2)), "distinct points, got 5 equal"),
         (lambda x: mmd2_unbiased(x, x[:1], H), "at least 2 points each, got 3 and 1"),
         (lambda x: mmd2_paired(x[:1], x[:1], H), "at least 2 points, got 1"),
-        (lambda x: mmd2_paired(x, x[:2], H), "one shape"),
+        (lambda x: mmd2_paired(x, x[:2], H), "same shape"),
         (lambda x: mmd2_paired(x, x, H, torch.ones(2)), "weight must be"),
         (lambda x: mmd2_per_class(x, x, torch.tensor([0, 1, 2]), H), r"at least 2 images, got \[0, 1, 2\]"),
         (lambda x: mmd2_per_class(x, x, torch.tensor([0, 1]), H), "labels must be"),
     ],
 )
-def test_refusals(call, message):
+def test_arguments_are_checked(call, message):
     with pytest.raises(ValueError, match=message):
         call(_normal(3, 2))

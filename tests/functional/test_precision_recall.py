@@ -49,7 +49,7 @@ def test_radii_are_those_of_scikit_learn(seed, num, k, block):
 
 @given(st.integers(0, 1000), st.integers(4, 30), st.integers(4, 30), st.integers(1, 40))
 @settings(max_examples=30, deadline=None)
-def test_precision_and_recall_change_places_with_the_sets(seed, num_real, num_synthetic, block):
+def test_swapping_the_sets_swaps_precision_and_recall(seed, num_real, num_synthetic, block):
     rng = np.random.default_rng(seed)
     real, synthetic = rng.normal(size=(num_real, 3)), rng.normal(size=(num_synthetic, 3))
     there, back = _measured(real, synthetic, 3, block=block), _measured(synthetic, real, 3)
@@ -62,7 +62,7 @@ def test_precision_and_recall_change_places_with_the_sets(seed, num_real, num_sy
 @given(st.integers(0, 1000), st.integers(3, 20), st.integers(3, 20), st.integers(1, 4), st.integers(1, 25))
 @example(4, 17, 5, 3, 2)
 @settings(max_examples=60, deadline=None)
-def test_what_each_point_is_worth_is_what_is_left_without_it(seed, num_real, num_synthetic, k, block):
+def test_values_without_a_point_agree_with_measuring_without_it(seed, num_real, num_synthetic, k, block):
     """Also with points that lie in no ball, and with doubles, by doing it."""
     rng = np.random.default_rng(seed)
     k = min(k, num_real - 2, num_synthetic - 2)
@@ -80,7 +80,7 @@ def test_what_each_point_is_worth_is_what_is_left_without_it(seed, num_real, num
 @given(st.integers(0, 1000), st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 25))
 @example(24, 17, 5, 3, 2)
 @settings(max_examples=60, deadline=None)
-def test_copies_of_neighbours_are_on_the_edge_whatever_the_tile(seed, num_real, num_synthetic, k, block):
+def test_copies_of_neighbours_lie_on_the_edge_for_every_block_size(seed, num_real, num_synthetic, k, block):
     """A sum of products is rounded otherwise in a tile of another shape; a copied neighbour is no nearer for
     it.
     """
@@ -96,7 +96,7 @@ def test_copies_of_neighbours_are_on_the_edge_whatever_the_tile(seed, num_real, 
     assert found["precision"] == (far <= radii).any(axis=0).mean()
 
 
-def test_faults_show():
+def test_measures_react_to_known_faults():
     """Narrow points are precise and recall little; scattered ones the other way round; copies are perfect."""
     rng = np.random.default_rng(1)
     real = rng.normal(size=(200, 4))
@@ -107,7 +107,7 @@ def test_faults_show():
     assert copies["precision"] == copies["recall"] == 1
 
 
-def test_refusals():
+def test_arguments_are_checked():
     for shape, k in (((3, 2), 3), ((3, 2), 0), ((3,), 1)):
         with pytest.raises(ValueError, match="N > k and k at least 1"):
             balls(np.zeros(shape), k=k)

@@ -35,7 +35,7 @@ def test_every_refresh_replaces_its_share_by_others(labels, quota, share, seed):
         assert (before != after).sum() == len(gone)  # who stays keeps the place
 
 
-def test_who_comes_is_the_next_that_was_never_used():
+def test_replacements_are_the_next_unused_images():
     labels = np.tile([0, 1], 40)
     seen = set()
     for own in sets_of(labels, [4, 6], 0.5, 8):
@@ -49,7 +49,7 @@ def test_who_comes_is_the_next_that_was_never_used():
         seen.update(own.tolist())
 
 
-def test_nothing_replaced_and_everything_replaced():
+def test_replacing_nothing_and_replacing_everything():
     labels = np.tile([0, 1, 1], 20)
     kept = sets_of(labels, [3, 5], 0.0, 4)
     assert all(np.array_equal(own, kept[0]) for own in kept)
@@ -59,13 +59,13 @@ def test_nothing_replaced_and_everything_replaced():
         np.testing.assert_array_equal(ours, np.flatnonzero(labels == label)[: len(ours)])
 
 
-def test_a_pool_at_its_end_begins_again():
+def test_the_pool_starts_again_at_its_end():
     used = [sorted(own.tolist()) for own in sets_of(np.zeros(5, np.int64), [2], 1.0, 5)]
     assert used == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]
     assert [own.tolist() for own in sets_of(np.zeros(2, np.int64), [4], 1.0, 3)] == [[0, 1]] * 3
 
 
-def test_the_generator_decides_who_goes():
+def test_the_generator_chooses_the_removed_images():
     labels = np.zeros(60, np.int64)
     assert np.array_equal(sets_of(labels, [9], 0.3, 4), sets_of(labels, [9], 0.3, 4))
     assert not np.array_equal(sets_of(labels, [9], 0.3, 4), sets_of(labels, [9], 0.3, 4, seed=1))

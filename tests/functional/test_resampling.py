@@ -19,13 +19,13 @@ def test_weights_have_the_moments_of_a_dirichlet_distribution(num, variance):
 
 
 @pytest.mark.parametrize("num", [4, 20])
-def test_a_mean_spreads_without_bias(num):
+def test_the_variance_of_resampled_means_is_unbiased(num):
     x = np.random.default_rng(0).normal(size=num)
     means = bootstrap_weights(np.zeros(num), 50_000, np.random.default_rng(1))[:, 1:].T @ x / num
     assert means.var() == pytest.approx(x.var(ddof=1) / num, rel=0.03)
 
 
-def test_intervals_of_a_mean_hold_the_truth_as_often_as_they_say():
+def test_intervals_of_a_mean_have_their_nominal_coverage():
     held = []
     for seed in range(300):
         rng = np.random.default_rng(seed)
@@ -36,14 +36,14 @@ def test_intervals_of_a_mean_hold_the_truth_as_often_as_they_say():
     assert 0.89 <= np.mean(held) <= 0.97
 
 
-def test_the_bias_of_resamples_is_taken_out_and_ends_are_cut():
+def test_the_bias_of_resamples_is_removed_and_ends_are_cut():
     values = np.concatenate([[5.0], norm.ppf((np.arange(2000) + 0.5) / 2000) + 100])
     mean, low, high = centred_interval(values)
     assert (mean, low, high) == pytest.approx((5, 5 - 1.96, 5 + 1.96), abs=0.01)
     assert centred_interval(values, least=4.5, most=5.5) == (5, 4.5, 5.5)
 
 
-def test_refusals():
+def test_arguments_are_checked():
     for values in (np.zeros(1), np.zeros((2, 2))):
         with pytest.raises(ValueError, match="R > 0"):
             centred_interval(values)

@@ -35,7 +35,7 @@ def bandwidth(y):
 
 @given(seed=st.integers(0, 10**6), q=st.integers(0, 9), block=st.integers(1, 9))
 @settings(max_examples=30, deadline=None)
-def test_every_step_lowers_the_discrepancy_most(seed, q, block):
+def test_every_step_reduces_the_discrepancy_most(seed, q, block):
     x, y = points(8, 3, seed=seed), points(7, 3, seed=seed + 1)
     h, expected = bandwidth(y), []
     for _ in range(min(q, 8)):
@@ -53,9 +53,8 @@ def test_the_bandwidth_is_that_of_the_package():
 @settings(max_examples=20, deadline=None)
 def test_herded_points_lie_nearer_than_random_ones(seed, q):
     rng = np.random.default_rng(seed)
-    y = np.concatenate(
-        [points(20, 2, seed=seed), points(5, 2, seed=seed + 1) + 6]
-    )  # a small mode that few candidates are in
+    # The small mode has few candidates.
+    y = np.concatenate([points(20, 2, seed=seed), points(5, 2, seed=seed + 1) + 6])
     x = np.concatenate([points(18, 2, seed=seed + 2), points(2, 2, seed=seed + 3) + 6])
     h = bandwidth(y)
     random = [mmd2(x[rng.choice(20, q, replace=False)], y, h) for _ in range(20)]
@@ -72,7 +71,7 @@ def test_a_mode_that_drawing_neglects_is_covered():
 
 @given(seed=st.integers(0, 10**6), num=st.integers(0, 7), real=st.integers(1, 6), q=st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
-def test_what_both_promise(seed, num, real, q):
+def test_both_choose_different_candidates_up_to_the_number(seed, num, real, q):
     x, y = points(num, 2, seed=seed), points(real, 2, seed=seed + 1)
     for choose in (kernel_herding, matched):
         chosen = choose(x, y, q)
@@ -94,7 +93,7 @@ def test_matching_is_the_best_of_all_assignments(seed, real):
     assert matched(x, y, real).tolist() == list(best)
 
 
-def test_matching_goes_on_in_rounds():
+def test_matching_continues_in_rounds():
     y = np.array([[0.0], [10.0]])
     x = np.array([[0.3], [10.1], [9.8], [-0.1], [0.2]])
     assert matched(x, y, 2).tolist() == [3, 1]
@@ -102,7 +101,7 @@ def test_matching_goes_on_in_rounds():
     assert sorted(matched(x, y, 5)) == [0, 1, 2, 3, 4]
 
 
-def test_fewer_than_the_real_points_stand_for_all_of_them():
+def test_few_matches_represent_all_real_points():
     """Of three real points in one place and three in another, one in each gets a candidate."""
     y = np.array([[0.0], [0.1], [0.2], [50.0], [50.1], [50.2]])
     x = np.array([[0.1], [0.0], [-1.0], [51.0], [0.2]])
@@ -122,7 +121,7 @@ def test_one_real_point_is_enough(real):
     assert sorted(kernel_herding(np.ones((3, 2)), real, 3)) == [0, 1, 2]
 
 
-def test_many_real_points_give_the_median_of_some(monkeypatch):
+def test_the_bandwidth_of_many_points_is_that_of_a_subset(monkeypatch):
     monkeypatch.setattr("understudy.functional.selection._MEDIAN_POINTS", 50)
     x, y = points(40, 3), points(501, 3, seed=1)
     chosen = x[kernel_herding(x, y, 10)]
@@ -131,6 +130,6 @@ def test_many_real_points_give_the_median_of_some(monkeypatch):
 
 @pytest.mark.parametrize("choose", [kernel_herding, matched])
 @pytest.mark.parametrize(("x", "y"), [((3, 2), (0, 2)), ((3, 2), (3, 1)), ((3,), (3, 1))])
-def test_selection_refuses_other_shapes(choose, x, y):
+def test_selection_checks_shapes(choose, x, y):
     with pytest.raises(ValueError, match=r"must be \(M, D\) and \(N, D\) with N > 0, got"):
         choose(np.zeros(x), np.zeros(y), 1)

@@ -63,7 +63,7 @@ def test_leep_of_equal_predictions_is_chance(num_classes, value):
     assert leep(theta, y) == pytest.approx(value, abs=5.1e-4)
 
 
-def test_leep_of_equal_predictions_is_minus_the_entropy_also_out_of_balance():
+def test_leep_of_equal_predictions_is_minus_the_entropy_of_unbalanced_labels():
     y = np.array([0, 0, 0, 0, 0, 1, 1, 2])
     assert leep(np.full((8, 3), 1 / 3), y) == pytest.approx(-_entropy(y), abs=1e-12)
 
@@ -71,9 +71,8 @@ def test_leep_of_equal_predictions_is_minus_the_entropy_also_out_of_balance():
 def test_leep_of_one_source_label_per_class_is_0():
     y = _classes(12, 4)
     assert leep(np.eye(4)[[2, 0, 3, 1]][y], y) == 0
-    assert leep(np.eye(3)[np.minimum(y, 2)], y) == pytest.approx(
-        -0.5 * np.log(2)
-    )  # two of four classes share a source label
+    # Two of four classes share a source label.
+    assert leep(np.eye(3)[np.minimum(y, 2)], y) == pytest.approx(-0.5 * np.log(2))
 
 
 def test_leep_agrees_with_a_loop():
@@ -127,7 +126,7 @@ def _log_evidence(f, target, alpha, beta):
 
 
 def _brute_force_log_me(f, y, grid=range(-8, 9, 2)):
-    """Greatest of the maxima that a search over log alpha and log beta finds from many starts."""
+    """The largest maximum that a search over log alpha and log beta finds from many starts."""
     values = []
     for label in np.unique(y):
         target = (y == label).astype(float)
@@ -135,9 +134,7 @@ def _brute_force_log_me(f, y, grid=range(-8, 9, 2)):
         def loss(logs, target=target):
             try:
                 return -_log_evidence(f, target, *np.exp(logs))
-            except (
-                np.linalg.LinAlgError
-            ):  # scipy takes a condition above 5e9 for singular; no maximum here is near that
+            except np.linalg.LinAlgError:  # a condition above 5e9, which no maximum here has
                 return np.inf
 
         starts = sorted(((a, b) for a in grid for b in grid), key=loss)[:3]
@@ -168,7 +165,7 @@ def test_log_me_agrees_with_brute_force_where_the_mean_is_large():
     assert log_me(f, y) == pytest.approx(_brute_force_log_me(f, y), abs=2e-5)
 
 
-def test_log_me_finds_the_greatest_of_several_maxima():
+def test_log_me_finds_the_largest_of_several_maxima():
     """A strong direction that says nothing hides a weak one that says it all: evidence also peaks where all
     of it is taken for noise.
     """
@@ -282,20 +279,20 @@ def test_shrunk_h_score_agrees_with_sklearn(num_images, dim):
     )
 
 
-def test_h_score_of_separate_points_is_greatest():
+def test_h_score_of_separate_points_is_largest():
     y = _classes(12, 4)
     assert h_score(np.eye(4)[y], y, shrinkage=False) == pytest.approx(3)  # of rank 3 in 4 dimensions
     assert h_score(np.eye(4)[y], np.repeat([0, 1], 6), shrinkage=False) < 0.5
 
 
-def test_h_score_without_shrinkage_takes_noise_for_knowledge():
+def test_h_score_without_shrinkage_rates_noise_highest():
     y = _classes(40, 4)
     noise, useful = _features(40, 100, 4, apart=0.0), _features(40, 100, 4)
     assert [h_score(f, y, shrinkage=False) for f in (noise, useful)] == pytest.approx([3, 3])
     assert h_score(noise, y, shrinkage=True) < 1 < 2 < h_score(useful, y, shrinkage=True)
 
 
-def test_h_score_leaves_out_what_does_not_vary():
+def test_h_score_ignores_constant_directions():
     y = _classes(20, 2)
     assert [h_score(np.full((20, 3), 0.1), y, shrinkage=shrinkage) for shrinkage in (False, True)] == [0, 0]
     # Rounding of a large mean is no direction: N = 20 would else find up to 1 in 30 constant features.
@@ -351,7 +348,7 @@ def _h_score(f, y):
         (np.ones((0, 1)), np.array([], dtype=int), r"at least 2 classes, got \[\]"),
     ],
 )
-def test_refusals(measure, rows, y, message):
+def test_arguments_are_checked(measure, rows, y, message):
     with pytest.raises(ValueError, match=message):
         measure(rows, y)
 
@@ -360,15 +357,15 @@ def test_refusals(measure, rows, y, message):
     ("theta", "message"),
     [
         ([[0.5, 0.5], [0.5, 0.4]], "sums from 0.9 to 1"),
-        ([[2.0, -1.0], [0.5, 0.5]], "least value of -1"),
+        ([[2.0, -1.0], [0.5, 0.5]], "smallest value of -1"),
         ([[0.0, 0.0], [0.5, 0.5]], "sums from 0 to 1"),
     ],
 )
-def test_leep_refuses_what_is_no_probability(theta, message):
+def test_leep_checks_that_rows_are_probabilities(theta, message):
     with pytest.raises(ValueError, match=message):
         leep(np.array(theta), np.array([0, 1]))
 
 
-def test_log_me_refuses_features_that_are_all_0():
-    with pytest.raises(ValueError, match=r"f must have a value that is not 0, got \(2, 3\) zeros"):
+def test_log_me_checks_that_features_are_not_all_0():
+    with pytest.raises(ValueError, match=r"f must not be all 0, got \(2, 3\) zeros"):
         log_me(np.zeros((2, 3)), np.array([0, 1]))

@@ -57,6 +57,6 @@ def test_against_a_constant_it_is_the_interval_of_the_mean():
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 4), (2, 1)])
-def test_other_shapes_are_refused(shape):
+def test_shapes_are_checked(shape):
     with pytest.raises(ValueError, match=r"values must be of shape \(seeds, images\)"):
         difference(np.zeros((2, 4)), np.zeros(shape))

@@ -1,9 +1,9 @@
-"""Sharing a number of images out over classes.
+"""Numbers of images per class.
 
 Symbols::
 
-    n_c   images wanted of class c when shared out as the real ones     (C,)
-    e_c   smoothed error of a classifier on validation images of c      (C,)
+    n_c   images of class c in proportion to the real ones            (C,)
+    e_c   smoothed error of a classifier on validation images of c    (C,)
     N     sum of n_c
 """
 
@@ -13,23 +13,23 @@ import numpy as np
 
 
 def allocate_to_weak(quota: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """As many images as before, more of them for the classes that a classifier confuses.
+    """Move images to the classes that a classifier confuses; the total stays the same.
 
     The share of class c is ``(n_c / N + n_c e_c / sum_d n_d e_d) / 2``: half as before, half in proportion to
     the error per image. With equal errors nothing changes, and no class loses more than half. The error is
-    Laplace's estimate ``(errors + 1) / (counts + 2)``, so a class with few validation images is neither given
-    up nor taken for perfect. Shares become whole numbers by largest remainders.
+    Laplace's estimate ``(errors + 1) / (counts + 2)``, which is never 0 or 1, however few validation images a
+    class has. Shares are rounded to whole numbers by largest remainders.
 
     Args:
         quota: n_c, int of shape (C,), not negative.
-        errors: validation images of each class that were misjudged, int of shape (C,).
+        errors: misclassified validation images of each class, int of shape (C,).
         counts: validation images of each class, int of shape (C,), at least ``errors``.
 
     Returns:
-        int64 of shape (C,) with the same sum as ``quota``; 0 where that is 0, at least 1 elsewhere.
+        int64 of shape (C,) with the same sum as ``quota``; 0 where ``quota`` is 0, at least 1 elsewhere.
 
     Raises:
-        ValueError: for negative figures, more errors than images, or unequal shapes.
+        ValueError: for negative numbers, more errors than images, or unequal shapes.
 
     Example:
         >>> allocate_to_weak(np.array([100, 100]), np.array([0, 18]), np.array([18, 18]))
@@ -41,8 +41,8 @@ def allocate_to_weak(quota: np.ndarray, errors: np.ndarray, counts: np.ndarray) 
         or (errors > counts).any()
     ):
         raise ValueError(
-            f"quota, errors and counts must be (C,), 0 <= errors <= counts, got {quota}, {errors} and "
-            f"{counts}"
+            "quota, errors and counts must be (C,) with 0 <= errors <= counts, got "
+            f"{quota}, {errors} and {counts}"
         )
     total, weak = int(quota.sum()), quota * (errors + 1) / (counts + 2)
     if not total:
@@ -71,11 +71,11 @@ def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _largest_remainders(ideal: np.ndarray, total: int) -> np.ndarray:
-    """Round ``ideal`` to whole numbers that keep its sum ``total``; positive shares get at least 1."""
+    """Round shares to whole numbers that sum to ``total``; a positive share gets at least 1."""
     wanted = ideal > 0
     counts = np.where(wanted, np.maximum(1, np.floor(ideal)), 0).astype(np.int64)
     while counts.sum() < total:
         counts[np.where(wanted, ideal - counts, -np.inf).argmax()] += 1
-    while counts.sum() > total:  # a share below 1 was raised to it
+    while counts.sum() > total:  # shares below 1 were rounded up to 1
         counts[np.where(counts > 1, ideal - counts, np.inf).argmin()] -= 1
     return counts

@@ -1,9 +1,9 @@
-"""Random changes to a batch of images: one draw per image, the whole batch at once.
+"""Random changes to a batch of images, drawn for each image and applied to the whole batch at once.
 
 Symbols::
 
-    x      images                        float (B, C, H, W)
-    rng    where every draw comes from   torch.Generator
+    x      images                    float (B, C, H, W)
+    rng    source of random numbers  torch.Generator
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch.nn import functional as F
 
 
 def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
-    """Shear, scale, rotate and shift each image about its centre, in that order; bilinear, edges repeated.
+    """Shear, scale, rotate and shift each image about its centre, in that order.
 
-    The same map as ``torchvision.transforms.v2.functional.affine``, but with values of its own for each
-    image: the matrix is ``scale * R(degrees) @ [[1, -tan(shear)], [0, 1]]`` in pixels, x to the right and y
-    down.
+    The same map as ``torchvision.transforms.v2.functional.affine``, with different values for each image: the
+    matrix is ``scale * R(degrees) @ [[1, -tan(shear)], [0, 1]]`` in pixels, x to the right and y down.
+    Interpolation is bilinear, and edges are repeated.
 
     Args:
         x: float of shape (B, C, H, W).
-        degrees: rotation, clockwise, (B,).
-        shift: to the right and down, as a fraction of width and height, (B, 2).
-        scale: factor of size, positive, (B,).
-        shear: along x, in degrees, in (-90, 90), (B,).
+        degrees: clockwise rotation, (B,).
+        shift: shift to the right and down, as a fraction of width and height, (B, 2).
+        scale: positive factor of size, (B,).
+        shear: shear along x in degrees, in (-90, 90), (B,).
 
     Returns:
         float of shape (B, C, H, W).
@@ -35,8 +35,7 @@ def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: T
     height, width = x.shape[-2:]
     angle, slope = torch.deg2rad(degrees), torch.tan(torch.deg2rad(shear))
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    # grid_sample asks, for each output place, where to read: the inverse map, in coordinates in which each
-    # axis spans [-1, 1].
+    # grid_sample needs the inverse map, from output to input, in coordinates where each axis spans [-1, 1].
     inverse_B22 = torch.stack(
         [cos - slope * sin, (sin + slope * cos) * height / width, -sin * width / height, cos], dim=-1
     ).view(-1, 2, 2)
@@ -57,18 +56,18 @@ def random_affine(
 ) -> Tensor:
     """Shift, rotate, scale and shear each image a little.
 
-    For images without mirror symmetry, such as characters.
+    Suits images that must not be mirrored, such as characters.
 
     Args:
         x: float of shape (B, C, H, W).
-        rng: source of the draws.
+        rng: source of random numbers.
         shift: largest shift along each axis, as a fraction of the size; at least 0.
-        degrees: largest rotation in degrees, either way; at least 0.
-        scale: sizes are log-uniform in [1 / (1 + scale), 1 + scale]; at least 0.
-        shear: largest shear in degrees, either way, in [0, 90).
+        degrees: largest rotation in either direction, in degrees; at least 0.
+        scale: at least 0; the factor of size is log-uniform in [1 / (1 + scale), 1 + scale].
+        shear: largest shear in either direction, in degrees, in [0, 90).
 
     Returns:
-        float of shape (B, C, H, W); the input itself, up to rounding, if all ranges are 0.
+        float of shape (B, C, H, W); equal to the input, up to rounding, if all ranges are 0.
 
     Example:
         >>> random_affine(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
@@ -85,15 +84,14 @@ def random_affine(
 
 
 def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Tensor:
-    """Mirror half of the images and crop each at a random place, with reflected borders.
+    """Mirror half of the images and crop each at a random position of the padded image.
 
-    For natural images.
-
-    He et al. 2016 (arXiv:1512.03385), section 4.2: 4 pixels around 32; reflected here instead of black.
+    Suits natural images. He et al. 2016 (arXiv:1512.03385), section 4.2, pad images of 32 pixels by 4 on each
+    side; here the padding is reflected instead of black.
 
     Args:
         x: float of shape (B, C, H, W).
-        rng: source of the draws.
+        rng: source of random numbers.
         padding: margin on each side as a fraction of the size, in [0, 1).
 
     Returns:
@@ -111,5 +109,5 @@ def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Ten
     columns_BW = torch.where(draw[:, 2:] < 0.5, columns_BW, columns_BW.flip(1))
     padded = F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode="reflect")
     which_B = torch.arange(size, device=device)
-    # Advanced indices around a slice put their shape first: (B, H, W, C).
+    # Advanced indices around a slice put their dimensions first: (B, H, W, C).
     return padded[which_B[:, None, None], :, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)

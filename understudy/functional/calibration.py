@@ -1,4 +1,4 @@
-"""Calibration: whether a classifier is right as often as its probabilities say.
+"""Calibration: whether a classifier is right as often as its probabilities claim.
 
 Symbols, as in Guo et al. 2017 (arXiv:1706.04599)::
 
@@ -6,10 +6,10 @@ Symbols, as in Guo et al. 2017 (arXiv:1706.04599)::
     y       true labels                                     (N,)
     p_hat   confidence, the largest probability of a row    (N,)
     M       bins of confidence
-    acc     share of right answers in each bin              (M,)
+    acc     share of correct predictions in each bin        (M,)
     conf    mean confidence in each bin                     (M,)
 
-Each measure is a mean of one term per image, so that images can be resampled, see
+Each measure is a mean with one term per image, so that images can be resampled; see
 :mod:`understudy.functional.intervals`.
 """
 
@@ -20,29 +20,30 @@ from collections.abc import Sequence
 import numpy as np
 
 NUM_BINS = 15
-_ROW_SUM_TOLERANCE = 1e-5  # a softmax in float32 over thousands of labels
+_ROW_SUM_TOLERANCE = 1e-5  # rounding of a float32 softmax over thousands of labels
 
 
 def reliability(
     p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a reliability diagram draws: accuracy over confidence, in bins.
+    """Accuracy and mean confidence in bins of confidence, as drawn in a reliability diagram.
 
     Guo et al. 2017, section 2. Bin m of M holds confidences in ((m - 1) / M, m / M]. Adaptive bins hold about
-    equally many images (Nguyen and O'Connor 2015, arXiv:1508.05154); equal confidences share a bin.
+    the same number of images (Nguyen and O'Connor 2015, arXiv:1508.05154); equal confidences share a bin.
 
     Args:
         p: float of shape (N, C), N and C at least 1, rows sum to 1.
         y: int of shape (N,), in [0, C).
         num_bins: M, at least 1.
-        adaptive: bins of equal numbers instead of equal widths.
+        adaptive: whether bins hold equal numbers of images instead of having equal widths.
 
     Returns:
-        Images per bin, int64 (M,); mean confidence and accuracy in each, float64 (M,) in [0, 1], NaN in empty
+        Images per bin, int64 (M,); mean confidence and accuracy per bin, float64 (M,) in [0, 1], NaN in empty
         bins.
 
     Raises:
-        ValueError: for other shapes, labels out of range, rows that are no probabilities, or no bin.
+        ValueError: for other shapes, labels out of range, rows that are not probabilities, or ``num_bins``
+            below 1.
 
     Example:
         >>> counts, conf, acc = reliability(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]), num_bins=2)
@@ -61,18 +62,18 @@ def reliability(
 def ece_terms(
     p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False
 ) -> np.ndarray:
-    """One term per image, whose mean is the expected calibration error.
+    """Terms of the expected calibration error, one per image; their mean is the error.
 
-    Guo et al. 2017, eq. 3, averages ``|acc - conf|`` of the bin over all images. The same sum is reached with
-    one term per image: ``1[right] - p_hat``, with the sign of ``acc - conf`` of its bin. Resampling these
-    terms with their signs held fixed gives an interval around the measured error. Resampling the error itself
-    does not, because every resample makes it larger.
+    Guo et al. 2017, eq. 3, averages ``|acc - conf|`` of the bin over all images. The term of an image is
+    ``1[correct] - p_hat``, times the sign of ``acc - conf`` of its bin, which gives the same mean. Resampling
+    these terms with their signs held fixed gives an interval around the measured error. Resampling the error
+    itself does not, because every resample makes it larger.
 
     Args:
-        p: float of shape (N, C), N and C at least 1, rows sum to 1.
-        y: int of shape (N,), in [0, C).
-        num_bins: M, at least 1.
-        adaptive: see :func:`reliability`.
+        p: as in :func:`reliability`.
+        y: as in :func:`reliability`.
+        num_bins: as in :func:`reliability`.
+        adaptive: as in :func:`reliability`.
 
     Returns:
         float64 of shape (N,), in [-1, 1]; the mean is in [0, 1].
@@ -92,20 +93,20 @@ def ece_terms(
 def expected_calibration_error(
     p: np.ndarray, y: np.ndarray, *, num_bins: int = NUM_BINS, adaptive: bool = False
 ) -> float:
-    """How far confidence and accuracy are apart: ECE, Guo et al. 2017, eq. 3.
+    """Mean difference between confidence and accuracy over the bins (ECE), Guo et al. 2017, eq. 3.
 
-    The estimate from N images is biased upwards, most for a calibrated classifier: where the truth is 0, it
-    is about ``sqrt(2 M v / (pi N))`` if the M bins are equally full and v is the mean of ``p_hat (1 -
-    p_hat)``.
+    The estimate from N images is biased upwards, most for a calibrated classifier: if the true error is 0,
+    the M bins are equally full and v is the mean of ``p_hat (1 - p_hat)``, it is about
+    ``sqrt(2 M v / (pi N))``.
 
     Args:
-        p: float of shape (N, C), N and C at least 1, rows sum to 1.
-        y: int of shape (N,), in [0, C).
-        num_bins: M, at least 1.
-        adaptive: see :func:`reliability`.
+        p: as in :func:`reliability`.
+        y: as in :func:`reliability`.
+        num_bins: as in :func:`reliability`.
+        adaptive: as in :func:`reliability`.
 
     Returns:
-        In [0, 1]; 0 is calibrated.
+        In [0, 1]; 0 for a calibrated classifier.
 
     Raises:
         ValueError: as :func:`reliability`.
@@ -118,21 +119,21 @@ def expected_calibration_error(
 
 
 def brier_terms(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """One term per image, whose mean is the Brier score.
+    """Terms of the Brier score, one per image; their mean is the score.
 
     Brier 1950 ("Verification of forecasts expressed in terms of probability", Monthly Weather Review 78), eq.
-    2: the sum over classes of ``(p_ic - 1[y_i = c])^2``. A proper score: it is least in expectation for the
-    true probabilities.
+    2: the sum over classes of ``(p_ic - 1[y_i = c])^2``. The score is proper: its expectation is lowest for
+    the true probabilities.
 
     Args:
         p: float of shape (N, C), rows sum to 1.
         y: int of shape (N,), in [0, C).
 
     Returns:
-        float64 of shape (N,), in [0, 2]; 0 is certain and right, 2 certain and wrong.
+        float64 of shape (N,), in [0, 2]; 0 is certain and correct, 2 is certain and wrong.
 
     Raises:
-        ValueError: for other shapes, labels out of range, or rows that are no probabilities.
+        ValueError: for other shapes, labels out of range, or rows that are not probabilities.
 
     Example:
         >>> brier_terms(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([0, 0])).tolist()
@@ -143,18 +144,17 @@ def brier_terms(p: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def restricted(p: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Probabilities among some of the classes alone, as if the logits of all others were minus infinity.
+    """Probabilities restricted to some of the classes, as if the logits of all others were minus infinity.
 
     Args:
         p: float of shape (..., C), the last axis sums to 1.
-        classes: K different ones, each in [0, C).
+        classes: K different classes, each in [0, C).
 
     Returns:
-        float64 of shape (..., K), in the order of ``classes``; 1 / K each where all of them had probability
-        0.
+        float64 of shape (..., K), in the order of ``classes``; 1 / K each if all of them had probability 0.
 
     Raises:
-        ValueError: for no class, one twice, or one out of range.
+        ValueError: if ``classes`` is empty, has a repetition, or is out of range.
 
     Example:
         >>> restricted(np.array([[0.5, 0.2, 0.3]]), [2, 1]).round(2).tolist()
@@ -175,7 +175,7 @@ def restricted(p: np.ndarray, classes: Sequence[int]) -> np.ndarray:
 def _binned(
     p: np.ndarray, y: np.ndarray, num_bins: int, *, adaptive: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confidence, float64 (N,), whether it is right, float64 (N,), and the bin of each image, int64 (N,)."""
+    """Confidence and correctness (0 or 1) of each image, float64 (N,) both, and its bin, int64 (N,)."""
     _check(p, y)
     if num_bins < 1:
         raise ValueError(f"num_bins must be at least 1, got {num_bins}")
@@ -188,14 +188,14 @@ def _binned(
 def _check(p: np.ndarray, y: np.ndarray) -> None:
     if p.ndim != 2 or not p.size or y.shape != p.shape[:1]:
         raise ValueError(
-            f"p must be of shape (N, C) with N and C above 0, and y of shape (N,), got {p.shape} and "
-            f"{y.shape}"
+            "p must be of shape (N, C) with N and C above 0, and y of shape (N,), "
+            f"got {p.shape} and {y.shape}"
         )
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise ValueError(f"labels must be in [0, {p.shape[1]}), got {y.min()} to {y.max()}")
     sums = p.sum(axis=1)
     if not ((p >= 0).all() and (abs(sums - 1) <= _ROW_SUM_TOLERANCE).all()):
         raise ValueError(
-            f"rows of p must be probabilities that sum to 1, got a least value of {p.min():g} and sums "
-            f"{sums.min():g} to {sums.max():g}"
+            f"rows of p must be probabilities that sum to 1, got a smallest value of {p.min():g} and sums "
+            f"from {sums.min():g} to {sums.max():g}"
         )

@@ -18,7 +18,7 @@ def contrastive_loss(image_features: Tensor, text_features: Tensor, scale: Tenso
         scale: float scalar, inverse temperature, positive.
 
     Returns:
-        float scalar; log(N) when the features say nothing.
+        float scalar; log(N) if all features are equal.
 
     Example:
         >>> contrastive_loss(torch.eye(2), torch.eye(2), torch.tensor(100.0)).item()

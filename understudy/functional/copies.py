@@ -1,17 +1,17 @@
-"""How far an image is from being a copy of another one, and when that is nearer than chance.
+"""A distance that is 0 for copies of an image, and the threshold below which it is unlikely by chance.
 
 Symbols::
 
     x, y     grey thumbnails, 2s x 2s                                   (N, 2s, 2s), (M, 2s, 2s)
-    g        mirror or not, and move by up to r in either direction     2 (2r + 1)^2 of them
-    y'       y with as many of its darkest and brightest pixels made equal as x has black and white ones
-    c_g      correlation of what x and g(y) have in common, averaged over 2 x 2 cells
-    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same for y' around that g: 0 for a copy, sqrt(2) for
-             images that have nothing in common
+    g        shift by up to r along each axis, with or without mirroring     2 (2r + 1)^2 of them
+    y'       y clipped: as many darkest and brightest pixels equal as x has black and white ones
+    c_g      correlation of x and g(y) where they overlap, averaged over cells of 2 x 2 pixels
+    d(x, y)  min over g of sqrt(2 - 2 c_g), and the same for y' near the best g: 0 for a copy, sqrt(2) for
+             unrelated images
 
-A correlation ignores mean and contrast, so a brighter, darker or paler copy still counts as a copy, and y'
-undoes what was lost by clipping at black and white. The cells blur what re-encoding changes. Moves are by
-half cells, since thumbnails half a cell apart are no closer than different handwritten digits.
+A correlation ignores mean and contrast, so a brighter, darker or paler copy still counts as a copy; y' covers
+copies that were clipped at black and white. The cells blur away the changes of re-encoding. Shifts are by
+half cells, because thumbnails that are half a cell apart look as different as two handwritten digits.
 """
 
 from __future__ import annotations
@@ -26,35 +26,36 @@ from scipy.fft import dct
 
 from understudy.functional.membership import area_under, roc
 
-_LEAST_CONTRAST = 1 / 255  # standard deviation below which there is nothing to compare
-_LEAST_IN_COMMON = 0.5  # of the variance of y: an empty corner of it is no image to find
-_CLIPPED = 2 / 255  # so near to 0 or 1, a level may have been beyond it
-_CLIPPED_ONCE = 8 / 255  # and the same after re-encoding
-_CLIPPED_PARTS = 8  # of the pixels: by whole ones of them all y are clipped at once
-_FREQUENCIES = 48  # of the cells, by which all y are compared
-_CANDIDATES = 16  # y that are then compared with an x in full
-_BLOCK = (4096, 512)  # x and y compared at once: 8 MiB of correlations stay in the cache
-_PAIRS = 1024  # compared at once, for the same reason
+_LEAST_CONTRAST = 1 / 255  # standard deviation of an image that is too flat to compare
+_LEAST_IN_COMMON = 0.5  # share of the variance of y in the overlap: an empty corner of y matches anything
+_CLIPPED = 2 / 255  # levels this near to 0 or 1 may have been clipped
+_CLIPPED_ONCE = 8 / 255  # the same after re-encoding
+_CLIPPED_PARTS = 8  # for the search, all y are clipped by multiples of 1 / 8 of the pixels
+_FREQUENCIES = 48  # lowest frequencies of the cells, by which all y are searched
+_CANDIDATES = 16  # best y of that search, which are then compared with x in full
+_BLOCK = (4096, 512)  # numbers of x and y per block: 8 MiB of correlations fit into the cache
+_PAIRS = 1024  # pairs per block, for the same reason
 _PERCENTILES = (2.5, 97.5)
 
 
 def nearest_copies(
     x: np.ndarray, y: np.ndarray, *, reach: int = 4, skip_own: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The y of which each x is most nearly a copy.
+    """For each x, the nearest y by the distance d(x, y).
 
-    All y are first compared with x by their lowest frequencies, at every other move, clipped about as much as
-    x. The distance is then measured to the 16 that correlate most. Memory is a few times that of x and y.
+    A search compares each x with all y by their lowest frequencies, at every other shift, with y clipped
+    about as much as x. The distance is then measured to the 16 y with the highest correlations. Memory is a
+    few times that of x and y.
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
-        y: the same of shape (M, 2s, 2s), M at least 1.
-        reach: r, greatest move in pixels of the thumbnails.
-        skip_own: leave y_i out for x_i; for distances within one set, M at least 2.
+        y: grey thumbnails, float of shape (M, 2s, 2s), M at least 1.
+        reach: r, largest shift in pixels of the thumbnails.
+        skip_own: do not compare x_i with y_i; for distances within one set, M at least 2.
 
     Returns:
-        Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), 0 to 2. An
-        image with a contrast below one grey level is sqrt(2) from all others.
+        Index of the nearest y, int64 of shape (N,), and the distance to it, float64 of shape (N,), in [0, 2].
+        An image with a contrast below one grey level has distance sqrt(2) to all others.
 
     Raises:
         ValueError: for other shapes.
@@ -80,11 +81,11 @@ def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarra
 
     Args:
         x: grey thumbnails, float of shape (N, 2s, 2s), levels 0 to 1.
-        y: the same.
+        y: as ``x``.
         reach: as in :func:`nearest_copies`.
 
     Returns:
-        float64 of shape (N,), 0 to 2.
+        float64 of shape (N,), in [0, 2].
 
     Raises:
         ValueError: for other shapes.
@@ -97,22 +98,22 @@ def copy_distances(x: np.ndarray, y: np.ndarray, *, reach: int = 4) -> np.ndarra
     """
     _check(x, y, least=0)
     if len(x) != len(y):
-        raise ValueError(f"x and y must be pairs, got {len(x)} and {len(y)}")
+        raise ValueError(f"x and y must have the same length, got {len(x)} and {len(y)}")
     pairs = np.arange(len(x))[:, None]
     squared, fitted = _squared_distances(x, y, pairs, reach)
     return np.asarray(np.sqrt(np.minimum(squared, _squared_clipped(x, y, pairs, fitted, reach))[:, 0]))
 
 
 def copy_threshold(real: np.ndarray, *, rate: float) -> float | None:
-    """The distance below which another real image lies with a probability of at most ``rate``.
+    """The distance below which a new real image falls with a probability of at most ``rate``.
 
-    It is the k-th smallest of n distances, k = floor(rate (n + 1)): one more image of the same kind is among
-    the k nearest of n + 1 with probability k / (n + 1) (split conformal prediction; Vovk, Gammerman and
+    It is the k-th smallest of n distances, k = floor(rate (n + 1)): a new image of the same distribution is
+    among the k nearest of n + 1 with probability k / (n + 1) (split conformal prediction; Vovk, Gammerman and
     Shafer 2005; Lei et al. 2018, arXiv:1604.04173, theorem 2).
 
     Args:
-        real: distances of n real images to real images, float of shape (n,).
-        rate: the probability, 0 to 1.
+        real: distances of n real images to other real images, float of shape (n,).
+        rate: the probability, in [0, 1].
 
     Returns:
         The distance, or None if n is too small for this rate.
@@ -128,22 +129,22 @@ def copy_threshold(real: np.ndarray, *, rate: float) -> float | None:
 def share_closer(
     a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, num_resamples: int
 ) -> tuple[float, float, float]:
-    """Probability that a value of ``a`` is below one of ``b``, ties counting half, with a 95% interval.
+    """Probability that a value of ``a`` is below a value of ``b``, with a 95% interval; ties count half.
 
-    This is Mann and Whitney's U over its largest value, which is the area under a receiver operating curve.
-    The interval holds the percentiles of a bootstrap that resamples both sets.
+    This is Mann and Whitney's U divided by its largest value, which is the area under a receiver operating
+    curve. The interval is between percentiles of a bootstrap that resamples both sets.
 
     Args:
         a: float of shape (N,), N at least 1.
         b: float of shape (M,), M at least 1.
         rng: source of the resamples.
-        num_resamples: their number.
+        num_resamples: number of resamples.
 
     Returns:
-        Probability, low end, high end, 0 to 1.
+        Probability, low end, high end, in [0, 1].
 
     Raises:
-        ValueError: if there are no values of one kind.
+        ValueError: if ``a`` or ``b`` is empty.
 
     Example:
         >>> a, b = np.array([1.0, 2.0]), np.array([2.0, 3.0])
@@ -162,9 +163,11 @@ def share_closer(
 
 def _check(x: np.ndarray, y: np.ndarray, *, least: int) -> None:
     if x.ndim != 3 or x.shape[1] != x.shape[2] or x.shape[1] % 2 or x.shape[1:] != y.shape[1:] or y.ndim != 3:
-        raise ValueError(f"x and y must be square thumbnails of one even width, got {x.shape} and {y.shape}")
+        raise ValueError(
+            f"x and y must be square thumbnails of equal, even width, got {x.shape} and {y.shape}"
+        )
     if len(y) < least:
-        raise ValueError(f"there must be {least} or more y to compare with, got {len(y)}")
+        raise ValueError(f"y must have at least {least} images to compare with, got {len(y)}")
 
 
 def _candidates(x: np.ndarray, y: np.ndarray, reach: int, *, skip_own: bool) -> np.ndarray:
@@ -188,9 +191,9 @@ def _candidates(x: np.ndarray, y: np.ndarray, reach: int, *, skip_own: bool) -> 
 
 
 def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Indices of x in blocks with about as many black and white pixels, and these two numbers.
+    """Blocks of x with about the same numbers of black and white pixels: indices, and these two numbers.
 
-    The numbers are rounded down, so that an image of two levels keeps both.
+    The numbers are rounded down, so that an image of two grey levels keeps both.
     """
     pixels = x.shape[1] * x.shape[2]
     parts = np.minimum(
@@ -203,7 +206,7 @@ def _equally_clipped(x: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
 
 
 def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
-    """Greatest correlation of the lowest frequencies of x and y over the moves, float32 (N, M)."""
+    """Largest correlation of the lowest frequencies of x and y over the shifts, float32 (N, M)."""
     least = _least_variance(y)
     most, found = (np.full((len(low[0]), len(y)), -1, dtype=np.float32) for _ in range(2))
     for a, (down, right) in zip(low, _coarse_moves(reach), strict=True):
@@ -214,18 +217,18 @@ def _coarse(low: list[np.ndarray], y: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _coarse_moves(reach: int) -> list[tuple[int, int]]:
-    """Every other move, like the black squares of a chessboard.
+    """Every other shift, like the black squares of a chessboard.
 
-    The nearest move in the list is half a cell away, which hardly changes low frequencies.
+    Any other shift is half a cell from one of these, which hardly changes low frequencies.
     """
     moves = range(-reach, reach + 1)
     return [(down, right) for down, right in itertools.product(moves, moves) if (down + right) % 2 == 0]
 
 
 def _low(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
-    """The lowest frequencies of cells, of unit length, float32 (N, frequencies).
+    """The lowest frequencies of cells, scaled to unit length, float32 (N, frequencies).
 
-    Rows are 0 where the cells vary less than ``least_variance``.
+    Rows whose cells have a variance below ``least_variance`` are 0.
     """
     rows = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
     variance = np.einsum("nd,nd->n", rows, rows) / rows.shape[1] - np.square(rows.mean(axis=1))
@@ -248,9 +251,9 @@ def _cosines(height: int, width: int) -> np.ndarray:
 def _squared_distances(
     x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least 2 - 2 c_g of x_i and each y_j in row i of ``pairs``, and the number of that g.
+    """Smallest 2 - 2 c_g of x_i and each y_j in row i of ``pairs``, and the number of the g that gives it.
 
-    Both of shape (N, K): float64, and int64.
+    Both have shape (N, K): float64 and int64.
     """
     x, y = _cells(x), _cells(y)
     least = _least_variance(y)
@@ -265,19 +268,19 @@ def _squared_distances(
 def _squared_clipped(
     x: np.ndarray, y: np.ndarray, pairs: np.ndarray, fitted: np.ndarray, reach: int
 ) -> np.ndarray:
-    """As :func:`_squared_distances`, for y' and only the g around the one that fitted y best.
+    """Like :func:`_squared_distances`, for y' and only for g near the one that fitted y best.
 
-    Every pair has a different y'. float64 (N, K), infinite where y' equals y.
+    Every pair has a different y'. The result is float64 (N, K), infinite where y' equals y.
     """
     squared = np.full(pairs.size, np.inf)
     moves = np.array(_moves(reach))[fitted.ravel()]
     black, white = _black_and_white(x, _CLIPPED)
     some = np.flatnonzero(np.repeat(np.maximum(black, white) > 1, pairs.shape[1]))
     for block in (some[part] for part in _blocks(len(some), _BLOCK[0])):
-        own, theirs = block // pairs.shape[1], y[pairs.ravel()[block]]
-        clipped = _clip(theirs, black[own], white[own])
-        changed = np.flatnonzero((clipped != theirs).any(axis=(1, 2)))
-        a, b = _cells(x[own[changed]]), _cells(clipped[changed])
+        of_x, of_y = block // pairs.shape[1], y[pairs.ravel()[block]]
+        clipped = _clip(of_y, black[of_x], white[of_x])
+        changed = np.flatnonzero((clipped != of_y).any(axis=(1, 2)))
+        a, b = _cells(x[of_x[changed]]), _cells(clipped[changed])
         least, best, about = _least_variance(b), np.full(len(changed), np.inf), moves[block[changed]]
         for g in _moves(reach):
             rows = np.flatnonzero((np.abs(about - np.array(g)) <= (1, 1, 0)).all(axis=1))
@@ -289,12 +292,12 @@ def _squared_clipped(
 
 
 def _black_and_white(x: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of pixels so near to 0 and so near to 1, int64 (N,)."""
+    """Numbers of pixels within ``within`` of 0, and of 1, int64 (N,) each."""
     return (x <= within).sum(axis=(1, 2)), (1 - x <= within).sum(axis=(1, 2))
 
 
 def _clip(y: np.ndarray, black: np.ndarray | int, white: np.ndarray | int) -> np.ndarray:
-    """So many of the darkest and brightest pixels of y made equal: for all y, or for each."""
+    """Clip y so that ``black`` darkest pixels are equal and ``white`` brightest ones: one number, or (N,)."""
     pixels = y.shape[1] * y.shape[2]
     ordered = np.sort(y.reshape(len(y), pixels), axis=1)
     low, high = np.maximum(black - 1, 0), np.minimum(pixels - white, pixels - 1)
@@ -303,12 +306,12 @@ def _clip(y: np.ndarray, black: np.ndarray | int, white: np.ndarray | int) -> np
 
 
 def _blocks(num: int, size: int) -> list[np.ndarray]:
-    """0 to num - 1, so many at once."""
+    """The indices 0 to num - 1 in blocks of ``size``."""
     return np.split(np.arange(num), range(size, num, size))
 
 
 def _moves(reach: int) -> list[tuple[int, int, bool]]:
-    """Every g: (down, right, mirrored)."""
+    """Every g, as (down, right, mirrored)."""
     return list(itertools.product(range(-reach, reach + 1), range(-reach, reach + 1), (False, True)))
 
 
@@ -321,7 +324,7 @@ def _view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The overlapping cells of x and of g(y), normalised by :func:`_unit`, (N, D) and (M, D).
 
-    Rows of y are 0 where the overlap varies less than ``least``.
+    Rows of y are 0 if the variance in the overlap is below ``least``.
     """
     down, right, mirrored = g
     theirs = _cut(y[:, :, ::-1] if mirrored else y, -down, -right)
@@ -329,23 +332,23 @@ def _view(
 
 
 def _least_variance(y: np.ndarray) -> np.ndarray:
-    """What must be left of y, from its cells."""
+    """The variance that the overlap with y must have, from the cells of y."""
     return np.asarray(np.maximum(_LEAST_IN_COMMON * _cut(y, 0, 0).var(axis=(1, 2)), _LEAST_CONTRAST**2))
 
 
 def _cells(images: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels beginning at every pixel, (N, 2s - 1, 2s - 1)."""
+    """Mean of the 2 x 2 pixels that start at each pixel, (N, 2s - 1, 2s - 1)."""
     return np.asarray((images[:, :-1, :-1] + images[:, 1:, :-1] + images[:, :-1, 1:] + images[:, 1:, 1:]) / 4)
 
 
 def _cut(cells: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """Adjacent cells of the part of the images that overlaps an image moved by (dy, dx)."""
+    """Adjacent cells of the part of the images that overlaps an image shifted by (dy, dx)."""
     size = cells.shape[1]
     return cells[:, max(dy, 0) : size + min(dy, 0) : 2, max(dx, 0) : size + min(dx, 0) : 2]
 
 
 def _unit(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
-    """Cells without their mean, of unit length, float32 (N, D); 0 where their variance is less."""
+    """Cells minus their mean, scaled to unit length, float32 (N, D); 0 if their variance is smaller."""
     rows = cells.reshape(len(cells), cells.shape[1] * cells.shape[2])
     rows = rows - rows.mean(axis=1, keepdims=True)
     squares = np.einsum("nd,nd->n", rows, rows)
@@ -356,7 +359,7 @@ def _unit(cells: np.ndarray, least_variance: np.ndarray | float) -> np.ndarray:
 def _squared(a: np.ndarray, b: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """2 - 2 c of unit rows, float64 (N, K).
 
-    Computed from differences, since the correlation itself is too coarse near 1. Rows of 0 have c = 0.
+    It is computed from differences, because c near 1 has too few digits. For rows of zeros, c = 0.
     """
     squared = np.empty(pairs.shape)
     for rows in _blocks(len(pairs), max(1, _PAIRS // pairs.shape[1])):

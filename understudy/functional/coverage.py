@@ -2,9 +2,10 @@
 
 Symbols::
 
-    real       N points, synthetic  M points                     (N, D), (M, D)
+    real       N points                                          (N, D)
+    synthetic  M points                                          (M, D)
     k          neighbours
-    ball       of a point: reaches to its k-th nearest other point of its own set
+    ball       around a point, up to its k-th nearest other point in the same set
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import torch
 
 from understudy.functional.distances import squared_distances
 
-# Around a radius, a point is on the edge: a copy of the neighbour that a ball reaches to is as far as that
-# neighbour, however rounded.
+# Squared distances within rounding of a radius count as equal to it, because a copy of the k-th neighbour is
+# exactly on the edge of the ball.
 _INSIDE, _WITH_EDGE = 1 - 1e-9, 1 + 1e-9
 
 
 class Balls(NamedTuple):
-    """The ball of every point of a set, and what it becomes when another point is left out.
+    """The ball of every point of a set, and its radius when one of its neighbours is left out.
 
     Attributes:
         radii: squared distance to the k-th nearest other point, float64 (N,).
-        wider: squared distance to the next one, the radius when one of the k is left out; infinite without a
-            next one; float64 (N,).
+        wider: squared distance to the next point, which is the radius when one of the k is left out; infinite
+            if there is no next point; float64 (N,).
         neighbours: the k nearest other points, int64 (N, k).
     """
 
@@ -40,9 +41,9 @@ class Measured(NamedTuple):
     """A measure of two sets, and its values with each point left out.
 
     Attributes:
-        value: of the two sets.
-        without_real: with each real point left out, float64 (N,).
-        without_synthetic: with each synthetic point left out, float64 (M,).
+        value: the measure.
+        without_real: the measure without each real point, float64 (N,).
+        without_synthetic: the measure without each synthetic point, float64 (M,).
     """
 
     value: float
@@ -51,7 +52,7 @@ class Measured(NamedTuple):
 
 
 def balls(x: np.ndarray, *, k: int, block: int = 1024) -> Balls:
-    """The ball of each point, which reaches to its k-th nearest other one.
+    """The ball of each point, which reaches to its k-th nearest other point.
 
     Args:
         x: float of shape (N, D).
@@ -78,7 +79,7 @@ def balls(x: np.ndarray, *, k: int, block: int = 1024) -> Balls:
             far = slice(other, other + block)
             tile = squared_distances(x[near], x[far])
             if other == start:
-                # Each point then comes first among its own neighbours, even before its duplicates.
+                # Makes each point its first neighbour, ahead of its duplicates.
                 np.fill_diagonal(tile, -1)
             _keep_nearest(squared_NK[near], index_NK[near], tile, other)
             if other > start:
@@ -102,22 +103,22 @@ def _keep_nearest(squared: np.ndarray, index: np.ndarray, tile: np.ndarray, star
 def neighbour_measures(
     real: np.ndarray, synthetic: np.ndarray, real_balls: Balls, synthetic_balls: Balls, *, block: int = 1024
 ) -> dict[str, Measured]:
-    """Precision and recall, density and coverage, and what they are without each point.
+    """Precision and recall, density and coverage, and their values without each point.
 
     Precision and recall follow Kynkäänniemi et al. 2019 (arXiv:1904.06991, eq. 1 and 2), with closed balls;
-    density and coverage follow Naeem et al. 2020 (arXiv:2002.09797, section 3), with open balls. Both are as
-    in the authors' code; open or closed matters only for copies.
+    density and coverage follow Naeem et al. 2020 (arXiv:2002.09797, section 3), with open balls. This is how
+    the authors' code does it; whether balls are open matters only for copies.
 
-    Leaving a point out removes its ball, and balls that reached to it grow to their next neighbour.
+    Leaving a point out removes its ball, and the balls that reached to it grow to the next neighbour.
 
     Args:
         real: float of shape (N, D).
         synthetic: float of shape (M, D).
-        real_balls: of :func:`balls`.
-        synthetic_balls: the same of the synthetic points.
-        block: side of a tile of distances; memory is about ``40 * block**2`` bytes, and k numbers for each
-            pair of a ball and a point in hardly any ball that the ball would take in when it reached one
-            neighbour farther.
+        real_balls: :func:`balls` of the real points.
+        synthetic_balls: :func:`balls` of the synthetic points.
+        block: side of a tile of distances; memory is about ``40 * block**2`` bytes, plus k numbers for each
+            pair of a ball and a point that the wider ball would take in, among points in fewer than two
+            balls.
 
     Returns:
         ``precision``, ``recall``, ``density`` and ``coverage``.
@@ -159,16 +160,16 @@ def neighbour_measures(
 
 
 class _Reached:
-    """Which points lie in some ball of the other set, balls closed."""
+    """Which points lie in a closed ball of the other set."""
 
     def __init__(self, balls: Balls, num_points: int) -> None:
         self._balls = balls
         self._count = np.zeros(num_points, dtype=np.int64)
-        self._only = np.zeros(num_points, dtype=np.int64)  # the ball of a point that lies in one
-        self._widened: list[np.ndarray] = []  # (2, P): a ball, and a point that it takes in when it is wider
+        self._only = np.zeros(num_points, dtype=np.int64)  # the ball of each point that lies in exactly one
+        self._widened: list[np.ndarray] = []  # (2, P): a ball, and a point that the wider ball takes in
 
     def add(self, tile: np.ndarray, start: int, other: int) -> None:
-        """Balls from ``start`` on, points from ``other`` on."""
+        """Count a tile of distances, whose first ball is ``start`` and first point ``other``."""
         near, far = slice(start, start + tile.shape[0]), slice(other, other + tile.shape[1])
         inside = tile <= _WITH_EDGE * self._balls.radii[near, None]
         found = inside.sum(axis=0)
@@ -180,7 +181,8 @@ class _Reached:
     def share(self) -> tuple[float, np.ndarray, np.ndarray]:
         """Share of the points that lie in a ball, and the share when each point is left out.
 
-        In order: the share; without each point that has a ball; without each of the points.
+        Returns:
+            The share, the shares without each point that has a ball, and the shares without each other point.
         """
         num_balls, num_points = len(self._balls.radii), len(self._count)
         reached = self._count > 0
@@ -201,16 +203,16 @@ class _Reached:
 
 
 class _Filled:
-    """How many points lie in each ball of the other set, balls open."""
+    """How many points lie in each open ball of the other set."""
 
     def __init__(self, balls: Balls, num_points: int) -> None:
         self._balls = balls
         self._inside, self._inside_wider = (np.zeros(len(balls.radii), dtype=np.int64) for _ in range(2))
-        self._only = np.zeros(len(balls.radii), dtype=np.int64)  # the point in a ball that has one
-        self._depth = np.zeros(num_points, dtype=np.int64)  # balls that a point lies in
+        self._only = np.zeros(len(balls.radii), dtype=np.int64)  # the point of each ball that has exactly one
+        self._depth = np.zeros(num_points, dtype=np.int64)  # number of balls that each point lies in
 
     def add(self, tile: np.ndarray, start: int, other: int) -> None:
-        """Balls from ``start`` on, points from ``other`` on."""
+        """Count a tile of distances, whose first ball is ``start`` and first point ``other``."""
         near, far = slice(start, start + tile.shape[0]), slice(other, other + tile.shape[1])
         inside = tile < _INSIDE * self._balls.radii[near, None]
         found = inside.sum(axis=1)
@@ -240,7 +242,7 @@ class _Filled:
         return Measured(total / num_balls, without_ball, (total - lost) / num_balls)
 
     def _widening(self, change: np.ndarray) -> np.ndarray:
-        """By point of the balls, the sum of what changes in all balls that grow when it is left out."""
+        """For each point, the sum of ``change`` over the balls that grow when it is left out."""
         neighbours = self._balls.neighbours
         weights = np.repeat(change, neighbours.shape[1])
         return np.bincount(neighbours.ravel(), weights=weights, minlength=len(change))
@@ -252,18 +254,18 @@ def density_and_coverage(
     """Density (fidelity) and coverage (diversity) of synthetic points.
 
     Naeem et al. 2020 (arXiv:2002.09797, section 3). Each real point has a ball that reaches to its k-th
-    nearest other real point. Density is the number of balls that a synthetic point lies in, over k, mean over
-    synthetic points. Coverage is the share of balls with a synthetic point inside. Balls are open, as in the
-    authors' code. Coverage grows with the number of synthetic points: compare sets of one size.
+    nearest other real point. Density is the mean number of balls that a synthetic point lies in, divided by
+    k. Coverage is the share of balls that contain a synthetic point. Balls are open, as in the authors' code.
+    Coverage grows with the number of synthetic points, so compare sets of equal size.
 
     Args:
         real: float of shape (N, D), N at least 2.
         synthetic: float of shape (M, D), M at least 1.
-        k: neighbours, at least 1; N - 1 where that is less.
+        k: neighbours, at least 1; N - 1 is used if k is larger.
         block: side of a tile of distances; memory is about ``40 * block**2`` bytes.
 
     Returns:
-        Density, at least 0 and on average 1 for points of the real distribution, and coverage, in [0, 1].
+        Density, at least 0 and 1 on average for points of the real distribution, and coverage, in [0, 1].
 
     Raises:
         ValueError: for fewer points, unequal widths or a k below 1.

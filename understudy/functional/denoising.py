@@ -1,4 +1,4 @@
-"""Formulas of denoising diffusion: signal-to-noise ratio, loss weight, targets.
+"""Formulas of denoising diffusion: signal-to-noise ratios, loss weights, targets.
 
 Symbols, as in Ho et al. 2020 (arXiv:2006.11239) and Hang et al. 2023 (arXiv:2303.09556)::
 
@@ -6,7 +6,7 @@ Symbols, as in Ho et al. 2020 (arXiv:2006.11239) and Hang et al. 2023 (arXiv:230
     eps        standard normal noise                  (B, C, H, W)
     t          timestep                               (B,), int64
     alpha_bar  cumulative signal power of a schedule  (T,), in (0, 1), decreasing
-    sigma      noise share of flow matching           (B,), in (0, 1], Esser et al. 2024 (arXiv:2403.03206)
+    sigma      share of noise in flow matching        (B,), in (0, 1], Esser et al. 2024 (arXiv:2403.03206)
     snr        alpha_bar / (1 - alpha_bar), or ((1 - sigma) / sigma) ** 2
 """
 
@@ -22,10 +22,10 @@ PredictionType = Literal["epsilon", "v_prediction", "flow"]
 
 
 def check_prediction_type(prediction_type: str) -> None:
-    """Check that the formulas know the prediction type.
+    """Check that the prediction type is one that the formulas cover.
 
     Raises:
-        ValueError: for another prediction type.
+        ValueError: for an unknown prediction type.
     """
     if prediction_type not in get_args(PredictionType):
         raise ValueError(
@@ -54,23 +54,23 @@ def signal_to_noise_ratio(alpha_bar: Tensor, t: Tensor) -> Tensor:
 
 
 def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType = "epsilon") -> Tensor:
-    """Loss weight that keeps low-noise timesteps from dominating.
+    """Loss weight that keeps timesteps with little noise from dominating.
 
-    Hang et al. 2023 (arXiv:2303.09556), eq. 8 and section 3.4: min(snr, gamma) in the space of x0, divided by
-    the factor between the squared error in x0 and in what the network predicts: snr for epsilon, snr + 1 for
-    v, 1 / sigma^2 for flow, see :func:`x0_error`.
+    Hang et al. 2023 (arXiv:2303.09556), eq. 8 and section 3.4: the weight of the squared error in x0 is
+    min(snr, gamma). It is divided by the ratio of the squared errors of the prediction and of x0, which is
+    snr for epsilon, snr + 1 for v and 1 / sigma^2 for flow; see :func:`x0_error`.
 
     Args:
-        snr: float of shape (B,), positive; for v and flow 0 is allowed too.
-        gamma: where the weight stops growing; positive, 5 in the paper; ``inf`` gives the unweighted loss for
-            epsilon.
-        prediction_type: what the network predicts.
+        snr: float of shape (B,), positive; for v and flow also 0.
+        gamma: the ratio above which the weight is constant, positive; 5 in the paper. With ``inf``, the loss
+            for epsilon is unweighted.
+        prediction_type: quantity that the network predicts.
 
     Returns:
         float of shape (B,), in [0, 1].
 
     Raises:
-        ValueError: for another prediction type.
+        ValueError: for an unknown prediction type.
 
     Example:
         >>> min_snr_weight(torch.tensor([2.5, 5.0, 50.0]), 5.0)
@@ -86,9 +86,9 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: PredictionType = 
 
 
 def flow_sigma(snr: Tensor) -> Tensor:
-    """Noise share of flow matching at a signal-to-noise ratio: ``1 / (1 + sqrt(snr))``.
+    """Share of noise in flow matching at a signal-to-noise ratio: ``1 / (1 + sqrt(snr))``.
 
-    The inverse of ``snr = ((1 - sigma) / sigma) ** 2``.
+    This is the inverse of ``snr = ((1 - sigma) / sigma) ** 2``.
 
     Args:
         snr: float of any shape, not negative.
@@ -117,9 +117,8 @@ def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor) -> Tensor:
     Returns:
         x_t, as x0.
     """
-    power = alpha_bar[t].view(
-        -1, 1, 1, 1
-    )  # roots before the cast: in half precision, 1 - power is 0 at the first timesteps
+    # The roots come before the cast, because in half precision 1 - power is 0 at the first timesteps.
+    power = alpha_bar[t].view(-1, 1, 1, 1)
     return power.sqrt().to(x0.dtype) * x0 + (1 - power).sqrt().to(x0.dtype) * eps
 
 
@@ -143,25 +142,24 @@ def add_flow_noise(x0: Tensor, eps: Tensor, sigma: Tensor) -> Tensor:
 def denoising_target(
     x0: Tensor, eps: Tensor, alpha_bar: Tensor, t: Tensor, prediction_type: PredictionType
 ) -> Tensor:
-    """What a network trained on the schedule ``alpha_bar`` predicts.
+    """The target of a network that is trained on the schedule ``alpha_bar``.
 
-    For flow matching the target is ``eps - x0``.
-
-    epsilon: Ho et al. 2020, eq. 14. v: Salimans & Ho 2022 (arXiv:2202.00512), section 4,
-    ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0``.
+    For epsilon it is ``eps`` (Ho et al. 2020, eq. 14), for v it is
+    ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0`` (Salimans & Ho 2022, arXiv:2202.00512, section 4),
+    and for flow matching ``eps - x0``.
 
     Args:
         x0: float of shape (B, C, H, W).
         eps: as x0.
         alpha_bar: float of shape (T,).
         t: int64 of shape (B,).
-        prediction_type: ``epsilon`` or ``v_prediction``.
+        prediction_type: quantity that the network predicts.
 
     Returns:
         float, as x0.
 
     Raises:
-        ValueError: for another prediction type.
+        ValueError: for an unknown prediction type.
     """
     if prediction_type == "epsilon":
         return eps
@@ -173,21 +171,21 @@ def denoising_target(
 
 
 def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> Tensor:
-    """The error in predicted clean latents that a residual means: predicted x0 minus x0.
+    """The error of the predicted clean latents, predicted x0 minus x0, from the residual of the prediction.
 
-    From solving x_t for x0 with the prediction in place of the target: ``-residual / sqrt(snr)`` for epsilon,
-    ``-residual / sqrt(1 + snr)`` for v, ``-sigma residual`` for flow.
+    It follows from solving x_t for x0 with the prediction in place of the target: ``-residual / sqrt(snr)``
+    for epsilon, ``-residual / sqrt(1 + snr)`` for v, ``-sigma residual`` for flow.
 
     Args:
         residual: prediction minus target, float of shape (B, C, H, W).
-        snr: float of shape (B,), positive; for v and flow 0 is allowed too.
-        prediction_type: what the network predicts.
+        snr: float of shape (B,), positive; for v and flow also 0.
+        prediction_type: quantity that the network predicts.
 
     Returns:
         float, as residual.
 
     Raises:
-        ValueError: for another prediction type.
+        ValueError: for an unknown prediction type.
 
     Example:
         >>> x0_error(torch.ones(1, 1, 1, 1), torch.tensor([4.0]), "epsilon").item()
@@ -203,17 +201,18 @@ def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> 
 
 
 def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
-    """Number of solver steps when drawing starts at the grid point nearest to an SNR.
+    """Number of solver steps if drawing starts at the grid point nearest to a signal-to-noise ratio.
 
-    Nearest in the logarithm of the SNR, which is what a solver's step sizes are measured in (Lu et al. 2022,
+    Nearest means by the logarithm of the ratio, in which solvers measure their steps (Lu et al. 2022,
     arXiv:2206.00927).
 
     Args:
-        grid_snr: of the grid's points in drawing order, float of shape (num_steps,), not negative, ascending.
-        snr: wanted, positive.
+        grid_snr: ratio at each grid point in the order of drawing, float of shape (num_steps,), not negative,
+            ascending.
+        snr: the wanted ratio, positive.
 
     Returns:
-        From 1, the last point alone, to num_steps, all of them.
+        Between 1 (only the last point) and num_steps (all points).
 
     Example:
         >>> num_steps_from_snr(torch.tensor([0.01, 0.1, 1.0, 10.0]), 0.2)
@@ -225,17 +224,16 @@ def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
 
 
 def strength_of(num_executed: int, num_steps: int) -> float:
-    """The strength at which diffusers' image-to-image pipelines execute this many steps.
+    """The strength at which the image-to-image pipelines of diffusers execute this many steps.
 
-    They execute ``int(num_steps * strength)``, which would lose a step where rounding leaves the quotient a
-    little too small.
+    They execute ``int(num_steps * strength)`` steps, one too few if the quotient was rounded down.
 
     Args:
-        num_executed: from 1 to num_steps.
-        num_steps: of the full grid.
+        num_executed: steps to execute, from 1 to num_steps.
+        num_steps: steps of the full grid.
 
     Returns:
-        About num_executed / num_steps.
+        ``num_executed / num_steps``, or the next larger number.
 
     Example:
         >>> strength_of(22, 30)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-_ROUNDING = 1e-13  # of the expanded form of a squared distance, relative to the squared lengths
+_ROUNDING = 1e-13  # error of an expanded squared distance, relative to the squared lengths
 
 
 def nearest_neighbours(
     queries: np.ndarray, references: np.ndarray, *, block: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest reference of every query by root mean squared difference.
+    """The nearest reference of every query, by root mean squared difference.
 
     Args:
         queries: float of shape (N, D).
         references: float of shape (M, D), M at least 1.
-        block: queries at once; memory is about ``8 * block * M`` bytes.
+        block: queries compared at once; memory is about ``8 * block * M`` bytes.
 
     Returns:
         Index of the nearest reference, int64 of shape (N,), and its distance, float64 of shape (N,), in the
@@ -35,8 +35,8 @@ def nearest_neighbours(
         or not len(references)
     ):
         raise ValueError(
-            f"queries and references must be (N, D) and (M, D) with M > 0, got {queries.shape} and "
-            f"{references.shape}"
+            "queries and references must be (N, D) and (M, D) with M > 0, "
+            f"got {queries.shape} and {references.shape}"
         )
     index = np.empty(len(queries), dtype=np.int64)
     distance = np.empty(len(queries))
@@ -47,21 +47,20 @@ def nearest_neighbours(
         squared = np.square(part).sum(axis=1)[:, None] + lengths - 2 * part @ references.T
         best = squared.argmin(axis=1)
         index[start : start + block] = best
-        # Recomputed from the difference: the expanded form cancels badly for near copies.
+        # Computed again from the difference, because the expanded form loses its digits for near copies.
         distance[start : start + block] = np.sqrt(np.square(part - references[best]).mean(axis=1))
     return index, distance
 
 
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distance of every point to every other.
+    """Squared Euclidean distance of every x to every y.
 
     Args:
         x: float of shape (N, D).
         y: float of shape (M, D).
 
     Returns:
-        float64 of shape (N, M). What cannot be told from 0 after rounding is 0, so equal points have distance
-        0.
+        float64 of shape (N, M). Values within rounding of 0 are 0, so equal points have distance 0.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     lengths = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)
@@ -71,7 +70,7 @@ def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def unit_vectors(points: np.ndarray) -> np.ndarray:
-    """Points at length 1; those at the origin stay there.
+    """Points scaled to length 1; points at the origin stay there.
 
     Args:
         points: float of shape (N, D).

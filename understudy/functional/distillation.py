@@ -1,13 +1,13 @@
-"""Losses that teach a classifier from another network, and the loss of two streams of images.
+"""Losses that teach a classifier with another network, and the loss over two streams of images.
 
 Symbols::
 
     z        logits of the classifier in training              float (B, K)
-    v        logits of its teacher for the same images         float (B, K)
+    v        logits of the teacher for the same images         float (B, K)
     y        labels, or label probabilities                    int64 (B,), or float (B, K)
     T        temperature                                       above 0
-    share    of the teacher's probabilities in the loss        in [0, 1]
-    a, b     features that are compared                        float (B, D)
+    share    weight of the teacher's term in the loss          in [0, 1]
+    a, b     features to compare                               float (B, D)
     w        weight of the second stream                       above 0
 """
 
@@ -23,9 +23,8 @@ def soft_label_loss(
     """Cross entropy against labels and against a teacher; Hinton et al. 2015 (arXiv:1503.02531), section 2.
 
     ``(1 - share) * CE(y, z) + share * T^2 * CE(softmax(v / T), softmax(z / T))``. The factor ``T^2`` keeps
-    the gradient of the second term as large as that of the first at every temperature. With ``share`` 0.5 and
-    ``T`` 2 it has the shares and the temperature of the soft cross entropy of He et al. 2023
-    (arXiv:2210.07574).
+    gradients of both terms equally large at every temperature. With ``share`` 0.5 and ``T`` 2, weights and
+    temperature are those of the soft cross entropy of He et al. 2023 (arXiv:2210.07574).
 
     Args:
         z: as above.
@@ -33,7 +32,7 @@ def soft_label_loss(
         v: as above.
         share: as above.
         temperature: T.
-        label_smoothing: of the first term.
+        label_smoothing: label smoothing of the first term.
 
     Returns:
         float of shape (B,), not negative.
@@ -51,13 +50,13 @@ def soft_label_loss(
 
 
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of ``1 - cos(a, b)`` over the images: the direction of features counts, not their length.
+    """Mean of ``1 - cos(a, b)`` over the images: only the direction of the features counts.
 
     Args:
-        a: features of the classifier, linearly mapped to the width of ``b``, since widths and axes of two
-            networks have nothing to do with each other: the regressor of FitNets, Romero et al. 2015
-            (arXiv:1412.6550), section 2.2, eq. 3, there with a squared distance.
-        b: features of the network that guides.
+        a: features of the classifier, mapped linearly to the width of ``b``, because two networks share
+            neither widths nor axes. This is the regressor of FitNets, Romero et al. 2015 (arXiv:1412.6550),
+            section 2.2, eq. 3, which uses a squared distance.
+        b: features of the guiding network.
 
     Returns:
         Scalar in [0, 2].
@@ -68,13 +67,12 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
 def two_stream_loss(losses: Tensor, num_first: int, *, w: float) -> Tensor:
     """Mean over the first stream plus ``w`` times the mean over the second.
 
-    The mix loss of He et al. 2023 (arXiv:2210.07574).
-
-    How many images each stream has does not matter. A stream without images counts nothing.
+    This is the mix loss of He et al. 2023 (arXiv:2210.07574). The number of images in each stream does not
+    matter, and a stream without images contributes nothing.
 
     Args:
-        losses: one per image, the first stream first, (B,), B at least 1.
-        num_first: images of the first stream.
+        losses: one loss per image, the first stream first, (B,), B at least 1.
+        num_first: number of images in the first stream.
         w: as above.
 
     Returns:

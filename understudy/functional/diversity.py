@@ -1,4 +1,4 @@
-"""How varied a set of points is, without looking at another set."""
+"""How varied a set of points is, without comparison to another set."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def mean_distance(x: np.ndarray, *, block: int = 1024) -> float:
 
     Args:
         x: float of shape (N, D), N at least 2.
-        block: points at once; memory is about ``16 * block * N`` bytes.
+        block: points compared at once; memory is about ``16 * block * N`` bytes.
 
     Returns:
-        At least 0, in the units of the features. It does not depend on N, up to chance.
+        At least 0, in the units of the features; its expectation does not depend on N.
 
     Raises:
         ValueError: for another shape.
@@ -36,17 +36,17 @@ def mean_distance(x: np.ndarray, *, block: int = 1024) -> float:
 def vendi_score(x: np.ndarray, weights: np.ndarray | None = None, *, block: int = 1024) -> float:
     """Effective number of different points: the exponential of the entropy of the eigenvalues of K / N.
 
-    Friedman and Dieng 2023 (arXiv:2210.02410, definition 3.1; with weights their definition 3.2), with the
-    cosine kernel. It grows with N: compare sets of one size. Points at the origin have no direction; they
-    count as equal to each other and unlike all others.
+    Friedman and Dieng 2023 (arXiv:2210.02410, definition 3.1, or 3.2 with weights), with the cosine kernel.
+    It grows with N, so compare sets of equal size. Points at the origin have no direction; they count as
+    equal to each other and different from all others.
 
     Args:
         x: float of shape (N, D), N at least 1.
-        weights: shares of the points up to a factor, float of shape (N,), not negative; None is equal shares.
-        block: points at once; memory is about ``24 * block * D + 8 * min(N, D)**2`` bytes.
+        weights: weights of the points, float of shape (N,), not negative; equal weights if None.
+        block: points per step; memory is about ``24 * block * D + 8 * min(N, D)**2`` bytes.
 
     Returns:
-        Between 1 (all points have one direction) and min(N, D + 1) (orthogonal).
+        Between 1 (all points have the same direction) and min(N, D + 1) (all are orthogonal).
 
     Raises:
         ValueError: for another shape.
@@ -76,9 +76,9 @@ def vendi_score(x: np.ndarray, weights: np.ndarray | None = None, *, block: int 
 
 
 def _scaled_directions(x: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Rows of length sqrt(share) along the points, (B, D + 1).
+    """Vectors of length sqrt(share) in the direction of the points, (B, D + 1).
 
-    Points at the origin lie along the last axis.
+    Those of points at the origin lie along the last axis.
     """
     x = x.astype(np.float64)
     lengths = np.linalg.norm(x, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Noise levels of EDM, Karras et al. 2022 (arXiv:2206.00364), in the terms of a variance-preserving schedule.
+"""Noise levels of EDM, Karras et al. 2022 (arXiv:2206.00364), written as a variance-preserving schedule.
 
 Symbols, as in the paper::
 
@@ -8,9 +8,9 @@ Symbols, as in the paper::
 
 With u = x0 / sigma_data and n = noise, c_in x = sqrt(alpha_bar) u + sqrt(1 - alpha_bar) n for alpha_bar =
 sigma_data^2 / (sigma^2 + sigma_data^2), and the target of F is -(sqrt(alpha_bar) n - sqrt(1 - alpha_bar) u):
-v-prediction (Salimans & Ho 2022, arXiv:2202.00512) with the other sign. The loss weight lambda(sigma) of
-table 1 makes the loss of F the plain squared error. So a network that predicts v with equal weight at noise
-levels drawn from EDM's distribution is EDM.
+v-prediction (Salimans & Ho 2022, arXiv:2202.00512) with the opposite sign. The loss weight lambda(sigma) of
+table 1 makes the loss of F the plain squared error. So EDM is a network that predicts v, trained without
+weights on noise levels from EDM's distribution.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ import torch
 from torch import Tensor
 
 SIGMA_DATA = 0.5
-"""Of images in [-1, 1]; table 1."""
+"""Standard deviation of images in [-1, 1]; table 1."""
 
 
 def lognormal_sigmas(num_levels: int, *, mean: float = -1.2, std: float = 1.2) -> Tensor:
     """Noise levels whose logarithms are normal: the quantiles (i + 1/2) / num_levels.
 
-    Drawn with equal chances, they follow the distribution of table 1.
-
-    Karras et al. 2022, table 1, ``ln(sigma) ~ N(P_mean, P_std^2)``.
+    Levels drawn uniformly from these follow Karras et al. 2022, table 1: ``ln(sigma) ~ N(P_mean, P_std^2)``.
 
     Args:
         num_levels: T, at least 1.
@@ -66,7 +64,7 @@ def alpha_bar(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> Tensor:
 
 
 def noise_condition(sigma: Tensor) -> Tensor:
-    """What the network is told of the noise: c_noise = ln(sigma) / 4.
+    """The noise level as input of the network: c_noise = ln(sigma) / 4.
 
     Karras et al. 2022, table 1.
 

@@ -1,9 +1,9 @@
-"""Fréchet distance of the Gaussian distributions with the moments of two sets of points.
+"""Fréchet distance between two sets of points, each summarised by a Gaussian distribution.
 
 Symbols, as in Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule" (arXiv:1706.08500, eq. 6)::
 
     m, C     mean and covariance of one set                      (D,), (D, D)
-    m_w, C_w of the other
+    m_w, C_w mean and covariance of the other set                (D,), (D, D)
     A        root of C: A^T A = C                                (min(N, D), D)
     d^2      |m - m_w|^2 + Tr(C + C_w - 2 (C C_w)^(1/2))
 """
@@ -16,14 +16,14 @@ import numpy as np
 def mean_and_root(
     x: np.ndarray, weights: np.ndarray | None = None, *, block: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and a root of the covariance, with as many rows as the covariance can have rank.
+    """Mean, and a root of the covariance with no more rows than the covariance can have rank.
 
     Args:
         x: float of shape (N, D), N at least 2.
-        weights: float of shape (N,), not negative, at least two positive; None is equal weights. The
-            covariance is the unbiased one for weights that do not depend on the points, with ``sum w - sum
-            w^2 / sum w`` in the place of N - 1.
-        block: points at once; memory is about ``16 * block * D + 24 * D * min(N, D)`` bytes.
+        weights: float of shape (N,), not negative, at least two positive; equal weights if None. The
+            covariance is unbiased if the weights do not depend on the points: its denominator is
+            ``sum w - sum w^2 / sum w`` instead of N - 1.
+        block: points per step; memory is about ``16 * block * D + 24 * D * min(N, D)`` bytes.
 
     Returns:
         m, float64 of shape (D,), and A, float64 of shape (min(N, D), D).
@@ -56,12 +56,12 @@ def mean_and_root(
 
 
 def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray, root_y: np.ndarray) -> float:
-    """Squared Fréchet distance of two Gaussian distributions, given by :func:`mean_and_root`.
+    """Squared Fréchet distance between two Gaussian distributions from :func:`mean_and_root`.
 
     Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions" (J. Multivariate
-    Analysis 12), as Heusel et al. 2017, eq. 6, use it. ``Tr (C C_w)^(1/2)`` is the nuclear norm of ``A
-    A_w^T``, so with fewer points than features no matrix has the side D. The distance of samples is biased
-    upwards, the more the fewer points there are: compare sets of one size.
+    Analysis 12), as used by Heusel et al. 2017, eq. 6. ``Tr (C C_w)^(1/2)`` is the nuclear norm of
+    ``A A_w^T``, so with fewer points than features no matrix is D wide and high. The distance between samples
+    is biased upwards, more for fewer points, so compare sets of equal size.
 
     Args:
         mean_x: m, float64 of shape (D,).
@@ -70,7 +70,7 @@ def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray,
         root_y: A_w, float64 of shape (Q, D).
 
     Returns:
-        At least 0, in the squared units of the features; about 1e-6 of the variances is rounding.
+        At least 0, in squared units of the features; rounding is about 1e-6 of the variances.
 
     Raises:
         ValueError: for shapes that do not fit.
@@ -81,8 +81,8 @@ def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray,
     """
     if mean_x.shape != mean_y.shape or root_x.shape[1:] != mean_x.shape or root_y.shape[1:] != mean_y.shape:
         raise ValueError(
-            f"means and roots must have one width, got {mean_x.shape}, {root_x.shape}, {mean_y.shape} and "
-            f"{root_y.shape}"
+            "means and roots must have the same width, "
+            f"got {mean_x.shape}, {root_x.shape}, {mean_y.shape} and {root_y.shape}"
         )
     product = root_x @ root_y.T
     small = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
@@ -98,6 +98,6 @@ def frechet_distance(mean_x: np.ndarray, root_x: np.ndarray, mean_y: np.ndarray,
 def _root(covariance: np.ndarray) -> np.ndarray:
     try:
         return np.asarray(np.linalg.cholesky(covariance).T)
-    except np.linalg.LinAlgError:  # features that do not vary, or depend on one another
+    except np.linalg.LinAlgError:  # constant or linearly dependent features
         values, vectors = np.linalg.eigh(covariance)
         return np.asarray((vectors * np.sqrt(np.clip(values, 0, None))).T)

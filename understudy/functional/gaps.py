@@ -1,20 +1,20 @@
-"""The gap between training on synthetic and on real images, taken apart.
+"""The accuracy gap between training on synthetic and on real images, and its terms.
 
-Wang et al. 2024 (arXiv:2311.03959) hold a content gap responsible for most of it. The terms below are not
-theirs: they are this project's own operational definition, see ``docs/methods/content_gap.md``.
-Reconstructions as a training set come from Ravuri and Vinyals 2019 (arXiv:1905.10887, section 4).
+Wang et al. 2024 (arXiv:2311.03959) attribute most of it to a content gap. The terms below are not theirs but
+an operational definition of this project, see ``docs/methods/content_gap.md``. Training on reconstructions
+comes from Ravuri and Vinyals 2019 (arXiv:1905.10887, section 4).
 
 Symbols, each the accuracy on real test images after training on a set::
 
     R       real images                                                   role real
-    Rec     each real image through the generator, as little as it can    role reconstructed
-    S       synthetic images as they are drawn                            role plain
-    S+F     the same, filtered                                            role filtered
-    S otf   fresh ones all the time, on the fly                           role fresh
+    Rec     real images redrawn by the generator with the least noise     role reconstructed
+    S       synthetic images as drawn                                     role plain
+    S+F     synthetic images, filtered                                    role filtered
+    S otf   synthetic images, drawn afresh all the time (on the fly)      role fresh
     S*      the best variant of S, chosen on validation images
 
-Accuracies may be single values, or arrays of one shape: seeds, resamples, classes, or right and wrong for
-each training and test image. All terms are linear, so the mean of a term is the term of the means.
+Accuracies are single values or arrays of equal shape, over seeds, resamples, classes, or each training and
+test image (right or wrong). All terms are linear, so the mean of a term is the term of the means.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 
 VARIANTS = ("plain", "filtered", "fresh", "filtered+fresh", "diverse", "matched")
 # Each step: the term, the set it starts from, the set it leads to. All steps together lead from S to R.
-# Quality and quantity overlap, so their order matters; content and appearance have one order only, since
-# nothing is both redrawn and filtered.
+# Quality and quantity overlap, so their order matters. Content and appearance have only one order, because
+# redrawn images are never filtered.
 _REST = (("content", "filtered+fresh", "reconstructed"), ("appearance", "reconstructed", "real"))
 PATH = (("quality", "plain", "filtered"), ("quantity", "filtered", "filtered+fresh"), *_REST)
 REVERSE_PATH = (("quantity", "plain", "fresh"), ("quality", "fresh", "filtered+fresh"), *_REST)
@@ -38,23 +38,24 @@ Accuracy = TypeVar("Accuracy", float, np.ndarray)
 
 
 def gap_terms(accuracies: Mapping[str, Accuracy], *, best: str) -> dict[str, Accuracy]:
-    """All terms that can be formed from the sets that were measured.
+    """All terms that the measured sets allow.
 
-    ``total = appearance + content + recovered`` and ``total = remaining + recovered`` hold whatever the
-    accuracies are. ``quality``, ``quantity``, ``diversity`` and ``matched`` are what each variant alone adds
-    to S; they overlap and do not add up.
+    ``total = appearance + content + recovered`` and ``total = remaining + recovered`` always hold.
+    ``quality``, ``quantity``, ``diversity`` and ``matched`` are the gains of each variant alone over S; they
+    overlap and do not add up.
 
     Args:
-        accuracies: by role, ``real`` and ``plain`` among them; without ``reconstructed`` there is no
-            ``appearance`` and no ``content``.
-        best: role of S*, one of those given.
+        accuracies: by role, including ``real`` and ``plain``; ``appearance`` and ``content`` need
+            ``reconstructed``.
+        best: role of S*, one of the given roles.
 
     Returns:
         ``total`` R - S, ``appearance`` R - Rec, ``content`` Rec - S*, ``recovered`` S* - S, ``remaining`` R -
-        S*, ``quality`` S+F - S, ``quantity`` S otf - S, ``diversity`` and ``matched`` likewise.
+        S*, ``quality`` S+F - S, ``quantity`` S otf - S, and ``diversity`` and ``matched`` in the
+        same way.
 
     Raises:
-        ValueError: without ``real``, ``plain`` or ``best``.
+        ValueError: if ``real``, ``plain`` or ``best`` is missing.
 
     Example:
         >>> # Ravuri and Vinyals, table 2, top-1:
@@ -80,9 +81,9 @@ def gap_terms(accuracies: Mapping[str, Accuracy], *, best: str) -> dict[str, Acc
 
 
 def path_terms(accuracies: Mapping[str, Accuracy], steps: Sequence[tuple[str, str, str]]) -> list[Accuracy]:
-    """What each step of :data:`PATH` or :data:`REVERSE_PATH` adds.
+    """The gain of each step of :data:`PATH` or :data:`REVERSE_PATH`.
 
-    Stops before the first step for which a set was not measured.
+    The steps end before the first set that was not measured.
 
     Args:
         accuracies: by role.
@@ -106,28 +107,28 @@ def path_terms(accuracies: Mapping[str, Accuracy], steps: Sequence[tuple[str, st
 
 
 def shares(terms: Mapping[str, float]) -> dict[str, float]:
-    """Each term over the total.
+    """Each term divided by the total.
 
     Args:
-        terms: single values, ``total`` among them and positive.
+        terms: single values, including a positive ``total``.
 
     Returns:
-        By name; those of ``appearance``, ``content`` and ``recovered`` sum to 1, and any of them may be
+        Shares by name. Those of ``appearance``, ``content`` and ``recovered`` sum to 1; each of them may be
         negative.
 
     Raises:
-        ValueError: if there is no positive total.
+        ValueError: if ``total`` is missing or not positive.
     """
     total = terms.get("total", 0.0)
     if not total > 0:
-        raise ValueError(f"shares are those of a positive total, got {total}")
+        raise ValueError(f"shares need a positive total, got {total}")
     return {name: term / total for name, term in terms.items()}
 
 
 def relative_drop(real: float, other: float) -> float:
-    """Share of the real accuracy that is lost: ``(real - other) / real``, 0 where ``real`` is 0.
+    """Share of the real accuracy that is lost: ``(real - other) / real``, or 0 if ``real`` is 0.
 
-    Papers print drops in points and relative ones alike; Ravuri and Vinyals' abstract has relative ones.
+    Papers print drops in points or relative drops; the abstract of Ravuri and Vinyals has relative ones.
 
     Example:
         >>> round(relative_drop(73.09, 42.65), 3)
@@ -137,7 +138,7 @@ def relative_drop(real: float, other: float) -> float:
 
 
 def appearance_excess(terms: Mapping[str, Accuracy]) -> Accuracy:
-    """By how much appearance exceeds half of the total.
+    """The amount by which appearance exceeds half of the total.
 
     :func:`content_hypothesis` judges the interval of this difference.
     """
@@ -151,7 +152,7 @@ def content_hypothesis(excess: tuple[float, float], *, is_gap: bool) -> Outcome:
 
     Args:
         excess: low and high end of the interval of :func:`appearance_excess`.
-        is_gap: whether the total can be told from 0 and is positive.
+        is_gap: whether the total is distinguishable from 0 and positive.
 
     Returns:
         ``refuted`` if the interval lies above 0, ``supported`` if it lies below, ``undecided`` in between,

@@ -2,7 +2,7 @@
 
 Symbols::
 
-    values   one value per training and test image, such as 1 for right and 0 for wrong   (S, N)
+    values   one value per training and test image, such as 1 if correct, else 0   (S, N)
     S        trainings, one per seed
     N        test images
     R        resamples
@@ -24,25 +24,26 @@ _LEVEL = 0.95
 def bootstrap_mean(
     values: np.ndarray, rng: np.random.Generator, *, num_resamples: int
 ) -> tuple[float, float, float]:
-    """Mean with a 95% interval that covers both other test images and other training seeds.
+    """Mean with a 95% interval over both test images and training seeds.
 
-    Test images and trainings are resampled at once, each with replacement (Owen 2007, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 1). A plain bootstrap is too narrow for a small S, for
-    two reasons; both are corrected:
+    Test images and trainings are resampled at the same time, each with replacement (Owen 2007, "The
+    pigeonhole bootstrap", Annals of Applied Statistics 1). For a small S, a plain bootstrap is too narrow for
+    two reasons, and both are corrected:
 
-    * S values drawn with replacement from S have too small a variance, by a factor (S - 1) / S. Drawing S - 1
-      of them is exact (Rao and Wu 1988, "Resampling inference with complex survey data", JASA 83).
-    * Percentiles ignore that a spread measured on S values is itself uncertain. Their distances from the mean
+    * S values drawn with replacement from S have a variance that is too small by a factor (S - 1) / S.
+      Drawing S - 1 of them is exact (Rao and Wu 1988, "Resampling inference with complex survey data", JASA
+      83).
+    * Percentiles ignore that a spread measured on S values is uncertain itself. Their distances from the mean
       are therefore stretched by the ratio of the Student to the normal quantile, with degrees of freedom from
-      Satterthwaite (1946): S - 1 where seeds dominate, N - 1 where test images do. With 3 seeds the factor is
-      between 1 and 2.2.
+      Satterthwaite (1946): S - 1 if seeds dominate the variance, N - 1 if test images do. With 3 seeds the
+      factor is between 1 and 2.2.
 
-    With one training the interval is about test images only. If all values are equal, it has no width.
+    With one training the interval covers test images only. If all values are equal, it has no width.
 
     Args:
         values: bool or float of shape (S, N), S at least 1 and N at least 2.
         rng: source of the resamples.
-        num_resamples: R; the ends settle to about 1 / sqrt(R) of the half width.
+        num_resamples: R; the ends are accurate to about 1 / sqrt(R) of the half width.
 
     Returns:
         Mean, low end, high end; the ends lie within the range of ``values``.
@@ -77,8 +78,8 @@ def paired_bootstrap_difference(
 ) -> tuple[float, float, float]:
     """Mean of ``a - b`` with a 95% interval, both measured on the same test images and with the same seeds.
 
-    Every resample takes the same images and seeds for both, so what is easy or hard for both cancels.
-    See :func:`bootstrap_mean` for the method.
+    Every resample takes the same images and seeds for both, so images that are easy or hard for both cancel.
+    The method is that of :func:`bootstrap_mean`.
 
     Args:
         a: bool or float of shape (S, N).
@@ -93,12 +94,12 @@ def paired_bootstrap_difference(
         ValueError: if the shapes differ.
     """
     if a.shape != b.shape:
-        raise ValueError(f"paired values must have one shape, got {a.shape} and {b.shape}")
+        raise ValueError(f"paired values must have the same shape, got {a.shape} and {b.shape}")
     return bootstrap_mean(a.astype(np.float64) - b.astype(np.float64), rng, num_resamples=num_resamples)
 
 
 def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
-    """Means over resampled trainings and test images, the same ones for all K quantities.
+    """Means over resampled trainings and test images; all K quantities share the resamples.
 
     S - 1 trainings and N test images are drawn with replacement, see :func:`bootstrap_mean`.
 
@@ -115,7 +116,7 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples:
     seed_weights_RS = (
         rng.multinomial(drawn_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples) / drawn_seeds
     )
-    # Images with equal values are interchangeable, so it is enough to draw how many there are of each of U
+    # Images with equal values are interchangeable, so it is enough to draw the number of images of each of U
     # kinds.
     kinds_KSU, counts_U = np.unique(values.reshape(-1, num_images), axis=1, return_counts=True)
     step = max(1, _MAX_CELLS // max(len(counts_U), num_values * num_seeds))
@@ -129,7 +130,7 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples:
 
 
 def student_stretch(values: np.ndarray) -> float:
-    """Student over normal quantile, with the degrees of freedom of a sum of two variances.
+    """Ratio of the Student to the normal quantile, with the degrees of freedom of a sum of two variances.
 
     Satterthwaite 1946, see :func:`bootstrap_mean`.
 
@@ -150,10 +151,10 @@ def student_stretch(values: np.ndarray) -> float:
 
 
 def student_interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean of independent repetitions with its 95% Student interval, which has no width for a single one.
+    """Mean of independent repetitions with its 95% Student interval; a single one gives no width.
 
     Args:
-        values: one per repetition, at least one.
+        values: one value per repetition, at least one.
 
     Returns:
         ``mean``, ``low`` and ``high``.
@@ -166,7 +167,7 @@ def student_interval(values: Sequence[float]) -> dict[str, float]:
         {'mean': 2.0, 'low': -0.48, 'high': 4.48}
     """
     if not len(values):
-        raise ValueError("there must be at least one value, got none")
+        raise ValueError("values must have at least one entry, got none")
     mean, half = float(np.mean(values)), 0.0
     if len(values) > 1:
         half = float(
@@ -190,7 +191,7 @@ class Interval:
 
     @classmethod
     def of(cls, ends: tuple[float, float, float]) -> Interval:
-        """Name the numbers that :func:`bootstrap_mean` and its kin return: mean, low end, high end.
+        """Name the three numbers that :func:`bootstrap_mean` and similar functions return.
 
         Example:
             >>> Interval.of((0.5, 0.25, 0.75)).low

@@ -1,6 +1,6 @@
 """Maximum mean discrepancy of large weighted sets, computed tile by tile.
 
-The kernels are those of KID and CMMD, and a Gaussian one.
+The kernels are those of KID and CMMD, and a Gaussian kernel.
 
 Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
 
@@ -9,8 +9,8 @@ Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
     k      kernel
     MMD^2  E k(x, x') + E k(y, y') - 2 E k(x, y)
 
-:mod:`understudy.functional.mmd` has gradients and holds all pairs at once; here nothing is larger than a
-tile.
+:mod:`understudy.functional.mmd` is differentiable and holds all pairs in memory; here no array is larger than
+a tile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Inner products (B, C) and squared lengths (B, 1) and (1, C) to values (B, C)."""
+"""Maps inner products (B, C) and squared lengths (B, 1) and (1, C) to values (B, C)."""
 
 
 def cubic_kernel(width: int) -> Kernel:
@@ -42,7 +42,7 @@ def cubic_kernel(width: int) -> Kernel:
 def gaussian_kernel(bandwidth: float) -> Kernel:
     """``exp(-|x - y|^2 / (2 h^2)) - 1``.
 
-    The constant cancels in MMD^2; without it, values for far smaller distances than h keep their digits.
+    The constant cancels in MMD^2. Subtracting it keeps the digits of values at distances far below h.
 
     Args:
         bandwidth: h, positive, in the units of the points.
@@ -88,18 +88,18 @@ def mean_kernels(
     kernels: Sequence[Kernel],
     block: int = 1024,
 ) -> np.ndarray:
-    """Weighted means of kernels over pairs of points: of two sets, or of different points of one.
+    """Weighted means of kernels over pairs of points, of two sets or of different points of one set.
 
-    Three of them add up to the unbiased MMD^2 (Gretton et al. 2012, eq. 3); with weights a pair counts ``w_i
-    v_j``. All kernels and resamples share one pass over the pairs.
+    Three such means add up to the unbiased MMD^2 (Gretton et al. 2012, eq. 3). A pair has the weight
+    ``w_i v_j``. All kernels and resamples share one pass over the pairs.
 
     Args:
-        x: float of shape (M, D); float32 is computed in float32 and added up in float64, anything else in
-            float64.
+        x: float of shape (M, D). Kernels of float32 points are computed in float32 and added up in float64;
+            for other types, everything is in float64.
         w: float of shape (M, R), not negative.
-        y: float of shape (N, D); None takes the pairs i != j of ``x``.
-        v: float of shape (N, R); None exactly if ``y`` is.
-        kernels: K of them.
+        y: float of shape (N, D); None for the pairs i != j of ``x``.
+        v: float of shape (N, R); None if and only if ``y`` is None.
+        kernels: K kernels.
         block: side of a tile; memory is about ``5 * block**2`` numbers.
 
     Returns:
@@ -131,7 +131,7 @@ def mean_kernels(
                 values = kernel(*tile)
                 if on_diagonal:
                     np.fill_diagonal(values, 0)
-                # Tiles below the diagonal have the transposed values of those above.
+                # Tiles below the diagonal are the transposes of those above, so those count twice.
                 total[index] += (w_tile * (values @ v_tile)).sum(axis=0) * (
                     2 if within and not on_diagonal else 1
                 )

@@ -2,9 +2,9 @@
 
 Symbols::
 
-    n, sizes     images, one number per point of the curve             (K,)
+    n, sizes     numbers of images, one per point of the curve         (K,)
     values       accuracy at each size                                 (K,), or (..., K)
-    a, b         accuracy = a + b log2(n); b is what each doubling adds
+    a, b         accuracy = a + b log2(n), so each doubling of n adds b
     S, N, R      trainings, test images, resamples, as in :mod:`understudy.functional.intervals`
 """
 
@@ -20,16 +20,16 @@ _ENDS = (0.025, 0.975)
 
 
 def log_fit(sizes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares line through accuracy over the logarithm of the size: ``value = a + b log2(n)``.
+    """Least squares line of accuracy over the logarithm of the size: ``value = a + b log2(n)``.
 
     Sun et al. 2017 (arXiv:1707.02968) found accuracy to grow with the logarithm of the training set.
 
     Args:
-        sizes: n, of shape (K,), positive, at least two different.
+        sizes: n, of shape (K,), positive, not all equal.
         values: float of shape (..., K).
 
     Returns:
-        Intercept a (the value at n = 1) and slope b (what each doubling adds), float of shape (...).
+        Intercept a (the value at n = 1) and slope b (the gain of each doubling), float of shape (...).
 
     Raises:
         ValueError: for other shapes or sizes.
@@ -44,10 +44,10 @@ def log_fit(sizes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if sizes.ndim != 1 or values.shape[-1:] != sizes.shape:
         raise ValueError(f"sizes and values must be (K,) and (..., K), got {sizes.shape} and {values.shape}")
     if len(np.unique(sizes)) < 2 or sizes.min() <= 0:
-        raise ValueError(f"sizes must be positive with at least two different, got {sizes.tolist()}")
+        raise ValueError(f"sizes must be positive and not all equal, got {sizes.tolist()}")
     x = np.log2(sizes)
     centred = x - x.mean()
-    # The values are centred too: slopes of equal values are then 0 to the last digit.
+    # The values are centred too, so that the slope of equal values is exactly 0.
     slope = (values - values.mean(axis=-1, keepdims=True)) @ centred / (centred @ centred)
     return values.mean(axis=-1) - slope * x.mean(), slope
 
@@ -55,18 +55,18 @@ def log_fit(sizes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def increasing(values: np.ndarray) -> np.ndarray:
     """Least squares fit that never falls with the index: isotonic regression.
 
-    By the min-max formula (Barlow et al. 1972, "Statistical Inference under Order Restrictions"),
+    It uses the min-max formula (Barlow et al. 1972, "Statistical Inference under Order Restrictions"),
     ``fit_i = max over j <= i of min over k >= i of mean(values_j .. values_k)``; pooling adjacent violators
-    gives the same.
+    gives the same result.
 
     Args:
-        values: float of shape (..., K), K at least 1, in the order of growing size.
+        values: float of shape (..., K), K at least 1, ordered by size.
 
     Returns:
         float64 of the same shape.
 
     Raises:
-        ValueError: for a number or an empty curve.
+        ValueError: for a scalar or an empty curve.
 
     Example:
         >>> increasing(np.array([0.5, 0.75, 0.25, 1.0]))
@@ -85,21 +85,21 @@ def increasing(values: np.ndarray) -> np.ndarray:
 
 
 def invert(sizes: np.ndarray, values: np.ndarray, wanted: float) -> float:
-    """Smallest size at which a learning curve reaches a value, straight in log n between the measured sizes.
+    """Smallest size at which a learning curve reaches a value.
 
-    Nothing is extrapolated, so the ends of the range have a meaning of their own.
+    The curve is linear in log n between the measured sizes, and is not extrapolated.
 
     Args:
         sizes: n, of shape (K,), positive, increasing.
-        values: float of shape (K,), never falling, see :func:`increasing`.
+        values: float of shape (K,), never falling; see :func:`increasing`.
         wanted: the value to reach.
 
     Returns:
-        The size, in [n_1, n_K]. n_1 means "at most n_1", since a smaller set might suffice; ``inf`` means
-        "more than n_K": even the largest measured set does not reach the value.
+        The size, in [n_1, n_K]. n_1 means "at most n_1", because a smaller set might suffice; ``inf`` means
+        "more than n_K", because even the largest measured set does not reach the value.
 
     Raises:
-        ValueError: if sizes do not increase, values fall, or shapes do not fit.
+        ValueError: if sizes do not increase, values fall, or shapes do not match.
 
     Example:
         >>> sizes, values = np.array([100, 400]), np.array([0.5, 0.7])
@@ -121,7 +121,7 @@ def invert(sizes: np.ndarray, values: np.ndarray, wanted: float) -> float:
 
 
 def gains_per_doubling(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What each step of a curve adds, per doubling of the size: ``(v_{k+1} - v_k) / log2(n_{k+1} / n_k)``.
+    """Gain of each step of a curve per doubling of the size: ``(v_{k+1} - v_k) / log2(n_{k+1} / n_k)``.
 
     Args:
         sizes: n, of shape (K,), K at least 2, positive, increasing.
@@ -148,19 +148,19 @@ def gains_per_doubling(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
-    """The rule that ends a search for the size of a set: the last step is not sure to have gained enough.
+    """The rule that ends a search over sizes: stop unless the last step has clearly gained enough.
 
     Args:
-        gains: per doubling in the last step, one for each training, float (S,); differences of trainings with
-            one seed.
-        below: the least gain per doubling that is worth another size, in the unit of ``gains``.
+        gains: gain per doubling in the last step, one per training, float (S,); each compares two trainings
+            with the same seed.
+        below: the smallest gain per doubling that justifies another size, in the unit of ``gains``.
 
     Returns:
-        Whether the low end of the 95% Student interval of the mean gain is below ``below``, and that
-        interval.
+        Whether to stop, which is whether the low end of the 95% Student interval of the mean gain is below
+        ``below``; and that interval.
 
     Raises:
-        ValueError: without a gain.
+        ValueError: if ``gains`` is empty.
 
     Example:
         >>> stops(np.array([1.9, 2.0, 2.1]), below=1.0)[0], stops(np.array([1.0, 2.0, 3.0]), below=1.0)[0]
@@ -171,15 +171,15 @@ def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
 
 
 def resampled_curves(values: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> np.ndarray:
-    """Means of all curves' points over resampled trainings and test images, the same ones for every point.
+    """Mean at every point of a curve over resampled trainings and test images, shared by all points.
 
     The resampling is that of :func:`understudy.functional.intervals.bootstrap_mean`, without its Student
-    stretch, since how far to stretch depends on what is made of the curves. What is easy or hard for all
-    points moves them together and cancels in their differences.
+    stretch, which depends on the statistic that is computed from the curves. Images that are easy or hard at
+    all points move them together and cancel in differences.
 
     Args:
-        values: bool or float of shape (K, S, N): points, trainings, test images; training s of each point has
-            the same seed.
+        values: bool or float of shape (K, S, N): points, trainings, test images; training s has the same seed
+            at each point.
         rng: source of the resamples.
         num_resamples: R.
 
@@ -201,21 +201,23 @@ def worth_in_real_images(
 ) -> np.ndarray:
     """Number of real images that give the accuracy of other training sets, with 95% intervals.
 
-    :func:`invert` on the :func:`increasing` fit of the real curve; the interval is that of the same on
-    :func:`resampled_curves`. As in :func:`understudy.functional.intervals.bootstrap_mean`, resampled
-    accuracies are first moved away from their mean by Student's factor: that of the difference between the
-    training set and the real curve at the size found, since that difference decides the size.
+    The number comes from :func:`invert` on the :func:`increasing` fit of the real curve, and its interval
+    from the same on :func:`resampled_curves`. As in
+    :func:`understudy.functional.intervals.bootstrap_mean`, resampled accuracies are first stretched away from
+    their mean by Student's factor. The factor is that of the difference between the training set and the real
+    curve at the resulting size, because this difference determines the size.
 
     Args:
-        sizes: real images, of shape (K,), positive, increasing.
-        real: bool or float of shape (K, S, N), right and wrong after training on that many real images.
+        sizes: numbers of real images, of shape (K,), positive, increasing.
+        real: bool or float of shape (K, S, N), whether each prediction is correct after training on that many
+            real images.
         others: bool or float of shape (T, S, N), the same for T other training sets.
         rng: source of the resamples.
         num_resamples: R.
 
     Returns:
-        float64 of shape (T, 3): size, low end, high end, each in [n_1, n_K] or ``inf``, read as those of
-        :func:`invert`.
+        float64 of shape (T, 3): size, low end, high end, each in [n_1, n_K] or ``inf``, with the meaning that
+        they have in :func:`invert`.
 
     Raises:
         ValueError: for other shapes or sizes.
@@ -227,8 +229,8 @@ def worth_in_real_images(
         or real.shape[:1] != np.shape(sizes)
     ):
         raise ValueError(
-            f"sizes, real, others must be (K,), (K, S, N), (T, S, N), got {np.shape(sizes)}, {real.shape}, "
-            f"{others.shape}"
+            "sizes, real and others must be (K,), (K, S, N) and (T, S, N), "
+            f"got {np.shape(sizes)}, {real.shape} and {others.shape}"
         )
     num_real = len(real)
     values = np.concatenate([real, others]).astype(np.float64)
@@ -240,19 +242,19 @@ def worth_in_real_images(
         size = _worth(sizes, means_K[which])
         stretch = student_stretch(values[num_real + row] - _at_size(sizes, values[:num_real], size))
         resampled = [_worth(sizes, curve) for curve in means_K[which] + stretch * moves_RK[:, which]]
-        # Between two resamples there is nothing to interpolate where one of them is infinite.
+        # No interpolation between two resamples, because either may be infinite.
         low, high = np.quantile(resampled, _ENDS, method="inverted_cdf")
         found[row] = size, min(size, low), max(size, high)
     return found
 
 
 def _worth(sizes: np.ndarray, curve: np.ndarray) -> float:
-    """Size at which all but the last point of ``curve`` (K + 1,) reach the last."""
+    """Size at which the curve of the first K points of ``curve`` (K + 1,) reaches its last point."""
     return invert(sizes, increasing(curve[:-1]), float(curve[-1]))
 
 
 def _at_size(sizes: np.ndarray, values: np.ndarray, size: float) -> np.ndarray:
-    """Values (K, S, N) between the measured sizes, (S, N); those of the largest for ``inf``."""
+    """Values (K, S, N), interpolated at a size, (S, N); those of the largest size for ``inf``."""
     place = np.interp(np.log(min(size, float(sizes[-1]))), np.log(sizes), np.arange(len(sizes)))
     before = min(int(place), len(sizes) - 1)
     after = min(before + 1, len(sizes) - 1)

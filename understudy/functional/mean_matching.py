@@ -1,4 +1,4 @@
-"""Terms that penalise the mean of the denoising residual: the distribution matching of Real-Fake.
+"""Loss terms on the mean of the denoising residual: the distribution matching of Real-Fake.
 
 Symbols, as in Yuan et al. 2023, "Real-Fake" (arXiv:2310.10402)::
 
@@ -6,10 +6,10 @@ Symbols, as in Yuan et al. 2023, "Real-Fake" (arXiv:2310.10402)::
     w_b   min-SNR weight of image b
     B     images in the batch
 
-The diffusion loss is the mean of squares, these terms are squares of means; by Jensen's inequality the mean
-form is never above the unweighted loss of the same batch. The paper has the mean form; its released code sums
-over the batch instead. With all weights 1 the sum form is B^2 times the mean form: a factor of 0.003 before
-the sum at B = 8 equals a factor of 0.192 before the mean.
+The diffusion loss is a mean of squares; these terms are squares of means. By Jensen's inequality, the mean
+form is never above the unweighted loss of the same batch. The paper has the mean form, and its released code
+the sum form. With all weights 1 the sum form is B^2 times the mean form: at B = 8, a factor of 0.003 on the
+sum form equals a factor of 0.192 on the mean form.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def batch_mean_term(residual: Tensor) -> Tensor:
         residual: float of shape (B, C, H, W), B at least 1.
 
     Returns:
-        float scalar, not negative, at most the mean squared residual; equal to it if all images have the same
-        residual. For independent residuals of mean 0 it is 1 / B of that in expectation.
+        float scalar, not negative, at most the mean squared residual, and equal to it if all images have the
+        same residual. For independent residuals of mean 0 its expectation is 1 / B of the mean squared
+        residual.
 
     Raises:
         ValueError: for another shape.
@@ -42,11 +43,11 @@ def batch_mean_term(residual: Tensor) -> Tensor:
 
 
 def batch_sum_term(residual: Tensor, weight: Tensor) -> Tensor:
-    """Mean over c, h, w of ``(sum_b w_b r_b)^2``: the form of Real-Fake's released code.
+    """Mean over c, h, w of ``(sum_b w_b r_b)^2``: the form of the code released for Real-Fake.
 
-    It grows with the batch: as B for independent residuals of mean 0, as B^2 for the part that all residuals
-    share. A weight for this term therefore means something only together with B (0.003 at B = 8 in the
-    release).
+    It grows with the batch, as B for independent residuals of mean 0 and as B^2 for the part that all
+    residuals share. So the factor of this term in a loss is meaningful only together with B (0.003 at B = 8
+    in the release).
 
     Args:
         residual: float of shape (B, C, H, W), B at least 1.
@@ -71,15 +72,15 @@ def batch_sum_term(residual: Tensor, weight: Tensor) -> Tensor:
 def class_mean_term(residual: Tensor, labels: Tensor) -> Tensor:
     """Mean over the classes in the batch of :func:`batch_mean_term` within the class.
 
-    The mean of a mixed batch matches only the mean over all classes; this matches the mean of each. A class
-    with a single image contributes its mean squared residual, the plain loss.
+    The batch mean term of a mixed batch matches only the mean over all classes; this term matches the mean
+    of each class. A class with a single image contributes its mean squared residual, which is the plain loss.
 
     Args:
         residual: float of shape (B, C, H, W), B at least 1.
         labels: int64 of shape (B,).
 
     Returns:
-        float scalar, not negative; with one class equal to the batch mean term.
+        float scalar, not negative; equal to the batch mean term if there is one class.
 
     Raises:
         ValueError: for another shape.

@@ -1,14 +1,14 @@
-"""Membership inference: was this image among those that this model learned from?
+"""Membership inference: was an image among those that a model was trained on?
 
 Symbols::
 
     p(x|theta)   probability that a model gives to the true class of image x
     phi          logit of that probability, log(p / (1 - p))
-    members      which images a model learned from                             bool (K, N) or (N,)
+    members      which images a model was trained on                           bool (K, N) or (N,)
     K, N, C      models, images, classes
-    S            shadow models, of which the attacker knows the members
-    z            image of a population of which no model learned               M of them
-    score        of an image under a target model; higher says member
+    S            shadow models, whose members the attacker knows
+    z            image of a population that no model was trained on            M images
+    score        of an image under a target model; higher for likely members
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Literal
 
 import numpy as np
 
-_LEAST_DEVIATION = 1e-6  # nats; where all shadow models agree to the last digit
+_LEAST_DEVIATION = 1e-6  # nats; for images on which all shadow models agree to the last digit
 
 
 def scaled_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Logit of the probability of the true class, phi; Carlini et al. 2022 (arXiv:2112.03570), phi there.
+    """Logit of the probability of the true class: phi of Carlini et al. 2022 (arXiv:2112.03570).
 
-    Over trainings it is about normally distributed, as the probability is not. The other classes'
-    probabilities are summed, since one minus a probability near one has no digits left.
+    Over trainings, phi is about normally distributed, unlike the probability. ``1 - p`` is computed as the
+    sum over the other classes, which keeps its digits if p is near 1.
 
     Args:
         probabilities: float64 of shape (..., N, C), C at least 2, rows sum to 1.
@@ -60,25 +60,26 @@ def lira_scores(
 ) -> np.ndarray:
     """Likelihood-ratio attack on one target model; Carlini et al. 2022 (arXiv:2112.03570), algorithm 1.
 
-    To each image belong two normal distributions of phi, of shadow models that learned from it and of those
-    that did not. Online, the score is the log ratio of their densities at the target's phi. Offline, only the
-    second is used, one-sided: how far phi lies above its mean, in deviations, which orders as the probability
-    does.
+    Each image has two normal distributions of phi: over shadow models that were trained on it, and over those
+    that were not. The online score is the log ratio of the two densities at the target's phi. The offline
+    score uses only the second: how many standard deviations phi lies above the mean, which gives the same
+    order as the one-sided probability.
 
     Args:
-        phi: of the target, float (N,).
-        shadow_phi: of shadow models, float (S, N).
-        shadow_members: bool (S, N); each image needs a shadow model without it, and online one with it.
-        kind: whether shadow models with the image are used.
-        fixed_variance: one variance for all images, within images, instead of one each: better where shadow
-            models are few. Without, each image needs two shadow models of either kind in use; with, some
-            image does.
+        phi: phi of the target, float (N,).
+        shadow_phi: phi of the shadow models, float (S, N).
+        shadow_members: bool (S, N); each image needs a shadow model without it, and one with it for
+            ``online``.
+        kind: ``online`` uses shadow models with the image, ``offline`` does not.
+        fixed_variance: whether all images share one variance (of phi within images), which is better with few
+            shadow models. If not, each image needs two shadow models of each kind in use; otherwise one image
+            with two is enough.
 
     Returns:
         float64 (N,).
 
     Raises:
-        ValueError: if the shapes do not fit or there are too few shadow models.
+        ValueError: if the shapes do not match or there are too few shadow models.
 
     Example:
         >>> shadows = np.array([[3.0], [5.0], [0.0], [2.0]])
@@ -88,22 +89,23 @@ def lira_scores(
     """
     if shadow_phi.shape != shadow_members.shape or shadow_phi.shape[1:] != phi.shape:
         raise ValueError(
-            f"need phi (N,) and shadows (S, N) twice, got {phi.shape}, {shadow_phi.shape} and "
-            f"{shadow_members.shape}"
+            "phi, shadow_phi and shadow_members must be (N,), (S, N) and (S, N), "
+            f"got {phi.shape}, {shadow_phi.shape} and {shadow_members.shape}"
         )
     without = _deviations(phi, shadow_phi, ~shadow_members, fixed_variance=fixed_variance)
     if kind == "offline":
         return without[0]
-    member = _deviations(phi, shadow_phi, shadow_members, fixed_variance=fixed_variance)
-    return np.asarray((without[0] ** 2 - member[0] ** 2) / 2 + np.log(without[1] / member[1]))
+    inside = _deviations(phi, shadow_phi, shadow_members, fixed_variance=fixed_variance)
+    return np.asarray((without[0] ** 2 - inside[0] ** 2) / 2 + np.log(without[1] / inside[1]))
 
 
 def _deviations(
     phi: np.ndarray, shadow_phi: np.ndarray, used: np.ndarray, *, fixed_variance: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of phi from the mean of the shadow models used, in standard deviations.
+    """Distance of phi from the mean of the shadow models in use, in standard deviations.
 
-    Returns this distance and the standard deviations, both (N,).
+    Returns:
+        This distance and the standard deviations, both (N,).
     """
     counts = used.sum(axis=0)
     if counts.min() < (1 if fixed_variance else 2) or counts.max() < 2:
@@ -129,26 +131,26 @@ def rmia_scores(
     """Robust attack on one target model; Zarifzadeh et al. 2024 (arXiv:2312.03262), section 3, online.
 
     The score is the share of images z for which LR(x, z) is at least gamma, where LR(x, z) is
-    ``(p(x|theta) / p(x)) / (p(z|theta) / p(z))``. p(x) is a mean over shadow models, half of the weight on
-    those with the image and half on those without; of the population they all are without. The z are the
-    population and the candidates themselves, of which the attacker knows no more than of x.
+    ``(p(x|theta) / p(x)) / (p(z|theta) / p(z))``. p(x) is a mean over shadow models in which those with the
+    image and those without it have half of the weight each; no shadow model has images of the population. The
+    z are the population and the attacked images, about which the attacker knows no more than about x.
 
-    Where classifiers are nearly sure of every image, no ratio comes near 2 and every score is 0; so gamma is
-    1 here.
+    gamma is 1 because every score would be 0 at the paper's 2 for classifiers that are nearly sure of every
+    image: no ratio comes near 2.
 
     Args:
-        p: of the target, in [0, 1], float (N,).
-        shadow_p: of shadow models, (S, N).
-        shadow_members: bool (S, N); each image needs a shadow model of either kind.
-        population_p: of the target, (M,), M at least 1.
-        population_shadow_p: of shadow models, (S, M).
-        gamma: how much more likely the image must have become than z, at least 1.
+        p: probabilities of the target, in [0, 1], float (N,).
+        shadow_p: probabilities of the shadow models, (S, N).
+        shadow_members: bool (S, N); each image needs a shadow model with it and one without it.
+        population_p: probabilities of the target, (M,), M at least 1.
+        population_shadow_p: probabilities of the shadow models, (S, M).
+        gamma: factor by which x must have become more likely than z, at least 1.
 
     Returns:
         float64 (N,), in [0, 1], a multiple of 1 / (M + N).
 
     Raises:
-        ValueError: if the shapes do not fit, or an image lacks shadow models of one kind.
+        ValueError: if the shapes do not match, or an image lacks shadow models of one kind.
 
     Example:
         >>> shadows, members = np.array([[0.6], [0.2]]), np.array([[True], [False]])
@@ -163,8 +165,8 @@ def rmia_scores(
         for used in (shadow_members, ~shadow_members)
     ]
     ratio = p / np.maximum(np.mean(halves, axis=0), tiny)
-    of_population = population_p / np.maximum(population_shadow_p.mean(axis=0), tiny)
-    others = np.sort(gamma * np.concatenate([of_population, ratio]))
+    population_ratio = population_p / np.maximum(population_shadow_p.mean(axis=0), tiny)
+    others = np.sort(gamma * np.concatenate([population_ratio, ratio]))
     return np.asarray(np.searchsorted(others, ratio, side="right") / len(others))
 
 
@@ -181,8 +183,9 @@ def _check_rmia(
         or population_shadow_p.shape[1:] != population_p.shape
     ):
         raise ValueError(
-            f"shapes do not fit: {p.shape}, {shadow_p.shape}, {shadow_members.shape}, "
-            f"{population_shadow_p.shape}"
+            "p, shadow_p, shadow_members, population_p and population_shadow_p must be (N,), (S, N), (S, N), "
+            f"(M,) and (S, M), got {p.shape}, {shadow_p.shape}, {shadow_members.shape}, {population_p.shape} "
+            f"and {population_shadow_p.shape}"
         )
     counts = shadow_members.sum(axis=0)
     if counts.min() < 1 or counts.max() == len(shadow_p) or not len(population_p):
@@ -194,18 +197,18 @@ def _check_rmia(
 def roc(
     scores: np.ndarray, members: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """False- and true-positive rate at every threshold, from none that is called a member to all.
+    """False- and true-positive rate at every threshold, from "no image is a member" to "all are".
 
     Args:
-        scores: of any shape.
+        scores: float of any shape.
         members: bool of the same shape, with both values.
-        weights: how often each counts, at least 0, of the same shape; once if not given.
+        weights: weight of each score, at least 0, of the same shape; 1 if not given.
 
     Returns:
-        Two arrays of one length, from 0 to 1, neither ever falling. Equal scores are one step.
+        Two arrays of equal length, from 0 to 1, never falling. Equal scores make one step.
 
     Raises:
-        ValueError: if there is no member or no other, by weight.
+        ValueError: if all weight is on members or on non-members.
 
     Example:
         >>> scores, members = np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False])
@@ -217,7 +220,7 @@ def roc(
     is_member, ranked = members.reshape(-1)[order], scores.reshape(-1)[order]
     true, false = np.cumsum(weight * is_member), np.cumsum(weight * ~is_member)
     if not true[-1] or not false[-1]:
-        raise ValueError("a rate needs members and others, got none of one kind")
+        raise ValueError("rates need members and non-members, got only one kind")
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     return np.append(0, false[last] / false[-1]), np.append(0, true[last] / true[-1])
 
@@ -225,15 +228,15 @@ def roc(
 def area_under(fpr: np.ndarray, tpr: np.ndarray) -> float:
     """Area under a curve of :func:`roc`.
 
-    It is the chance that a member scores higher than another image; guessing gives 0.5.
+    It is the probability that a member scores higher than a non-member; guessing gives 0.5.
     """
     return float(np.trapezoid(tpr, fpr))
 
 
 def tpr_at(fpr: np.ndarray, tpr: np.ndarray, rate: float) -> float:
-    """Largest true-positive rate of a threshold whose false-positive rate is at most ``rate``.
+    """Largest true-positive rate among thresholds with a false-positive rate of at most ``rate``.
 
-    Nothing is interpolated between the points of the curve.
+    The curve is not interpolated between its points.
 
     Example:
         >>> tpr_at(np.array([0.0, 0.01, 0.5, 1.0]), np.array([0.0, 0.2, 0.9, 1.0]), 0.1)
@@ -252,29 +255,27 @@ def attack_rates(
 ) -> np.ndarray:
     """Area under the curve and true-positive rates, each with a 95% interval.
 
-    The intervals cover other images and other target models.
-
-    The scores of all target models are put under one threshold. Images and models are resampled at once (Owen
-    2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). Two models that learned from opposite
-    halves depend on each other, so pairs are drawn, P - 1 of the P = K / 2 (Rao and Wu 1988, JASA 83);
-    percentiles.
+    One threshold applies to all target models. Intervals are percentiles over resamples of images and target
+    models at the same time (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). Two
+    models that were trained on opposite halves depend on each other, so pairs are drawn, P - 1 of the
+    P = K / 2 (Rao and Wu 1988, JASA 83).
 
     Args:
         scores: float (K, N), K even and at least 4.
-        members: bool (K, N); models 2j and 2j + 1 learned from opposite halves.
+        members: bool (K, N); models 2j and 2j + 1 were trained on opposite halves.
         rates: false-positive rates, in (0, 1).
         rng: source of the resamples.
         num_resamples: R.
 
     Returns:
-        float64 (1 + len(rates), 3): value, low and high end; the area first.
+        float64 (1 + len(rates), 3): value, low end and high end of the area, then of each rate.
 
     Raises:
-        ValueError: if the models are not at least two such pairs.
+        ValueError: if the models are not at least two pairs with opposite halves.
     """
     num_models, num_images = scores.shape
     if num_models < 4 or num_models % 2 or (members[::2] == members[1::2]).any():
-        raise ValueError("models must be two or more pairs that learned from opposite halves")
+        raise ValueError("models must be at least two pairs that were trained on opposite halves")
     num_pairs = num_models // 2
     values = [_summary(scores, members, rates, None)]
     for _ in range(num_resamples):

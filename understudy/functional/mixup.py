@@ -1,12 +1,12 @@
-"""Mixup and CutMix: two images in one, their labels in the same proportion.
+"""Mixup and CutMix: blend two images, and their labels in the same proportion.
 
 Symbols::
 
     x        images                                     float (B, C, H, W)
     y        label probabilities                        float (B, K)
-    perm     which image each is mixed with             int64 (B,)
+    perm     index of the image that each is mixed with int64 (B,)
     lam      share of the first image                   in [0, 1]
-    alpha    of the symmetric Beta distribution of lam
+    alpha    parameter of the Beta distribution of lam  above 0
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 
 
 def mixup(x: Tensor, y: Tensor, perm: Tensor, lam: float) -> tuple[Tensor, Tensor]:
-    """Images and labels in a convex combination; Zhang et al. 2018 (arXiv:1710.09412), section 2.
+    """Convex combinations of images and of labels; Zhang et al. 2018 (arXiv:1710.09412), section 2.
 
-    Cross entropy is linear in the label probabilities, so that against the second result is
+    Cross entropy is linear in the label probabilities, so the loss against the mixed labels is
     ``lam * CE(m(x), y) + (1 - lam) * CE(m(x), y[perm])``.
 
     Returns:
@@ -39,7 +39,7 @@ def mixup(x: Tensor, y: Tensor, perm: Tensor, lam: float) -> tuple[Tensor, Tenso
 def cutmix(
     x: Tensor, y: Tensor, perm: Tensor, lam: float, centre: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Paste a box of another image; labels are mixed by the area that each image keeps.
+    """Paste a box of another image, and mix the labels in proportion to the areas.
 
     Yun et al. 2019 (arXiv:1905.04899), eqs. 1 and 2.
 
@@ -47,8 +47,8 @@ def cutmix(
         x: as above.
         y: as above.
         perm: as above.
-        lam: the box has the area ``1 - lam`` of the image, less where it is cut off at the border.
-        centre: of the box, downwards and to the right, as fractions of height and width in [0, 1].
+        lam: the box covers ``1 - lam`` of the image, or less if the border cuts it off.
+        centre: vertical and horizontal centre of the box, as fractions of height and width in [0, 1].
 
     Returns:
         Images and label probabilities, as ``x`` and ``y``.
@@ -64,7 +64,7 @@ def cutmix(
 
 
 def _clipped(centre: float, size: int, share: float) -> tuple[int, int]:
-    """Ends of a stretch of about ``share * size`` pixels."""
+    """Start and end of a stretch of about ``share * size`` pixels around ``centre``."""
     middle, half = int(centre * size), int(share * size) // 2
     return max(0, middle - half), min(size, middle + half)
 
@@ -74,6 +74,6 @@ def beta(alpha: float, rng: torch.Generator) -> float:
 
     Args:
         alpha: above 0.
-        rng: source of the draw.
+        rng: source of random numbers.
     """
     return float(np.random.default_rng(int(torch.randint(2**62, (), generator=rng))).beta(alpha, alpha))

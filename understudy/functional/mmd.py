@@ -3,12 +3,12 @@
 Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
 
     x, y   points drawn from p and from q               (M, D), (N, D)
-    z_i    pair (x_i, y_i) in the one-sample form       M = N = B
+    z_i    pair (x_i, y_i) in the paired estimate       M = N = B
     k      kernel
     h      k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
     MMD^2  E k(x, x') + E k(y, y') - 2 E k(x, y), 0 only if p = q where the kernel is characteristic
 
-All functions are differentiable; points in half precision are taken to float32.
+All functions are differentiable; points in half precision are converted to float32.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from torch import Tensor
 def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
     """Mean over bandwidths of ``exp(-|x - y|^2 / (2 h^2))``.
 
-    Gretton et al. 2012, section 8; characteristic (their section 2.2), and so is a mean of such kernels.
-    Several bandwidths spare the choice of one (Li et al. 2015, arXiv:1502.02761, section 3).
+    Gretton et al. 2012, section 8. The kernel is characteristic (their section 2.2), and so is a mean of such
+    kernels. With several bandwidths there is no need to choose one (Li et al. 2015, arXiv:1502.02761, section
+    3).
 
     Args:
         x: float of shape (M, D).
@@ -29,7 +30,7 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
         bandwidths: h, float of shape (K,), positive, in the units of the points.
 
     Returns:
-        float of shape (M, N), in [0, 1]; 1 where the points are equal, and the gradient there is 0.
+        float of shape (M, N), in [0, 1]; 1 for equal points, with gradient 0.
 
     Raises:
         ValueError: for other shapes.
@@ -42,8 +43,8 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
         raise ValueError(f"x and y must be (M, D) and (N, D), got {tuple(x.shape)} and {tuple(y.shape)}")
     if bandwidths.ndim != 1 or not len(bandwidths):
         raise ValueError(f"bandwidths must be (K,) with K > 0, got {tuple(bandwidths.shape)}")
-    # Differences, not the expanded square: that cancels badly for close points, and autocast would multiply
-    # in half precision.
+    # Differences instead of the expanded square, which loses digits for close points and which autocast would
+    # compute in half precision.
     distance_MN = torch.cdist(
         _at_least_float32(x), _at_least_float32(y), compute_mode="donot_use_mm_for_euclid_dist"
     )
@@ -53,16 +54,17 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
 
 @torch.no_grad()
 def median_bandwidth(x: Tensor) -> Tensor:
-    """Median distance between distinct points, a usual first choice of h.
+    """Median distance between distinct points, the usual first choice of h.
 
-    Gretton et al. 2012, section 8, for ``x`` the points of both sets together. Pairs of equal points say
-    nothing of the scale and are left out, so copies do not draw the median to 0.
+    Gretton et al. 2012, section 8, where ``x`` has the points of both sets. Pairs of equal points are left
+    out, so that copies do not pull the median to 0.
 
     Args:
         x: float of shape (M, D), M at least 2.
 
     Returns:
-        float scalar, positive, in the units of the points, without gradient; the lower of two medians.
+        float scalar, positive, in the units of the points, without gradient; the lower median if there are
+        two.
 
     Raises:
         ValueError: for fewer than 2 points, another shape, or if all points are equal.
@@ -77,8 +79,7 @@ def median_bandwidth(x: Tensor) -> Tensor:
     distance = distance[distance > 0]
     if not len(distance):
         raise ValueError(
-            f"x must have at least 2 distinct points, got {len(x)} equal ones: features that do not vary "
-            "have no scale"
+            f"x must have at least 2 distinct points, got {len(x)} equal ones: such features have no scale"
         )
     return distance.median()
 
@@ -107,7 +108,7 @@ def mmd2_unbiased(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
     num_x, num_y = len(x), len(y)
     if num_x < 2 or num_y < 2:
         raise ValueError(f"x and y must have at least 2 points each, got {num_x} and {num_y}")
-    # A point is at distance 0 from itself, so the diagonal that i != j leaves out is 1.
+    # i != j leaves out the diagonal, where the kernel is 1.
     within_x = (gaussian_kernel(x, x, bandwidths).sum() - num_x) / (num_x * (num_x - 1))
     within_y = (gaussian_kernel(y, y, bandwidths).sum() - num_y) / (num_y * (num_y - 1))
     return within_x + within_y - 2 * gaussian_kernel(x, y, bandwidths).mean()
@@ -116,15 +117,15 @@ def mmd2_unbiased(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
 def mmd2_paired(x: Tensor, y: Tensor, bandwidths: Tensor, weight: Tensor | None = None) -> Tensor:
     """Unbiased estimate of MMD^2 from independent pairs, where y_i may depend on x_i.
 
-    Gretton et al. 2012, eq. 4: the mean of h(z_i, z_j) over i != j. The pairing leaves out k(x_i, y_i), so a
-    y_i made from x_i, such as a denoised x_i, adds no bias. With weights, each pair (i, j) counts
-    ``w_i w_j / sum_{i != j} w_i w_j``; for weights that do not depend on the points this stays unbiased.
+    Gretton et al. 2012, eq. 4: the mean of h(z_i, z_j) over i != j. It leaves out k(x_i, y_i), so a y_i made
+    from x_i, such as a denoised x_i, adds no bias. With weights, the pair (i, j) counts
+    ``w_i w_j / sum_{i != j} w_i w_j``, which is unbiased for weights that do not depend on the points.
 
     Args:
         x: float of shape (B, D), B at least 2.
         y: as ``x``.
         bandwidths: float of shape (K,), positive.
-        weight: float of shape (B,), not negative, at least two positive; None is equal weights.
+        weight: float of shape (B,), not negative, at least two positive; equal weights if None.
 
     Returns:
         float scalar, at most 2; may be negative.
@@ -145,17 +146,17 @@ def mmd2_paired(x: Tensor, y: Tensor, bandwidths: Tensor, weight: Tensor | None 
 def mmd2_per_class(
     x: Tensor, y: Tensor, labels: Tensor, bandwidths: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    """:func:`mmd2_paired` over the pairs of pairs that share a class.
+    """:func:`mmd2_paired` over the combinations (i, j) that share a class.
 
-    It compares the distributions given the class. A class counts by the weight of its pairs, so one that is
-    all noise (small weights) hardly counts; a class with a single pair in the batch does not count.
+    It compares the distributions given the class. A class counts by the weights of its pairs, so a class of
+    mostly noise (small weights) hardly counts, and a class with a single pair in the batch does not count.
 
     Args:
         x: float of shape (B, D).
-        y: as ``x``; y_i is of the class of x_i.
+        y: as ``x``; y_i has the class of x_i.
         labels: int64 of shape (B,).
         bandwidths: float of shape (K,), positive.
-        weight: float of shape (B,), positive; None is equal weights.
+        weight: float of shape (B,), positive; equal weights if None.
 
     Returns:
         float scalar, at most 2; may be negative.
@@ -179,7 +180,7 @@ def mmd2_per_class(
 def _core(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
     """The matrix of h, (B, B)."""
     if x.shape != y.shape:
-        raise ValueError(f"paired points must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(f"paired points must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
     across = gaussian_kernel(x, y, bandwidths)
     return gaussian_kernel(x, x, bandwidths) + gaussian_kernel(y, y, bandwidths) - across - across.T
 

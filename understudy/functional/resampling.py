@@ -1,4 +1,4 @@
-"""Bayesian bootstrap and jackknife: intervals for a statistic that is not a mean over images.
+"""Bayesian bootstrap and jackknife: intervals for statistics that are not means over images.
 
 Symbols::
 
@@ -16,22 +16,22 @@ _LEAST_SHAPE = 0.5
 
 
 def bootstrap_weights(groups: np.ndarray, num_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Equal weights, and weights of resamples beside them, in which every group keeps its share.
+    """A column of equal weights, then a column of weights per resample; every group keeps its share.
 
     Rubin 1981, "The Bayesian bootstrap" (Annals of Statistics 9): the weights of a group of n points are n
-    times a draw from a Dirichlet distribution. To first order they spread as drawing points with replacement
-    does, but no point falls out and none comes twice, so covariances keep their rank, and distances within a
-    set are never those of a point to its own copy. His parameter, 1, spreads too little by (n - 1) / (n + 1)
-    in variance; (n - 2) / n is exact from n = 4 on, and below it is 1/2.
+    times a draw from a Dirichlet distribution. To first order they vary as much as with drawing points with
+    replacement. But no point is lost or repeated, so covariances keep their rank, and no distance within a
+    set is that of a point to a copy of itself. With Rubin's parameter 1 the variance is too small by a factor
+    (n - 1) / (n + 1); (n - 2) / n is exact from n = 4 on, and smaller groups use 1/2.
 
     Args:
-        groups: int of shape (N,), such as classes, of which a set was given or asked to have so and so many.
+        groups: int of shape (N,), such as classes, whose sizes are fixed by design.
         num_resamples: R.
         rng: source of the resamples.
 
     Returns:
-        float64 of shape (N, 1 + R), positive; each column has the mean 1 in every group, the first is all
-        ones.
+        float64 of shape (N, 1 + R), positive; the first column is all ones, and every column has mean 1 in
+        every group.
 
     Example:
         >>> weights = bootstrap_weights(np.array([0, 0, 0, 7]), 2, np.random.default_rng(0))
@@ -40,27 +40,25 @@ def bootstrap_weights(groups: np.ndarray, num_resamples: int, rng: np.random.Gen
     """
     weights = np.ones((len(groups), 1 + num_resamples))
     for group in np.unique(groups):
-        own = np.flatnonzero(groups == group)
-        drawn = rng.standard_gamma(max(_LEAST_SHAPE, 1 - 2 / len(own)), (len(own), num_resamples))
-        weights[own, 1:] = drawn / drawn.mean(axis=0)
+        rows = np.flatnonzero(groups == group)
+        drawn = rng.standard_gamma(max(_LEAST_SHAPE, 1 - 2 / len(rows)), (len(rows), num_resamples))
+        weights[rows, 1:] = drawn / drawn.mean(axis=0)
     return weights
 
 
 def centred_interval(
     values: np.ndarray, *, least: float = -np.inf, most: float = np.inf
 ) -> tuple[float, float, float]:
-    """A measured value with a 95% interval from its resamples, centred on that value.
+    """A measured value with a 95% interval from resamples that are shifted so that their mean is that value.
 
-    The resamples are shifted so that their mean is the measured value.
-
-    Resampled points are less even than fresh ones, which moves whatever measures spread or distance; the
-    shift takes that out. The bias of the measured value itself stays in: its cause is the size of the sample,
-    not chance.
+    Resampled points are spread less evenly than new ones, which biases measures of spread or distance; the
+    shift removes this bias. The bias of the measured value itself remains, because it comes from the size of
+    the sample and not from resampling.
 
     Args:
-        values: the measured value, then those of the resamples, float of shape (1 + R,), R at least 1.
-        least: lower limit of the statistic, to which the interval is cut.
-        most: upper limit.
+        values: the measured value, then the values of the resamples, float of shape (1 + R,), R at least 1.
+        least: smallest value of the statistic; the interval is cut there.
+        most: largest value of the statistic.
 
     Returns:
         Value, low end, high end.
@@ -80,17 +78,15 @@ def centred_interval(
 
 
 def jackknife_variance(without: np.ndarray, groups: np.ndarray) -> float:
-    """Jackknife variance of a statistic of a set whose groups keep their shares.
+    """Jackknife variance of a statistic, from its values with each point left out; groups keep their shares.
 
-    It is computed from the values with each point left out.
-
-    Efron and Stein 1981, "The jackknife estimate of variance" (Annals of Statistics 9): too large rather than
-    too small. It holds for neighbours as well, of which resampled points have too many at distance 0.
-    Variances of independent sets add up.
+    Efron and Stein 1981, "The jackknife estimate of variance" (Annals of Statistics 9), show that it is too
+    large rather than too small. It also works for nearest neighbours, where a bootstrap fails because
+    repeated points are neighbours at distance 0. Variances of independent sets add up.
 
     Args:
         without: T without each point, float of shape (N,).
-        groups: int of shape (N,), such as classes, of which a set was given or asked to have so and so many.
+        groups: int of shape (N,), such as classes, whose sizes are fixed by design.
 
     Returns:
         The variance; a group of one point adds nothing.
@@ -101,6 +97,6 @@ def jackknife_variance(without: np.ndarray, groups: np.ndarray) -> float:
     """
     variance = 0.0
     for group in np.unique(groups):
-        own = without[groups == group]
-        variance += (len(own) - 1) / len(own) * float(np.square(own - own.mean()).sum())
+        values = without[groups == group]
+        variance += (len(values) - 1) / len(values) * float(np.square(values - values.mean()).sum())
     return variance

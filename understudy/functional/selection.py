@@ -1,10 +1,10 @@
-"""Choosing some of many drawn points by where the real ones lie.
+"""Choosing drawn points that together lie like the real ones.
 
 Symbols::
 
     x   candidates, in the order in which they were drawn        (M, D)
     y   real points                                              (N, D)
-    q   points to choose
+    q   number of points to choose
     k   Gaussian kernel exp(-|a - b|^2 / (2 h^2))
     h   bandwidth, the median distance between real points
 """
@@ -15,29 +15,29 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist, pdist
 
-# of more real points, as many evenly spaced ones give the median: 16 MiB of distances instead of N^2
+# The median distance is that of at most this many evenly spaced points: 16 MiB of distances instead of N^2.
 _MEDIAN_POINTS = 2000
 
 
 def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -> np.ndarray:
-    """Candidates that together lie as the real points: their mean embedding is near that of the real points.
+    """Candidates whose mean embedding is near that of the real points, by kernel herding.
 
-    Chen, Welling and Smola 2010 (arXiv:1203.3472), begun at the mean embedding: after T points the next one
-    is ``argmax_x mean_j k(x, y_j) - sum_t k(x, x_t) / (T + 1)``, here over the candidates that are left. As
-    k(x, x) is constant, it is the candidate that lowers the maximum mean discrepancy between the chosen and
-    the real points most. Fewer points are the first of more.
+    Chen, Welling and Smola 2010 (arXiv:1203.3472), started at the mean embedding: after T points the next one
+    is ``argmax_x mean_j k(x, y_j) - sum_t k(x, x_t) / (T + 1)``, here over the remaining candidates. Because
+    k(x, x) is constant, this is the candidate that most reduces the maximum mean discrepancy between the
+    chosen and the real points. A smaller q gives the first points of a larger one.
 
     Args:
         x: float of shape (M, D).
         y: float of shape (N, D), N at least 1.
-        q: points to choose, not negative; all are chosen if there are no more.
+        q: number of points to choose, at least 0; all candidates are chosen if q is larger than M.
         block: candidates compared with all real points at once; memory is about ``8 * block * N`` bytes.
 
     Returns:
-        Indices into ``x`` in the order in which they are chosen, int64 of shape (min(q, M),), no two equal.
+        Indices into ``x`` in the order of choice, int64 of shape (min(q, M),), all different.
 
     Raises:
-        ValueError: without real points, or for unequal widths.
+        ValueError: if there are no real points, or widths differ.
 
     Example:
         >>> kernel_herding(np.array([[0.0], [0.1], [5.0]]), np.array([[0.0], [5.0]]), 2)
@@ -46,14 +46,14 @@ def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -
     _check(x, y)
     x, y = x.astype(np.float64), y.astype(np.float64)
     h, centre = _bandwidth(x, y), y.mean(axis=0)
-    x, y = x - centre, y - centre  # the expanded square loses what is far from the origin
+    x, y = x - centre, y - centre  # the expanded square loses digits far from the origin
     length_M, length_N = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
     near_real, near_chosen, left = np.empty(len(x)), np.zeros(len(x)), np.ones(len(x), dtype=bool)
     for part in (slice(start, start + block) for start in range(0, len(x), block)):
         near_real[part] = _gaussian(length_M[part, None] + length_N - 2 * x[part] @ y.T, h).mean(axis=1)
     chosen = np.empty(min(q, len(x)), dtype=np.int64)
     for number in range(len(chosen)):
-        # Rounded so that equal gains are taken in order, whatever the floating-point error.
+        # Rounded so that candidates with equal gains are taken in order despite floating-point error.
         gain = np.round(near_real - near_chosen / (number + 1), 12)
         best = int(np.where(left, gain, -np.inf).argmax())
         chosen[number], left[best] = best, False
@@ -62,25 +62,24 @@ def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -
 
 
 def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
-    """For each real point a candidate of its own, so that the distances add up to the least that is possible.
+    """A different candidate for each real point, with the smallest possible sum of distances.
 
-    The linear assignment problem, solved exactly (Crouse 2016, "On implementing 2D rectangular assignment
-    algorithms", IEEE Transactions on Aerospace and Electronic Systems 52). If more are wanted than there are
-    real points, every real point gets a further candidate from those that are left, round by round. A round
-    that is not for all real points is for the first that herding (:func:`kernel_herding`) chooses among them,
-    so that they still stand for all.
+    This linear assignment problem is solved exactly (Crouse 2016, "On implementing 2D rectangular assignment
+    algorithms", IEEE Transactions on Aerospace and Electronic Systems 52). If q is larger than N, further
+    rounds give every real point another of the remaining candidates. A round with fewer than N candidates
+    serves the real points that :func:`kernel_herding` chooses first, which represent all real points.
 
     Args:
         x: float of shape (M, D).
-        y: float of shape (N, D), N at least 1; memory is about ``8 * M * N`` bytes, and time grows as ``M *
-            N^2`` at worst.
-        q: points to choose, not negative; all are chosen if there are no more.
+        y: float of shape (N, D), N at least 1; memory is about ``8 * M * N`` bytes, and time grows at worst
+            as ``M * N^2``.
+        q: as in :func:`kernel_herding`.
 
     Returns:
-        Indices into ``x``, int64 of shape (min(q, M),), no two equal, round by round.
+        Indices into ``x``, int64 of shape (min(q, M),), all different, round by round.
 
     Raises:
-        ValueError: without real points, or for unequal widths.
+        ValueError: as :func:`kernel_herding`.
 
     Example:
         >>> matched(np.array([[0.0], [0.2], [9.0]]), np.array([[0.1], [0.0]]), 2)
@@ -101,7 +100,7 @@ def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
 def _bandwidth(x: np.ndarray, y: np.ndarray) -> float:
     """Median distance between distinct real points.
 
-    If all real points are equal, the median distance to the candidates; 1 if nothing differs.
+    If all real points are equal, it is the median distance to the candidates; if those are equal too, 1.
     """
     y = y[:: -(-len(y) // _MEDIAN_POINTS)]
     x = x[:: -(-len(x) // _MEDIAN_POINTS) or 1]

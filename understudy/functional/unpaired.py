@@ -1,4 +1,4 @@
-"""Interval of the difference between two means that share neither trainings nor test images.
+"""Interval of the difference between two means with different trainings and test images.
 
 Symbols::
 
@@ -16,11 +16,11 @@ from understudy.functional.intervals import resampled_means, student_stretch
 def unpaired_bootstrap_difference(
     a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, num_resamples: int
 ) -> tuple[float, float, float]:
-    """``mean(a) - mean(b)`` with a 95% interval, each measured on its own test images with its own trainings.
+    """``mean(a) - mean(b)`` with a 95% interval; the two share neither test images nor trainings.
 
-    Both are resampled as by :func:`understudy.functional.intervals.bootstrap_mean`, independently, and the
-    moves of each mean are stretched by its own ratio of Student to normal quantile before they are
-    subtracted: at least as wide as Welch's (1947) interval.
+    Both are resampled independently, as in :func:`understudy.functional.intervals.bootstrap_mean`. The
+    deviations of each resampled mean are stretched by its ratio of Student to normal quantile before they are
+    subtracted, which makes the interval at least as wide as Welch's (1947).
 
     Args:
         a: bool or float of shape (S, N), N at least 2.
