@@ -33,7 +33,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.gap import real_again, redrawn_sets, role_sets
 from understudy.pipeline.run import run
 from understudy.pipeline.strategies import as_many_as_real
-from understudy.pipeline.synthetic import ArmImages
+from understudy.pipeline.synthetic import CuratedSet
 from understudy.recipes import PRESETS
 from understudy.settings import Settings, build
 from understudy.training.classifier import accuracy_and_loss
@@ -160,11 +160,11 @@ def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: b
     plain = as_many_as_real(settings)
 
     @cache
-    def sets() -> dict[str, tuple[str, ArmImages]]:
+    def sets() -> dict[str, tuple[str, CuratedSet]]:
         return role_sets(case_run.sets, plain)
 
     @cache
-    def redrawn() -> dict[float, ArmImages]:
+    def redrawn() -> dict[float, CuratedSet]:
         return redrawn_sets(case_run.sets, plain)
 
     roles = {

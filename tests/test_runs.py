@@ -25,7 +25,7 @@ def test_other_settings_are_named_and_refused(tmp_path):
 
 
 def test_resume_never_and_always(tmp_path):
-    with pytest.raises(InputError, match="holds no run to go on with"):
+    with pytest.raises(InputError, match="holds no run to continue"):
         RunFolder.open(tmp_path / "run", SETTINGS, resume="always")
     RunFolder.open(tmp_path / "run", SETTINGS)
     RunFolder.open(tmp_path / "run", SETTINGS, resume="always")

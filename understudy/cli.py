@@ -24,9 +24,7 @@ from understudy.commands.options import (
     ExportForm,
     ExportWhat,
     Options,
-    Out,
-    Resume,
-    ResumeOption,
+    Place,
     RunPath,
     Version,
     takes_options,
@@ -40,7 +38,7 @@ _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
-"""Full or protected disks, and paths that cannot be written to: users can mend these themselves."""
+"""Full or protected disks, and paths that cannot be written to: errors that users can mend."""
 
 
 class _InterruptError(Exception):
@@ -49,7 +47,7 @@ class _InterruptError(Exception):
 
 @final
 class _Commands(TyperGroup):
-    """The commands; typer alone would end on Ctrl-C without a word."""
+    """The commands. Typer alone would end on Ctrl-C without a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -61,8 +59,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="understudy",
     cls=_Commands,
-    help="Synthesise training images that match your own, train on real and synthetic data under equal "
-    "terms, and see what it is worth.",
+    help="Draw synthetic training images like yours, train on real and synthetic data under equal terms, and "
+    "see what the synthetic images are worth.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -78,16 +76,16 @@ def main_options(
     """Options of the program itself."""
 
 
-def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, until: str) -> dict[str, Any]:
-    """Run as far as asked, and print the results if that is the whole way."""
+def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[str, Any]:
+    """Run all stages up to ``until``; print the results of a whole run."""
     from understudy.commands import chosen
     from understudy.pipeline.run import run
 
     results = run(
         settings,
         folder,
-        device=chosen.torch_device(device),
-        resume=resume.value,
+        device=chosen.torch_device(place.device),
+        resume=place.resume.value,
         until=until,
         observer=_terminal(),
     )
@@ -101,15 +99,13 @@ def _do(settings: Settings, folder: Path, *, device: str, resume: ResumeOption, 
 
 
 def _staged(until: str, summary: str) -> Callable[..., None]:
-    """A command that does the first stages of a run; these commands differ in nothing else."""
+    """A command that runs all stages up to ``until``."""
 
-    def command(
-        options: Options, out: Out = None, device: Device = "auto", resume: Resume = ResumeOption.IF_POSSIBLE
-    ) -> None:
+    def command(options: Options, place: Place) -> None:
         from understudy.commands import chosen
 
-        folder, settings = chosen.run_folder(options, out)
-        _do(settings, folder, device=device, resume=resume, until=until)
+        folder, settings = chosen.run_folder(options, place.out)
+        _do(settings, folder, place, until=until)
 
     command.__doc__ = summary
     return command
@@ -119,26 +115,23 @@ for _name, _until, _summary in (
     (
         "run",
         "report",
-        "Do every stage: load, adapt, draw, curate, compare, report. A stopped run goes on where it was.",
+        "Do every stage, from reading the images to the report. A stopped run continues where it was.",
     ),
     ("adapt", "adapt", "Read and split the data, then fit the generator to the train split."),
     ("draw", "draw", "Do all stages up to drawing the synthetic images."),
-    ("curate", "curate", "Do all stages up to scoring, filtering and refilling the synthetic images."),
+    ("curate", "curate", "Do all stages up to scoring and filtering the synthetic images."),
     ("compare", "compare", "Do all stages up to training every arm and testing it on real images."),
 ):
     app.command(_name)(takes_options(_staged(_until, _summary)))
 
 
-def _measure(
-    options: Options, run: tuple[Path | None, str, ResumeOption], section: str, given: dict[str, Any]
-) -> Any:
+def _measure(options: Options, place: Place, section: str, given: dict[str, Any]) -> Any:
     """Add a measurement to a finished run, or run DATA with it; returns its results, and the classes."""
     from understudy.commands import chosen
 
-    out, device, resume = run
     used = {key: value for key, value in given.items() if value is not None}
-    folder, settings = chosen.run_folder(options, out, {section: {"measure": True, **used}})
-    results = _do(settings, folder, device=device, resume=resume, until="report")
+    folder, settings = chosen.run_folder(options, place.out, {section: {"measure": True, **used}})
+    results = _do(settings, folder, place, until="report")
     return (results[section], results["data"]["classes"]) if results else (None, ())
 
 
@@ -146,25 +139,25 @@ def _measure(
 @takes_options
 def gap(
     options: Options,
-    out: Out = None,
-    device: Device = "auto",
-    resume: Resume = ResumeOption.IF_POSSIBLE,
+    place: Place,
     strengths: Annotated[
         str | None,
         typer.Option(
-            help="how much noise real images get before they are drawn again, comma-separated, 0 to 1",
+            help="noise added to real images before they are redrawn, comma-separated "
+            "[default: 0.05,0.2,0.4,0.6,0.8]",
             metavar="A,B,...",
         ),
     ] = None,
 ) -> None:
     """Explain the accuracy gap between real and synthetic training data.
 
-    Takes a finished run, or runs DATA first.
+    DATA may be a finished run. It keeps its settings, so it accepts only --times, --device, --resume and the
+    options at the end of the list below. Any other DATA is run first.
     """
     from understudy.commands import chosen
 
     given = None if strengths is None else chosen.numbers(strengths, "--strengths", "0.05,0.2,0.5")
-    found, _ = _measure(options, (out, device, resume), "gap", {"strengths": given})
+    found, _ = _measure(options, place, "gap", {"strengths": given})
     if found:
         from understudy.report import terminal
 
@@ -176,32 +169,32 @@ def gap(
 @takes_options
 def evaluate(
     options: Options,
-    out: Out = None,
-    device: Device = "auto",
-    resume: Resume = ResumeOption.IF_POSSIBLE,
+    place: Place,
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="a further labelled test set, with some or all of the classes; may be repeated",
+            help="a further labelled test set with some or all of the classes; repeat for more",
             metavar="NAME=PATH",
         ),
     ] = None,
     corruptions: Annotated[
         str | None,
         typer.Option(
-            help="changes of the test images, comma-separated, or 'none' [default: all]", metavar="A,B,..."
+            help="corruptions of the test images, comma-separated, or 'none' [default: all]",
+            metavar="A,B,...",
         ),
     ] = None,
 ) -> None:
-    """Test every arm on images unlike those it was compared on, and its calibration.
+    """Test every arm on corrupted images and further test sets, and measure its calibration.
 
-    Takes a finished run, or runs DATA first.
+    DATA may be a finished run. It keeps its settings, so it accepts only --times, --device, --resume and the
+    options at the end of the list below. Any other DATA is run first.
     """
     from understudy.commands import chosen
 
     asked = None if corruptions is None else [] if corruptions == "none" else chosen.names(corruptions)
     given = {"tests": chosen.named_paths(test) if test else None, "corruptions": asked}
-    found, classes = _measure(options, (out, device, resume), "shift", given)
+    found, classes = _measure(options, place, "shift", given)
     if found:
         from understudy.report import terminal
 
@@ -212,28 +205,34 @@ def evaluate(
 @takes_options
 def audit(
     options: Options,
-    out: Out = None,
-    device: Device = "auto",
-    resume: Resume = ResumeOption.IF_POSSIBLE,
-    of: Annotated[str | None, typer.Option(help="arms to attack, comma-separated", metavar="ARMS")] = None,
+    place: Place,
+    of: Annotated[
+        str | None,
+        typer.Option(
+            help="arms to attack, comma-separated [default: real,synthetic,mixed,bridged]", metavar="ARMS"
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            help="what every shadow model repeats: classifier, or pipeline, with adaptation and drawing"
+            help="what each shadow model trains anew: classifier, or pipeline (generator and classifier)"
         ),
     ] = None,
     shadows: Annotated[int | None, typer.Option(help="shadow models of each arm [default: 64]")] = None,
     rates: Annotated[
         str | None,
-        typer.Option(help="false-positive rates to report, comma-separated, 0 to 1", metavar="A,B,..."),
+        typer.Option(
+            help="false-positive rates to report, comma-separated [default: 0.001,0.01]", metavar="A,B,..."
+        ),
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="privacy loss of a differentially private reference")
+        float | None, typer.Option(help="also attack a differentially private classifier with this epsilon")
     ] = None,
 ) -> None:
     """Run membership-inference attacks against every arm.
 
-    Takes a finished run, or runs DATA first.
+    DATA may be a finished run. It keeps its settings, so it accepts only --times, --device, --resume and the
+    options at the end of the list below. Any other DATA is run first.
     """
     from understudy.commands import chosen
 
@@ -244,7 +243,7 @@ def audit(
         "arms": None if of is None else chosen.names(of),
         "false_positive_rates": None if rates is None else chosen.numbers(rates, "--rates", "0.001,0.01"),
     }
-    found, _ = _measure(options, (out, device, resume), "membership", given)
+    found, _ = _measure(options, place, "membership", given)
     if found:
         from understudy.report import terminal
 
@@ -275,7 +274,7 @@ def make_study(
     ] = None,
     points: Annotated[
         str | None,
-        typer.Option(help="values to try, comma-separated; more may be added later", metavar="A,B,..."),
+        typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
     ] = None,
     repeats: Annotated[int, typer.Option(help="runs of each point")] = 3,
     device: Device = "auto",
@@ -335,7 +334,7 @@ def preview(
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
     device: Device = "auto",
 ) -> None:
-    """Draw a few images per class with the generator as it is, and estimate the cost of the whole run."""
+    """Draw a few images per class with the unadapted generator, and estimate the cost of the whole run."""
     from understudy.commands import chosen
     from understudy.commands.preview import preview as draw_preview
 
@@ -363,22 +362,26 @@ def export(
     form: Annotated[
         ExportForm | None,
         typer.Option(
-            help="of the images: image folder, WebDataset shards, or Hugging Face dataset [default: folder]"
+            help="form of the images: image folder, WebDataset shards or Hugging Face dataset "
+            "[default: folder]"
         ),
     ] = None,
     arm: Annotated[
-        str | None, typer.Option(help="whose classifier [default: that of the verdict]", metavar="ARM")
+        str | None,
+        typer.Option(
+            help="arm whose classifier is exported [default: the arm of the verdict]", metavar="ARM"
+        ),
     ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="a licence for the cards, data.licence=... or generator.licence=...; the run keeps it",
+            help="state a licence for the card, data.licence=... or generator.licence=...; the run stores it",
             metavar="KEY=VALUE",
         ),
     ] = None,
 ) -> None:
-    """Copy images, a classifier or the adapter of a run, with a card, to a folder that other tools read."""
+    """Export images, a classifier or the adapter of a run, with a card, for other tools."""
     from understudy.commands import chosen
     from understudy.commands import export as exporting
 
@@ -392,9 +395,9 @@ def export(
 @app.command("compare-runs")
 def compare_two_runs(
     a: Annotated[Path, typer.Argument(help="folder of a finished run", metavar="A")],
-    b: Annotated[Path, typer.Argument(help="folder of another one, with the same classes", metavar="B")],
+    b: Annotated[Path, typer.Argument(help="folder of a second run with the same classes", metavar="B")],
     to: Annotated[
-        Path | None, typer.Option(help="page to write as well, such as compare.html", metavar="FILE")
+        Path | None, typer.Option(help="also write a page, such as compare.html", metavar="FILE")
     ] = None,
 ) -> None:
     """Put two runs side by side: settings, data, accuracy of every arm, fidelity, copies, cost."""
@@ -416,7 +419,7 @@ def list_names(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="recipes, presets, arms, backbones, generators, ...; everything if left out", metavar="KIND"
+            help="recipes, presets, arms, backbones, generators, ... [default: all]", metavar="KIND"
         ),
     ] = None,
 ) -> None:
@@ -436,7 +439,7 @@ def list_names(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point: exit code 2 for what users can mend, 130 for Ctrl-C, with a message and no traceback."""
+    """Entry point. Errors that users can mend give a message and exit code 2; Ctrl-C gives 130."""
     words = sys.argv[1:] if arguments is None else arguments
     again = shlex.join(["understudy", *words])
     try:

@@ -21,7 +21,7 @@ STATE = """({
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("script") / "report.html"
-    make_sample(num_classes=3, proof=True).write(path)
+    make_sample(num_classes=3, measured=True).write(path)
     return path
 
 

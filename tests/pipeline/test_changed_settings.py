@@ -64,5 +64,5 @@ def test_a_study_goes_on_with_a_smaller_batch(tmp_path):
 def test_without_tuning_the_settings_of_an_arm_need_no_images(tmp_path, tiny_pipeline_folder):
     pets = write_pets(tmp_path / "pets")
     settings = tiny_settings(pets, tiny_pipeline_folder)
-    own = Run(RunFolder(tmp_path / "run", settings), "cpu", Listener())
-    assert own.recipe("mixed@refresh") == settings.compare
+    run = Run(RunFolder(tmp_path / "run", settings), "cpu", Listener())
+    assert run.training_settings("mixed@refresh") == settings.compare

@@ -51,11 +51,11 @@ def added(out, **sections):
 
 
 DAMAGED = {
-    "results.json": r"results\.json is damaged: write it anew with 'understudy report .*run'",
+    "results.json": r"results\.json is damaged: write it again with 'understudy report .*run'",
     "stages/compare.json": r"compare\.json is damaged: remove it, then do the stage again with 'understudy "
     r"run "
     r".*run'",
-    "settings.yaml": r"settings\.yaml must be YAML text, and is not \(.*\): put back what it was",
+    "settings.yaml": r"settings\.yaml must be YAML text, got an error \(.*\): restore the file",
     "arms/real-seed1.npz": r"real-seed1\.npz is damaged: remove it, and in stages/ the record of the stage "
     r"that "
     r"makes it",

@@ -15,7 +15,7 @@ from understudy.pipeline import shadows as module
 from understudy.pipeline.shadows import Shadows, check_audit
 from understudy.training.settings import CompareSettings, Phase
 
-RECIPE = CompareSettings(
+COMPARE = CompareSettings(
     backbone="test_resnet", pretrained=False, resolution=32, steps=8, batch_size=8, bootstrap=100
 )
 QUICK = MembershipSettings(arms=("real",), shadows=6, false_positive_rates=(0.2,))
@@ -33,13 +33,13 @@ def with_sources(ids):
     )
 
 
-def call(folder, settings=QUICK, recipe=RECIPE, **changes):
+def call(folder, settings=QUICK, compare=COMPARE, **changes):
     given = {
         "train": two_classes(24, split="train"),
         "val": two_classes(12, split="val", seed=1),
         "test": two_classes(12, split="test", seed=2),
         "settings": settings,
-        "recipe": lambda name: recipe,
+        "training_settings": lambda name: compare,
         "images_of": lambda name: two_classes(24, split="synthetic", seed=3),
         "seed": 0,
         "device": "cpu",
@@ -58,12 +58,12 @@ def noise(split, num, seed):
 
 def test_what_is_learned_by_heart_is_found(tmp_path):
     """The instrument works: overfitted classifiers give away whom they learned from."""
-    recipe = RECIPE.model_copy(
+    compare = COMPARE.model_copy(
         update={"steps": 60, "batch_size": 12, "augmentation": "none", "learning_rate": 3e-3}
     )
     found = call(
         tmp_path,
-        recipe=recipe,
+        compare=compare,
         settings=QUICK.model_copy(update={"shadows": 8}),
         train=noise("train", 24, 0),
         val=noise("val", 24, 1),
@@ -79,7 +79,7 @@ def test_what_is_learned_by_heart_is_found(tmp_path):
 def test_the_section_is_as_documented(tmp_path):
     listener = Listener()
     found = call(tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "mixed")}), observer=listener)
-    assert listener.bars == {"membership": {"done": 2 * 6 * RECIPE.steps, "total": 2 * 6 * RECIPE.steps}}
+    assert listener.bars == {"membership": {"done": 2 * 6 * COMPARE.steps, "total": 2 * 6 * COMPARE.steps}}
     assert (found["target"], found["shadows"], found["images"], found["skipped"]) == ("classifier", 6, 24, {})
     assert {name: sorted(arms) for name, arms in found["attacks"].items()} == {
         "lira": ["mixed", "real"],
@@ -97,7 +97,7 @@ def test_a_killed_audit_goes_on(tmp_path):
         (tmp_path / "killed" / f"real-shadow{number}.npz").unlink()
     listener = Listener()
     again = call(tmp_path / "killed", observer=listener)
-    assert listener.bars == {"membership": {"done": 2 * RECIPE.steps, "total": 2 * RECIPE.steps}}
+    assert listener.bars == {"membership": {"done": 2 * COMPARE.steps, "total": 2 * COMPARE.steps}}
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
 
 
@@ -127,7 +127,7 @@ def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
         tmp_path, settings=QUICK.model_copy(update={"arms": ("real", "synthetic")}), observer=listener
     )
     assert list(found["arms"]) == ["real"]
-    assert listener.bars == {"membership": {"done": 6 * RECIPE.steps, "total": 6 * RECIPE.steps}}
+    assert listener.bars == {"membership": {"done": 6 * COMPARE.steps, "total": 6 * COMPARE.steps}}
     assert "use membership.target=pipeline" in found["skipped"]["synthetic"]
     with pytest.raises(
         InputError, match="needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone"
@@ -143,14 +143,14 @@ def test_the_whole_pipeline(tmp_path):
         return two_classes(12, split="synthetic", seed=seed)
 
     listener = Listener()
-    by_epoch = RECIPE.model_copy(
+    by_epoch = COMPARE.model_copy(
         update={"own_arms": {"once": (Phase(data="synthetic", epochs=1),)}, "equal_steps": False}
     )
     settings = QUICK.model_copy(update={"arms": ("synthetic", "mixed", "once"), "target": "pipeline"})
     found = call(
-        tmp_path, settings=settings, recipe=by_epoch, make_synthetic=make, images_of=None, observer=listener
+        tmp_path, settings=settings, compare=by_epoch, make_synthetic=make, images_of=None, observer=listener
     )
-    steps = 6 * (2 * RECIPE.steps + 2)  # 12 images are two batches
+    steps = 6 * (2 * COMPARE.steps + 2)  # 12 images are two batches
     assert listener.bars == {
         "shadow pipelines": {"done": 6, "total": 6},
         "membership": {"done": steps, "total": steps},
@@ -159,7 +159,7 @@ def test_the_whole_pipeline(tmp_path):
     assert len({seed for _, seed in asked}) == 6
     assert sorted(found["arms"]) == ["mixed", "once", "synthetic"]
     with pytest.raises(InputError, match="pass make_synthetic"):
-        call(tmp_path / "other", settings=settings, recipe=by_epoch)
+        call(tmp_path / "other", settings=settings, compare=by_epoch)
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ def test_the_private_reference(tmp_path):
     pytest.importorskip("opacus")
     listener = Listener()
     found = call(tmp_path, settings=QUICK.model_copy(update={"private_epsilon": 8.0}), observer=listener)
-    assert listener.bars == {"membership": {"done": 12 * RECIPE.steps, "total": 12 * RECIPE.steps}}
+    assert listener.bars == {"membership": {"done": 12 * COMPARE.steps, "total": 12 * COMPARE.steps}}
     assert sorted(found["attacks"]["lira"]) == ["private", "real"]
     assert 7 < found["arms"]["private"]["epsilon"] <= 8
     assert found["arms"]["private"]["delta"] == 0.01
@@ -190,7 +190,7 @@ def test_the_private_reference(tmp_path):
 )
 def test_bad_settings(changes, message):
     with pytest.raises(InputError, match=message):
-        check_audit(QUICK.model_copy(update=changes), two_classes(24, split="train"), RECIPE)
+        check_audit(QUICK.model_copy(update=changes), two_classes(24, split="train"), COMPARE)
 
 
 def test_records_of_other_data_are_refused(tmp_path):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measured_sample import make_fidelity, make_membership, make_memorisation, make_shift
 from PIL import Image
-from proof_sample import make_fidelity, make_membership, make_memorisation, make_shift
 from sklearn.datasets import load_digits
 
 from understudy.data.labelled_set import LabelledSet
@@ -60,9 +60,9 @@ def make_sample(
     class_names: list[str] | None = None,
     helps: bool = True,
     per_class: int = 5,
-    proof: bool = False,
+    measured: bool = False,
 ) -> Sample:
-    """A run; ``proof`` adds fidelity measures, shift and membership, whose many figures take time."""
+    """A run; ``measured`` adds fidelity measures, shift and membership, whose many figures take time."""
     rng = np.random.default_rng([7, num_classes])
     names = class_names or [str(label) for label in range(num_classes)]
     train, synthetic = _sets(rng, names, per_class)
@@ -73,7 +73,7 @@ def make_sample(
         accuracy = {"real": 0.871, "synthetic": 0.412, "mixed": 0.862, "bridged": 0.874}
     confusions = {arm: _confusion(rng, value, num_classes) for arm, value in accuracy.items()}
     results = _results(rng, names, accuracy, confusions, helps=helps, train=train, synthetic=synthetic)
-    if proof:
+    if measured:
         results["fidelity"] |= make_fidelity(names)
         results |= {"shift": make_shift(names, list(accuracy)), "membership": make_membership(list(accuracy))}
     return Sample(

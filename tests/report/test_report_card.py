@@ -107,7 +107,7 @@ def model_card_of(sample: Sample, results: dict | None = None, **more: object) -
         "drawn": True,
         "architecture": "resnet10t",
         "training": 1,
-        "recipe": {"learning_rate": 0.002, "weight_decay": 0.05},
+        "rates": {"learning_rate": 0.002, "weight_decay": 0.05},
     } | more
     return classifier_card(results or sample.results, **options)
 

@@ -158,7 +158,7 @@ def test_page_says_no_as_plainly(
 @pytest.fixture(scope="module")
 def whole() -> Sample:
     """Every section there is."""
-    sample = make_sample(num_classes=3, proof=True)
+    sample = make_sample(num_classes=3, measured=True)
     return dataclasses.replace(
         sample,
         results=sample.results | {"scale": make_scale(), "gap": make_gap(sample.results["data"]["classes"])},

@@ -2,7 +2,7 @@ import io
 from typing import Any
 
 import pytest
-from proof_sample import ARMS, make_membership, make_shift
+from measured_sample import ARMS, make_membership, make_shift
 from report_sample import Sample, make_scale
 from rich.console import Console
 from rich.table import Table

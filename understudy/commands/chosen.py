@@ -37,12 +37,12 @@ def overrides_of(options: Options) -> list[dict[str, Any]]:
 
 
 def parse_overrides(texts: Sequence[str] | None) -> list[dict[str, Any]]:
-    """``KEY=VALUE`` each, to nested settings."""
+    """Nested settings from texts ``KEY=VALUE``."""
     return [parse_override(text) for text in texts or ()]
 
 
 def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settings:
-    """Preset, recipe, these options, ``--set``, then what the command adds; later ones win."""
+    """Merge preset, recipe, these options, ``--set`` and what the command adds; later ones win."""
     overrides = overrides_of(options)
     _check_given_once(options, overrides)
     check_contradictions(overrides, added or {})
@@ -59,14 +59,14 @@ def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settin
 def run_folder(
     options: Options, out: Path | None, added: dict[str, Any] | None = None
 ) -> tuple[Path, Settings]:
-    """Folder and settings of a new run, or of the run that DATA names, with what the command adds."""
+    """Folder and settings of a new run, or of the run that DATA is, with what the command adds."""
     folder = Path(options.data)
-    if not (folder / "settings.yaml").exists():
+    if not RunFolder.is_run(folder):
         return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
-    if out is not None or set(options.given) - {"times"}:
+    if out is not None or options.given - {"data", "times"}:
         raise InputError(
-            f"{options.data} is a run and brings its settings: leave other options than --times out, or "
-            "start a new run"
+            f"{options.data} is a run and keeps its settings: leave out all options but --times, or start a "
+            "new run"
         )
     larger = (
         {} if options.times is None else {"scale": {"times": numbers(options.times, "--times", "1,2,5,10")}}
@@ -75,13 +75,15 @@ def run_folder(
 
 
 def check_not_a_run(options: Options) -> None:
-    """Data and settings are checked before a run; the folder of a run would be taken for data.
+    """Check that DATA is not the folder of a run, which would be read as images.
 
     Raises:
-        InputError: if DATA is a run.
+        InputError: if it is one.
     """
-    if (Path(options.data) / "settings.yaml").exists():
-        raise InputError(f"{options.data} is a run, not images: give what it was made from, and its options")
+    if RunFolder.is_run(Path(options.data)):
+        raise InputError(
+            f"{options.data} is a run, not images: give the images it was made from, and its options"
+        )
 
 
 def _chosen(options: Options) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def _chosen(options: Options) -> dict[str, Any]:
 
 
 def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> None:
-    """A setting that has an option may be given by it or by ``--set``, not by both."""
+    """Check that no setting is given both by its option and by ``--set``."""
     written = given_names(*overrides)
     for name, key in _SETTING_OF.items():
         if name in options.given and key in written:
@@ -118,12 +120,12 @@ def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> 
 
 
 def names(text: str) -> list[str]:
-    """``"a, b"`` to a and b."""
+    """Split ``"a, b"`` into a and b."""
     return [name.strip() for name in text.split(",")]
 
 
 def numbers(text: str, option: str, example: str) -> list[float]:
-    """``"5,1,2"`` to 1, 2, 5.
+    """Read ``"5,1,2"`` as the numbers 1, 2 and 5.
 
     Raises:
         InputError: for anything but numbers.
@@ -137,10 +139,10 @@ def numbers(text: str, option: str, example: str) -> list[float]:
 
 
 def named_paths(texts: list[str]) -> dict[str, str]:
-    """``NAME=PATH`` each, to paths by name.
+    """Paths by name from texts ``NAME=PATH``.
 
     Raises:
-        InputError: for another form, or a name that comes twice.
+        InputError: for another form, or a name that is given twice.
     """
     pairs = [text.partition("=") for text in texts]
     for text, (name, _, path) in zip(texts, pairs, strict=True):
@@ -158,7 +160,7 @@ def torch_device(name: str) -> str:
     """The torch device behind ``--device``.
 
     Raises:
-        InputError: for a device that is not there.
+        InputError: for a device that this machine does not have.
     """
     if (processes := Processes()).count > 1:
         return processes.device

@@ -69,8 +69,8 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         "settings": {key: list(values) for key, values in differing_keys(a.settings, b.settings).items()},
         "environment": _differing_environment(first.results, second.results),
         "data": {
-            split: {"a": len(own), "b": len(other), "both": (Counter(own) & Counter(other)).total()}
-            for split, (own, other) in pixels.items()
+            split: {"a": len(in_a), "b": len(in_b), "both": (Counter(in_a) & Counter(in_b)).total()}
+            for split, (in_a, in_b) in pixels.items()
         },
         "arms": arms,
         "best": best,
@@ -110,11 +110,11 @@ class _Finished:
 
 
 def _check_same_classes(a: _Finished, b: _Finished) -> None:
-    own, other = (run.results["data"]["classes"] for run in (a, b))
-    if set(own) != set(other):
+    of_a, of_b = (run.results["data"]["classes"] for run in (a, b))
+    if set(of_a) != set(of_b):
         only = [
             f"\n  only in {run.folder.path}: {', '.join(sorted(set(names) - set(others)))}"
-            for run, names, others in ((a, own, other), (b, other, own))
+            for run, names, others in ((a, of_a, of_b), (b, of_b, of_a))
             if set(names) - set(others)
         ]
         raise InputError(f"runs to compare must have the same classes, got{''.join(only)}")
@@ -139,7 +139,7 @@ class _Aligned:
 
 
 def _aligned(a: _Finished, b: _Finished, digests: list[list[str]]) -> _Aligned:
-    orders = tuple(np.argsort(np.array(own), kind="stable") for own in digests)
+    orders = tuple(np.argsort(np.array(entries), kind="stable") for entries in digests)
     labels = (a.split("test").labels, b.split("test").labels)
     return _Aligned(labels, (orders[0], orders[1]) if sorted(digests[0]) == sorted(digests[1]) else None)
 
@@ -148,13 +148,13 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     """Accuracies, difference and pairing; difference and pairing are None without both arms' predictions."""
     accuracies = [run.results["arms"].get(arm, {}).get("accuracy") for run, arm in ((a, arm_a), (b, arm_b))]
     row: dict[str, Any] = {"a": accuracies[0], "b": accuracies[1], "difference": None, "paired": None}
-    own, other = (
+    of_a, of_b = (
         run.correct(arm, labels)
         for run, arm, labels in zip((a, b), (arm_a, arm_b), aligned.labels, strict=True)
     )
-    if own is None or other is None:
+    if of_a is None or of_b is None:
         return row
-    (right_a, seeds_a), (right_b, seeds_b) = own, other
+    (right_a, seeds_a), (right_b, seeds_b) = of_a, of_b
     options: dict[str, Any] = {"num_resamples": b.folder.settings.compare.bootstrap}
     rng = np.random.default_rng(b.folder.settings.seed)
     if aligned.order is not None and len(seeds_a) == len(seeds_b):
@@ -208,21 +208,21 @@ def _rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
     rows = []
     for section, name in dict.fromkeys([*values[0], *values[1]]):
-        kind, own = values[0].get((section, name), (None, None))
-        other_kind, other = values[1].get((section, name), (None, None))
-        rows.append({"section": section, "name": name, "kind": kind or other_kind, "a": own, "b": other})
+        kind_a, value_a = values[0].get((section, name), (None, None))
+        kind_b, value_b = values[1].get((section, name), (None, None))
+        rows.append({"section": section, "name": name, "kind": kind_a or kind_b, "a": value_a, "b": value_b})
     order = list(dict.fromkeys(row["section"] for row in rows))
     return sorted(rows, key=lambda row: order.index(row["section"]))
 
 
 def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
     """Names of the two encoders, which must be the same network for distances to be comparable."""
-    own, other = ((results.get("fidelity") or {}).get("encoder", {}) for results in (a, b))
-    name, other_name = (encoder.get("name", "unknown encoder") for encoder in (own, other))
-    prints = own.get("fingerprint"), other.get("fingerprint")
+    encoders = [(results.get("fidelity") or {}).get("encoder", {}) for results in (a, b)]
+    name, other = (encoder.get("name", "unknown encoder") for encoder in encoders)
+    prints = [encoder.get("fingerprint") for encoder in encoders]
     if prints[0] == prints[1] and prints[0] is not None:
         return name, name
-    return (name, other_name) if name != other_name else (f"{name} of A", f"{name} of B, another network")
+    return (name, other) if name != other else (f"{name} of A", f"{name} of B, another network")
 
 
 def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
@@ -280,5 +280,5 @@ def _shift(shift: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
     for arm, measured in shift.get("mean_corruption", {}).items():
         yield "shift", f"{arm}: accuracy, mean over corruptions", "share", measured["accuracy"]
     for test, measured in shift.get("tests", {}).items():
-        for arm, own in measured["arms"].items():
-            yield "shift", f"{arm}: accuracy on {test}", "share", own["accuracy"]
+        for arm, outcome in measured["arms"].items():
+            yield "shift", f"{arm}: accuracy on {test}", "share", outcome["accuracy"]

@@ -137,8 +137,8 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
 def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm: str) -> str:
     if arm not in results["arms"]:
         raise InputError(f"--arm must be an arm of {folder.path}, {', '.join(results['arms'])}, got {arm!r}")
-    own = ArmFolder(folder.path / "arms", arm)
-    source = own.classifier
+    files = ArmFolder(folder.path / "arms", arm)
+    source = files.classifier
     if not all((source / name).is_file() for name in _CLASSIFIER_FILES):
         raise InputError(
             f"{source} must hold the classifier of {arm}, config.json and model.safetensors: it was deleted"
@@ -153,8 +153,8 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
         summary=f"{found.summary}: {found.describe()}",
         drawn=found.uses_synthetic,
         architecture=str(config["architecture"]),
-        training=_kept_training(own, compare.num_seeds),
-        recipe={key: tuned.get(key, getattr(compare, key)) for key in ("learning_rate", "weight_decay")},
+        training=_kept_training(files, compare.num_seeds),
+        rates={key: tuned.get(key, getattr(compare, key)) for key in ("learning_rate", "weight_decay")},
     )
     to.mkdir(parents=True, exist_ok=True)
     for name in _CLASSIFIER_FILES:
@@ -163,11 +163,11 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
     return arm
 
 
-def _kept_training(own: ArmFolder, num_seeds: int) -> int | None:
+def _kept_training(files: ArmFolder, num_seeds: int) -> int | None:
     """Number of the training that was kept, the best on validation images; None without records."""
-    if not own.has_records(num_seeds):
+    if not files.has_records(num_seeds):
         return None
-    return int(np.argmax([read_arrays(own.record(index))["val_accuracy"] for index in range(num_seeds)]))
+    return int(np.argmax([read_arrays(files.record(index))["val_accuracy"] for index in range(num_seeds)]))
 
 
 def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> None:

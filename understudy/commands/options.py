@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -40,15 +40,8 @@ class ExportWhat(StrEnum):
     ADAPTER = "adapter"
 
 
-Out = Annotated[Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")]
 RunPath = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
-Resume = Annotated[
-    ResumeOption,
-    typer.Option(
-        help="if --out holds a run: continue it (if-possible), require one (always), or refuse (never)"
-    ),
-]
 
 
 def _print_version(is_asked: bool) -> None:
@@ -70,7 +63,8 @@ class Options:
     data: Annotated[
         str,
         typer.Argument(
-            help=f"{_SOURCES}; for run, adapt, ... also the folder of a run, to go on with it", metavar="DATA"
+            help=f"{_SOURCES}; commands that run stages also take the folder of a run, to continue it",
+            metavar="DATA",
         ),
     ]
     preset: Annotated[str, typer.Option(help="effort: quick, standard or thorough")] = "standard"
@@ -88,19 +82,19 @@ class Options:
     arms: Annotated[
         str | None,
         typer.Option(
-            help="ways to use the data, comma-separated, see 'understudy list arms'; strategies follow an "
-            "@, as in mixed@refresh"
+            help="ways to use the data, comma-separated, see 'understudy list arms'; append strategies "
+            "with @, as in mixed@refresh"
         ),
     ] = None
     arms_file: Annotated[
         Path | None,
-        typer.Option(help="YAML file with arms of your own: name, list of phases", metavar="FILE"),
+        typer.Option(help="YAML file with further arms: each name with its list of phases", metavar="FILE"),
     ] = None
     times: Annotated[
         str | None,
         typer.Option(
-            help="synthetic images per real one, without the minimum per class; several (1,2,5,10) show "
-            "what larger sets are worth",
+            help="synthetic images per real one; several values (1,2,5,10) measure what larger sets are "
+            "worth; draw.min_per_class is then 1",
             metavar="N[,N...]",
         ),
     ] = None
@@ -116,34 +110,65 @@ class Options:
     ] = None
     seed: Annotated[int, typer.Option(help="every random choice follows from it")] = 0
 
-    @property
-    def given(self) -> list[str]:
-        """Names of the options that were used."""
-        used = [entry for entry in fields(self) if getattr(self, entry.name) != entry.default]
-        return [entry.name for entry in used if entry.name != "data"]
+    given: frozenset[str] = frozenset()
+    """Names of the options that stand on the command line; this one does not."""
+
+
+@final
+@dataclass(frozen=True)
+class Place:
+    """Where a run is kept, and how it is done."""
+
+    out: Annotated[
+        Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")
+    ] = None
+    device: Device = "auto"
+    resume: Annotated[
+        ResumeOption,
+        typer.Option(
+            help="if --out holds a run: continue it (if-possible), require one (always), or refuse (never)"
+        ),
+    ] = ResumeOption.IF_POSSIBLE
 
 
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command every field of :class:`Options` on the command line; it gets them as its first argument.
+    """Spread :class:`Options`, and :class:`Place` if the command takes it, over the command line.
 
-    Its other arguments come before them on the command line, its other options after them.
+    On the command line, the other arguments of the command come first and its other options last.
     """
-    hints, own_hints = (
-        get_type_hints(Options, include_extras=True),
-        get_type_hints(command, include_extras=True),
-    )
-    parameters = inspect.signature(Options).parameters.items()
-    shared = [parameter.replace(annotation=hints[name]) for name, parameter in parameters]
-    further = list(inspect.signature(command).parameters.items())[1:]
-    own = [parameter.replace(annotation=own_hints[name]) for name, parameter in further]
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: _fields(group) for name, group in hints.items() if group in (Options, Place)}
+    parameters = inspect.signature(command).parameters
+    further = [parameters[name].replace(annotation=hints[name]) for name in parameters if name not in groups]
 
-    def wrapped(**values: Any) -> None:
-        command(Options(**{parameter.name: values.pop(parameter.name) for parameter in shared}), **values)
+    def wrapped(context: typer.Context, **values: Any) -> None:
+        written = frozenset(name for name in values if _is_written(context, name))
+        for name, options in groups.items():
+            values[name] = hints[name](**{option.name: values.pop(option.name) for option in options})
+        values["options"] = replace(values["options"], given=written.intersection(Options.__annotations__))
+        command(**values)
 
-    arguments = [one for one in own if isinstance(one.annotation.__metadata__[0], ArgumentInfo)]
-    ordered = (*arguments, *shared, *(one for one in own if one not in arguments))
+    arguments = [one for one in further if isinstance(one.annotation.__metadata__[0], ArgumentInfo)]
+    options = [one for one in further if one not in arguments]
+    ordered = (_CONTEXT, *arguments, *(option for group in groups.values() for option in group), *options)
     keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in ordered]
     wrapped.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {one.name: one.annotation for one in keywords}
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
     return wrapped
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+
+def _fields(group: type) -> list[inspect.Parameter]:
+    """The fields of a group that are options of the command line."""
+    hints = get_type_hints(group, include_extras=True)
+    parameters = inspect.signature(group).parameters
+    return [parameters[name].replace(annotation=hints[name]) for name in parameters if name != "given"]
+
+
+def _is_written(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, be it with its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

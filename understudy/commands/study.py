@@ -70,12 +70,12 @@ def run_study(
         raise InputError(f"repeats of a study must be at least 1, got {repeats}")
     values = read_points(kind, STUDIES[kind].points if points is None else points)
     asked = [study.run_of(value, repeat) for repeat in range(repeats) for value in values]
-    for own in asked:
-        check_names(own.settings)
+    for one in asked:
+        check_names(one.settings)
     study.check(asked)
     if not Processes().is_main:
-        for own in (own for own in asked if not own.is_finished):
-            run(own.settings, own.path, device=device)
+        for one in (one for one in asked if not one.is_finished):
+            run(one.settings, one.path, device=device)
         return {}
     with FolderLock(out) as lock:
         return _Work(study, device, observer).do(asked, len(values), lock)
@@ -93,38 +93,38 @@ class _Work:
     def do(self, asked: Sequence[StudyRun], num_points: int, lock: FolderLock) -> dict[str, Any]:
         """Load the data of every point first, so that what does not fit shows before hours of work."""
         is_named = STUDIES[self.study.kind].axis == "names"
-        for own in (
+        for one in (
             asked[:num_points] if is_named else asked[:num_points][::-1]
         ):  # the most demanding point first
-            if not own.is_started:
-                self.observer.say(f"study: {own.name}")
-                self._run(own, until="load")
+            if not one.is_started:
+                self.observer.say(f"study: {one.name}")
+                self._run(one, until="load")
             lock.take()
-            self.study.note(own.point)
+            self.study.note(one.point)
         results = _report(self.study, self.device)
-        for number, own in enumerate(asked, start=1):
-            if not own.is_finished:
-                self.observer.say(f"study: {own.name}, run {number} of {len(asked)}")
-                self._run(own, until="load")
+        for number, one in enumerate(asked, start=1):
+            if not one.is_finished:
+                self.observer.say(f"study: {one.name}, run {number} of {len(asked)}")
+                self._run(one, until="load")
                 others = [
                     other
                     for other in self.study.runs()
-                    if other.repeat == own.repeat and other.path != own.path
+                    if other.repeat == one.repeat and other.path != one.path
                 ]
-                with FolderLock(own.path):
-                    take_adapter(own, others, self.observer)
-                    take_trainings(own, others, self.observer)
-                    self._run(own, until="report")
+                with FolderLock(one.path):
+                    take_adapter(one, others, self.observer)
+                    take_trainings(one, others, self.observer)
+                    self._run(one, until="report")
                 results = _report(self.study, self.device)
         return results
 
-    def _run(self, own: StudyRun, *, until: str) -> None:
-        run(own.settings, own.path, device=self.device, until=until, observer=self.observer)
+    def _run(self, one: StudyRun, *, until: str) -> None:
+        run(one.settings, one.path, device=self.device, until=until, observer=self.observer)
 
 
 def _report(study: StudyFolder, device: str) -> dict[str, Any]:
     """Gather the finished runs and write ``study.json`` and ``study.html`` if they changed."""
-    rows = [own.row(study.out) for own in study.runs() if own.is_finished]
+    rows = [one.row(study.out) for one in study.runs() if one.is_finished]
     if not rows:
         return {}
     content = _content(study, rows)

@@ -133,7 +133,9 @@ class StudyFolder:
 
     def run_of(self, point: Point, repeat: int) -> StudyRun:
         """The run of a point and a repeat."""
-        settings = build(self.base.model_dump(mode="json"), STUDIES[self.kind].layer(point), *self.overrides)
+        settings = build(
+            self.base.model_dump(mode="json"), STUDIES[self.kind].settings_at(point), *self.overrides
+        )
         if settings.data.shots is not None:
             settings = settings.model_copy(
                 update={"data": settings.data.model_copy(update={"subset": repeat})}
@@ -180,13 +182,13 @@ class StudyFolder:
             runs = self.out / "runs"
             begun = {entry.name for entry in runs.iterdir()} if runs.is_dir() else set()
             if not entries <= {"runs", ".study.yaml.tmp", ".lock"} or not begun <= {
-                own.name for own in asked
+                run.name for run in asked
             }:
                 raise InputError(
                     f"{self.out} is not an empty folder and holds no study: choose another --out"
                 )
-        for own in asked:
-            RunFolder.check(own.path, own.settings)
+        for run in asked:
+            RunFolder.check(run.path, run.settings)
 
 
 @final

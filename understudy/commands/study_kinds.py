@@ -26,29 +26,37 @@ class StudyKind:
 
     Attributes:
         unit: what a point counts or names.
+        points: default points.
+        sets: dotted names of the settings that the study sets and users must not set; a point is the value of
+            the first one, unless ``layer`` is given.
         axis: how points are laid out: numbers on a logarithmic or linear axis, or names side by side.
-        points: the points of a study that names none.
         expected: what a point must be, for messages.
-        read: makes a point of text; ValueError if that is not possible.
-        layer: the settings that make a point.
-        sets: dotted names of the settings that the study sets, and that users may therefore not set.
+        read: reads a point from text; ValueError if that is not possible.
+        layer: nested settings of a point.
     """
 
     unit: str
-    axis: Literal["log", "linear", "names"]
     points: tuple[Point, ...]
-    expected: str
-    read: Callable[[str], Point]
-    layer: Callable[[Point], Mapping[str, Any]]
     sets: tuple[str, ...]
+    axis: Literal["log", "linear", "names"] = "log"
+    expected: str = "whole numbers of images"
+    read: Callable[[str], Point] = int
+    layer: Callable[[Point], Mapping[str, Any]] | None = None
+
+    def settings_at(self, point: Point) -> Mapping[str, Any]:
+        """Nested settings of a point."""
+        if self.layer is not None:
+            return self.layer(point)
+        section, _, name = self.sets[0].partition(".")
+        return {section: {name: point}}
 
     @property
     def is_ordered(self) -> bool:
-        """Whether more of it is of interest, and not only which point is best."""
+        """Whether the trend over the points is of interest, and not only the best point."""
         return self.axis == "log"
 
     def sort(self, points: Sequence[Point]) -> list[Point]:
-        """Points as they are laid out: numbers ascending, names as given."""
+        """Points in the order of the axis: numbers ascending, names as given."""
         return list(points) if self.axis == "names" else sorted(points, key=float)
 
 
@@ -59,7 +67,7 @@ def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
     """The points of a study, checked and in order.
 
     Raises:
-        InputError: for a value that is no point, no point at all, or the same point twice.
+        InputError: for a value that is not a point, no points, or a repeated point.
     """
     known, values = STUDIES[kind], []
     for given in points:
@@ -81,12 +89,12 @@ def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
 
 
 def plain_text(point: Point) -> str:
-    """A point as it is typed on the command line."""
+    """A point as typed on the command line."""
     return str(point).removesuffix(".0") if isinstance(point, float) else str(point).strip()
 
 
 def label_of(point: Point) -> str:
-    """A point as people write it."""
+    """A point for people to read."""
     return f"{point:,}" if isinstance(point, int) else str(point)
 
 
@@ -136,33 +144,24 @@ _register(
     "volume",
     "synthetic images per class: what more of them are worth",
     unit="synthetic images per class",
-    axis="log",
     points=(50, 100, 200, 500, 1000),
-    expected="whole numbers of images",
-    read=int,
-    layer=lambda point: {"draw": {"per_class": point}},
     sets=("draw.per_class", "draw.times", "draw.min_per_class"),
 )
 _register(
     "guidance",
     "scale of the classifier-free guidance that images are drawn with",
     unit="guidance scale",
-    axis="linear",
     points=(2, 3.5, 5, 6.5, 8),  # Li et al. 2024 (arXiv:2403.19866), figure 6
+    sets=("draw.guidance_scale",),
+    axis="linear",
     expected="numbers",
     read=_number,
-    layer=lambda point: {"draw": {"guidance_scale": point}},
-    sets=("draw.guidance_scale",),
 )
 _register(
     "shots",
     "real images per class: where synthetic ones are worth most",
     unit="real images per class",
-    axis="log",
     points=(1, 2, 4, 8, 16),
-    expected="whole numbers of images",
-    read=int,
-    layer=lambda point: {"data": {"shots": point}},
     sets=("data.shots",),
 )
 _register(
@@ -170,10 +169,10 @@ _register(
     "prompts for the generator without adaptation: one, many, or with a token that is learned or means "
     "nothing",
     unit="prompt set",
-    axis="names",
     points=("single", "photographs", "neutral-token", "style-inversion"),
+    sets=("draw.prompt", "adapt.prompt", "adapt.method", "adapt.adapter"),
+    axis="names",
     expected="'single', a recipe with a token, the name of a template set or a file of templates",
     read=_prompt_point,
     layer=_prompt_settings,
-    sets=("draw.prompt", "adapt.prompt", "adapt.method", "adapt.adapter"),
 )

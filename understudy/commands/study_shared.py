@@ -19,35 +19,35 @@ _DECIDE_REAL_TRAININGS = ("seed", "data", "compare", "tune")
 """Settings that decide an adapter, and the training of an arm that sees no synthetic image."""
 
 
-def take_adapter(own: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
+def take_adapter(run: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
     """Copy an adapter that another run made from the same images, with the same settings and seed."""
-    adapt = own.settings.adapt
-    if adapt.method == "none" or adapt.adapter is not None or own.folder.record("adapt") is not None:
+    adapt = run.settings.adapt
+    if adapt.method == "none" or adapt.adapter is not None or run.folder.record("adapt") is not None:
         return
     for other in others:
         if (
-            own.agrees(other, _DECIDE_ADAPTER)
+            run.agrees(other, _DECIDE_ADAPTER)
             and other.folder.record("adapt") is not None
-            and _same_images(own, other)
+            and _same_images(run, other)
         ):
-            with own.folder.stage("adapt") as record:
-                copy_adapter(other.path / "adapter", own.path / "adapter")
-                record |= read_adapter_report(own.path / "adapter")
+            with run.folder.stage("adapt") as record:
+                copy_adapter(other.path / "adapter", run.path / "adapter")
+                record |= read_adapter_report(run.path / "adapter")
             observer.say(f"adapt: the adapter of {other.name} is used, made from the same images")
             return
 
 
-def take_trainings(own: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
+def take_trainings(run: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
     """Copy trainings on real images that another run made with the same images, recipe and seeds."""
-    compare = own.settings.compare
-    if own.folder.record("compare") is not None:
+    compare = run.settings.compare
+    if run.folder.record("compare") is not None:
         return
     for other in others:
         has_trained = other.folder.record("compare") is not None
-        if own.agrees(other, _DECIDE_REAL_TRAININGS) and has_trained and _same_images(own, other):
+        if run.agrees(other, _DECIDE_REAL_TRAININGS) and has_trained and _same_images(run, other):
             arms = [arm for arm in compare.all_arms if not find_arm(arm, compare).uses_synthetic]
             for arm in arms:
-                _copy_trainings(arm, other, own)
+                _copy_trainings(arm, other, run)
             observer.say(
                 f"compare: the trainings of {', '.join(arms)} in {other.name} are used, made from the same "
                 "images"
@@ -55,14 +55,14 @@ def take_trainings(own: StudyRun, others: Sequence[StudyRun], observer: Observer
             return
 
 
-def _same_images(own: StudyRun, other: StudyRun) -> bool:
+def _same_images(run: StudyRun, other: StudyRun) -> bool:
     """Whether two runs have read the same images; their source may have changed in between."""
     names = [f"data/{split}.parquet" for split in ("train", "val", "test")]
-    return all((own.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
+    return all((run.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
 
 
-def _copy_trainings(arm: str, other: StudyRun, own: StudyRun) -> None:
-    source, to, settings = other.path / "arms", own.path / "arms", own.settings
+def _copy_trainings(arm: str, other: StudyRun, run: StudyRun) -> None:
+    source, to, settings = other.path / "arms", run.path / "arms", run.settings
     files = ArmFolder(source, arm).files(settings.compare.num_seeds)
     if settings.tune.is_on:
         tuning = ArmFolder(source / "tuning", arm)

@@ -108,8 +108,8 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
         )
     if settings.gap.measure:
         gap_arms(as_many_as_real(settings), shots=shots_of(train))
-    for own in settings_of_arms(settings, train):
-        if own.curate.score == "clip":
+    for of_arm in settings_of_arms(settings, train):
+        if of_arm.curate.score == "clip":
             load_zero_shot(
                 settings.curate.clip,
                 settings.generator,
@@ -193,7 +193,7 @@ def _templates(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 
 def _check_captions_are_used(settings: Settings) -> None:
-    templates = [template for own in _templates(settings).values() for template in own]
+    templates = [template for templates in _templates(settings).values() for template in templates]
     if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
         raise InputError(
             f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write "

@@ -51,12 +51,12 @@ class Classifiers:
 
     @cached_property
     def judge(self) -> TrainedClassifier:
-        """Trained on the real train images alone: scores drawn images, and gives soft labels."""
+        """A classifier trained on the real train images alone: scores drawn images, and gives soft labels."""
         return self._fit("real", None)
 
     @cached_property
     def clip(self) -> Classifier:
-        """Scores drawn images by the names of the classes, without any training image."""
+        """CLIP, which scores drawn images by the names of the classes and needs no training image."""
         return load_zero_shot(
             self.settings.curate.clip,
             self.settings.generator,
@@ -76,7 +76,7 @@ class Classifiers:
         return TrainedClassifier(backbone, self.train.class_names, self.device)
 
     def features(self, data: LabelledSet) -> np.ndarray:
-        """Features that selections compare, float (N, D): of the pretrained network, or else of the judge."""
+        """Features for selections, float (N, D), from the pretrained network if any, else from the judge."""
         return (self.start if self.settings.compare.pretrained else self.judge).features(data)
 
     def mistakes_after(self, synthetic: LabelledSet) -> np.ndarray:
@@ -109,18 +109,18 @@ class Classifiers:
         place: str,
         data: TrainingData,
         *,
-        recipe: CompareSettings,
+        settings: CompareSettings,
         measure: Measure | None = None,
     ) -> Steps[ArmResult]:
-        """Train an arm with every seed and test it; trainings that lie in ``arms/PLACE`` are kept."""
+        """Train an arm with every seed and test it; trainings found in ``arms/PLACE`` are kept."""
         return run_arm(
             ArmFolder(self.folder / place, arm),
             data,
             HeldOut(val=self.val, test=self.test, measure=measure),
-            settings=recipe,
+            settings=settings,
             seed=self.settings.seed,
             device=self.device,
-            keep_weights=not place,  # later stages ask the compared arms again
+            keep_weights=not place,  # later stages test the compared arms again
         )
 
     def steps(self, arm: str, *, num_synthetic: int) -> int:

@@ -35,7 +35,7 @@ def compare(run: Run) -> None:
         results = [follow(run.train_arm(name, measure=measure), advance) for name in arms]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=run.settings.seed),
-            "images": {name: own for name, own in images.items() if own},
+            "images": {name: made for name, made in images.items() if made},
             "convergence": {
                 result.arm: summarise_curves(result) for result in results if settings.curve_points
             },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any, final
 
 import numpy as np
 
+from understudy.core.config import Section
 from understudy.core.progress import Observer
+from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.evaluation.encoders import Encoder, load_encoder
@@ -19,7 +23,7 @@ from understudy.pipeline.checks import checked_splits
 from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.generators import Generators
-from understudy.pipeline.synthetic import ArmImages, SyntheticSets
+from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
 from understudy.training.data import Measure, TrainingData
@@ -34,9 +38,9 @@ class Run:
     """What the stages of a run share. Everything is loaded or made when it is first used.
 
     Attributes:
-        folder: where the run keeps everything.
+        folder: the run folder, with the settings.
         device: torch device.
-        observer: watches.
+        observer: gets messages and progress.
         started: when this object was made, by ``time.monotonic``.
     """
 
@@ -59,11 +63,19 @@ class Run:
         assert record is not None, f"{stage} must be finished first"
         return record
 
+    @contextmanager
+    def measurement(self, name: str) -> Iterator[dict[str, Any]]:
+        """Run a stage that can be added later; its record also holds its settings and the environment."""
+        section: Section = getattr(self.settings, name)
+        with self.folder.stage(name) as record:
+            record |= {"settings": section.model_dump(mode="json"), "environment": environment(self.device)}
+            yield record
+
     # The real images
 
     @cached_property
     def splits(self) -> Splits:
-        """The real images as they are read, split and checked before a run begins."""
+        """The real images, read, split and checked against the settings."""
         return checked_splits(self.settings, device=self.device)
 
     @cached_property
@@ -80,12 +92,12 @@ class Run:
 
     @cached_property
     def spare(self) -> LabelledSet | None:
-        """Further real images, as many as the train split, that only measure the noise floor of the gap."""
+        """A second real set of the size of the train split, used only for the noise floor of the gap."""
         return self._stored("spare") if (self.path / "data" / "spare.parquet").exists() else None
 
     @property
     def prompt_names(self) -> tuple[str, ...]:
-        """Words for each class in prompts."""
+        """The words that stand for each class in prompts."""
         return tuple(self.recorded("load")["prompt_names"])
 
     def _stored(self, name: str) -> LabelledSet:
@@ -163,9 +175,9 @@ class Run:
         ]
 
     def training_data(
-        self, arm: str, *, train: LabelledSet | None = None, images: ArmImages | None = None
+        self, arm: str, *, train: LabelledSet | None = None, images: CuratedSet | None = None
     ) -> TrainingData:
-        """What an arm learns from: the train split and its synthetic images, unless others are given."""
+        """What an arm learns from: by default the train split and the arm's synthetic images."""
         images = self.sets.of_arm(arm) if images is None else images
         return TrainingData(
             train=self.train if train is None else train,
@@ -174,8 +186,8 @@ class Run:
             teacher=lambda: self.classifiers.judge,
         )
 
-    def recipe(self, arm: str) -> CompareSettings:
-        """The settings an arm is trained with; an arm that only a later stage needs is tuned now."""
+    def training_settings(self, arm: str) -> CompareSettings:
+        """The settings an arm is trained with; an arm that has not been tuned yet is tuned now."""
         if not self.settings.tune.is_on:
             return self.settings.compare
         return self.classifiers.tuned(arm, self.training_data(arm))
@@ -186,7 +198,7 @@ class Run:
         place: str = "",
         *,
         train: LabelledSet | None = None,
-        images: ArmImages | None = None,
+        images: CuratedSet | None = None,
         tuned_as: str | None = None,
         measure: Measure | None = None,
     ) -> Steps[ArmResult]:
@@ -195,13 +207,14 @@ class Run:
         Args:
             arm: its name.
             place: folder below ``arms/``; empty for the compared arms.
-            train: real images, if not the train split.
-            images: synthetic images, if not the arm's.
-            tuned_as: the arm whose tuned settings are used, if not its own.
-            measure: figures of the classifier at the end of each phase.
+            train: real images; by default the train split.
+            images: synthetic images; by default those of the arm.
+            tuned_as: the arm whose tuned settings are used; by default ``arm``.
+            measure: computes figures of the classifier at the end of each phase.
         """
         data = self.training_data(arm, train=train, images=images)
-        return self.classifiers.run(arm, place, data, recipe=self.recipe(tuned_as or arm), measure=measure)
+        settings = self.training_settings(tuned_as or arm)
+        return self.classifiers.run(arm, place, data, settings=settings, measure=measure)
 
     def steps(self, arm: str) -> int:
         """Optimisation steps of all trainings of an arm together."""

@@ -14,7 +14,7 @@ from understudy.curation.exhausted import explain_rejection
 from understudy.curation.scores import SCORES
 from understudy.curation.settings import CurateSettings
 from understudy.pipeline.context import Run
-from understudy.pipeline.synthetic import CuratedSet
+from understudy.pipeline.synthetic import JudgedImages
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
 
@@ -40,7 +40,7 @@ def curate(run: Run) -> None:
 
 
 def _record(
-    made: CuratedSet, quota: np.ndarray, settings: CurateSettings, class_names: tuple[str, ...]
+    made: JudgedImages, quota: np.ndarray, settings: CurateSettings, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
     decisions, labels = made.decisions, made.decisions.labels
     kept = np.bincount(labels[decisions.kept], minlength=len(quota))

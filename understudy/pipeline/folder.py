@@ -1,14 +1,14 @@
-"""The run folder: settings, finished stages, atomic writes, what happened where.
+"""The run folder: settings, and a record of every finished stage.
 
 ::
 
     DIR/settings.yaml          every setting, resolved
     DIR/stages/NAME.json       written last, when a stage is complete: seconds, and what it reports
     DIR/data/ adapter/ ...     what the stages write
-    DIR/.lock                  while a process works in the folder: which
+    DIR/.lock                  the process that works in the folder, while one does
 
-A stage without its record is not finished: it runs again and takes up what it finds. Nothing here deletes
-what a stage wrote.
+A stage without a record is not finished: it runs again and continues with the files it finds. Nothing here
+deletes what a stage wrote.
 """
 
 from __future__ import annotations
@@ -30,19 +30,9 @@ from understudy.settings import Settings, differing_keys, from_yaml, may_change,
 
 Resume = Literal["if-possible", "always", "never"]
 
-
-_SECTIONS = (
-    "data",
-    "adaptation",
-    "curation",
-    "arms",
-    "verdict",
-    "cost",
-    "environment",
-)  # that results.json has in any case
-
-
-_LISTED = 5  # runs of a study that a message names
+_SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "environment")
+"""Sections of every ``results.json``."""
+_LISTED = 5  # a message names this many runs of a study
 
 
 @final
@@ -60,12 +50,12 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path, settings: Settings, *, resume: Resume = "if-possible") -> RunFolder:
-        """Start a run in a new folder, or go on with one that has the same settings.
+        """Start a run in a new folder, or continue one with the same settings.
 
         Args:
             path: the folder; made if missing.
             settings: of this call.
-            resume: ``if-possible``; ``always`` refuses to start anew; ``never`` refuses to go on.
+            resume: ``if-possible``; ``always`` refuses to start a run; ``never`` refuses to continue one.
 
         Raises:
             InputError: as :meth:`check`.
@@ -76,14 +66,19 @@ class RunFolder:
         return cls(path, settings)
 
     @staticmethod
+    def is_run(path: Path) -> bool:
+        """Whether ``path`` is the folder of a run."""
+        return (path / "settings.yaml").exists()
+
+    @staticmethod
     def check(path: Path, settings: Settings, *, resume: Resume = "if-possible") -> bool:
-        """Whether ``path`` holds this run already; writes nothing.
+        """Check that this run can be started or continued in ``path``; returns whether it is there already.
 
         Raises:
             InputError: if the folder holds a run with other settings (the differing keys are named), holds
                 something else, or does not fit ``resume``.
         """
-        if (path / "settings.yaml").exists():
+        if RunFolder.is_run(path):
             if resume == "never":
                 raise InputError(
                     f"{path} already holds a run, and --resume never was given: choose another --out"
@@ -97,12 +92,12 @@ class RunFolder:
                     f"  {key}: {old!r} in the folder, {new!r} now" for key, (old, new) in different.items()
                 )
                 raise InputError(
-                    f"{path} holds a run with other settings:\n{lines}\nchoose another --out, or the "
-                    f"same settings"
+                    f"{path} holds a run with other settings:\n{lines}\n"
+                    "choose another --out, or the same settings"
                 )
             return True
         if resume == "always":
-            raise InputError(f"{path} holds no run to go on with, and --resume always was given")
+            raise InputError(f"{path} holds no run to continue, and --resume always was given")
         # A kill while the settings were written leaves their temporary file and that of the lock.
         ours = (temporary_path(path / "settings.yaml"), path / LOCK_FILE)
         if path.exists() and (not path.is_dir() or any(entry not in ours for entry in path.iterdir())):
@@ -111,12 +106,12 @@ class RunFolder:
 
     @classmethod
     def find(cls, path: Path) -> RunFolder:
-        """The run that is in ``path``.
+        """The run in ``path``.
 
         Raises:
-            InputError: if there is none; for the folder of a study, with the runs that lie in it.
+            InputError: if there is none; for the folder of a study, the message names its runs.
         """
-        if not (path / "settings.yaml").exists():
+        if not cls.is_run(path):
             if (path / "study.yaml").exists():
                 runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
                 more = f" and {len(runs) - _LISTED} more" if len(runs) > _LISTED else ""
@@ -130,7 +125,7 @@ class RunFolder:
         return cls(path, _stored_settings(path))
 
     def record(self, stage: str) -> dict[str, Any] | None:
-        """What a finished stage reported, or None if it is not finished.
+        """The record of a stage, or None if the stage is not finished.
 
         Raises:
             InputError: for a damaged record.
@@ -141,18 +136,16 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str, *, started: float | None = None) -> Iterator[dict[str, Any]]:
-        """Run a stage: its report is filled in the block and written when the block ends well.
+        """Run a stage: the block fills its record, which is written if the block ends without an error.
 
-        The clock starts with the block, or at the moment ``started`` of ``time.monotonic``.
-
-        Time of earlier, interrupted attempts is not counted. Memory is the largest that this process has held
-        so far.
+        The record also gets the seconds since the block began, or since ``started`` (by ``time.monotonic``),
+        and the peak memory of this process so far. Earlier, interrupted attempts do not count.
         """
-        report: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         start = time.monotonic() if started is None else started
-        yield report
-        report |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": peak_memory_gb()}
-        write_json(self.path / "stages" / f"{name}.json", report)
+        yield record
+        record |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": peak_memory_gb()}
+        write_json(self.path / "stages" / f"{name}.json", record)
 
 
 def finished_results(folder: RunFolder) -> dict[str, Any]:
@@ -164,15 +157,15 @@ def finished_results(folder: RunFolder) -> dict[str, Any]:
     path = folder.path / "results.json"
     if not path.exists():
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
-    return read_json(path, mend=f"write it anew with 'understudy report {folder.path}'", keys=_SECTIONS)
+    return read_json(path, mend=f"write it again with 'understudy report {folder.path}'", keys=_SECTIONS)
 
 
 def _stored_settings(path: Path) -> Settings:
-    """Of the run in ``path``."""
+    """The settings of the run in ``path``."""
     file = path / "settings.yaml"
     try:
         return from_yaml(file.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(
-            f"{file} must be YAML text, and is not ({str(error).splitlines()[0]}): put back what it was"
+            f"{file} must be YAML text, got an error ({str(error).splitlines()[0]}): restore the file"
         ) from None

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from understudy.core.progress import follow
-from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
 from understudy.evaluation.gap import summarise_gap
@@ -14,7 +13,7 @@ from understudy.evaluation.side_measures import LabelledFeatures, side_measures
 from understudy.functional.denoising import strength_of
 from understudy.pipeline.context import Run
 from understudy.pipeline.strategies import as_many_as_real, gap_arms, shots_of
-from understudy.pipeline.synthetic import ArmImages, SyntheticSets
+from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
@@ -29,7 +28,7 @@ _PLACE = "gap/"  # prefix of the sets' names
 def gap(run: Run) -> None:
     """Train on every set between real and synthetic, and turn the differences into the terms of the gap."""
     settings = run.settings
-    with run.folder.stage("gap") as record:
+    with run.measurement("gap") as record:
         plain = as_many_as_real(settings)
         sets = role_sets(run.sets, plain)
         redrawn = redrawn_sets(run.sets, plain)
@@ -62,13 +61,9 @@ def gap(run: Run) -> None:
         found = {
             "side_measures": measures,
             "advice": _advice(run.recorded("compare")["arms"]),
-            "images": {role: own.record for role, (_, own) in sets.items()},
+            "images": {role: images.record for role, (_, images) in sets.items()},
         }
-        record |= {
-            "settings": settings.gap.model_dump(mode="json"),
-            "environment": environment(run.device),
-            "gap": summary | found,
-        }
+        record["gap"] = summary | found
     num_sets = len(arms) + len(reconstructed)
     run.observer.say(
         f"gap: {num_sets} sets in {record['seconds']:.0f} s. {summary['hypothesis']['sentence']}"
@@ -86,22 +81,22 @@ def real_again(train: LabelledSet, spare: LabelledSet | None, *, seed: int) -> l
     return [half, train.select([index for index, name in enumerate(train.ids) if name not in taken])]
 
 
-def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, ArmImages]]:
+def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, CuratedSet]]:
     """Arm and images of the plain set, and of each role that changes something about it."""
     quota = quotas(sets.train, plain.draw)
-    shared = sets.variant(f"{_PLACE}plain", quota, draw=plain.draw, curate=plain.curate)
+    shared = sets.named(f"{_PLACE}plain", quota, draw=plain.draw, curate=plain.curate)
     found = {"plain": ("synthetic", shared)}
     for role, arm in gap_arms(plain, shots=shots_of(sets.train)).items():
         found[role] = arm, sets.of_arm(arm, base=plain, shared=shared.images, place=_PLACE)
     return found
 
 
-def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, ArmImages]:
+def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, CuratedSet]:
     """Every real image noised and drawn again, by strength."""
     found = {}
     for strength, draw in _redrawing(plain).items():
         name = f"{_PLACE}redrawn-{strength:g}"
-        found[strength] = sets.variant(name, quotas(sets.train, draw), draw=draw, curate=plain.curate)
+        found[strength] = sets.named(name, quotas(sets.train, draw), draw=draw, curate=plain.curate)
     return found
 
 
@@ -119,7 +114,7 @@ def _redrawing(plain: Settings) -> dict[float, DrawSettings]:
 
 
 def _side_measures(
-    run: Run, sets: Mapping[str, tuple[str, ArmImages]], redrawn: Mapping[float, ArmImages]
+    run: Run, sets: Mapping[str, tuple[str, CuratedSet]], redrawn: Mapping[float, CuratedSet]
 ) -> dict[str, dict[str, Any]]:
     """Measures of each set against the validation images, which no classifier was trained on."""
     task = TrainedClassifier.load(ArmFolder(run.path / "arms", "real").classifier, device=run.device)
@@ -131,17 +126,17 @@ def _side_measures(
         )
 
     held_out = of(run.val)
-    named = {role: images for role, (_, images) in sets.items() if images.quota is None}
-    named |= {f"redrawn {strength:g}": images for strength, images in redrawn.items()}
+    named = {role: curated for role, (_, curated) in sets.items() if curated.quota is None}
+    named |= {f"redrawn {strength:g}": curated for strength, curated in redrawn.items()}
     return {
         name: side_measures(
             held_out,
-            of(own.images),
-            probabilities=task.predict(own.images),
+            of(curated.images),
+            probabilities=task.predict(curated.images),
             seed=run.settings.seed,
             num_resamples=run.settings.compare.bootstrap,
         )
-        for name, own in named.items()
+        for name, curated in named.items()
     }
 
 

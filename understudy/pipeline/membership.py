@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from understudy.core.progress import Silent
-from understudy.core.provenance import environment
 from understudy.curation.selections import candidates_wanted
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
@@ -30,13 +29,13 @@ def membership(run: Run) -> None:
     settings = run.settings.membership
     # Which images a shadow model sees depends on how many models there are, so each number has a folder.
     folder = run.path / "membership" / f"{settings.target}-{settings.shadows}"
-    with run.folder.stage("membership") as record:
+    with run.measurement("membership") as record:
         found = Shadows(
             train=run.train,
             val=run.val,
             test=run.test,
             settings=settings,
-            recipe=run.recipe,
+            training_settings=run.training_settings,
             images_of=lambda name: run.sets.of_arm(name).images,
             seed=run.settings.seed,
             device=run.device,
@@ -44,11 +43,7 @@ def membership(run: Run) -> None:
             make_synthetic=partial(_shadow_pipeline, run, folder) if settings.target == "pipeline" else None,
             observer=run.observer,
         ).audit()
-        record |= {
-            "settings": settings.model_dump(mode="json"),
-            "environment": environment(run.device),
-            "membership": found,
-        }
+        record["membership"] = found
     arms, seconds = len(found["arms"]), found["seconds"]
     run.observer.say(f"membership: {settings.shadows} shadow models of {arms} arms in {seconds:.0f} s")
 
@@ -69,15 +64,15 @@ def check(run: Run) -> None:
 def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> LabelledSet:
     """Adapt, draw and curate with some of the real images, in a run folder below ``folder``."""
     settings = run.settings.model_copy(update={"seed": seed})
-    own = RunFolder.open(folder / f"pipeline-{seed}", settings)
-    if own.record("load") is None:
+    shadow_folder = RunFolder.open(folder / f"pipeline-{seed}", settings)
+    if shadow_folder.record("load") is None:
         for data in (run.train.select(members), run.val, run.test):
-            data.save(own.path / "data" / f"{data.split}.parquet")
-        with own.stage("load") as record:
+            data.save(shadow_folder.path / "data" / f"{data.split}.parquet")
+        with shadow_folder.stage("load") as record:
             record |= run.recorded("load") | {"train": len(members)}
-    shadow = Run(own, run.device, Silent())
+    shadow = Run(shadow_folder, run.device, Silent())
     for stage in (adapt, draw, curate):
-        if own.record(stage.__name__) is None:
+        if shadow_folder.record(stage.__name__) is None:
             stage(shadow)
     return shadow.curated
 
@@ -103,7 +98,7 @@ def work(counted: Counted) -> Work:
 
 def _is_attacked(counted: Counted, name: str) -> bool:
     """Whether members and others can differ to an arm at all."""
-    own = effective_settings(name, counted.settings, shots=shots_of(counted.train)).settings
-    goes_back = own.draw.starts_from_real or own.visual.when_drawing == "per-image"
-    of_real = any(phase.data != "synthetic" for phase in find_arm(name, own.compare).phases)
+    needed = effective_settings(name, counted.settings, shots=shots_of(counted.train)).settings
+    goes_back = needed.draw.starts_from_real or needed.visual.when_drawing == "per-image"
+    of_real = any(phase.data != "synthetic" for phase in find_arm(name, needed.compare).phases)
     return of_real or goes_back or counted.settings.membership.target == "pipeline"

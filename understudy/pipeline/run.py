@@ -8,7 +8,8 @@ without a record.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, final
 
@@ -40,25 +41,26 @@ from understudy.settings import Settings
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Stage:
     """One step of a run.
 
     Attributes:
-        name: also of its file in this folder and of its record.
+        name: also the name of its file in this folder and of its record.
+        do: the function that does it.
         summary: what it does, for the documentation.
-        do: does it.
-        wanted: whether the settings ask for it; None for the stages of every run.
-        may_change: section of settings that may change in a finished run; the stage is then done again.
-        check: refuses, before the settings of a finished run change, what the stage could not do.
+        wanted: the setting that turns it on; None for a stage that every run has.
+        may_change: the section of settings that may change in a finished run; the stage is then done again.
+        check: checks changed settings against a finished run, before they are stored.
         work: counts what it will do, for ``understudy preview``; None if that takes next to no time.
         is_current: whether its record still fits the run; None if nothing can outdate it.
     """
 
     name: str
-    summary: str
     do: Callable[[Run], None]
-    wanted: Callable[[Settings], bool] | None = None
+    summary: str
+    _: KW_ONLY
+    wanted: str | None = None
     may_change: str | None = None
     check: Callable[[Run], None] | None = None
     work: Callable[[Counted], Work] | None = None
@@ -66,10 +68,10 @@ class Stage:
 
     def is_wanted(self, settings: Settings) -> bool:
         """Whether a run with these settings has this stage."""
-        return self.wanted is None or self.wanted(settings)
+        return self.wanted is None or bool(attrgetter(self.wanted)(settings))
 
     def is_finished(self, run: Run) -> bool:
-        """Whether the stage has left its record, made with the settings of today."""
+        """Whether the stage has left a record that fits the present settings."""
         record = run.folder.record(self.name)
         if record is None:
             return False
@@ -81,101 +83,48 @@ class Stage:
         return section.gives_results_of(record.get("settings", {}))
 
 
+# fmt: off
 STAGES: tuple[Stage, ...] = (
-    Stage(
-        name="load",
-        summary="read, check and split the real images; the test split is sealed, and images shared by "
-        "splits stop the run",
-        do=load.load,
-    ),
-    Stage(
-        name="adapt",
-        summary="fit the generator to the train split; the weights with the lowest loss on validation "
-        "images are kept",
-        do=adapt.adapt,
-        work=adapt.work,
-    ),
-    Stage(
-        name="draw",
-        summary="plan the synthetic images, a row and a seed each, and draw them part by part",
-        do=draw.draw,
-        work=draw.work,
-    ),
-    Stage(
-        name="curate",
-        summary="score the drawn images, draw rejected ones again, and mark copies of real images",
-        do=curate.curate,
-        work=curate.work,
-    ),
-    Stage(
-        name="fidelity",
-        summary="measure how close the synthetic images come to real ones, next to how close other real "
-        "images come",
-        do=fidelity.fidelity,
-        wanted=lambda settings: settings.fidelity.measure,
-        may_change="fidelity",
-    ),
-    Stage(
-        name="memorisation",
-        summary="measure how close the synthetic images come to single train images",
-        do=memorisation.memorisation,
-        may_change="fidelity",  # it uses the same encoder
-    ),
-    Stage(
-        name="tune",
-        summary="choose learning rate and weight decay of every arm on validation images",
-        do=tune.tune,
-        wanted=lambda settings: settings.tune.is_on,
-        work=tune.work,
-    ),
-    Stage(
-        name="compare",
-        summary="train every arm with the same steps and seeds, and test it once on real images",
-        do=compare.compare,
-        work=compare.work,
-    ),
-    Stage(
-        name="scale",
-        summary="train on larger synthetic sets and on parts of the real set: what more images are worth",
-        do=scale.scale,
-        wanted=lambda settings: bool(settings.scale.times),
-        may_change="scale",
-        work=scale.work,
-    ),
-    Stage(
-        name="gap",
-        summary="explain the accuracy gap between real and synthetic images: appearance, quality, quantity, "
-        "content",
-        do=gap.gap,
-        wanted=lambda settings: settings.gap.measure,
-        may_change="gap",
-        work=gap.work,
-    ),
-    Stage(
-        name="shift",
-        summary="test the arms on corrupted images and on further test sets",
-        do=shift.shift,
-        wanted=lambda settings: settings.shift.measure,
-        may_change="shift",
-        check=shift.check,
-        work=shift.work,
-    ),
-    Stage(
-        name="membership",
-        summary="run membership-inference attacks against the arms",
-        do=membership.membership,
-        wanted=lambda settings: settings.membership.measure,
-        may_change="membership",
-        check=membership.check,
-        work=membership.work,
-    ),
-    Stage(
-        name="report",
-        summary="gather all records into results.json, a page and a dataset card",
-        do=lambda run: report.report(run, STAGE_NAMES),
-        is_current=lambda run, record: _reports_all(run, record),
-    ),
+    Stage("load", load.load,
+          "read, check and split the real images; images shared by splits stop the run"),
+    Stage("adapt", adapt.adapt,
+          "fit the generator to the train split, and keep the weights with the lowest validation loss",
+          work=adapt.work),
+    Stage("draw", draw.draw,
+          "plan the synthetic images, a row and a seed each, and draw them part by part",
+          work=draw.work),
+    Stage("curate", curate.curate,
+          "score the drawn images, draw rejected ones again, and mark copies of real images",
+          work=curate.work),
+    Stage("fidelity", fidelity.fidelity,
+          "measure how close the synthetic images come to real ones, and how close other real images do",
+          wanted="fidelity.measure", may_change="fidelity"),
+    Stage("memorisation", memorisation.memorisation,
+          "measure how close the synthetic images come to single train images",
+          may_change="fidelity"),  # it uses the same encoder
+    Stage("tune", tune.tune,
+          "choose learning rate and weight decay of every arm on validation images",
+          wanted="tune.is_on", work=tune.work),
+    Stage("compare", compare.compare,
+          "train every arm with the same steps and seeds, and test it once on real images",
+          work=compare.work),
+    Stage("scale", scale.scale,
+          "train on larger synthetic sets and on parts of the real set: what more images are worth",
+          wanted="scale.times", may_change="scale", work=scale.work),
+    Stage("gap", gap.gap,
+          "explain the accuracy gap to real images: appearance, quality, quantity, content",
+          wanted="gap.measure", may_change="gap", work=gap.work),
+    Stage("shift", shift.shift,
+          "test the arms on corrupted images and on further test sets",
+          wanted="shift.measure", may_change="shift", work=shift.work, check=shift.check),
+    Stage("membership", membership.membership,
+          "run membership-inference attacks against the arms",
+          wanted="membership.measure", may_change="membership", work=membership.work, check=membership.check),
+    Stage("report", lambda run: report.report(run, STAGE_NAMES),
+          "gather all records into results.json, a page and a dataset card",
+          is_current=lambda run, record: _reports_all(run, record)),
 )
+# fmt: on
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
 
 
@@ -209,30 +158,30 @@ def run(
     """
     check_names(settings)
     last, processes = STAGE_NAMES.index(until), Processes()
-    own = Run(RunFolder(out, settings), device, observer or Silent())
+    this = Run(RunFolder(out, settings), device, observer or Silent())
     if not processes.is_main:
         if last > 0:
-            adapt.help_to_adapt(own)
+            adapt.help_to_adapt(this)
         return {}
-    is_loaded = RunFolder.check(out, settings, resume=resume) and own.folder.record("load") is not None
+    is_loaded = RunFolder.check(out, settings, resume=resume) and this.folder.record("load") is not None
     with FolderLock(out) as lock:
         if is_loaded:
-            _check_changes(own)
+            _check_changes(this)
         else:
-            _ = own.splits  # read and checked before the folder is made
+            _ = this.splits  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
-        if own.folder.record("load") is None:
-            _do(own, STAGES[:1])
+        if this.folder.record("load") is None:
+            _do(this, STAGES[:1])
         elif not is_loaded:
-            own.observer.say("load: finished by another process meanwhile, kept")
+            this.observer.say("load: finished by another process meanwhile, kept")
         if last > 0:
             processes.wait()  # the other processes now look whether there is something to adapt
             processes.wait()
-        _do(own, STAGES[1 : last + 1])
+        _do(this, STAGES[1 : last + 1])
     if until == "report":
-        return finished_results(own.folder)
-    return {name: own.folder.record(name) for name in STAGE_NAMES[: last + 1]}
+        return finished_results(this.folder)
+    return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
 
 
 def _do(run: Run, stages: tuple[Stage, ...]) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.files import write_json
 from understudy.core.progress import follow
-from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
 from understudy.evaluation.scale import stop_reason, summarise_scale
 from understudy.functional.allocation import first_of_each_class
 from understudy.pipeline.context import Run
-from understudy.pipeline.synthetic import ArmImages, CuratedSet
+from understudy.pipeline.synthetic import CuratedSet, JudgedImages
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import times_of
 from understudy.training.records import ArmResult
@@ -25,7 +24,7 @@ from understudy.training.records import ArmResult
 def scale(run: Run) -> None:
     """Draw larger sets, each holding the smaller ones, and train on each and on parts of the real images."""
     settings, num_resamples = run.settings.scale, run.settings.compare.bootstrap
-    with run.folder.stage("scale") as record:
+    with run.measurement("scale") as record:
         wanted = {times: times_of(run.train, times) for times in sorted(settings.times)}
         if empty := [times for times, quota in wanted.items() if not quota.any()]:
             raise InputError(
@@ -43,11 +42,7 @@ def scale(run: Run) -> None:
             if stopped is not None:
                 break
         summary = summarise_scale(real, arms, images, num_resamples=num_resamples, seed=run.settings.seed)
-        record |= {
-            "settings": settings.model_dump(mode="json"),
-            "environment": environment(run.device),
-            "scale": summary | {"stopped": stopped},
-        }
+        record["scale"] = summary | {"stopped": stopped}
     run.observer.say(f"scale: {', '.join(f'{times:g}x' for times in images)} in {record['seconds']:.0f} s")
     if stopped is not None:
         run.observer.say(f"scale: {stopped['sentence']}")
@@ -69,7 +64,7 @@ def _train_on_sizes(
         real[len(run.train)] = follow(run.train_arm("real"), advance)
         for arm, results in arms.items():
             for times, part in sets.items():
-                steps = run.train_arm(arm, f"times-{times:g}", images=ArmImages(images=part))
+                steps = run.train_arm(arm, f"times-{times:g}", images=CuratedSet(images=part))
                 results[times] = follow(steps, advance)
 
 
@@ -98,7 +93,7 @@ def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[
         yield _cut(run, made, sizes)
 
 
-def _cut(run: Run, made: CuratedSet, sizes: Mapping[float, np.ndarray]) -> dict[float, LabelledSet]:
+def _cut(run: Run, made: JudgedImages, sizes: Mapping[float, np.ndarray]) -> dict[float, LabelledSet]:
     """Cut sets of several sizes out of the largest."""
     largest, quota = made.images, list(sizes.values())[-1]
     if not len(largest):
@@ -110,8 +105,8 @@ def _cut(run: Run, made: CuratedSet, sizes: Mapping[float, np.ndarray]) -> dict[
         run.observer.say(f"scale: {short} images fewer than wanted passed curation")
     ids = np.array(largest.ids)
     return {
-        times: _as_trained(run, times, made.drawn, ids[first_of_each_class(largest.labels, own)])
-        for times, own in sizes.items()
+        times: _as_trained(run, times, made.drawn, ids[first_of_each_class(largest.labels, quota)])
+        for times, quota in sizes.items()
     }
 
 

@@ -127,7 +127,7 @@ class Shadows:
         val: real images that no model learns from: the population of RMIA.
         test: real images that measure accuracy.
         settings: arms, target, number of shadow models, and false-positive rates.
-        recipe: gives the settings that an arm is trained with.
+        training_settings: gives the settings that an arm is trained with.
         images_of: gives the synthetic images of an arm (``target=classifier``).
         seed: of the run.
         device: torch device.
@@ -141,7 +141,7 @@ class Shadows:
     val: LabelledSet
     test: LabelledSet
     settings: MembershipSettings
-    recipe: Callable[[str], CompareSettings]
+    training_settings: Callable[[str], CompareSettings]
     images_of: Callable[[str], LabelledSet]
     seed: int
     device: str
@@ -164,17 +164,17 @@ class Shadows:
             InputError: as :func:`check_audit`, if no arm is left, and for a record that was made with other
                 data.
         """
-        check_audit(self.settings, self.train, self.recipe("real"))
+        check_audit(self.settings, self.train, self.training_settings("real"))
         self.val.check_split("val", purpose="a population for membership inference")
         self.test.check_split("test", purpose="measuring shadow models")
         start = time.monotonic()
         skipped = {}
         if self.settings.target == "classifier":
-            skipped = _unaffected(self.settings.arms, self.recipe, self.images_of)
+            skipped = _unaffected(self.settings.arms, self.training_settings, self.images_of)
         names = [name for name in self.settings.arms if name not in skipped]
         names += [PRIVATE] * (self.settings.private_epsilon is not None)
         _check_some_left(names, skipped)
-        self._train({name: self.recipe("real" if name == PRIVATE else name) for name in names})
+        self._train({name: self.training_settings("real" if name == PRIVATE else name) for name in names})
         attacks: dict[str, dict[str, Any]] = {}
         arms: dict[str, dict[str, Any]] = {}
         for name in names:
@@ -193,21 +193,23 @@ class Shadows:
             "promise": [*PROMISE, *_promise(self.settings)],
         }
 
-    def _train(self, recipes: Mapping[str, CompareSettings]) -> None:
+    def _train(self, settings_of: Mapping[str, CompareSettings]) -> None:
         """Train missing shadow models, and record what they predict for train, validation and test images."""
         waiting = {
             name: [number for number, path in enumerate(self._paths(name)) if not path.exists()]
-            for name in recipes
+            for name in settings_of
         }
         if self.settings.target == "pipeline":  # first: phases in epochs depend on the number of images
-            drawing = [name for name, recipe in recipes.items() if self._uses_synthetic(name, recipe)]
+            drawing = [name for name, compare in settings_of.items() if self._uses_synthetic(name, compare)]
             self._draw(sorted({number for name in drawing for number in waiting[name]}))
         sets = {"train": self.train, "val": self.val, "test": self.test}
-        total = sum(self._steps(name, number, recipes[name]) for name in recipes for number in waiting[name])
+        total = sum(
+            self._steps(name, number, settings_of[name]) for name in settings_of for number in waiting[name]
+        )
         with self.observer.bar("membership", total=total, unit="steps") as advance:
-            for name, recipe in recipes.items():
+            for name, compare in settings_of.items():
                 fit = self._fit_private if name == PRIVATE else partial(self._fit, name)
-                for number, classifier, further in fit(waiting[name], recipe, lambda: advance(1)):
+                for number, classifier, further in fit(waiting[name], compare, lambda: advance(1)):
                     predictions = {split: classifier.predict(data) for split, data in sets.items()}
                     record = {"members": self.members[number], **predictions, **further}
                     write_arrays(self._paths(name)[number], record)
@@ -263,18 +265,18 @@ class Shadows:
         )
         return [self.folder / f"{name}{promised}-shadow{number}.npz" for number in range(len(self.members))]
 
-    def _uses_synthetic(self, name: str, recipe: CompareSettings) -> bool:
-        return name != PRIVATE and find_arm(name, recipe).uses_synthetic
+    def _uses_synthetic(self, name: str, compare: CompareSettings) -> bool:
+        return name != PRIVATE and find_arm(name, compare).uses_synthetic
 
-    def _steps(self, name: str, number: int, recipe: CompareSettings) -> int:
+    def _steps(self, name: str, number: int, compare: CompareSettings) -> int:
         if name == PRIVATE:
-            return recipe.steps
-        arm = find_arm(name, recipe)
+            return compare.steps
+        arm = find_arm(name, compare)
         has_epochs = arm.uses_synthetic and any(phase.epochs for phase in arm.phases)
         drawn = (
             len(self._synthetic(name, number)) if has_epochs else 0
         )  # only epochs depend on the number of images
-        return sum(arm.phase_steps(recipe, num_real=int(self.members[number].sum()), num_synthetic=drawn))
+        return sum(arm.phase_steps(compare, num_real=int(self.members[number].sum()), num_synthetic=drawn))
 
     def _draw(self, waiting: Sequence[int]) -> None:
         """Run the shadow pipelines that are missing; all arms share their images."""
@@ -292,9 +294,9 @@ class Shadows:
                 advance(1)
 
     def _fit(
-        self, name: str, waiting: Sequence[int], recipe: CompareSettings, on_step: Callable[[], Any]
+        self, name: str, waiting: Sequence[int], compare: CompareSettings, on_step: Callable[[], Any]
     ) -> Iterator[_Fitted]:
-        uses_synthetic = self._uses_synthetic(name, recipe)
+        uses_synthetic = self._uses_synthetic(name, compare)
         for start in range(0, len(waiting), _BLOCK):
             block = waiting[start : start + _BLOCK]
             trainings = []
@@ -302,17 +304,17 @@ class Shadows:
                 synthetic = self._synthetic(name, number) if uses_synthetic else None
                 data = TrainingData(train=self._half(number), synthetic=synthetic)
                 trainings.append(Training(data=data, seed=self._seed(number)))
-            fitted = fit_ensemble(name, trainings, settings=recipe, device=self.device, on_step=on_step)
+            fitted = fit_ensemble(name, trainings, settings=compare, device=self.device, on_step=on_step)
             yield from ((number, classifier, {}) for number, classifier in zip(block, fitted, strict=True))
 
     def _fit_private(
-        self, waiting: Sequence[int], recipe: CompareSettings, on_step: Callable[[], Any]
+        self, waiting: Sequence[int], compare: CompareSettings, on_step: Callable[[], Any]
     ) -> Iterator[_Fitted]:
         assert self.settings.private_epsilon is not None
         for number in waiting:
             classifier, promise = fit_private(
                 self._half(number),
-                settings=recipe,
+                settings=compare,
                 seed=self._seed(number),
                 device=self.device,
                 on_step=on_step,
@@ -366,12 +368,14 @@ def _promise(settings: MembershipSettings) -> Iterator[str]:
 
 
 def _unaffected(
-    arms: Sequence[str], recipe: Callable[[str], CompareSettings], images_of: Callable[[str], LabelledSet]
+    arms: Sequence[str],
+    settings_of: Callable[[str], CompareSettings],
+    images_of: Callable[[str], LabelledSet],
 ) -> dict[str, str]:
     """Arms that are the same whichever half a shadow model has, with the reason."""
     found = {}
     for name in arms:
-        if all(phase.data == "synthetic" for phase in find_arm(name, recipe(name)).phases) and not any(
+        if all(phase.data == "synthetic" for phase in find_arm(name, settings_of(name)).phases) and not any(
             _sources(images_of(name))
         ):
             found[name] = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.shift import (
     Outcome,
@@ -23,7 +22,7 @@ from understudy.training.records import ArmFolder
 def shift(run: Run) -> None:
     """Measure the arms on corrupted test images and on further test sets."""
     settings = run.settings.shift
-    with run.folder.stage("shift") as record:
+    with run.measurement("shift") as record:
         # Read first, so that a set that does not fit shows before anything is measured.
         test_sets = {name: _test_set(run, name) for name in settings.tests}
         arms = {
@@ -39,11 +38,7 @@ def shift(run: Run) -> None:
                 advance(1)
         clean = measure_test_set(run.test, range(run.test.num_classes), arms=arms).arms
         num_resamples, seed = run.settings.compare.bootstrap, run.settings.seed
-        record |= {
-            "settings": settings.model_dump(mode="json"),
-            "environment": environment(run.device),
-            "shift": summarise_shift(clean, corruptions, tests, num_resamples=num_resamples, seed=seed),
-        }
+        record["shift"] = summarise_shift(clean, corruptions, tests, num_resamples=num_resamples, seed=seed)
     run.observer.say(f"shift: {total} sets and {len(arms)} arms in {record['seconds']:.0f} s")
 
 

@@ -44,12 +44,12 @@ _LEAST_PASSING = 0.25  # a refill draws at most four times what is missing
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class CuratedSet:
-    """Drawn images, the decision about each, and how often images were drawn.
+class JudgedImages:
+    """Drawn images, the decision about each, and the number of rounds of drawing.
 
     Attributes:
         drawn: all images that were judged.
-        decisions: about them.
+        decisions: which of them are kept, and why others are not.
         rounds: 1, and one for every refill.
     """
 
@@ -65,8 +65,8 @@ class CuratedSet:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ArmImages:
-    """The synthetic images of an arm.
+class CuratedSet:
+    """The synthetic images that an arm learns from.
 
     Attributes:
         images: all of them.
@@ -142,7 +142,7 @@ class SyntheticSets:
         draw: DrawSettings,
         curate: CurateSettings,
         at_least: np.ndarray | None = None,
-    ) -> CuratedSet:
+    ) -> JudgedImages:
         """Draw, judge, and draw again until every class has its quota or no refill is left.
 
         Args:
@@ -161,14 +161,14 @@ class SyntheticSets:
             missing = np.maximum(needed - decisions.num_good, 0)
             is_done = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images can run out
             if rounds > curate.max_refills or is_done.all():
-                return CuratedSet(drawn=drawn, decisions=decisions, rounds=rounds)
+                return JudgedImages(drawn=drawn, decisions=decisions, rounds=rounds)
             passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), _LEAST_PASSING)
             counts = counts + np.ceil(missing / passing).astype(np.int64)
 
     def allocate(self, quota: np.ndarray, synthetic: LabelledSet, *, again: bool = False) -> np.ndarray:
-        """As many images in all, with more for classes that a classifier of ``synthetic`` confuses.
+        """Shift images to the classes that a classifier trained on ``synthetic`` confuses; the total stays.
 
-        The answer is stored, so that all arms share it, until it is asked for ``again``.
+        The answer is stored, so that all arms share it; ``again`` computes it once more.
         """
         path = self.folder / "weak-classes.json"
         if again or not path.exists():
@@ -178,38 +178,38 @@ class SyntheticSets:
 
     def of_arm(
         self, name: str, *, base: Settings | None = None, shared: LabelledSet | None = None, place: str = ""
-    ) -> ArmImages:
-        """The images of an arm: the shared set, or a variant if its strategies need other images.
+    ) -> CuratedSet:
+        """The curated set of an arm: the shared one, or another one if its strategies need other images.
 
         Args:
             name: of the arm.
-            base: settings that the strategies override; those of the run if not given.
-            shared: the set that ``base`` gives; the run's curated set if not given.
-            place: prefix of the names of variants with another base, such as ``gap/``.
+            base: settings that the strategies override; by default those of the run.
+            shared: the set that ``base`` gives; by default the run's curated set.
+            place: prefix of the names of sets with another base, such as ``gap/``.
         """
         base = self.settings if base is None else base
-        own = effective_settings(name, base, shots=shots_of(self.train))
+        needed = effective_settings(name, base, shots=shots_of(self.train))
         arm = find_arm(name, base.compare)
         refreshes = any(phase.refresh_every is not None for phase in arm.phases)
-        if own.settings == base and not refreshes:
-            return ArmImages(images=self.curated if shared is None else shared)
-        quota = quotas(self.train, own.settings.draw)
-        if own.settings.draw.allocation == "weak-classes":
+        if needed.settings == base and not refreshes:
+            return CuratedSet(images=self.curated if shared is None else shared)
+        quota = quotas(self.train, needed.settings.draw)
+        if needed.settings.draw.allocation == "weak-classes":
             quota = self.allocate(quota, self.curated)
         wanted = images_wanted(name, base, num_real=len(self.train), quota=quota)
         if refreshes and not (wanted > quota).any():
             self.observer.say(
-                f"{name}: no image is ever replaced by a fresh one; raise draw.refresh_times or compare.steps"
+                f"{name}: no image is ever replaced by a new one; raise draw.refresh_times or compare.steps"
             )
-        key = place + "+".join([*own.changing, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
-        found = self.variant(key, wanted, draw=own.settings.draw, curate=own.settings.curate)
+        key = place + "+".join([*needed.changing, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
+        found = self.named(key, wanted, draw=needed.settings.draw, curate=needed.settings.curate)
         in_use = np.minimum(quota, found.images.counts) if refreshes else None
-        return ArmImages(images=found.images, quota=in_use, record={"variant": key, **found.record})
+        return CuratedSet(images=found.images, quota=in_use, record={"variant": key, **found.record})
 
-    def variant(
+    def named(
         self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings
-    ) -> ArmImages:
-        """A curated set with a name, made once.
+    ) -> CuratedSet:
+        """The curated set with this name, drawn if it is not on disk.
 
         Raises:
             InputError: if no image passes.
@@ -219,9 +219,9 @@ class SyntheticSets:
         if not record_path.exists():
             start, before = time.monotonic(), self.num_drawn
             made = self.fill(quota, draw=draw, curate=curate)
-            self._check_variant(made, quota, curate, name=name)
+            self._check_some_kept(made, quota, curate, name=name)
             made.images.save(path)
-            record = _variant_record(made, quota, has_copies=curate.firewall != "off")
+            record = _record(made, quota, has_copies=curate.firewall != "off")
             write_json(
                 record_path,
                 {
@@ -232,19 +232,19 @@ class SyntheticSets:
                 },
             )
         record = dict(json.loads(record_path.read_text(encoding="utf-8")))
-        return ArmImages(images=LabelledSet.load(path), record=record)
+        return CuratedSet(images=LabelledSet.load(path), record=record)
 
-    def _check_variant(
-        self, made: CuratedSet, quota: np.ndarray, curate: CurateSettings, *, name: str
+    def _check_some_kept(
+        self, made: JudgedImages, quota: np.ndarray, curate: CurateSettings, *, name: str
     ) -> None:
-        """Say which classes got no image, and stop if none got any."""
+        """Report classes without any image, and stop if no class has one."""
         problem = explain_rejection(
             made.decisions, quota, class_names=self.train.class_names, settings=curate, rounds=made.rounds
         )
         if problem is not None and not made.decisions.kept.any():
             raise InputError(
-                f"the images of arms with {name}: {problem}; or leave the strategy out, and set curate.score "
-                "for all arms"
+                f"no image passes for arms with {name}: {problem}; or leave the strategy out, and set "
+                "curate.score for all arms"
             )
         if problem is not None:
             self.observer.say(f"{name}: {problem}")
@@ -272,7 +272,7 @@ class SyntheticSets:
         return self._supplies[key]
 
 
-def _variant_record(made: CuratedSet, quota: np.ndarray, *, has_copies: bool) -> dict[str, Any]:
+def _record(made: JudgedImages, quota: np.ndarray, *, has_copies: bool) -> dict[str, Any]:
     decisions = made.decisions
     kept = np.bincount(decisions.labels[decisions.kept], minlength=len(quota))
     return {

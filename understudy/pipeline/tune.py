@@ -11,14 +11,16 @@ from understudy.training.tune import best_trial, pairs
 
 def tune(run: Run) -> None:
     """Try every arm with every pair of values, so that none is tuned with more care than another."""
-    arms, trials = run.arms, _num_trials(run.settings)
+    arms, num_trials = run.arms, _num_trials(run.settings)
     with run.folder.stage("tune") as record:
-        with run.observer.bar("tune", total=len(arms) * trials, unit="trainings") as advance:
+        with run.observer.bar("tune", total=len(arms) * num_trials, unit="trainings") as advance:
             tried = {
                 name: follow(run.classifiers.tune(name, run.training_data(name)), advance) for name in arms
             }
-        record["arms"] = {name: {"chosen": best_trial(own), "trials": own} for name, own in tried.items()}
-    run.observer.say(f"tune: {trials} trainings of each of {len(arms)} arms in {record['seconds']:.0f} s")
+        record["arms"] = {
+            name: {"chosen": best_trial(trials), "trials": trials} for name, trials in tried.items()
+        }
+    run.observer.say(f"tune: {num_trials} trainings of each of {len(arms)} arms in {record['seconds']:.0f} s")
 
 
 def work(counted: Counted) -> Work:

@@ -102,10 +102,10 @@ class Counted:
         base = self.settings if base is None else base
         if not find_arm(arm, base.compare).uses_synthetic:
             return Work()
-        own = effective_settings(arm, base, shots=shots_of(self.train)).settings
-        quota = quotas(self.train, own.draw)
+        needed = effective_settings(arm, base, shots=shots_of(self.train)).settings
+        quota = quotas(self.train, needed.draw)
         wanted = images_wanted(arm, base, num_real=len(self.train), quota=quota)
-        return self.drawn(wanted, draw=own.draw, curate=own.curate)
+        return self.drawn(wanted, draw=needed.draw, curate=needed.curate)
 
     def training(
         self, arm: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0

@@ -84,7 +84,7 @@ def classifier_card(
     drawn: bool,
     architecture: str,
     training: int | None,
-    recipe: Mapping[str, float],
+    rates: Mapping[str, float],
 ) -> str:
     """Write a model card in the form of Hugging Face for the classifier of an arm.
 
@@ -96,7 +96,7 @@ def classifier_card(
         drawn: whether synthetic images took part.
         architecture: of the network.
         training: which of the arm's trainings was kept, from 0, if known.
-        recipe: ``learning_rate`` and ``weight_decay``, as tuned.
+        rates: ``learning_rate`` and ``weight_decay``, as tuned.
 
     Returns:
         Markdown with YAML front matter, which has a licence if all sources state one, and the accuracy.
@@ -115,7 +115,7 @@ def classifier_card(
         training=training,
         shown=list(dict.fromkeys(["real", arm])),
         audited=[name for name in _audited(results) if name == arm],
-        **recipe,
+        **rates,
     )
 
 
@@ -149,18 +149,18 @@ def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Seque
         Markdown with YAML front matter, which has a licence if all sources state one.
     """
     name = settings.generator.name
-    own = name == "class_conditional"
-    task = "unconditional-image-generation" if own else "text-to-image"
+    from_nothing = name == "class_conditional"
+    task = "unconditional-image-generation" if from_nothing else "text-to-image"
     front: dict[str, Any] = {
         "library_name": "diffusers",
         "pipeline_tag": task,
         "tags": ["diffusion", "understudy"],
     }
-    if not own and _HUB_NAME.fullmatch(name) and source_name(name) == name:
+    if not from_nothing and _HUB_NAME.fullmatch(name) and source_name(name) == name:
         front["base_model"] = name
     base = (
         ""
-        if own
+        if from_nothing
         else f"pipeline = "
         f'diffusers.DiffusionPipeline.from_pretrained("{name if "base_model" in front else "BASE"}")\n'
     )

@@ -1,4 +1,4 @@
-"""Checks that come before any figure of quality: counts, unreadable files, leaks, repetitions, copies."""
+"""Checks to read before any result: counts, unreadable files, leaks, repetitions, copies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from understudy.settings import Settings
 
 _FEWEST_SEEDS = 3
 Status = Literal["ok", "attention", "not checked"]
+_Found = tuple[Status, str]
+"""Status and words of a check."""
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Check:
     """One row of the first table on the page.
 
     Attributes:
-        subject: what was looked at.
-        status: whether it is clean.
+        subject: what was checked.
+        status: whether it passed.
         words: what was found, in a sentence or two.
     """
 
@@ -36,92 +38,67 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
     Args:
         results: content of ``results.json``.
         settings: of the run; they say which leaks were searched for.
-        sets: the image sets at hand: train and synthetic images, validation and test images if they are
-            given.
+        sets: train and synthetic images; validation and test images if available.
 
     Returns:
         A row per subject, always in the same order.
     """
-    return [
-        _counts(results, sets),
-        _left_out(results["data"].get("skipped") or []),
-        _leaks(settings.data.near_duplicate_distance),
-        _repeated(sets),
-        _missing(results.get("curation", {})),
-        _copies(
-            results.get("memorisation", {}).get("firewall"),
-            num_synthetic=_synthetic(sets),
-            of_arms=results.get("images", {}),
+    curation, memorisation = results.get("curation", {}), results.get("memorisation", {})
+    found = {
+        "Images": _counts(results, sets),
+        "Unreadable files": _left_out(results["data"].get("skipped") or []),
+        "Leaks between splits": _leaks(settings.data.near_duplicate_distance),
+        "Repeated images": _repeated(sets),
+        "Missing after curation": _missing(curation),
+        "Copies of train images": _copies(
+            memorisation.get("firewall"), num_synthetic=_synthetic(sets), of_arms=results.get("images", {})
         ),
-        _trainings(results["arms"]),
-    ]
+        "Trainings": _trainings(results["arms"]),
+    }
+    return [Check(subject, status, words) for subject, (status, words) in found.items()]
 
 
 def _synthetic(sets: Sequence[LabelledSet]) -> int:
     return sum(len(part) for part in sets if part.split == "synthetic")
 
 
-def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> Check:
+def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> _Found:
     data = results["data"]
-    numbers = [
-        f"{data[split]:,} {words}"
-        for split, words in (("train", "train"), ("val", "validation"), ("test", "test"))
-    ]
-    words = (
-        f"{', '.join(numbers)} and {_synthetic(sets):,} synthetic images of {len(data['classes'])} classes."
-    )
-    untested = [
-        name
-        for name, share in zip(data["classes"], results["arms"]["real"]["per_class"], strict=True)
-        if share is None
-    ]
-    lacking = [
-        (part.split, name)
-        for part in sets
-        for name, count in zip(part.class_names, part.counts, strict=True)
-        if not count
-    ]
-    problems = [f"no test image of {listed(untested)}"] if untested else []
-    problems += [
-        f"no {split} image of {listed([name for own, name in lacking if own == split])}"
-        for split in dict.fromkeys(own for own, _ in lacking)
-        if split != "test"
-    ]
+    splits = (("train", "train"), ("val", "validation"), ("test", "test"))
+    numbers = ", ".join(f"{data[split]:,} {words}" for split, words in splits)
+    words = f"{numbers} and {_synthetic(sets):,} synthetic images of {len(data['classes'])} classes."
+    test = zip(data["classes"], results["arms"]["real"]["per_class"], strict=True)
+    lacking = {"test": [name for name, share in test if share is None]}
+    for part in sets:
+        if part.split != "test":
+            counted = zip(part.class_names, part.counts, strict=True)
+            lacking[part.split] = [name for name, count in counted if not count]
+    problems = [f"no {split} image of {listed(names)}" for split, names in lacking.items() if names]
     if problems:
-        return Check(
-            subject="Images", status="attention", words=f"{words} There is {', and '.join(problems)}."
-        )
-    return Check(subject="Images", status="ok", words=f"{words} Every class has images.")
+        return "attention", f"{words} There is {', and '.join(problems)}."
+    return "ok", f"{words} Every class has images."
 
 
-def _left_out(skipped: Sequence[Sequence[str]]) -> Check:
+def _left_out(skipped: Sequence[Sequence[str]]) -> _Found:
     if not skipped:
-        return Check(subject="Unreadable files", status="ok", words="Every file of the source was read.")
+        return "ok", "Every file of the source was read."
     which = listed([f"{file} ({reason})" for file, reason in skipped])
-    return Check(
-        subject="Unreadable files",
-        status="attention",
-        words=f"{len(skipped):,} left out: {which}. All are listed at the end of the page.",
-    )
+    return "attention", f"{len(skipped):,} left out: {which}. All are listed at the end of the page."
 
 
-def _leaks(distance: int) -> Check:
+def _leaks(distance: int) -> _Found:
     if distance < 0:
-        return Check(
-            subject="Leaks between splits",
-            status="attention",
-            words="No two of the train, validation and test sets share an image with the same pixels. Near "
-            "duplicates were not searched for (data.near_duplicate_distance is -1).",
+        return "attention", (
+            "No two of the train, validation and test sets share an image with the same pixels. Near "
+            "duplicates were not searched for (data.near_duplicate_distance is -1)."
         )
-    return Check(
-        subject="Leaks between splits",
-        status="ok",
-        words="No two of the train, validation and test sets share an image, neither with the same pixels "
-        f"nor as a near duplicate (perceptual hashes within {distance} of 64 bits, and similar pixels).",
+    return "ok", (
+        "No two of the train, validation and test sets share an image, neither with the same pixels nor as a "
+        f"near duplicate (perceptual hashes within {distance} of 64 bits, and similar pixels)."
     )
 
 
-def _repeated(sets: Sequence[LabelledSet]) -> Check:
+def _repeated(sets: Sequence[LabelledSet]) -> _Found:
     """Count images that occur more than once in a set with the same pixels, however they were stored."""
     repeated = {
         part.split: len(part) - len({pixel_hash(part.image(index)) for index in range(len(part))})
@@ -129,53 +106,28 @@ def _repeated(sets: Sequence[LabelledSet]) -> Check:
     }
     found = [f"{count:,} among the {split} images" for split, count in repeated.items() if count]
     if found:
-        return Check(
-            subject="Repeated images",
-            status="attention",
-            words=f"Repeated pictures: {', '.join(found)}. Each copy counts as an image.",
-        )
-    return Check(
-        subject="Repeated images",
-        status="ok",
-        words=f"No picture occurs twice among the {' or '.join(repeated)} images.",
-    )
+        return "attention", f"Repeated pictures: {', '.join(found)}. Each copy counts as an image."
+    return "ok", f"No picture occurs twice among the {' or '.join(repeated)} images."
 
 
-def _missing(curation: Mapping[str, Any]) -> Check:
+def _missing(curation: Mapping[str, Any]) -> _Found:
     if not curation:
-        return Check(
-            subject="Missing after curation", status="not checked", words="There is no record of curation."
-        )
+        return "not checked", "There is no record of curation."
     if missing := curation.get("missing"):
-        total, which = (
-            sum(missing.values()),
-            listed([f"{count:,} of {name}" for name, count in missing.items()]),
-        )
+        total = sum(missing.values())
+        which = listed([f"{count:,} of {name}" for name, count in missing.items()])
         problem = f" {curation['problem']}" if curation.get("problem") else ""
-        return Check(
-            subject="Missing after curation",
-            status="attention",
-            words=f"Missing from the requested images: {total:,} ({which}).{problem}",
-        )
-    return Check(
-        subject="Missing after curation",
-        status="ok",
-        words=f"All {curation['kept']:,} requested images passed.",
-    )
+        return "attention", f"Missing from the requested images: {total:,} ({which}).{problem}"
+    return "ok", f"All {curation['kept']:,} requested images passed."
 
 
-def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: Mapping[str, Any]) -> Check:
-    subject = "Copies of train images"
+def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: Mapping[str, Any]) -> _Found:
     if not firewall or firewall["setting"] == "off":
-        return Check(subject=subject, status="not checked", words="Not checked: see curate.firewall.")
+        return "not checked", "Not checked: see curate.firewall."
     flagged, exact = firewall["flagged"], firewall["exact"]
     if firewall["setting"] != "flag":
         how = "were replaced" if firewall["setting"] == "redraw" else "were left out"
-        return Check(
-            subject=subject,
-            status="ok",
-            words=f"{firewall['removed']:,} drawn images were too near to a train image and {how}.",
-        )
+        return "ok", f"{firewall['removed']:,} drawn images were too near to a train image and {how}."
     allowed = firewall["false_alarms"]["allowed"]
     most = _most_by_chance(num_synthetic, allowed)
     words = (
@@ -183,17 +135,14 @@ def _copies(firewall: Mapping[str, Any] | None, *, num_synthetic: int, of_arms: 
         f"exact. Of as many new real images, about {allowed * num_synthetic:,.0f} would be marked, and "
         f"hardly more than {most:,.0f}."
     )
-    copying = {
-        arm: own
-        for arm, own in of_arms.items()
-        if (own.get("copies") or 0) > _most_by_chance(own["kept"], allowed)
-    }
+    copying = [
+        f"{images['copies']:,} of the {images['kept']:,} images of {arm}"
+        for arm, images in of_arms.items()
+        if (images.get("copies") or 0) > _most_by_chance(images["kept"], allowed)
+    ]
     if copying:
-        counts = [f"{own['copies']:,} of the {own['kept']:,} images of {arm}" for arm, own in copying.items()]
-        words += f" So are {listed(counts)}: these arms owe part of their accuracy to copies of real images."
-    return Check(
-        subject=subject, status="attention" if exact or flagged > most or copying else "ok", words=words
-    )
+        words += f" So are {listed(copying)}: these arms owe part of their accuracy to copies of real images."
+    return "attention" if exact or flagged > most or copying else "ok", words
 
 
 def _most_by_chance(num: int, rate: float) -> float:
@@ -203,17 +152,11 @@ def _most_by_chance(num: int, rate: float) -> float:
     return float(stats.binom.ppf(0.975, num, rate))
 
 
-def _trainings(arms: Mapping[str, Any]) -> Check:
+def _trainings(arms: Mapping[str, Any]) -> _Found:
     fewest = min(len(arm["accuracy"]["seeds"]) for arm in arms.values())
     if fewest < _FEWEST_SEEDS:
-        return Check(
-            subject="Trainings",
-            status="attention",
-            words=f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so intervals over trainings "
-            "are too narrow.",
+        return "attention", (
+            f"Some arm was trained fewer than {_FEWEST_SEEDS} times, so intervals over trainings are too "
+            "narrow."
         )
-    return Check(
-        subject="Trainings",
-        status="ok",
-        words=f"Every arm was trained at least {fewest} times, with different seeds.",
-    )
+    return "ok", f"Every arm was trained at least {fewest} times, with different seeds."

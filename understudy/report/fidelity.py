@@ -36,14 +36,14 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
     rows = []
     for key in [name for name in MEASURES if name in measures]:
         name, meaning = MEASURES[key]
-        own = measures[key]
+        measure = measures[key]
         rows.append(
             {
-                **{part: own[part] for part in ("value", "floor", "better")},
+                **{part: measure[part] for part in ("value", "floor", "better")},
                 "key": key,
                 "name": name,
                 "meaning": meaning,
-                "reading": reading(key, own["value"], own["floor"], better=own["better"]),
+                "reading": reading(key, measure["value"], measure["floor"], better=measure["better"]),
             }
         )
     names = [

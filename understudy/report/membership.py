@@ -40,8 +40,8 @@ def membership_section(results: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": arm,
                 **membership["arms"].get(arm, {}),
-                "attacks": {name: own[arm] for name, own in attacks.items()},
-                "told": told([own[arm] for own in attacks.values()]),
+                "attacks": {name: measured[arm] for name, measured in attacks.items()},
+                "told": told([measured[arm] for measured in attacks.values()]),
             }
             for arm in first
         ],
@@ -93,10 +93,10 @@ def roc_figure(attack: str, arms: Mapping[str, Mapping[str, Any]]) -> str:
     curves = {
         arm: [
             (fpr, tpr)
-            for fpr, tpr in zip(own["roc"]["fpr"], own["roc"]["tpr"], strict=True)
+            for fpr, tpr in zip(measured["roc"]["fpr"], measured["roc"]["tpr"], strict=True)
             if fpr > 0 and tpr > 0
         ]
-        for arm, own in arms.items()
+        for arm, measured in arms.items()
     }
     least = min((rate for points in curves.values() for point in points for rate in point), default=1e-3)
     axes.plot([least, 1], [least, 1], "--", color=MUTED, linewidth=1.2, label="guessing")

@@ -61,12 +61,18 @@ def distance_figure(name: str, space: Mapping[str, Any]) -> str:
     figure, axes = rows_figure(list(kept.values()))
     axes.axvline(space["held_out_to_train"]["median"], color=REAL, linewidth=1.5)
     for row, key in enumerate(kept):
-        own, colour = space[key], REAL if key == "held_out_to_train" else ACCENT
+        measured, colour = space[key], REAL if key == "held_out_to_train" else ACCENT
         axes.barh(
-            row, own["median"] - own["p05"], left=own["p05"], height=0.3, color=colour, alpha=0.6, linewidth=0
+            row,
+            measured["median"] - measured["p05"],
+            left=measured["p05"],
+            height=0.3,
+            color=colour,
+            alpha=0.6,
+            linewidth=0,
         )
-        axes.plot([own["median"]], [row], "o", color=colour, markersize=8, markeredgewidth=0)
-        axes.plot([own["min"], own["min"]], [row - 0.16, row + 0.16], color=INK, linewidth=2)
+        axes.plot([measured["median"]], [row], "o", color=colour, markersize=8, markeredgewidth=0)
+        axes.plot([measured["min"], measured["min"]], [row - 0.16, row + 0.16], color=INK, linewidth=2)
     axes.set_xlim(left=0)
     axes.set_xlabel("distance")
     return to_svg(figure, title=f"Distances to real images in {name} space: least, 5th percentile and median")

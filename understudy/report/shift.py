@@ -45,10 +45,9 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
     arms = list(shift.get("clean", {}) or next(iter(corruptions.values()), {}))
     chosen = [name for name in dict.fromkeys(["real", *compared, *arms]) if name in arms][:_MAX_CURVES]
     shown = [name for name in arms if name in chosen]
-    low = min(
-        (point["accuracy"]["low"] for own in corruptions.values() for name in shown for point in own[name]),
-        default=0.0,
-    )
+    curves = {name: {arm: points[arm] for arm in shown} for name, points in corruptions.items()}
+    drawn = (point for of_arm in curves.values() for points in of_arm.values() for point in points)
+    low = 100 * min((point["accuracy"]["low"] for point in drawn), default=0.0)
     legend = [
         {"arm": arm, "symbol": _SYMBOLS[marker], "colour": _VARIABLES[colour]}
         for arm, (colour, marker) in styles(shown).items()
@@ -58,18 +57,18 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
         "arms": arms,
         "legend": legend,
         "panels": {
-            name: Markup(corruption_panel(name, {arm: own[arm] for arm in shown}, clean=clean, low=100 * low))  # noqa: S704 - our own markup
-            for name, own in corruptions.items()
+            name: Markup(corruption_panel(name, of_arm, clean=clean, low=low))  # noqa: S704 - our own markup
+            for name, of_arm in curves.items()
         },
         "rows": [
             {
                 "corruption": name,
                 "number": number,
                 "severity": point["severity"],
-                "arms": {arm: own[arm][number] for arm in own},
+                "arms": {arm: points[number] for arm, points in of_arm.items()},
             }
-            for name, own in corruptions.items()
-            for number, point in enumerate(next(iter(own.values())))
+            for name, of_arm in corruptions.items()
+            for number, point in enumerate(next(iter(of_arm.values())))
         ],
     }
 
@@ -99,7 +98,9 @@ def corruption_panel(
         band(axes, points, (colour, marker), ends=False, linewidth=2, markersize=5)
     axes.set_ylim(max(0.0, low - 3), 100)
     axes.set_xticks(
-        sorted(({0} if clean else set()) | {point["severity"] for own in arms.values() for point in own})
+        sorted(
+            ({0} if clean else set()) | {point["severity"] for points in arms.values() for point in points}
+        )
     )
     label_axes(axes, "severity", "accuracy, %")
     return to_svg(figure, title=f"Accuracy over the severity of the corruption {name}, with 95% intervals")

@@ -133,10 +133,12 @@ def interval_note(study: Mapping[str, Any]) -> str:
     over_runs = (
         f"95% Student intervals over runs, which differ in {_differ(study)}; differences are paired by run"
     )
-    own = "95% bootstrap intervals over test images and trainings of one run"
+    over_images = "95% bootstrap intervals over test images and trainings of one run"
     if kinds == {"runs"}:
         return over_runs
-    return own if kinds == {"bootstrap"} else f"{over_runs}; where there is only one run, {own}"
+    return (
+        over_images if kinds == {"bootstrap"} else f"{over_runs}; where there is only one run, {over_images}"
+    )
 
 
 def commands(study: Mapping[str, Any]) -> list[str]:
@@ -235,8 +237,8 @@ def _limits(study: Mapping[str, Any], field: str) -> tuple[float, float, bool]:
     ]
     measured = [_measured(arm, field) for arm in shown]
     zero = [0.0] if field == "difference" else []
-    means = [own["mean"] for own in measured] + zero
-    lowest, highest = (end(own[name] for own in measured) for end, name in ((min, "low"), (max, "high")))
+    means = [one["mean"] for one in measured] + zero
+    lowest, highest = (end(one[name] for one in measured) for end, name in ((min, "low"), (max, "high")))
     room = max(_LEAST_ROOM, max(means) - min(means))
     low, high = max(lowest, min(means) - room), min(highest, max(means) + room)
     low, high = min([low, *zero]), max([high, *zero])

@@ -100,13 +100,13 @@ def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Ta
     """
     note = "accuracy, % [low, high]: 95% intervals; ECE: distance between confidence and accuracy"
     lacking = {
-        name: [own for own in class_names if own not in test["classes"]]
+        name: [label for label in class_names if label not in test["classes"]]
         for name, test in shift["tests"].items()
     }
     lines = [
-        f"{name} has no images of {listed(own)}; arms choose among the other classes there"
-        for name, own in lacking.items()
-        if own
+        f"{name} has no images of {listed(labels)}; arms choose among the other classes there"
+        for name, labels in lacking.items()
+        if labels
     ]
     caption = Text("\n".join([note, *lines]))
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
@@ -137,13 +137,15 @@ def membership_table(membership: Mapping[str, Any]) -> Table:
     attacks = membership["attacks"]
     arms = list(next(iter(attacks.values())))
     table.add_column("arm")
-    for name, own in attacks.items():
-        for point in own[arms[0]]["tpr"]:
+    for name, measured in attacks.items():
+        for point in measured[arms[0]]["tpr"]:
             table.add_column(Text(f"{ATTACKS[name]}\nat {100 * point['fpr']:g}%"), justify="right")
     table.add_column("test accuracy, %", justify="right")
     for arm in arms:
         found = [
-            Text(percent_interval(point["tpr"])) for own in attacks.values() for point in own[arm]["tpr"]
+            Text(percent_interval(point["tpr"]))
+            for measured in attacks.values()
+            for point in measured[arm]["tpr"]
         ]
         table.add_row(Text(arm), *found, percent(membership["arms"][arm]["test_accuracy"]["mean"]))
     return table

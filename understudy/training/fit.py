@@ -51,7 +51,7 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
             auxiliary batch norm in a network without batch norm, or a missing teacher or extractor.
     """
     backbone = build_backbone(settings, train.num_classes, rng_seed=0)
-    arms = [find_arm(name, settings) for name in {"real", *settings.arms}]
+    arms = [find_arm(name, settings) for name in settings.all_arms]
     for arm in arms:
         arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
     phases = [phase for arm in arms for phase in arm.phases]

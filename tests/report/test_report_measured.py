@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proof_sample import interval, make_memorisation
+from measured_sample import interval, make_memorisation
 from report_sample import Sample, make_sample
 from test_report_html import shown
 
@@ -26,12 +26,14 @@ SETTINGS = build({"data": {"source": "digits"}})
 
 @pytest.fixture(scope="module")
 def sample() -> Sample:
-    return make_sample(num_classes=3, proof=True)
+    return make_sample(num_classes=3, measured=True)
 
 
 @pytest.fixture(scope="module")
 def page(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return dataclasses.replace(sample, confusions={}).write(tmp_path_factory.mktemp("proof") / "report.html")
+    return dataclasses.replace(sample, confusions={}).write(
+        tmp_path_factory.mktemp("measured") / "report.html"
+    )
 
 
 def words(text: str) -> str:
