@@ -141,16 +141,14 @@ def test_the_fingerprint_follows_weights_and_preparation(timm_folder):
 @pytest.mark.parametrize("key", ["mean", "std", "input_size"])
 def test_a_folder_that_does_not_state_its_preparation(key, timm_folder):
     _edit(timm_folder / "config.json", lambda config: config["pretrained_cfg"].pop(key))
-    with pytest.raises(
-        InputError, match=rf"but there is no {key}: they belong to pretrained_cfg in config\.json"
-    ):
+    with pytest.raises(InputError, match=rf"but has no {key}: add them to pretrained_cfg in config\.json"):
         load_encoder(str(timm_folder))
 
 
 def test_a_clip_folder_that_does_not_state_its_preparation(clip_folder):
     (clip_folder / "preprocessor_config.json").unlink()
     with pytest.raises(
-        InputError, match=r"no mean and no std: .*image_mean and image_std in preprocessor_config\.json"
+        InputError, match=r"no mean and no std: .*image_mean and image_std to preprocessor_config\.json"
     ):
         load_encoder(str(clip_folder))
 
@@ -172,12 +170,12 @@ def test_damaged_folders_are_named(timm_folder, clip_folder):
         ("dinov3", r"unknown encoder 'dinov3'; known: auto, .*did you mean 'dinov2'"),
         (
             "timm:resnet1888",
-            r"fidelity\.encoder=timm:resnet1888: timm has no such model: did you mean resnet18",
+            r"fidelity\.encoder=timm:resnet1888 must name a timm model, .*: did you mean resnet18",
         ),
-        ("timm:?", r"timm\.list_pretrained\(\) gives the names"),
-        (f"timm:{WITHOUT_WEIGHTS}", r"timm has no pretrained weights for it"),
-        ("timm", "stands for many: give timm:NAME"),
-        ("folder", "stands for many: give the folder"),
+        ("timm:?", r"see timm\.list_pretrained\(\)"),
+        (f"timm:{WITHOUT_WEIGHTS}", r"must have pretrained weights, but timm has none"),
+        ("timm", "stands for many encoders: give timm:NAME"),
+        ("folder", "stands for many encoders: give the path of the folder"),
         ("empty", r"fidelity\.encoder=empty must be a folder with config\.json"),
     ],
 )
@@ -205,7 +203,7 @@ def test_without_the_hub(name, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     check_encoder(name)
     with pytest.raises(
-        InputError, match=rf"fidelity\.encoder={name}: the weights of .* could not be reached"
+        InputError, match=rf"fidelity\.encoder={name} needs the weights of .* could not be reached"
     ):
         load_encoder(name)
 

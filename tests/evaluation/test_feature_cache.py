@@ -120,7 +120,7 @@ def test_features_of_another_version_are_refused(tmp_path, images):
     cache.features(Counting().encoder, images)
     with pytest.raises(
         InputError,
-        match=r"mean-colour/\w+\.safetensors holds .*fingerprint 1, .* colour with 2: move its folder away",
+        match=r"mean-colour/\w+\.safetensors must hold .*fingerprint 2, got .* with 1: move its folder away",
     ):
         cache.features(Counting(fingerprint="2").encoder, images)
     np.testing.assert_array_equal(

@@ -199,15 +199,15 @@ def test_refusals():
         _measure(good, good, good, neighbours=40)
     with pytest.raises(
         InputError,
-        match=r"got 40 real train, 0 held-out, 40 synthetic: set fidelity\.neighbours lower, or "
+        match=r"got 40 real train, 0 held-out, 40 synthetic: lower fidelity\.neighbours, or set "
         r"fidelity\.measure=f",
     ):
         _measure(good, EncodedImages(good.features[:0], good.labels[:0]), good)
-    with pytest.raises(InputError, match=r"of one encoder.*\(40, 2\) for synthetic images"):
+    with pytest.raises(InputError, match=r"from one encoder.*\(40, 2\) for synthetic images"):
         _measure(good, good, EncodedImages(good.features[:, :2], good.labels))
     with pytest.raises(InputError, match="features of held-out images must be finite"):
         _measure(good, EncodedImages(good.features * np.float32(np.inf), good.labels), good)
-    with pytest.raises(InputError, match="features of the 40 real train images are all equal"):
+    with pytest.raises(InputError, match="features of real train images must differ, got 40 equal ones"):
         _measure(EncodedImages(np.ones_like(good.features), good.labels), good, good)
 
 
@@ -228,5 +228,5 @@ def test_intervals_of_neighbours_hold_other_real_images_too(subsets):
     ]
     for name in ("precision", "recall", "density", "coverage"):
         intervals = [world["measures"][name]["value"] for world in found]
-        mean = np.mean([own["mean"] for own in intervals])
-        assert np.mean([own["low"] <= mean <= own["high"] for own in intervals]) >= 0.92, name
+        mean = np.mean([one["mean"] for one in intervals])
+        assert np.mean([one["low"] <= mean <= one["high"] for one in intervals]) >= 0.92, name

@@ -360,13 +360,13 @@ def test_per_class():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"arms": {"real": _arm("real", 0.9)}}, "roles real and plain and no others than plain, filtered"),
+        ({"arms": {"real": _arm("real", 0.9)}}, "real and plain, and no other roles than plain, filtered"),
         (
             {"arms": {role: _arm(role, 0.5) for role in ("real", "plain", "better")}},
             "got real, plain, better",
         ),
-        ({"real_again": [_arm("again", 0.9)] * 3}, "one result or those of two halves, got 3"),
-        ({"class_names": "ab"}, "class_names must be those of 4 classes, got 2"),
+        ({"real_again": [_arm("again", 0.9)] * 3}, "one result or the results of two halves, got 3"),
+        ({"class_names": "ab"}, "class_names must have 4 names, got 2"),
         (
             {"reconstructed": {0.1: dataclasses.replace(_arm("redrawn", 0.9), seeds=(9, 1, 2, 3, 4))}},
             "'redrawn' has others",

@@ -38,7 +38,7 @@ def test_bad_halves():
     with pytest.raises(InputError, match=r"membership.shadows must be even.*got 7"):
         half_splits(np.zeros(4, dtype=int), 7, seed=0)
     with pytest.raises(
-        InputError, match="2 real images of each class, one for either half, got 1 of class number 2"
+        InputError, match="2 real images of each class, one for each half, got 1 of class number 2"
     ):
         half_splits(np.array([0, 0, 2]), 4, seed=0)
 
@@ -52,7 +52,7 @@ def test_bad_halves():
             0.001,
             (
                 r"0.001 needs 400 shadow models with 50 real images, got 64: set membership.shadows=400, or "
-                r"ask .* below 0.0063"
+                r"give .* below 0.0063"
             ),
         ),
         (4, 10_000, 0.01, r"needs 6 shadow models with 10000 real images, got 4: set membership.shadows=6$"),

@@ -89,7 +89,7 @@ def test_copies_are_counted_shown_and_closer(splits, copies):
 
 def test_with_the_firewall_off_some_images_are_measured(splits, copies, monkeypatch):
     synthetic = drawn(splits.test.select(range(60)))
-    monkeypatch.setattr("understudy.evaluation.memorisation._UNASKED", 40)
+    monkeypatch.setattr("understudy.evaluation.memorisation._MAX_UNFLAGGED", 40)
     assert measured(synthetic, copies)["images"] == {"synthetic": 60, "held_out": len(splits.val)}
     off = measured(synthetic, copies, firewall="off")
     assert off["images"] == {"synthetic": 40, "held_out": 40}

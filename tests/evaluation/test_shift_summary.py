@@ -218,7 +218,7 @@ def _cut(seeds, images):
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"clean": {"mixed": outcome(0.5)}}, "'real' among them"),
+        ({"clean": {"mixed": outcome(0.5)}}, "including 'real'"),
         (
             {"corruptions": {"noise": {1: {"real": outcome(0.5)}}}},
             r"must have the arms \['mixed', 'real'\].*got \['real'\]",

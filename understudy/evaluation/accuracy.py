@@ -1,7 +1,4 @@
-"""Accuracy of arms on real test images.
-
-Intervals, differences to ``real``, accuracy per class, and the verdict in one sentence.
-"""
+"""Accuracy of arms on real test images: intervals, differences to ``real``, figures per class, a verdict."""
 
 from __future__ import annotations
 
@@ -23,20 +20,20 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
     """Summarise every arm for ``results.json``.
 
     Args:
-        results: one per arm, ``real`` among them, all on the same test images with the same seeds.
+        results: one result per arm, including ``real``, all with the same test images and seeds.
         num_resamples: bootstrap resamples behind each interval.
-        seed: of the resamples; an arm's intervals do not depend on which other arms are there.
+        seed: seed of the resamples; the intervals of an arm do not depend on the other arms.
 
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
         ``val_accuracy`` (mean over trainings), ``per_class`` (mean over trainings; None for a class without
-        test images), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` of a
-        training, ``seconds``. Accuracies are fractions. An arm that makes other steps than ``real``, and as
-        many as the arm ``real-long``, also has ``minus_real_long``, as ``minus_real``. An arm with strategies
-        also has ``minus_plain``, against the arm without them, where that is there.
+        test images), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
+        training, ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm ``real-long``
+        but not as many as ``real``, it also has ``minus_real_long``. An arm with strategies also has
+        ``minus_plain``, the difference to the same arm without them, if that arm exists.
 
     Raises:
-        ValueError: if ``real`` is not there, or seeds or labels differ.
+        ValueError: if ``real`` is missing, or seeds or labels differ.
     """
     by_name = {result.arm: result for result in results}
     if _BASELINE not in by_name:
@@ -70,27 +67,27 @@ def verdict(
 ) -> dict[str, Any]:
     """Say in one sentence whether synthetic images help.
 
-    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not flatter it.
-    It is held against ``real``, or, if it was trained for longer, against ``real-long``, where there is one
-    of equal steps.
+    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not bias the
+    result. It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has
+    the same number of steps.
 
     Args:
-        arms: what :func:`summarise` gave.
-        uses_synthetic: names of the arms that see synthetic images.
+        arms: the result of :func:`summarise`.
+        uses_synthetic: names of the arms that use synthetic images.
         num_test: number of test images.
 
     Returns:
-        ``best`` (highest mean validation accuracy among the arms that use synthetic images, the first of
-        equals; ``real`` if there are none), ``chosen_on`` (``val``), ``helps`` (the 95% interval of its
-        difference lies above 0), ``sentence``.
+        ``best`` (the arm with synthetic images that has the highest mean validation accuracy, the first if
+        several have; ``real`` if there is none), ``chosen_on`` (``val``), ``helps`` (whether the 95% interval
+        of its difference lies above 0), ``sentence``.
     """
     candidates = [name for name in arms if name in uses_synthetic]
     real = arms[_BASELINE]["accuracy"]
     terms = f"on {num_test:,} real test images ({len(real['seeds'])} seeds)"
     if not candidates:
         sentence = (
-            "No arm used synthetic images, so nothing is known of their worth: real images alone give "
-            f"{real['mean']:.1%} {terms}."
+            "No arm used synthetic images, so nothing is known of their worth: "
+            f"real images alone give {real['mean']:.1%} {terms}."
         )
         return {"best": _BASELINE, "chosen_on": "val", "helps": False, "sentence": sentence}
     best = max(candidates, key=lambda name: arms[name]["val_accuracy"])
@@ -104,13 +101,13 @@ def verdict(
         claim = f"{best} beats training on {alone} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
     elif high < 0:
         claim = (
-            f"Synthetic images do not help here: {best} is worse than {alone} by {-mean:.1f} points "
-            f"[{-high:.1f}, {-low:.1f}]"
+            f"Synthetic images do not help here: {best} is worse than {alone} "
+            f"by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
         )
     else:
         claim = (
-            f"This test shows no difference between {best} and {alone}, {mean:+.1f} points [{low:+.1f}, "
-            f"{high:+.1f}]"
+            f"This test shows no difference between {best} and {alone}, "
+            f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
         )
     if arms[best]["steps"] != arms[_BASELINE]["steps"] and not equal_steps:
         lengths = f"{arms[best]['steps']:,} steps, {_BASELINE} {arms[_BASELINE]['steps']:,}"

@@ -28,8 +28,8 @@ def summarise_phases(results: Sequence[ArmResult]) -> dict[str, list[dict[str, A
     """Average the feature measures after each phase but the last, with 95% Student intervals over seeds.
 
     Returns:
-        By arm with more than one phase, an entry per phase: by figure ``mean``, ``low`` and ``high``, or None
-        if there is none.
+        For each arm with several phases, an entry per phase but the last: ``mean``, ``low`` and ``high`` of
+        each measure, or None if no seed has it.
     """
     summary = {}
     for result in results:

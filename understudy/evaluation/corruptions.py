@@ -1,8 +1,8 @@
-"""Corruptions of test images as cameras, networks and people cause them, each in five severities.
+"""Corruptions of test images that cameras, networks and people cause, each with five severities.
 
-After Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common corruptions.
-Kinds and strengths are our own here: they are set in parts of the image, not in pixels, so images of 32 and
-of 224 pixels suffer alike.
+The idea is that of Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common
+corruptions. Kinds and strengths differ from theirs: strengths are relative to the size of the image, so that
+images of 32 and of 224 pixels are corrupted alike.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet, decode
 
 Corruption = Callable[[Tensor, int, Sequence[np.random.Generator]], Tensor]
-"""uint8 pixels (N, 3, H, W), severity 1 to 5, and a source of draws for each image, to changed pixels, uint8
-(N, 3, H, W).
+"""Maps pixels, uint8 (N, 3, H, W), a severity from 1 to 5 and one random generator per image to corrupted
+pixels, uint8 (N, 3, H, W).
 """
 
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
-_UNIT = 32  # the side, in pixels, for which strengths are given that depend on pixels
+_UNIT = 32  # side in pixels for which strengths in pixels are given
 _BATCH_SIZE = 256
 
-_NOISE = (0.06, 0.1, 0.16, 0.24, 0.34)  # standard deviation, of the full range of levels
-_BLUR = (0.018, 0.026, 0.038, 0.053, 0.075)  # standard deviation, of the shorter side
-_CONTRAST = (0.7, 0.5, 0.35, 0.22, 0.12)  # of what there was
+_NOISE = (0.06, 0.1, 0.16, 0.24, 0.34)  # standard deviation, relative to the range of levels
+_BLUR = (0.018, 0.026, 0.038, 0.053, 0.075)  # standard deviation, relative to the shorter side
+_CONTRAST = (0.7, 0.5, 0.35, 0.22, 0.12)  # factor of the contrast
 _PIXELS = (20, 16, 12, 9, 7)  # along the shorter side
-# quantisation steps of JPEG over those of quality 50, at _UNIT pixels
+# quantisation steps of JPEG relative to those of quality 50, for images of _UNIT pixels
 _COARSENESS = (0.4, 0.8, 1.3, 2.0, 3.2)
-_BRIGHTNESS = (1.3, 1.7, 2.2, 3.0, 4.0)  # factor, or one over it
+_BRIGHTNESS = (1.3, 1.7, 2.2, 3.0, 4.0)  # factor of the levels; its inverse darkens
 _DEGREES = (6, 12, 18, 25, 35)
 
 
 def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: int) -> Iterator[LabelledSet]:
     """Yield a corrupted test set in parts of a few hundred images, so that only one part is in memory.
 
-    What is drawn for an image follows from ``seed``, ``name`` and its id alone, and is the same at every
+    The random numbers of an image depend only on ``seed``, ``name`` and its id, and are the same at every
     severity.
 
     Args:
         data: real test images.
-        name: of a registered corruption.
+        name: a registered corruption.
         severity: 1 to 5.
-        size: width and height in pixels to which images are brought first: what the classifiers see.
-        seed: of what is drawn.
+        size: width and height in pixels to which images are resized first, as for the classifiers.
+        seed: seed of the random numbers.
 
     Yields:
         Images in the order of ``data``, with their ids, labels and split.
 
     Raises:
-        InputError: for an unknown name, or a set of another split.
-        ValueError: for another severity.
+        InputError: for an unknown name, or if ``data`` is not a test set.
+        ValueError: for a severity out of range.
     """
     data.check_split("test", purpose="measuring under corruptions")
     corrupt = CORRUPTIONS[name]
@@ -69,18 +69,18 @@ def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: i
     for start in range(0, len(data), _BATCH_SIZE):
         part = data.select(range(start, min(start + _BATCH_SIZE, len(data))))
         changed = corrupt(
-            torch.from_numpy(part.pixels(size)), severity, [_rng(seed, name, own) for own in part.ids]
+            torch.from_numpy(part.pixels(size)), severity, [_rng(seed, name, image) for image in part.ids]
         )
-        # Bitmaps, as these files are read once, and packing noise would take longer than all else.
+        # Bitmaps, because each is read only once, and compressing noise would take longer than all the rest.
         images = [_encoded(image, "BMP") for image in changed.numpy()]
         yield LabelledSet.from_images(
             images, part.labels, class_names=data.class_names, split=data.split, ids=part.ids
         )
 
 
-@CORRUPTIONS.register("noise", summary="normal noise, in grains of a 32nd of the side")
+@CORRUPTIONS.register("noise", summary="normal noise, with grains of 1/32 of the side")
 def _noise(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    # Noise of single pixels would vanish in large images, which networks look at more coarsely.
+    # Noise of single pixels would vanish in large images, where networks look at coarser structures.
     grain = max(1.0, min(pixels.shape[-2:]) / _UNIT)
     shape = (pixels.shape[1], *(max(1, round(side / grain)) for side in pixels.shape[-2:]))
     grains = torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs]))
@@ -102,7 +102,7 @@ def _blur(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) ->
     return _rounded(changed)
 
 
-@CORRUPTIONS.register("contrast", summary="levels drawn together towards their mean")
+@CORRUPTIONS.register("contrast", summary="levels pulled towards their mean")
 def _contrast(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
     # slow to import, and not needed to list corruptions
     from torchvision.transforms.v2 import functional as transforms
@@ -110,7 +110,7 @@ def _contrast(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
     return cast("Tensor", transforms.adjust_contrast(pixels, _CONTRAST[severity - 1]))
 
 
-@CORRUPTIONS.register("pixelate", summary="fewer, larger pixels: 20 to 7 along the shorter side")
+@CORRUPTIONS.register("pixelate", summary="coarse pixels: 20 to 7 along the shorter side")
 def _pixelate(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
     scale = min(1.0, _PIXELS[severity - 1] / min(pixels.shape[-2:]))
     height, width = (max(1, round(scale * side)) for side in pixels.shape[-2:])
@@ -120,12 +120,14 @@ def _pixelate(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
 
 @CORRUPTIONS.register("jpeg", summary="lossy compression")
 def _jpeg(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    # Blocks of 8 pixels are small parts of a large image: only coarser steps leave as little of it. Above
-    # some 300 pixels there are none.
+    # JPEG works in blocks of 8 pixels, which are small parts of a large image, so a large image needs coarser
+    # steps to lose as much. Above about 300 pixels, no coarser steps exist.
     coarseness = _COARSENESS[severity - 1] * min(pixels.shape[-2:]) / _UNIT
-    quality = 100 - 50 * coarseness if coarseness < 1 else 50 / coarseness  # as the scale is defined
-    # By Pillow, as torchvision gives its codecs up, and with colours as fine as levels: coarser ones would be
-    # felt in small images alone.
+    quality = (
+        100 - 50 * coarseness if coarseness < 1 else 50 / coarseness
+    )  # the definition of the quality scale
+    # With Pillow, because torchvision drops its codecs. Colours keep their resolution: subsampling them would
+    # matter in small images only.
     files = [
         _encoded(image, "JPEG", quality=min(100, max(1, round(quality))), subsampling=0)
         for image in pixels.numpy()
@@ -133,7 +135,7 @@ def _jpeg(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) ->
     return torch.from_numpy(np.stack([np.asarray(decode(file)).transpose(2, 0, 1) for file in files]))
 
 
-@CORRUPTIONS.register("brightness", summary="lighter or darker, either with even odds")
+@CORRUPTIONS.register("brightness", summary="lighter or darker, with equal probability")
 def _brightness(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
     # slow to import, and not needed to list corruptions
     from torchvision.transforms.v2 import functional as transforms
@@ -147,14 +149,13 @@ def _brightness(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generato
     "rotation", summary="turned either way by 6 to 35 degrees; what comes in continues the edges"
 )
 def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
-    # Heavy, and not needed to list corruptions.
+    # slow to import, and not needed to list corruptions
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as transforms
 
     height, width = pixels.shape[-2:]
-    margin = (
-        math.ceil(0.5 * (math.hypot(height, width) - min(height, width))) + 1
-    )  # what a turn by any angle can bring in
+    # wide enough that a turn by any angle never reaches beyond the padding
+    margin = math.ceil(0.5 * (math.hypot(height, width) - min(height, width))) + 1
     wide = transforms.pad(pixels, [margin], padding_mode="edge")
     ways = [
         transforms.rotate(wide, angle, InterpolationMode.BILINEAR)
@@ -167,8 +168,7 @@ def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
 def _rng(seed: int, corruption: str, image: str) -> np.random.Generator:
     """Random numbers for one image.
 
-    The name of the corruption takes part: otherwise the images that turn left would be those that get
-    lighter.
+    They depend on the name of the corruption; otherwise the images that turn left would also get lighter.
     """
     return np.random.default_rng(
         [seed, int.from_bytes(hashlib.sha256(f"{corruption} {image}".encode()).digest()[:8], "big")]

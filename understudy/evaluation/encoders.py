@@ -41,10 +41,10 @@ class Encoder:
     """A network that turns images into features.
 
     Attributes:
-        name: under which it was asked for; what ``auto`` chose.
-        fingerprint: changes with the weights and with what is done to images before.
-        width: D of the features.
-        encode: features, float (B, D), of a set of at most 64 images.
+        name: the name it was loaded by, or the one that ``auto`` chose.
+        fingerprint: hash of the weights and of the preparation of images.
+        width: number of features, D.
+        encode: maps a set of at most 64 images to features, float (B, D).
     """
 
     name: str
@@ -65,9 +65,8 @@ class Encoder:
 GeneratorGetter = Callable[[], "Generator"] | None
 StartGetter = Callable[[], "TrainedClassifier"] | None
 Builder = Callable[[str, GeneratorGetter, StartGetter, str], Encoder]
-"""Builds an encoder from its name, getters of the run's generator and of the network that arms start from,
-and a torch device. A getter is None where the run has no such network; it is called only if the encoder needs
-it.
+"""Builds an encoder from its name, a getter of the run's generator, a getter of the network that arms start
+from, and a torch device. A getter is None if the run has no such network, and is called only when needed.
 """
 
 ENCODERS: Registry[Builder] = Registry("encoder")
@@ -80,14 +79,13 @@ def load_encoder(
 
     Args:
         name: a registered name, ``timm:NAME``, or a folder.
-        generator: returns the run's generator; None if there is none. Called only when needed.
-        start: returns the network that arms start from; None if it is not pretrained. Called only when
-            needed.
+        generator: getter of the run's generator; None if there is none.
+        start: getter of the network that arms start from; None if it is not pretrained.
         device: torch device of an encoder that is loaded from disk or from the hub.
 
     Raises:
-        InputError: as :func:`check_encoder`; also if the run lacks the network that is named, the weights
-            cannot be had, or the encoder does not state how to prepare images.
+        InputError: as :func:`check_encoder`, or if the run lacks the named network, the weights cannot be
+            loaded, or the encoder does not say how to prepare images.
     """
     check_encoder(name)
     return ENCODERS[_kind(name)](name, generator, start, device)
@@ -102,16 +100,15 @@ def check_encoder(name: str) -> None:
     """
     if name in ("timm", "folder"):
         raise InputError(
-            f"fidelity.encoder={name} stands for many: give "
-            f"{'timm:NAME' if name == 'timm' else 'the folder'} instead of this word"
+            f"fidelity.encoder={name} stands for many encoders: "
+            f"give {'timm:NAME' if name == 'timm' else 'the path of the folder'} instead"
         )
     kind = _kind(name)
     if kind == "timm":
         _check_timm(name.removeprefix(_PREFIX))
     elif kind == "folder" and not (Path(name) / "config.json").is_file():
         raise InputError(
-            f"fidelity.encoder={name} must be a folder with config.json and weights, but it has no "
-            "config.json"
+            f"fidelity.encoder={name} must be a folder with config.json and weights, but has no config.json"
         )
     ENCODERS[kind]
 
@@ -123,24 +120,25 @@ def _kind(name: str) -> str:
 
 
 def _check_timm(model: str) -> None:
-    import timm  # heavy, and not needed to list encoders
+    import timm  # slow to import, and not needed to list encoders
 
     known = [*timm.list_models(), *timm.list_pretrained()]
     if model not in known:
         near = difflib.get_close_matches(model, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_pretrained() gives the names"
-        raise InputError(f"fidelity.encoder={_PREFIX}{model}: timm has no such model: {hint}")
+        hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_pretrained()"
+        raise InputError(
+            f"fidelity.encoder={_PREFIX}{model} must name a timm model, but timm has no such model: {hint}"
+        )
     if not timm.get_pretrained_cfg(model).has_weights:
         raise InputError(
-            f"fidelity.encoder={_PREFIX}{model}: timm has no pretrained weights for it: choose another "
-            "encoder"
+            f"fidelity.encoder={_PREFIX}{model} must have pretrained weights, but timm has none: "
+            "choose another encoder"
         )
 
 
 @ENCODERS.register(
     "auto",
-    summary="the generator's image encoder; without one, the network that arms start from if pretrained; or "
-    "mini",
+    summary="generator if it has an image encoder; backbone if arms start pretrained; else mini",
 )
 def _auto(_: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     has_encoder = generator is not None and _has_encoder(generator())
@@ -155,7 +153,7 @@ def _has_encoder(generator: Generator) -> bool:
         return False
 
 
-@ENCODERS.register("generator", summary="the generator's own image encoder, or generator.image_encoder")
+@ENCODERS.register("generator", summary="the image encoder of the generator, or generator.image_encoder")
 def _generator(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     if generator is None or not _has_encoder(found := generator()):
         raise InputError(
@@ -167,8 +165,7 @@ def _generator(name: str, generator: GeneratorGetter, start: StartGetter, device
 
 @ENCODERS.register(
     "mini",
-    summary="the CLIP image encoder of the bundled miniature: 32 x 32 pixels, knows printed letters and "
-    "digits",
+    summary="the CLIP image encoder of the bundled generator: 32 x 32 pixels, printed letters and digits",
 )
 def _mini(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     # slow to import, and not needed to list encoders
@@ -185,7 +182,7 @@ def _mini(name: str, generator: GeneratorGetter, start: StartGetter, device: str
 
 @ENCODERS.register(
     "backbone",
-    summary="the network that arms start from, before its classification layer; must be pretrained",
+    summary="the pretrained network that arms start from, without its classification layer",
 )
 def _backbone(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     if start is None:
@@ -203,64 +200,58 @@ def _backbone(name: str, generator: GeneratorGetter, start: StartGetter, device:
     return _described(name, backbone.model, preparation, encode)
 
 
-@ENCODERS.register(
-    "dinov2", summary="DINOv2 ViT-B/14 (timm:vit_base_patch14_dinov2.lvd142m); weights from the hub"
-)
+@ENCODERS.register("dinov2", summary="DINOv2 ViT-B/14 (timm:vit_base_patch14_dinov2.lvd142m); from the hub")
 def _dinov2(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     return _from_hub(name, "vit_base_patch14_dinov2.lvd142m", device)
 
 
 @ENCODERS.register(
-    "clip", summary="CLIP ViT-B/16, projected (timm:vit_base_patch16_clip_224.openai); weights from the hub"
+    "clip", summary="CLIP ViT-B/16 with projection (timm:vit_base_patch16_clip_224.openai); from the hub"
 )
 def _clip(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
-    return _from_hub(
-        name, "vit_base_patch16_clip_224.openai", device, keep_head=True
-    )  # the head is CLIP's projection
+    # The head is CLIP's projection.
+    return _from_hub(name, "vit_base_patch16_clip_224.openai", device, keep_head=True)
 
 
 @ENCODERS.register(
     "inception",
-    summary="Inception v3, not the copy behind published FIDs (timm:inception_v3.tf_in1k); weights from the "
-    "hub",
+    summary="Inception v3 (timm:inception_v3.tf_in1k), not the weights of published FIDs; from the hub",
 )
 def _inception(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     return _from_hub(name, "inception_v3.tf_in1k", device)
 
 
-@ENCODERS.register(
-    "timm", summary="stands for every pretrained timm model: give timm:NAME; weights from the hub"
-)
+@ENCODERS.register("timm", summary="any pretrained timm model: give timm:NAME; from the hub")
 def _timm(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
     return _from_hub(name, name.removeprefix(_PREFIX), device)
 
 
 def _from_hub(name: str, model: str, device: str, *, keep_head: bool = False) -> Encoder:
-    import timm  # heavy, and not needed to list encoders
+    import timm  # slow to import, and not needed to list encoders
 
     try:
         network = timm.create_model(model, pretrained=True, **({} if keep_head else {"num_classes": 0}))
     except OSError as error:
         raise InputError(
-            f"fidelity.encoder={name}: the weights of {model} must come from the model hub, which could not "
-            f"be reached ({type(error).__name__}): give a folder with them, or choose an encoder that is "
-            "bundled (understudy list encoders)"
+            f"fidelity.encoder={name} needs the weights of {model} from the model hub, which could not be "
+            f"reached ({type(error).__name__}): give a folder with the weights, or choose a bundled encoder "
+            "(understudy list encoders)"
         ) from error
     return _timm_model(name, network, network.pretrained_cfg, device)
 
 
 @ENCODERS.register(
-    "folder", summary="stands for every folder with a timm model or a CLIP vision model with projection"
+    "folder", summary="a folder with a timm model, or a CLIP vision model with projection: give its path"
 )
 def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
-    import timm  # heavy, and not needed to list encoders
+    import timm  # slow to import, and not needed to list encoders
 
     with _readable(name):
         config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
     if "architecture" not in config:
         return _clip_folder(name, config, device)
     stated = config.get("pretrained_cfg", config)
-    _check_stated(name, stated, "they belong to pretrained_cfg in config.json")
+    _check_stated(name, stated, "add them to pretrained_cfg in config.json")
     with _readable(name):
         network = timm.create_model(f"local-dir:{name}", pretrained=True, num_classes=0)
     return _timm_model(name, network, stated, device)
@@ -270,7 +261,7 @@ def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: s
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever the readers raise for a damaged or foreign folder
+    except Exception as error:  # the readers raise anything for damaged or foreign folders
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"fidelity.encoder={name} must be a folder with a timm model or a CLIP vision model: {reason}"
@@ -286,11 +277,8 @@ def _clip_folder(name: str, config: Mapping[str, Any], device: str) -> Encoder:
         "mean": stated.get("image_mean"),
         "std": stated.get("image_std"),
     }
-    _check_stated(
-        name,
-        stated,
-        "they are image_size in config.json, image_mean and image_std in preprocessor_config.json",
-    )
+    place = "add image_size to config.json, and image_mean and image_std to preprocessor_config.json"
+    _check_stated(name, stated, place)
     with _readable(name):
         features = load_image_encoder(name, torch.float32)
     features.encoder.to(device)
@@ -301,16 +289,16 @@ def _check_stated(name: str, stated: Mapping[str, Any], place: str) -> None:
     missing = [key for key in _STATED if not stated.get(key)]
     if missing:
         raise InputError(
-            f"fidelity.encoder={name} must state size, mean and deviation of its images, but there is no "
-            f"{' and no '.join(missing)}: {place}"
+            f"fidelity.encoder={name} must state size, mean and standard deviation of its images, "
+            f"but has no {' and no '.join(missing)}: {place}"
         )
 
 
 def _timm_model(name: str, network: Any, stated: Mapping[str, Any], device: str) -> Encoder:
     """A timm network with the image size, crop and normalisation of its pretraining."""
-    import timm.data  # heavy, and not needed to list encoders
+    import timm.data  # slow to import, and not needed to list encoders
 
-    _check_stated(name, stated, "timm's pretrained_cfg lacks them")
+    _check_stated(name, stated, "choose another encoder")
     preparation = timm.data.resolve_data_config(pretrained_cfg=dict(stated))
     prepare = timm.data.create_transform(**preparation, is_training=False)
     network = network.to(device).eval()
@@ -325,7 +313,7 @@ def _timm_model(name: str, network: Any, stated: Mapping[str, Any], device: str)
 def _clip_vision(name: str, features: ImageFeatures, device: torch.device) -> Encoder:
     """A CLIP vision model with its projection.
 
-    Images are cropped to a central square, resized (bicubic) and normalised as CLIP does.
+    As in CLIP, images are cropped to a central square, resized (bicubic) and normalised.
     """
     size = int(features.encoder.config.image_size)
     preparation = {

@@ -1,11 +1,11 @@
 """A cache of image features on disk, looked up by the pixels of the image.
 
-An image is encoded once, whichever sets it belongs to::
+An image is encoded once, even if it belongs to several sets::
 
     DIR/features/ENCODER/IMAGE.safetensors    features (N, D), and the SHA-256 of size and pixels of each
     image (N, 32)
 
-Files are only added, named after the first image that they hold, which no other one does.
+Files are only ever added. Each is named after its first image, which no other file has.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from understudy.core.files import write_atomically
 from understudy.data.labelled_set import LabelledSet, pixel_hash
 from understudy.evaluation.encoders import Encoder
 
-_CHUNK = 4096  # images in a file at most; what is lost when a run is killed
+_CHUNK = 4096  # most images per file, and most that are lost if a run is killed
 _MAX_NAME = 100
 
 
@@ -35,7 +35,7 @@ class FeatureCache:
     """A cache with one folder for each encoder.
 
     Attributes:
-        folder: where ``features/`` is or will be.
+        folder: parent of ``features/``.
     """
 
     folder: Path
@@ -75,13 +75,13 @@ class FeatureCache:
                     rows, hashes = stored.get_tensor("features"), stored.get_tensor("hashes")
             except safetensors.SafetensorError as error:
                 raise InputError(
-                    f"{path} must hold features of images, but it cannot be read: {error}; move it away"
+                    f"{path} must hold features of images, but cannot be read ({error}): move it away"
                 ) from error
             if (written.get("encoder"), written.get("fingerprint")) != (encoder.name, encoder.fingerprint):
                 raise InputError(
-                    f"{path} holds features of the encoder {written.get('encoder')} with fingerprint "
-                    f"{written.get('fingerprint')}, which do not compare with those of {encoder.name} with "
-                    f"{encoder.fingerprint}: move its folder away, and they are made anew"
+                    f"{path} must hold features of {encoder.name} with fingerprint {encoder.fingerprint}, "
+                    f"got {written.get('encoder')} with {written.get('fingerprint')}: move its folder away, "
+                    "and the images are encoded again"
                 )
             yield [row.tobytes().hex() for row in hashes], rows
 

@@ -1,4 +1,4 @@
-"""Fidelity: how close synthetic images come to real ones, compared with what other real images reach."""
+"""Fidelity: how close synthetic images come to real ones, compared with other real images."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MEASURES: Mapping[str, Literal["lower", "higher"]] = {
 """Every measure, and which way is better."""
 _CMMD_BANDWIDTH = 10.0
 _CMMD_SCALE = 1000.0
-_MAX_SUBSETS = 5  # of the synthetic set, as large as the held-out set; more would only narrow the interval
-_MAX_FOR_BANDWIDTH = 2000  # real images whose median distance is the bandwidth
+_MAX_SUBSETS = 5  # synthetic subsets as large as the held-out set; more would only narrow the interval
+_MAX_FOR_BANDWIDTH = 2000  # most real images in the median distance that is the bandwidth
 _FEW = 50
 _NORMAL = 1.959964  # 97.5% quantile
-_NUMBERS_PER_CELL = 5  # float64 arrays of a tile's size that are held at once
+_NUMBERS_PER_CELL = 5  # float64 arrays as large as a tile in memory at the same time
 _MAX_NAMED = 5
 
 _Intervals = dict[str, tuple[float, float, float]]
@@ -47,7 +47,7 @@ class EncodedImages:
     """Features and classes of a set of images.
 
     Attributes:
-        features: float of shape (N, D), best float32.
+        features: float of shape (N, D), preferably float32.
         labels: int of shape (N,).
     """
 
@@ -75,10 +75,7 @@ class _Options:
 
 @dataclass(frozen=True, eq=False)
 class _Sides:
-    """Real images, and the sets that are compared with them.
-
-    By role (``value`` or ``floor``), one or more sets of n images each.
-    """
+    """Real images, and by role (``value`` or ``floor``) one or more sets of n images to compare with them."""
 
     real: EncodedImages
     tests: Mapping[str, Sequence[EncodedImages]]
@@ -103,17 +100,17 @@ def measure_fidelity(
 ) -> dict[str, Any]:
     """Measure distance, precision, recall and variety of synthetic images, overall and within each class.
 
-    The reference is ``real``. ``value`` compares synthetic images with it, and ``floor`` compares held-out
-    real images with it: no generator needs to do better than that. Most measures depend on the number of
-    images, so both use n images, the size of the smaller set. For a larger synthetic set, the mean over at
-    most five disjoint subsets is taken; they keep the shares of the classes.
+    ``value`` compares synthetic images with ``real``, and ``floor`` compares held-out real images with
+    ``real``; no generator needs to be better than the floor. Most measures depend on the number of images, so
+    both compare n images, the size of the smaller set. From a larger synthetic set, at most five disjoint
+    subsets with the class shares of the whole are measured and averaged.
 
-    Intervals are 95%, over other images of both sets with the same shares of classes. Precision, recall,
-    density and coverage use a normal approximation from the measure without each image
-    (:func:`understudy.functional.resampling.jackknife_variance`): without width where no single image
-    matters, otherwise rather too wide. The other measures use resamples
-    (:mod:`understudy.functional.resampling`), in which value and floor share the real images; for a squared
-    MMD between sets that hardly differ they are rather too wide (a degenerate U-statistic).
+    Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision,
+    recall, density and coverage are normal, with a jackknife variance
+    (:func:`understudy.functional.resampling.jackknife_variance`); they have no width if no single image
+    matters, and are otherwise slightly too wide. The other measures use resamples
+    (:mod:`understudy.functional.resampling`) in which value and floor share the real images; for a squared
+    MMD between sets that hardly differ, these intervals are slightly too wide (a degenerate U-statistic).
 
     Args:
         real: train images.
@@ -122,16 +119,16 @@ def measure_fidelity(
         class_names: names by label.
         neighbours: k of precision, recall, density and coverage.
         num_resamples: bootstrap resamples.
-        max_bytes: of the largest block of distances or kernel values; the features themselves come on top.
-        seed: of subsets and resamples.
+        max_bytes: size of the largest block of distances or kernel values, not counting the features.
+        seed: seed of subsets and resamples.
 
     Returns:
-        What the section ``fidelity`` of ``results.json`` has beside the encoder. A class is None if it has
-        too few images for k neighbours or equal real ones.
+        The section ``fidelity`` of ``results.json`` without the encoder. A class is None if it has too few
+        images for k neighbours, or if its real images are all equal.
 
     Raises:
-        InputError: for fewer than k + 1 images, or features that are not finite, constant or unequal in
-            width.
+        InputError: for fewer than k + 1 images, or features that are not finite, constant, or of different
+            widths.
     """
     _check(real, held_out, synthetic, neighbours)
     block = max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL))))
@@ -189,22 +186,23 @@ def _check(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImage
     if min(map(len, sets.values())) <= neighbours:
         counts = ", ".join(f"{len(part)} {name}" for name, part in sets.items())
         raise InputError(
-            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, got "
-            f"{counts}: set fidelity.neighbours lower, or fidelity.measure=false"
+            f"fidelity.neighbours={neighbours} needs at least {neighbours + 1} images of each kind, "
+            f"got {counts}: lower fidelity.neighbours, or set fidelity.measure=false"
         )
     for name, part in sets.items():
         if part.features.shape[1:] != real.features.shape[1:] or part.labels.shape != part.features.shape[:1]:
             raise InputError(
-                f"features must be of one encoder and have a label each, got {part.features.shape} for "
-                f"{name} images"
+                "features must come from one encoder and have one label each, "
+                f"got {part.features.shape} for {name} images"
             )
         if not np.isfinite(part.features).all():
             raise InputError(
-                f"features of {name} images must be finite, got others: choose another fidelity.encoder"
+                f"features of {name} images must be finite, but some are not: choose another fidelity.encoder"
             )
     if not _varies(real.features):
         raise InputError(
-            f"features of the {len(real)} real train images are all equal: choose another fidelity.encoder"
+            f"features of real train images must differ, got {len(real)} equal ones: "
+            "choose another fidelity.encoder"
         )
 
 
@@ -229,12 +227,12 @@ def _subsets(part: EncodedImages, count: int, times: int, rng: np.random.Generat
 
 
 def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a random order in which each stretch of images has the class shares of the whole."""
+    """A random order in which every stretch of images has the class shares of the whole."""
     order = rng.permutation(len(labels))
     position = np.empty(len(labels))
     for label in np.unique(labels):
-        own = order[labels[order] == label]
-        position[own] = (np.arange(len(own)) + rng.random()) / len(own)
+        of_class = order[labels[order] == label]
+        position[of_class] = (np.arange(len(of_class)) + rng.random()) / len(of_class)
     return np.argsort(position, kind="stable")
 
 
@@ -272,7 +270,7 @@ def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
 def _jackknifed(
     measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages], *, most: float
 ) -> tuple[float, float, float]:
-    """Mean over sets that share the real images; the interval covers other images in all sets."""
+    """Mean over sets that share the real images; the interval covers the choice of images in all sets."""
     value = float(np.mean([one.value for one in measured]))
     variance = jackknife_variance(np.mean([one.without_real for one in measured], axis=0), real.labels)
     for one, part in zip(measured, sets, strict=True):
@@ -282,7 +280,7 @@ def _jackknifed(
 
 
 def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
-    """Measures of whole sets, from shared resamples: kernel distances, Fréchet distance and Vendi score."""
+    """Kernel distances, Fréchet distance and Vendi score, on shared resamples."""
     real_weights = bootstrap_weights(sides.real.labels, options.num_resamples, rng)
     weights = {
         (role, number): bootstrap_weights(part.labels, options.num_resamples, rng)
@@ -328,9 +326,9 @@ def _kernel_distances(
     )
     bandwidth = median_bandwidth(torch.from_numpy(np.ascontiguousarray(some))).item()
     kernels = [cubic_kernel(real.shape[1]), gaussian_kernel(bandwidth), direction_kernel(_CMMD_BANDWIDTH)]
-    own = mean_kernels(real, real_weights, kernels=kernels, block=options.block)
+    within_real = mean_kernels(real, real_weights, kernels=kernels, block=options.block)
     return {
-        key: own
+        key: within_real
         + mean_kernels(features, weights[key], kernels=kernels, block=options.block)
         - 2 * mean_kernels(real, real_weights, features, weights[key], kernels=kernels, block=options.block)
         for key, features in sides.each()
@@ -353,7 +351,7 @@ def _frechet_distances(
 def _warnings(
     sides: _Sides, compared: Mapping[str, int], class_names: Sequence[str], neighbours: int
 ) -> list[str]:
-    """Warn about numbers of images that are too small for precise figures."""
+    """Warnings about too few images for precise measures."""
     found = []
     count, width = len(sides.tests["floor"][0]), sides.real.features.shape[1]
     if min(count, len(sides.real)) <= width:

@@ -1,6 +1,6 @@
 """The accuracy gap between training on synthetic and on real images.
 
-Its terms with intervals, overall and per class, and whether they support the content hypothesis.
+Terms of the gap with intervals, overall and per class, and a test of the content hypothesis.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from understudy.functional.gaps import (
 from understudy.functional.intervals import Interval, bootstrap_mean
 from understudy.training.records import ArmResult
 
-Measure = Callable[[np.ndarray], dict[str, float]]  # values (S, N) to mean, low and high
+Measure = Callable[[np.ndarray], dict[str, float]]  # maps values (S, N) to mean, low and high
 
 _REDRAWN = "reconstructed"
 _ATTACKABLE = ("appearance", "content", "quality", "quantity")
 _PER_CLASS = ("total", "appearance", "content", "recovered")
-_FLOORS = ("seeds", "independent real sample", "halves")  # by how many results measured it
+_FLOORS = ("seeds", "independent real sample", "halves")  # by the number of results that measure it
 _RULE = (
-    "content explains most of the drop unless real images that the generator redraws as little as it can, "
+    "content explains most of the drop, unless real images that the generator redraws with the least noise, "
     "which keep their content, already lose more than half of it"
 )
 
@@ -50,21 +50,22 @@ def summarise_gap(
 ) -> dict[str, Any]:
     """Summarise the gap for the section ``gap`` of ``results.json``.
 
-    The terms are those of :mod:`understudy.functional.gaps`, formed for each training and test image, so
-    their 95% intervals pair all sets by image and seed. A term is ``distinguishable`` if its interval
-    excludes 0 and it exceeds the noise floor: the difference between two real samples or, if that is larger,
-    the standard deviation of the accuracy on ``real`` over seeds.
+    The terms are those of :mod:`understudy.functional.gaps`, computed for each training and test image, so
+    that their 95% intervals pair all sets by image and seed. A term is ``distinguishable`` if its interval
+    excludes 0 and its size exceeds the noise floor. The noise floor is the difference between two real
+    samples, or the standard deviation of the accuracy on ``real`` over seeds if that is larger.
 
     Args:
-        arms: by role: ``real`` and ``plain``, and those measured of ``filtered``, ``fresh``,
-            ``filtered+fresh``, ``diverse``, ``matched``.
-        reconstructed: by strength, the real images redrawn at that strength; empty if the generator cannot.
+        arms: results by role: ``real``, ``plain``, and any of ``filtered``, ``fresh``, ``filtered+fresh``,
+            ``diverse``, ``matched``.
+        reconstructed: by strength, the result of training on real images redrawn at that strength; empty if
+            the generator cannot redraw.
         class_names: C names.
-        real_again: one result on an independent real sample as large as ``real``, or two on the halves of the
-            real images (which differ by more than whole sets), or none.
+        real_again: one result on an independent real sample as large as ``real``; or two results on the
+            halves of the real images, which differ more than whole sets; or none.
         gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test, for ``sweep``.
         num_resamples: bootstrap resamples behind each interval.
-        seed: of the resamples; a term's interval does not depend on which other roles are there.
+        seed: seed of the resamples; the interval of a term does not depend on the other roles.
 
     Returns:
         The section as in ``docs/results_json.md``; accuracies and terms are fractions.
@@ -106,7 +107,7 @@ def _interval(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str,
 
 
 def _correct(result: ArmResult) -> np.ndarray:
-    """Right and wrong predictions as 1.0 and 0.0, (S, N), which can be subtracted."""
+    """Correct and wrong predictions as 1.0 and 0.0, (S, N)."""
     return result.correct.astype(np.float64)
 
 
@@ -141,7 +142,7 @@ def _noise_floor(real: np.ndarray, others: Sequence[np.ndarray], interval: Measu
 
 
 def _with_shares(terms: Mapping[str, dict[str, float]], floor: float) -> dict[str, dict[str, Any]]:
-    """Add to each term its ``share`` (None unless there is a gap) and whether it is ``distinguishable``."""
+    """Add ``share`` (None if there is no gap) and ``distinguishable`` to each term."""
 
     def distinguishable(term: Mapping[str, float]) -> bool:
         return (term["low"] > 0 or term["high"] < 0) and abs(term["mean"]) > floor
@@ -165,7 +166,7 @@ def _path(
 
 
 def _largest(terms: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The largest term that can be told from noise: the one to attack first."""
+    """The largest positive term that is distinguishable from noise: the one to attack first."""
     found = [
         name
         for name in _ATTACKABLE
@@ -193,23 +194,24 @@ def _per_class(
     best: str,
     interval: Measure,
 ) -> dict[str, Any]:
-    """Accuracies and terms of each class, means over its test images and trainings; None without any.
+    """Accuracies and terms of each class, averaged over its test images and trainings.
 
-    ``intervals`` has the interval of each term, over the class's own test images and the seeds; an interval
-    needs two images.
+    They are None for a class without test images. ``intervals`` has the interval of each term over the test
+    images of the class and the seeds, and is None for a class with fewer than two test images.
     """
     shown = {"real": "real", _REDRAWN: _REDRAWN, "plain": "plain", "best": best}
     columns = {name: correct[role] for name, role in shown.items() if role in correct}
     terms = {name: cells[name] for name in _PER_CLASS if name in cells}
     rows = {}
     for label, class_name in enumerate(class_names):
-        own = np.flatnonzero(labels == label)
+        of_class = np.flatnonzero(labels == label)
         row: dict[str, Any] = {
-            name: float(cell[:, own].mean()) if len(own) else None for name, cell in (columns | terms).items()
+            name: float(cell[:, of_class].mean()) if len(of_class) else None
+            for name, cell in (columns | terms).items()
         }
         rows[class_name] = row | {
-            "intervals": {name: interval(cell[:, own]) for name, cell in terms.items()}
-            if len(own) > 1
+            "intervals": {name: interval(cell[:, of_class]) for name, cell in terms.items()}
+            if len(of_class) > 1
             else None
         }
     return rows
@@ -225,7 +227,7 @@ def _hypothesis(
 ) -> dict[str, Any]:
     total = terms["total"]
     is_gap = total["share"] is not None
-    # Without reconstructions nothing is known of appearance, so the interval is all there is.
+    # Without reconstructions nothing is known about appearance, so the interval is the whole range.
     ends = (excess["low"], excess["high"]) if excess else (-1.0, 1.0)
     outcome = content_hypothesis(ends, is_gap=is_gap)
     if not is_gap:
@@ -281,15 +283,17 @@ def _check(
     missing, unknown = {"real", "plain"} - set(arms), set(arms) - {"real", *VARIANTS}
     if missing or unknown:
         raise ValueError(
-            f"arms must have the roles real and plain and no others than {', '.join(VARIANTS)}, got "
-            f"{', '.join(arms)}"
+            f"arms must have the roles real and plain, and no other roles than {', '.join(VARIANTS)}, "
+            f"got {', '.join(arms)}"
         )
     if len(real_again) >= len(_FLOORS):
-        raise ValueError(f"real_again must be one result or those of two halves, got {len(real_again)}")
+        raise ValueError(
+            f"real_again must have one result or the results of two halves, got {len(real_again)}"
+        )
     real = arms["real"]
     if real.probabilities.shape[-1] != len(class_names):
         raise ValueError(
-            f"class_names must be those of {real.probabilities.shape[-1]} classes, got {len(class_names)}"
+            f"class_names must have {real.probabilities.shape[-1]} names, got {len(class_names)}"
         )
     for result in (*arms.values(), *reconstructed.values(), *real_again):
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):

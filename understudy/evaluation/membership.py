@@ -1,8 +1,8 @@
-"""Membership-inference audit: how well an attacker can tell which real images a classifier was made from.
+"""Membership-inference audit: how well an attacker can tell which real images a classifier was trained on.
 
-Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that
-learn from opposite halves of the images. The partner of the target is left out: it would give the answer
-away, and without it the attacker has as many shadow models with an image as without it.
+Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that are
+trained on opposite halves of the images. The partner of the target is left out, because it would give the
+answer away; without it, the attacker has equal numbers of shadow models with and without each image.
 """
 
 from __future__ import annotations
@@ -19,47 +19,46 @@ from understudy.functional.membership import attack_rates, lira_scores, rmia_sco
 ATTACKS = ("lira", "rmia")
 PROMISE = (
     (
-        "An attack that succeeds proves that the classifier gives away who is in its training set; a better "
-        "attacker may learn more."
+        "An attack that succeeds proves that the classifier gives away who is in its training set; "
+        "a better attacker may learn more."
     ),
     (
-        "An attack that fails proves nothing: an audit is a lower bound, and only differential privacy is "
-        "an upper one."
+        "An attack that fails proves nothing: an audit is a lower bound, "
+        "and only differential privacy is an upper one."
     ),
     (
-        "Rates are means over all images; single images, such as rare or mislabelled ones, can be far "
-        "easier to tell."
+        "Rates are means over all images; single images, such as rare or mislabelled ones, "
+        "can be far easier to tell."
     ),
     (
-        "Images that look like copies and a low attack rate can go together: look at the memorisation "
-        "section as well."
+        "Images that look like copies and a low attack rate can go together: "
+        "look at the memorisation section as well."
     ),
 )
-_LEAST_FALSE_POSITIVES = 10  # behind a stated rate
-_LEAST_MODELS = (
-    6  # target and partner away, two are left with and two without each image: a variance needs two
-)
-_OWN_VARIANCE_FROM = 64  # Carlini et al. 2022: with fewer, one variance for all images does better
+_LEAST_FALSE_POSITIVES = 10  # expected behind a reported rate
+# Without target and partner, two models with and two without each image remain: a variance needs two.
+_LEAST_MODELS = 6
+_VARIANCE_PER_IMAGE_FROM = 64  # Carlini et al. 2022: with fewer models, one variance for all is better
 _CURVE_POINTS = 200
 
 
 def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray:
-    """Choose the images that each model learns from: a random half of each class.
+    """Choose the images that each model is trained on: a random half of each class.
 
-    Models 2j and 2j + 1 learn from opposite halves, so each image belongs to exactly half of the models. Of a
-    class with an odd number of images, chance decides which of the two has the one more.
+    Models 2j and 2j + 1 get opposite halves, so each image belongs to exactly half of the models. If a class
+    has an odd number of images, chance decides which of the two gets one more.
 
     Args:
         labels: int (N,).
         num_models: K, even.
-        seed: decides the halves.
+        seed: chooses the halves.
 
     Returns:
         bool (K, N).
 
     Raises:
-        InputError: if ``num_models`` is odd, or a class has a single image, which one of two models would
-            never see.
+        InputError: if ``num_models`` is odd, or a class has a single image, which only one model of each pair
+            could have.
 
     Example:
         >>> half_splits(np.array([0, 0, 1, 1]), 4, seed=0).sum(axis=0)
@@ -67,15 +66,15 @@ def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray
     """
     if num_models % 2:
         raise InputError(
-            "membership.shadows must be even, since models come in pairs that learn from opposite halves, "
-            f"got {num_models}"
+            "membership.shadows must be even, because models come in pairs with opposite halves of the "
+            f"images, got {num_models}"
         )
     counts = np.bincount(labels)
     if (counts == 1).any():
         alone = int(np.flatnonzero(counts == 1)[0])
         raise InputError(
-            "a membership audit needs 2 real images of each class, one for either half, got 1 of class "
-            f"number {alone}"
+            "a membership audit needs at least 2 real images of each class, one for each half, "
+            f"got 1 of class number {alone}"
         )
     rng = np.random.default_rng([seed, num_models])
     first = np.empty((num_models // 2, len(labels)), dtype=bool)
@@ -89,10 +88,10 @@ def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray
 
 
 def enough_shadows(num_models: int, num_images: int, false_positive_rates: Sequence[float]) -> None:
-    """Check that models and images suffice for the false-positive rates.
+    """Check that there are enough models and images for the false-positive rates.
 
-    Each of K models has N / 2 images that it did not learn from. A rate is reported if at least 10 of these K
-    N / 2 cases stand behind it.
+    Each of K models has N / 2 images that it was not trained on. A rate needs at least 10 false positives
+    among these K N / 2 cases.
 
     Args:
         num_models: K.
@@ -100,14 +99,14 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
         false_positive_rates: in (0, 1).
 
     Raises:
-        InputError: saying how many models are needed, or which rate can be had.
+        InputError: with the number of models that the rates need, or the lowest rate that is possible.
     """
     lowest = min(false_positive_rates)
     needed = max(_LEAST_MODELS, math.ceil(2 * _LEAST_FALSE_POSITIVES / (lowest * num_images) - 1e-9))
     needed += needed % 2
     if num_models < needed:
         possible = 2 * _LEAST_FALSE_POSITIVES / (num_models * num_images)
-        instead = f", or ask for no rate below {possible:.2g}" if num_models >= _LEAST_MODELS else ""
+        instead = f", or give no rate below {possible:.2g}" if num_models >= _LEAST_MODELS else ""
         raise InputError(
             f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with "
             f"{num_images} real images, got {num_models}: set membership.shadows={needed}{instead}"
@@ -128,32 +127,32 @@ def audit_membership(
     """Attack every model of an arm, with the other models as shadow models.
 
     Args:
-        probabilities: of the models for the images, float (K, N, C).
-        members: which images each learned from, bool (K, N), as :func:`half_splits` gives them.
+        probabilities: predictions of the models for the images, float (K, N, C).
+        members: which images each model was trained on, bool (K, N), from :func:`half_splits`.
         labels: int (N,).
-        population: probabilities for real images of which no model learned, (K, M, C); for RMIA.
+        population: predictions for real images that no model was trained on, (K, M, C); for RMIA.
         population_labels: int (M,).
-        false_positive_rates: at which the true-positive rate is stated.
-        num_resamples: behind each interval.
-        seed: of the resamples.
+        false_positive_rates: rates at which the true-positive rate is reported.
+        num_resamples: bootstrap resamples behind each interval.
+        seed: seed of the resamples.
 
     Returns:
-        By attack, ``auc``, ``tpr`` and ``roc``, see docs/results_json.md.
+        By attack, ``auc``, ``tpr`` and ``roc``; see docs/results_json.md.
 
     Raises:
         InputError: as :func:`enough_shadows`.
-        ValueError: if the models are no pairs of opposite halves.
+        ValueError: if the models are not pairs with opposite halves.
     """
     num_models, num_images = members.shape
     enough_shadows(num_models, num_images, false_positive_rates)
     if num_models % 2 or (members[::2] == members[1::2]).any():
-        raise ValueError("models must be pairs that learned from opposite halves")
+        raise ValueError("models must be pairs that were trained on opposite halves")
     scores = {name: np.empty(members.shape) for name in ATTACKS}
     phi, true = scaled_confidence(probabilities, labels), _of_true_class(probabilities, labels)
     known = _of_true_class(population, population_labels)
     for target in range(num_models):
         shadows = np.flatnonzero(np.arange(num_models) // 2 != target // 2)
-        fixed = num_models < _OWN_VARIANCE_FROM
+        fixed = num_models < _VARIANCE_PER_IMAGE_FROM
         scores["lira"][target] = lira_scores(
             phi[target], phi[shadows], members[shadows], fixed_variance=fixed
         )
@@ -161,8 +160,8 @@ def audit_membership(
             true[target], true[shadows], members[shadows], known[target], known[shadows]
         )
     return {
-        name: _summarise(own, members, tuple(false_positive_rates), num_resamples=num_resamples, seed=seed)
-        for name, own in scores.items()
+        name: _summarise(given, members, tuple(false_positive_rates), num_resamples=num_resamples, seed=seed)
+        for name, given in scores.items()
     }
 
 
@@ -176,12 +175,9 @@ def _summarise(
     values = attack_rates(scores, members, rates, np.random.default_rng(seed), num_resamples=num_resamples)
     intervals = [dict(zip(("mean", "low", "high"), row, strict=True)) for row in values.tolist()]
     fpr, tpr = roc(scores, members)
-    # Evenly on a logarithmic axis, from a single false positive on.
-    kept = (
-        np.searchsorted(fpr, np.geomspace(1 / (~members).sum(), 1, _CURVE_POINTS) * (1 + 1e-9), side="right")
-        - 1
-    )
-    kept = np.unique(kept)
+    # Evenly spaced on a logarithmic axis, starting at one false positive.
+    shown = np.geomspace(1 / (~members).sum(), 1, _CURVE_POINTS) * (1 + 1e-9)
+    kept = np.unique(np.searchsorted(fpr, shown, side="right") - 1)
     return {
         "auc": intervals[0],
         "tpr": [{"fpr": rate, "tpr": interval} for rate, interval in zip(rates, intervals[1:], strict=True)],

@@ -1,7 +1,4 @@
-"""Memorisation: how close synthetic images come to the images that the generator learned from.
-
-The scale is how close other real images come.
-"""
+"""Memorisation: how close synthetic images come to train images, compared with held-out real images."""
 
 from __future__ import annotations
 
@@ -19,11 +16,11 @@ from understudy.functional.intervals import Interval
 
 FEATURE_UNIT = "distance of features of length 1, square root of 2 - 2 x cosine; 0 to 2"
 _PAIRS = 20
-# images of each kind that are looked at where nobody asked for copies: the search grows with their number
-_UNASKED = 2000
+# most images of each kind to measure if the firewall is off, because the search grows with their number
+_MAX_UNFLAGGED = 2000
 
 Features = Callable[[LabelledSet], np.ndarray]
-"""Encodes N images as float (N, D)."""
+"""Maps N images to their features, float (N, D)."""
 
 
 def measure_memorisation(
@@ -36,28 +33,28 @@ def measure_memorisation(
     seed: int,
     num_resamples: int,
 ) -> dict[str, Any]:
-    """Measure distances of synthetic images to train images and to their sources, and count copies.
+    """Measure the distances of synthetic images to train images and to their sources, and count copies.
 
-    Synthetic images should be no closer to the train images than other real ones are: Alaa et al. 2022
-    (arXiv:2102.08921), Meehan et al. 2020 (arXiv:2004.05675).
+    Synthetic images should be no closer to the train images than other real images are (Alaa et al. 2022,
+    arXiv:2102.08921; Meehan et al. 2020, arXiv:2004.05675).
 
     Args:
-        synthetic: curated images, with the provenance column ``source_id`` where they were drawn from real
-            ones.
-        copies: the train images, and held-out ones, which give the distances their scale.
-        features: of an encoder; None to look at pixels alone.
+        synthetic: curated images; the provenance column ``source_id`` names the real image that each was
+            drawn from.
+        copies: finder with the train images, and with held-out images for comparison.
+        features: features of an encoder; None to compare pixels only.
         firewall: the setting ``curate.firewall``; if ``off``, nothing is flagged, and at most 2,000 random
             images of each kind are measured.
-        removed: drawn images that the firewall replaced or left out.
-        seed: of the choice and the resamples.
+        removed: number of drawn images that the firewall replaced or left out.
+        seed: seed of the random choice and of the resamples.
         num_resamples: bootstrap resamples behind each interval.
 
     Returns:
-        As documented in ``docs/results_json.md``, section ``memorisation``; without synthetic images there
-        are no ``spaces``.
+        The section ``memorisation`` of ``docs/results_json.md``; ``spaces`` is empty without synthetic
+        images.
 
     Raises:
-        InputError: if ``synthetic`` is no synthetic set.
+        InputError: if ``synthetic`` is not a synthetic set.
     """
     synthetic.check_split("synthetic", purpose="measuring memorisation")
     rng, held_out = np.random.default_rng(seed), copies.held_out
@@ -120,7 +117,7 @@ def _feature_distances(
 ) -> _Distances:
     drawn, sources = _with_source(synthetic, train)
     real, others, made = (unit_vectors(features(data)) for data in (train, held_out, synthetic))
-    scale = np.sqrt(real.shape[1])  # nearest_neighbours gives the root mean square; this makes it a length
+    scale = np.sqrt(real.shape[1])  # turns the root mean square of nearest_neighbours into a length
     synthetic_nearest, held_out_nearest = (
         nearest_neighbours(points, real)[1] * scale for points in (made, others)
     )
@@ -148,7 +145,9 @@ def _closest(
 
 def _some(data: LabelledSet, rng: np.random.Generator) -> LabelledSet:
     return (
-        data.select(np.sort(rng.choice(len(data), _UNASKED, replace=False))) if len(data) > _UNASKED else data
+        data.select(np.sort(rng.choice(len(data), _MAX_UNFLAGGED, replace=False)))
+        if len(data) > _MAX_UNFLAGGED
+        else data
     )
 
 

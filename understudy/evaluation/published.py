@@ -1,4 +1,4 @@
-"""Published accuracies of ordinary fine-tuning, to check that one's own baseline is tuned as well."""
+"""Published accuracies of ordinary fine-tuning, to check whether a baseline is tuned as well."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class PublishedBaseline:
     """An accuracy from the literature.
 
     Attributes:
-        source: where it stands.
-        backbone: the network, pretrained on ImageNet, all of it trained on the real train images.
-        accuracy: on the data set's test images, a fraction.
+        source: the publication.
+        backbone: the network, pretrained on ImageNet and fine-tuned as a whole on the real train images.
+        accuracy: accuracy on the test images of the data set, a fraction.
     """
 
     source: str

@@ -16,26 +16,24 @@ def summarise_points(
     """Summarise every arm at every point of a study.
 
     Args:
-        rows: one per run: ``point``, and by arm name in ``arms`` its ``accuracy``, ``minus_real`` (each
-            ``mean``, ``low``, ``high``), ``val_accuracy``, ``steps``, and for arms that were trained for
-            longer than ``real`` perhaps ``minus_real_long``.
-        points: ``point`` and further fields of each, in the order in which they shall come; those without a
-            run are left out.
+        rows: one per run, with ``point`` and ``arms``. Each arm has ``accuracy`` and ``minus_real`` (each
+            ``mean``, ``low``, ``high``), ``val_accuracy`` and ``steps``; arms that were trained for longer
+            than ``real`` may also have ``minus_real_long``.
+        points: ``point`` and further fields of each, in the order of the result; points without a run are
+            left out.
 
     Returns:
-        Per point its fields, the number of ``runs``, and by arm name in ``arms`` ``accuracy`` and
-        ``minus_real`` as :func:`over_runs` gives them, likewise ``minus_real_long`` where every run has it,
-        the mean ``val_accuracy``, and ``steps``.
+        For each point its fields, the number of ``runs``, and ``arms``. Each arm has ``accuracy`` and
+        ``minus_real`` from :func:`over_runs`, also ``minus_real_long`` if every run has it, the mean
+        ``val_accuracy``, and ``steps``.
     """
     summaries = []
     for point in points:
-        own = [row for row in rows if row["point"] == point["point"]]
-        if own:
-            names = dict.fromkeys(name for row in own for name in row["arms"])
-            arms = {
-                name: _summarise([row["arms"][name] for row in own if name in row["arms"]]) for name in names
-            }
-            summaries.append({**point, "runs": len(own), "arms": arms})
+        runs = [row["arms"] for row in rows if row["point"] == point["point"]]
+        if runs:
+            names = dict.fromkeys(name for arms in runs for name in arms)
+            summary = {name: _summarise([arms[name] for arms in runs if name in arms]) for name in names}
+            summaries.append({**point, "runs": len(runs), "arms": summary})
     return summaries
 
 
@@ -43,13 +41,14 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
     """Average a figure over runs, with its 95% interval.
 
     Args:
-        measured: what each run says of it: ``mean``, ``low``, ``high``.
-        lowest: value that it cannot go below; the interval ends there.
-        highest: the same above.
+        measured: ``mean``, ``low`` and ``high`` of each run.
+        lowest: smallest possible value; the interval is cut there.
+        highest: largest possible value.
 
     Returns:
-        ``mean``, ``low``, ``high``; ``runs``, the mean of each run; ``interval``: ``runs`` (Student, over the
-        runs) with two runs or more, or ``bootstrap``, the single run's own.
+        ``mean``, ``low``, ``high``; ``runs``, the mean of each run; and ``interval``, which is ``runs`` (a
+        Student interval over runs) with two or more runs and ``bootstrap`` (the interval of the run) with
+        one.
 
     Example:
         >>> over_runs([{"mean": 0.5, "low": 0.4, "high": 0.6}], lowest=0, highest=1)["low"]
@@ -58,7 +57,7 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
         >>> over_runs(runs, lowest=0, highest=1)["high"]
         1.0
     """
-    means = [float(own["mean"]) for own in measured]
+    means = [float(run["mean"]) for run in measured]
     if len(means) == 1:
         return {
             **{end: float(measured[0][end]) for end in ("mean", "low", "high")},
@@ -79,7 +78,8 @@ def difference_field(arm: Mapping[str, Any]) -> str:
         arm: an arm of :func:`summarise_points`.
 
     Returns:
-        ``minus_real_long``, to the arm ``real-long``, where there is that field; otherwise ``minus_real``.
+        ``minus_real_long``, the difference to the arm ``real-long``, if the arm has it; otherwise
+        ``minus_real``.
 
     Example:
         >>> difference_field({"minus_real": {"mean": 0.1}})
@@ -95,14 +95,14 @@ def study_sentence(
 ) -> str:
     """Say in one sentence what a study found.
 
-    The arm, and where points are not ordered also the point, are chosen by validation accuracy and judged by
+    The arm, and also the point if points are not ordered, are chosen by validation accuracy and judged by
     test accuracy.
 
     Args:
-        points: what :func:`summarise_points` gave, each with a ``label``; at least one.
+        points: the result of :func:`summarise_points`, each with a ``label``; at least one.
         unit: what a label counts or names, such as ``guidance scale``.
-        ordered: whether the way from the first point to the last is of interest, or else the best of them.
-        uses_synthetic: names of the arms that see synthetic images.
+        ordered: whether the sentence compares the first point with the last, or else names the best point.
+        uses_synthetic: names of the arms that use synthetic images.
     """
     arms = [
         name
@@ -140,24 +140,19 @@ def study_sentence(
 
 def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "accuracy": over_runs([own["accuracy"] for own in measured], lowest=0.0, highest=1.0),
-        "minus_real": over_runs([own["minus_real"] for own in measured], lowest=-1.0, highest=1.0),
-        **(
-            {
-                "minus_real_long": over_runs(
-                    [own["minus_real_long"] for own in measured], lowest=-1.0, highest=1.0
-                )
-            }
-            if all("minus_real_long" in own for own in measured)
-            else {}
-        ),
-        "val_accuracy": float(np.mean([own["val_accuracy"] for own in measured])),
-        "steps": max(own["steps"] for own in measured),
+        "accuracy": over_runs([run["accuracy"] for run in measured], lowest=0.0, highest=1.0),
+        **{
+            field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0)
+            for field in ("minus_real", "minus_real_long")
+            if all(field in run for run in measured)
+        },
+        "val_accuracy": float(np.mean([run["val_accuracy"] for run in measured])),
+        "steps": max(run["steps"] for run in measured),
     }
 
 
 def _against(arm: str, point: Mapping[str, Any]) -> str:
-    """Say what an arm is compared with: real images alone, if need be for as many steps."""
+    """Say what an arm is compared with: real images alone, for the same number of steps if possible."""
     if difference_field(point["arms"][arm]) == "minus_real_long":
         return "the real images alone for as many steps (real-long)"
     longer = "real" in point["arms"] and point["arms"][arm]["steps"] != point["arms"]["real"]["steps"]
@@ -177,8 +172,8 @@ def _claim(arm: str, point: Mapping[str, Any]) -> str:
     if high < 0:
         return f"{arm} is worse than {_against(arm, point)} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
     return (
-        f"no difference between {arm} and {_against(arm, point)} is shown, {mean:+.1f} points [{low:+.1f}, "
-        f"{high:+.1f}]"
+        f"no difference between {arm} and {_against(arm, point)} is shown, "
+        f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
     )
 
 

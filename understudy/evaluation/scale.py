@@ -1,7 +1,4 @@
-"""Accuracy over the size of the synthetic set.
-
-What each doubling adds, and how many real images a synthetic set is worth.
-"""
+"""Accuracy over the size of the synthetic set: gains per doubling, and the worth in real images."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from understudy.functional.learning_curve import gains_per_doubling, log_fit, st
 from understudy.training.records import ArmResult
 
 _RULE = "first size whose interval of the paired difference to real on all images lies above 0"
-_SIZES_OF_NEXT = 3  # curves flatten: what the next doubling adds is read off the last sizes
+_SIZES_OF_NEXT = 3  # sizes that predict the gain of the next doubling: only the last, because curves flatten
 
 
 def summarise_scale(
@@ -30,25 +27,24 @@ def summarise_scale(
     """Summarise the size of the synthetic set for the section ``scale`` of ``results.json``.
 
     All intervals are 95% bootstrap intervals over trainings and test images, see
-    :func:`understudy.functional.intervals.bootstrap_mean`. Those of the fit are of its own two numbers, which
-    are sums over the sizes, formed for each training and test image. Those of ``worth_real_images`` resample
-    all curves together, see :func:`understudy.functional.learning_curve.worth_in_real_images`.
+    :func:`understudy.functional.intervals.bootstrap_mean`. The fit is computed for each training and test
+    image, so its intervals are of the same kind. Those of ``worth_real_images`` resample all curves together,
+    see :func:`understudy.functional.learning_curve.worth_in_real_images`.
 
     Args:
-        real: by number of real train images, the arm ``real`` trained on that many; the largest is all of
-            them.
-        synthetic: by arm and size, what the arm reached with a synthetic set so many times the real one.
-        images: synthetic images by size, for every size of any arm.
+        real: result of the arm ``real`` by number of real train images; the largest number is all images.
+        synthetic: results by arm and size, where the size is a multiple of the number of real images.
+        images: number of synthetic images for every size of any arm.
         num_resamples: bootstrap resamples behind each interval.
-        seed: of the resamples; an arm's figures do not depend on which other arms are there.
+        seed: seed of the resamples; the figures of an arm do not depend on the other arms.
 
     Returns:
-        ``times`` and ``images`` (all sizes, increasing), ``real`` (``curve``) and ``arms``; by arm ``curve``,
-        ``minus_real``, ``marginal``, ``log_fit`` and ``next_doubling`` (None with fewer than two sizes),
-        ``worth_real_images`` and ``overtakes_real_at``, as ``docs/results_json.md`` says. Accuracies are
+        ``times`` and ``images`` (all sizes, ascending), ``real`` (``curve``) and ``arms``. Each arm has
+        ``curve``, ``minus_real``, ``marginal``, ``log_fit`` and ``next_doubling`` (None with fewer than two
+        sizes), ``worth_real_images`` and ``overtakes_real_at``; see ``docs/results_json.md``. Accuracies are
         fractions. The fit is ``accuracy = intercept + per_doubling * log2(images / all real images)``. A
-        worth equal to the smallest number of real images means at most that many; None means more than the
-        largest.
+        worth equal to the smallest number of real images means at most that many, and None means more than
+        the largest number.
 
     Raises:
         ValueError: if ``real`` is empty, a size has no number of images, or seeds or test labels differ.
@@ -125,20 +121,20 @@ def _summarise_arm(
 def stop_reason(
     arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int], *, below: float
 ) -> dict[str, Any] | None:
-    """Say whether larger synthetic sets are not worth trying: no arm surely gained enough in its last step.
+    """Say why to stop trying larger synthetic sets: no arm has clearly gained enough in the last step.
 
-    Validation accuracies decide, training by training with the same seed: test images choose nothing.
+    Only validation accuracies count, compared between trainings with the same seed.
 
     Args:
-        arms: by arm and size, what was reached so far; every arm has the same sizes.
-        images: synthetic images by size.
-        below: the least gain worth trying a larger set for, in percentage points of validation accuracy per
+        arms: results so far by arm and size; every arm has the same sizes.
+        images: number of synthetic images by size.
+        below: the smallest gain that justifies a larger set, in percentage points of validation accuracy per
             doubling.
 
     Returns:
-        ``arm`` (the one that gained most), ``at`` (times), ``gain`` (its ``mean``, ``low``, ``high``, a
-        fraction per doubling), ``rule`` and ``sentence``; None with fewer than two sizes, or if an arm gained
-        enough.
+        ``arm`` (the one with the largest gain), ``at`` (its size), ``gain`` (``mean``, ``low``, ``high``,
+        fractions per doubling), ``rule`` and ``sentence``; None with fewer than two sizes, or if an arm
+        gained enough.
     """
     if len(images) < 2:
         return None
@@ -147,7 +143,7 @@ def stop_reason(
     for name, results in arms.items():
         values = np.stack([results[before].val_accuracy, results[last].val_accuracy], axis=-1)
         sizes = np.array([images[before], images[last]])
-        # A folder of ready-made images has no more: the same number again gains nothing.
+        # A folder of ready-made images may be exhausted; then the set has not grown and gains nothing.
         grew = images[last] > images[before]
         ends, gains[name] = stops(
             gains_per_doubling(sizes, values)[:, 0] if grew else np.zeros(len(values)), below=below / 100
@@ -171,7 +167,7 @@ def stop_reason(
 def _marginal(
     times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """What each step between neighbouring sizes adds per doubling; steps that added no image are left out."""
+    """The gain per doubling of each step between neighbouring sizes, without steps that added no image."""
     steps = [index for index in range(len(times) - 1) if numbers[index + 1] > numbers[index]]
     return [
         {"from": float(times[index]), "to": float(times[index + 1])}
@@ -191,7 +187,7 @@ def _next_doubling(
 ) -> dict[str, Any] | None:
     """Predict the gain from twice the largest set, by extending the line through the last sizes.
 
-    It is at most what is missing to 100%.
+    The gain is limited to what is missing to 100%.
     """
     last = slice(-_SIZES_OF_NEXT, None)
     fit = _log_fit(numbers[last], curve[last], num_resamples=num_resamples, seed=seed)
@@ -205,8 +201,8 @@ def _next_doubling(
 def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any] | None:
     if len(set(sizes.tolist())) < 2:
         return None
-    # Both are sums over the sizes: formed for each training and test image, their means are the fit to the
-    # mean accuracies. Rounding takes away the last digits in which equal images differ.
+    # Intercept and slope are linear in the accuracies, so the mean over the fits for each training and test
+    # image is the fit of the mean accuracies.
     intercept, slope = log_fit(sizes, np.moveaxis(curve, 0, -1))
     return {
         name: _mean(values, num_resamples=num_resamples, seed=seed)
@@ -215,11 +211,9 @@ def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: 
 
 
 def _mean(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, float]:
-    return asdict(
-        Interval.of(
-            bootstrap_mean(values.round(12), np.random.default_rng(seed), num_resamples=num_resamples)
-        )
-    )
+    # Rounding removes the last digits, in which images with equal predictions differ.
+    rng = np.random.default_rng(seed)
+    return asdict(Interval.of(bootstrap_mean(values.round(12), rng, num_resamples=num_resamples)))
 
 
 def _check(
@@ -247,5 +241,5 @@ def _accuracy(correct: np.ndarray, *, num_resamples: int, seed: int) -> dict[str
 
 
 def _finite(size: float) -> float | None:
-    """Return None for infinity, which JSON lacks."""
+    """None for infinity, which JSON lacks."""
     return size if np.isfinite(size) else None

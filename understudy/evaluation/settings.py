@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -13,6 +14,11 @@ CORRUPTIONS = ("noise", "blur", "contrast", "pixelate", "jpeg", "brightness", "r
 """Names of the built-in corruptions of test images."""
 
 _SCALES = unless("scale.times", ())
+
+
+def _check_ascending(name: str, values: Sequence[float]) -> None:
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"{name} must ascend, got {', '.join(f'{value:g}' for value in values)}")
 
 
 class ScaleSettings(Section):
@@ -36,9 +42,9 @@ class ScaleSettings(Section):
     def _can_stop(self) -> Self:
         if self.stop_below is not None and 0 < len(set(self.times)) < 3:
             raise ValueError(
-                f"stop_below {self.stop_below:g} has no effect on fewer than three sizes, since the first "
+                f"stop_below {self.stop_below:g} has no effect on fewer than three sizes, because the first "
                 f"two are always tried, got {', '.join(f'{value:g}' for value in self.times)}: leave it out, "
-                "or give more in scale.times"
+                "or give more sizes in scale.times"
             )
         return self
 
@@ -58,10 +64,7 @@ class GapSettings(Section):
 
     @model_validator(mode="after")
     def _strengths_ascend(self) -> Self:
-        if list(self.strengths) != sorted(set(self.strengths)):
-            raise ValueError(
-                f"strengths must ascend, got {', '.join(f'{value:g}' for value in self.strengths)}"
-            )
+        _check_ascending("strengths", self.strengths)
         return self
 
 
@@ -113,8 +116,7 @@ class ShiftSettings(Section):
 
     @model_validator(mode="after")
     def _severities_ascend(self) -> Self:
-        if list(self.severities) != sorted(set(self.severities)):
-            raise ValueError(f"severities must ascend, got {', '.join(map(str, self.severities))}")
+        _check_ascending("severities", self.severities)
         return self
 
 

@@ -36,12 +36,12 @@ class Outcome:
     def of(
         cls, probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[int] | None = None
     ) -> Outcome:
-        """Reduce probabilities, float (S, N, C), with true labels, int (N,).
+        """Reduce the probabilities of S trainings.
 
         Args:
-            probabilities: rows sum to 1.
-            labels: each among ``classes``.
-            classes: those to choose from, increasing; the others are masked. All C if not given.
+            probabilities: float (S, N, C), rows sum to 1.
+            labels: true labels, int (N,), each among ``classes``.
+            classes: classes to choose from, ascending; all C if not given.
 
         Raises:
             ValueError: for labels that are not among the classes, and as
@@ -66,7 +66,7 @@ class ShiftTest:
     """Outcomes on another test set.
 
     Attributes:
-        class_names: classes that have images in it, among which arms chose.
+        class_names: classes that occur in the test set; predictions are restricted to them.
         arms: outcome by arm.
     """
 
@@ -86,12 +86,12 @@ def measure_corruption(
     """Corrupt the test images once, a part at a time, and test every training of every arm on them.
 
     Args:
-        name: of a corruption.
+        name: a registered corruption.
         severity: 1 to 5.
         test: real test images.
         arms: the trainings of each arm, in the order of their seeds.
-        size: width and height of the images that the classifiers take, in pixels.
-        seed: of what is drawn.
+        size: width and height of the classifiers' input, in pixels.
+        seed: seed of the random numbers.
 
     Returns:
         Outcome by arm.
@@ -108,12 +108,12 @@ def measure_test_set(
     """Test every training of every arm on another test set.
 
     Args:
-        data: its images, with the labels and class names of the run.
-        classes: those that have images in it, increasing.
+        data: the test set, with the labels and class names of the run.
+        classes: classes that occur in it, ascending.
         arms: the trainings of each arm, in the order of their seeds.
 
     Raises:
-        InputError: for a set that is not for tests.
+        InputError: if ``data`` is not a test set.
     """
     data.check_split("test", purpose="measuring on a further test set")
     return ShiftTest(
@@ -136,19 +136,20 @@ def summarise_shift(
     :func:`understudy.functional.intervals.bootstrap_mean`; differences are paired by image and seed.
 
     Args:
-        clean: by arm, ``real`` among them, on the run's own test images.
-        corruptions: by corruption, severity and arm, on the same images in the same order.
-        tests: by name.
+        clean: outcomes on the test images of the run by arm, including ``real``.
+        corruptions: outcomes on the same images in the same order by corruption, severity and arm.
+        tests: outcomes on other test sets by name.
         num_resamples: bootstrap resamples behind each interval.
-        seed: of the resamples; an arm's intervals do not depend on which other arms are there.
+        seed: seed of the resamples; the intervals of an arm do not depend on the other arms.
 
     Returns:
         ``settings``, ``clean``, ``calibration``, ``corruptions``, ``mean_corruption`` (mean over all
-        corruptions and severities) and ``tests``, as ``docs/results_json.md`` says. Accuracies, ECE and
+        corruptions and severities) and ``tests``; see ``docs/results_json.md``. Accuracies, ECE and
         differences are fractions; Brier scores are in [0, 2].
 
     Raises:
-        ValueError: if ``real`` or another arm is missing somewhere, or numbers of trainings or images differ.
+        ValueError: if an arm is missing somewhere, ``real`` is missing, or numbers of trainings or images
+            differ.
     """
     groups = [arms for by_severity in corruptions.values() for arms in by_severity.values()]
     for arms in (clean, *groups):
@@ -186,11 +187,8 @@ class _Summary:
     seed: int
 
     def mean(self, values: np.ndarray) -> dict[str, float]:
-        return asdict(
-            Interval.of(
-                bootstrap_mean(values, np.random.default_rng(self.seed), num_resamples=self.num_resamples)
-            )
-        )
+        rng = np.random.default_rng(self.seed)
+        return asdict(Interval.of(bootstrap_mean(values, rng, num_resamples=self.num_resamples)))
 
     def accuracy(self, correct: Mapping[str, np.ndarray], arm: str) -> dict[str, Any]:
         """``accuracy`` and ``minus_real``, which is zero for ``real``."""
@@ -203,18 +201,17 @@ class _Summary:
         return {"accuracy": self.mean(correct[arm]), "minus_real": asdict(Interval.of(difference))}
 
     def calibration(self, outcome: Outcome) -> dict[str, Any]:
-        """``ece``, which cannot be below 0, and ``brier``."""
+        """``ece``, whose interval is cut at 0, and ``brier``."""
         ece = self.mean(outcome.ece_terms)
         return {"ece": ece | {"low": max(0.0, ece["low"])}, "brier": self.mean(outcome.brier_terms)}
 
     def by_severity(self, outcomes: Mapping[int, Mapping[str, Outcome]], arm: str) -> list[dict[str, Any]]:
-        """One arm under one corruption, by increasing severity."""
+        """One arm under one corruption, by ascending severity."""
         return [{"severity": severity} | self.of(outcomes[severity], arm) for severity in sorted(outcomes)]
 
     def of(self, arms: Mapping[str, Outcome], arm: str) -> dict[str, Any]:
-        return self.accuracy(
-            {name: outcome.correct for name, outcome in arms.items()}, arm
-        ) | self.calibration(arms[arm])
+        correct = {name: outcome.correct for name, outcome in arms.items()}
+        return self.accuracy(correct, arm) | self.calibration(arms[arm])
 
 
 def _ask(
@@ -235,9 +232,9 @@ def _ask(
 
 
 def _means(groups: Sequence[Mapping[str, Outcome]]) -> dict[str, np.ndarray]:
-    """By arm, the share of groups in which a training is right about an image, float64 (S, N).
+    """By arm, the share of groups in which a training predicts an image correctly, float64 (S, N).
 
-    Equal shares are equal numbers.
+    It is computed as a sum over a count, so that equal shares are exactly equal.
     """
     return {arm: np.sum([group[arm].correct for group in groups], axis=0) / len(groups) for arm in groups[0]}
 
@@ -245,13 +242,12 @@ def _means(groups: Sequence[Mapping[str, Outcome]]) -> dict[str, np.ndarray]:
 def _check(arms: Mapping[str, Outcome], clean: Mapping[str, Outcome], *, same_images: bool) -> None:
     if _BASELINE not in clean or set(arms) != set(clean):
         raise ValueError(
-            f"every condition must have the arms {sorted(clean)}, {_BASELINE!r} among them, got "
-            f"{sorted(arms)}"
+            f"every condition must have the arms {sorted(clean)}, including {_BASELINE!r}, got {sorted(arms)}"
         )
     first = (clean if same_images else arms)[_BASELINE].correct.shape
     for name, outcome in arms.items():
         if outcome.correct.shape != first or outcome.correct.shape[0] != clean[_BASELINE].correct.shape[0]:
             raise ValueError(
-                f"all arms must have the same trainings and images; {name!r} has {outcome.correct.shape}, "
-                f"not {first}"
+                "all arms must have the same trainings and images; "
+                f"{name!r} has {outcome.correct.shape}, not {first}"
             )

@@ -1,7 +1,4 @@
-"""Side measures: how synthetic images differ from real ones, from predictions and features.
-
-They need no training of a network.
-"""
+"""How synthetic images differ from real ones, by predictions and features; no network is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from understudy.functional.intervals import Interval, bootstrap_mean, student_in
 _NUM_FOLDS = 5
 _PROBE_C = 1.0  # inverse strength of the squared penalty on the weights; scikit-learn's default
 _PROBE_MAX_ITER = 1000
-_MAX_TOLD_APART = 1000  # real images, and as many synthetic ones; more would only narrow the interval
+_MAX_TOLD_APART = 1000  # most images of each kind; more would only narrow the interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,8 +24,8 @@ class LabelledFeatures:
 
     Attributes:
         labels: int of shape (N,).
-        features: by kind, such as ``raw`` (of a network before the task) and ``task`` (of a real-trained
-            classifier), float (N, D) each.
+        features: float (N, D) each, by kind, such as ``raw`` (from a network that was not trained on the
+            task) and ``task`` (from a classifier trained on real images).
     """
 
     labels: np.ndarray
@@ -44,28 +41,28 @@ def side_measures(
     num_resamples: int,
     k: int = 5,
 ) -> dict[str, Any]:
-    """Measure one synthetic set in every way other than the accuracy of classifiers trained on it.
+    """Measure a synthetic set in all ways except the accuracy of classifiers trained on it.
 
     Args:
-        real: real images, at least two per class, or class-wise measures are None.
-        synthetic: the set; it has the kinds of features that ``real`` has.
-        probabilities: what classifiers trained on real images say of ``synthetic``, see :func:`gan_test`;
-            None if there are none.
-        seed: of every choice made here.
+        real: real images; with fewer than two in a class, measures per class are None.
+        synthetic: synthetic images with the same kinds of features as ``real``.
+        probabilities: predictions for ``synthetic`` by classifiers trained on real images, see
+            :func:`gan_test`; None if there are none.
+        seed: seed of all random choices.
         num_resamples: bootstrap resamples behind the interval of ``gan_test``.
         k: neighbours of density and coverage.
 
     Returns:
-        ``gan_test`` (None without probabilities), and by kind of features what :func:`class_measures` and
-        :func:`separability` give, the latter under ``separability``.
+        ``gan_test`` (None without probabilities), and for each kind of features the result of
+        :func:`class_measures`, with that of :func:`separability` under ``separability``.
 
     Raises:
-        ValueError: for shapes or kinds that do not fit, or fewer than 2 images.
+        ValueError: for shapes or kinds that do not match, or fewer than 2 images.
     """
     if set(real.features) != set(synthetic.features):
         raise ValueError(
-            f"real and synthetic must have the same kinds of features, got {[*real.features]} and "
-            f"{[*synthetic.features]}"
+            "real and synthetic must have the same kinds of features, "
+            f"got {[*real.features]} and {[*synthetic.features]}"
         )
     rng = np.random.default_rng(seed)
     mirror = (
@@ -86,23 +83,23 @@ def side_measures(
 def gan_test(
     probabilities: np.ndarray, labels: np.ndarray, rng: np.random.Generator, *, num_resamples: int
 ) -> dict[str, float]:
-    """Accuracy on synthetic images of classifiers trained on real ones: are labels and quality right?
+    """Accuracy on synthetic images of classifiers trained on real ones, a measure of labels and quality.
 
     Shmelkov et al. 2018 (arXiv:1807.09499). It rises when diversity falls, so it must not be optimised alone.
-    Its mirror, training on synthetic and testing on real images (their GAN-train, the classification accuracy
-    score of arXiv:1905.10887), is the arm's accuracy.
+    The reverse, training on synthetic and testing on real images (their GAN-train, the classification
+    accuracy score of arXiv:1905.10887), is the accuracy of the arm.
 
     Args:
         probabilities: float of shape (N, C) of one classifier, or (S, N, C) of several.
         labels: int of shape (N,), the intended classes, N at least 2.
         rng: source of the resamples.
-        num_resamples: their number.
+        num_resamples: number of resamples.
 
     Returns:
         ``mean``, ``low`` and ``high``, in [0, 1], over images and classifiers.
 
     Raises:
-        ValueError: if shapes do not fit.
+        ValueError: if shapes do not match.
     """
     named = np.asarray(probabilities).argmax(axis=-1)
     if named.shape[-1:] != labels.shape or named.ndim not in (1, 2):
@@ -125,9 +122,9 @@ def class_measures(
 ) -> dict[str, float | None]:
     """Density, coverage and diversity within each class, averaged over the classes of ``real``.
 
-    Coverage and Vendi score grow with the number of images, so a class has at most as many synthetic images
-    as real ones here, chosen at random. A class without synthetic images has density, coverage and diversity
-    0.
+    Coverage and Vendi score grow with the number of images, so at most as many synthetic as real images of a
+    class are measured, chosen at random. In a class without synthetic images, density, coverage and diversity
+    are 0.
 
     Args:
         real: float of shape (N, D).
@@ -135,18 +132,18 @@ def class_measures(
         synthetic: float of shape (M, D).
         synthetic_labels: int of shape (M,).
         rng: chooses images.
-        k: neighbours; one less than the real images of the class where that is less.
+        k: neighbours; at most one less than the number of real images of the class is used.
 
     Returns:
         ``density`` and ``coverage`` (:func:`understudy.functional.coverage.density_and_coverage`);
-        ``diversity``, the mean distance of synthetic images over that of real ones; ``vendi`` and
-        ``vendi_real``, the Vendi scores of equally many synthetic and real images
-        (:func:`understudy.functional.diversity.vendi_score`; both 0 in a class without synthetic ones). All
-        are None if a class has a single real image, ``diversity`` also if the real images of each class are
+        ``diversity``, the mean distance of synthetic images divided by that of real images; ``vendi`` and
+        ``vendi_real``, the Vendi scores of equal numbers of synthetic and real images
+        (:func:`understudy.functional.diversity.vendi_score`; both 0 in a class without synthetic images). All
+        are None if a class has a single real image; ``diversity`` also if the real images of each class are
         equal.
 
     Raises:
-        ValueError: if shapes do not fit.
+        ValueError: if shapes do not match.
     """
     names = ("density", "coverage", "diversity", "vendi", "vendi_real")
     rows = []
@@ -170,18 +167,18 @@ def class_measures(
         )
     *means, real_distance = np.mean(rows, axis=0).tolist()
     found = dict(zip(names, means, strict=True))
-    # Of the means and not the mean of ratios: a class whose few real images are equal must not decide it.
+    # The ratio of means, not the mean of ratios, so that a class with equal real images does not dominate.
     return found | {"diversity": found["diversity"] / real_distance if real_distance else None}
 
 
 def separability(
     real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """How well logistic regression tells real from synthetic images that it was not fitted to.
+    """How well logistic regression separates real from synthetic images, on images it was not fitted to.
 
-    Five folds, or as many as there are images of a kind; equally many of each kind, at most 1000, chosen at
-    random; features standardised over the images it is fitted to. A classifier two-sample test (Lopez-Paz and
-    Oquab 2017, arXiv:1610.06545).
+    This is a classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv:1610.06545). It uses five folds (or
+    fewer for fewer images), equal numbers of each kind (at most 1000, chosen at random), and features
+    standardised over the images that it is fitted to.
 
     Args:
         real: float of shape (N, D), N at least 2.
@@ -190,12 +187,12 @@ def separability(
 
     Returns:
         ``accuracy`` and ``auc`` (area under the receiver operating curve), each ``mean``, ``low``, ``high``
-        with a 95% Student interval over folds, cut to [0, 1]: 0.5 cannot be told apart, 1 always.
+        with a 95% Student interval over folds, cut to [0, 1]; 0.5 means inseparable, 1 fully separable.
 
     Raises:
-        ValueError: for fewer images, unequal widths or features that are not finite.
+        ValueError: for fewer images, different widths, or features that are not finite.
     """
-    # scikit-learn is slow to import, and most commands do not need it.
+    # slow to import, and not needed by most commands
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold

@@ -1,7 +1,4 @@
-"""How well a network's features suit the classes of a task.
-
-Measures that train no network, and two simple classifiers on top of the features.
-"""
+"""How well a network's features suit a task: measures without training, and two simple classifiers."""
 
 from __future__ import annotations
 
@@ -22,32 +19,31 @@ def transferability(
     *,
     source_probabilities: np.ndarray | None = None,
 ) -> dict[str, float | None]:
-    """Measure the features of one network in all ways.
+    """Measure the features of a network in all ways; higher is better, and nothing is random.
 
-    The first three are of the train images alone; see :mod:`understudy.functional.transferability`, also for
-    what each cannot tell. With few images per class the two accuracies are the ones to go by. All are
-    deterministic and higher for better features.
+    LEEP, LogME and H-score use the train images only; :mod:`understudy.functional.transferability` explains
+    their limits. With few images per class, rely on the two accuracies.
 
     Args:
-        train_features: float of shape (N, D), from a network that was not trained on these images' labels, or
-            LEEP, LogME and H-score tell what it learned by heart.
+        train_features: float of shape (N, D), from a network that was not trained on the labels of these
+            images; otherwise LEEP, LogME and H-score measure what it memorised.
         train_labels: int of shape (N,), at least 2 classes; one image per class is enough.
-        test_features: float of shape (M, D), M at least 1, of the same network.
+        test_features: float of shape (M, D), M at least 1, from the same network.
         test_labels: int of shape (M,), each among ``train_labels``.
-        source_probabilities: float of shape (N, Z), what the network's own head says of the train images,
-            rows sum to 1; None if it has none.
+        source_probabilities: predictions of the network's head for the train images, float of shape (N, Z),
+            rows sum to 1; None if it has no head.
 
     Returns:
-        ``leep`` (None without ``source_probabilities``), ``log_me``, ``h_score`` (shrunk), ``linear_probe``
-        (accuracy on the test images of logistic regression, C = 1 and at most 1000 iterations, on features
-        standardised over the train images), ``knn`` (accuracy of the vote of the nearest train images by
-        cosine, as many as the smallest class has but at most 5).
+        ``leep`` (None without ``source_probabilities``), ``log_me``, ``h_score`` (with shrinkage),
+        ``linear_probe`` (test accuracy of logistic regression with C = 1 and at most 1000 iterations, on
+        features standardised over the train images), ``knn`` (test accuracy of a vote of the nearest train
+        images by cosine, as many as the smallest class has, but at most 5).
 
     Raises:
-        ValueError: for other shapes, values that are not finite, rows that are no probabilities, fewer than 2
-            train classes, train features that are all 0, or a test label that no train image has.
+        ValueError: for other shapes, values that are not finite, rows that are not probabilities, fewer than
+            2 train classes, train features that are all 0, or a test label that no train image has.
     """
-    # scikit-learn is slow to import, and most commands do not need it.
+    # slow to import, and not needed by most commands
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
@@ -71,21 +67,19 @@ def transferability(
 def _check_test(
     train_features: np.ndarray, train_labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray
 ) -> None:
-    """Check the test set, which the measures of the train images do not look at."""
+    """Check the test set, which the measures on train images do not use."""
     if (
         test_features.ndim != 2
         or not len(test_features)
         or test_features.shape[1:] != train_features.shape[1:]
     ):
         raise ValueError(
-            f"test_features must be (M, D) with M > 0 and the D of train_features {train_features.shape}, "
-            f"got {test_features.shape}"
+            "test_features must be (M, D) with M > 0 and the D of train_features "
+            f"{train_features.shape}, got {test_features.shape}"
         )
     if not np.isfinite(test_features).all():
-        raise ValueError(
-            f"test_features must be finite, got {int((~np.isfinite(test_features)).sum())} values that are "
-            "not"
-        )
+        count = int((~np.isfinite(test_features)).sum())
+        raise ValueError(f"test_features must be finite, got {count} values that are not")
     if test_labels.shape != test_features.shape[:1]:
         raise ValueError(f"test_labels must be of shape ({len(test_features)},), got {test_labels.shape}")
     unknown = np.setdiff1d(test_labels, train_labels)
