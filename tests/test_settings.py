@@ -204,7 +204,9 @@ def test_guidance_needs_a_generator_that_was_adapted_with_it():
         match="visual.kind 'sampled' needs a generator adapted with it, got adapt.method 'neutral-token'",
     ):
         build(DIGITS, {"visual": {"kind": "sampled"}, "adapt": {"method": "neutral-token"}})
-    with pytest.raises(InputError, match="with visual guidance or without, got none and sampled"):
+    with pytest.raises(
+        InputError, match="both to adapt and to draw, or for neither, got kind 'none' and draw_kind 'sampled'"
+    ):
         build(DIGITS, {"visual": {"draw_kind": "sampled"}})
 
 

@@ -378,7 +378,7 @@ def test_a_copied_adapter_is_whole_and_leaves_checkpoints_behind(tiny_pipeline_f
 def test_layers_that_do_not_exist_are_named(tiny_generator):
     with pytest.raises(
         InputError,
-        match="adapt.targets must be attention, convolutions or endings of module names of the denoiser, "
+        match="adapt.targets must be attention, convolutions or endings of the denoiser's module names, "
         "got 'mlp.fc7'",
     ):
         METHODS["lora"](tiny_generator, settings(targets=("mlp.fc7",)), seed=0, num_classes=2)

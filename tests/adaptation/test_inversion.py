@@ -307,14 +307,14 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
     [
         (
             {"token": "x"},
-            "adapt.token must be new to the tokenizer, got 'x', which its vocabulary has: try '<x>'",
+            "adapt.token must be new to the tokenizer, got 'x', which is in its vocabulary: try '<x>'",
         ),
         ({"token": "<|endoftext|>"}, "must be new to the tokenizer"),
         ({"initial_word": " "}, "adapt.initial_word must be a word, got ' ', which has no token"),
         (
             {"num_vectors": 2},
             (
-                r"adapt.token must be as the tokenizer writes it, 's\*', with adapt.num_vectors 2, got "
+                r"adapt.token must be written as the tokenizer does, 's\*', with adapt.num_vectors 2, got "
                 r"'S\*': diffusers would"
             ),
         ),

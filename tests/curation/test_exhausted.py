@@ -40,7 +40,7 @@ def test_nothing_is_said_where_every_class_has_an_image():
 def test_an_empty_class_is_explained():
     decisions = decided((0, "", 0.9), (1, "low score", 0.3129), (1, "low score", 0.2), (1, "constant", 1.0))
     assert explained(decisions) == (
-        "after 2 refills there is 1 of the 2 wanted images, and none of 1 of the 2 classes:\n"
+        "after 2 refills, 1 of 2 classes have no image, and 1 of the 2 wanted images were kept:\n"
         "  'dog': 3 drawn (2 low score, 1 constant); best score 0.313, threshold 0.5\n"
         "set curate.threshold to at most 0.312, or choose another curate.score (clip, confidence, none)\n"
         "look at what the generator draws with 'understudy preview': images of one colour are never kept"
@@ -53,7 +53,7 @@ def test_nothing_at_all():
         decisions, quota=(2, 2, 1), rounds=2, firewall="drop", score="confidence", validation_pass=0.8
     )
     assert text == (
-        "after 1 refill there is no image at all, and none of 3 of the 3 classes:\n"
+        "after 1 refill, 3 of 3 classes have no image, and 0 of the 5 wanted images were kept:\n"
         "  'cat': 1 drawn (1 low score); best score 0.4, threshold 0.5\n"
         "  'dog': 1 drawn (1 copy)\n"
         "  'owl': none drawn\n"

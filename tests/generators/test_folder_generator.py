@@ -193,7 +193,7 @@ def test_a_set_without_train_images_is_refused(tmp_path):
     data = two_classes(2)
     data.save(tmp_path / "test-0.parquet")
     data.select([]).save(tmp_path / "train-0.parquet")
-    with pytest.raises(InputError, match="no images in the train split, which is the one that is used"):
+    with pytest.raises(InputError, match="the train split must have images, since no other is used"):
         generator_of(tmp_path).available(["cat", "dog"])
 
 
@@ -266,10 +266,10 @@ def test_settings_of_networks_are_refused(changes, images):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda g: adaptable(g), "come without networks: they cannot be adapted, .* set adapt.method=none"),
+        (lambda g: adaptable(g), "come without any: set adapt.method=none and visual.kind=none"),
         (
             lambda g: g.draw([row("cat", 0)], None, torch.zeros(1, 4)),
-            "come without encoders of text and images: leave visual guidance out",
+            "come without any: leave it out",
         ),
         (
             lambda g: g.draw([row("cat", 0, strength=0.5)]),

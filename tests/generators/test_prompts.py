@@ -110,7 +110,7 @@ def test_a_learned_token_has_its_place() -> None:
     for needs_class in (True, False):
         with pytest.raises(
             InputError,
-            match=r"\{token\} stands for the token of adapt.method style-inv.* no meaning in 'A \{class\}",
+            match=r"\{token\} must stand only in adapt.prompt and draw.prompt, .* got 'A \{class\}",
         ):
             read_templates(styled, needs_class=needs_class)
     for text in ("photographs", "a photo of {class}"):

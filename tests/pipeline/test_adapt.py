@@ -110,8 +110,8 @@ def test_a_preview_draws_with_the_token_as_it_begins(recipe, pets, tiny_pipeline
     [
         ({"draw": {"prompt": "a photo of {class}"}}, "a prompt must have {token}, got 'a photo of {class}'"),
         ({"adapt": {"prompt": "photographs"}}, "a prompt must have {token}, got 'a photo of {class}'"),
-        ({"draw": {"negative_prompt": "{token}", "guidance_scale": 2.0}}, "has no meaning in '{token}'"),
-        ({"adapt": {"method": "lora"}}, "{token} stands for the token of adapt.method style-inversion"),
+        ({"draw": {"negative_prompt": "{token}", "guidance_scale": 2.0}}, "got '{token}': leave it out"),
+        ({"adapt": {"method": "lora"}}, "{token} must stand only in adapt.prompt and draw.prompt"),
         ({"adapt": {"token": "x"}}, "adapt.token must be new to the tokenizer, got 'x'"),
         (
             {

@@ -226,11 +226,14 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
             {"backbone": "test_resnet", "pretrained": True, "weights": "other.safetensors"},
             r"\d+ missing: .*\d+ unexpected",
         ),
-        ({**BUNDLED, "keep_head": True}, "needs a head for the 2 classes at hand, the pretrained one has 26"),
-        ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "real", "steps": 3}]}}, "make 3"),
+        (
+            {**BUNDLED, "keep_head": True},
+            "needs a pretrained head for the 2 classes of the data, got one for 26",
+        ),
+        ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "real", "steps": 3}]}}, "take 3"),
         (
             {"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "mixed", "real_share": 0.01}]}},
-            "must leave one of each kind",
+            "must leave images of both kinds",
         ),
     ],
 )

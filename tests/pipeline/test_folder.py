@@ -114,7 +114,7 @@ def test_a_report_needs_every_record_and_the_confusions(out):
         ),
         (
             {"shift": {"measure": True, "corruptions": ["noise"], "severities": [1]}},
-            "must hold the weights of all 3 trainings of the arm 'real', but those of 1 are not there",
+            "must hold the weights of all 3 trainings of the arm 'real', but those of 1 are missing",
         ),
     ],
     ids=["audit of nothing", "weights that were removed"],

@@ -281,7 +281,7 @@ def test_a_filter_that_leaves_nothing_says_so_before_anything_is_trained(
     settings = tiny_settings(pets, tiny_pipeline_folder, curate=curate, compare={"arms": arms, "steps": 40})
     with pytest.raises(
         InputError,
-        match=r"(?s)after 1 refill there is no image at all.*'cat': .* best score 0\.\d+, threshold "
+        match=r"(?s)after 1 refill, .* have no image, and 0 of the .*'cat': .* best score 0\.\d+, threshold "
         r"0\.\d+.*curate",
     ):
         run(settings, tmp_path / "run")

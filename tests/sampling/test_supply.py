@@ -78,7 +78,7 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path
 
 
 def test_nothing_cannot_be_asked_for(supply, tmp_path):
-    with pytest.raises(ValueError, match="one image at least"):
+    with pytest.raises(ValueError, match="at least one image, got zeros"):
         supply(tmp_path, Numbered()).first(np.array([0, 0]))
 
 

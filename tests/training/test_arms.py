@@ -86,9 +86,9 @@ def test_describe():
         Phase(data="synthetic", auxiliary_batch_norm="statistics", refresh_every=2, refresh_share=0.25),
     )
     assert of_synthetic.describe() == (
-        "1x mixed with batch norm of synthetic images apart, synthetic loss weighted 0.5, 40% soft labels "
-        "at temperature 3, feature distillation 2, then 1x synthetic with batch norm statistics of "
-        "synthetic images apart, 25% of the synthetic images fresh every 2 epochs"
+        "1x mixed with separate batch norm for synthetic images, synthetic loss weighted 0.5, 40% soft "
+        "labels at temperature 3, feature distillation 2, then 1x synthetic with separate batch norm "
+        "statistics for synthetic images, 25% of the synthetic images fresh every 2 epochs"
     )
 
 
@@ -128,10 +128,10 @@ def test_lengths_of_phases(phases, equal, counts):
         (
             (Phase(data="synthetic", steps=30), Phase(data="real", steps=5)),
             100,
-            r"must make compare.steps=100 steps, .* 'x' make 35",
+            r"must take compare.steps=100 steps, .* 'x' take 35",
         ),
         ((Phase(data="synthetic", steps=100), REAL), 100, "each phase of the arm 'x' a step"),
-        ((Phase(data="synthetic", steps=101),), 100, "make 101"),
+        ((Phase(data="synthetic", steps=101),), 100, "take 101"),
     ],
 )
 def test_lengths_that_cannot_be(phases, steps, message):
@@ -310,7 +310,7 @@ def test_what_has_no_effect_in_an_arm_is_refused():
     for name, own in below.items():
         with pytest.raises(
             InputError,
-            match=rf"{name} has no effect in the arm 'x' where only the head learns \(last-layer\)",
+            match=rf"{name} has no effect where only the head is trained \(last-layer, arm 'x'\)",
         ):
             check_arm(arm_of(Phase(data="mixed", layers="last-layer", **own)), CompareSettings())
     check_arm(

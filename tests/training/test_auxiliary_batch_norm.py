@@ -204,7 +204,7 @@ def test_a_network_without_batch_norm_is_refused_before_training():
         own_arms={"mine": (phase,)},
     )
     with pytest.raises(
-        InputError, match="a network with batch normalisation, compare.backbone 'test_vit' has none"
+        InputError, match="a network with batch normalisation, and compare.backbone 'test_vit' has none"
     ):
         check_arms_fit(settings, squares("train"), num_synthetic=12)
     with pytest.raises(InputError, match="'test_vit' has none"):

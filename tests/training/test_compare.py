@@ -69,7 +69,7 @@ def test_fit_refuses(changes, message):
     [
         ({"val": SETS["test"]}, "choosing a classifier needs a val set, got a test set"),
         ({"test": SETS["train"]}, "measuring a classifier needs a test set, got a train set"),
-        ({"test": squares("test", class_names=OTHERS)}, "the test set must have images, and the classes"),
+        ({"test": squares("test", class_names=OTHERS)}, "the test set must have images of the classes"),
         ({"val": EMPTY.with_split("val")}, "the val set must have images"),
         ({"name": "mixd"}, "unknown arm"),
     ],
@@ -113,7 +113,7 @@ def test_weights_that_are_not_there(tmp_path):
     _run(tmp_path, keep_weights=False)  # as older versions did
     with pytest.raises(
         InputError,
-        match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are not there.*use a new "
+        match="weights of all 3 trainings of the arm 'mixed', but those of 0, 1, 2 are missing.*use a new "
         "folder",
     ):
         ArmFolder(tmp_path, "mixed").trainings(3)

@@ -166,7 +166,7 @@ def test_the_teacher_is_asked_only_for_soft_labels():
     plain = losses_of(Phase(data="mixed"), asked=never)
     assert plain == losses_of(Phase(data="mixed"), asked=None)
     with pytest.raises(
-        InputError, match="need a classifier of the real train images, got none: pass teacher"
+        InputError, match="needs a classifier of the real train images, got none: pass teacher"
     ):
         losses_of(SOFT, asked=None)
 
@@ -177,8 +177,8 @@ def test_a_folder_teaches(tmp_path):
     assert losses_of(SOFT, settings=own, asked=None) == losses_of(SOFT)
     TrainedClassifier(network(7), ("a", "b", "c")).save(tmp_path / "wrong")
     both = (
-        r"compare.teacher must have the classes \('left', 'middle', 'right'\) of the images, got \('a', "
-        r"'b', 'c'\)"
+        r"compare.teacher must be a classifier of the classes \('left', 'middle', 'right'\), "
+        r"got one of \('a', 'b', 'c'\)"
     )
     for name, message in (
         ("wrong", both),

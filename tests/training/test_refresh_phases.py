@@ -150,7 +150,7 @@ def test_lengths_in_epochs_count_what_is_in_use():
 @pytest.mark.parametrize(
     ("phase", "quota", "message"),
     [
-        (FRESH, None, "refresh_every needs more synthetic images than are in use at once, got no quota"),
+        (FRESH, None, "refresh_every needs more synthetic images than are used at once, got no quota"),
         (
             Phase(data="synthetic", refresh_every=1, refresh_share=0.2),
             TWO,
@@ -159,7 +159,7 @@ def test_lengths_in_epochs_count_what_is_in_use():
         (
             Phase(data="synthetic"),
             0 * TWO,
-            "the arm 'x' needs synthetic images to train on, got a quota with none",
+            "the arm 'x' needs synthetic images to train on, got a quota of none",
         ),
     ],
 )

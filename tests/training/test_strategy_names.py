@@ -108,7 +108,7 @@ def test_real_guidance_executes_a_step_at_least():
         ({}, "coverage@matched", "both set curate.select"),
         ({}, "diverse@real-guidance", "both set draw.noise_scale"),
         ({"generator": {"name": "folder", "images": ["a"]}}, "diverse", "ready-made images have none"),
-        ({"draw": {"strength": 0.5}}, "diverse", "drawing starts from real images here"),
+        ({"draw": {"strength": 0.5}}, "diverse", "here drawing starts from real images"),
         (
             {"adapt": {"method": "none"}},
             "several-generators",

@@ -84,7 +84,7 @@ def test_the_best_has_the_highest_accuracy_then_the_lowest_loss():
         for accuracy, loss in ((0.8, 0.1), (0.9, 0.5), (0.9, 0.4))
     ]
     assert best_trial(trials) is trials[2]
-    with pytest.raises(InputError, match="there must be a trial"):
+    with pytest.raises(InputError, match="at least one trial must finish"):
         best_trial([])
 
 

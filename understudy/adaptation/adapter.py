@@ -53,8 +53,8 @@ def apply_adapter(
         visual: whether image features will condition the generator; not checked if None.
 
     Raises:
-        InputError: if the adapter was made for other weights (with both fingerprints), or if only one of its
-            making and its use has visual guidance.
+        InputError: if the adapter was made for other weights (with both fingerprints), or with visual
+            guidance and is used without, or the reverse.
     """
     report, fingerprint = read_adapter_report(folder), generator.fingerprint
     base = report.get("base")
@@ -78,8 +78,7 @@ def check_guidance(folder: Path, *, visual: bool) -> None:
     kind = read_adapter_report(folder).get("visual", "none")
     if visual != (kind != "none"):
         raise InputError(
-            f"the adapter in {folder} was made with visual.kind {kind!r}, which this run must have as well: "
-            "set it, or adapt again"
+            f"visual.kind must be {kind!r}, as when the adapter in {folder} was made: set it, or adapt again"
         )
 
 
@@ -95,10 +94,10 @@ def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet
         folder: adapter folder; it passes if it does not record its images.
         seen: train and validation images of the run.
         test: test images of the run.
-        few_shots: whether the run is limited to few images, so that others would be help from outside.
+        few_shots: whether ``data.shots`` limits the run, so that no other images may have helped.
 
     Raises:
-        InputError: with the number of such images.
+        InputError: with the number of forbidden images.
     """
     if not (folder / _IMAGES).exists():
         return
@@ -154,8 +153,8 @@ def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
     Args:
         source: adapter folder.
         to: folder to copy to.
-        shared: leave out the list of images that it was made from, so that nobody who has an image can look
-            it up there.
+        shared: leave out the list of images that it was made from, which would tell anyone who has an image
+            whether it was among them.
 
     Raises:
         InputError: if there is no finished adapter.
@@ -191,7 +190,7 @@ def save_projection(folder: Path, projection: nn.Linear) -> None:
 
 
 def load_projection(folder: Path) -> nn.Linear | None:
-    """Read the map that :func:`save_projection` wrote, on the CPU; None if there is none."""
+    """Read the map that :func:`save_projection` wrote, on the CPU; None if the folder has none."""
     if not (folder / _PROJECTION).exists():
         return None
     state = safetensors.torch.load_file(folder / _PROJECTION)

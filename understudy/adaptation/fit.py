@@ -55,14 +55,14 @@ def adapt(
     folder: Path,
     visual: VisualSettings | None = None,
 ) -> Iterator[AdaptStep]:
-    """Train what the method selects; ``folder`` gets the averaged weights with the lowest validation loss.
+    """Train what the method selects, and save the averaged weights with the lowest validation loss.
 
-    The batch and the noise of step i depend only on the seed and i, even with several processes. An
-    interrupted run resumes from its last checkpoint in ``folder`` and ends with the same weights.
-    ``folder/report.json`` is written last.
+    The batch and the noise of step i depend only on the seed and i, even with several processes. After an
+    interruption, the same call resumes from the last checkpoint and ends with the same weights. The report is
+    written last.
 
     Args:
-        generator: generator to adapt; it is changed.
+        generator: generator to adapt; changed in place.
         data: real images and their prompts.
         settings: method, loss, number of steps.
         seed: decides batches, noise and initial weights.
@@ -126,7 +126,7 @@ def _save(folder: Path, objective: Objective, data: AdaptData, report: dict[str,
 def _steps(
     state: _State, objective: Objective, inputs: Inputs, *, seed: int, processes: Processes
 ) -> Iterator[AdaptStep]:
-    """Take the steps that are still missing, and validate and save the state between them."""
+    """Take the remaining steps; validate and save the state between them."""
     settings = state.settings
     held_out = inputs.val_batch(torch.Generator().manual_seed(step_seed(seed, -1)))
     if state.step == 0:
@@ -147,7 +147,7 @@ def _steps(
 
 @final
 class _State:
-    """All that a checkpoint holds: parameters, their average, the best average so far, and the optimiser."""
+    """The content of a checkpoint: parameters, their average, the best average so far, and the optimiser."""
 
     def __init__(
         self,
@@ -217,7 +217,7 @@ class _State:
         self._curve, self.step = [(step, loss) for step, loss in state["curve"]], state["step"]
 
     def report(self) -> dict[str, Any]:
-        """What training has come to, for ``report.json``."""
+        """The course of the training and its best weights, for ``report.json``."""
         best_step, best_loss = min(self._curve, key=lambda entry: entry[1])
         count = sum(parameter.numel() for parameter in self.parameters)
         return {

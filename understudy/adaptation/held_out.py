@@ -1,4 +1,4 @@
-"""The denoising loss of each held-out image, so that two adapters can be compared in pairs."""
+"""The denoising loss of each held-out image, to compare two adapters image by image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def held_out_losses(
     """Mean squared error of the predicted noise for each image, without min-SNR weights.
 
     With the same seed, set and repeats, image i has the same noise and timesteps whatever the generator has
-    learned. Its timesteps lie evenly, one in each of ``repeats`` equal parts of the schedule.
+    learned. Its timesteps are spread evenly: one in each of ``repeats`` equal parts of the schedule.
 
     Args:
         generator: with its adapter applied, if it has one.
@@ -46,11 +46,8 @@ def held_out_losses(
     data.check_split("val", "test", purpose="measuring the loss on held-out images")
     rng = torch.Generator().manual_seed(step_seed(seed, -1))
     prompts = prompts_of(data, prompt_names=prompt_names, settings=settings)
-    parts, size, snr = (
-        torch.arange(len(data)).split(evaluation_batch(settings)),
-        generator.image_size,
-        generator.snr,
-    )
+    parts = torch.arange(len(data)).split(evaluation_batch(settings))
+    size, snr = generator.image_size, generator.snr
     latents = [
         generator.encode_images(torch.from_numpy(data.select(part.numpy()).pixels(size))) for part in parts
     ]

@@ -22,7 +22,7 @@ from understudy.generators.prompts import fill, read_templates
 from understudy.generators.visual_guidance import VisualGuidance, features_of
 
 _AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    # Weaker than the augmentation for classifiers: drawn images show it.
+    # Weaker than the augmentation for classifiers, since drawn images will show it.
     "affine": partial(random_affine, shift=0.06, degrees=8.0, scale=0.08, shear=8.0),
     "flip-crop": flip_crop,
     "flip": partial(flip_crop, padding=0.0),
@@ -132,7 +132,7 @@ class Inputs:
     def val_batch(self, rng: torch.Generator) -> Batch:
         """Held-out images with fixed noise and evenly spaced timesteps.
 
-        Random timesteps would let chance decide how hard the measurement is.
+        Random timesteps would make one measurement harder than another by chance.
         """
         settings, snr = self._settings, self._generator.snr
         count = settings.validation_pairs

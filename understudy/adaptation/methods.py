@@ -34,7 +34,7 @@ _LAYERS = {
 }
 
 
-@METHODS.register("none", summary="leave the generator as it is: the floor that adaptation has to beat")
+@METHODS.register("none", summary="leave the generator as it is: the baseline for adaptation")
 def _none(
     generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
 ) -> list[nn.Parameter]:
@@ -47,7 +47,7 @@ def _none(
 def _lora(
     generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
 ) -> list[nn.Parameter]:
-    import torch  # slow, as peft is; `understudy list` needs the names alone
+    import torch  # slow, as peft is; `understudy list` needs only the names
     from peft import LoraConfig
 
     denoiser = generator.denoiser
@@ -55,7 +55,7 @@ def _lora(
     for target in settings.targets:
         if target not in _LAYERS and not any(f".{name}".endswith(f".{target}") for name in layers):
             raise InputError(
-                f"adapt.targets must be {', '.join(_LAYERS)} or endings of module names of the denoiser, got "
+                f"adapt.targets must be {', '.join(_LAYERS)} or endings of the denoiser's module names, got "
                 f"{target!r}"
             )
     config = LoraConfig(
@@ -98,7 +98,7 @@ def _full(
     "textual-inversion", summary="one token per class, all else frozen (Gal et al. 2022, arXiv:2208.01618)"
 )
 @METHODS.register(
-    "neutral-token", summary="an untrained token, to see what the words of the prompt around it are worth"
+    "neutral-token", summary="control: a token that is never trained, so that only the words around it count"
 )
 def _tokens(
     generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int

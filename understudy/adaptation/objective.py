@@ -1,4 +1,4 @@
-"""The loss of a batch, in slices and over processes: denoising loss plus distribution term."""
+"""The loss of a batch: denoising loss plus distribution term, computed in slices and over processes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Objective:
     def backward(self, batch: Batch) -> float:
         """Add the gradients of this process's slice; summed over processes, they are those of the batch.
 
-        The term needs all residuals at once, but memory holds the graphs of a few. The term is therefore
+        The term needs all residuals at once, but memory holds the graphs of only a few. So the term is
         differentiated with respect to the residuals, which are small, and each slice passes its share of that
         gradient on to the weights.
 

@@ -127,8 +127,7 @@ TERMS.register(
 )(Term(compute=_batch_mean, weight=_SUM_WEIGHT * _SUM_BATCH**2))
 TERMS.register(
     "batch-sum",
-    summary="squared sum of the batch's SNR-weighted residuals: the released code's form, grows with the "
-    "batch",
+    summary="squared sum of SNR-weighted residuals: the form of the released code, grows with the batch size",
 )(Term(compute=_batch_sum, weight=_SUM_WEIGHT))
 TERMS.register("class-mean", summary="squared mean residual of each class, in batches of few classes")(
     Term(compute=_class_mean, weight=_SUM_WEIGHT * _SUM_BATCH**2, within_class=True)

@@ -37,13 +37,13 @@ def explain_rejection(
     empty = np.flatnonzero((kept == 0) & (quota > 0)).tolist()
     if not empty:
         return None
-    have = f"{kept.sum()} of the {quota.sum()} wanted images" if kept.any() else "no image at all"
     refills = f"{rounds - 1} refill{'' if rounds == 2 else 's'}"
-    lines = [
-        f"after {refills} there is {have}, and none of {len(empty)} of the {np.count_nonzero(quota)} classes:"
-    ]
-    lines += [f"  {class_names[label]!r}: {_account(decisions, label)}" for label in empty]
-    return "\n".join([*lines, *_advice(decisions, empty, settings)])
+    summary = (
+        f"after {refills}, {len(empty)} of {np.count_nonzero(quota)} classes have no image, and "
+        f"{kept.sum()} of the {quota.sum()} wanted images were kept:"
+    )
+    lines = [f"  {class_names[label]!r}: {_account(decisions, label)}" for label in empty]
+    return "\n".join([summary, *lines, *_advice(decisions, empty, settings)])
 
 
 def _account(decisions: Decisions, label: int) -> str:

@@ -1,6 +1,6 @@
 """A class-conditional diffusion model of pixels (EDM), trained from scratch on the target images alone.
 
-For users who have no text-to-image model, or must not use one that has seen other images.
+For users who have no text-to-image model, or may not use one that was trained on other images.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ class ClassConditionalGenerator:
         """
         if len(set(words)) != len(words):
             raise InputError(
-                f"the generator 'class_conditional' needs other words for every class, got {', '.join(words)}"
+                "the generator 'class_conditional' needs different words for each class, got "
+                f"{', '.join(words)}"
             )
         self._classes = tuple(words)
         with torch.random.fork_rng(devices=[]):
@@ -133,7 +134,7 @@ class ClassConditionalGenerator:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the shape of the network and, once there are any, its weights, shortened."""
+        """SHA-256 over the shape of the network and, once it exists, its weights, shortened."""
         shape = (self.image_size, self._settings.channels, self._settings.patch)
         networks = [] if self._network is None else [self._network]
         return fingerprint_of(networks, start=repr(shape).encode())
@@ -148,7 +149,7 @@ class ClassConditionalGenerator:
         """The network.
 
         Raises:
-            InputError: before it has learned classes.
+            InputError: before the generator has learned classes.
         """
         if self._network is None:
             raise InputError(
@@ -175,8 +176,8 @@ class ClassConditionalGenerator:
             InputError: always.
         """
         raise InputError(
-            "image features need an image encoder, which the generator 'class_conditional' has none of: "
-            "choose another form"
+            "image features need an image encoder, and the generator 'class_conditional' has none: leave "
+            "them out, or choose another generator"
         )
 
     def encode_images(self, pixels: Tensor) -> Tensor:
@@ -190,8 +191,8 @@ class ClassConditionalGenerator:
     def encode_features(self, pixels: Tensor) -> Tensor:
         """Not available, as :attr:`feature_width`."""
         raise InputError(
-            f"no image features of {len(pixels)} images: the generator 'class_conditional' has no image "
-            "encoder"
+            f"features of {len(pixels)} images need an image encoder, and the generator 'class_conditional' "
+            "has none: leave them out, or choose another generator"
         )
 
     def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
@@ -202,7 +203,7 @@ class ClassConditionalGenerator:
         """
         if keep_last:
             raise InputError(
-                "the generator 'class_conditional' takes no image features: set visual.kind=none"
+                "the generator 'class_conditional' cannot use image features: set visual.kind=none"
             )
         for prompt in prompts:
             self._label(prompt)
@@ -221,8 +222,8 @@ class ClassConditionalGenerator:
             InputError: always.
         """
         raise InputError(
-            f"learned tokens ({', '.join(names)}) need a text encoder, which the generator "
-            "'class_conditional' has none of: set adapt.method=full"
+            f"learned tokens ({', '.join(names)}) need a text encoder, and the generator 'class_conditional' "
+            "has none: set adapt.method=full"
         )
 
     def denoising_residual(self, x0: Tensor, eps: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
@@ -286,12 +287,12 @@ class ClassConditionalGenerator:
         """Load what :meth:`save_adapter` wrote.
 
         Raises:
-            InputError: if there is no such network, or for a scale other than 1.
+            InputError: if the folder holds no class-conditional network, or for a scale other than 1.
         """
         if scale != 1:
             raise InputError(
-                f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: there is "
-                "no network to start from"
+                f"draw.adapter_scale must be 1 for the generator 'class_conditional', got {scale}: its "
+                "adapter is the whole network; leave the setting out"
             )
         try:
             stored = json.loads((folder / _FOLDER / _CLASSES).read_text(encoding="utf-8"))

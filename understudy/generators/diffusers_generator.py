@@ -1,4 +1,4 @@
-"""The part that all diffusers pipelines share as generators; one file per family adds the differences."""
+"""What all diffusers pipelines share as generators; one file per family adds the differences."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ class AbstractDiffusersGenerator(ABC):
             self._load_tokens(folder)
 
     def _written_out(self, prompt: str) -> str:
-        """The prompt as the text encoder gets it: a token with several embeddings takes several places."""
+        """The prompt as the text encoder reads it: a token with several embeddings takes several places."""
         return prompt
 
     def _save_tokens(self, folder: Path) -> None:
@@ -402,8 +402,8 @@ class AbstractDiffusersGenerator(ABC):
         """
         if self._features is None:
             raise InputError(
-                f"image features need an image encoder, which {type(self.pipeline).__name__} here has none "
-                "of: set generator.image_encoder to a CLIP vision model with projection"
+                f"image features need an image encoder, and this {type(self.pipeline).__name__} has none: "
+                "set generator.image_encoder to a CLIP vision model with projection"
             )
         return self._features
 

@@ -1,4 +1,4 @@
-"""A generator of ready-made images from another tool, such as a GAN, so that everything works on them too."""
+"""Ready-made images of another tool, such as a GAN, handed out as if a generator drew them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _USED = ("name", "images", "resolution")
 
 @final
 class FolderGenerator:
-    """Hands out ready-made images in order; it has no network, and cannot start from a real image.
+    """Hands out ready-made images in order; there is no network, and no image can start from a real one.
 
     Image ``number`` of a class is the one at that position within the class. Several sets take turns; when
     one runs out, the others continue. Only the train split of a set with splits is used. Nothing is read
@@ -135,8 +135,8 @@ class FolderGenerator:
         """
         if tokens is not None:
             raise InputError(
-                "ready-made images (generator 'folder') come without encoders of text and images: leave "
-                "visual guidance out"
+                "visual guidance needs encoders, and ready-made images (generator 'folder') come without "
+                "any: leave it out"
             )
         if any(row.strength < 1 for row in rows):
             raise _cannot_start()
@@ -203,7 +203,7 @@ class _ReadySet:
 
 
 def _read(path: Path) -> _ReadySet:
-    """Read a set as real images are read; a number in place of a class name becomes the name."""
+    """Read a set in the same way as real images; a class given as a number is named by it."""
     location = str(path.absolute())
     settings = DataSettings(source=location, skip_bad=True)
     try:
@@ -222,7 +222,7 @@ def _read(path: Path) -> _ReadySet:
     rows = [row for row, split in enumerate(pool.declared) if split in (None, "train")]
     if not rows:
         raise InputError(
-            f"generator.images {path}: no images in the train split, which is the one that is used"
+            f"generator.images {path}: the train split must have images, since no other is used; got none"
         )
     hashes = tuple(pool.fingerprints.exact[row] for row in rows)
     return _ReadySet(path, pool.images.select(rows), hashes)

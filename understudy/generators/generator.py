@@ -67,7 +67,7 @@ class Conditioning:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
-    """The complete recipe of one image to draw.
+    """Everything that decides one image to draw, apart from the generator.
 
     Attributes:
         id: unique name: ``synthetic-``, the class, the number of the generator, the number of the image.
@@ -122,7 +122,7 @@ class Generator(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides images besides their rows; it changes with the weights."""
+        """Hash of everything else that decides images, such as the weights."""
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
         """Number of images that can be drawn of each class, int64 (num_classes,); None if there is no limit.
@@ -166,7 +166,7 @@ class Generator(Protocol):
         """Draw one image per row.
 
         Args:
-            rows: N recipes.
+            rows: N rows of a plan.
             sources: real train images, needed by rows with a strength below 1.
             tokens: image features that replace the last text state of each row, float (N, D).
 
@@ -263,14 +263,14 @@ def encode_distinct(generator: Adaptable, prompts: Sequence[str], *, gradients: 
 
 
 def adaptable(generator: Generator) -> Adaptable:
-    """The same generator, as one that can be fitted.
+    """The same generator, typed as one that can be fitted to images.
 
     Raises:
         InputError: for ready-made images.
     """
     if not hasattr(type(generator), "save_adapter"):
         raise InputError(
-            "ready-made images (generator 'folder') come without networks: they cannot be adapted, and "
-            "there is no encoder for visual guidance; set adapt.method=none and visual.kind=none"
+            "adaptation and visual guidance need networks, and ready-made images (generator 'folder') come "
+            "without any: set adapt.method=none and visual.kind=none"
         )
     return cast("Adaptable", generator)

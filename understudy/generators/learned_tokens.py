@@ -22,7 +22,7 @@ _TOKENS_FILE = "learned_embeds.safetensors"
 
 @final
 class LearnedEmbedding(nn.Module):
-    """Replaces the input embedding of a text encoder: its vocabulary, frozen, plus rows that are learned.
+    """The input embedding of a text encoder, frozen, with further rows that are learned.
 
     The rows of each token are a separate parameter. A token that does not occur in a batch has no gradient,
     and the optimiser leaves it alone.
@@ -71,7 +71,7 @@ def learn_tokens(
         pipeline: with one tokenizer and one text encoder.
         names: names of the tokens.
         num_vectors: embeddings per token.
-        initial_word: all embeddings start from that of this word; from the mean if it has several tokens.
+        initial_word: all embeddings start from that of this word; from their mean if it has several tokens.
 
     Returns:
         A parameter per token, float32 (num_vectors, D).
@@ -95,8 +95,8 @@ def learn_tokens(
         written = tokenizer.tokenize(name)[0]
         if written != name:
             raise InputError(
-                f"adapt.token must be as the tokenizer writes it, {written!r}, with adapt.num_vectors "
-                f"{num_vectors}, got {name!r}: diffusers would use its first embedding alone"
+                f"adapt.token must be written as the tokenizer does, {written!r}, with adapt.num_vectors "
+                f"{num_vectors}, got {name!r}: diffusers would use only its first embedding"
             )
     embedding = LearnedEmbedding(vocabulary, first, names, initial).to(vocabulary.weight.device)
     text_encoder.set_input_embeddings(embedding)
@@ -141,6 +141,6 @@ def _check_new(names: Sequence[str], tokenizer: Any) -> None:
     for name in names:
         if name in vocabulary or len(tokenizer.tokenize(name)) < 2:
             raise InputError(
-                f"adapt.token must be new to the tokenizer, got {name!r}, which its vocabulary has: try "
+                f"adapt.token must be new to the tokenizer, got {name!r}, which is in its vocabulary: try "
                 f"{f'<{name}>'!r}"
             )

@@ -1,4 +1,4 @@
-"""Registry and loader of generators; diffusion libraries are imported with the first generator."""
+"""Registry and loader of generators; diffusion libraries are imported when the first one is loaded."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def _mini(settings: GeneratorSettings, device: str) -> Generator:
 
 @GENERATORS.register(
     "stable-diffusion",
-    summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: give its folder or hub name instead of this "
-    "word",
+    summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: write its folder or hub name instead",
 )
 def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.families import load_pipeline
@@ -46,8 +45,7 @@ def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
 
 @GENERATORS.register(
     "class_conditional",
-    summary="a pixel diffusion model, trained from scratch on your images alone: needs no text-to-image "
-    "model",
+    summary="a pixel diffusion model trained from scratch on your images; needs no text-to-image model",
 )
 def _class_conditional(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.class_conditional import ClassConditionalGenerator
@@ -78,7 +76,7 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
         device: torch device.
 
     Raises:
-        InputError: for a name that is none of these, or a pipeline that cannot be loaded.
+        InputError: for another name, or a pipeline that cannot be loaded.
     """
     check_generator(settings)
     return GENERATORS[settings.name if settings.name in GENERATORS else "stable-diffusion"](settings, device)

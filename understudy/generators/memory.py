@@ -1,4 +1,4 @@
-"""Where the networks of a pipeline wait and compute, memory savers, and compilation."""
+"""Ways to save memory: offloading, slicing, tiling, gradient checkpointing; and compilation."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from understudy.generators.settings import GeneratorSettings
 class Offload:
     """Keeps networks in CPU memory, and moves each to the device when it is called.
 
-    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, in an order made for drawing. In
-    training, that would move the weights away between forward and backward pass.
+    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, in the order of drawing. In training,
+    its weights would be moved away between forward and backward pass.
 
     Args:
         parts: networks to offload.
@@ -46,7 +46,7 @@ class Offload:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """Suspend offloading, for calls in which diffusers would replace it with its own."""
+        """Suspend offloading during calls in which diffusers would set up another."""
         for part in self._parts:
             remove_hook_from_module(part)
         yield
@@ -77,7 +77,7 @@ def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, off
         return None
     networks = {name: each for name, each in pipeline.components.items() if isinstance(each, nn.Module)}
     networks.pop(part).to(device)
-    pipeline._exclude_from_cpu_offload = [part]  # diffusers asks a part that is not excluded for the device
+    pipeline._exclude_from_cpu_offload = [part]  # diffusers takes the device from parts not excluded
     return Offload([*networks.values(), *([vae] if vae is not pipeline.vae else [])], device)
 
 

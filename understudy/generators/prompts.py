@@ -137,7 +137,7 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
 
 
 def _existing_file(text: str) -> Path | None:
-    """The file at ``text``, if any; a missing file called like ``x.txt`` is a mistake, not a template."""
+    """The file at ``text``, if there is one; text such as ``x.txt`` names a missing file, not a template."""
     try:
         if text and Path(text).is_file():
             return Path(text)
@@ -178,9 +178,8 @@ def _check_token(template: str, *, has_token: bool) -> None:
         )
     if "{token}" in template and not has_token:
         raise InputError(
-            "{token} stands for the token of adapt.method style-inversion, textual-inversion or "
-            f"neutral-token in adapt.prompt and draw.prompt, and has no meaning in {template!r}: leave it "
-            "out, or change adapt.method"
+            "{token} must stand only in adapt.prompt and draw.prompt, with adapt.method style-inversion, "
+            f"textual-inversion or neutral-token, got {template!r}: leave it out, or change adapt.method"
         )
 
 

@@ -28,8 +28,8 @@ class Sampler:
     kind: Kind = "diffusion"
 
     def build(self, config: Any) -> Any:
-        """The diffusers scheduler for the configuration of a pipeline's own one."""
-        import diffusers  # slow to import, and `understudy list` needs the names alone
+        """The scheduler of diffusers, with the configuration ``config`` of the pipeline's scheduler."""
+        import diffusers  # slow to import; `understudy list` needs only the names
 
         options = {} if self.spacing is None else {"timestep_spacing": self.spacing}
         return getattr(diffusers, self.scheduler).from_config(config, **options)
@@ -37,9 +37,9 @@ class Sampler:
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
 
-# Every grid begins at the last timestep, because drawing starts from pure noise. The spacing that some
-# pipelines carry ("leading") begins a whole step lower. DDIM takes equal steps of T / N, which only
-# "trailing" agrees with.
+# Every grid begins at the last timestep, because drawing starts from pure noise. The spacing "leading", which
+# some pipelines are configured with, begins a whole step lower. DDIM takes equal steps of T / N, and only
+# "trailing" spaces them so.
 SAMPLERS.register("unipc", summary="UniPC, second order (Zhao et al. 2023); 15 to 30 steps")(
     Sampler("UniPCMultistepScheduler", "linspace")
 )
@@ -58,8 +58,7 @@ SAMPLERS.register(
 )(Sampler("FlowMatchEulerDiscreteScheduler", kind="flow matching"))
 SAMPLERS.register(
     "edm",
-    summary="DPM-Solver++ on the noise levels of EDM (Karras et al. 2022), for class_conditional; 15 to 30 "
-    "steps",
+    summary="DPM-Solver++ for class_conditional, a kind of EDM (Karras et al. 2022); 15 to 30 steps",
 )(Sampler("EDMDPMSolverMultistepScheduler", kind="edm"))
 
 
@@ -68,7 +67,7 @@ def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
 
     Args:
         name: a key of ``SAMPLERS``.
-        config: configuration of the pipeline's own scheduler.
+        config: configuration of the pipeline's scheduler.
         kind: the noise schedule that the generator was trained on.
 
     Raises:
@@ -79,6 +78,6 @@ def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
     if sampler.kind != kind:
         fitting = ", ".join(other for other in SAMPLERS if SAMPLERS[other].kind == kind)
         raise InputError(
-            f"draw.sampler must be one for {kind}, as the generator is, got {name!r}: take {fitting}"
+            f"draw.sampler must fit the generator, which needs one for {kind}, got {name!r}: take {fitting}"
         )
     return sampler.build(config)

@@ -31,7 +31,7 @@ class Schedule(Protocol):
 
     @property
     def is_flow(self) -> bool:
-        """Whether the schedule is one of flow matching, which has its own samplers."""
+        """Whether this is flow matching, which needs other samplers than diffusion."""
 
     def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """Add the noise of timesteps ``t``, int64 (B,), to latents ``x0``, (B, C, h, w)."""
@@ -91,9 +91,9 @@ class DiffusionSchedule:
 class FlowSchedule:
     """The straight path of flow matching, ``(1 - sigma) x0 + sigma eps``.
 
-    The sigmas are those that the pipeline's scheduler has for training, with its shift. diffusers lists them
-    from noise to data; here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with
-    the timestep as in diffusion.
+    The sigmas are those that the pipeline was trained with, shift included. diffusers lists them from noise
+    to data; here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with the
+    timestep as in diffusion.
 
     Args:
         config: configuration of the pipeline's scheduler.
@@ -130,7 +130,7 @@ class FlowSchedule:
         return self._sigmas.to(t.device)[t] * self._num_timesteps
 
     def grid_snr(self, solver: Any) -> Tensor:
-        """Ratios at the solver's sigmas, without the last: it is the clean image, where nothing can start."""
+        """Ratios at the solver's sigmas except the last, the clean image, from which nothing can start."""
         return _flow_snr(solver.sigmas[:-1].cpu())
 
 

@@ -9,15 +9,15 @@ from pydantic import Field, model_validator
 
 from understudy.core.config import LICENCE_PATTERN, Need, Section, setting, unless, when
 
-_TRAINED_FROM_NOTHING = when("generator.name", "class_conditional")
+_FROM_SCRATCH = when("generator.name", "class_conditional")
 
 
 class GeneratorSettings(Section):
     """Which generator draws."""
 
     name: str = setting("mini", decides="pixels")
-    """`mini` (bundled), `class_conditional` (trained from nothing), `folder` (ready-made images), or the
-    folder or hub name of a diffusers pipeline of the Stable Diffusion kind."""
+    """`mini` (bundled), `class_conditional` (trained from scratch), `folder` (ready-made images), or the
+    folder or hub name of a Stable Diffusion pipeline for diffusers."""
     resolution: int | None = setting(None, ge=8, decides="pixels")
     """Width and height of drawn images in pixels; the generator's default if not set."""
     precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
@@ -26,11 +26,11 @@ class GeneratorSettings(Section):
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""
     channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = setting(
-        (64, 128), min_length=1, decides="pixels", needs=_TRAINED_FROM_NOTHING
+        (64, 128), min_length=1, decides="pixels", needs=_FROM_SCRATCH
     )
     """Channels of the network at each of its resolutions, multiples of 8; each resolution is half the one
     before."""
-    patch: int = setting(2, ge=1, decides="pixels", needs=_TRAINED_FROM_NOTHING)
+    patch: int = setting(2, ge=1, decides="pixels", needs=_FROM_SCRATCH)
     """Width and height in pixels of the patches that the network treats as one position."""
     image_encoder: str | None = setting(None, decides="pixels")
     """Folder or hub name of a CLIP vision model with projection, such as `openai/clip-vit-large-patch14` for
@@ -111,7 +111,7 @@ class VisualSettings(Section):
     def _both_or_none(self) -> Self:
         if (self.kind == "none") != (self.when_drawing == "none"):
             raise ValueError(
-                f"a generator must be adapted and drawn with visual guidance or without, got {self.kind} and "
-                f"{self.draw_kind}"
+                "visual guidance must be used both to adapt and to draw, or for neither, got kind "
+                f"{self.kind!r} and draw_kind {self.draw_kind!r}: set both"
             )
         return self

@@ -33,7 +33,7 @@ class StableDiffusion3Generator(AbstractDiffusersGenerator):
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
-        # diffusers loads a pipeline that was saved without T5 only if it is told so.
+        # diffusers loads a pipeline that was saved without T5 only if its parts are passed as None.
         index = read_index(settings.name)
         return {
             part: None

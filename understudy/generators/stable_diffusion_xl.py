@@ -16,9 +16,9 @@ from understudy.generators.generator import Conditioning
 class StableDiffusionXLGenerator(AbstractDiffusersGenerator):
     """Two CLIP text encoders side by side, and a UNet conditioned on image sizes.
 
-    Podell et al. 2023 (arXiv:2307.01952). A token replaces the last of the joined states. The UNet is told,
-    in adaptation and in drawing, that images are uncropped and of the set resolution. Where the pipeline says
-    so, an empty prompt is all zeros, as in its pre-training.
+    Podell et al. 2023 (arXiv:2307.01952). A token replaces the last of the joined states. In adaptation and
+    in drawing, the UNet gets the sizes of uncropped images at the set resolution. If the pipeline's
+    configuration asks for it, the states of an empty prompt are zeros, as in pre-training.
     """
 
     from_text: ClassVar[Any] = StableDiffusionXLPipeline

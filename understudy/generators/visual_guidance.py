@@ -1,4 +1,4 @@
-"""Visual guidance: a feature of real images conditions an image in addition to the text.
+"""Visual guidance: features of real images condition the generator, in addition to the text.
 
 The feature replaces the last text state, in adaptation as well as in drawing.
 """
@@ -43,7 +43,7 @@ class ClassFeatures:
         The covariance is shrunk (Ledoit and Wolf 2004), because n may be smaller than F. Shrinkage leaves
         many equal eigenvalues with arbitrary eigenvectors; the symmetric root does not depend on them.
         """
-        from sklearn.covariance import ledoit_wolf  # slow to import, and needed by one kind of guidance alone
+        from sklearn.covariance import ledoit_wolf  # slow to import; only one kind of guidance needs it
 
         if len(self.features) == 1:  # a single image has no spread
             return self.features[0], torch.zeros(self.features.shape[1], self.features.shape[1])

@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: a classifier that has seen no real image of the run."""
+"""Zero-shot CLIP: a classifier that was not trained on the images of the run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BATCH_SIZE = 64
 # Mini does not store its scale. Of 10, 14.3, 20, 25, ..., 100, this one gives held-out glyphs the lowest
 # contrastive loss.
 _MINI_SCALE = 25.0
-_GIVE = "give the folder or hub name of a CLIP model"
+_HINT = "give the folder or hub name of a CLIP model"
 
 
 @final
@@ -101,7 +101,7 @@ def load_zero_shot(
     if generator.name != "mini":
         raise InputError(
             f"curate.clip must be given for the generator {generator.name!r}, which has no text and image "
-            f"encoders whose features can be compared: {_GIVE}, or choose another curate.score"
+            f"encoders whose features can be compared: {_HINT}, or choose another curate.score"
         )
     return _from_mini(prompts, tuple(class_names), device)
 
@@ -118,11 +118,11 @@ def _from_clip(
             parts = [part.from_pretrained(name) for part in kinds]
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise InputError(
-            f"curate.clip must be a CLIP model, got {name!r}: {str(error).strip().splitlines()[0]}; {_GIVE}"
+            f"curate.clip must be a CLIP model, got {name!r}: {str(error).strip().splitlines()[0]}; {_HINT}"
         ) from error
     if not parts:
         raise InputError(
-            f"curate.clip must be a CLIP model, got {name!r}, which is a {kind!r} model: {_GIVE}"
+            f"curate.clip must be a CLIP model, got {name!r}, which is a {kind!r} model: {_HINT}"
         )
     clip, tokenizer, processor = parts
     clip.to(device, torch.float32).eval()

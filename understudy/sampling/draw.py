@@ -21,7 +21,7 @@ class DrawStep:
 
     Attributes:
         images: images that this step made available.
-        drawn: whether they were drawn now, and not found on disk.
+        drawn: whether they were drawn, rather than found on disk.
     """
 
     images: int

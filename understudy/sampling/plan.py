@@ -40,7 +40,7 @@ def times_of(train: LabelledSet, times: float) -> np.ndarray:
 class Planner:
     """Plans what a generator draws.
 
-    A row depends only on the seed of the run and on its own id, so a larger plan contains the smaller one.
+    A row depends only on the seed of the run and on its id, so a larger plan contains the smaller one.
 
     Attributes:
         train: real train images. Start, caption and image feature of a row come from images of its class, and
@@ -51,7 +51,7 @@ class Planner:
         seed: of the run.
         tokens: the learned token of each class, by label; empty without learned tokens.
         visual: kind of visual guidance.
-        generator_number: number of the generator, where several share the work.
+        generator_number: number of the generator, if several share the work.
         adapter: fingerprint of the generator's adapter.
     """
 
@@ -77,7 +77,7 @@ class Planner:
                 needed, or a prompt, sampler or start that does not fit the generator.
         """
         self.train.check_split("train", purpose="planning what to draw")
-        _ = self._strength  # a sampler that does not fit the generator is the first thing to report
+        _ = self._strength  # reports a sampler that does not fit the generator, before anything else
         rows = [
             row
             for label in range(len(stop))
@@ -95,7 +95,7 @@ class Planner:
         return [self._row(label, number, pairing) for number in range(start, stop)]
 
     def _check_without_images(self, class_name: str) -> None:
-        """A class without train images can be drawn from its name alone."""
+        """Check that a class without train images needs only its name to be drawn."""
         needs = {
             "draw.strength below 1 starts from real images": self._strength < 1,
             "visual guidance needs real images": self.visual != "none",
@@ -134,10 +134,7 @@ class Planner:
 
     @cached_property
     def _strength(self) -> float:
-        """Where drawing starts.
-
-        Always asks the generator, since that rejects a sampler that does not fit it.
-        """
+        """Strength that drawing starts with; asks the generator in any case, since it checks the sampler."""
         draw = self.settings
         found = self.generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
         return draw.strength if draw.start_snr is None else found
@@ -160,7 +157,7 @@ class Planner:
 
     @cached_property
     def _is_captioned(self) -> bool:
-        """Whether prompts have captions: a template asks for one, and some image has one."""
+        """Whether prompts have captions: a template has a place for one, and some image has one."""
         return any("{caption}" in text for templates in self._templates for text in templates) and any(
             self._captions
         )
@@ -170,8 +167,8 @@ class Planner:
 class _Pairing:
     """Assigns real images to the parts of rows: every n rows use each of the n images of the class once.
 
-    ``paired`` takes the images in order for every part; each further generator has a fixed order of its own.
-    ``random`` shuffles the images anew for each part of each n rows.
+    ``paired`` uses one order for all parts of a row: that of the train set, or for each further generator a
+    fixed shuffled one. ``random`` shuffles the images again for every part and every n rows.
     """
 
     def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:

@@ -30,7 +30,7 @@ class DrawSettings(Section):
     times: float = setting(1.0, gt=0, le=10_000, needs=_COUNTED)
     """Synthetic images per real train image; classes are as frequent as in the train split."""
     min_per_class: int = setting(100, ge=1, needs=_COUNTED)
-    """Least number of images per class, whatever `draw.times` says."""
+    """Minimum number of images per class, whatever `draw.times` says."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_DRAWS)
     """What is drawn: a template, the name of a template set, or a file of templates, as for
     `adapt.prompt`."""
@@ -58,8 +58,8 @@ class DrawSettings(Section):
         ge=1,
         needs=Need("compare.arms", "an arm refreshes its images, or the gap is measured", _refreshes),
     )
-    """Most images drawn for arms that refresh theirs, in multiples of those in use at once; after that, the
-    oldest are used again."""
+    """Limit on the images drawn for arms that refresh theirs, in multiples of those in use at once; beyond
+    it, the oldest are used again."""
     allocation: Literal["as-real", "weak-classes"] = setting("as-real")
     """How images are shared among classes: `as-real`, as given above; or `weak-classes`, the same total, with
     more for classes that a classifier of synthetic images confuses on validation images."""

@@ -21,9 +21,8 @@ from understudy.sampling.plan import Planner, write_parts
 class Supply:
     """Images that are all drawn in the same way.
 
-    Image n of a class is always the same, whatever was requested before. So whoever uses the first n images
-    gets the same ones even if another part of the run needs more. A request that goes beyond the images on
-    disk
+    Image n of a class is always the same, whatever was requested before. So an arm that uses the first n
+    images gets the same ones even if another part of the run needs more. A request beyond the images on disk
     is drawn as a new round::
 
         FOLDER/plan/round-NN.json            number after the round's last image, per class: written first
@@ -73,7 +72,7 @@ class Supply:
             ValueError: if all counts are 0.
         """
         if not counts.any():
-            raise ValueError("ask for one image at least")
+            raise ValueError("counts must ask for at least one image, got zeros")
         wanted = counts if self._available is None else np.minimum(counts, self._available)
         start, number = np.zeros_like(wanted), 0
         while (start < wanted).any() or number == 0:
@@ -86,7 +85,7 @@ class Supply:
         return images.select(order[(numbers < wanted[images.labels])[order]])
 
     def _round(self, number: int, start: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, LabelledSet]:
-        """Where a round ends, and its images. A round that was interrupted is finished as it was planned."""
+        """Where a round ends, and its images; an interrupted round is finished as it was planned."""
         name = f"round-{number:02d}"
         counts_file = self._folder / "plan" / f"{name}.json"
         if not counts_file.exists():

@@ -15,7 +15,7 @@ from understudy.training.strategies import STRATEGIES, split_name
 @final
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """A named way to use the data. Arms share everything else: backbone, steps, recipe and seeds.
+    """A named way to use the data. Arms share everything else: backbone, steps, optimiser, seeds and so on.
 
     Attributes:
         name: how users call it.
@@ -36,8 +36,8 @@ class Arm:
         """Optimisation steps of each phase.
 
         A phase whose length is given in steps or epochs has exactly that length. With
-        ``settings.equal_steps`` the other phases divide the remaining steps by their shares, so the sum is
-        ``settings.steps``. Without, a share is a multiple of ``settings.steps``.
+        ``settings.equal_steps`` the other phases divide the remaining steps in proportion to their shares, so
+        the sum is ``settings.steps``. Otherwise, a share is a multiple of ``settings.steps``.
 
         Args:
             settings: ``steps``, ``equal_steps`` and ``batch_size`` are used.
@@ -45,8 +45,8 @@ class Arm:
             num_synthetic: synthetic images in use at once, for lengths in epochs.
 
         Raises:
-            InputError: if a phase would get no step, or the sum cannot be ``settings.steps`` although it
-                must.
+            InputError: if a phase would get no step, or with ``settings.equal_steps`` the sum is not
+                ``settings.steps``.
 
         Example:
             >>> bridged = ARMS["bridged"]
@@ -75,7 +75,7 @@ class Arm:
             )
         if settings.equal_steps and sum(counts) != settings.steps:
             raise InputError(
-                f"every arm must make compare.steps={settings.steps} steps, the phases of {self.name!r} make "
+                f"every arm must take compare.steps={settings.steps} steps, the phases of {self.name!r} take "
                 f"{sum(counts)}: give one of them a share, or set compare.equal_steps=false"
             )
         return tuple(counts)
@@ -106,7 +106,7 @@ def _share(phase: Phase) -> float:
 def _describe(phase: Phase) -> str:
     length = f"{phase.epochs:g} epochs" if phase.epochs else f"{_share(phase):g}x"
     length = f"{phase.steps} steps" if phase.steps else length
-    recipe = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
+    changed = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
     details = [
         "a fresh head" if phase.reset_head else "",
         f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
@@ -116,7 +116,7 @@ def _describe(phase: Phase) -> str:
         *_describe_synthetic(phase),
         *(
             f"{name.replace('_', ' ')} {getattr(phase, name)}"
-            for name in recipe
+            for name in changed
             if getattr(phase, name) is not None
         ),
     ]
@@ -133,7 +133,7 @@ def _describe_synthetic(phase: Phase) -> list[str]:
     }
     details = []
     if phase.auxiliary_batch_norm != "none":
-        details.append(f"{parts[phase.auxiliary_batch_norm]} of synthetic images apart")
+        details.append(f"separate {parts[phase.auxiliary_batch_norm]} for synthetic images")
     if phase.synthetic_weight is not None:
         details.append(f"synthetic loss weighted {phase.synthetic_weight:g}")
     if phase.soft_labels:
@@ -185,9 +185,8 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
     """Check that everything an arm sets has an effect.
 
     Raises:
-        InputError: for a new head in the first phase, which has one anyway; for changes to the features in a
-            phase that trains only the head; and for a share of a single phase where all arms have equal
-            steps.
+        InputError: for a fresh head in the first phase, which has one anyway; for changes to the features in
+            a phase that trains only the head; and for a share of a single phase if all arms have equal steps.
     """
     if arm.phases[0].reset_head and not settings.keep_head:
         raise InputError(
@@ -197,18 +196,18 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
     for phase in arm.phases:
         if phase.layers in ("last-layer", "linear-probe") and (idle := _feature_setting(phase)):
             raise InputError(
-                f"{idle} has no effect in the arm {arm.name!r} where only the head learns ({phase.layers}): "
+                f"{idle} has no effect where only the head is trained ({phase.layers}, arm {arm.name!r}): "
                 "leave one out"
             )
     if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
         raise InputError(
             f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: otherwise every arm "
-            "makes compare.steps steps, and this one is no longer than the others"
+            "takes compare.steps steps, and the share of its only phase has no effect"
         )
 
 
 def _feature_setting(phase: Phase) -> str:
-    """The setting of a phase, if there is one, that changes only weights below the head."""
+    """The setting of a phase that changes only weights below the head; empty if there is none."""
     if phase.auxiliary_batch_norm in ("affine", "both"):
         return f"auxiliary_batch_norm {phase.auxiliary_batch_norm!r}"
     return "feature_distillation" if phase.feature_distillation else ""

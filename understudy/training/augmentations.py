@@ -43,7 +43,7 @@ def _none(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
 def _add_torchvision(name: str, make: Callable[[Any, int, int], Any], *, summary: str) -> None:
     """Register an augmentation of torchvision.
 
-    torchvision would draw once for a whole batch, so it is applied to each image.
+    It is applied image by image, since torchvision would make the same random change to a whole batch.
 
     Args:
         name: how users call it.
@@ -52,7 +52,7 @@ def _add_torchvision(name: str, make: Callable[[Any, int, int], Any], *, summary
     """
 
     def augment(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
-        from torchvision.transforms import v2  # heavy, and only training needs it
+        from torchvision.transforms import v2  # heavy; only training needs it
 
         transform = make(v2, pixels.shape[-2], pixels.shape[-1])
         seed = int(torch.randint(2**62, (), generator=rng))
@@ -70,8 +70,7 @@ _add_torchvision(
 _add_torchvision(
     "trivial-augment",
     lambda v2, height, width: v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR),
-    summary="one change of shape or colour of any strength, no mirroring (Müller and Hutter 2021, "
-    "arXiv:2103.10158)",
+    summary="one random change of shape or colour, no mirroring (Müller and Hutter 2021, arXiv:2103.10158)",
 )
 _add_torchvision(
     "random-resized-crop",

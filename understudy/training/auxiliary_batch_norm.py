@@ -18,7 +18,7 @@ Kind = Literal["none", "statistics", "affine", "both"]
 
 @dataclass
 class _Rows:
-    """The numbers of real images, and of all images, in the batch that the network sees next."""
+    """How many real images, and how many images in all, are in the next batch."""
 
     num_real: int = 0
     num_images: int = 1
@@ -30,11 +30,11 @@ class AuxiliaryBatchNorm:
 
     Xie et al. 2020 (arXiv:1911.09665), section 4.2. In training mode the main part sees the real images of a
     batch, which come first, and the auxiliary part the synthetic ones. As in Zhang et al. 2024
-    (arXiv:2403.19150), they can differ in ``statistics`` (of the batch and running; scale and shift are
+    (arXiv:2403.19150), the parts can differ in ``statistics`` (of the batch and running; scale and shift are
     shared), in ``affine`` (scale and shift; the statistics are those of the whole batch) or in ``both``. In
     evaluation mode all images go through the main part. An auxiliary part starts as a copy of the main one.
 
-    If a part gets only one value per channel, which has no variance, it uses its running statistics.
+    A part that gets only one value per channel, which has no variance, uses its running statistics.
 
     Args:
         model: the network; changed in place until :meth:`remove`.
@@ -104,17 +104,17 @@ def check_batch_norm(model: nn.Module, name: str) -> None:
     """
     if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
         raise InputError(
-            f"auxiliary_batch_norm needs a network with batch normalisation, compare.backbone {name!r} has "
-            "none: leave it out"
+            f"auxiliary_batch_norm needs a network with batch normalisation, and compare.backbone {name!r} "
+            "has none: leave it out"
         )
 
 
 @torch.no_grad()
 def estimate_statistics(model: nn.Module, parts: Iterable[Tensor]) -> None:
-    """Estimate the running statistics of every batch normalisation from images; labels are not needed.
+    """Estimate the running statistics of every batch normalisation from images, without their labels.
 
-    Adaptive batch normalisation, Li et al. 2016 (arXiv:1603.04779): the statistics of the test domain, with
-    unchanged weights. Mean and variance are averaged over the parts, all with equal weight.
+    Adaptive batch normalisation, Li et al. 2016 (arXiv:1603.04779): unchanged weights with the statistics of
+    the test domain. Mean and variance are averaged over the parts, which count equally.
 
     Args:
         model: in evaluation mode afterwards.

@@ -1,4 +1,4 @@
-"""Networks that classifiers start from: the bundled ResNet, and every network that timm knows by name."""
+"""Networks that classifiers start from: the bundled ResNet, every timm model, and folders with one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Backbone:
         return (pixels.float() / 255 - mean) / std
 
     def renormalise(self, x: Tensor, source: Backbone) -> Tensor:
-        """Take images that were normalised for another network, and normalise and resize them for this one.
+        """Normalise and resize images for this network that were normalised for another.
 
         Args:
             x: float (B, 3, H, W), normalised by ``source``.
@@ -99,8 +99,8 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
     found = int(cast("Any", backbone.model).num_classes)
     if found != num_classes:
         raise InputError(
-            f"compare.keep_head needs a head for the {num_classes} classes at hand, the pretrained one has "
-            f"{found}: leave it out"
+            f"compare.keep_head needs a pretrained head for the {num_classes} classes of the data, got one "
+            f"for {found}: leave it out"
         )
     return backbone
 
@@ -127,7 +127,7 @@ def feature_extractor(settings: CompareSettings) -> Backbone:
     Its head, if it has one, is not used.
 
     Args:
-        settings: ``extractor`` is used, and what names the backbone for ``extractor=pretrained``.
+        settings: ``extractor`` is used; with ``extractor=pretrained`` also the settings of the backbone.
 
     Raises:
         InputError: if the backbone is not pretrained, or for a folder without a timm model.
@@ -164,11 +164,11 @@ def check_backbone(settings: CompareSettings) -> None:
     if kind != "timm":
         if weights is not None:
             raise InputError(
-                f"compare.weights needs a timm backbone, got {weights} with {name!r}, which has weights "
-                "already"
+                f"compare.weights needs a timm backbone, got {weights} with {name!r}, which comes with "
+                "weights: leave them out"
             )
         return
-    import timm  # heavy, and only networks need it
+    import timm  # heavy; only networks need it
 
     known = [*timm.list_models(), *timm.list_pretrained()]
     if name not in known:
@@ -197,8 +197,8 @@ def _kind(settings: CompareSettings) -> str:
 def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
     """Seed torch's global generators for a block of code, and restore them afterwards.
 
-    timm initialises weights from the global generators, and dropout layers draw from them; neither takes
-    another generator.
+    timm initialises weights from the global generators, and dropout layers draw from them; neither can be
+    given another generator.
     """
     places = [torch.device(device)] if device.startswith("cuda") else []
     with torch.random.fork_rng(devices=places):
@@ -228,7 +228,7 @@ def _mini(settings: CompareSettings, num_classes: int | None) -> Backbone:
 
 @BACKBONES.register(
     "folder",
-    summary="stands for every folder with config.json and weights, as timm and understudy write them",
+    summary="any folder with config.json and weights, as timm and understudy write them: give its path",
 )
 def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
     return _from_folder(Path(settings.backbone), settings, num_classes)
@@ -237,7 +237,7 @@ def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
 def _from_folder(
     folder: Path, settings: CompareSettings, num_classes: int | None, *, setting: str = "compare.backbone"
 ) -> Backbone:
-    import timm  # heavy, and only networks need it
+    import timm  # heavy; only networks need it
 
     head = {} if num_classes is None else {"num_classes": num_classes}
     try:
@@ -253,11 +253,10 @@ def _from_folder(
 
 @BACKBONES.register(
     "timm",
-    summary="stands for every timm model name, such as resnet18.a1_in1k; weights from the hub or a local "
-    "file",
+    summary="any timm model: give its name, such as resnet18.a1_in1k; weights from the hub or a local file",
 )
 def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
-    import timm  # heavy, and only networks need it
+    import timm  # heavy; only networks need it
 
     name, weights, with_head = settings.backbone, settings.weights, num_classes is None
     config = timm.get_pretrained_cfg(name)
@@ -287,7 +286,7 @@ def _describe(model: Any, model_args: dict[str, Any], settings: CompareSettings)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    import timm.models  # heavy, and only networks need it
+    import timm.models  # heavy; only networks need it
 
     try:
         return dict(timm.models.load_state_dict(str(path)))
@@ -311,7 +310,7 @@ def _head_size(state: dict[str, Tensor], classifier: Any) -> int:
 def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, with_head: bool) -> None:
     """Load weights from a file.
 
-    The head is loaded only ``with_head``: with the same number of classes, the classes may still be others.
+    The head is loaded only ``with_head``: even if it has as many classes, they may be different ones.
     """
     wanted, heads = model.state_dict(), _heads(model.pretrained_cfg["classifier"])
     unfit = {key for key in loaded.keys() & wanted.keys() if loaded[key].shape != wanted[key].shape}

@@ -28,7 +28,7 @@ class Images:
         labels: int64 (N,).
         num_real: number of real images.
         quota: synthetic images per class in use at once, if the phase refreshes them; None if all are in use.
-        unlabelled: real train images for batch statistics, used without their labels, uint8 (M, 3, H, W).
+        unlabelled: real train images, without labels, for batch statistics only, uint8 (M, 3, H, W).
     """
 
     pixels: Tensor
@@ -47,8 +47,8 @@ def check_images(phase: Phase, data: TrainingData, *, arm_name: str) -> None:
     """Check that a phase has the images that it trains on.
 
     Raises:
-        InputError: for missing or empty sets, another split, or synthetic images with other classes than the
-            real ones.
+        InputError: for missing or empty sets, for a set of another split, and for synthetic images with other
+            classes than the real ones.
     """
     train, synthetic = data.train, data.synthetic
     if phase.data != "real":
@@ -71,10 +71,10 @@ def _sets(phase: Phase, data: TrainingData) -> list[LabelledSet]:
 
 
 def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) -> Images:
-    """The images of a phase: all synthetic images if it refreshes them, otherwise only those in use.
+    """The images of a phase: all synthetic ones if it refreshes them, otherwise only those in use.
 
     Args:
-        phase: which images, and whether it refreshes them.
+        phase: decides which images are used, and whether they are refreshed.
         data: what the arm learns from.
         size: width and height in pixels.
         device: where the pixels go.
@@ -123,8 +123,8 @@ def batches_of(
     With ``real_share``, real and synthetic images have separate epochs.
 
     Yields:
-        int64 (batch_size,). A number below ``num_real`` is a real image. Any other is a synthetic image, or,
-        in a phase that refreshes them, the place of one.
+        int64 (batch_size,). A number below ``num_real`` stands for a real image. Any other stands for a
+        synthetic image or, in a phase that refreshes them, for a place that synthetic images take in turn.
     """
     if phase.real_share is None:
         yield from batches(images.num_real + images.num_synthetic, batch_size, num_steps=num_steps, rng=rng)
@@ -147,8 +147,8 @@ def real_per_batch(phase: Phase, batch_size: int) -> int:
     num_real = round(phase.real_share * batch_size)
     if not 0 < num_real < batch_size:
         raise InputError(
-            f"real_share {phase.real_share:g} of {batch_size} images must leave one of each kind, got "
-            f"{num_real} real ones"
+            f"real_share {phase.real_share:g} must leave images of both kinds in a batch of {batch_size}, "
+            f"got {num_real} real ones: change it, or compare.batch_size"
         )
     return num_real
 
@@ -164,7 +164,7 @@ def treats_differently(phase: Phase) -> bool:
 
 
 def real_first(batch: Tensor, num_real: int) -> tuple[Tensor, int]:
-    """Move the real images of a batch to its head.
+    """Move the real images of a batch to the front.
 
     Args:
         batch: image numbers, int64 (B,).

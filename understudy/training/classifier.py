@@ -39,7 +39,7 @@ def pixels_of(data: LabelledSet, size: int) -> Tensor:
 @final
 @dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """Class probabilities for images.
+    """Predicts class probabilities.
 
     Attributes:
         backbone: the trained network, on ``device``.
@@ -62,7 +62,7 @@ class TrainedClassifier:
 
     @torch.no_grad()
     def probabilities(self, data: LabelledSet) -> np.ndarray:
-        """As :meth:`predict`, but also for images of other classes than those of the network."""
+        """As :meth:`predict`, without the check that the images have the classes of the network."""
         model = self.backbone.model.eval()
         parts = [
             model(self.backbone.normalise(pixels.to(self.device))).cpu().double().softmax(dim=1)
@@ -140,12 +140,12 @@ class TrainedClassifier:
         """
         if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
             raise InputError(f"a classifier folder must hold config.json and model.safetensors, got {folder}")
-        import timm  # heavy, and only networks need it
+        import timm  # heavy; only networks need it
 
         config = json.loads((folder / "config.json").read_text())
         if "label_names" not in config:
             raise InputError(
-                f"config.json of a classifier must name its classes in 'label_names', {folder} does not"
+                f"config.json of a classifier must name its classes in 'label_names', but not so in {folder}"
             )
         with seeded_globals(0):
             model = timm.create_model(f"local-dir:{folder}", pretrained=True)

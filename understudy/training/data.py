@@ -13,9 +13,9 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import TrainedClassifier
 
 Teacher = Callable[[], TrainedClassifier]
-"""Returns the classifier of the real train images; called only if soft labels are to come from it."""
+"""Returns a classifier of the real train images; called only if soft labels need it."""
 Measure = Callable[[TrainedClassifier], dict[str, float | None]]
-"""A classifier to figures by name."""
+"""Maps a classifier to figures, by name."""
 
 
 @final
@@ -26,9 +26,9 @@ class TrainingData:
     Attributes:
         train: real images.
         synthetic: drawn images; may be None if the arm does not use any.
-        quota: synthetic images of each class in use at once, int (num_classes,): the first of the class,
-            until a phase with ``refresh_every`` replaces them by others of ``synthetic``; None uses all. A
-            class with fewer images uses all of them.
+        quota: synthetic images of each class in use at once, int (num_classes,). A phase starts with the
+            first ones of each class, and with ``refresh_every`` replaces them by others. None uses all
+            images, and so does a class that has fewer.
         teacher: returns the classifier behind ``compare.teacher=real``; called only if a phase of the arm has
             soft labels.
     """
@@ -49,13 +49,13 @@ class TrainingData:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """Real images that no training learns from.
+    """Real images that classifiers are measured on and never trained on.
 
     Attributes:
-        val: chooses among trainings.
-        test: measures each training once.
-        measure: computes further figures of the classifier at the end of each phase but the last, as long as
-            it has seen only synthetic images; None computes none.
+        val: images that choose the best training.
+        test: images that each training is measured on once.
+        measure: computes further figures after each phase but the last, for as long as the classifier has
+            seen only synthetic images; None for no further figures.
     """
 
     val: LabelledSet
@@ -73,6 +73,6 @@ class HeldOut:
         for data in (self.val, self.test):
             if not len(data) or data.class_names != class_names:
                 raise InputError(
-                    f"the {data.split} set must have images, and the classes {class_names}; got {len(data)} "
+                    f"the {data.split} set must have images of the classes {class_names}, got {len(data)} "
                     f"images of {data.class_names}"
                 )

@@ -1,10 +1,10 @@
 """Many trainings of one arm, on different images and seeds: the shadow models of a membership audit.
 
-Each training does what :func:`understudy.training.fit.fit_arm` does: same order, augmentation, schedule and
-optimiser. So the weights are the same up to rounding, which grows with the steps. Only the layout of the work
-differs. On a GPU the networks are stacked (torch.func), and one step moves all of them. On a CPU a stack is
-slower than its parts, since convolutions with many weights fall out of the cache and of the fast kernels.
-There, every core trains one network, with channels last in memory and a fused optimiser.
+Each training does what :func:`understudy.training.fit.fit_arm` does, with the same order, augmentation,
+schedule and optimiser, so the weights are the same up to rounding, which grows with the steps. Only the work
+is laid out differently. On a GPU the networks are stacked (torch.func), and one step updates all of them. On
+a CPU a stack is slower than its networks one by one, since stacked convolutions exceed the cache and miss the
+fast kernels. There, every core trains one network, with channels last in memory and a fused optimiser.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from understudy.training.settings import CompareSettings, Phase
 from understudy.training.stacked import train_together
 
 _GLOBALS = threading.Lock()
-"""Held while torch's global generators are in use, which all threads share."""
+"""Held while torch's global generators are in use, since all threads share them."""
 _ON_GPU = 16  # networks in a stack
-_RECIPE = frozenset(
+_SHARED = frozenset(
     ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation", "steps")
 )
-_PHASE_FIELDS = _RECIPE | {"data", "share", "real_share", "reset_head", "mixup", "cutmix"}
-"""The fields of a phase that :func:`_fit_group` implements; arms that set others go to ``fit_steps``."""
+_PHASE_FIELDS = _SHARED | {"data", "share", "real_share", "reset_head", "mixup", "cutmix"}
+"""Fields of a phase that :func:`_fit_group` implements; arms that set others are left to ``fit_steps``."""
 _SETTINGS_FIELDS = (
-    _RECIPE
+    _SHARED
     | {"backbone", "pretrained", "weights", "keep_head", "resolution", "equal_steps", "batch_size"}
     # Only phases that set a field outside the list above use these two.
     | {"teacher", "extractor"}
     # These do not change how a single network is trained.
     | {"arms", "own_arms", "num_seeds", "curve_points", "transferability", "bootstrap", "published"}
 )
-"""The same for fields of the settings."""
+"""Fields of the settings that :func:`_fit_group` implements, or may ignore."""
 
 
 @final
@@ -57,8 +57,8 @@ class Training:
     """One training of an ensemble.
 
     Attributes:
-        data: what it learns from. Its teacher is not used: soft labels come from a classifier of its own real
-            images.
+        data: what it learns from. Its teacher is not used: soft labels come from a classifier that is trained
+            on the real images of the same data.
         seed: decides head, order and augmentation.
     """
 
@@ -78,13 +78,13 @@ def fit_ensemble(
     """Train an arm once for each of several sets of images.
 
     Networks are trained together if the arm sets only fields that this module implements, the optimiser is
-    AdamW and the network has no dropout. All other arms are trained one after the other by
-    :func:`understudy.training.fit.fit_steps`, so no setting is ignored.
+    AdamW and the network has no dropout. Otherwise they are trained one after the other by
+    :func:`understudy.training.fit.fit_steps`, so that no setting is ignored.
 
     Args:
         name: of an arm.
         trainings: what each learns from, and its seed; all must have the same classes.
-        settings: the recipe and the step budget.
+        settings: backbone, optimiser, step budget and so on.
         device: where to train.
         stacked: networks that take a step at once; 16 on a GPU and 1 on a CPU if not set.
         on_step: called for each step of each training, from any thread.

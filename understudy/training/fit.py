@@ -25,7 +25,7 @@ from understudy.training.settings import CompareSettings
 
 
 def check_training(settings: CompareSettings) -> None:
-    """Check that the backbone, optimisers, schedules and augmentations exist, before anything is trained.
+    """Check that the backbone, the optimisers, schedules and augmentations of all arms exist.
 
     Raises:
         InputError: listing what is known.
@@ -73,13 +73,13 @@ def fit_arm(
     seed: int,
     device: str,
 ) -> TrainedClassifier:
-    """Train one classifier on all of the images.
+    """Train one classifier on all images.
 
     Args:
         arm: how the data are used; the name of an arm, or an arm.
         train: real images.
         synthetic: drawn images; may be None if the arm does not use any.
-        settings: the recipe and the step budget.
+        settings: backbone, optimiser, step budget and so on.
         seed: decides head, order and augmentation.
         device: where to train.
 
@@ -99,7 +99,7 @@ def fit_steps(
     Args:
         arm: how the data are used; the name of an arm, or an arm.
         data: what the arm learns from.
-        settings: the recipe and the step budget.
+        settings: backbone, optimiser, step budget and so on.
         seed: decides head, order and augmentation; equal for all arms of a comparison.
         device: where to train.
 
@@ -110,9 +110,9 @@ def fit_steps(
         The trained classifier.
 
     Raises:
-        InputError: for an unknown arm; for a set of another split or without images; for missing synthetic
-            images, or ones with other classes; for a refresh without a quota; for a teacher or extractor that
-            is missing or has other classes.
+        InputError: for an unknown arm; for a set of another split or without images; for synthetic images
+            that are missing or have other classes; for a refresh without a quota; for a teacher or extractor
+            that is missing or has other classes.
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     data = _prepare(data, arm)
@@ -161,8 +161,8 @@ def _prepare(data: TrainingData, arm: Arm) -> TrainingData:
         data = replace(data, quota=np.minimum(data.quota, data.synthetic.counts))
         if arm.uses_synthetic and not data.num_synthetic:
             raise InputError(
-                f"the arm {arm.name!r} needs synthetic images to train on, got a quota with none of those in "
-                "the set"
+                f"the arm {arm.name!r} needs synthetic images to train on, got a quota of none for each "
+                "class that has any"
             )
     for phase in arm.phases:
         check_refresh(phase, data.quota)

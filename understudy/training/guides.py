@@ -40,8 +40,8 @@ def find_guides(
 
     Args:
         phases: ``soft_labels`` and ``feature_distillation`` decide which guides are needed.
-        settings: ``teacher`` and ``extractor`` are used; for ``extractor=pretrained`` also what names the
-            backbone.
+        settings: ``teacher`` and ``extractor`` are used; with ``extractor=pretrained`` also the settings of
+            the backbone.
         class_names: classes of the data, which the teacher must have.
         device: where the guides run.
         teacher: returns the classifier behind ``settings.teacher=real``.
@@ -71,14 +71,13 @@ def _teacher(
             raise InputError(f"compare.teacher must be 'real' or a classifier's folder: {error}") from error
     elif teacher is None:
         raise InputError(
-            "soft labels of compare.teacher=real need a classifier of the real train images, got none: pass "
-            "teacher"
+            "compare.teacher=real needs a classifier of the real train images, got none: pass teacher"
         )
     else:
         classifier = teacher()
     if classifier.class_names != class_names:
         raise InputError(
-            f"compare.teacher must have the classes {class_names} of the images, got "
+            f"compare.teacher must be a classifier of the classes {class_names}, got one of "
             f"{classifier.class_names}: use another"
         )
     return classifier.backbone

@@ -1,4 +1,4 @@
-"""What is recorded along a training: losses, accuracy on validation images, figures at the ends of phases."""
+"""The history of a training: losses, accuracy on validation images, figures at the ends of phases."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class History:
         held_out: its ``val`` gives the curve. Its ``measure`` is called at the end of each phase but the
             last, as long as the classifier has seen only synthetic images: once real images have trained the
             features, some figures would show what was memorised.
-        points: measurements along the training, about evenly spaced and at the end of each phase; 0 for none.
+        points: measurements during the training, about evenly spaced, plus one at the end of each phase; 0
+            for none.
 
     Attributes:
-        seconds: time spent on measuring and not on training.
+        seconds: time spent on measuring, which is no training time.
     """
 
     def __init__(self, arm: Arm, held_out: HeldOut, *, points: int) -> None:
@@ -39,7 +40,7 @@ class History:
         self.seconds = 0.0
 
     def add(self, step: Step) -> None:
-        """Record a step; measures the classifier where a point of the curve is due."""
+        """Record a step; measures the classifier if a point of the curve is due."""
         self._losses.append(step.loss)
         start = time.monotonic()
         if self._points and (step.step % max(1, step.of // self._points) == 0 or step.ends_phase):

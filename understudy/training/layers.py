@@ -27,7 +27,7 @@ def freeze(model: Any, phase: Phase) -> None:
     for head in heads_of(model):
         head.requires_grad_(True)
     if phase.layers == "late-layer":
-        from timm.models import group_parameters  # heavy, and only training needs it
+        from timm.models import group_parameters  # heavy; only training needs it
 
         names: dict[str, nn.Parameter] = dict(model.named_parameters())
         # Groups with several layers are stages or blocks; a single layer, such as the last normalisation,

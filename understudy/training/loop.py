@@ -1,4 +1,4 @@
-"""The training loop that every phase of every arm goes through."""
+"""The training loop of every phase of every arm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Step:
         ends_phase: whether it is the last of its phase.
         loss: of the batch, before the update.
         learning_rate: of the update.
-        classifier: the network after the update; may be used between steps, but not changed.
+        classifier: the network after the update; it may be used between steps, but not changed.
     """
 
     step: int
@@ -81,7 +81,7 @@ def train_phase(
         backbone: its model is trained in place.
         images: what the phase trains on.
         phase: which layers are trained, and how images are used.
-        settings: the recipe of the phase; its ``steps`` are not used.
+        settings: those of the phase; ``steps`` is not used.
         num_steps: steps of this phase, at least 1.
         rng: decides the order of images, their augmentation and their mixing.
         guides: teacher and extractor, as far as the phase needs them.
@@ -145,7 +145,7 @@ def _end_auxiliary(
 def _order(
     images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
 ) -> Iterator[tuple[Tensor, int]]:
-    """Batches, each with the number of real images at its head; 0 in phases that treat all images alike."""
+    """Batches, real images first, with their number; it is 0 in phases that treat all images alike."""
     order = batches_of(images, phase, batch_size, num_steps=num_steps, rng=rng)
     if phase.refresh_every is not None:
         order = refresh(order, images, phase, batch_size, rng=rng)
@@ -160,7 +160,7 @@ def targets_of(labels: Tensor, phase: Phase, model: Any) -> Tensor:
         return labels
     if len(labels.unique()) < 2:
         raise InputError(
-            "mixup and cutmix need images of at least two classes, got one: leave them out of the phase"
+            "mixup and cutmix need images of at least two classes, got one: leave them out of this phase"
         )
     return F.one_hot(labels, model.num_classes).float()
 

@@ -19,8 +19,8 @@ from understudy.training.settings import Phase
 class Loss:
     """The loss of a batch, which has its real images first.
 
-    It is cross entropy with label smoothing. Soft labels and feature distillation apply only to the synthetic
-    images. Teacher and extractor see these images augmented and mixed, as the classifier does.
+    Cross entropy with label smoothing; soft labels and feature distillation apply only to synthetic images.
+    Teacher and extractor see these images augmented and mixed, as the classifier does.
 
     Args:
         backbone: the network in training.
@@ -46,8 +46,8 @@ class Loss:
         Args:
             x: images, normalised for the classifier, (B, 3, H, W).
             y: labels (B,) or class probabilities (B, num_classes).
-            num_real: number of real images at the head of the batch; not used in phases that treat all images
-                alike.
+            num_real: number of real images at the front of the batch; not used in phases that treat all
+                images alike.
 
         Returns:
             A scalar.
@@ -110,7 +110,7 @@ def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _initial_map(backbone: Backbone, extractor: Backbone) -> nn.Linear:
-    """The identity, cropped or padded with zeros: a classifier often starts as the network that guides it."""
+    """The identity, cropped or zero-padded, since a classifier often starts as the network that guides it."""
     device = next(backbone.model.parameters()).device
     image = torch.zeros(1, 3, backbone.input_size, backbone.input_size, device=device)
     width = features_and_logits(backbone.model.eval(), image)[0].shape[1]

@@ -20,7 +20,7 @@ def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.
         model: its parameters are optimised.
         settings: ``optimiser``, ``learning_rate`` and ``weight_decay`` are used.
     """
-    from timm.optim import create_optimizer_v2  # heavy, and only training needs it
+    from timm.optim import create_optimizer_v2  # heavy; only training needs it
 
     optimiser: torch.optim.Optimizer = create_optimizer_v2(
         model,
@@ -39,7 +39,7 @@ def check_optimiser(settings: CompareSettings) -> None:
         InputError: for a name that timm does not know, or an optimiser that needs more than gradients, a
             missing package or another device.
     """
-    from timm.optim import list_optimizers  # heavy, and only checks need it
+    from timm.optim import list_optimizers  # heavy; only this check needs it
 
     name, known = settings.optimiser, list_optimizers()
     if name not in known:

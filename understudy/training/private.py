@@ -89,7 +89,7 @@ def fit_private(
 
     Args:
         train: real images.
-        settings: the recipe; ``steps`` is the length of the training.
+        settings: backbone, optimiser and so on; ``steps`` is the length of the training.
         seed: decides head, batches, augmentation and noise.
         device: where to train.
         epsilon: privacy loss, above 0.
@@ -150,7 +150,7 @@ def _private_optimiser(
     )
 
 
-@lru_cache  # some seconds, and the same for all shadow models
+@lru_cache  # takes seconds, and is the same for all shadow models
 def _promise(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> Promise:
     """The smallest noise that stays within ``epsilon``, and the privacy loss that it spends."""
     accountants = _opacus().accountants

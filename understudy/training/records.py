@@ -1,4 +1,4 @@
-"""The files of an arm: records, weights, the best classifier and tuning trials; and what they say."""
+"""The files of an arm: records, weights, the best classifier, tuning trials; and the result of an arm."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class ArmFolder:
         if missing:
             raise InputError(
                 f"{self.path} must hold the weights of all {num_seeds} trainings of the arm {self.arm!r}, "
-                f"but those of {missing} are not there: they were removed, or an older version of understudy "
+                f"but those of {missing} are missing: they were removed, or an older version of understudy "
                 "trained the arm; use a new folder"
             )
 

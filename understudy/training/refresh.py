@@ -74,7 +74,7 @@ def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int,
 def refresh(
     order: Iterator[Tensor], images: Images, phase: Phase, batch_size: int, *, rng: torch.Generator
 ) -> Iterator[Tensor]:
-    """Map batches of places to batches of images; a refresh puts other synthetic images into the places.
+    """Map batches of places to batches of images; a refresh fills the places with other synthetic images.
 
     Args:
         order: batches of places from :func:`understudy.training.batches.batches_of`.
@@ -116,8 +116,8 @@ def check_refresh(phase: Phase, quota: np.ndarray | None) -> None:
         return
     if quota is None:
         raise InputError(
-            "refresh_every needs more synthetic images than are in use at once, got no quota, so that all "
-            "are: give the images per class in use as quota"
+            "refresh_every needs more synthetic images than are used at once, got no quota, so that all are "
+            "used: pass how many of each class are used at once"
         )
     if not replaced_per_class(quota, phase.refresh_share).any():
         raise InputError(

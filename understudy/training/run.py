@@ -35,7 +35,7 @@ def run_arm(
         folder: which arm, and where its records go.
         data: what the arm learns from.
         held_out: real images that choose and measure.
-        settings: the recipe, the step budget and the number of trainings.
+        settings: backbone, optimiser, step budget, number of trainings and so on.
         seed: of the run.
         device: where to train.
         keep_weights: keep the weights of every training, and not only the best classifier.

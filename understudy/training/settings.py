@@ -16,7 +16,7 @@ _LENGTHS = ("share", "steps", "epochs")
 
 
 class Phase(Section):
-    """A stretch of training on one kind of data, with its own optimiser state and learning-rate schedule."""
+    """A stretch of training on one kind of data, with a fresh optimiser and learning-rate schedule."""
 
     data: Literal["real", "synthetic", "mixed"]
     """Images of the phase; `mixed` is both kinds in one set."""
@@ -40,9 +40,9 @@ class Phase(Section):
     with."""
     auxiliary_batch_norm: Literal["none", "statistics", "affine", "both"] = setting("none")
     """What batch normalisation keeps separately for synthetic images: `statistics`, `affine` (scale and
-    shift) or `both`; the parts that belong to real images are used at test time. In a phase without real
-    images only `statistics` is possible; those of the real images are then estimated from the real train
-    images, without their labels."""
+    shift) or `both`; at test time, the part for real images is used. A phase without real images can separate
+    only `statistics`; the part for real images is then estimated from the real train images, without their
+    labels."""
     synthetic_weight: float | None = setting(None, gt=0, le=1000)
     """Weight of the mean loss of synthetic images, relative to that of real images; if not set, all images of
     a batch count equally."""
@@ -101,20 +101,18 @@ class Phase(Section):
             raise ValueError("refresh_share has no effect without refresh_every: set it as well")
         if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
             raise ValueError(
-                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, which "
-                "alone would train the scale and shift used at test: use 'statistics'"
+                f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, since "
+                "only they train the scale and shift used at test: use 'statistics'"
             )
         if self.auxiliary_batch_norm != "none" and (
             self.batch_norm == "frozen" or self.layers == "linear-probe"
         ):
             raise ValueError(
-                "auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one of them "
-                "out"
+                "auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one out"
             )
         if self.layers == "linear-probe" and self.batch_norm == "frozen":
             raise ValueError(
-                "batch_norm 'frozen' has no effect on a linear-probe: its backbone is left as it is in any "
-                "case"
+                "batch_norm 'frozen' has no effect on a linear-probe, which never changes it: leave it out"
             )
         return self
 
@@ -212,7 +210,7 @@ class CompareSettings(Section):
         return self
 
     def has_arm_with(self, strategy: str, field: str) -> bool:
-        """Whether an arm has the strategy, or a phase of an own arm has the field that the strategy sets."""
+        """Whether an arm has the strategy, or a phase in ``own_arms`` sets the strategy's field."""
         phases = [phase for phases in self.own_arms.values() for phase in phases]
         named = any(strategy in name.split("@")[1:] for name in self.arms)
         return named or any(getattr(phase, field) for phase in phases)

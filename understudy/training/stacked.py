@@ -62,7 +62,7 @@ def _optimiser(parameters: Any, settings: CompareSettings) -> torch.optim.Optimi
 
 def _groups(model: nn.Module, settings: CompareSettings) -> list[dict[str, Any]]:
     """Parameters with and without weight decay, grouped as timm does."""
-    from timm.optim import param_groups_weight_decay  # heavy, and only training needs it
+    from timm.optim import param_groups_weight_decay  # heavy; only training needs it
 
     apart: set[str] = getattr(model, "no_weight_decay", set)()
     return cast(
@@ -90,7 +90,7 @@ class _Single:
 
 @final
 class _Stack:
-    """K networks of one architecture as one function of stacked weights; each operation runs for all K."""
+    """K networks of one architecture as one function of their stacked weights."""
 
     def __init__(self, models: Sequence[nn.Module], settings: CompareSettings) -> None:
         self._models, self._smoothing = models, settings.label_smoothing

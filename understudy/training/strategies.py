@@ -79,8 +79,8 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]]:
 def strength_by_shots(shots: int) -> float:
     """Strength of real guidance: the share of the reverse process that the generator runs.
 
-    The values are those of He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots the
-    strength is linear in the logarithm of the shots; outside them it is the nearest value.
+    The values are those of He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots, the
+    strength is linear in the logarithm of the shots; outside them, it is the nearest of the values.
 
     Example:
         >>> strength_by_shots(4), strength_by_shots(600)
@@ -100,13 +100,12 @@ def _fixed(section: str, **values: object) -> Overrides:
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
         raise InputError(
-            "the strategy 'diverse' changes the noise at the start, and ready-made images have none: leave "
-            "it out"
+            "the strategy 'diverse' changes the initial noise, and ready-made images have none: leave it out"
         )
     if draw.starts_from_real:
         raise InputError(
-            "the strategy 'diverse' changes the noise at the start, and drawing starts from real images "
-            "here: leave it out"
+            "the strategy 'diverse' changes the initial noise, but here drawing starts from real images: "
+            "leave it out"
         )
     return {"draw": {"noise_scale": _NOISE_SCALE, "guidance_scale": 1.0, "negative_prompt": ""}}
 
@@ -132,11 +131,11 @@ def _on_synthetic(**changes: object) -> ChangePhases:
     )
 
 
-def _with_batch_norm_apart(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+def _with_auxiliary_batch_norm(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     """Separate batch norm for synthetic images.
 
     Mixed phases separate scale, shift and statistics, and half of every batch is real. Synthetic phases
-    separate the statistics only.
+    separate only the statistics.
     """
 
     def change(phase: Phase) -> Phase:
@@ -168,45 +167,44 @@ def _two_streams(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 
 _TABLE = {
     "agreement-filter": Strategy(
-        summary="draw anew what a classifier of the real images does not take for its class",
+        summary="redraw images that a classifier of the real images clearly assigns to another class",
         addresses=("quality",),
         source="understudy's own curation; the argmax test of GaFi (arXiv:2305.10118) in a softer form",
         overrides=_fixed("curate", score="agreement", threshold=None),
     ),
     "aux-batch-norm": Strategy(
-        summary="batch normalisation of its own for synthetic images; at test that of the real ones is used",
+        summary="separate batch normalisation for synthetic images; tests use that of the real ones",
         addresses=("appearance",),
         source="Diversify, Don't Fine-Tune (arXiv:2312.02253), after AdvProp (arXiv:1911.09665)",
-        change_phases=_with_batch_norm_apart,
+        change_phases=_with_auxiliary_batch_norm,
     ),
     "clip-filter": Strategy(
-        summary="draw anew what CLIP gives its class no more than an even chance",
+        summary="redraw images whose class zero-shot CLIP finds no likelier than chance",
         addresses=("quality",),
         source="CLIP filter of He et al. 2023 (arXiv:2210.07574)",
         overrides=_fixed("curate", score="clip", threshold=None),
     ),
     "confidence-filter": Strategy(
-        summary="draw anew what that classifier is less sure of than of real validation images",
+        summary="redraw images that such a classifier is less sure of than of real validation images",
         addresses=("quality",),
         source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation "
         "images instead of test images",
         overrides=_fixed("curate", score="confidence", threshold=None),
     ),
     "coverage": Strategy(
-        summary="of three times as many images, take those whose features lie as the real ones do (kernel "
-        "herding)",
+        summary="of three times as many images, keep those distributed like the real ones (kernel herding)",
         addresses=("content",),
         source="kernel herding, Chen et al. 2010 (arXiv:1203.3472)",
         overrides=_fixed("curate", select="coverage"),
     ),
     "diverse": Strategy(
-        summary="start from noise that is a tenth wider, and leave guidance out",
+        summary="start from noise that is a tenth wider, without guidance",
         addresses=("content",),
         source="expansion trick of GaFi (arXiv:2305.10118), inverse truncation",
         overrides=_more_varied,
     ),
     "feature-distillation": Strategy(
-        summary="features of synthetic images stay near those of the frozen pretrained network",
+        summary="keep features of synthetic images near those of the frozen pretrained network",
         addresses=("appearance",),
         source="FitNets, Romero et al. 2015 (arXiv:1412.6550)",
         change_phases=_on_synthetic(feature_distillation=1.0),
@@ -218,19 +216,19 @@ _TABLE = {
         change_phases=_then_late_layers,
     ),
     "matched": Strategy(
-        summary="of three times as many images, take for each real image the nearest one",
+        summary="of three times as many images, keep the nearest one to each real image",
         addresses=("content",),
         source=_THIS_PROJECT,
         overrides=_fixed("curate", select="matched"),
     ),
     "real-guidance": Strategy(
-        summary="start from noised real images of the class, the less noised the more there are",
+        summary="start from noised real images of the class; the more there are, the less noise",
         addresses=("appearance", "quality"),
         source="real guidance of He et al. 2023 (arXiv:2210.07574)",
         overrides=_from_real,
     ),
     "refresh": Strategy(
-        summary="after every pass over the synthetic images, train on freshly drawn ones",
+        summary="after every pass over the synthetic images, replace them by newly drawn ones",
         addresses=("quantity",),
         source="dynamic dataset recycle of GaFi (arXiv:2305.10118), every epoch, all images",
         change_phases=_on_synthetic(refresh_every=1.0),
@@ -242,22 +240,20 @@ _TABLE = {
         overrides=_several,
     ),
     "soft-labels": Strategy(
-        summary="half of the loss of synthetic images asks for what a classifier of the real images sees in "
-        "them",
+        summary="half of each synthetic image's target is what a classifier of the real images predicts",
         addresses=("quality",),
         source="soft cross entropy of He et al. 2023 (arXiv:2210.07574); Hinton et al. 2015 "
         "(arXiv:1503.02531)",
         change_phases=_on_synthetic(soft_labels=0.5),
     ),
     "two-stream": Strategy(
-        summary="half of every batch each; the losses of real and of synthetic images count alike",
+        summary="half of every batch is real; the losses of real and synthetic images count equally",
         addresses=("content", "quantity"),
         source="mix loss of He et al. 2023 (arXiv:2210.07574)",
         change_phases=_two_streams,
     ),
     "weak-classes": Strategy(
-        summary="the same number of images, more of them for classes that a classifier of synthetic images "
-        "confuses",
+        summary="as many images, but more for classes that a classifier of synthetic images confuses",
         addresses=("quantity", "content"),
         source=_THIS_PROJECT,
         overrides=_fixed("draw", allocation="weak-classes"),

@@ -38,7 +38,7 @@ def tune_arm(
         folder: which arm, and where its trials are recorded.
         data: what the arm learns from.
         val: real images that choose.
-        settings: the recipe; its learning rate and weight decay are replaced.
+        settings: of the arm; their learning rate and weight decay are replaced.
         tune: values to try, and number of trainings behind each trial.
         seed: of the run.
         device: where to train.
@@ -70,7 +70,7 @@ def tune_arm(
                         if step.step == step.of:
                             yield step
                     figures.append(accuracy_and_loss(step.classifier, val))
-            except DivergedError:  # such a rate cannot win, but it must not stop the search
+            except DivergedError:  # this pair cannot win, but the search goes on
                 chosen |= {"val_accuracy": 0.0, "val_loss": None}
             else:
                 chosen |= dict(
@@ -88,10 +88,8 @@ def pairs(settings: CompareSettings, tune: TuneSettings) -> list[tuple[float, fl
         >>> pairs(CompareSettings(weight_decay=0.1), TuneSettings(learning_rates=(1e-3, 4e-3)))
         [(0.001, 0.1), (0.004, 0.1)]
     """
-    rates, decays = (
-        tune.learning_rates or (settings.learning_rate,),
-        tune.weight_decays or (settings.weight_decay,),
-    )
+    rates = tune.learning_rates or (settings.learning_rate,)
+    decays = tune.weight_decays or (settings.weight_decay,)
     return list(itertools.product(rates, decays))
 
 
@@ -110,7 +108,6 @@ def best_trial(trials: list[Trial]) -> Trial:
     ]
     if not finished:
         raise InputError(
-            f"there must be a trial to choose from, got {len(trials)} that diverged: lower "
-            "tune.learning_rates"
+            f"at least one trial must finish, got {len(trials)} that diverged: lower tune.learning_rates"
         )
     return max(finished, key=lambda entry: entry[:2])[2]

@@ -1,6 +1,6 @@
 """Pretrain ``mini``: ``python -m understudy.generators.mini.pretrain --out FOLDER [--smoke]``.
 
-Trains on printed glyphs (``glyphs.py``), one after the other:
+Trains four networks on printed glyphs (``glyphs.py``), in this order:
 
 1. the autoencoder (reconstruction and a light Kullback-Leibler term);
 2. text and vision encoder (contrastive, as CLIP). The text projection is the identity, so that the
