@@ -350,6 +350,7 @@ def assert_matches(message, text):
     assert re.search(message, text, flags=re.DOTALL), f"{message!r} not found in:\n{text}"
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own_refuses_the_same_way(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "understudy.cli", "run", "nowhere"],

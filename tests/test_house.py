@@ -92,6 +92,7 @@ def test_no_global_seeding_outside_a_fork():
             assert len(re.findall(r"torch\.manual_seed\(", text)) <= text.count("fork_rng("), path
 
 
+@pytest.mark.slow
 def test_the_libraries_match_each_other():
     """With a torchvision built for another torch, torchvision and all that import it fail; a fresh process
     shows it.

@@ -28,6 +28,7 @@ SECTIONS = {
         "batch_size": 8,
         "augmentation": "none",
         "num_seeds": 3,
+        "curve_points": 0,
         "bootstrap": 100,
     },
 }

@@ -19,7 +19,7 @@ PROBE = """{
   window: document.documentElement.clientWidth,
   loaded: performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:")),
 }"""
-pytestmark = [pytest.mark.browser, needs_chromium]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_chromium]
 
 
 def probe(page: Path, *options: str) -> dict[str, Any]:
@@ -39,7 +39,6 @@ def test_page_works(tmp_path: Path) -> None:
     assert_page_shows(tmp_path / "report.html", sample.results, num_images=20)
 
 
-@pytest.mark.slow
 def test_page_of_a_run_works(tmp_path: Path, tiny_pipeline_folder: Path) -> None:
     results = run(tiny_settings(write_pets(tmp_path / "pets"), tiny_pipeline_folder), tmp_path / "run")
     assert_page_shows(tmp_path / "run" / "report.html", results, num_images=4)

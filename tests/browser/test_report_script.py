@@ -10,7 +10,7 @@ import pytest
 from chromium import browse, needs_chromium, run_in
 from report_sample import make_sample, smooth_images
 
-pytestmark = [pytest.mark.browser, needs_chromium]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, needs_chromium]
 STATE = """({
   count: document.getElementById("count").textContent,
   tiles: [...document.querySelectorAll("#tiles button")].map(tile => tile.getAttribute("aria-label")),
@@ -212,7 +212,6 @@ def test_page_fits_360_pixels(page: Path) -> None:
     assert window == 360 and wide <= 360
 
 
-@pytest.mark.slow
 def test_ten_thousand_images_open_within_a_second(tmp_path: Path) -> None:
     sample = make_sample(num_classes=2)
     names = sample.train.class_names

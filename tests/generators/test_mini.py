@@ -17,6 +17,7 @@ from understudy.generators.mini.data import printed_glyphs
 from understudy.generators.mini.tokenizer import MAX_LENGTH, train_tokenizer
 
 
+@pytest.mark.slow
 def test_plain_diffusers_loads_the_folder():
     code = f"""
 import sys

@@ -56,6 +56,7 @@ def noise(split, num, seed):
     return LabelledSet.from_images(pixels, np.arange(num) % 2, class_names=("cat", "dog"), split=split)
 
 
+@pytest.mark.slow
 def test_what_is_learned_by_heart_is_found(tmp_path):
     """The instrument works: overfitted classifiers give away whom they learned from."""
     compare = COMPARE.model_copy(

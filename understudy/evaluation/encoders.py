@@ -5,7 +5,6 @@ The generator's image encoder, the network that arms start from, or any timm mod
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,9 @@ from understudy.generators.load import mini_folder
 
 if TYPE_CHECKING:
     from understudy.generators.generator import Generator
-    from understudy.training.classifier import TrainedClassifier
+    from understudy.training.backbones import check_timm_model, check_timm_weights
+from understudy.training.backbones import check_timm_model, check_timm_weights
+from understudy.training.classifier import TrainedClassifier
 
 _BATCH = 64
 _PREFIX = "timm:"
@@ -105,7 +106,9 @@ def check_encoder(name: str) -> None:
         )
     kind = _kind(name)
     if kind == "timm":
-        _check_timm(name.removeprefix(_PREFIX))
+        model = name.removeprefix(_PREFIX)
+        check_timm_model(model, f"fidelity.encoder={name} must name a timm model, but timm has no such model")
+        check_timm_weights(model, f"fidelity.encoder={name} needs weights, choose another encoder")
     elif kind == "folder" and not (Path(name) / "config.json").is_file():
         raise InputError(
             f"fidelity.encoder={name} must be a folder with config.json and weights, but has no config.json"
@@ -117,23 +120,6 @@ def _kind(name: str) -> str:
     if name.startswith(_PREFIX):
         return "timm"
     return "folder" if name not in ENCODERS and Path(name).is_dir() else name
-
-
-def _check_timm(model: str) -> None:
-    import timm  # slow to import, and not needed to list encoders
-
-    known = [*timm.list_models(), *timm.list_pretrained()]
-    if model not in known:
-        near = difflib.get_close_matches(model, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_pretrained()"
-        raise InputError(
-            f"fidelity.encoder={_PREFIX}{model} must name a timm model, but timm has no such model: {hint}"
-        )
-    if not timm.get_pretrained_cfg(model).has_weights:
-        raise InputError(
-            f"fidelity.encoder={_PREFIX}{model} must have pretrained weights, but timm has none: "
-            "choose another encoder"
-        )
 
 
 @ENCODERS.register(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, final
 
@@ -118,8 +119,9 @@ def write_report(path: Path, data: ReportData) -> None:
     write_text(path, text)
 
 
+@cache
 def environment() -> Environment:
-    """Return a Jinja environment with our templates.
+    """Return the Jinja environment with our templates; they are compiled once in a process.
 
     In ``.html`` every value is escaped, and a missing value is an error.
     """

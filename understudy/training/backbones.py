@@ -168,21 +168,39 @@ def check_backbone(settings: CompareSettings) -> None:
                 "weights: leave them out"
             )
         return
-    import timm  # heavy; only networks need it
+    check_timm_model(
+        name,
+        f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}",
+    )
+    if settings.pretrained and weights is None:
+        check_timm_weights(name, "use compare.weights=FILE or compare.pretrained=false")
 
-    known = [*timm.list_models(), *timm.list_pretrained()]
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
+
+def check_timm_model(name: str, refusal: str) -> None:
+    """Check that timm knows an architecture, or an architecture with a tag (``resnet18.a1_in1k``).
+
+    Raises:
+        InputError: ``refusal``, followed by the names closest to this one.
+    """
+    import timm  # heavy, and only networks need it
+
+    # Without a tag the registry knows at once; the list of tags takes long to sort.
+    if not (name in timm.list_pretrained() if "." in name else timm.is_model(name)):
+        near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() gives the names"
-        raise InputError(
-            f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}: "
-            f"{hint}"
-        )
-    if settings.pretrained and weights is None and not timm.get_pretrained_cfg(name).has_weights:
-        raise InputError(
-            f"timm has no pretrained weights for {name!r}: use compare.weights=FILE or "
-            "compare.pretrained=false"
-        )
+        raise InputError(f"{refusal}: {hint}")
+
+
+def check_timm_weights(name: str, remedy: str) -> None:
+    """Check that timm publishes weights for a model.
+
+    Raises:
+        InputError: if it has none; ``remedy`` says what to do instead.
+    """
+    import timm  # heavy, and only networks need it
+
+    if not timm.get_pretrained_cfg(name).has_weights:
+        raise InputError(f"timm has no pretrained weights for {name!r}: {remedy}")
 
 
 def _kind(settings: CompareSettings) -> str:
