@@ -97,9 +97,9 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         for shots in dict.fromkeys(shots for shots, _ in cases)
     }
     tuning = [
-        {"case": f"tuning, {_name(shots)}", "arm": arm, "trials": own}
+        {"case": f"tuning, {_name(shots)}", "arm": arm, "trials": tried}
         for shots, trials in chosen.items()
-        for arm, own in trials.items()
+        for arm, tried in trials.items()
     ]
     claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows, chosen))
     write(out, settings=settings, rows=[*rows, *tuning], claims=claims, tables=tables)
@@ -294,13 +294,13 @@ def _best_bridged(rows: Sequence[dict[str, Any]]) -> str:
 
 def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     claims = []
-    for name, own in _by_shots(rows).items():
-        best = _best_bridged(own)
-        real = _values(own, "real")
+    for name, repeats in _by_shots(rows).items():
+        best = _best_bridged(repeats)
+        real = _values(repeats, "real")
         claims.append(
             repeated(
                 f"{name}: {best} (best bridged arm on validation images) minus tuned real, accuracy",
-                _values(own, best) - real,
+                _values(repeats, best) - real,
                 low_above=0.0 if name in _CUT else -0.005,
                 target="interval above 0" if name in _CUT else "interval above -0.005: not worse",
                 why_not="the interval over five subsets is wide"
@@ -309,7 +309,7 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             )
         )
         if name in _CUT:
-            cut = (_values(own, best) - real) / (1 - real)
+            cut = (_values(repeats, best) - real) / (1 - real)
             claim = f"{name}: share of the error of tuned real that {best} takes away"
             why_not = (
                 "what is left is mostly the generator's, which saw the same few images: `synthetic` alone "
@@ -319,7 +319,7 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
         claims += [
             repeated(
                 f"{name}: {best} minus {control}, accuracy: what remains of its gain",
-                _values(own, best) - _values(own, control),
+                _values(repeats, best) - _values(repeats, control),
                 target="reported",
             )
             for control in ("real-long", "real+mixup", "bridged-neutral")
@@ -327,12 +327,12 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
         claims.append(
             repeated(
                 f"{name}: bridged++ minus tuned real, accuracy",
-                _values(own, "bridged++") - real,
+                _values(repeats, "bridged++") - real,
                 target="reported",
             )
         )
         for arm, base in (("mixed", "real"), ("mixed-balanced", "mixed")):
-            difference = _values(own, arm) - _values(own, base)
+            difference = _values(repeats, arm) - _values(repeats, base)
             claims.append(repeated(f"{name}: {arm} minus {base}, accuracy", difference, target="reported"))
     return [*claims, *_volume_claims([row for row in rows if "volume" in row])]
 
@@ -378,7 +378,8 @@ def _tables(
             f"{what}.",
             "columns": ["arm", *cases],
             "rows": [
-                [f"`{arm}`", *(cell(100 * _values(own, arm)) for own in cases.values())] for arm in ARMS
+                [f"`{arm}`", *(cell(100 * _values(repeats, arm)) for repeats in cases.values())]
+                for arm in ARMS
             ],
         },
         {
@@ -389,9 +390,9 @@ def _tables(
                 [
                     f"`{arm}`",
                     *(
-                        f"**{text}**" if arm == _best_bridged(own) else text
-                        for own in cases.values()
-                        for text in [cell(100 * (_values(own, arm) - _values(own, "real")))]
+                        f"**{text}**" if arm == _best_bridged(repeats) else text
+                        for repeats in cases.values()
+                        for text in [cell(100 * (_values(repeats, arm) - _values(repeats, "real")))]
                     ),
                 ]
                 for arm in ARMS
@@ -431,11 +432,13 @@ def _volume(rows: Sequence[dict[str, Any]], size: int, arm: str) -> np.ndarray:
 def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
     figures = {"linear_probe": 100, "knn": 100, "leep": 1, "log_me": 1, "h_score": 1}
     lines = []
-    for name, own in cases.items():
+    for name, repeats in cases.items():
         networks = {
-            "letters, as pretrained": [row["source"] for row in own],
-            "after synthetic": [row["arms"]["bridged"]["after_synthetic"] for row in own],
-            "after synthetic with Mixup": [row["arms"]["bridged+mixup"]["after_synthetic"] for row in own],
+            "letters, as pretrained": [row["source"] for row in repeats],
+            "after synthetic": [row["arms"]["bridged"]["after_synthetic"] for row in repeats],
+            "after synthetic with Mixup": [
+                row["arms"]["bridged+mixup"]["after_synthetic"] for row in repeats
+            ],
         }
         for label, measured in networks.items():
             cells = [

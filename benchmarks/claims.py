@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,26 @@ class Claim:
     target: str
     met: bool
     why: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        claim: str,
+        interval: Mapping[str, float],
+        *,
+        target: str = "measured",
+        met: bool = True,
+        why: str = "",
+        scale: float = 1.0,
+    ) -> Claim:
+        """A claim about a measured interval with ``mean``, ``low`` and ``high``, times ``scale``."""
+        value, low, high = (scale * interval[end] for end in ("mean", "low", "high"))
+        return cls(claim=claim, value=value, low=low, high=high, target=target, met=met, why=why)
+
+    @classmethod
+    def single(cls, claim: str, value: float, *, target: str, met: bool, why: str = "") -> Claim:
+        """A claim about one value without an interval."""
+        return cls(claim=claim, value=value, low=value, high=value, target=target, met=met, why=why)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -84,7 +84,7 @@ def main(out: Path, runs: Path, smoke: bool, *, generator: str = "mini", module:
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
         rows = pool.starmap(measure, [(*part, runs, smoke) for part in parts], chunksize=1)
     by_case = {_name(*case): [row for row in rows if row["case"] == _name(*case)] for case in cases}
-    gaps = {case: _gap(case, own, runs) for case, own in by_case.items()}
+    gaps = {case: _gap(case, repeats, runs) for case, repeats in by_case.items()}
     command = {"command": ["python", "-m", f"benchmarks.{module}"]}
     settings = {
         _name(*case): {
@@ -94,10 +94,14 @@ def main(out: Path, runs: Path, smoke: bool, *, generator: str = "mini", module:
         for case in cases
     }
     claims = (
-        [] if smoke else [claim for case, own in by_case.items() for claim in _claims(case, own, gaps[case])]
+        []
+        if smoke
+        else [claim for case, repeats in by_case.items() for claim in _claims(case, repeats, gaps[case])]
     )
     tables = (
-        [] if smoke else [table for case, own in by_case.items() for table in _tables(case, own, gaps[case])]
+        []
+        if smoke
+        else [table for case, repeats in by_case.items() for table in _tables(case, repeats, gaps[case])]
     )
     write(
         out,
@@ -117,9 +121,12 @@ def _folder(case: str, repeat: int, runs: Path) -> Path:
 
 
 def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) -> Settings:
-    own: dict[str, Any] = {"generator": {"name": generator}}
+    chosen: dict[str, Any] = {"generator": {"name": generator}}
     if generator == "class_conditional":
-        own = {"generator": {"name": generator, "channels": [32, 64], "patch": 4}, "adapt": {"steps": 1000}}
+        chosen = {
+            "generator": {"name": generator, "channels": [32, 64], "patch": 4},
+            "adapt": {"steps": 1000},
+        }
     common = {
         "seed": repeat,
         "data": {"source": "digits", "shots": shots},
@@ -129,7 +136,7 @@ def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) ->
         "compare": {"steps": 100, "batch_size": 32, "arms": arms(generator, shots)},
         "gap": {"measure": True, "strengths": [0.07, 0.2, 0.4, 0.6, 0.8]},
     }
-    return build(PRESETS["quick"], common, own, _SMOKE if smoke else {})
+    return build(PRESETS["quick"], common, chosen, _SMOKE if smoke else {})
 
 
 def arms(generator: str, shots: int | None) -> list[str]:
@@ -173,9 +180,9 @@ def measure(generator: str, shots: int | None, repeat: int, runs: Path, smoke: b
     }
     roles |= {
         f"gap-redrawn-{strength:g}": trained(
-            case_run, f"gap-redrawn-{strength:g}", "synthetic", lambda own=own: own, repeat
+            case_run, f"gap-redrawn-{strength:g}", "synthetic", lambda curated=curated: curated, repeat
         )
-        for strength, own in redrawn().items()
+        for strength, curated in redrawn().items()
     }
     for index, part in enumerate(real_again(case_run.train, case_run.spare, seed=settings.seed)):
         roles[f"gap-again-{index}"] = trained(
@@ -225,12 +232,12 @@ def trained(
     """
     path = case_run.path / "measured" / f"{key}.json"
     if not path.exists():
-        own = images()
+        curated = images()
         start = time.monotonic()
         data = TrainingData(
             train=case_run.train if train is None else train,
-            synthetic=None if own is None else own.images,
-            quota=None if own is None else own.quota,
+            synthetic=None if curated is None else curated.images,
+            quota=None if curated is None else curated.quota,
             teacher=lambda: case_run.classifiers.judge,
         )
         classifier = follow(
@@ -242,11 +249,11 @@ def trained(
         write_atomically(path.with_suffix(".npy"), lambda to: to.write_bytes(_bytes(probabilities)))
         record = (
             {}
-            if own is None
+            if curated is None
             else {
-                name: own.record[name]
+                name: curated.record[name]
                 for name in ("seconds", "drawn", "judged", "kept")
-                if name in own.record
+                if name in curated.record
             }
         )
         accuracy_on_test = float((probabilities.argmax(axis=1) == case_run.test.labels).mean())
@@ -331,11 +338,19 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     the decomposition.
     """
     arms = {
-        name: {"test": round(own["test"], 4), "val": own["val"], "seconds": round(own["seconds"], 1)}
-        | ({"images": {key: own["images"][key] for key in ("seconds", "judged")}} if own["images"] else {})
-        for name, own in row["arms"].items()
+        name: {
+            "test": round(figures["test"], 4),
+            "val": figures["val"],
+            "seconds": round(figures["seconds"], 1),
+        }
+        | (
+            {"images": {key: figures["images"][key] for key in ("seconds", "judged")}}
+            if figures["images"]
+            else {}
+        )
+        for name, figures in row["arms"].items()
     }
-    gap = {role: [round(own["test"], 4), own["val"]] for role, own in row["gap"].items()}
+    gap = {role: [round(figures["test"], 4), figures["val"]] for role, figures in row["gap"].items()}
     return {**row, "arms": arms, "gap": gap}
 
 
@@ -408,13 +423,10 @@ def term_claims(case: str, gap: Mapping[str, Any], names: Sequence[str], *, over
     images.
     """
     return [
-        Claim(
-            claim=f"{case}: the gap's term {name}, in points",
-            value=100 * term["mean"],
-            low=100 * term["low"],
-            high=100 * term["high"],
-            target="measured",
-            met=True,
+        Claim.of(
+            f"{case}: the gap's term {name}, in points",
+            term,
+            scale=100,
             why=f"bootstrap over test images and {over}",
         )
         for name in names

@@ -114,9 +114,9 @@ def _row(case_run: Run, repeat: int, redrawn: Mapping[float, Any]) -> dict[str, 
     }
     arms |= {
         f"redrawn-{strength:g}": trained(
-            case_run, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda own=own: own, repeat
+            case_run, f"redrawn-{strength:g}-{repeat}", "synthetic", lambda curated=curated: curated, repeat
         )
-        for strength, own in redrawn.items()
+        for strength, curated in redrawn.items()
     }
     return {"case": "CIFAR-10", "repeat": repeat, "arms": arms}
 

@@ -58,7 +58,7 @@ SMOKE = ("vanilla", "adapted", "adapted, guidance 3")
 
 def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
     """Settings of the run that draws a set."""
-    own, adapter_of = SETS[name]
+    chosen, adapter_of = SETS[name]
     common: dict[str, Any] = {
         "seed": repeat,
         "data": {"source": "digits"},
@@ -80,7 +80,7 @@ def settings_of(name: str, repeat: int, runs: Path, *, smoke: bool) -> Settings:
     )
     if reused:
         small.pop("adapt", None)
-    return build(PRESETS["quick"], common, own, small, reused)
+    return build(PRESETS["quick"], common, chosen, small, reused)
 
 
 def folder_of(name: str, repeat: int, runs: Path) -> Path:
@@ -118,7 +118,7 @@ def row(name: str, repeat: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
 
 
 def _of(role: str, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {kind: own[role] for kind, own in measured.items()}
+    return {kind: figures[role] for kind, figures in measured.items()}
 
 
 def _fidelity(set_run: Run, kind: str) -> dict[str, Any]:
@@ -141,12 +141,13 @@ def _fidelity(set_run: Run, kind: str) -> dict[str, Any]:
             seed=0,
         )
         short = {
-            name: {role: own[role] for role in ("value", "floor")} for name, own in found["measures"].items()
+            name: {role: measure[role] for role in ("value", "floor")}
+            for name, measure in found["measures"].items()
         }
         write_json(path, {"compared": found["compared"], "measures": short})
     measures = json.loads(path.read_text(encoding="utf-8"))["measures"]
     return {
-        role: {name: round(own[role]["mean"], 4) for name, own in measures.items()}
+        role: {name: round(measure[role]["mean"], 4) for name, measure in measures.items()}
         for role in ("value", "floor")
     }
 
@@ -161,11 +162,11 @@ def correlations(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[
         for name, better in MEASURES.items():
             found[kind][name] = []
             for repeat in sorted({row["repeat"] for row in rows}):
-                own = [row for row in rows if row["repeat"] == repeat]
-                values = [row["value"][kind][name] for row in own]
+                sets = [row for row in rows if row["repeat"] == repeat]
+                values = [row["value"][kind][name] for row in sets]
                 sign = 1 if better == "higher" else -1
                 found[kind][name].append(
-                    float(sign * spearmanr(values, [row["accuracy"] for row in own]).statistic)
+                    float(sign * spearmanr(values, [row["accuracy"] for row in sets]).statistic)
                 )
     return found
 
@@ -190,8 +191,8 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Every measure of every set next to its floor, and the correlations."""
     kind, body = ENCODERS[0], []
     for name in SETS:
-        own = [row for row in rows if row["set"] == name]
-        body.append([name, cell([100 * row["accuracy"] for row in own]), *_cells(own, kind, "value")])
+        sets = [row for row in rows if row["set"] == name]
+        body.append([name, cell([100 * row["accuracy"] for row in sets]), *_cells(sets, kind, "value")])
     body.append(
         [
             "real against real (floor)",

@@ -44,21 +44,17 @@ def measure(*, smoke: bool, resamples: int = 20) -> tuple[list[dict[str, Any]], 
         f"{row['held_out']:,} held out"
     )
     return [row], [
-        Claim(
-            claim=f"peak memory (GB) of measuring the fidelity of {sizes}, everything included",
-            value=row["peak_gb"],
-            low=row["peak_gb"],
-            high=row["peak_gb"],
+        Claim.single(
+            f"peak memory (GB) of measuring the fidelity of {sizes}, everything included",
+            row["peak_gb"],
             target=f"under {_TARGET_GB:g} GB",
             met=row["peak_gb"] < _TARGET_GB,
             why=f"one measurement, {row['seconds']:.0f} s on {row['threads']} threads with "
             f"{row['resamples']} resamples",
         ),
-        Claim(
-            claim=f"Fréchet distance above its floor, of distributions at {_TRUTH:g}, over that",
-            value=above / _TRUTH,
-            low=above / _TRUTH,
-            high=above / _TRUTH,
+        Claim.single(
+            f"Fréchet distance above its floor, of distributions at {_TRUTH:g}, over that",
+            above / _TRUTH,
             target=f"within {_TOLERANCE:.0%} of 1",
             met=abs(above / _TRUTH - 1) <= _TOLERANCE,
             why="value and floor have one bias, which their difference has not; one measurement",

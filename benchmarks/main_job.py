@@ -159,7 +159,7 @@ def _claims(rows: Sequence[dict[str, Any]], speed: dict[str, Any]) -> list[Claim
             least=0.0,
             target="above 0",
         ),
-        _single(
+        _largest(
             f"seconds to draw {speed['images']} images, 20 steps, guidance on",
             speed["seconds"],
             30,
@@ -189,33 +189,24 @@ def _demo_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     gigabytes = max(row["cost"]["peak_memory_gb"] for row in rows)
     return [
         _best(rows[0], claim, target="interval above 0", met=above, why=why),
-        _single("demo: wall time in minutes, all stages", minutes, 5, "at most 5"),
-        _single("demo: peak memory in GB", gigabytes, 3, "under 3"),
+        _largest("demo: wall time in minutes, all stages", minutes, 5, "at most 5"),
+        _largest("demo: peak memory in GB", gigabytes, 3, "under 3"),
     ]
 
 
 def _best(row: dict[str, Any], claim: str, *, target: str, met: bool, why: str) -> Claim:
     """A claim about the accuracy of the best arm with synthetic images minus that of the real one."""
     best = row["arms"][row["verdict"]["best"]]["minus_real"]
-    return Claim(
-        claim=claim, value=best["mean"], low=best["low"], high=best["high"], target=target, met=met, why=why
-    )
+    return Claim.of(claim, best, target=target, met=met, why=why)
 
 
 def _accuracy(row: dict[str, Any], arm: str) -> float:
     return float(row["arms"][arm]["accuracy"]["mean"])
 
 
-def _single(claim: str, value: float, most: float, target: str) -> Claim:
-    return Claim(
-        claim=claim,
-        value=value,
-        low=value,
-        high=value,
-        target=target,
-        met=value <= most,
-        why="the slowest or largest of the runs",
-    )
+def _largest(claim: str, value: float, most: float, target: str) -> Claim:
+    why = "the slowest or largest of the runs"
+    return Claim.single(claim, value, target=target, met=value <= most, why=why)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def row(measured: Mapping[str, Any]) -> dict[str, Any]:
     """The row for the result file; the points of the curves stay in the run's results.json."""
     audit = measured["membership"]
     attacks = {
-        name: {arm: {key: own[key] for key in ("auc", "tpr")} for arm, own in arms.items()}
+        name: {arm: {key: figures[key] for key in ("auc", "tpr")} for arm, figures in arms.items()}
         for name, arms in audit["attacks"].items()
     }
     return {**measured, "membership": {**audit, "attacks": attacks}}
@@ -80,19 +80,16 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
         _claim(row["case"], arm, attack, entry, must=row["case"] == "overfitted")
         for row in rows
         for attack, arms in row["membership"]["attacks"].items()
-        for arm, own in arms.items()
-        for entry in own["tpr"]
+        for arm, figures in arms.items()
+        for entry in figures["tpr"]
     ]
 
 
 def _claim(case: str, arm: str, attack: str, entry: Mapping[str, Any], *, must: bool) -> Claim:
     found, chance = entry["tpr"], entry["fpr"]
-    return Claim(
-        claim=f"membership, {case}: {attack} on {arm}, true-positive rate at a false-positive rate of "
-        f"{chance:g}",
-        value=found["mean"],
-        low=found["low"],
-        high=found["high"],
+    return Claim.of(
+        f"membership, {case}: {attack} on {arm}, true-positive rate at a false-positive rate of {chance:g}",
+        found,
         target=f"interval above chance, {chance:g}" if must else "measured",
         met=found["low"] > chance or not must,
         why="bootstrap over images and target models",
@@ -107,11 +104,11 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rates = [entry["fpr"] for entry in next(iter(audit["attacks"]["lira"].values()))["tpr"]]
         body = [
             [
-                *(arm, attack, *(_interval(entry["tpr"], 2) for entry in own["tpr"])),
-                *(_interval(own["auc"], 1), _interval(audit["arms"][arm]["test_accuracy"], 1)),
+                *(arm, attack, *(_interval(entry["tpr"], 2) for entry in figures["tpr"])),
+                *(_interval(figures["auc"], 1), _interval(audit["arms"][arm]["test_accuracy"], 1)),
             ]
             for attack, arms in audit["attacks"].items()
-            for arm, own in arms.items()
+            for arm, figures in arms.items()
         ]
         columns = [
             "arm",

@@ -137,11 +137,9 @@ def _time(*, num: int, num_train: int) -> Claim:
     start = time.process_time()
     nearest_copies(x, y)
     seconds = time.process_time() - start
-    return Claim(
-        claim=f"looking for copies of {num_train:,} images among {num:,} others, processor seconds",
-        value=seconds,
-        low=seconds,
-        high=seconds,
+    return Claim.single(
+        f"looking for copies of {num_train:,} images among {num:,} others, processor seconds",
+        seconds,
         target="at most 60",
         met=seconds <= _SECONDS,
         why="one measurement",

@@ -45,13 +45,13 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         _kept(runs / "planted_copies.json", partial(planted_copies.measure, smoke=smoke)),
         _kept(runs / "fidelity_size.json", partial(fidelity_size.measure, smoke=smoke)),
     ]
-    rows = [*sets, *shifted, *audits, *(row for own, _ in parts for row in own)]
+    rows = [*sets, *shifted, *audits, *(row for part, _ in parts for row in part)]
     claims, tables = ([], []) if smoke else _summary(sets, shifted, audits)
     write(
         out,
         settings={"proof": {"command": ["python", "-m", "benchmarks.proof"]}},
         rows=rows,
-        claims=claims if smoke else [*claims, *(claim for _, own in parts for claim in own)],
+        claims=claims if smoke else [*claims, *(claim for _, part in parts for claim in part)],
         tables=tables,
     )
 

@@ -324,7 +324,7 @@ def _mmd_claims(cases: Mapping[str, list[dict[str, Any]]]) -> list[Claim]:
     """Does the MMD term lower the MMD? Negative differences say that it does."""
     claims = []
     for encoder in cases["vanilla"][0]["mmd2"]:
-        value = {name: np.array([row["mmd2"][encoder] for row in own]) for name, own in cases.items()}
+        value = {name: np.array([row["mmd2"][encoder] for row in repeats]) for name, repeats in cases.items()}
         for case in ABLATION[3:7]:
             lower = value["fine-tuning"] - value[case.name]
             claim = f"squared MMD to held-out real images, {encoder}: fine-tuning minus {case.name}"

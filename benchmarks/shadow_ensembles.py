@@ -159,7 +159,7 @@ def _agreement(
     """
     areas, phi = {}, {}
     for way, models in said.items():
-        probabilities = np.stack([own for own, _ in models])
+        probabilities = np.stack([known for known, _ in models])
         phi[way] = scaled_confidence(probabilities, train.labels)
         found = audit_membership(
             probabilities,
@@ -174,34 +174,23 @@ def _agreement(
         areas[way] = {attack: figures["auc"] for attack, figures in found.items()}
     for attack in ("lira", "rmia"):
         before = areas[_BEFORE][attack]
-        yield Claim(
-            claim=f"the attack {attack} on overfitted classifiers of real images: area under the curve",
-            value=before["mean"],
-            low=before["low"],
-            high=before["high"],
+        yield Claim.of(
+            f"the attack {attack} on overfitted classifiers of real images: area under the curve",
+            before,
             target="above 0.5",
             met=before["low"] > 0.5,
         )
         for way in list(WAYS)[2:]:
             difference = areas[way][attack]["mean"] - before["mean"]
-            yield Claim(
-                claim=f"the same, {way}: difference",
-                value=difference,
-                low=difference,
-                high=difference,
+            yield Claim.single(
+                f"the same, {way}: difference",
+                difference,
                 target=f"at most {_TOLERANCE} either way",
                 met=abs(difference) <= _TOLERANCE,
             )
     for way in list(WAYS)[2:]:
         same = float(np.corrcoef(phi[_BEFORE].ravel(), phi[way].ravel())[0, 1])
-        yield Claim(
-            claim=f"correlation of logits, {way}",
-            value=same,
-            low=same,
-            high=same,
-            target="at least 0.9",
-            met=same >= 0.9,
-        )
+        yield Claim.single(f"correlation of logits, {way}", same, target="at least 0.9", met=same >= 0.9)
 
 
 def run(out: Path, runs: Path, smoke: bool) -> None:

@@ -44,8 +44,8 @@ def case_of(shots: int | None) -> str:
 def measure(shots: int | None, runs: Path, *, smoke: bool) -> dict[str, Any]:
     """The section ``shift`` of a run; finished stages are reused."""
     folder = runs / f"shift-{case_of(shots).replace(' ', '-')}"
-    own: dict[str, Any] = {"data": {"shots": 4 if smoke else shots}}
-    plain = build(PRESETS["quick"], _COMMON, own, _SMOKE if smoke else {})
+    chosen: dict[str, Any] = {"data": {"shots": 4 if smoke else shots}}
+    plain = build(PRESETS["quick"], _COMMON, chosen, _SMOKE if smoke else {})
     run(plain, folder, until="load")
     test = Run(RunFolder.find(folder), "cpu", Silent()).test
     tests = {
@@ -63,17 +63,18 @@ def row(measured: Mapping[str, Any]) -> dict[str, Any]:
     """
     shift = measured["shift"]
     corruptions = {
-        name: {arm: _mean(own) for arm, own in arms.items()} for name, arms in shift["corruptions"].items()
+        name: {arm: _mean(severities) for arm, severities in arms.items()}
+        for name, arms in shift["corruptions"].items()
     }
     tests = {
         name: {
-            **own,
+            **test,
             "arms": {
                 arm: {key: figures[key] for key in ("accuracy", "minus_real")}
-                for arm, figures in own["arms"].items()
+                for arm, figures in test["arms"].items()
             },
         }
-        for name, own in shift["tests"].items()
+        for name, test in shift["tests"].items()
     }
     return {
         "part": "shift",
@@ -91,13 +92,10 @@ def claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
     on shifted handwriting.
     """
     return [
-        Claim(
-            claim=f"{row['case']}: {arm} minus real on {where}, in points",
-            value=100 * difference["mean"],
-            low=100 * difference["low"],
-            high=100 * difference["high"],
-            target="measured",
-            met=True,
+        Claim.of(
+            f"{row['case']}: {arm} minus real on {where}, in points",
+            difference,
+            scale=100,
             why="bootstrap over test images and 3 trainings",
         )
         for row in rows
@@ -118,12 +116,14 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         shift, arms = row["shift"], ["real", *_ARMS]
         named = {"test images as they are": shift["clean"], "all corruptions": shift["mean_corruption"]}
-        named |= {f"handwriting: {name}": own["arms"] for name, own in shift["tests"].items()}
+        named |= {f"handwriting: {name}": test["arms"] for name, test in shift["tests"].items()}
         body = [
-            [name, *(f"{100 * own[arm]['accuracy']:.1f}" for arm in arms)]
-            for name, own in shift["corruptions"].items()
+            [name, *(f"{100 * figures[arm]['accuracy']:.1f}" for arm in arms)]
+            for name, figures in shift["corruptions"].items()
         ]
-        body += [[name, *(_interval(own[arm]["accuracy"]) for arm in arms)] for name, own in named.items()]
+        body += [
+            [name, *(_interval(figures[arm]["accuracy"]) for arm in arms)] for name, figures in named.items()
+        ]
         body += [["calibration error (ECE)", *(_interval(shift["calibration"][arm]["ece"]) for arm in arms)]]
         found.append(
             {

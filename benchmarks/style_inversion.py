@@ -155,11 +155,9 @@ def _values(rows: Sequence[dict[str, Any]], recipe: str, *path: str) -> np.ndarr
 def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     paired = rows[0]["neutral_minus_style"]
     claims = [
-        Claim(
-            claim="denoising loss on held-out real images, neutral token minus S*, seed 0, paired by image",
-            value=paired["mean"],
-            low=paired["low"],
-            high=paired["high"],
+        Claim.of(
+            "denoising loss on held-out real images, neutral token minus S*, seed 0, paired by image",
+            paired,
             target="interval above 0: S* lowers it",
             met=paired["low"] > 0,
             why="Student interval over 997 test images, 8 timesteps each, the same noise for both",

@@ -78,7 +78,7 @@ def test_levels_without_a_known_range_are_refused() -> None:
     levels = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     with pytest.raises(
         ValueError,
-        match="its levels are fractions, of which the range is not known: store it with 8 or 16 bits",
+        match="levels must be integers, but are fractions of unknown range: store",
     ):
         decode(encoded(Image.fromarray(levels), "TIFF"))
 
@@ -164,7 +164,7 @@ def test_the_test_split_is_sealed(small_set: LabelledSet) -> None:
 def test_labels_and_ids_are_checked(small_set: LabelledSet) -> None:
     with pytest.raises(InputError, match=r"labels must be in \[0, 1\), got 1 to 1"):
         LabelledSet.from_images([picture(0)], [1], class_names=("a",), split="train")
-    with pytest.raises(ValueError, match=r"as many labels and unique ids"):
+    with pytest.raises(ValueError, match=r"one label and one unique id per image"):
         LabelledSet.from_images([picture(0)] * 2, [0, 0], class_names=("a",), split="train", ids=["x", "x"])
 
 
@@ -176,5 +176,5 @@ def test_concatenate(small_set: LabelledSet) -> None:
     assert both.provenance("seed") == [None, None, 5]
     with pytest.raises(InputError, match=r"must not share image ids"):
         LabelledSet.concatenate([a, a])
-    with pytest.raises(InputError, match=r"sets to join must agree"):
+    with pytest.raises(InputError, match=r"sets to join must have the same class names"):
         LabelledSet.concatenate([a, b.with_split("test")])

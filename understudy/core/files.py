@@ -56,8 +56,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         state = "damaged" if path.exists() else "not there"
         raise InputError(
-            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, then do "
-            "that stage again with 'understudy run' and the folder of the run"
+            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, "
+            "then do that stage again with 'understudy run' and the folder of the run"
         ) from None
 
 
@@ -90,8 +90,8 @@ def check_replaceable(path: Path, *, mark: bytes) -> None:
         with path.open("rb") as file:
             if mark not in file.read(4096):
                 raise InputError(
-                    f"{path} exists, and understudy did not write it in this place: choose another name, or "
-                    "remove it"
+                    f"{path} exists, and understudy did not write it in this place: "
+                    "choose another name, or remove it"
                 )
 
 

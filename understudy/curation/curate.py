@@ -125,11 +125,8 @@ class Curator:
         judge = score.find_judge(self.networks)
         scores, threshold = score(drawn, judge), lowest_kept(self.val, judge, settings=settings)
         constant = grey_thumbnails(drawn, size=16).std(axis=(1, 2)) * 255 < _CONSTANT_STD
-        nearest_ids, nearest_distances, flags = (
-            [""] * len(drawn),
-            np.full(len(drawn), np.nan),
-            [""] * len(drawn),
-        )
+        nearest_ids, flags = [""] * len(drawn), [""] * len(drawn)
+        nearest_distances = np.full(len(drawn), np.nan)
         if settings.firewall != "off":
             neighbours = self.copies.nearest(drawn)
             nearest_ids, nearest_distances = neighbours.ids, neighbours.distances

@@ -79,8 +79,7 @@ def asks(judge: JudgeName, *, threshold: float | Literal["validation"]) -> Calla
 
 @SCORES.register(
     "agreement",
-    summary="probability of the intended class relative to the first choice, by a classifier trained on the "
-    "real train split",
+    summary="probability of the intended class over that of the first choice, by a real-trained classifier",
 )
 @asks("real", threshold=0.5)
 def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -101,8 +100,7 @@ def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 @SCORES.register(
     "confidence",
-    summary="probability of the intended class, by a classifier of the real train split, if it is the first "
-    "choice; else 0",
+    summary="probability of the intended class if a real-trained classifier ranks it first; else 0",
 )
 @asks("real", threshold="validation")
 def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -118,7 +116,7 @@ def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 @SCORES.register(
     "clip",
-    summary="probability of the intended class under zero-shot CLIP, if it is above chance; else 0",
+    summary="probability of the intended class by zero-shot CLIP if it is above chance; else 0",
 )
 @asks("clip", threshold=0.0)
 def clip(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -139,7 +137,7 @@ def clip(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 
 # With a judge that always agrees, every image scores 1.
-SCORES.register("none", summary="every image scores 1: none is rejected for its looks")(
+SCORES.register("none", summary="every image scores 1, so none is rejected by its score")(
     Score(agreement, "none", 0.0)
 )
 
@@ -166,8 +164,8 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
     val.check_split("val", purpose="taking a threshold from real images")
     if not len(val):
         raise InputError(
-            "curate.threshold 'validation' needs real validation images, got none: set curate.threshold to "
-            "a number"
+            "curate.threshold 'validation' needs real validation images, got none: "
+            "set curate.threshold to a number"
         )
     passing = math.ceil(round(settings.validation_pass * len(val), 9))
     return float(np.sort(score(val, judge))[len(val) - passing])

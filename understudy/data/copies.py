@@ -19,9 +19,8 @@ FALSE_ALARMS = 0.01
 """Share of real images that may be mistaken for copies."""
 SAME_IMAGE = 0.05
 """Two real images closer than this count as the same image; re-encoding alone can cause a larger distance."""
-_SIDE = (
-    32  # pixels per thumbnail side; at 16, digits shifted by half a pixel look as far apart as different ones
-)
+# pixels per thumbnail side; at 16, digits shifted by half a pixel look as far apart as different digits
+_SIDE = 32
 
 
 @final
@@ -118,11 +117,9 @@ class CopyFinder:
         basis, certified = "held-out real images", True
         distance = copy_threshold(distances, rate=FALSE_ALARMS)
         if distance is None and len(self.train) > 1:
-            own = nearest_copies(self._thumbnails, self._thumbnails, skip_own=True)[1]
-            distances, basis = (
-                np.concatenate([held_out, own[own >= SAME_IMAGE]]),
-                "held-out real and train images",
-            )
+            within = nearest_copies(self._thumbnails, self._thumbnails, skip_own=True)[1]
+            distances = np.concatenate([held_out, within[within >= SAME_IMAGE]])
+            basis = "held-out real and train images"
             # One train image enters many distances, so they are not exchangeable with a new image's distance.
             certified = False
             distance = copy_threshold(distances, rate=FALSE_ALARMS)

@@ -49,8 +49,8 @@ def _folder(data: LabelledSet, to: Path) -> None:
     ]
     if odd:
         raise InputError(
-            f"class names must be usable as folder names, got {', '.join(map(repr, odd))}: export as "
-            "webdataset or huggingface"
+            f"class names must be usable as folder names, got {', '.join(map(repr, odd))}: "
+            "export as webdataset or huggingface"
         )
     rows = []
     for index, row in enumerate(_provenance(data)):

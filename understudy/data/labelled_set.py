@@ -37,7 +37,7 @@ class LabelledSet:
     Attributes:
         table: one row per image.
         class_names: names by label.
-        split: what the images may be used for; ``test`` is sealed, see :meth:`require`.
+        split: what the images may be used for; ``test`` is sealed, see :meth:`check_split`.
     """
 
     table: pa.Table
@@ -165,8 +165,8 @@ class LabelledSet:
         names = list(ids) if ids is not None else [f"{split}-{index:08d}" for index in range(len(encoded))]
         if not len(encoded) == len(labels) == len(names) == len(set(names)):
             raise ValueError(
-                f"need as many labels and unique ids as images, got {len(encoded)}, {len(labels)}, "
-                f"{len(set(names))}"
+                f"need one label and one unique id per image, got {len(encoded)} images, "
+                f"{len(labels)} labels and {len(set(names))} ids"
             )
         columns = {
             "id": pa.array(names, pa.string()),
@@ -187,8 +187,8 @@ class LabelledSet:
         for other in sets[1:]:
             if (other.class_names, other.split) != (first.class_names, first.split):
                 raise InputError(
-                    f"sets to join must agree, got {first.class_names} {first.split} and {other.class_names} "
-                    f"{other.split}"
+                    "sets to join must have the same class names and split, got "
+                    f"{first.class_names} {first.split} and {other.class_names} {other.split}"
                 )
         table = pa.concat_tables([part.table for part in sets], promote_options="permissive")
         if len(set(table.column("id").to_pylist())) != table.num_rows:
@@ -261,7 +261,7 @@ def decode(data: bytes) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError(
-            "its levels are fractions, of which the range is not known: store it with 8 or 16 bits"
+            "levels must be integers, but are fractions of unknown range: store the image with 8 or 16 bits"
         )
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)

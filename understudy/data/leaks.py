@@ -113,7 +113,7 @@ def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
         prints: N images.
         max_distance: see :func:`near_duplicates`.
     """
-    from scipy.sparse import coo_array  # scipy is heavy, and only splitting a source needs it
+    from scipy.sparse import coo_array  # slow to import, and needed only to split a source
     from scipy.sparse.csgraph import connected_components
 
     i, j, _ = _pairs(prints, prints, max_distance=max_distance)
@@ -142,8 +142,8 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
         more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise InputError(
             f"splits must not share images, got {len(lines)} pairs:\n" + "\n".join(lines[:10]) + more + "\n"
-            "remove one image of each pair, or, if near copies are different images, --set "
-            "data.near_duplicate_distance=-1"
+            "remove one image of each pair, or, if near copies are different images, "
+            "--set data.near_duplicate_distance=-1"
         )
 
 

@@ -103,9 +103,9 @@ def find_source(location: str) -> AbstractSource:
     """
     if (Path(location) / "study.yaml").is_file():
         raise InputError(
-            f"{location} is a study, not images: go on with all of it as it was started, 'understudy study "
-            f"KIND DATA --out {location}', or with one of its runs, 'understudy run "
-            f"{Path(location) / 'runs'}/NAME'"
+            f"{location} is a study, not images: continue it as it was started, "
+            f"'understudy study KIND DATA --out {location}', or continue one of its runs, "
+            f"'understudy run {Path(location) / 'runs'}/NAME'"
         )
     if location in SOURCES and SOURCES[location].accepts(location):
         return SOURCES[location]
@@ -147,8 +147,8 @@ def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
     if single and shots != 1:
         raise InputError(
-            f"every class must have 2 train images or more, but these have one: {', '.join(single)}; add "
-            "some, or --shots 1"
+            f"every class must have 2 train images or more, but these have one: {', '.join(single)}; "
+            "add some, or --shots 1"
         )
 
 
@@ -162,11 +162,11 @@ def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -
         raise InputError(f"the source must have train images, got only {' and '.join(parts)}")
     for split in list(classes)[1:]:
         if classes[split] != classes["train"]:
-            both = (
-                f"train has {', '.join(sorted(classes['train']))}; {split} has "
-                f"{', '.join(sorted(classes[split]))}"
+            raise InputError(
+                f"{split} classes must be the train classes: "
+                f"train has {', '.join(sorted(classes['train']))}; "
+                f"{split} has {', '.join(sorted(classes[split]))}"
             )
-            raise InputError(f"{split} classes must be the train classes: {both}")
     absent = [name for name in images.class_names if name not in classes["train"]]
     if absent:
         raise InputError(f"every class must have images, but these have none: {', '.join(absent)}")

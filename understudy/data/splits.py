@@ -46,8 +46,8 @@ def stratified_split(
     """
     if sum(fractions.values()) >= 1:
         raise InputError(
-            f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: nothing is "
-            "left to train on"
+            f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: "
+            "nothing is left to train on"
         )
     units = _units(ids, labels, groups)
     ordered = [
@@ -155,6 +155,6 @@ def _check_enough(counts: np.ndarray, least: int, class_names: Sequence[str], *,
     ]
     if few:
         raise InputError(
-            f"every class needs at least {least} different images {purpose} (copies count once), but "
-            f"{', '.join(few)}"
+            f"every class needs at least {least} different images {purpose} (copies count once), "
+            f"but {', '.join(few)}"
         )

@@ -44,11 +44,7 @@ class ParquetSource(AbstractSource):
                 f"all files must have the class names of {files[0].name}, but these differ: "
                 f"{', '.join(different)}"
             )
-        splits = shard_splits(files)
-        if any(splits) and "train" not in splits:
-            raise InputError(
-                f"{location} must have train files, got {', '.join(file.name for file in files)}"
-            )
+        splits = shard_splits(files, location)
         if names is None:
             names = _paired_names(files)
         return Contents(_read(files, splits, names), names)
@@ -143,7 +139,7 @@ def named(path: str, label: Any, names: tuple[str, ...] | None) -> str | int:
         return int(label)
     if not 0 <= label < len(names):
         raise InputError(
-            f"{path}: label must be in [0, {len(names)}), got {label}: leave unlabelled images out of the "
-            "source"
+            f"{path}: label must be in [0, {len(names)}), got {label}: "
+            "leave unlabelled images out of the source"
         )
     return names[int(label)]

@@ -103,11 +103,11 @@ def shards(location: str, suffix: str) -> list[Path]:
     return found[0] or found[1]
 
 
-def shard_splits(files: list[Path]) -> list[RealSplit | None]:
+def shard_splits(files: list[Path], location: str) -> list[RealSplit | None]:
     """The split of each file; None for a single file and for files not named after splits.
 
     Raises:
-        InputError: if only some files are named after splits.
+        InputError: if only some files are named after splits, or none after the train split.
     """
     splits = [split_of(file.name) for file in files]
     if len(files) == 1:
@@ -117,6 +117,8 @@ def shard_splits(files: list[Path]) -> list[RealSplit | None]:
         raise InputError(
             f"file names must all begin with train, val or test, or none, but these do not: {odd}"
         )
+    if any(splits) and "train" not in splits:
+        raise InputError(f"{location} must have train files, got {', '.join(file.name for file in files)}")
     return splits
 
 
@@ -134,13 +136,13 @@ def check_entry(archive: str, name: str, *, plain: bool) -> None:
     parts = re.split(r"[/\\]", name)
     if parts[0] == "" or ":" in parts[0] or ".." in parts:
         raise InputError(
-            f"{archive}: entries must have relative paths without '..', got {name!r}: do not trust this "
-            "archive"
+            f"{archive}: entries must have relative paths without '..', got {name!r}: "
+            "do not trust this archive"
         )
     if not plain:
         raise InputError(
-            f"{archive}: entries must be plain files, but {name!r} is a link or device: pack the files "
-            "themselves"
+            f"{archive}: entries must be plain files, but {name!r} is a link or device: "
+            "pack the files themselves"
         )
 
 

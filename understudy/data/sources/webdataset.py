@@ -47,11 +47,7 @@ class WebDatasetSource(AbstractSource):
     def open(self, location: str, settings: DataSettings) -> Contents:
         """Check all entries and find the class names, then read samples one at a time."""
         files = shards(location, ".tar")
-        splits = shard_splits(files)
-        if any(splits) and "train" not in splits:
-            raise InputError(
-                f"{location} must have train files, got {', '.join(file.name for file in files)}"
-            )
+        splits = shard_splits(files, location)
         beside = [files[0].parent / name for name in _NAME_FILES]
         found = [_parse_names(path.name, path.read_bytes()) for path in beside if path.is_file()]
         found += [names for file in files for names in _check(file)]
@@ -93,8 +89,8 @@ def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
         return tuple(str(each) for each in (features.get("label") or features["cls"])["names"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            f"{name} must list the class names (a line each; or features.label.names in JSON), but it cannot "
-            "be read so"
+            f"{name} must list the class names, one per line or as features.label.names in JSON, "
+            "but cannot be read"
         ) from None
 
 
@@ -153,5 +149,5 @@ def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int
 
 
 def _bytes(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
-    # extractfile returns None only for links and devices, which check_entry has refused.
+    # extractfile returns None only for links and devices, which check_entry rejects.
     return cast("IO[bytes]", tar.extractfile(entry)).read()
