@@ -1,7 +1,7 @@
 """All settings of a run: one section per stage or subject, the rules between sections, and YAML.
 
-Where a setting is given more than once, the later of these wins: defaults, preset, recipe, options of the
-command line, ``--set``.
+A setting may come from several places; the later one wins: defaults, preset, recipe, options of the command
+line, ``--set``.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Settings(Section):
     def _guidance_is_adapted(self) -> Self:
         if self.visual.kind != "none" and not self.adapt.num_steps:
             raise ValueError(
-                f"visual.kind {self.visual.kind!r} needs a generator adapted with it, got adapt.method "
-                f"{self.adapt.method!r}: choose 'lora' or 'full'"
+                f"visual.kind {self.visual.kind!r} needs a generator adapted with image features, got "
+                f"adapt.method {self.adapt.method!r}: choose 'lora' or 'full'"
             )
         return self
 
@@ -75,19 +75,18 @@ class Settings(Section):
         needs_process = self.draw.starts_from_real or self.visual.kind != "none" or self.adapt.num_steps
         if self.generator.name == "folder" and needs_process:
             raise ValueError(
-                "the generator 'folder' holds ready-made images, which cannot be adapted, guided or started "
-                "from real ones: leave adapt.method, visual.kind, draw.strength and draw.start_snr out"
+                "the generator 'folder' gives ready-made images; it cannot be adapted, guided or started "
+                "from real images: leave adapt.method, visual.kind, draw.strength and draw.start_snr out"
             )
         return self
 
     @model_validator(mode="after")
     def _members_differ(self) -> Self:
         if self.draw.members > 1 and (not self.adapt.num_steps or self.adapt.adapter is not None):
+            also = " and an adapter" if self.adapt.adapter else ""
             raise ValueError(
-                f"draw.members {self.draw.members} needs generators that the run adapts, each with another "
-                "seed, got adapt.method "
-                f"{self.adapt.method!r}{' and an adapter' if self.adapt.adapter else ''}: leave draw.members "
-                "out"
+                f"draw.members {self.draw.members} needs generators that the run adapts with different "
+                f"seeds, got adapt.method {self.adapt.method!r}{also}: leave draw.members out"
             )
         return self
 
@@ -95,8 +94,8 @@ class Settings(Section):
     def _sizes_are_nested(self) -> Self:
         if self.scale.stop_below is not None and self.curate.select != "first":
             raise ValueError(
-                "scale.stop_below draws size by size, and a larger set holds the smaller ones only with "
-                f"curate.select 'first', got {self.curate.select!r}: leave one of them out"
+                "scale.stop_below needs sets that contain the smaller ones, which only curate.select 'first' "
+                f"gives, got {self.curate.select!r}: leave one of them out"
             )
         return self
 
@@ -112,8 +111,7 @@ class Settings(Section):
 
 _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
     "class_conditional": {
-        # Training from nothing takes longer. Weight decay of a change of weights is fine; of whole weights it
-        # is not.
+        # Training from nothing takes longer than adapting.
         "adapt": {
             "prompt": "{class}",
             "steps": 2000,
@@ -125,11 +123,11 @@ _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
     },
     "folder": {"adapt": {"method": "none"}},
 }
-"""Defaults that differ for a generator; presets, recipes and the user win over them."""
+"""Defaults that depend on the generator; presets, recipes and the user override them."""
 
 
 def build(*layers: Mapping[str, Any]) -> Settings:
-    """Merge nested mappings into checked settings; later mappings win.
+    """Merge nested mappings, later ones winning, and check the result.
 
     Args:
         layers: nested mappings such as ``{"draw": {"times": 5}}``.
@@ -163,7 +161,7 @@ def with_section(settings: Settings, section: str, **changes: object) -> Setting
 def may_change(name: str) -> bool:
     """Whether a setting may change when a run is resumed.
 
-    It may if no result follows from it, or if it belongs to a stage that can be added to a finished run.
+    It may if it does not affect any result, or if it belongs to a stage that can be added to a finished run.
 
     Args:
         name: dotted, such as ``draw.batch_size``.
@@ -180,15 +178,14 @@ def may_change(name: str) -> bool:
 
 
 def decides_nothing(name: str) -> bool:
-    """Whether no result follows from a setting, given by its dotted name."""
+    """Whether a setting, given by its dotted name, affects no result."""
     return facts_of(owner_of(Settings, name)[1]).decides == "nothing"
 
 
 def check_registered(settings: Settings) -> None:
-    """Check that everything a setting names exists in its registry.
+    """Check that every name in the settings exists in its registry.
 
-    The registries lie in modules that this one must not load early (they need PyTorch), so they are imported
-    here.
+    The modules with the registries need PyTorch, so they are imported only here.
 
     Raises:
         InputError: for an unknown name; the known ones are listed.
@@ -205,7 +202,7 @@ def check_registered(settings: Settings) -> None:
 
 
 def check_contradictions(overrides: Iterable[Mapping[str, Any]], added: Mapping[str, Any]) -> None:
-    """Check that the user did not set a value to something else than the command sets.
+    """Check that the user's settings do not contradict those that the command sets.
 
     Args:
         overrides: nested settings that the user wrote.
@@ -234,13 +231,8 @@ def read_arms(path: Path) -> dict[str, Any]:
     """
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506 - a SafeLoader
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        yaml.YAMLError,
-    ) as error:  # such as an impossible date, or nesting too deep
-        raise InputError(f"arms file {path} must be YAML that can be read: {error}") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # also an impossible date
+        raise InputError(f"arms file {path} must be readable YAML, got an error: {error}") from None
     if (
         not isinstance(loaded, dict)
         or not loaded

@@ -131,7 +131,7 @@ def test_filters_and_orders(page: Path) -> None:
     ]
     assert scores == sorted(scores) and min(scores) >= 0.7
     assert len(after(("flag", "copy"))["tiles"]) == 1
-    assert after(("class", "2"), ("most", "0.1"))["count"] == "No synthetic image is like that."
+    assert after(("class", "2"), ("most", "0.1"))["count"] == "No synthetic image matches these filters."
     distances = [float(tile.split("nearest ")[1].split(",")[0]) for tile in after(("order", "near"))["tiles"]]
     assert distances == sorted(distances)
 

@@ -470,7 +470,7 @@ def understudy(capsys, tmp_path, monkeypatch, pets):
     [
         (
             "volume digits --set draw.per_class=5",
-            "a study of volume sets draw.per_class itself: leave it out; --points says which values",
+            "a study of volume sets draw.per_class itself: leave it out; --points gives the values",
         ),
         ("volume digits --set draw.min_per_class=5", "a study of volume sets draw.min_per_class itself"),
         ("volume digits --times 2", "a study of volume sets draw.times itself"),

@@ -169,7 +169,7 @@ def test_arms_file(tmp_path, capsys):
         "mine",
     )
     for bad, message in (
-        ("mine: [", "must be YAML that can be read"),
+        ("mine: [", "must be readable YAML"),
         ("- real", "must map each arm's name to a list of phases"),
         ("mine: real", "must map each arm's name to a list of phases"),
         ("mine: [{data: real, shares: 2}]", "unknown setting 'compare.own_arms.mine.0.shares'"),
@@ -180,7 +180,7 @@ def test_arms_file(tmp_path, capsys):
             "names of compare.own_arms must have up to 64 letters, digits .* got '../mine'",
         ),
         ("'': [{data: real}]", "names of compare.own_arms must have"),
-        ("mine: 2001-13-45", "must be YAML that can be read"),
+        ("mine: 2001-13-45", "must be readable YAML"),
         ("mine: [{data: real, share: 1.0e+308}]", "less than or equal to 1000000"),
         (
             "mine: [{data: real}]\nyours: [{data: real}]\nmine: [{data: synthetic}]",
@@ -191,7 +191,7 @@ def test_arms_file(tmp_path, capsys):
     ):
         with pytest.raises(InputError, match=message):
             options(bad)
-    with pytest.raises(InputError, match="must be YAML that can be read"):
+    with pytest.raises(InputError, match="must be readable YAML"):
         settings_of(Options(data="digits", arms_file=tmp_path / "missing.yaml"))
     merged = options("mine: [&first {data: synthetic, share: 2}, {<<: *first, data: real}]").compare.own_arms[
         "mine"
@@ -262,7 +262,7 @@ def test_trials_without_effect_are_refused(tmp_path):
     )
     with pytest.raises(
         InputError,
-        match="tune.learning_rates has no effect on the arm 'mine', whose phases all set learning_rate",
+        match="tune.learning_rates has no effect on the arm 'mine', because all its phases set learning_rate",
     ):
         run(settings, tmp_path / "out")
 

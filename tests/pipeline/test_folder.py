@@ -108,8 +108,8 @@ def test_a_report_needs_every_record_and_the_confusions(out):
                 }
             },
             (
-                "a membership audit needs an arm that it can measure: The arm 'synthetic' sees synthetic "
-                "images alone"
+                "a membership audit needs an arm that depends on the real images: The arm 'synthetic' sees "
+                "synthetic images alone"
             ),
         ),
         (

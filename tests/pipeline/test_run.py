@@ -398,7 +398,7 @@ def test_a_resumed_adaptation_fills_its_bar(finished, pets, tiny_pipeline_folder
     [
         (
             {"captions": {"source": "class-name"}},
-            "captions.source 'class-name' has no effect: no prompt has a {caption}",
+            "captions.source 'class-name' has no effect, since no prompt contains {caption}",
         ),
         ({"scale": {"times": [1.0], "arms": ["real"]}}, "scale.arms must use synthetic images, got 'real'"),
         ({"draw": {"prompt": "a photo"}}, "{class}"),
@@ -415,7 +415,7 @@ def test_what_cannot_work_is_refused_before_anything_is_read(
 
 
 def test_a_start_that_is_pure_noise_is_refused(pets, tiny_pipeline_folder, tmp_path):
-    with pytest.raises(InputError, match="draw.start_snr 1e-09 is pure noise for this generator"):
+    with pytest.raises(InputError, match="got 1e-09, which is pure noise for this generator"):
         run(
             tiny_settings(pets, tiny_pipeline_folder, draw={"start_snr": 1e-9}),
             tmp_path / "run",
@@ -451,7 +451,7 @@ def test_what_does_not_fit_the_generator_is_refused_before_captioning(pets, tiny
     ("sections", "message"),
     [
         ({"draw": {"prompt": "a very long photo " * 20 + "{class}"}}, "a prompt must have at most"),
-        ({"draw": {"start_snr": 1e-9}}, "is pure noise for this generator"),
+        ({"draw": {"start_snr": 1e-9}}, "which is pure noise for this generator"),
         ({"adapt": {"method": "lora", "targets": ["attention", "convolution"]}}, "got 'convolution'"),
         ({"draw": {"sampler": "flow-euler"}}, "flow-euler"),
     ],

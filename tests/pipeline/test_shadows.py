@@ -131,7 +131,7 @@ def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
     assert listener.bars == {"membership": {"done": 6 * COMPARE.steps, "total": 6 * COMPARE.steps}}
     assert "use membership.target=pipeline" in found["skipped"]["synthetic"]
     with pytest.raises(
-        InputError, match="needs an arm that it can measure: The arm 'synthetic' sees synthetic images alone"
+        InputError, match="needs an arm that depends on the real images: The arm 'synthetic' sees synthetic"
     ):
         call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}))
 
@@ -196,7 +196,7 @@ def test_bad_settings(changes, message):
 
 def test_records_of_other_data_are_refused(tmp_path):
     call(tmp_path)
-    with pytest.raises(InputError, match="was made with other data"):
+    with pytest.raises(InputError, match="got one of other images"):
         call(tmp_path, test=two_classes(15, split="test"))
     with pytest.raises(InputError, match="needs a val set"):
         call(tmp_path, val=two_classes(12, split="test"))

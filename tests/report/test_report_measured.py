@@ -67,7 +67,7 @@ def test_words_of_the_sections(page: str) -> None:
     assert "fewer than the 128 features" in text
     assert "120 images; none of 2, which arms cannot choose here" in text
     assert (
-        "50% is no closer on average" in text
+        "at 50% they are equally near" in text
         and "may be copies" in text
         and "too near to a train image: 1; exact copies: 0; removed: 0" in text
     )

@@ -24,7 +24,7 @@ GOLDEN = """\
 SCALE = """\
 synthetic, 6,000 synthetic images: worth 270 [160, 480] real ones; no size beats all real images clearly
 mixed, 6,000 synthetic images: worth more than 600 real ones; first beats all real images at 4 times their number; 12,000 would add
--0.4 [-1.1, +0.3] points if it went on like that
+-0.4 [-1.1, +0.3] points if the trend continued
 """
 
 

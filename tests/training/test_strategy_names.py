@@ -112,12 +112,12 @@ def test_real_guidance_executes_a_step_at_least():
         (
             {"adapt": {"method": "none"}},
             "several-generators",
-            "needs generators that the run adapts, each with another seed",
+            "needs generators that the run adapts with different seeds",
         ),
         (
             {"generator": {"name": "folder", "images": ["a"]}},
             "real-guidance",
-            "ready-made images, which cannot be adapted",
+            "ready-made images; it cannot be adapted",
         ),
         (
             {"generator": {"name": "folder", "images": ["a"]}},

@@ -29,15 +29,15 @@ _TIMED_IMAGES = 32
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Seconds for one unit of each kind of work, and the size of what is kept.
+    """Seconds for one unit of each kind of work, and bytes of an image and a classifier on disk.
 
     Attributes:
         adaptations: one adaptation of the generator; 0 if it is used as it is.
         images: drawing an image with the settings of the run.
         steps: an optimisation step of a classifier.
         private_steps: an optimisation step of the differentially private reference; 0 if there is none.
-        predictions: asking a classifier about an image.
-        corruptions: reading and changing a test image; 0 if none is changed.
+        predictions: classifying an image.
+        corruptions: reading and corrupting a test image; 0 if none is corrupted.
         image_bytes, classifier_bytes: bytes on disk.
     """
 
@@ -61,7 +61,7 @@ class Estimate:
     """What a run will take.
 
     Attributes:
-        seconds: by stage, of stages that the settings ask for and that take time.
+        seconds: by stage, for wanted stages that take noticeable time.
         images: synthetic images of the first round.
         images_per_second: measured.
         disk_mb: all synthetic images and the classifiers of compared arms, in megabytes.
@@ -105,9 +105,8 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
         seconds[stage.name] = pace.seconds(stage.work(counted))
         if stage.name == "draw":
             first = counted.num_images
-    kept = len(counted.arms) * (
-        settings.compare.num_seeds + 1
-    )  # every training, and the best of each arm once more
+    # Every training is kept, and the best one of each arm once more.
+    kept = len(counted.arms) * (settings.compare.num_seeds + 1)
     return Estimate(
         seconds={
             name: value for name, value in seconds.items() if value or name in ("adapt", "draw", "compare")
@@ -119,7 +118,7 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
 
 
 def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -> float:
-    """Seconds of a whole adaptation, measured on a few of its steps; 0 if there is none."""
+    """Seconds of a whole adaptation, extrapolated from a few steps; 0 if there is none."""
     if not settings.adapt.num_steps or settings.adapt.adapter is not None:
         return 0.0
     never = {"validate_every": 10**6, "checkpoint_every": 10**6}
@@ -142,7 +141,7 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
 
 
 def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:
-    """A classifier that has hardly learned anything, and the seconds of one of its steps."""
+    """A classifier after a few steps, and the seconds of one step."""
     short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
     start = time.monotonic()
     classifier = fit_arm(
@@ -152,14 +151,14 @@ def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tup
 
 
 def time_prediction(classifier: TrainedClassifier, images: LabelledSet) -> float:
-    """Seconds of asking a classifier about an image."""
+    """Seconds to classify an image."""
     few, start = images.select(range(min(len(images), _TIMED_IMAGES))), time.monotonic()
     classifier.predict(few)
     return (time.monotonic() - start) / len(few)
 
 
 def time_private(train: LabelledSet, settings: Settings, *, device: str) -> float:
-    """Seconds of a step of the differentially private reference; 0 if the settings ask for none."""
+    """Seconds of a step of the differentially private reference; 0 if there is none."""
     epsilon = settings.membership.private_epsilon
     if not settings.membership.measure or epsilon is None:
         return 0.0
@@ -174,13 +173,12 @@ def time_private(train: LabelledSet, settings: Settings, *, device: str) -> floa
         epsilon=epsilon,
         on_step=lambda: times.append(time.monotonic()),
     )
-    return (times[-1] - times[0]) / (
-        len(times) - 1
-    )  # without the search for the noise level, which happens once
+    # Without the time before the first step, in which the noise level is searched once.
+    return (times[-1] - times[0]) / (len(times) - 1)
 
 
 def time_corruptions(test: LabelledSet, settings: Settings, *, size: int) -> float:
-    """Seconds of changing a test image, without any prediction; 0 if none is changed."""
+    """Seconds to corrupt a test image, without classifying it; 0 if none is corrupted."""
     names = settings.shift.corruptions if settings.shift.measure else ()
     few, start = test.select(range(min(len(test), _TIMED_IMAGES))), time.monotonic()
     for name in names:

@@ -1,7 +1,7 @@
 """Command study: repeat a run while one thing varies and all else is equal.
 
-Every point and repeat of a study is an ordinary run in a folder below the study's. So a study can be stopped,
-resumed and made larger, and what two of its runs have in common is made once.
+Every point and repeat of a study is an ordinary run in a folder below that of the study. So a study can be
+stopped, resumed and enlarged, and its runs share adapters and trainings.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ def run_study(
     device: str = "cpu",
     observer: Observer | None = None,
 ) -> dict[str, Any]:
-    """Do every run of a study that is not finished, and say what all of them show.
+    """Do the unfinished runs of a study, and summarise all runs.
 
     Args:
         kind: a key of ``STUDIES``.
-        settings: of all runs, but for what the study varies.
-        out: the folder; it may hold the same study with other points or fewer repeats, which stay.
-        points: values to try; those of the kind if not given.
-        repeats: runs of each point. With few images (``data.shots``) they differ in which images, otherwise
-            in the seed.
+        settings: of all runs, except what the study varies.
+        out: the folder; it may hold the same study with other points or fewer repeats, which are kept.
+        points: values to try; by default those of the kind.
+        repeats: runs of each point. With ``data.shots`` they differ in the subset of images, otherwise in the
+            seed.
         overrides: nested settings that win over the settings of a point too.
         device: torch device.
-        observer: watches.
+        observer: receives messages and progress.
 
     Returns:
-        The content of ``study.json``, which is written after every run, like ``study.html``. Nothing in the
-        processes of ``accelerate launch`` other than the first.
+        The content of ``study.json``, which is written after every run, like ``study.html``; empty in all
+        processes of ``accelerate launch`` but the first.
 
     Raises:
-        InputError: for a kind, points, settings or data that do not fit, or a folder with something else;
-            nothing that exists is changed.
+        InputError: for a kind, points, settings or data that do not fit, or a folder with other content,
+            which is left unchanged.
     """
     observer = observer or Silent()
     base = build(settings.model_dump(mode="json"), *overrides)
@@ -91,11 +91,10 @@ class _Work:
     observer: Observer
 
     def do(self, asked: Sequence[StudyRun], num_points: int, lock: FolderLock) -> dict[str, Any]:
-        """Load the data of every point first, so that what does not fit shows before hours of work."""
+        """Load the data of every point first, so that errors in it show before hours of work."""
         is_named = STUDIES[self.study.kind].axis == "names"
-        for one in (
-            asked[:num_points] if is_named else asked[:num_points][::-1]
-        ):  # the most demanding point first
+        first = asked[:num_points] if is_named else asked[:num_points][::-1]  # the most demanding point first
+        for one in first:
             if not one.is_started:
                 self.observer.say(f"study: {one.name}")
                 self._run(one, until="load")
@@ -163,7 +162,7 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
 
 
 def _check_free_settings(study: StudyFolder) -> None:
-    """Refuse settings of the user's that the study sets itself."""
+    """Check that the user sets nothing that the study sets itself."""
     kind, given = STUDIES[study.kind], given_names(*study.overrides)
     varies_images = study.base.data.shots is not None or "data.shots" in kind.sets
     for name in [*kind.sets, *(["data.subset"] if varies_images else [])]:
@@ -172,6 +171,6 @@ def _check_free_settings(study: StudyFolder) -> None:
         is_set = type(values).model_fields[key].default is None and getattr(values, key) is not None
         if name in given or is_set:
             raise InputError(
-                f"a study of {study.kind} sets {name} itself: leave it out; --points says which values, "
-                "--repeats how often"
+                f"a study of {study.kind} sets {name} itself: leave it out; --points gives the values, "
+                "--repeats the number of runs of each"
             )

@@ -1,10 +1,10 @@
-"""The folder of a study: which runs it has, and what ``study.yaml`` remembers of it.
+"""The folder of a study: its runs, and its index ``study.yaml``.
 
 ::
 
-    DIR/study.yaml                   kind, every point that was begun, and the settings that all runs share
+    DIR/study.yaml                   kind, every point that was started, and the settings that all runs share
     DIR/runs/POINT-repeatN/          an ordinary run folder
-    DIR/study.json  study.html       what the finished runs show
+    DIR/study.json  study.html       results of the finished runs
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StudyRun:
     """One run of a study.
 
     Attributes:
-        point, repeat: which.
+        point, repeat: its place in the study.
         path: its folder.
         settings: of the run.
     """
@@ -68,7 +68,7 @@ class StudyRun:
         )
 
     def row(self, out: Path) -> dict[str, Any]:
-        """What ``study.json`` says about this run when it is finished; ``out`` is the folder of the study."""
+        """The row of a finished run in ``study.json``; ``out`` is the folder of the study."""
         results = json.loads((self.path / "results.json").read_text(encoding="utf-8"))
         ends = ("mean", "low", "high")
         return {
@@ -99,7 +99,7 @@ class StudyRun:
 @final
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study: what it varies, what all its runs share, and where it is.
+    """A study: its kind, the settings that its runs share, and its folder.
 
     Attributes:
         kind: a key of ``STUDIES``.
@@ -120,7 +120,7 @@ class StudyFolder:
 
     @property
     def known_points(self) -> list[Point]:
-        """Every point that was ever begun."""
+        """Every point that was ever started."""
         return list(_read_index(self.index).points) if self.index.exists() else []
 
     def note(self, point: Point) -> None:
@@ -145,7 +145,7 @@ class StudyFolder:
         return StudyRun(point, repeat, self.out / "runs" / f"{file_name(point)}-repeat{repeat}", settings)
 
     def runs(self) -> Iterator[StudyRun]:
-        """All runs that were ever begun, by point, then repeat."""
+        """All runs that were ever started, by point, then repeat."""
         for point in self.known_points:
             stem = f"{file_name(point)}-repeat"
             numbers = [path.name.removeprefix(stem) for path in self.out.glob(f"runs/{stem}*")]
@@ -153,13 +153,13 @@ class StudyFolder:
             yield from (self.run_of(point, repeat) for repeat in repeats)
 
     def check(self, asked: Sequence[StudyRun]) -> None:
-        """Check that the folder holds this study, with the same settings, or nothing yet.
+        """Check that the folder holds this study with the same settings, or is new.
 
-        Before the first images are read there is no index, only the folder of a run that was stopped
-        meanwhile.
+        There is no index until the first images are read; a study that was stopped before has only the folder
+        of a run.
 
         Raises:
-            InputError: if it holds anything else.
+            InputError: if the folder holds anything else.
         """
         if self.index.exists():
             stored = _read_index(self.index)
@@ -174,8 +174,8 @@ class StudyFolder:
                 ]
                 lines = "\n".join(changes)
                 raise InputError(
-                    f"{self.out} holds a study with other settings:\n{lines}\nchoose another --out, or "
-                    f"the same settings"
+                    f"{self.out} holds a study with other settings:\n{lines}\n"
+                    "choose another --out, or the same settings"
                 )
         elif self.out.exists():
             entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else {""}
@@ -198,7 +198,7 @@ class _Index:
 
     Attributes:
         kind: what is varied.
-        points: every point that was ever begun.
+        points: every point that was ever started.
         settings: shared by all runs.
     """
 
@@ -210,11 +210,7 @@ class _Index:
 def _read_index(path: Path) -> _Index:
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-        yaml.YAMLError,
-    ) as error:  # such as a date that does not exist, or deep nesting
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # also an impossible date, or deep nesting
         raise InputError(f"{path} must be YAML as the study wrote it: {error}") from None
     found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
     if found != {"kind": str, "points": list, "settings": dict}:

@@ -1,4 +1,4 @@
-"""What runs of a study share is made once and copied: adapters, and trainings on real images."""
+"""What the runs of a study share: adapters and trainings on real images are copied from run to run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def take_adapter(run: StudyRun, others: Sequence[StudyRun], observer: Observer) 
 
 
 def take_trainings(run: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
-    """Copy trainings on real images that another run made with the same images, recipe and seeds."""
+    """Copy trainings on real images that another run made with the same images, settings and seeds."""
     compare = run.settings.compare
     if run.folder.record("compare") is not None:
         return
@@ -56,7 +56,7 @@ def take_trainings(run: StudyRun, others: Sequence[StudyRun], observer: Observer
 
 
 def _same_images(run: StudyRun, other: StudyRun) -> bool:
-    """Whether two runs have read the same images; their source may have changed in between."""
+    """Whether two runs read the same images; the source may have changed in between."""
     names = [f"data/{split}.parquet" for split in ("train", "val", "test")]
     return all((run.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
 

@@ -1,4 +1,4 @@
-"""Checks before a run writes anything: that names exist, and that settings fit the data."""
+"""Checks before a run writes anything: known names, and settings that fit the data."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from understudy.training.fit import check_arms_fit, check_training
 
 
 def check_names(settings: Settings) -> None:
-    """Check that everything the settings name exists and fits together, before anything is read or written.
+    """Check that all names in the settings exist and fit together, before anything is read or written.
 
     Raises:
-        InputError: for the first name that does not; it lists the known ones.
+        InputError: for the first one that does not; for an unknown name, the message lists the known ones.
     """
     check_generator(settings.generator)
     if settings.generator.name == "class_conditional" and settings.adapt.method != "full":
         raise InputError(
-            "adapt.method must be full for the generator 'class_conditional', which is trained from "
-            f"nothing, got {settings.adapt.method!r}"
+            "adapt.method must be full for the generator 'class_conditional', which has no weights to start "
+            f"from, got {settings.adapt.method!r}: leave it out"
         )
     check_registered(settings)
     _check_captions_are_used(settings)
@@ -56,12 +56,12 @@ def check_names(settings: Settings) -> None:
     for name in settings.scale.arms:
         if not find_arm(name, settings.compare).uses_synthetic:
             raise InputError(
-                f"scale.arms must use synthetic images, got {name!r}: real images have scale.real_shares"
+                f"scale.arms must use synthetic images, got {name!r}: leave it out; scale.real_shares varies "
+                "the number of real images"
             )
         if "@" in name:
             raise InputError(
-                f"scale.arms must be arms without strategies, got {name!r}: sets of every size are drawn "
-                "with the settings of the run"
+                f"scale.arms must be arms without strategies, got {name!r}: give {name.partition('@')[0]!r}"
             )
 
 
@@ -69,7 +69,7 @@ def checked_splits(settings: Settings, *, device: str) -> Splits:
     """Read and split the real images, and check that the settings fit them.
 
     Raises:
-        InputError: for data that cannot be used, or settings that do not fit them.
+        InputError: for unusable data, or settings that do not fit them.
     """
     splits = load_splits(settings.data, seed=settings.seed)
     learned_from = [splits.train, splits.val]
@@ -135,7 +135,8 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
     if draw.start_snr is not None and strength == 1:
         raise InputError(
-            f"draw.start_snr {draw.start_snr} is pure noise for this generator: raise it, or leave it out"
+            f"draw.start_snr must leave something of the real image, got {draw.start_snr}, which is pure "
+            "noise for this generator: raise it, or leave it out"
         )
     add_tokens(generator, settings, num_classes=len(prompt_names))
     generator.learn_classes(prompt_names, seed=0)
@@ -149,7 +150,7 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
 
 
 def learns_words(settings: Settings) -> bool:
-    """Whether a generator must learn words before its prompts can be checked; load it again to adapt it."""
+    """Whether checking prompts teaches the generator new words; then load it again before adapting it."""
     return settings.adapt.has_token or settings.generator.name == "class_conditional"
 
 
@@ -169,7 +170,7 @@ def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) ->
 
 
 def _check_prompts(generator: Generator, settings: Settings, prompt_names: Sequence[str]) -> None:
-    """Fill every template for every class, without captions, and let the tokenizer count."""
+    """Fill every template for every class, without captions, and check the length in tokens."""
     guided = settings.visual.kind != "none"
     tokens = settings.adapt.tokens(len(prompt_names))
     for kind, templates in _templates(settings).items():
@@ -196,9 +197,9 @@ def _check_captions_are_used(settings: Settings) -> None:
     templates = [template for templates in _templates(settings).values() for template in templates]
     if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
         raise InputError(
-            f"captions.source {settings.captions.source!r} has no effect: no prompt has a {{caption}}; write "
-            "one into adapt.prompt and draw.prompt, or use their template sets real-fake-train and "
-            "real-fake-draw"
+            f"captions.source {settings.captions.source!r} has no effect, since no prompt contains "
+            "{caption}: write it into adapt.prompt and draw.prompt, or use the template sets real-fake-train "
+            "and real-fake-draw"
         )
 
 
@@ -210,18 +211,18 @@ def _check_membership(settings: Settings) -> None:
     adapts = adapt.num_steps and adapt.adapter is None
     if membership.measure and membership.target == "pipeline" and not adapts:
         raise InputError(
-            "membership.target=pipeline needs a generator that the run adapts itself, got adapt.method "
+            f"membership.target=pipeline needs a generator that the run adapts, got adapt.method "
             f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use "
             "membership.target=classifier"
         )
 
 
 def _check_tuned(arm: Arm, settings: Settings) -> None:
-    """Refuse trials that would all be the same training."""
+    """Check that the trials of an arm differ."""
     tune = settings.tune
     for key, values in (("learning_rate", tune.learning_rates), ("weight_decay", tune.weight_decays)):
         if values and all(getattr(phase, key) is not None for phase in arm.phases):
             raise InputError(
-                f"tune.{key}s has no effect on the arm {arm.name!r}, whose phases all set {key}: leave it "
-                "out of one of them"
+                f"tune.{key}s has no effect on the arm {arm.name!r}, because all its phases set {key}: leave "
+                f"{key} out of a phase"
             )

@@ -29,9 +29,8 @@ def compare(run: Run) -> None:
         measure, source = None, None
         if settings.transferability:
             measure = partial(feature_quality, train=run.train, test=run.test)
-            source = (
-                measure(run.classifiers.start) if settings.pretrained else None
-            )  # first, since it may not fit
+            # Measured first, because the pretrained network may not fit.
+            source = measure(run.classifiers.start) if settings.pretrained else None
         results = [follow(run.train_arm(name, measure=measure), advance) for name in arms]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=run.settings.seed),

@@ -27,9 +27,7 @@ def fidelity(run: Run) -> None:
                 max_bytes=settings.memory_gb * 1e9,
                 seed=run.settings.seed,
             )
-        except (
-            InputError
-        ) as error:  # too few images to measure are no reason to stop before anything is trained
+        except InputError as error:  # too few images to measure; the arms can be trained nevertheless
             record["fidelity"]["warnings"] = [f"Fidelity was not measured: {error}."]
             run.observer.say(f"fidelity: not measured, {error}")
             return

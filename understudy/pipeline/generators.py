@@ -1,4 +1,4 @@
-"""The generators of a run: the main one, and further ones with other seeds, adapted when first used."""
+"""The generators of a run: the main one, and further ones adapted with other seeds when first used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SEED_STEP = 1_000_003  # between the seeds with which the generators of a run a
 @final
 @dataclass(frozen=True, kw_only=True)
 class Generators:
-    """Loads, adapts and counts the generators of a run. Number 0 is the run's main one.
+    """Loads and adapts the generators of a run, by number; 0 is the main one.
 
     Attributes:
         folder: ``adapter`` in the run folder; further generators have ``member-N`` below it.
@@ -40,7 +40,7 @@ class Generators:
         prompt_names: words for each class in prompts.
         feature_cache: file for the image features that guide drawing.
         device: torch device.
-        observer: watches the adaptation of further generators.
+        observer: receives the progress of adapting further generators.
     """
 
     folder: Path
@@ -124,7 +124,7 @@ class Generators:
         return self._planner(self.get(number), draw, number=number, adapter=self.fingerprint(number))
 
     def _check_prompts(self, generator: Generator) -> None:
-        """Plan all images now, so that a prompt that is too long shows before hours of adaptation."""
+        """Plan all images now, so that too long prompts are reported before hours of adaptation."""
         add_tokens(generator, self.settings, num_classes=self.train.num_classes)
         generator.learn_classes(self.prompt_names, seed=self.settings.seed)
         quota = quotas(self.train, self.settings.draw)

@@ -1,4 +1,4 @@
-"""Stage membership: attack the arms with shadow models: who was in the train split?"""
+"""Stage membership: attack the arms with shadow models, to tell which images were in the train split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from understudy.training.arms import find_arm
 
 
 def membership(run: Run) -> None:
-    """Train shadow models of every attacked arm, and attack each of them with the help of the others."""
+    """Train shadow models of every attacked arm, and attack each one with the help of the others."""
     settings = run.settings.membership
     # Which images a shadow model sees depends on how many models there are, so each number has a folder.
     folder = run.path / "membership" / f"{settings.target}-{settings.shadows}"
@@ -49,10 +49,10 @@ def membership(run: Run) -> None:
 
 
 def check(run: Run) -> None:
-    """Check that the audit can be made with the images of a run.
+    """Check that the audit is possible with the images of a run.
 
     Raises:
-        InputError: saying what it lacks.
+        InputError: naming what is missing.
     """
     settings = run.settings
     check_audit(settings.membership, run.train, settings.compare)
@@ -97,7 +97,7 @@ def work(counted: Counted) -> Work:
 
 
 def _is_attacked(counted: Counted, name: str) -> bool:
-    """Whether members and others can differ to an arm at all."""
+    """Whether an arm depends at all on the real images in a shadow model's half."""
     needed = effective_settings(name, counted.settings, shots=shots_of(counted.train)).settings
     goes_back = needed.draw.starts_from_real or needed.visual.when_drawing == "per-image"
     of_real = any(phase.data != "synthetic" for phase in find_arm(name, needed.compare).phases)

@@ -38,7 +38,7 @@ def report(run: Run, stages: Sequence[str]) -> None:
 
 
 def added_settings(run: Run, stages: Sequence[str]) -> dict[str, Any]:
-    """Settings of a finished run that may change and that the report shows: of stages, and the licences."""
+    """The settings in the report that may change in a finished run: of added stages, and the licences."""
     records = {name: run.folder.record(name) or {} for name in stages if name != "report"}
     found = {name: record["settings"] for name, record in records.items() if "settings" in record}
     return found | {"licences": [run.settings.data.licence, run.settings.generator.licence]}
@@ -51,7 +51,7 @@ def run_card(run: Run, results: dict[str, Any], *, data_files: str | None) -> st
 
 
 def _predictions(run: Run, arms: Sequence[str]) -> dict[str, Any]:
-    """Predicted classes of each training for each test image, by arm, where the records are still there."""
+    """By arm, the class that each training predicts for each test image; only arms with records."""
     seeds = seeds_of(run.settings.seed, run.settings.compare.num_seeds)
     folders = {name: ArmFolder(run.path / "arms", name) for name in arms}
     return {

@@ -1,8 +1,8 @@
 """A run, from real images to a report: read ``STAGES`` from top to bottom for the whole method.
 
-A stage is a function of the run in the file of its name. It does what is missing in the run folder and leaves
-a record, ``stages/NAME.json``, when it is complete. A run that was stopped goes on with the first stage
-without a record.
+Each stage is a function in the file of its name. It does the work that the run folder lacks, and writes the
+record ``stages/NAME.json`` when it is complete. A stopped run continues with the first stage that has no
+record.
 """
 
 from __future__ import annotations
@@ -137,24 +137,23 @@ def run(
     until: str = "report",
     observer: Observer | None = None,
 ) -> dict[str, Any]:
-    """Do all stages, or the first ones; stages that are finished in ``out`` are kept.
+    """Do all stages up to ``until``; stages that are finished in ``out`` are kept.
 
     Args:
-        settings: everything that decides the result.
+        settings: everything that affects the result.
         out: the run folder.
         device: torch device; it is not part of the settings.
-        resume: whether to go on in a folder that holds a run.
+        resume: whether to continue a run in the folder: ``if-possible``, ``always`` or ``never``.
         until: last stage to do.
-        observer: watches.
+        observer: receives messages and progress.
 
     Returns:
-        The content of ``results.json``, or, before the report stage, the records of the stages by name.
-        Nothing in the processes of ``accelerate launch`` other than the first: they help to adapt and leave
-        the rest to it.
+        The content of ``results.json``; if ``until`` is an earlier stage, the records of the stages by name.
+        Empty in all processes of ``accelerate launch`` but the first: they only help to adapt.
 
     Raises:
-        InputError: for settings or data that do not fit, or a folder in which another process works; nothing
-            that exists is changed.
+        InputError: for settings or data that do not fit, or a folder in which another process works; the
+            folder is left unchanged.
     """
     check_names(settings)
     last, processes = STAGE_NAMES.index(until), Processes()
@@ -174,9 +173,9 @@ def run(
         if this.folder.record("load") is None:
             _do(this, STAGES[:1])
         elif not is_loaded:
-            this.observer.say("load: finished by another process meanwhile, kept")
+            this.observer.say("load: finished by another process in the meantime, kept")
         if last > 0:
-            processes.wait()  # the other processes now look whether there is something to adapt
+            processes.wait()  # the other processes now check whether to adapt
             processes.wait()
         _do(this, STAGES[1 : last + 1])
     if until == "report":
@@ -185,7 +184,7 @@ def run(
 
 
 def _do(run: Run, stages: tuple[Stage, ...]) -> None:
-    """Do the stages that are wanted and not finished; rewrite a report that is older than another stage."""
+    """Do the wanted stages that are not finished; write the report again if any of them was done."""
     is_outdated = False
     for stage in stages:
         if stage.is_finished(run) and not (stage.name == "report" and is_outdated):
@@ -203,7 +202,7 @@ def _check_changes(run: Run) -> None:
 
 
 def _reports_all(run: Run, record: dict[str, Any]) -> bool:
-    """Whether the report knows every stage as it is now, and its results can be read."""
+    """Whether the report was made with the present settings of every stage, and its results can be read."""
     added = {name: value for name, value in record.get("added", {}).items() if value is not None}
     try:
         return added == report.added_settings(run, STAGE_NAMES) and bool(finished_results(run.folder))

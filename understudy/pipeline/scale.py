@@ -1,4 +1,4 @@
-"""Stage scale: what larger synthetic sets are worth, and how many real images each equals."""
+"""Stage scale: what larger synthetic sets are worth, and how many real images each is equivalent to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from understudy.training.records import ArmResult
 
 
 def scale(run: Run) -> None:
-    """Draw larger sets, each holding the smaller ones, and train on each and on parts of the real images."""
+    """Draw larger sets, each containing the smaller ones; train on each, and on parts of the real images."""
     settings, num_resamples = run.settings.scale, run.settings.compare.bootstrap
     with run.measurement("scale") as record:
         wanted = {times: times_of(run.train, times) for times in sorted(settings.times)}
@@ -80,8 +80,8 @@ def _parts_of_train(run: Run) -> dict[float, LabelledSet]:
 def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[float, LabelledSet]]:
     """Curated sets of these sizes per class, smallest first; each begins with the images of the one before.
 
-    All sets come at once, unless a rule may stop the growth: then one by one, and none is drawn before it is
-    needed.
+    All sets come at once, unless ``scale.stop_below`` may end the search: then they come one by one, and each
+    is drawn only when it is needed.
     """
     drawn: np.ndarray | None = None
     settings = run.settings
@@ -111,7 +111,7 @@ def _cut(run: Run, made: JudgedImages, sizes: Mapping[float, np.ndarray]) -> dic
 
 
 def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
-    """The set of a size, which is fixed once something may have been trained on it."""
+    """The set of a size. It is stored on first use, so that later training uses the same images."""
     path = run.path / "arms" / f"times-{times:g}" / "images.json"
     if not path.exists():
         write_json(path, ids.tolist())

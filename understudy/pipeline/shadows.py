@@ -43,7 +43,7 @@ def check_audit(settings: MembershipSettings, train: LabelledSet, compare: Compa
     Args:
         settings: of the audit.
         train: real images.
-        compare: in which arms of the user's own are found.
+        compare: settings of the comparison, with the user's arms.
 
     Raises:
         InputError: for too few shadow models or images, an arm that cannot be audited, or a missing opacus.
@@ -80,11 +80,11 @@ def _check_arm(name: str, settings: MembershipSettings, compare: CompareSettings
 
 
 def check_measurable(settings: MembershipSettings, compare: CompareSettings, curated: LabelledSet) -> None:
-    """Check that at least one audited arm can differ between members and others.
+    """Check that at least one audited arm depends on the real images in its half.
 
     Args:
         settings: of the audit.
-        compare: in which arms of the user's own are found.
+        compare: settings of the comparison, with the user's arms.
         curated: the synthetic images that arms share.
 
     Raises:
@@ -93,18 +93,20 @@ def check_measurable(settings: MembershipSettings, compare: CompareSettings, cur
     if settings.target == "pipeline" or settings.private_epsilon is not None:
         return
     if any(map(_changing_strategies, settings.arms)):
-        return  # such an arm may have images that go back to real ones
+        return  # the images of such an arm may be drawn from real ones
     skipped = _unaffected(settings.arms, lambda _: compare, lambda _: curated)
     _check_some_left([name for name in settings.arms if name not in skipped], skipped)
 
 
 def _check_some_left(names: Sequence[str], skipped: Mapping[str, str]) -> None:
     if not names:
-        raise InputError(f"a membership audit needs an arm that it can measure: {' '.join(skipped.values())}")
+        raise InputError(
+            f"a membership audit needs an arm that depends on the real images: {' '.join(skipped.values())}"
+        )
 
 
 def _changing_strategies(name: str) -> list[str]:
-    """Strategies of an arm that give it images of its own."""
+    """Strategies of an arm that need other images than the shared set."""
     return [strategy for strategy in split_name(name)[1] if STRATEGIES[strategy].overrides is not None]
 
 
@@ -114,8 +116,8 @@ class Shadows:
     """Trains the shadow models of every audited arm and keeps their predictions.
 
     With ``target=classifier`` a shadow model sees its half of the real images, and the synthetic images that
-    go back to no image of the other half (``source_id`` and ``visual_id``). An arm that sees synthetic images
-    alone, none of which names a source, would be the same for members and others; it is skipped, and the
+    were not drawn from an image of the other half (``source_id`` and ``visual_id``). An arm that trains on
+    synthetic images alone, none drawn from a real one, does not depend on the half; it is skipped, and the
     result says so.
 
     Writes, with ``target=pipeline``, the images of every shadow pipeline to
@@ -132,7 +134,7 @@ class Shadows:
         seed: of the run.
         device: torch device.
         folder: where records go.
-        observer: watches; it is called from several threads.
+        observer: receives messages and progress; it is called from several threads.
         make_synthetic: adapts and draws with some of the real images alone, given their numbers and a seed
             (``target=pipeline``).
     """
@@ -251,19 +253,17 @@ class Shadows:
             lengths = len(record["val"]), len(record["test"])
             if not np.array_equal(record["members"], is_member) or lengths != (len(self.val), len(self.test)):
                 raise InputError(
-                    f"{path} must hold a shadow model of these real images: it was made with other data, use "
+                    f"{path} must hold a shadow model of these real images, got one of other images: use "
                     "another folder"
                 )
             records.append(record)
         return records
 
     def _paths(self, name: str) -> list[Path]:
-        # Epsilon and delta are part of the reference's name, since they change the model; an arm's recipe is
-        # the run's.
-        promised = (
-            f"-{self.settings.private_epsilon}-{self.settings.private_delta}" if name == PRIVATE else ""
-        )
-        return [self.folder / f"{name}{promised}-shadow{number}.npz" for number in range(len(self.members))]
+        # Epsilon and delta can change between audits of a run, and change the private reference.
+        budget = f"-{self.settings.private_epsilon}-{self.settings.private_delta}"
+        stem = f"{name}{budget}" if name == PRIVATE else name
+        return [self.folder / f"{stem}-shadow{number}.npz" for number in range(len(self.members))]
 
     def _uses_synthetic(self, name: str, compare: CompareSettings) -> bool:
         return name != PRIVATE and find_arm(name, compare).uses_synthetic
@@ -273,9 +273,8 @@ class Shadows:
             return compare.steps
         arm = find_arm(name, compare)
         has_epochs = arm.uses_synthetic and any(phase.epochs for phase in arm.phases)
-        drawn = (
-            len(self._synthetic(name, number)) if has_epochs else 0
-        )  # only epochs depend on the number of images
+        # Only the length of epochs depends on the number of images.
+        drawn = len(self._synthetic(name, number)) if has_epochs else 0
         return sum(arm.phase_steps(compare, num_real=int(self.members[number].sum()), num_synthetic=drawn))
 
     def _draw(self, waiting: Sequence[int]) -> None:
@@ -285,7 +284,7 @@ class Shadows:
             for number in missing:
                 if self.make_synthetic is None:
                     raise InputError(
-                        "membership.target=pipeline needs something that adapts and draws, got none: pass "
+                        "membership.target=pipeline needs a function that adapts and draws, got none: pass "
                         "make_synthetic"
                     )
                 images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
@@ -349,8 +348,7 @@ def _promise(settings: MembershipSettings) -> Iterator[str]:
     if settings.target == "classifier":
         yield (
             "The generator and its synthetic images are the run's own for all shadow models, so what the "
-            "generator gives away of its real images is not measured; membership.target=pipeline measures "
-            "it."
+            "generator gives away of its real images is not measured; membership.target=pipeline measures it."
         )
     else:
         yield "Every shadow model has a generator of its own, adapted to its half of the real images."
@@ -362,8 +360,8 @@ def _promise(settings: MembershipSettings) -> Iterator[str]:
         says = ", ".join(f"{100 * bound:.3g}% at {100 * rate:g}%" for rate, bound in bounds.items())
         yield (
             "The private reference has a bound, whatever the attack: a true-positive rate of exp(epsilon) "
-            "times the false-positive rate, plus delta; here "
-            f"{says}{' (which says nothing)' if min(bounds.values()) == 1 else ''}."
+            f"times the false-positive rate, plus delta; here {says}"
+            f"{' (which says nothing)' if min(bounds.values()) == 1 else ''}."
         )
 
 
@@ -372,7 +370,7 @@ def _unaffected(
     settings_of: Callable[[str], CompareSettings],
     images_of: Callable[[str], LabelledSet],
 ) -> dict[str, str]:
-    """Arms that are the same whichever half a shadow model has, with the reason."""
+    """Arms that do not depend on the half of a shadow model, each with the reason."""
     found = {}
     for name in arms:
         if all(phase.data == "synthetic" for phase in find_arm(name, settings_of(name)).phases) and not any(

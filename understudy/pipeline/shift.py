@@ -1,4 +1,4 @@
-"""Stage shift: test every training of every arm on images unlike those it was compared on."""
+"""Stage shift: test every training of every arm on corrupted images and further test sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shift(run: Run) -> None:
     """Measure the arms on corrupted test images and on further test sets."""
     settings = run.settings.shift
     with run.measurement("shift") as record:
-        # Read first, so that a set that does not fit shows before anything is measured.
+        # Read first, so that a test set that does not fit is reported before anything is measured.
         test_sets = {name: _test_set(run, name) for name in settings.tests}
         arms = {
             name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
@@ -43,7 +43,7 @@ def shift(run: Run) -> None:
 
 
 def check(run: Run) -> None:
-    """Check further test sets, and that the arms can be asked again.
+    """Check further test sets, and that the weights of every arm were kept.
 
     Raises:
         InputError: for a test set that cannot be used, or weights that were not kept.

@@ -29,12 +29,12 @@ _GAP_ARMS = {
 @final
 @dataclass(frozen=True, kw_only=True)
 class ArmSettings:
-    """The settings that an arm's images are drawn and chosen with.
+    """The settings with which the images of an arm are drawn and selected.
 
     Attributes:
         settings: of the run, with the overrides of the arm's strategies.
         changing: strategies that override at least one setting.
-        idle: strategies that should override settings but leave them as they are.
+        idle: strategies whose overrides change nothing, because the run already has these values.
     """
 
     settings: Settings
@@ -43,7 +43,7 @@ class ArmSettings:
 
 
 def shots_of(train: LabelledSet) -> int:
-    """Images of the smallest class that has any; strategies that depend on the number of shots use it."""
+    """Images of the smallest class that has any: the number of shots, for strategies that depend on it."""
     return int(train.counts[train.counts > 0].min())
 
 
@@ -79,7 +79,7 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
 
 
 def check_strategies(name: str, base: Settings) -> None:
-    """Check that the strategies of an arm fit the settings and each other, whatever the number of images.
+    """Check that the strategies of an arm fit the settings and each other; needs no images.
 
     Raises:
         InputError: for a strategy that does not fit.
@@ -88,7 +88,7 @@ def check_strategies(name: str, base: Settings) -> None:
 
 
 def effective_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
-    """As :func:`arm_settings`, for arms in which every strategy must make a difference.
+    """As :func:`arm_settings`, and check that every strategy changes something.
 
     Raises:
         InputError: also for a strategy that changes nothing.
@@ -128,7 +128,7 @@ def settings_of_arms(settings: Settings, train: LabelledSet) -> list[Settings]:
 
 
 def as_many_as_real(settings: Settings) -> Settings:
-    """Settings for plain synthetic images: one for each real image, none rejected."""
+    """Settings for plain synthetic images: as many as real ones, none rejected."""
     plain = with_section(
         settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real"
     )

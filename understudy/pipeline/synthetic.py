@@ -91,7 +91,7 @@ class SyntheticSets:
         train, val: real images.
         generators: draw.
         classifiers: judge what was drawn.
-        observer: watches.
+        observer: receives messages and progress.
     """
 
     folder: Path

@@ -24,12 +24,12 @@ class Work:
     """Amounts of work.
 
     Attributes:
-        adaptations: of a generator.
-        images: to draw, in images that start from as much noise as the run's own.
+        adaptations: adaptations of a generator.
+        images: images to draw; one that starts from less noise than the run's images counts as a part.
         steps: optimisation steps of a classifier.
         private_steps: optimisation steps of the differentially private reference.
-        predictions: images that a classifier is asked about.
-        corruptions: test images to read and change.
+        predictions: images to classify.
+        corruptions: test images to read and corrupt.
     """
 
     adaptations: float = 0
@@ -51,13 +51,13 @@ class Work:
 @final
 @dataclass(kw_only=True)
 class Counted:
-    """A run that only counts. Ask stages in order: later ones use what earlier ones have drawn.
+    """Counts the work of a run. Call stages in order: later ones reuse what earlier ones have drawn.
 
     Attributes:
         settings: of the run.
         splits: its real images.
-        strength: noise that the run's own images start from, 0 to 1; fewer steps are needed for less.
-        num_images: synthetic images so far, drawn with any settings.
+        strength: noise that the run's images start from, 0 to 1; less noise takes fewer solver steps.
+        num_images: synthetic images counted so far, drawn with any settings.
     """
 
     settings: Settings
@@ -80,7 +80,7 @@ class Counted:
         return find_arm(arm, self.settings.compare).uses_synthetic
 
     def drawn(self, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> Work:
-        """The images of a curated set that no earlier set has drawn, and further generators to adapt."""
+        """Images of a curated set that no earlier set has drawn, and further generators to adapt."""
         counts = candidates_wanted(quota, curate)
         how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels")))
         strength = (self.strength if draw.start_snr is not None else draw.strength) / self.strength
@@ -98,7 +98,7 @@ class Counted:
         return work
 
     def images_of(self, arm: str, base: Settings | None = None) -> Work:
-        """The synthetic images of an arm, where its strategies need others than the shared ones."""
+        """Images to draw for an arm whose strategies need other images than the shared set."""
         base = self.settings if base is None else base
         if not find_arm(arm, base.compare).uses_synthetic:
             return Work()
@@ -110,7 +110,7 @@ class Counted:
     def training(
         self, arm: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0
     ) -> Work:
-        """One training of an arm, and the predictions it is measured by."""
+        """One training of an arm, and the predictions that measure it."""
         steps = find_arm(arm, self.settings.compare).phase_steps(
             self.settings.compare,
             num_real=len(self.train) if num_real is None else num_real,

@@ -18,11 +18,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.report.gallery import tile_size
 
 MAX_SYNTHETIC, MAX_REAL = 10_000, 2_500  # images of a set on the page: about 10 MB in all
-_LARGEST_TILE, _SMALL_TILE, _MANY = (
-    48,
-    32,
-    4_000,
-)  # thumbnail width in pixels; the small one for pages with many images
+_LARGEST_TILE, _SMALL_TILE = 48, 32  # width of thumbnails in pixels
+_MANY = 4_000  # from so many images on a page, thumbnails are small
 _ACROSS = 16  # thumbnails in a row and in a column of a sheet
 _QUALITY = 80
 

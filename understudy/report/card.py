@@ -18,8 +18,8 @@ from understudy.settings import Settings, to_yaml
 from understudy.training.settings import CompareSettings
 
 LICENCE_NOTE = (
-    "Whatever binds users of these sources may bind users of what was made from them. Where a licence is "
-    "not stated, settle that before sharing."
+    "The terms of these sources may also apply to what was made from them. If a licence is not stated, find "
+    "it out before you share anything."
 )
 _SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

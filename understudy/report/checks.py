@@ -107,7 +107,7 @@ def _repeated(sets: Sequence[LabelledSet]) -> _Found:
     found = [f"{count:,} among the {split} images" for split, count in repeated.items() if count]
     if found:
         return "attention", f"Repeated pictures: {', '.join(found)}. Each copy counts as an image."
-    return "ok", f"No picture occurs twice among the {' or '.join(repeated)} images."
+    return "ok", f"No picture occurs twice within one of the sets {', '.join(repeated)}."
 
 
 def _missing(curation: Mapping[str, Any]) -> _Found:

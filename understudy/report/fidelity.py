@@ -79,9 +79,8 @@ def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *
     """
     if value["low"] <= floor["high"] and value["high"] >= floor["low"]:
         return "no different from new real images"
-    ratio = (
-        value["mean"] / floor["mean"] if floor["low"] > 0 else None
-    )  # over what may be 0 it would be noise
+    # A ratio over a floor that may be 0 would be noise.
+    ratio = value["mean"] / floor["mean"] if floor["low"] > 0 else None
     if better == "lower":
         if value["high"] < floor["low"]:
             return "nearer than new real images: look for copies"

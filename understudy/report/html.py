@@ -133,10 +133,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.policies["json.dumps_kwargs"] = {
-        "sort_keys": False,
-        "separators": (",", ":"),
-    }  # arms and classes keep their order
+    # Arms and classes keep their order.
+    jinja.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     for wording_filter in (
         wording.percent,
         wording.points,

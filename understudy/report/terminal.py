@@ -1,4 +1,4 @@
-"""Tables for the terminal: what a run ends with, and what further commands measured."""
+"""Tables for the terminal: the result of a run, and of further commands."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def _scale_lines(scale: Mapping[str, Any]) -> list[str]:
         )
         if following := arm.get("next_doubling"):
             lines[-1] += (
-                f"; {following['images']:,} would add {points_interval(following['gain'])} points if it went "
-                "on like that"
+                f"; {following['images']:,} would add {points_interval(following['gain'])} points if the "
+                "trend continued"
             )
     if scale.get("stopped"):
         lines.append(scale["stopped"]["sentence"])

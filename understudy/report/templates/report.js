@@ -1,5 +1,5 @@
 "use strict";
-// Adds to a page that is complete without it: tables that sort, and a browser of all images. Everything is text of the page itself.
+// Optional extras on a page that is complete without scripts: sortable tables, and a browser of all images. All data is in the page.
 (() => {
   const make = (tag, properties = {}, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -7,7 +7,7 @@
     return element;
   };
 
-  // Tables: a button in every column head sorts by it, a second press turns the order round.
+  // Tables: a button in every column head sorts by that column; a second press reverses the order.
   const valueOf = (row, column) => {
     const cell = row.cells[column];
     const marked = cell.querySelector("[data-value]");
@@ -18,7 +18,7 @@
   const sort = (table, column, down) => {
     const body = table.tBodies[0];
     const keyed = [...body.rows].map(row => [valueOf(row, column), row]);
-    // What has no value stays last in either order.
+    // Rows without a value come last in either order.
     keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : down ? compare(b, a) : compare(a, b)));
     body.append(...keyed.map(([, row]) => row));
   };
@@ -37,7 +37,7 @@
     });
   }
 
-  // What is folded away stands open on paper.
+  // Open all details for printing.
   let folded = [];
   addEventListener("beforeprint", () => {
     folded = [...document.querySelectorAll("details:not([open])")];
@@ -45,7 +45,7 @@
   });
   addEventListener("afterprint", () => folded.forEach(part => (part.open = false)));
 
-  // Images. Columns are read at once, which is quick; a sheet of thumbnails is decoded when one of its images is first shown.
+  // Images. Columns are parsed at once, which is quick; a sheet of thumbnails is decoded when one of its images is first shown.
   const PER_PAGE = 200;
   const NAMES = { synthetic: "synthetic image", train: "real train image", test: "real test image" };
   const { classes, tile, across, sets } = JSON.parse(document.getElementById("columns").textContent);
@@ -77,7 +77,7 @@
   const related = (set, index) =>
     set === "synthetic" ? ["source", "nearest"].filter(key => has(set, key) && sets[set][key][index] >= 0).map(key => [key, sets[set][key][index]]) : [];
 
-  // By arm and test image: the names other than its own, each with the share of the trainings that give it, most frequent first.
+  // By arm and test image: the wrong classes it was named as, each with the share of trainings that do so, most frequent first.
   const misnamed = {};
   for (const [arm, { trainings, image, named, times }] of Object.entries(sets.test?.wrong ?? {})) {
     misnamed[arm] = sets.test.labels.map(() => []);
@@ -99,12 +99,12 @@
     return rows;
   };
 
-  // Orders by set: name, what the key of an image is, whether the largest comes first.
+  // Orders of a set: label, sort key of an image, and 1 for ascending or -1 for descending.
   const orders = set => ({
     stored: ["as stored", null],
     ...(has(set, "score") && { worst: ["lowest score first", i => sets[set].score[i], 1], best: ["highest score first", i => sets[set].score[i], -1] }),
     ...(has(set, "distance") && { near: ["nearest to a train image first", i => sets[set].distance[i], 1] }),
-    ...(Object.keys(sets[set].wrong ?? {}).length && { wrong: ["wrong ones first", i => share(fields.arm.value, i, wantedName()), -1] }),
+    ...(Object.keys(sets[set].wrong ?? {}).length && { wrong: ["most often wrong first", i => share(fields.arm.value, i, wantedName()), -1] }),
   });
   const options = (select, entries) => {
     const before = select.value;
@@ -163,15 +163,15 @@
     const last = Math.min(first + PER_PAGE, state.found.length);
     const held = sets[set].labels.length.toLocaleString("en");
     element("count").textContent = state.found.length
-      ? `${state.found.length.toLocaleString("en")} of ${held} ${NAMES[set]}s; shown are ${(first + 1).toLocaleString("en")} to ${last.toLocaleString("en")}.`
-      : `No ${NAMES[set]} is like that.`;
+      ? `${state.found.length.toLocaleString("en")} of ${held} ${NAMES[set]}s; showing ${(first + 1).toLocaleString("en")} to ${last.toLocaleString("en")}.`
+      : `No ${NAMES[set]} matches these filters.`;
     element("page").textContent = `page ${state.page + 1} of ${pages}`;
     element("previous").disabled = state.page === 0;
     element("next").disabled = state.page === pages - 1;
   };
   const update = () => {
     element("of").hidden = state.of === null;
-    if (state.of !== null) element("of").firstElementChild.textContent = `Only those drawn from, or nearest to, the train image ${sets.train.ids[state.of]}.`;
+    if (state.of !== null) element("of").firstElementChild.textContent = `Only images drawn from, or nearest to, the train image ${sets.train.ids[state.of]}.`;
     find();
     show(0);
   };
@@ -188,7 +188,7 @@
     element("browser-title").focus({ preventScroll: true });
   };
 
-  // One image, larger, with its source and nearest real image beside it and the way to those that share them.
+  // One image enlarged, beside its source and nearest real image, with buttons that show the images sharing them.
   const open = (set, index) => {
     const real = set === "train" ? index : null;
     const figures = [[NAMES[set], set, index], ...related(set, index).map(([key, other]) => [`${key}: ${sets.train.ids[other]}`, "train", other])];
@@ -207,7 +207,7 @@
     detail.showModal();
   };
 
-  // Arrow keys walk through the images; only one of them is in the order of the tab key.
+  // Arrow keys move between images; only one image at a time is a tab stop.
   const columnsShown = () => getComputedStyle(tiles).gridTemplateColumns.split(" ").length;
   const steps = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: columnsShown, ArrowUp: () => -columnsShown(), Home: () => -Infinity, End: () => Infinity };
   const focus = place => {
@@ -238,7 +238,7 @@
     button.addEventListener("click", () => browse(JSON.parse(cell.dataset.browse)));
     cell.append(button);
   }
-  // Matrices: a mistake opens its images. One of them is in the order of the tab key, arrow keys lead to the others.
+  // Matrices: selecting a mistake shows its images. One cell is a tab stop; arrow keys reach the others.
   for (const figure of document.querySelectorAll("figure[data-matrix]")) {
     const cells = [...figure.querySelectorAll("[data-cell]")], arm = figure.dataset.matrix;
     if (!cells.length) continue;
@@ -267,7 +267,7 @@
   element("browser").hidden = false;
   fit();
   let started = false;
-  // The first page is made when the browser comes near, so that opening the page does not wait for it.
+  // The first images are shown when the reader scrolls near them, so that the page opens at once.
   new IntersectionObserver((entries, observer) => {
     if (!entries.some(entry => entry.isIntersecting)) return;
     observer.disconnect();
