@@ -184,7 +184,6 @@ def test_nineteen_functions_of_twenty_have_at_most_six_parameters():
     assert share([function.parameters for function in functions()], 6) >= 0.95
 
 
-@pytest.mark.xfail(strict=False, reason="four files import 41 to 43 names")
 def test_no_file_imports_more_than_40_names():
     counts = {
         path: len(imported_names(path)) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"

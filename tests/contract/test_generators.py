@@ -13,7 +13,7 @@ from torch import nn
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
-from understudy.generators.generator import Adaptable, Generator
+from understudy.generators.generator import Adaptable, Generator, NoiseSchedule
 from understudy.generators.load import GENERATORS, load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -67,7 +67,11 @@ def grey_levels(a, b):
 
 
 def test_it_has_everything_that_stages_ask_for(generator):
-    expected = {name for name in (*vars(Generator), *vars(Adaptable)) if not name.startswith("_")}
+    expected = {
+        name
+        for name in (*vars(Generator), *vars(NoiseSchedule), *vars(Adaptable))
+        if not name.startswith("_")
+    }
     assert [name for name in sorted(expected) if not hasattr(type(generator), name)] == []
     assert generator.image_size % 8 == 0
     assert isinstance(generator.denoiser, nn.Module)

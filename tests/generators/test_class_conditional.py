@@ -13,7 +13,7 @@ from understudy.adaptation.inputs import AdaptData
 from understudy.core.errors import InputError
 from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
-from understudy.generators.generator import Adaptable, Generator
+from understudy.generators.generator import Adaptable, Generator, NoiseSchedule
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
@@ -70,7 +70,11 @@ class GaussianDenoiser(nn.Module):
 
 
 def test_it_has_everything_that_stages_ask_for(generator):
-    expected = {name for name in (*vars(Generator), *vars(Adaptable)) if not name.startswith("_")}
+    expected = {
+        name
+        for name in (*vars(Generator), *vars(NoiseSchedule), *vars(Adaptable))
+        if not name.startswith("_")
+    }
     assert [name for name in sorted(expected) if not hasattr(type(generator), name)] == []
     assert generator.snr.dtype == torch.float32
     assert (generator.snr.diff() < 0).all()
@@ -217,7 +221,7 @@ def test_bfloat16_keeps_weights_and_nearly_the_figures(train):
         ({"resolution": 18}, "generator.resolution must be a multiple of 4"),
         ({"vae_tiling": True}, "generator.vae_tiling has no effect on the generator 'class_conditional'"),
         ({"image_encoder": "x"}, "generator.image_encoder has no effect"),
-        ({"precision": "float16"}, "must be float32 or bfloat16"),
+        ({"precision": "float16"}, "needs generator.precision float32 or bfloat16"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):

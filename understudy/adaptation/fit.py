@@ -89,8 +89,7 @@ def adapt(
         raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
     inputs = Inputs(generator, data, settings=settings, guidance=guidance)
     projection = _projection(generator, visual, seed)
-    if projection is not None:
-        parameters = [*parameters, *projection.parameters()]
+    parameters += [] if projection is None else projection.parameters()
     state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
     objective = Objective(
         generator=generator,
@@ -101,7 +100,6 @@ def adapt(
         scaler=state.scaler,
     )
     yield from _steps(state, objective, inputs, seed=seed, processes=processes)
-
     _assign(parameters, state.best)
     if processes.is_main:
         kind = "none" if visual is None else visual.kind

@@ -102,8 +102,7 @@ class ClassConditionalGenerator:
             )
         if settings.precision == "float16":
             raise InputError(
-                "generator.precision must be float32 or bfloat16 for the generator 'class_conditional', got "
-                "float16"
+                "the generator 'class_conditional' needs generator.precision float32 or bfloat16, got float16"
             )
 
     @property

@@ -175,7 +175,19 @@ class Generator(Protocol):
         """
 
 
-class Adaptable(Generator, Protocol):
+class NoiseSchedule(Protocol):
+    """The training timesteps of a denoiser, in order of increasing noise."""
+
+    @property
+    def snr(self) -> Tensor:
+        """Signal-to-noise ratio (of powers) at each training timestep, decreasing, float32 (T,)."""
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        """What the denoiser predicts: ``epsilon``, ``v_prediction`` or ``flow``."""
+
+
+class Adaptable(Generator, NoiseSchedule, Protocol):
     """A generator with a denoiser that can be fitted to images. Latents are float (B, C, h, w)."""
 
     @property
@@ -185,14 +197,6 @@ class Adaptable(Generator, Protocol):
     @property
     def denoiser(self) -> nn.Module:
         """The network that adaptation trains."""
-
-    @property
-    def snr(self) -> Tensor:
-        """Signal-to-noise ratio (of powers) at each training timestep, decreasing, float32 (T,)."""
-
-    @property
-    def prediction_type(self) -> PredictionType:
-        """What the denoiser predicts: ``epsilon``, ``v_prediction`` or ``flow``."""
 
     @property
     def token_width(self) -> int:

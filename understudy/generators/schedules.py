@@ -16,18 +16,11 @@ from understudy.functional.denoising import (
     denoising_target,
     signal_to_noise_ratio,
 )
+from understudy.generators.generator import NoiseSchedule
 
 
-class Schedule(Protocol):
-    """The training timesteps of a pipeline, in order of increasing noise."""
-
-    @property
-    def snr(self) -> Tensor:
-        """Signal-to-noise ratio at each timestep, decreasing, float32 (T,)."""
-
-    @property
-    def prediction_type(self) -> PredictionType:
-        """What the denoiser predicts."""
+class Schedule(NoiseSchedule, Protocol):
+    """The training timesteps of a pipeline, and how they noise latents."""
 
     @property
     def is_flow(self) -> bool:

@@ -39,7 +39,7 @@ def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: in
     missing = sorted({row.source_id for row in rows} - position.keys())
     if missing:
         raise InputError(
-            f"the train set lacks the source images {', '.join(missing[:5])}: the plan was made for another "
-            "set"
+            f"the train set lacks the source images {', '.join(missing[:5])}: use the set that the plan was "
+            "made for"
         )
     return torch.from_numpy(sources.select([position[row.source_id] for row in rows]).pixels(size))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
-from understudy.core.registry import Registry
+from understudy.core.registry import Registry, did_you_mean
 from understudy.training.settings import CompareSettings
 
 
@@ -182,12 +181,12 @@ def check_timm_model(name: str, refusal: str) -> None:
     Raises:
         InputError: ``refusal``, followed by the names closest to this one.
     """
-    import timm  # heavy, and only networks need it
+    import timm  # heavy; only networks need it
 
     # Without a tag the registry knows at once; the list of tags takes long to sort.
     if not (name in timm.list_pretrained() if "." in name else timm.is_model(name)):
-        near = difflib.get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() gives the names"
+        known = [*timm.list_models(), *timm.list_pretrained()]
+        hint = did_you_mean(name, known, otherwise="timm.list_models() gives the names")
         raise InputError(f"{refusal}: {hint}")
 
 
@@ -197,7 +196,7 @@ def check_timm_weights(name: str, remedy: str) -> None:
     Raises:
         InputError: if it has none; ``remedy`` says what to do instead.
     """
-    import timm  # heavy, and only networks need it
+    import timm  # heavy; only networks need it
 
     if not timm.get_pretrained_cfg(name).has_weights:
         raise InputError(f"timm has no pretrained weights for {name!r}: {remedy}")

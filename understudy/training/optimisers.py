@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 from torch import nn
 
 from understudy.core.errors import InputError
+from understudy.core.registry import did_you_mean
 from understudy.training.settings import CompareSettings
 
 _MOMENTUM = 0.9  # of optimisers that have one, such as sgd
@@ -43,10 +42,7 @@ def check_optimiser(settings: CompareSettings) -> None:
 
     name, known = settings.optimiser, list_optimizers()
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else "timm.optim.list_optimizers() gives the names"
-        )
+        hint = did_you_mean(name, known, otherwise="timm.optim.list_optimizers() gives the names")
         raise InputError(f"compare.optimiser must be one that timm knows, got {name!r}: {hint}")
     try:
         layer = nn.Linear(4, 4)
