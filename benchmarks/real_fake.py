@@ -156,13 +156,8 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         case.name: {"command": ["python", "-m", "benchmarks.real_fake"], "seeds": list(seeds), **_plain(case)}
         for case in CASES
     }
-    write(
-        out,
-        settings=settings,
-        rows=rows,
-        claims=[] if smoke else _claims(rows),
-        tables=[] if smoke else _tables(rows),
-    )
+    claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows))
+    write(out, settings=settings, rows=rows, claims=claims, tables=tables)
 
 
 def _plain(case: Case) -> dict[str, Any]:

@@ -61,13 +61,8 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         }
         for recipe in RECIPE_NAMES
     }
-    write(
-        out,
-        settings=settings,
-        rows=rows,
-        claims=[] if smoke else _claims(rows),
-        tables=[] if smoke else _tables(rows),
-    )
+    claims, tables = ([], []) if smoke else (_claims(rows), _tables(rows))
+    write(out, settings=settings, rows=rows, claims=claims, tables=tables)
 
 
 def _settings(recipe: str, repeat: int, *, smoke: bool) -> Settings:

@@ -62,7 +62,7 @@ def test_good_images_are_kept_up_to_the_quota(train):
     ]
 
 
-def test_what_the_judge_calls_otherwise_is_rejected(train):
+def test_images_that_the_judge_assigns_to_another_class_are_rejected(train):
     drawn = drawn_set(two_classes(2, seed=9).pixels(16), [1, 1])
     decisions = judged(drawn, train)
     assert decisions.reasons == ["low score", ""]
@@ -105,7 +105,7 @@ def test_the_firewall(firewall, flags, reasons, kept, num_good, train):
         assert decisions.nearest_distances[0] == 0
 
 
-def test_nothing_is_searched_with_the_firewall_off(train, monkeypatch):
+def test_with_the_firewall_off_no_copies_are_searched(train, monkeypatch):
     monkeypatch.setattr(CopyFinder, "nearest", unasked)
     decisions = judged(with_copies(train), train, score="none", firewall="off")
     assert decisions.nearest_ids == [""] * 4
@@ -120,14 +120,14 @@ def test_the_table_has_a_row_per_image(train):
     )
 
 
-def test_test_images_do_not_enter(train):
+def test_curating_checks_the_splits(train):
     with pytest.raises(InputError, match="curating needs a synthetic set, got a train set"):
         judged(train, train)
     with pytest.raises(InputError, match="looking for copies needs a train set, got a test set"):
         judged(two_classes(2, split="synthetic"), train.with_split("test"))
 
 
-def test_what_scores_nothing_is_rejected_at_any_threshold(train):
+def test_a_score_of_0_is_rejected_at_any_threshold(train):
     """Acceptance of GaFi's filter: at 0 it is the argmax filter."""
     drawn = drawn_set(two_classes(4, seed=9).pixels(16), [0, 1, 1, 0])
     decisions = judged(drawn, train, score="confidence", threshold=0.0)

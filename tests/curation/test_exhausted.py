@@ -33,7 +33,7 @@ def explained(decisions, *, quota=(1, 1, 0), rounds=3, **settings):
     )
 
 
-def test_nothing_is_said_where_every_class_has_an_image():
+def test_no_advice_if_every_class_has_an_image():
     assert explained(decided((0, "", 1), (1, "", 1), (1, "low score", 0.1))) is None
 
 
@@ -47,7 +47,7 @@ def test_an_empty_class_is_explained():
     )
 
 
-def test_nothing_at_all():
+def test_advice_if_nothing_is_kept():
     decisions = decided((0, "low score", 0.4), (1, "copy", 1.0))
     text = explained(
         decisions, quota=(2, 2, 1), rounds=2, firewall="drop", score="confidence", validation_pass=0.8

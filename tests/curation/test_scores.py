@@ -57,7 +57,7 @@ def test_clip_is_0_at_chance():
     np.testing.assert_array_equal(score_of("clip", [[0.35, 0.6, 0.05], [0.3, 0.3, 0.4]], labels=0), [0.35, 0])
 
 
-def test_each_score_asks_its_judge_alone():
+def test_each_score_uses_only_its_judge():
     judge, clip = Says([[0.2, 0.8]]), Says([[0.9, 0.1]])
     # An attribute that is missing fails where it is asked for.
     assert SCORES["agreement"].find_judge(SimpleNamespace(judge=judge)) is judge

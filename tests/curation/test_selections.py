@@ -17,7 +17,7 @@ def shade(data):
 
 
 @pytest.mark.parametrize("name", list(SELECTIONS))
-def test_every_selection_keeps_what_it_promises(name):
+def test_every_selection_keeps_the_contract(name):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(7, 3)), rng.normal(size=(4, 3))
     for quota in range(1, 8):
@@ -29,7 +29,7 @@ def test_every_selection_keeps_what_it_promises(name):
 
 
 @pytest.mark.parametrize("name", list(SELECTIONS))
-def test_quotas_are_met_from_the_good_alone(name, train):
+def test_quotas_are_filled_with_good_images_only(name, train):
     drawn = two_classes(12, split="synthetic", seed=5)
     good = np.arange(12) % 5 != 0
     for quota in ([0, 0], [1, 3], [2, 9], [9, 9]):
@@ -41,7 +41,7 @@ def test_quotas_are_met_from_the_good_alone(name, train):
         )
 
 
-def test_nothing_is_measured_without_a_choice(train):
+def test_features_are_not_computed_without_a_choice(train):
     drawn, good = two_classes(6, split="synthetic", seed=5), np.ones(6, dtype=bool)
     assert choose(good, drawn, train, np.array([3, 9]), selection="coverage", features=unasked).all()
     assert (

@@ -240,7 +240,7 @@ def test_captions_depend_on_the_image_alone(captioners, small_set, kind):
     assert all(len(text.split()) <= 2 for text in model.describe(images, max_new_tokens=2))
 
 
-def test_parts_do_not_show_in_the_captions(captioners, captioned, sets, tmp_path, monkeypatch):
+def test_captions_do_not_depend_on_parts(captioners, captioned, sets, tmp_path, monkeypatch):
     settings = {"source": "model", "model": captioners["blip"], "max_new_tokens": 4}
     whole = captioned(**settings)
     (tmp_path / "captions" / "part-00000.jsonl").unlink()
@@ -316,7 +316,7 @@ def test_model_without_a_tokenizer(captioned, tmp_path):
         captioned(source="model", model=str(tmp_path / "model"))
 
 
-def test_model_that_wants_a_question(captioners, captioned, monkeypatch):
+def test_a_model_that_needs_a_question(captioners, captioned, monkeypatch):
     from transformers import BlipForConditionalGeneration
 
     def generate(self, **inputs):

@@ -83,7 +83,7 @@ def test_few_held_out_images_are_joined_by_train_images(splits):
     assert threshold.false_alarms is None, "train images promise nothing"
 
 
-def test_very_few_images_say_what_they_can(splits):
+def test_very_few_images_give_half_the_smallest_distance(splits):
     few = CopyFinder(splits.train.select(range(20)), splits.val.select(range(10)))
     assert few.threshold.basis == "half the smallest distance of held-out real and train images"
     assert few.threshold.images == 30
@@ -101,7 +101,7 @@ def test_a_single_pair_and_nothing_at_all(splits):
     assert nothing.flags(nothing.nearest(one)) == ["exact copy"]
 
 
-def test_real_images_that_are_there_twice_do_not_blunt_the_threshold(finder, splits):
+def test_duplicate_real_images_do_not_lower_the_threshold(finder, splits):
     """A tenth of the held-out images are train images, mirrored or re-encoded; mirrored ones no leak check
     refuses.
     """
@@ -118,7 +118,7 @@ def test_a_copy_with_another_label_is_a_copy(finder, splits):
     assert finder.flags(finder.nearest(as_set([splits.train.image(index)], splits.train))) == ["exact copy"]
 
 
-def test_images_are_looked_for_once(splits, monkeypatch):
+def test_each_image_is_searched_once(splits, monkeypatch):
     finder = CopyFinder(splits.train.select(range(30)), splits.val.select(range(5)))
     first = finder.nearest(splits.test.select(range(4)))
     monkeypatch.setattr("understudy.data.copies.nearest_copies", None)
@@ -144,7 +144,7 @@ def test_thumbnails_of_any_shape():
     assert grey_thumbnails(data, size=16).shape == (1, 16, 16)
 
 
-def test_sets_must_be_what_they_are_for(train, val):
+def test_splits_of_the_sets_are_checked(train, val):
     with pytest.raises(InputError, match="looking for copies needs a train set, got a test set"):
         CopyFinder(train.with_split("test"), val)
     with pytest.raises(

@@ -97,7 +97,7 @@ def test_verdict_hurts():
     assert "do not help here: synthetic is worse than the real images alone by " in found["sentence"]
 
 
-def test_a_longer_arm_is_held_against_as_many_steps_on_real_images():
+def test_a_longer_arm_is_compared_with_real_long():
     real, long = _result("real", 0.6), _result("real-long", 0.9, steps=20)
     bridged, synthetic = _result("bridged", 0.9, val=0.9, steps=20), _result("synthetic", 0.5, val=0.1)
     arms = summarise([real, long, bridged, synthetic], num_resamples=500, seed=0)

@@ -51,7 +51,7 @@ def test_settings_know_all():
 
 
 @every
-def test_severities_do_more_and_more_harm(name):
+def test_higher_severities_change_more(name):
     for side in (32, 96):
         pixels = scenes(side=side)
         original = pixels.clone()
@@ -65,7 +65,7 @@ def test_severities_do_more_and_more_harm(name):
 
 # jpeg hardly changes smooth shapes.
 @pytest.mark.parametrize("name", [name for name in CORRUPTIONS if name != "jpeg"])
-def test_images_of_any_size_suffer_alike(name):
+def test_images_of_any_size_change_alike(name):
     small = scenes()
     for factor in (2, 5):
         large = small.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
@@ -89,7 +89,7 @@ def test_shapes_and_sizes_of_all_kinds(name):
 
 
 @every
-def test_an_image_does_not_depend_on_its_company(name, monkeypatch):
+def test_an_image_does_not_depend_on_its_batch(name, monkeypatch):
     data = as_set(scenes(7))
     together = np.concatenate([part.pixels(32) for part in parts(data, name)])
     backwards = np.concatenate([part.pixels(32) for part in parts(data.select(range(6, -1, -1)), name)])
@@ -123,7 +123,7 @@ def test_compression_of_photographs_of_any_size():
         assert 0.4 < ratio < 1.6
 
 
-def test_seeds_draw_otherwise():
+def test_other_seeds_change_the_random_numbers():
     data = as_set(scenes())
     for name in ("noise", "brightness", "rotation"):
         a, b = (np.concatenate([part.pixels(32) for part in parts(data, name, seed=seed)]) for seed in (0, 1))
@@ -167,7 +167,7 @@ def test_ids_labels_and_split_are_kept():
     assert parts(data.select([]), "noise") == []
 
 
-def test_corruptions_toss_coins_of_their_own():
+def test_corruptions_use_different_random_numbers():
     """Or all images that turn left would be those that grow lighter."""
     tosses = [
         [bool(module._rng(0, corruption, str(image)).integers(2)) for image in range(400)]
@@ -188,7 +188,7 @@ def test_decoded_parts_do_not_stay_in_memory(monkeypatch):
     assert len(classifier._PIXELS) == before
 
 
-def test_refuses():
+def test_arguments_are_checked():
     data = as_set(scenes(2))
     with pytest.raises(InputError, match="measuring under corruptions needs a test set, got a train set"):
         parts(as_set(scenes(2), split="train"), "noise")

@@ -58,7 +58,7 @@ def _examples(generator, start, timm_folder, clip_folder):
     }
 
 
-def test_what_every_encoder_promises(tiny_generator, start, timm_folder, clip_folder):
+def test_every_encoder_keeps_the_contract(tiny_generator, start, timm_folder, clip_folder):
     images = two_classes(70)  # more than a batch
     for name, (asked, has) in _examples(tiny_generator, start, timm_folder, clip_folder).items():
         encoder, again = load_encoder(asked, **has), load_encoder(asked, **has)
@@ -89,7 +89,7 @@ def test_mini_is_the_pipelines_encoder_with_clips_preparation():
     )
 
 
-def test_auto_takes_what_the_run_has(tiny_generator, start):
+def test_auto_chooses_a_network_of_the_run(tiny_generator, start):
     without = load_generator(GeneratorSettings(name="class_conditional"), device="cpu")
     images = two_classes(3)
     chosen = [
@@ -186,7 +186,7 @@ def test_refused_before_anything_is_loaded(name, message, tmp_path, monkeypatch)
         check_encoder(name)
 
 
-def test_what_the_run_does_not_have():
+def test_networks_that_the_run_lacks():
     without = load_generator(GeneratorSettings(name="class_conditional"), device="cpu")
     for has in ({}, {"generator": lambda: without}):
         with pytest.raises(

@@ -33,7 +33,7 @@ def images():
     return two_classes(10)
 
 
-def test_every_picture_is_encoded_once_whatever_set_it_is_in(tmp_path, images):
+def test_an_image_in_two_sets_is_encoded_once(tmp_path, images):
     counting = Counting()
     expected = counting.encoder.features(images)
     counting.seen = 0
@@ -63,7 +63,7 @@ def test_copies_within_a_set_and_empty_sets(tmp_path, images):
     assert FeatureCache(tmp_path).features(counting.encoder, images.select([])).shape == (0, 3)
 
 
-def test_what_was_encoded_before_a_kill_is_kept(tmp_path, images, monkeypatch):
+def test_features_survive_a_kill(tmp_path, images, monkeypatch):
     monkeypatch.setattr(feature_cache, "_CHUNK", 4)
     counting = Counting()
 
@@ -93,7 +93,7 @@ def test_files_are_written_once_and_hold_no_image_twice(tmp_path, images, monkey
     assert len(np.unique(hashes, axis=0)) == len(hashes) == 10
 
 
-def test_a_file_that_is_gone_is_made_again(tmp_path, images, monkeypatch):
+def test_a_missing_file_is_written_again(tmp_path, images, monkeypatch):
     monkeypatch.setattr(feature_cache, "_CHUNK", 4)
     counting, cache = Counting(), FeatureCache(tmp_path)
     expected = cache.features(counting.encoder, images)
@@ -103,7 +103,7 @@ def test_a_file_that_is_gone_is_made_again(tmp_path, images, monkeypatch):
     assert len([*cache.path(counting.encoder).iterdir()]) == 3
 
 
-def test_encoders_have_files_of_their_own(tmp_path, images):
+def test_each_encoder_has_its_files(tmp_path, images):
     cache = FeatureCache(tmp_path)
     names = ("mini", "timm:resnet18.a1_in1k", "some/folder", "x" * 300)
     for name in names:

@@ -70,7 +70,7 @@ def test_figures_of_all_images_are_those_of_the_formulas():
     assert cat == pytest.approx(frechet_distance(*cats[0], *cats[1]), rel=1e-6)
 
 
-def test_what_is_as_real_as_the_held_out_images_reaches_the_floor(ordinary):
+def test_images_like_the_held_out_ones_reach_the_floor(ordinary):
     for name in MEASURES:
         value, floor = (ordinary["measures"][name][role] for role in ("value", "floor"))
         assert value["low"] < floor["high"] and floor["low"] < value["high"], name
@@ -135,7 +135,7 @@ def test_more_held_out_than_synthetic_images():
     ]
 
 
-def test_the_same_again_and_in_other_blocks():
+def test_results_repeat_and_do_not_depend_on_block_size():
     sets = _images(40), _images(30, seed=1), _images(70, seed=2)
     first, again, small = (_measure(*sets, max_bytes=size) for size in (1e6, 1e6, 5e3))
     assert first == again
@@ -144,7 +144,7 @@ def test_the_same_again_and_in_other_blocks():
     assert first != _measure(*sets, seed=1)
 
 
-def test_intervals_hold_the_truth():
+def test_intervals_cover_the_truth():
     """The shift of two Gaussians far apart, whose Fréchet distance is hardly biased; 20 draws, 95% each."""
     held = 0
     for seed in range(20):
@@ -189,7 +189,7 @@ def test_a_class_of_equal_images_has_no_figures():
     )
 
 
-def test_refusals():
+def test_arguments_are_checked():
     good = _images(20)
     with pytest.raises(
         InputError,
@@ -212,7 +212,7 @@ def test_refusals():
 
 
 @pytest.mark.parametrize("subsets", [1, 5])
-def test_intervals_of_neighbours_hold_other_real_images_too(subsets):
+def test_intervals_of_neighbour_measures_cover_other_real_images(subsets):
     """40 worlds: intervals over the synthetic images alone, or over subsets as if each had real images of its
     own, hold too few.
     """

@@ -377,7 +377,7 @@ def test_per_class():
         ),
     ],
 )
-def test_refusals(change, message):
+def test_arguments_are_checked(change, message):
     given = {
         "arms": {"real": _arm("real", 0.9), "plain": _arm("plain", 0.6)},
         "reconstructed": {},

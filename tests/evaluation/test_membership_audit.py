@@ -23,7 +23,7 @@ def test_halves(labels, pairs, seed):
         assert (abs(2 * own.sum(axis=1) - own.shape[1]) <= 1).all()
 
 
-def test_the_one_more_of_an_odd_class_goes_to_either_half():
+def test_chance_splits_classes_of_odd_size():
     members = half_splits(np.array([0, 0, 0]), 200, seed=0)
     assert 60 < (members[::2].sum(axis=1) == 2).sum() * 2 < 140
 
@@ -89,7 +89,7 @@ def models_that_learn(amount, *, models=24, images=300, classes=3, seed=0):
     return say(labels, amount * members), members, labels, given
 
 
-def test_a_leak_is_found_and_no_leak_is_not():
+def test_attacks_find_a_leak_and_only_a_leak():
     def audited(amount):
         probabilities, members, labels, population = models_that_learn(amount)
         return audit_membership(

@@ -58,7 +58,7 @@ def test_one_run_has_its_own_interval():
     }
 
 
-def test_an_interval_ends_where_values_end():
+def test_intervals_are_cut_at_possible_values():
     measured = over_runs([ends(0.9), ends(1.0)], lowest=0, highest=1)
     assert (measured["low"], measured["mean"], measured["high"]) == (pytest.approx(0.3147, abs=1e-4), 0.95, 1)
     assert over_runs([ends(1.0), ends(1.0)], lowest=0, highest=1)["low"] == 1
@@ -84,7 +84,7 @@ def test_points_keep_their_order_and_those_without_a_run_are_left_out():
         (0.005, "no difference between mixed and the real images alone is shown, +0.5 points [-0.5, +1.5]"),
     ],
 )
-def test_the_best_point_is_claimed_as_far_as_its_interval_goes(gain, claim):
+def test_the_sentence_claims_no_more_than_the_interval_shows(gain, claim):
     rows = [row("a", mixed=gain, synthetic=-0.3), row("b", mixed=gain - 0.1, synthetic=-0.2)]
     assert (
         sentence(rows, "ab", ordered=False)
@@ -104,7 +104,7 @@ def test_the_choice_is_made_on_validation_images():
     assert "between synthetic and the real" in sentence(rows, (1, 2), ordered=True)
 
 
-def test_the_way_from_the_first_point_to_the_last():
+def test_ordered_points_are_compared_first_to_last():
     rows = [
         row(1),
         row(5, mixed=-0.01),
@@ -126,7 +126,7 @@ def test_no_arm_with_synthetic_images():
     )
 
 
-def test_a_longer_arm_is_held_against_as_many_steps():
+def test_a_longer_arm_is_compared_with_real_long():
     row_of = {"point": 1, "arms": {"real": {}, "bridged": {}}}
     for name, steps, gain in (("real", 10, 0.0), ("bridged", 20, 0.1)):
         row_of["arms"][name] = {

@@ -123,7 +123,7 @@ def _reached(*val_accuracy):
     return dataclasses.replace(_result("synthetic", 0.7), val_accuracy=val_accuracy)
 
 
-def test_the_rule_stops_where_the_last_step_is_not_sure_to_have_gained():
+def test_the_rule_stops_after_a_step_without_a_clear_gain():
     gained, flat = _reached(0.80, 0.81, 0.82), _reached(0.802, 0.809, 0.821)
     before = _reached(0.70, 0.71, 0.72)
     assert stop_reason({"synthetic": {1.0: before}}, {1.0: 600}, below=1) is None, (
@@ -142,7 +142,7 @@ def test_the_rule_stops_where_the_last_step_is_not_sure_to_have_gained():
     assert json.loads(json.dumps(stopped)) == stopped
 
 
-def test_the_rule_goes_on_while_one_arm_gains_and_stops_where_there_are_no_more_images():
+def test_the_rule_continues_while_one_arm_gains_and_images_are_left():
     before, gained = _reached(0.70, 0.71, 0.72), _reached(0.80, 0.81, 0.82)
     arms = {"synthetic": {1.0: before, 2.0: before}, "mixed": {1.0: before, 2.0: gained}}
     assert stop_reason(arms, {1.0: 600, 2.0: 1200}, below=1) is None
@@ -237,6 +237,6 @@ def test_equal_sizes_have_no_fit():
         ),
     ],
 )
-def test_refusals(real, synthetic, message):
+def test_arguments_are_checked(real, synthetic, message):
     with pytest.raises(ValueError, match=message):
         summarise_scale(real, synthetic, IMAGES, num_resamples=10, seed=0)

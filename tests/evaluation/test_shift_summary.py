@@ -148,7 +148,7 @@ def test_clean_accuracy_is_that_of_the_arms():
         assert figures["accuracy"] == {end: there[arm]["accuracy"][end] for end in ("mean", "low", "high")}
 
 
-def test_an_error_of_calibration_is_not_below_zero():
+def test_the_interval_of_ece_is_cut_at_zero():
     """As often right as it says, up to chance."""
     labels = np.zeros(20, dtype=int)
     given = np.full((1, 20, 2), 0.5)
@@ -185,7 +185,7 @@ def test_further_sets_have_their_own_images_and_classes():
     assert set(found["arms"]["real"]) == {"accuracy", "minus_real", "ece", "brier"}
 
 
-def test_classifiers_are_asked_a_part_at_a_time(monkeypatch):
+def test_classifiers_predict_one_part_at_a_time(monkeypatch):
     monkeypatch.setattr("understudy.evaluation.corruptions._BATCH_SIZE", 3)
     data = two_classes(8, split="test")
     arms = {"real": [Dim(0.1), Dim(-0.1)], "mixed": [Dim(0.01)]}
@@ -228,6 +228,6 @@ def _cut(seeds, images):
         ({"tests": {"a": ShiftTest(class_names=("b",), arms=_cut(2, 300))}}, "same trainings and images"),
     ],
 )
-def test_refuses(parts, message):
+def test_arguments_are_checked(parts, message):
     with pytest.raises(ValueError, match=message):
         summarised(**parts)

@@ -70,7 +70,7 @@ def test_averages_over_classes():
     assert found["diversity"] == pytest.approx(np.mean(distances[0]) / np.mean(distances[1]))
 
 
-def test_more_images_do_not_flatter():
+def test_more_images_do_not_raise_coverage_and_vendi():
     many, labels = _set(600, seed=1)
     few = _set(60, seed=1)
     assert _measure(many, labels)["coverage"] == pytest.approx(_measure(*few)["coverage"], abs=0.12)
@@ -84,7 +84,7 @@ def test_a_missing_class_counts_as_nothing():
     assert half["vendi"] < whole["vendi"] and half["vendi_real"] < whole["vendi_real"]
 
 
-def test_what_cannot_be_measured_is_none():
+def test_measures_of_single_images_are_none():
     one, labels = _set(1)
     assert set(_measure(*_set(5), real=(one, labels)).values()) == {None}
     equal = np.repeat(one, 3, axis=0), np.repeat(labels, 3)
@@ -112,7 +112,7 @@ def test_separability_with_two_images():
     assert 0 <= found["accuracy"]["low"] <= found["accuracy"]["high"] <= 1
 
 
-def test_all_together_and_again():
+def test_all_measures_together_repeat():
     def features(num, **options):
         points, labels = _set(num, **options)
         return LabelledFeatures(labels=labels, features={"raw": points, "task": points[:, :2]})
@@ -128,7 +128,7 @@ def test_all_together_and_again():
     assert side_measures(real, synthetic, seed=3, num_resamples=50)["gan_test"] is None
 
 
-def test_refusals():
+def test_arguments_are_checked():
     points, labels = _set(5)
     raw = LabelledFeatures(labels=labels, features={"raw": points})
     task = LabelledFeatures(labels=labels, features={"task": points})

@@ -90,7 +90,7 @@ def test_linear_probe_does_not_depend_on_units_of_features():
     assert other["knn"] < figures["knn"]  # cosines of features as they are
 
 
-def test_a_feature_that_does_not_vary_changes_no_probe():
+def test_a_constant_feature_does_not_change_the_probe():
     (train, labels, _), (test, test_labels, _) = _set(40, apart=0.4, seed=0), _set(200, apart=0.4, seed=1)
     padded = transferability(
         np.pad(train, ((0, 0), (0, 1))), labels, np.pad(test, ((0, 0), (0, 1))), test_labels
@@ -136,7 +136,7 @@ X, Y = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1])
         ((X, Y[:1], X, 0 * Y), r"y must be int of shape \(2,\)"),
     ],
 )
-def test_refusals(arguments, message):
+def test_arguments_are_checked(arguments, message):
     with pytest.raises(ValueError, match=message):
         transferability(*arguments)
 

@@ -106,11 +106,10 @@ def measure_fidelity(
     subsets with the class shares of the whole are measured and averaged.
 
     Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision,
-    recall, density and coverage are normal, with a jackknife variance
-    (:func:`understudy.functional.resampling.jackknife_variance`); they have no width if no single image
-    matters, and are otherwise slightly too wide. The other measures use resamples
-    (:mod:`understudy.functional.resampling`) in which value and floor share the real images; for a squared
-    MMD between sets that hardly differ, these intervals are slightly too wide (a degenerate U-statistic).
+    recall, density and coverage are normal with a jackknife variance; they have no width if no single image
+    matters, and are otherwise slightly too wide. The other measures use resamples in which value and floor
+    share the real images (:mod:`understudy.functional.resampling`). For a squared MMD between sets that
+    hardly differ, these intervals are slightly too wide (a degenerate U-statistic).
 
     Args:
         real: train images.
@@ -127,30 +126,31 @@ def measure_fidelity(
         images for k neighbours, or if its real images are all equal.
 
     Raises:
-        InputError: for fewer than k + 1 images, or features that are not finite, constant, or of different
-            widths.
+        InputError: for fewer than k + 1 images, or features of different widths, not finite, or constant.
     """
     _check(real, held_out, synthetic, neighbours)
-    block = max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL))))
-    options = _Options(neighbours, num_resamples, block)
+    options = _Options(neighbours, num_resamples, _block_side(max_bytes))
     sides = _sides(real, held_out, synthetic, np.random.default_rng(seed))
     overall = _measure(sides, options, np.random.default_rng([seed, 1]))
     classes, compared = _measure_classes((real, held_out, synthetic), class_names, options, seed)
-    measures = {
-        name: {role: asdict(Interval.of(overall[role][name])) for role in ("value", "floor")}
-        | {
-            "better": better,
-            "per_class": {c: _of_class(classes.get(c), name, compared.get(c, 0)) for c in class_names},
-        }
-        for name, better in MEASURES.items()
+    per_class = {
+        name: {c: _of_class(classes.get(c), name, compared.get(c, 0)) for c in class_names}
+        for name in MEASURES
     }
     return {
         "images": {"real": len(real), "held_out": len(held_out), "synthetic": len(synthetic)},
         "compared": len(sides.tests["floor"][0]),
         "neighbours": neighbours,
-        "measures": measures,
+        "measures": {
+            name: _by_role(overall, name) | {"better": better, "per_class": per_class[name]}
+            for name, better in MEASURES.items()
+        },
         "warnings": _warnings(sides, compared, class_names, neighbours),
     }
+
+
+def _block_side(max_bytes: float) -> int:
+    return max(1, math.isqrt(int(max_bytes / (8 * _NUMBERS_PER_CELL))))
 
 
 def _measure_classes(
@@ -173,12 +173,11 @@ def _measure_classes(
 
 
 def _of_class(measured: Mapping[str, _Intervals] | None, name: str, images: int) -> dict[str, Any] | None:
-    return (
-        None
-        if measured is None
-        else {role: asdict(Interval.of(measured[role][name])) for role in ("value", "floor")}
-        | {"images": images}
-    )
+    return None if measured is None else _by_role(measured, name) | {"images": images}
+
+
+def _by_role(measured: Mapping[str, _Intervals], name: str) -> dict[str, Any]:
+    return {role: asdict(Interval.of(measured[role][name])) for role in ("value", "floor")}
 
 
 def _check(real: EncodedImages, held_out: EncodedImages, synthetic: EncodedImages, neighbours: int) -> None:

@@ -58,11 +58,10 @@ def summarise_gap(
     Args:
         arms: results by role: ``real``, ``plain``, and any of ``filtered``, ``fresh``, ``filtered+fresh``,
             ``diverse``, ``matched``.
-        reconstructed: by strength, the result of training on real images redrawn at that strength; empty if
-            the generator cannot redraw.
+        reconstructed: by strength, the result on real images redrawn at it; empty if none can be redrawn.
         class_names: C names.
-        real_again: one result on an independent real sample as large as ``real``; or two results on the
-            halves of the real images, which differ more than whole sets; or none.
+        real_again: one result on an independent real sample as large as ``real``, two results on the halves
+            of the real images (which differ more than whole sets), or none.
         gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test, for ``sweep``.
         num_resamples: bootstrap resamples behind each interval.
         seed: seed of the resamples; the interval of a term does not depend on the other roles.

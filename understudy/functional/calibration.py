@@ -97,13 +97,7 @@ def expected_calibration_error(
 
     The estimate from N images is biased upwards, most for a calibrated classifier: if the true error is 0,
     the M bins are equally full and v is the mean of ``p_hat (1 - p_hat)``, it is about
-    ``sqrt(2 M v / (pi N))``.
-
-    Args:
-        p: as in :func:`reliability`.
-        y: as in :func:`reliability`.
-        num_bins: as in :func:`reliability`.
-        adaptive: as in :func:`reliability`.
+    ``sqrt(2 M v / (pi N))``. The arguments are those of :func:`reliability`.
 
     Returns:
         In [0, 1]; 0 for a calibrated classifier.
