@@ -451,7 +451,7 @@ def test_the_fingerprint_is_of_the_files_up_to_the_order_of_their_metadata(tmp_p
         ("{}", "with its method"),
     ],
 )
-def test_a_report_that_is_none_is_refused(content, message, tmp_path):
+def test_a_bad_report_is_refused(content, message, tmp_path):
     (tmp_path / "report.json").write_text(content)
     with pytest.raises(InputError, match=message):
         copy_adapter(tmp_path, tmp_path / "to")

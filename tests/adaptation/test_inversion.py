@@ -440,7 +440,7 @@ def test_the_loss_of_held_out_images_is_that_of_the_noise(tiny_generator, val, m
     assert [set((t // 250).tolist()) for t in times] == [{0}, {1}, {2}, {3}]
 
 
-def test_what_is_learned_is_the_loss_of_the_words_around_it(tiny_generator, train):
+def test_the_gradient_of_a_token_is_that_of_the_loss_written_out(tiny_generator, train):
     """The gradient of a row is the one that writing the loss out gives."""
     (rows,) = METHODS["style-inversion"](tiny_generator, settings(), seed=0, num_classes=2)
     x0 = tiny_generator.encode_images(torch.from_numpy(train.pixels(16)[:2]))

@@ -66,7 +66,7 @@ def grey_levels(a, b):
     return int(np.abs(a.astype(int) - b).max())
 
 
-def test_it_has_everything_that_stages_ask_for(generator):
+def test_it_fulfils_the_contract(generator):
     expected = {
         name
         for name in (*vars(Generator), *vars(NoiseSchedule), *vars(Adaptable))
@@ -91,7 +91,7 @@ def test_the_fingerprint_is_that_of_the_weights(fresh, generator):
     assert other.fingerprint != generator.fingerprint
 
 
-def test_nothing_is_trained_unless_adaptation_says_so(generator):
+def test_all_weights_are_frozen_until_adaptation(generator):
     assert not any(parameter.requires_grad for parameter in generator.denoiser.parameters())
     assert not generator.denoiser.training
 

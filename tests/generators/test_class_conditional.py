@@ -69,7 +69,7 @@ class GaussianDenoiser(nn.Module):
         return -(clean - c_skip * noisy) / c_out
 
 
-def test_it_has_everything_that_stages_ask_for(generator):
+def test_it_fulfils_the_contract(generator):
     expected = {
         name
         for name in (*vars(Generator), *vars(NoiseSchedule), *vars(Adaptable))

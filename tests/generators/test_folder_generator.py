@@ -51,7 +51,7 @@ def images(tmp_path):
     return write(tmp_path / "gan", cat=3, dog=2)
 
 
-def test_it_has_everything_that_stages_ask_for(images):
+def test_it_fulfils_the_contract(images):
     generator = generator_of(images)
     assert [
         name for name in vars(Generator) if not name.startswith("_") and not hasattr(type(generator), name)

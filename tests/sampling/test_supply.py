@@ -64,7 +64,7 @@ def pictures(images):
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(any), min_size=1, max_size=4))
-def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path_factory, asked):
+def test_images_do_not_depend_on_earlier_requests(supply, tmp_path_factory, asked):
     shared, artist = tmp_path_factory.mktemp("shared"), Numbered()
     source = supply(shared, artist)
     for counts in asked:
@@ -77,12 +77,12 @@ def test_what_is_taken_does_not_depend_on_what_was_taken_before(supply, tmp_path
     )
 
 
-def test_nothing_cannot_be_asked_for(supply, tmp_path):
+def test_counts_of_zero_are_refused(supply, tmp_path):
     with pytest.raises(ValueError, match="at least one image, got zeros"):
         supply(tmp_path, Numbered()).first(np.array([0, 0]))
 
 
-def test_another_process_finds_what_is_there(supply, tmp_path):
+def test_another_process_finds_the_images_on_disk(supply, tmp_path):
     first, artist = supply(tmp_path, Numbered()), Numbered()
     first.first(np.array([2, 1]))
     before = first.first(np.array([4, 2]))

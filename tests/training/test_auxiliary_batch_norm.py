@@ -60,7 +60,7 @@ def test_both_with_equal_parts_is_timms_split_batch_norm(name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_image_changes_its_own_part(kind):
+def test_each_kind_of_image_changes_only_its_part(kind):
     model = network()
     names = state(model).keys()
     auxiliary = AuxiliaryBatchNorm(model, kind, name="x")
@@ -150,7 +150,7 @@ def is_split(classifier):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_saved_is_plain(kind, tmp_path):
+def test_a_saved_classifier_has_plain_batch_norm(kind, tmp_path):
     seen = []
     classifier = fit(
         Phase(data="mixed", auxiliary_batch_norm=kind),

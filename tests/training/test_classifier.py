@@ -68,7 +68,7 @@ def test_refuses_other_classes():
         _classifier().predict(squares("test", class_names=("a", "b", "c")))
 
 
-def test_refuses_what_is_no_classifier(tmp_path):
+def test_refuses_folders_without_a_classifier(tmp_path):
     with pytest.raises(InputError, match=r"must hold config.json and model.safetensors"):
         TrainedClassifier.load(tmp_path)
     _classifier().save(tmp_path)

@@ -141,7 +141,7 @@ def test_before_the_first_refresh_everything_is_as_without():
     assert fresh[1:] != plain[1:]  # six images in use, eight in a batch
 
 
-def test_lengths_in_epochs_count_what_is_in_use():
+def test_lengths_in_epochs_count_the_images_in_use():
     phases = Phase(data="synthetic", epochs=1), Phase(data="mixed", epochs=1)
     assert len(losses_of(*phases, equal_steps=False)) == 1 + 3  # 6 and 18 images in batches of eight
     assert len(losses_of(*phases, quota=None, equal_steps=False)) == 8 + 9
@@ -168,7 +168,7 @@ def test_refused(phase, quota, message):
         losses_of(phase, quota=quota)
 
 
-def test_a_share_of_nothing_is_refused_before_anything_is_drawn():
+def test_a_refresh_that_replaces_no_image_is_refused_before_drawing():
     with pytest.raises(InputError, match="refresh_share must replace an image"):
         images_needed(
             arm_of(Phase(data="synthetic", refresh_every=1, refresh_share=0.1)), RECIPE, num_real=3, quota=TWO

@@ -49,7 +49,7 @@ def test_own_arms_have_strategies_too():
         ("synthetic@two-stream", "needs real and synthetic images in one phase, such as mixed@two-stream"),
     ],
 )
-def test_what_is_no_arm_is_refused(name, message):
+def test_bad_names_of_arms_are_refused(name, message):
     with pytest.raises(InputError, match=message):
         find_arm(name, CompareSettings())
 

@@ -103,6 +103,6 @@ def test_test_images_do_not_tune(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_equal_values_are_no_trials_of_their_own():
+def test_equal_values_are_refused():
     with pytest.raises(ValueError, match="learning_rates must differ, got 0.001, 0.001"):
         TuneSettings(learning_rates=(1e-3, 1e-3))
