@@ -175,7 +175,6 @@ def test_nine_functions_of_ten_fit_on_a_screen():
     assert share([function.lines for function in functions()], 30) >= 0.9
 
 
-@pytest.mark.xfail(strict=False, reason="a few functions of 62 to 72 lines are left")
 def test_no_function_is_longer_than_60_lines():
     assert [f"{function}: {function.lines}" for function in functions() if function.lines > 60] == []
 
@@ -201,7 +200,6 @@ def test_only_heavy_libraries_are_imported_inside_functions():
     assert found == []
 
 
-@pytest.mark.xfail(strict=False, reason="some comments are missing")
 def test_a_comment_says_why_a_library_is_imported_inside_a_function():
     silent = []
     for path in PACKAGE.rglob("*.py"):

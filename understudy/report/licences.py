@@ -204,7 +204,7 @@ def _of_backbone(settings: CompareSettings) -> Source:
         return Source(role, "mini", _of_readme(mini_folder()))  # the card of the pipeline is about both
     if Path(settings.backbone).is_dir():
         return Source(role, source_name(settings.backbone), _of_readme(Path(settings.backbone)))
-    import timm
+    import timm  # heavy; only this licence needs it
 
     known: Any = timm.get_pretrained_cfg(settings.backbone, allow_unregistered=True)
     return Source(role, settings.backbone, getattr(known, "license", None))
