@@ -4,9 +4,10 @@ import hypothesis
 import pytest
 import torch
 from tiny import save_tiny_pipeline, two_classes
-from tiny_job import write_pets, write_plain_report
+from tiny_job import Listener, tiny_settings, write_pets, write_plain_report
 
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
+from understudy.pipeline.run import run
 
 # A change passes or fails for what it changes: every run tries the same examples. `make explore` tries
 # others.
@@ -58,3 +59,11 @@ def train():
 @pytest.fixture
 def val():
     return two_classes(4, split="val", seed=1)
+
+
+@pytest.fixture(scope="session")
+def finished(pets, tiny_pipeline_folder, tmp_path_factory):
+    """A finished run, and who listened to it. Tests only read it."""
+    out, listener = tmp_path_factory.mktemp("runs") / "pets", Listener()
+    run(tiny_settings(pets, tiny_pipeline_folder), out, observer=listener)
+    return out, listener

@@ -99,3 +99,13 @@ class Listener:
             self.bars[text]["done"] += amount
 
         yield advance
+
+
+def results_of(folder):
+    """``results.json`` of a run."""
+    return json.loads((folder / "results.json").read_text())
+
+
+def adapter_of(folder):
+    """Files of a run's adapter, without what only a resumed adaptation needs."""
+    return {path: digest for path, digest in tree(folder / "adapter").items() if path != "checkpoint.pt"}

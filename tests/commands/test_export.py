@@ -12,10 +12,13 @@ from tiny_job import tiny_settings, tree, write_pets
 
 from understudy import cli
 from understudy.adaptation.adapter import adapter_fingerprint
-from understudy.commands.export import export_part
+from understudy.commands.export import export_dataset, export_part
 from understudy.core.config import check_effect
 from understudy.core.errors import InputError
+from understudy.data.export import EXPORTS
 from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.report.licences import sources
@@ -214,3 +217,19 @@ def test_mini_is_under_the_licence_of_its_card():
         None,
         "apache-2.0",
     ]
+
+
+@pytest.mark.parametrize("form", list(EXPORTS))
+def test_an_export_is_a_source(form, finished, tmp_path):
+    curated = LabelledSet.load(finished.path / "synthetic" / "curated.parquet")
+    assert export_dataset(finished, tmp_path / "to", form=form) == len(curated)
+    assert "synthetic" in (tmp_path / "to" / "README.md").read_text()
+    # The card stands beside the class folders, where a folder source takes it for a bad file.
+    splits = load_splits(
+        DataSettings(source=str(tmp_path / "to"), skip_bad=form == "folder", near_duplicate_distance=-1),
+        seed=0,
+    )
+    assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == len(curated)
+    assert splits.train.class_names == curated.class_names
+    with pytest.raises(InputError, match="must be a new or empty folder to export to"):
+        export_dataset(finished, tmp_path / "to", form=form)

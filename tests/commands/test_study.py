@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import yaml
-from tiny_job import OPTIONS, Listener, times, tiny_settings, tree, write_plain_report
+from tiny_job import OPTIONS, Listener, results_of, times, tiny_settings, tree, write_plain_report
 
 from understudy import cli
 from understudy.commands import study as studies
 from understudy.commands.study import STUDIES, run_study
+from understudy.commands.study_folder import StudyFolder
 from understudy.commands.study_kinds import read_points
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
@@ -54,10 +55,6 @@ def volume(volume_job, tmp_path_factory):
 
 def study_of(folder):
     return json.loads((folder / "study.json").read_text())
-
-
-def results_of(folder):
-    return json.loads((folder / "results.json").read_text())
 
 
 def rows_of(folder):
@@ -564,3 +561,13 @@ def test_commands_for_a_run_name_the_runs_of_a_study(volume, tmp_path):
     (study / "study.yaml").write_text("kind: volume")
     with pytest.raises(InputError, match="runs/4 and 2 more$"):
         RunFolder.find(study)
+
+
+def test_a_study_goes_on_with_a_smaller_batch(tmp_path):
+    def study(**draw):
+        return StudyFolder("volume", tiny_settings("pets", "mini", draw=draw), (), tmp_path)
+
+    study(batch_size=4).note(2)
+    study(batch_size=2).check([])
+    with pytest.raises(InputError, match="draw.steps: 2 in the folder, 3 now"):
+        study(steps=3).check([])

@@ -2,11 +2,12 @@
 
 import json
 import re
+from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
-from tiny_job import Listener, tiny_settings, tree
+from tiny_job import Listener, adapter_of, tiny_settings, tree
 
 from understudy.commands.preview import preview
 from understudy.commands.validate import validate
@@ -166,3 +167,27 @@ def test_a_long_prompt_of_a_caption_shows_before_adaptation(pets, tiny_pipeline_
     with pytest.raises(InputError, match=r"a prompt must have at most 24 tokens, .*, got \d\d for 'cat, x x"):
         run(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "adapter").exists()
+
+
+class Impatient(Listener):
+    """Stops the run after three steps."""
+
+    @contextmanager
+    def bar(self, text, *, total, unit):
+        with super().bar(text, total=total, unit=unit) as advance:
+
+            def stop_at_three(amount):
+                advance(amount)
+                if self.bars[text]["done"] == 3:
+                    raise KeyboardInterrupt
+
+            yield stop_at_three
+
+
+def test_a_resumed_adaptation_fills_its_bar(finished, pets, tiny_pipeline_folder, tmp_path):
+    settings, again = tiny_settings(pets, tiny_pipeline_folder), Listener()
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "run", until="adapt", observer=Impatient())
+    run(settings, tmp_path / "run", until="adapt", observer=again)
+    assert again.bars["adapt"] == {"done": 4, "total": 4}
+    assert adapter_of(tmp_path / "run") == adapter_of(finished[0])

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from tiny_job import Listener, times, tiny_settings, tree
+from tiny_job import Listener, results_of, times, tiny_settings, tree
 
 from understudy import cli
 from understudy.core.config import check_effect
@@ -61,10 +61,6 @@ def doubled(job, plain):
     out, listener = shutil.copytree(plain, plain.with_name("doubled")), Listener()
     run(job(1, 2), out, observer=listener)
     return out, listener
-
-
-def results_of(folder):
-    return json.loads((folder / "results.json").read_text())
 
 
 def sets_of(folder):

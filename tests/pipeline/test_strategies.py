@@ -1,13 +1,26 @@
-"""Which sets the gap is taken apart with, before anything is drawn."""
+"""The settings of an arm with its strategies, before anything is drawn."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_job import Listener, tiny_settings, write_pets
 
+from understudy.pipeline.context import Run
+from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.strategies import arm_settings, as_many_as_real, gap_arms
 from understudy.settings import build
 
+
+def test_without_tuning_the_settings_of_an_arm_need_no_images(tmp_path, tiny_pipeline_folder):
+    pets = write_pets(tmp_path / "pets")
+    settings = tiny_settings(pets, tiny_pipeline_folder)
+    run = Run(RunFolder(tmp_path / "run", settings), "cpu", Listener())
+    assert run.training_settings("mixed@refresh") == settings.compare
+
+
 ROLES = ["filtered", "fresh", "filtered+fresh", "diverse", "matched"]
+
+
 DRAWS = st.one_of(
     st.fixed_dictionaries(
         {"noise_scale": st.sampled_from([1.0, 1.1, 1.2]), "guidance_scale": st.sampled_from([1.0, 2.0])}
@@ -16,6 +29,8 @@ DRAWS = st.one_of(
     st.just({"start_snr": 0.5}),
     st.just({"guidance_scale": 2.0, "negative_prompt": "blurred"}),
 )
+
+
 SECTIONS = st.sampled_from(
     [
         {},

@@ -1,0 +1,95 @@
+"""Curation as a stage: which drawn images stay, and what happens where none does."""
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tiny_job import Listener, results_of, tiny_settings
+
+from understudy.commands.export import export_dataset as export_run
+from understudy.core.errors import InputError
+from understudy.curation.scores import SCORES, Score
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.stable_diffusion import StableDiffusionGenerator
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.run import run
+
+pytestmark = pytest.mark.usefixtures("plain_report")
+
+
+def test_the_curated_set_is_what_the_results_say(finished):
+    out, _ = finished
+    curated, results = LabelledSet.load(out / "synthetic" / "curated.parquet"), results_of(out)
+    decisions = pq.read_table(out / "synthetic" / "decisions.parquet").to_pylist()
+    assert curated.split == "synthetic"
+    assert curated.ids == [row["id"] for row in decisions if row["kept"]]
+    assert len(curated) == results["curation"]["kept"] > 0
+    assert len(decisions) == results["curation"]["drawn"]
+    assert set(curated.provenance("adapter")) == {results["adaptation"]["fingerprint"]}
+    assert set(curated.provenance("nearest_id")) <= set(LabelledSet.load(out / "data" / "train.parquet").ids)
+
+
+def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
+    """Every image is one grey: nothing is kept, the run ends all the same, and its page says so."""
+    monkeypatch.undo()  # with the real page
+    grey = StableDiffusionGenerator.load(str(tiny_pipeline_folder)).pipeline
+    with torch.no_grad():
+        for parameter in grey.vae.decoder.conv_out.parameters():
+            parameter.zero_()
+    grey.save_pretrained(tmp_path / "grey")
+    listener, out = Listener(), tmp_path / "run"
+    results = run(
+        tiny_settings(pets, tmp_path / "grey", adapt={"method": "none"}, curate={"max_refills": 2}),
+        out,
+        observer=listener,
+    )
+    # The first round asks for 3 per class, each refill for 4 times what is missing.
+    problem = results["curation"]["problem"]
+    assert problem.startswith(
+        "after 2 refills, 2 of 2 classes have no image, and 0 of the 6 wanted images were kept:\n"
+        "  'cat': 27 drawn (27 constant)"
+    )
+    expected = {
+        "drawn": 54,
+        "kept": 0,
+        "rejected": {"constant": 54},
+        "threshold": 0.0,
+        "rounds": 3,
+        "missing": {"cat": 3, "dog": 3},
+    }
+    assert results["curation"] == expected | {"problem": problem}
+    assert list(results["arms"]) == ["real"]
+    assert results["verdict"]["helps"] is False
+    assert results["verdict"]["sentence"].startswith(
+        "None of the 54 drawn images passed curation. No arm used synthetic images"
+    )
+    assert "curate: kept 0 of 54 drawn, 6 fewer than wanted" in listener.lines
+    assert "None of the 54 drawn images passed curation" in (out / "report.html").read_text()
+    assert results["fidelity"]["warnings"][0].startswith("Fidelity was not measured:")
+    assert results["memorisation"]["spaces"] == {}
+    with pytest.raises(InputError, match="has no images to export: none that was drawn passed curation"):
+        export_run(RunFolder.find(out), tmp_path / "to", form="folder")
+    assert run(RunFolder.find(out).settings, out) == results
+
+
+def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, tmp_path, monkeypatch):
+    """All dogs are rejected; training goes on with the cats."""
+    monkeypatch.setitem(
+        SCORES._things,
+        "agreement",
+        Score(lambda drawn, judge: (drawn.labels == 0).astype(float), "none", 0.5),
+    )
+    results = run(
+        tiny_settings(
+            pets,
+            tiny_pipeline_folder,
+            adapt={"method": "none"},
+            curate={"threshold": 0.5},
+            compare={"arms": ["real", "synthetic"]},
+        ),
+        tmp_path / "run",
+    )
+    assert results["curation"]["missing"] == {"dog": 3}
+    assert results["curation"]["rejected"] == {"low score": 15}
+    assert results["fidelity"]["agreement"]["per_class"] == [1.0, 0.0]
+    assert LabelledSet.load(tmp_path / "run" / "synthetic" / "curated.parquet").counts.tolist() == [3, 0]
+    assert set(results["arms"]) == {"real", "synthetic"}
