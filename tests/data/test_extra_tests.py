@@ -26,8 +26,8 @@ NAMES = ("zebra", "ant", "cow")  # not in sorted order
 def load(
     path: Path, *, learned_from: tuple[LabelledSet, ...] = (), **settings: Any
 ) -> tuple[LabelledSet, list[int]]:
-    own = DataSettings(source="digits", **settings)
-    return load_test_set("ink", path, class_names=NAMES, learned_from=learned_from, settings=own)
+    chosen = DataSettings(source="digits", **settings)
+    return load_test_set("ink", path, class_names=NAMES, learned_from=learned_from, settings=chosen)
 
 
 def pictures(start: int, count: int, *, split: str) -> LabelledSet:

@@ -46,7 +46,7 @@ def test_the_section_is_what_results_json_takes(ordinary):
         for part in (measured, *measured["per_class"].values()):
             for role in ("value", "floor"):
                 assert part[role]["low"] <= part[role]["mean"] <= part[role]["high"], name
-        assert {own["images"] for own in measured["per_class"].values()} == {60} and list(
+        assert {one["images"] for one in measured["per_class"].values()} == {60} and list(
             measured["per_class"]
         ) == list(NAMES)
 

@@ -313,9 +313,9 @@ def test_terms_of_the_only_class_are_those_of_all():
     assert whole["per_class"]["cat"]["intervals"] is None
     halves = gap(np.arange(NUM_TEST) % 2)["per_class"]
     width = {
-        name: own["intervals"]["total"]["high"] - own["intervals"]["total"]["low"]
-        for name, own in halves.items()
-        if own["intervals"]
+        name: row["intervals"]["total"]["high"] - row["intervals"]["total"]["low"]
+        for name, row in halves.items()
+        if row["intervals"]
     }
     assert set(width) == {"cat", "dog"}
     assert min(width.values()) > 1.2 * (intervals["total"]["high"] - intervals["total"]["low"]), (

@@ -19,8 +19,8 @@ def test_halves(labels, pairs, seed):
     assert (members.sum(axis=0) == pairs).all()
     assert (members[::2] != members[1::2]).all()
     for label in np.unique(labels):
-        own = members[:, labels == label]
-        assert (abs(2 * own.sum(axis=1) - own.shape[1]) <= 1).all()
+        of_class = members[:, labels == label]
+        assert (abs(2 * of_class.sum(axis=1) - of_class.shape[1]) <= 1).all()
 
 
 def test_chance_splits_classes_of_odd_size():

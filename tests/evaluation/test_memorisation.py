@@ -122,9 +122,9 @@ def test_sources_are_those_of_their_images(splits, copies):
     )
     spaces = measured(data, copies)["spaces"]
     for name in ("pixel", "feature"):
-        own = spaces[name]["synthetic_to_source"]
-        assert own["min"] == pytest.approx(0, abs=1e-6)
-        assert own["median"] > 0.1
+        distances = spaces[name]["synthetic_to_source"]
+        assert distances["min"] == pytest.approx(0, abs=1e-6)
+        assert distances["median"] > 0.1
 
 
 def test_pixels_alone_and_nothing_drawn(splits, copies):

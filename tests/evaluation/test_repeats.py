@@ -99,8 +99,8 @@ def test_the_choice_is_made_on_validation_images():
     rows[0]["arms"]["mixed"]["val_accuracy"] = 0.99
     assert "a did best on validation images: there, mixed beats" in sentence(rows, "ab", ordered=False)
     rows = [row(1, mixed=0.02, synthetic=0.0), row(2, mixed=0.05, synthetic=0.01)]
-    for own in rows:
-        own["arms"]["synthetic"]["val_accuracy"] = 0.99
+    for each in rows:
+        each["arms"]["synthetic"]["val_accuracy"] = 0.99
     assert "between synthetic and the real" in sentence(rows, (1, 2), ordered=True)
 
 

@@ -44,9 +44,9 @@ def corruptions():
     return {
         name: {
             severity: {"mixed": outcome(rate, seed=severity), "real": outcome(rate - 0.2, seed=7)}
-            for severity, rate in own.items()
+            for severity, rate in by_severity.items()
         }
-        for name, own in rates.items()
+        for name, by_severity in rates.items()
     }
 
 
@@ -92,11 +92,11 @@ def test_section():
     assert list(section) == ["settings", "clean", "calibration", "corruptions", "mean_corruption", "tests"]
     assert section["settings"] == {"corruptions": ["noise", "blur"], "severities": [2, 4], "bins": 15}
     assert list(section["clean"]) == ["real", "mixed"]
-    for name, own in corruptions().items():
+    for name, by_severity in corruptions().items():
         for arm, points in section["corruptions"][name].items():
             assert [point["severity"] for point in points] == [2, 4]
             for point in points:
-                there = own[point["severity"]]
+                there = by_severity[point["severity"]]
                 assert point["accuracy"]["mean"] == pytest.approx(there[arm].correct.mean())
                 assert point["minus_real"]["mean"] == pytest.approx(
                     there[arm].correct.mean() - there["real"].correct.mean()
@@ -117,7 +117,7 @@ def test_section():
 def test_the_mean_over_corruptions_is_the_mean():
     section = summarised(corruptions=corruptions())
     for arm in ("real", "mixed"):
-        points = [point for own in section["corruptions"].values() for point in own[arm]]
+        points = [point for arms in section["corruptions"].values() for point in arms[arm]]
         for figure in ("accuracy", "minus_real"):
             assert section["mean_corruption"][arm][figure]["mean"] == pytest.approx(
                 np.mean([point[figure]["mean"] for point in points])
@@ -162,8 +162,8 @@ def test_figures_do_not_depend_on_other_arms():
     both, alone = (
         corruptions(),
         {
-            name: {key: {"real": arms["real"]} for key, arms in own.items()}
-            for name, own in corruptions().items()
+            name: {key: {"real": arms["real"]} for key, arms in by_severity.items()}
+            for name, by_severity in corruptions().items()
         },
     )
     real = outcome(0.9)

@@ -38,21 +38,21 @@ def test_every_refresh_replaces_its_share_by_others(labels, quota, share, seed):
 def test_replacements_are_the_next_unused_images():
     labels = np.tile([0, 1], 40)
     seen = set()
-    for own in sets_of(labels, [4, 6], 0.5, 8):
-        fresh = [index for index in own if index not in seen]
+    for in_use in sets_of(labels, [4, 6], 0.5, 8):
+        fresh = [index for index in in_use if index not in seen]
         for label, count in ((0, 4), (1, 6)):
             ours = sorted(index for index in fresh if labels[index] == label)
             assert len(ours) == (count if not seen else count // 2)
             assert (
                 ours == [index for index in np.flatnonzero(labels == label) if index not in seen][: len(ours)]
             )
-        seen.update(own.tolist())
+        seen.update(in_use.tolist())
 
 
 def test_replacing_nothing_and_replacing_everything():
     labels = np.tile([0, 1, 1], 20)
     kept = sets_of(labels, [3, 5], 0.0, 4)
-    assert all(np.array_equal(own, kept[0]) for own in kept)
+    assert all(np.array_equal(in_use, kept[0]) for in_use in kept)
     everything = np.concatenate(sets_of(labels, [3, 5], 1.0, 6))
     for label in (0, 1):  # on the fly: each set is the next stretch of the pool
         ours = everything[labels[everything] == label]
@@ -60,9 +60,9 @@ def test_replacing_nothing_and_replacing_everything():
 
 
 def test_the_pool_starts_again_at_its_end():
-    used = [sorted(own.tolist()) for own in sets_of(np.zeros(5, np.int64), [2], 1.0, 5)]
+    used = [sorted(in_use.tolist()) for in_use in sets_of(np.zeros(5, np.int64), [2], 1.0, 5)]
     assert used == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]
-    assert [own.tolist() for own in sets_of(np.zeros(2, np.int64), [4], 1.0, 3)] == [[0, 1]] * 3
+    assert [in_use.tolist() for in_use in sets_of(np.zeros(2, np.int64), [4], 1.0, 3)] == [[0, 1]] * 3
 
 
 def test_the_generator_chooses_the_removed_images():

@@ -38,9 +38,9 @@ def test_covers_the_truth():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 4))
-def test_symmetry_and_order(seed, own, other):
+def test_symmetry_and_order(seed, seeds_a, seeds_b):
     rng = np.random.default_rng(seed)
-    a, b = rng.random((own, 9)) < 0.7, rng.random((other, 12)) < 0.4
+    a, b = rng.random((seeds_a, 9)) < 0.7, rng.random((seeds_b, 12)) < 0.4
     mean, low, high = difference(a, b, num_resamples=400)
     assert low <= mean <= high
     assert mean == pytest.approx(-difference(b, a, num_resamples=400)[0])
