@@ -257,6 +257,12 @@ def plan_rows(count, train, **changes):
     ]
 
 
+def missing(thing, *protocols):
+    """Names that the protocols promise and the class of a thing lacks."""
+    names = {name for protocol in protocols for name in vars(protocol) if not name.startswith("_")}
+    return sorted(name for name in names if not hasattr(type(thing), name))
+
+
 class AnyGenerator:
     """A generator that fits every plan; ``strength`` is where ``draw.start_snr`` starts."""
 

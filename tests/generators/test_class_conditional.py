@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
-from tiny import plan_of, plan_row
+from tiny import missing, plan_of, plan_row
 from tiny_job import SECTIONS, write_pets
 from torch import nn
 
@@ -70,12 +70,7 @@ class GaussianDenoiser(nn.Module):
 
 
 def test_it_fulfils_the_contract(generator):
-    expected = {
-        name
-        for name in (*vars(Generator), *vars(NoiseSchedule), *vars(Adaptable))
-        if not name.startswith("_")
-    }
-    assert [name for name in sorted(expected) if not hasattr(type(generator), name)] == []
+    assert missing(generator, Generator, NoiseSchedule, Adaptable) == []
     assert generator.snr.dtype == torch.float32
     assert (generator.snr.diff() < 0).all()
     assert generator.available(WORDS) is None
