@@ -48,7 +48,7 @@ def test_cells_open_the_images_behind_them(page: Path) -> None:
     )
     train = run_in(page, f"({click.replace('CELL', '1')}, {STATE})")
     assert (
-        train["count"] == "5 of 15 real train images; shown are 1 to 5." and train["focus"] == "browser-title"
+        train["count"] == "5 of 15 real train images; showing 1 to 5." and train["focus"] == "browser-title"
     )
     assert train["tiles"] == ["real train image of 1"] * 5
     synthetic = run_in(page, f"({click.replace('CELL', '2')}, {STATE})")
