@@ -6,6 +6,7 @@ import torch
 from tiny import save_tiny_pipeline, two_classes
 from tiny_job import Listener, tiny_settings, write_pets, write_plain_report
 
+from understudy import cli
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
 
@@ -67,3 +68,20 @@ def finished(pets, tiny_pipeline_folder, tmp_path_factory):
     out, listener = tmp_path_factory.mktemp("runs") / "pets", Listener()
     run(tiny_settings(pets, tiny_pipeline_folder), out, observer=listener)
     return out, listener
+
+
+@pytest.fixture
+def understudy(capsys, tmp_path, monkeypatch):
+    """Call the command line in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    # The console reads its width when it is made, which is 80 in several processes.
+    monkeypatch.setattr(cli._console, "_width", 200)
+
+    def call(*words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([str(word) for word in words])
+        return exit_.value.code, *capsys.readouterr()
+
+    return call

@@ -16,16 +16,12 @@ import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 from tiny import two_classes
 from tiny_job import OPTIONS, times, tiny_settings, tree, write_pets
 
-from understudy import cli
-from understudy.commands.names import CATALOGUE
 from understudy.core.files import write_atomically
 from understudy.data.export import EXPORTS
 from understudy.data.labelled_set import LabelledSet
@@ -58,27 +54,9 @@ JOB_OPTIONS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    """Whatever a command writes beside its --out is seen."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    # The console reads its width when it is made, which is 80 in several processes.
-    monkeypatch.setattr(cli._console, "_width", 200)
-
-
-@pytest.fixture
-def understudy(capsys):
-    """Calls the command line; gives exit code, standard output and standard error."""
-
-    def call(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return call
+pytestmark = pytest.mark.usefixtures(
+    "understudy"
+)  # an empty folder: what a command writes beside --out is seen
 
 
 # What is refused. Each case makes what it needs in the current folder, and gives the words and the message.
@@ -365,16 +343,6 @@ def test_a_process_of_its_own_refuses_the_same_way(tmp_path):
     assert tree(tmp_path) == {}
 
 
-def test_skip_bad_goes_on_and_names_what_is_left_out(understudy, tmp_path):
-    _bad_files()
-    before = tree(tmp_path)
-    code, out, _ = understudy("validate", "pets", "--skip-bad")
-    assert code == 0
-    assert "left out: cat/truncated.png: damaged image" in out
-    assert "left out: dog/notes.txt: not an image" in out
-    assert tree(tmp_path) == before
-
-
 # Full disks.
 
 
@@ -505,52 +473,6 @@ def test_no_words_print_the_help(understudy):
     assert "Usage: " in out + err
 
 
-def test_list_prints_every_name(understudy):
-    code, out, _ = understudy("list")
-    assert code == 0
-    for kind, registry in CATALOGUE.items():
-        assert kind in out
-        assert [name for name in registry if name not in out or registry.summary(name) not in out] == []
-    _, arms, _ = understudy("list", "arms")
-    assert "bridged" in arms
-    assert "unipc" not in arms
-
-
-def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tiny_pipeline_folder):
-    write_pets("pets")
-    Path("pets/dog").rename("pets/[b]dog[")
-    Path("names.txt").write_text("the boss\n[red]\n")
-    before = tree(tmp_path)
-    code, out, err = understudy(
-        "validate", "pets", "--generator", tiny_pipeline_folder, "--class-names", "names.txt"
-    )
-    assert code == 0
-    assert err == ""
-    assert "pets: ready to run" in out
-    assert [word for word in ("cat", "[b]dog[", "the boss", "[red]") if word not in out] == []
-    assert tree(tmp_path) == before
-
-
-def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_folder):
-    write_pets("pets")
-    before = tree(tmp_path)
-    code, out, err = understudy(
-        "preview", "pets", "--to", "new/sheet.png", "--generator", tiny_pipeline_folder, *OPTIONS
-    )
-    assert code == 0
-    assert err == ""
-    assert set(tree(tmp_path)) - set(before) == {"new", "new/sheet.png"}
-    sheet = Image.open("new/sheet.png")
-    # Two columns; four real images, a gap and four drawn ones; 16 pixels enlarged four times.
-    assert (sheet.format, sheet.size) == ("PNG", (2 * 64, 4 * 64 + 16 + 4 * 64))
-    assert len(np.unique(np.asarray(sheet.convert("L")))) > 10
-    assert [
-        name
-        for name in ("adapt", "draw", "compare", "total", "disk", "for 6 images at", "images/s")
-        if name not in out
-    ] == []
-
-
 def test_a_job_stage_by_stage_and_what_comes_after(understudy, tmp_path, tiny_pipeline_folder):
     """Every command once; the last ones find the run by its folder."""
     write_pets("pets")
@@ -670,3 +592,13 @@ def test_the_current_folder_has_a_name(understudy, tmp_path, tiny_pipeline_folde
     monkeypatch.chdir(tmp_path / "pets")
     assert understudy("adapt", ".", "--recipe", "vanilla", "--generator", tiny_pipeline_folder)[0] == 0
     assert LabelledSet.load(Path("runs/pets/data/train.parquet")).class_names == ("cat", "dog")
+
+
+def test_skip_bad_goes_on_and_names_what_is_left_out(understudy, tmp_path):
+    _bad_files()
+    before = tree(tmp_path)
+    code, out, _ = understudy("validate", "pets", "--skip-bad")
+    assert code == 0
+    assert "left out: cat/truncated.png: damaged image" in out
+    assert "left out: dog/notes.txt: not an image" in out
+    assert tree(tmp_path) == before

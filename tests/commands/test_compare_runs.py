@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from tiny_job import tiny_settings, tree
 
-from understudy import cli
 from understudy.commands.compare_runs import compare_runs
 from understudy.core.errors import InputError
 from understudy.core.files import write_json
@@ -339,19 +338,12 @@ def test_what_cannot_be_compared(a, b, tiny_pipeline_folder, tmp_path):
         write_comparison(tmp_path, compare_runs(a, b))
 
 
-def test_the_command_line(a, b, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli._console, "_width", 200)
-
-    def call(*words):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(word) for word in words])
-        return exit_.value.code, *capsys.readouterr()
-
-    code, out, _ = call("compare-runs", a.path, b.path, "--to", tmp_path / "compare.html")
+def test_the_command_line(a, b, understudy, tmp_path):
+    code, out, _ = understudy("compare-runs", a.path, b.path, "--to", tmp_path / "compare.html")
     assert code == 0
     assert "B minus A, points" in out and str(tmp_path / "compare.html") in out
     assert (tmp_path / "compare.html").stat().st_size > 5000
-    assert call("compare-runs", a.path, b.path)[0] == 0
-    code, _, err = call("compare-runs", a.path, tmp_path / "nowhere")
+    assert understudy("compare-runs", a.path, b.path)[0] == 0
+    code, _, err = understudy("compare-runs", a.path, tmp_path / "nowhere")
     assert code == 2
     assert "holds no run (no settings.yaml)" in err

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from tiny_job import OPTIONS, Listener, results_of, times, tiny_settings, tree, write_plain_report
 
-from understudy import cli
 from understudy.commands import study as studies
 from understudy.commands.study import STUDIES, run_study
 from understudy.commands.study_folder import StudyFolder
@@ -444,22 +443,6 @@ def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
     with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'study.yaml'))}.*{message}"):
         run_study("volume", volume_job, tmp_path, points=[2], repeats=1)
     assert (tmp_path / "study.yaml").read_bytes() == text
-
-
-@pytest.fixture
-def understudy(capsys, tmp_path, monkeypatch, pets):
-    """Calls the command line in an empty folder; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return call
 
 
 @pytest.mark.parametrize(

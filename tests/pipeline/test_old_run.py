@@ -4,7 +4,6 @@
 that users have.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,9 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import timm
-from tiny_job import times
+from tiny_job import results_of, times
 
-from understudy import cli
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import TrainedClassifier
 
@@ -24,7 +22,7 @@ AGAIN = {"cost", "environment"}
 
 
 @pytest.fixture
-def old(tmp_path, monkeypatch):
+def old(understudy, tmp_path, monkeypatch):
     """A copy of the old run, in the folder that its relative paths start from."""
     shutil.copytree(FIXTURE, tmp_path / "old")
     monkeypatch.chdir(tmp_path / "old")
@@ -32,15 +30,12 @@ def old(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def understudy(capsys):
-    """Call the command line, which must succeed; returns what it prints."""
+def succeed(understudy, old):
+    """Call the command line, which must succeed, beside the old run; returns what it prints."""
 
     def call(*words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        assert end.value.code == 0, err
+        code, out, err = understudy(*words)
+        assert code == 0, err
         return out + err
 
     return call
@@ -59,10 +54,6 @@ def values(results):
 
     found = flat({key: part for key, part in results.items() if key not in AGAIN}, "")
     return {name: value for name, value in found.items() if not name.endswith("seconds")}
-
-
-def results_of(run):
-    return json.loads((run / "results.json").read_text(encoding="utf-8"))
 
 
 EXPECTED = values(results_of(FIXTURE / "run"))
@@ -89,15 +80,15 @@ def forget(run, *stages):
         (run / "stages" / f"{name}.json").unlink()
 
 
-def test_it_reports_the_same_figures(old, understudy):
-    assert "report.html" in understudy("report", old)
+def test_it_reports_the_same_figures(old, succeed):
+    assert "report.html" in succeed("report", old)
     assert_same_figures(old)
     assert "mixed@refresh" in (old / "report.html").read_text(encoding="utf-8")
 
 
-def test_it_resumes_and_keeps_what_is_finished(old, understudy):
+def test_it_resumes_and_keeps_what_is_finished(old, succeed):
     before = times(old)
-    said = understudy("run", old)
+    said = succeed("run", old)
     for name in ("adapt", "draw", "curate", "memorisation", "tune", "compare", "shift", "membership"):
         assert f"{name}: finished earlier, kept" in said
     assert_same_figures(old)
@@ -110,25 +101,25 @@ def test_it_resumes_and_keeps_what_is_finished(old, understudy):
     assert [path for path in work if after[path] != before[path]] == []
 
 
-def test_a_late_stage_is_done_again(old, understudy):
+def test_a_late_stage_is_done_again(old, succeed):
     """Without its record and one of its trainings, comparing goes on and ends where it did."""
     forget(old, "compare", "shift", "membership", "report")
     (old / "arms" / "mixed@refresh-seed1.npz").unlink()
     kept = times(old)["arms/real-seed0.npz"]
-    understudy("run", old)
+    succeed("run", old)
     assert times(old)["arms/real-seed0.npz"] == kept
     assert_same_figures(old, tolerance=1e-3)  # processors round differently
 
 
 @pytest.mark.slow
-def test_the_same_images_are_drawn_from_the_same_plan(old, understudy):
+def test_the_same_images_are_drawn_from_the_same_plan(old, succeed):
     """Plan rows, pixels and choices, those of a strategy included, are unchanged, and so are all figures."""
     forget(
         old, "draw", "curate", "fidelity", "memorisation", "tune", "compare", "shift", "membership", "report"
     )
     for name in ("synthetic", "arms", "membership"):
         shutil.rmtree(old / name)
-    understudy("run", old)
+    succeed("run", old)
     for path in sorted((FIXTURE / "run").glob("synthetic/**/*.parquet")):
         again = old / path.relative_to(FIXTURE / "run")
         drawn, stored = pq.read_table(again), pq.read_table(path)
@@ -140,13 +131,13 @@ def test_the_same_images_are_drawn_from_the_same_plan(old, understudy):
 
 
 @pytest.mark.parametrize("form", ["folder", "webdataset", "huggingface"])
-def test_its_images_leave(form, old, understudy, tmp_path):
-    understudy("export", old, "--to", tmp_path / "out", "--form", form)
+def test_its_images_leave(form, old, succeed, tmp_path):
+    succeed("export", old, "--to", tmp_path / "out", "--form", form)
     assert any((tmp_path / "out").iterdir())
 
 
-def test_its_classifier_leaves(old, understudy, tmp_path):
-    understudy("export", old, "--to", tmp_path / "out", "--what", "classifier", "--arm", "real")
+def test_its_classifier_leaves(old, succeed, tmp_path):
+    succeed("export", old, "--to", tmp_path / "out", "--what", "classifier", "--arm", "real")
     timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
     test = LabelledSet.load(old / "data" / "test.parquet")
     stored = [np.load(old / "arms" / f"real-seed{index}.npz")["probabilities"] for index in range(3)]
@@ -154,7 +145,7 @@ def test_its_classifier_leaves(old, understudy, tmp_path):
     assert min(np.abs(given - probabilities).max() for probabilities in stored) < 1e-4
 
 
-def test_its_adapter_leaves(old, understudy, tmp_path):
-    understudy("export", old, "--to", tmp_path / "out", "--what", "adapter")
+def test_its_adapter_leaves(old, succeed, tmp_path):
+    succeed("export", old, "--to", tmp_path / "out", "--what", "adapter")
     weights = "pytorch_lora_weights.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (old / "adapter" / weights).read_bytes()
