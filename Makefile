@@ -28,6 +28,7 @@ smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks w
 		$(BIN)/python -m benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json
+	$(BIN)/python -m benchmarks.speed --smoke --only imports --out build/smallest/speed.json
 
 test: lint types tests  ## what must pass before every commit: lint, types, tests
 

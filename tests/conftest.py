@@ -1,12 +1,14 @@
 import os
 
+from understudy import cli  # before torch, so that torch's threads wait passively
+
+# isort: split
 import hypothesis
 import pytest
 import torch
 from tiny import save_tiny_pipeline, two_classes
 from tiny_job import Listener, tiny_settings, write_pets, write_plain_report
 
-from understudy import cli
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
 

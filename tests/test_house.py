@@ -20,6 +20,7 @@ HEAVY = {
     *(
         "accelerate",
         "diffusers",
+        "joblib",
         "matplotlib",
         "opacus",
         "peft",

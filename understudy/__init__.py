@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from understudy.core.threads import wait_passively
+
 if TYPE_CHECKING:
     from understudy.core.errors import InputError
     from understudy.data.export import export
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from understudy.settings import Settings, build
     from understudy.training.classifier import TrainedClassifier
     from understudy.training.fit import fit_arm
+
+wait_passively()
 
 __version__ = "0.1.0"
 

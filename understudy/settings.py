@@ -27,6 +27,7 @@ from understudy.core.config import (
     validated,
 )
 from understudy.core.errors import InputError
+from understudy.core.settings import ComputeSettings
 from understudy.curation.settings import CurateSettings
 from understudy.data.settings import CaptionSettings, DataSettings
 from understudy.evaluation.settings import (
@@ -60,6 +61,7 @@ class Settings(Section):
     gap: GapSettings = GapSettings()
     shift: ShiftSettings = ShiftSettings()
     membership: MembershipSettings = MembershipSettings()
+    compute: ComputeSettings = ComputeSettings()
 
     @model_validator(mode="after")
     def _guidance_is_adapted(self) -> Self:

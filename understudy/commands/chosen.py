@@ -27,6 +27,7 @@ _SETTING_OF = {
     "generator": "generator.name",
     "arms": "compare.arms",
     "times": "draw.times",
+    "threads": "compute.threads",
 }
 """The setting behind each option that has one."""
 
@@ -63,15 +64,16 @@ def run_folder(
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
         return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
-    if out is not None or options.given - {"data", "times"}:
+    if out is not None or options.given - {"data", "times", "threads"}:
         raise InputError(
-            f"{options.data} is a run and keeps its settings: leave out all options but --times, or start a "
-            "new run"
+            f"{options.data} is a run and keeps its settings: leave out all options but --times and "
+            "--threads, or start a new run"
         )
     larger = (
         {} if options.times is None else {"scale": {"times": numbers(options.times, "--times", "1,2,5,10")}}
     )
-    return folder, build(RunFolder.find(folder).settings.model_dump(mode="json"), larger, added or {})
+    stored = RunFolder.find(folder).settings.model_dump(mode="json")
+    return folder, build(stored, larger, _compute(options), added or {})
 
 
 def check_not_a_run(options: Options) -> None:
@@ -103,11 +105,17 @@ def _chosen(options: Options) -> dict[str, Any]:
     }
     generator = {} if options.generator is None else {"name": options.generator}
     chosen: dict[str, Any] = {"seed": options.seed, "data": data, "generator": generator, "compare": compare}
+    chosen |= _compute(options)
     if options.times is not None:
         sizes = numbers(options.times, "--times", "1,2,5,10")
         chosen |= {"draw": {"times": sizes[0], "min_per_class": 1}}
         chosen |= {"scale": {"times": sizes if len(sizes) > 1 else []}}
     return chosen
+
+
+def _compute(options: Options) -> dict[str, Any]:
+    """Nested settings of what the run may use of the machine."""
+    return {} if options.threads is None else {"compute": {"threads": options.threads}}
 
 
 def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> None:

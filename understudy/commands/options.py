@@ -109,6 +109,9 @@ class Options:
         typer.Option("--set", help="any setting, as section.key=value; may be repeated", metavar="KEY=VALUE"),
     ] = None
     seed: Annotated[int, typer.Option(help="every random choice follows from it")] = 0
+    threads: Annotated[
+        int | None, typer.Option(help="threads to use [default: the cores that this process may use]")
+    ] = None
 
     given: frozenset[str] = frozenset()
     """Names of the options that stand on the command line; this one does not."""

@@ -14,6 +14,7 @@ from understudy.commands import cost
 from understudy.commands.cost import Estimate, Pace, estimate
 from understudy.commands.validate import checked_and_captioned
 from understudy.core.files import check_replaceable, write_atomically
+from understudy.core.threads import use_threads
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
@@ -39,6 +40,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     Raises:
         InputError: as a run would.
     """
+    use_threads(settings.compute.threads)
     check_replaceable(to, mark=_MARK.encode())
     splits, captioned = checked_and_captioned(settings, device=device)
     generator = load_generator(settings.generator, device=device)

@@ -18,6 +18,7 @@ from understudy.core.errors import InputError
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
+from understudy.core.threads import use_threads
 from understudy.pipeline import (
     adapt,
     compare,
@@ -155,6 +156,7 @@ def run(
         InputError: for settings or data that do not fit, or a folder in which another process works; the
             folder is left unchanged.
     """
+    use_threads(settings.compute.threads)
     check_names(settings)
     last, processes = STAGE_NAMES.index(until), Processes()
     this = Run(RunFolder(out, settings), device, observer or Silent())

@@ -1,0 +1,283 @@
+"""Times of this version against another one, side by side.
+
+``python -m benchmarks.speed --base WORKTREE`` measures both versions in turn, so that other work on the
+machine meets both, and reports ratios: how many times as fast this version is. The other version stands in a
+git worktree (``git worktree add ../before COMMIT``). The result file is written after each part and keeps the
+parts that are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.claims import Claim, repeated, t_interval, write
+
+HERE = Path(__file__).parents[1]
+_COMMAND = ["python", "-m", "benchmarks.speed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What the parts share.
+
+    Attributes:
+        base: source tree of the version before.
+        work: an empty folder.
+        is_smoke: whether to do a few steps of everything only.
+        repeats: measurements of each version.
+    """
+
+    base: Path
+    work: Path
+    is_smoke: bool
+    repeats: int
+
+    @property
+    def trees(self) -> dict[str, Path]:
+        """Source trees, the version before first."""
+        return {"before": self.base, "after": HERE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Measurements of both versions in the same unit; entries with the same number belong together.
+
+    Attributes:
+        what: the work.
+        before, after: of the version before and of this one.
+        unit: such as ``s`` or ``CPU s``.
+        least: the ratio that is aimed at; None if it is only reported.
+    """
+
+    what: str
+    before: Sequence[float]
+    after: Sequence[float]
+    unit: str = "s"
+    least: float | None = None
+
+    def row(self, part: str) -> dict[str, Any]:
+        """Both figures, their ratio, the number of pairs, and the machine."""
+        ratios = (np.array(self.before) / np.array(self.after)).tolist()
+        return {
+            "part": part,
+            "what": self.what,
+            "unit": self.unit,
+            "before": float(np.median(self.before)),
+            "after": float(np.median(self.after)),
+            "ratio": t_interval(ratios)[0],
+            "ratios": ratios,
+            "n": len(ratios),
+            "least": self.least,
+            "machine": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "processor": _processor()},
+        }
+
+
+Part = Callable[[Bench], list[Timing]]
+
+
+def _processor() -> str:
+    """The processor's name, where Linux tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def call(tree: Path, *words: object) -> tuple[float, float]:
+    """Run Python on ``words`` with the package of a source tree; returns wall and CPU seconds.
+
+    Variables that set threads are dropped, so that each version has its own defaults.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
+    environment = kept | {"PYTHONPATH": str(tree), "PYTHONWARNINGS": "ignore"}
+    start, before = time.monotonic(), os.times()
+    subprocess.run(
+        [sys.executable, *map(str, words)], cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL
+    )
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.monotonic() - start, cpu
+
+
+def understudy(tree: Path, *words: object) -> tuple[float, float]:
+    """As :func:`call`, for the command line of understudy."""
+    return call(tree, "-m", "understudy.cli", *words)
+
+
+def in_turn(bench: Bench, measure: Callable[[str, Path], float]) -> tuple[list[float], list[float]]:
+    """Measure both versions in turn, as often as wanted; each round begins with the other one.
+
+    Args:
+        bench: both versions.
+        measure: gets a name for what it writes and a source tree.
+    """
+    found: dict[str, list[float]] = {name: [] for name in bench.trees}
+    for number in range(bench.repeats):
+        for name in list(bench.trees)[:: (-1) ** number]:
+            found[name].append(measure(f"{name}{number}", bench.trees[name]))
+    return found["before"], found["after"]
+
+
+@contextmanager
+def busy(processes: int = 2) -> Iterator[None]:
+    """Keep cores busy with other processes while the block runs."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def _options(bench: Bench) -> list[str]:
+    """Options of the quick demo, with a few steps of everything in a smoke test."""
+    if not bench.is_smoke:
+        return ["--shots", "5", "--preset", "quick"]
+    few = ("adapt.steps=4", "draw.per_class=4", "compare.steps=4")
+    return ["--shots", "3", "--preset", "quick", *(word for one in few for word in ("--set", one))]
+
+
+def demo(bench: Bench) -> list[Timing]:
+    """The whole demo on an idle machine, and beside two busy processes."""
+
+    def measure(name: str, tree: Path) -> float:
+        out = bench.work / name
+        seconds, _ = understudy(tree, "run", "digits", *_options(bench), "--out", out)
+        shutil.rmtree(out)
+        return seconds
+
+    idle = in_turn(bench, measure)
+    with busy():
+        loaded = in_turn(bench, measure)
+    names = ("quick demo", "quick demo beside two busy processes")
+    return [
+        Timing(what=what, before=pairs[0], after=pairs[1], least=least)
+        for what, pairs, least in zip(names, (idle, loaded), (1.8, 5.0), strict=True)
+    ]
+
+
+def _finished(bench: Bench, *, until: str) -> Path:
+    """A run of the version before, done up to a stage."""
+    out = bench.work / until
+    if not out.exists():
+        understudy(bench.base, until, "digits", *_options(bench), "--out", out)
+    return out
+
+
+def _stage_seconds(bench: Bench, stage: str, *, until: str, words: Sequence[str]) -> tuple[list[float], ...]:
+    """Seconds of one stage, added by ``words`` to copies of the same run."""
+
+    def measure(name: str, tree: Path) -> float:
+        out = shutil.copytree(_finished(bench, until=until), bench.work / f"{stage}-{name}")
+        understudy(tree, words[0], out, *words[1:])
+        record = json.loads((out / "stages" / f"{stage}.json").read_text(encoding="utf-8"))
+        shutil.rmtree(out)
+        return float(record["seconds"])
+
+    return in_turn(bench, measure)
+
+
+def compare(bench: Bench) -> list[Timing]:
+    """The stage ``compare`` of the demo: 4 arms with 3 seeds."""
+    before, after = _stage_seconds(bench, "compare", until="curate", words=["compare"])
+    return [Timing(what="compare: 4 arms x 3 seeds", before=before, after=after, least=1.6)]
+
+
+def imports(bench: Bench) -> list[Timing]:
+    """``validate digits``, nearly all of which is importing."""
+    before, after = in_turn(bench, lambda name, tree: understudy(tree, "validate", "digits")[1])
+    return [Timing(what="validate digits", before=before, after=after, unit="CPU s", least=3.0)]
+
+
+def shadows(bench: Bench) -> list[Timing]:
+    """64 shadow models of the arm ``real``."""
+    number = "8" if bench.is_smoke else "64"
+    words = ["audit", "--of", "real", "--shadows", number, "--rates", "0.1"]
+    before, after = _stage_seconds(bench, "membership", until="compare", words=words)
+    return [Timing(what=f"{number} shadow models", before=before, after=after, least=2.0)]
+
+
+PARTS: dict[str, Part] = {"demo": demo, "compare": compare, "imports": imports, "shadows": shadows}
+"""Each part measures one kind of work."""
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    least = row["least"]
+    return repeated(
+        f"{row['what']}: times as fast as before",
+        row["ratios"],
+        target="reported" if least is None else f"at least {least:g}",
+        least=-np.inf if least is None else least,
+    )
+
+
+def _save(out: Path, rows: list[dict[str, Any]], base: str) -> None:
+    columns = ["work", "before", "now", "ratio", "pairs"]
+    table = [
+        [
+            row["what"],
+            *(f"{row[name]:.3g} {row['unit']}" for name in ("before", "after")),
+            f"{row['ratio']:.2f}",
+            str(row["n"]),
+        ]
+        for row in rows
+    ]
+    write(
+        out,
+        settings={"speed": {"command": [*_COMMAND, "--base", "WORKTREE"], "base": base}},
+        rows=rows,
+        claims=[_claim(row) for row in rows],
+        tables=[{"title": "Times of two versions in turn", "columns": columns, "rows": table}],
+    )
+
+
+def _commit(tree: Path) -> str:
+    command = ["git", "-C", str(tree), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def run(names: Sequence[str], base: Path, out: Path, *, is_smoke: bool, repeats: int) -> None:
+    """Measure the parts, and write the result file after each."""
+    for name in names:
+        rows = json.loads(out.read_text(encoding="utf-8"))["rows"] if out.exists() else []
+        with tempfile.TemporaryDirectory() as work:
+            timings = PARTS[name](Bench(base=base, work=Path(work), is_smoke=is_smoke, repeats=repeats))
+        kept = [row for row in rows if row["part"] != name]
+        _save(out, [*kept, *(timing.row(name) for timing in timings)], _commit(base))
+
+
+def main() -> None:
+    """Parse the options, and measure."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--base", type=Path, default=HERE, help="source tree of the version before")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/speed.json"), help="result file")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each version")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few steps of everything; the numbers mean nothing"
+    )
+    given = parser.parse_args()
+    repeats = 1 if given.smoke else given.repeats
+    run(given.only, given.base.resolve(), given.out, is_smoke=given.smoke, repeats=repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from joblib import cpu_count
+
+from understudy.core.threads import use_threads
+
+SPY = """
+import importlib.abc, os, sys
+
+class Spy(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+            sys.exit()
+
+sys.meta_path.insert(0, Spy())
+"""
+COMMAND_LINE = "from understudy.cli import main; main(['validate', 'digits'])"
+AFTER_TORCH = """
+import os, sys, types
+sys.modules["torch"] = types.ModuleType("torch")
+import understudy
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
+
+
+def said(code, **environment):
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("code", ["import understudy, torch", COMMAND_LINE])
+def test_threads_wait_passively_before_torch_is_imported(code):
+    assert said(SPY + code) == "PASSIVE"
+
+
+def test_what_the_user_has_set_is_kept():
+    assert said(SPY + "import understudy, torch", OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+
+
+def test_nothing_changes_if_torch_is_loaded_already():
+    assert said(AFTER_TORCH) == "None"
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def test_as_many_threads_as_asked_for(threads):
+    assert use_threads(3) == torch.get_num_threads() == 3
+
+
+def test_threads_follow_the_cores_of_this_process(threads):
+    torch.set_num_threads(64)
+    assert use_threads(None) == torch.get_num_threads() == min(64, cpu_count())
+    torch.set_num_threads(1)  # as OMP_NUM_THREADS=1 would
+    assert use_threads(None) == 1

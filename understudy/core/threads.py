@@ -1,0 +1,33 @@
+"""Threads of a run: how they wait for each other, and how many there are."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def wait_passively() -> None:
+    """Let threads sleep while they wait for each other; must come before torch is imported.
+
+    By default they spin, which takes the cores from every other process and, on a busy machine, from each
+    other: steps of a training then take up to ten times as long. A user's ``OMP_WAIT_POLICY`` is kept, and
+    nothing changes if torch is loaded already, because it reads the variable only once.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def use_threads(number: int | None) -> int:
+    """Set the number of torch's threads, and return it.
+
+    Args:
+        number: of threads; None keeps what torch found (``OMP_NUM_THREADS``, or the cores that this process
+            may run on), but at most as many as the quota of a container pays for. The load of the machine
+            does not count: results would depend on it, in their rounding.
+    """
+    import torch  # slow to import, as is joblib; commands that only list names need neither
+    from joblib import cpu_count
+
+    threads: int = number or min(torch.get_num_threads(), cpu_count())
+    torch.set_num_threads(threads)
+    return threads
