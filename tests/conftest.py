@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 import torch
 from tiny import save_tiny_pipeline, two_classes
-from tiny_job import Listener, tiny_settings, write_pets, write_plain_report
+from tiny_job import Listener, real_page, tiny_settings, write_pets, write_plain_report
 
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
@@ -40,13 +40,19 @@ def pets(tmp_path_factory):
     return write_pets(tmp_path_factory.mktemp("source") / "pets")
 
 
-@pytest.fixture
-def plain_report(monkeypatch):
-    """Runs that a test does write a page without content: drawing its figures takes longer than many a run.
+@pytest.fixture(scope="module")
+def plain_report():
+    """Runs of a module write a page without content: drawing its figures takes longer than many a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("understudy.pipeline.report.write_report", write_plain_report)
+        yield
 
-    Runs of fixtures with a wider scope are done before, and have the real page.
-    """
-    monkeypatch.setattr("understudy.pipeline.report.write_report", write_plain_report)
+
+@pytest.fixture
+def real_report():
+    """The real page for one test of such a module."""
+    with real_page():
+        yield
 
 
 @pytest.fixture
@@ -66,9 +72,10 @@ def val():
 
 @pytest.fixture(scope="session")
 def finished(pets, tiny_pipeline_folder, tmp_path_factory):
-    """A finished run, and who listened to it. Tests only read it."""
+    """A finished run with its real page, and who listened to it. Tests only read it."""
     out, listener = tmp_path_factory.mktemp("runs") / "pets", Listener()
-    run(tiny_settings(pets, tiny_pipeline_folder), out, observer=listener)
+    with real_page():
+        run(tiny_settings(pets, tiny_pipeline_folder), out, observer=listener)
     return out, listener
 
 

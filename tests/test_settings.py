@@ -26,7 +26,7 @@ from understudy.settings import (
 DIGITS = {"data": {"source": "digits"}}
 
 
-@settings(deadline=None)  # the first example loads what the others find loaded
+@settings(deadline=None, max_examples=40)  # the first example loads what the others find loaded
 @given(
     st.integers(0, 2**31),
     st.floats(0.01, 100),

@@ -5,9 +5,11 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from tiny import two_classes
 
 from understudy.core.files import write_text
+from understudy.report.html import write_report
 from understudy.settings import build
 
 SECTIONS = {
@@ -61,6 +63,14 @@ def write_plain_report(path, *_, **__):
     """The sections that a page would have, by what is in ``results.json``."""
     results = json.loads((path.parent / "results.json").read_text())
     write_text(path, "".join(f'<section id="{name}"></section>' for name in results))
+
+
+@contextmanager
+def real_page():
+    """Runs write their real page, also in modules whose runs write a plain one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("understudy.pipeline.report.write_report", write_report)
+        yield
 
 
 def tree(folder):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import yaml
-from tiny_job import OPTIONS, Listener, results_of, times, tiny_settings, tree, write_plain_report
+from tiny_job import OPTIONS, Listener, results_of, times, tiny_settings, tree
 
 from understudy.commands import study as studies
 from understudy.commands.study import STUDIES, run_study
@@ -21,16 +21,10 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 
+pytestmark = pytest.mark.usefixtures("plain_report")
+
 ARMS = {"arms": ["real", "synthetic"], "steps": 2, "curve_points": 0}
 QUICK = {"adapt": {"method": "none"}, "draw": {"per_class": 2}, "curate": {"score": "none"}, "compare": ARMS}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plain_reports():
-    """Pages of single runs are not what is tested here, and take longer than the runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("understudy.pipeline.report.write_report", write_plain_report)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -176,6 +176,7 @@ def test_a_worker_that_outlives_its_killed_parent_holds_nothing(tmp_path):
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_without_fcntl_and_resource_the_package_imports_and_says_that_it_cannot_lock(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_UNIX, str(tmp_path)], capture_output=True, text=True, check=True

@@ -6,7 +6,7 @@ import re
 import pytest
 import safetensors.torch
 import timm
-from tiny_job import BUNDLED, Listener, times, tiny_settings
+from tiny_job import BUNDLED, Listener, real_page, times, tiny_settings
 
 from understudy import cli
 from understudy.commands.chosen import settings_of
@@ -46,7 +46,8 @@ def settings(pets, tiny_pipeline_folder):
 @pytest.fixture(scope="module")
 def finished(settings, tmp_path_factory):
     out, listener = tmp_path_factory.mktemp("runs") / "pets", Listener()
-    return run(settings, out, observer=listener), out, listener
+    with real_page():
+        return run(settings, out, observer=listener), out, listener
 
 
 def test_every_arm_is_tuned_alike(finished):

@@ -20,8 +20,7 @@ def test_report_and_card_are_written(finished):
     assert "synthetic/curated.parquet" in card
 
 
-def test_the_report_can_be_written_again(finished, monkeypatch):
-    monkeypatch.undo()  # with the real page
+def test_the_report_can_be_written_again(finished, real_report):
     out, _ = finished
     results, page = results_of(out), (out / "report.html").read_bytes()
     (out / "report.html").unlink()

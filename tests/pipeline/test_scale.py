@@ -438,7 +438,7 @@ def test_a_rule_without_effect_is_refused(job):
         job(scale={"times": (1, 2), "stop_below": 1})
     with pytest.raises(
         InputError,
-        match=r"scale.stop_below draws size by size, .* only with curate.select 'first', got 'coverage'",
+        match=r"scale.stop_below needs sets .* only curate.select 'first' gives, got 'coverage'",
     ):
         job(scale={"times": (1, 2, 3), "stop_below": 1}, curate={"select": "coverage"})
     with pytest.raises(InputError, match=r"scale.stop_below has no effect while scale.times is \[\]"):
