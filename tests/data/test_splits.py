@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from data_pictures import picture
@@ -55,6 +57,39 @@ def test_split_does_not_depend_on_the_order(data: tuple[list[str], np.ndarray], 
     two = stratified_split(mixed, labels[order], {"val": 0.2, "test": 0.2}, class_names=NAMES, seed=1)
     for split in one:
         assert {ids[index] for index in one[split]} == {mixed[index] for index in two[split]}
+
+
+@settings(max_examples=20, deadline=None)
+@given(labelled_ids(), st.integers(1, 5), st.integers(0, 99))
+def test_groups_are_ranked_within_their_class(
+    data: tuple[list[str], np.ndarray], size: int, seed: int
+) -> None:
+    """Straight from the words: the units of a class in the order of their hash, val first, then test."""
+    ids, labels = data
+    groups = [index // size for index in range(len(ids))]
+    shares = {"val": 0.2, "test": 0.25}
+    units = {
+        label: sorted(
+            {
+                (group, min(ids[i] for i in range(len(ids)) if groups[i] == group and labels[i] == label))
+                for group, of in zip(groups, labels.tolist(), strict=True)
+                if of == label
+            },
+            key=lambda unit: hashlib.sha256(f"{seed}:{unit[1]}".encode()).digest(),
+        )
+        for label in range(3)
+    }
+    if min(map(len, units.values())) < 3:
+        return
+    parts = stratified_split(ids, labels, shares, class_names=NAMES, seed=seed, groups=groups)
+    for label, ranked in units.items():
+        split_of = {
+            group: split
+            for split, indices in parts.items()
+            for group in {groups[i] for i in indices if labels[i] == label}
+        }
+        order = [split_of[group] for group, _ in ranked]
+        assert order == sorted(order, key=["val", "test", "train"].index)
 
 
 def test_groups_stay_together() -> None:

@@ -32,6 +32,17 @@ def test_shares_are_those_of_the_formula(rows):
     assert (ideal % 1)[raised].min(initial=1) >= (ideal % 1)[~raised].max(initial=0) - 1e-9
 
 
+@given(st.lists(st.integers(0, 4), max_size=40), st.lists(st.integers(0, 9), min_size=5, max_size=7))
+def test_first_of_each_class_equals_its_definition(labels, counts):
+    seen, wanted = [0] * len(counts), []
+    for index, label in enumerate(labels):
+        wanted += [index] if seen[label] < counts[label] else []
+        seen[label] += 1
+    found = first_of_each_class(np.array(labels, dtype=np.int64), np.array(counts))
+    assert found.dtype == np.int64
+    assert found.tolist() == wanted
+
+
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=9), st.integers(0, 5), st.integers(0, 5))
 def test_equal_errors_change_nothing(quota, errors, right):
     num = len(quota)

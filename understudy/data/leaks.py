@@ -10,7 +10,7 @@ leaves a difference of at most 4.2 levels; the closest two digits whose hashes a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self, final
 
@@ -20,12 +20,13 @@ from PIL import Image
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.functional.hamming import close_codes
 
 MAX_SHIFT = 13.0
 MAX_DIFFERENCE = 5.0
 _SIDE = 16
-_PAIRS_AT_ONCE = 4_000_000
 _THUMBNAILS_AT_ONCE = 50_000
+_LISTED = 10  # pairs in a message
 
 
 @final
@@ -87,7 +88,7 @@ def near_duplicates(
 ) -> list[tuple[str, str, int]]:
     """Find pairs of images that are copies, exact or up to compression and small changes of brightness.
 
-    Every image of ``a`` is compared with every image of ``b``, in blocks of limited size.
+    Time grows with the number of images and of pairs that are found (:mod:`understudy.functional.hamming`).
 
     Args:
         a: N images.
@@ -99,11 +100,8 @@ def near_duplicates(
         bits, or -1 for equal pixels.
     """
     first, second = _fingerprints(a), _fingerprints(b)
-    i, j, distances = _pairs(first, second, max_distance=max_distance)
-    return [
-        (first.ids[p], second.ids[q], distance)
-        for p, q, distance in zip(i.tolist(), j.tolist(), distances.tolist(), strict=True)
-    ]
+    found = _find(first, second, max_distance=max_distance)
+    return [(first.ids[i], second.ids[j], distance) for i, j, distance in found]
 
 
 def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
@@ -116,9 +114,10 @@ def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
     from scipy.sparse import coo_array  # slow to import, and needed only to split a source
     from scipy.sparse.csgraph import connected_components
 
-    i, j, _ = _pairs(prints, prints, max_distance=max_distance)
-    links = coo_array((np.ones(len(i), dtype=bool), (i, j)), shape=(len(prints.ids), len(prints.ids)))
-    return list(connected_components(links, directed=False)[1].tolist())
+    found = _find(prints, prints, max_distance=max_distance)
+    size = int(found.picture_a.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(found.p), dtype=bool), (found.p, found.q)), shape=(size, size))
+    return list(connected_components(links, directed=False)[1][found.picture_a].tolist())
 
 
 def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_distance: int) -> None:
@@ -132,16 +131,20 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
     Raises:
         InputError: if they do, listing the first ten pairs and what to do.
     """
-    lines = []
+    lines: list[str] = []
+    count = 0
     for (a, prints_a), (b, prints_b) in itertools.combinations(splits, 2):
-        name_a, name_b = (dict(zip(part.ids, part.provenance("source_path"), strict=True)) for part in (a, b))
-        for p, q, distance in near_duplicates(prints_a, prints_b, max_distance=max_distance):
+        found = _find(prints_a, prints_b, max_distance=max_distance)
+        count += found.count
+        names = [dict(zip(part.ids, part.provenance("source_path"), strict=True)) for part in (a, b)]
+        for i, j, distance in itertools.islice(found, _LISTED - len(lines)):
             what = "the same pixels" if distance < 0 else f"near copies, {distance} of 64 bits differ"
-            lines.append(f"  {name_a[p]} ({a.split}) and {name_b[q]} ({b.split}): {what}")
-    if lines:
-        more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
+            paths = names[0][prints_a.ids[i]], names[1][prints_b.ids[j]]
+            lines.append(f"  {paths[0]} ({a.split}) and {paths[1]} ({b.split}): {what}")
+    if count:
+        more = f"\n  and {count - _LISTED} more" if count > _LISTED else ""
         raise InputError(
-            f"splits must not share images, got {len(lines)} pairs:\n" + "\n".join(lines[:10]) + more + "\n"
+            f"splits must not share images, got {count} pairs:\n" + "\n".join(lines) + more + "\n"
             "remove one image of each pair, or, if near copies are different images, "
             "--set data.near_duplicate_distance=-1"
         )
@@ -151,31 +154,62 @@ def _fingerprints(images: LabelledSet | Fingerprints) -> Fingerprints:
     return images if isinstance(images, Fingerprints) else Fingerprints.of_set(images)
 
 
-def _pairs(
-    a: Fingerprints, b: Fingerprints, *, max_distance: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of copies in ``a`` and in ``b``, and their distances; each int64 of shape (pairs,)."""
-    _, exact = np.unique(np.array(a.exact + b.exact), return_inverse=True)
-    exact_a, exact_b = exact[: len(a.exact)], exact[len(a.exact) :]
+@final
+@dataclass(frozen=True, eq=False)
+class _Copies:
+    """Copies between two sets, stored by picture: images with equal pixels are one picture.
+
+    So a thousand equal images in both sets are one pair here, and a million when they are listed.
+
+    Attributes:
+        picture_a: the picture that each image of a shows, numbered by first appearance, int64 (N,).
+        picture_b: as ``picture_a``, in any order, int64 (M,).
+        p: pictures of a that have copies, int64 (pairs,).
+        q: their copies in b, int64 (pairs,).
+        distances: int64 (pairs,), see :func:`near_duplicates`.
+    """
+
+    picture_a: np.ndarray
+    picture_b: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+    distances: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Number of pairs of images."""
+        return int(np.bincount(self.picture_a)[self.p] @ np.bincount(self.picture_b)[self.q])
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (index in a, index in b, distance) in the order of a, then b."""
+        images_b = np.argsort(self.picture_b, kind="stable")
+        ends = np.cumsum(np.bincount(self.picture_b)).tolist()
+        partners: dict[int, list[tuple[int, int]]] = {}
+        for p, q, distance in zip(self.p.tolist(), self.q.tolist(), self.distances.tolist(), strict=True):
+            shown = images_b[ends[q - 1] if q else 0 : ends[q]]
+            partners.setdefault(p, []).extend((j, distance) for j in shown.tolist())
+        ordered = {p: sorted(found) for p, found in partners.items()}
+        for i in np.flatnonzero(np.isin(self.picture_a, self.p)).tolist():
+            for j, distance in ordered[int(self.picture_a[i])]:
+                yield i, j, distance
+
+
+def _find(a: Fingerprints, b: Fingerprints, *, max_distance: int) -> _Copies:
+    number: dict[str, int] = {}
+    exact = [[number.setdefault(pixels, len(number)) for pixels in prints.exact] for prints in (a, b)]
+    (exact_a, image_a, picture_a), (exact_b, image_b, picture_b) = (
+        np.unique(np.array(each, dtype=np.int64), return_index=True, return_inverse=True) for each in exact
+    )
+    if max_distance < 0:
+        _, p, q = np.intersect1d(exact_a, exact_b, assume_unique=True, return_indices=True)
+        return _Copies(picture_a, picture_b, p, q, np.full(len(p), -1))
     found = [np.empty((3, 0), dtype=np.int64)]
-    rows = max(1, _PAIRS_AT_ONCE // max(1, len(b.ids)))
-    for start in range(0, len(a.ids), rows):
-        block = slice(start, start + rows)
-        if max_distance < 0:
-            i, j = np.nonzero(exact_a[block, None] == exact_b[None, :])
-            found.append(np.stack([i + start, j, np.full(len(i), -1)]))
-            continue
-        bits = np.bitwise_count(a.perceptual[block, None] ^ b.perceptual[None, :])
-        i, j = np.nonzero(bits <= max_distance)
-        agree = _nearly_equal(a.thumbnails, b.thumbnails, i + start, j)
-        i, j = i[agree], j[agree]
-        found.append(
-            np.stack(
-                [i + start, j, np.where(exact_a[i + start] == exact_b[j], -1, bits[i, j].astype(np.int64))]
-            )
-        )
-    first, second, distances = np.concatenate(found, axis=1)
-    return first, second, distances
+    codes = a.perceptual[image_a], b.perceptual[image_b]
+    for p, q, bits in close_codes(*codes, max_distance=max_distance):
+        agree = _nearly_equal(a.thumbnails, b.thumbnails, image_a[p], image_b[q])
+        found.append(np.stack([p[agree], q[agree], bits[agree].astype(np.int64)]))
+    p, q, distances = np.concatenate(found, axis=1)
+    return _Copies(picture_a, picture_b, p, q, np.where(exact_a[p] == exact_b[q], -1, distances))
 
 
 def _nearly_equal(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:

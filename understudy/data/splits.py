@@ -16,6 +16,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.data.sources.source import RealSplit
 from understudy.functional.allocation import first_of_each_class
 
+_Unit = tuple[str, int, list[int]]
+
 
 def stratified_split(
     ids: Sequence[str],
@@ -49,11 +51,9 @@ def stratified_split(
             f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: "
             "nothing is left to train on"
         )
-    units = _units(ids, labels, groups)
-    ordered = [
-        sorted((unit for unit in units if unit[1] == label), key=lambda unit: _rank(unit[0], seed))
-        for label in range(len(class_names))
-    ]
+    ordered: list[list[_Unit]] = [[] for _ in class_names]
+    for unit in sorted(_units(ids, labels, groups), key=lambda unit: _rank(unit[0], seed)):
+        ordered[unit[1]].append(unit)
     counts = np.array([len(of_class) for of_class in ordered])
     _check_enough(counts, len(fractions) + 1, class_names, purpose="to split off " + " and ".join(fractions))
     taken, parts = np.zeros_like(counts), {}
@@ -131,9 +131,7 @@ def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> Labell
     return data.select(np.sort(order[first_of_each_class(labels[order], counts)]))
 
 
-def _units(
-    ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None
-) -> list[tuple[str, int, list[int]]]:
+def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None) -> list[_Unit]:
     """The units to split: (smallest id, label, indices) of each group within a class."""
     units: dict[tuple[int, int], list[int]] = {}
     for index, (group, label) in enumerate(

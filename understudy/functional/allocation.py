@@ -66,8 +66,9 @@ def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
         >>> first_of_each_class(np.array([0, 1, 0, 0, 1]), np.array([2, 1]))
         array([0, 1, 2])
     """
-    parts = [np.flatnonzero(labels == label)[:count] for label, count in enumerate(counts)]
-    return np.sort(np.concatenate(parts)).astype(np.int64)
+    order = np.argsort(labels, kind="stable")
+    before = np.searchsorted(labels[order], labels[order])  # images of classes that come before
+    return np.sort(order[np.arange(len(labels)) - before < np.asarray(counts)[labels[order]]])
 
 
 def _largest_remainders(ideal: np.ndarray, total: int) -> np.ndarray:
