@@ -19,6 +19,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import write_atomically, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.backbones import Backbone, seeded_globals
+from understudy.training.precision import precision_of, sent
 
 _BATCH_SIZE = 256
 # Sets never change, so each is decoded once per size for as long as it is in use.
@@ -63,12 +64,14 @@ class TrainedClassifier:
     @torch.no_grad()
     def probabilities(self, data: LabelledSet) -> np.ndarray:
         """As :meth:`predict`, without the check that the images have the classes of the network."""
-        model = self.backbone.model.eval()
-        parts = [
-            model(self.backbone.normalise(pixels.to(self.device))).cpu().double().softmax(dim=1)
-            for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
-        ]
-        return np.asarray(torch.cat(parts).numpy())
+        precision, normalise = precision_of(self.device), self.backbone.normalise
+        model = precision.laid_out(self.backbone.model.eval())
+        with precision.computing():
+            logits = [
+                model(precision.arranged(normalise(sent(pixels, self.device)))).float()
+                for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
+            ]
+        return np.asarray(torch.cat(logits).cpu().double().softmax(dim=1).numpy())
 
     @torch.no_grad()
     def features(self, data: LabelledSet) -> np.ndarray:

@@ -6,6 +6,7 @@ import time
 from typing import Any, final
 
 import numpy as np
+from torch import Tensor
 
 from understudy.training.arms import Arm
 from understudy.training.classifier import accuracy_and_loss
@@ -34,7 +35,7 @@ class History:
         self._points = points
         kinds = [phase.data for phase in arm.phases]
         self._measured = [number for number in range(len(kinds)) if set(kinds[: number + 1]) == {"synthetic"}]
-        self._losses: list[float] = []
+        self._losses: list[float | Tensor] = []
         self._curve: list[dict[str, float]] = []
         self._phases: list[dict[str, float | None]] = []
         self.seconds = 0.0
@@ -45,7 +46,11 @@ class History:
         start = time.monotonic()
         if self._points and (step.step % max(1, step.of // self._points) == 0 or step.ends_phase):
             accuracy, loss = accuracy_and_loss(step.classifier, self._held_out.val)
-            point = {"loss": float(np.mean(self._losses)), "val_accuracy": accuracy, "val_loss": loss}
+            point = {
+                "loss": float(np.mean([float(value) for value in self._losses])),
+                "val_accuracy": accuracy,
+                "val_loss": loss,
+            }
             self._curve.append({"step": step.step, "phase": step.phase, **point})
             self._losses = []
         measure = self._held_out.measure

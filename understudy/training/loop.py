@@ -23,6 +23,7 @@ from understudy.training.guides import Guides
 from understudy.training.layers import freeze, set_mode
 from understudy.training.losses import Loss
 from understudy.training.optimisers import build_optimiser
+from understudy.training.precision import precision_of, sent
 from understudy.training.refresh import refresh
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase
@@ -42,7 +43,7 @@ class Step:
         of: steps of all phases.
         phase: number of its phase, from 0.
         ends_phase: whether it is the last of its phase.
-        loss: of the batch, before the update.
+        loss: of the batch, before the update; on a GPU a scalar that has not been waited for.
         learning_rate: of the update.
         classifier: the network after the update; it may be used between steps, but not changed.
     """
@@ -51,11 +52,12 @@ class Step:
     of: int
     phase: int
     ends_phase: bool
-    loss: float
+    loss: float | Tensor
     learning_rate: float
     classifier: TrainedClassifier
 
 
+_CHECK_EVERY = 50  # steps of a GPU between two looks at the loss
 T = TypeVar("T")
 Mix = Callable[..., tuple[Tensor, Tensor]]
 Steps = Generator[Step, None, T]
@@ -71,11 +73,11 @@ def train_phase(
     num_steps: int,
     rng: torch.Generator,
     guides: Guides | None = None,
-) -> Iterator[tuple[float, float]]:
+) -> Iterator[tuple[float | Tensor, float]]:
     """Train a network in place for one phase, with a new optimiser.
 
-    Auxiliary batch norm lasts as long as the phase. If the phase has no real images, the statistics of the
-    main part are estimated after the last step from ``images.unlabelled``, without augmentation.
+    Auxiliary batch norm lasts as long as the phase; without real images, its statistics are estimated after
+    the last step from ``images.unlabelled``, without augmentation.
 
     Args:
         backbone: its model is trained in place.
@@ -94,34 +96,65 @@ def train_phase(
         InputError: if Mixup or CutMix has only one class, if a share of real images rounds to none or all of
             a batch, or for auxiliary batch norm in a network without batch norm.
     """
-    model = backbone.model
+    precision = precision_of(images.pixels.device)
+    model = precision.laid_out(backbone.model)
     schedule, augment = SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
     freeze(model, phase)
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
     optimiser = _optimiser(model, loss_of, settings)
+    losses = _Losses(waits=precision.waits)
     order = _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
     for step, (batch, num_real) in enumerate(order):
         set_mode(model, phase)  # measuring the classifier between steps changes its mode
         learning_rate = settings.learning_rate * schedule(step, num_steps)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
-        chosen = batch.to(images.pixels.device)
+        chosen = sent(batch, images.pixels.device)
         x = augment(images.pixels[chosen], backbone.normalise, rng)
         x, y = mixed_batch(x, targets[chosen], phase, rng, num_real=num_real)
         auxiliary.route(num_real, len(x))
-        loss = loss_of(x, y, num_real)
-        if not torch.isfinite(loss):
-            raise DivergedError(
-                f"the classifier's loss is {loss.item()} at step {step + 1}: lower compare.learning_rate"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimiser.step()
+        with precision.computing():
+            loss = loss_of(precision.arranged(x), y, num_real)
+        losses.add(loss)
+        _update(optimiser, loss)
         if step + 1 == num_steps and phase.auxiliary_batch_norm != "none":
             _end_auxiliary(auxiliary, backbone, images, settings.batch_size)
-        yield loss.item(), learning_rate
+        yield losses.last, learning_rate
+    losses.check()
+
+
+@final
+class _Losses:
+    """Losses of a phase, checked to be finite: each at once, or many together to let a GPU run ahead."""
+
+    def __init__(self, *, waits: bool) -> None:
+        self._every = 1 if waits else _CHECK_EVERY
+        self._unchecked: list[Tensor] = []
+        self._checked = 0
+        self.last: float | Tensor = math.nan
+
+    def add(self, loss: Tensor) -> None:
+        """Take the loss of the next step."""
+        self._unchecked.append(loss.detach())
+        self.last = loss.item() if self._every == 1 else loss.detach()
+        if len(self._unchecked) == self._every:
+            self.check()
+
+    def check(self) -> None:
+        """Wait for the losses so far.
+
+        Raises:
+            DivergedError: naming the first step whose loss is not finite.
+        """
+        values = torch.stack(self._unchecked).tolist() if self._unchecked else []
+        for number, value in enumerate(values, start=self._checked + 1):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the classifier's loss is {value} at step {number}: lower compare.learning_rate"
+                )
+        self._checked, self._unchecked = self._checked + len(values), []
 
 
 def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> torch.optim.Optimizer:
@@ -129,6 +162,12 @@ def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> to
     if loss_of.map is not None:
         optimiser.add_param_group({"params": list(loss_of.map.parameters())})
     return optimiser
+
+
+def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    optimiser.step()
 
 
 def _end_auxiliary(
@@ -178,7 +217,7 @@ def mixed_batch(
         return x, y
     alpha, way = ways[int(torch.randint(len(ways), (), generator=rng))]
     real, rest = torch.randperm(num_real, generator=rng), torch.randperm(len(x) - num_real, generator=rng)
-    perm = torch.cat([real, num_real + rest]).to(x.device)
+    perm = sent(torch.cat([real, num_real + rest]), x.device)
     lam = beta(alpha, rng)
     if way is cutmix:
         top, left = torch.rand(2, generator=rng).tolist()

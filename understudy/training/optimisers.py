@@ -9,6 +9,7 @@ from understudy.core.errors import InputError
 from understudy.core.registry import did_you_mean
 from understudy.training.settings import CompareSettings
 
+_FUSED = ("adam", "adamw")  # optimisers whose update is one kernel on a GPU
 _MOMENTUM = 0.9  # of optimisers that have one, such as sgd
 
 
@@ -21,12 +22,15 @@ def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.
     """
     from timm.optim import create_optimizer_v2  # heavy; only training needs it
 
+    is_cuda = any(parameter.is_cuda for parameter in model.parameters())
+    fused = {"fused": True} if is_cuda and settings.optimiser in _FUSED else {}
     optimiser: torch.optim.Optimizer = create_optimizer_v2(
         model,
         settings.optimiser,
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         momentum=_MOMENTUM,
+        **fused,
     )
     return optimiser
 

@@ -1,0 +1,61 @@
+"""How a device computes: its number format and memory layout, and when the host waits for it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar, final
+
+import torch
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@final
+@dataclass(frozen=True)
+class Precision:
+    """Number format and memory layout of a training or a prediction.
+
+    Attributes:
+        device_type: ``cpu``, ``cuda`` or ``mps``.
+        autocast: number format of matrix products and convolutions; weights, gradients of weights and sums
+            stay in float32. None computes everything in float32.
+        channels_last: keep the channels of a pixel together in memory, as tensor cores read them.
+        waits: fetch the loss after every step. A GPU runs ahead of the host if nothing is fetched.
+    """
+
+    device_type: str
+    autocast: torch.dtype | None = None
+    channels_last: bool = False
+    waits: bool = True
+
+    def computing(self) -> AbstractContextManager[object]:
+        """The context for forward passes."""
+        return torch.autocast(self.device_type, self.autocast) if self.autocast else nullcontext()
+
+    def laid_out(self, model: Model) -> Model:
+        """The model with its weights in this layout; it is changed in place."""
+        return model.to(memory_format=torch.channels_last) if self.channels_last else model
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in this layout."""
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+
+def precision_of(device: torch.device | str) -> Precision:
+    """The precision for a device.
+
+    bfloat16 products in channels-last layout on CUDA devices that have bfloat16 (compute capability 8.0 or
+    newer), otherwise float32. A GPU is never waited for between two steps.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Precision(kind, torch.bfloat16 if has_bf16 else None, channels_last=True, waits=False)
+    return Precision(kind, waits=kind == "cpu")
+
+
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device, without waiting for work that the device still has to do."""
+    return x.to(device, non_blocking=True)
