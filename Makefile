@@ -29,6 +29,7 @@ smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks w
 	done
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json
 	$(BIN)/python -m benchmarks.speed --smoke --only imports --out build/smallest/speed.json
+	$(BIN)/python -m benchmarks.speed_gpu --smoke --out build/smallest/speed_gpu.json
 
 test: lint types tests  ## what must pass before every commit: lint, types, tests
 

@@ -31,7 +31,7 @@ class Fetched(TorchDispatchMode):
 
 
 def training(monkeypatch, precision, *, num_steps=8, **changes):
-    monkeypatch.setattr(loop, "precision_of", lambda device: precision)
+    monkeypatch.setattr(loop, "precision_of", lambda *_: precision)
     settings = CompareSettings(
         backbone="test_resnet",
         pretrained=False,
@@ -56,7 +56,7 @@ def training(monkeypatch, precision, *, num_steps=8, **changes):
 
 
 def test_a_cpu_computes_in_float32_and_knows_each_loss():
-    assert precision_of("cpu") == Precision("cpu", None, channels_last=False, waits=True)
+    assert precision_of("cpu", 224) == Precision("cpu", None, channels_last=False, waits=True)
 
 
 def test_the_layout_changes_only_rounding(monkeypatch):
@@ -87,7 +87,7 @@ def test_predictions_in_sixteen_bits_agree(monkeypatch, val):
     list(steps)
     trained = TrainedClassifier(backbone, val.class_names)
     exact = trained.predict(val)
-    monkeypatch.setattr(classifier_module, "precision_of", lambda device: Precision("cpu", torch.bfloat16))
+    monkeypatch.setattr(classifier_module, "precision_of", lambda *_: Precision("cpu", torch.bfloat16))
     found = trained.predict(val)
     np.testing.assert_allclose(found, exact, atol=0.03)
     np.testing.assert_allclose(found.sum(axis=1), 1)

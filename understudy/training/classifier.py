@@ -64,7 +64,7 @@ class TrainedClassifier:
     @torch.no_grad()
     def probabilities(self, data: LabelledSet) -> np.ndarray:
         """As :meth:`predict`, without the check that the images have the classes of the network."""
-        precision, normalise = precision_of(self.device), self.backbone.normalise
+        precision, normalise = precision_of(self.device, self.backbone.input_size), self.backbone.normalise
         model = precision.laid_out(self.backbone.model.eval())
         with precision.computing():
             logits = [

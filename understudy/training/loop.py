@@ -96,7 +96,7 @@ def train_phase(
         InputError: if Mixup or CutMix has only one class, if a share of real images rounds to none or all of
             a batch, or for auxiliary batch norm in a network without batch norm.
     """
-    precision = precision_of(images.pixels.device)
+    precision = precision_of(images.pixels.device, images.pixels.shape[-1])
     model = precision.laid_out(backbone.model)
     schedule, augment = SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
