@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from understudy.training import classifier as classifier_module
@@ -30,23 +31,39 @@ class Fetched(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def training(monkeypatch, precision, *, num_steps=8, **changes):
+class Copied(TorchFunctionMode):
+    """Records copies from the host to another device, and whether the host waits for them."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.tensor and result.device.type != "cpu":
+            self.waits.append(True)
+        if func is torch.Tensor.to and args[0].device.type == "cpu" != result.device.type:
+            self.waits.append(not (kwargs or {}).get("non_blocking"))
+        return result
+
+
+def training(monkeypatch, precision, *, num_steps=8, device="cpu", **changes):
     monkeypatch.setattr(loop, "precision_of", lambda *_: precision)
     settings = CompareSettings(
         backbone="test_resnet",
         pretrained=False,
         resolution=16,
         batch_size=8,
-        augmentation="flip-crop",
-        **changes,
+        **{"augmentation": "flip-crop"} | changes,
     )
     backbone = build_backbone(settings, 2, rng_seed=0)
+    backbone.model.to(device)
     labels = torch.arange(24) % 2
     noise = torch.randint(60, (24, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     pixels = (noise + 150 * labels[:, None, None, None]).to(torch.uint8)
     steps = train_phase(
         backbone,
-        Images(pixels, labels, 24),
+        Images(pixels.to(device), labels.to(device), 24),
         Phase(data="real"),
         settings=settings,
         num_steps=num_steps,
@@ -73,6 +90,17 @@ def test_no_step_waits_for_the_device(monkeypatch):
         for _ in range(6):
             next(steps)
     assert fetched.count == 0
+
+
+@pytest.mark.parametrize("augmentation", ["affine", "flip-crop", "none"])
+def test_no_copy_waits_for_the_device(monkeypatch, augmentation):
+    """On the device ``meta``, which has no values, fetching one would be an error."""
+    _, steps = training(monkeypatch, LIKE_A_GPU, device="meta", augmentation=augmentation)
+    with Copied() as copied:
+        for _ in range(6):
+            next(steps)
+    assert len(copied.waits) >= 6
+    assert not any(copied.waits)
 
 
 @pytest.mark.parametrize("precision", [Precision("cpu"), LIKE_A_GPU])

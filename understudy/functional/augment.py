@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from understudy.functional.transfer import sent
+
 
 def affine(x: Tensor, *, degrees: Tensor, shift: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     """Shear, scale, rotate and shift each image about its centre, in that order.
@@ -73,7 +75,7 @@ def random_affine(
         >>> random_affine(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3, 8, 8])
     """
-    draws = (torch.rand(len(x), 5, generator=rng, device=rng.device) * 2 - 1).to(x, non_blocking=True)
+    draws = sent(torch.rand(len(x), 5, generator=rng, device=rng.device) * 2 - 1, x.device).to(x.dtype)
     return affine(
         x,
         degrees=degrees * draws[:, 0],
@@ -103,7 +105,7 @@ def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Ten
     """
     (size, _, height, width), device = x.shape, x.device
     pad_y, pad_x = int(padding * height), int(padding * width)
-    draw = torch.rand(size, 3, generator=rng, device=rng.device).to(device, non_blocking=True)
+    draw = sent(torch.rand(size, 3, generator=rng, device=rng.device), device)
     rows_BH = (draw[:, :1] * (2 * pad_y + 1)).long() + torch.arange(height, device=device)
     columns_BW = (draw[:, 1:2] * (2 * pad_x + 1)).long() + torch.arange(width, device=device)
     columns_BW = torch.where(draw[:, 2:] < 0.5, columns_BW, columns_BW.flip(1))

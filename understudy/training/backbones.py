@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry, did_you_mean
+from understudy.functional.transfer import sent
 from understudy.training.settings import CompareSettings
 
 
@@ -42,7 +43,7 @@ class Backbone:
     def normalise(self, pixels: Tensor) -> Tensor:
         """Map uint8 pixels (B, 3, H, W) to float32, standardised with ``mean`` and ``std``."""
         mean, std = (
-            torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
+            sent(torch.tensor(values), pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         return (pixels.float() / 255 - mean) / std
 
@@ -59,7 +60,7 @@ class Backbone:
         if x.shape[-1] != self.input_size:
             x = F.interpolate(x, size=(self.input_size, self.input_size), mode="bilinear", antialias=True)
         mean, std, old_mean, old_std = (
-            torch.tensor(values, device=x.device).view(1, 3, 1, 1)
+            sent(torch.tensor(values), x.device).view(1, 3, 1, 1)
             for values in (self.mean, self.std, source.mean, source.std)
         )
         return (x * old_std + old_mean - mean) / std

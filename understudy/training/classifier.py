@@ -18,8 +18,9 @@ from torch import Tensor
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically, write_json
 from understudy.data.labelled_set import LabelledSet
+from understudy.functional.transfer import sent
 from understudy.training.backbones import Backbone, seeded_globals
-from understudy.training.precision import precision_of, sent
+from understudy.training.precision import precision_of
 
 _BATCH_SIZE = 256
 # Sets never change, so each is decoded once per size for as long as it is in use.

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from understudy.core.errors import InputError
 from understudy.functional.mixup import beta, cutmix, mixup
+from understudy.functional.transfer import sent
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, estimate_statistics
 from understudy.training.backbones import Backbone
@@ -23,7 +24,7 @@ from understudy.training.guides import Guides
 from understudy.training.layers import freeze, set_mode
 from understudy.training.losses import Loss
 from understudy.training.optimisers import build_optimiser
-from understudy.training.precision import precision_of, sent
+from understudy.training.precision import precision_of
 from understudy.training.refresh import refresh
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase

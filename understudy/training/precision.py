@@ -59,8 +59,3 @@ def precision_of(device: torch.device | str, size: int) -> Precision:
         autocast = torch.bfloat16 if has_bf16 and is_large else None
         return Precision(kind, autocast, channels_last=is_large, waits=False)
     return Precision(kind, waits=kind == "cpu")
-
-
-def sent(x: Tensor, device: torch.device | str) -> Tensor:
-    """A tensor on a device, without waiting for work that the device still has to do."""
-    return x.to(device, non_blocking=True)

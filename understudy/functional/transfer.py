@@ -1,0 +1,22 @@
+"""Copies of tensors to the device that computes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on a device, without waiting for work that the device still has to do.
+
+    On Apple's GPUs this does wait: there, a copy in the background may read memory that the host has already
+    released (https://github.com/pytorch/pytorch/issues/189690).
+
+    Args:
+        x: of any shape.
+        device: where it is needed; x itself is returned if it is there already.
+
+    Returns:
+        As x.
+    """
+    return x.to(device, non_blocking=torch.device(device).type != "mps")
