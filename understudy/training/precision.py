@@ -48,8 +48,9 @@ def precision_of(device: torch.device | str, size: int) -> Precision:
     """The precision for a device and images of ``size`` pixels a side.
 
     bfloat16 products in channels-last layout on CUDA devices that have bfloat16 (compute capability 8.0 or
-    newer), otherwise float32. Images below 64 pixels stay in float32: on an H100 the bundled network with 32
-    pixels ran at 0.80 to 0.85 of its speed in bfloat16, and ResNet-50 with 224 pixels at 1.5 to 1.9 times
+    newer), otherwise float32. Images below 64 pixels stay in float32. On an H100, bfloat16 changed the speed
+    of the bundled network with 32 pixels to 0.80 (prediction), 0.85 (training, batches of 512) and 1.13
+    (batches of 64), and that of ResNet-50 with 224 pixels to 1.5 to 1.9
     (``benchmarks/results/speed/gpu.json``). A GPU is never waited for between two steps.
     """
     kind = torch.device(device).type
