@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import understudy.data.load  # noqa: F401  its imports register the sources
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.terms import TERMS
 from understudy.commands.study_kinds import STUDIES
