@@ -37,8 +37,8 @@ What a setting **decides** says what follows from it:
 - **nothing**: memory, speed and the like; results stay the same up to rounding
 
 A run that was stopped goes on with the same settings, with two exceptions: settings that decide *nothing* or
-the *card* may change, and so may all of `fidelity`, `scale`, `gap`, `shift` and `membership`, whose stages
-can be added to a finished run.
+the *card* may change, and so may all settings of {addable}:
+their stages can be added to a finished run.
 
 A setting that another one makes idle is refused, not ignored; the last column says when each has an effect.
 """
@@ -52,16 +52,18 @@ def settings_page() -> str:
         name: section for name, field in Settings.model_fields.items() if (section := section_in(field))
     }
     seed = {"seed": Settings.model_fields["seed"]}
-    parts = [_SETTINGS_INTRO, "## seed\n\n" + _table(Settings, seed, prefix="")]
+    addable = [f"`{name}`" for name, section in sections.items() if section.addable]
+    intro = _SETTINGS_INTRO.format(addable=f"{', '.join(addable[:-1])} and {addable[-1]}")
+    parts = [intro, "## seed\n\n" + _table(Settings, seed, prefix="")]
     for name, section in sections.items():
         parts.append(
             f"## {name}\n\n{_summary(section)}\n\n{_table(section, section.model_fields, prefix=f'{name}.')}"
         )
-    intro = (
+    phases = (
         "Phases of the arms in `compare.own_arms`. What a phase leaves out of `optimiser`, `schedule`,\n"
         "`learning_rate`, `weight_decay`, `label_smoothing` and `augmentation` is taken from `compare`."
     )
-    parts.append(f"## Phases of arms\n\n{intro}\n\n{_table(Phase, Phase.model_fields, prefix='')}")
+    parts.append(f"## Phases of arms\n\n{phases}\n\n{_table(Phase, Phase.model_fields, prefix='')}")
     return "\n".join(parts)
 
 
@@ -154,42 +156,34 @@ def _bounds(metadata: list[Any]) -> str:
     return ", ".join(found)
 
 
-_PAGE_OF_STAGE = {
-    "load": "concepts.md#real-images",
-    "adapt": "methods/adaptation.md",
-    "draw": "methods/drawing.md",
-    "curate": "methods/curation.md",
-    "tune": "methods/comparison.md#tuning",
-    "compare": "methods/comparison.md",
-    "scale": "methods/worth.md",
-    "gap": "methods/content_gap.md",
-    "report": "results_json.md",
-}
-"""Pages about stages; the others have ``methods/NAME.md``."""
-
-_WANTED_BY = {
-    "fidelity": "unless `fidelity.measure=false`",
-    "tune": "with `tune.learning_rates` or `tune.weight_decays`",
-    "scale": "with `--times` and several sizes",
-    "gap": "with `understudy gap`, or `gap.measure=true`",
-    "shift": "with `understudy evaluate`, or `shift.measure=true`",
-    "membership": "with `understudy audit`, or `membership.measure=true`",
-}
-"""When a stage that not every run has is done; for others it is ``NAME.measure=true``."""
-
-
 def with_stages(text: str) -> str:
-    """A page with the table of stages between ``<!-- stages -->`` and ``<!-- end of stages -->``."""
+    """A page with the table of stages in its place."""
     rows = ["| stage | what happens | when | page |", "|---|---|---|---|"]
     for stage in STAGES:
-        page = _PAGE_OF_STAGE.get(stage.name, f"methods/{stage.name}.md")
-        wanted_by = _WANTED_BY.get(stage.name, f"with `{stage.name}.measure=true`")
-        when = "always" if stage.wanted is None else wanted_by
-        title = page.partition("#")[0].removeprefix("methods/").removesuffix(".md").replace("_json", ".json")
-        title = title.replace("_", " ")
-        rows.append(f"| `{stage.name}` | {stage.summary} | {when} | [{title}]({page}) |")
-    block = "\n".join(["<!-- stages -->", "", *rows, "", "<!-- end of stages -->"])
-    return re.sub(r"<!-- stages -->.*?<!-- end of stages -->", lambda _: block, text, flags=re.DOTALL)
+        title = stage.page.partition("#")[0].removeprefix("methods/").removesuffix(".md")
+        link = f"[{title.replace('_json', '.json').replace('_', ' ')}]({stage.page})"
+        rows.append(f"| `{stage.name}` | {stage.summary} | {stage.when} | {link} |")
+    return _filled(text, "stages", rows)
+
+
+def with_work(text: str) -> str:
+    """A page with the table of the work that ``understudy preview`` counts in its place."""
+    rows = ["| row | what is counted |", "|---|---|"]
+    for stage in STAGES:
+        if stage.work is not None:
+            counted = " ".join(inspect.cleandoc(stage.work.__doc__ or "").split()).removesuffix(".")
+            rows.append(f"| `{stage.name}` | {counted[0].lower()}{counted[1:]} |")
+    rows.append(
+        "| `disk` | all synthetic images but those of shadow pipelines, and the compared classifiers |"
+    )
+    return _filled(text, "work", rows)
+
+
+def _filled(text: str, name: str, rows: list[str]) -> str:
+    """The text with these rows between ``<!-- NAME -->`` and ``<!-- end of NAME -->``."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    block = "\n".join([begin, "", *rows, "", end])
+    return re.sub(f"{begin}.*?{end}", lambda _: block, text, flags=re.DOTALL)
 
 
 def pages() -> dict[Path, str]:
@@ -197,7 +191,7 @@ def pages() -> dict[Path, str]:
     concepts = DOCS / "concepts.md"
     return {
         DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
-        concepts: with_stages(concepts.read_text(encoding="utf-8")),
+        concepts: with_work(with_stages(concepts.read_text(encoding="utf-8"))),
     }
 
 

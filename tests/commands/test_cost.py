@@ -146,8 +146,8 @@ def test_only_what_is_asked_for_has_a_row(pets, tiny_pipeline_folder, splits):
         NOTHING,
         strength=1,
     )
-    assert list(plain.seconds) == ["adapt", "draw", "compare"]
-    assert [name for name, _ in plain.rows()] == ["adapt", "draw", "compare", "total", "disk"]
+    assert list(plain.seconds) == ["adapt", "draw", "curate", "compare"]
+    assert [name for name, _ in plain.rows()] == ["adapt", "draw", "curate", "compare", "total", "disk"]
     judged = tiny_settings(pets, tiny_pipeline_folder)
     assert paced(judged, splits, steps=1)["curate"] == judged.compare.steps
 

@@ -9,7 +9,7 @@ from tiny_job import adapter_of, results_of, tiny_settings, tree
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
-from understudy.pipeline.run import STAGE_NAMES, run
+from understudy.pipeline.run import STAGE_NAMES, STAGES, run
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -22,9 +22,7 @@ def test_test_images_are_sealed_and_stages_can_be_done_one_at_a_time(
     settings = tiny_settings(pets, tiny_pipeline_folder)
     for number, stage in enumerate(STAGE_NAMES):
         run(settings, out, until=stage)
-        expected = [
-            name for name in STAGE_NAMES[: number + 1] if name not in OPTIONAL
-        ]  # sizes that nobody asked for
+        expected = [each.name for each in STAGES[: number + 1] if each.is_wanted(settings)]
         assert sorted(path.stem for path in (out / "stages").iterdir()) == sorted(expected)
         if stage == "load":
             test = LabelledSet.load(out / "data" / "test.parquet")
@@ -76,9 +74,6 @@ def test_a_folder_of_odd_files(tiny_pipeline_folder, tmp_path):
     assert results["data"]["train"] + results["data"]["val"] + results["data"]["test"] == 24
     assert [path for path, _ in results["data"]["skipped"]] == ["cat/broken.png"]
     assert results["verdict"]["sentence"]
-
-
-OPTIONAL = ("tune", "scale", "gap", "shift", "membership")  # done only where settings ask for them
 
 
 def save_as(kind, image, stem):

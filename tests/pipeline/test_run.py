@@ -8,12 +8,11 @@ from tiny_job import Listener, results_of, times, tiny_settings
 
 from understudy.core.errors import InputError
 from understudy.pipeline.folder import RunFolder
-from understudy.pipeline.run import STAGE_NAMES, run
+from understudy.pipeline.run import STAGES, run
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
 ROOT = Path(__file__).parent.parent.parent
-OPTIONAL = ("tune", "scale", "gap", "shift", "membership")  # done only where settings ask for them
 
 
 def test_results_are_as_documented(finished, capsys):
@@ -39,10 +38,9 @@ def test_results_are_as_documented(finished, capsys):
 
 
 def test_every_stage_says_something_and_bars_end_full(finished):
-    _, listener = finished
-    assert [line.split(":")[0] for line in listener.lines] == [
-        name for name in STAGE_NAMES if name not in OPTIONAL
-    ]
+    out, listener = finished
+    stages = [stage.name for stage in STAGES if stage.is_wanted(RunFolder.find(out).settings)]
+    assert [line.split(":")[0] for line in listener.lines] == stages
     assert {"adapt", "draw round-00", "compare"} <= set(listener.bars)
     assert all(bar["done"] == bar["total"] for bar in listener.bars.values())
 
@@ -50,10 +48,11 @@ def test_every_stage_says_something_and_bars_end_full(finished):
 def test_the_second_run_does_nothing_and_says_so(finished, pets, tiny_pipeline_folder):
     out, _ = finished
     before, again = times(out), Listener()
-    results = run(tiny_settings(pets, tiny_pipeline_folder), out, observer=again)
+    settings = tiny_settings(pets, tiny_pipeline_folder)
+    results = run(settings, out, observer=again)
     assert times(out) == before
     assert again.lines == [
-        f"{name}: finished earlier, kept" for name in STAGE_NAMES[1:] if name not in OPTIONAL
+        f"{stage.name}: finished earlier, kept" for stage in STAGES[1:] if stage.is_wanted(settings)
     ]
     assert not again.bars
     assert results == results_of(out)

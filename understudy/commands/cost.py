@@ -98,19 +98,18 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
         InputError: for strategies or further test sets that do not fit.
     """
     counted = Counted(settings=settings, splits=splits, strength=strength)
-    seconds, first = {}, 0
+    seconds, first = dict[str, float](), 0
     for stage in STAGES:
         if stage.work is None or not stage.is_wanted(settings):
             continue
-        seconds[stage.name] = pace.seconds(stage.work(counted))
-        if stage.name == "draw":
-            first = counted.num_images
+        needed = pace.seconds(stage.work(counted))
+        if needed or stage.wanted is None:
+            seconds[stage.name] = needed
+        first = first or counted.num_images
     # Every training is kept, and the best one of each arm once more.
     kept = len(counted.arms) * (settings.compare.num_seeds + 1)
     return Estimate(
-        seconds={
-            name: value for name, value in seconds.items() if value or name in ("adapt", "draw", "compare")
-        },
+        seconds=seconds,
         images=first,
         images_per_second=1 / pace.images,
         disk_mb=(counted.num_images * pace.image_bytes + kept * pace.classifier_bytes) / 1e6,

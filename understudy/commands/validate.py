@@ -11,6 +11,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.pipeline.checks import check_fits, check_names
+from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
 
 
@@ -61,4 +62,5 @@ def checked_and_captioned(settings: Settings, *, device: str) -> tuple[Splits, S
         others=splits.known_ids,
     )
     check_fits(settings, splits, device=device)
+    check_stages(settings, splits)
     return splits, captioned

@@ -41,5 +41,5 @@ def help_to_adapt(run: Run) -> None:
 
 
 def work(counted: Counted) -> Work:
-    """One adaptation for every generator."""
+    """The adaptation of every generator (`draw.members`)."""
     return Work(adaptations=counted.settings.draw.members)

@@ -11,20 +11,12 @@ from understudy.core.errors import InputError
 from understudy.data.captions.file import read_captions
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
-from understudy.evaluation.shift_tests import load_test_set
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.prompts import fill, read_templates
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
-from understudy.pipeline.shadows import check_audit
-from understudy.pipeline.strategies import (
-    as_many_as_real,
-    check_strategies,
-    gap_arms,
-    settings_of_arms,
-    shots_of,
-)
+from understudy.pipeline.strategies import check_strategies, settings_of_arms
 from understudy.sampling.plan import quotas
 from understudy.settings import Settings, check_registered
 from understudy.training.arms import Arm, check_arm, find_arm
@@ -96,18 +88,6 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
         cast("Any", generator).check_copies([splits.val, splits.test])
     check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
-    if settings.membership.measure:
-        check_audit(settings.membership, train, settings.compare)
-    for name, path in settings.shift.tests.items():
-        load_test_set(
-            name,
-            path,
-            class_names=train.class_names,
-            learned_from=[train, splits.val],
-            settings=settings.data,
-        )
-    if settings.gap.measure:
-        gap_arms(as_many_as_real(settings), shots=shots_of(train))
     for of_arm in settings_of_arms(settings, train):
         if of_arm.curate.score == "clip":
             load_zero_shot(

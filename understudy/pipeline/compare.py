@@ -71,7 +71,7 @@ def feature_quality(
 
 
 def work(counted: Counted) -> Work:
-    """The images that strategies need, and the trainings of every arm."""
+    """Every training of every arm, and what their strategies draw and adapt beyond the shared images."""
     predictions = len(counted.splits.val) + len(counted.splits.test)
     total = Work()
     for name in counted.arms:

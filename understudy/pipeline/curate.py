@@ -70,6 +70,6 @@ def _agreement(decisions: Decisions, num_classes: int) -> dict[str, Any]:
 
 
 def work(counted: Counted) -> Work:
-    """The judge, where one scores the images; refills are not counted."""
+    """The training of the judge of drawn images, if there is one; replacements are not counted."""
     score = counted.settings.curate.score
     return counted.training("real") if score != "none" and SCORES[score].judge == "real" else Work()

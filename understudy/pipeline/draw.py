@@ -29,6 +29,6 @@ def draw(run: Run) -> None:
 
 
 def work(counted: Counted) -> Work:
-    """The images of the first round."""
+    """The images of the first round, with those that a selection chooses from."""
     draw, curate = counted.settings.draw, counted.settings.curate
     return counted.drawn(quotas(counted.train, draw), draw=draw, curate=curate)

@@ -170,10 +170,20 @@ def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def check(settings: Settings, train: LabelledSet, val: LabelledSet) -> None:
+    """Check the arms that explain the gap.
+
+    Raises:
+        InputError: for an arm that these settings cannot make.
+    """
+    gap_arms(as_many_as_real(settings), shots=shots_of(train))
+
+
 def work(counted: Counted) -> Work:
-    """The sets between real and synthetic with the trainings on each, and those for the noise floor."""
+    """The sets between real and synthetic, and the trainings on them and on other real images."""
     plain, train = as_many_as_real(counted.settings), counted.train
     total = counted.drawn(quotas(train, plain.draw), draw=plain.draw, curate=plain.curate)
+    total += counted.tuning("synthetic")
     arms = gap_arms(plain, shots=shots_of(train))
     for arm in arms.values():
         total += counted.images_of(arm, plain)

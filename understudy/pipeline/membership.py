@@ -21,6 +21,7 @@ from understudy.pipeline.shadows import Shadows, check_audit, check_measurable
 from understudy.pipeline.strategies import effective_settings, settings_of_arms, shots_of
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
+from understudy.settings import Settings
 from understudy.training.arms import find_arm
 
 
@@ -48,17 +49,24 @@ def membership(run: Run) -> None:
     run.observer.say(f"membership: {settings.shadows} shadow models of {arms} arms in {seconds:.0f} s")
 
 
-def check(run: Run) -> None:
-    """Check that the audit is possible with the images of a run.
+def check(settings: Settings, train: LabelledSet, val: LabelledSet) -> None:
+    """Check that the attacked arms can be trained on halves of the real images.
 
     Raises:
         InputError: naming what is missing.
     """
-    settings = run.settings
-    check_audit(settings.membership, run.train, settings.compare)
+    check_audit(settings.membership, train, settings.compare)
+    settings_of_arms(settings, train)
+
+
+def check_finished(run: Run) -> None:
+    """Check that the synthetic images allow the attacks.
+
+    Raises:
+        InputError: naming what is missing.
+    """
     if run.folder.record("curate") is not None:
-        check_measurable(settings.membership, settings.compare, run.curated)
-    settings_of_arms(settings, run.train)
+        check_measurable(run.settings.membership, run.settings.compare, run.curated)
 
 
 def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> LabelledSet:
@@ -78,7 +86,7 @@ def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> 
 
 
 def work(counted: Counted) -> Work:
-    """Shadow models of every arm on half of the images; a shadow pipeline adapts and draws as well."""
+    """Every shadow model of every arm; with `membership.target=pipeline` also a generator and images each."""
     settings, membership = counted.settings, counted.settings.membership
     half = take_share(counted.train, 0.5, seed=settings.seed)
     predictions = len(counted.train) + len(counted.splits.val) + len(counted.splits.test)
@@ -87,6 +95,7 @@ def work(counted: Counted) -> Work:
         if membership.target == "classifier":
             shared += counted.images_of(name)
         if _is_attacked(counted, name):
+            shared += counted.tuning(name)
             each += counted.training(name, num_real=len(half), predictions=predictions)
     if membership.private_epsilon is not None:
         each += Work(private_steps=settings.compare.steps, predictions=predictions)

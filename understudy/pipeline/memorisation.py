@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from understudy.evaluation.memorisation import measure_memorisation
 from understudy.pipeline.context import Run
 
@@ -24,3 +26,8 @@ def memorisation(run: Run) -> None:
     run.observer.say(
         f"memorisation: {flagged} of {len(run.curated)} images are marked as copies of train images"
     )
+
+
+def is_current(run: Run, record: dict[str, Any]) -> bool:
+    """Whether distances were measured with the present encoder, which is that of fidelity."""
+    return run.settings.fidelity.gives_results_of(record.get("settings", {}))

@@ -36,6 +36,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
         records["compare"],
     )
     arms = compared["arms"]
+    measured = {name: record[name] for name, record in records.items() if name in record}
     peaks = [record["peak_memory_gb"] for record in records.values()]
     return {
         "schema": 1,
@@ -55,10 +56,9 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
         **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
         **_published(settings.compare.published),
         **{name: compared[name] for name in ("convergence", "transferability") if compared.get(name)},
-        **{name: records[name][name] for name in ("scale", "gap", "shift", "membership") if name in records},
         **({"images": compared["images"]} if compared.get("images") else {}),
-        "fidelity": curated["fidelity"] | records.get("fidelity", {}).get("fidelity", {}),
-        "memorisation": records["memorisation"]["memorisation"],
+        **measured,
+        "fidelity": curated["fidelity"] | measured.get("fidelity", {}),
         "cost": {
             "seconds": {name: record["seconds"] for name, record in records.items()},
             "images_per_second": records["draw"]["images_per_second"],

@@ -7,18 +7,15 @@ record.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
 from understudy.core.threads import use_threads
+from understudy.data.load import Splits
 from understudy.pipeline import (
     adapt,
     compare,
@@ -37,93 +34,57 @@ from understudy.pipeline import (
 from understudy.pipeline.checks import check_names
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import Resume, RunFolder, finished_results
-from understudy.pipeline.work import Counted, Work
+from understudy.pipeline.stage import Stage
 from understudy.settings import Settings
-
-
-@final
-@dataclass(frozen=True)
-class Stage:
-    """One step of a run.
-
-    Attributes:
-        name: also the name of its file in this folder and of its record.
-        do: the function that does it.
-        summary: what it does, for the documentation.
-        wanted: the setting that turns it on; None for a stage that every run has.
-        may_change: the section of settings that may change in a finished run; the stage is then done again.
-        check: checks changed settings against a finished run, before they are stored.
-        work: counts what it will do, for ``understudy preview``; None if that takes next to no time.
-        is_current: whether its record still fits the run; None if nothing can outdate it.
-    """
-
-    name: str
-    do: Callable[[Run], None]
-    summary: str
-    _: KW_ONLY
-    wanted: str | None = None
-    may_change: str | None = None
-    check: Callable[[Run], None] | None = None
-    work: Callable[[Counted], Work] | None = None
-    is_current: Callable[[Run, dict[str, Any]], bool] | None = None
-
-    def is_wanted(self, settings: Settings) -> bool:
-        """Whether a run with these settings has this stage."""
-        return self.wanted is None or bool(attrgetter(self.wanted)(settings))
-
-    def is_finished(self, run: Run) -> bool:
-        """Whether the stage has left a record that fits the present settings."""
-        record = run.folder.record(self.name)
-        if record is None:
-            return False
-        if self.is_current is not None and not self.is_current(run, record):
-            return False
-        if self.may_change is None:
-            return True
-        section: Section = getattr(run.settings, self.may_change)
-        return section.gives_results_of(record.get("settings", {}))
-
 
 # fmt: off
 STAGES: tuple[Stage, ...] = (
     Stage("load", load.load,
-          "read, check and split the real images; images shared by splits stop the run"),
+          "read, check and split the real images; images shared by splits stop the run",
+          "concepts.md#real-images"),
     Stage("adapt", adapt.adapt,
           "fit the generator to the train split, and keep the weights with the lowest validation loss",
-          work=adapt.work),
+          "methods/adaptation.md", work=adapt.work),
     Stage("draw", draw.draw,
           "plan the synthetic images, a row and a seed each, and draw them part by part",
-          work=draw.work),
+          "methods/drawing.md", work=draw.work),
     Stage("curate", curate.curate,
           "score the drawn images, draw rejected ones again, and mark copies of real images",
-          work=curate.work),
+          "methods/curation.md", work=curate.work),
     Stage("fidelity", fidelity.fidelity,
           "measure how close the synthetic images come to real ones, and how close other real images do",
-          wanted="fidelity.measure", may_change="fidelity"),
+          "methods/fidelity.md", wanted="fidelity.measure", when="unless `fidelity.measure=false`"),
     Stage("memorisation", memorisation.memorisation,
           "measure how close the synthetic images come to single train images",
-          may_change="fidelity"),  # it uses the same encoder
+          "methods/memorisation.md", is_current=memorisation.is_current),
     Stage("tune", tune.tune,
           "choose learning rate and weight decay of every arm on validation images",
-          wanted="tune.is_on", work=tune.work),
+          "methods/comparison.md#tuning",
+          wanted="tune.is_on", when="with `tune.learning_rates` or `tune.weight_decays`", work=tune.work),
     Stage("compare", compare.compare,
           "train every arm with the same steps and seeds, and test it once on real images",
-          work=compare.work),
+          "methods/comparison.md", work=compare.work),
     Stage("scale", scale.scale,
           "train on larger synthetic sets and on parts of the real set: what more images are worth",
-          wanted="scale.times", may_change="scale", work=scale.work),
+          "methods/worth.md", wanted="scale.times", when="with `--times` and several sizes",
+          work=scale.work),
     Stage("gap", gap.gap,
           "explain the accuracy gap to real images: appearance, quality, quantity, content",
-          wanted="gap.measure", may_change="gap", work=gap.work),
+          "methods/content_gap.md", wanted="gap.measure", when="with `understudy gap`, or `gap.measure=true`",
+          check=gap.check, work=gap.work),
     Stage("shift", shift.shift,
           "test the arms on corrupted images and on further test sets",
-          wanted="shift.measure", may_change="shift", work=shift.work, check=shift.check),
+          "methods/shift.md",
+          wanted="shift.measure", when="with `understudy evaluate`, or `shift.measure=true`",
+          check=shift.check, check_finished=shift.check_finished, work=shift.work),
     Stage("membership", membership.membership,
           "run membership-inference attacks against the arms",
-          wanted="membership.measure", may_change="membership", work=membership.work, check=membership.check),
+          "methods/membership.md",
+          wanted="membership.measure", when="with `understudy audit`, or `membership.measure=true`",
+          check=membership.check, check_finished=membership.check_finished, work=membership.work),
     Stage("report", lambda run: report.report(run, STAGE_NAMES),
           "gather all records into results.json, a page and a dataset card",
-          is_current=lambda run, record: _reports_all(run, record)),
+          "results_json.md", is_current=lambda run, record: _reports_all(run, record), is_last=True),
 )
 # fmt: on
 STAGE_NAMES: tuple[str, ...] = tuple(stage.name for stage in STAGES)
@@ -169,7 +130,7 @@ def run(
         if is_loaded:
             _check_changes(this)
         else:
-            _ = this.splits  # read and checked before the folder is made
+            check_stages(settings, this.splits)  # read and checked before the folder is made
         lock.take()
         RunFolder.open(out, settings, resume=resume)
         if this.folder.record("load") is None:
@@ -186,21 +147,35 @@ def run(
 
 
 def _do(run: Run, stages: tuple[Stage, ...]) -> None:
-    """Do the wanted stages that are not finished; write the report again if any of them was done."""
+    """Do the wanted stages that are not finished, and the last one if any of them was done."""
     is_outdated = False
     for stage in stages:
-        if stage.is_finished(run) and not (stage.name == "report" and is_outdated):
+        if stage.is_finished(run) and not (stage.is_last and is_outdated):
             run.observer.say(f"{stage.name}: finished earlier, kept")
         elif stage.is_wanted(run.settings):
             stage.do(run)
             is_outdated = True
 
 
+def check_stages(settings: Settings, splits: Splits) -> None:
+    """Check that the wanted stages can work with the real images.
+
+    Raises:
+        InputError: for the first one that cannot.
+    """
+    for stage in STAGES:
+        if stage.check is not None and stage.is_wanted(settings):
+            stage.check(settings, splits.train, splits.val)
+
+
 def _check_changes(run: Run) -> None:
     """Check settings added to a finished run before they are stored."""
     for stage in STAGES:
-        if stage.check is not None and stage.is_wanted(run.settings) and not stage.is_finished(run):
-            stage.check(run)
+        if stage.is_wanted(run.settings) and not stage.is_finished(run):
+            if stage.check is not None:
+                stage.check(run.settings, run.train, run.val)
+            if stage.check_finished is not None:
+                stage.check_finished(run)
 
 
 def _reports_all(run: Run, record: dict[str, Any]) -> bool:
@@ -222,7 +197,7 @@ def write_report_again(folder: RunFolder, *, observer: Observer | None = None) -
         InputError: if the arms have not been compared yet, a record is missing, or another process works in
             the folder.
     """
-    required = [stage.name for stage in STAGES if stage.wanted is None and stage.name != "report"]
+    required = [stage.name for stage in STAGES if stage.wanted is None and not stage.is_last]
     if folder.record("compare") is None:
         raise InputError(f"{folder.path} is not finished: go on with 'understudy run {folder.path}'")
     with FolderLock(folder.path):

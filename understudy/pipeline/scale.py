@@ -120,13 +120,14 @@ def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> 
 
 
 def work(counted: Counted) -> Work:
-    """All larger sets, as if no rule stopped, and the trainings on them and on parts of the real images."""
+    """All larger sets, even with `scale.stop_below`, and trainings on them and on parts of the real set."""
     settings, train = counted.settings, counted.train
     total, trained = Work(), Work()
     for times in settings.scale.times:
         quota = times_of(train, times)
         total += counted.drawn(quota, draw=settings.draw, curate=settings.curate)
         for arm in settings.scale.arms:
+            total += counted.tuning(arm)
             trained += counted.training(arm, num_synthetic=int(quota.sum()))
     for size in {len(take_share(train, share, seed=settings.seed)) for share in settings.scale.real_shares}:
         if size < len(train):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.shift import (
@@ -15,6 +15,7 @@ from understudy.evaluation.shift import (
 from understudy.evaluation.shift_tests import load_test_set
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
+from understudy.settings import Settings
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.records import ArmFolder
 
@@ -24,7 +25,7 @@ def shift(run: Run) -> None:
     settings = run.settings.shift
     with run.measurement("shift") as record:
         # Read first, so that a test set that does not fit is reported before anything is measured.
-        test_sets = {name: _test_set(run, name) for name in settings.tests}
+        test_sets = dict(_test_sets(run.settings, run.train, run.val))
         arms = {
             name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
             for name in run.recorded("compare")["arms"]
@@ -42,14 +43,21 @@ def shift(run: Run) -> None:
     run.observer.say(f"shift: {total} sets and {len(arms)} arms in {record['seconds']:.0f} s")
 
 
-def check(run: Run) -> None:
-    """Check further test sets, and that the weights of every arm were kept.
+def check(settings: Settings, train: LabelledSet, val: LabelledSet) -> None:
+    """Check further test sets.
 
     Raises:
-        InputError: for a test set that cannot be used, or weights that were not kept.
+        InputError: for a test set that cannot be used.
     """
-    for name in run.settings.shift.tests:
-        _test_set(run, name)
+    list(_test_sets(settings, train, val))
+
+
+def check_finished(run: Run) -> None:
+    """Check that the weights of every arm were kept.
+
+    Raises:
+        InputError: naming missing weights.
+    """
     for name in (run.folder.record("compare") or {"arms": ()})["arms"]:
         _folder(run, name).check_weights(run.settings.compare.num_seeds)
 
@@ -69,14 +77,19 @@ def _corruptions(
     return found
 
 
-def _test_set(run: Run, name: str) -> tuple[LabelledSet, list[int]]:
-    return load_test_set(
-        name,
-        run.settings.shift.tests[name],
-        class_names=run.train.class_names,
-        learned_from=[run.train, run.val],
-        settings=run.settings.data,
-    )
+def _test_sets(
+    settings: Settings, train: LabelledSet, val: LabelledSet
+) -> Iterator[tuple[str, tuple[LabelledSet, list[int]]]]:
+    """Read the further test sets one by one, each with its name and the classes that it has."""
+    for name, path in settings.shift.tests.items():
+        images = load_test_set(
+            name,
+            path,
+            class_names=train.class_names,
+            learned_from=[train, val],
+            settings=settings.data,
+        )
+        yield name, images
 
 
 def _folder(run: Run, arm: str) -> ArmFolder:
@@ -84,18 +97,10 @@ def _folder(run: Run, arm: str) -> ArmFolder:
 
 
 def work(counted: Counted) -> Work:
-    """Predictions of every training for every corrupted, further and plain test image."""
+    """Corrupting test images, and the predictions of every training of every arm."""
     settings, splits = counted.settings.shift, counted.splits
     trainings = len(counted.arms) * counted.settings.compare.num_seeds
     corrupted = len(settings.corruptions) * len(settings.severities) * len(splits.test)
-    further = 0
-    for name, path in settings.tests.items():
-        images, _ = load_test_set(
-            name,
-            path,
-            class_names=counted.train.class_names,
-            learned_from=[counted.train, splits.val],
-            settings=counted.settings.data,
-        )
-        further += len(images)
+    test_sets = _test_sets(counted.settings, counted.train, splits.val)
+    further = sum(len(images) for _, (images, _) in test_sets)
     return Work(corruptions=corrupted, predictions=(corrupted + further + len(splits.test)) * trainings)

@@ -16,6 +16,7 @@ from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
+from understudy.training.tune import num_trials
 
 
 @final
@@ -65,6 +66,7 @@ class Counted:
     strength: float
     num_images: int = 0
     _drawn: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    _tuned: set[str] = field(default_factory=set)
 
     @property
     def train(self) -> LabelledSet:
@@ -106,6 +108,14 @@ class Counted:
         quota = quotas(self.train, needed.draw)
         wanted = images_wanted(arm, base, num_real=len(self.train), quota=quota)
         return self.drawn(wanted, draw=needed.draw, curate=needed.curate)
+
+    def tuning(self, arm: str) -> Work:
+        """The trials of an arm; none if an earlier stage has tuned it, or arms are not tuned."""
+        if not self.settings.tune.is_on or arm in self._tuned:
+            return Work()
+        self._tuned.add(arm)
+        trials = num_trials(self.settings.compare, self.settings.tune)
+        return self.training(arm, predictions=len(self.splits.val)) * trials
 
     def training(
         self, arm: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0

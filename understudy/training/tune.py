@@ -81,6 +81,11 @@ def tune_arm(
     return trials
 
 
+def num_trials(settings: CompareSettings, tune: TuneSettings) -> int:
+    """Trainings of each arm."""
+    return len(pairs(settings, tune)) * tune.num_seeds
+
+
 def pairs(settings: CompareSettings, tune: TuneSettings) -> list[tuple[float, float]]:
     """All pairs of learning rate and weight decay to try; the same for all arms.
 
