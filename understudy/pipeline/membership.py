@@ -94,8 +94,8 @@ def work(counted: Counted) -> Work:
     for name in membership.arms:
         if membership.target == "classifier":
             shared += counted.images_of(name)
+        shared += counted.tuning(name)
         if _is_attacked(counted, name):
-            shared += counted.tuning(name)
             each += counted.training(name, num_real=len(half), predictions=predictions)
     if membership.private_epsilon is not None:
         each += Work(private_steps=settings.compare.steps, predictions=predictions)
