@@ -107,7 +107,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = temporary_path(path)
     try:
         write(temporary)
-        with temporary.open("rb") as handle:
+        with temporary.open("rb+") as handle:  # Windows flushes only what may be written
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except Exception as error:

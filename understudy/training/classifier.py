@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +21,7 @@ from understudy.core.files import write_atomically, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.transfer import sent
 from understudy.training.backbones import Backbone, seeded_globals
-from understudy.training.precision import precision_of
+from understudy.training.precision import Precision, precision_of
 
 _BATCH_SIZE = 256
 # Sets never change, so each is decoded once per size for as long as it is in use.
@@ -62,27 +63,32 @@ class TrainedClassifier:
         data.check_classes(self.class_names)
         return self.probabilities(data)
 
-    @torch.no_grad()
     def probabilities(self, data: LabelledSet) -> np.ndarray:
         """As :meth:`predict`, without the check that the images have the classes of the network."""
-        precision, normalise = precision_of(self.device, self.backbone.input_size), self.backbone.normalise
-        model = precision.laid_out(self.backbone.model.eval())
-        with precision.computing():
-            logits = [
-                model(precision.arranged(normalise(sent(pixels, self.device)))).float()
-                for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
-            ]
-        return np.asarray(torch.cat(logits).cpu().double().softmax(dim=1).numpy())
+        precision = precision_of(self.device, self.backbone.input_size)
+        logits = self._outputs(self.backbone.model, data, precision)
+        return np.asarray(logits.softmax(dim=1).numpy())
+
+    def features(self, data: LabelledSet) -> np.ndarray:
+        """The features that the classification layer sees, float64 (N, D).
+
+        They are computed in float32 on every device, because distances between them are measured.
+        """
+        precision = Precision(torch.device(self.device).type)
+        return np.asarray(self._outputs(self.backbone.features, data, precision).numpy())
 
     @torch.no_grad()
-    def features(self, data: LabelledSet) -> np.ndarray:
-        """The features that the classification layer sees, float64 (N, D)."""
-        self.backbone.model.eval()
-        parts = [
-            self.backbone.features(self.backbone.normalise(pixels.to(self.device)))
-            for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
-        ]
-        return np.asarray(torch.cat(parts).cpu().double().numpy())
+    def _outputs(
+        self, network: Callable[[Tensor], Tensor], data: LabelledSet, precision: Precision
+    ) -> Tensor:
+        """What a part of the network gives for every image, float64 (N, D)."""
+        precision.laid_out(self.backbone.model.eval())
+        with precision.computing():
+            parts = [
+                network(precision.arranged(self.backbone.normalise(sent(pixels, self.device)))).float()
+                for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
+            ]
+        return torch.cat(parts).cpu().double()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each whole or not at all.

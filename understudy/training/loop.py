@@ -138,8 +138,8 @@ class _Losses:
 
     def add(self, loss: Tensor) -> None:
         """Take the loss of the next step."""
-        self._unchecked.append(loss.detach())
-        self.last = loss.item() if self._every == 1 else loss.detach()
+        self.last = loss.detach()
+        self._unchecked.append(self.last)
         if len(self._unchecked) == self._every:
             self.check()
 
@@ -149,13 +149,15 @@ class _Losses:
         Raises:
             DivergedError: naming the first step whose loss is not finite.
         """
-        values = torch.stack(self._unchecked).tolist() if self._unchecked else []
+        if not self._unchecked:
+            return
+        values = torch.stack(self._unchecked).tolist()
         for number, value in enumerate(values, start=self._checked + 1):
             if not math.isfinite(value):
                 raise DivergedError(
                     f"the classifier's loss is {value} at step {number}: lower compare.learning_rate"
                 )
-        self._checked, self._unchecked = self._checked + len(values), []
+        self._checked, self._unchecked, self.last = self._checked + len(values), [], values[-1]
 
 
 def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> torch.optim.Optimizer:
