@@ -102,7 +102,7 @@ def _bad_files():
     Path("pets/dog/notes.txt").write_text("not an image")
     return (
         "run pets",
-        "got 2 bad and 24 good:\n  cat/truncated.png: .*\n  dog/notes.txt: not an image\n.*--skip-bad",
+        "but 2 of 26 are not:\n  cat/truncated.png: .*\n  dog/notes.txt: not an image\n.*--skip-bad",
     )
 
 
@@ -110,7 +110,7 @@ def _leaking_test_images():
     write_pets("pets/train")
     write_pets("pets/test", seed=1)
     Path("pets/test/cat/copy.png").write_bytes(Path("pets/train/cat/3.png").read_bytes())
-    return "run pets", "splits must not share images, got 1 pairs:\n  .*cat/3.png .*the same pixels"
+    return "run pets", "splits must not share images, got 1 pair of copies:\n  .*cat/3.png .*the same pixels"
 
 
 def _labels_without_names():
@@ -119,7 +119,7 @@ def _labels_without_names():
     pq.write_table(pa.table({"image": images, "label": data.labels}), "pets.parquet")
     return (
         "run pets.parquet",
-        "labels need class names, got the numbers 0, 1 without names: give --class-names FILE",
+        "every label needs a class name, but .* has only the numbers 0, 1: give --class-names FILE",
     )
 
 
@@ -146,7 +146,7 @@ def _tar_with_absolute_path():
 def _decompression_bomb():
     write_pets("pets")
     Path("pets/cat/bomb.png").write_bytes(_bomb())
-    return "run pets", "cat/bomb.png: .*900000000 pixels.*repair them, or use --skip-bad"
+    return "run pets", "cat/bomb.png: .*900000000 pixels.*or leave them out with --skip-bad"
 
 
 def _too_many_shots():

@@ -154,7 +154,7 @@ def test_what_cannot_be_opened_is_no_lock(tmp_path, monkeypatch):
     (tmp_path / ".lock").mkdir()
     with pytest.raises(
         InputError,
-        match=r"\.lock, which keeps other processes out, cannot be written \(Is a directory\): remove it",
+        match=r"cannot write the lock file .*\.lock \(Is a directory\): remove it",
     ):
         FolderLock(tmp_path).take()
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # a folder that can be read alone

@@ -176,8 +176,8 @@ def test_missing_and_extra_images_are_listed(sets, from_file):
     [
         ("c.json", "{}", r"must be \.csv, \.jsonl, \.ndjson, got .*c\.json"),
         ("c.csv", b"id,caption\na,\xff\n", r"c\.csv must be UTF-8 text"),
-        ("c.csv", "", r"must have a caption for every image, got no line"),
-        ("c.csv", "id,caption\n", r"got no line"),
+        ("c.csv", "", r"must have a caption for every image, but is empty"),
+        ("c.csv", "id,caption\n", r"but is empty"),
         (
             "c.csv",
             "train-00000000,a cat\nx,a dog\n",
@@ -187,14 +187,14 @@ def test_missing_and_extra_images_are_listed(sets, from_file):
         (
             "c.csv",
             "id,caption\na,b\na,c\n",
-            r"line 3: every image must have one caption, got another for 'a'",
+            r"line 3: every image must have one caption, but 'a' has a second one here",
         ),
         ("c.csv", "id,caption\na,b\nc,   \n", r"line 3: caption must be a text that is not empty, got '   '"),
         ("c.csv", "id,caption\n,b\n", r"line 2: id must be a text"),
         (
             "c.csv",
             "id,caption\na,a cat, sitting\n",
-            r"line 2: must have 2 fields as the header, got 3: put captions with commas",
+            r"line 2: must have 2 fields like the header, got 3: put captions that contain commas",
         ),
         ("c.csv", 'id,caption\na,"open\n', r"line 2: must be CSV, but: unexpected end"),
         ("c.jsonl", '{"id": "a", "caption": "b"}\n{"id": ', r"line 2: must be JSON, but: Expecting value"),
@@ -220,7 +220,7 @@ def test_file_that_is_not_there(captioned, tmp_path):
 
 def test_file_must_be_given(sets, tmp_path):
     settings = CaptionSettings.model_construct(source="file", file=None)
-    with pytest.raises(InputError, match=r"captions\.file must be given"):
+    with pytest.raises(InputError, match=r"needs a file with captions: set captions\.file"):
         caption_sets(sets, WORDS, settings, folder=tmp_path, device="cpu")
 
 
@@ -274,11 +274,11 @@ def test_finished_parts_are_taken_up(captioners, captioned, tmp_path, monkeypatc
     [
         (
             '{"id": "other", "caption": "x"}\n',
-            r"part-00000\.jsonl must hold the captions of these 12 images, got those of others",
+            r"part-00000\.jsonl must hold the captions of these 12 images, but has captions of other images",
         ),
         (
             '{"id": "other"',
-            r"part-00000\.jsonl must hold captions that were written before, but it cannot be read",
+            r"part-00000\.jsonl must hold captions of an earlier attempt, but it cannot be read",
         ),
         ("[]\n", r"cannot be read"),
     ],

@@ -147,9 +147,7 @@ def test_thumbnails_of_any_shape():
 def test_splits_of_the_sets_are_checked(train, val):
     with pytest.raises(InputError, match="looking for copies needs a train set, got a test set"):
         CopyFinder(train.with_split("test"), val)
-    with pytest.raises(
-        InputError, match="taking the distance of copies from real images needs a val set, got a test set"
-    ):
+    with pytest.raises(InputError, match="setting the threshold for copies needs a val set, got a test set"):
         CopyFinder(train, val.with_split("test"))
 
 

@@ -116,7 +116,7 @@ def test_numbered_labels_are_named_as_those_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("zebra\nant\ncow\n")
     data, _ = load(tmp_path / "set.parquet", class_names=tmp_path / "names.txt")
     assert data.labels.tolist() == [0, 1, 2] * 2
-    with pytest.raises(InputError, match="labels need class names"):
+    with pytest.raises(InputError, match="every label needs a class name"):
         load(tmp_path / "set.parquet")
     some, classes = load(
         write_folder(tmp_path / "named", {"cow": 2, "ant": 2}), class_names=tmp_path / "names.txt"
@@ -175,7 +175,7 @@ def test_bad_files_and_places(tmp_path: Path) -> None:
         load(Path("digits"))  # which would be the images of the run
     path = write_folder(tmp_path / "set", {"ant": 2, "cow": 2})
     (path / "ant" / "bad.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="every file must be a good image"):
+    with pytest.raises(InputError, match="every file must be a readable image"):
         load(path)
     assert len(load(path, skip_bad=True)[0]) == 4
     (tmp_path / "empty").mkdir()

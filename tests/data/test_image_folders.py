@@ -130,12 +130,12 @@ def test_bad_files_are_listed_and_skipped(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(tmp_path)
     message = str(caught.value)
-    assert "got 7 bad and 8 good" in message
+    assert "but 7 of 15 are not" in message
     assert "--skip-bad" in message
     reasons = dict(line.strip().split(": ", 1) for line in message.splitlines()[1:-1])
     assert reasons["a/cut.png"].startswith("damaged image")
     assert reasons["b/notes.txt"] == reasons["b/empty.jpg"] == "not an image"
-    assert reasons["b/drawing.eps"] == "not an image in a format that is read (EPS)"
+    assert reasons["b/drawing.eps"] == "the image format EPS is not supported"
     assert reasons["stray.png"] == "not in a class folder"
     assert reasons["c/"] == "an empty folder"
     assert reasons["a/broken.png"].startswith("cannot be read")
@@ -148,7 +148,7 @@ def test_nothing_but_bad_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_text("no")
-    with pytest.raises(InputError, match=r"must hold images, got none"):
+    with pytest.raises(InputError, match=r"must hold images, but none"):
         load(tmp_path, skip_bad=True)
 
 
@@ -183,7 +183,7 @@ def test_fractions_must_leave_train_images(tmp_path: Path) -> None:
 
 def test_splits_and_classes_side_by_side(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train/a": 3, "test/a": 3, "bird": 3})
-    with pytest.raises(InputError, match=r"either splits or classes, got test, train beside bird"):
+    with pytest.raises(InputError, match=r"either splits or classes, got test, train next to bird"):
         load(tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_train_without_good_images(tmp_path: Path) -> None:
 def test_other_test_classes(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 3, "test/c": 3})
     with pytest.raises(
-        InputError, match=r"test classes must be the train classes: train has a, b; test has a, c"
+        InputError, match=r"every split must have the same classes, but train has a, b, and test has a, c"
     ):
         load(tmp_path)
 

@@ -78,7 +78,7 @@ def test_levels_without_a_known_range_are_refused() -> None:
     levels = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     with pytest.raises(
         ValueError,
-        match="levels must be integers, but are fractions of unknown range: store",
+        match="pixel values must be integers, got fractions of unknown range: store",
     ):
         decode(encoded(Image.fromarray(levels), "TIFF"))
 

@@ -117,7 +117,7 @@ def test_parquet_class_name_column_and_strings(tmp_path: Path) -> None:
 def test_parquet_labels_without_names(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "a.parquet", metadata=None)
     with pytest.raises(
-        InputError, match=r"got the numbers 0, 1 without names: give --class-names FILE with 2 lines"
+        InputError, match=r"has only the numbers 0, 1: give --class-names FILE with 2 lines, one name"
     ):
         load(file)
     (tmp_path / "names.txt").write_text("ripe pear\nred apple\n")
@@ -161,7 +161,7 @@ def test_parquet_files_must_fit_together(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a" / "train.parquet")
     write_parquet(tmp_path / "a" / "extra.parquet", start=50)
     with pytest.raises(
-        InputError, match=r"must all begin with train, val or test, or none, but these do not: extra.parquet"
+        InputError, match=r"names begin with train, val or test, all must, but these do not: extra.parquet"
     ):
         load(tmp_path / "a")
     write_parquet(tmp_path / "b" / "val.parquet")
@@ -253,12 +253,12 @@ def test_webdataset_bad_samples(tmp_path: Path) -> None:
         "x.tar/odd.png": "no class in .cls or .json",
         "x.tar/empty.png": "no class in .cls or .json",
     }
-    with pytest.raises(InputError, match=r"got 4 bad and 10 good"):
+    with pytest.raises(InputError, match=r"but 4 of 14 are not"):
         load(file)
 
 
 def test_webdataset_mixed_labels(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"with numbers or with names, got both"):
+    with pytest.raises(InputError, match=r"must all be numbers or all be names, got both"):
         load(write_tar(tmp_path / "x.tar", samples(lambda label: b"0" if label else b"pear")))
     with pytest.raises(InputError, match=r"class names must differ, got pear, pear"):
         load(write_tar(tmp_path / "x.tar", samples() | {"classes.txt": b"pear\npear\n"}))

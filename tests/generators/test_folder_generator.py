@@ -211,11 +211,11 @@ def test_bad_files_are_listed_when_they_are_read(images):
     generator = generator_of(images)
     with pytest.raises(
         InputError,
-        match=r"generator.images .*gan: every file must be a good image, got 2 bad:\n  cat/1.png: not an "
-        r"image",
+        match=r"generator.images .*gan: every file must be a readable image, but 2 are not:\n"
+        r"  cat/1.png: not an image",
     ):
         generator.draw([row("dog", 0)])
-    with pytest.raises(InputError, match="got 2 bad"):
+    with pytest.raises(InputError, match="but 2 are not"):
         _ = generator.fingerprint
 
 
@@ -223,7 +223,8 @@ def test_what_is_wrong_with_a_set_says_which_set(images, tmp_path):
     Image.new("RGB", (8, 8), (0, 0, 0)).save(images / "dog" / "copy.png")
     with pytest.raises(
         InputError,
-        match=r"generator.images .*gan: identical images must have one class, but:\n  cat/0.png is 'cat'",
+        match=r"generator.images .*gan: identical images must have the same class, but these do not:\n"
+        r"  cat/0.png is 'cat'",
     ):
         generator_of(images).available(["cat", "dog"])
     (tmp_path / "empty").mkdir()

@@ -89,8 +89,8 @@ def test_errors(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must have one template per line, got no line"),
-        (b"\n  \n", "got no line"),
+        (b"", "must have one template per line, but is empty"),
+        (b"\n  \n", "but is empty"),
         (b"\xff\xfe\x00\xd8", "must be UTF-8 text, one template per line"),
         (b"{class}\nphoto", r"must have \{class\}, got 'photo' in .*t\.txt: add it"),
         (b"{klass}", r"must be \{class\}, \{caption\} and \{token\}, got \{klass\}"),

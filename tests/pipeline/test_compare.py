@@ -185,10 +185,10 @@ def test_arms_file(tmp_path, capsys):
         ("mine: [{data: real, share: 1.0e+308}]", "less than or equal to 1000000"),
         (
             "mine: [{data: real}]\nyours: [{data: real}]\nmine: [{data: synthetic}]",
-            r"'mine' must stand once, but .*\n.*line 3",
+            r"the key 'mine' occurs twice.*\n.*line 3",
         ),
-        ("1: [{data: real}]\n'1': [{data: synthetic}]", "'1' must stand once"),
-        ("mine: [{data: real, share: 1, data: synthetic}]", "'data' must stand once"),
+        ("1: [{data: real}]\n'1': [{data: synthetic}]", "the key '1' occurs twice"),
+        ("mine: [{data: real, share: 1, data: synthetic}]", "the key 'data' occurs twice"),
     ):
         with pytest.raises(InputError, match=message):
             options(bad)

@@ -56,9 +56,7 @@ DAMAGED = {
     r"run "
     r".*run'",
     "settings.yaml": r"settings\.yaml must be YAML text, got an error \(.*\): restore the file",
-    "arms/real-seed1.npz": r"real-seed1\.npz is damaged: remove it, and in stages/ the record of the stage "
-    r"that "
-    r"makes it",
+    "arms/real-seed1.npz": r"real-seed1\.npz is damaged: to make it again, remove it and the record",
 }
 
 
@@ -85,7 +83,7 @@ def test_damaged_results_leave_no_half_export_and_the_same_command_mends_them(te
 def test_a_report_needs_every_record_and_the_confusions(out):
     (out / "arms" / "confusions.npz").unlink()
     with pytest.raises(
-        InputError, match=r"confusions\.npz is not there: remove it, and in stages/ the record"
+        InputError, match=r"confusions\.npz is missing: to make it again, remove it and the record"
     ):
         write_report_again(RunFolder.find(out))
     (out / "stages" / "memorisation.json").unlink()
@@ -158,11 +156,11 @@ def test_only_our_own_files_are_replaced(out, whole, pets, tiny_pipeline_folder,
     settings, picture = tiny_settings(pets, tiny_pipeline_folder), tmp_path / "picture.png"
     Image.new("RGB", (8, 8)).save(picture)
     for path in (picture, out / "settings.yaml"):
-        with pytest.raises(InputError, match=re.escape(f"{path} exists, and understudy did not write it")):
+        with pytest.raises(InputError, match=re.escape(f"{path} exists and is not an earlier version")):
             preview(settings, path)
     with pytest.raises(
         InputError,
-        match=r"results\.json exists, and understudy did not write it in this place: choose another name",
+        match=r"results\.json exists and is not an earlier version of the file",
     ):
         write_comparison(out / "results.json", {})
     for _ in range(2):

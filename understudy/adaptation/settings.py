@@ -10,11 +10,12 @@ from understudy.core.config import Section, setting, unless, when
 TOKEN_METHODS = ("style-inversion", "textual-inversion", "neutral-token")
 """Methods that add tokens to the vocabulary of the text encoder."""
 
-_ON = unless("adapt.method", "none")
-_HERE = when("adapt.adapter", None)
-_MEASURES = (_ON, _HERE)  # also with neutral-token, which trains nothing but measures the validation loss
-_TRAINS = (unless("adapt.method", "none", "neutral-token"), _HERE)
-_LORA = (when("adapt.method", "lora"), _HERE)
+_ADAPTS = unless("adapt.method", "none")
+_NEW_ADAPTER = when("adapt.adapter", None)
+# neutral-token trains nothing, but measures the validation loss
+_MEASURES = (_ADAPTS, _NEW_ADAPTER)
+_TRAINS = (unless("adapt.method", "none", "neutral-token"), _NEW_ADAPTER)
+_LORA = (when("adapt.method", "lora"), _NEW_ADAPTER)
 _TOKEN = when("adapt.method", *TOKEN_METHODS)
 
 
@@ -23,7 +24,7 @@ class AdaptSettings(Section):
 
     method: str = setting("full", decides="pixels", registry="adaptation.methods:METHODS")
     """What is trained; see `understudy list adaptations`. `none` uses the generator as it is."""
-    adapter: Path | None = setting(None, decides="pixels", needs=_ON)
+    adapter: Path | None = setting(None, decides="pixels", needs=_ADAPTS)
     """Folder of an adapter made earlier for the same generator; it is used as it is, and nothing is
     adapted."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_MEASURES)
@@ -48,10 +49,10 @@ class AdaptSettings(Section):
     token: str = setting("S*", pattern=r"^[^\s{}]+$", decides="pixels", needs=_TOKEN)
     """Name of the learned token. It must be new to the tokenizer and not part of a class name. With
     `textual-inversion`, the number of the class follows: `S*-0`, `S*-1` and so on."""
-    num_vectors: int = setting(1, ge=1, decides="pixels", needs=(_TOKEN, _HERE))
+    num_vectors: int = setting(1, ge=1, decides="pixels", needs=(_TOKEN, _NEW_ADAPTER))
     """Embeddings behind each learned token; each takes one place in the prompt. More than one needs a name
     that the tokenizer leaves as it is, such as `s*`."""
-    initial_word: str = setting("photo", decides="pixels", needs=(_TOKEN, _HERE))
+    initial_word: str = setting("photo", decides="pixels", needs=(_TOKEN, _NEW_ADAPTER))
     """Word whose embedding the learned ones start from; the mean if it has several tokens."""
     min_snr_gamma: float | None = setting(5.0, gt=0, decides="pixels", needs=_MEASURES)
     """Loss weight min(snr, gamma) / snr (Hang et al. 2023). If null, the network's prediction has the same
@@ -68,7 +69,7 @@ class AdaptSettings(Section):
         decides="pixels",
         needs=(
             unless("adapt.method", "none", *TOKEN_METHODS),
-            _HERE,
+            _NEW_ADAPTER,
             when("adapt.distribution", "class-mean", "kernel"),
         ),
     )

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from understudy.adaptation.inputs import AdaptData
 from understudy.commands import cost
 from understudy.commands.cost import Estimate, Pace, estimate
-from understudy.commands.validate import checked_and_captioned
+from understudy.commands.validate import splits_and_captioned_sets
 from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.threads import use_threads
 from understudy.data.labelled_set import LabelledSet
@@ -42,7 +42,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     """
     use_threads(settings.compute.threads)
     check_replaceable(to, mark=_MARK.encode())
-    splits, captioned = checked_and_captioned(settings, device=device)
+    splits, captioned = splits_and_captioned_sets(settings, device=device)
     generator = load_generator(settings.generator, device=device)
     drawn, image_seconds, strength = _draw_a_few(generator, captioned[0], settings, splits.prompt_names)
     mark = PngInfo()

@@ -34,7 +34,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     Raises:
         InputError: for the first thing that would stop a run.
     """
-    splits, _ = checked_and_captioned(settings, device=device)
+    splits, _ = splits_and_captioned_sets(settings, device=device)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
     names = zip(splits.train.class_names, splits.prompt_names, strict=True)
     rows = tuple(
@@ -44,7 +44,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     return Checked(rows=rows, skipped=splits.skipped)
 
 
-def checked_and_captioned(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:
+def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:
     """The real images of a run, and train and validation images with the captions that cost nothing.
 
     Raises:

@@ -127,7 +127,7 @@ class Section(BaseModel):
             raise InputError(f"{', '.join(values)}: {error.errors()[0]['msg']}") from None
 
     def gives_results_of(self, values: Mapping[str, Any]) -> bool:
-        """Whether stored ``values`` of this section lead to the same results as its own."""
+        """Whether stored ``values`` lead to the same results as the values of this section."""
         idle = set(self.names_deciding("nothing"))
         return self.model_dump(mode="json", exclude=idle) == {
             key: values[key] for key in values if key not in idle
@@ -276,7 +276,7 @@ class UniqueKeys(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:  # as written: 1 and '1' would both name the arm 1
-                problem = f"{key.value!r} must stand once, but stands here again"
+                problem = f"the key {key.value!r} occurs twice: keep one of them"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return node

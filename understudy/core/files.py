@@ -54,10 +54,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-        state = "damaged" if path.exists() else "not there"
+        state = "damaged" if path.exists() else "missing"
         raise InputError(
-            f"{path} is {state}: remove it, and in stages/ the record of the stage that makes it, "
-            "then do that stage again with 'understudy run' and the folder of the run"
+            f"{path} is {state}: to make it again, remove it and the record of its stage (in stages/), then "
+            "continue the run with 'understudy run' and the run folder"
         ) from None
 
 
@@ -77,11 +77,11 @@ def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str,
 
 
 def check_replaceable(path: Path, *, mark: bytes) -> None:
-    """Check that understudy wrote a file before it is overwritten.
+    """Check that a file to overwrite is an earlier version of the same file.
 
     Args:
         path: file to write.
-        mark: bytes that a file written by understudy has among its first 4,096 bytes.
+        mark: bytes that an earlier version has among its first 4,096 bytes.
 
     Raises:
         InputError: if a file without the mark exists.
@@ -90,8 +90,8 @@ def check_replaceable(path: Path, *, mark: bytes) -> None:
         with path.open("rb") as file:
             if mark not in file.read(4096):
                 raise InputError(
-                    f"{path} exists, and understudy did not write it in this place: "
-                    "choose another name, or remove it"
+                    f"{path} exists and is not an earlier version of the file to write there: choose another "
+                    "name, or remove it"
                 )
 
 

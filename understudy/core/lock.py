@@ -22,7 +22,7 @@ if fcntl is None:
 
 LOCK_FILE = ".lock"
 """Name of the lock file in a locked folder."""
-_WINDOWS_BYTE = 2**30  # Windows makes a locked byte unreadable, so lock one far behind the name of the holder
+_WINDOWS_BYTE = 2**30  # Windows makes a locked byte unreadable, so lock one far after the name of the holder
 
 
 @final
@@ -33,8 +33,8 @@ class FolderLock:
     it is killed. Entering the block locks the folder if it exists; :meth:`take` creates a missing folder and
     locks it. The same process may lock a folder several times. Readers need no lock.
 
-    Without locking (some network file systems), work goes on without a lock. On a system where Python cannot
-    lock files at all, a warning says so.
+    If the file system does not support locks (some network file systems), the block runs without one. If
+    Python cannot lock files on this operating system at all, a warning says so.
 
     Args:
         path: the folder.
@@ -89,7 +89,7 @@ if hasattr(os, "register_at_fork"):  # Windows cannot fork
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder: the open lock file, or None where files cannot be locked or the folder is read-only."""
+    """Lock a folder; returns the open lock file, or None if there are no locks or the folder is read-only."""
     if fcntl is None and msvcrt is None:
         warnings.warn(
             f"this system cannot lock files: make sure that no other process writes to {folder}", stacklevel=4
@@ -124,13 +124,13 @@ def _open(path: Path) -> int | None:
     except OSError as error:
         if os.access(path.parent, os.W_OK):
             raise InputError(
-                f"{path}, which keeps other processes out, cannot be written ({error.strerror}): remove it"
+                f"cannot write the lock file {path} ({error.strerror}): remove it and try again"
             ) from None
         return None
 
 
 def _try_lock(handle: int) -> bool:
-    """Whether this process got the lock; False if another one holds it, OSError if there are no locks."""
+    """Whether this process got the lock; OSError if the file system does not support locks."""
     try:
         if fcntl is not None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

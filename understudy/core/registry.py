@@ -1,4 +1,4 @@
-"""Registries look up methods, sources and the like by name."""
+"""A registry maps the names that users write to methods, sources and so on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:
-    """A hint for a mistyped name: the known names like it, or ``otherwise`` if there are none."""
+    """A hint for a mistyped name: the most similar known names, or ``otherwise`` if none is similar."""
     near = difflib.get_close_matches(name, list(known), n=3)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
 

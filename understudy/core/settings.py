@@ -1,4 +1,4 @@
-"""What a run may use of the machine."""
+"""How much of the machine a run may use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from understudy.core.config import Section, setting
 
 
 class ComputeSettings(Section):
-    """What a run may use of the machine; none of it decides a result."""
+    """How much of the machine a run may use; results do not depend on it, except by rounding."""
 
     threads: int | None = setting(None, ge=1, decides="nothing")
-    """Threads of everything that is not trained side by side; if not set, one per core that this process may
-    use."""
+    """Threads of torch. If not set, one for each core that this process may use. Trainings that run side by
+    side have fewer threads each."""

@@ -7,7 +7,7 @@ import sys
 
 
 def wait_passively() -> None:
-    """Let threads sleep while they wait for each other; must come before torch is imported.
+    """Let threads sleep while they wait for each other; call this before torch is imported.
 
     By default they spin, which takes the cores from every other process and, on a busy machine, from each
     other: steps of a training then take up to ten times as long. A user's ``OMP_WAIT_POLICY`` is kept, and
@@ -21,9 +21,9 @@ def use_threads(number: int | None) -> int:
     """Set the number of torch's threads, and return it.
 
     Args:
-        number: of threads; None keeps what torch found (``OMP_NUM_THREADS``, or the cores that this process
-            may run on), but at most as many as the quota of a container pays for. The load of the machine
-            does not count: results would depend on it, in their rounding.
+        number: number of threads. With None, torch keeps its default (``OMP_NUM_THREADS``, or one for each
+            core that this process may run on), limited by the CPU quota of a container. How busy the machine
+            is makes no difference, since the number of threads changes results by rounding.
     """
     import torch  # slow to import, as is joblib; commands that only list names need neither
     from joblib import cpu_count

@@ -22,12 +22,12 @@ _SCORED_SOMEWHERE = Need(
     "`curate.score` is not `none`, or an arm has a strategy, or the gap is measured",
     lambda settings: settings.curate.score != "none" or _varies(settings),
 )
-_FROM_VALIDATION = Need(
+_VALIDATION_THRESHOLD = Need(
     "curate.threshold",
     "`curate.threshold` is not a number, or an arm has a strategy, or the gap is measured",
     lambda settings: not isinstance(settings.curate.threshold, float) or _varies(settings),
 )
-_BY_CLIP = Need(
+_CLIP_SCORE = Need(
     "curate.score",
     "`curate.score` is `clip`, or an arm has a strategy, or the gap is measured",
     lambda settings: settings.curate.score == "clip" or _varies(settings),
@@ -50,9 +50,9 @@ class CurateSettings(Section):
     """Lowest score that is kept, or `validation` to derive it from the scores of real validation images; if
     not set, each score has a default. With `agreement`, 1 keeps only images that the judge assigns to the
     intended class."""
-    validation_pass: float = setting(0.9, gt=0, le=1, needs=(_FROM_VALIDATION, _SCORED_SOMEWHERE))
+    validation_pass: float = setting(0.9, gt=0, le=1, needs=(_VALIDATION_THRESHOLD, _SCORED_SOMEWHERE))
     """Share of the real validation images that pass a threshold derived from them."""
-    clip: str | None = setting(None, needs=_BY_CLIP)
+    clip: str | None = setting(None, needs=_CLIP_SCORE)
     """Folder or hub name of the CLIP model behind the score `clip`; if not set, the generator's text and
     image encoders."""
     max_refills: int = setting(2, ge=0)

@@ -78,7 +78,7 @@ class CopyFinder:
 
     def __post_init__(self) -> None:
         self.train.check_split("train", purpose="looking for copies")
-        self.held_out.check_split("val", purpose="taking the distance of copies from real images")
+        self.held_out.check_split("val", purpose="setting the threshold for copies")
 
     def nearest(self, data: LabelledSet) -> Neighbours:
         """Find the nearest train image of each image, in any class."""

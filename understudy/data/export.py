@@ -23,7 +23,7 @@ _HUB_SPLITS = {"train": "train", "val": "validation", "test": "test", "synthetic
 
 
 def export(data: LabelledSet, to: Path, *, form: str) -> None:
-    """Write all images, still encoded as they are stored, with labels, class names and provenance.
+    """Write all images in their stored encoding, with labels, class names and provenance.
 
     Args:
         data: the set to export.

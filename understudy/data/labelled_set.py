@@ -235,9 +235,7 @@ class LabelledSet:
             raise InputError(f"{path} must be a Parquet file, but it cannot be read: {error}") from None
         metadata = stored.schema.metadata or {}
         if b"understudy" not in metadata:
-            raise InputError(
-                f"{path} was not written by understudy: use a source to read foreign Parquet files"
-            )
+            raise InputError(f"{path} was not written by understudy: pass other Parquet files as DATA")
         names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
         table = stored.replace_schema_metadata(None).cast(
             _with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata()
@@ -261,7 +259,7 @@ def decode(data: bytes) -> Image.Image:
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError(
-            "levels must be integers, but are fractions of unknown range: store the image with 8 or 16 bits"
+            "pixel values must be integers, got fractions of unknown range: store the image with 8 or 16 bits"
         )
     if image.mode == "I" or image.mode.startswith("I;16"):
         levels = np.asarray(image).astype(np.float64)

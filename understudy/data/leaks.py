@@ -88,7 +88,7 @@ def near_duplicates(
 ) -> list[tuple[str, str, int]]:
     """Find pairs of images that are copies, exact or up to compression and small changes of brightness.
 
-    Time grows with the number of images and of pairs that are found (:mod:`understudy.functional.hamming`).
+    Time grows with the number of images and of pairs found (:mod:`understudy.functional.hamming`).
 
     Args:
         a: N images.
@@ -129,7 +129,7 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
         max_distance: see :func:`near_duplicates`.
 
     Raises:
-        InputError: if they do, listing the first ten pairs and what to do.
+        InputError: if they share images; the message lists the first ten pairs and says what to do.
     """
     lines: list[str] = []
     count = 0
@@ -144,8 +144,10 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
     if count:
         more = f"\n  and {count - _LISTED} more" if count > _LISTED else ""
         raise InputError(
-            f"splits must not share images, got {count} pairs:\n" + "\n".join(lines) + more + "\n"
-            "remove one image of each pair, or, if near copies are different images, "
+            f"splits must not share images, got {count} pair{'s' * (count > 1)} of copies:\n"
+            + "\n".join(lines)
+            + f"{more}\n"
+            "remove one image of each pair; if the near copies are in fact different images, use "
             "--set data.near_duplicate_distance=-1"
         )
 
@@ -159,11 +161,11 @@ def _fingerprints(images: LabelledSet | Fingerprints) -> Fingerprints:
 class _Copies:
     """Copies between two sets, stored by picture: images with equal pixels are one picture.
 
-    So a thousand equal images in both sets are one pair here, and a million when they are listed.
+    A thousand equal images in both sets are stored as one pair, but are a million pairs of images.
 
     Attributes:
         picture_a: the picture that each image of a shows, numbered by first appearance, int64 (N,).
-        picture_b: as ``picture_a``, in any order, int64 (M,).
+        picture_b: the same for b, numbered in any order, int64 (M,).
         p: pictures of a that have copies, int64 (pairs,).
         q: their copies in b, int64 (pairs,).
         distances: int64 (pairs,), see :func:`near_duplicates`.

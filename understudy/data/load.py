@@ -99,13 +99,13 @@ def find_source(location: str) -> AbstractSource:
     """Find the source that reads ``location``; built-in names take precedence over paths.
 
     Raises:
-        InputError: if nothing readable is there, or the folder is a study.
+        InputError: if no source can read the location, or it is the folder of a study.
     """
     if (Path(location) / "study.yaml").is_file():
         raise InputError(
-            f"{location} is a study, not images: continue it as it was started, "
-            f"'understudy study KIND DATA --out {location}', or continue one of its runs, "
-            f"'understudy run {Path(location) / 'runs'}/NAME'"
+            f"{location} is the folder of a study, not of images: continue the study with 'understudy study "
+            f"KIND DATA --out {location}', or one of its runs with 'understudy run "
+            f"{Path(location) / 'runs'}/NAME'"
         )
     if location in SOURCES and SOURCES[location].accepts(location):
         return SOURCES[location]
@@ -118,7 +118,7 @@ def find_source(location: str) -> AbstractSource:
         SOURCES[location]
     except InputError as error:
         raise InputError(f"no file or folder at {location!r}, and {error}") from None
-    raise InputError(f"{location!r} is a kind of source: give the path of one")
+    raise InputError(f"{location!r} is a kind of source, not a path: give the path of your images")
 
 
 def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit, np.ndarray]:
@@ -147,13 +147,13 @@ def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
     if single and shots != 1:
         raise InputError(
-            f"every class must have 2 train images or more, but these have one: {', '.join(single)}; "
-            "add some, or --shots 1"
+            f"every class must have at least 2 train images, but these have one: {', '.join(single)}; add "
+            "images, or use --shots 1"
         )
 
 
 def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
-    """Check that every declared split has every class."""
+    """Check that all declared splits have the same classes, and that no class is empty."""
     classes = {
         split: {images.class_names[label] for label in images.labels[indices]}
         for split, indices in parts.items()
@@ -163,9 +163,8 @@ def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -
     for split in list(classes)[1:]:
         if classes[split] != classes["train"]:
             raise InputError(
-                f"{split} classes must be the train classes: "
-                f"train has {', '.join(sorted(classes['train']))}; "
-                f"{split} has {', '.join(sorted(classes[split]))}"
+                "every split must have the same classes, but train has "
+                f"{', '.join(sorted(classes['train']))}, and {split} has {', '.join(sorted(classes[split]))}"
             )
     absent = [name for name in images.class_names if name not in classes["train"]]
     if absent:

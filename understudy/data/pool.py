@@ -69,11 +69,11 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     if bad and not settings.skip_bad:
         listed = "\n".join(f"  {path}: {reason}" for path, reason in bad)
         raise InputError(
-            f"every file must be a good image, got {len(bad)} bad and {len(items)} good:\n{listed}\n"
-            "repair them, or use --skip-bad"
+            f"every file must be a readable image, but {len(bad)} of {len(bad) + len(items)} are not:\n"
+            f"{listed}\nrepair or remove these files, or leave them out with --skip-bad"
         )
     if not items:
-        raise InputError(f"{settings.source} must hold images, got none that can be read")
+        raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")
     keys = _label_keys(items, contents.class_names, settings.source)
     class_names, prompt_names = _names(keys, settings, numbered=isinstance(items[0].label, int))
     label_of = {key: label for label, key in enumerate(keys)}
@@ -127,7 +127,7 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
             with Image.open(io.BytesIO(data)) as header:
                 if header.format not in _FORMATS:
-                    return f"not an image in a format that is read ({header.format})"
+                    return f"the image format {header.format} is not supported"
                 if header.width * header.height > max_pixels:
                     size = f"{header.width} x {header.height} pixels"
                     return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
@@ -141,9 +141,9 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
 
 
 def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
-    """The name, or number as text, by which items refer to each class; ordered by label."""
+    """How items name each class (its name, or its number as text), in the order of the labels."""
     if len({type(item.label) for item in items}) > 1:
-        raise InputError(f"{source} must label with numbers or with names, got both")
+        raise InputError(f"the labels of {source} must all be numbers or all be names, got both")
     keys = declared or tuple(str(label) for label in sorted({item.label for item in items}))
     if len(set(keys)) != len(keys):
         raise InputError(f"class names must differ, got {', '.join(keys)}")
@@ -166,8 +166,8 @@ def _names(
         return words if numbered else keys, words
     if numbered:
         raise InputError(
-            f"labels need class names, got the numbers {', '.join(keys)} without names: give --class-names "
-            f"FILE with {len(keys)} lines, a name each in the order of the labels"
+            f"every label needs a class name, but {settings.source} has only the numbers {', '.join(keys)}: "
+            f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels"
         )
     return keys, keys
 
@@ -182,7 +182,7 @@ def _check_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
             lines.append(f"  {first.path} is {first.label!r}, {item.path} is {item.label!r}")
     if lines:
         raise InputError(
-            "identical images must have one class, but:\n"
+            "identical images must have the same class, but these do not:\n"
             + "\n".join(lines)
             + "\ncorrect the labels, or remove the images"
         )

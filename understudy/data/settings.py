@@ -17,11 +17,11 @@ class DataSettings(Section):
     """Path of an image folder, zip, Parquet file or folder, or WebDataset tar; a built-in name such as
     `digits`; or a data set on the Hugging Face hub. See `understudy list sources`."""
     shots: int | None = setting(None, ge=1)
-    """Keep only this many train images per class, and at most as many validation images; all images if not
-    set."""
+    """Keep only this many train images per class, and at most as many validation images. If not set, keep
+    all."""
     subset: int | None = setting(None, ge=0, needs=unless("data.shots", None))
-    """Number of the random choice of `shots` images; the splits stay the same. The run's seed chooses if not
-    set."""
+    """Another random choice of the `shots` images: each number gives a different one, and the splits stay the
+    same. If not set, the run's seed chooses the images."""
     val_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for validation, stratified by class, where the source has no such
     split."""
@@ -32,7 +32,7 @@ class DataSettings(Section):
     """Text file with the words that prompts use for each class: one line per class, or lines `name:
     words`."""
     skip_bad: bool = setting(False)
-    """Leave out files that cannot be read, instead of stopping."""
+    """Leave out files that cannot be read; without this, they stop the run."""
     near_duplicate_distance: int = setting(2, ge=-1, le=64)
     """Images of different splits count as duplicates if their 64-bit perceptual hashes differ in at most this
     many bits and their pixels nearly agree; -1 finds exact copies only."""
@@ -42,7 +42,7 @@ class DataSettings(Section):
     """Licence of the real images, for the cards of exports: an identifier such as `cc-by-4.0`, or words."""
 
 
-_BY_MODEL = when("captions.source", "model")
+_CAPTION_MODEL = when("captions.source", "model")
 
 
 class CaptionSettings(Section):
@@ -51,20 +51,20 @@ class CaptionSettings(Section):
     source: str = setting("none", registry="data.captions.captions:CAPTIONS")
     """Where captions come from; see `understudy list captions`."""
     file: Path | None = setting(None)
-    """CSV or JSON Lines file with a caption for every real image; required by, and only for, the source
-    `file`."""
-    model: str = setting("Salesforce/blip2-opt-2.7b", needs=_BY_MODEL)
+    """CSV or JSON Lines file with a caption for every real image; required if the source is `file`, refused
+    otherwise."""
+    model: str = setting("Salesforce/blip2-opt-2.7b", needs=_CAPTION_MODEL)
     """Folder or hub name of the image-to-text model (transformers) that writes captions."""
-    max_new_tokens: int = setting(16, ge=1, needs=_BY_MODEL)
+    max_new_tokens: int = setting(16, ge=1, needs=_CAPTION_MODEL)
     """Longest caption the model writes, in tokens. A prompt that does not fit the text encoder is refused."""
-    batch_size: int = setting(16, ge=1, needs=_BY_MODEL, decides="nothing")
+    batch_size: int = setting(16, ge=1, needs=_CAPTION_MODEL, decides="nothing")
     """Images captioned at once; fewer need less memory."""
 
     @model_validator(mode="after")
     def _file_fits_source(self) -> Self:
         if (self.source == "file") != (self.file is not None):
             raise ValueError(
-                f"captions.file belongs to captions.source 'file', got source {self.source!r} and file "
-                f"{self.file}"
+                "captions.file must be set if captions.source is 'file', and only then, got source "
+                f"{self.source!r} and file {self.file}"
             )
         return self

@@ -4,7 +4,7 @@ Symbols::
 
     x, y     grey thumbnails, 2s x 2s                                   (N, 2s, 2s), (M, 2s, 2s)
     g        shift by up to r along each axis, with or without mirroring     2 (2r + 1)^2 of them
-    y'       y clipped: as many darkest and brightest pixels equal as x has black and white ones
+    y'       y with its darkest and brightest pixels clipped, as many of them as x has black and white ones
     c_g      correlation of x and g(y) where they overlap, averaged over cells of 2 x 2 pixels
     d(x, y)  min over g of sqrt(2 - 2 c_g), and the same for y' near the best g: 0 for a copy, sqrt(2) for
              unrelated images
@@ -33,7 +33,7 @@ _CLIPPED_ONCE = 8 / 255  # the same after re-encoding
 _CLIPPED_PARTS = 8  # for the search, all y are clipped by multiples of 1 / 8 of the pixels
 _FREQUENCIES = 48  # lowest frequencies of the cells, by which all y are searched
 _CANDIDATES = 16  # best y of that search, which are then compared with x in full
-_BLOCK = (4096, 512)  # numbers of x and y per block: 8 MiB of correlations fit into the cache
+_BLOCK = (4096, 512)  # images x and y per block: 8 MiB of correlations fit into the cache
 _PAIRS = 1024  # pairs per block, for the same reason
 _PERCENTILES = (2.5, 97.5)
 
@@ -251,9 +251,9 @@ def _cosines(height: int, width: int) -> np.ndarray:
 def _squared_distances(
     x: np.ndarray, y: np.ndarray, pairs: np.ndarray, reach: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest 2 - 2 c_g of x_i and each y_j in row i of ``pairs``, and the number of the g that gives it.
+    """Smallest 2 - 2 c_g of x_i and each y_j in row i of ``pairs``, and the index of the g with this value.
 
-    Both have shape (N, K): float64 and int64.
+    Both results have shape (N, K): float64 and int64.
     """
     x, y = _cells(x), _cells(y)
     least = _least_variance(y)
@@ -297,7 +297,7 @@ def _black_and_white(x: np.ndarray, within: float) -> tuple[np.ndarray, np.ndarr
 
 
 def _clip(y: np.ndarray, black: np.ndarray | int, white: np.ndarray | int) -> np.ndarray:
-    """Clip y so that ``black`` darkest pixels are equal and ``white`` brightest ones: one number, or (N,)."""
+    """Clip y so that its ``black`` darkest pixels are equal, and its ``white`` brightest; int or (N,)."""
     pixels = y.shape[1] * y.shape[2]
     ordered = np.sort(y.reshape(len(y), pixels), axis=1)
     low, high = np.maximum(black - 1, 0), np.minimum(pixels - white, pixels - 1)

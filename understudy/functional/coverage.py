@@ -117,8 +117,8 @@ def neighbour_measures(
         real_balls: :func:`balls` of the real points.
         synthetic_balls: :func:`balls` of the synthetic points.
         block: side of a tile of distances; memory is about ``40 * block**2`` bytes, plus k numbers for each
-            pair of a ball and a point that the wider ball would take in, among points in fewer than two
-            balls.
+            pair of a ball and a point that only the wider ball contains; points in two or more balls do not
+            count.
 
     Returns:
         ``precision``, ``recall``, ``density`` and ``coverage``.
@@ -182,7 +182,7 @@ class _Reached:
         """Share of the points that lie in a ball, and the share when each point is left out.
 
         Returns:
-            The share, the shares without each point that has a ball, and the shares without each other point.
+            The share; the shares without each point that has a ball; the shares without each other point.
         """
         num_balls, num_points = len(self._balls.radii), len(self._count)
         reached = self._count > 0

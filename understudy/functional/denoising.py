@@ -203,7 +203,7 @@ def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> 
 def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
     """Number of solver steps if drawing starts at the grid point nearest to a signal-to-noise ratio.
 
-    Nearest means by the logarithm of the ratio, in which solvers measure their steps (Lu et al. 2022,
+    Distance is measured in the logarithm of the ratio, as solvers measure their steps (Lu et al. 2022,
     arXiv:2206.00927).
 
     Args:
@@ -226,7 +226,7 @@ def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
 def strength_of(num_executed: int, num_steps: int) -> float:
     """The strength at which the image-to-image pipelines of diffusers execute this many steps.
 
-    They execute ``int(num_steps * strength)`` steps, one too few if the quotient was rounded down.
+    They execute ``int(num_steps * strength)`` steps, which is one too few if the quotient was rounded down.
 
     Args:
         num_executed: steps to execute, from 1 to num_steps.

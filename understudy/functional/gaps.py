@@ -10,7 +10,7 @@ Symbols, each the accuracy on real test images after training on a set::
     Rec     real images redrawn by the generator with the least noise     role reconstructed
     S       synthetic images as drawn                                     role plain
     S+F     synthetic images, filtered                                    role filtered
-    S otf   synthetic images, drawn afresh all the time (on the fly)      role fresh
+    S otf   synthetic images, new ones throughout training (on the fly)   role fresh
     S*      the best variant of S, chosen on validation images
 
 Accuracies are single values or arrays of equal shape, over seeds, resamples, classes, or each training and

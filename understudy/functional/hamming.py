@@ -14,7 +14,7 @@ import numpy as np
 
 _BITS = 64
 _SHORTEST_BAND = 8  # bits; shorter bands are equal too often
-_WORTH_OF_BANDS = 16  # a pair that a band leaves costs as much time as so many in a block of all pairs
+_WORTH_OF_BANDS = 16  # checking a pair found by a band takes as long as this many pairs in a block
 _PAIRS_AT_ONCE = 1_000_000
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -24,8 +24,8 @@ Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 def close_codes(x: np.ndarray, y: np.ndarray, *, max_distance: int) -> Iterator[Pairs]:
     """Find all pairs of codes that differ in at most ``max_distance`` bits.
 
-    The pairs come in parts, so that memory stays bounded. Where bands leave too many pairs, because the
-    distance is large or because few codes differ, every x is compared with every y, in blocks.
+    The pairs come in parts, so that memory stays bounded. If the bands leave too many pairs, because the
+    distance is large or many codes are equal, every x is compared with every y, in blocks.
 
     Args:
         x: codes, uint64 of shape (N,).
@@ -53,7 +53,7 @@ def close_codes(x: np.ndarray, y: np.ndarray, *, max_distance: int) -> Iterator[
             different = x[i] ^ y[j]
             bits = np.bitwise_count(different)
             kept = bits <= max_distance
-            for band in bands[:number]:  # found before, if an earlier band is equal too
+            for band in bands[:number]:  # already found if an earlier band is equal too
                 kept &= (different & band) != 0
             yield i[kept], j[kept], bits[kept]
 
@@ -66,7 +66,7 @@ def _bands(number: int) -> list[np.uint64]:
 
 
 def _equal(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the keys of x are in y: y in order of its keys, and for each x the first place and the number."""
+    """The order that sorts y by key, and each x's first match in that order and number of matches."""
     order = np.argsort(y, kind="stable")
     ordered = y[order]
     first = np.searchsorted(ordered, x, side="left")

@@ -88,7 +88,7 @@ def mean_kernels(
     kernels: Sequence[Kernel],
     block: int = 1024,
 ) -> np.ndarray:
-    """Weighted means of kernels over pairs of points, of two sets or of different points of one set.
+    """Weighted means of kernels over the pairs between two sets, or over the pairs within one set.
 
     Three such means add up to the unbiased MMD^2 (Gretton et al. 2012, eq. 3). A pair has the weight
     ``w_i v_j``. All kernels and resamples share one pass over the pairs.

@@ -249,7 +249,7 @@ def worth_in_real_images(
 
 
 def _worth(sizes: np.ndarray, curve: np.ndarray) -> float:
-    """Size at which the curve of the first K points of ``curve`` (K + 1,) reaches its last point."""
+    """Size at which the first K values of ``curve`` (K + 1,) reach its last value."""
     return invert(sizes, increasing(curve[:-1]), float(curve[-1]))
 
 

@@ -135,8 +135,8 @@ def rmia_scores(
     image and those without it have half of the weight each; no shadow model has images of the population. The
     z are the population and the attacked images, about which the attacker knows no more than about x.
 
-    gamma is 1 because every score would be 0 at the paper's 2 for classifiers that are nearly sure of every
-    image: no ratio comes near 2.
+    The default gamma is 1, not 2 as in the paper: if a classifier is nearly sure of every image, no ratio
+    comes near 2, and every score would be 0.
 
     Args:
         p: probabilities of the target, in [0, 1], float (N,).

@@ -70,7 +70,7 @@ def _clipped(centre: float, size: int, share: float) -> tuple[int, int]:
 
 
 def beta(alpha: float, rng: torch.Generator) -> float:
-    """A draw from Beta(alpha, alpha), decided by ``rng``.
+    """A draw from Beta(alpha, alpha).
 
     Args:
         alpha: above 0.

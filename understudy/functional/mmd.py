@@ -6,7 +6,7 @@ Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
     z_i    pair (x_i, y_i) in the paired estimate       M = N = B
     k      kernel
     h      k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(x_j, y_i)
-    MMD^2  E k(x, x') + E k(y, y') - 2 E k(x, y), 0 only if p = q where the kernel is characteristic
+    MMD^2  E k(x, x') + E k(y, y') - 2 E k(x, y); with a characteristic kernel, 0 only if p = q
 
 All functions are differentiable; points in half precision are converted to float32.
 """

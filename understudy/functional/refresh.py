@@ -28,8 +28,8 @@ def refreshed(
 
     This is the dynamic dataset recycle of GaFi (arXiv:2305.10118). A refresh removes
     ``round(share * quota)`` random images of each class and puts the next images of the pool in their places.
-    At its end, the pool starts again from the beginning, skipping images in use. If the pool has fewer unused
-    images than a refresh removes, only that many are replaced.
+    After its last image, the pool starts again from the first, skipping images in use. If the pool has fewer
+    unused images than a refresh removes, only that many are replaced.
 
     Args:
         labels: as above.

@@ -1,4 +1,4 @@
-"""Choosing drawn points that together lie like the real ones.
+"""Choose synthetic points that together are distributed like the real ones.
 
 Symbols::
 
@@ -43,7 +43,7 @@ def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -
         >>> kernel_herding(np.array([[0.0], [0.1], [5.0]]), np.array([[0.0], [5.0]]), 2)
         array([1, 2])
     """
-    x, y = _checked(x, y)
+    x, y = _float64_points(x, y)
     h, centre = _bandwidth(x, y), y.mean(axis=0)
     x, y = x - centre, y - centre  # the expanded square loses digits far from the origin
     length_M, length_N = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
@@ -84,7 +84,7 @@ def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
         >>> matched(np.array([[0.0], [0.2], [9.0]]), np.array([[0.1], [0.0]]), 2)
         array([1, 0])
     """
-    x, y = _checked(x, y)
+    x, y = _float64_points(x, y)
     left, rounds = np.arange(len(x)), [np.empty(0, dtype=np.int64)]
     missing = min(q, len(x))
     while missing:
@@ -112,8 +112,8 @@ def _gaussian(squared: np.ndarray, h: float) -> np.ndarray:
     return np.asarray(np.exp(-np.maximum(squared, 0) / (2 * h**2)))
 
 
-def _checked(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets in float64, after a check of their shapes."""
+def _float64_points(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Check the shapes of both sets, and convert them to float64."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or not len(y):
         raise ValueError(
             f"candidates and real points must be (M, D) and (N, D) with N > 0, got {x.shape} and {y.shape}"

@@ -14,7 +14,7 @@ def sent(x: Tensor, device: torch.device | str) -> Tensor:
 
     Args:
         x: of any shape.
-        device: where it is needed; x itself is returned if it is there already.
+        device: target device; x itself is returned if it is already there.
 
     Returns:
         As x.

@@ -52,7 +52,7 @@ def leep(theta: np.ndarray, y: np.ndarray) -> float:
         >>> round(leep(np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([0, 1])), 6)  # ln(0.9^2 + 0.1^2)
         -0.198451
     """
-    theta, labels, num_classes = _checked("theta", theta, y)
+    theta, labels, num_classes = _rows_and_labels("theta", theta, y)
     sums = theta.sum(axis=1)
     if (theta < 0).any() or (abs(sums - 1) > _ROW_SUM_TOLERANCE).any():
         raise ValueError(
@@ -98,7 +98,7 @@ def log_me(f: np.ndarray, y: np.ndarray) -> float:
         >>> log_me(useful, y) > log_me(useless, y)
         True
     """
-    f, labels, num_classes = _checked("f", f, y)
+    f, labels, num_classes = _rows_and_labels("f", f, y)
     if not f.any():
         raise ValueError(f"f must not be all 0, got {f.shape} zeros")
     target_NC = np.eye(num_classes)[labels]
@@ -145,7 +145,7 @@ def h_score(f: np.ndarray, y: np.ndarray, *, shrinkage: bool) -> float:
         >>> round(h_score(f, y, shrinkage=False), 6)  # variance 1 of the two means, 1.25 of all
         0.8
     """
-    f, labels, num_classes = _checked("f", f, y)
+    f, labels, num_classes = _rows_and_labels("f", f, y)
     num_images, num_features = f.shape
     u_NK, sigma_K, _ = np.linalg.svd(f - f.mean(axis=0), full_matrices=False)
     # Directions below this are rounding error, also if the mean is far larger than the variation.
@@ -222,8 +222,8 @@ def _evidence(
     return float(num_images / 2 * (log_beta - np.log(2 * np.pi) - 1) - np.log1p(variance_K / t).sum() / 2)
 
 
-def _checked(name: str, rows: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Check shapes and values; rows in float64, labels renumbered from 0, and the number of classes."""
+def _rows_and_labels(name: str, rows: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Check the arguments; returns rows in float64, labels renumbered from 0, and the number of classes."""
     if rows.ndim != 2 or not rows.shape[1]:
         raise ValueError(f"{name} must be (N, columns) with at least 1 column, got {rows.shape}")
     if y.shape != rows.shape[:1] or not np.issubdtype(y.dtype, np.integer):

@@ -215,9 +215,8 @@ def _read(path: Path) -> _ReadySet:
     if pool.skipped:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in pool.skipped)
         raise InputError(
-            f"generator.images {path}: every file must be a good image, got {len(pool.skipped)} "
-            f"bad:\n{listed}\n"
-            "remove them"
+            f"generator.images {path}: every file must be a readable image, but {len(pool.skipped)} are "
+            f"not:\n{listed}\nremove these files"
         )
     rows = [row for row, split in enumerate(pool.declared) if split in (None, "train")]
     if not rows:

@@ -157,7 +157,7 @@ def _from_file(path: Path) -> tuple[str, ...]:
         raise InputError(f"template file {path} must be UTF-8 text, one template per line") from None
     templates = tuple(line.strip() for line in lines if line.strip())
     if not templates:
-        raise InputError(f"template file {path} must have one template per line, got no line")
+        raise InputError(f"template file {path} must have one template per line, but is empty")
     return templates
 
 

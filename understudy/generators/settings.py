@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from understudy.core.config import LICENCE_PATTERN, Need, Section, setting, unless, when
 
-_FROM_SCRATCH = when("generator.name", "class_conditional")
+_CLASS_CONDITIONAL = when("generator.name", "class_conditional")
 
 
 class GeneratorSettings(Section):
@@ -26,11 +26,11 @@ class GeneratorSettings(Section):
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""
     channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = setting(
-        (64, 128), min_length=1, decides="pixels", needs=_FROM_SCRATCH
+        (64, 128), min_length=1, decides="pixels", needs=_CLASS_CONDITIONAL
     )
     """Channels of the network at each of its resolutions, multiples of 8; each resolution is half the one
     before."""
-    patch: int = setting(2, ge=1, decides="pixels", needs=_FROM_SCRATCH)
+    patch: int = setting(2, ge=1, decides="pixels", needs=_CLASS_CONDITIONAL)
     """Width and height in pixels of the patches that the network treats as one position."""
     image_encoder: str | None = setting(None, decides="pixels")
     """Folder or hub name of a CLIP vision model with projection, such as `openai/clip-vit-large-patch14` for

@@ -57,7 +57,7 @@ def check_names(settings: Settings) -> None:
             )
 
 
-def checked_splits(settings: Settings, *, device: str) -> Splits:
+def validated_splits(settings: Settings, *, device: str) -> Splits:
     """Read and split the real images, and check that the settings fit them.
 
     Raises:

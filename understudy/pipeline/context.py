@@ -19,7 +19,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.evaluation.encoders import Encoder, load_encoder
 from understudy.evaluation.feature_cache import FeatureCache
-from understudy.pipeline.checks import checked_splits
+from understudy.pipeline.checks import validated_splits
 from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.generators import Generators
@@ -76,7 +76,7 @@ class Run:
     @cached_property
     def splits(self) -> Splits:
         """The real images, read, split and checked against the settings."""
-        return checked_splits(self.settings, device=self.device)
+        return validated_splits(self.settings, device=self.device)
 
     @cached_property
     def train(self) -> LabelledSet:

@@ -28,7 +28,7 @@ class CaptionTask:
         sets: the images, N in all.
         prompt_names: words for prompts by label.
         settings: caption settings.
-        folder: folder where a source may store finished captions.
+        folder: where a source may store finished captions.
         device: torch device of a model.
         others: ids or paths of other images that a captions file may name.
     """
@@ -100,7 +100,7 @@ def _with_captions(data: LabelledSet, captions: Sequence[str]) -> LabelledSet:
     )
 
 
-@CAPTIONS.register("none", summary="images have no caption; {caption} vanishes from prompts")
+@CAPTIONS.register("none", summary="no captions; {caption} is removed from prompts")
 def _none(task: CaptionTask) -> None:
     return None
 
@@ -115,7 +115,7 @@ def _class_name(task: CaptionTask) -> list[str]:
 )
 def _file(task: CaptionTask) -> list[str]:
     if task.settings.file is None:
-        raise InputError("captions.file must be given with captions.source=file, got none")
+        raise InputError("captions.source=file needs a file with captions: set captions.file")
     return read_captions(task.settings.file, task.sets, others=task.others)
 
 

@@ -24,7 +24,7 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
     Args:
         path: ``.csv`` with a header, or ``.jsonl`` or ``.ndjson``; UTF-8. Each line has
             ``id`` (id of the image) or ``file_name`` (path in the source, with forward slashes), and
-            ``caption`` or ``text``. If both are there, ``id`` and ``caption`` are used.
+            ``caption`` or ``text``. ``id`` and ``caption`` take precedence.
         sets: the images, N in all.
         others: ids or paths of other images that the file may name.
 
@@ -85,12 +85,12 @@ def _by_name(path: Path) -> tuple[str, dict[str, str]]:
         name, text = (_string(path, line, row, column) for column in (name_column, text_column))
         if name in captions:
             raise InputError(
-                f"captions file {path}, line {line}: every image must have one caption, got another for "
-                f"{name!r}"
+                f"captions file {path}, line {line}: every image must have one caption, but {name!r} has a "
+                "second one here: remove one of them"
             )
         captions[name] = " ".join(text.split())
     if not captions:
-        raise InputError(f"captions file {path} must have a caption for every image, got no line")
+        raise InputError(f"captions file {path} must have a caption for every image, but is empty")
     return name_column, captions
 
 
@@ -99,7 +99,7 @@ def _columns(path: Path, row: Mapping[str, Any]) -> tuple[str, str]:
     if not all(found):
         raise InputError(
             f"captions file {path} must have a column {' or '.join(_NAMES)} and a column "
-            f"{' or '.join(_TEXTS)}, got {', '.join(row)}: name them, in a CSV file in the first line"
+            f"{' or '.join(_TEXTS)}, got {', '.join(row)}: in a CSV file, the first line names the columns"
         )
     return found[0], found[1]
 
@@ -134,8 +134,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for fields in reader:
             if fields and len(fields) != len(header):
                 raise InputError(
-                    f"captions file {path}, line {reader.line_num}: must have {len(header)} fields as the "
-                    f"header, got {len(fields)}: put captions with commas in double quotes"
+                    f"captions file {path}, line {reader.line_num}: must have {len(header)} fields like the "
+                    f"header, got {len(fields)}: put captions that contain commas in double quotes"
                 )
             if fields:
                 yield reader.line_num, dict(zip(header, fields, strict=True))

@@ -150,12 +150,12 @@ def _read_part(path: Path, ids: Sequence[str]) -> list[str]:
         found = [(str(row["id"]), str(row["caption"])) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} must hold captions that were written before, but it cannot be read ({error}): remove it"
+            f"{path} must hold captions of an earlier attempt, but it cannot be read ({error}): remove it"
         ) from None
     if [name for name, _ in found] != list(ids):
         raise InputError(
-            f"{path} must hold the captions of these {len(ids)} images, got those of others: remove it, or "
-            "choose another --out"
+            f"{path} must hold the captions of these {len(ids)} images, but has captions of other images: "
+            "remove it, or choose another --out"
         )
     return [caption for _, caption in found]
 

@@ -147,7 +147,7 @@ def _has_splits(tops: set[str], location: str) -> bool:
         return False
     if splits != tops:
         raise InputError(
-            f"{location} must hold either splits or classes, got {', '.join(sorted(splits))} beside "
+            f"{location} must hold either splits or classes, got {', '.join(sorted(splits))} next to "
             f"{', '.join(sorted(tops - splits))}"
         )
     if "train" not in {split_of_folder(top) for top in splits}:

@@ -54,7 +54,7 @@ SOURCES.register("parquet", summary="Parquet files in the Hugging Face image lay
 
 
 def class_label_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...] | None:
-    """Names by label from Hugging Face schema metadata, None without them."""
+    """Class names by label from Hugging Face schema metadata; None if it has none."""
     info = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {})
     names = info.get("features", {}).get("label", {}).get("names")
     return None if names is None else tuple(str(name) for name in names)
@@ -132,7 +132,7 @@ def named(path: str, label: Any, names: tuple[str, ...] | None) -> str | int:
         InputError: if the label is missing or has no name.
     """
     if label is None:
-        raise InputError(f"{path}: every image must have a label, this one has none")
+        raise InputError(f"{path}: every image must have a label, but this one has none")
     if isinstance(label, str):
         return label
     if names is None:

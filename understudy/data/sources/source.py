@@ -104,10 +104,10 @@ def shards(location: str, suffix: str) -> list[Path]:
 
 
 def shard_splits(files: list[Path], location: str) -> list[RealSplit | None]:
-    """The split of each file; None for a single file and for files not named after splits.
+    """The split of each file; None for a single file, and if no file is named after a split.
 
     Raises:
-        InputError: if only some files are named after splits, or none after the train split.
+        InputError: if only some files are named after splits, or there is no file for the train split.
     """
     splits = [split_of(file.name) for file in files]
     if len(files) == 1:
@@ -115,7 +115,7 @@ def shard_splits(files: list[Path], location: str) -> list[RealSplit | None]:
     if any(splits) and not all(splits):
         odd = ", ".join(file.name for file, split in zip(files, splits, strict=True) if split is None)
         raise InputError(
-            f"file names must all begin with train, val or test, or none, but these do not: {odd}"
+            f"if some file names begin with train, val or test, all must, but these do not: {odd}"
         )
     if any(splits) and "train" not in splits:
         raise InputError(f"{location} must have train files, got {', '.join(file.name for file in files)}")
@@ -155,5 +155,5 @@ def check_unique(paths: Iterable[str], archive: str) -> None:
     seen: set[str] = set()
     for path in paths:
         if path in seen:
-            raise InputError(f"{archive}: every entry must have its own path, but {path!r} occurs twice")
+            raise InputError(f"{archive}: no two entries may have the same path, but {path!r} occurs twice")
         seen.add(path)
