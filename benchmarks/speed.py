@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims import Claim, repeated, t_interval, write
+from benchmarks.speed_quadratic import copy_seconds, leak_seconds, report_seconds, split_seconds
 
 HERE = Path(__file__).parents[1]
 _COMMAND = ["python", "-m", "benchmarks.speed"]
@@ -211,7 +212,30 @@ def shadows(bench: Bench) -> list[Timing]:
     return [Timing(what=f"{number} shadow models", before=before, after=after, least=2.0)]
 
 
-PARTS: dict[str, Part] = {"demo": demo, "compare": compare, "imports": imports, "shadows": shadows}
+def many_images(bench: Bench) -> list[Timing]:
+    """What grew with the square of the images: near copies, splits, the search for copies; and the report."""
+    large, small = (1_000, 500) if bench.is_smoke else (100_000, 5_000)
+    page = bench.work / "report.html"
+    work: list[tuple[str, Callable[[Path], float], float | None]] = [
+        (f"near copies in {large:,} images", lambda tree: leak_seconds(tree, large), 10.0),
+        (f"split of {large:,} images", lambda tree: split_seconds(tree, large, large // 100), None),
+        (f"copies of {small:,} images", lambda tree: copy_seconds(tree, small), None),
+        (f"report of {2 * small:,} images", lambda tree: report_seconds(tree, page, 2 * small), None),
+    ]
+    found = []
+    for what, seconds, least in work:
+        before, after = in_turn(bench, lambda _, tree, seconds=seconds: seconds(tree))  # type: ignore[misc]
+        found.append(Timing(what=what, before=before, after=after, unit="CPU s", least=least))
+    return found
+
+
+PARTS: dict[str, Part] = {
+    "demo": demo,
+    "compare": compare,
+    "imports": imports,
+    "shadows": shadows,
+    "many_images": many_images,
+}
 """Each part measures one kind of work."""
 
 

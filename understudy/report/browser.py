@@ -21,7 +21,7 @@ MAX_SYNTHETIC, MAX_REAL = 10_000, 2_500  # images of a set on the page: about 10
 _LARGEST_TILE, _SMALL_TILE = 48, 32  # width of thumbnails in pixels
 _MANY = 4_000  # from so many images on a page, thumbnails are small
 _ACROSS = 16  # thumbnails in a row and in a column of a sheet
-_QUALITY = 80
+_QUALITY, _QUALITY_OF_MANY = 80, 55  # of WebP; with many images, sheets are nearly all of the page
 
 
 def browser(
@@ -52,9 +52,9 @@ def browser(
     sets = {"synthetic": synthetic, "train": train}
     if test is not None:
         sets["test"], chosen["test"] = test, _mistaken_first(test.labels, named or {})
-    tile = min(
-        _LARGEST_TILE if sum(map(len, chosen.values())) <= _MANY else _SMALL_TILE, tile_size(*sets.values())
-    )
+    are_many = sum(map(len, chosen.values())) > _MANY
+    tile = min(_SMALL_TILE if are_many else _LARGEST_TILE, tile_size(*sets.values()))
+    quality = _QUALITY_OF_MANY if are_many else _QUALITY
     place = np.full(len(train) + 1, -1)  # the last is what -1 points to
     place[chosen["train"]] = np.arange(len(chosen["train"]))
     columns = {name: _identities(data, chosen[name]) for name, data in sets.items()}
@@ -72,7 +72,9 @@ def browser(
     return {
         "columns": {"classes": list(train.class_names), "tile": tile, "across": _ACROSS, "sets": columns},
         "sheets": [
-            (name, sheet) for name, data in sets.items() for sheet in sheets(data.select(chosen[name]), tile)
+            (name, sheet)
+            for name, data in sets.items()
+            for sheet in sheets(data.select(chosen[name]), tile, quality=quality)
         ],
         "capped": {
             name: (len(chosen[name]), len(data))
@@ -145,12 +147,13 @@ def mistakes(named: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     return {"trainings": len(named)} | {name: values[order].tolist() for name, values in lists.items()}
 
 
-def sheets(data: LabelledSet, tile: int) -> list[str]:
+def sheets(data: LabelledSet, tile: int, *, quality: int = _QUALITY) -> list[str]:
     """Pack thumbnails into sprite sheets of 16 by 16, as base64 WebP; the last has only the rows it needs.
 
     Args:
         data: the images.
         tile: width and height of each in pixels.
+        quality: of WebP, 0 to 100.
     """
     encoded, full = [], _ACROSS * _ACROSS
     for start in range(0, len(data), full):
@@ -164,7 +167,7 @@ def sheets(data: LabelledSet, tile: int) -> list[str]:
             .reshape(rows * tile, _ACROSS * tile, 3)
         )
         buffer = io.BytesIO()
-        Image.fromarray(sheet).save(buffer, format="WEBP", quality=_QUALITY)
+        Image.fromarray(sheet).save(buffer, format="WEBP", quality=quality)
         encoded.append(base64.b64encode(buffer.getvalue()).decode())
     return encoded
 
