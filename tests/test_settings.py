@@ -74,7 +74,7 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
         ),
         (
             "compare.arms=[real, mixed, real]",
-            r"setting 'compare': an arm is named twice in real, mixed, real",
+            r"setting 'compare': compare.arms must differ, got real, mixed, real",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_it_says_what_it_is_for(name):
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
 def test_real_images_alone_have_no_use_for_it(name):
-    with pytest.raises(InputError, match="uses synthetic images, 'real' does not"):
+    with pytest.raises(InputError, match="choose another arm than 'real'"):
         find_arm(f"real@{name}", CompareSettings())
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("plain_report")
     [
         (
             {"captions": {"source": "class-name"}},
-            "captions.source 'class-name' has no effect, since no prompt contains {caption}",
+            "captions.source 'class-name' has no effect, because no prompt contains {caption}",
         ),
         ({"scale": {"times": [1.0], "arms": ["real"]}}, "scale.arms must use synthetic images, got 'real'"),
         ({"draw": {"prompt": "a photo"}}, "{class}"),

@@ -229,12 +229,12 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
         ),
         (
             {**BUNDLED, "keep_head": True},
-            "needs a pretrained head for the 2 classes of the data, got one for 26",
+            "needs a pretrained head for the 2 classes of the data, got a head for 26",
         ),
         ({"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "real", "steps": 3}]}}, "take 3"),
         (
             {"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "mixed", "real_share": 0.01}]}},
-            "must leave images of both kinds",
+            "must leave real and synthetic images",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_a_guided_run_draws_the_same_with_an_adapter_made_before(pets, tiny_pipe
     listener, out = Listener(), tmp_path / "used"
     used = build(made.model_dump(), {"adapt": {"adapter": str(tmp_path / "made" / "adapter")}})
     records = run(used, out, until="draw", observer=listener)
-    assert f"adapt: skipped, the adapter in {tmp_path / 'made' / 'adapter'} is used" in listener.lines
+    assert f"adapt: skipped, because the adapter in {tmp_path / 'made' / 'adapter'} is used" in listener.lines
     assert tree(out / "synthetic") == tree(tmp_path / "made" / "synthetic")
     assert records["adapt"]["fingerprint"] == RunFolder.find(tmp_path / "made").record("adapt")["fingerprint"]
     rows = pq.read_table(out / "synthetic" / "plan" / "round-00").to_pylist()

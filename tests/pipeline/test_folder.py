@@ -106,13 +106,13 @@ def test_a_report_needs_every_record_and_the_confusions(out):
                 }
             },
             (
-                "a membership audit needs an arm that depends on the real images: The arm 'synthetic' sees "
-                "synthetic images alone"
+                "a membership audit needs an arm that depends on the real images. The arm 'synthetic' trains "
+                "only on synthetic images"
             ),
         ),
         (
             {"shift": {"measure": True, "corruptions": ["noise"], "severities": [1]}},
-            "must hold the weights of all 3 trainings of the arm 'real', but those of 1 are missing",
+            "must hold the weights of all 3 trainings of the arm 'real', but the weights of 1 are missing",
         ),
     ],
     ids=["audit of nothing", "weights that were removed"],

@@ -287,7 +287,7 @@ def test_nothing_to_scale_is_said_and_the_rest_can_be_reported(job, tmp_path, mo
     monkeypatch.setitem(SCORES._things, "agreement", hashed(0))
     with pytest.raises(
         InputError,
-        match="no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet",
+        match="scale needs images that pass curation, but every drawn image was rejected: see",
     ):
         run(job(2, curate={"threshold": 0.5, "max_refills": 0}), tmp_path / "run")
     assert list(write_report_again(RunFolder.find(tmp_path / "run"))["arms"]) == ["real"]

@@ -131,7 +131,7 @@ def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):
     assert listener.bars == {"membership": {"done": 6 * COMPARE.steps, "total": 6 * COMPARE.steps}}
     assert "use membership.target=pipeline" in found["skipped"]["synthetic"]
     with pytest.raises(
-        InputError, match="needs an arm that depends on the real images: The arm 'synthetic' sees synthetic"
+        InputError, match="needs an arm that depends on the real images. The arm 'synthetic' trains only"
     ):
         call(tmp_path, settings=QUICK.model_copy(update={"arms": ("synthetic",)}))
 
@@ -181,7 +181,7 @@ def test_the_private_reference(tmp_path):
         ({"false_positive_rates": (0.01,)}, "needs 84 shadow models with 24 real images, got 6"),
         ({"shadows": 7, "false_positive_rates": (0.5,)}, "must be even"),
         ({"arms": ("private",)}, "set membership.private_epsilon instead"),
-        ({"arms": ("mixed@refresh",)}, "must not refresh their images, as 'mixed@refresh' does"),
+        ({"arms": ("mixed@refresh",)}, "must not refresh their images, but 'mixed@refresh' does"),
         (
             {"arms": ("mixed@diverse",), "target": "pipeline"},
             "diverse needs other images: leave 'mixed@diverse' out",
@@ -196,7 +196,7 @@ def test_bad_settings(changes, message):
 
 def test_records_of_other_data_are_refused(tmp_path):
     call(tmp_path)
-    with pytest.raises(InputError, match="got one of other images"):
+    with pytest.raises(InputError, match="it belongs to other images"):
         call(tmp_path, test=two_classes(15, split="test"))
     with pytest.raises(InputError, match="needs a val set"):
         call(tmp_path, val=two_classes(12, split="test"))

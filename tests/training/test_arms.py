@@ -123,14 +123,14 @@ def test_lengths_of_phases(phases, equal, counts):
         (
             (Phase(data="synthetic", share=0.1), Phase(data="real", share=0.9)),
             2,
-            "each phase of the arm 'x' a step, got 2",
+            r"compare.steps=2 leaves a phase of the arm 'x' .* without a step",
         ),
         (
             (Phase(data="synthetic", steps=30), Phase(data="real", steps=5)),
             100,
             r"must take compare.steps=100 steps, .* 'x' take 35",
         ),
-        ((Phase(data="synthetic", steps=100), REAL), 100, "each phase of the arm 'x' a step"),
+        ((Phase(data="synthetic", steps=100), REAL), 100, r"leaves a phase of the arm 'x' .* without a step"),
         ((Phase(data="synthetic", steps=101),), 100, "take 101"),
     ],
 )
@@ -165,8 +165,11 @@ def test_the_long_control_has_the_updates_of_both_phases():
             {"data": "real", "steps": 3, "epochs": 1},
             "length of a phase must be given once, got steps and epochs",
         ),
-        ({"data": "real", "real_share": 0.5}, "real_share belongs to mixed data, got data 'real'"),
-        ({"data": "real", "layers": "linear-probe", "batch_norm": "frozen"}, "no effect on a linear-probe"),
+        ({"data": "real", "real_share": 0.5}, "real_share needs mixed data, got data 'real'"),
+        (
+            {"data": "real", "layers": "linear-probe", "batch_norm": "frozen"},
+            "effect with layers 'linear-probe'",
+        ),
         ({"data": "real", "mixup": -1}, "greater than or equal to 0"),
     ],
 )
@@ -189,12 +192,12 @@ def test_own_arms():
     taken = CompareSettings(arms=("real", "mixed"), own_arms={"mixed": (REAL,)})
     with pytest.raises(InputError, match="'mixed', which is built in"):
         find_arm("mixed", taken)
-    for own, message in (
+    for arms, message in (
         ({"mine": []}, "needs at least one phase"),
         ({"mine": [{"data": "real"}]}, "no effect for mine"),
     ):
         with pytest.raises(InputError, match=message):
-            build({"data": {"source": "digits"}, "compare": {"own_arms": own}})
+            build({"data": {"source": "digits"}, "compare": {"own_arms": arms}})
 
 
 def test_the_last_phase_is_that_of_real_bit_for_bit():
@@ -307,12 +310,11 @@ def test_what_has_no_effect_in_an_arm_is_refused():
         "feature_distillation": {"feature_distillation": 1.0},
         "auxiliary_batch_norm 'both'": {"auxiliary_batch_norm": "both"},
     }
-    for name, own in below.items():
+    for name, setting in below.items():
         with pytest.raises(
-            InputError,
-            match=rf"{name} has no effect where only the head is trained \(last-layer, arm 'x'\)",
+            InputError, match=f"{name} has no effect in the arm 'x', because last-layer trains only the head"
         ):
-            check_arm(arm_of(Phase(data="mixed", layers="last-layer", **own)), CompareSettings())
+            check_arm(arm_of(Phase(data="mixed", layers="last-layer", **setting)), CompareSettings())
     check_arm(
         arm_of(Phase(data="mixed", layers="last-layer", auxiliary_batch_norm="statistics")), CompareSettings()
     )
@@ -334,10 +336,10 @@ def test_budget_of_the_paper():
 
 def test_own_arms_survive_yaml_and_strategies():
     """A run folder records every field of a phase; that alone must not count as setting it."""
-    own = {
+    sections = {
         "data": {"source": "x"},
         "compare": {"own_arms": {"mine": [{"data": "synthetic"}]}, "arms": ["real", "mine@refresh"]},
     }
-    settings = build(own)
+    settings = build(sections)
     assert from_yaml(to_yaml(settings)) == settings
     assert find_arm("mine@refresh", from_yaml(to_yaml(settings)).compare).phases[0].refresh_every == 1

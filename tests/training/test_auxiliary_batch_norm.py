@@ -69,7 +69,7 @@ def test_each_kind_of_image_changes_only_its_part(kind):
         if ".auxiliary." in name:
             assert torch.equal(first[name], first[name.replace(".auxiliary.", ".main.")])
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    for num_real, own, other in ((6, ".main.", ".auxiliary."), (0, ".auxiliary.", ".main.")):
+    for num_real, part, other in ((6, ".main.", ".auxiliary."), (0, ".auxiliary.", ".main.")):
         before = state(model)
         auxiliary.route(num_real, 6)
         step(model, X, optimiser)
@@ -79,8 +79,8 @@ def test_each_kind_of_image_changes_only_its_part(kind):
         if kind == "affine":
             assert statistics == {name for name in before if ".main." in name and name.endswith(STATISTICS)}
         else:
-            assert statistics == {name for name in before if own in name and name.endswith(STATISTICS)}
-        assert any(own in name for name in affine)
+            assert statistics == {name for name in before if part in name and name.endswith(STATISTICS)}
+        assert any(part in name for name in affine)
         assert any(other in name for name in affine) == (
             kind == "statistics"
         )  # scale and shift are shared there
@@ -204,7 +204,7 @@ def test_a_network_without_batch_norm_is_refused_before_training():
         own_arms={"mine": (phase,)},
     )
     with pytest.raises(
-        InputError, match="a network with batch normalisation, and compare.backbone 'test_vit' has none"
+        InputError, match="a network with batch normalisation, but compare.backbone 'test_vit' has none"
     ):
         check_arms_fit(settings, squares("train"), num_synthetic=12)
     with pytest.raises(InputError, match="'test_vit' has none"):

@@ -107,7 +107,7 @@ def test_weights_from_a_file(tmp_path, suffix):
     keeping = CompareSettings(backbone="test_resnet", weights=path, keep_head=True)
     assert _equal(source, _state(build_backbone(keeping, 9, rng_seed=0)))
     with pytest.raises(
-        InputError, match="needs a pretrained head for the 5 classes of the data, got one for 9"
+        InputError, match="needs a pretrained head for the 5 classes of the data, got a head for 9"
     ):
         build_backbone(keeping, 5, rng_seed=0)
     assert _equal(
@@ -169,7 +169,7 @@ def test_weights_that_do_not_fit(tmp_path):
             {"backbone": "test_resnet", "weights": "here.pth", "pretrained": False},
             "needs compare.pretrained=true",
         ),
-        ({"backbone": "mini", "weights": "here.pth"}, "which comes with weights"),
+        ({"backbone": "mini", "weights": "here.pth"}, "comes with weights"),
         (
             {"backbone": "mini", "pretrained": False, "keep_head": True},
             "keep_head needs compare.pretrained=true",

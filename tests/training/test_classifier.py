@@ -75,5 +75,5 @@ def test_refuses_folders_without_a_classifier(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     del config["label_names"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="must name its classes"):
+    with pytest.raises(InputError, match="must name the classes"):
         TrainedClassifier.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Ensembles train as fit_arm does, however the work is laid out; arms that they do not implement go through
+"""Ensembles train as fit_arm does, however the work is organised; arms that they do not implement go through
 fit_arm.
 """
 
@@ -162,9 +162,11 @@ def test_a_new_field_is_not_ignored():
 
 
 def test_a_quota_is_not_ignored():
-    own = Training(data=TrainingData(**SETS, quota=np.array([1, 1, 1])), seed=0)
-    (found,) = fit_ensemble("mixed", [own], settings=SHORT, device="cpu")
-    assert torch.equal(weights(found), weights(fit("mixed", settings=SHORT, **SETS, quota=own.data.quota)))
+    training = Training(data=TrainingData(**SETS, quota=np.array([1, 1, 1])), seed=0)
+    (found,) = fit_ensemble("mixed", [training], settings=SHORT, device="cpu")
+    assert torch.equal(
+        weights(found), weights(fit("mixed", settings=SHORT, **SETS, quota=training.data.quota))
+    )
 
 
 def test_every_step_is_told():

@@ -93,14 +93,14 @@ def test_the_distance_is_of_the_synthetic_images(num_real):
     "name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv3_small_050", "test_byobnet"]
 )
 def test_one_pass_gives_features_and_logits(name):
-    own = network(0, name=name)
-    x, calls = torch.randn(2, 3, *own.model.pretrained_cfg["input_size"][1:]), []
-    own.model.register_forward_pre_hook(lambda module, inputs: calls.append(1))
+    backbone = network(0, name=name)
+    x, calls = torch.randn(2, 3, *backbone.model.pretrained_cfg["input_size"][1:]), []
+    backbone.model.register_forward_pre_hook(lambda module, inputs: calls.append(1))
     with torch.no_grad():
-        features, logits = features_and_logits(own.model, x)
+        features, logits = features_and_logits(backbone.model, x)
         assert len(calls) == 1
-        torch.testing.assert_close(features, own.features(x))
-        assert torch.equal(logits, own.model(x))
+        torch.testing.assert_close(features, backbone.features(x))
+        assert torch.equal(logits, backbone.model(x))
 
 
 def test_another_network_sees_the_same_images():
@@ -166,23 +166,23 @@ def test_the_teacher_is_asked_only_for_soft_labels():
     plain = losses_of(Phase(data="mixed"), asked=never)
     assert plain == losses_of(Phase(data="mixed"), asked=None)
     with pytest.raises(
-        InputError, match="needs a classifier of the real train images, got none: pass teacher"
+        InputError, match="needs a classifier trained on the real train images, got none: pass one"
     ):
         losses_of(SOFT, asked=None)
 
 
 def test_a_folder_teaches(tmp_path):
     teacher().save(tmp_path / "right")
-    own = RECIPE.model_copy(update={"teacher": str(tmp_path / "right")})
-    assert losses_of(SOFT, settings=own, asked=None) == losses_of(SOFT)
+    settings = RECIPE.model_copy(update={"teacher": str(tmp_path / "right")})
+    assert losses_of(SOFT, settings=settings, asked=None) == losses_of(SOFT)
     TrainedClassifier(network(7), ("a", "b", "c")).save(tmp_path / "wrong")
     both = (
-        r"compare.teacher must be a classifier of the classes \('left', 'middle', 'right'\), "
-        r"got one of \('a', 'b', 'c'\)"
+        r"compare.teacher must have the classes of the data, \('left', 'middle', 'right'\), "
+        r"got \('a', 'b', 'c'\)"
     )
     for name, message in (
         ("wrong", both),
-        ("none", "compare.teacher must be 'real' or a classifier's folder: .*none"),
+        ("none", "compare.teacher must be 'real' or the folder of a classifier: .*none"),
     ):
         settings = CompareSettings(
             arms=("real", "mine"), own_arms={"mine": (SOFT,)}, teacher=str(tmp_path / name)

@@ -67,7 +67,7 @@ def test_mixing_needs_two_classes():
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_a_share_that_rounds_to_none_or_all_is_refused(share):
     arm = Arm(name="x", phases=(Phase(data="mixed", real_share=share),), summary="")
-    with pytest.raises(InputError, match="must leave images of both kinds"):
+    with pytest.raises(InputError, match="must leave real and synthetic images"):
         fit_arm(
             arm, train=squares("train"), synthetic=squares("synthetic"), settings=RECIPE, seed=0, device="cpu"
         )

@@ -77,7 +77,7 @@ def test_bad_input(monkeypatch):
         fit_private(squares("train", num=6), settings=RECIPE, seed=0, device="cpu", epsilon=8.0)
     with pytest.raises(InputError, match="needs a train set"):
         fit_private(squares("test"), settings=RECIPE, seed=0, device="cpu", epsilon=8.0)
-    with pytest.raises(InputError, match=r"private_epsilon 0.01 with delta 1e-06 cannot be reached"):
+    with pytest.raises(InputError, match=r"private_epsilon=0.01 with delta 1e-06 cannot be reached"):
         fitted(epsilon=0.01, delta=1e-6)
     monkeypatch.setitem(sys.modules, "opacus.validators", None)
     with pytest.raises(

@@ -51,8 +51,8 @@ def batches_seen(phase, labels, num_real, quota, batch_size, num_steps):
 )
 @settings(max_examples=40, deadline=None)
 def test_with_the_images_needed_every_refresh_is_fresh(data, every, share, steps, quota):
-    own = {"data": "mixed", "real_share": 0.25} if data == "balanced" else {"data": data}
-    phase = Phase(**own, refresh_every=every, refresh_share=share)
+    images = {"data": "mixed", "real_share": 0.25} if data == "balanced" else {"data": data}
+    phase = Phase(**images, refresh_every=every, refresh_share=share)
     num_real = 0 if data == "synthetic" else 5
     recipe = RECIPE.model_copy(update={"steps": steps})
     needed = images_needed(arm_of(phase), recipe, num_real=5, quota=quota)
@@ -69,7 +69,7 @@ def test_with_the_images_needed_every_refresh_is_fresh(data, every, share, steps
     synthetic_seen = [batch[batch >= num_real] for batch in seen]
     for count in set(counts):  # between two refreshes no more than the quota are in use
         used = torch.cat(
-            [batch for batch, own in zip(synthetic_seen, counts, strict=True) if own == count]
+            [batch for batch, refreshes in zip(synthetic_seen, counts, strict=True) if refreshes == count]
         ).unique()
         assert (np.bincount(labels[used], minlength=3) <= quota).all()
 
@@ -150,16 +150,16 @@ def test_lengths_in_epochs_count_the_images_in_use():
 @pytest.mark.parametrize(
     ("phase", "quota", "message"),
     [
-        (FRESH, None, "refresh_every needs more synthetic images than are used at once, got no quota"),
+        (FRESH, None, "refresh_every needs a quota"),
         (
             Phase(data="synthetic", refresh_every=1, refresh_share=0.2),
             TWO,
-            "must replace an image of some class, got 0.2 of at most 2",
+            "must replace at least one image, got 0.2 of at most 2",
         ),
         (
             Phase(data="synthetic"),
             0 * TWO,
-            "the arm 'x' needs synthetic images to train on, got a quota of none",
+            "the arm 'x' needs synthetic images to train on, but the quota is 0",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_refused(phase, quota, message):
 
 
 def test_a_refresh_that_replaces_no_image_is_refused_before_drawing():
-    with pytest.raises(InputError, match="refresh_share must replace an image"):
+    with pytest.raises(InputError, match="refresh_share must replace at least one image"):
         images_needed(
             arm_of(Phase(data="synthetic", refresh_every=1, refresh_share=0.1)), RECIPE, num_real=3, quota=TWO
         )

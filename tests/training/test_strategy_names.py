@@ -41,10 +41,10 @@ def test_own_arms_have_strategies_too():
         ("synthetic@refreshh", r"unknown strategy 'refreshh'; known: .*\(did you mean 'refresh'\?\)"),
         (
             "synthetic@refresh@refresh",
-            "a strategy must be named once in an arm, got 'synthetic@refresh@refresh'",
+            "each strategy must be named once in an arm, got 'synthetic@refresh@refresh'",
         ),
         ("synthetics@refresh", "unknown arm 'synthetics'"),
-        ("real@refresh", "'real' does not: got 'real@refresh'"),
+        ("real@refresh", "got 'real@refresh': choose another arm than 'real'"),
         ("synthetic@", "unknown strategy ''"),
         ("synthetic@two-stream", "needs real and synthetic images in one phase, such as mixed@two-stream"),
     ],
@@ -58,9 +58,7 @@ def test_a_phase_that_a_strategy_does_not_fit_is_refused():
     settings = CompareSettings(
         arms=("real", "mine@aux-batch-norm"), own_arms={"mine": (Phase(data="mixed", batch_norm="frozen"),)}
     )
-    with pytest.raises(
-        InputError, match="auxiliary_batch_norm has no effect where batch normalisation is frozen"
-    ):
+    with pytest.raises(InputError, match="auxiliary_batch_norm has no effect with batch_norm 'frozen'"):
         find_arm("mine@aux-batch-norm", settings)
 
 

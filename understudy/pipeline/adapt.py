@@ -1,4 +1,4 @@
-"""Stage adapt: fit the generator to the train split, or take an adapter that was made before."""
+"""Stage adapt: fit the generator to the train split, or use a ready adapter."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def adapt(run: Run) -> None:
     with run.folder.stage("adapt") as record:
         if settings.method == "none":
             record["method"] = "none"
-            run.observer.say("adapt: skipped, the generator is used as it is")
+            run.observer.say("adapt: skipped, because the generator is used unchanged")
             return
         if settings.adapter is not None:
             copy_adapter(settings.adapter, folder)
             record |= read_adapter_report(folder)
-            run.observer.say(f"adapt: skipped, the adapter in {settings.adapter} is used")
+            run.observer.say(f"adapt: skipped, because the adapter in {settings.adapter} is used")
             return
         with run.observer.bar("adapt", total=settings.num_steps, unit="steps") as advance:
             follow_adaptation(run.generators.adapt(folder), advance)
@@ -30,8 +30,8 @@ def adapt(run: Run) -> None:
 
 
 def help_to_adapt(run: Run) -> None:
-    """Compute a slice of every batch: the part of the other processes of ``accelerate launch``."""
-    Processes().wait()  # until the data are in the run folder
+    """Compute a slice of every batch, as all processes of ``accelerate launch`` but the first do."""
+    Processes().wait()  # wait until the data are in the run folder
     settings = run.settings.adapt
     is_needed = settings.method != "none" and settings.adapter is None and run.folder.record("adapt") is None
     Processes().wait()

@@ -27,13 +27,13 @@ def check_names(settings: Settings) -> None:
     """Check that all names in the settings exist and fit together, before anything is read or written.
 
     Raises:
-        InputError: for the first one that does not; for an unknown name, the message lists the known ones.
+        InputError: for the first name that is unknown or does not fit; the message lists the known names.
     """
     check_generator(settings.generator)
     if settings.generator.name == "class_conditional" and settings.adapt.method != "full":
         raise InputError(
             "adapt.method must be full for the generator 'class_conditional', which has no weights to start "
-            f"from, got {settings.adapt.method!r}: leave it out"
+            f"from, got {settings.adapt.method!r}: leave adapt.method out"
         )
     check_registered(settings)
     _check_captions_are_used(settings)
@@ -61,7 +61,7 @@ def validated_splits(settings: Settings, *, device: str) -> Splits:
     """Read and split the real images, and check that the settings fit them.
 
     Raises:
-        InputError: for unusable data, or settings that do not fit them.
+        InputError: if the data are unusable, or the settings do not fit them.
     """
     splits = load_splits(settings.data, seed=settings.seed)
     learned_from = [splits.train, splits.val]
@@ -104,7 +104,7 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     """Check that sampler, start, prompts without captions, image features and layers fit a generator.
 
     Args:
-        generator: it is prepared for adaptation here, so load it again afterwards.
+        generator: this function prepares it for adaptation, so load it again afterwards.
         settings: of the run.
         prompt_names: words for each class in prompts.
 
@@ -115,8 +115,8 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
     if draw.start_snr is not None and strength == 1:
         raise InputError(
-            f"draw.start_snr must leave something of the real image, got {draw.start_snr}, which is pure "
-            "noise for this generator: raise it, or leave it out"
+            f"draw.start_snr must leave a trace of the real image, got {draw.start_snr}, which is pure noise "
+            "for this generator: raise it, or leave it out"
         )
     add_tokens(generator, settings, num_classes=len(prompt_names))
     generator.learn_classes(prompt_names, seed=0)
@@ -124,21 +124,21 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     if settings.visual.kind != "none":
         check_widths(adaptable(generator), projection=settings.visual.projection)
     if adapt.distribution == "kernel":
-        _ = adaptable(generator).feature_width  # refuses a generator without an image encoder
+        _ = adaptable(generator).feature_width  # raises an error for a generator without an image encoder
     if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))
 
 
 def learns_words(settings: Settings) -> bool:
-    """Whether checking prompts teaches the generator new words; then load it again before adapting it."""
+    """Whether checking prompts adds words to the generator, which must then be loaded again to adapt it."""
     return settings.adapt.has_token or settings.generator.name == "class_conditional"
 
 
 def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
-    """Add the learned tokens that prompts contain: those of a ready adapter, or untrained ones.
+    """Add the learned tokens in prompts to the generator, from a ready adapter or untrained.
 
     Raises:
-        InputError: for tokens that do not fit the generator, or an adapter with other tokens.
+        InputError: if the tokens do not fit the generator, or the adapter has other tokens.
     """
     adapt = settings.adapt
     if adapt.adapter is not None:
@@ -177,9 +177,9 @@ def _check_captions_are_used(settings: Settings) -> None:
     templates = [template for templates in _templates(settings).values() for template in templates]
     if settings.captions.source != "none" and not any("{caption}" in template for template in templates):
         raise InputError(
-            f"captions.source {settings.captions.source!r} has no effect, since no prompt contains "
-            "{caption}: write it into adapt.prompt and draw.prompt, or use the template sets real-fake-train "
-            "and real-fake-draw"
+            f"captions.source {settings.captions.source!r} has no effect, because no prompt contains "
+            "{caption}: write {caption} into adapt.prompt and draw.prompt, or use the template sets "
+            "real-fake-train and real-fake-draw"
         )
 
 
@@ -191,7 +191,7 @@ def _check_membership(settings: Settings) -> None:
     adapts = adapt.num_steps and adapt.adapter is None
     if membership.measure and membership.target == "pipeline" and not adapts:
         raise InputError(
-            f"membership.target=pipeline needs a generator that the run adapts, got adapt.method "
+            f"membership.target=pipeline needs a generator that this run adapts, got adapt.method "
             f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use "
             "membership.target=classifier"
         )

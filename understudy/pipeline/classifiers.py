@@ -1,4 +1,4 @@
-"""The classifiers of a run: the judge of drawn images, the start of every arm, and the arms' trainings."""
+"""The classifiers of a run: the judge of drawn images, the network that arms start from, the trained arms."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Classifiers:
 
     @cached_property
     def judge(self) -> TrainedClassifier:
-        """A classifier trained on the real train images alone: scores drawn images, and gives soft labels."""
+        """The classifier trained on real train images alone; it scores drawn images and gives soft labels."""
         return self._fit("real", None)
 
     @cached_property
     def clip(self) -> Classifier:
-        """CLIP, which scores drawn images by the names of the classes and needs no training image."""
+        """CLIP, which scores drawn images by the class names, without any training."""
         return load_zero_shot(
             self.settings.curate.clip,
             self.settings.generator,
@@ -67,7 +67,7 @@ class Classifiers:
 
     @cached_property
     def start(self) -> TrainedClassifier:
-        """The network that every arm starts from, pretrained or with random weights; it is never trained."""
+        """The untrained network that every arm starts from, with pretrained or random weights."""
         settings = self.settings.compare
         backbone = pretrained_classifier(settings) or build_backbone(
             settings, self.train.num_classes, rng_seed=self.settings.seed
@@ -76,7 +76,7 @@ class Classifiers:
         return TrainedClassifier(backbone, self.train.class_names, self.device)
 
     def features(self, data: LabelledSet) -> np.ndarray:
-        """Features for selections, float (N, D), from the pretrained network if any, else from the judge."""
+        """Features for selections, float (N, D): from the pretrained network if it is set, else the judge."""
         return (self.start if self.settings.compare.pretrained else self.judge).features(data)
 
     def mistakes_after(self, synthetic: LabelledSet) -> np.ndarray:
@@ -92,7 +92,7 @@ class Classifiers:
         return self.settings.compare.model_copy(update=rates)
 
     def tune(self, arm: str, data: TrainingData) -> Steps[list[Trial]]:
-        """Try every learning rate and weight decay; trials on disk are kept."""
+        """Try every pair of learning rate and weight decay; trials on disk are kept."""
         return tune_arm(
             ArmFolder(self.folder / "tuning", arm),
             data,
@@ -112,7 +112,7 @@ class Classifiers:
         settings: CompareSettings,
         measure: Measure | None = None,
     ) -> Steps[ArmResult]:
-        """Train an arm with every seed and test it; trainings found in ``arms/PLACE`` are kept."""
+        """Train an arm with every seed and test it; finished trainings in ``arms/PLACE`` are kept."""
         return run_arm(
             ArmFolder(self.folder / place, arm),
             data,
@@ -120,11 +120,11 @@ class Classifiers:
             settings=settings,
             seed=self.settings.seed,
             device=self.device,
-            keep_weights=not place,  # later stages test the compared arms again
+            keep_weights=not place,  # later stages test the compared arms again, so their weights are kept
         )
 
     def steps(self, arm: str, *, num_synthetic: int) -> int:
-        """Optimisation steps of all trainings of an arm together."""
+        """Optimisation steps of all trainings of an arm."""
         settings = self.settings.compare
         phases = find_arm(arm, settings).phase_steps(
             settings, num_real=len(self.train), num_synthetic=num_synthetic

@@ -53,7 +53,7 @@ def compare(run: Run) -> None:
 def feature_quality(
     classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet
 ) -> dict[str, float | None]:
-    """How well features separate the real classes: fitted on train images, tested on test images.
+    """How well features separate the real classes, fitted on train images and tested on test images.
 
     Returns:
         As :func:`understudy.evaluation.transferability.transferability`; ``leep`` is None for a network

@@ -35,12 +35,12 @@ from understudy.training.settings import CompareSettings
 @final
 @dataclass
 class Run:
-    """What the stages of a run share. Everything is loaded or made when it is first used.
+    """The objects that the stages of a run share, each loaded or made when it is first used.
 
     Attributes:
         folder: the run folder, with the settings.
         device: torch device.
-        observer: gets messages and progress.
+        observer: receives messages and progress.
         started: when this object was made, by ``time.monotonic``.
     """
 
@@ -65,7 +65,7 @@ class Run:
 
     @contextmanager
     def measurement(self, name: str) -> Iterator[dict[str, Any]]:
-        """Run a stage that can be added later; its record also holds its settings and the environment."""
+        """Do a stage that can be added to a finished run; its record also holds settings and environment."""
         section: Section = getattr(self.settings, name)
         with self.folder.stage(name) as record:
             record |= {"settings": section.model_dump(mode="json"), "environment": environment(self.device)}
@@ -92,7 +92,7 @@ class Run:
 
     @cached_property
     def spare(self) -> LabelledSet | None:
-        """A second real set of the size of the train split, used only for the noise floor of the gap."""
+        """A second real set as large as the train split, used only for the noise floor of the gap."""
         return self._stored("spare") if (self.path / "data" / "spare.parquet").exists() else None
 
     @property
@@ -103,7 +103,7 @@ class Run:
     def _stored(self, name: str) -> LabelledSet:
         return LabelledSet.load(self.path / "data" / f"{name}.parquet")
 
-    # What stages share
+    # The objects that stages share
 
     @cached_property
     def generators(self) -> Generators:
@@ -149,7 +149,7 @@ class Run:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The network whose features fidelity and memorisation are measured with."""
+        """The network whose features fidelity and memorisation compare."""
         is_pretrained = self.settings.compare.pretrained
         return load_encoder(
             self.settings.fidelity.encoder,
@@ -166,7 +166,7 @@ class Run:
 
     @property
     def arms(self) -> list[str]:
-        """The arms to compare, ``real`` first; without any curated image, only arms that need none."""
+        """The arms to compare, ``real`` first; without curated images, only arms that use none."""
         compare = self.settings.compare
         return [
             name
@@ -177,7 +177,7 @@ class Run:
     def training_data(
         self, arm: str, *, train: LabelledSet | None = None, images: CuratedSet | None = None
     ) -> TrainingData:
-        """What an arm learns from: by default the train split and the arm's synthetic images."""
+        """The images that an arm learns from: by default the train split and the arm's synthetic images."""
         images = self.sets.of_arm(arm) if images is None else images
         return TrainingData(
             train=self.train if train is None else train,
@@ -187,7 +187,7 @@ class Run:
         )
 
     def training_settings(self, arm: str) -> CompareSettings:
-        """The settings an arm is trained with; an arm that has not been tuned yet is tuned now."""
+        """The settings that an arm is trained with, after tuning it if that has not been done yet."""
         if not self.settings.tune.is_on:
             return self.settings.compare
         return self.classifiers.tuned(arm, self.training_data(arm))
@@ -210,7 +210,7 @@ class Run:
             train: real images; by default the train split.
             images: synthetic images; by default those of the arm.
             tuned_as: the arm whose tuned settings are used; by default ``arm``.
-            measure: computes figures of the classifier at the end of each phase.
+            measure: computes figures of the classifier at the end of phases.
         """
         data = self.training_data(arm, train=train, images=images)
         settings = self.training_settings(tuned_as or arm)

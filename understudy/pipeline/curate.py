@@ -1,4 +1,4 @@
-"""Stage curate: judge the drawn images, draw again what is missing, keep the good ones."""
+"""Stage curate: judge the drawn images, redraw rejected ones, and keep the best."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from understudy.sampling.plan import quotas
 
 
 def curate(run: Run) -> None:
-    """Make the curated set that arms share."""
+    """Make the curated set that the arms share."""
     settings, folder = run.settings, run.path / "synthetic"
     quota = quotas(run.train, settings.draw)
     with run.folder.stage("curate") as record:

@@ -13,7 +13,7 @@ def draw(run: Run) -> None:
     """Draw as many images per class as the settings ask for."""
     quota = quotas(run.train, run.settings.draw)
     with run.folder.stage("draw") as record:
-        generator = run.generators.main  # loading it does not count as drawing
+        generator = run.generators.main  # the time to load it does not count as drawing
         record["generator"] = generator.fingerprint
         start = time.monotonic()
         images = run.sets.first(run.settings.draw, quota)
@@ -23,7 +23,7 @@ def draw(run: Run) -> None:
     run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
     if (short := int(quota.sum()) - len(images)) > 0:
         run.observer.say(
-            f"draw: {short} fewer than wanted, because there are no more ready-made images; see "
+            f"draw: {short} images fewer than wanted, because there are no more ready-made images; see "
             "draw.per_class and draw.min_per_class"
         )
 

@@ -1,4 +1,4 @@
-"""Stage fidelity: how close the curated images come to real ones, and how close other real images come."""
+"""Stage fidelity: how close the curated images are to real ones, compared with other real images."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def fidelity(run: Run) -> None:
                 max_bytes=settings.memory_gb * 1e9,
                 seed=run.settings.seed,
             )
-        except InputError as error:  # too few images to measure; the arms can be trained nevertheless
+        except InputError as error:  # too few images for this measure are enough to train the arms
             record["fidelity"]["warnings"] = [f"Fidelity was not measured: {error}."]
-            run.observer.say(f"fidelity: not measured, {error}")
+            run.observer.say(f"fidelity: not measured: {error}")
             return
     distance = record["fidelity"]["measures"]["frechet_distance"]
     value, floor = distance["value"]["mean"], distance["floor"]["mean"]

@@ -1,4 +1,4 @@
-"""Stage gap: explain the accuracy gap between real and synthetic train images."""
+"""Stage gap: explain the accuracy gap between real and synthetic training images."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def gap(run: Run) -> None:
 
 
 def real_again(train: LabelledSet, spare: LabelledSet | None, *, seed: int) -> list[LabelledSet]:
-    """Real sets that measure the noise floor: as many other images, or the halves of the train split."""
+    """Real sets that measure the noise floor: equally many other images, or the halves of the train split."""
     if spare is not None:
         return [spare]
     if train.counts.min() < 2:
@@ -82,7 +82,7 @@ def real_again(train: LabelledSet, spare: LabelledSet | None, *, seed: int) -> l
 
 
 def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, CuratedSet]]:
-    """Arm and images of the plain set, and of each role that changes something about it."""
+    """By role, the arm and its images: the plain set, and sets that differ from it in one respect."""
     quota = quotas(sets.train, plain.draw)
     shared = sets.named(f"{_PLACE}plain", quota, draw=plain.draw, curate=plain.curate)
     found = {"plain": ("synthetic", shared)}
@@ -92,7 +92,7 @@ def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, Cura
 
 
 def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, CuratedSet]:
-    """Every real image noised and drawn again, by strength."""
+    """By strength, the set in which every real image was noised and drawn again."""
     found = {}
     for strength, draw in _redrawing(plain).items():
         name = f"{_PLACE}redrawn-{strength:g}"
@@ -101,7 +101,7 @@ def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, CuratedSet
 
 
 def _redrawing(plain: Settings) -> dict[float, DrawSettings]:
-    """How real images are redrawn, by strength: one solver step at least; empty for ready-made images."""
+    """By strength, the settings that redraw real images in at least one step; empty for ready-made images."""
     if plain.generator.name == "folder":
         return {}
     least = strength_of(1, plain.draw.steps)
@@ -116,7 +116,7 @@ def _redrawing(plain: Settings) -> dict[float, DrawSettings]:
 def _side_measures(
     run: Run, sets: Mapping[str, tuple[str, CuratedSet]], redrawn: Mapping[float, CuratedSet]
 ) -> dict[str, dict[str, Any]]:
-    """Measures of each set against the validation images, which no classifier was trained on."""
+    """Compare each set with the validation images, on which no classifier was trained."""
     task = TrainedClassifier.load(ArmFolder(run.path / "arms", "real").classifier, device=run.device)
     raw = run.classifiers.start
 
@@ -141,14 +141,14 @@ def _side_measures(
 
 
 def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every strategy: what it is meant for, and what it gained in this run where an arm has it alone.
+    """List every strategy with its purpose, and its gain in this run if an arm uses no other strategy.
 
     Args:
-        arms: accuracies from :func:`understudy.evaluation.accuracy.summarise`.
+        arms: result of :func:`understudy.evaluation.accuracy.summarise`.
 
     Returns:
-        ``name``, ``summary``, ``addresses``, ``source`` and ``gains``: by plain arm, accuracy minus that of
-        the plain arm (``mean``, ``low``, ``high``).
+        ``name``, ``summary``, ``addresses``, ``source`` and ``gains``. ``gains`` holds by plain arm how much
+        the accuracy rises over the plain arm (``mean``, ``low``, ``high``).
     """
     rows = []
     for name in STRATEGIES:

@@ -25,13 +25,13 @@ from understudy.sampling.plan import Planner, quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings
 
-_SEED_STEP = 1_000_003  # between the seeds with which the generators of a run are adapted
+_SEED_STEP = 1_000_003  # distance between the seeds that adapt the generators of a run
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Generators:
-    """Loads and adapts the generators of a run, by number; 0 is the main one.
+    """Loads and adapts the generators of a run. They have numbers, and 0 is the main one.
 
     Attributes:
         folder: ``adapter`` in the run folder; further generators have ``member-N`` below it.
@@ -59,7 +59,7 @@ class Generators:
 
     @cached_property
     def visual(self) -> VisualGuidance | None:
-        """The image features that guide drawing, if any do."""
+        """The image features that guide drawing; None if drawing is not guided."""
         kind = self.settings.visual.when_drawing
         if kind == "none":
             return None
@@ -79,8 +79,8 @@ class Generators:
         if not (folder / "report.json").exists():
             if Processes().count > 1:
                 raise InputError(
-                    "several generators are adapted by one process: start without accelerate launch, or set "
-                    "draw.members=1"
+                    "several generators must be adapted by one process: start without accelerate launch, or "
+                    "set draw.members=1"
                 )
             seed = self.settings.seed + _SEED_STEP * number
             steps = replace(self, settings=self.settings.model_copy(update={"seed": seed})).adapt(folder)
@@ -96,13 +96,13 @@ class Generators:
         return str(read_adapter_report(report.parent)["fingerprint"]) if report.exists() else ""
 
     def adapter_folder(self, number: int) -> Path:
-        """Where the adapter of a generator is."""
+        """The folder with the adapter of a generator."""
         return self.folder / f"member-{number}" if number else self.folder
 
     def adapt(self, folder: Path) -> Iterator[AdaptStep]:
-        """Fit the generator to the train images, from a checkpoint if there is one; writes ``folder``."""
+        """Fit the generator to the train images and write ``folder``; continues from a checkpoint in it."""
         generator = self._base()
-        # A generator that learns words must not have them yet when it is adapted, so another one is checked.
+        # Checking adds words to a generator, and adapting needs one without them: so another one is checked.
         self._check_prompts(self._base() if learns_words(self.settings) else generator)
         data = AdaptData(
             train=self.train,
@@ -120,11 +120,11 @@ class Generators:
         )
 
     def planner(self, draw: DrawSettings, number: int = 0) -> Planner:
-        """Plans the images that generator ``number`` draws with these settings."""
+        """The planner of the images that generator ``number`` draws with these settings."""
         return self._planner(self.get(number), draw, number=number, adapter=self.fingerprint(number))
 
     def _check_prompts(self, generator: Generator) -> None:
-        """Plan all images now, so that too long prompts are reported before hours of adaptation."""
+        """Plan all images now, so that a prompt that is too long is reported before hours of adaptation."""
         add_tokens(generator, self.settings, num_classes=self.train.num_classes)
         generator.learn_classes(self.prompt_names, seed=self.settings.seed)
         quota = quotas(self.train, self.settings.draw)
@@ -157,7 +157,7 @@ class Generators:
 
 
 def follow_adaptation(steps: Iterator[AdaptStep], advance: Callable[[int], None]) -> None:
-    """Move a progress bar along an adaptation; a resumed one begins with a later step."""
+    """Move a progress bar along an adaptation; a resumed adaptation starts at a later step."""
     done = 0
     for step in steps:
         advance(step.step - done)

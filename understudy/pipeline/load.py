@@ -30,6 +30,6 @@ def load(run: Run) -> None:
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
         }
-    del run.splits  # the stored ones take their place
+    del run.splits  # the stored splits take their place
     counts = f"{record['train']} train, {record['val']} val, {record['test']} test images"
     run.observer.say(f"load: {counts} of {len(record['classes'])} classes")

@@ -1,4 +1,4 @@
-"""Stage memorisation: compare distances to train images of synthetic and of held-out real images."""
+"""Stage memorisation: compare how close synthetic and held-out real images come to train images."""
 
 from __future__ import annotations
 

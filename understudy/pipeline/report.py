@@ -31,14 +31,14 @@ def report(run: Run, stages: Sequence[str]) -> None:
             arm_summaries={name: f"{arm.summary}: {arm.describe()}" for name, arm in arms.items()},
             predictions=_predictions(run, list(arms)),
         )
-        write_json(run.path / "results.json", results)  # everything that may be damaged has been read
+        write_json(run.path / "results.json", results)  # last: a damaged file stops earlier
         write_report(run.path / "report.html", data)
         write_text(run.path / "README.md", run_card(run, results, data_files="synthetic/curated.parquet"))
     run.observer.say(f"report: {run.path / 'report.html'}")
 
 
 def added_settings(run: Run, stages: Sequence[str]) -> dict[str, Any]:
-    """The settings in the report that may change in a finished run: of added stages, and the licences."""
+    """The reported settings that may change in a finished run: those of added stages, and the licences."""
     records = {name: run.folder.record(name) or {} for name in stages if name != "report"}
     found = {name: record["settings"] for name, record in records.items() if "settings" in record}
     return found | {"licences": [run.settings.data.licence, run.settings.generator.licence]}
@@ -51,7 +51,7 @@ def run_card(run: Run, results: dict[str, Any], *, data_files: str | None) -> st
 
 
 def _predictions(run: Run, arms: Sequence[str]) -> dict[str, Any]:
-    """By arm, the class that each training predicts for each test image; only arms with records."""
+    """By arm, the class that each training predicts for each test image, for arms that have records."""
     seeds = seeds_of(run.settings.seed, run.settings.compare.num_seeds)
     folders = {name: ArmFolder(run.path / "arms", name) for name in arms}
     return {

@@ -1,4 +1,4 @@
-"""Stage scale: what larger synthetic sets are worth, and how many real images each is equivalent to."""
+"""Stage scale: how accuracy grows with larger synthetic sets, and how many real images each one equals."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _train_on_sizes(
     real: dict[int, ArmResult],
     arms: Mapping[str, dict[float, ArmResult]],
 ) -> None:
-    """Train, and add the results on real images to ``real`` and those on each set to ``arms``."""
+    """Train on real images and on each set; the results are added to ``real`` and ``arms``."""
     total = len(parts) * run.steps("real") + len(sets) * sum(run.steps(arm) for arm in arms)
     with run.observer.bar("scale", total=total, unit="steps") as advance:
         for share, part in parts.items():
@@ -69,7 +69,7 @@ def _train_on_sizes(
 
 
 def _parts_of_train(run: Run) -> dict[float, LabelledSet]:
-    """Parts of the train split by share, one for each number of images."""
+    """Parts of the train split, by share; shares that give the same number of images count once."""
     by_size: dict[int, tuple[float, LabelledSet]] = {}
     for share in sorted(run.settings.scale.real_shares, reverse=True):
         part = take_share(run.train, share, seed=run.settings.seed)
@@ -78,10 +78,10 @@ def _parts_of_train(run: Run) -> dict[float, LabelledSet]:
 
 
 def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[float, LabelledSet]]:
-    """Curated sets of these sizes per class, smallest first; each begins with the images of the one before.
+    """Curated sets with these images per class, smallest first; each starts with the images of the last one.
 
-    All sets come at once, unless ``scale.stop_below`` may end the search: then they come one by one, and each
-    is drawn only when it is needed.
+    All sets come at once. With ``scale.stop_below``, which can end the search early, they come one by one,
+    and each is drawn only when it is needed.
     """
     drawn: np.ndarray | None = None
     settings = run.settings
@@ -98,11 +98,12 @@ def _cut(run: Run, made: JudgedImages, sizes: Mapping[float, np.ndarray]) -> dic
     largest, quota = made.images, list(sizes.values())[-1]
     if not len(largest):
         raise InputError(
-            "no drawn image passed curation, so there is no set to scale: see synthetic/decisions.parquet"
+            "scale needs images that pass curation, but every drawn image was rejected: see "
+            "synthetic/decisions.parquet for the reasons"
         )
     largest.save(run.path / "synthetic" / "scaled.parquet")
     if short := int((quota - largest.counts).clip(min=0).sum()):
-        run.observer.say(f"scale: {short} images fewer than wanted passed curation")
+        run.observer.say(f"scale: the largest set lacks {short} images, because too few passed curation")
     ids = np.array(largest.ids)
     return {
         times: _as_trained(run, times, made.drawn, ids[first_of_each_class(largest.labels, quota)])
@@ -111,7 +112,7 @@ def _cut(run: Run, made: JudgedImages, sizes: Mapping[float, np.ndarray]) -> dic
 
 
 def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> LabelledSet:
-    """The set of a size. It is stored on first use, so that later training uses the same images."""
+    """The set of this size. Its ids are stored on first use, so that later training uses the same images."""
     path = run.path / "arms" / f"times-{times:g}" / "images.json"
     if not path.exists():
         write_json(path, ids.tolist())

@@ -33,12 +33,12 @@ _Fitted = tuple[int, TrainedClassifier, dict[str, Any]]
 PRIVATE = "private"
 """Name of the differentially private reference among the arms."""
 _RESAMPLES = 200
-_SEEDS = 1_000_000  # apart from the seeds of compared trainings, so that no shadow model repeats one
-_BLOCK = 16  # shadow models trained between two records; the images of all of them are in memory together
+_SEEDS = 1_000_000  # far from the seeds of compared trainings, so that no shadow model repeats one of them
+_BLOCK = 16  # shadow models trained together; the images of all of them are in memory at once
 
 
 def check_audit(settings: MembershipSettings, train: LabelledSet, compare: CompareSettings) -> None:
-    """Check that an audit can be made, before anything is trained.
+    """Check that an audit is possible, before anything is trained.
 
     Args:
         settings: of the audit.
@@ -46,7 +46,8 @@ def check_audit(settings: MembershipSettings, train: LabelledSet, compare: Compa
         compare: settings of the comparison, with the user's arms.
 
     Raises:
-        InputError: for too few shadow models or images, an arm that cannot be audited, or a missing opacus.
+        InputError: if there are too few shadow models or images, an arm cannot be audited, or opacus is
+            missing.
     """
     enough_shadows(settings.shadows, len(train), settings.false_positive_rates)
     halves = half_splits(train.labels, settings.shadows, seed=0)
@@ -66,11 +67,11 @@ def check_audit(settings: MembershipSettings, train: LabelledSet, compare: Compa
 def _check_arm(name: str, settings: MembershipSettings, compare: CompareSettings) -> None:
     if name == PRIVATE:
         raise InputError(
-            f"membership.arms must not have {PRIVATE!r}, the name of the reference: set "
+            f"membership.arms must not contain {PRIVATE!r}, the name of the private reference: set "
             "membership.private_epsilon instead"
         )
     if any(phase.refresh_every is not None for phase in find_arm(name, compare).phases):
-        raise InputError(f"membership.arms must not refresh their images, as {name!r} does: leave it out")
+        raise InputError(f"membership.arms must not refresh their images, but {name!r} does: leave it out")
     changing = _changing_strategies(name)
     if changing and settings.target == "pipeline":
         raise InputError(
@@ -101,7 +102,7 @@ def check_measurable(settings: MembershipSettings, compare: CompareSettings, cur
 def _check_some_left(names: Sequence[str], skipped: Mapping[str, str]) -> None:
     if not names:
         raise InputError(
-            f"a membership audit needs an arm that depends on the real images: {' '.join(skipped.values())}"
+            f"a membership audit needs an arm that depends on the real images. {' '.join(skipped.values())}"
         )
 
 
@@ -116,27 +117,26 @@ class Shadows:
     """Trains the shadow models of every audited arm and keeps their predictions.
 
     With ``target=classifier`` a shadow model sees its half of the real images, and the synthetic images that
-    were not drawn from an image of the other half (``source_id`` and ``visual_id``). An arm that trains on
-    synthetic images alone, none drawn from a real one, does not depend on the half; it is skipped, and the
-    result says so.
+    were not drawn from an image of the other half (``source_id`` and ``visual_id``). An arm is skipped if it
+    does not depend on the half, because it trains only on synthetic images that were drawn without a real
+    one; the result says so.
 
-    Writes, with ``target=pipeline``, the images of every shadow pipeline to
-    ``folder/synthetic-shadowI.parquet``; and when shadow model I has been measured,
-    ``folder/ARM-shadowI.npz``. Files that exist are kept.
+    ``folder/ARM-shadowI.npz`` is written when shadow model I has been measured. With ``target=pipeline``, the
+    images of shadow pipeline I are in ``folder/synthetic-shadowI.parquet``. Existing files are kept.
 
     Attributes:
-        train: real images; each is in half of the shadow models.
+        train: real images; each one is in the train set of half of the shadow models.
         val: real images that no model learns from: the population of RMIA.
         test: real images that measure accuracy.
         settings: arms, target, number of shadow models, and false-positive rates.
-        training_settings: gives the settings that an arm is trained with.
-        images_of: gives the synthetic images of an arm (``target=classifier``).
+        training_settings: returns the settings that an arm is trained with.
+        images_of: returns the synthetic images of an arm (``target=classifier``).
         seed: of the run.
         device: torch device.
         folder: where records go.
         observer: receives messages and progress; it is called from several threads.
-        make_synthetic: adapts and draws with some of the real images alone, given their numbers and a seed
-            (``target=pipeline``).
+        make_synthetic: adapts a generator to the real images with the given numbers, with the given seed, and
+            returns the images that it draws (``target=pipeline``).
     """
 
     train: LabelledSet
@@ -163,8 +163,7 @@ class Shadows:
             The section ``membership`` of ``results.json``.
 
         Raises:
-            InputError: as :func:`check_audit`, if no arm is left, and for a record that was made with other
-                data.
+            InputError: as :func:`check_audit`, and if no arm is left or a record was made with other data.
         """
         check_audit(self.settings, self.train, self.training_settings("real"))
         self.val.check_split("val", purpose="a population for membership inference")
@@ -201,7 +200,7 @@ class Shadows:
             name: [number for number, path in enumerate(self._paths(name)) if not path.exists()]
             for name in settings_of
         }
-        if self.settings.target == "pipeline":  # first: phases in epochs depend on the number of images
+        if self.settings.target == "pipeline":  # before counting the steps of phases in epochs
             drawing = [name for name, compare in settings_of.items() if self._uses_synthetic(name, compare)]
             self._draw(sorted({number for name in drawing for number in waiting[name]}))
         sets = {"train": self.train, "val": self.val, "test": self.test}
@@ -230,7 +229,7 @@ class Shadows:
         )
 
     def _describe(self, records: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-        """Accuracy of the shadow models of an arm, and the privacy that was promised, if any."""
+        """Accuracy of the shadow models of an arm, and their guarantee of privacy, if any."""
         labels = self.train.labels
         right = [
             (record["train"].argmax(axis=1) == labels)[is_member].mean()
@@ -253,14 +252,14 @@ class Shadows:
             lengths = len(record["val"]), len(record["test"])
             if not np.array_equal(record["members"], is_member) or lengths != (len(self.val), len(self.test)):
                 raise InputError(
-                    f"{path} must hold a shadow model of these real images, got one of other images: use "
-                    "another folder"
+                    f"{path} must hold a shadow model of these real images, but it belongs to other images: "
+                    "use another folder"
                 )
             records.append(record)
         return records
 
     def _paths(self, name: str) -> list[Path]:
-        # Epsilon and delta can change between audits of a run, and change the private reference.
+        # Audits of one run can have different epsilons and deltas, each with its private reference.
         budget = f"-{self.settings.private_epsilon}-{self.settings.private_delta}"
         stem = f"{name}{budget}" if name == PRIVATE else name
         return [self.folder / f"{stem}-shadow{number}.npz" for number in range(len(self.members))]
@@ -273,7 +272,7 @@ class Shadows:
             return compare.steps
         arm = find_arm(name, compare)
         has_epochs = arm.uses_synthetic and any(phase.epochs for phase in arm.phases)
-        # Only the length of epochs depends on the number of images.
+        # The number of images matters only for phases whose length is given in epochs.
         drawn = len(self._synthetic(name, number)) if has_epochs else 0
         return sum(arm.phase_steps(compare, num_real=int(self.members[number].sum()), num_synthetic=drawn))
 
@@ -284,7 +283,7 @@ class Shadows:
             for number in missing:
                 if self.make_synthetic is None:
                     raise InputError(
-                        "membership.target=pipeline needs a function that adapts and draws, got none: pass "
+                        "membership.target=pipeline needs a function that adapts and draws, got None: pass "
                         "make_synthetic"
                     )
                 images = self.make_synthetic(np.flatnonzero(self.members[number]), self._seed(number))
@@ -347,11 +346,12 @@ class Shadows:
 def _promise(settings: MembershipSettings) -> Iterator[str]:
     if settings.target == "classifier":
         yield (
-            "The generator and its synthetic images are the run's own for all shadow models, so what the "
-            "generator gives away of its real images is not measured; membership.target=pipeline measures it."
+            "All shadow models share the generator of the run and its synthetic images, so what the "
+            "generator reveals about its real images is not measured; membership.target=pipeline measures "
+            "it."
         )
     else:
-        yield "Every shadow model has a generator of its own, adapted to its half of the real images."
+        yield "Every shadow model has a separate generator, adapted to its half of the real images."
     if settings.private_epsilon is not None:
         bounds = {
             rate: min(1.0, math.exp(settings.private_epsilon) * rate)
@@ -359,9 +359,9 @@ def _promise(settings: MembershipSettings) -> Iterator[str]:
         }
         says = ", ".join(f"{100 * bound:.3g}% at {100 * rate:g}%" for rate, bound in bounds.items())
         yield (
-            "The private reference has a bound, whatever the attack: a true-positive rate of exp(epsilon) "
-            f"times the false-positive rate, plus delta; here {says}"
-            f"{' (which says nothing)' if min(bounds.values()) == 1 else ''}."
+            "For the private reference, no attack can exceed a true-positive rate of exp(epsilon) times the "
+            f"false-positive rate, plus delta: here {says}"
+            f"{' (no restriction at all)' if min(bounds.values()) == 1 else ''}."
         )
 
 
@@ -370,22 +370,22 @@ def _unaffected(
     settings_of: Callable[[str], CompareSettings],
     images_of: Callable[[str], LabelledSet],
 ) -> dict[str, str]:
-    """Arms that do not depend on the half of a shadow model, each with the reason."""
+    """Arms that do not depend on which half of the real images is used, each with the reason."""
     found = {}
     for name in arms:
         if all(phase.data == "synthetic" for phase in find_arm(name, settings_of(name)).phases) and not any(
             _sources(images_of(name))
         ):
             found[name] = (
-                f"The arm {name!r} sees synthetic images alone, none of which names a real image that it "
-                "goes back to, so with membership.target=classifier members and others are alike to it: use "
+                f"The arm {name!r} trains only on synthetic images that were drawn without a single real "
+                "image, so membership.target=classifier cannot tell members from non-members: use "
                 "membership.target=pipeline."
             )
     return found
 
 
 def _sources(synthetic: LabelledSet) -> list[set[str]]:
-    """Ids of the real images that each synthetic one was drawn from or guided by."""
+    """Ids of the real images from which each synthetic image was drawn or by which it was guided."""
     columns = [name for name in ("source_id", "visual_id") if name in synthetic.table.column_names]
     return [
         set(filter(None, row)) for row in zip(*(synthetic.provenance(name) for name in columns), strict=True)

@@ -24,7 +24,7 @@ def shift(run: Run) -> None:
     """Measure the arms on corrupted test images and on further test sets."""
     settings = run.settings.shift
     with run.measurement("shift") as record:
-        # Read first, so that a test set that does not fit is reported before anything is measured.
+        # Read before measuring, so that a test set that does not fit is reported at once.
         test_sets = dict(_test_sets(run.settings, run.train, run.val))
         arms = {
             name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
@@ -40,7 +40,7 @@ def shift(run: Run) -> None:
         clean = measure_test_set(run.test, range(run.test.num_classes), arms=arms).arms
         num_resamples, seed = run.settings.compare.bootstrap, run.settings.seed
         record["shift"] = summarise_shift(clean, corruptions, tests, num_resamples=num_resamples, seed=seed)
-    run.observer.say(f"shift: {total} sets and {len(arms)} arms in {record['seconds']:.0f} s")
+    run.observer.say(f"shift: {total} test sets and {len(arms)} arms in {record['seconds']:.0f} s")
 
 
 def check(settings: Settings, train: LabelledSet, val: LabelledSet) -> None:
@@ -65,7 +65,7 @@ def check_finished(run: Run) -> None:
 def _corruptions(
     run: Run, arms: Mapping[str, list[TrainedClassifier]], advance: Callable[[int], None]
 ) -> dict[str, dict[int, dict[str, Outcome]]]:
-    """Outcomes by corruption, severity and arm."""
+    """Results by corruption, severity and arm."""
     settings, size = run.settings.shift, arms["real"][0].backbone.input_size
     found: dict[str, dict[int, dict[str, Outcome]]] = {name: {} for name in settings.corruptions}
     for name, severities in found.items():

@@ -1,4 +1,4 @@
-"""The settings of an arm once its strategies, the suffixes of its name, have overridden some of them."""
+"""The settings of an arm after the strategies in its name have overridden some of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GAP_ARMS = {
     "diverse": "synthetic@diverse",
     "matched": "synthetic@matched",
 }
-"""Arms that explain the gap, by what they change about plain synthetic images
+"""Arms that explain the gap, by role: what they change about plain synthetic images
 (:mod:`understudy.functional.gaps`).
 """
 
@@ -43,7 +43,7 @@ class ArmSettings:
 
 
 def shots_of(train: LabelledSet) -> int:
-    """Images of the smallest class that has any: the number of shots, for strategies that depend on it."""
+    """Images of the smallest class that is not empty, which strategies use as the number of shots."""
     return int(train.counts[train.counts > 0].min())
 
 
@@ -56,7 +56,7 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
         shots: train images of the smallest class.
 
     Raises:
-        InputError: for a strategy that does not fit the settings or another strategy of the arm.
+        InputError: if a strategy does not fit the settings or another strategy of the arm.
     """
     settings, idle, strategy_of = base, list[str](), dict[str, str]()
     for strategy in split_name(name)[1]:
@@ -82,7 +82,7 @@ def check_strategies(name: str, base: Settings) -> None:
     """Check that the strategies of an arm fit the settings and each other; needs no images.
 
     Raises:
-        InputError: for a strategy that does not fit.
+        InputError: if one of them does not fit.
     """
     arm_settings(name, base, shots=1)
 
@@ -91,7 +91,7 @@ def effective_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
     """As :func:`arm_settings`, and check that every strategy changes something.
 
     Raises:
-        InputError: also for a strategy that changes nothing.
+        InputError: as :func:`arm_settings`, and if a strategy changes nothing.
     """
     found = arm_settings(name, base, shots=shots)
     if found.idle:
@@ -103,11 +103,11 @@ def effective_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
 
 
 def images_wanted(name: str, base: Settings, *, num_real: int, quota: np.ndarray) -> np.ndarray:
-    """Synthetic images of each class that an arm uses in all, refreshed ones included, int64 (num_classes,).
+    """Total synthetic images of each class that an arm uses, with all refreshes, int64 (num_classes,).
 
     Args:
         name: of the arm.
-        base: settings; ``draw.refresh_times`` limits how many images are drawn.
+        base: settings, in which ``draw.refresh_times`` limits the number of images.
         num_real: real train images.
         quota: images of each class in use at the same time, int64 (num_classes,).
     """
@@ -132,14 +132,14 @@ def as_many_as_real(settings: Settings) -> Settings:
     plain = with_section(
         settings, "draw", per_class=None, times=1.0, min_per_class=1, members=1, allocation="as-real"
     )
-    # These sets never grow, and some of them are selected, which scale.stop_below would forbid.
+    # scale.stop_below forbids selections, which some of these sets use; none of the sets ever grows.
     plain = with_section(plain, "scale", stop_below=None)
-    # Real images that are redrawn with little noise are copies, and all of them are needed.
+    # Real images redrawn with little noise look like copies, but all of them are needed.
     return with_section(plain, "curate", score="none", threshold=None, select="first", firewall="off")
 
 
 def gap_arms(plain: Settings, *, shots: int) -> dict[str, str]:
-    """Arms that explain the gap, by role; those that cannot be drawn or change nothing are left out.
+    """Arms that explain the gap, by role, without arms that cannot be drawn or would change nothing.
 
     Args:
         plain: settings from :func:`as_many_as_real`.

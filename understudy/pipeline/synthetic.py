@@ -1,4 +1,4 @@
-"""The synthetic sets of a run: the one that arms share, and those that strategies need.
+"""The synthetic sets of a run: the set that arms share, and sets that strategies need.
 
 ::
 
@@ -6,7 +6,7 @@
     synthetic/supplies/HOW/plan ...    drawn with other settings, for instance noise_scale=1.1
     synthetic/curated.parquet          the set that arms share
     synthetic/variants/NAME.parquet    a set for arms with strategies; NAME.json says how it was made
-    synthetic/weak-classes.json        images per class, where mistakes on validation images decide them
+    synthetic/weak-classes.json        images per class if draw.allocation is weak-classes
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _LEAST_PASSING = 0.25  # a refill draws at most four times what is missing
 @final
 @dataclass(frozen=True, kw_only=True)
 class JudgedImages:
-    """Drawn images, the decision about each, and the number of rounds of drawing.
+    """Drawn images, the decisions about them, and the number of rounds of drawing.
 
     Attributes:
         drawn: all images that were judged.
         decisions: which of them are kept, and why others are not.
-        rounds: 1, and one for every refill.
+        rounds: 1 plus the number of refills.
     """
 
     drawn: LabelledSet
@@ -70,9 +70,9 @@ class CuratedSet:
 
     Attributes:
         images: all of them.
-        quota: images per class in use at the same time, int64 (num_classes,), if the arm refreshes them; else
-            None.
-        record: how they were made; empty for the set that arms share.
+        quota: images per class in use at the same time, int64 (num_classes,); None if the arm never refreshes
+            them.
+        record: how the images were made; empty for the set that arms share.
     """
 
     images: LabelledSet
@@ -89,8 +89,8 @@ class SyntheticSets:
         folder: ``synthetic`` in the run folder.
         settings: of the run.
         train, val: real images.
-        generators: draw.
-        classifiers: judge what was drawn.
+        generators: draw the images.
+        classifiers: judge the drawn images.
         observer: receives messages and progress.
     """
 
@@ -105,7 +105,7 @@ class SyntheticSets:
 
     @property
     def num_drawn(self) -> int:
-        """Images that this object has drawn, without those it found on disk."""
+        """Number of images that this object has drawn, without images found on disk."""
         return sum(supply.drawn for supply in self._supplies.values())
 
     @cached_property
@@ -124,7 +124,7 @@ class SyntheticSets:
         return Curator(train=self.train, val=self.val, networks=self.classifiers, copies=self.copies)
 
     def first(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
-        """The first images of each class, drawn where they are missing; several generators take turns."""
+        """The first images of each class; missing ones are drawn, and several generators take turns."""
         shares = [(counts + draw.members - 1 - number) // draw.members for number in range(draw.members)]
         parts = [
             self._supply(draw, number).first(share) for number, share in enumerate(shares) if share.any()
@@ -133,7 +133,7 @@ class SyntheticSets:
             return parts[0]
         images = LabelledSet.concatenate(parts)
         numbers = np.array(images.table.column("number").to_pylist(), dtype=np.int64)
-        return images.select(np.lexsort((numbers, images.labels)))  # a stable sort: generators stay in turn
+        return images.select(np.lexsort((numbers, images.labels)))  # stable: keeps the turns
 
     def fill(
         self,
@@ -149,7 +149,7 @@ class SyntheticSets:
             quota: wanted images per class, int64 (num_classes,).
             draw: how images are drawn.
             curate: how images are chosen, and how many refills are allowed.
-            at_least: images per class to draw in the first round, if that is more than the quota needs.
+            at_least: images per class to draw in the first round, even if the quota needs fewer.
         """
         needed = candidates_wanted(quota, curate)
         counts = needed if at_least is None else np.maximum(needed, at_least)
@@ -168,7 +168,7 @@ class SyntheticSets:
     def allocate(self, quota: np.ndarray, synthetic: LabelledSet, *, again: bool = False) -> np.ndarray:
         """Shift images to the classes that a classifier trained on ``synthetic`` confuses; the total stays.
 
-        The answer is stored, so that all arms share it; ``again`` computes it once more.
+        The result is stored, so that all arms share it; ``again`` replaces the stored result.
         """
         path = self.folder / "weak-classes.json"
         if again or not path.exists():
@@ -179,12 +179,12 @@ class SyntheticSets:
     def of_arm(
         self, name: str, *, base: Settings | None = None, shared: LabelledSet | None = None, place: str = ""
     ) -> CuratedSet:
-        """The curated set of an arm: the shared one, or another one if its strategies need other images.
+        """The curated set of an arm: the shared set, or another one if its strategies need other images.
 
         Args:
             name: of the arm.
             base: settings that the strategies override; by default those of the run.
-            shared: the set that ``base`` gives; by default the run's curated set.
+            shared: the set that ``base`` describes; by default the run's curated set.
             place: prefix of the names of sets with another base, such as ``gap/``.
         """
         base = self.settings if base is None else base
@@ -199,7 +199,7 @@ class SyntheticSets:
         wanted = images_wanted(name, base, num_real=len(self.train), quota=quota)
         if refreshes and not (wanted > quota).any():
             self.observer.say(
-                f"{name}: no image is ever replaced by a new one; raise draw.refresh_times or compare.steps"
+                f"{name}: every refresh repeats the same images; raise draw.refresh_times or compare.steps"
             )
         key = place + "+".join([*needed.changing, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
         found = self.named(key, wanted, draw=needed.settings.draw, curate=needed.settings.curate)
@@ -212,7 +212,7 @@ class SyntheticSets:
         """The curated set with this name, drawn if it is not on disk.
 
         Raises:
-            InputError: if no image passes.
+            InputError: if no image passes curation.
         """
         path = self.folder / "variants" / f"{name}.parquet"
         record_path = path.with_name(f"{path.stem}.json")
@@ -237,14 +237,14 @@ class SyntheticSets:
     def _check_some_kept(
         self, made: JudgedImages, quota: np.ndarray, curate: CurateSettings, *, name: str
     ) -> None:
-        """Report classes without any image, and stop if no class has one."""
+        """Report rejected images, and raise an error if none is left."""
         problem = explain_rejection(
             made.decisions, quota, class_names=self.train.class_names, settings=curate, rounds=made.rounds
         )
         if problem is not None and not made.decisions.kept.any():
             raise InputError(
-                f"no image passes for arms with {name}: {problem}; or leave the strategy out, and set "
-                "curate.score for all arms"
+                f"no image for the arms with {name} passes curation: {problem}; or leave the strategy out "
+                "and set curate.score for all arms"
             )
         if problem is not None:
             self.observer.say(f"{name}: {problem}")

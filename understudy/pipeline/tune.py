@@ -9,7 +9,7 @@ from understudy.training.tune import best_trial, num_trials
 
 
 def tune(run: Run) -> None:
-    """Try every arm with every pair of values, so that none is tuned with more care than another."""
+    """Try every arm with every pair of values, so that all arms are tuned equally well."""
     arms, trials_each = run.arms, num_trials(run.settings.compare, run.settings.tune)
     with run.folder.stage("tune") as record:
         with run.observer.bar("tune", total=len(arms) * trials_each, unit="trainings") as advance:
@@ -19,9 +19,7 @@ def tune(run: Run) -> None:
         record["arms"] = {
             name: {"chosen": best_trial(trials), "trials": trials} for name, trials in tried.items()
         }
-    run.observer.say(
-        f"tune: {trials_each} trainings of each of {len(arms)} arms in {record['seconds']:.0f} s"
-    )
+    run.observer.say(f"tune: {len(arms)} arms, {trials_each} trainings each, in {record['seconds']:.0f} s")
 
 
 def work(counted: Counted) -> Work:

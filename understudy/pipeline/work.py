@@ -1,4 +1,4 @@
-"""The work of a stage in units that can be timed; ``understudy preview`` multiplies it by the pace."""
+"""The work of a stage in units such as images and steps; ``understudy preview`` turns it into time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Work:
 
     Attributes:
         adaptations: adaptations of a generator.
-        images: images to draw; one that starts from less noise than the run's images counts as a part.
+        images: images to draw; an image that starts from less noise than the run's images counts less than 1.
         steps: optimisation steps of a classifier.
         private_steps: optimisation steps of the differentially private reference.
         predictions: images to classify.
@@ -52,12 +52,12 @@ class Work:
 @final
 @dataclass(kw_only=True)
 class Counted:
-    """Counts the work of a run. Call stages in order: later ones reuse what earlier ones have drawn.
+    """Counts the work of a run. Stages must be counted in order, since later ones reuse drawn images.
 
     Attributes:
         settings: of the run.
         splits: its real images.
-        strength: noise that the run's images start from, 0 to 1; less noise takes fewer solver steps.
+        strength: noise that the run's images start from, 0 to 1; less noise needs fewer solver steps.
         num_images: synthetic images counted so far, drawn with any settings.
     """
 
@@ -82,7 +82,7 @@ class Counted:
         return find_arm(arm, self.settings.compare).uses_synthetic
 
     def drawn(self, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> Work:
-        """Images of a curated set that no earlier set has drawn, and further generators to adapt."""
+        """Images of a curated set that no earlier set contains, and further generators to adapt."""
         counts = candidates_wanted(quota, curate)
         how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels")))
         strength = (self.strength if draw.start_snr is not None else draw.strength) / self.strength
@@ -120,7 +120,7 @@ class Counted:
     def training(
         self, arm: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0
     ) -> Work:
-        """One training of an arm, and the predictions that measure it."""
+        """One training of an arm, and the predictions made to measure it."""
         steps = find_arm(arm, self.settings.compare).phase_steps(
             self.settings.compare,
             num_real=len(self.train) if num_real is None else num_real,

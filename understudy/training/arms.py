@@ -70,13 +70,13 @@ class Arm:
             counts = [count or share for count, share in zip(given, shares, strict=True)]
         if min(counts) < 1:
             raise InputError(
-                f"compare.steps must give each phase of the arm {self.name!r} a step, got {settings.steps} "
-                f"for {self.describe()}: use more"
+                f"compare.steps={settings.steps} leaves a phase of the arm {self.name!r} ({self.describe()}) "
+                "without a step: use more steps"
             )
         if settings.equal_steps and sum(counts) != settings.steps:
             raise InputError(
-                f"every arm must take compare.steps={settings.steps} steps, the phases of {self.name!r} take "
-                f"{sum(counts)}: give one of them a share, or set compare.equal_steps=false"
+                f"every arm must take compare.steps={settings.steps} steps, but the phases of {self.name!r} "
+                f"take {sum(counts)}: give one of them a share, or set compare.equal_steps=false"
             )
         return tuple(counts)
 
@@ -90,7 +90,7 @@ class Arm:
         return [count or end - start for count, start, end in zip(given, [0, *ends], ends, strict=False)]
 
     def describe(self) -> str:
-        """The phases on one line.
+        """Describe the phases on one line.
 
         Example:
             >>> ARMS["bridged++"].describe()
@@ -125,7 +125,7 @@ def _describe(phase: Phase) -> str:
 
 
 def _describe_synthetic(phase: Phase) -> list[str]:
-    """What a phase does only to synthetic images."""
+    """How a phase treats synthetic images differently from real ones."""
     parts = {
         "statistics": "batch norm statistics",
         "affine": "batch norm scale and shift",
@@ -163,7 +163,7 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
     plain, strategies = split_name(name)
     if plain in settings.own_arms and plain in ARMS:
         raise InputError(
-            f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another"
+            f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another name"
         )
     phases = settings.own_arms.get(plain)
     arm = ARMS[plain] if phases is None else Arm(name=plain, phases=phases, summary="an arm of your own")
@@ -171,7 +171,8 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
         return arm
     if not arm.uses_synthetic:
         raise InputError(
-            f"strategies need an arm that uses synthetic images, {plain!r} does not: got {name!r}"
+            f"strategies need an arm that uses synthetic images, got {name!r}: choose another arm than "
+            f"{plain!r}"
         )
     phases = arm.phases
     for strategy in strategies:
@@ -185,8 +186,8 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
     """Check that everything an arm sets has an effect.
 
     Raises:
-        InputError: for a fresh head in the first phase, which has one anyway; for changes to the features in
-            a phase that trains only the head; and for a share of a single phase if all arms have equal steps.
+        InputError: for a fresh head in the first phase, which always has one; for changes to the features in
+            a phase that trains only the head; and for a share in a single phase if all arms have equal steps.
     """
     if arm.phases[0].reset_head and not settings.keep_head:
         raise InputError(
@@ -196,13 +197,13 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
     for phase in arm.phases:
         if phase.layers in ("last-layer", "linear-probe") and (idle := _feature_setting(phase)):
             raise InputError(
-                f"{idle} has no effect where only the head is trained ({phase.layers}, arm {arm.name!r}): "
-                "leave one out"
+                f"{idle} has no effect in the arm {arm.name!r}, because {phase.layers} trains only the head: "
+                "leave one of the two out"
             )
     if settings.equal_steps and len(arm.phases) == 1 and _share(arm.phases[0]) != 1:
         raise InputError(
-            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: otherwise every arm "
-            "takes compare.steps steps, and the share of its only phase has no effect"
+            f"the arm {arm.name!r} ({arm.describe()}) needs compare.equal_steps=false: with equal steps, the "
+            "share of its only phase has no effect"
         )
 
 
@@ -229,9 +230,9 @@ _add("synthetic", "synthetic images alone", _SYNTHETIC)
 _add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
 _add("mixed-balanced", "real and synthetic images, half of every batch each", _BALANCED)
 _add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
-_add("bridged+reinit", "as bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
-_add("bridged+mixup", "as bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
-_add("bridged++", "as bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)
+_add("bridged+reinit", "bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
+_add("bridged+mixup", "bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
+_add("bridged++", "bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)
 _add("real+mixup", "control: real images with Mixup", Phase(data="real", mixup=_MIXUP))
 _add(
     "real-long",
@@ -241,7 +242,7 @@ _add(
 _add("real+reinit", "control: real images, then a fresh head and real images again", _REAL, _NEW_HEAD)
 _add(
     "bridged-neutral",
-    "control: as bridged++, with strongly augmented real images first",
+    "control: bridged++, with strongly augmented real images in place of synthetic ones",
     _AUGMENTED,
     _NEW_HEAD,
 )

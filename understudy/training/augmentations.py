@@ -14,15 +14,13 @@ from understudy.training.backbones import seeded_globals
 
 Normalise = Callable[[Tensor], Tensor]
 Augment = Callable[[Tensor, Normalise, torch.Generator], Tensor]
-"""Maps uint8 pixels (B, 3, H, W), a function that normalises them, and a source of random numbers to
-normalised float pixels of the same shape.
-"""
+"""Changes uint8 pixels (B, 3, H, W) at random, then normalises them with the given function."""
 
 AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
 
 @AUGMENTATIONS.register(
-    "affine", summary="shift, rotate, scale and shear a little; no mirroring, so for characters too"
+    "affine", summary="shift, rotate, scale and shear a little; no mirroring, so it suits characters too"
 )
 def _affine(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
     return random_affine(normalise(pixels), rng)

@@ -30,11 +30,12 @@ class AuxiliaryBatchNorm:
 
     Xie et al. 2020 (arXiv:1911.09665), section 4.2. In training mode the main part sees the real images of a
     batch, which come first, and the auxiliary part the synthetic ones. As in Zhang et al. 2024
-    (arXiv:2403.19150), the parts can differ in ``statistics`` (of the batch and running; scale and shift are
-    shared), in ``affine`` (scale and shift; the statistics are those of the whole batch) or in ``both``. In
-    evaluation mode all images go through the main part. An auxiliary part starts as a copy of the main one.
+    (arXiv:2403.19150), the parts can differ in ``statistics`` (mean and variance, while scale and shift are
+    shared), in ``affine`` (scale and shift, while the statistics are those of the whole batch) or in
+    ``both``. In evaluation mode all images go through the main part. An auxiliary part starts as a copy of
+    the main one.
 
-    A part that gets only one value per channel, which has no variance, uses its running statistics.
+    One value per channel has no variance, so a part that gets only one uses its running statistics.
 
     Args:
         model: the network; changed in place until :meth:`remove`.
@@ -61,7 +62,7 @@ class AuxiliaryBatchNorm:
         self._rows.num_real, self._rows.num_images = num_real, num_images
 
     def remove(self) -> None:
-        """Restore plain batch normalisation: the main parts stay."""
+        """Restore plain batch normalisation by keeping only the main parts."""
         for parent in list(self._model.modules()):
             for child, norm in list(parent.named_children()):
                 if isinstance(norm, _SplitBatchNorm):
@@ -104,8 +105,8 @@ def check_batch_norm(model: nn.Module, name: str) -> None:
     """
     if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
         raise InputError(
-            f"auxiliary_batch_norm needs a network with batch normalisation, and compare.backbone {name!r} "
-            "has none: leave it out"
+            f"auxiliary_batch_norm needs a network with batch normalisation, but compare.backbone {name!r} "
+            "has none: leave auxiliary_batch_norm out"
         )
 
 

@@ -1,4 +1,4 @@
-"""Networks that classifiers start from: the bundled ResNet, every timm model, and folders with one."""
+"""Networks that classifiers start from: the bundled ResNet, timm models, and folders with a timm model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from understudy.training.settings import CompareSettings
 @final
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A network with a head for the classes of the data, and the pixels that it expects.
+    """A network with a head for the classes of the data, and the form of the pixels that it expects.
 
     Attributes:
         model: maps normalised pixels to logits (B, num_classes).
@@ -41,14 +41,14 @@ class Backbone:
     std: tuple[float, float, float]
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Map uint8 pixels (B, 3, H, W) to float32, standardised with ``mean`` and ``std``."""
+        """Standardise uint8 pixels (B, 3, H, W) with ``mean`` and ``std``; float32."""
         mean, std = (
             sent(torch.tensor(values), pixels.device).view(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         return (pixels.float() / 255 - mean) / std
 
     def renormalise(self, x: Tensor, source: Backbone) -> Tensor:
-        """Normalise and resize images for this network that were normalised for another.
+        """Normalise and resize images for this network after they were normalised for another one.
 
         Args:
             x: float (B, 3, H, W), normalised by ``source``.
@@ -72,7 +72,7 @@ class Backbone:
 
 
 Builder = Callable[[CompareSettings, int | None], Backbone]
-"""Builds a network from settings and the size of the head; size None keeps the pretrained head."""
+"""Builds a network from settings and the number of classes; None keeps the pretrained head."""
 
 BACKBONES: Registry[Builder] = Registry("backbone")
 
@@ -85,7 +85,7 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
     Args:
         settings: ``backbone``, ``pretrained``, ``weights``, ``keep_head`` and ``resolution`` are used.
         num_classes: size of the head.
-        rng_seed: decides every random weight.
+        rng_seed: for the random weights.
 
     Raises:
         InputError: as :func:`check_backbone`, and for weights that are missing or do not fit.
@@ -99,8 +99,8 @@ def build_backbone(settings: CompareSettings, num_classes: int, *, rng_seed: int
     found = int(cast("Any", backbone.model).num_classes)
     if found != num_classes:
         raise InputError(
-            f"compare.keep_head needs a pretrained head for the {num_classes} classes of the data, got one "
-            f"for {found}: leave it out"
+            f"compare.keep_head needs a pretrained head for the {num_classes} classes of the data, got a "
+            f"head for {found} classes: leave it out"
         )
     return backbone
 
@@ -122,7 +122,7 @@ def pretrained_classifier(settings: CompareSettings) -> Backbone | None:
 
 
 def feature_extractor(settings: CompareSettings) -> Backbone:
-    """The network whose features guide those of a classifier, on the CPU.
+    """The network for feature distillation, on the CPU: a classifier's features are kept near its features.
 
     Its head, if it has one, is not used.
 
@@ -154,18 +154,18 @@ def check_backbone(settings: CompareSettings) -> None:
     """
     name, weights, kind = settings.backbone, settings.weights, _kind(settings)
     if settings.keep_head and not settings.pretrained:
-        raise InputError("compare.keep_head needs compare.pretrained=true, got false: drop one of them")
+        raise InputError("compare.keep_head needs compare.pretrained=true, got false: leave one of them out")
     if weights is not None and not settings.pretrained:
         raise InputError(
-            f"compare.weights needs compare.pretrained=true, got false with {weights}: drop one of them"
+            f"compare.weights={weights} needs compare.pretrained=true, got false: leave one of them out"
         )
     if weights is not None and (weights.suffix not in (".safetensors", ".pth") or not weights.is_file()):
         raise InputError(f"compare.weights must be an existing .safetensors or .pth file, got {weights}")
     if kind != "timm":
         if weights is not None:
             raise InputError(
-                f"compare.weights needs a timm backbone, got {weights} with {name!r}, which comes with "
-                "weights: leave them out"
+                f"compare.weights={weights} needs a timm backbone, but compare.backbone {name!r} comes with "
+                "weights: leave compare.weights out"
             )
         return
     check_timm_model(
@@ -236,7 +236,7 @@ def reset_head(model: Any, num_classes: int, device: str) -> None:
 
 @BACKBONES.register(
     "mini",
-    summary="the bundled ResNet, 1.2 million parameters, pretrained on printed letters at 32 x 32 pixels",
+    summary="the bundled ResNet: 1.2 million parameters, pretrained on printed letters of 32 x 32 pixels",
 )
 def _mini(settings: CompareSettings, num_classes: int | None) -> Backbone:
     return _from_folder(
@@ -246,7 +246,7 @@ def _mini(settings: CompareSettings, num_classes: int | None) -> Backbone:
 
 @BACKBONES.register(
     "folder",
-    summary="any folder with config.json and weights, as timm and understudy write them: give its path",
+    summary="a folder with config.json and weights, as timm and understudy write them: give its path",
 )
 def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
     return _from_folder(Path(settings.backbone), settings, num_classes)
@@ -262,10 +262,10 @@ def _from_folder(
         model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
         model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, **head)
         return _describe(model, model_args, settings)
-    except Exception as error:  # whatever the readers raise for a damaged or foreign folder
+    except Exception as error:  # the readers raise many types for a damaged or foreign folder
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{setting} must be a folder with a timm model (config.json and weights), {folder}: {reason}"
+            f"{setting} must be a folder with a timm model (config.json and weights), got {folder}: {reason}"
         ) from error
 
 
@@ -308,7 +308,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
     try:
         return dict(timm.models.load_state_dict(str(path)))
-    except Exception as error:  # whatever the two readers raise for a damaged or foreign file
+    except Exception as error:  # the two readers raise many types for a damaged or foreign file
         raise InputError(
             f"compare.weights must be a file with a network's weights, but {path} could not be read: {error}"
         ) from error
@@ -328,7 +328,7 @@ def _head_size(state: dict[str, Tensor], classifier: Any) -> int:
 def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, with_head: bool) -> None:
     """Load weights from a file.
 
-    The head is loaded only ``with_head``: even if it has as many classes, they may be different ones.
+    The head is loaded only ``with_head``: its classes may differ from ours even where their number is equal.
     """
     wanted, heads = model.state_dict(), _heads(model.pretrained_cfg["classifier"])
     unfit = {key for key in loaded.keys() & wanted.keys() if loaded[key].shape != wanted[key].shape}

@@ -1,4 +1,4 @@
-"""The images that each step of a phase sees."""
+"""The images of each optimisation step of a phase."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_images(phase: Phase, data: TrainingData, *, arm_name: str) -> None:
     """Check that a phase has the images that it trains on.
 
     Raises:
-        InputError: for missing or empty sets, for a set of another split, and for synthetic images with other
+        InputError: if a set is missing, empty or from the wrong split, or if synthetic images have other
             classes than the real ones.
     """
     train, synthetic = data.train, data.synthetic
@@ -71,11 +71,11 @@ def _sets(phase: Phase, data: TrainingData) -> list[LabelledSet]:
 
 
 def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) -> Images:
-    """The images of a phase: all synthetic ones if it refreshes them, otherwise only those in use.
+    """The images of a phase; all synthetic images if the phase refreshes them, otherwise only those in use.
 
     Args:
         phase: decides which images are used, and whether they are refreshed.
-        data: what the arm learns from.
+        data: the images that the arm learns from.
         size: width and height in pixels.
         device: where the pixels go.
     """
@@ -94,7 +94,7 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
 
 
 def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
-    """Numbers of the images of each step: shuffled epochs end to end, cut into equal batches.
+    """Image numbers for each step: shuffled epochs, joined end to end and cut into batches of equal size.
 
     Every image is seen once before any is seen again, even if an epoch is shorter than a batch.
 
@@ -123,8 +123,8 @@ def batches_of(
     With ``real_share``, real and synthetic images have separate epochs.
 
     Yields:
-        int64 (batch_size,). A number below ``num_real`` stands for a real image. Any other stands for a
-        synthetic image or, in a phase that refreshes them, for a place that synthetic images take in turn.
+        int64 (batch_size,). A number below ``num_real`` stands for a real image, any other for a synthetic
+        one. In a phase that refreshes its synthetic images, it stands for a place whose image is replaced.
     """
     if phase.real_share is None:
         yield from batches(images.num_real + images.num_synthetic, batch_size, num_steps=num_steps, rng=rng)
@@ -137,7 +137,7 @@ def batches_of(
 
 
 def real_per_batch(phase: Phase, batch_size: int) -> int:
-    """The number of real images in a batch of a phase with ``real_share``; 0 without.
+    """The number of real images in a batch of a phase with ``real_share``; 0 without ``real_share``.
 
     Raises:
         InputError: if the share rounds to none or all of the batch.
@@ -147,8 +147,8 @@ def real_per_batch(phase: Phase, batch_size: int) -> int:
     num_real = round(phase.real_share * batch_size)
     if not 0 < num_real < batch_size:
         raise InputError(
-            f"real_share {phase.real_share:g} must leave images of both kinds in a batch of {batch_size}, "
-            f"got {num_real} real ones: change it, or compare.batch_size"
+            f"real_share {phase.real_share:g} must leave real and synthetic images in a batch of "
+            f"{batch_size}, got {num_real} real images: change real_share or compare.batch_size"
         )
     return num_real
 

@@ -24,7 +24,7 @@ from understudy.training.backbones import Backbone, seeded_globals
 from understudy.training.precision import Precision, precision_of
 
 _BATCH_SIZE = 256
-# Sets never change, so each is decoded once per size for as long as it is in use.
+# Sets never change, so each is decoded only once per size while it is in use.
 _PIXELS: WeakKeyDictionary[LabelledSet, dict[int, Tensor]] = WeakKeyDictionary()
 
 
@@ -64,7 +64,7 @@ class TrainedClassifier:
         return self.probabilities(data)
 
     def probabilities(self, data: LabelledSet) -> np.ndarray:
-        """As :meth:`predict`, without the check that the images have the classes of the network."""
+        """Like :meth:`predict`, but the images may have other classes than the network."""
         precision = precision_of(self.device, self.backbone.input_size)
         logits = self._outputs(self.backbone.model, data, precision)
         return np.asarray(logits.softmax(dim=1).numpy())
@@ -81,7 +81,7 @@ class TrainedClassifier:
     def _outputs(
         self, network: Callable[[Tensor], Tensor], data: LabelledSet, precision: Precision
     ) -> Tensor:
-        """What a part of the network gives for every image, float64 (N, D)."""
+        """Outputs of a part of the network for every image, float64 (N, D)."""
         precision.laid_out(self.backbone.model.eval())
         with precision.computing():
             parts = [
@@ -91,7 +91,7 @@ class TrainedClassifier:
         return torch.cat(parts).cpu().double()
 
     def save(self, folder: Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``, each whole or not at all.
+        """Write ``config.json`` and ``model.safetensors``, each atomically.
 
         ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads them. Classifiers of one arm differ
         only in their weights, so one may overwrite another.
@@ -116,7 +116,7 @@ class TrainedClassifier:
         write_json(folder / "config.json", config)
 
     def save_weights(self, path: Path) -> None:
-        """Write only the weights, as in ``model.safetensors`` of :meth:`save`, whole or not at all."""
+        """Write only the weights, as in ``model.safetensors`` of :meth:`save`, atomically."""
         state = {
             key: value.detach().cpu().contiguous() for key, value in self.backbone.model.state_dict().items()
         }
@@ -155,7 +155,8 @@ class TrainedClassifier:
         config = json.loads((folder / "config.json").read_text())
         if "label_names" not in config:
             raise InputError(
-                f"config.json of a classifier must name its classes in 'label_names', but not so in {folder}"
+                f"{folder}/config.json must name the classes of the classifier in 'label_names', but has no "
+                "such entry: give a folder that understudy wrote"
             )
         with seeded_globals(0):
             model = timm.create_model(f"local-dir:{folder}", pretrained=True)
@@ -166,7 +167,7 @@ class TrainedClassifier:
 
 
 def accuracy_and_loss(classifier: TrainedClassifier, data: LabelledSet) -> tuple[float, float]:
-    """Accuracy, and mean negative log probability of the true class."""
+    """Accuracy, and the mean negative log probability of the true class."""
     probabilities = classifier.predict(data)
     true = probabilities[np.arange(len(data)), data.labels]
     accuracy = (probabilities.argmax(axis=1) == data.labels).mean()

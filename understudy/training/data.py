@@ -1,4 +1,4 @@
-"""The images of a training: what an arm learns from, and the real images that measure it."""
+"""The images of a training: those that an arm learns from, and the real images that it is measured on."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import TrainedClassifier
 
 Teacher = Callable[[], TrainedClassifier]
-"""Returns a classifier of the real train images; called only if soft labels need it."""
+"""Returns a classifier trained on the real train images; called only if soft labels need it."""
 Measure = Callable[[TrainedClassifier], dict[str, float | None]]
-"""Maps a classifier to figures, by name."""
+"""Computes figures of a classifier, by name."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingData:
-    """What an arm learns from.
+    """The images that an arm learns from.
 
     Attributes:
         train: real images.
         synthetic: drawn images; may be None if the arm does not use any.
         quota: synthetic images of each class in use at once, int (num_classes,). A phase starts with the
-            first ones of each class, and with ``refresh_every`` replaces them by others. None uses all
-            images, and so does a class that has fewer.
+            first images of each class; with ``refresh_every`` it later replaces them by others. A class
+            with fewer images uses all of them; with None, every class does.
         teacher: returns the classifier behind ``compare.teacher=real``; called only if a phase of the arm has
             soft labels.
     """
@@ -49,13 +49,13 @@ class TrainingData:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOut:
-    """Real images that classifiers are measured on and never trained on.
+    """Real images for measuring classifiers, which are never trained on them.
 
     Attributes:
-        val: images that choose the best training.
-        test: images that each training is measured on once.
-        measure: computes further figures after each phase but the last, for as long as the classifier has
-            seen only synthetic images; None for no further figures.
+        val: images on which the best training is chosen.
+        test: images on which each training is measured once.
+        measure: computes further figures after each phase but the last, as long as the classifier has seen
+            only synthetic images; None for no further figures.
     """
 
     val: LabelledSet
@@ -66,7 +66,7 @@ class HeldOut:
         """Check that both sets can measure classifiers of these classes.
 
         Raises:
-            InputError: for a set of another split, without images, or with other classes.
+            InputError: if a set is empty, from the wrong split, or has other classes.
         """
         self.val.check_split("val", purpose="choosing a classifier")
         self.test.check_split("test", purpose="measuring a classifier")

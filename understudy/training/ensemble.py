@@ -1,10 +1,11 @@
 """Many trainings of one arm, on different images and seeds: the shadow models of a membership audit.
 
 Each training does what :func:`understudy.training.fit.fit_arm` does, with the same order, augmentation,
-schedule and optimiser, so the weights are the same up to rounding, which grows with the steps. Only the work
-is laid out differently. On a GPU the networks are stacked (torch.func), and one step updates all of them. On
-a CPU a stack is slower than its networks one by one, since stacked convolutions exceed the cache and miss the
-fast kernels. There, every core trains one network, with channels last in memory and a fused optimiser.
+schedule and optimiser. Its weights are therefore the same up to rounding errors, which grow with the steps.
+Only the work is organised differently. On a GPU the networks are stacked (torch.func), and one step updates
+all of them. On a CPU a stack is slower than one network after the other, since stacked convolutions exceed
+the cache and miss the fast kernels. There, every core trains one network, with a channels-last layout and a
+fused optimiser.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from understudy.training.stacked import train_together
 
 _GLOBALS = threading.Lock()
 """Held while torch's global generators are in use, since all threads share them."""
-_ON_GPU = 16  # networks in a stack
+_GPU_STACK = 16  # networks in a stack
 _SHARED = frozenset(
     ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation", "steps")
 )
@@ -43,12 +44,12 @@ _PHASE_FIELDS = _SHARED | {"data", "share", "real_share", "reset_head", "mixup",
 _SETTINGS_FIELDS = (
     _SHARED
     | {"backbone", "pretrained", "weights", "keep_head", "resolution", "equal_steps", "batch_size"}
-    # Only phases that set a field outside the list above use these two.
+    # Only phases that set a field outside the list above use teacher and extractor.
     | {"teacher", "extractor"}
-    # These do not change how a single network is trained.
+    # The fields below do not change how a single network is trained.
     | {"arms", "own_arms", "num_seeds", "curve_points", "transferability", "bootstrap", "published"}
 )
-"""Fields of the settings that :func:`_fit_group` implements, or may ignore."""
+"""Fields of the settings that :func:`_fit_group` implements or can ignore."""
 
 
 @final
@@ -57,8 +58,8 @@ class Training:
     """One training of an ensemble.
 
     Attributes:
-        data: what it learns from. Its teacher is not used: soft labels come from a classifier that is trained
-            on the real images of the same data.
+        data: the images that it learns from. ``data.teacher`` is not used: soft labels come from a classifier
+            that is trained on the real images in ``data``.
         seed: decides head, order and augmentation.
     """
 
@@ -83,10 +84,10 @@ def fit_ensemble(
 
     Args:
         name: of an arm.
-        trainings: what each learns from, and its seed; all must have the same classes.
+        trainings: the images and the seed of each training; all must have the same classes.
         settings: backbone, optimiser, step budget and so on.
         device: where to train.
-        stacked: networks that take a step at once; 16 on a GPU and 1 on a CPU if not set.
+        stacked: number of networks in a stack; by default 16 on a GPU and 1 on a CPU.
         on_step: called for each step of each training, from any thread.
 
     Returns:
@@ -99,7 +100,7 @@ def fit_ensemble(
     tell = on_step or (lambda: None)
     if not (trainings and _can_group(arm, settings, trainings)):
         return [_fit_alone(arm, training, settings, device, tell) for training in trainings]
-    size = stacked or (_ON_GPU if device.startswith("cuda") else 1)
+    size = stacked or (_GPU_STACK if device.startswith("cuda") else 1)
     groups = [trainings[start : start + size] for start in range(0, len(trainings), size)]
     with _one_thread_each(device) as workers, ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_fit_group, arm, group, settings, device, tell) for group in groups]
@@ -129,7 +130,7 @@ def _sets_only(section: Section, names: frozenset[str]) -> bool:
 
 
 def _has_dropout(model: nn.Module) -> bool:
-    """Whether a layer draws from the global generators in training: dropout of units, or of paths (timm)."""
+    """Whether the network has dropout of units or paths, which draws from torch's global generators."""
     return any(
         getattr(module, name, 0.0) for module in model.modules() for name in ("p", "drop_prob", "drop_rate")
     )
@@ -156,7 +157,7 @@ def _fit_alone(
 
 @contextmanager
 def _one_thread_each(device: str) -> Iterator[int]:
-    """Yield the number of workers: one per thread of torch, each with one thread; on a GPU a single one."""
+    """Limit each worker to one thread; yields the number of workers: torch's threads, or 1 on a GPU."""
     threads = torch.get_num_threads()
     if device.startswith("cuda"):
         yield 1
@@ -180,8 +181,8 @@ def _fit_group(
         backbones = [build_backbone(settings, num_classes, rng_seed=training.seed) for training in trainings]
     for backbone in backbones:
         backbone.model.to(device).to(memory_format=torch.channels_last)
-    # The numbers of images may differ within a group, but they matter only for phases in epochs, which no
-    # group has.
+    # The number of images can differ within a group, but it matters only for phases whose length is given in
+    # epochs, and no group has one.
     lengths = arm.phase_steps(settings, num_real=len(first.train), num_synthetic=first.num_synthetic)
     for index, (phase, num_steps) in enumerate(zip(arm.phases, lengths, strict=True)):
         position = len(arm.phases) - 1 - index

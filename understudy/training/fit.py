@@ -28,7 +28,7 @@ def check_training(settings: CompareSettings) -> None:
     """Check that the backbone, the optimisers, schedules and augmentations of all arms exist.
 
     Raises:
-        InputError: listing what is known.
+        InputError: listing the known names.
     """
     check_backbone(settings)
     phases = [phase for phases in settings.own_arms.values() for phase in phases]
@@ -76,7 +76,7 @@ def fit_arm(
     """Train one classifier on all images.
 
     Args:
-        arm: how the data are used; the name of an arm, or an arm.
+        arm: the name of an arm, or an arm; decides how the images are used.
         train: real images.
         synthetic: drawn images; may be None if the arm does not use any.
         settings: backbone, optimiser, step budget and so on.
@@ -84,8 +84,7 @@ def fit_arm(
         device: where to train.
 
     Raises:
-        InputError: as :func:`fit_steps`, which also follows a training step by step, and takes a quota or a
-            teacher.
+        InputError: as :func:`fit_steps`, which also yields each step and takes a quota or a teacher.
     """
     data = TrainingData(train=train, synthetic=synthetic)
     return follow(fit_steps(arm, data, settings=settings, seed=seed, device=device))
@@ -97,8 +96,8 @@ def fit_steps(
     """Train one classifier, step by step.
 
     Args:
-        arm: how the data are used; the name of an arm, or an arm.
-        data: what the arm learns from.
+        arm: the name of an arm, or an arm; decides how the images are used.
+        data: the images that the arm learns from.
         settings: backbone, optimiser, step budget and so on.
         seed: decides head, order and augmentation; equal for all arms of a comparison.
         device: where to train.
@@ -110,9 +109,9 @@ def fit_steps(
         The trained classifier.
 
     Raises:
-        InputError: for an unknown arm; for a set of another split or without images; for synthetic images
-            that are missing or have other classes; for a refresh without a quota; for a teacher or extractor
-            that is missing or has other classes.
+        InputError: if the arm is unknown; if a set is empty or from the wrong split; if synthetic images are
+            missing or have other classes; if images are refreshed without a quota; or if a teacher or
+            extractor is missing or has other classes.
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     data = _prepare(data, arm)
@@ -161,8 +160,8 @@ def _prepare(data: TrainingData, arm: Arm) -> TrainingData:
         data = replace(data, quota=np.minimum(data.quota, data.synthetic.counts))
         if arm.uses_synthetic and not data.num_synthetic:
             raise InputError(
-                f"the arm {arm.name!r} needs synthetic images to train on, got a quota of none for each "
-                "class that has any"
+                f"the arm {arm.name!r} needs synthetic images to train on, but the quota is 0 for every "
+                "class that has synthetic images: raise the quota"
             )
     for phase in arm.phases:
         check_refresh(phase, data.quota)

@@ -44,7 +44,7 @@ def find_guides(
             the backbone.
         class_names: classes of the data, which the teacher must have.
         device: where the guides run.
-        teacher: returns the classifier behind ``settings.teacher=real``.
+        teacher: returns the classifier that ``settings.teacher=real`` stands for.
 
     Raises:
         InputError: for a missing teacher or extractor, or a teacher with other classes.
@@ -68,16 +68,19 @@ def _teacher(
         try:
             classifier = TrainedClassifier.load(Path(settings.teacher), device=device)
         except InputError as error:
-            raise InputError(f"compare.teacher must be 'real' or a classifier's folder: {error}") from error
+            raise InputError(
+                f"compare.teacher must be 'real' or the folder of a classifier: {error}"
+            ) from error
     elif teacher is None:
         raise InputError(
-            "compare.teacher=real needs a classifier of the real train images, got none: pass teacher"
+            "compare.teacher=real needs a classifier trained on the real train images, got none: pass one as "
+            "'teacher'"
         )
     else:
         classifier = teacher()
     if classifier.class_names != class_names:
         raise InputError(
-            f"compare.teacher must be a classifier of the classes {class_names}, got one of "
-            f"{classifier.class_names}: use another"
+            f"compare.teacher must have the classes of the data, {class_names}, got "
+            f"{classifier.class_names}: give the folder of another classifier"
         )
     return classifier.backbone

@@ -20,14 +20,14 @@ class History:
 
     Args:
         arm: the arm in training.
-        held_out: its ``val`` gives the curve. Its ``measure`` is called at the end of each phase but the
-            last, as long as the classifier has seen only synthetic images: once real images have trained the
-            features, some figures would show what was memorised.
-        points: measurements during the training, about evenly spaced, plus one at the end of each phase; 0
-            for none.
+        held_out: ``val`` gives the curve. ``measure`` is called at the end of each phase but the last, as
+            long as the classifier has seen only synthetic images: once real images have trained the features,
+            some figures would show what was memorised.
+        points: number of about evenly spaced measurements during the training; another one follows at the end
+            of each phase. 0 measures nothing.
 
     Attributes:
-        seconds: time spent on measuring, which is no training time.
+        seconds: time spent on measuring; it does not count as training time.
     """
 
     def __init__(self, arm: Arm, held_out: HeldOut, *, points: int) -> None:

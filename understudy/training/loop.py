@@ -41,10 +41,10 @@ class Step:
 
     Attributes:
         step: its number, from 1 through all phases.
-        of: steps of all phases.
+        of: number of steps in all phases together.
         phase: number of its phase, from 0.
         ends_phase: whether it is the last of its phase.
-        loss: of the batch, before the update; on a GPU a scalar that has not been waited for.
+        loss: of the batch, before the update; on a GPU, reading it waits for the computation.
         learning_rate: of the update.
         classifier: the network after the update; it may be used between steps, but not changed.
     """
@@ -58,11 +58,11 @@ class Step:
     classifier: TrainedClassifier
 
 
-_CHECK_EVERY = 50  # steps of a GPU between two looks at the loss
+_CHECK_EVERY = 50  # steps on a GPU between two checks of the loss
 T = TypeVar("T")
 Mix = Callable[..., tuple[Tensor, Tensor]]
 Steps = Generator[Step, None, T]
-"""A training in progress: yields its steps and returns a T, see :func:`understudy.core.progress.follow`."""
+"""A training in progress: yields its steps, then returns a T; see :func:`understudy.core.progress.follow`."""
 
 
 def train_phase(
@@ -82,20 +82,20 @@ def train_phase(
 
     Args:
         backbone: its model is trained in place.
-        images: what the phase trains on.
+        images: the images of the phase.
         phase: which layers are trained, and how images are used.
-        settings: those of the phase; ``steps`` is not used.
+        settings: of the phase; ``steps`` is not used.
         num_steps: steps of this phase, at least 1.
         rng: decides the order of images, their augmentation and their mixing.
-        guides: teacher and extractor, as far as the phase needs them.
+        guides: teacher and extractor, if the phase needs them.
 
     Yields:
         Loss and learning rate after each step.
 
     Raises:
         DivergedError: if the loss is not finite.
-        InputError: if Mixup or CutMix has only one class, if a share of real images rounds to none or all of
-            a batch, or for auxiliary batch norm in a network without batch norm.
+        InputError: if Mixup or CutMix has only one class to mix, if the share of real images rounds to none
+            or all of a batch, or if auxiliary batch norm is set for a network without batch norm.
     """
     precision = precision_of(images.pixels.device, images.pixels.shape[-1])
     model = precision.laid_out(backbone.model)
@@ -128,7 +128,7 @@ def train_phase(
 
 @final
 class _Losses:
-    """Losses of a phase, checked to be finite: each at once, or many together to let a GPU run ahead."""
+    """Checks that losses are finite: each at once, or many together so that a GPU can run ahead."""
 
     def __init__(self, *, waits: bool) -> None:
         self._every = 1 if waits else _CHECK_EVERY
@@ -137,14 +137,14 @@ class _Losses:
         self.last: float | Tensor = math.nan
 
     def add(self, loss: Tensor) -> None:
-        """Take the loss of the next step."""
+        """Add the loss of the next step."""
         self.last = loss.detach()
         self._unchecked.append(self.last)
         if len(self._unchecked) == self._every:
             self.check()
 
     def check(self) -> None:
-        """Wait for the losses so far.
+        """Wait for the losses so far and check them.
 
         Raises:
             DivergedError: naming the first step whose loss is not finite.
@@ -155,7 +155,8 @@ class _Losses:
         for number, value in enumerate(values, start=self._checked + 1):
             if not math.isfinite(value):
                 raise DivergedError(
-                    f"the classifier's loss is {value} at step {number}: lower compare.learning_rate"
+                    f"the loss of the classifier must stay finite, got {value} at step {number}: lower "
+                    "compare.learning_rate"
                 )
         self._checked, self._unchecked, self.last = self._checked + len(values), [], values[-1]
 
@@ -187,7 +188,7 @@ def _end_auxiliary(
 def _order(
     images: Images, phase: Phase, batch_size: int, *, num_steps: int, rng: torch.Generator
 ) -> Iterator[tuple[Tensor, int]]:
-    """Batches, real images first, with their number; it is 0 in phases that treat all images alike."""
+    """Batches with real images first, and their number; 0 if the phase treats all images alike."""
     order = batches_of(images, phase, batch_size, num_steps=num_steps, rng=rng)
     if phase.refresh_every is not None:
         order = refresh(order, images, phase, batch_size, rng=rng)
@@ -212,7 +213,7 @@ def mixed_batch(
 ) -> tuple[Tensor, Tensor]:
     """Apply the phase's Mixup or CutMix to a batch.
 
-    The first ``num_real`` images are mixed only with each other, and so are the others.
+    The first ``num_real`` images are mixed only with each other, the remaining images likewise.
     """
     both: tuple[tuple[float, Mix], ...] = ((phase.mixup, mixup), (phase.cutmix, cutmix))
     ways = [(alpha, way) for alpha, way in both if alpha]
@@ -229,9 +230,9 @@ def mixed_batch(
 
 
 def phase_rng(seed: int, position: int) -> torch.Generator:
-    """The source of a phase's random numbers.
+    """The generator of random numbers for a phase.
 
-    ``position`` counts phases from the last one, which is 0, so that arms with the same last phase share its
+    ``position`` counts backwards from the last phase, which is 0, so arms with the same last phase share its
     batches.
     """
     (state,) = np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)

@@ -17,7 +17,7 @@ from understudy.training.settings import Phase
 
 @final
 class Loss:
-    """The loss of a batch, which has its real images first.
+    """The loss of a batch in which real images come first.
 
     Cross entropy with label smoothing; soft labels and feature distillation apply only to synthetic images.
     Teacher and extractor see these images augmented and mixed, as the classifier does.
@@ -26,11 +26,11 @@ class Loss:
         backbone: the network in training.
         phase: ``synthetic_weight``, ``soft_labels``, ``temperature`` and ``feature_distillation`` are used.
         label_smoothing: of the cross entropy.
-        guides: teacher and extractor, as far as the phase needs them.
+        guides: teacher and extractor, if the phase needs them.
 
     Attributes:
-        map: maps the classifier's features to those of the extractor; trained along with the network, but not
-            kept. None without distillation.
+        map: linear map from the classifier's features to those of the extractor. It is trained with the
+            network and discarded afterwards. None without distillation.
     """
 
     def __init__(self, backbone: Backbone, phase: Phase, *, label_smoothing: float, guides: Guides) -> None:
@@ -97,7 +97,7 @@ class Loss:
 def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The input of the classification layer (B, D) and the logits (B, num_classes), in one pass.
 
-    A hook takes the input from the pass itself, since networks differ in what comes before that layer.
+    A hook records the input during the pass, because networks differ in the layers before the last one.
     """
     seen: list[Tensor] = []
     handle = heads_of(model)[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -110,7 +110,7 @@ def features_and_logits(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _initial_map(backbone: Backbone, extractor: Backbone) -> nn.Linear:
-    """The identity, cropped or zero-padded, since a classifier often starts as the network that guides it."""
+    """The identity, cropped or zero-padded, because a classifier often starts as a copy of the extractor."""
     device = next(backbone.model.parameters()).device
     image = torch.zeros(1, 3, backbone.input_size, backbone.input_size, device=device)
     width = features_and_logits(backbone.model.eval(), image)[0].shape[1]

@@ -1,4 +1,4 @@
-"""Optimisers, by timm's names."""
+"""Optimisers, named as in timm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from understudy.core.errors import InputError
 from understudy.core.registry import did_you_mean
 from understudy.training.settings import CompareSettings
 
-_FUSED = ("adam", "adamw")  # optimisers whose update is one kernel on a GPU
-_MOMENTUM = 0.9  # of optimisers that have one, such as sgd
+_FUSED = ("adam", "adamw")  # optimisers that can update all weights with one kernel on a GPU
+_MOMENTUM = 0.9  # for optimisers with momentum, such as sgd
 
 
 def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.Optimizer:
@@ -36,11 +36,11 @@ def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.
 
 
 def check_optimiser(settings: CompareSettings) -> None:
-    """Check that the optimiser exists and can take a step here.
+    """Check that the optimiser exists and can take a step on this machine.
 
     Raises:
-        InputError: for a name that timm does not know, or an optimiser that needs more than gradients, a
-            missing package or another device.
+        InputError: if timm does not know the name, or if the optimiser needs more than gradients, a package
+            that is not installed, or another device.
     """
     from timm.optim import list_optimizers  # heavy; only this check needs it
 
@@ -55,5 +55,5 @@ def check_optimiser(settings: CompareSettings) -> None:
         )
         torch.autograd.backward(layer(torch.ones(1, 4)).sum())
         optimiser.step()
-    except Exception as error:  # whatever a missing package or device makes it raise
+    except Exception as error:  # optimisers raise many types if a package or device is missing
         raise InputError(f"compare.optimiser {name!r} cannot be used here: {error}") from error

@@ -1,4 +1,4 @@
-"""How a device computes: its number format and memory layout, and when the host waits for it."""
+"""Number format and memory layout of computations on a device, and when the host waits for it."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Precision:
     waits: bool = True
 
     def computing(self) -> AbstractContextManager[object]:
-        """The context for forward passes."""
+        """The context manager for forward passes."""
         return torch.autocast(self.device_type, self.autocast) if self.autocast else nullcontext()
 
     def laid_out(self, model: Model) -> Model:
-        """The model with its weights in this layout; it is changed in place."""
+        """Change the weights of a model to this layout, in place."""
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     def arranged(self, x: Tensor) -> Tensor:

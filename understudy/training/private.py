@@ -24,8 +24,8 @@ from understudy.training.optimisers import build_optimiser
 from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings
 
-# The gradient of each image is clipped to this norm. Abadi et al. 2016 use the median norm, which costs
-# privacy.
+# The gradient of each image is clipped to this norm. Abadi et al. 2016 use the median norm; computing it
+# costs privacy.
 _MAX_NORM = 1.0
 
 
@@ -35,9 +35,9 @@ class Promise:
     """The guarantee of differential privacy for one training.
 
     Attributes:
-        epsilon: privacy loss spent.
+        epsilon: privacy loss.
         delta: probability of a larger loss.
-        noise_multiplier: standard deviation of the noise, divided by the largest gradient norm of an image.
+        noise_multiplier: standard deviation of the noise, divided by the norm that gradients are clipped to.
     """
 
     epsilon: float
@@ -46,7 +46,7 @@ class Promise:
 
 
 def check_private() -> None:
-    """Check that :func:`fit_private` can run here.
+    """Check that :func:`fit_private` can run on this machine.
 
     Raises:
         InputError: if opacus is missing.
@@ -79,10 +79,10 @@ def fit_private(
     """Train a classifier on real images with DP-SGD; Abadi et al. 2016 (arXiv:1607.00133), algorithm 1.
 
     Each image joins each batch independently (Poisson sampling, ``batch_size`` on average). Its gradient is
-    clipped to norm 1, and normal noise is added to the sum, enough for all steps together to stay within
-    ``epsilon`` (Rényi accountant). Batch normalisation, which mixes images, becomes group normalisation, so
-    plain timm cannot load this classifier. Pretrained weights count as public. Everything else is as for the
-    other arms.
+    clipped to norm 1, and normal noise is added to the sum. The noise is strong enough for all steps together
+    to stay within ``epsilon`` (Rényi accountant). Batch normalisation mixes images, so group normalisation
+    takes its place, and plain timm cannot load this classifier. Pretrained weights count as public.
+    Everything else is as in the other arms.
 
     This is a reference for measurements, not a release mechanism: the noise comes from an ordinary seeded
     generator (the secure mode of opacus is off), and the guarantee holds for exact arithmetic.
@@ -100,8 +100,8 @@ def fit_private(
         The classifier and its guarantee.
 
     Raises:
-        InputError: if opacus is missing, for a set of another split or with fewer images than a batch, or for
-            an epsilon that no amount of noise reaches.
+        InputError: if opacus is missing, if ``train`` is another split or has fewer images than a batch, or
+            if no amount of noise reaches ``epsilon``.
     """
     _check_size(train, settings)
     opacus, rate = _opacus(), settings.batch_size / len(train)
@@ -132,7 +132,7 @@ def _check_size(train: LabelledSet, settings: CompareSettings) -> None:
     if len(train) < settings.batch_size:
         raise InputError(
             f"the private reference needs at least compare.batch_size={settings.batch_size} real images, got "
-            f"{len(train)}: lower it"
+            f"{len(train)}: lower compare.batch_size"
         )
 
 
@@ -152,17 +152,17 @@ def _private_optimiser(
 
 @lru_cache  # takes seconds, and is the same for all shadow models
 def _promise(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> Promise:
-    """The smallest noise that stays within ``epsilon``, and the privacy loss that it spends."""
+    """The guarantee with the least noise that stays within ``epsilon``."""
     accountants = _opacus().accountants
     accountant, find = accountants.RDPAccountant(), accountants.utils.get_noise_multiplier
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Optimal order")  # the bound holds, it could be tighter
+        warnings.filterwarnings("ignore", message="Optimal order")  # the bound holds, but could be tighter
         try:
             target = {"target_epsilon": epsilon, "target_delta": delta, "accountant": "rdp"}
             noise = float(find(sample_rate=sample_rate, steps=steps, **target))
         except ValueError as error:
             raise InputError(
-                f"membership.private_epsilon {epsilon:g} with delta {delta:g} cannot be reached: raise it "
+                f"membership.private_epsilon={epsilon:g} with delta {delta:g} cannot be reached: raise it "
                 f"({error})"
             ) from error
         accountant.history = [(noise, sample_rate, steps)]
@@ -180,7 +180,7 @@ def _without_batch_norm(opacus: Any, backbone: Backbone, *, seed: int) -> Backbo
 
 
 def _set_gradients(model: Any, x: Tensor, y: Tensor, *, label_smoothing: float) -> None:
-    """Store the gradients of the single images, (B, ...), in every parameter.
+    """Store the gradients of each image, (B, ...), in every parameter.
 
     The optimiser of opacus expects them there. A batch may be empty.
     """
@@ -196,7 +196,7 @@ def _set_gradients(model: Any, x: Tensor, y: Tensor, *, label_smoothing: float) 
         gradients = per_image(held, x, y)
         if not all(value.isfinite().all() for value in gradients.values()):
             raise DivergedError(
-                "the private classifier's gradients are not finite: lower compare.learning_rate"
+                "the gradients of the private classifier must stay finite: lower compare.learning_rate"
             )
     else:
         gradients = {name: value.new_zeros(0, *value.shape) for name, value in parameters.items()}
@@ -205,10 +205,10 @@ def _set_gradients(model: Any, x: Tensor, y: Tensor, *, label_smoothing: float) 
 
 
 def _opacus() -> Any:
-    """The library; heavy and optional, so it is loaded only when it is used."""
+    """Import opacus, which is heavy and optional, when it is needed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from its imports
+            warnings.simplefilter("ignore")  # raised while opacus is imported
             for part in ("accountants.utils", "optimizers", "validators"):
                 importlib.import_module(f"opacus.{part}")
     except ImportError as error:

@@ -29,16 +29,16 @@ def seeds_of(seed: int, num_seeds: int) -> tuple[int, ...]:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """What one arm reached on real test images.
+    """The results of an arm on real test images.
 
     Attributes:
         arm: its name.
-        seeds: seed of each training.
+        seeds: the seed of each training.
         probabilities: predicted probabilities on the test set, float (num_seeds, N, num_classes).
         labels: true labels of the test set, int64 (N,).
-        val_accuracy: accuracy on validation images per seed; the only figure used to choose among arms.
+        val_accuracy: accuracy on validation images per seed; arms are chosen by this figure alone.
         val_loss: mean negative log probability of the true class on validation images, per seed.
-        seconds: training time, all seeds together.
+        seconds: training time of all seeds together.
         steps: optimisation steps of a training.
         histories: per seed, ``curve`` along the training and figures at the ends of ``phases``.
     """
@@ -55,7 +55,7 @@ class ArmResult:
 
     @classmethod
     def from_records(cls, arm: str, records: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> Self:
-        """Join the records of all trainings of an arm; ``labels`` are those of the test set, int64 (N,)."""
+        """Join the records of all trainings of an arm; ``labels`` belong to the test set, int64 (N,)."""
         return cls(
             arm=arm,
             seeds=tuple(int(record["seed"]) for record in records),
@@ -88,11 +88,11 @@ class ArmFolder:
 
         NAME-seedI.npz            record of training I: predictions on test images, figures, history
         NAME-seedI.safetensors    its weights
-        NAME-classifier/          the training with the best validation accuracy, as timm loads it
+        NAME-classifier/          the classifier with the best validation accuracy, in timm's format
         NAME-trialI.json          tuning trial I
 
     Attributes:
-        path: the folder; made when something is written.
+        path: the folder; it is made with the first file.
         arm: name of the arm.
     """
 
@@ -105,7 +105,7 @@ class ArmFolder:
         return self.path / f"{self.arm}-classifier"
 
     def record(self, index: int) -> Path:
-        """File with what training ``index`` reached."""
+        """File with the results of training ``index``."""
         return self.path / f"{self.arm}-seed{index}.npz"
 
     def weights(self, index: int) -> Path:
@@ -113,18 +113,18 @@ class ArmFolder:
         return self.path / f"{self.arm}-seed{index}.safetensors"
 
     def trial(self, index: int) -> Path:
-        """File with what tuning trial ``index`` reached."""
+        """File with the results of tuning trial ``index``."""
         return self.path / f"{self.arm}-trial{index}.json"
 
     def files(self, num_seeds: int) -> list[Path]:
-        """All files of the trainings: the best classifier, then weights and record of each training."""
+        """All files of the trainings: the best classifier, then weights and record of each one."""
         kept = [path for path in sorted(self.classifier.rglob("*")) if path.is_file()]
         return kept + [
             path for index in range(num_seeds) for path in (self.weights(index), self.record(index))
         ]
 
     def has_records(self, num_seeds: int) -> bool:
-        """Whether every training has its record; users may delete records once the figures are made."""
+        """Whether every training has its record; users can delete records after the run."""
         return all(self.record(index).is_file() for index in range(num_seeds))
 
     def read(self, index: int, *, seed: int, test: LabelledSet) -> dict[str, np.ndarray]:
@@ -132,11 +132,11 @@ class ArmFolder:
 
         Args:
             index: number of the training.
-            seed: that the training must have had.
-            test: the test set that its predictions must fit.
+            seed: the seed that the training should have.
+            test: the test set that was predicted.
 
         Raises:
-            InputError: for a record of an older version, another seed or other data.
+            InputError: if the record is from an older version, or belongs to another seed or other data.
         """
         path, shape = self.record(index), (len(test), test.num_classes)
         record = read_arrays(path)
@@ -145,16 +145,16 @@ class ArmFolder:
         if int(record["seed"]) != seed or record["probabilities"].shape != shape:
             raise InputError(
                 f"{path} must hold a training with seed {seed} and probabilities of shape {shape}, got seed "
-                f"{record['seed']} and {record['probabilities'].shape}: it was made with other data, use "
+                f"{record['seed']} and {record['probabilities'].shape}, so it was made with other data: use "
                 "another folder"
             )
         return record
 
     def result(self, seeds: Sequence[int], test: LabelledSet) -> ArmResult:
-        """What the arm reached, from its records.
+        """Read the results of the arm from its records.
 
         Raises:
-            InputError: as :meth:`read`, and for a record that is missing or damaged.
+            InputError: as :meth:`read`, and if a record is missing or damaged.
         """
         records = [self.read(index, seed=seed, test=test) for index, seed in enumerate(seeds)]
         return ArmResult.from_records(self.arm, records, test.labels)
@@ -176,15 +176,15 @@ class ArmFolder:
         if missing:
             raise InputError(
                 f"{self.path} must hold the weights of all {num_seeds} trainings of the arm {self.arm!r}, "
-                f"but those of {missing} are missing: they were removed, or an older version of understudy "
-                "trained the arm; use a new folder"
+                f"but the weights of {missing} are missing: either they were removed, or an older version of "
+                "understudy trained the arm; use a new folder"
             )
 
     def trainings(self, num_seeds: int, *, device: str = "cpu") -> list[TrainedClassifier]:
         """Every training of the arm, in the order of the seeds, on ``device``.
 
         Raises:
-            InputError: if the arm was not trained here, or if weights are missing or do not fit.
+            InputError: if the folder does not hold the arm, or if weights are missing or do not fit.
         """
         best = TrainedClassifier.load(self.classifier, device=device)
         self.check_weights(num_seeds)

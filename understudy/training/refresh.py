@@ -1,4 +1,4 @@
-"""Phases that replace their synthetic images by new ones: when, and with which images."""
+"""Refreshes: when a phase replaces synthetic images by new ones, and which images it uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from understudy.training.settings import CompareSettings, Phase
 
 
 def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: np.ndarray) -> np.ndarray:
-    """Synthetic images per class that an arm needs to have new images for every refresh.
+    """Number of synthetic images per class that gives an arm new images for every refresh.
 
     Args:
         arm: the arm to train.
@@ -29,8 +29,8 @@ def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: 
         int64 (num_classes,); equal to ``quota`` for an arm that refreshes nothing.
 
     Raises:
-        InputError: as :meth:`understudy.training.arms.Arm.phase_steps`, and for a refresh that would replace
-            no image.
+        InputError: as :meth:`understudy.training.arms.Arm.phase_steps`, and if a refresh would replace no
+            image.
     """
     steps = arm.phase_steps(settings, num_real=num_real, num_synthetic=int(quota.sum()))
     needed = np.asarray(quota, dtype=np.int64)
@@ -48,14 +48,14 @@ def images_needed(arm: Arm, settings: CompareSettings, *, num_real: int, quota: 
 def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int, num_synthetic: int) -> int:
     """The number of refreshes before a step of a phase.
 
-    An epoch is a pass over the images in use; with ``real_share``, over the synthetic ones.
+    An epoch is a pass over the images in use, or with ``real_share`` over the synthetic images in use.
 
     Args:
         step: number of the step, from 0.
         phase: ``refresh_every``, ``real_share`` are used.
         batch_size: images per step.
         num_real: real images of the phase.
-        num_synthetic: its synthetic images in use at once, at least 1.
+        num_synthetic: synthetic images of the phase in use at once, at least 1.
 
     Example:
         >>> phase = Phase(data="synthetic", refresh_every=2)
@@ -67,21 +67,21 @@ def refreshes_before(step: int, phase: Phase, batch_size: int, *, num_real: int,
     per_step, epoch = batch_size, num_real + num_synthetic
     if phase.real_share is not None:
         per_step, epoch = batch_size - real_per_batch(phase, batch_size), num_synthetic
-    # The tolerance is for ratios such as 3 / 0.1, which floating point puts just below the whole number.
+    # Without the tolerance, rounding errors would lose a refresh: 3 / 0.1 is just below 30.
     return math.floor(step * per_step / (phase.refresh_every * epoch) + 1e-9)
 
 
 def refresh(
     order: Iterator[Tensor], images: Images, phase: Phase, batch_size: int, *, rng: torch.Generator
 ) -> Iterator[Tensor]:
-    """Map batches of places to batches of images; a refresh fills the places with other synthetic images.
+    """Turn batches of places into batches of images; a refresh fills the places with other synthetic images.
 
     Args:
         order: batches of places from :func:`understudy.training.batches.batches_of`.
-        images: all synthetic images that may come up, and a quota.
+        images: all synthetic images, and a quota.
         phase: how often images are replaced, and how many.
         batch_size: images per step.
-        rng: of the phase; only its seed is used, to decide what is replaced.
+        rng: of the phase; only its seed is used, to choose the images that are replaced.
 
     Yields:
         Numbers of images, int64 (batch_size,).
@@ -110,17 +110,17 @@ def check_refresh(phase: Phase, quota: np.ndarray | None) -> None:
         quota: synthetic images per class in use at once; None if all are.
 
     Raises:
-        InputError: without a quota, or for a share that rounds to no image of any class.
+        InputError: if there is no quota, or if the share rounds to no image in every class.
     """
     if phase.refresh_every is None:
         return
     if quota is None:
         raise InputError(
-            "refresh_every needs more synthetic images than are used at once, got no quota, so that all are "
-            "used: pass how many of each class are used at once"
+            "refresh_every needs a quota, the number of synthetic images of each class that are used at "
+            "once, got none: pass a quota"
         )
     if not replaced_per_class(quota, phase.refresh_share).any():
         raise InputError(
-            f"refresh_share must replace an image of some class, got {phase.refresh_share:g} of at most "
-            f"{int(quota.max())} images: use more"
+            f"refresh_share must replace at least one image, got {phase.refresh_share:g} of at most "
+            f"{int(quota.max())} images per class: use a larger share or more images"
         )

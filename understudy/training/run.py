@@ -1,4 +1,4 @@
-"""Train an arm with every seed, and measure and record each training."""
+"""Train an arm with every seed; each training is measured and recorded."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def run_arm(
 ) -> Steps[ArmResult]:
     """Train an arm once per seed, and measure and record each training.
 
-    Trainings that have a record are not repeated. The best classifier has the highest validation accuracy;
-    among equals it is the first.
+    Trainings that have a record are not repeated. The best classifier is the one with the highest validation
+    accuracy, and the first of several equal ones.
 
     Args:
-        folder: which arm, and where its records go.
-        data: what the arm learns from.
-        held_out: real images that choose and measure.
+        folder: names the arm, and takes its records.
+        data: the images that the arm learns from.
+        held_out: real images that choose the best classifier and measure each one.
         settings: backbone, optimiser, step budget, number of trainings and so on.
         seed: of the run.
         device: where to train.
-        keep_weights: keep the weights of every training, and not only the best classifier.
+        keep_weights: keep the weights of every training in addition to the best classifier.
 
     Yields:
         Each step of the trainings that have no record yet.
@@ -48,7 +48,7 @@ def run_arm(
 
     Raises:
         InputError: as :func:`understudy.training.fit.fit_steps` and
-            :meth:`understudy.training.data.HeldOut.check`, and for a record that was made with other data.
+            :meth:`understudy.training.data.HeldOut.check`, and if a record was made with other data.
     """
     arm = find_arm(folder.arm, settings)  # an unknown name is an error even if every record exists
     held_out.check(data.train.class_names)

@@ -19,7 +19,7 @@ class Phase(Section):
     """A stretch of training on one kind of data, with a fresh optimiser and learning-rate schedule."""
 
     data: Literal["real", "synthetic", "mixed"]
-    """Images of the phase; `mixed` is both kinds in one set."""
+    """Images of the phase; `mixed` joins real and synthetic images into one set."""
     share: float | None = setting(None, gt=0, le=1e6)
     """Length relative to the arm's other phases; with `compare.equal_steps=false`, in multiples of
     `compare.steps`. 1 if no length is set."""
@@ -30,7 +30,7 @@ class Phase(Section):
     real_share: float | None = setting(None, gt=0, lt=1)
     """Share of real images in every batch of `mixed` data; if not set, every image is seen equally often."""
     reset_head: bool = setting(False)
-    """Start with a new classification layer."""
+    """Start the phase with a new classification layer."""
     layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = setting("full")
     """What is trained: everything (`full`), the last stage and the head (`late-layer`), only the head
     (`last-layer`), or only the head on a backbone in evaluation mode, without batch statistics and dropout
@@ -41,7 +41,7 @@ class Phase(Section):
     auxiliary_batch_norm: Literal["none", "statistics", "affine", "both"] = setting("none")
     """What batch normalisation keeps separately for synthetic images: `statistics`, `affine` (scale and
     shift) or `both`; at test time, the part for real images is used. A phase without real images can separate
-    only `statistics`; the part for real images is then estimated from the real train images, without their
+    only `statistics`; those for real images are then estimated from the real train images, without their
     labels."""
     synthetic_weight: float | None = setting(None, gt=0, le=1000)
     """Weight of the mean loss of synthetic images, relative to that of real images; if not set, all images of
@@ -56,7 +56,7 @@ class Phase(Section):
     refresh_every: float | None = setting(None, ge=0.01, le=1e6)
     """Epochs after which synthetic images are replaced by newly drawn ones; never if not set."""
     refresh_share: float = setting(1.0, gt=0, le=1)
-    """Share of each class that is replaced."""
+    """Share of the images of each class that a refresh replaces."""
     mixup: float = setting(0.0, ge=0, le=100)
     """Alpha of Mixup; 0 turns it off."""
     cutmix: float = setting(0.0, ge=0, le=100)
@@ -78,9 +78,12 @@ class Phase(Section):
     def _has_effect(self) -> Self:
         lengths = [name for name in _LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
-            raise ValueError(f"the length of a phase must be given once, got {' and '.join(lengths)}")
+            raise ValueError(
+                f"the length of a phase must be given once, got {' and '.join(lengths)}: leave out all but "
+                "one"
+            )
         if self.real_share is not None and self.data != "mixed":
-            raise ValueError(f"real_share belongs to mixed data, got data {self.data!r}")
+            raise ValueError(f"real_share needs mixed data, got data {self.data!r}: leave it out")
         used = {
             "auxiliary_batch_norm": self.auxiliary_batch_norm != "none",
             "synthetic_weight": self.synthetic_weight is not None,
@@ -92,27 +95,30 @@ class Phase(Section):
             names = ", ".join(name for name, is_used in used.items() if is_used)
             raise ValueError(f"{names} has no effect on real data: leave it out of this phase")
         if self.synthetic_weight is not None and self.data != "mixed":
-            raise ValueError(f"synthetic_weight belongs to mixed data, got data {self.data!r}")
+            raise ValueError(f"synthetic_weight needs mixed data, got data {self.data!r}: leave it out")
         if self.temperature != type(self).model_fields["temperature"].default and not self.soft_labels:
             raise ValueError(
                 "temperature has no effect without soft_labels: leave one of them out, or set both"
             )
         if self.refresh_share != 1 and self.refresh_every is None:
-            raise ValueError("refresh_share has no effect without refresh_every: set it as well")
+            raise ValueError(
+                "refresh_share has no effect without refresh_every: leave one of them out, or set both"
+            )
         if self.auxiliary_batch_norm not in ("none", "statistics") and self.data == "synthetic":
             raise ValueError(
                 f"auxiliary_batch_norm {self.auxiliary_batch_norm!r} needs real images in the phase, since "
-                "only they train the scale and shift used at test: use 'statistics'"
+                "only real images train the scale and shift that tests use: use 'statistics'"
             )
         if self.auxiliary_batch_norm != "none" and (
             self.batch_norm == "frozen" or self.layers == "linear-probe"
         ):
             raise ValueError(
-                "auxiliary_batch_norm has no effect where batch normalisation is frozen: leave one out"
+                "auxiliary_batch_norm has no effect with batch_norm 'frozen': leave one of them out"
             )
         if self.layers == "linear-probe" and self.batch_norm == "frozen":
             raise ValueError(
-                "batch_norm 'frozen' has no effect on a linear-probe, which never changes it: leave it out"
+                "batch_norm 'frozen' has no effect with layers 'linear-probe', which always freezes it: "
+                "leave it out"
             )
         return self
 
@@ -136,7 +142,7 @@ class CompareSettings(Section):
     weights: Path | None = setting(None)
     """File with weights for a timm backbone, used instead of those from the hub."""
     keep_head: bool = setting(False)
-    """Start from the pretrained classification layer too; the classes must be the ones it was trained for."""
+    """Keep the pretrained classification layer too; it must have been trained for these classes."""
     teacher: str = setting(
         "real",
         needs=Need(
@@ -160,8 +166,8 @@ class CompareSettings(Section):
             ),
         ),
     )
-    """Frozen network for feature distillation: `pretrained` (the one every arm starts from), or a folder with
-    a timm model."""
+    """Frozen network for feature distillation: `pretrained` (the network that every arm starts from), or a
+    folder with a timm model."""
     resolution: int | None = setting(None, ge=8)
     """Width and height of the classifier's input in pixels; the backbone's default if not set."""
     steps: int = setting(300, ge=2, le=_MAX_STEPS)
@@ -197,15 +203,17 @@ class CompareSettings(Section):
     @model_validator(mode="after")
     def _arms_differ(self) -> Self:
         if len(set(self.arms)) < len(self.arms):
-            raise ValueError(f"an arm is named twice in {', '.join(self.arms)}")
+            raise ValueError(f"compare.arms must differ, got {', '.join(self.arms)}: name each arm once")
         empty = [name for name, phases in self.own_arms.items() if not phases]
         if empty:
-            raise ValueError(f"an arm needs at least one phase, {empty[0]!r} has none")
+            raise ValueError(
+                f"every arm in compare.own_arms needs at least one phase, but {empty[0]!r} has none"
+            )
         unused = [name for name in self.own_arms if name not in {arm.split("@")[0] for arm in self.arms}]
         if unused:
             raise ValueError(
-                f"own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, or leave "
-                "it out"
+                f"compare.own_arms has no effect for {', '.join(unused)}: name it in compare.arms as well, "
+                "or leave it out"
             )
         return self
 
@@ -221,7 +229,7 @@ class CompareSettings(Section):
         return tuple(dict.fromkeys(["real", *self.arms]))
 
     def in_phase(self, phase: Phase) -> CompareSettings:
-        """These settings, with the values that the phase sets itself."""
+        """These settings, replaced by the values that the phase sets."""
         shared = [
             name for name in Phase.model_fields if name in type(self).model_fields and name not in _LENGTHS
         ]
@@ -248,7 +256,7 @@ class TuneSettings(Section):
             lambda settings: settings.tune.is_on,
         ),
     )
-    """Trainings behind each trial."""
+    """Trainings per trial; their mean accuracy decides."""
 
     @model_validator(mode="after")
     def _values_differ(self) -> Self:
@@ -256,7 +264,7 @@ class TuneSettings(Section):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 got = ", ".join(f"{value:g}" for value in values)
-                raise ValueError(f"{name} must differ, got {got}: equal ones are the same trial")
+                raise ValueError(f"the values of {name} must differ, got {got}: give each value once")
         return self
 
     @property

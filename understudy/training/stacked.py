@@ -1,4 +1,4 @@
-"""Networks of one architecture that take their steps together, or a single one that takes them fast."""
+"""Fast training of one network, or of several networks of the same architecture in a stack."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def train_together(
 
     Args:
         backbones: K networks.
-        batches: for each network, its batches: images (B, 3, H, W) and targets.
-        settings: those of the phase.
+        batches: the batches of each network: images (B, 3, H, W) and targets.
+        settings: of the phase.
         num_steps: steps of the phase.
         on_step: called for each step of each network.
 
@@ -46,7 +46,8 @@ def train_together(
         losses = networks.losses(torch.stack([x for x, _ in drawn]), torch.stack([y for _, y in drawn]))
         if not torch.isfinite(losses).all():
             raise DivergedError(
-                f"a classifier's loss is {losses.tolist()} at step {step + 1}: lower compare.learning_rate"
+                f"the losses of classifiers must stay finite, got {losses.tolist()} at step {step + 1}: "
+                "lower compare.learning_rate"
             )
         networks.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.sum())
@@ -85,7 +86,7 @@ class _Single:
         return F.cross_entropy(logits, y[0], label_smoothing=self._smoothing)[None]
 
     def write_back(self) -> None:
-        """Do nothing: the network itself was trained."""
+        """Do nothing, because the network itself was trained."""
 
 
 @final
@@ -99,7 +100,7 @@ class _Stack:
         self._skeleton = copy.deepcopy(models[0]).to("meta").train()
         for module in self._skeleton.modules():
             if hasattr(module, "inplace"):
-                # A tensor that all networks share cannot be overwritten with the values of one.
+                # The values of one network must not overwrite a tensor that all networks share.
                 cast("Any", module).inplace = False
         names = {id(value): name for name, value in models[0].named_parameters()}
         groups = [

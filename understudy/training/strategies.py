@@ -1,7 +1,7 @@
 """Strategies: ways to make synthetic images worth more, each a suffix of an arm's name.
 
-For instance ``mixed@soft-labels``. A strategy overrides how an arm's images are drawn and chosen, changes how
-the arm is trained, or both.
+An example is ``mixed@soft-labels``. A strategy changes how the images of an arm are drawn and chosen, how the
+arm is trained, or both.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from understudy.sampling.settings import DrawSettings
 from understudy.training.settings import Phase
 
 Term = Literal["appearance", "content", "quality", "quantity"]
-"""A part of the gap between real and synthetic images, see :mod:`understudy.functional.gaps`."""
+"""A part of the gap between real and synthetic images; see :mod:`understudy.functional.gaps`."""
 Overrides = Callable[[GeneratorSettings, DrawSettings, int], Mapping[str, Mapping[str, Any]]]
-"""Maps the generator and draw settings of the run, and the number of train images in the smallest class, to
-the settings that replace them for the images of an arm.
+"""Returns the settings that an arm changes, from the generator and draw settings of the run and the number of
+train images in the smallest class.
 """
 ChangePhases = Callable[[tuple[Phase, ...]], tuple[Phase, ...]]
-"""Maps the phases of an arm to those that are trained instead."""
+"""Returns the changed phases of an arm."""
 
-_NOISE_SCALE = 1.1  # GaFi searches 1 to 2; not tuned here
+_NOISE_SCALE = 1.1  # GaFi searches from 1 to 2; here it is not tuned
 _NUM_GENERATORS = 3
 _STRENGTH_BY_SHOTS = {1: 0.50, 2: 0.40, 4: 0.35, 8: 0.20, 16: 0.15}
 """The 50, 40, 35, 20 and 15 of 100 steps in He et al. 2023 (arXiv:2210.07574)."""
-_THIS_PROJECT = "the project's own, see docs/methods/content_gap.md"
+_THIS_PROJECT = "this project, see docs/methods/content_gap.md"
 
 
 @final
@@ -42,8 +42,8 @@ class Strategy:
 
     Attributes:
         summary: one line for ``understudy list``.
-        addresses: the parts of the gap that the strategy should close.
-        source: publication, or where the idea comes from.
+        addresses: the parts of the gap that the strategy is meant to close.
+        source: the publication or other source of the idea.
         overrides: settings for the arm's images; None if the arm uses the images of the run.
         change_phases: changes to the arm's training; None if the training stays as it is.
     """
@@ -62,7 +62,7 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]]:
     """Split an arm's name into the plain arm and its strategies.
 
     Raises:
-        InputError: for an unknown strategy, or one named twice.
+        InputError: if a strategy is unknown or named twice.
 
     Example:
         >>> split_name("synthetic@refresh@soft-labels")
@@ -72,15 +72,15 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]]:
     for strategy in strategies:
         STRATEGIES[strategy]
     if len(set(strategies)) < len(strategies):
-        raise InputError(f"a strategy must be named once in an arm, got {name!r}")
+        raise InputError(f"each strategy must be named once in an arm, got {name!r}")
     return plain, tuple(strategies)
 
 
 def strength_by_shots(shots: int) -> float:
     """Strength of real guidance: the share of the reverse process that the generator runs.
 
-    The values are those of He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots, the
-    strength is linear in the logarithm of the shots; outside them, it is the nearest of the values.
+    The values are from He et al. 2023 (arXiv:2210.07574). Between the paper's numbers of shots, the strength
+    is linear in the logarithm of the shots; beyond them, the first or last value holds.
 
     Example:
         >>> strength_by_shots(4), strength_by_shots(600)
@@ -93,14 +93,14 @@ def strength_by_shots(shots: int) -> float:
 
 
 def _fixed(section: str, **values: object) -> Overrides:
-    """Override settings with fixed values, whatever the settings of the run."""
+    """Override settings with fixed values that do not depend on the run."""
     return lambda generator, draw, shots: {section: values}
 
 
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.name == "folder":
         raise InputError(
-            "the strategy 'diverse' changes the initial noise, and ready-made images have none: leave it out"
+            "the strategy 'diverse' changes the initial noise, but ready-made images have none: leave it out"
         )
     if draw.starts_from_real:
         raise InputError(
@@ -132,10 +132,10 @@ def _on_synthetic(**changes: object) -> ChangePhases:
 
 
 def _with_auxiliary_batch_norm(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-    """Separate batch norm for synthetic images.
+    """Separate batch normalisation for synthetic images.
 
-    Mixed phases separate scale, shift and statistics, and half of every batch is real. Synthetic phases
-    separate only the statistics.
+    Mixed phases separate scale, shift and statistics, and half of every batch is real. Phases with synthetic
+    images alone separate only the statistics.
     """
 
     def change(phase: Phase) -> Phase:
@@ -167,93 +167,93 @@ def _two_streams(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 
 _TABLE = {
     "agreement-filter": Strategy(
-        summary="redraw images that a classifier of the real images clearly assigns to another class",
+        summary="redraw images that a real-trained classifier clearly assigns to another class",
         addresses=("quality",),
         source="understudy's own curation; the argmax test of GaFi (arXiv:2305.10118) in a softer form",
         overrides=_fixed("curate", score="agreement", threshold=None),
     ),
     "aux-batch-norm": Strategy(
-        summary="separate batch normalisation for synthetic images; tests use that of the real ones",
+        summary="separate batch normalisation for synthetic images; tests use the one for real images",
         addresses=("appearance",),
         source="Diversify, Don't Fine-Tune (arXiv:2312.02253), after AdvProp (arXiv:1911.09665)",
         change_phases=_with_auxiliary_batch_norm,
     ),
     "clip-filter": Strategy(
-        summary="redraw images whose class zero-shot CLIP finds no likelier than chance",
+        summary="redraw images to whose class zero-shot CLIP gives at most the probability of chance",
         addresses=("quality",),
         source="CLIP filter of He et al. 2023 (arXiv:2210.07574)",
         overrides=_fixed("curate", score="clip", threshold=None),
     ),
     "confidence-filter": Strategy(
-        summary="redraw images that such a classifier is less sure of than of real validation images",
+        summary="redraw images that a real-trained classifier is less sure of than of real validation images",
         addresses=("quality",),
         source="dynamic sample filtering of GaFi (arXiv:2305.10118), with a threshold from validation "
         "images instead of test images",
         overrides=_fixed("curate", score="confidence", threshold=None),
     ),
     "coverage": Strategy(
-        summary="of three times as many images, keep those distributed like the real ones (kernel herding)",
+        summary="draw three times as many images; keep those distributed like the real ones (kernel herding)",
         addresses=("content",),
         source="kernel herding, Chen et al. 2010 (arXiv:1203.3472)",
         overrides=_fixed("curate", select="coverage"),
     ),
     "diverse": Strategy(
-        summary="start from noise that is a tenth wider, without guidance",
+        summary="draw without guidance, from noise with a 10% larger standard deviation",
         addresses=("content",),
         source="expansion trick of GaFi (arXiv:2305.10118), inverse truncation",
         overrides=_more_varied,
     ),
     "feature-distillation": Strategy(
-        summary="keep features of synthetic images near those of the frozen pretrained network",
+        summary="keep the features of synthetic images near the features of the frozen pretrained network",
         addresses=("appearance",),
         source="FitNets, Romero et al. 2015 (arXiv:1412.6550)",
         change_phases=_on_synthetic(feature_distillation=1.0),
     ),
     "late-layer": Strategy(
-        summary="afterwards, train the last stage and the head on the real images",
+        summary="add a phase that trains the last stage and the head on the real images",
         addresses=("appearance",),
         source="Hennicke et al. 2024 (arXiv:2405.03243)",
         change_phases=_then_late_layers,
     ),
     "matched": Strategy(
-        summary="of three times as many images, keep the nearest one to each real image",
+        summary="draw three times as many images; keep the nearest one to each real image",
         addresses=("content",),
         source=_THIS_PROJECT,
         overrides=_fixed("curate", select="matched"),
     ),
     "real-guidance": Strategy(
-        summary="start from noised real images of the class; the more there are, the less noise",
+        summary="start from noised real images of the class; with more images per class, less noise is added",
         addresses=("appearance", "quality"),
         source="real guidance of He et al. 2023 (arXiv:2210.07574)",
         overrides=_from_real,
     ),
     "refresh": Strategy(
-        summary="after every pass over the synthetic images, replace them by newly drawn ones",
+        summary="replace the synthetic images by newly drawn ones after every pass over them",
         addresses=("quantity",),
         source="dynamic dataset recycle of GaFi (arXiv:2305.10118), every epoch, all images",
         change_phases=_on_synthetic(refresh_every=1.0),
     ),
     "several-generators": Strategy(
-        summary="three generators, adapted with different seeds, draw a third each",
+        summary="draw a third of the images with each of three generators, adapted with different seeds",
         addresses=("content",),
         source="multi-GAN of GaFi (arXiv:2305.10118)",
         overrides=_several,
     ),
     "soft-labels": Strategy(
-        summary="half of each synthetic image's target is what a classifier of the real images predicts",
+        summary="average each synthetic image's label with the prediction of a real-trained classifier",
         addresses=("quality",),
         source="soft cross entropy of He et al. 2023 (arXiv:2210.07574); Hinton et al. 2015 "
         "(arXiv:1503.02531)",
         change_phases=_on_synthetic(soft_labels=0.5),
     ),
     "two-stream": Strategy(
-        summary="half of every batch is real; the losses of real and synthetic images count equally",
+        summary="make half of every batch real; the losses of real and synthetic images count equally",
         addresses=("content", "quantity"),
         source="mix loss of He et al. 2023 (arXiv:2210.07574)",
         change_phases=_two_streams,
     ),
     "weak-classes": Strategy(
-        summary="as many images, but more for classes that a classifier of synthetic images confuses",
+        summary="draw more images of the classes that a classifier trained on synthetic images confuses",
         addresses=("quantity", "content"),
         source=_THIS_PROJECT,
         overrides=_fixed("draw", allocation="weak-classes"),

@@ -19,7 +19,7 @@ from understudy.training.records import ArmFolder
 from understudy.training.settings import CompareSettings, TuneSettings
 
 Trial = dict[str, Any]
-_SEED_OFFSET = 500  # keeps the seeds of trials apart from those of the compared trainings
+_SEED_OFFSET = 500  # keeps the seeds of trials apart from the seeds of the compared trainings
 
 
 def tune_arm(
@@ -35,11 +35,11 @@ def tune_arm(
     """Train an arm with every pair of learning rate and weight decay; recorded trials are not repeated.
 
     Args:
-        folder: which arm, and where its trials are recorded.
-        data: what the arm learns from.
-        val: real images that choose.
+        folder: names the arm, and takes the records of its trials.
+        data: the images that the arm learns from.
+        val: real images on which the best trial is chosen.
         settings: of the arm; their learning rate and weight decay are replaced.
-        tune: values to try, and number of trainings behind each trial.
+        tune: values to try, and number of trainings per trial.
         seed: of the run.
         device: where to train.
 
@@ -47,8 +47,8 @@ def tune_arm(
         The last step of each training of the trials that have no record yet.
 
     Returns:
-        The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss``: means
-        over the trainings, or 0 and None if one of them diverged.
+        The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss``. The last
+        two are means over the trainings, or 0 and None if one of the trainings diverged.
 
     Raises:
         InputError: as :func:`understudy.training.fit.fit_steps`, and if ``val`` is not the validation split.
@@ -99,10 +99,10 @@ def pairs(settings: CompareSettings, tune: TuneSettings) -> list[tuple[float, fl
 
 
 def best_trial(trials: list[Trial]) -> Trial:
-    """The trial with the highest validation accuracy; among equals, the one with the lowest validation loss.
+    """The trial with the highest validation accuracy; of several equal ones, the one with the lowest loss.
 
     Raises:
-        InputError: without trials, or if all of them diverged.
+        InputError: if there are no trials, or if all of them diverged.
 
     Example:
         >>> best_trial([{"val_accuracy": 0.9, "val_loss": loss} for loss in (0.4, 0.3)])["val_loss"]
