@@ -238,7 +238,7 @@ def test_the_token_of_each_class():
 
 
 def test_two_ways_to_say_where_drawing_starts():
-    with pytest.raises(InputError, match="strength and start_snr say the same thing, got 0.5 and 0.07"):
+    with pytest.raises(InputError, match="strength and start_snr set the same thing, got 0.5 and 0.07"):
         build(DIGITS, {"draw": {"strength": 0.5, "start_snr": 0.07}})
 
 

@@ -259,7 +259,7 @@ def test_features_that_do_not_fit_are_refused_before_anything_is_done(
     tiny_pipeline_folder, train, val, tmp_path, wide_encoder
 ):
     with pytest.raises(
-        InputError, match=r"width 24 in the place of a text state of width 16: .*visual.projection=true"
+        InputError, match=r"state of width 16 by an image feature of width 24: .*visual.projection=true"
     ):
         run(
             tiny_pipeline_folder,
@@ -354,7 +354,7 @@ def test_an_adapter_of_another_generator_is_refused(tiny_pipeline_folder, train,
     before = other.fingerprint
     with pytest.raises(
         InputError,
-        match=f"for a generator with fingerprint {base}, and this one has {before}: choose the generator",
+        match=f"for a generator with fingerprint {base}, but this one has {before}: use the generator",
     ):
         apply_adapter(other, tmp_path)
     assert other.fingerprint == before
@@ -448,7 +448,7 @@ def test_the_fingerprint_is_of_the_files_up_to_the_order_of_their_metadata(tmp_p
     [
         ("{bad", "must be JSON, but"),
         ("[1]", "must be the report of an adaptation"),
-        ("{}", "with its method"),
+        ("{}", "and name its method"),
     ],
 )
 def test_a_bad_report_is_refused(content, message, tmp_path):

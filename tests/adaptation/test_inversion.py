@@ -314,7 +314,7 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
         (
             {"num_vectors": 2},
             (
-                r"adapt.token must be written as the tokenizer does, 's\*', with adapt.num_vectors 2, got "
+                r"2, adapt.token must be spelled as the tokenizer writes it, 's\*', got "
                 r"'S\*': diffusers would"
             ),
         ),
@@ -323,7 +323,7 @@ def test_captions_and_image_features_go_with_a_token(tiny_pipeline_folder, train
         ({"prompt": "{token}"}, r"a prompt must have \{class\}"),
         (
             {"prompt": "{class} s* {token}"},
-            r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in",
+            r"adapt.token must not occur in class names, captions or other text of a prompt, got 'S\*' in",
         ),
         (
             {"token": "s*", "num_vectors": 20},
@@ -350,12 +350,12 @@ def test_names_that_a_loaded_adapter_takes(tiny_pipeline_folder, train, val, tmp
         fresh.load_adapter(tmp_path / "nowhere", method="textual-inversion")
     check_tokens(tmp_path, ("S*", "S*"))
     with pytest.raises(
-        InputError, match=r"was made with the tokens S\*, and this run has no learned token: set adapt.method"
+        InputError, match=r"was made with the tokens S\*, but this run has no learned token: use the same"
     ):
         check_tokens(tmp_path, ("", ""))
     with pytest.raises(
         InputError,
-        match=r"made with the tokens S\*, and this run has the tokens S\*-0, S\*-1, S\*-2 \.\.\.: set",
+        match=r"made with the tokens S\*, but this run has the tokens S\*-0, S\*-1, S\*-2 \.\.\.: use",
     ):
         check_tokens(tmp_path, [f"S*-{label}" for label in range(4)])
 

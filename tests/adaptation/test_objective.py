@@ -225,7 +225,7 @@ def test_batches_of_other_terms_are_random_images_without_repeats(generator):
 
 @pytest.mark.parametrize("name", [name for name in TERMS if TERMS[name] and TERMS[name].within_class])
 def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, tmp_path):
-    message = "batch_size must be at least 4, two images of each of 2 classes, got 3.*lower adapt.classes_per"
+    message = "size must be at least 4, two images for each of 2 classes, got 3.*lower adapt.classes_per"
     with pytest.raises(InputError, match=message):
         next(adapting(tiny_generator, train, val, tmp_path, batch_size=3, distribution=name))
     one = {"batch_size": 3, "classes_per_batch": 1, "validation_pairs": 2, "distribution": name}

@@ -118,7 +118,7 @@ def test_a_threshold_comes_from_validation_images_alone():
     settings = CurateSettings(score="confidence")
     for split in ("train", "test", "synthetic"):
         with pytest.raises(
-            InputError, match=f"taking a threshold from real images needs a val set, got a {split} set"
+            InputError, match=f"deriving a threshold from real images needs a val set, got a {split} set"
         ):
             lowest_kept(two_classes(4, split=split), Says(confident([1] * 4)), settings=settings)
     with pytest.raises(

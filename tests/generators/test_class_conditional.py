@@ -225,11 +225,11 @@ def test_settings_that_do_not_fit_are_refused(changes, message):
 
 
 def test_what_it_cannot_do_is_refused(generator, tmp_path):
-    with pytest.raises(InputError, match="has learned nothing yet"):
+    with pytest.raises(InputError, match="is not trained yet: adapt it"):
         _ = fresh().denoiser
     with pytest.raises(
         InputError,
-        match="draw.sampler must fit the generator, which needs one for edm, got 'unipc': take edm",
+        match="draw.sampler must be one for edm, as the generator needs, got 'unipc': choose edm",
     ):
         generator.strength_at(1.0, sampler="unipc", steps=4)
     with pytest.raises(InputError, match="holds no class-conditional network"):

@@ -133,8 +133,8 @@ def test_sets_take_turns_and_longer_ones_go_on_alone(sizes):
 
 def test_a_class_with_too_few_images_is_refused(images):
     message = (
-        r"generator.images must hold 3 or more images of class 'dog', got 2: add images, or ask for fewer "
-        r"with draw.per_class"
+        r"generator.images must hold 3 or more images of class 'dog', got 2: add images, or lower "
+        r"draw.per_class"
     )
     with pytest.raises(InputError, match=message):
         generator_of(images).draw([row("dog", 0), row("dog", 2)])
@@ -191,7 +191,7 @@ def test_a_set_without_train_images_is_refused(tmp_path):
     data = two_classes(2)
     data.save(tmp_path / "test-0.parquet")
     data.select([]).save(tmp_path / "train-0.parquet")
-    with pytest.raises(InputError, match="the train split must have images, since no other is used"):
+    with pytest.raises(InputError, match="the train split must have images, because only it is used"):
         generator_of(tmp_path).available(["cat", "dog"])
 
 
@@ -265,16 +265,16 @@ def test_settings_of_networks_are_refused(changes, images):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda g: adaptable(g), "come without any: set adapt.method=none and visual.kind=none"),
+        (lambda g: adaptable(g), "do not have: set adapt.method=none and visual.kind=none"),
         (
             lambda g: g.draw([row("cat", 0)], None, torch.zeros(1, 4)),
-            "come without any: leave it out",
+            "do not have: leave it out",
         ),
         (
             lambda g: g.draw([row("cat", 0, strength=0.5)]),
-            "cannot be drawn from real ones: leave draw.strength and draw.start_snr out",
+            "cannot start from real ones: leave draw.strength and draw.start_snr out",
         ),
-        (lambda g: g.strength_at(0.07, sampler="unipc", steps=20), "cannot be drawn from real ones"),
+        (lambda g: g.strength_at(0.07, sampler="unipc", steps=20), "cannot start from real ones"),
     ],
 )
 def test_what_needs_a_network_is_refused(ask, message, images):

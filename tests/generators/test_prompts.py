@@ -110,13 +110,13 @@ def test_a_learned_token_has_its_place() -> None:
     for needs_class in (True, False):
         with pytest.raises(
             InputError,
-            match=r"\{token\} must stand only in adapt.prompt and draw.prompt, .* got 'A \{class\}",
+            match=r"\{token\} may occur only in adapt.prompt and draw.prompt, .* got 'A \{class\}",
         ):
             read_templates(styled, needs_class=needs_class)
     for text in ("photographs", "a photo of {class}"):
         with pytest.raises(
             InputError,
-            match=r"a prompt must have \{token\}, got 'a photo of \{class\}': without it the token has no",
+            match=r"a prompt must have \{token\}, got 'a photo of \{class\}': without it, the learned",
         ):
             read_templates(text, needs_class=True, has_token=True)
 
@@ -128,7 +128,7 @@ def test_a_learned_token_has_its_place() -> None:
 def test_a_token_that_is_also_part_of_other_words(words: str, template: str) -> None:
     with pytest.raises(
         InputError,
-        match=r"adapt.token must not stand in class names, captions or elsewhere in a prompt, got 'S\*' in",
+        match=r"adapt.token must not occur in class names, captions or other text of a prompt, got 'S\*' in",
     ):
         fill(template, words=words, caption="", token="S*")  # noqa: S106
 

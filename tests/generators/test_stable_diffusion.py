@@ -117,7 +117,7 @@ def test_a_sampler_for_the_other_kind_is_refused(sampler):
     instead = {"diffusion": "ddim, ddpm, dpm\\+\\+, unipc", "flow matching": "flow-euler", "edm": "edm"}
     kind = "diffusion" if SAMPLERS[sampler].kind != "diffusion" else "edm"
     with pytest.raises(
-        InputError, match=f"must fit the generator, which needs one for {kind}, got .*: take {instead[kind]}"
+        InputError, match=f"must be one for {kind}, as the generator needs, got .*: choose {instead[kind]}"
     ):
         build_sampler(sampler, {}, kind=kind)
 

@@ -195,7 +195,7 @@ def test_widths_that_do_not_fit_name_both_and_the_way_out(tiny_generator, tiny_p
     check_widths(other, projection=True)
     with pytest.raises(
         InputError,
-        match=r"features of width 24 in the place of a text state of width 16: .*visual.projection=true",
+        match=r"text state of width 16 by an image feature of width 24: .*visual.projection=true",
     ):
         check_widths(other, projection=False)
 

@@ -87,11 +87,11 @@ def test_what_it_is_compared_with(recipe, pets, tiny_pipeline_folder, tmp_path):
     other = settings_of(recipe, pets, tiny_pipeline_folder, adapt={**adapter["adapt"], "token": "<x>"})
     with pytest.raises(
         InputError,
-        match=re.escape(f"was made with the tokens {', '.join(TOKENS[recipe])}, and this run has the tokens"),
+        match=re.escape(f"was made with the tokens {', '.join(TOKENS[recipe])}, but this run has the tokens"),
     ):
         run(other, tmp_path / "other")
     with pytest.raises(
-        InputError, match="and this run has no learned token: set adapt.method and adapt.token"
+        InputError, match="but this run has no learned token: use the same adapt.method, adapt.token"
     ):
         run(tiny_settings(pets, tiny_pipeline_folder, **adapter), tmp_path / "other")
     assert not (tmp_path / "other").exists()
@@ -112,7 +112,7 @@ def test_a_preview_draws_with_the_token_as_it_begins(recipe, pets, tiny_pipeline
         ({"draw": {"prompt": "a photo of {class}"}}, "a prompt must have {token}, got 'a photo of {class}'"),
         ({"adapt": {"prompt": "photographs"}}, "a prompt must have {token}, got 'a photo of {class}'"),
         ({"draw": {"negative_prompt": "{token}", "guidance_scale": 2.0}}, "got '{token}': leave it out"),
-        ({"adapt": {"method": "lora"}}, "{token} must stand only in adapt.prompt and draw.prompt"),
+        ({"adapt": {"method": "lora"}}, "{token} may occur only in adapt.prompt and draw.prompt"),
         ({"adapt": {"token": "x"}}, "adapt.token must be new to the tokenizer, got 'x'"),
         (
             {

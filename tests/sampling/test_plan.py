@@ -122,7 +122,7 @@ def test_parts_round_trip_and_are_not_rewritten(train, tmp_path):
 
 def test_another_plan_is_refused(train, tmp_path):
     write_parts(plan(train, [3, 4]), tmp_path, part_size=3)
-    with pytest.raises(InputError, match=r"part-00000.parquet holds another plan"):
+    with pytest.raises(InputError, match=r"part-00000.parquet holds a different plan"):
         write_parts(plan(train, [3, 4], seed=1), tmp_path, part_size=3)
 
 

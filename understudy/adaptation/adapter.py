@@ -36,7 +36,7 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} must be JSON, but: {error}") from None
     if not isinstance(report, dict) or "method" not in report:
         raise InputError(
-            f"{path} must be the report of an adaptation, with its method, got {str(report)[:60]}"
+            f"{path} must be the report of an adaptation and name its method, got {str(report)[:60]}"
         )
     return report
 
@@ -60,9 +60,9 @@ def apply_adapter(
     base = report.get("base")
     if base != fingerprint:
         raise InputError(
-            f"the adapter in {folder} was made for a generator with fingerprint {base}, and this one has "
-            f"{fingerprint}: choose the generator that it was made for, with the same generator.precision "
-            "and generator.image_encoder, or adapt again"
+            f"the adapter in {folder} was made for a generator with fingerprint {base}, but this one has "
+            f"{fingerprint}: use the generator that it was made for, with the same generator.precision and "
+            "generator.image_encoder, or adapt again"
         )
     if visual is not None:
         check_guidance(folder, visual=visual)
@@ -78,7 +78,7 @@ def check_guidance(folder: Path, *, visual: bool) -> None:
     kind = read_adapter_report(folder).get("visual", "none")
     if visual != (kind != "none"):
         raise InputError(
-            f"visual.kind must be {kind!r}, as when the adapter in {folder} was made: set it, or adapt again"
+            f"the adapter in {folder} was made with visual.kind {kind!r}: set it, or adapt again"
         )
 
 
@@ -88,13 +88,13 @@ def save_images(folder: Path, sets: Sequence[LabelledSet]) -> None:
 
 
 def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet, few_shots: bool) -> None:
-    """Check that an adapter has seen no image that the run must not have seen.
+    """Check that an adapter was fitted to no image that is off limits for the run.
 
     Args:
-        folder: adapter folder; it passes if it does not record its images.
+        folder: adapter folder; one without a record of its images passes.
         seen: train and validation images of the run.
         test: test images of the run.
-        few_shots: whether ``data.shots`` limits the run, so that no other images may have helped.
+        few_shots: whether ``data.shots`` is set; the adapter must then have seen no other images.
 
     Raises:
         InputError: with the number of forbidden images.
@@ -105,14 +105,14 @@ def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet
     leaked = len(known & _digests([test]))
     if leaked:
         raise InputError(
-            f"the adapter in {folder} was made from {leaked} images that are test images of this run: use "
-            "the seed of its run"
+            f"the adapter in {folder} was fitted to {leaked} test images of this run: use the seed of the "
+            "run that made it, or adapt again"
         )
     others = len(known - _digests(seen))
     if few_shots and others:
         raise InputError(
-            f"the adapter in {folder} was made from {others} images that this run with data.shots does not "
-            "have: adapt with these shots"
+            f"the adapter in {folder} was fitted to {others} images that are not among the data.shots of "
+            "this run: adapt again with these shots"
         )
 
 
@@ -130,14 +130,14 @@ def check_tokens(folder: Path, tokens: Sequence[str]) -> None:
         tokens: token of each class; empty strings if there are none.
 
     Raises:
-        InputError: with the tokens of both.
+        InputError: naming the tokens of the adapter and of the run.
     """
     wanted = [name for name in dict.fromkeys(tokens) if name]
     found = read_adapter_report(folder).get("tokens", [])
     if wanted != found:
         raise InputError(
-            f"the adapter in {folder} was made with {_listed(found)}, and this run has {_listed(wanted)}: "
-            "set adapt.method and adapt.token as they were, with the same classes, or adapt again"
+            f"the adapter in {folder} was made with {_listed(found)}, but this run has {_listed(wanted)}: "
+            "use the same adapt.method, adapt.token and classes as then, or adapt again"
         )
 
 
@@ -153,8 +153,8 @@ def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
     Args:
         source: adapter folder.
         to: folder to copy to.
-        shared: leave out the list of images that it was made from, which would tell anyone who has an image
-            whether it was among them.
+        shared: leave out the digests of its train images, with which anyone could check whether an image was
+            among them.
 
     Raises:
         InputError: if there is no finished adapter.

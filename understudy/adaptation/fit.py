@@ -240,14 +240,14 @@ def _check_batch(settings: AdaptSettings, train: LabelledSet, *, num_processes: 
     classes = 1 if settings.has_token else min(settings.classes_per_batch, int((train.counts > 0).sum()))
     if term is not None and term.within_class and settings.batch_size < 2 * classes:
         raise InputError(
-            f"adapt.batch_size must be at least {2 * classes}, two images of each of {classes} classes, got "
-            f"{settings.batch_size}: adapt.distribution {settings.distribution!r} compares images of one "
-            "class; or lower adapt.classes_per_batch"
+            f"adapt.batch_size must be at least {2 * classes}, two images for each of {classes} classes, got "
+            f"{settings.batch_size}, because adapt.distribution {settings.distribution!r} compares images "
+            "of the same class: raise it, or lower adapt.classes_per_batch"
         )
 
 
 def _scaler(generator: Adaptable) -> torch.amp.GradScaler:
-    """Scales up the gradients of networks in float16, which would vanish otherwise."""
+    """Scales up the gradients of networks in float16, which would otherwise round to 0."""
     half = next(iter(generator.denoiser.parameters())).dtype == torch.float16
     return torch.amp.GradScaler(generator.device.type, enabled=half)
 

@@ -26,8 +26,8 @@ def held_out_losses(
 ) -> np.ndarray:
     """Mean squared error of the predicted noise for each image, without min-SNR weights.
 
-    With the same seed, set and repeats, image i has the same noise and timesteps whatever the generator has
-    learned. Its timesteps are spread evenly: one in each of ``repeats`` equal parts of the schedule.
+    With the same seed, set and repeats, image i has the same noise and timesteps for every generator. Its
+    timesteps are spread evenly: one in each of ``repeats`` equal parts of the schedule.
 
     Args:
         generator: with its adapter applied, if it has one.

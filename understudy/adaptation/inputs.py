@@ -1,4 +1,4 @@
-"""What the denoiser is trained on: real images with their prompts and features, and noise."""
+"""The training batches of the denoiser: real images with prompts, features and noise."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from understudy.generators.prompts import fill, read_templates
 from understudy.generators.visual_guidance import VisualGuidance, features_of
 
 _AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    # Weaker than the augmentation for classifiers, since drawn images will show it.
+    # Weaker than the augmentation for classifiers, because the generator learns to draw such images.
     "affine": partial(random_affine, shift=0.06, degrees=8.0, scale=0.08, shear=8.0),
     "flip-crop": flip_crop,
     "flip": partial(flip_crop, padding=0.0),
     "none": lambda x, rng: x,
 }
 _PROMPTS_AT_ONCE = 64
-_MAX_TABLE = 1024  # prompts whose states are kept; at the size of Stable Diffusion 1.5 these are 250 MB
+_MAX_TABLE = 1024  # prompts whose states are kept: 250 MB for Stable Diffusion 1.5
 
 
 @final
@@ -41,7 +41,7 @@ class AdaptData:
         train: train images.
         val: validation images, which choose the checkpoint.
         prompt_names: what prompts call each class, by label.
-        feature_cache: file that keeps the features of the train images; not kept if None.
+        feature_cache: file for the features of the train images; None stores no features.
     """
 
     train: LabelledSet
@@ -62,7 +62,7 @@ class Batch:
         eps: noise, as x0.
         t: timesteps, int64 (B,).
         prompts: B texts.
-        conditioning: encoded prompts, B rows; None if they change with the token that is learned.
+        conditioning: encoded prompts, B rows; None while a token is learned, which changes them.
         features: features that replace the last text state, float32 (B, F); None without visual guidance.
         dropped: rows that are trained without conditioning, bool (B,), on the CPU.
     """
@@ -106,7 +106,7 @@ class Inputs:
         self._encode = None if settings.has_token else _Encoder(generator, everything)
 
     def train_batch(self, rng: torch.Generator) -> Batch:
-        """Random images without repeats, some of them without conditioning; ``rng`` decides everything."""
+        """Random images without repeats, some of them without conditioning."""
         settings = self._settings
         index = self._choose(rng)
         pixels = _AUGMENTATIONS[settings.augmentation](self._pixels[index].float(), rng)
@@ -132,7 +132,7 @@ class Inputs:
     def val_batch(self, rng: torch.Generator) -> Batch:
         """Held-out images with fixed noise and evenly spaced timesteps.
 
-        Random timesteps would make one measurement harder than another by chance.
+        With random timesteps, measurements would differ by chance.
         """
         settings, snr = self._settings, self._generator.snr
         count = settings.validation_pairs
@@ -179,10 +179,10 @@ class Inputs:
 
 @final
 class _Encoder:
-    """Encodes prompts; if there are few distinct ones, each is encoded once and looked up from then on.
+    """Encodes prompts; if there are few distinct ones, each is encoded once and then looked up.
 
-    The last bit of a state may depend on the batch that its prompt is encoded in, so the batches are the same
-    in every run.
+    The last bit of a state can depend on the batch in which its prompt is encoded, so the batches are the
+    same in every run.
     """
 
     def __init__(self, generator: Adaptable, prompts: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ class Prepare(Protocol):
     def __call__(
         self, generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
     ) -> list[nn.Parameter]:
-        """The parameters to train; ``seed`` decides their initial values where they are new."""
+        """The parameters to train; ``seed`` decides the initial values of new ones."""
 
 
 METHODS: Registry[Prepare] = Registry("adaptation method")
@@ -34,7 +34,7 @@ _LAYERS = {
 }
 
 
-@METHODS.register("none", summary="leave the generator as it is: the baseline for adaptation")
+@METHODS.register("none", summary="use the generator without adaptation, as a baseline")
 def _none(
     generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
 ) -> list[nn.Parameter]:
@@ -98,7 +98,7 @@ def _full(
     "textual-inversion", summary="one token per class, all else frozen (Gal et al. 2022, arXiv:2208.01618)"
 )
 @METHODS.register(
-    "neutral-token", summary="control: a token that is never trained, so that only the words around it count"
+    "neutral-token", summary="control: a token that is not trained, so only the words around it matter"
 )
 def _tokens(
     generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int

@@ -48,10 +48,10 @@ class Objective:
         return self.generator.encode_prompts([""])
 
     def backward(self, batch: Batch) -> float:
-        """Add the gradients of this process's slice; summed over processes, they are those of the batch.
+        """Add the gradients of this process's slice; their sum over processes is the gradient of the batch.
 
-        The term needs all residuals at once, but memory holds the graphs of only a few. So the term is
-        differentiated with respect to the residuals, which are small, and each slice passes its share of that
+        The term needs all residuals at once, but only a few graphs fit into memory. So the term is first
+        differentiated with respect to the residuals, which are small; each slice then passes its part of this
         gradient on to the weights.
 
         Args:

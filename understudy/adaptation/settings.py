@@ -25,8 +25,7 @@ class AdaptSettings(Section):
     method: str = setting("full", decides="pixels", registry="adaptation.methods:METHODS")
     """What is trained; see `understudy list adaptations`. `none` uses the generator as it is."""
     adapter: Path | None = setting(None, decides="pixels", needs=_ADAPTS)
-    """Folder of an adapter made earlier for the same generator; it is used as it is, and nothing is
-    adapted."""
+    """Folder of an adapter made earlier for the same generator. It is used unchanged, instead of adapting."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_MEASURES)
     """Prompt for each real image: a template, the name of a template set (`understudy list templates`), or a
     file with one template per line. `{class}` stands for the class name, `{caption}` for the image's caption,
@@ -36,8 +35,8 @@ class AdaptSettings(Section):
     batch_size: int = setting(32, ge=1, decides="pixels", needs=_MEASURES)
     """Images per step, over all processes together."""
     micro_batch: int | None = setting(None, ge=1, decides="nothing", needs=_MEASURES)
-    """Images that a process computes at once; gradients are accumulated over the batch, so fewer need less
-    memory and give the same result. The process's whole share of the batch if not set."""
+    """Images that a process computes at once; fewer need less memory and give the same result, because
+    gradients are accumulated. If not set, the process's whole share of the batch."""
     learning_rate: float = setting(5e-4, gt=0, decides="pixels", needs=_TRAINS)
     """Learning rate of AdamW, constant after a short warm-up."""
     rank: int = setting(16, ge=1, decides="pixels", needs=_LORA)
@@ -50,13 +49,12 @@ class AdaptSettings(Section):
     """Name of the learned token. It must be new to the tokenizer and not part of a class name. With
     `textual-inversion`, the number of the class follows: `S*-0`, `S*-1` and so on."""
     num_vectors: int = setting(1, ge=1, decides="pixels", needs=(_TOKEN, _NEW_ADAPTER))
-    """Embeddings behind each learned token; each takes one place in the prompt. More than one needs a name
-    that the tokenizer leaves as it is, such as `s*`."""
+    """Number of embeddings of each learned token; each takes one place in the prompt. With more than one, the
+    tokenizer must not change the token's name; `s*` works."""
     initial_word: str = setting("photo", decides="pixels", needs=(_TOKEN, _NEW_ADAPTER))
-    """Word whose embedding the learned ones start from; the mean if it has several tokens."""
+    """The learned embeddings start from the embedding of this word (the mean if it has several tokens)."""
     min_snr_gamma: float | None = setting(5.0, gt=0, decides="pixels", needs=_MEASURES)
-    """Loss weight min(snr, gamma) / snr (Hang et al. 2023). If null, the network's prediction has the same
-    weight at every timestep."""
+    """Loss weight min(snr, gamma) / snr (Hang et al. 2023). If null, all timesteps have the same weight."""
     distribution: str = setting("none", decides="pixels", registry="adaptation.terms:TERMS", needs=_TRAINS)
     """Form of the distribution term added to the loss; see `understudy list terms`."""
     distribution_weight: float | None = setting(
@@ -73,11 +71,11 @@ class AdaptSettings(Section):
             when("adapt.distribution", "class-mean", "kernel"),
         ),
     )
-    """Classes in a batch, for the forms of the distribution term that compare within a class."""
+    """Classes in a batch, for forms of the distribution term that compare images of the same class."""
     caption_dropout: float = setting(0.1, ge=0, lt=1, decides="pixels", needs=_TRAINS)
-    """Share of prompts replaced by the empty one, so that classifier-free guidance keeps working."""
+    """Share of prompts replaced by the empty prompt, which keeps classifier-free guidance working."""
     ema_decay: float = setting(0.99, ge=0, lt=1, decides="pixels", needs=_TRAINS)
-    """Decay per step of the moving average of the weights, which is what is kept. 0 keeps the last
+    """Decay per step of the moving average of the weights, which is kept as the result. 0 keeps the last
     weights."""
     augmentation: Literal["affine", "flip-crop", "flip", "none"] = setting(
         "affine", decides="pixels", needs=_TRAINS
@@ -87,9 +85,9 @@ class AdaptSettings(Section):
     validate_every: int = setting(100, ge=1, decides="pixels", needs=_TRAINS)
     """Steps between measurements of the loss on real validation images; the best weights are kept."""
     validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
-    """Pairs of image and timestep behind each of these measurements."""
+    """Number of pairs of image and timestep in each of these measurements."""
     checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)
-    """Steps between checkpoints, from which an interrupted run goes on."""
+    """Steps between checkpoints, from which an interrupted run continues."""
 
     @property
     def has_token(self) -> bool:
@@ -98,7 +96,7 @@ class AdaptSettings(Section):
 
     @property
     def needs_class(self) -> bool:
-        """Whether prompts must contain ``{class}``; not if each class has a token."""
+        """Whether prompts must contain ``{class}``, which they need not if each class has a token."""
         return self.method != "textual-inversion"
 
     @property

@@ -1,4 +1,4 @@
-"""The distribution term: added to the denoising loss so that drawn and real images agree as sets.
+"""The distribution term: added to the denoising loss to match the distributions of drawn and real images.
 
 Real-Fake (Yuan et al., ICLR 2024, arXiv:2310.10402), section 3. ``docs/methods/real_fake.md`` compares
 the forms.
@@ -24,7 +24,7 @@ from understudy.generators.visual_guidance import to_unit
 @final
 @dataclass(frozen=True, eq=False)
 class TermInputs:
-    """A batch over all processes, with what the terms need besides the residuals.
+    """The inputs of a term in addition to the residuals, for the batch of all processes.
 
     Attributes:
         pixels: real images, uint8 (B, 3, H, W).
@@ -56,7 +56,7 @@ class Term:
         compute: maps residuals (B, C, h, w), inputs and generator to the value of the term and its gradient
             with respect to the residuals.
         weight: default factor of the term in the loss.
-        within_class: whether it compares images of one class, so that batches need several images of each.
+        within_class: whether it compares images of the same class, so that a batch needs several of each.
     """
 
     compute: Callable[[Tensor, TermInputs, Adaptable], tuple[Tensor, Tensor]]
@@ -94,9 +94,9 @@ def _class_mean(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> t
 def _kernel(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
     """MMD between real images and their one-step denoised versions, in the space of the image encoder.
 
-    Each noisy image is weighted by its share of signal, snr / (1 + snr): from pure noise, a perfect denoiser
-    predicts the mean image, which lies far from every real one. Gradients flow from features to residuals in
-    slices, and each slice is computed a second time for that.
+    Each noisy image is weighted by its share of signal, snr / (1 + snr), because a perfect denoiser predicts
+    the mean image from pure noise, which is far from every real image. Gradients are propagated from features
+    to residuals in slices, for which each slice is computed a second time.
     """
 
     def features(leaf: Tensor, part: Tensor) -> Tensor:

@@ -26,12 +26,12 @@ class Decisions:
         ids: names of the N images.
         labels: classes, int64 (N,).
         kept: whether the image is kept, bool (N,).
-        reasons: why it is not: ``constant``, ``low score``, ``copy`` or ``over quota``; empty if it is kept.
+        reasons: ``constant``, ``low score``, ``copy`` or ``over quota``; empty if the image is kept.
         scores: float64 (N,) in [0, 1]; higher is better.
         threshold: lowest score to keep; a score of 0 is always too low.
         num_good: good images per class, int64 (num_classes,): kept, dropped as copies, or over quota.
         flags: ``exact copy``, ``copy`` or empty.
-        nearest_ids: the nearest real train image; empty with ``firewall=off``, which does not look for one.
+        nearest_ids: the nearest real train image; empty with ``firewall=off``, which does not search.
         nearest_distances: distance to it, in :data:`understudy.data.copies.DISTANCE_UNIT`; NaN with
             ``firewall=off``, and null in tables.
     """
@@ -49,12 +49,12 @@ class Decisions:
 
     @property
     def rejected(self) -> np.ndarray:
-        """Images that are not kept, without those over quota; bool (N,)."""
+        """Images that were rejected, which does not include those over quota; bool (N,)."""
         return np.array([reason not in ("", "over quota") for reason in self.reasons], dtype=bool)
 
     @property
     def rejections(self) -> dict[str, int]:
-        """The number of rejected images per reason, without those over quota."""
+        """The number of rejected images per reason."""
         return dict(
             Counter(reason for reason, rejected in zip(self.reasons, self.rejected, strict=True) if rejected)
         )
@@ -133,7 +133,7 @@ class Curator:
             flags = self.copies.flags(neighbours)
         is_copy = np.array(flags, dtype=bool)
 
-        low = ~((scores >= threshold) & (scores > 0))  # written this way round so that NaN is rejected too
+        low = ~((scores >= threshold) & (scores > 0))  # in this form, NaN is rejected too
         replaced = is_copy & (settings.firewall == "redraw")
         good = ~(constant | low | replaced)
         features = self.networks.features

@@ -1,4 +1,4 @@
-"""The advice for a user whose filter rejects every image of a class."""
+"""Advice for the case that a filter rejects every image of a class."""
 
 from __future__ import annotations
 

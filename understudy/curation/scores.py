@@ -47,11 +47,11 @@ class Score:
     """How images are scored.
 
     Attributes:
-        function: maps N images, whose labels say what they should show, and a judge to float64 (N,) in [0,
-            1].
-        judge: the classifier that the score asks: ``real`` is :attr:`Networks.judge`, ``clip`` is
+        function: computes scores, float64 (N,) in [0, 1], from N images, labelled with their intended
+            classes, and a judge.
+        judge: the classifier that judges the images: ``real`` is :attr:`Networks.judge`, ``clip`` is
             :attr:`Networks.clip`, and ``none`` gives every image its intended class.
-        threshold: lowest score to keep, unless the settings give another.
+        threshold: default of the lowest score to keep.
     """
 
     function: ScoreFunction
@@ -63,7 +63,7 @@ class Score:
         return self.function(drawn, judge)
 
     def find_judge(self, networks: Networks) -> Classifier:
-        """The classifier that this score asks."""
+        """The classifier that judges the images."""
         if self.judge == "none":
             return _Agreeing()
         return networks.judge if self.judge == "real" else networks.clip
@@ -79,13 +79,13 @@ def asks(judge: JudgeName, *, threshold: float | Literal["validation"]) -> Calla
 
 @SCORES.register(
     "agreement",
-    summary="probability of the intended class over that of the first choice, by a real-trained classifier",
+    summary="probability of the intended class / highest probability, by a classifier of real images",
 )
 @asks("real", threshold=0.5)
 def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
     """Probability of the intended class, divided by that of the judge's first choice.
 
-    It is 1 if the judge's first choice is the intended class, and lower the further the judge is from that.
+    It is 1 if the judge's first choice is the intended class, and lower the less likely the judge finds it.
 
     Args:
         drawn: N synthetic images.
@@ -100,7 +100,7 @@ def agreement(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
 @SCORES.register(
     "confidence",
-    summary="probability of the intended class if a real-trained classifier ranks it first; else 0",
+    summary="probability of the intended class if a classifier of real images ranks it first; else 0",
 )
 @asks("real", threshold="validation")
 def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
@@ -108,7 +108,7 @@ def confidence(drawn: LabelledSet, judge: Classifier) -> np.ndarray:
 
     The dynamic sample filter of GaFi (Lampis et al. 2023, arXiv:2305.10118). GaFi keeps scores above its
     threshold; here a score equal to the threshold passes too. A threshold of 0 keeps every image that the
-    judge takes for its class. Arguments and result are those of :func:`agreement`.
+    judge assigns to its intended class. Arguments and result are those of :func:`agreement`.
     """
     probabilities = judge.predict(drawn)
     return np.where(probabilities.argmax(axis=1) == drawn.labels, _of_intended(probabilities, drawn), 0.0)
@@ -146,7 +146,7 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
     """The lowest score to keep.
 
     Args:
-        val: real validation images; used only if the threshold is taken from them.
+        val: real validation images; used only for the threshold ``validation``.
         judge: the judge of the score.
         settings: score, threshold, and the share of validation images that should pass.
 
@@ -161,7 +161,7 @@ def lowest_kept(val: LabelledSet, judge: Classifier, *, settings: CurateSettings
     threshold = score.threshold if settings.threshold is None else settings.threshold
     if threshold != "validation":
         return threshold
-    val.check_split("val", purpose="taking a threshold from real images")
+    val.check_split("val", purpose="deriving a threshold from real images")
     if not len(val):
         raise InputError(
             "curate.threshold 'validation' needs real validation images, got none: "

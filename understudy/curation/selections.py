@@ -1,4 +1,4 @@
-"""Which of the good images of a class are kept, if there are more than its quota."""
+"""Choose among the good images of a class if there are more than its quota."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Selection:
     """A way to choose among the good images of one class.
 
     Attributes:
-        choose: maps the features of the M candidates (M, D), those of the real images of the class (N, D) and
-            a quota of at most M to the indices of the chosen candidates, int64 (quota,).
-        compares: whether ``choose`` looks at features; without, it gets arrays of width 0.
+        choose: takes the features of the M candidates (M, D), the features of the real images of the class
+            (N, D) and a quota of at most M; returns the indices of the chosen candidates, int64 (quota,).
+        compares: whether ``choose`` uses features; if not, it gets arrays of width 0.
     """
 
     choose: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
@@ -48,7 +48,7 @@ SELECTIONS.register(
 def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray:
     """Good images per class that a selection chooses from, int64 (num_classes,).
 
-    A selection that compares nothing needs just the quota.
+    A selection that compares no features needs only the quota.
     """
     if not SELECTIONS[settings.select].compares:
         return quota
@@ -64,7 +64,7 @@ def choose(
     selection: str,
     features: Features,
 ) -> np.ndarray:
-    """Choose as many good images of each class as its quota, or all of them if there are no more.
+    """Choose as many good images of each class as its quota, or all of them if there are fewer.
 
     Args:
         good: which images may be chosen, bool (N,).
@@ -91,7 +91,7 @@ def choose(
             taken = how.choose(np.empty((len(candidates), 0)), np.empty((len(real), 0)), int(quota[label]))
         elif not len(real):
             raise InputError(
-                f"curate.select {selection!r} compares with real train images, and class "
+                f"curate.select {selection!r} compares with real train images, but class "
                 f"{train.class_names[label]!r} has none: use curate.select=first"
             )
         else:

@@ -47,22 +47,22 @@ class CurateSettings(Section):
     threshold: Annotated[float, Field(ge=0, le=1)] | Literal["validation"] | None = setting(
         None, needs=_SCORED, expects="from 0 to 1, or 'validation'"
     )
-    """Lowest score that is kept, or `validation` to derive it from the scores of real validation images; if
-    not set, each score has a default. With `agreement`, 1 keeps only images that the judge assigns to the
+    """Lowest score that is kept, or `validation` to derive it from the scores of real validation images. If
+    not set, the default of the score. With `agreement`, 1 keeps only images that the judge assigns to the
     intended class."""
     validation_pass: float = setting(0.9, gt=0, le=1, needs=(_VALIDATION_THRESHOLD, _SCORED_SOMEWHERE))
-    """Share of the real validation images that pass a threshold derived from them."""
+    """Share of the real validation images that must pass the threshold derived from them."""
     clip: str | None = setting(None, needs=_CLIP_SCORE)
     """Folder or hub name of the CLIP model behind the score `clip`; if not set, the generator's text and
     image encoders."""
     max_refills: int = setting(2, ge=0)
     """How often rejected images are replaced by newly drawn ones."""
     firewall: Literal["off", "flag", "redraw", "drop"] = setting("flag")
-    """What happens to copies, that is, drawn images closer to a training image than 99% of held-out real
-    images are: `off` does not look for them, `flag` keeps and marks them, `redraw` replaces them, `drop`
-    leaves them out."""
+    """What happens to drawn images that are closer to a train image than 99% of held-out real images are, and
+    so count as copies: `off` does not search for copies, `flag` keeps and marks them, `redraw` replaces them,
+    `drop` leaves them out."""
     select: str = setting("first", registry="curation.selections:SELECTIONS")
-    """Which of the images that pass are used: the `first`, those that together cover the real ones
-    (`coverage`), or the closest to each real image (`matched`); see `understudy list selections`."""
+    """Which images are kept if more pass than are needed: the `first`, the ones that together cover the real
+    images (`coverage`), or the closest to each real image (`matched`); see `understudy list selections`."""
     candidates: float = setting(3.0, ge=1, needs=_SELECTS)
-    """How many images to select from, in multiples of those wanted."""
+    """How many images to select from, in multiples of the number wanted."""

@@ -1,6 +1,6 @@
 """A class-conditional diffusion model of pixels (EDM), trained from scratch on the target images alone.
 
-For users who have no text-to-image model, or may not use one that was trained on other images.
+For users without a text-to-image model, and for those who may not use one trained on other images.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Network(nn.Module):
     """Folds pixels into patches and passes them through a class-conditional UNet of diffusers.
 
     Args:
-        unet: the UNet; its last class stands for no class.
+        unet: the UNet; its last class means "no class" and is used for guidance.
         patch: width and height of a patch in pixels.
         bfloat16: compute in this format; weights stay float32.
     """
@@ -91,8 +91,8 @@ class ClassConditionalGenerator:
         unit = settings.patch * 2 ** (len(settings.channels) - 1)
         if self.image_size % unit:
             raise InputError(
-                f"generator.resolution must be a multiple of {unit} for patches of {settings.patch} and "
-                f"{len(settings.channels)} channels of the network, got {self.image_size}"
+                f"generator.resolution must be a multiple of {unit}, because the network has patches of "
+                f"{settings.patch} pixels and {len(settings.channels)} resolutions, got {self.image_size}"
             )
         idle = [name for name in _IDLE if getattr(settings, name)]
         idle += ["image_encoder"] if settings.image_encoder else []
@@ -152,8 +152,8 @@ class ClassConditionalGenerator:
         """
         if self._network is None:
             raise InputError(
-                "the generator 'class_conditional' has learned nothing yet: adapt it (adapt.method=full), "
-                "or give adapt.adapter, the adapter of another run"
+                "the generator 'class_conditional' is not trained yet: adapt it (adapt.method=full), or set "
+                "adapt.adapter to the adapter of another run"
             )
         return self._network
 

@@ -32,14 +32,14 @@ def save_denoiser(pipeline: Any, part: str, folder: Path, *, method: str) -> Non
     config = denoiser.peft_config["default"].to_dict()
     layers = {
         f"{part}_lora_layers": get_peft_model_state_dict(denoiser),
-        # A set, whose order differs between processes; sorted, the same weights give the same file.
+        # Sort the set, whose order differs between processes, so that equal weights give equal files.
         f"{part}_lora_adapter_metadata": config | {"target_modules": sorted(config["target_modules"])},
     }
     type(pipeline).save_lora_weights(folder, **layers)
 
 
 def load_denoiser(pipeline: Any, part: str, folder: Path, *, method: str, scale: float) -> None:
-    """Move the weights the share ``scale`` of the way to those that :func:`save_denoiser` wrote.
+    """Move the weights by the share ``scale`` of the way to those in a folder of :func:`save_denoiser`.
 
     Raises:
         InputError: if the folder holds no adapter of this method.

@@ -1,4 +1,4 @@
-"""What all diffusers pipelines share as generators; one file per family adds the differences."""
+"""The common part of all generators that are diffusers pipelines; each family has a file for the rest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AbstractDiffusersGenerator(ABC):
 
     Args:
         pipeline: plain diffusers pipeline, on its device.
-        vae: its autoencoder, or a float32 copy where the pipeline's would overflow.
+        vae: its autoencoder, or a float32 copy if it would overflow in half precision.
         schedule: its training timesteps.
         settings: resolution and memory savers.
         features: image encoder, or None.
@@ -73,7 +73,7 @@ class AbstractDiffusersGenerator(ABC):
         self._offload = offload
         config = cast("Any", self.denoiser).config
         self._image_size = settings.resolution or config.sample_size * pipeline.vae_scale_factor
-        patch = getattr(config, "patch_size", None) or 1  # transformers join patches of latent pixels
+        patch = getattr(config, "patch_size", None) or 1  # latent pixels that a transformer joins
         unit = max(8, pipeline.vae_scale_factor * patch)  # diffusers' pipelines insist on 8
         if self._image_size % unit:
             raise InputError(f"generator.resolution must be a multiple of {unit}, got {self._image_size}")
@@ -92,11 +92,11 @@ class AbstractDiffusersGenerator(ABC):
 
     @abstractmethod
     def _predict(self, x_t: Tensor, time: Tensor, conditioning: Conditioning) -> Tensor:
-        """The denoiser's prediction, as x_t (B, C, h, w), at times (B,) in its unit."""
+        """The denoiser's prediction for x_t (B, C, h, w), same shape; times (B,) are in its unit."""
 
     @abstractmethod
     def _token_limits(self) -> list[tuple[Any, int]]:
-        """Each tokenizer with the number of tokens, begin and end included, that its encoder takes."""
+        """Each tokenizer with the largest number of tokens, begin and end included, for its encoder."""
 
     def _from_image_options(self, strength: float, steps: int) -> dict[str, Any]:
         """Arguments with which the image-to-image pipeline executes int(steps * strength) steps."""
@@ -104,7 +104,7 @@ class AbstractDiffusersGenerator(ABC):
 
     @property
     def token_width(self) -> int:
-        """Width D of the text states; with two encoders side by side, of both together."""
+        """Width D of the text states; the sum of both widths if the states of two encoders are joined."""
         return int(cast("Any", self.denoiser).config[self.width_key])
 
     @classmethod
@@ -240,7 +240,7 @@ class AbstractDiffusersGenerator(ABC):
         return conditioning
 
     def learn_classes(self, words: Sequence[str], *, seed: int) -> None:  # noqa: B027  no family needs it
-        """Do nothing: prompts may say anything."""
+        """Do nothing: prompts are free text."""
 
     def learn_tokens(
         self, names: Sequence[str], *, num_vectors: int, initial_word: str
@@ -248,7 +248,7 @@ class AbstractDiffusersGenerator(ABC):
         """Add tokens that prompts may use; see :func:`understudy.generators.learned_tokens.learn_tokens`.
 
         Raises:
-            InputError: if the family has no learned tokens, a name is taken, or the initial word is empty.
+            InputError: if the family cannot learn tokens, a name is taken, or the initial word is empty.
         """
         raise self._no_tokens()
 
@@ -340,8 +340,8 @@ class AbstractDiffusersGenerator(ABC):
         Args:
             folder: adapter folder.
             method: adaptation method.
-            scale: share of the way that the weights move towards the adapted ones; must be 1 for learned
-                tokens.
+            scale: how far the weights move towards the adapted ones, 1 is all the way; must be 1 for
+                learned tokens.
 
         Raises:
             InputError: if the folder holds no adapter of this method, or for learned tokens with a scale
@@ -358,7 +358,7 @@ class AbstractDiffusersGenerator(ABC):
             self._load_tokens(folder)
 
     def _written_out(self, prompt: str) -> str:
-        """The prompt as the text encoder reads it: a token with several embeddings takes several places."""
+        """The prompt as the text encoder reads it: a token with several embeddings is several tokens."""
         return prompt
 
     def _save_tokens(self, folder: Path) -> None:
@@ -388,7 +388,7 @@ class AbstractDiffusersGenerator(ABC):
         )
 
     def _networks(self) -> list[nn.Module]:
-        """All networks that decide an image, in a fixed order."""
+        """All networks that influence an image, in a fixed order."""
         names = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3", self.part)
         networks = [self.pipeline.components.get(name) for name in names]
         encoder = [self._features.encoder] if self._features else []

@@ -29,5 +29,5 @@ def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffus
             return family.from_settings(settings, device=device)
     known = ", ".join(family.from_text.__name__ for family in _FAMILIES)
     raise InputError(
-        f"the pipeline {settings.name} must be one of {known}, got {class_name}: give another one"
+        f"the pipeline {settings.name} must be one of {known}, got {class_name}: choose another pipeline"
     )

@@ -1,4 +1,4 @@
-"""Ready-made images of another tool, such as a GAN, handed out as if a generator drew them."""
+"""A generator that returns images made with another tool, such as a GAN."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _USED = ("name", "images", "resolution")
 
 @final
 class FolderGenerator:
-    """Hands out ready-made images in order; there is no network, and no image can start from a real one.
+    """Returns ready-made images in order; it has no network and cannot start from real images.
 
     Image ``number`` of a class is the one at that position within the class. Several sets take turns; when
-    one runs out, the others continue. Only the train split of a set with splits is used. Nothing is read
-    before it is needed, and images stay encoded in memory.
+    one runs out, the others continue. If a set has splits, only its train split is used. Sets are read when
+    they are first needed, and images stay encoded in memory.
 
     Args:
         settings: ``images`` and ``resolution`` are used.
@@ -48,7 +48,7 @@ class FolderGenerator:
             if name not in _USED and getattr(settings, name) != field.default:
                 raise InputError(f"generator.{name} has no effect on the generator 'folder': leave it out")
         for path in settings.images:
-            if not path.exists():  # otherwise a word such as digits would mean the built-in real images
+            if not path.exists():  # a word such as digits would otherwise mean the built-in real images
                 raise InputError(
                     "generator.images must be folders, or .zip, .parquet or .tar files, but nothing is at "
                     f"{path}"
@@ -135,8 +135,8 @@ class FolderGenerator:
         """
         if tokens is not None:
             raise InputError(
-                "visual guidance needs encoders, and ready-made images (generator 'folder') come without "
-                "any: leave it out"
+                "visual guidance needs encoders, which ready-made images (generator 'folder') do not have: "
+                "leave it out"
             )
         if any(row.strength < 1 for row in rows):
             raise _cannot_start()
@@ -172,7 +172,7 @@ class FolderGenerator:
         if row.number >= len(order):
             raise InputError(
                 f"generator.images must hold {row.number + 1} or more images of class {row.class_name!r}, "
-                f"got {len(order)}: add images, or ask for fewer with draw.per_class"
+                f"got {len(order)}: add images, or lower draw.per_class"
             )
         return order[row.number]
 
@@ -203,7 +203,7 @@ class _ReadySet:
 
 
 def _read(path: Path) -> _ReadySet:
-    """Read a set in the same way as real images; a class given as a number is named by it."""
+    """Read a set in the same way as real images; a class that is a number gets this number as its name."""
     location = str(path.absolute())
     settings = DataSettings(source=location, skip_bad=True)
     try:
@@ -221,7 +221,7 @@ def _read(path: Path) -> _ReadySet:
     rows = [row for row, split in enumerate(pool.declared) if split in (None, "train")]
     if not rows:
         raise InputError(
-            f"generator.images {path}: the train split must have images, since no other is used; got none"
+            f"generator.images {path}: the train split must have images, because only it is used; got none"
         )
     hashes = tuple(pool.fingerprints.exact[row] for row in rows)
     return _ReadySet(path, pool.images.select(rows), hashes)
@@ -229,6 +229,6 @@ def _read(path: Path) -> _ReadySet:
 
 def _cannot_start() -> InputError:
     return InputError(
-        "ready-made images (generator 'folder') cannot be drawn from real ones: leave draw.strength and "
+        "ready-made images (generator 'folder') cannot start from real ones: leave draw.strength and "
         "draw.start_snr out"
     )

@@ -70,7 +70,7 @@ class PlanRow:
     """Everything that decides one image to draw, apart from the generator.
 
     Attributes:
-        id: unique name: ``synthetic-``, the class, the number of the generator, the number of the image.
+        id: unique name, made of ``synthetic-``, the class, and the numbers of the generator and the image.
         number: position of the image within its class, from 0.
         label: class as an index into the class names.
         class_name: name of the class.
@@ -83,7 +83,7 @@ class PlanRow:
         strength: noise added to the real image ``source_id`` that drawing starts from; 1 is pure noise.
         source_id: id of a real train image, or an empty string.
         visual: kind of visual guidance; see ``understudy list visuals``.
-        visual_id: id of the real train image whose feature guides, for the kind ``per-image``; otherwise
+        visual_id: for the kind ``per-image``, id of the real train image whose feature guides; otherwise
             empty.
         adapter: fingerprint of the adapter in use, or an empty string.
         adapter_scale: share of the adapter that is applied; 1 applies all of it.
@@ -122,7 +122,7 @@ class Generator(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything else that decides images, such as the weights."""
+        """Hash of what decides images in addition to the plan row, such as the weights."""
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
         """Number of images that can be drawn of each class, int64 (num_classes,); None if there is no limit.
@@ -274,7 +274,7 @@ def adaptable(generator: Generator) -> Adaptable:
     """
     if not hasattr(type(generator), "save_adapter"):
         raise InputError(
-            "adaptation and visual guidance need networks, and ready-made images (generator 'folder') come "
-            "without any: set adapt.method=none and visual.kind=none"
+            "adaptation and visual guidance need networks, which ready-made images (generator 'folder') do "
+            "not have: set adapt.method=none and visual.kind=none"
         )
     return cast("Adaptable", generator)

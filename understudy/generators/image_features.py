@@ -66,10 +66,11 @@ def _square(x: Tensor, size: int) -> Tensor:
 
 
 def image_encoder_of(pipeline: Any, name: str | None, dtype: torch.dtype) -> ImageFeatures | None:
-    """The image encoder with this name, added to the pipeline; without a name, the pipeline's encoder.
+    """Load the image encoder ``name`` and add it to the pipeline; without a name, use the pipeline's encoder.
 
     Returns:
-        None if the pipeline has no encoder, or not one of CLIP. That of Stable Diffusion 3 has no projection.
+        The encoder, or None if the pipeline has none or it is not a CLIP encoder with projection (that of
+        Stable Diffusion 3 has no projection).
 
     Raises:
         InputError: as :func:`load_image_encoder`.

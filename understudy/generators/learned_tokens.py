@@ -1,4 +1,4 @@
-"""Textual inversion: tokens whose embeddings are learned while all weights stay fixed.
+"""Textual inversion: learn the embeddings of new tokens while all weights stay fixed.
 
 Gal et al. 2022 (arXiv:2208.01618). A token with n embeddings, such as ``s*``, reaches the text encoder as
 ``s* s*_1 s*_2``, which is the convention of diffusers.
@@ -71,7 +71,7 @@ def learn_tokens(
         pipeline: with one tokenizer and one text encoder.
         names: names of the tokens.
         num_vectors: embeddings per token.
-        initial_word: all embeddings start from that of this word; from their mean if it has several tokens.
+        initial_word: all embeddings start from the embedding of this word, or the mean over its tokens.
 
     Returns:
         A parameter per token, float32 (num_vectors, D).
@@ -95,8 +95,8 @@ def learn_tokens(
         written = tokenizer.tokenize(name)[0]
         if written != name:
             raise InputError(
-                f"adapt.token must be written as the tokenizer does, {written!r}, with adapt.num_vectors "
-                f"{num_vectors}, got {name!r}: diffusers would use only its first embedding"
+                f"with adapt.num_vectors {num_vectors}, adapt.token must be spelled as the tokenizer writes "
+                f"it, {written!r}, got {name!r}: diffusers would otherwise use only its first embedding"
             )
     embedding = LearnedEmbedding(vocabulary, first, names, initial).to(vocabulary.weight.device)
     text_encoder.set_input_embeddings(embedding)

@@ -1,4 +1,4 @@
-"""Registry and loader of generators; diffusion libraries are imported when the first one is loaded."""
+"""Registry and loader of generators; diffusion libraries are imported when a generator is loaded."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def check_generator(settings: GeneratorSettings) -> None:
             exist.
     """
     if settings.name == "folder":
-        _folder(settings, "cpu")  # checks that the images exist, and reads nothing yet
+        _folder(settings, "cpu")  # checks that the images exist without reading them
     path = Path(settings.name)
     if path.is_dir() and settings.name not in GENERATORS:
         if not (path / "model_index.json").is_file():

@@ -21,8 +21,8 @@ from understudy.generators.settings import GeneratorSettings
 class Offload:
     """Keeps networks in CPU memory, and moves each to the device when it is called.
 
-    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, in the order of drawing. In training,
-    its weights would be moved away between forward and backward pass.
+    ``enable_model_cpu_offload`` of diffusers also moves the denoiser, which would be away between forward and
+    backward pass in training. Here the denoiser stays on the device.
 
     Args:
         parts: networks to offload.
@@ -46,7 +46,7 @@ class Offload:
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
-        """Suspend offloading during calls in which diffusers would set up another."""
+        """Suspend offloading during calls in which diffusers would set up its offloading."""
         for part in self._parts:
             remove_hook_from_module(part)
         yield
@@ -64,8 +64,8 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
     """
     if settings.cpu_offload and device.type == "cpu":
         raise InputError(
-            "generator.cpu_offload must be false on the device 'cpu', got true: there is no other memory to "
-            "keep free"
+            "generator.cpu_offload must be false on the device 'cpu', got true: it only saves GPU memory; "
+            "leave it out"
         )
 
 
@@ -77,14 +77,15 @@ def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, off
         return None
     networks = {name: each for name, each in pipeline.components.items() if isinstance(each, nn.Module)}
     networks.pop(part).to(device)
-    pipeline._exclude_from_cpu_offload = [part]  # diffusers takes the device from parts not excluded
+    pipeline._exclude_from_cpu_offload = [part]  # diffusers reads the device from the other parts
     return Offload([*networks.values(), *([vae] if vae is not pipeline.vae else [])], device)
 
 
 def safe_autoencoder(vae: Any) -> Any:
     """The autoencoder, or a float32 copy if its configuration says that it overflows in float16.
 
-    Pipelines cast theirs to float32 and back, which must not happen between forward and backward pass.
+    Pipelines cast the autoencoder to float32 and back, which must not happen between forward and backward
+    pass.
     """
     if vae.dtype == torch.float16 and vae.config.force_upcast:
         return copy.deepcopy(vae).float()

@@ -74,8 +74,8 @@ def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> 
         At least one template.
 
     Raises:
-        InputError: for a template that lacks a placeholder it needs, or has ``{token}`` without a token, an
-            unknown placeholder or a stray brace; and for a file that is missing, empty or not text.
+        InputError: for a template without a required placeholder, with ``{token}`` if there is no token, with
+            an unknown placeholder or a stray brace; and for a file that is missing, empty or not text.
     """
     if text in TEMPLATES:
         for template in TEMPLATES[text]:
@@ -92,7 +92,7 @@ def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> 
 
 
 def choose(templates: Sequence[str], seed: int) -> str:
-    """Choose one template; the seed alone decides which.
+    """Choose one template; the choice depends only on the seed.
 
     Args:
         templates: at least one.
@@ -116,8 +116,8 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
         token: the learned token, or an empty string.
 
     Raises:
-        InputError: if the token also occurs in the class name, the caption or elsewhere in the template,
-            where the tokenizer would read it too.
+        InputError: if the token also occurs in the class name, the caption or the text of the template,
+            because the tokenizer would find it there too.
 
     Example:
         >>> fill("photo of {class}, {caption}, best quality", words="cat", caption="")
@@ -130,14 +130,14 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
     filled = re.sub(r"\{class\}|\{caption\}|\{token\}", lambda match: values[match[0]], template)
     if token and filled.lower().count(token.lower()) != template.count("{token}"):
         raise InputError(
-            f"adapt.token must not stand in class names, captions or elsewhere in a prompt, got {token!r} in "
-            f"{filled!r}: rename it"
+            f"adapt.token must not occur in class names, captions or other text of a prompt, got {token!r} "
+            f"in {filled!r}: choose another token"
         )
     return filled
 
 
 def _existing_file(text: str) -> Path | None:
-    """The file at ``text``, if there is one; text such as ``x.txt`` names a missing file, not a template."""
+    """The file at ``text``, or None for a template; text such as ``x.txt`` is taken for a missing file."""
     try:
         if text and Path(text).is_file():
             return Path(text)
@@ -173,13 +173,14 @@ def _check_placeholders(template: str) -> None:
 def _check_token(template: str, *, has_token: bool) -> None:
     if has_token and "{token}" not in template:
         raise InputError(
-            f"a prompt must have {{token}}, got {template!r}: without it the token has no effect; add it, or "
-            "change adapt.method"
+            f"a prompt must have {{token}}, got {template!r}: without it, the learned token has no effect; "
+            "add it, or change adapt.method"
         )
     if "{token}" in template and not has_token:
         raise InputError(
-            "{token} must stand only in adapt.prompt and draw.prompt, with adapt.method style-inversion, "
-            f"textual-inversion or neutral-token, got {template!r}: leave it out, or change adapt.method"
+            "{token} may occur only in adapt.prompt and draw.prompt, and only with adapt.method "
+            f"style-inversion, textual-inversion or neutral-token, got {template!r}: leave it out, or change "
+            "adapt.method"
         )
 
 

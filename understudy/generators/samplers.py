@@ -1,4 +1,4 @@
-"""Solvers of the reverse process, from diffusers, by the names that plans use."""
+"""The samplers of diffusers, by the names that settings and plans use."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Sampler:
 
 SAMPLERS: Registry[Sampler] = Registry("sampler")
 
-# Every grid begins at the last timestep, because drawing starts from pure noise. The spacing "leading", which
-# some pipelines are configured with, begins a whole step lower. DDIM takes equal steps of T / N, and only
-# "trailing" spaces them so.
+# Every grid begins at the last timestep, because drawing starts from pure noise. The spacing "leading", the
+# default of some pipelines, begins a whole step lower. DDIM takes equal steps of T / N, which only "trailing"
+# gives.
 SAMPLERS.register("unipc", summary="UniPC, second order (Zhao et al. 2023); 15 to 30 steps")(
     Sampler("UniPCMultistepScheduler", "linspace")
 )
@@ -63,7 +63,7 @@ SAMPLERS.register(
 
 
 def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
-    """A solver on the noise schedule of a pipeline.
+    """Build a sampler for the noise schedule of a pipeline.
 
     Args:
         name: a key of ``SAMPLERS``.
@@ -78,6 +78,6 @@ def build_sampler(name: str, config: Any, *, kind: Kind = "diffusion") -> Any:
     if sampler.kind != kind:
         fitting = ", ".join(other for other in SAMPLERS if SAMPLERS[other].kind == kind)
         raise InputError(
-            f"draw.sampler must fit the generator, which needs one for {kind}, got {name!r}: take {fitting}"
+            f"draw.sampler must be one for {kind}, as the generator needs, got {name!r}: choose {fitting}"
         )
     return sampler.build(config)

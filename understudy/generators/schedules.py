@@ -20,7 +20,7 @@ from understudy.generators.generator import NoiseSchedule
 
 
 class Schedule(NoiseSchedule, Protocol):
-    """The training timesteps of a pipeline, and how they noise latents."""
+    """The training timesteps of a pipeline, and how noise is added at each of them."""
 
     @property
     def is_flow(self) -> bool:
@@ -47,7 +47,7 @@ class DiffusionSchedule:
         config: configuration of the pipeline's scheduler.
 
     Raises:
-        InputError: if it describes another kind of schedule or an unknown prediction.
+        InputError: for another kind of schedule, or an unknown prediction type.
     """
 
     is_flow = False
@@ -57,7 +57,7 @@ class DiffusionSchedule:
             raise InputError(
                 "the generator's scheduler must have a beta_schedule and the prediction_type 'epsilon' or "
                 f"'v_prediction', got {config.get('_class_name', 'another')} with "
-                f"{config.get('prediction_type')!r}: take another pipeline"
+                f"{config.get('prediction_type')!r}: choose another pipeline"
             )
         self.prediction_type: PredictionType = config["prediction_type"]
         self._alpha_bar: Tensor = DDPMScheduler.from_config(config).alphas_cumprod
@@ -84,8 +84,8 @@ class DiffusionSchedule:
 class FlowSchedule:
     """The straight path of flow matching, ``(1 - sigma) x0 + sigma eps``.
 
-    The sigmas are those that the pipeline was trained with, shift included. diffusers lists them from noise
-    to data; here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with the
+    The sigmas are those that the pipeline was trained with, including the shift. diffusers lists them from
+    noise to data; here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with the
     timestep as in diffusion.
 
     Args:
@@ -123,7 +123,7 @@ class FlowSchedule:
         return self._sigmas.to(t.device)[t] * self._num_timesteps
 
     def grid_snr(self, solver: Any) -> Tensor:
-        """Ratios at the solver's sigmas except the last, the clean image, from which nothing can start."""
+        """Ratios at the solver's sigmas, without the last, which is the clean image."""
         return _flow_snr(solver.sigmas[:-1].cpu())
 
 

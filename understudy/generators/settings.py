@@ -21,15 +21,15 @@ class GeneratorSettings(Section):
     resolution: int | None = setting(None, ge=8, decides="pixels")
     """Width and height of drawn images in pixels; the generator's default if not set."""
     precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
-    """Number format of the networks. 16 bits halve the memory, and change the images a little."""
+    """Number format of the networks. With 16 bits they need half the memory; images change a little."""
     images: tuple[Path, ...] = setting((), decides="pixels")
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""
     channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = setting(
         (64, 128), min_length=1, decides="pixels", needs=_CLASS_CONDITIONAL
     )
-    """Channels of the network at each of its resolutions, multiples of 8; each resolution is half the one
-    before."""
+    """Channels of the network at each of its resolutions, multiples of 8; each resolution is half of the
+    previous one."""
     patch: int = setting(2, ge=1, decides="pixels", needs=_CLASS_CONDITIONAL)
     """Width and height in pixels of the patches that the network treats as one position."""
     image_encoder: str | None = setting(None, decides="pixels")
@@ -47,8 +47,7 @@ class GeneratorSettings(Section):
     )
     """Recompute activations while adapting: less memory, about a third more time."""
     compile: bool = setting(False, decides="pixels")
-    """Compile the denoiser with `torch.compile`: slow to start, then faster. Changes images by rounding or
-    more."""
+    """Compile the denoiser with `torch.compile`: starts slowly, then runs faster. Images change slightly."""
     safety_checker: bool = setting(False, decides="pixels")
     """Keep the pipeline's safety checker. Images that it blacks out are rejected as constant, and
     replaced."""
@@ -65,9 +64,9 @@ class GeneratorSettings(Section):
     def _images_fit_name(self) -> Self:
         if (self.name == "folder") != bool(self.images):
             raise ValueError(
-                f"the generator 'folder' and generator.images belong together, got {self.name!r} and "
-                f"{len(self.images)} sets: give both, as in --set generator.name=folder --set "
-                '"generator.images=[PATH]", or neither'
+                "the generator 'folder' needs generator.images, which no other generator uses, got "
+                f"{self.name!r} and {len(self.images)} sets: give both, as in --set generator.name=folder "
+                '--set "generator.images=[PATH]", or neither'
             )
         places = [path.resolve() for path in self.images]
         if twice := [
@@ -86,8 +85,8 @@ class VisualSettings(Section):
     kind: str = setting("none", decides="pixels", registry="generators.visual_guidance:VISUALS")
     """Kind of feature while adapting; see `understudy list visuals`."""
     draw_kind: str | None = setting(None, decides="pixels", registry="generators.visual_guidance:VISUALS")
-    """Kind of feature while drawing; `visual.kind` if not set. Adapt with `per-image` and draw with `sampled`
-    for features that no real image has."""
+    """Kind of feature while drawing; `visual.kind` if not set. To draw with features that no real image has,
+    adapt with `per-image` and draw with `sampled`."""
     images: int = setting(
         8,
         ge=1,

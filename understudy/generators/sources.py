@@ -1,4 +1,4 @@
-"""Settings that the rows of a batch share, and the real images that rows start from."""
+"""The settings shared by the rows of a batch, and the real images that they start from."""
 
 from __future__ import annotations
 

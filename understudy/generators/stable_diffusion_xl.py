@@ -17,8 +17,8 @@ class StableDiffusionXLGenerator(AbstractDiffusersGenerator):
     """Two CLIP text encoders side by side, and a UNet conditioned on image sizes.
 
     Podell et al. 2023 (arXiv:2307.01952). A token replaces the last of the joined states. In adaptation and
-    in drawing, the UNet gets the sizes of uncropped images at the set resolution. If the pipeline's
-    configuration asks for it, the states of an empty prompt are zeros, as in pre-training.
+    in drawing, the UNet gets the sizes of uncropped images at the set resolution. If the configuration of the
+    pipeline says so, the states of an empty prompt are zeros, as in pre-training.
     """
 
     from_text: ClassVar[Any] = StableDiffusionXLPipeline

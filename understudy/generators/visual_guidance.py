@@ -54,8 +54,8 @@ class ClassFeatures:
 
 
 VisualKind = Callable[[ClassFeatures, Tensor, int, torch.Generator], Tensor]
-"""Maps the features of the class, the feature (F,) of the image itself, how many images a mean is of, and a
-source of randomness to the feature (F,) that guides."""
+"""Computes the feature (F,) that guides, from the features of the class, the feature (F,) of the image, the
+number of images to average, and a source of randomness."""
 
 VISUALS: Registry[VisualKind] = Registry("kind of visual guidance")
 
@@ -66,7 +66,7 @@ def _none(of_class: ClassFeatures, of_image: Tensor, images: int, rng: torch.Gen
 
 
 @VISUALS.register(
-    "class-mean", summary="mean feature of images of the class, chosen at random each time (the paper)"
+    "class-mean", summary="mean feature of random images of the class, new ones for each image (the paper)"
 )
 def _class_mean(of_class: ClassFeatures, of_image: Tensor, images: int, rng: torch.Generator) -> Tensor:
     chosen = torch.randperm(len(of_class.features), generator=rng)[:images]
@@ -203,9 +203,9 @@ def check_widths(generator: Adaptable, *, projection: bool) -> None:
     """
     if not projection and generator.feature_width != generator.token_width:
         raise InputError(
-            f"visual guidance puts image features of width {generator.feature_width} in the place of a text "
-            f"state of width {generator.token_width}: learn a map between them with visual.projection=true, "
-            "or choose another generator.image_encoder"
+            f"visual guidance replaces a text state of width {generator.token_width} by an image feature of "
+            f"width {generator.feature_width}: learn a map between them with visual.projection=true, or "
+            "choose another generator.image_encoder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: a classifier that was not trained on the images of the run."""
+"""Zero-shot CLIP: classify images by their similarity to a prompt for each class."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def load_zero_shot(
         device: torch device; everything is computed in float32.
 
     Raises:
-        InputError: if the name is not a CLIP model, the encoders of the generator are not a pair, or a class
+        InputError: if the name is not a CLIP model, the generator's encoders do not match, or a class
             name is too long.
     """
     prompts = [fill(_PROMPT, words=words, caption="") for words in prompt_names]
@@ -113,7 +113,7 @@ def _from_clip(
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         parts = []
-        if kind == "clip":  # transformers would give another model random weights for missing parts
+        if kind == "clip":  # for another model, transformers would fill missing parts with random weights
             kinds = (CLIPModel, AutoTokenizer, CLIPImageProcessor)
             parts = [part.from_pretrained(name) for part in kinds]
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:

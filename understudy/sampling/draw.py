@@ -21,7 +21,7 @@ class DrawStep:
 
     Attributes:
         images: images that this step made available.
-        drawn: whether they were drawn, rather than found on disk.
+        drawn: whether they were drawn now; False if they were already on disk.
     """
 
     images: int
@@ -42,7 +42,7 @@ def draw_parts(
     Args:
         generator: with its adapter applied.
         plans: paths of plan parts.
-        folder: where the image parts go.
+        folder: folder for the image parts.
         train: real train images, for rows that start from one.
         batch_size: images drawn at once.
         visual: features that guide drawing, for rows with visual guidance.

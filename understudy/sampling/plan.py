@@ -43,8 +43,8 @@ class Planner:
     A row depends only on the seed of the run and on its id, so a larger plan contains the smaller one.
 
     Attributes:
-        train: real train images. Start, caption and image feature of a row come from images of its class, and
-            all images of the class are used equally often.
+        train: real train images. A row takes its start, caption and image feature from images of its class,
+            each of which is used equally often.
         generator: the generator that will draw.
         settings: prompts, sampler, start and so on.
         prompt_names: words for the classes in prompts, by label.
@@ -134,14 +134,14 @@ class Planner:
 
     @cached_property
     def _strength(self) -> float:
-        """Strength that drawing starts with; asks the generator in any case, since it checks the sampler."""
+        """Strength of the start; the generator is called in any case, because it also checks the sampler."""
         draw = self.settings
         found = self.generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
         return draw.strength if draw.start_snr is None else found
 
     @cached_property
     def _templates(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Prompt templates and negative ones; distinct tokens can stand in for class names."""
+        """Templates of prompts and of negative prompts; ``{class}`` is optional if each class has a token."""
         has_token = any(self.tokens)
         needs_class = not (has_token and len(set(self.tokens)) == len(self.tokens))
         prompts = read_templates(self.settings.prompt, needs_class=needs_class, has_token=has_token)
@@ -157,7 +157,7 @@ class Planner:
 
     @cached_property
     def _is_captioned(self) -> bool:
-        """Whether prompts have captions: a template has a place for one, and some image has one."""
+        """Whether prompts have captions: a template has ``{caption}``, and some image has a caption."""
         return any("{caption}" in text for templates in self._templates for text in templates) and any(
             self._captions
         )
@@ -165,10 +165,11 @@ class Planner:
 
 @final
 class _Pairing:
-    """Assigns real images to the parts of rows: every n rows use each of the n images of the class once.
+    """Assigns real images to start, caption and feature of the rows of a class with n real images.
 
-    ``paired`` uses one order for all parts of a row: that of the train set, or for each further generator a
-    fixed shuffled one. ``random`` shuffles the images again for every part and every n rows.
+    Every n rows use each image once. ``paired`` uses the same order for start, caption and feature: that of
+    the train set for the first generator, a fixed shuffled order for each further one. ``random`` shuffles
+    the images for each of the three separately, and again after every n rows.
     """
 
     def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:
@@ -206,7 +207,7 @@ def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> lis
         part = list(rows[start : start + part_size])
         if path.exists():
             if read_part(path) != part:
-                raise InputError(f"{path} holds another plan: choose another --out")
+                raise InputError(f"{path} holds a different plan: choose another --out")
         else:
             table = pa.Table.from_pylist([asdict(row) for row in part])
             write_atomically(path, partial(pq.write_table, table))

@@ -32,25 +32,25 @@ class DrawSettings(Section):
     min_per_class: int = setting(100, ge=1, needs=_COUNTED)
     """Minimum number of images per class, whatever `draw.times` says."""
     prompt: str = setting("a photo of {class}", decides="pixels", needs=_DRAWS)
-    """What is drawn: a template, the name of a template set, or a file of templates, as for
+    """Prompt for drawing: a template, the name of a template set, or a file of templates, as for
     `adapt.prompt`."""
     negative_prompt: str = setting("", decides="pixels", needs=_DRAWS)
-    """What drawing stays away from, in the same forms; needs a guidance scale above 1."""
+    """Negative prompt, in the same forms; needs a guidance scale above 1."""
     sampler: str = setting("unipc", decides="pixels", registry="generators.samplers:SAMPLERS", needs=_DRAWS)
     """Solver of the diffusion process; see `understudy list samplers`."""
     steps: int = setting(20, ge=1, decides="pixels", needs=_DRAWS)
-    """Solver steps from pure noise to the image; drawing that starts from a real image takes only the last of
-    them."""
+    """Solver steps from pure noise to the image. If drawing starts from a real image, only the last steps are
+    taken."""
     guidance_scale: float = setting(1.0, ge=1, decides="pixels", needs=_DRAWS)
     """Classifier-free guidance. 1 means none, which takes half the time and gives the most varied images."""
     strength: float = setting(1.0, gt=0, le=1, decides="pixels")
     """Noise added to the real image that drawing starts from: 1 is pure noise, 0.3 stays close to it."""
     start_snr: float | None = setting(None, gt=0, decides="pixels")
-    """The same as a signal-to-noise ratio, which means the same for every noise schedule; set this or
-    `draw.strength`."""
+    """Signal-to-noise ratio at which drawing from a real image starts: the same as `draw.strength`, but in a
+    unit that does not depend on the noise schedule. Set only one of the two."""
     noise_scale: float = setting(1.0, ge=0.5, le=2, decides="pixels", needs=_DRAWS)
     """Standard deviation of the noise that drawing starts from. Above 1, images are more varied; below 1,
-    more typical. Not for drawing that starts from real images."""
+    more typical. Not possible if drawing starts from real images."""
     members: int = setting(1, ge=1, le=100)
     """Number of generators, adapted with different seeds, that draw equal shares of the images."""
     refresh_times: float = setting(
@@ -58,11 +58,11 @@ class DrawSettings(Section):
         ge=1,
         needs=Need("compare.arms", "an arm refreshes its images, or the gap is measured", _refreshes),
     )
-    """Limit on the images drawn for arms that refresh theirs, in multiples of those in use at once; beyond
-    it, the oldest are used again."""
+    """For arms that refresh their images: how many images are drawn at most, in multiples of the number in
+    use at the same time. After that, the oldest images are used again."""
     allocation: Literal["as-real", "weak-classes"] = setting("as-real")
-    """How images are shared among classes: `as-real`, as given above; or `weak-classes`, the same total, with
-    more for classes that a classifier of synthetic images confuses on validation images."""
+    """How images are divided among classes: `as-real`, as set above; `weak-classes`, the same total, but more
+    for classes that a classifier trained on synthetic images confuses on validation images."""
     pairing: Literal["paired", "random"] = setting(
         "paired",
         decides="pixels",
@@ -87,7 +87,7 @@ class DrawSettings(Section):
             _DRAWS,
         ),
     )
-    """How much of the change made by adaptation is applied: 1 is all of it."""
+    """Share of the adaptation that is applied; 1 applies all of it."""
     part_size: int = setting(256, ge=1)
     """Images per part, the unit in which images are drawn, stored and resumed; fixed once a run has begun."""
     batch_size: int = setting(128, ge=1, decides="nothing")
@@ -101,8 +101,8 @@ class DrawSettings(Section):
             )
         if self.strength < 1 and self.start_snr is not None:
             raise ValueError(
-                f"strength and start_snr say the same thing, got {self.strength} and {self.start_snr}: leave "
-                "one out or set strength=1"
+                f"strength and start_snr set the same thing, got {self.strength} and {self.start_snr}: leave "
+                "one out, or set strength=1"
             )
         if self.noise_scale != 1 and self.starts_from_real:
             raise ValueError(

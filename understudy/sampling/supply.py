@@ -22,8 +22,8 @@ class Supply:
     """Images that are all drawn in the same way.
 
     Image n of a class is always the same, whatever was requested before. So an arm that uses the first n
-    images gets the same ones even if another part of the run needs more. A request beyond the images on disk
-    is drawn as a new round::
+    images gets the same ones even if another part of the run needs more. If more images are requested than
+    are on disk, the rest is drawn as a new round::
 
         FOLDER/plan/round-NN.json            number after the round's last image, per class: written first
         FOLDER/plan/round-NN/part-*.parquet  rows to draw
@@ -35,10 +35,10 @@ class Supply:
         visual: returns the features that guide drawing; called only if something must be drawn.
         part_size: rows in a part.
         batch_size: images drawn at once.
-        observer: is shown a bar for each round that is drawn.
+        observer: shows a bar for each round that is drawn.
 
     Attributes:
-        drawn: images that this object has drawn, without those that were on disk.
+        drawn: number of images that this object has drawn; images found on disk do not count.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Supply:
         return images.select(order[(numbers < wanted[images.labels])[order]])
 
     def _round(self, number: int, start: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, LabelledSet]:
-        """Where a round ends, and its images; an interrupted round is finished as it was planned."""
+        """The end of a round, and its images; an interrupted round is finished as planned."""
         name = f"round-{number:02d}"
         counts_file = self._folder / "plan" / f"{name}.json"
         if not counts_file.exists():

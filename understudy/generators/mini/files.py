@@ -71,7 +71,7 @@ def save_classifier(folder: Path, model: Any, *, class_names: Sequence[str] = ()
 
 
 def write_pipeline(out: Path) -> None:
-    """Complete the folder as diffusers writes it: every part beside one ``model_index.json``."""
+    """Complete the folder as diffusers writes it: one folder per part, and ``model_index.json``."""
     processor = CLIPImageProcessor(
         size={"shortest_edge": 32},
         crop_size={"height": 32, "width": 32},

@@ -92,7 +92,7 @@ def train_vae(
 
 
 def _standardise_latents(vae: AutoencoderKL, latents: Tensor) -> None:
-    """Move each channel's mean and deviation from the latents into the two 1 x 1 convolutions around them."""
+    """Move each channel's mean and deviation from the latents into the 1 x 1 convolutions around them."""
     mean, std = latents.mean(dim=(0, 2, 3)).to(vae.device), latents.std(dim=(0, 2, 3)).to(vae.device)
     before, after = vae.quant_conv, vae.post_quant_conv
     before.weight[:4] /= std.view(-1, 1, 1, 1)
