@@ -1,7 +1,6 @@
-"""Adapt the generator to five real handwritten digits per class, draw a synthetic set and measure what it is
-worth.
+"""Adapt the generator to five real handwritten digits per class, draw a synthetic set, and measure its worth.
 
-``python examples/quickstart.py`` takes about a minute on two CPU cores with the settings below.
+With the settings below, ``python examples/quickstart.py`` takes about a minute on two CPU cores.
 """
 
 from pathlib import Path
