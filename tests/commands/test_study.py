@@ -479,8 +479,8 @@ def test_a_study_is_not_taken_for_images(words, understudy, tmp_path):
     (tmp_path / "mine" / "study.yaml").write_text("kind: volume")
     code, _, err = understudy(*words.format("mine").split())
     assert code == 2
-    assert "mine is a study, not images" in err
-    assert "understudy study KIND DATA --out mine" in err
+    assert "mine is the folder of a study, not of images" in err
+    assert "understudy study KIND DATA --out mine" in " ".join(err.split())
 
 
 def test_the_command_line_ends_with_a_table_and_the_path(understudy, pets, tiny_pipeline_folder, tmp_path):
