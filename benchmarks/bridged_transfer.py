@@ -20,10 +20,10 @@ import torch
 
 from benchmarks.claims import Claim, cell, command_line, repeated, write
 from understudy.core.files import write_json
-from understudy.core.progress import follow
+from understudy.core.workers import do_jobs
 from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.transferability import feature_quality
 from understudy.functional.allocation import first_of_each_class
-from understudy.pipeline.compare import feature_quality
 from understudy.pipeline.run import run
 from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build
@@ -34,7 +34,7 @@ from understudy.training.data import TrainingData
 from understudy.training.fit import fit_steps
 from understudy.training.records import ArmFolder
 from understudy.training.settings import CompareSettings, Phase, TuneSettings
-from understudy.training.tune import best_trial, tune_arm
+from understudy.training.tune import ArmTuning, best_trial
 
 SHOTS = (1, 2, 4, 8, 16, None)
 REPEATS = (0, 1, 2, 3, 4)
@@ -142,21 +142,20 @@ def _tuned(shots: int | None, runs: Path, smoke: bool) -> tuple[int | None, dict
     torch.set_num_threads(1)
     settings, sets = _sets(shots, 0, runs, smoke=smoke)
     synthetic = _first(sets["synthetic"], PER_CLASS)
-    trials = {
-        arm: follow(
-            tune_arm(
-                ArmFolder(runs / "tuning" / _name(shots).replace(" ", "-"), arm),
-                TrainingData(train=sets["train"], synthetic=synthetic),
-                sets["val"],
-                settings=settings.compare,
-                tune=TUNE,
-                seed=0,
-                device="cpu",
-            )
+    tunings = {
+        arm: ArmTuning(
+            folder=ArmFolder(runs / "tuning" / _name(shots).replace(" ", "-"), arm),
+            data=TrainingData(train=sets["train"], synthetic=synthetic),
+            val=sets["val"],
+            settings=settings.compare,
+            tune=TUNE,
+            seed=0,
+            device="cpu",
         )
         for arm in ARMS
     }
-    return shots, trials
+    do_jobs([job for tuning in tunings.values() for job in tuning.jobs], workers=1)
+    return shots, {arm: tuning.trials() for arm, tuning in tunings.items()}
 
 
 def _row(

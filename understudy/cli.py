@@ -151,8 +151,8 @@ def gap(
 ) -> None:
     """Explain the accuracy gap between real and synthetic training data.
 
-    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --device,
-    --resume and the options at the end of the list below. Any other DATA is run first.
+    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --workers,
+    --device, --resume and the options at the end of the list below. Any other DATA is run first.
     """
     from understudy.commands import chosen
 
@@ -187,8 +187,8 @@ def evaluate(
 ) -> None:
     """Test every arm on corrupted images and further test sets, and measure its calibration.
 
-    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --device,
-    --resume and the options at the end of the list below. Any other DATA is run first.
+    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --workers,
+    --device, --resume and the options at the end of the list below. Any other DATA is run first.
     """
     from understudy.commands import chosen
 
@@ -231,8 +231,8 @@ def audit(
 ) -> None:
     """Run membership-inference attacks against every arm.
 
-    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --device,
-    --resume and the options at the end of the list below. Any other DATA is run first.
+    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --workers,
+    --device, --resume and the options at the end of the list below. Any other DATA is run first.
     """
     from understudy.commands import chosen
 

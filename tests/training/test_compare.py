@@ -7,12 +7,12 @@ import torch
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
-from understudy.core.progress import follow
+from understudy.core.workers import do_jobs
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import HeldOut, TrainingData
 from understudy.training.fit import check_training, fit_arm
 from understudy.training.records import ArmFolder
-from understudy.training.run import run_arm
+from understudy.training.run import ArmTraining
 from understudy.training.settings import CompareSettings
 
 SETS = {
@@ -30,12 +30,12 @@ def _fit(name="mixed", **changes):
     return fit_arm(name, **sets, settings=RECIPE, seed=0, device="cpu")
 
 
-def _steps(folder, name="mixed", seed=2, settings=RECIPE, measure=None, keep_weights=True, **changes):
+def _training(folder, name="mixed", seed=2, settings=RECIPE, measure=None, keep_weights=True, **changes):
     sets = SETS | changes
-    return run_arm(
-        ArmFolder(folder, name),
-        TrainingData(train=sets["train"], synthetic=sets["synthetic"]),
-        HeldOut(val=sets["val"], test=sets["test"], measure=measure),
+    return ArmTraining(
+        folder=ArmFolder(folder, name),
+        data=TrainingData(train=sets["train"], synthetic=sets["synthetic"]),
+        held_out=HeldOut(val=sets["val"], test=sets["test"], measure=measure),
         settings=settings,
         seed=seed,
         device="cpu",
@@ -44,7 +44,9 @@ def _steps(folder, name="mixed", seed=2, settings=RECIPE, measure=None, keep_wei
 
 
 def _run(folder, *args, on_step=lambda amount: None, **changes):
-    return follow(_steps(folder, *args, **changes), on_step)
+    training = _training(folder, *args, **changes)
+    do_jobs(training.jobs, workers=1, advance=on_step)
+    return training.result()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def training(monkeypatch, precision, *, num_steps=8, device="cpu", **changes):
 
 
 def test_a_cpu_computes_in_float32_and_knows_each_loss():
-    assert precision_of("cpu", 224) == Precision("cpu", None, channels_last=False, waits=True)
+    assert precision_of("cpu", 224) == Precision("cpu", None, channels_last=True, waits=True)
 
 
 def test_the_layout_changes_only_rounding(monkeypatch):

@@ -6,14 +6,14 @@ import pytest
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
-from understudy.core.progress import follow
+from understudy.core.workers import do_jobs
 from understudy.training.arms import ARMS
 from understudy.training.classifier import accuracy_and_loss
 from understudy.training.data import TrainingData
 from understudy.training.fit import fit_arm
 from understudy.training.records import ArmFolder
 from understudy.training.settings import TuneSettings
-from understudy.training.tune import best_trial, tune_arm
+from understudy.training.tune import ArmTuning, best_trial
 
 TUNE = TuneSettings(learning_rates=(1e-5, 5e-3), weight_decays=(0.0, 0.1))
 SETS = {
@@ -25,8 +25,11 @@ SETS = {
 
 def tune(folder, name="real", *, tune=TUNE, val=SETS["val"], advance=lambda amount: None):
     data = TrainingData(train=SETS["train"], synthetic=SETS["synthetic"])
-    steps = tune_arm(ArmFolder(folder, name), data, val, settings=RECIPE, tune=tune, seed=2, device="cpu")
-    return follow(steps, advance)
+    tuning = ArmTuning(
+        folder=ArmFolder(folder, name), data=data, val=val, settings=RECIPE, tune=tune, seed=2, device="cpu"
+    )
+    do_jobs(tuning.jobs, workers=1, advance=advance)
+    return tuning.trials()
 
 
 def test_every_arm_gets_the_same_trials(tmp_path):
@@ -68,12 +71,12 @@ def test_a_trial_is_a_training_that_is_measured_on_validation_images(tmp_path):
 def test_finished_trials_are_kept(tmp_path):
     moved = []
     first = tune(tmp_path, advance=moved.append)
-    assert len(moved) == 4
+    assert sum(moved) == 4
     path = tmp_path / "real-trial2.json"
     path.write_text(json.dumps(first[2] | {"val_accuracy": 0.123}))
     (tmp_path / "real-trial1.json").unlink()
     again = tune(tmp_path, advance=moved.append)
-    assert len(moved) == 5
+    assert sum(moved) == 5
     assert again[2]["val_accuracy"] == 0.123
     assert [again[index] for index in (0, 1, 3)] == [first[index] for index in (0, 1, 3)]
 

@@ -28,6 +28,7 @@ _SETTING_OF = {
     "arms": "compare.arms",
     "times": "draw.times",
     "threads": "compute.threads",
+    "workers": "compute.workers",
 }
 """The setting behind each option that has one."""
 
@@ -64,10 +65,10 @@ def run_folder(
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
         return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
-    if out is not None or options.given - {"data", "times", "threads"}:
+    if out is not None or options.given - {"data", "times", "threads", "workers"}:
         raise InputError(
-            f"{options.data} is a run and keeps its settings: leave out all options but --times and "
-            "--threads, or start a new run"
+            f"{options.data} is a run and keeps its settings: leave out all options but --times, "
+            "--threads and --workers, or start a new run"
         )
     larger = (
         {} if options.times is None else {"scale": {"times": numbers(options.times, "--times", "1,2,5,10")}}
@@ -115,7 +116,8 @@ def _chosen(options: Options) -> dict[str, Any]:
 
 def _compute(options: Options) -> dict[str, Any]:
     """Nested settings of what the run may use of the machine."""
-    return {} if options.threads is None else {"compute": {"threads": options.threads}}
+    given = {"threads": options.threads, "workers": options.workers}
+    return {"compute": {name: value for name, value in given.items() if value is not None}}
 
 
 def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> None:

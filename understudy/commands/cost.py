@@ -34,7 +34,7 @@ class Pace:
     Attributes:
         adaptations: one adaptation of the generator; 0 if it is used as it is.
         images: drawing an image with the settings of the run.
-        steps: an optimisation step of a classifier.
+        steps: an optimisation step of a classifier, divided by the number of trainings side by side.
         private_steps: an optimisation step of the differentially private reference; 0 if there is none.
         predictions: classifying an image.
         corruptions: reading and corrupting a test image; 0 if none is corrupted.

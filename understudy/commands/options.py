@@ -112,6 +112,10 @@ class Options:
     threads: Annotated[
         int | None, typer.Option(help="threads to use [default: the cores that this process may use]")
     ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(help="trainings side by side on a CPU [default: as many as threads, if memory allows]"),
+    ] = None
 
     given: frozenset[str] = frozenset()
     """Names of the options that stand on the command line; this one does not."""

@@ -15,6 +15,7 @@ from understudy.commands.cost import Estimate, Pace, estimate
 from understudy.commands.validate import splits_and_captioned_sets
 from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.threads import use_threads
+from understudy.core.workers import num_workers
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
@@ -57,7 +58,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     pace = Pace(
         adaptations=adaptation,
         images=image_seconds,
-        steps=step_seconds,
+        steps=step_seconds / num_workers(settings.compute.workers, device),
         private_steps=cost.time_private(splits.train, settings, device=device),
         predictions=cost.time_prediction(classifier, splits.val),
         corruptions=cost.time_corruptions(splits.test, settings, size=classifier.backbone.input_size),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar, final
+from typing import ClassVar, Generic, TypeVar, final
 
 from understudy.core.errors import InputError
 
@@ -34,6 +35,9 @@ class Registry(Generic[T]):
         understudy.core.errors.InputError: unknown colour 'rad'; known: red (did you mean 'red'?)
     """
 
+    has_outsiders: ClassVar[bool] = False
+    """Whether code outside the package has registered a name, which a new process would not know."""
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._things: dict[str, T] = {}
@@ -51,6 +55,9 @@ class Registry(Generic[T]):
         """
         if name in self._things:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
+        module = str(sys._getframe(1).f_globals.get("__name__"))
+        if module.partition(".")[0] != __name__.partition(".")[0]:
+            Registry.has_outsiders = True
 
         def add(thing: T) -> T:
             self._things[name] = thing

@@ -9,5 +9,7 @@ class ComputeSettings(Section):
     """How much of the machine a run may use; results do not depend on it, except by rounding."""
 
     threads: int | None = setting(None, ge=1, decides="nothing")
-    """Threads of torch. If not set, one for each core that this process may use. Trainings that run side by
-    side have fewer threads each."""
+    """Threads for drawing, adaptation and prediction; if not set, one per core that this process may use."""
+    workers: int | None = setting(None, ge=1, decides="nothing")
+    """Trainings of classifiers side by side on a CPU, each in a process with one thread; if not set, as many
+    as there are threads, as far as memory allows."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def wait_passively() -> None:
@@ -31,3 +33,27 @@ def use_threads(number: int | None) -> int:
     threads: int = number or min(torch.get_num_threads(), cpu_count())
     torch.set_num_threads(threads)
     return threads
+
+
+def num_threads() -> int:
+    """Number of torch's threads."""
+    import torch  # slow to import; commands that only list names do not need it
+
+    return int(torch.get_num_threads())
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """Let torch use one thread in the block, if ``device`` is the CPU.
+
+    All trainings do: their networks are small, several of them run side by side, and the number of threads
+    would change the rounding of their results.
+    """
+    import torch  # slow to import; commands that only list names do not need it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if device == "cpu" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.transferability import h_score, leep, log_me
+from understudy.training.classifier import TrainedClassifier
 
 _PROBE_C = 1.0  # inverse strength of the squared penalty on the weights; scikit-learn's default
 _PROBE_MAX_ITER = 1000
@@ -62,6 +64,25 @@ def transferability(
     for name, classifier in (("linear_probe", probe), ("knn", neighbours)):
         measures[name] = float((classifier.fit(train, train_labels).predict(test) == test_labels).mean())
     return measures
+
+
+def feature_quality(
+    classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet
+) -> dict[str, float | None]:
+    """How well features separate the real classes: fitted on train images, tested on test images.
+
+    Returns:
+        As :func:`transferability`; ``leep`` is None for a network without a head.
+    """
+    return transferability(
+        classifier.features(train),
+        train.labels,
+        classifier.features(test),
+        test.labels,
+        source_probabilities=classifier.probabilities(train)
+        if classifier.backbone.model.num_classes
+        else None,
+    )
 
 
 def _check_test(

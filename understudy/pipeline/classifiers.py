@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from understudy.core.progress import follow
+from understudy.core.workers import do_jobs
 from understudy.curation.scores import Classifier
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.zero_shot import load_zero_shot
@@ -19,11 +20,10 @@ from understudy.training.backbones import build_backbone, pretrained_classifier
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import HeldOut, Measure, TrainingData
 from understudy.training.fit import fit_arm
-from understudy.training.loop import Steps
-from understudy.training.records import ArmFolder, ArmResult
-from understudy.training.run import run_arm
+from understudy.training.records import ArmFolder
+from understudy.training.run import ArmTraining
 from understudy.training.settings import CompareSettings
-from understudy.training.tune import Trial, best_trial, tune_arm
+from understudy.training.tune import ArmTuning, Trial, best_trial
 
 _JUDGE_SEED_OFFSET = 777_000  # the judge of drawn images is not one of the compared classifiers
 
@@ -87,23 +87,36 @@ class Classifiers:
 
     def tuned(self, arm: str, data: TrainingData) -> CompareSettings:
         """The settings of an arm with its tuned learning rate and weight decay."""
-        chosen = best_trial(follow(self.tune(arm, data)))
+        chosen = best_trial(self.tune({arm: data})[arm])
         rates = {key: chosen[key] for key in ("learning_rate", "weight_decay")}
         return self.settings.compare.model_copy(update=rates)
 
-    def tune(self, arm: str, data: TrainingData) -> Steps[list[Trial]]:
-        """Try every pair of learning rate and weight decay; trials on disk are kept."""
-        return tune_arm(
-            ArmFolder(self.folder / "tuning", arm),
-            data,
-            self.val,
-            settings=self.settings.compare,
-            tune=self.settings.tune,
-            seed=self.settings.seed,
-            device=self.device,
-        )
+    def tune(
+        self, data: Mapping[str, TrainingData], advance: Callable[[int], object] = lambda amount: None
+    ) -> dict[str, list[Trial]]:
+        """Try every learning rate and weight decay with every arm; trials on disk are kept.
 
-    def run(
+        Args:
+            data: what each arm learns from, by its name.
+            advance: called with the number of trainings that were finished.
+        """
+        tunings = {
+            arm: ArmTuning(
+                folder=ArmFolder(self.folder / "tuning", arm),
+                data=data[arm],
+                val=self.val,
+                settings=self.settings.compare,
+                tune=self.settings.tune,
+                seed=self.settings.seed,
+                device=self.device,
+            )
+            for arm in data
+        }
+        jobs = [job for tuning in tunings.values() for job in tuning.jobs]
+        do_jobs(jobs, workers=self.settings.compute.workers, advance=advance)
+        return {arm: tuning.trials() for arm, tuning in tunings.items()}
+
+    def training(
         self,
         arm: str,
         place: str,
@@ -111,17 +124,27 @@ class Classifiers:
         *,
         settings: CompareSettings,
         measure: Measure | None = None,
-    ) -> Steps[ArmResult]:
-        """Train an arm with every seed and test it; finished trainings in ``arms/PLACE`` are kept."""
-        return run_arm(
-            ArmFolder(self.folder / place, arm),
-            data,
-            HeldOut(val=self.val, test=self.test, measure=measure),
+    ) -> ArmTraining:
+        """An arm to train with every seed and to test; trainings found in ``arms/PLACE`` are kept."""
+        return ArmTraining(
+            folder=ArmFolder(self.folder / place, arm),
+            data=data,
+            held_out=HeldOut(val=self.val, test=self.test, measure=measure),
             settings=settings,
             seed=self.settings.seed,
             device=self.device,
             keep_weights=not place,  # later stages test the compared arms again, so their weights are kept
         )
+
+    def train_arms(self, arms: Iterable[ArmTraining], advance: Callable[[int], object]) -> None:
+        """Do all trainings of some arms, side by side on a CPU.
+
+        Args:
+            arms: what is to be trained; its results can be read afterwards.
+            advance: called with the number of steps that were done.
+        """
+        jobs = [job for arm in arms for job in arm.jobs]
+        do_jobs(jobs, workers=self.settings.compute.workers, advance=advance)
 
     def steps(self, arm: str, *, num_synthetic: int) -> int:
         """Optimisation steps of all trainings of an arm."""

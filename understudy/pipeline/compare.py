@@ -5,15 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from understudy.core.files import write_arrays
-from understudy.core.progress import follow
 from understudy.core.provenance import environment
-from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.accuracy import confusion, summarise
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
-from understudy.evaluation.transferability import transferability
+from understudy.evaluation.transferability import feature_quality
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
-from understudy.training.classifier import TrainedClassifier
 
 
 def compare(run: Run) -> None:
@@ -31,7 +28,9 @@ def compare(run: Run) -> None:
             measure = partial(feature_quality, train=run.train, test=run.test)
             # Measured first, because the pretrained network may not fit.
             source = measure(run.classifiers.start) if settings.pretrained else None
-        results = [follow(run.train_arm(name, measure=measure), advance) for name in arms]
+        trainings = [run.training(name, measure=measure) for name in arms]
+        run.classifiers.train_arms(trainings, advance)
+        results = [training.result() for training in trainings]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=run.settings.seed),
             "images": {name: made for name, made in images.items() if made},
@@ -47,26 +46,6 @@ def compare(run: Run) -> None:
         )
     run.observer.say(
         f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s"
-    )
-
-
-def feature_quality(
-    classifier: TrainedClassifier, *, train: LabelledSet, test: LabelledSet
-) -> dict[str, float | None]:
-    """How well features separate the real classes, fitted on train images and tested on test images.
-
-    Returns:
-        As :func:`understudy.evaluation.transferability.transferability`; ``leep`` is None for a network
-        without a head.
-    """
-    return transferability(
-        classifier.features(train),
-        train.labels,
-        classifier.features(test),
-        test.labels,
-        source_probabilities=classifier.probabilities(train)
-        if classifier.backbone.model.num_classes
-        else None,
     )
 
 

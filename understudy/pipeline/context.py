@@ -27,8 +27,7 @@ from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
 from understudy.training.data import Measure, TrainingData
-from understudy.training.loop import Steps
-from understudy.training.records import ArmResult
+from understudy.training.run import ArmTraining
 from understudy.training.settings import CompareSettings
 
 
@@ -192,7 +191,7 @@ class Run:
             return self.settings.compare
         return self.classifiers.tuned(arm, self.training_data(arm))
 
-    def train_arm(
+    def training(
         self,
         arm: str,
         place: str = "",
@@ -201,8 +200,8 @@ class Run:
         images: CuratedSet | None = None,
         tuned_as: str | None = None,
         measure: Measure | None = None,
-    ) -> Steps[ArmResult]:
-        """Train an arm with every seed and test each training once.
+    ) -> ArmTraining:
+        """An arm to train with every seed; each training is tested once.
 
         Args:
             arm: its name.
@@ -214,7 +213,7 @@ class Run:
         """
         data = self.training_data(arm, train=train, images=images)
         settings = self.training_settings(tuned_as or arm)
-        return self.classifiers.run(arm, place, data, settings=settings, measure=measure)
+        return self.classifiers.training(arm, place, data, settings=settings, measure=measure)
 
     def steps(self, arm: str) -> int:
         """Optimisation steps of all trainings of an arm together."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from understudy.core.progress import follow
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
 from understudy.evaluation.gap import summarise_gap
@@ -19,7 +18,7 @@ from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings, with_section
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.records import ArmFolder
+from understudy.training.records import ArmFolder, ArmResult
 from understudy.training.strategies import STRATEGIES
 
 _PLACE = "gap/"  # prefix of the sets' names
@@ -35,19 +34,7 @@ def gap(run: Run) -> None:
         again = real_again(run.train, run.spare, seed=settings.seed)
         total = (len(sets) + len(redrawn)) * run.steps("synthetic") + len(again) * run.steps("real")
         with run.observer.bar("gap", total=total, unit="steps") as advance:
-            arms = {}
-            for role, (arm, images) in sets.items():
-                steps = run.train_arm(arm, f"gap/{role}", images=images, tuned_as="synthetic")
-                arms[role] = follow(steps, advance)
-            arms["real"] = follow(run.train_arm("real"), advance)
-            reconstructed = {}
-            for strength, images in redrawn.items():
-                steps = run.train_arm("synthetic", f"gap/redrawn-{strength:g}", images=images)
-                reconstructed[strength] = follow(steps, advance)
-            floor = [
-                follow(run.train_arm("real", f"gap/again-{index}", train=part), advance)
-                for index, part in enumerate(again)
-            ]
+            arms, reconstructed, floor = _train(run, sets, redrawn, again, advance)
         measures = _side_measures(run, sets, redrawn)
         summary = summarise_gap(
             arms,
@@ -67,6 +54,32 @@ def gap(run: Run) -> None:
     num_sets = len(arms) + len(reconstructed)
     run.observer.say(
         f"gap: {num_sets} sets in {record['seconds']:.0f} s. {summary['hypothesis']['sentence']}"
+    )
+
+
+def _train(
+    run: Run,
+    sets: Mapping[str, tuple[str, CuratedSet]],
+    redrawn: Mapping[float, CuratedSet],
+    again: Sequence[LabelledSet],
+    advance: Callable[[int], object],
+) -> tuple[dict[str, ArmResult], dict[float, ArmResult], list[ArmResult]]:
+    """Results by role, with ``real`` among them, by strength, and of the sets for the noise floor."""
+    trainings = {
+        role: run.training(arm, f"gap/{role}", images=images, tuned_as="synthetic")
+        for role, (arm, images) in sets.items()
+    }
+    trainings["real"] = run.training("real")
+    redrawings = {
+        strength: run.training("synthetic", f"gap/redrawn-{strength:g}", images=images)
+        for strength, images in redrawn.items()
+    }
+    parts = [run.training("real", f"gap/again-{index}", train=part) for index, part in enumerate(again)]
+    run.classifiers.train_arms([*trainings.values(), *redrawings.values(), *parts], advance)
+    return (
+        {role: training.result() for role, training in trainings.items()},
+        {strength: training.result() for strength, training in redrawings.items()},
+        [training.result() for training in parts],
     )
 
 

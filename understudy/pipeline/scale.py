@@ -9,7 +9,6 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_json
-from understudy.core.progress import follow
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
 from understudy.evaluation.scale import stop_reason, summarise_scale
@@ -59,13 +58,17 @@ def _train_on_sizes(
     """Train on real images and on each set; the results are added to ``real`` and ``arms``."""
     total = len(parts) * run.steps("real") + len(sets) * sum(run.steps(arm) for arm in arms)
     with run.observer.bar("scale", total=total, unit="steps") as advance:
-        for share, part in parts.items():
-            real[len(part)] = follow(run.train_arm("real", f"real-{share:g}", train=part), advance)
-        real[len(run.train)] = follow(run.train_arm("real"), advance)
-        for arm, results in arms.items():
-            for times, part in sets.items():
-                steps = run.train_arm(arm, f"times-{times:g}", images=CuratedSet(images=part))
-                results[times] = follow(steps, advance)
+        on_sets = {
+            (arm, times): run.training(arm, f"times-{times:g}", images=CuratedSet(images=part))
+            for arm in arms
+            for times, part in sets.items()
+        }
+        on_real = [run.training("real", f"real-{share:g}", train=part) for share, part in parts.items()]
+        on_real.append(run.training("real"))
+        run.classifiers.train_arms([*on_real, *on_sets.values()], advance)
+        real |= {len(training.data.train): training.result() for training in on_real}
+        for (arm, times), training in on_sets.items():
+            arms[arm][times] = training.result()
 
 
 def _parts_of_train(run: Run) -> dict[float, LabelledSet]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from understudy.core.progress import follow
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
 from understudy.training.tune import best_trial, num_trials
@@ -13,9 +12,7 @@ def tune(run: Run) -> None:
     arms, trials_each = run.arms, num_trials(run.settings.compare, run.settings.tune)
     with run.folder.stage("tune") as record:
         with run.observer.bar("tune", total=len(arms) * trials_each, unit="trainings") as advance:
-            tried = {
-                name: follow(run.classifiers.tune(name, run.training_data(name)), advance) for name in arms
-            }
+            tried = run.classifiers.tune({name: run.training_data(name) for name in arms}, advance)
         record["arms"] = {
             name: {"chosen": best_trial(trials), "trials": trials} for name, trials in tried.items()
         }

@@ -74,7 +74,7 @@ class TrainedClassifier:
 
         They are computed in float32 on every device, because distances between them are measured.
         """
-        precision = Precision(torch.device(self.device).type)
+        precision = replace(precision_of(self.device, self.backbone.input_size), autocast=None)
         return np.asarray(self._outputs(self.backbone.features, data, precision).numpy())
 
     @torch.no_grad()

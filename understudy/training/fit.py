@@ -8,6 +8,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.progress import follow
+from understudy.core.threads import one_thread
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
@@ -87,7 +88,8 @@ def fit_arm(
         InputError: as :func:`fit_steps`, which also yields each step and takes a quota or a teacher.
     """
     data = TrainingData(train=train, synthetic=synthetic)
-    return follow(fit_steps(arm, data, settings=settings, seed=seed, device=device))
+    with one_thread(device):
+        return follow(fit_steps(arm, data, settings=settings, seed=seed, device=device))
 
 
 def fit_steps(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
 from understudy.core.errors import InputError
+from understudy.training.arms import find_arm
 from understudy.training.backbones import Backbone, feature_extractor
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.data import Teacher
+from understudy.training.data import Teacher, TrainingData
 from understudy.training.settings import CompareSettings, Phase
 
 
@@ -26,6 +27,26 @@ class Guides:
 
     teacher: Backbone | None = None
     extractor: Backbone | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A teacher that is trained already; unlike other functions, it can be sent to another process."""
+
+    classifier: TrainedClassifier
+
+    def __call__(self) -> TrainedClassifier:
+        return self.classifier
+
+
+def with_trained_teacher(data: TrainingData, arm: str, settings: CompareSettings) -> TrainingData:
+    """The same data with a teacher that is trained already; without one if the arm does not need it."""
+    is_needed = settings.teacher == "real" and any(
+        phase.soft_labels for phase in find_arm(arm, settings).phases
+    )
+    trained = _Trained(data.teacher()) if is_needed and data.teacher is not None else None
+    return replace(data, teacher=trained)
 
 
 def find_guides(

@@ -9,7 +9,7 @@ from understudy.core.errors import InputError
 from understudy.core.registry import did_you_mean
 from understudy.training.settings import CompareSettings
 
-_FUSED = ("adam", "adamw")  # optimisers that can update all weights with one kernel on a GPU
+_FUSED = ("adam", "adamw", "sgd")  # optimisers that can update all weights with one kernel
 _MOMENTUM = 0.9  # for optimisers with momentum, such as sgd
 
 
@@ -22,8 +22,8 @@ def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.
     """
     from timm.optim import create_optimizer_v2  # heavy; only training needs it
 
-    is_cuda = any(parameter.is_cuda for parameter in model.parameters())
-    fused = {"fused": True} if is_cuda and settings.optimiser in _FUSED else {}
+    kinds = {parameter.device.type for parameter in model.parameters()}
+    fused = {"fused": True} if kinds <= {"cpu", "cuda"} and settings.optimiser in _FUSED else {}
     optimiser: torch.optim.Optimizer = create_optimizer_v2(
         model,
         settings.optimiser,

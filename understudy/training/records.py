@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,12 +160,11 @@ class ArmFolder:
         records = [self.read(index, seed=seed, test=test) for index, seed in enumerate(seeds)]
         return ArmResult.from_records(self.arm, records, test.labels)
 
-    def save(self, index: int, classifier: TrainedClassifier, *, is_best: bool, keep_weights: bool) -> None:
-        """Write the classifier of training ``index`` if it is the best, and its weights if they are kept."""
-        if is_best:
-            classifier.save(self.classifier)
-        if keep_weights:
-            classifier.save_weights(self.weights(index))
+    def is_best(self, weights: Path) -> bool:
+        """Whether the best classifier is on disk and has the weights in this file."""
+        kept = self.classifier / "model.safetensors"
+        is_whole = kept.is_file() and (self.classifier / "config.json").is_file()
+        return is_whole and filecmp.cmp(kept, weights, shallow=False)
 
     def check_weights(self, num_seeds: int) -> None:
         """Check that every training can be loaded.

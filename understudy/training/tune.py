@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
 
 import numpy as np
 
@@ -14,7 +17,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import accuracy_and_loss
 from understudy.training.data import TrainingData
 from understudy.training.fit import fit_steps
-from understudy.training.loop import DivergedError, Steps
+from understudy.training.guides import with_trained_teacher
+from understudy.training.loop import DivergedError
 from understudy.training.records import ArmFolder
 from understudy.training.settings import CompareSettings, TuneSettings
 
@@ -22,63 +26,114 @@ Trial = dict[str, Any]
 _SEED_OFFSET = 500  # keeps the seeds of trials apart from the seeds of the compared trainings
 
 
-def tune_arm(
-    folder: ArmFolder,
-    data: TrainingData,
-    val: LabelledSet,
-    *,
-    settings: CompareSettings,
-    tune: TuneSettings,
-    seed: int,
-    device: str,
-) -> Steps[list[Trial]]:
-    """Train an arm with every pair of learning rate and weight decay; recorded trials are not repeated.
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrialTraining:
+    """The trainings of a trial, one per seed: a job (:mod:`understudy.core.workers`) that writes its record.
 
-    Args:
-        folder: names the arm, and takes the records of its trials.
-        data: the images that the arm learns from.
-        val: real images on which the best trial is chosen.
+    Attributes:
+        folder: which arm, and where its trials are recorded.
+        index: number of the trial.
+        data: what the arm learns from.
+        val: real images that choose.
+        settings: of the arm, with the learning rate and weight decay of the trial.
+        seeds: of the trainings.
+        device: where to train.
+    """
+
+    folder: ArmFolder
+    index: int
+    data: TrainingData
+    val: LabelledSet
+    settings: CompareSettings
+    seeds: tuple[int, ...]
+    device: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the trial has its record."""
+        return self.folder.trial(self.index).exists()
+
+    def steps(self) -> Iterator[int]:
+        """Train and measure, and write the record; yields 1 for the last step of each training, else 0.
+
+        Raises:
+            InputError: as :func:`understudy.training.fit.fit_steps`.
+        """
+        trial: Trial = {name: getattr(self.settings, name) for name in ("learning_rate", "weight_decay")}
+        figures: list[tuple[float, float]] = []
+        try:
+            for seed in self.seeds:
+                for step in fit_steps(
+                    self.folder.arm, self.data, settings=self.settings, seed=seed, device=self.device
+                ):
+                    yield int(step.step == step.of)
+                figures.append(accuracy_and_loss(step.classifier, self.val))
+        except DivergedError:  # this pair cannot win, but the search goes on
+            trial |= {"val_accuracy": 0.0, "val_loss": None}
+        else:
+            means = np.mean(figures, axis=0).tolist()
+            trial |= dict(zip(("val_accuracy", "val_loss"), means, strict=True))
+        write_json(self.folder.trial(self.index), trial)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArmTuning:
+    """An arm trained with every pair of learning rate and weight decay.
+
+    Attributes:
+        folder: which arm, and where its trials are recorded.
+        data: what the arm learns from.
+        val: real images that choose.
         settings: of the arm; their learning rate and weight decay are replaced.
         tune: values to try, and number of trainings per trial.
         seed: of the run.
         device: where to train.
-
-    Yields:
-        The last step of each training of the trials that have no record yet.
-
-    Returns:
-        The trials, each with ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss``. The last
-        two are means over the trainings, or 0 and None if one of the trainings diverged.
-
-    Raises:
-        InputError: as :func:`understudy.training.fit.fit_steps`, and if ``val`` is not the validation split.
     """
-    val.check_split("val", purpose="tuning a classifier")
-    seeds = [seed * 1000 + _SEED_OFFSET + number for number in range(tune.num_seeds)]
-    trials: list[Trial] = []
-    for index, (learning_rate, weight_decay) in enumerate(pairs(settings, tune)):
-        path = folder.trial(index)
-        if not path.exists():
-            chosen: Trial = {"learning_rate": learning_rate, "weight_decay": weight_decay}
-            figures: list[tuple[float, float]] = []
-            try:
-                for training_seed in seeds:
-                    tried = settings.model_copy(update=chosen)
-                    for step in fit_steps(
-                        folder.arm, data, settings=tried, seed=training_seed, device=device
-                    ):
-                        if step.step == step.of:
-                            yield step
-                    figures.append(accuracy_and_loss(step.classifier, val))
-            except DivergedError:  # this pair cannot win, but the search goes on
-                chosen |= {"val_accuracy": 0.0, "val_loss": None}
-            else:
-                chosen |= dict(
-                    zip(("val_accuracy", "val_loss"), np.mean(figures, axis=0).tolist(), strict=True)
-                )
-            write_json(path, chosen)
-        trials.append(dict(json.loads(path.read_text(encoding="utf-8"))))
-    return trials
+
+    folder: ArmFolder
+    data: TrainingData
+    val: LabelledSet
+    settings: CompareSettings
+    tune: TuneSettings
+    seed: int
+    device: str
+
+    @cached_property
+    def jobs(self) -> list[TrialTraining]:
+        """The trials that have no record yet.
+
+        Raises:
+            InputError: if ``val`` is not the validation split.
+        """
+        self.val.check_split("val", purpose="tuning a classifier")
+        first = self.seed * 1000 + _SEED_OFFSET
+        tried = list(enumerate(pairs(self.settings, self.tune)))
+        missing = [(index, pair) for index, pair in tried if not self.folder.trial(index).exists()]
+        data = with_trained_teacher(self.data, self.folder.arm, self.settings) if missing else self.data
+        return [
+            TrialTraining(
+                folder=self.folder,
+                index=index,
+                data=data,
+                val=self.val,
+                settings=self.settings.model_copy(update={"learning_rate": rate, "weight_decay": decay}),
+                seeds=tuple(range(first, first + self.tune.num_seeds)),
+                device=self.device,
+            )
+            for index, (rate, decay) in missing
+        ]
+
+    def trials(self) -> list[Trial]:
+        """The trials, once all jobs are done.
+
+        Returns:
+            For each ``learning_rate``, ``weight_decay``, ``val_accuracy`` and ``val_loss``: means over the
+            trainings, or 0 and None if one of them diverged.
+        """
+        paths = [self.folder.trial(index) for index in range(len(pairs(self.settings, self.tune)))]
+        return [dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 def num_trials(settings: CompareSettings, tune: TuneSettings) -> int:
