@@ -20,7 +20,7 @@ SECTIONS = {
         "checkpoint_every": 2,
         "validation_pairs": 16,
     },
-    "draw": {"per_class": 3, "steps": 2, "part_size": 2, "batch_size": 2},
+    "draw": {"per_class": 3, "steps": 2, "part_size": 2, "batch_size": 2, "precision": "float32"},
     "curate": {"threshold": 0.0, "max_refills": 1},
     "compare": {
         "backbone": "test_resnet",

@@ -128,7 +128,7 @@ def test_unknown_sampler():
 
 
 def test_rows_of_a_batch_must_share_settings(tiny_generator, train):
-    with pytest.raises(ValueError, match="must share sampler, steps, guidance scale and strength"):
+    with pytest.raises(ValueError, match="must share sampler, steps, guidance scale, strength and precision"):
         tiny_generator.draw([*rows(1, train), *rows(1, train, steps=5)], train)
 
 

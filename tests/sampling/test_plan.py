@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,21 @@ def test_parts_round_trip_and_are_not_rewritten(train, tmp_path):
     times = [path.stat().st_mtime_ns for path in paths]
     write_parts(rows, tmp_path, part_size=3)
     assert [path.stat().st_mtime_ns for path in paths] == times
+
+
+def test_a_part_keeps_the_precision_of_the_machine_that_planned_it(train, tmp_path):
+    rows = plan(train, [3, 4])
+    (path,) = write_parts(rows, tmp_path, part_size=7)
+    again = [dataclasses.replace(row, precision="bfloat16") for row in rows]
+    assert write_parts(again, tmp_path, part_size=7) == [path]
+    assert {row.precision for row in read_part(path)} == {"float32"}
+
+
+def test_a_plan_of_version_0_1_is_drawn_in_float32(train, tmp_path):
+    rows = plan(train, [3, 4])
+    (path,) = write_parts(rows, tmp_path, part_size=7)
+    pq.write_table(pq.read_table(path).drop_columns(["precision"]), path)
+    assert read_part(path) == rows
 
 
 def test_another_plan_is_refused(train, tmp_path):

@@ -19,6 +19,7 @@ from understudy.core.workers import num_workers
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
+from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_tokens, learns_words
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
@@ -45,7 +46,9 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     check_replaceable(to, mark=_MARK.encode())
     splits, captioned = splits_and_captioned_sets(settings, device=device)
     generator = load_generator(settings.generator, device=device)
-    drawn, image_seconds, strength = _draw_a_few(generator, captioned[0], settings, splits.prompt_names)
+    drawn, image_seconds, strength = _draw_a_few(
+        generator, captioned[0], settings, splits.prompt_names, device=device
+    )
     mark = PngInfo()
     mark.add_text("Software", _MARK)
     sheet = _contact_sheet(splits.train, drawn, generator.image_size)
@@ -69,7 +72,12 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
 
 
 def _draw_a_few(
-    generator: Generator, train: LabelledSet, settings: Settings, prompt_names: tuple[str, ...]
+    generator: Generator,
+    train: LabelledSet,
+    settings: Settings,
+    prompt_names: tuple[str, ...],
+    *,
+    device: str,
 ) -> tuple[LabelledSet, float, float]:
     """Images of each class, the seconds of one, and the strength they start from."""
     draw = settings.draw
@@ -83,6 +91,7 @@ def _draw_a_few(
         prompt_names=prompt_names,
         seed=settings.seed,
         tokens=settings.adapt.tokens(train.num_classes),
+        precision=drawing_precision(draw.precision, settings.generator, device),
     )
     rows = planner.rows(np.zeros(train.num_classes, dtype=np.int64), np.full(train.num_classes, _PER_CLASS))
     generator.draw(rows[:1], train)  # the first call pays for set-up

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -31,6 +32,7 @@ from understudy.functional.denoising import (
 )
 from understudy.functional.edm import SIGMA_DATA, alpha_bar, lognormal_sigmas, noise_condition
 from understudy.generators.generator import Conditioning, PlanRow, fingerprint_of
+from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
@@ -48,7 +50,7 @@ class _Network(nn.Module):
     Args:
         unet: the UNet; its last class means "no class" and is used for guidance.
         patch: width and height of a patch in pixels.
-        bfloat16: compute in this format; weights stay float32.
+        bfloat16: always multiply in this format; weights stay float32.
     """
 
     def __init__(self, unet: UNet2DModel, patch: int, *, bfloat16: bool) -> None:
@@ -60,7 +62,7 @@ class _Network(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         """Predict v, as x (B, 3, H, W), at noise levels sigma (B,) and for classes int64 (B,)."""
         time = 500 + 250 * noise_condition(sigma)  # diffusers embeds times from 0 to 1000
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16) if self._bfloat16 else nullcontext():
             y = self.unet(pixel_unshuffle(x, self._patch), time, class_labels=labels).sample
         return pixel_shuffle(y.float(), self._patch)
 
@@ -249,10 +251,17 @@ class ClassConditionalGenerator:
         """Draw one image per row, uint8 (N, 3, H, W); row i decides image i, up to rounding in the batch.
 
         Raises:
-            ValueError: for rows with different samplers, steps, guidance scales or strengths.
+            ValueError: for rows with different samplers, steps, guidance scales, strengths or precisions.
             InputError: if a row's source image is missing, or the sampler does not fit.
         """
-        sampler, steps, guidance_scale, strength = shared_by(rows)
+        *_, precision = shared_by(rows)
+        with computing(precision, torch.float32, self._device):
+            x = self._draw(rows, sources)
+        return np.asarray(((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy())
+
+    def _draw(self, rows: Sequence[PlanRow], sources: LabelledSet | None) -> Tensor:
+        """Images, float (N, 3, H, W), about -1 to 1."""
+        sampler, steps, guidance_scale, strength, _ = shared_by(rows)
         solver = self._solver(sampler, steps)
         solver.set_begin_index(steps - int(steps * strength))
         times = solver.timesteps[solver.begin_index :]
@@ -275,7 +284,7 @@ class ClassConditionalGenerator:
             if negative is not None:
                 v = torch.lerp(self.denoiser(x_in, sigma, _labels(negative)), v, guidance_scale)
             x = solver.step(v, time, x).prev_sample
-        return np.asarray(((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy())
+        return cast("Tensor", x)
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
         """Write the network and its classes; ``UNet2DModel.from_pretrained`` reads it."""

@@ -20,6 +20,7 @@ from understudy.generators.generator import Conditioning, PlanRow, encode_distin
 from understudy.generators.image_features import ImageFeatures, image_encoder_of
 from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
 from understudy.generators.pipeline_index import cannot_load
+from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.schedules import DiffusionSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
@@ -285,7 +286,7 @@ class AbstractDiffusersGenerator(ABC):
         """Draw one image per row.
 
         Args:
-            rows: N rows with the same sampler, steps, guidance scale and strength.
+            rows: N rows with the same sampler, steps, guidance scale, strength and precision.
             sources: real train images, needed by rows with a strength below 1.
             tokens: image features, float (N, D), that replace the last state of the prompts, but not of the
                 negative prompts.
@@ -297,7 +298,18 @@ class AbstractDiffusersGenerator(ABC):
             ValueError: for rows that differ in a shared setting, or tokens of another shape.
             InputError: if a source image is missing or not a train image, or the sampler does not fit.
         """
-        sampler, steps, guidance_scale, strength = shared_by(rows)
+        *_, precision = shared_by(rows)
+        with computing(precision, self._dtype(), self.device):
+            images = self._draw(rows, sources, tokens)
+        self._park()
+        levels = np.round(np.nan_to_num(images) * 255)  # a failed image is black, and curation rejects it
+        return cast("np.ndarray", levels.astype(np.uint8).transpose(0, 3, 1, 2))
+
+    def _draw(
+        self, rows: Sequence[PlanRow], sources: LabelledSet | None, tokens: Tensor | None
+    ) -> np.ndarray:
+        """As :meth:`draw`, but float (N, H, W, 3) in [0, 1]."""
+        sampler, steps, guidance_scale, strength, _ = shared_by(rows)
         conditional = encode_distinct(self, [row.prompt for row in rows])
         if tokens is not None:
             conditional = conditional.with_last(tokens)
@@ -319,10 +331,7 @@ class AbstractDiffusersGenerator(ABC):
         else:
             pipeline_class = self.from_text
             call |= {"height": self.image_size, "width": self.image_size, **self._scaled_noise(rows)}
-        images = self._assemble(pipeline_class, sampler)(**call).images
-        self._park()
-        levels = np.round(np.nan_to_num(images) * 255)  # a failed image is black, and curation rejects it
-        return cast("np.ndarray", levels.astype(np.uint8).transpose(0, 3, 1, 2))
+        return cast("np.ndarray", self._assemble(pipeline_class, sampler)(**call).images)
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
         """Write the adapted weights, or the learned tokens for ``pipeline.load_textual_inversion``.

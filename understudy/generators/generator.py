@@ -87,6 +87,7 @@ class PlanRow:
             empty.
         adapter: fingerprint of the adapter in use, or an empty string.
         adapter_scale: share of the adapter that is applied; 1 applies all of it.
+        precision: number format of the products while drawing; plans of version 0.1 do not have it.
     """
 
     id: str
@@ -106,11 +107,12 @@ class PlanRow:
     visual_id: str
     adapter: str
     adapter_scale: float
+    precision: str = "float32"
 
     @property
-    def shared(self) -> tuple[str, int, float, float]:
-        """Sampler, steps, guidance scale and strength, which the rows of one batch have in common."""
-        return self.sampler, self.steps, self.guidance_scale, self.strength
+    def shared(self) -> tuple[str, int, float, float, str]:
+        """Sampler, steps, guidance scale, strength and precision: what the rows of a batch have in common."""
+        return self.sampler, self.steps, self.guidance_scale, self.strength, self.precision
 
 
 class Generator(Protocol):

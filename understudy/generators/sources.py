@@ -12,8 +12,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import PlanRow
 
 
-def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float]:
-    """Sampler, steps, guidance scale and strength of a batch.
+def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float, str]:
+    """Sampler, steps, guidance scale, strength and precision of a batch.
 
     Raises:
         ValueError: for rows that differ in one of them.
@@ -21,7 +21,8 @@ def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float]:
     shared = {row.shared for row in rows}
     if len(shared) != 1:
         raise ValueError(
-            f"rows of one batch must share sampler, steps, guidance scale and strength, got {sorted(shared)}"
+            "rows of one batch must share sampler, steps, guidance scale, strength and precision, got "
+            f"{sorted(shared)}"
         )
     return shared.pop()
 

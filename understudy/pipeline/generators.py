@@ -19,6 +19,7 @@ from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import load_generator
+from understudy.generators.precision import drawing_precision
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 from understudy.pipeline.checks import add_tokens, learns_words
 from understudy.sampling.plan import Planner, quotas
@@ -141,6 +142,7 @@ class Generators:
             visual=self.settings.visual.when_drawing,
             generator_number=number,
             adapter=adapter,
+            precision=drawing_precision(draw.precision, self.settings.generator, self.device),
         )
 
     def _base(self) -> Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import final
@@ -53,6 +53,7 @@ class Planner:
         visual: kind of visual guidance.
         generator_number: number of the generator, if several share the work.
         adapter: fingerprint of the generator's adapter.
+        precision: number format in which the generator will multiply.
     """
 
     train: LabelledSet
@@ -64,6 +65,7 @@ class Planner:
     visual: str = "none"
     generator_number: int = 0
     adapter: str = ""
+    precision: str = "float32"
 
     def rows(self, start: np.ndarray, stop: np.ndarray) -> list[PlanRow]:
         """Rows for the images ``start`` to ``stop`` of each class, classes in order.
@@ -130,6 +132,7 @@ class Planner:
             visual_id=ids[pairing.image("feature", number)] if self.visual == "per-image" else "",
             adapter=self.adapter,
             adapter_scale=settings.adapter_scale,
+            precision=self.precision,
         )
 
     @cached_property
@@ -196,7 +199,8 @@ class _Pairing:
 def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> list[Path]:
     """Write ``part-00000.parquet`` and so on, ``part_size`` rows each, and return their paths.
 
-    Existing parts are kept; they must hold the same rows.
+    Existing parts are kept; they must hold the same rows, but may name another precision, which then counts:
+    with ``draw.precision=auto`` it follows from the machine that made the plan.
 
     Raises:
         InputError: if an existing part differs.
@@ -206,7 +210,7 @@ def write_parts(rows: Sequence[PlanRow], folder: Path, *, part_size: int) -> lis
         path = folder / f"part-{number:05d}.parquet"
         part = list(rows[start : start + part_size])
         if path.exists():
-            if read_part(path) != part:
+            if _without_precision(read_part(path)) != _without_precision(part):
                 raise InputError(f"{path} holds a different plan: choose another --out")
         else:
             table = pa.Table.from_pylist([asdict(row) for row in part])
@@ -221,8 +225,10 @@ def read_part(path: Path) -> list[PlanRow]:
     Raises:
         InputError: if an older version wrote the file.
     """
-    names, table = [field.name for field in fields(PlanRow)], pq.read_table(path)
-    if missing := sorted(set(names) - set(table.column_names)):
+    table = pq.read_table(path)
+    names = [field.name for field in fields(PlanRow) if field.name in table.column_names]
+    required = {field.name for field in fields(PlanRow) if field.default is MISSING}
+    if missing := sorted(required - set(names)):
         raise InputError(
             f"{path} was written by an older version of understudy (no {', '.join(missing)}): use another "
             "folder"
@@ -230,8 +236,12 @@ def read_part(path: Path) -> list[PlanRow]:
     return [PlanRow(**{name: row[name] for name in names}) for row in table.to_pylist()]
 
 
+def _without_precision(rows: Sequence[PlanRow]) -> list[PlanRow]:
+    return [replace(row, precision="") for row in rows]
+
+
 def batches(rows: Sequence[PlanRow], batch_size: int) -> Iterator[list[PlanRow]]:
-    """Split rows, in order, into batches that share sampler, steps, guidance and strength."""
+    """Split rows, in order, into batches of rows with the same :attr:`PlanRow.shared`."""
     batch: list[PlanRow] = []
     for row in rows:
         if batch and (len(batch) == batch_size or row.shared != batch[0].shared):

@@ -88,6 +88,12 @@ class DrawSettings(Section):
         ),
     )
     """Share of the adaptation that is applied; 1 applies all of it."""
+    precision: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", decides="pixels", needs=(when("generator.precision", "float32"), _DRAWS)
+    )
+    """Number format of matrix products while drawing; weights and sums stay in float32. `auto` is bfloat16 on
+    devices that are faster with it (processors with AMX, NVIDIA GPUs since 2020), else float32. Every drawn
+    image names its format. `float32` draws the same images on all devices, up to rounding."""
     part_size: int = setting(256, ge=1)
     """Images per part, the unit in which images are drawn, stored and resumed; fixed once a run has begun."""
     batch_size: int = setting(128, ge=1, decides="nothing")

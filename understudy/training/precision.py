@@ -9,6 +9,8 @@ from typing import TypeVar, final
 import torch
 from torch import Tensor, nn
 
+from understudy.core.bfloat16 import has_fast_bfloat16
+
 _LARGE = 64  # pixels; only 32 and 224 were measured
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -60,8 +62,7 @@ def precision_of(device: torch.device | str, size: int) -> Precision:
     """
     kind = torch.device(device).type
     if kind == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         is_large = size >= _LARGE
-        autocast = torch.bfloat16 if has_bf16 and is_large else None
+        autocast = torch.bfloat16 if is_large and has_fast_bfloat16(device) else None
         return Precision(kind, autocast, channels_last=is_large, waits=False)
     return Precision(kind, channels_last=kind == "cpu", waits=kind == "cpu")
