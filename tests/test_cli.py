@@ -179,7 +179,7 @@ def _file_in_the_way():
     Path("file").write_text("")
     return (
         "adapt pets --recipe vanilla --out file/run",
-        "Not a directory.*then run again: understudy adapt pets",
+        "Not a directory.*then continue with: understudy adapt pets",
     )
 
 
@@ -205,12 +205,12 @@ CASES = {
 }
 OF_A_RUN = {
     "run pets --out old --seed 3": "old holds a run with other settings:\n  seed: 0 in the folder, 3 now\n",
-    "run old --preset quick": "old is a run and keeps its settings: leave out all options but --times",
-    "run old --seed 0": "old is a run and keeps its settings: leave out all options but --times",
+    "run old --preset quick": "old is a run, which keeps its settings: leave out all options but --times",
+    "run old --seed 0": "old is a run, which keeps its settings: leave out all options but --times",
     "run old --resume never": "old already holds a run, and --resume never was given",
     "report old": "old is not finished: go on with 'understudy run old'",
     "export old --to new": "old has no curated images yet",
-    "export old --to new --set draw.times=3": "export sets data.licence and generator.licence alone",
+    "export old --to new --set draw.times=3": "export can set only data.licence and generator.licence",
     "export old --to new --set generator.licence=mit": "generator.licence has no effect while",
 }
 
@@ -273,12 +273,12 @@ def check_refused(understudy, words, message, folder):
         ("run '' --out new", "DATA must not be empty: give a folder, a file or a name, such as digits"),
         (
             "run digits --shots 3 --set data.shots=5",
-            "data.shots is given twice, by --shots and by --set: leave one of them out",
+            "data.shots must be given once, got both --shots and --set: leave one of them out",
         ),
-        ("run digits --seed 0 --set seed=1", "seed is given twice, by --seed and by --set"),
+        ("run digits --seed 0 --set seed=1", "seed must be given once, got both --seed and --set"),
         (
             "run digits --times 2 --set draw.times=5",
-            "draw.times is given twice, by --times and by --set: leave one of them out",
+            "draw.times must be given once, got both --times and --set: leave one of them out",
         ),
         (
             "run digits --set generator.name=folder --set generator.images=[some,some/]",
@@ -369,8 +369,8 @@ def test_a_full_disk_loses_nothing(number, understudy, tmp_path, tiny_pipeline_f
         code, _, err = understudy(*words, "--out", "run")
     assert code == 2
     assert_matches(
-        "^error: .*No space left on device; nothing finished is lost: mend it, then run again: understudy "
-        "draw pets",
+        "^error: .*No space left on device; everything finished is kept: solve this problem, then continue "
+        "with: understudy draw pets",
         err,
     )
     assert not list(tmp_path.glob("run/**/.*.tmp")), "half files would go on filling the disk"
@@ -437,7 +437,7 @@ def test_a_disk_that_is_really_full(small_disk, understudy, tiny_pipeline_folder
         codes.append(code)
         if code == 0:
             break
-        assert_matches("^error: .*then run again: understudy adapt pets", err)
+        assert_matches("^error: .*then continue with: understudy adapt pets", err)
     assert codes[-1] == 0
     assert codes.count(2) >= 5
 
@@ -576,7 +576,7 @@ def test_ctrl_c_says_how_to_go_on(understudy, monkeypatch):
     monkeypatch.setattr("understudy.pipeline.checks.load_splits", interrupted)
     code, _, err = understudy("run", "digits", "--out", "my run")
     assert code == 130
-    assert "stopped; nothing finished is lost. To go on: understudy run digits --out 'my run'" in err
+    assert "stopped; everything finished is kept. To continue: understudy run digits --out 'my run'" in err
 
 
 def test_a_learning_rate_that_explodes_is_named(understudy, tiny_pipeline_folder):
@@ -599,6 +599,6 @@ def test_skip_bad_goes_on_and_names_what_is_left_out(understudy, tmp_path):
     before = tree(tmp_path)
     code, out, _ = understudy("validate", "pets", "--skip-bad")
     assert code == 0
-    assert "left out: cat/truncated.png: damaged image" in out
+    assert "skipped: cat/truncated.png: damaged image" in out
     assert "left out: dog/notes.txt: not an image" in out
     assert tree(tmp_path) == before

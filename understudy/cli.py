@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-Commands import what they do when they are called, because PyTorch and its companions take seconds to load and
-``--help`` needs none of them.
+Commands import the code that they need when they are called, because PyTorch and other libraries take seconds
+to load and ``--help`` needs none of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
-"""Full or protected disks, and paths that cannot be written to: errors that users can mend."""
+"""Errors that users can fix: full or protected disks, and paths that cannot be written to."""
 
 
 class _InterruptError(Exception):
@@ -47,7 +47,7 @@ class _InterruptError(Exception):
 
 @final
 class _Commands(TyperGroup):
-    """The commands. Typer alone would end on Ctrl-C without a message."""
+    """The commands; on Ctrl-C they raise an error of ours, because Typer would end without a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -77,7 +77,7 @@ def main_options(
 
 
 def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[str, Any]:
-    """Run all stages up to ``until``; print the results of a whole run."""
+    """Run all stages up to ``until``, and print the results if the run is complete."""
     from understudy.commands import chosen
     from understudy.pipeline.run import run
 
@@ -115,18 +115,18 @@ for _name, _until, _summary in (
     (
         "run",
         "report",
-        "Do every stage, from reading the images to the report. A stopped run continues where it was.",
+        "Run every stage, from reading images to the report. A stopped run continues where it stopped.",
     ),
-    ("adapt", "adapt", "Read and split the data, then fit the generator to the train split."),
-    ("draw", "draw", "Do all stages up to drawing the synthetic images."),
-    ("curate", "curate", "Do all stages up to scoring and filtering the synthetic images."),
-    ("compare", "compare", "Do all stages up to training every arm and testing it on real images."),
+    ("adapt", "adapt", "Read and split the data, and fit the generator to it."),
+    ("draw", "draw", "Run all stages up to drawing synthetic images."),
+    ("curate", "curate", "Run all stages up to filtering the synthetic images."),
+    ("compare", "compare", "Run all stages up to training and testing every arm."),
 ):
     app.command(_name)(takes_options(_staged(_until, _summary)))
 
 
 def _measure(options: Options, place: Place, section: str, given: dict[str, Any]) -> Any:
-    """Add a measurement to a finished run, or run DATA with it; returns its results, and the classes."""
+    """Add a measurement to a finished or a new run; returns its results and the class names."""
     from understudy.commands import chosen
 
     used = {key: value for key, value in given.items() if value is not None}
@@ -149,10 +149,11 @@ def gap(
         ),
     ] = None,
 ) -> None:
-    """Explain the accuracy gap between real and synthetic training data.
+    """Explain the accuracy gap between real and synthetic data.
 
-    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --workers,
-    --device, --resume and the options at the end of the list below. Any other DATA is run first.
+    DATA can be the folder of a finished run. The run keeps its settings, so the only options for it are
+    --strengths, --times, --threads, --workers, --device and --resume. With images as DATA, a whole run comes
+    first.
     """
     from understudy.commands import chosen
 
@@ -173,7 +174,7 @@ def evaluate(
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="a further labelled test set with some or all of the classes; repeat for more",
+            help="further test set with labels of some or all classes; may be repeated",
             metavar="NAME=PATH",
         ),
     ] = None,
@@ -185,10 +186,11 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Test every arm on corrupted images and further test sets, and measure its calibration.
+    """Test every arm on corrupted images and further test sets.
 
-    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --workers,
-    --device, --resume and the options at the end of the list below. Any other DATA is run first.
+    Calibration is measured too. DATA can be the folder of a finished run. The run keeps its settings, so the
+    only options for it are --test, --corruptions, --times, --threads, --workers, --device and --resume. With
+    images as DATA, a whole run comes first.
     """
     from understudy.commands import chosen
 
@@ -215,10 +217,12 @@ def audit(
     target: Annotated[
         str | None,
         typer.Option(
-            help="what each shadow model trains anew: classifier, or pipeline (generator and classifier)"
+            help="part that is trained for each shadow model: classifier, or pipeline (generator too)"
         ),
     ] = None,
-    shadows: Annotated[int | None, typer.Option(help="shadow models of each arm [default: 64]")] = None,
+    shadows: Annotated[
+        int | None, typer.Option(help="number of shadow models of each arm [default: 64]")
+    ] = None,
     rates: Annotated[
         str | None,
         typer.Option(
@@ -231,8 +235,9 @@ def audit(
 ) -> None:
     """Run membership-inference attacks against every arm.
 
-    DATA may be a finished run. It keeps its settings, so it accepts only --times, --threads, --workers,
-    --device, --resume and the options at the end of the list below. Any other DATA is run first.
+    DATA can be the folder of a finished run. The run keeps its settings, so the only options for it are --of,
+    --target, --shadows, --rates, --epsilon, --times, --threads, --workers, --device and --resume. With images
+    as DATA, a whole run comes first.
     """
     from understudy.commands import chosen
 
@@ -253,7 +258,10 @@ def audit(
 
 @app.command()
 def report(folder: RunPath) -> None:
-    """Write report.html, results.json and README.md of a finished run again."""
+    """Write the report and results.json of a finished run again.
+
+    The dataset card README.md is written again too.
+    """
     from understudy.pipeline.folder import RunFolder
     from understudy.pipeline.run import write_report_again
 
@@ -267,7 +275,7 @@ def report(folder: RunPath) -> None:
 def make_study(
     options: Options,
     kind: Annotated[
-        str, typer.Argument(help="what is varied: volume, guidance, shots or prompts", metavar="KIND")
+        str, typer.Argument(help="what varies: volume, guidance, shots or prompts", metavar="KIND")
     ],
     out: Annotated[
         Path | None, typer.Option(help="study folder [default: runs/NAME-OF-DATA-KIND]", metavar="DIR")
@@ -279,7 +287,11 @@ def make_study(
     repeats: Annotated[int, typer.Option(help="runs of each point")] = 3,
     device: Device = "auto",
 ) -> None:
-    """Repeat the whole run while one thing varies: how many images, how much guidance, which prompts."""
+    """Repeat the whole run while one setting varies.
+
+    The setting can be the number of synthetic images, the guidance scale, the number of real images, or the
+    prompts.
+    """
     from understudy.commands import chosen
     from understudy.commands.study import run_study
 
@@ -308,7 +320,7 @@ def make_study(
 @app.command()
 @takes_options
 def validate(options: Options) -> None:
-    """Check data, settings, generator and backbone; draw nothing, write nothing."""
+    """Check data, settings, generator and backbone without a run."""
     from understudy.commands import chosen
     from understudy.commands.validate import validate as check
 
@@ -324,7 +336,7 @@ def validate(options: Options) -> None:
         table.add_row(*(Text(str(cell)) for cell in row))
     _console.print(table)
     for path, reason in checked.skipped:
-        _console.print(f"left out: {path}: {reason}", highlight=False, markup=False)
+        _console.print(f"skipped: {path}: {reason}", highlight=False, markup=False)
 
 
 @app.command()
@@ -334,7 +346,10 @@ def preview(
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
     device: Device = "auto",
 ) -> None:
-    """Draw a few images per class with the unadapted generator, and estimate the cost of the whole run."""
+    """Draw a few images per class, and estimate the cost of a run.
+
+    The generator is not adapted.
+    """
     from understudy.commands import chosen
     from understudy.commands.preview import preview as draw_preview
 
@@ -342,11 +357,11 @@ def preview(
     settings = chosen.settings_of(options)
     chosen.quiet_libraries()
     estimate = draw_preview(settings, to, device=chosen.torch_device(device))
-    table = Table("stage", "estimate", title="the whole run, roughly")
+    table = Table("stage", "estimate", title="estimate for the whole run")
     for name, value in estimate.rows():
         table.add_row(name, value)
     _console.print(table)
-    _say(f"real above, synthetic below, one column per class: {to}", is_path=True)
+    _say(f"one column per class, real images above synthetic ones: {to}", is_path=True)
 
 
 @app.command()
@@ -362,26 +377,27 @@ def export(
     form: Annotated[
         ExportForm | None,
         typer.Option(
-            help="form of the images: image folder, WebDataset shards or Hugging Face dataset "
+            help="format of the images: image folder, WebDataset shards or Hugging Face dataset "
             "[default: folder]"
         ),
     ] = None,
     arm: Annotated[
         str | None,
-        typer.Option(
-            help="arm whose classifier is exported [default: the arm of the verdict]", metavar="ARM"
-        ),
+        typer.Option(help="arm of the exported classifier [default: the arm of the verdict]", metavar="ARM"),
     ] = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="state a licence for the card, data.licence=... or generator.licence=...; the run stores it",
+            help="licence for the card, as data.licence=... or generator.licence=...; the run stores it",
             metavar="KEY=VALUE",
         ),
     ] = None,
 ) -> None:
-    """Export images, a classifier or the adapter of a run, with a card, for other tools."""
+    """Export images, a classifier or the adapter of a run.
+
+    The export is in the format of other tools and comes with a card.
+    """
     from understudy.commands import chosen
     from understudy.commands import export as exporting
 
@@ -400,7 +416,7 @@ def compare_two_runs(
         Path | None, typer.Option(help="also write a page, such as compare.html", metavar="FILE")
     ] = None,
 ) -> None:
-    """Put two runs side by side: settings, data, accuracy of every arm, fidelity, copies, cost."""
+    """Compare two runs: settings, data, accuracy, fidelity, cost."""
     from understudy.commands.compare_runs import compare_runs
     from understudy.pipeline.folder import RunFolder
     from understudy.report import compared
@@ -423,14 +439,14 @@ def list_names(
         ),
     ] = None,
 ) -> None:
-    """Show the names that settings can take, each with a line of explanation."""
+    """List the names that settings accept, each with a summary."""
     from understudy.commands.names import CATALOGUE
 
     if kind is not None and kind not in CATALOGUE:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(CATALOGUE)}")
     for title in [kind] if kind else CATALOGUE:
         has_phases = title == "arms"
-        columns = ("name", "what it is", *(["phases"] if has_phases else []))
+        columns = ("name", "meaning", *(["phases"] if has_phases else []))
         table = Table(*columns, title=title, title_justify="left")
         for name in CATALOGUE[title]:
             details = [Text(CATALOGUE[title][name].describe())] if has_phases else []
@@ -439,14 +455,14 @@ def list_names(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Errors that users can mend give a message and exit code 2; Ctrl-C gives 130."""
+    """Entry point. Errors that users can fix give a message and exit code 2; Ctrl-C gives exit code 130."""
     words = sys.argv[1:] if arguments is None else arguments
     again = shlex.join(["understudy", *words])
     try:
         app(words)
     except _InterruptError:
         _errors.print(
-            f"\nstopped; nothing finished is lost. To go on: {again}",
+            f"\nstopped; everything finished is kept. To continue: {again}",
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -455,10 +471,10 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         _refuse(str(error))
     except Exception as error:
-        # safetensors reports a full disk in words only.
+        # safetensors reports a full disk only in the text of the error.
         if getattr(error, "errno", None) not in _USERS_ERRNOS and "No space left on device" not in str(error):
             raise
-        _refuse(f"{error}; nothing finished is lost: mend it, then run again: {again}")
+        _refuse(f"{error}; everything finished is kept: solve this problem, then continue with: {again}")
 
 
 def _refuse(message: str) -> NoReturn:
@@ -467,7 +483,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _say(text: object, *, is_path: bool = False) -> None:
-    """Print a sentence, or paths, which are not wrapped so that they can be copied."""
+    """Print a sentence, or paths, which stay on one line so that they can be copied."""
     _console.print(str(text), highlight=False, markup=False, soft_wrap=is_path)
 
 

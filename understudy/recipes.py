@@ -1,8 +1,8 @@
 """Presets and recipes: documented bundles of settings.
 
-A preset says how much effort is spent, a recipe which method is used. The comments say what each costs and
-what to expect. Unless they say otherwise, figures are measured on the 600 train images of `digits` with the
-generator `mini`, the preset `quick`, two CPU cores and no GPU; docs/results.md has them with their intervals.
+A preset sets the effort, a recipe the method. The comments give the cost and the expected result of each.
+Unless they say otherwise, figures are measured on the 600 train images of `digits` with the generator `mini`,
+the preset `quick`, two CPU cores and no GPU; docs/results.md has them with their intervals.
 `understudy preview` estimates the time of a run on another machine or another data set.
 """
 
@@ -23,7 +23,7 @@ PRESETS.register("quick", summary="a first answer in minutes: short trainings, t
 # Time: twice the adaptation steps of `quick`, and one and a half times its training steps.
 PRESETS.register("standard", summary="the defaults")({})
 # Time: nearly seven times the adaptation steps of `quick`, more than twelve times its training steps (five
-# seeds, not three), and at least five times the images. A GPU is advisable for anything but `mini`.
+# seeds instead of three), and at least five times the images. A GPU is advisable for anything but `mini`.
 PRESETS.register("thorough", summary="longer trainings, five times as many images, five seeds")(
     {
         "adapt": {"steps": 2000},
@@ -42,7 +42,7 @@ RECIPES.register(
 # Time: less than `adapted`, since nothing is adapted. Result: 62.5% accuracy with 600 synthetic images, where
 # adapted generators reach 97.1%. Source: the baseline of every paper below.
 RECIPES.register(
-    "vanilla", summary="draw with the generator as it is: the floor that adaptation has to beat"
+    "vanilla", summary="draw with the generator without adaptation: the baseline that adaptation has to beat"
 )({"adapt": {"method": "none"}})
 # Time: a quarter less drawing than `adapted`, since only the last 75% of the solver steps are taken. Result:
 # starting from real images gained 1 point over `adapted`, measured with draw.start_snr=0.385 rather than this
@@ -56,7 +56,7 @@ _STYLED = "A {class} photo in the style of {token}"  # Li et al. 2024 (arXiv:240
 _TOKEN_TRAINING: Mapping[str, Any] = {
     "prompt": _STYLED,
     "batch_size": 16,
-    "learning_rate": 0.1,  # chosen for mini, on validation images
+    "learning_rate": 0.1,  # chosen for mini on validation images
     "caption_dropout": 0.0,  # an empty prompt has no token to learn from
 }
 # Time: 76 seconds to learn the token. Result: images come closer to the real ones (MMD 0.19, 0.24 for
@@ -72,12 +72,12 @@ RECIPES.register(
 # al. 2024.
 RECIPES.register(
     "textual-inversion",
-    summary="to compare with style-inversion: a learned token for each class, in the same prompt",
+    summary="a comparison for style-inversion: a learned token for each class, in the same prompt",
 )(
     {"adapt": {"method": "textual-inversion", **_TOKEN_TRAINING}, "draw": {"prompt": _STYLED}},
 )
 # Time: 3 seconds to measure the loss; nothing is learned. Result: 62.6% accuracy, as `vanilla`. Source: a
-# control of ours.
+# control of this project.
 RECIPES.register(
     "neutral-token",
     summary="a control for style-inversion: the same prompt, with a token that is not trained",

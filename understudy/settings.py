@@ -1,7 +1,7 @@
 """All settings of a run: one section per stage or subject, the rules between sections, and YAML.
 
-A setting may come from several places; the later one wins: defaults, preset, recipe, options of the command
-line, ``--set``.
+A setting can come from several places, of which the later ones win: defaults, preset, recipe, options of the
+command line, ``--set``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Settings(Section):
     """All settings of a run: the seed, and one section per stage or subject."""
 
     seed: int = setting(0, ge=0, decides="pixels")
-    """Every random choice follows from it."""
+    """Seed of every random choice."""
     data: DataSettings
     generator: GeneratorSettings = GeneratorSettings()
     captions: CaptionSettings = CaptionSettings()
@@ -77,7 +77,7 @@ class Settings(Section):
         needs_process = self.draw.starts_from_real or self.visual.kind != "none" or self.adapt.num_steps
         if self.generator.name == "folder" and needs_process:
             raise ValueError(
-                "the generator 'folder' gives ready-made images; it cannot be adapted, guided or started "
+                "the generator 'folder' gives ready-made images, which cannot be adapted, guided or started "
                 "from real images: leave adapt.method, visual.kind, draw.strength and draw.start_snr out"
             )
         return self
@@ -113,7 +113,7 @@ class Settings(Section):
 
 _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
     "class_conditional": {
-        # Training from nothing takes longer than adapting.
+        # Training a new network takes longer than adapting a trained one.
         "adapt": {
             "prompt": "{class}",
             "steps": 2000,
@@ -138,7 +138,7 @@ def build(*layers: Mapping[str, Any]) -> Settings:
         The settings.
 
     Raises:
-        InputError: for an unknown key (the known ones are listed) or a value out of range.
+        InputError: for an unknown key (the message lists the known keys) or a value out of range.
 
     Example:
         >>> build({"data": {"source": "digits"}}, {"draw": {"times": 5}}).draw.times
@@ -156,14 +156,14 @@ def build(*layers: Mapping[str, Any]) -> Settings:
 
 
 def with_section(settings: Settings, section: str, **changes: object) -> Settings:
-    """The same settings with other values in one section, checked as if a user had written them."""
+    """The same settings with other values in one section, checked like settings of a user."""
     return build(settings.model_dump(), {section: changes})
 
 
 def may_change(name: str) -> bool:
     """Whether a setting may change when a run is resumed.
 
-    It may if it does not affect any result, or if it belongs to a stage that can be added to a finished run.
+    It may change if it affects no result, or if it belongs to a stage that can be added to a finished run.
 
     Args:
         name: dotted, such as ``draw.batch_size``.
@@ -187,10 +187,10 @@ def decides_nothing(name: str) -> bool:
 def check_registered(settings: Settings) -> None:
     """Check that every name in the settings exists in its registry.
 
-    The modules with the registries need PyTorch, so they are imported only here.
+    The modules with the registries need PyTorch, so this function imports them.
 
     Raises:
-        InputError: for an unknown name; the known ones are listed.
+        InputError: for an unknown name; the message lists the known names.
     """
     for section in sections_in(settings):
         for name, field in type(section).model_fields.items():
@@ -233,7 +233,7 @@ def read_arms(path: Path) -> dict[str, Any]:
     """
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506 - a SafeLoader
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # also an impossible date
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # or a bad date
         raise InputError(f"arms file {path} must be readable YAML, got an error: {error}") from None
     if (
         not isinstance(loaded, dict)
@@ -254,7 +254,7 @@ def from_yaml(text: str) -> Settings:
     """Read settings from YAML text.
 
     Raises:
-        InputError: for text that is not a mapping, unknown keys or values out of range.
+        InputError: if the text is not a mapping, a key is unknown or a value is out of range.
     """
     loaded = yaml.safe_load(text)
     if not isinstance(loaded, dict):

@@ -318,7 +318,7 @@ def test_the_same_settings_differ_in_nothing(a, tmp_path):
 
 
 def test_what_cannot_be_compared(a, b, tiny_pipeline_folder, tmp_path):
-    with pytest.raises(InputError, match="two runs are needed to compare, got .* twice"):
+    with pytest.raises(InputError, match="the two runs to compare must differ, got .* twice"):
         compare_runs(a, RunFolder.find(a.path / ".." / a.path.name))
     unfinished = shutil.copytree(b.path, tmp_path / "unfinished")
     (unfinished / "results.json").unlink()

@@ -155,11 +155,11 @@ def test_parts_that_are_missing(finished, tmp_path):
     assert "which has" not in (tmp_path / "to" / "README.md").read_text(), "records may be deleted by hand"
     shutil.rmtree(out / "arms" / "real-classifier")
     with pytest.raises(
-        InputError, match=r"real-classifier must hold the classifier of real, .*: it was deleted"
+        InputError, match=r"real-classifier must hold the classifier of real .*, but it was deleted"
     ):
         export_part(copy, tmp_path / "more", what="classifier", arm="real")
     shutil.rmtree(out / "adapter")
-    with pytest.raises(InputError, match=r"adapter must hold the adapter of the run: it was deleted"):
+    with pytest.raises(InputError, match=r"adapter must hold the adapter of the run, but it was deleted"):
         export_part(copy, tmp_path / "more", what="adapter")
     (out / "results.json").unlink()
     with pytest.raises(InputError, match=r"run is not finished: go on with 'understudy run"):
@@ -175,7 +175,8 @@ def test_a_run_without_adaptation_has_no_adapter(finished, tiny_pipeline_folder,
     )
     run(settings, tmp_path / "run")
     with pytest.raises(
-        InputError, match=r"has no adapter: adapt.method is 'none', the generator was used as it is"
+        InputError,
+        match=r"has no adapter, because adapt.method is 'none' and the generator was used unchanged",
     ):
         export_part(RunFolder.find(tmp_path / "run"), tmp_path / "to", what="adapter")
 

@@ -131,13 +131,13 @@ def test_what_cannot_differ_is_made_once(volume):
     a run by itself.
     """
     _, listener = volume
-    shared = [line for line in listener.lines if " used, made from the same images" in line]
+    shared = [line for line in listener.lines if "made from the same images" in line]
     assert shared == [
         line
         for repeat in (0, 1)
         for line in (
-            f"adapt: the adapter of 2-repeat{repeat} is used, made from the same images",
-            f"compare: the trainings of real in 2-repeat{repeat} are used, made from the same images",
+            f"adapt: uses the adapter of 2-repeat{repeat}, which was made from the same images",
+            f"compare: uses the trainings of real in 2-repeat{repeat}, which were made from the same images",
         )
     ]
 
@@ -223,7 +223,7 @@ def test_a_stop_at_any_moment_changes_nothing(volume, volume_job, tmp_path):
     moments = [
         Stopping("load:"),
         Stopping("compare", steps=3),
-        Stopping("compare: the trainings"),
+        Stopping("compare: uses the trainings"),
         Stopping("report:"),
     ]
     for number, observer in enumerate(moments):
@@ -339,10 +339,10 @@ def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkey
         (
             "volume",
             ["x"],
-            "points of a study of volume must be whole numbers of images, with commas between them, got 'x'",
+            "points of a study of volume must be whole numbers of images, separated by commas, got 'x'",
         ),
-        ("volume", ["50", ""], "must be whole numbers of images, with commas between them, got ''"),
-        ("volume", [2.5], "must be whole numbers of images, with commas between them, got '2.5'"),
+        ("volume", ["50", ""], "must be whole numbers of images, separated by commas, got ''"),
+        ("volume", [2.5], "must be whole numbers of images, separated by commas, got '2.5'"),
         ("volume", [0], "setting 'draw.per_class': .*greater than or equal to 1, got 0"),
         ("volume", ["50", " 050"], "points of a study must differ, got 50 twice"),
         ("guidance", ["2", 2.0], "points of a study must differ, got 2 twice"),
@@ -394,7 +394,7 @@ def test_folders_with_something_else_are_refused(volume_job, tmp_path):
     (tmp_path / "study" / "runs" / "thesis").mkdir(parents=True)
     refused("study is not an empty folder and holds no study")
     (tmp_path / "study" / "study.yaml").write_text("kind: volume\n")
-    refused("study.yaml must have kind, points and settings, as the study wrote it, got {'kind': 'volume'}")
+    refused("study.yaml must have kind, points and settings, as the study wrote them, got {'kind': 'volume'}")
     (tmp_path / "study" / "study.yaml").write_text("{")
     refused("study.yaml must be YAML as the study wrote it")
 
@@ -406,10 +406,10 @@ def test_folders_with_something_else_are_refused(volume_job, tmp_path):
         (b"{", "must be YAML as the study wrote it: "),
         (b"points: 2001-13-45", "must be YAML as the study wrote it: "),
         (b"[" * 600, "must be YAML as the study wrote it: "),
-        (b"", "must have kind, points and settings, as the study wrote it, got None"),
+        (b"", "must have kind, points and settings, as the study wrote them, got None"),
         (
             b"kind: volume",
-            r"must have kind, points and settings, as the study wrote it, got \{'kind': 'volume'\}",
+            r"must have kind, points and settings, as the study wrote them, got \{'kind': 'volume'\}",
         ),
         (b"{kind: volume, points: 2, settings: {}}", "must have kind, points and settings"),
         (b"{kind: volume, points: [2], settings: 3}", "must have kind, points and settings"),
@@ -444,20 +444,26 @@ def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
     [
         (
             "volume digits --set draw.per_class=5",
-            "a study of volume sets draw.per_class itself: leave it out; --points gives the values",
+            "a study of volume sets draw.per_class, so it must not be given: leave it out; --points gives",
         ),
-        ("volume digits --set draw.min_per_class=5", "a study of volume sets draw.min_per_class itself"),
-        ("volume digits --times 2", "a study of volume sets draw.times itself"),
+        (
+            "volume digits --set draw.min_per_class=5",
+            "a study of volume sets draw.min_per_class, so it must not",
+        ),
+        ("volume digits --times 2", "a study of volume sets draw.times, so it must not"),
         (
             "guidance digits --set draw.guidance_scale=5",
-            "a study of guidance sets draw.guidance_scale itself",
+            "a study of guidance sets draw.guidance_scale, so it must not",
         ),
-        ("shots digits --shots 5", "a study of shots sets data.shots itself"),
-        ("volume digits --shots 5 --set data.subset=1", "a study of volume sets data.subset itself"),
-        ("prompts digits --set draw.prompt=photographs", "a study of prompts sets draw.prompt itself"),
-        ("prompts digits --set adapt.method=lora", "a study of prompts sets adapt.method itself"),
+        ("shots digits --shots 5", "a study of shots sets data.shots, so it must not"),
+        ("volume digits --shots 5 --set data.subset=1", "a study of volume sets data.subset, so it must not"),
+        (
+            "prompts digits --set draw.prompt=photographs",
+            "a study of prompts sets draw.prompt, so it must not",
+        ),
+        ("prompts digits --set adapt.method=lora", "a study of prompts sets adapt.method, so it must not"),
         ("volume digits --repeats 0", "repeats of a study must be at least 1, got 0"),
-        ("volume digits --points 1,,2", "must be whole numbers of images, with commas between them, got ''"),
+        ("volume digits --points 1,,2", "must be whole numbers of images, separated by commas, got ''"),
         ("colours digits", "unknown study 'colours'; known: guidance, prompts, shots, volume"),
         ("volume nowhere", "no file or folder at 'nowhere'"),
         ("volume", "Missing argument 'DATA'"),

@@ -174,8 +174,8 @@ def test_damaged_folders_are_named(timm_folder, clip_folder):
         ),
         ("timm:?", r"timm\.list_models\(\) gives the names"),
         (f"timm:{WITHOUT_WEIGHTS}", r"timm has no pretrained weights for"),
-        ("timm", "stands for many encoders: give timm:NAME"),
-        ("folder", "stands for many encoders: give the path of the folder"),
+        ("timm", "must name one encoder, got 'timm', a kind of encoder: give timm:NAME"),
+        ("folder", "must name one encoder, got 'folder', a kind of encoder: give the path of the folder"),
         ("empty", r"fidelity\.encoder=empty must be a folder with config\.json"),
     ],
 )

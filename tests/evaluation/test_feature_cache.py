@@ -120,7 +120,7 @@ def test_features_of_another_version_are_refused(tmp_path, images):
     cache.features(Counting().encoder, images)
     with pytest.raises(
         InputError,
-        match=r"mean-colour/\w+\.safetensors must hold .*fingerprint 2, got .* with 1: move its folder away",
+        match=r"mean-colour/\w+\.safetensors must hold .*fingerprint 2, got .* with 1: remove its folder",
     ):
         cache.features(Counting(fingerprint="2").encoder, images)
     np.testing.assert_array_equal(
@@ -133,6 +133,6 @@ def test_a_damaged_file_is_named(tmp_path, images):
     cache.path(Counting().encoder).mkdir(parents=True)
     (cache.path(Counting().encoder) / "ab.safetensors").write_bytes(b"nothing")
     with pytest.raises(
-        InputError, match=r"mean-colour/ab\.safetensors must hold features of images.*move it away"
+        InputError, match=r"mean-colour/ab\.safetensors must hold features of images.*remove it"
     ):
         cache.features(Counting().encoder, images)

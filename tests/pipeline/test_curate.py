@@ -65,7 +65,7 @@ def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_p
     assert "None of the 54 drawn images passed curation" in (out / "report.html").read_text()
     assert results["fidelity"]["warnings"][0].startswith("Fidelity was not measured:")
     assert results["memorisation"]["spaces"] == {}
-    with pytest.raises(InputError, match="has no images to export: none that was drawn passed curation"):
+    with pytest.raises(InputError, match="has no images to export, because no drawn image passed curation"):
         export_run(RunFolder.find(out), tmp_path / "to", form="folder")
     assert run(RunFolder.find(out).settings, out) == results
 

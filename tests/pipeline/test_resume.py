@@ -182,7 +182,7 @@ def test_kill_at_random_moments(job, tmp_path):
         )
         if number == signal.SIGINT:
             assert code == 130
-            assert f"stopped; nothing finished is lost. To go on: understudy run {command[1]}" in errors
+            assert f"stopped; everything finished is kept. To continue: understudy run {command[1]}" in errors
             assert "Traceback" not in errors
         else:
             assert code == -signal.SIGKILL, errors

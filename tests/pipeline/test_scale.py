@@ -304,9 +304,9 @@ def test_a_size_without_any_image_is_refused(job, plain, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,two", r"--times must be numbers with commas between them, such as 1,2,5,10, got '1,two'"),
-        ("", r"--times must be numbers with commas between them, such as 1,2,5,10, got ''"),
-        ("1,,2", r"--times must be numbers with commas between them"),
+        ("1,two", r"--times must be numbers separated by commas, such as 1,2,5,10, got '1,two'"),
+        ("", r"--times must be numbers separated by commas, such as 1,2,5,10, got ''"),
+        ("1,,2", r"--times must be numbers separated by commas"),
         ("0,2", r"setting 'draw.times': .*greater than 0, got 0"),
         ("-1", r"setting 'draw.times': .*greater than 0, got -1"),
     ],
@@ -433,7 +433,7 @@ def test_a_kill_between_two_sizes_changes_nothing(job, tmp_path, monkeypatch):
 
 def test_a_rule_without_effect_is_refused(job):
     with pytest.raises(
-        InputError, match=r"stop_below 1 has no effect on fewer than three sizes, .* got 1, 2: leave it out"
+        InputError, match=r"stop_below 1 needs at least three sizes, .* got 1, 2: leave it out"
     ):
         job(scale={"times": (1, 2), "stop_below": 1})
     with pytest.raises(

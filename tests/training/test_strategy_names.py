@@ -115,7 +115,7 @@ def test_real_guidance_executes_a_step_at_least():
         (
             {"generator": {"name": "folder", "images": ["a"]}},
             "real-guidance",
-            "ready-made images; it cannot be adapted",
+            "ready-made images, which cannot be adapted",
         ),
         (
             {"generator": {"name": "folder", "images": ["a"]}},

@@ -19,7 +19,7 @@ from understudy.recipes import PRESETS, RECIPES
 from understudy.settings import Settings, build, check_contradictions, read_arms
 from understudy.training.settings import DEFAULT_ARMS
 
-_SETTING_OF = {
+_OPTION_SETTINGS = {
     "seed": "seed",
     "shots": "data.shots",
     "class_names": "data.class_names",
@@ -30,7 +30,7 @@ _SETTING_OF = {
     "threads": "compute.threads",
     "workers": "compute.workers",
 }
-"""The setting behind each option that has one."""
+"""The setting of each option that has one."""
 
 
 def overrides_of(options: Options) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def parse_overrides(texts: Sequence[str] | None) -> list[dict[str, Any]]:
 
 
 def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settings:
-    """Merge preset, recipe, these options, ``--set`` and what the command adds; later ones win."""
+    """Merge preset, recipe, options, ``--set`` and the settings of the command; later ones win."""
     overrides = overrides_of(options)
     _check_given_once(options, overrides)
     check_contradictions(overrides, added or {})
@@ -61,13 +61,13 @@ def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settin
 def run_folder(
     options: Options, out: Path | None, added: dict[str, Any] | None = None
 ) -> tuple[Path, Settings]:
-    """Folder and settings of a new run, or of the run that DATA is, with what the command adds."""
+    """Folder and settings of a new run, or of the run in DATA, with the settings of the command."""
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
         return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
     if out is not None or options.given - {"data", "times", "threads", "workers"}:
         raise InputError(
-            f"{options.data} is a run and keeps its settings: leave out all options but --times, "
+            f"{options.data} is a run, which keeps its settings: leave out all options but --times, "
             "--threads and --workers, or start a new run"
         )
     larger = (
@@ -81,16 +81,17 @@ def check_not_a_run(options: Options) -> None:
     """Check that DATA is not the folder of a run, which would be read as images.
 
     Raises:
-        InputError: if it is one.
+        InputError: if DATA is a run.
     """
     if RunFolder.is_run(Path(options.data)):
         raise InputError(
-            f"{options.data} is a run, not images: give the images it was made from, and its options"
+            f"DATA must be images for this command, got the run {options.data}: give the images that it was "
+            "made from, and the same options"
         )
 
 
 def _chosen(options: Options) -> dict[str, Any]:
-    """Nested settings of the options that were used."""
+    """Nested settings from the options that were used."""
     compare: dict[str, Any] = {}
     if options.arms is not None:
         compare["arms"] = names(options.arms)
@@ -115,7 +116,7 @@ def _chosen(options: Options) -> dict[str, Any]:
 
 
 def _compute(options: Options) -> dict[str, Any]:
-    """Nested settings of what the run may use of the machine."""
+    """Nested settings for the use of the machine."""
     given = {"threads": options.threads, "workers": options.workers}
     return {"compute": {name: value for name, value in given.items() if value is not None}}
 
@@ -123,10 +124,12 @@ def _compute(options: Options) -> dict[str, Any]:
 def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> None:
     """Check that no setting is given both by its option and by ``--set``."""
     written = given_names(*overrides)
-    for name, key in _SETTING_OF.items():
+    for name, key in _OPTION_SETTINGS.items():
         if name in options.given and key in written:
             option = name.replace("_", "-")
-            raise InputError(f"{key} is given twice, by --{option} and by --set: leave one of them out")
+            raise InputError(
+                f"{key} must be given once, got both --{option} and --set: leave one of them out"
+            )
 
 
 def names(text: str) -> list[str]:
@@ -144,7 +147,7 @@ def numbers(text: str, option: str, example: str) -> list[float]:
         return sorted({float(part) for part in text.split(",")})
     except ValueError:
         raise InputError(
-            f"{option} must be numbers with commas between them, such as {example}, got {text!r}"
+            f"{option} must be numbers separated by commas, such as {example}, got {text!r}"
         ) from None
 
 
@@ -152,7 +155,7 @@ def named_paths(texts: list[str]) -> dict[str, str]:
     """Paths by name from texts ``NAME=PATH``.
 
     Raises:
-        InputError: for another form, or a name that is given twice.
+        InputError: if a text has another form, or a name is given twice.
     """
     pairs = [text.partition("=") for text in texts]
     for text, (name, _, path) in zip(texts, pairs, strict=True):
@@ -162,7 +165,9 @@ def named_paths(texts: list[str]) -> dict[str, str]:
             )
     given = [name for name, _, _ in pairs]
     if twice := sorted({name for name in given if given.count(name) > 1}):
-        raise InputError(f"--test must give each set a different name, got {', '.join(twice)} more than once")
+        raise InputError(
+            f"--test must give each test set a different name, got {', '.join(twice)} more than once"
+        )
     return {name: path for name, _, path in pairs}
 
 
@@ -170,7 +175,7 @@ def torch_device(name: str) -> str:
     """The torch device behind ``--device``.
 
     Raises:
-        InputError: for a device that this machine does not have.
+        InputError: if this machine does not have the device.
     """
     if (processes := Processes()).count > 1:
         return processes.device

@@ -1,4 +1,4 @@
-"""Two runs side by side: what differs in settings and data, and what came of it."""
+"""Command compare-runs: differences of two runs in settings, data and results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAIRED = {
 
 
 def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
-    """What two finished runs have in common, where they differ, and by how much the second is better.
+    """Compare the settings, data and results of two finished runs.
 
     Args:
         a: the first run.
@@ -35,17 +35,19 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
 
     Returns:
         ``sentence``; ``a`` and ``b`` (``path``, ``sentence``, ``best``); ``settings`` and ``environment``
-        (those that differ, two values by name); ``data`` (by split, images in ``a``, in ``b`` and in both);
-        ``arms`` (by name: accuracies ``a`` and ``b``, None where an arm is missing, their ``difference`` as
-        ``mean``, ``low``, ``high``, and how it is ``paired``); ``best`` (the same of the arms that validation
-        images chose); ``pairing`` (in words); ``rows`` (everything else: ``section``, ``name``, ``kind``,
-        ``a``, ``b``).
+        (two values by name, where they differ); ``data`` (by split, images in ``a``, in ``b`` and in both);
+        ``arms`` (by name: accuracies ``a`` and ``b``, None where an arm is missing; their ``difference`` as
+        ``mean``, ``low``, ``high``; and how it is ``paired``); ``best`` (the same for the arms that were
+        chosen on validation images); ``pairing`` (in words); ``rows`` (all other measures: ``section``,
+        ``name``, ``kind``, ``a``, ``b``).
 
     Raises:
         InputError: if a run is not finished, both are the same, or their classes differ.
     """
     if a.path.resolve() == b.path.resolve():
-        raise InputError(f"two runs are needed to compare, got {a.path} twice")
+        raise InputError(
+            f"the two runs to compare must differ, got {a.path} twice: give the folder of another run"
+        )
     first, second = (_Finished.read(folder) for folder in (a, b))
     _check_same_classes(first, second)
     pixels = {split: [_digests(run, split) for run in (first, second)] for split in _SPLITS}
@@ -121,7 +123,7 @@ def _check_same_classes(a: _Finished, b: _Finished) -> None:
 
 
 def _digests(run: _Finished, split: str) -> list[str]:
-    """Pixels and class of every image."""
+    """Hash of the pixels, and class, of every image."""
     data = run.split(split)
     return [
         f"{pixel_hash(data.image(index))} {data.class_names[label]}"
@@ -132,7 +134,7 @@ def _digests(run: _Finished, split: str) -> list[str]:
 @final
 @dataclass(frozen=True)
 class _Aligned:
-    """Labels of both test sets, and the order in which their images are the same; None if they are not."""
+    """Labels of both test sets, and the order that aligns their images; None if the images differ."""
 
     labels: tuple[np.ndarray, np.ndarray]
     order: tuple[np.ndarray, np.ndarray] | None
@@ -158,8 +160,8 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     options: dict[str, Any] = {"num_resamples": b.folder.settings.compare.bootstrap}
     rng = np.random.default_rng(b.folder.settings.seed)
     if aligned.order is not None and len(seeds_a) == len(seeds_b):
-        # Trainings of unrelated seeds may be paired in any way: their differences are as independent as they
-        # are.
+        # Trainings with unrelated seeds can be paired in any way: their differences are as independent as the
+        # trainings are.
         ends = paired_bootstrap_difference(
             right_b[:, aligned.order[1]], right_a[:, aligned.order[0]], rng, **options
         )
@@ -170,11 +172,12 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
 
 
 def _sentence(best: Mapping[str, Any]) -> str:
-    """The arms that validation images chose, against each other."""
+    """The difference between the arms that were chosen on validation images, in a sentence."""
     (arm_a, arm_b), difference = best["arms"], best["difference"]
     if difference is None:
         return (
-            f"A chose {arm_a} and B {arm_b}; their predictions were deleted, so the difference is not known."
+            f"A chose {arm_a} and B chose {arm_b}; their predictions were deleted, so the difference is "
+            "unknown."
         )
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
     if low > 0:
@@ -201,7 +204,7 @@ def _differing_environment(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[s
 
 
 def _rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Everything but the accuracies that either run measured, in one order."""
+    """All measures of either run except accuracies, in a fixed order."""
     values = [
         {(section, name): (kind, value) for section, name, kind, value in _measured(results, encoder)}
         for results, encoder in zip((a, b), _encoders(a, b), strict=True)
@@ -216,7 +219,7 @@ def _rows(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
-    """Names of the two encoders, which must be the same network for distances to be comparable."""
+    """Names of the two encoders; only distances in features of the same network can be compared."""
     encoders = [(results.get("fidelity") or {}).get("encoder", {}) for results in (a, b)]
     name, other = (encoder.get("name", "unknown encoder") for encoder in encoders)
     prints = [encoder.get("fingerprint") for encoder in encoders]
@@ -226,7 +229,7 @@ def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
-    """Rows of section, name, kind (``share``, ``number``, ``count`` or ``seconds``) and value."""
+    """Rows with section, name, kind (``share``, ``number``, ``count`` or ``seconds``) and value."""
     for name in ("drawn", "kept"):
         yield "curation", f"images {name}", "count", results["curation"][name]
     yield from _fidelity(results.get("fidelity") or {}, encoder)

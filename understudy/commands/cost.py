@@ -1,4 +1,4 @@
-"""What a run will cost: the work of every stage times the measured pace of this machine."""
+"""Estimated cost of a run: the work of every stage, multiplied by the measured pace of this machine."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Pace:
     """Seconds for one unit of each kind of work, and bytes of an image and a classifier on disk.
 
     Attributes:
-        adaptations: one adaptation of the generator; 0 if it is used as it is.
-        images: drawing an image with the settings of the run.
-        steps: an optimisation step of a classifier, divided by the number of trainings side by side.
-        private_steps: an optimisation step of the differentially private reference; 0 if there is none.
-        predictions: classifying an image.
-        corruptions: reading and corrupting a test image; 0 if none is corrupted.
+        adaptations: one adaptation of the generator; 0 if the generator is not adapted.
+        images: drawing one image with the settings of the run.
+        steps: one optimisation step of a classifier, divided by the number of trainings side by side.
+        private_steps: one optimisation step of the differentially private reference; 0 without a reference.
+        predictions: classifying one image.
+        corruptions: reading and corrupting one test image; 0 if none is corrupted.
         image_bytes, classifier_bytes: bytes on disk.
     """
 
@@ -51,17 +51,17 @@ class Pace:
     classifier_bytes: float
 
     def seconds(self, work: Work) -> float:
-        """How long work takes."""
+        """Seconds that the work takes."""
         return float(sum(getattr(work, unit.name) * getattr(self, unit.name) for unit in fields(work)))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a run will take.
+    """Estimated time and disk space of a run.
 
     Attributes:
-        seconds: by stage, for wanted stages that take noticeable time.
+        seconds: by stage, for stages of the run that take noticeable time.
         images: synthetic images of the first round.
         images_per_second: measured.
         disk_mb: all synthetic images and the classifiers of compared arms, in megabytes.
@@ -86,7 +86,7 @@ class Estimate:
 
 
 def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float) -> Estimate:
-    """Multiply the work of every stage by the pace; docs/concepts.md says what is left out.
+    """Multiply the work of every stage by the pace; docs/concepts.md names the work that is not counted.
 
     Args:
         settings: of the run.
@@ -95,7 +95,7 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
         strength: noise that the timed images started from, 0 to 1.
 
     Raises:
-        InputError: for strategies or further test sets that do not fit.
+        InputError: if strategies or further test sets do not fit.
     """
     counted = Counted(settings=settings, splits=splits, strength=strength)
     seconds, first = dict[str, float](), 0
@@ -106,7 +106,7 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
         if needed or stage.wanted is None:
             seconds[stage.name] = needed
         first = first or counted.num_images
-    # Every training is kept, and the best one of each arm once more.
+    # The weights of every training are kept, and those of the best one of each arm twice.
     kept = len(counted.arms) * (settings.compare.num_seeds + 1)
     return Estimate(
         seconds=seconds,
@@ -117,7 +117,7 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
 
 
 def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -> float:
-    """Seconds of a whole adaptation, extrapolated from a few steps; 0 if there is none."""
+    """Seconds of a whole adaptation, extrapolated from a few steps; 0 without adaptation."""
     if not settings.adapt.num_steps or settings.adapt.adapter is not None:
         return 0.0
     never = {"validate_every": 10**6, "checkpoint_every": 10**6}
@@ -150,14 +150,14 @@ def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tup
 
 
 def time_prediction(classifier: TrainedClassifier, images: LabelledSet) -> float:
-    """Seconds to classify an image."""
+    """Seconds to classify one image."""
     few, start = images.select(range(min(len(images), _TIMED_IMAGES))), time.monotonic()
     classifier.predict(few)
     return (time.monotonic() - start) / len(few)
 
 
 def time_private(train: LabelledSet, settings: Settings, *, device: str) -> float:
-    """Seconds of a step of the differentially private reference; 0 if there is none."""
+    """Seconds of one step of the differentially private reference; 0 without a reference."""
     epsilon = settings.membership.private_epsilon
     if not settings.membership.measure or epsilon is None:
         return 0.0
@@ -172,12 +172,12 @@ def time_private(train: LabelledSet, settings: Settings, *, device: str) -> floa
         epsilon=epsilon,
         on_step=lambda: times.append(time.monotonic()),
     )
-    # Without the time before the first step, in which the noise level is searched once.
+    # The time before the first step does not count: the noise level is then searched, once per run.
     return (times[-1] - times[0]) / (len(times) - 1)
 
 
 def time_corruptions(test: LabelledSet, settings: Settings, *, size: int) -> float:
-    """Seconds to corrupt a test image, without classifying it; 0 if none is corrupted."""
+    """Seconds to corrupt one test image, without classifying it; 0 if none is corrupted."""
     names = settings.shift.corruptions if settings.shift.measure else ()
     few, start = test.select(range(min(len(test), _TIMED_IMAGES))), time.monotonic()
     for name in names:

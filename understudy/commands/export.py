@@ -1,4 +1,4 @@
-"""Command export: give images, a classifier or the adapter of a run to other tools, with a card."""
+"""Command export: write images, a classifier or the adapter of a run for other tools, with a card."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _LICENCES = ("data.licence", "generator.licence")
 def export_part(
     folder: RunFolder, to: Path, *, what: What = "dataset", form: str | None = None, arm: str | None = None
 ) -> str:
-    """Write a part of a run, and its card, where other tools read them.
+    """Write a part of a run, with its card, in the format of other tools.
 
     Args:
         folder: of the run.
         to: new or empty folder.
         what: ``dataset`` (the curated synthetic images), ``classifier`` (of an arm, for timm) or ``adapter``
             (for diffusers).
-        form: of the images, a key of ``EXPORTS``; ``folder`` if not given.
-        arm: whose classifier; that of the verdict if not given.
+        form: format of the images, a key of ``EXPORTS``; ``folder`` if not given.
+        arm: the arm of the classifier; by default the arm of the verdict.
 
     Returns:
-        What was written, in words.
+        A description of what was written.
 
     Raises:
-        InputError: if the run is not finished, has no such part, or ``to`` is not empty; for a form or an arm
-            that has no effect.
+        InputError: if the run is not finished or lacks the part, ``to`` is not empty, or a form or an arm is
+            given that has no effect.
     """
     if form is not None and what != "dataset":
         raise InputError(f"--form has no effect on the {what}: leave it out")
@@ -75,18 +75,18 @@ def export_part(
 
 @contextmanager
 def stating_licences(path: Path, overrides: Sequence[Mapping[str, Any]]) -> Iterator[RunFolder]:
-    """Give the block a run with licences that were not stated when it was started.
+    """Yield a run with licences that were not stated when it was started.
 
-    If the block ends well, the run keeps the licences, and its report is written again.
+    If the block ends without an error, the run keeps the licences, and its report is written again.
 
     Args:
         path: folder of a run.
-        overrides: nested settings, ``data.licence`` and ``generator.licence``; without any, nothing is
+        overrides: nested settings, only ``data.licence`` and ``generator.licence``; if empty, nothing is
             written.
 
     Raises:
-        InputError: for other settings, a licence that has no effect, a folder without a run, or one in which
-            another process works.
+        InputError: if other settings are given, a licence has no effect, the folder holds no run, or another
+            process works in it.
     """
     if not overrides:
         yield RunFolder.find(path)
@@ -94,11 +94,13 @@ def stating_licences(path: Path, overrides: Sequence[Mapping[str, Any]]) -> Iter
     given = given_names(*overrides)
     if others := [name for name in given if name not in _LICENCES]:
         raise InputError(
-            f"export sets {' and '.join(_LICENCES)} alone, got {others[0]}: leave it out, or start a new run"
+            f"export can set only {' and '.join(_LICENCES)}, got {others[0]}: leave it out, or start a new "
+            "run"
         )
     if path.is_dir() and not os.access(path, os.W_OK):
         raise InputError(
-            f"{path} keeps the licences that are set, and cannot be written: leave --set out, or mend it"
+            f"{path} must be writable, because the run stores the licences: make it writable, or leave --set "
+            "out"
         )
     with FolderLock(path):
         settings = build(RunFolder.find(path).settings.model_dump(mode="json"), *overrides)
@@ -125,8 +127,8 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
         )
     curated = LabelledSet.load(folder.path / "synthetic" / "curated.parquet")
     if not len(curated):
-        raise InputError(f"{folder.path} has no images to export: none that was drawn passed curation")
-    # Read before anything is written, because it may be damaged.
+        raise InputError(f"{folder.path} has no images to export, because no drawn image passed curation")
+    # Read before anything is written, because the file can be damaged.
     results = finished_results(folder) if (folder.path / "results.json").exists() else None
     export(curated, to, form=form)
     if results is not None:
@@ -141,7 +143,8 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
     source = files.classifier
     if not all((source / name).is_file() for name in _CLASSIFIER_FILES):
         raise InputError(
-            f"{source} must hold the classifier of {arm}, config.json and model.safetensors: it was deleted"
+            f"{source} must hold the classifier of {arm} (config.json and model.safetensors), but it was "
+            "deleted"
         )
     found, compare = find_arm(arm, folder.settings.compare), folder.settings.compare
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
@@ -164,7 +167,7 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
 
 
 def _kept_training(files: ArmFolder, num_seeds: int) -> int | None:
-    """Number of the training that was kept, the best on validation images; None without records."""
+    """Number of the training with the exported classifier, the best on validation images, if recorded."""
     if not files.has_records(num_seeds):
         return None
     return int(np.argmax([read_arrays(files.record(index))["val_accuracy"] for index in range(num_seeds)]))
@@ -174,10 +177,11 @@ def _export_adapter(folder: RunFolder, to: Path, results: dict[str, Any]) -> Non
     source = folder.path / "adapter"
     if results["adaptation"]["method"] == "none":
         raise InputError(
-            f"{folder.path} has no adapter: adapt.method is 'none', the generator was used as it is"
+            f"{folder.path} has no adapter, because adapt.method is 'none' and the generator was used "
+            "unchanged"
         )
     if not source.is_dir():
-        raise InputError(f"{source} must hold the adapter of the run: it was deleted")
+        raise InputError(f"{source} must hold the adapter of the run, but it was deleted")
     copy_adapter(source, to, shared=True)
     files = sorted(path.name for path in to.iterdir())
     write_text(to / "README.md", adapter_card(results, settings=folder.settings, files=files))

@@ -1,4 +1,4 @@
-"""The options that settings are made of. Nothing is imported here that ``--help`` does not need."""
+"""The options that settings are made from. This file imports only what ``--help`` needs."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ Version = Annotated[
 @final
 @dataclass(frozen=True)
 class Options:
-    """The options that settings are made of."""
+    """The options that settings are made from."""
 
     data: Annotated[
         str,
         typer.Argument(
-            help=f"{_SOURCES}; commands that run stages also take the folder of a run, to continue it",
+            help=f"{_SOURCES}; commands that run stages can also continue a run, given its folder",
             metavar="DATA",
         ),
     ]
@@ -71,7 +71,7 @@ class Options:
     recipe: Annotated[str, typer.Option(help="method, see 'understudy list recipes'")] = "adapted"
     shots: Annotated[
         int | None,
-        typer.Option(help="use only this many train images per class (and as many for validation)"),
+        typer.Option(help="use only this many train images per class, and equally many for validation"),
     ] = None
     generator: Annotated[
         str | None,
@@ -93,13 +93,13 @@ class Options:
     times: Annotated[
         str | None,
         typer.Option(
-            help="synthetic images per real one; several values (1,2,5,10) measure what larger sets are "
-            "worth; draw.min_per_class is then 1",
+            help="synthetic images per real image; several values, as in 1,2,5,10, compare sets of these "
+            "sizes and set draw.min_per_class to 1",
             metavar="N[,N...]",
         ),
     ] = None
     class_names: Annotated[
-        Path | None, typer.Option(help="file with the words for each class in prompts", metavar="FILE")
+        Path | None, typer.Option(help="file with the words that prompts use for each class", metavar="FILE")
     ] = None
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")
@@ -108,7 +108,7 @@ class Options:
         list[str] | None,
         typer.Option("--set", help="any setting, as section.key=value; may be repeated", metavar="KEY=VALUE"),
     ] = None
-    seed: Annotated[int, typer.Option(help="every random choice follows from it")] = 0
+    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0
     threads: Annotated[
         int | None, typer.Option(help="threads to use [default: the cores that this process may use]")
     ] = None
@@ -118,13 +118,13 @@ class Options:
     ] = None
 
     given: frozenset[str] = frozenset()
-    """Names of the options that stand on the command line; this one does not."""
+    """Names of the options that the user gave; not itself an option."""
 
 
 @final
 @dataclass(frozen=True)
 class Place:
-    """Where a run is kept, and how it is done."""
+    """The folder of a run, its device, and whether it is resumed."""
 
     out: Annotated[
         Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")
@@ -139,7 +139,7 @@ class Place:
 
 
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Spread :class:`Options`, and :class:`Place` if the command takes it, over the command line.
+    """Turn the fields of :class:`Options`, and of :class:`Place` if the command takes it, into options.
 
     On the command line, the other arguments of the command come first and its other options last.
     """
@@ -176,6 +176,6 @@ def _fields(group: type) -> list[inspect.Parameter]:
 
 
 def _is_written(context: typer.Context, name: str) -> bool:
-    """Whether an option stands on the command line, be it with its default."""
+    """Whether the user gave an option, even with its default value."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

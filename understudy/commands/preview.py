@@ -24,8 +24,8 @@ from understudy.pipeline.checks import add_tokens, learns_words
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
 
-_MARK = "understudy preview"  # written into the file, so that a picture of the user's is never replaced
-_PER_CLASS = 4
+_MARK = "understudy preview"  # stored in the file, so that other pictures of the user are never replaced
+_IMAGES_PER_CLASS = 4
 
 
 def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
@@ -33,7 +33,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
 
     Args:
         settings: of the run to come.
-        to: picture to write: a column per class, real images above, synthetic ones below.
+        to: picture to write: a column per class, real images above synthetic ones.
         device: torch device.
 
     Returns:
@@ -53,7 +53,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
     mark.add_text("Software", _MARK)
     sheet = _contact_sheet(splits.train, drawn, generator.image_size)
     write_atomically(to, lambda path: sheet.save(path, format="PNG", pnginfo=mark))
-    if learns_words(settings):  # adaptation adds the words itself
+    if learns_words(settings):  # adapting adds these words
         generator = load_generator(settings.generator, device=device)
     data = AdaptData(train=captioned[0], val=captioned[1], prompt_names=splits.prompt_names)
     adaptation = cost.time_adaptation(generator, data, settings)
@@ -79,10 +79,10 @@ def _draw_a_few(
     *,
     device: str,
 ) -> tuple[LabelledSet, float, float]:
-    """Images of each class, the seconds of one, and the strength they start from."""
+    """Images of each class, seconds per image, and the strength that images start from."""
     draw = settings.draw
     add_tokens(generator, settings, num_classes=train.num_classes)
-    # A network that is trained from nothing draws noise for now, in the time that images will take.
+    # An untrained network draws noise, which takes as long as images will take.
     generator.learn_classes(prompt_names, seed=settings.seed)
     planner = Planner(
         train=train,
@@ -93,8 +93,10 @@ def _draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    rows = planner.rows(np.zeros(train.num_classes, dtype=np.int64), np.full(train.num_classes, _PER_CLASS))
-    generator.draw(rows[:1], train)  # the first call pays for set-up
+    rows = planner.rows(
+        np.zeros(train.num_classes, dtype=np.int64), np.full(train.num_classes, _IMAGES_PER_CLASS)
+    )
+    generator.draw(rows[:1], train)  # not timed: the first call includes set-up
     start = time.monotonic()
     pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
     seconds = (time.monotonic() - start) / len(rows)
@@ -104,11 +106,11 @@ def _draw_a_few(
 
 
 def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:
-    """Up to four real images of each class above as many drawn ones."""
+    """Up to four real images of each class above equally many drawn ones."""
     columns = []
     for label in range(train.num_classes):
         real, synthetic = (
-            _stack(data.select(np.flatnonzero(data.labels == label)[:_PER_CLASS]).pixels(size), size)
+            _stack(data.select(np.flatnonzero(data.labels == label)[:_IMAGES_PER_CLASS]).pixels(size), size)
             for data in (train, drawn)
         )
         space = np.full((3, size // 4, size), 255, np.uint8)
@@ -119,5 +121,5 @@ def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.I
 
 
 def _stack(pixels: np.ndarray, size: int) -> np.ndarray:
-    blank = np.full((_PER_CLASS - len(pixels), 3, size, size), 255, np.uint8)
+    blank = np.full((_IMAGES_PER_CLASS - len(pixels), 3, size, size), 255, np.uint8)
     return np.concatenate([*pixels, *blank], axis=1)

@@ -1,7 +1,7 @@
-"""Command study: repeat a run while one thing varies and all else is equal.
+"""Command study: repeat a run while one setting varies and all others stay equal.
 
-Every point and repeat of a study is an ordinary run in a folder below that of the study. So a study can be
-stopped, resumed and enlarged, and its runs share adapters and trainings.
+Every point and repeat of a study is an ordinary run in a folder below the folder of the study. A study can
+therefore be stopped, resumed and enlarged, and its runs share adapters and trainings.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def run_study(
 
     Args:
         kind: a key of ``STUDIES``.
-        settings: of all runs, except what the study varies.
-        out: the folder; it may hold the same study with other points or fewer repeats, which are kept.
-        points: values to try; by default those of the kind.
+        settings: of all runs, except the settings that the study varies.
+        out: the folder; it can hold the same study with other points or fewer repeats, which are kept.
+        points: values to try; by default the points of the kind.
         repeats: runs of each point. With ``data.shots`` they differ in the subset of images, otherwise in the
             seed.
-        overrides: nested settings that win over the settings of a point too.
+        overrides: nested settings that win over all others, including the settings of a point.
         device: torch device.
         observer: receives messages and progress.
 
@@ -59,8 +59,8 @@ def run_study(
         processes of ``accelerate launch`` but the first.
 
     Raises:
-        InputError: for a kind, points, settings or data that do not fit, or a folder with other content,
-            which is left unchanged.
+        InputError: if kind, points, settings or data do not fit, or the folder has other content, which is
+            left unchanged.
     """
     observer = observer or Silent()
     base = build(settings.model_dump(mode="json"), *overrides)
@@ -91,7 +91,7 @@ class _Work:
     observer: Observer
 
     def do(self, asked: Sequence[StudyRun], num_points: int, lock: FolderLock) -> dict[str, Any]:
-        """Load the data of every point first, so that errors in it show before hours of work."""
+        """Load the data of every point first, so that errors appear before hours of work."""
         is_named = STUDIES[self.study.kind].axis == "names"
         first = asked[:num_points] if is_named else asked[:num_points][::-1]  # the most demanding point first
         for one in first:
@@ -171,6 +171,6 @@ def _check_free_settings(study: StudyFolder) -> None:
         is_set = type(values).model_fields[key].default is None and getattr(values, key) is not None
         if name in given or is_set:
             raise InputError(
-                f"a study of {study.kind} sets {name} itself: leave it out; --points gives the values, "
-                "--repeats the number of runs of each"
+                f"a study of {study.kind} sets {name}, so it must not be given: leave it out; --points gives "
+                "the values, --repeats the runs of each"
             )

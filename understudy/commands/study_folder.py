@@ -51,7 +51,7 @@ class StudyRun:
 
     @property
     def is_started(self) -> bool:
-        """Whether its images are read and checked."""
+        """Whether the images of the run were read and checked."""
         return self.folder.record("load") is not None
 
     @property
@@ -59,7 +59,7 @@ class StudyRun:
         return self.folder.record("report") is not None and (self.path / "results.json").exists()
 
     def agrees(self, other: StudyRun, names: Sequence[str]) -> bool:
-        """Whether two runs have the same sections of settings."""
+        """Whether two runs agree in these sections of settings."""
         mine, others = self.settings, other.settings.model_dump(mode="json")
         sections = {name: getattr(mine, name) for name in names}
         return all(
@@ -104,7 +104,7 @@ class StudyFolder:
     Attributes:
         kind: a key of ``STUDIES``.
         base: settings of all runs.
-        overrides: nested settings that win over the settings of a point.
+        overrides: nested settings that win over all others.
         out: the folder.
     """
 
@@ -155,8 +155,7 @@ class StudyFolder:
     def check(self, asked: Sequence[StudyRun]) -> None:
         """Check that the folder holds this study with the same settings, or is new.
 
-        There is no index until the first images are read; a study that was stopped before has only the folder
-        of a run.
+        A study that was stopped before the first images were read has no index, only the folder of a run.
 
         Raises:
             InputError: if the folder holds anything else.
@@ -197,7 +196,7 @@ class _Index:
     """The content of ``study.yaml``.
 
     Attributes:
-        kind: what is varied.
+        kind: a key of ``STUDIES``.
         points: every point that was ever started.
         settings: shared by all runs.
     """
@@ -210,12 +209,12 @@ class _Index:
 def _read_index(path: Path) -> _Index:
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # also an impossible date, or deep nesting
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # or a bad date
         raise InputError(f"{path} must be YAML as the study wrote it: {error}") from None
     found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
     if found != {"kind": str, "points": list, "settings": dict}:
         raise InputError(
-            f"{path} must have kind, points and settings, as the study wrote it, got {str(stored)[:60]}"
+            f"{path} must have kind, points and settings, as the study wrote them, got {str(stored)[:60]}"
         )
     try:
         expected: Any = str if STUDIES[stored["kind"]].axis == "names" else (int, float)

@@ -22,16 +22,16 @@ Point = int | float | str
 @final
 @dataclass(frozen=True, kw_only=True)
 class StudyKind:
-    """One thing that can be varied.
+    """A setting that a study can vary.
 
     Attributes:
-        unit: what a point counts or names.
+        unit: the quantity or thing that a point stands for.
         points: default points.
-        sets: dotted names of the settings that the study sets and users must not set; a point is the value of
-            the first one, unless ``layer`` is given.
-        axis: how points are laid out: numbers on a logarithmic or linear axis, or names side by side.
-        expected: what a point must be, for messages.
-        read: reads a point from text; ValueError if that is not possible.
+        sets: dotted names of the settings that the study sets and users must not set. Without ``layer``, a
+            point is the value of the first one.
+        axis: layout of the points: numbers on a logarithmic or linear axis, or names side by side.
+        expected: a description of valid points, for messages.
+        read: reads a point from text; raises ValueError if the text is not a point.
         layer: nested settings of a point.
     """
 
@@ -52,7 +52,7 @@ class StudyKind:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the trend over the points is of interest, and not only the best point."""
+        """Whether the study reports the trend over the points, rather than only the best point."""
         return self.axis == "log"
 
     def sort(self, points: Sequence[Point]) -> list[Point]:
@@ -67,7 +67,7 @@ def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
     """The points of a study, checked and in order.
 
     Raises:
-        InputError: for a value that is not a point, no points, or a repeated point.
+        InputError: if a value is not a point, there are no points, or a point is repeated.
     """
     known, values = STUDIES[kind], []
     for given in points:
@@ -77,7 +77,7 @@ def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
         except (ValueError, OverflowError) as error:
             reason = f": {error}" if known.axis == "names" else ""
             raise InputError(
-                f"points of a study of {kind} must be {known.expected}, with commas between them, got "
+                f"points of a study of {kind} must be {known.expected}, separated by commas, got "
                 f"{text!r}{reason}"
             ) from None
     if not values:
@@ -94,12 +94,12 @@ def plain_text(point: Point) -> str:
 
 
 def label_of(point: Point) -> str:
-    """A point for people to read."""
+    """A point as shown to readers."""
     return f"{point:,}" if isinstance(point, int) else str(point)
 
 
 def file_name(point: Point) -> str:
-    """A point as part of a file name: unchanged where possible, otherwise its letters and a hash."""
+    """A point as part of a file name: unchanged if possible, otherwise its letters and a hash."""
     text = plain_text(point)
     letters = re.sub(r"[^A-Za-z0-9._+-]+", "-", text).strip("-.")[:40]
     return text if letters == text else f"{letters}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -111,7 +111,7 @@ def _number(text: str) -> Point:
 
 
 def _prompt_settings(point: Point) -> dict[str, Any]:
-    """The prompts of a point and how their token is learned; everything else stays equal."""
+    """The prompts of a point, and the way in which their token is learned."""
     name, plain = str(point), DrawSettings.model_fields["prompt"].default
     if name in _recipes_with_token():
         recipe = RECIPES[name]
@@ -142,14 +142,14 @@ def _register(name: str, summary: str, **kind: Any) -> None:
 
 _register(
     "volume",
-    "synthetic images per class: what more of them are worth",
+    "number of synthetic images per class",
     unit="synthetic images per class",
     points=(50, 100, 200, 500, 1000),
     sets=("draw.per_class", "draw.times", "draw.min_per_class"),
 )
 _register(
     "guidance",
-    "scale of the classifier-free guidance that images are drawn with",
+    "scale of the classifier-free guidance in drawing",
     unit="guidance scale",
     points=(2, 3.5, 5, 6.5, 8),  # Li et al. 2024 (arXiv:2403.19866), figure 6
     sets=("draw.guidance_scale",),
@@ -159,15 +159,14 @@ _register(
 )
 _register(
     "shots",
-    "real images per class: where synthetic ones are worth most",
+    "number of real images per class",
     unit="real images per class",
     points=(1, 2, 4, 8, 16),
     sets=("data.shots",),
 )
 _register(
     "prompts",
-    "prompts for the generator without adaptation: one, many, or with a token that is learned or means "
-    "nothing",
+    "prompts without an adapted generator: one, many, or with a learned or a neutral token",
     unit="prompt set",
     points=("single", "photographs", "neutral-token", "style-inversion"),
     sets=("draw.prompt", "adapt.prompt", "adapt.method", "adapt.adapter"),

@@ -1,4 +1,4 @@
-"""What the runs of a study share: adapters and trainings on real images are copied from run to run."""
+"""Adapters and trainings on real images, which the runs of a study copy from each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from understudy.training.tune import pairs
 
 _DECIDE_ADAPTER = ("seed", "data", "generator", "captions", "visual", "adapt")
 _DECIDE_REAL_TRAININGS = ("seed", "data", "compare", "tune")
-"""Settings that decide an adapter, and the training of an arm that sees no synthetic image."""
+"""Sections of settings that decide an adapter, and the training of an arm without synthetic images."""
 
 
 def take_adapter(run: StudyRun, others: Sequence[StudyRun], observer: Observer) -> None:
@@ -33,7 +33,7 @@ def take_adapter(run: StudyRun, others: Sequence[StudyRun], observer: Observer) 
             with run.folder.stage("adapt") as record:
                 copy_adapter(other.path / "adapter", run.path / "adapter")
                 record |= read_adapter_report(run.path / "adapter")
-            observer.say(f"adapt: the adapter of {other.name} is used, made from the same images")
+            observer.say(f"adapt: uses the adapter of {other.name}, which was made from the same images")
             return
 
 
@@ -49,14 +49,14 @@ def take_trainings(run: StudyRun, others: Sequence[StudyRun], observer: Observer
             for arm in arms:
                 _copy_trainings(arm, other, run)
             observer.say(
-                f"compare: the trainings of {', '.join(arms)} in {other.name} are used, made from the same "
-                "images"
+                f"compare: uses the trainings of {', '.join(arms)} in {other.name}, which were made from the "
+                "same images"
             )
             return
 
 
 def _same_images(run: StudyRun, other: StudyRun) -> bool:
-    """Whether two runs read the same images; the source may have changed in between."""
+    """Whether two runs read the same images; the source can have changed in between."""
     names = [f"data/{split}.parquet" for split in ("train", "val", "test")]
     return all((run.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
 

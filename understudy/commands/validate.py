@@ -17,10 +17,10 @@ from understudy.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """The data of a run that could start.
+    """The data of a run that passed all checks.
 
     Attributes:
-        rows: for each class its name, its words in prompts, and its images in train, val and test.
+        rows: for each class its name, its words in prompts, and its number of train, val and test images.
         skipped: files left out, with the reason.
     """
 
@@ -32,7 +32,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     """Read and split the data, and load generator and backbone.
 
     Raises:
-        InputError: for the first thing that would stop a run.
+        InputError: for the first problem that would stop a run.
     """
     splits, _ = splits_and_captioned_sets(settings, device=device)
     counts = zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True)
@@ -45,7 +45,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
 
 
 def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:
-    """The real images of a run, and train and validation images with the captions that cost nothing.
+    """The real images of a run, and train and validation images with captions that need no model.
 
     Raises:
         InputError: as a run would.

@@ -1,4 +1,4 @@
-"""Accuracy of arms on real test images: intervals, differences to ``real``, figures per class, a verdict."""
+"""Accuracy of arms on real test images: intervals, differences to ``real``, accuracy per class, verdict."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
         ``val_accuracy`` (mean over trainings), ``per_class`` (mean over trainings; None for a class without
         test images), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
-        training, ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm ``real-long``
-        but not as many as ``real``, it also has ``minus_real_long``. An arm with strategies also has
-        ``minus_plain``, the difference to the same arm without them, if that arm exists.
+        training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
+        ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. An arm with strategies
+        also has ``minus_plain``, the difference to the same arm without them, if that arm exists.
 
     Raises:
         ValueError: if ``real`` is missing, or seeds or labels differ.
@@ -42,7 +42,7 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
     for result in results:
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
             raise ValueError(
-                f"arms must have the seeds and test labels of {_BASELINE!r}; {result.arm!r} has others"
+                f"arms must have the seeds and test labels of {_BASELINE!r}, but {result.arm!r} has others"
             )
     long = by_name.get(_LONG)
     summarise_one = partial(_summarise_one, real=real, long=long, num_resamples=num_resamples, seed=seed)
@@ -65,7 +65,7 @@ def confusion(result: ArmResult) -> np.ndarray:
 def verdict(
     arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection[str], num_test: int
 ) -> dict[str, Any]:
-    """Say in one sentence whether synthetic images help.
+    """Decide whether synthetic images help, and say so in one sentence.
 
     The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not bias the
     result. It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has
@@ -77,9 +77,9 @@ def verdict(
         num_test: number of test images.
 
     Returns:
-        ``best`` (the arm with synthetic images that has the highest mean validation accuracy, the first if
-        several have; ``real`` if there is none), ``chosen_on`` (``val``), ``helps`` (whether the 95% interval
-        of its difference lies above 0), ``sentence``.
+        ``best`` (among the arms with synthetic images, the first one with the highest mean validation
+        accuracy; ``real`` if there is none), ``chosen_on`` (``val``), ``helps`` (whether the 95% interval of
+        the difference lies above 0) and ``sentence``.
     """
     candidates = [name for name in arms if name in uses_synthetic]
     real = arms[_BASELINE]["accuracy"]

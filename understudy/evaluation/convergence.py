@@ -13,8 +13,8 @@ def summarise_curves(result: ArmResult) -> list[dict[str, Any]]:
     """Average training loss and validation accuracy along the training, with 95% intervals over seeds.
 
     Returns:
-        A point per measurement: ``step``, ``phase``, and ``loss`` and ``val_accuracy`` with ``mean``, ``low``
-        and ``high``.
+        A point per measurement, with ``step``, ``phase``, ``loss`` and ``val_accuracy``; the last two have
+        ``mean``, ``low`` and ``high``.
     """
     curves = [history["curve"] for history in result.histories]
     return [

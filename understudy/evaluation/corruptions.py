@@ -1,8 +1,8 @@
 """Corruptions of test images that cameras, networks and people cause, each with five severities.
 
-The idea is that of Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common
-corruptions. Kinds and strengths differ from theirs: strengths are relative to the size of the image, so that
-images of 32 and of 224 pixels are corrupted alike.
+The idea is from Hendrycks and Dietterich 2019 (arXiv:1903.12261), who measure classifiers under common
+corruptions. Here, kinds and strengths differ: strengths are relative to the size of the image, so that images
+of 32 and of 224 pixels are corrupted equally.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet, decode
 
 Corruption = Callable[[Tensor, int, Sequence[np.random.Generator]], Tensor]
-"""Maps pixels, uint8 (N, 3, H, W), a severity from 1 to 5 and one random generator per image to corrupted
-pixels, uint8 (N, 3, H, W).
+"""Corrupts pixels, uint8 (N, 3, H, W), with a severity from 1 to 5 and one random generator per image; the
+result has the same shape and type.
 """
 
 CORRUPTIONS: Registry[Corruption] = Registry("corruption")
 
-_UNIT = 32  # side in pixels for which strengths in pixels are given
+_UNIT = 32  # side in pixels of the images for which strengths in pixels are given
 _BATCH_SIZE = 256
 
 _NOISE = (0.06, 0.1, 0.16, 0.24, 0.34)  # standard deviation, relative to the range of levels
@@ -59,8 +59,8 @@ def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: i
         Images in the order of ``data``, with their ids, labels and split.
 
     Raises:
-        InputError: for an unknown name, or if ``data`` is not a test set.
-        ValueError: for a severity out of range.
+        InputError: if the name is unknown or ``data`` is not a test set.
+        ValueError: if the severity is out of range.
     """
     data.check_split("test", purpose="measuring under corruptions")
     corrupt = CORRUPTIONS[name]
@@ -71,7 +71,7 @@ def corrupted(data: LabelledSet, name: str, *, severity: int, size: int, seed: i
         changed = corrupt(
             torch.from_numpy(part.pixels(size)), severity, [_rng(seed, name, image) for image in part.ids]
         )
-        # Bitmaps, because each is read only once, and compressing noise would take longer than all the rest.
+        # Bitmaps, because each is read only once, and compressing noise would take most of the time.
         images = [_encoded(image, "BMP") for image in changed.numpy()]
         yield LabelledSet.from_images(
             images, part.labels, class_names=data.class_names, split=data.split, ids=part.ids
@@ -146,7 +146,7 @@ def _brightness(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generato
 
 
 @CORRUPTIONS.register(
-    "rotation", summary="turned either way by 6 to 35 degrees; what comes in continues the edges"
+    "rotation", summary="turned left or right by 6 to 35 degrees; empty corners repeat the edge pixels"
 )
 def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]) -> Tensor:
     # slow to import, and not needed to list corruptions
@@ -154,7 +154,7 @@ def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
     from torchvision.transforms.v2 import functional as transforms
 
     height, width = pixels.shape[-2:]
-    # wide enough that a turn by any angle never reaches beyond the padding
+    # wide enough for a turn by any angle
     margin = math.ceil(0.5 * (math.hypot(height, width) - min(height, width))) + 1
     wide = transforms.pad(pixels, [margin], padding_mode="edge")
     ways = [
@@ -168,7 +168,7 @@ def _rotation(pixels: Tensor, severity: int, rngs: Sequence[np.random.Generator]
 def _rng(seed: int, corruption: str, image: str) -> np.random.Generator:
     """Random numbers for one image.
 
-    They depend on the name of the corruption; otherwise the images that turn left would also get lighter.
+    They depend on the name of the corruption; otherwise every image that turns left would also get lighter.
     """
     return np.random.default_rng(
         [seed, int.from_bytes(hashlib.sha256(f"{corruption} {image}".encode()).digest()[:8], "big")]
@@ -185,7 +185,7 @@ def _rounded(levels: Tensor) -> Tensor:
 
 
 def _encoded(image: np.ndarray, form: str, **options: int) -> bytes:
-    """A file of an image, uint8 (3, H, W)."""
+    """An image, uint8 (3, H, W), as the bytes of a file."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, format=form, **options)
     return buffer.getvalue()

@@ -1,6 +1,6 @@
 """Encoders: networks that turn images into features for fidelity and memorisation.
 
-The generator's image encoder, the network that arms start from, or any timm model by name.
+An encoder can be the image encoder of the generator, the network that arms start from, or any timm model.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Encoder:
     """A network that turns images into features.
 
     Attributes:
-        name: the name it was loaded by, or the one that ``auto`` chose.
+        name: the name by which it was loaded, or the name that ``auto`` chose.
         fingerprint: hash of the weights and of the preparation of images.
         width: number of features, D.
         encode: maps a set of at most 64 images to features, float (B, D).
@@ -67,7 +67,7 @@ GeneratorGetter = Callable[[], "Generator"] | None
 StartGetter = Callable[[], "TrainedClassifier"] | None
 Builder = Callable[[str, GeneratorGetter, StartGetter, str], Encoder]
 """Builds an encoder from its name, a getter of the run's generator, a getter of the network that arms start
-from, and a torch device. A getter is None if the run has no such network, and is called only when needed.
+from, and a torch device. A getter is None if the run lacks this network, and is called only when needed.
 """
 
 ENCODERS: Registry[Builder] = Registry("encoder")
@@ -85,8 +85,8 @@ def load_encoder(
         device: torch device of an encoder that is loaded from disk or from the hub.
 
     Raises:
-        InputError: as :func:`check_encoder`, or if the run lacks the named network, the weights cannot be
-            loaded, or the encoder does not say how to prepare images.
+        InputError: as :func:`check_encoder`, and if the run lacks the named network, the weights cannot be
+            loaded, or the folder does not state how images are prepared.
     """
     check_encoder(name)
     return ENCODERS[_kind(name)](name, generator, start, device)
@@ -96,19 +96,19 @@ def check_encoder(name: str) -> None:
     """Check the name of an encoder without loading or downloading anything.
 
     Raises:
-        InputError: for an unknown name, a timm model without pretrained weights, or a folder without
+        InputError: if the name is unknown, the timm model has no pretrained weights, or the folder has no
             ``config.json``.
     """
     if name in ("timm", "folder"):
         raise InputError(
-            f"fidelity.encoder={name} stands for many encoders: "
+            f"fidelity.encoder must name one encoder, got {name!r}, a kind of encoder: "
             f"give {'timm:NAME' if name == 'timm' else 'the path of the folder'} instead"
         )
     kind = _kind(name)
     if kind == "timm":
         model = name.removeprefix(_PREFIX)
         check_timm_model(model, f"fidelity.encoder={name} must name a timm model, but timm has no such model")
-        check_timm_weights(model, f"fidelity.encoder={name} needs weights, choose another encoder")
+        check_timm_weights(model, f"fidelity.encoder={name} needs weights: choose another encoder")
     elif kind == "folder" and not (Path(name) / "config.json").is_file():
         raise InputError(
             f"fidelity.encoder={name} must be a folder with config.json and weights, but has no config.json"
@@ -247,7 +247,7 @@ def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: s
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # the readers raise anything for damaged or foreign folders
+    except Exception as error:  # the readers raise many types for damaged or foreign folders
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"fidelity.encoder={name} must be a folder with a timm model or a CLIP vision model: {reason}"
@@ -275,7 +275,7 @@ def _check_stated(name: str, stated: Mapping[str, Any], place: str) -> None:
     missing = [key for key in _STATED if not stated.get(key)]
     if missing:
         raise InputError(
-            f"fidelity.encoder={name} must state size, mean and standard deviation of its images, "
+            f"fidelity.encoder={name} must state size, mean and standard deviation of the images, "
             f"but has no {' and no '.join(missing)}: {place}"
         )
 

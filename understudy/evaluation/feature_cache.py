@@ -1,11 +1,11 @@
 """A cache of image features on disk, looked up by the pixels of the image.
 
-An image is encoded once, even if it belongs to several sets::
+Every image is encoded once, even if it belongs to several sets::
 
     DIR/features/ENCODER/IMAGE.safetensors    features (N, D), and the SHA-256 of size and pixels of each
     image (N, 32)
 
-Files are only ever added. Each is named after its first image, which no other file has.
+Files are only added, never changed. Each is named after its first image, which is in no other file.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from understudy.core.files import write_atomically
 from understudy.data.labelled_set import LabelledSet, pixel_hash
 from understudy.evaluation.encoders import Encoder
 
-_CHUNK = 4096  # most images per file, and most that are lost if a run is killed
+_CHUNK = 4096  # most images per file; a run that is killed loses at most so many
 _MAX_NAME = 100
 
 
 @final
 @dataclass(frozen=True)
 class FeatureCache:
-    """A cache with one folder for each encoder.
+    """A cache of features, with one folder per encoder.
 
     Attributes:
         folder: parent of ``features/``.
@@ -75,12 +75,12 @@ class FeatureCache:
                     rows, hashes = stored.get_tensor("features"), stored.get_tensor("hashes")
             except safetensors.SafetensorError as error:
                 raise InputError(
-                    f"{path} must hold features of images, but cannot be read ({error}): move it away"
+                    f"{path} must hold features of images, but cannot be read ({error}): remove it"
                 ) from error
             if (written.get("encoder"), written.get("fingerprint")) != (encoder.name, encoder.fingerprint):
                 raise InputError(
                     f"{path} must hold features of {encoder.name} with fingerprint {encoder.fingerprint}, "
-                    f"got {written.get('encoder')} with {written.get('fingerprint')}: move its folder away, "
+                    f"got {written.get('encoder')} with {written.get('fingerprint')}: remove its folder, "
                     "and the images are encoded again"
                 )
             yield [row.tobytes().hex() for row in hashes], rows

@@ -28,14 +28,14 @@ MEASURES: Mapping[str, Literal["lower", "higher"]] = {
     **dict.fromkeys(("frechet_distance", "kid", "mmd", "cmmd"), "lower"),
     **dict.fromkeys(("precision", "recall", "density", "coverage", "vendi_score"), "higher"),
 }
-"""Every measure, and which way is better."""
+"""Every measure, and whether lower or higher values are better."""
 _CMMD_BANDWIDTH = 10.0
 _CMMD_SCALE = 1000.0
 _MAX_SUBSETS = 5  # synthetic subsets as large as the held-out set; more would only narrow the interval
-_MAX_FOR_BANDWIDTH = 2000  # most real images in the median distance that is the bandwidth
+_MAX_FOR_BANDWIDTH = 2000  # most real images whose median distance gives the bandwidth
 _FEW = 50
 _NORMAL = 1.959964  # 97.5% quantile
-_NUMBERS_PER_CELL = 5  # float64 arrays as large as a tile in memory at the same time
+_NUMBERS_PER_CELL = 5  # float64 arrays as large as a tile that are in memory at once
 _MAX_NAMED = 5
 
 _Intervals = dict[str, tuple[float, float, float]]
@@ -75,7 +75,7 @@ class _Options:
 
 @dataclass(frozen=True, eq=False)
 class _Sides:
-    """Real images, and by role (``value`` or ``floor``) one or more sets of n images to compare with them."""
+    """Real images, and by role (``value`` or ``floor``) the sets of n images that are compared with them."""
 
     real: EncodedImages
     tests: Mapping[str, Sequence[EncodedImages]]
@@ -107,7 +107,7 @@ def measure_fidelity(
 
     Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision,
     recall, density and coverage are normal with a jackknife variance; they have no width if no single image
-    matters, and are otherwise slightly too wide. The other measures use resamples in which value and floor
+    matters; otherwise they are slightly too wide. The other measures use resamples in which value and floor
     share the real images (:mod:`understudy.functional.resampling`). For a squared MMD between sets that
     hardly differ, these intervals are slightly too wide (a degenerate U-statistic).
 
@@ -126,7 +126,7 @@ def measure_fidelity(
         images for k neighbours, or if its real images are all equal.
 
     Raises:
-        InputError: for fewer than k + 1 images, or features of different widths, not finite, or constant.
+        InputError: if there are fewer than k + 1 images, or features differ in width, are infinite or equal.
     """
     _check(real, held_out, synthetic, neighbours)
     options = _Options(neighbours, num_resamples, _block_side(max_bytes))
@@ -159,7 +159,7 @@ def _measure_classes(
     options: _Options,
     seed: int,
 ) -> tuple[dict[str, dict[str, _Intervals]], dict[str, int]]:
-    """By class with enough images: every measure by role, and the number of images compared."""
+    """For each class with enough images: every measure by role, and the number of compared images."""
     classes, compared = {}, {}
     for label, name in enumerate(class_names):
         real, held_out, synthetic = (part.of_class(label) for part in sets)
@@ -226,7 +226,7 @@ def _subsets(part: EncodedImages, count: int, times: int, rng: np.random.Generat
 
 
 def _in_shares(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order in which every stretch of images has the class shares of the whole."""
+    """A random order in which every part of the sequence has the class shares of the whole."""
     order = rng.permutation(len(labels))
     position = np.empty(len(labels))
     for label in np.unique(labels):

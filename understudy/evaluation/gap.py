@@ -1,6 +1,6 @@
 """The accuracy gap between training on synthetic and on real images.
 
-Terms of the gap with intervals, overall and per class, and a test of the content hypothesis.
+The terms of the gap with their intervals, overall and per class, and a test of the content hypothesis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Measure = Callable[[np.ndarray], dict[str, float]]  # maps values (S, N) to mean
 _REDRAWN = "reconstructed"
 _ATTACKABLE = ("appearance", "content", "quality", "quantity")
 _PER_CLASS = ("total", "appearance", "content", "recovered")
-_FLOORS = ("seeds", "independent real sample", "halves")  # by the number of results that measure it
+_FLOORS = ("seeds", "independent real sample", "halves")  # the index is the number of results in real_again
 _RULE = (
     "content explains most of the drop, unless real images that the generator redraws with the least noise, "
     "which keep their content, already lose more than half of it"
@@ -50,15 +50,15 @@ def summarise_gap(
 ) -> dict[str, Any]:
     """Summarise the gap for the section ``gap`` of ``results.json``.
 
-    The terms are those of :mod:`understudy.functional.gaps`, computed for each training and test image, so
-    that their 95% intervals pair all sets by image and seed. A term is ``distinguishable`` if its interval
+    The terms of :mod:`understudy.functional.gaps` are computed for each training and test image, so their 95%
+    intervals pair all sets by image and seed. A term is ``distinguishable`` if its interval
     excludes 0 and its size exceeds the noise floor. The noise floor is the difference between two real
     samples, or the standard deviation of the accuracy on ``real`` over seeds if that is larger.
 
     Args:
         arms: results by role: ``real``, ``plain``, and any of ``filtered``, ``fresh``, ``filtered+fresh``,
             ``diverse``, ``matched``.
-        reconstructed: by strength, the result on real images redrawn at it; empty if none can be redrawn.
+        reconstructed: by strength, the result on real images redrawn with this strength; can be empty.
         class_names: C names.
         real_again: one result on an independent real sample as large as ``real``, two results on the halves
             of the real images (which differ more than whole sets), or none.
@@ -165,7 +165,7 @@ def _path(
 
 
 def _largest(terms: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The largest positive term that is distinguishable from noise: the one to attack first."""
+    """The largest positive term that is distinguishable from noise, which is worth reducing first."""
     found = [
         name
         for name in _ATTACKABLE
@@ -195,8 +195,8 @@ def _per_class(
 ) -> dict[str, Any]:
     """Accuracies and terms of each class, averaged over its test images and trainings.
 
-    They are None for a class without test images. ``intervals`` has the interval of each term over the test
-    images of the class and the seeds, and is None for a class with fewer than two test images.
+    Both are None for a class without test images. ``intervals`` has the interval of each term over the test
+    images of the class and the seeds; it is None for a class with fewer than two test images.
     """
     shown = {"real": "real", _REDRAWN: _REDRAWN, "plain": "plain", "best": best}
     columns = {name: correct[role] for name, role in shown.items() if role in correct}
@@ -226,7 +226,7 @@ def _hypothesis(
 ) -> dict[str, Any]:
     total = terms["total"]
     is_gap = total["share"] is not None
-    # Without reconstructions nothing is known about appearance, so the interval is the whole range.
+    # Without redrawn images appearance is unknown, so its interval is the whole range.
     ends = (excess["low"], excess["high"]) if excess else (-1.0, 1.0)
     outcome = content_hypothesis(ends, is_gap=is_gap)
     if not is_gap:
@@ -297,5 +297,5 @@ def _check(
     for result in (*arms.values(), *reconstructed.values(), *real_again):
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
             raise ValueError(
-                f"all results must have the seeds and test labels of real; {result.arm!r} has others"
+                f"all results must have the seeds and test labels of real, but {result.arm!r} has others"
             )

@@ -1,8 +1,8 @@
 """Membership-inference audit: how well an attacker can tell which real images a classifier was trained on.
 
 Every model is the target once, and the others are the attacker's shadow models. Models come in pairs that are
-trained on opposite halves of the images. The partner of the target is left out, because it would give the
-answer away; without it, the attacker has equal numbers of shadow models with and without each image.
+trained on opposite halves of the images. The partner of the target is left out, because it would reveal the
+answer; without it, the attacker has equal numbers of shadow models with and without each image.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ PROMISE = (
         "look at the memorisation section as well."
     ),
 )
-_LEAST_FALSE_POSITIVES = 10  # expected behind a reported rate
-# Without target and partner, two models with and two without each image remain: a variance needs two.
+_LEAST_FALSE_POSITIVES = 10  # false positives that are expected at the lowest reported rate
+# Without target and partner, two models with and two without each image are left; a variance needs two.
 _LEAST_MODELS = 6
-_VARIANCE_PER_IMAGE_FROM = 64  # Carlini et al. 2022: with fewer models, one variance for all is better
+_MIN_MODELS_PER_IMAGE = 64  # Carlini et al. 2022: with fewer models, one variance for all is better
 _CURVE_POINTS = 200
 
 
@@ -57,8 +57,7 @@ def half_splits(labels: np.ndarray, num_models: int, *, seed: int) -> np.ndarray
         bool (K, N).
 
     Raises:
-        InputError: if ``num_models`` is odd, or a class has a single image, which only one model of each pair
-            could have.
+        InputError: if ``num_models`` is odd, or a class has a single image, which cannot be divided.
 
     Example:
         >>> half_splits(np.array([0, 0, 1, 1]), 4, seed=0).sum(axis=0)
@@ -99,7 +98,7 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
         false_positive_rates: in (0, 1).
 
     Raises:
-        InputError: with the number of models that the rates need, or the lowest rate that is possible.
+        InputError: naming the number of models that the rates need, or the lowest possible rate.
     """
     lowest = min(false_positive_rates)
     needed = max(_LEAST_MODELS, math.ceil(2 * _LEAST_FALSE_POSITIVES / (lowest * num_images) - 1e-9))
@@ -152,7 +151,7 @@ def audit_membership(
     known = _of_true_class(population, population_labels)
     for target in range(num_models):
         shadows = np.flatnonzero(np.arange(num_models) // 2 != target // 2)
-        fixed = num_models < _VARIANCE_PER_IMAGE_FROM
+        fixed = num_models < _MIN_MODELS_PER_IMAGE
         scores["lira"][target] = lira_scores(
             phi[target], phi[shadows], members[shadows], fixed_variance=fixed
         )

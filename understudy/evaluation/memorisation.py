@@ -16,11 +16,11 @@ from understudy.functional.intervals import Interval
 
 FEATURE_UNIT = "distance of features of length 1, square root of 2 - 2 x cosine; 0 to 2"
 _PAIRS = 20
-# most images of each kind to measure if the firewall is off, because the search grows with their number
+# most images of each kind that are measured if the firewall is off, because the search takes long
 _MAX_UNFLAGGED = 2000
 
 Features = Callable[[LabelledSet], np.ndarray]
-"""Maps N images to their features, float (N, D)."""
+"""Computes the features of N images, float (N, D)."""
 
 
 def measure_memorisation(
@@ -35,12 +35,12 @@ def measure_memorisation(
 ) -> dict[str, Any]:
     """Measure the distances of synthetic images to train images and to their sources, and count copies.
 
-    Synthetic images should be no closer to the train images than other real images are (Alaa et al. 2022,
+    Synthetic images should not be closer to the train images than held-out real images are (Alaa et al. 2022,
     arXiv:2102.08921; Meehan et al. 2020, arXiv:2004.05675).
 
     Args:
-        synthetic: curated images; the provenance column ``source_id`` names the real image that each was
-            drawn from.
+        synthetic: curated images; the provenance column ``source_id`` names the real image that drawing
+            started from.
         copies: finder with the train images, and with held-out images for comparison.
         features: features of an encoder; None to compare pixels only.
         firewall: the setting ``curate.firewall``; if ``off``, nothing is flagged, and at most 2,000 random
@@ -86,7 +86,7 @@ def measure_memorisation(
 
 @dataclass(frozen=True, eq=False)
 class _Distances:
-    """Distances in one space: to the nearest train image, and from drawn images to their sources."""
+    """Distances in one space: to the nearest train image, and from synthetic images to their sources."""
 
     unit: str
     synthetic: np.ndarray
@@ -128,7 +128,7 @@ def _feature_distances(
 def _closest(
     synthetic: LabelledSet, neighbours: Neighbours, flags: list[str], held_out_distances: np.ndarray
 ) -> list[dict[str, Any]]:
-    """The synthetic images nearest to a train image, nearest first."""
+    """The synthetic images with the smallest distance to a train image, in ascending order."""
     ordered = np.sort(held_out_distances)
     rank = np.searchsorted(ordered, neighbours.distances, side="right")
     return [

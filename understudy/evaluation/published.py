@@ -1,4 +1,4 @@
-"""Published accuracies of ordinary fine-tuning, to check whether a baseline is tuned as well."""
+"""Published accuracies of ordinary fine-tuning, to check that the baseline of a run is tuned equally well."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ def summarise_points(
         rows: one per run, with ``point`` and ``arms``. Each arm has ``accuracy`` and ``minus_real`` (each
             ``mean``, ``low``, ``high``), ``val_accuracy`` and ``steps``; arms that were trained for longer
             than ``real`` may also have ``minus_real_long``.
-        points: ``point`` and further fields of each, in the order of the result; points without a run are
-            left out.
+        points: the points with ``point`` and further fields, in the order of the result. Points without a
+            run are left out.
 
     Returns:
         For each point its fields, the number of ``runs``, and ``arms``. Each arm has ``accuracy`` and
@@ -43,12 +43,11 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
     Args:
         measured: ``mean``, ``low`` and ``high`` of each run.
         lowest: smallest possible value; the interval is cut there.
-        highest: largest possible value.
+        highest: largest possible value; the interval is cut there.
 
     Returns:
-        ``mean``, ``low``, ``high``; ``runs``, the mean of each run; and ``interval``, which is ``runs`` (a
-        Student interval over runs) with two or more runs and ``bootstrap`` (the interval of the run) with
-        one.
+        ``mean``, ``low``, ``high``; ``runs``, the mean of each run; and ``interval``: ``runs`` for a Student
+        interval over several runs, ``bootstrap`` for the interval of a single run.
 
     Example:
         >>> over_runs([{"mean": 0.5, "low": 0.4, "high": 0.6}], lowest=0, highest=1)["low"]
@@ -70,7 +69,7 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
 
 
 def difference_field(arm: Mapping[str, Any]) -> str:
-    """Name the field with the difference that a study reports.
+    """The name of the field with the difference that a study reports.
 
     An arm that trains for longer than ``real`` is compared with ``real-long``, as in a single run.
 
@@ -93,15 +92,15 @@ def difference_field(arm: Mapping[str, Any]) -> str:
 def study_sentence(
     points: Sequence[Mapping[str, Any]], *, unit: str, ordered: bool, uses_synthetic: Collection[str]
 ) -> str:
-    """Say in one sentence what a study found.
+    """Summarise the finding of a study in one sentence.
 
-    The arm, and also the point if points are not ordered, are chosen by validation accuracy and judged by
-    test accuracy.
+    The arm, and the point if points have no order, are chosen by validation accuracy and judged by test
+    accuracy.
 
     Args:
         points: the result of :func:`summarise_points`, each with a ``label``; at least one.
-        unit: what a label counts or names, such as ``guidance scale``.
-        ordered: whether the sentence compares the first point with the last, or else names the best point.
+        unit: the quantity or thing that a label stands for, such as ``guidance scale``.
+        ordered: compare the first point with the last; otherwise, name the best point.
         uses_synthetic: names of the arms that use synthetic images.
     """
     arms = [
@@ -152,7 +151,7 @@ def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _against(arm: str, point: Mapping[str, Any]) -> str:
-    """Say what an arm is compared with: real images alone, for the same number of steps if possible."""
+    """The baseline of an arm: real images alone, if possible with the same number of steps."""
     if difference_field(point["arms"][arm]) == "minus_real_long":
         return "the real images alone for as many steps (real-long)"
     longer = "real" in point["arms"] and point["arms"][arm]["steps"] != point["arms"]["real"]["steps"]

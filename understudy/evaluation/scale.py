@@ -1,4 +1,4 @@
-"""Accuracy over the size of the synthetic set: gains per doubling, and the worth in real images."""
+"""Accuracy over the size of the synthetic set: gain per doubling, and equivalent number of real images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.functional.learning_curve import gains_per_doubling, log_fit, st
 from understudy.training.records import ArmResult
 
 _RULE = "first size whose interval of the paired difference to real on all images lies above 0"
-_SIZES_OF_NEXT = 3  # sizes that predict the gain of the next doubling: only the last, because curves flatten
+_TREND_SIZES = 3  # sizes that predict the gain of the next doubling: only the last, because curves flatten
 
 
 def summarise_scale(
@@ -26,9 +26,9 @@ def summarise_scale(
 ) -> dict[str, Any]:
     """Summarise the size of the synthetic set for the section ``scale`` of ``results.json``.
 
-    All intervals are 95% bootstrap intervals over trainings and test images, see
+    All intervals are 95% bootstrap intervals over trainings and test images; see
     :func:`understudy.functional.intervals.bootstrap_mean`. The fit is computed for each training and test
-    image, so its intervals are of the same kind. Those of ``worth_real_images`` resample all curves together,
+    image, so it has the same intervals. The intervals of ``worth_real_images`` resample all curves together;
     see :func:`understudy.functional.learning_curve.worth_in_real_images`.
 
     Args:
@@ -121,9 +121,9 @@ def _summarise_arm(
 def stop_reason(
     arms: Mapping[str, Mapping[float, ArmResult]], images: Mapping[float, int], *, below: float
 ) -> dict[str, Any] | None:
-    """Say why to stop trying larger synthetic sets: no arm has clearly gained enough in the last step.
+    """The reason to stop trying larger synthetic sets: no arm has clearly gained enough in the last step.
 
-    Only validation accuracies count, compared between trainings with the same seed.
+    Validation accuracies decide, compared between trainings with the same seed.
 
     Args:
         arms: results so far by arm and size; every arm has the same sizes.
@@ -132,7 +132,7 @@ def stop_reason(
             doubling.
 
     Returns:
-        ``arm`` (the one with the largest gain), ``at`` (its size), ``gain`` (``mean``, ``low``, ``high``,
+        ``arm`` (the arm with the largest gain), ``at`` (its size), ``gain`` (``mean``, ``low``, ``high``,
         fractions per doubling), ``rule`` and ``sentence``; None with fewer than two sizes, or if an arm
         gained enough.
     """
@@ -143,7 +143,7 @@ def stop_reason(
     for name, results in arms.items():
         values = np.stack([results[before].val_accuracy, results[last].val_accuracy], axis=-1)
         sizes = np.array([images[before], images[last]])
-        # A folder of ready-made images may be exhausted; then the set has not grown and gains nothing.
+        # If a folder of ready-made images is exhausted, the set has not grown and gains nothing.
         grew = images[last] > images[before]
         ends, gains[name] = stops(
             gains_per_doubling(sizes, values)[:, 0] if grew else np.zeros(len(values)), below=below / 100
@@ -167,7 +167,7 @@ def stop_reason(
 def _marginal(
     times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """The gain per doubling of each step between neighbouring sizes, without steps that added no image."""
+    """The gain per doubling between neighbouring sizes, without steps that added no image."""
     steps = [index for index in range(len(times) - 1) if numbers[index + 1] > numbers[index]]
     return [
         {"from": float(times[index]), "to": float(times[index + 1])}
@@ -187,9 +187,9 @@ def _next_doubling(
 ) -> dict[str, Any] | None:
     """Predict the gain from twice the largest set, by extending the line through the last sizes.
 
-    The gain is limited to what is missing to 100%.
+    The gain is limited so that accuracy does not exceed 100%.
     """
-    last = slice(-_SIZES_OF_NEXT, None)
+    last = slice(-_TREND_SIZES, None)
     fit = _log_fit(numbers[last], curve[last], num_resamples=num_resamples, seed=seed)
     if fit is None:
         return None

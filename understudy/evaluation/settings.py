@@ -1,4 +1,4 @@
-"""What is measured in addition to accuracy."""
+"""Settings of all measurements except accuracy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _SCALES = unless("scale.times", ())
 
 def _check_ascending(name: str, values: Sequence[float]) -> None:
     if list(values) != sorted(set(values)):
-        raise ValueError(f"{name} must ascend, got {', '.join(f'{value:g}' for value in values)}")
+        raise ValueError(
+            f"{name} must ascend without repeats, got {', '.join(f'{value:g}' for value in values)}"
+        )
 
 
 class ScaleSettings(Section):
@@ -32,19 +34,19 @@ class ScaleSettings(Section):
     arms: tuple[str, ...] = setting(("synthetic",), needs=_SCALES)
     """Arms trained on each size."""
     real_shares: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = setting((0.125, 0.25, 0.5), needs=_SCALES)
-    """Shares of the train split that the arm `real` is trained on, in addition to all of it. The resulting
-    curve says how many real images a synthetic set is worth."""
+    """Shares of the train split on which the arm `real` is trained, in addition to the whole split. The
+    resulting curve tells how many real images a synthetic set is worth."""
     stop_below: float | None = setting(None, ge=0, lt=100, needs=_SCALES)
-    """Try sizes in ascending order, and stop once it is unclear whether the last step gained at least this
-    many percentage points of validation accuracy per doubling; if not set, all sizes are tried."""
+    """Try sizes in ascending order, and stop when no arm has clearly gained at least this many percentage
+    points of validation accuracy per doubling in the last step; if not set, all sizes are tried."""
 
     @model_validator(mode="after")
     def _can_stop(self) -> Self:
         if self.stop_below is not None and 0 < len(set(self.times)) < 3:
             raise ValueError(
-                f"stop_below {self.stop_below:g} has no effect on fewer than three sizes, because the first "
-                f"two are always tried, got {', '.join(f'{value:g}' for value in self.times)}: leave it out, "
-                "or give more sizes in scale.times"
+                f"stop_below {self.stop_below:g} needs at least three sizes, because the first two are "
+                f"always tried, got {', '.join(f'{value:g}' for value in self.times)}: leave it out, or give "
+                "more sizes in scale.times"
             )
         return self
 
@@ -59,8 +61,8 @@ class GapSettings(Section):
     strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = setting(
         (0.05, 0.2, 0.4, 0.6, 0.8), min_length=1, needs=when("gap.measure", True)
     )
-    """Noise added to real images before the generator draws them again, ascending. The smallest changes only
-    how images look. None leaves less than one solver step; the smallest is raised to one step."""
+    """Noise added to real images before the generator draws them again, ascending. The smallest should change
+    only how images look. A value below one solver step is raised to one step."""
 
     @model_validator(mode="after")
     def _strengths_ascend(self) -> Self:
@@ -79,11 +81,10 @@ class FidelitySettings(Section):
     measure: bool = setting(True)
     """Measure fidelity."""
     encoder: str = setting("auto", needs=_FIDELITY)
-    """Network that computes features of images; see `understudy list encoders`. `auto` takes the generator's
-    image encoder; without one, the network that arms start from if it is pretrained; otherwise the bundled
-    one."""
+    """Network that computes features of images; see `understudy list encoders`. `auto` uses the image encoder
+    of the generator, else the network that arms start from if it is pretrained, else the bundled encoder."""
     neighbours: int = setting(5, ge=1, needs=_FIDELITY)
-    """k of precision, recall, density and coverage. Kynkäänniemi et al. (2019) use 3, Naeem et al. (2020) use
+    """k of precision, recall, density and coverage; Kynkäänniemi et al. (2019) use 3, Naeem et al. (2020) use
     5."""
     resamples: int = setting(100, ge=20, needs=_FIDELITY)
     """Bootstrap resamples behind each interval."""
@@ -96,15 +97,15 @@ _SHIFT = when("shift.measure", True)
 
 
 class ShiftSettings(Section):
-    """Tests of the arms on images that differ from those they were compared on."""
+    """Tests of the arms on corrupted images and on further test sets."""
 
     addable: ClassVar[bool] = True
 
     measure: bool = setting(False)
     """Test the arms on other images after they were compared; `understudy evaluate` sets it."""
     tests: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Path] = setting({}, needs=_SHIFT)
-    """Further labelled test sets by name, as set by `--test NAME=PATH`. They have the same classes or some of
-    them; predictions are then restricted to these."""
+    """Further labelled test sets by name, as set by `--test NAME=PATH`. If a set has only some of the
+    classes, predictions are restricted to these classes."""
     corruptions: tuple[str, ...] = setting(
         CORRUPTIONS, needs=_SHIFT, registry="evaluation.corruptions:CORRUPTIONS"
     )
@@ -133,8 +134,8 @@ class MembershipSettings(Section):
     arms: tuple[str, ...] = setting(("real", "synthetic", "mixed", "bridged"), needs=_AUDIT)
     """Arms to attack."""
     target: Literal["classifier", "pipeline"] = setting("classifier", needs=_AUDIT)
-    """What is trained again for every shadow model: only the `classifier`, on the run's synthetic images; or
-    the whole `pipeline`, adaptation and drawing included."""
+    """The part that is trained for every shadow model: only the `classifier`, on the synthetic images of the
+    run, or the whole `pipeline`, including adaptation and drawing."""
     shadows: int = setting(64, ge=4, le=10_000, needs=_AUDIT)
     """Shadow models per arm, an even number; each is trained on a different half of the real images."""
     false_positive_rates: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = setting(
@@ -143,9 +144,9 @@ class MembershipSettings(Section):
     """False-positive rates at which the attack's true-positive rate is reported."""
     private_epsilon: float | None = setting(None, gt=0, needs=_AUDIT)
     """Privacy budget epsilon of a differentially private reference, trained with DP-SGD on real images alone;
-    no reference if not set."""
+    if not set, there is no reference."""
     private_delta: float | None = setting(
         None, gt=0, lt=1, needs=(_AUDIT, unless("membership.private_epsilon", None))
     )
-    """Probability delta with which the reference may exceed its budget; if not set, the largest power of ten
-    below one over the number of images a model is trained on."""
+    """Probability delta with which the reference can exceed its budget; if not set, the largest power of ten
+    below 1 / N, where N images train a model."""

@@ -36,15 +36,15 @@ class Outcome:
     def of(
         cls, probabilities: np.ndarray, labels: np.ndarray, *, classes: Sequence[int] | None = None
     ) -> Outcome:
-        """Reduce the probabilities of S trainings.
+        """Reduce the probabilities of S trainings to one term per measure, training and image.
 
         Args:
             probabilities: float (S, N, C), rows sum to 1.
             labels: true labels, int (N,), each among ``classes``.
-            classes: classes to choose from, ascending; all C if not given.
+            classes: classes that can be predicted, ascending; all C if not given.
 
         Raises:
-            ValueError: for labels that are not among the classes, and as
+            ValueError: if labels are not among the classes, and as
                 :func:`understudy.functional.calibration.reliability`.
         """
         if classes is not None:
@@ -109,7 +109,7 @@ def measure_test_set(
 
     Args:
         data: the test set, with the labels and class names of the run.
-        classes: classes that occur in it, ascending.
+        classes: classes that occur in the test set, ascending.
         arms: the trainings of each arm, in the order of their seeds.
 
     Raises:
@@ -132,8 +132,8 @@ def summarise_shift(
 ) -> dict[str, Any]:
     """Summarise the outcomes for the section ``shift`` of ``results.json``.
 
-    All intervals are 95% bootstrap intervals over trainings and test images, see
-    :func:`understudy.functional.intervals.bootstrap_mean`; differences are paired by image and seed.
+    All intervals are 95% bootstrap intervals over trainings and test images; see
+    :func:`understudy.functional.intervals.bootstrap_mean`. Differences are paired by image and seed.
 
     Args:
         clean: outcomes on the test images of the run by arm, including ``real``.
@@ -201,7 +201,7 @@ class _Summary:
         return {"accuracy": self.mean(correct[arm]), "minus_real": asdict(Interval.of(difference))}
 
     def calibration(self, outcome: Outcome) -> dict[str, Any]:
-        """``ece``, whose interval is cut at 0, and ``brier``."""
+        """``ece``, with an interval that is cut at 0, and ``brier``."""
         ece = self.mean(outcome.ece_terms)
         return {"ece": ece | {"low": max(0.0, ece["low"])}, "brier": self.mean(outcome.brier_terms)}
 
@@ -234,7 +234,7 @@ def _ask(
 def _means(groups: Sequence[Mapping[str, Outcome]]) -> dict[str, np.ndarray]:
     """By arm, the share of groups in which a training predicts an image correctly, float64 (S, N).
 
-    It is computed as a sum over a count, so that equal shares are exactly equal.
+    Each share is a sum divided by a count, so that equal shares are exactly equal.
     """
     return {arm: np.sum([group[arm].correct for group in groups], axis=0) / len(groups) for arm in groups[0]}
 
@@ -248,6 +248,6 @@ def _check(arms: Mapping[str, Outcome], clean: Mapping[str, Outcome], *, same_im
     for name, outcome in arms.items():
         if outcome.correct.shape != first or outcome.correct.shape[0] != clean[_BASELINE].correct.shape[0]:
             raise ValueError(
-                "all arms must have the same trainings and images; "
-                f"{name!r} has {outcome.correct.shape}, not {first}"
+                "all arms must have the same trainings and images, "
+                f"but {name!r} has {outcome.correct.shape} instead of {first}"
             )

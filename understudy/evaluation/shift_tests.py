@@ -1,4 +1,4 @@
-"""Other labelled test sets for trained classifiers, with some or all classes of the run."""
+"""Further labelled test sets for trained classifiers, with some or all classes of the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load_test_set(
     learned_from: Sequence[LabelledSet],
     settings: DataSettings,
 ) -> tuple[LabelledSet, list[int]]:
-    """Read another test set, in any form that a run can read its images from.
+    """Read a further test set, in any form in which a run can read images.
 
     If the source has a test split, only its test images are used; otherwise all images.
 
@@ -33,11 +33,11 @@ def load_test_set(
         path: image folder, zip, Parquet or WebDataset.
         class_names: class names of the run, by label.
         learned_from: real images that the run trained or selected on.
-        settings: how the run read its images; ``source`` is ignored, and ``class_names`` too if the test set
-            is labelled with names.
+        settings: how the run read its images. ``source`` is not used, nor ``class_names`` if the test set is
+            labelled with names.
 
     Returns:
-        A test set with the labels and class names of the run, and the labels that occur in it, ascending.
+        The test set with the labels and class names of the run, and the labels that occur in it, ascending.
 
     Raises:
         InputError: if the path does not exist or cannot be read, or if the test set has a class that the run
@@ -51,7 +51,7 @@ def load_test_set(
     if unknown:
         raise InputError(
             f"the test set {name!r} ({path}) must have classes of the run ({', '.join(class_names)}), got "
-            f"also {', '.join(unknown)}: rename its classes, or leave these out"
+            f"also {', '.join(unknown)}: rename these classes, or leave them out"
         )
     if len(present) < 2:
         raise InputError(
@@ -73,7 +73,7 @@ def load_test_set(
 
 
 def _read(name: str, path: Path, settings: DataSettings) -> Pool:
-    if not path.exists():  # find_source would take a word such as digits for a built-in data set
+    if not path.exists():  # find_source would read a built-in data set for a word such as digits
         raise InputError(
             f"the test set {name!r} must be a folder, or a .zip, .parquet or .tar file, but nothing is at "
             f"{path}"
@@ -82,13 +82,13 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
     source = find_source(location)
     settings = settings.model_copy(update={"source": location})
     if settings.class_names is not None and _has_names(source, location, settings):
-        # The file then only holds words for prompts, and a test set needs no prompts.
+        # The file then holds only words for prompts, and a test set needs no prompts.
         settings = settings.model_copy(update={"class_names": None})
     return read_pool(source.open(location, settings), settings)
 
 
 def _has_names(source: AbstractSource, location: str, settings: DataSettings) -> bool:
-    """Whether the source labels images with names; numbers get their names from a file."""
+    """Whether the source labels images with names rather than numbers, which get their names from a file."""
     return isinstance(
         next((item.label for item in source.open(location, settings).items if not item.problem), ""), str
     )

@@ -1,4 +1,4 @@
-"""How synthetic images differ from real ones, by predictions and features; no network is trained."""
+"""Differences of synthetic and real images in predictions and features; no network is trained."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from understudy.functional.diversity import mean_distance, vendi_score
 from understudy.functional.intervals import Interval, bootstrap_mean, student_interval
 
 _NUM_FOLDS = 5
-_PROBE_C = 1.0  # inverse strength of the squared penalty on the weights; scikit-learn's default
+_PROBE_C = 1.0  # C of scikit-learn, the inverse strength of the squared penalty on the weights: its default
 _PROBE_MAX_ITER = 1000
 _MAX_TOLD_APART = 1000  # most images of each kind; more would only narrow the interval
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelledFeatures:
-    """Features of a set of images, of one or more kinds.
+    """Features of one or more kinds, and labels, of a set of images.
 
     Attributes:
         labels: int of shape (N,).
@@ -54,10 +54,10 @@ def side_measures(
 
     Returns:
         ``gan_test`` (None without probabilities), and for each kind of features the result of
-        :func:`class_measures`, with that of :func:`separability` under ``separability``.
+        :func:`class_measures`, extended by ``separability``, the result of :func:`separability`.
 
     Raises:
-        ValueError: for shapes or kinds that do not match, or fewer than 2 images.
+        ValueError: if shapes or kinds do not match, or there are fewer than 2 images.
     """
     if set(real.features) != set(synthetic.features):
         raise ValueError(
@@ -174,7 +174,7 @@ def class_measures(
 def separability(
     real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """How well logistic regression separates real from synthetic images, on images it was not fitted to.
+    """How well logistic regression separates real from synthetic images, on images that it was not fitted to.
 
     This is a classifier two-sample test (Lopez-Paz and Oquab 2017, arXiv:1610.06545). It uses five folds (or
     fewer for fewer images), equal numbers of each kind (at most 1000, chosen at random), and features
@@ -190,7 +190,7 @@ def separability(
         with a 95% Student interval over folds, cut to [0, 1]; 0.5 means inseparable, 1 fully separable.
 
     Raises:
-        ValueError: for fewer images, different widths, or features that are not finite.
+        ValueError: if there are fewer images, widths differ, or features are not finite.
     """
     # slow to import, and not needed by most commands
     from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,4 @@
-"""How well a network's features suit a task: measures without training, and two simple classifiers."""
+"""How well the features of a network suit a task: measures without training, and two simple classifiers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.transferability import h_score, leep, log_me
 from understudy.training.classifier import TrainedClassifier
 
-_PROBE_C = 1.0  # inverse strength of the squared penalty on the weights; scikit-learn's default
+_PROBE_C = 1.0  # C of scikit-learn, the inverse strength of the squared penalty on the weights: its default
 _PROBE_MAX_ITER = 1000
 _MAX_NEIGHBOURS = 5
 
@@ -21,7 +21,7 @@ def transferability(
     *,
     source_probabilities: np.ndarray | None = None,
 ) -> dict[str, float | None]:
-    """Measure the features of a network in all ways; higher is better, and nothing is random.
+    """Measure the features of a network in all ways. Higher is better in each, and nothing is random.
 
     LEEP, LogME and H-score use the train images only; :mod:`understudy.functional.transferability` explains
     their limits. With few images per class, rely on the two accuracies.
@@ -42,8 +42,8 @@ def transferability(
         images by cosine, as many as the smallest class has, but at most 5).
 
     Raises:
-        ValueError: for other shapes, values that are not finite, rows that are not probabilities, fewer than
-            2 train classes, train features that are all 0, or a test label that no train image has.
+        ValueError: if shapes do not match, values are not finite, rows are not probabilities, there are fewer
+            than 2 train classes, all train features are 0, or no train image has the label of a test image.
     """
     # slow to import, and not needed by most commands
     from sklearn.linear_model import LogisticRegression

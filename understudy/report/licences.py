@@ -15,7 +15,7 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.settings import Settings
 from understudy.training.settings import CompareSettings
 
-_OF_HUB = frozenset(
+_HUB_LICENCES = frozenset(
     [
         "apache-2.0",
         "mit",
@@ -148,7 +148,7 @@ def hub_licence(found: Sequence[Source]) -> dict[str, str]:
     if len(stated) < len(found):
         return {}
     names = list(dict.fromkeys(stated))
-    if len(names) == 1 and names[0] in _OF_HUB:
+    if len(names) == 1 and names[0] in _HUB_LICENCES:
         return {"license": names[0]}
     return {
         "license": "other",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LEAST_ROOM = 0.1
 """Room above and below the means for bands, as a share: wider ones are cut, so that the means stay apart."""
 _AGAINST = {"minus_real": "real", "minus_real_long": "real-long"}
-_PER_NAME = 0.13  # of the distance of two names: how far the arms stand apart
+_ARM_DISTANCE = 0.13  # of the distance of two names: how far the arms stand apart
 
 
 def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str) -> None:
@@ -192,7 +192,7 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
         ]
         colour, marker = colours[name]
         if study["axis"] == "names":
-            shift = _PER_NAME * (number - (len(arms) - 1) / 2)
+            shift = _ARM_DISTANCE * (number - (len(arms) - 1) / 2)
             _draw_names(
                 axes, [(place + shift, measured) for place, measured in shown], colour, marker, label=label
             )
