@@ -600,5 +600,5 @@ def test_skip_bad_goes_on_and_names_what_is_left_out(understudy, tmp_path):
     code, out, _ = understudy("validate", "pets", "--skip-bad")
     assert code == 0
     assert "skipped: cat/truncated.png: damaged image" in out
-    assert "left out: dog/notes.txt: not an image" in out
+    assert "skipped: dog/notes.txt: not an image" in out
     assert tree(tmp_path) == before

@@ -1,5 +1,6 @@
-"""Fidelity and memorisation as stages."""
+"""Fidelity as a stage of a run."""
 
+import numpy as np
 import pytest
 from tiny_job import Listener, tiny_settings, write_pets
 
@@ -19,3 +20,22 @@ def test_less_memory_does_not_measure_again(tmp_path, tiny_pipeline_folder):
     listener = Listener()
     run(job(0.1), tmp_path / "run", until="memorisation", observer=listener)
     assert {line.split(": ")[1] for line in listener.lines} == {"finished earlier, kept"}
+
+
+def test_fidelity_is_measured_in_every_run(tmp_path, tiny_pipeline_folder):
+    pets = write_pets(tmp_path / "pets", per_class=24)
+    settings = tiny_settings(
+        pets,
+        tiny_pipeline_folder,
+        adapt={"method": "none"},
+        fidelity={"neighbours": 2, "resamples": 20},
+    )
+    records = run(settings, tmp_path / "run", until="fidelity")
+    found = records["fidelity"]["fidelity"]
+    assert found["encoder"]["name"] == "generator"
+    kept = records["curate"]["curation"]["kept"]
+    assert found["images"] == {"real": 28, "held_out": 10, "synthetic": kept}
+    for measure in found["measures"].values():
+        assert np.isfinite(
+            [measure[role][end] for role in ("value", "floor") for end in ("mean", "low", "high")]
+        ).all()

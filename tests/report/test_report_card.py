@@ -137,7 +137,7 @@ def test_accuracy_table_and_escaping(sample: Sample) -> None:
     assert "| bridged | 93.1 [91.4, 94.7] | +6.0 [+4.5, +7.5] | 3 |" in card
     assert "| real | 87.1 [85.4, 88.7] | reference | 3 |" in card
     assert "| a\\|b | 3 |" in card
-    assert "No promise of privacy" in card
+    assert "No guarantee of privacy" in card
 
 
 def test_hostile_source(sample: Sample) -> None:
@@ -201,7 +201,7 @@ def test_a_whole_card_has_every_section(sample: Sample) -> None:
         "\nNot audited: The arm 'bridged' sees nobody.\n",
         "An audit is not a guarantee",
         (
-            "| images | real, % | bridged, % |\n|---|---:|---:|\n| test images as they are | 87.0 [86.0, "
+            "| images | real, % | bridged, % |\n|---|---:|---:|\n| unchanged test images | 87.0 [86.0, "
             "89.0] | 87.0 [86.0, 89.0] |"
         ),
         "| pens, 30 images | 66.0 [65.0, 68.0] |",

@@ -68,7 +68,7 @@ def test_words_of_the_sections(page: str) -> None:
     assert "120 images; none of 2, which arms cannot choose here" in text
     assert (
         "at 50% they are equally near" in text
-        and "may be copies" in text
+        and "can be copies" in text
         and "too near to a train image: 1; exact copies: 0; removed: 0" in text
     )
     assert "training images are found" in text and "not shown" in text

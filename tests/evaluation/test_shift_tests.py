@@ -1,4 +1,4 @@
-"""Additional test sets: every format, all or some classes of the run, and no overlap with train images."""
+"""Further test sets: every format, all or some classes of the run, and no overlap with train images."""
 
 from __future__ import annotations
 
@@ -47,14 +47,15 @@ def test_folder_with_the_classes_of_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "huggingface", "webdataset"])
-def test_all_forms_that_are_exported(form: str, tmp_path: Path, small_set: LabelledSet) -> None:
-    export(small_set, tmp_path / "set", form=form)
+def test_all_forms_that_are_exported(form: str, tmp_path: Path) -> None:
+    exported = pictures(0, 12, split="train")
+    export(exported, tmp_path / "set", form=form)
     data, classes = load(tmp_path / "set")
     assert classes == [0, 1, 2]
     assert sorted(
         zip(data.labels.tolist(), (data.image(index).tobytes() for index in range(12)), strict=True)
     ) == sorted(
-        zip(small_set.labels.tolist(), (small_set.image(index).tobytes() for index in range(12)), strict=True)
+        zip(exported.labels.tolist(), (exported.image(index).tobytes() for index in range(12)), strict=True)
     )
 
 
