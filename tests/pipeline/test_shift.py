@@ -22,7 +22,7 @@ def test_clean_accuracy_is_that_of_the_comparison(tiny_pipeline_folder, tmp_path
     settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, shift=shift)
     listener = Listener()
     results = run(settings, tmp_path / "run", observer=listener)
-    assert listener.bars["shift"] == {"done": 2, "total": 2}
+    assert listener.bars["shift"] == {"done": 3, "total": 3}
     assert results["shift"]["tests"]["others"]["images"] == 10
     assert set(results["shift"]["clean"]) == set(results["arms"])
     for arm, figures in results["arms"].items():

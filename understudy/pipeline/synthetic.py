@@ -1,5 +1,8 @@
 """The synthetic sets of a run: the set that arms share, and sets that strategies need.
 
+The stage draw calls ``first``, then curate calls ``fill``; tune and compare call ``of_arm`` for every arm,
+gap also ``named``, and scale calls ``fill`` for larger sets.
+
 ::
 
     synthetic/plan images/             drawn with the run's settings
