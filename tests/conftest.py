@@ -9,6 +9,8 @@ import torch
 from tiny import save_tiny_pipeline, two_classes
 from tiny_job import Listener, real_page, tiny_settings, write_pets, write_plain_report
 
+from understudy.core import workers
+from understudy.core.registry import Registry
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
 
@@ -77,6 +79,13 @@ def finished(pets, tiny_pipeline_folder, tmp_path_factory):
     with real_page():
         run(tiny_settings(pets, tiny_pipeline_folder), out, observer=listener)
     return out, listener
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Worker processes start after the first step, although other tests have registered names."""
+    monkeypatch.setattr(workers, "_WORTH", 0.0)
+    monkeypatch.setattr(Registry, "has_outsiders", False)
 
 
 @pytest.fixture

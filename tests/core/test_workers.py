@@ -7,17 +7,9 @@ import pytest
 import torch
 from tiny_jobs import Failing, Killed, Note
 
-from understudy.core import workers
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.core.workers import do_jobs, num_workers
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Worker processes start after the first step; names that other tests registered do not matter."""
-    monkeypatch.setattr(workers, "_WORTH", 0.0)
-    monkeypatch.setattr(Registry, "has_outsiders", False)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Running an arm: sealed test data, resume, records."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -7,13 +9,15 @@ import torch
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
+from understudy.core.files import read_arrays
 from understudy.core.workers import do_jobs
+from understudy.evaluation.transferability import feature_quality
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import HeldOut, TrainingData
 from understudy.training.fit import check_training, fit_arm
 from understudy.training.records import ArmFolder
 from understudy.training.run import ArmTraining
-from understudy.training.settings import CompareSettings
+from understudy.training.settings import CompareSettings, Phase
 
 SETS = {
     "train": squares("train"),
@@ -34,7 +38,7 @@ def _training(folder, name="mixed", seed=2, settings=RECIPE, measure=None, keep_
     sets = SETS | changes
     return ArmTraining(
         folder=ArmFolder(folder, name),
-        data=TrainingData(train=sets["train"], synthetic=sets["synthetic"]),
+        data=TrainingData(train=sets["train"], synthetic=sets["synthetic"], teacher=sets.get("teacher")),
         held_out=HeldOut(val=sets["val"], test=sets["test"], measure=measure),
         settings=settings,
         seed=seed,
@@ -161,6 +165,35 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
     assert not steps
     assert again.seconds == resumed.seconds
     assert again.histories == resumed.histories
+
+
+@pytest.mark.slow
+def test_two_workers_write_what_one_writes(tmp_path, at_once):
+    """Fresh heads, a teacher, augmentations of torchvision, and measures along the training."""
+    soft = (Phase(data="synthetic"), Phase(data="mixed", soft_labels=0.5, reset_head=True))
+    settings = RECIPE.model_copy(update={"own_arms": {"soft": soft}, "augmentation": "randaugment"})
+    teacher = fit_arm("real", train=SETS["train"], synthetic=None, settings=RECIPE, seed=9, device="cpu")
+    measure = partial(feature_quality, train=SETS["train"], test=SETS["test"])
+    for workers in (1, 2):
+        arms = [
+            _training(
+                tmp_path / str(workers), name, settings=settings, measure=measure, teacher=lambda: teacher
+            )
+            for name in ("soft", "bridged++")
+        ]
+        do_jobs([job for arm in arms for job in arm.jobs], workers=workers)
+        assert [len(arm.result().seeds) for arm in arms] == [3, 3]
+    ours, theirs = (
+        {path.name: read_arrays(path) for path in (tmp_path / folder).glob("*.npz")} for folder in "12"
+    )
+    assert len(ours) == 6
+    for name, record in ours.items():
+        for key in record.keys() - {"seconds"}:
+            np.testing.assert_array_equal(record[key], theirs[name][key])
+    weights = [path.relative_to(tmp_path / "1") for path in (tmp_path / "1").rglob("*.safetensors")]
+    assert len(weights) == 8
+    for path in weights:
+        assert (tmp_path / "1" / path).read_bytes() == (tmp_path / "2" / path).read_bytes()
 
 
 def test_curves_and_figures_along_the_training(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import time
@@ -115,7 +116,7 @@ def _side_by_side(jobs: Sequence[Job], workers: int) -> Any:
     # All jobs are pickled together, so that the images they share stay shared. Joblib passes a large array
     # through shared memory.
     pickled, key = np.frombuffer(pickle.dumps(jobs), dtype=np.uint8), uuid4().hex
-    tasks = (delayed(_do)(pickled, key, index) for index in range(len(jobs)))
+    tasks = (delayed(_do)(pickled, key, index, os.getpid()) for index in range(len(jobs)))
     with parallel_config(
         "loky",
         inner_max_num_threads=1,
@@ -126,11 +127,15 @@ def _side_by_side(jobs: Sequence[Job], workers: int) -> Any:
         return Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")(tasks)
 
 
-def _do(pickled: np.ndarray, key: str, index: int) -> int:
-    """Do a job in a worker process; returns its progress."""
+def _do(pickled: np.ndarray, key: str, index: int, parent: int) -> int:
+    """Do a job in a worker process that ``parent`` started; returns its progress."""
     if key not in _received:
         _received.clear()
         _received[key] = pickle.loads(pickled.data)  # noqa: S301 - comes from the process that started this one
-    job = _received[key][index]
+    job, progress = _received[key][index], 0
     with one_thread(job.device):
-        return sum(job.steps())
+        for amount in job.steps():
+            progress += amount
+            if os.getppid() != parent:  # it was killed, and may be resumed at any moment
+                os._exit(1)
+    return progress
