@@ -182,7 +182,10 @@ def plain_losses(folder, train, *, steps):
 
 
 def test_everything_new_switched_off_is_plain_fine_tuning(tiny_pipeline_folder, train, val, tmp_path):
-    """Bit for bit what the defaults give, and what a loop written out with peft and diffusers gives."""
+    """Bit for bit what the defaults give, and what a loop written out with peft and diffusers gives.
+
+    The loop agrees up to rounding, because it encodes images batch by batch.
+    """
     plain = {"method": "lora", "targets": ("attention",), "augmentation": "none", "caption_dropout": 0.0}
     off = {"distribution": "none", "micro_batch": None, "alpha": None, "distribution_weight": None}
     one = run(tiny_pipeline_folder, train, val, tmp_path / "one", **plain)
@@ -198,7 +201,7 @@ def test_everything_new_switched_off_is_plain_fine_tuning(tiny_pipeline_folder, 
     assert one == other
     assert adapter_fingerprint(tmp_path / "one") == adapter_fingerprint(tmp_path / "other")
     expected = plain_losses(tiny_pipeline_folder, train, steps=6)
-    assert [record.loss for record in one] == expected
+    assert [record.loss for record in one] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth
 from understudy.generators.generator import Adaptable
+from understudy.generators.precision import adapting_precision
 from understudy.generators.settings import VisualSettings
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 
@@ -83,8 +84,7 @@ def adapt(
     base = generator.fingerprint
     generator.learn_classes(data.prompt_names, seed=seed)
     guidance = _guidance(generator, data, visual, processes)
-    prepare = METHODS[settings.method]
-    parameters = prepare(generator, settings, seed=seed, num_classes=len(data.prompt_names))
+    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=len(data.prompt_names))
     if not parameters:
         raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
     inputs = Inputs(generator, data, settings=settings, guidance=guidance)
@@ -98,6 +98,7 @@ def adapt(
         bandwidths=_bandwidths(generator, data.train, settings),
         processes=processes,
         scaler=state.scaler,
+        precision=adapting_precision(generator.device),
     )
     yield from _steps(state, objective, inputs, seed=seed, processes=processes)
     _assign(parameters, state.best)
@@ -158,7 +159,10 @@ class _State:
         self.settings = settings
         self.scaler = scaler
         self._checkpoint = checkpoint
-        self._optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-2)
+        is_fused = parameters[0].is_cuda or None  # one kernel instead of several for each parameter
+        self._optimizer = torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=1e-2, fused=is_fused
+        )
         self.average = [parameter.detach().clone() for parameter in parameters]
         self.best = [value.clone() for value in self.average]
         self._curve: list[tuple[int, float]] = []

@@ -28,6 +28,12 @@ _AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "flip": partial(flip_crop, padding=0.0),
     "none": lambda x, rng: x,
 }
+_VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
+    "none": lambda x: [x],
+    "flip": lambda x: [x, x.flip(-1)],
+}
+"""Augmentations with so few outcomes that all of them can be encoded beforehand."""
+_MAX_LATENTS = 500_000_000  # bytes of latents that are kept
 _PROMPTS_AT_ONCE = 64
 _MAX_TABLE = 1024  # prompts whose states are kept: 250 MB for Stable Diffusion 1.5
 
@@ -104,6 +110,7 @@ class Inputs:
         everything = [prompt for prompts in (*self._prompts, *self._val_prompts) for prompt in prompts]
         generator.check_prompts(list(dict.fromkeys(everything)), keep_last=guidance is not None)
         self._encode = None if settings.has_token else _Encoder(generator, everything)
+        self._views = self._encoded_views()
 
     def train_batch(self, rng: torch.Generator) -> Batch:
         """Random images without repeats, some of them without conditioning."""
@@ -124,7 +131,7 @@ class Inputs:
         if self._guidance is not None:
             of_images = self._guidance.features[index]
             features = self._guidance.condition(labels.tolist(), of_images, [rng] * len(index))
-        x0 = self._latents(pixels, settings.micro_batch or len(pixels))
+        x0 = self._train_latents(index, pixels)
         eps = torch.randn(x0.shape, generator=rng).to(x0)
         t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
         return Batch(pixels, labels, x0, eps, t, prompts, self._encoded(prompts), features, dropped)
@@ -172,6 +179,32 @@ class Inputs:
             of_class = torch.nonzero(self._labels == label).flatten()
             parts.append(of_class[_shuffled_rounds(len(of_class), share, rng)])
         return torch.cat(parts)
+
+    def _encoded_views(self) -> list[Tensor]:
+        """Latents of every train image in each of its views, if that is less work than encoding batches.
+
+        Empty otherwise. The batches do not depend on what a resumed adaptation has done before, since the
+        last bit of a latent can depend on the others in its batch.
+        """
+        settings = self._settings
+        views = _VIEWS[settings.augmentation](self._pixels) if settings.augmentation in _VIEWS else []
+        if sum(map(len, views)) > settings.num_steps * settings.batch_size:
+            return []
+        encoded: list[Tensor] = []
+        for view in views:
+            first = self._latents(view[:1], 1)
+            if first.nbytes * len(view) * len(views) > _MAX_LATENTS:
+                return []
+            encoded.append(self._latents(view, settings.micro_batch or settings.batch_size))
+        return encoded
+
+    def _train_latents(self, index: Tensor, pixels: Tensor) -> Tensor:
+        """Latents of augmented train images."""
+        if not self._views:
+            return self._latents(pixels, self._settings.micro_batch or len(pixels))
+        is_plain = (pixels == self._pixels[index]).flatten(1).all(dim=1)
+        which = torch.where(is_plain, 0, len(self._views) - 1)
+        return torch.stack([self._views[view][image] for view, image in zip(which, index, strict=True)])
 
     def _latents(self, pixels: Tensor, at_once: int) -> Tensor:
         return torch.cat([self._generator.encode_images(part) for part in pixels.split(at_once)])

@@ -16,6 +16,7 @@ from understudy.adaptation.terms import TERMS, Term, TermInputs
 from understudy.core.processes import Processes
 from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
 from understudy.generators.generator import Adaptable, Conditioning, encode_distinct
+from understudy.generators.precision import computing
 
 
 @final
@@ -30,6 +31,7 @@ class Objective:
         bandwidths: bandwidths of the kernel term, (K,).
         processes: processes that share each batch.
         scaler: scales the loss so that gradients in float16 do not vanish.
+        precision: number format of the denoiser's products.
     """
 
     generator: Adaptable
@@ -38,6 +40,7 @@ class Objective:
     bandwidths: Tensor
     processes: Processes
     scaler: torch.amp.GradScaler
+    precision: str = "float32"
 
     @cached_property
     def _term(self) -> Term | None:
@@ -91,7 +94,10 @@ class Objective:
             tokens = features if self.projection is None else self.projection(features)
             conditioning = conditioning.with_last(tokens)
         conditioning = conditioning.where(~batch.dropped[part], self._no_text)
-        return self.generator.denoising_residual(batch.x0[here], batch.eps[here], batch.t[here], conditioning)
+        x0, eps, t = batch.x0[here], batch.eps[here], batch.t[here]
+        weights = next(self.generator.denoiser.parameters()).dtype
+        with computing(self.precision, weights, x0.device):
+            return self.generator.denoising_residual(x0, eps, t, conditioning)
 
     def denoising_loss(self, residual: Tensor, batch: Batch, part: Tensor) -> Tensor:
         """Mean over ``part`` of the weighted squared residual."""

@@ -1,0 +1,84 @@
+"""Latents of train images that are encoded once, and residuals in bfloat16."""
+
+import pytest
+import torch
+from tiny import two_classes
+
+from understudy.adaptation.inputs import AdaptData, Inputs
+from understudy.adaptation.objective import Objective
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.processes import Processes
+from understudy.generators.load import load_generator
+from understudy.generators.precision import adapting_precision
+from understudy.generators.settings import GeneratorSettings
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_pipeline_folder):
+    return load_generator(GeneratorSettings(name=str(tiny_pipeline_folder)), device="cpu")
+
+
+def counting(monkeypatch, generator):
+    """Counts images that are encoded."""
+    counts, encode = [], generator.encode_images
+    monkeypatch.setattr(
+        generator, "encode_images", lambda pixels: (counts.append(len(pixels)), encode(pixels))[1]
+    )
+    return counts
+
+
+def inputs_of(generator, **changes):
+    settings = AdaptSettings(**{"batch_size": 4, "steps": 20} | changes)
+    train, val = two_classes(6), two_classes(4, split="val", seed=1)
+    data = AdaptData(train=train, val=val, prompt_names=("a cat", "a dog"))
+    return Inputs(generator, data, settings=settings, guidance=None)
+
+
+@pytest.mark.parametrize(("augmentation", "views"), [("none", 1), ("flip", 2)])
+def test_each_view_of_an_image_is_encoded_once(augmentation, views, generator, monkeypatch):
+    counts = counting(monkeypatch, generator)
+    inputs = inputs_of(generator, augmentation=augmentation)
+    assert sum(counts) == 6 * views + views  # and one image of each view shows the size
+    del counts[:]
+    flipped = 0
+    for seed in range(10):
+        batch = inputs.train_batch(torch.Generator().manual_seed(seed))
+        assert not counts
+        torch.testing.assert_close(
+            batch.x0, generator.encode_images(batch.pixels), msg="latents of the very pixels"
+        )
+        del counts[:]
+        flipped += len({picture.numpy().tobytes() for picture in batch.pixels})
+    assert flipped == 40, "images differ within a batch"
+
+
+@pytest.mark.parametrize("changes", [{"augmentation": "affine"}, {"augmentation": "flip", "steps": 2}])
+def test_views_are_not_encoded_beforehand_where_that_is_more_work(changes, generator, monkeypatch):
+    counts = counting(monkeypatch, generator)
+    inputs = inputs_of(generator, **changes)
+    assert not counts
+    inputs.train_batch(torch.Generator().manual_seed(0))
+    assert counts == [4]
+
+
+def test_a_residual_in_bfloat16_is_close_and_stays_in_float32(generator):
+    inputs = inputs_of(generator)
+    batch = inputs.train_batch(torch.Generator().manual_seed(0))
+    exact, moved = (
+        Objective(
+            generator=generator,
+            settings=AdaptSettings(),
+            projection=None,
+            bandwidths=torch.empty(0),
+            processes=Processes(),
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            precision=precision,
+        ).residual(batch, torch.arange(4))
+        for precision in ("float32", "bfloat16")
+    )
+    assert moved.dtype == torch.float32
+    assert 0 < float((exact - moved).abs().mean()) < 0.02 * float(exact.abs().mean())
+
+
+def test_a_processor_adapts_in_float32():
+    assert adapting_precision(torch.device("cpu")) == "float32"
