@@ -254,7 +254,7 @@ def test_what_decides_how_an_image_looks():
     """Names of folders in run folders follow from these names and their order."""
     assert DrawSettings.names_deciding("pixels") == (
         *("prompt", "negative_prompt", "sampler", "steps", "guidance_scale"),
-        *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale"),
+        *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale", "precision"),
     )
 
 

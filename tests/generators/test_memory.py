@@ -16,6 +16,13 @@ def rows(train, strength=1.0):
     return plan_rows(1, train, seed=0, sampler="ddim", guidance_scale=2.0, strength=strength)
 
 
+def test_compilation_needs_a_compiler(tiny_pipeline_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InputError, match=r"generator.compile needs a C\+\+ compiler .* found none"):
+        StableDiffusionGenerator.load(str(tiny_pipeline_folder), compile=True)
+
+
 @pytest.mark.parametrize("option", ["attention_slicing", "vae_tiling", "gradient_checkpointing"])
 def test_images_stay_the_same(option, tiny_generator, tiny_pipeline_folder, train):
     saving = StableDiffusionGenerator.load(str(tiny_pipeline_folder), **{option: True})

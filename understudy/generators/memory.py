@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -57,15 +60,21 @@ class Offload:
 
 
 def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> None:
-    """Check that the device supports the memory settings.
+    """Check that device and machine support the settings of memory and compilation.
 
     Raises:
-        InputError: for offloading to the CPU on the CPU.
+        InputError: for offloading to the CPU on the CPU, or for compilation without a compiler.
     """
     if settings.cpu_offload and device.type == "cpu":
         raise InputError(
             "generator.cpu_offload must be false on the device 'cpu', got true: it only saves GPU memory; "
             "leave it out"
+        )
+    compilers = [os.environ.get("CXX"), "g++", "gcc", "clang++", "clang", "cl"]
+    if settings.compile and not any(shutil.which(name) for name in compilers if name):
+        raise InputError(
+            "generator.compile needs a C++ compiler such as g++ or clang++, and found none: install one, or "
+            "leave generator.compile out"
         )
 
 
@@ -112,4 +121,8 @@ def save_memory(pipeline: Any, denoiser: Any, settings: GeneratorSettings) -> No
     if settings.gradient_checkpointing:
         denoiser.enable_gradient_checkpointing()
     if settings.compile:
+        # torch keeps compiled code in a temporary folder otherwise, which a restart empties.
+        os.environ.setdefault(
+            "TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "understudy" / "compiled")
+        )
         denoiser.compile()  # in place: torch.compile(denoiser) would add a prefix to the names of the weights

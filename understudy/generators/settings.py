@@ -47,7 +47,9 @@ class GeneratorSettings(Section):
     )
     """Recompute activations while adapting: less memory, about a third more time."""
     compile: bool = setting(False, decides="pixels")
-    """Compile the denoiser with `torch.compile`: starts slowly, then runs faster. Images change slightly."""
+    """Compile the denoiser with `torch.compile`: starts slowly, then runs faster. Images change slightly.
+    On an H100 it paid from about 2,000 images of 512 pixels on: the first batch took 70 to 88 s longer, the
+    others ran 1.3 times as fast."""
     safety_checker: bool = setting(False, decides="pixels")
     """Keep the pipeline's safety checker. Images that it blacks out are rejected as constant, and
     replaced."""
