@@ -9,6 +9,7 @@ import torch
 from tiny import save_tiny_pipeline, two_classes
 from tiny_job import Listener, real_page, tiny_settings, write_pets, write_plain_report
 
+from understudy.commands import printing
 from understudy.core import workers
 from understudy.core.registry import Registry
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
@@ -94,7 +95,7 @@ def understudy(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     # The console reads its width when it is made, which is 80 in several processes.
-    monkeypatch.setattr(cli._console, "_width", 200)
+    monkeypatch.setattr(printing.console, "_width", 200)
 
     def call(*words):
         capsys.readouterr()

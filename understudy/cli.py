@@ -6,7 +6,9 @@ to load and ``--help`` needs none of them.
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import shlex
 import sys
 from collections.abc import Callable
@@ -14,9 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, final
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
 
 from understudy.commands.options import (
@@ -65,8 +64,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_console = Console()
-_errors = Console(stderr=True)
 
 
 @app.callback()
@@ -78,7 +75,7 @@ def main_options(
 
 def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[str, Any]:
     """Run all stages up to ``until``, and print the results if the run is complete."""
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
     from understudy.pipeline.run import run
 
     results = run(
@@ -92,9 +89,9 @@ def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[s
     if until == "report" and results:
         from understudy.report import terminal
 
-        _console.print(terminal.summary_table(results))
-        _say(results["verdict"]["sentence"])
-        _say(f"{folder / 'report.html'}  {folder / 'results.json'}", is_path=True)
+        printing.console.print(terminal.summary_table(results))
+        printing.say(results["verdict"]["sentence"])
+        printing.say(f"{folder / 'report.html'}  {folder / 'results.json'}", is_path=True)
     return results
 
 
@@ -155,15 +152,15 @@ def gap(
     --strengths, --times, --threads, --workers, --device and --resume. With images as DATA, a whole run comes
     first.
     """
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
 
     given = None if strengths is None else chosen.numbers(strengths, "--strengths", "0.05,0.2,0.5")
     found, _ = _measure(options, place, "gap", {"strengths": given})
     if found:
         from understudy.report import terminal
 
-        _console.print(terminal.gap_table(found))
-        _say(f"{found['hypothesis']['sentence']} The rule: {found['hypothesis']['rule']}.")
+        printing.console.print(terminal.gap_table(found))
+        printing.say(f"{found['hypothesis']['sentence']} The rule: {found['hypothesis']['rule']}.")
 
 
 @app.command()
@@ -192,7 +189,7 @@ def evaluate(
     only options for it are --test, --corruptions, --times, --threads, --workers, --device and --resume. With
     images as DATA, a whole run comes first.
     """
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
 
     asked = None if corruptions is None else [] if corruptions == "none" else chosen.names(corruptions)
     given = {"tests": chosen.named_paths(test) if test else None, "corruptions": asked}
@@ -200,7 +197,7 @@ def evaluate(
     if found:
         from understudy.report import terminal
 
-        _console.print(terminal.shift_table(found, classes))
+        printing.console.print(terminal.shift_table(found, classes))
 
 
 @app.command()
@@ -239,7 +236,7 @@ def audit(
     --target, --shadows, --rates, --epsilon, --times, --threads, --workers, --device and --resume. With images
     as DATA, a whole run comes first.
     """
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
 
     given = {
         "target": target,
@@ -252,8 +249,8 @@ def audit(
     if found:
         from understudy.report import terminal
 
-        _console.print(terminal.membership_table(found))
-        _say(" ".join(found["promise"][:2]))
+        printing.console.print(terminal.membership_table(found))
+        printing.say(" ".join(found["promise"][:2]))
 
 
 @app.command()
@@ -262,12 +259,13 @@ def report(folder: RunPath) -> None:
 
     The dataset card README.md is written again too.
     """
+    from understudy.commands import printing
     from understudy.pipeline.folder import RunFolder
     from understudy.pipeline.run import write_report_again
 
     results = write_report_again(RunFolder.find(folder))
-    _say(results["verdict"]["sentence"])
-    _say(folder / "report.html", is_path=True)
+    printing.say(results["verdict"]["sentence"])
+    printing.say(folder / "report.html", is_path=True)
 
 
 @app.command("study")
@@ -292,7 +290,7 @@ def make_study(
     The setting can be the number of synthetic images, the guidance scale, the number of real images, or the
     prompts.
     """
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
     from understudy.commands.study import run_study
 
     folder = out or Path("runs") / f"{Path(options.data).resolve().stem}-{kind}"
@@ -312,31 +310,25 @@ def make_study(
     if study:
         from understudy.report.study_page import study_table
 
-        _console.print(study_table(study))
-        _say(study["sentence"])
-        _say(f"{folder / 'study.html'}  {folder / 'study.json'}", is_path=True)
+        printing.console.print(study_table(study))
+        printing.say(study["sentence"])
+        printing.say(f"{folder / 'study.html'}  {folder / 'study.json'}", is_path=True)
 
 
 @app.command()
 @takes_options
 def validate(options: Options) -> None:
     """Check data, settings, generator and backbone without a run."""
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
     from understudy.commands.validate import validate as check
 
     chosen.check_not_a_run(options)
     settings = chosen.settings_of(options)
-    chosen.quiet_libraries()
     checked = check(settings)
-    table = Table(
-        "class", "words in prompts", "train", "val", "test", title=Text(f"{options.data}: ready to run")
-    )
-    for row in checked.rows:
-        # Text, because rich would read brackets in a name as markup.
-        table.add_row(*(Text(str(cell)) for cell in row))
-    _console.print(table)
+    columns = ("class", "words in prompts", "train", "val", "test")
+    printing.show_table(columns, checked.rows, title=f"{options.data}: ready to run")
     for path, reason in checked.skipped:
-        _console.print(f"skipped: {path}: {reason}", highlight=False, markup=False)
+        printing.say(f"skipped: {path}: {reason}")
 
 
 @app.command()
@@ -350,18 +342,15 @@ def preview(
 
     The generator is not adapted.
     """
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
     from understudy.commands.preview import preview as draw_preview
 
     chosen.check_not_a_run(options)
     settings = chosen.settings_of(options)
     chosen.quiet_libraries()
     estimate = draw_preview(settings, to, device=chosen.torch_device(device))
-    table = Table("stage", "estimate", title="estimate for the whole run")
-    for name, value in estimate.rows():
-        table.add_row(name, value)
-    _console.print(table)
-    _say(f"one column per class, real images above synthetic ones: {to}", is_path=True)
+    printing.show_table(("stage", "estimate"), estimate.rows(), title="estimate for the whole run")
+    printing.say(f"one column per class, real images above synthetic ones: {to}", is_path=True)
 
 
 @app.command()
@@ -398,14 +387,14 @@ def export(
 
     The export is in the format of other tools and comes with a card.
     """
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
     from understudy.commands import export as exporting
 
     with exporting.stating_licences(folder, chosen.parse_overrides(override)) as run:
         wrote = exporting.export_part(
             run, to, what=what.value, form=None if form is None else form.value, arm=arm
         )
-    _say(wrote, is_path=True)
+    printing.say(wrote, is_path=True)
 
 
 @app.command("compare-runs")
@@ -417,17 +406,18 @@ def compare_two_runs(
     ] = None,
 ) -> None:
     """Compare two runs: settings, data, accuracy, fidelity, cost."""
+    from understudy.commands import printing
     from understudy.commands.compare_runs import compare_runs
     from understudy.pipeline.folder import RunFolder
     from understudy.report import compared
 
     comparison = compare_runs(RunFolder.find(a), RunFolder.find(b))
     for table in compared.compared_tables(comparison):
-        _console.print(table)
-    _say(comparison["sentence"])
+        printing.console.print(table)
+    printing.say(comparison["sentence"])
     if to is not None:
         compared.write_comparison(to, comparison)
-        _say(to, is_path=True)
+        printing.say(to, is_path=True)
 
 
 @app.command("list")
@@ -440,33 +430,34 @@ def list_names(
     ] = None,
 ) -> None:
     """List the names that settings accept, each with a summary."""
+    from understudy.commands import printing
     from understudy.commands.names import CATALOGUE
 
     if kind is not None and kind not in CATALOGUE:
         raise InputError(f"unknown kind {kind!r}; known: {', '.join(CATALOGUE)}")
     for title in [kind] if kind else CATALOGUE:
-        has_phases = title == "arms"
+        known, has_phases = CATALOGUE[title], title == "arms"
         columns = ("name", "meaning", *(["phases"] if has_phases else []))
-        table = Table(*columns, title=title, title_justify="left")
-        for name in CATALOGUE[title]:
-            details = [Text(CATALOGUE[title][name].describe())] if has_phases else []
-            table.add_row(Text(name), Text(CATALOGUE[title].summary(name)), *details)
-        _console.print(table)
+        rows = [
+            (name, known.summary(name), *([known[name].describe()] if has_phases else [])) for name in known
+        ]
+        printing.show_table(columns, rows, title=title)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Errors that users can fix give a message and exit code 2; Ctrl-C gives exit code 130."""
     words = sys.argv[1:] if arguments is None else arguments
+    # The libraries make a million objects that stay. Looking through them for garbage so often, and once
+    # more at the end, takes a fifth of the time of a short command.
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
     again = shlex.join(["understudy", *words])
     try:
         app(words)
     except _InterruptError:
-        _errors.print(
-            f"\nstopped; everything finished is kept. To continue: {again}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        from understudy.commands import printing
+
+        printing.complain(f"\nstopped; everything finished is kept. To continue: {again}")
         sys.exit(130)
     except InputError as error:
         _refuse(str(error))
@@ -478,21 +469,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    _errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    from understudy.commands import printing
+
+    printing.complain(f"error: {message}", style="red")
     sys.exit(2)
 
 
-def _say(text: object, *, is_path: bool = False) -> None:
-    """Print a sentence, or paths, which stay on one line so that they can be copied."""
-    _console.print(str(text), highlight=False, markup=False, soft_wrap=is_path)
-
-
 def _terminal() -> Any:
-    from understudy.commands import chosen
+    from understudy.commands import chosen, printing
     from understudy.core.progress import Terminal
 
     chosen.quiet_libraries()
-    return Terminal(_console)
+    return Terminal(printing.console)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_pictures import write_folder
+from sklearn.datasets import load_digits
 
 from understudy.data.export import EXPORTS, export
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import near_duplicates
 from understudy.data.load import find_source, load_splits
 from understudy.data.settings import DataSettings
+from understudy.data.sources.digits import read_digits
 from understudy.data.sources.source import SOURCES
 
 
@@ -39,6 +42,15 @@ EXAMPLES: dict[str, Callable[[Path, LabelledSet], Path | str]] = {
     "webdataset": exported("webdataset"),
     "digits": lambda _to, _data: "digits",
 }
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    levels, labels = read_digits()
+    known = load_digits()
+    np.testing.assert_array_equal(levels, known.images)
+    np.testing.assert_array_equal(labels, known.target)
+
+
 OFFLINE = [name for name in SOURCES if name != "hub"]  # the hub needs a network
 
 

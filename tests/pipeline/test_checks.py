@@ -2,11 +2,23 @@
 
 import re
 
+import hypothesis.strategies as st
+import numpy as np
 import pytest
+from hypothesis import given
 from tiny_job import tiny_settings
 
+from understudy.adaptation.settings import TOKEN_METHODS
 from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import Splits
+from understudy.generators.load import load_generator
+from understudy.generators.mini.tokenizer import MAX_LENGTH
+from understudy.generators.settings import GeneratorSettings
+from understudy.pipeline.checks import check_generator_fits, loads_networks
 from understudy.pipeline.run import run
+from understudy.recipes import PRESETS, RECIPES
+from understudy.settings import build
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -61,6 +73,68 @@ def test_what_does_not_fit_the_generator_leaves_no_folder(
     with pytest.raises(InputError, match=message):
         run(tiny_settings(pets, tiny_pipeline_folder, **sections), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+DIGITS = tuple(f"digit {digit}" for digit in range(10))
+
+
+def loads(*layers, words=DIGITS):
+    """Whether the generator is loaded to check settings for sets of 8 images."""
+    real = LabelledSet.from_images(
+        [np.zeros((3, 8, 8), np.uint8)], [0], class_names=words, split="train", ids=["a"]
+    )
+    splits = Splits(real, real, real, tuple(words), (), frozenset())
+    return loads_networks(build({"data": {"source": "digits"}}, *layers), splits)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *(PRESETS[name] for name in PRESETS),
+        *(RECIPES[name] for name in ("adapted", "vanilla", "latent-prior", "bridged-transfer")),
+        *({"draw": {"sampler": name}} for name in ("unipc", "dpm++", "ddim", "ddpm")),
+        {"adapt": {"method": "lora"}},
+    ],
+    ids=str,
+)
+def test_the_bundled_generator_fits_settings_that_it_is_not_loaded_for(layer, mini):
+    assert not loads(layer)
+    settings = build({"data": {"source": "digits"}}, layer)
+    check_generator_fits(mini, settings, prompt_names=DIGITS)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        *({"adapt": {"method": method, "prompt": "{class} {token}"}} for method in TOKEN_METHODS),
+        {"adapt": {"method": "lora", "targets": ["to_q"]}},
+        {"adapt": {"adapter": "somewhere"}},
+        {"draw": {"start_snr": 0.4}},
+        {"draw": {"sampler": "edm"}},
+        {"draw": {"prompt": "a photograph of a {class}"}},
+        {"generator": {"compile": True}},
+        {"generator": {"name": "owner/model"}},
+        {"visual": {"kind": "per-image"}},
+        {"curate": {"score": "clip"}},
+    ],
+    ids=str,
+)
+def test_what_may_not_fit_is_checked_with_the_loaded_generator(section):
+    assert loads(section)
+    assert loads(words=("chrysanthemums", "roses"))
+    assert loads(words=("ö", "ü"))
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return load_generator(GeneratorSettings(), device="cpu")
+
+
+@given(text=st.text(st.characters(codec="ascii")))
+def test_a_prompt_has_at_most_one_token_per_byte(text, mini):
+    [(tokenizer, limit)] = mini._token_limits()
+    assert len(tokenizer(text).input_ids) <= len(text) + 2
+    assert limit == MAX_LENGTH
 
 
 AUDIT = {"measure": True, "shadows": 6, "false_positive_rates": [0.5]}

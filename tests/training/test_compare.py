@@ -15,6 +15,7 @@ from understudy.evaluation.transferability import feature_quality
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import HeldOut, TrainingData
 from understudy.training.fit import check_training, fit_arm
+from understudy.training.optimisers import build_optimiser
 from understudy.training.records import ArmFolder
 from understudy.training.run import ArmTraining
 from understudy.training.settings import CompareSettings, Phase
@@ -240,6 +241,16 @@ def test_a_record_of_an_older_version_is_refused(tmp_path):
 def test_recipes_are_checked_before_training(changes, message):
     with pytest.raises(InputError, match=message):
         check_training(CompareSettings.model_validate(changes))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_optimisers_that_are_not_checked_work(name):
+    """timm has them, and they take a step."""
+    layer = torch.nn.Linear(4, 4)
+    optimiser = build_optimiser(layer, CompareSettings(optimiser=name))
+    layer(torch.ones(1, 4)).sum().backward()
+    optimiser.step()
+    check_training(CompareSettings(optimiser=name))
 
 
 def test_records_of_other_data_are_refused(tmp_path):

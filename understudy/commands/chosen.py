@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
-
 from understudy.commands.options import Options
 from understudy.core.config import check_effect, given_names, parse_override
 from understudy.core.errors import InputError
@@ -179,6 +175,8 @@ def torch_device(name: str) -> str:
     """
     if (processes := Processes()).count > 1:
         return processes.device
+    import torch  # slow to import; `understudy validate` needs no device
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -190,5 +188,9 @@ def torch_device(name: str) -> str:
 
 def quiet_libraries() -> None:
     """Hide the progress bars that other libraries show while they load weights."""
+    # slow to import, and needed only before networks are loaded
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()

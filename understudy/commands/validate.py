@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from understudy.commands.chosen import quiet_libraries
 from understudy.data.captions.captions import caption_sets
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
-from understudy.pipeline.checks import check_fits, check_names
+from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
 
@@ -61,6 +62,8 @@ def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Split
         device=device,
         others=splits.known_ids,
     )
+    if loads_networks(settings, splits):
+        quiet_libraries()
     check_fits(settings, splits, device=device)
     check_stages(settings, splits)
     return splits, captioned

@@ -254,9 +254,13 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         OSError, SyntaxError, ValueError: as raised by Pillow for files that it cannot read.
     """
-    image: Image.Image = Image.open(io.BytesIO(data))
-    image.load()
-    image = ImageOps.exif_transpose(image)
+    return upright(Image.open(io.BytesIO(data)))
+
+
+def upright(opened: Image.Image) -> Image.Image:
+    """Decode an opened image file as :func:`decode` does."""
+    opened.load()
+    image: Image.Image = ImageOps.exif_transpose(opened)
     if image.mode == "F":
         raise ValueError(
             "pixel values must be integers, got fractions of unknown range: store the image with 8 or 16 bits"

@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from understudy.core.errors import InputError
 from understudy.data.class_names import read_class_names
-from understudy.data.labelled_set import LabelledSet, decode
+from understudy.data.labelled_set import LabelledSet, upright
 from understudy.data.leaks import Fingerprints, fingerprint
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents, Item, RealSplit
@@ -125,13 +125,13 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
-            with Image.open(io.BytesIO(data)) as header:
-                if header.format not in _FORMATS:
-                    return f"the image format {header.format} is not supported"
-                if header.width * header.height > max_pixels:
-                    size = f"{header.width} x {header.height} pixels"
+            with Image.open(io.BytesIO(data)) as opened:
+                if opened.format not in _FORMATS:
+                    return f"the image format {opened.format} is not supported"
+                if opened.width * opened.height > max_pixels:
+                    size = f"{opened.width} x {opened.height} pixels"
                     return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
-            return fingerprint(decode(data))
+                return fingerprint(upright(opened))
     except UnidentifiedImageError:
         return "not an image"
     except Image.DecompressionBombError as error:

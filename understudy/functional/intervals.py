@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit  # the quantiles of scipy.stats, which is slow to import
 
 _MAX_CELLS = 2**22  # cells of the largest temporary array: 32 MiB in float64
 _LEVEL = 0.95
@@ -147,7 +147,7 @@ def student_stretch(values: np.ndarray) -> float:
         return 1.0
     spread = image_part**2 / (num_images - 1) + seed_part**2 / max(1, num_seeds - 1)
     freedom = (image_part + seed_part) ** 2 / spread if spread > 0 else math.inf
-    return float(stats.t.ppf((1 + _LEVEL) / 2, freedom) / stats.norm.ppf((1 + _LEVEL) / 2))
+    return float(stdtrit(freedom, (1 + _LEVEL) / 2) / ndtri((1 + _LEVEL) / 2))
 
 
 def student_interval(values: Sequence[float]) -> dict[str, float]:
@@ -170,9 +170,8 @@ def student_interval(values: Sequence[float]) -> dict[str, float]:
         raise ValueError("values must have at least one entry, got none")
     mean, half = float(np.mean(values)), 0.0
     if len(values) > 1:
-        half = float(
-            stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-        )
+        quantile = stdtrit(len(values) - 1, (1 + _LEVEL) / 2)
+        half = float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 

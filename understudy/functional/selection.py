@@ -12,8 +12,6 @@ Symbols::
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist, pdist
 
 # The median distance is that of at most this many evenly spaced points: 16 MiB of distances instead of N^2.
 _MEDIAN_POINTS = 2000
@@ -84,6 +82,10 @@ def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
         >>> matched(np.array([[0.0], [0.2], [9.0]]), np.array([[0.1], [0.0]]), 2)
         array([1, 0])
     """
+    # slow to import; `understudy list` and checks need only the names of selections
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     x, y = _float64_points(x, y)
     left, rounds = np.arange(len(x)), [np.empty(0, dtype=np.int64)]
     missing = min(q, len(x))
@@ -100,6 +102,8 @@ def _bandwidth(x: np.ndarray, y: np.ndarray) -> float:
 
     If all real points are equal, it is the median distance to the candidates; if those are equal too, 1.
     """
+    from scipy.spatial.distance import cdist, pdist  # slow to import, see matched
+
     y = y[:: -(-len(y) // _MEDIAN_POINTS)]
     x = x[:: -(-len(x) // _MEDIAN_POINTS) or 1]
     for distances in (pdist(y), cdist(x, y).ravel()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -13,21 +13,15 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPTextModel,
-    CLIPTokenizer,
-    CLIPVisionModelWithProjection,
-)
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import mini_folder
 from understudy.generators.prompts import fill
 from understudy.generators.settings import GeneratorSettings
+
+if TYPE_CHECKING:
+    from transformers import CLIPImageProcessor
 
 _PROMPT = "a photo of {class}"
 _BATCH_SIZE = 64
@@ -110,6 +104,9 @@ def load_zero_shot(
 def _from_clip(
     name: str, prompts: Sequence[str], class_names: tuple[str, ...], device: str
 ) -> ZeroShotClassifier:
+    # slow to import, and needed only to score with CLIP
+    from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessor, CLIPModel
+
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         parts = []
@@ -143,6 +140,9 @@ def _from_mini(prompts: Sequence[str], class_names: tuple[str, ...], device: str
 
     Other pipelines keep one encoder of a CLIP that had a text projection.
     """
+    # slow to import, and needed only to score with CLIP
+    from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
     folder = mini_folder()
     text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).to(device).eval()
     vision: Any = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)

@@ -7,13 +7,18 @@ from typing import Any, cast
 
 from understudy.adaptation.adapter import apply_adapter, check_guidance, check_tokens, check_unseen
 from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
 from understudy.data.captions.file import read_captions
+from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
+from understudy.generators.mini.tokenizer import MAX_LENGTH
 from understudy.generators.prompts import fill, read_templates
+from understudy.generators.samplers import SAMPLERS
+from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
 from understudy.pipeline.strategies import check_strategies, settings_of_arms
@@ -82,22 +87,52 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
         InputError: naming what does not fit.
     """
     train = splits.train
-    generator = load_generator(settings.generator, device=device)
-    generator.available(train.class_names)
-    if settings.generator.name == "folder":
-        cast("Any", generator).check_copies([splits.val, splits.test])
-    check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
+    if _loads_generator(settings, splits.prompt_names):
+        generator = load_generator(settings.generator, device=device)
+        generator.available(train.class_names)
+        if settings.generator.name == "folder":
+            cast("Any", generator).check_copies([splits.val, splits.test])
+        check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
-    for of_arm in settings_of_arms(settings, train):
-        if of_arm.curate.score == "clip":
-            load_zero_shot(
-                settings.curate.clip,
-                settings.generator,
-                class_names=train.class_names,
-                prompt_names=splits.prompt_names,
-                device=device,
-            )
-            break
+    if _loads_clip(settings, train):
+        load_zero_shot(
+            settings.curate.clip,
+            settings.generator,
+            class_names=train.class_names,
+            prompt_names=splits.prompt_names,
+            device=device,
+        )
+
+
+def loads_networks(settings: Settings, splits: Splits) -> bool:
+    """Whether :func:`check_fits` loads networks that other libraries show progress bars for."""
+    return _loads_generator(settings, splits.prompt_names) or _loads_clip(settings, splits.train)
+
+
+def _loads_clip(settings: Settings, train: LabelledSet) -> bool:
+    return any(of_arm.curate.score == "clip" for of_arm in settings_of_arms(settings, train))
+
+
+def _loads_generator(settings: Settings, prompt_names: Sequence[str]) -> bool:
+    """Whether checking the generator takes its networks, which take seconds to load.
+
+    The bundled one need not be loaded for settings that are sure to fit it: no learned tokens, chosen layers,
+    image features or ready adapter, a sampler of its kind, and prompts with at most one token per byte.
+    """
+    adapt, draw = settings.adapt, settings.draw
+    is_plain = (
+        settings.generator == GeneratorSettings(licence=settings.generator.licence)
+        and (adapt.adapter, adapt.targets) == (None, AdaptSettings().targets)
+        and adapt.method in ("full", "lora", "none")
+        and settings.visual.kind == "none"
+        and (draw.start_snr, SAMPLERS[draw.sampler].kind) == (None, "diffusion")
+    )
+    if not is_plain:
+        return True
+    prompts = _filled_prompts(settings, prompt_names).values()
+    return not all(
+        prompt.isascii() and len(prompt) + 2 <= MAX_LENGTH for filled in prompts for prompt in filled
+    )
 
 
 def check_generator_fits(generator: Generator, settings: Settings, *, prompt_names: Sequence[str]) -> None:
@@ -150,17 +185,23 @@ def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) ->
 
 
 def _check_prompts(generator: Generator, settings: Settings, prompt_names: Sequence[str]) -> None:
-    """Fill every template for every class, without captions, and check the length in tokens."""
+    """Check the length of all prompts in tokens."""
     guided = settings.visual.kind != "none"
+    for kind, filled in _filled_prompts(settings, prompt_names).items():
+        generator.check_prompts(filled, keep_last=guided and kind != "negative")
+
+
+def _filled_prompts(settings: Settings, prompt_names: Sequence[str]) -> dict[str, list[str]]:
+    """Every template filled for every class, without captions, by the kind of prompt."""
     tokens = settings.adapt.tokens(len(prompt_names))
-    for kind, templates in _templates(settings).items():
-        is_negative = kind == "negative"
-        filled = [
-            fill(template, words=words, caption="", token="" if is_negative else token)
+    return {
+        kind: [
+            fill(template, words=words, caption="", token="" if kind == "negative" else token)
             for template in templates
             for words, token in zip(prompt_names, tokens, strict=True)
         ]
-        generator.check_prompts(filled, keep_last=guided and not is_negative)
+        for kind, templates in _templates(settings).items()
+    }
 
 
 def _templates(settings: Settings) -> dict[str, tuple[str, ...]]:

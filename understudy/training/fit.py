@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,7 @@ from understudy.training.loop import Step, Steps, phase_rng, train_phase
 from understudy.training.optimisers import check_optimiser
 from understudy.training.refresh import check_refresh
 from understudy.training.schedules import SCHEDULES
-from understudy.training.settings import CompareSettings
+from understudy.training.settings import CompareSettings, Phase
 
 
 def check_training(settings: CompareSettings) -> None:
@@ -51,18 +52,30 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
         InputError: for a missing backbone, a head or weights that do not fit, phases without a step,
             auxiliary batch norm in a network without batch norm, or a missing teacher or extractor.
     """
-    backbone = build_backbone(settings, train.num_classes, rng_seed=0)
     arms = [find_arm(name, settings) for name in settings.all_arms]
     for arm in arms:
         arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
     phases = [phase for arm in arms for phase in arm.phases]
     for phase in phases:
         real_per_batch(phase, settings.batch_size)
+    if not _needs_network(settings, phases):
+        return
+    backbone = build_backbone(settings, train.num_classes, rng_seed=0)
+    for phase in phases:
         if phase.auxiliary_batch_norm != "none":
             check_batch_norm(backbone.model, settings.backbone)
     # The classifier of the real images is not trained yet, but it will have these classes.
     teacher = TrainedClassifier(backbone, train.class_names)
     find_guides(phases, settings, train.class_names, device="cpu", teacher=lambda: teacher)
+
+
+def _needs_network(settings: CompareSettings, phases: Sequence[Phase]) -> bool:
+    """Whether the network must be built to check it: the bundled one takes a head of any size."""
+    looks_inside = any(
+        phase.auxiliary_batch_norm != "none" or phase.soft_labels or phase.feature_distillation
+        for phase in phases
+    )
+    return settings.backbone != "mini" or settings.keep_head or looks_inside
 
 
 def fit_arm(

@@ -42,6 +42,8 @@ def check_optimiser(settings: CompareSettings) -> None:
         InputError: if timm does not know the name, or if the optimiser needs more than gradients, a package
             that is not installed, or another device.
     """
+    if settings.optimiser in _FUSED:
+        return  # timm has them in every version, and they work everywhere
     from timm.optim import list_optimizers  # heavy; only this check needs it
 
     name, known = settings.optimiser, list_optimizers()

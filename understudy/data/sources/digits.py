@@ -11,6 +11,8 @@ import csv
 import io
 from collections.abc import Iterator
 from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 from typing import cast, final
 
 import numpy as np
@@ -44,9 +46,7 @@ SOURCES.register("digits", summary="built in: 1,797 handwritten digits, 600 trai
 
 def make_split_csv() -> str:
     """Recompute the text of ``digits_split.csv``: a stratified split with seed 0."""
-    from sklearn.datasets import load_digits  # slow to import, and needed for this source only
-
-    labels = load_digits().target
+    _, labels = read_digits()
     fractions: dict[RealSplit, float] = {"val": 200 / len(labels), "test": 997 / len(labels)}
     parts = stratified_split(
         [_name(index) for index in range(len(labels))], labels, fractions, class_names=_NAMES, seed=0
@@ -55,17 +55,27 @@ def make_split_csv() -> str:
     return "index,split\n" + "".join(f"{index},{splits[index]}\n" for index in range(len(labels)))
 
 
-def _read() -> Iterator[Item]:
-    from sklearn.datasets import load_digits  # slow to import, and needed for this source only
+def read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Levels, float64 (1797, 8, 8) from 0 to 16, and labels, int64 (1797,), as ``load_digits`` returns them.
 
-    digits = load_digits()
+    The file is read directly, because scikit-learn takes most of a second to import.
+    """
+    spec = find_spec("sklearn")
+    assert spec is not None
+    assert spec.origin is not None
+    table = np.loadtxt(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+
+
+def _read() -> Iterator[Item]:
+    levels, labels = read_digits()
     table = resources.files("understudy.data").joinpath("digits_split.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(io.StringIO(table)):
         index, split = int(row["index"]), cast("RealSplit", row["split"])
-        small = Image.fromarray(np.round(digits.images[index] * (255 / 16)).astype(np.uint8))
+        small = Image.fromarray(np.round(levels[index] * (255 / 16)).astype(np.uint8))
         image = small.resize((32, 32), Image.Resampling.BILINEAR).convert("RGB")
         name = _name(index)
-        yield Item(path=name, id=name, label=_NAMES[digits.target[index]], split=split, data=encode(image))
+        yield Item(path=name, id=name, label=_NAMES[labels[index]], split=split, data=encode(image))
 
 
 def _name(index: int) -> str:
