@@ -8,6 +8,7 @@ from tiny import two_classes
 from tiny_job import Listener
 
 from understudy.core.errors import InputError
+from understudy.core.files import read_arrays
 from understudy.core.progress import Silent
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.settings import MembershipSettings
@@ -206,3 +207,21 @@ def test_records_of_other_data_are_refused(tmp_path):
 
 def test_the_digits_have_enough_images_for_the_defaults():
     check_audit(MembershipSettings(), two_classes(1078, split="train"), CompareSettings())
+
+
+@pytest.mark.slow
+def test_models_that_are_trained_one_by_one_may_run_side_by_side(tmp_path, at_once):
+    compare = COMPARE.model_copy(update={"optimiser": "sgd"})
+    settings = QUICK.model_copy(update={"arms": ("mixed",), "private_epsilon": 50.0})
+    one, two = (
+        call(tmp_path / str(workers), settings, compare, workers=workers) | {"seconds": None}
+        for workers in (1, 2)
+    )
+    assert one == two
+    names = {path.name for path in (tmp_path / "1").iterdir()}
+    assert len(names) == 12
+    for name in names:
+        ours, theirs = read_arrays(tmp_path / "1" / name), read_arrays(tmp_path / "2" / name)
+        assert ours.keys() == theirs.keys()
+        for key, values in ours.items():
+            np.testing.assert_array_equal(values, theirs[key])

@@ -12,7 +12,7 @@ from understudy.core.errors import InputError
 from understudy.training import ensemble as module
 from understudy.training.arms import Arm
 from understudy.training.data import TrainingData
-from understudy.training.ensemble import Training, fit_ensemble
+from understudy.training.ensemble import Training, can_group, fit_ensemble
 from understudy.training.fit import fit_arm
 from understudy.training.loop import DivergedError
 from understudy.training.settings import CompareSettings, Phase
@@ -134,7 +134,7 @@ def test_epochs_are_those_of_each_training():
 
 def test_networks_with_dropout_are_no_stack():
     settings = SHORT.model_copy(update={"augmentation": "none"})
-    assert module._can_group(module.find_arm("real", settings), settings, several(1))
+    assert can_group(module.find_arm("real", settings), settings, 3)
     assert not module._has_dropout(timm.create_model("efficientnet_b0"))
     assert module._has_dropout(timm.create_model("efficientnet_b0", drop_rate=0.1))
     assert module._has_dropout(timm.create_model("efficientnet_b0", drop_path_rate=0.1))
@@ -154,9 +154,9 @@ def test_a_new_field_is_not_ignored():
     """
     for novelty, is_grouped in ((0.0, True), (0.5, False)):
         arm = Arm(name="own", phases=(NewPhase(data="real", novelty=novelty),), summary="")
-        assert module._can_group(arm, SHORT, several(1)) == is_grouped
+        assert can_group(arm, SHORT, 3) == is_grouped
         settings = NewSettings(**SHORT.model_dump(), novelty=novelty)
-        assert module._can_group(module.find_arm("real", settings), settings, several(1)) == is_grouped
+        assert can_group(module.find_arm("real", settings), settings, 3) == is_grouped
     assert set(Phase.model_fields) > module._PHASE_FIELDS
     assert set(CompareSettings.model_fields) >= module._SETTINGS_FIELDS
 

@@ -8,20 +8,21 @@ import torch
 from tiny_sets import RECIPE, squares
 
 from understudy.core.errors import InputError
+from understudy.core.progress import follow
 from understudy.training import private
 from understudy.training.private import default_delta, fit_private
 
 pytest.importorskip("opacus")
 
 
-def fitted(**changes):
+def fitted(on_step=lambda amount: None, **changes):
     given = {"settings": RECIPE, "seed": 0, "device": "cpu", "epsilon": 8.0} | changes
-    return fit_private(squares("train", num=48), **given)
+    return follow(fit_private(squares("train", num=48), **given), on_step)
 
 
 def test_the_promise_is_kept_and_not_far_from_used_up():
     steps = []
-    classifier, promise = fitted(on_step=lambda: steps.append(1))
+    classifier, promise = fitted(steps.append)
     assert 7 < promise.epsilon <= 8
     assert promise.delta == 0.01
     assert len(steps) == RECIPE.steps
@@ -74,9 +75,9 @@ def test_default_delta(images, delta):
 
 def test_bad_input(monkeypatch):
     with pytest.raises(InputError, match=r"at least compare.batch_size=8 real images, got 6"):
-        fit_private(squares("train", num=6), settings=RECIPE, seed=0, device="cpu", epsilon=8.0)
+        next(fit_private(squares("train", num=6), settings=RECIPE, seed=0, device="cpu", epsilon=8.0))
     with pytest.raises(InputError, match="needs a train set"):
-        fit_private(squares("test"), settings=RECIPE, seed=0, device="cpu", epsilon=8.0)
+        next(fit_private(squares("test"), settings=RECIPE, seed=0, device="cpu", epsilon=8.0))
     with pytest.raises(InputError, match=r"private_epsilon=0.01 with delta 1e-06 cannot be reached"):
         fitted(epsilon=0.01, delta=1e-6)
     monkeypatch.setitem(sys.modules, "opacus.validators", None)

@@ -10,6 +10,7 @@ from typing import final
 
 from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import AdaptData
+from understudy.core.threads import one_thread
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.data.splits import take_share
@@ -163,15 +164,9 @@ def time_private(train: LabelledSet, settings: Settings, *, device: str) -> floa
         return 0.0
     half = take_share(train, 0.5, seed=settings.seed)
     short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
-    times: list[float] = []
-    fit_private(
-        half,
-        settings=short,
-        seed=settings.seed,
-        device=device,
-        epsilon=epsilon,
-        on_step=lambda: times.append(time.monotonic()),
-    )
+    with one_thread(device):
+        steps = fit_private(half, settings=short, seed=settings.seed, device=device, epsilon=epsilon)
+        times = [time.monotonic() for _ in steps]
     # The time before the first step does not count: the noise level is then searched, once per run.
     return (times[-1] - times[0]) / (len(times) - 1)
 

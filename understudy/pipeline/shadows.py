@@ -13,25 +13,20 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.core.files import read_arrays, write_arrays
+from understudy.core.files import read_arrays
 from understudy.core.progress import Observer
+from understudy.core.workers import do_jobs
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.membership import PROMISE, audit_membership, enough_shadows, half_splits
 from understudy.evaluation.settings import MembershipSettings
 from understudy.functional.intervals import bootstrap_mean
+from understudy.pipeline.shadow_training import PRIVATE, ShadowTraining
 from understudy.training.arms import find_arm
-from understudy.training.classifier import TrainedClassifier
-from understudy.training.data import TrainingData
-from understudy.training.ensemble import Training, fit_ensemble
-from understudy.training.private import check_private, fit_private
+from understudy.training.ensemble import Training, can_group, fit_ensemble
+from understudy.training.private import check_private
 from understudy.training.settings import CompareSettings
 from understudy.training.strategies import STRATEGIES, split_name
 
-_Fitted = tuple[int, TrainedClassifier, dict[str, Any]]
-"""Number of a shadow model, the model, and further entries of its record."""
-
-PRIVATE = "private"
-"""Name of the differentially private reference among the arms."""
 _RESAMPLES = 200
 _SEEDS = 1_000_000  # far from the seeds of compared trainings, so that no shadow model repeats one of them
 _BLOCK = 16  # shadow models trained together; the images of all of them are in memory at once
@@ -137,6 +132,8 @@ class Shadows:
         observer: receives messages and progress; it is called from several threads.
         make_synthetic: adapts a generator to the real images with the given numbers, with the given seed, and
             returns the images that it draws (``target=pipeline``).
+        workers: processes for arms whose models cannot be trained together, see
+            :func:`understudy.core.workers.do_jobs`.
     """
 
     train: LabelledSet
@@ -150,6 +147,7 @@ class Shadows:
     folder: Path
     observer: Observer
     make_synthetic: Callable[[np.ndarray, int], LabelledSet] | None = None
+    workers: int | None = None
 
     @cached_property
     def members(self) -> np.ndarray:
@@ -203,17 +201,17 @@ class Shadows:
         if self.settings.target == "pipeline":  # before counting the steps of phases in epochs
             drawing = [name for name, compare in settings_of.items() if self._uses_synthetic(name, compare)]
             self._draw(sorted({number for name in drawing for number in waiting[name]}))
-        sets = {"train": self.train, "val": self.val, "test": self.test}
+        jobs = list[ShadowTraining]()
         total = sum(
             self._steps(name, number, settings_of[name]) for name in settings_of for number in waiting[name]
         )
         with self.observer.bar("membership", total=total, unit="steps") as advance:
             for name, compare in settings_of.items():
-                fit = self._fit_private if name == PRIVATE else partial(self._fit, name)
-                for number, classifier, further in fit(waiting[name], compare, lambda: advance(1)):
-                    predictions = {split: classifier.predict(data) for split, data in sets.items()}
-                    record = {"members": self.members[number], **predictions, **further}
-                    write_arrays(self._paths(name)[number], record)
+                if self._can_group(name, compare):
+                    self._fit(name, waiting[name], compare, lambda: advance(1))
+                else:
+                    jobs += [self._job(name, number, compare) for number in waiting[name]]
+            do_jobs(jobs, workers=self.workers, advance=advance)
 
     def _attack(self, records: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
         """Figures of every attack on the shadow models of an arm."""
@@ -273,7 +271,7 @@ class Shadows:
         arm = find_arm(name, compare)
         has_epochs = arm.uses_synthetic and any(phase.epochs for phase in arm.phases)
         # The number of images matters only for phases whose length is given in epochs.
-        drawn = len(self._synthetic(name, number)) if has_epochs else 0
+        drawn = len(self._synthetic(name, number)()) if has_epochs else 0
         return sum(arm.phase_steps(compare, num_real=int(self.members[number].sum()), num_synthetic=drawn))
 
     def _draw(self, waiting: Sequence[int]) -> None:
@@ -291,53 +289,48 @@ class Shadows:
                 images.save(self._drawn(number))
                 advance(1)
 
+    def _can_group(self, name: str, compare: CompareSettings) -> bool:
+        return name != PRIVATE and can_group(find_arm(name, compare), compare, self.train.num_classes)
+
     def _fit(
         self, name: str, waiting: Sequence[int], compare: CompareSettings, on_step: Callable[[], Any]
-    ) -> Iterator[_Fitted]:
-        uses_synthetic = self._uses_synthetic(name, compare)
-        for start in range(0, len(waiting), _BLOCK):
-            block = waiting[start : start + _BLOCK]
-            trainings = []
-            for number in block:
-                synthetic = self._synthetic(name, number) if uses_synthetic else None
-                data = TrainingData(train=self._half(number), synthetic=synthetic)
-                trainings.append(Training(data=data, seed=self._seed(number)))
+    ) -> None:
+        """Train shadow models together, and record what they predict."""
+        jobs = [self._job(name, number, compare) for number in waiting]
+        for start in range(0, len(jobs), _BLOCK):
+            block = jobs[start : start + _BLOCK]
+            trainings = [Training(data=job.data(), seed=job.seed) for job in block]
             fitted = fit_ensemble(name, trainings, settings=compare, device=self.device, on_step=on_step)
-            yield from ((number, classifier, {}) for number, classifier in zip(block, fitted, strict=True))
+            for job, classifier in zip(block, fitted, strict=True):
+                job.write(classifier)
 
-    def _fit_private(
-        self, waiting: Sequence[int], compare: CompareSettings, on_step: Callable[[], Any]
-    ) -> Iterator[_Fitted]:
-        assert self.settings.private_epsilon is not None
-        for number in waiting:
-            classifier, promise = fit_private(
-                self._half(number),
-                settings=compare,
-                seed=self._seed(number),
-                device=self.device,
-                on_step=on_step,
-                epsilon=self.settings.private_epsilon,
-                delta=self.settings.private_delta,
-            )
-            yield number, classifier, {"epsilon": promise.epsilon, "delta": promise.delta}
-
-    def _half(self, number: int) -> LabelledSet:
-        return self.train.select(np.flatnonzero(self.members[number]))
+    def _job(self, name: str, number: int, compare: CompareSettings) -> ShadowTraining:
+        return ShadowTraining(
+            path=self._paths(name)[number],
+            arm=name,
+            is_member=self.members[number],
+            sets={"train": self.train, "val": self.val, "test": self.test},
+            synthetic=self._synthetic(name, number) if self._uses_synthetic(name, compare) else None,
+            settings=compare,
+            seed=self._seed(number),
+            device=self.device,
+            epsilon=self.settings.private_epsilon if name == PRIVATE else None,
+            delta=self.settings.private_delta,
+        )
 
     def _seed(self, number: int) -> int:
         return (self.seed + 1) * _SEEDS + number
 
-    def _synthetic(self, name: str, number: int) -> LabelledSet:
-        """The synthetic images that a shadow model sees."""
+    def _synthetic(self, name: str, number: int) -> Callable[[], LabelledSet]:
+        """Returns the synthetic images that a shadow model sees; can be sent to another process."""
         if self.settings.target == "pipeline":
-            return LabelledSet.load(self._drawn(number))
+            return partial(LabelledSet.load, self._drawn(number))
         others = {
             image for image, inside in zip(self.train.ids, self.members[number], strict=True) if not inside
         }
         images = self.images_of(name)
-        return images.select(
-            [index for index, sources in enumerate(_sources(images)) if not sources & others]
-        )
+        seen = [index for index, sources in enumerate(_sources(images)) if not sources & others]
+        return partial(images.select, np.array(seen, dtype=np.int64))
 
     def _drawn(self, number: int) -> Path:
         return self.folder / f"synthetic-shadow{number}.parquet"

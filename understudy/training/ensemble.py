@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from understudy.core.config import Section
 from understudy.core.progress import follow
+from understudy.core.threads import one_thread
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.backbones import Backbone, build_backbone, reset_head, seeded_globals
@@ -29,7 +30,7 @@ from understudy.training.batches import Images, batches_of, check_images, phase_
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.fit import fit_arm, fit_steps
-from understudy.training.loop import mixed_batch, phase_rng, targets_of
+from understudy.training.loop import Steps, mixed_batch, phase_rng, targets_of
 from understudy.training.settings import CompareSettings, Phase
 from understudy.training.stacked import train_together
 
@@ -98,8 +99,11 @@ def fit_ensemble(
     """
     arm = find_arm(name, settings)
     tell = on_step or (lambda: None)
-    if not (trainings and _can_group(arm, settings, trainings)):
-        return [_fit_alone(arm, training, settings, device, tell) for training in trainings]
+    has_quota = any(training.data.quota is not None for training in trainings)
+    if has_quota or not (trainings and can_group(arm, settings, trainings[0].data.train.num_classes)):
+        steps = (fit_alone(arm, training, settings=settings, device=device) for training in trainings)
+        with one_thread(device):
+            return [follow(each, lambda amount: tell()) for each in steps]
     size = stacked or (_GPU_STACK if device.startswith("cuda") else 1)
     groups = [trainings[start : start + size] for start in range(0, len(trainings), size)]
     with _one_thread_each(device) as workers, ThreadPoolExecutor(workers) as pool:
@@ -110,14 +114,13 @@ def fit_ensemble(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _can_group(arm: Arm, settings: CompareSettings, trainings: Sequence[Training]) -> bool:
-    """Whether :func:`_fit_group` implements everything that the arm, the settings and the data need."""
+def can_group(arm: Arm, settings: CompareSettings, num_classes: int) -> bool:
+    """Whether :func:`fit_ensemble` can train several networks of an arm together, with these settings."""
     return (
         _sets_only(settings, _SETTINGS_FIELDS)
         and all(_sets_only(phase, _PHASE_FIELDS) for phase in arm.phases)
         and all(settings.in_phase(phase).optimiser == "adamw" for phase in arm.phases)
-        and all(training.data.quota is None for training in trainings)
-        and not _has_dropout(build_backbone(settings, trainings[0].data.train.num_classes, rng_seed=0).model)
+        and not _has_dropout(build_backbone(settings, num_classes, rng_seed=0).model)
     )
 
 
@@ -136,9 +139,15 @@ def _has_dropout(model: nn.Module) -> bool:
     )
 
 
-def _fit_alone(
-    arm: Arm, training: Training, settings: CompareSettings, device: str, tell: Callable[[], Any]
-) -> TrainedClassifier:
+def fit_alone(
+    arm: Arm, training: Training, *, settings: CompareSettings, device: str
+) -> Steps[TrainedClassifier]:
+    """One training of an ensemble, step by step, for arms that cannot be grouped.
+
+    Raises:
+        InputError: as :func:`understudy.training.fit.fit_steps`.
+    """
+
     def teacher() -> TrainedClassifier:
         return fit_arm(
             "real",
@@ -150,9 +159,7 @@ def _fit_alone(
         )
 
     data = replace(training.data, teacher=teacher)
-    return follow(
-        fit_steps(arm, data, settings=settings, seed=training.seed, device=device), lambda amount: tell()
-    )
+    return fit_steps(arm, data, settings=settings, seed=training.seed, device=device)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast, final
@@ -74,8 +74,7 @@ def fit_private(
     device: str,
     epsilon: float,
     delta: float | None = None,
-    on_step: Callable[[], Any] = lambda: None,
-) -> tuple[TrainedClassifier, Promise]:
+) -> Generator[int, None, tuple[TrainedClassifier, Promise]]:
     """Train a classifier on real images with DP-SGD; Abadi et al. 2016 (arXiv:1607.00133), algorithm 1.
 
     Each image joins each batch independently (Poisson sampling, ``batch_size`` on average). Its gradient is
@@ -94,7 +93,9 @@ def fit_private(
         device: where to train.
         epsilon: privacy loss, above 0.
         delta: probability of a larger loss, in (0, 1); :func:`default_delta` if None.
-        on_step: called after each step.
+
+    Yields:
+        1 after each step.
 
     Returns:
         The classifier and its guarantee.
@@ -123,7 +124,7 @@ def fit_private(
         optimiser.zero_grad()
         _set_gradients(model, x, labels[chosen], label_smoothing=settings.label_smoothing)
         optimiser.step()
-        on_step()
+        yield 1
     return TrainedClassifier(backbone, train.class_names, device), promise
 
 
