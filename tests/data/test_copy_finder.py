@@ -140,8 +140,10 @@ def test_thumbnails_of_any_shape():
     wide = np.zeros((3, 20, 60), dtype=np.uint8)
     wide[:, :, 20:40] = 255
     data = LabelledSet.from_images([wide], [0], class_names=["cat"], split="train")
-    np.testing.assert_array_equal(grey_thumbnails(data), np.ones((1, 32, 32)))
-    assert grey_thumbnails(data, size=16).shape == (1, 16, 16)
+    large, small = grey_thumbnails(data, 32, 16)
+    np.testing.assert_array_equal(large, np.ones((1, 32, 32)))
+    np.testing.assert_array_equal(small, np.ones((1, 16, 16)))
+    np.testing.assert_array_equal(grey_thumbnails(data), [large])
 
 
 def test_splits_of_the_sets_are_checked(train, val):

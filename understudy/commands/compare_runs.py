@@ -11,7 +11,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
-from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_bootstrap_difference
 from understudy.functional.unpaired import unpaired_bootstrap_difference
 from understudy.pipeline.folder import RunFolder, finished_results
@@ -125,10 +125,7 @@ def _check_same_classes(a: _Finished, b: _Finished) -> None:
 def _digests(run: _Finished, split: str) -> list[str]:
     """Hash of the pixels, and class, of every image."""
     data = run.split(split)
-    return [
-        f"{pixel_hash(data.image(index))} {data.class_names[label]}"
-        for index, label in enumerate(data.labels)
-    ]
+    return [f"{data.pixel_hash(index)} {data.class_names[label]}" for index, label in enumerate(data.labels)]
 
 
 @final

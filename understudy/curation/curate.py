@@ -12,7 +12,7 @@ import pyarrow as pa
 from understudy.curation.scores import SCORES, Networks, lowest_kept
 from understudy.curation.selections import choose
 from understudy.curation.settings import CurateSettings
-from understudy.data.copies import CopyFinder, grey_thumbnails
+from understudy.data.copies import SIDE, CopyFinder, grey_thumbnails
 from understudy.data.labelled_set import LabelledSet
 
 _CONSTANT_STD = 1.0  # grey levels; black images of safety checkers and failed draws lie below
@@ -124,11 +124,12 @@ class Curator:
         score = SCORES[settings.score]
         judge = score.find_judge(self.networks)
         scores, threshold = score(drawn, judge), lowest_kept(self.val, judge, settings=settings)
-        constant = grey_thumbnails(drawn, size=16).std(axis=(1, 2)) * 255 < _CONSTANT_STD
+        thumbnails, small = grey_thumbnails(drawn, SIDE, 16)
+        constant = small.std(axis=(1, 2)) * 255 < _CONSTANT_STD
         nearest_ids, flags = [""] * len(drawn), [""] * len(drawn)
         nearest_distances = np.full(len(drawn), np.nan)
         if settings.firewall != "off":
-            neighbours = self.copies.nearest(drawn)
+            neighbours = self.copies.nearest(drawn, thumbnails)
             nearest_ids, nearest_distances = neighbours.ids, neighbours.distances
             flags = self.copies.flags(neighbours)
         is_copy = np.array(flags, dtype=bool)

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 from PIL import Image, ImageOps
 
-from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.copies import copy_distances, copy_threshold, nearest_copies
 
 DISTANCE_UNIT = (
@@ -19,8 +19,8 @@ FALSE_ALARMS = 0.01
 """Share of real images that may be mistaken for copies."""
 SAME_IMAGE = 0.05
 """Two real images closer than this count as the same image; re-encoding alone can cause a larger distance."""
-# pixels per thumbnail side; at 16, digits shifted by half a pixel look as far apart as different digits
-_SIDE = 32
+SIDE = 32
+"""Pixels per thumbnail side; at 16, digits shifted by half a pixel look as far apart as different digits."""
 
 
 @final
@@ -80,12 +80,19 @@ class CopyFinder:
         self.train.check_split("train", purpose="looking for copies")
         self.held_out.check_split("val", purpose="setting the threshold for copies")
 
-    def nearest(self, data: LabelledSet) -> Neighbours:
-        """Find the nearest train image of each image, in any class."""
-        hashes = [pixel_hash(data.image(index)) for index in range(len(data))]
+    def nearest(self, data: LabelledSet, thumbnails: np.ndarray | None = None) -> Neighbours:
+        """Find the nearest train image of each of N images, in any class.
+
+        Args:
+            data: the images.
+            thumbnails: their grey thumbnails, float32 of shape (N, SIDE, SIDE), if they are known already.
+        """
+        hashes = [data.pixel_hash(index) for index in range(len(data))]
         new = {name: index for index, name in enumerate(hashes) if name not in self._found}
         if new:
-            index, distances = nearest_copies(grey_thumbnails(data.select([*new.values()])), self._thumbnails)
+            rows = [*new.values()]
+            x = grey_thumbnails(data.select(rows))[0] if thumbnails is None else thumbnails[rows]
+            index, distances = nearest_copies(x, self._thumbnails)
             self._found.update(zip(new, zip(index.tolist(), distances.tolist(), strict=True), strict=True))
         found, ids = [self._found[name] for name in hashes], self.train.ids
         return Neighbours(
@@ -138,11 +145,11 @@ class CopyFinder:
 
     @cached_property
     def _thumbnails(self) -> np.ndarray:
-        return grey_thumbnails(self.train)
+        return grey_thumbnails(self.train)[0]
 
     @cached_property
     def _hashes(self) -> frozenset[str]:
-        return frozenset(pixel_hash(self.train.image(index)) for index in range(len(self.train)))
+        return frozenset(self.train.pixel_hash(index) for index in range(len(self.train)))
 
 
 def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
@@ -151,13 +158,25 @@ def paired_distances(data: LabelledSet, others: LabelledSet) -> np.ndarray:
     Returns:
         float64 of shape (N,), in ``DISTANCE_UNIT``.
     """
-    return copy_distances(grey_thumbnails(data), grey_thumbnails(others))
+    return copy_distances(grey_thumbnails(data)[0], grey_thumbnails(others)[0])
 
 
-def grey_thumbnails(data: LabelledSet, *, size: int = _SIDE) -> np.ndarray:
-    """Grey levels in [0, 1], float32 of shape (N, size, size): short side averaged down, centre cropped."""
-    levels = np.empty((len(data), size, size), dtype=np.float32)
+def grey_thumbnails(data: LabelledSet, *sizes: int) -> list[np.ndarray]:
+    """Thumbnails of all images in one or several sizes, from one decoding of each image.
+
+    Args:
+        data: N images.
+        sizes: width and height in pixels; ``SIDE`` if none is given.
+
+    Returns:
+        For each size s, grey levels in [0, 1], float32 of shape (N, s, s): short side averaged down, centre
+        cropped.
+    """
+    levels = [np.empty((len(data), size, size), dtype=np.float32) for size in sizes or (SIDE,)]
     for index in range(len(data)):
-        fitted = ImageOps.fit(data.image(index).convert("L"), (size, size), Image.Resampling.BOX)
-        levels[index] = np.asarray(fitted) / np.float32(255)
+        grey = data.image(index).convert("L")
+        data.pixel_hash(index)  # finds the hash while the decoded image is remembered
+        for part in levels:
+            fitted = ImageOps.fit(grey, part.shape[1:], Image.Resampling.BOX)
+            part[index] = np.asarray(fitted) / np.float32(255)
     return levels

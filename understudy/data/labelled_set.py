@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
+from understudy.data.recent import Recent
 
 Split = Literal["train", "val", "test", "synthetic"]
 # In memory, where all images together may exceed 2 GB.
@@ -24,6 +25,9 @@ _IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
 # In files; the datasets package recognises this as an image.
 _STORED_IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ROW_GROUP = 1000
+# The images of a run are decoded once if all of them fit in here, and otherwise once for each use of them.
+_DECODED = Recent[Image.Image](room=2**28, size=lambda image: 4 * image.width * image.height)
+_HASHES = Recent[str](room=2**20, size=lambda pixels: 1)
 
 
 @final
@@ -86,7 +90,11 @@ class LabelledSet:
 
     def image(self, index: int) -> Image.Image:
         """Image ``index``, decoded: upright, 8-bit RGB."""
-        return decode(self.table.column("image")[index].as_py()["bytes"])
+        return decode_once(self.encoded(index))
+
+    def pixel_hash(self, index: int) -> str:
+        """:func:`pixel_hash` of image ``index``, which is decoded only if its hash is not remembered."""
+        return hash_once(self.encoded(index))
 
     def encoded(self, index: int) -> bytes:
         """Image ``index`` as stored."""
@@ -255,6 +263,29 @@ def decode(data: bytes) -> Image.Image:
         OSError, SyntaxError, ValueError: as raised by Pillow for files that it cannot read.
     """
     return upright(Image.open(io.BytesIO(data)))
+
+
+def decode_once(data: bytes, opened: Image.Image | None = None) -> Image.Image:
+    """Decode bytes as :func:`decode` does; the latest decoded images are remembered, 256 MiB of them.
+
+    Args:
+        data: an image file.
+        opened: the same file, if Pillow has opened it already.
+
+    Returns:
+        A copy, which may be changed.
+    """
+    return _DECODED.get(data, lambda: decode(data) if opened is None else upright(opened)).copy()
+
+
+def hash_once(data: bytes, image: Image.Image | None = None) -> str:
+    """:func:`pixel_hash` of an image file; the hashes of the latest million images are remembered.
+
+    Args:
+        data: an image file.
+        image: the same image, if it is decoded already.
+    """
+    return _HASHES.get(data, lambda: pixel_hash(decode_once(data) if image is None else image))
 
 
 def upright(opened: Image.Image) -> Image.Image:

@@ -77,10 +77,15 @@ class Fingerprints:
 
 def fingerprint(image: Image.Image) -> tuple[str, int, np.ndarray]:
     """Pixel hash, 64-bit perceptual hash and 16 x 16 grey levels (uint8 of shape (256,)) of an RGB image."""
+    return pixel_hash(image), *perceptual(image)
+
+
+def perceptual(image: Image.Image) -> tuple[int, np.ndarray]:
+    """The second and third part of :func:`fingerprint`."""
     grey = image.convert("L")
     bits = np.packbits(imagehash.phash(grey).hash.ravel())
     thumbnail = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
-    return pixel_hash(image), int.from_bytes(bits.tobytes(), "big"), thumbnail
+    return int.from_bytes(bits.tobytes(), "big"), thumbnail
 
 
 def near_duplicates(

@@ -16,8 +16,8 @@ from PIL import Image, UnidentifiedImageError
 
 from understudy.core.errors import InputError
 from understudy.data.class_names import read_class_names
-from understudy.data.labelled_set import LabelledSet, upright
-from understudy.data.leaks import Fingerprints, fingerprint
+from understudy.data.labelled_set import LabelledSet, decode_once, hash_once
+from understudy.data.leaks import Fingerprints, perceptual
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents, Item, RealSplit
 
@@ -131,7 +131,8 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
                 if opened.width * opened.height > max_pixels:
                     size = f"{opened.width} x {opened.height} pixels"
                     return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
-                return fingerprint(upright(opened))
+                image = decode_once(data, opened)
+                return hash_once(data, image), *perceptual(image)
     except UnidentifiedImageError:
         return "not an image"
     except Image.DecompressionBombError as error:

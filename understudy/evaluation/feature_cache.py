@@ -22,7 +22,7 @@ import safetensors.numpy
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
-from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.encoders import Encoder
 
 _CHUNK = 4096  # most images per file; a run that is killed loses at most so many
@@ -49,7 +49,7 @@ class FeatureCache:
         found = np.empty((len(data), encoder.width), dtype=np.float32)
         places: dict[str, list[int]] = {}
         for index in range(len(data)):
-            places.setdefault(pixel_hash(data.image(index)), []).append(index)
+            places.setdefault(data.pixel_hash(index), []).append(index)
         for keys, rows in self._stored(encoder):
             for key, row in zip(keys, rows, strict=True):
                 found[places.pop(key, [])] = row

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import find_source
 from understudy.data.pool import read_pool
 from understudy.data.settings import DataSettings
@@ -84,7 +84,7 @@ class FolderGenerator:
         """
         made = {digest for ready in self._sets for digest in ready.pixel_hashes}
         for data in held_out:
-            copies = [name for index, name in enumerate(data.ids) if pixel_hash(data.image(index)) in made]
+            copies = [name for index, name in enumerate(data.ids) if data.pixel_hash(index) in made]
             if copies:
                 raise InputError(
                     f"generated images must not be {data.split} images, but {len(copies)} of {len(data)} are "

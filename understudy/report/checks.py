@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.labelled_set import LabelledSet
 from understudy.report.wording import listed
 from understudy.settings import Settings
 
@@ -101,8 +101,7 @@ def _leaks(distance: int) -> _Found:
 def _repeated(sets: Sequence[LabelledSet]) -> _Found:
     """Count images that occur more than once in a set with the same pixels, however they were stored."""
     repeated = {
-        part.split: len(part) - len({pixel_hash(part.image(index)) for index in range(len(part))})
-        for part in sets
+        part.split: len(part) - len({part.pixel_hash(index) for index in range(len(part))}) for part in sets
     }
     found = [f"{count:,} among the {split} images" for split, count in repeated.items() if count]
     if found:

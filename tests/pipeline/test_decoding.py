@@ -1,0 +1,58 @@
+"""How often a run decodes each of its images."""
+
+from collections import Counter
+
+import pytest
+from tiny_job import real_page, tiny_settings
+
+from understudy.data import labelled_set
+from understudy.data.recent import Recent
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.run import STAGE_NAMES, run, write_report_again
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """How often each image file is decoded; nothing is remembered of earlier tests."""
+    counts, upright = Counter(), labelled_set.upright
+
+    def count(opened):
+        counts[opened.fp.getvalue()] += 1
+        return upright(opened)
+
+    monkeypatch.setattr(labelled_set, "upright", count)
+    monkeypatch.setattr(labelled_set, "_HASHES", Recent(labelled_set._HASHES._room, lambda pixels: 1))
+    remember(monkeypatch, labelled_set._DECODED._room)
+    return counts
+
+
+def remember(monkeypatch, room):
+    monkeypatch.setattr(
+        labelled_set, "_DECODED", Recent(room, size=lambda image: 4 * image.width * image.height)
+    )
+
+
+def most(counts):
+    return max(counts.values(), default=0)
+
+
+def test_images_that_fit_into_memory_are_decoded_once(decoded, pets, tiny_pipeline_folder, tmp_path):
+    with real_page():
+        run(tiny_settings(pets, tiny_pipeline_folder), tmp_path / "run")
+        assert most(decoded) == 1
+        assert len(decoded) > 24  # real and synthetic ones
+        write_report_again(RunFolder.find(tmp_path / "run"))
+    assert most(decoded) == 1
+
+
+def test_other_images_are_decoded_once_for_each_use(
+    decoded, pets, tiny_pipeline_folder, tmp_path, monkeypatch
+):
+    """With room for a single image. Curation uses images twice: the judge, and the search for copies."""
+    remember(monkeypatch, 4 * 16 * 16)
+    settings = tiny_settings(pets, tiny_pipeline_folder)
+    for stage in STAGE_NAMES:
+        if stage != "report":  # its galleries show some images several times
+            decoded.clear()
+            run(settings, tmp_path / "run", until=stage)
+            assert most(decoded) <= (2 if stage == "curate" else 1), stage
