@@ -129,11 +129,14 @@ def test_the_same_images_are_drawn_from_the_same_plan(old, succeed):
     for path in sorted((FIXTURE / "run").glob("synthetic/**/*.parquet")):
         again = old / path.relative_to(FIXTURE / "run")
         drawn, stored = pq.read_table(again), pq.read_table(path)
-        columns = [name for name in stored.column_names if name != "image"]
+        columns = [name for name in stored.column_names if name not in ("image", "score")]
+        if "score" in stored.column_names:  # of a classifier, whose training rounds differently now
+            scores = (table.column("score").to_numpy() for table in (drawn, stored))
+            np.testing.assert_allclose(*scores, atol=1e-3, err_msg=str(path))
         assert drawn.select(columns).equals(stored.select(columns)), path
         if "image" in stored.column_names:
             np.testing.assert_array_equal(pixels(again), pixels(path), err_msg=str(path))
-    assert_same_figures(old, tolerance=1e-3)
+    assert_same_figures(old, tolerance=0.02)  # trainings round differently, losses by up to a hundredth
 
 
 @pytest.mark.parametrize("form", ["folder", "webdataset", "huggingface"])
