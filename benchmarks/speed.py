@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims import Claim, repeated, t_interval, write
+from benchmarks.speed_drawing import compared
 from benchmarks.speed_quadratic import copy_seconds, leak_seconds, report_seconds, split_seconds
 
 HERE = Path(__file__).parents[1]
@@ -234,12 +235,30 @@ def many_images(bench: Bench) -> list[Timing]:
     return found
 
 
+def drawing(bench: Bench) -> list[Timing]:
+    """Images of the bundled generator against the plain loop of diffusers in batches of 8."""
+    count = 8 if bench.is_smoke else 1_000
+    least = {("float32", 1.0): 2.0, ("float32", 2.0): 1.5}
+    return [
+        Timing(
+            what=f"{count:,} images at guidance {guidance:g}, {way}, {levels:.2f} grey levels apart",
+            before=before,
+            after=after,
+            unit="CPU s",
+            least=least.get((way, guidance), 3.0 if guidance == 1 else 2.0),
+        )
+        for guidance in (1.0, 2.0)
+        for way, before, after, levels in compared(count, bench.repeats, guidance)
+    ]
+
+
 PARTS: dict[str, Part] = {
     "demo": demo,
     "compare": compare,
     "imports": imports,
     "shadows": shadows,
     "many_images": many_images,
+    "drawing": drawing,
 }
 """Each part measures one kind of work."""
 
@@ -297,7 +316,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--base", type=Path, default=HERE, help="source tree of the version before")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/speed.json"), help="result file")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmarks/results/speed/cpu.json"), help="result file"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each version")
     parser.add_argument(
