@@ -56,8 +56,9 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_as_many_threads_as_asked_for(threads):
-    assert use_threads(3) == torch.get_num_threads() == 3
+def test_as_many_threads_as_asked_for_but_not_more_than_cores(threads):
+    assert use_threads(1) == torch.get_num_threads() == 1
+    assert use_threads(100_000) == torch.get_num_threads() == cpu_count()
 
 
 def test_threads_follow_the_cores_of_this_process(threads):

@@ -24,13 +24,14 @@ def use_threads(number: int | None) -> int:
 
     Args:
         number: number of threads. With None, torch keeps its default (``OMP_NUM_THREADS``, or one for each
-            core that this process may run on), limited by the CPU quota of a container. How busy the machine
-            is makes no difference, since the number of threads changes results by rounding.
+            core that this process may run on). There are never more than such cores, nor more than the CPU
+            quota of a container pays for: a run may continue on a smaller machine. How busy the machine is
+            makes no difference, since the number of threads changes results by rounding.
     """
     import torch  # slow to import, as is joblib; commands that only list names need neither
     from joblib import cpu_count
 
-    threads: int = number or min(torch.get_num_threads(), cpu_count())
+    threads: int = min(number or torch.get_num_threads(), cpu_count())
     torch.set_num_threads(threads)
     return threads
 

@@ -124,7 +124,7 @@ def _side_by_side(jobs: Sequence[Job], workers: int) -> Any:
         initializer=signal.signal,  # Ctrl-C is for the first process, which ends the others
         initargs=(signal.SIGINT, signal.SIG_IGN),
     ):
-        return Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")(tasks)
+        return Parallel(n_jobs=min(workers, len(jobs)), batch_size=1, return_as="generator_unordered")(tasks)
 
 
 def _do(pickled: np.ndarray, key: str, index: int, parent: int) -> int:
