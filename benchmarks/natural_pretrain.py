@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from understudy.data.labelled_set import decode
+from understudy.data.decoding import decode
 from understudy.data.sources.parquet import class_label_names
 from understudy.functional.augment import flip_crop
 from understudy.generators.mini.data import CaptionedImages

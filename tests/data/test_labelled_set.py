@@ -13,7 +13,8 @@ from data_pictures import picture
 from PIL import Image
 
 from understudy.core.errors import InputError
-from understudy.data.labelled_set import LabelledSet, decode, encode, pixel_hash
+from understudy.data.decoding import decode
+from understudy.data.labelled_set import LabelledSet, encode, pixel_hash
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -14,13 +14,13 @@ from understudy.pipeline.run import STAGE_NAMES, run, write_report_again
 @pytest.fixture
 def decoded(monkeypatch):
     """How often each image file is decoded; nothing is remembered of earlier tests."""
-    counts, upright = Counter(), labelled_set.upright
+    counts, decode = Counter(), labelled_set.decode
 
-    def count(opened):
-        counts[opened.fp.getvalue()] += 1
-        return upright(opened)
+    def count(data):
+        counts[data] += 1
+        return decode(data)
 
-    monkeypatch.setattr(labelled_set, "upright", count)
+    monkeypatch.setattr(labelled_set, "decode", count)
     monkeypatch.setattr(labelled_set, "_HASHES", Recent(labelled_set._HASHES._room, lambda pixels: 1))
     remember(monkeypatch, labelled_set._DECODED._room)
     return counts

@@ -13,7 +13,8 @@ from measured_sample import interval, make_memorisation
 from report_sample import Sample, make_sample
 from test_report_html import shown
 
-from understudy.data.labelled_set import LabelledSet, decode
+from understudy.data.decoding import decode
+from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation import fidelity
 from understudy.report.checks import checks
 from understudy.report.fidelity import MEASURES, fidelity_section, reading

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
+from understudy.data.decoding import decode
 from understudy.data.recent import Recent
 
 Split = Literal["train", "val", "test", "synthetic"]
@@ -251,31 +252,16 @@ class LabelledSet:
         return cls(table, tuple(names), json.loads(metadata[b"understudy"])["split"])
 
 
-def decode(data: bytes) -> Image.Image:
-    """Decode bytes to an upright 8-bit RGB image.
-
-    EXIF orientation is applied, transparency is laid over white, and 16-bit grey levels are divided by 257.
-
-    Args:
-        data: an image file in any format that Pillow reads.
-
-    Raises:
-        OSError, SyntaxError, ValueError: as raised by Pillow for files that it cannot read.
-    """
-    return upright(Image.open(io.BytesIO(data)))
-
-
-def decode_once(data: bytes, opened: Image.Image | None = None) -> Image.Image:
+def decode_once(data: bytes) -> Image.Image:
     """Decode bytes as :func:`decode` does; the latest decoded images are remembered, 256 MiB of them.
 
     Args:
         data: an image file.
-        opened: the same file, if Pillow has opened it already.
 
     Returns:
         A copy, which may be changed.
     """
-    return _DECODED.get(data, lambda: decode(data) if opened is None else upright(opened)).copy()
+    return _DECODED.get(data, lambda: decode(data)).copy()
 
 
 def hash_once(data: bytes, image: Image.Image | None = None) -> str:
@@ -286,24 +272,6 @@ def hash_once(data: bytes, image: Image.Image | None = None) -> str:
         image: the same image, if it is decoded already.
     """
     return _HASHES.get(data, lambda: pixel_hash(decode_once(data) if image is None else image))
-
-
-def upright(opened: Image.Image) -> Image.Image:
-    """Decode an opened image file as :func:`decode` does."""
-    opened.load()
-    image: Image.Image = ImageOps.exif_transpose(opened)
-    if image.mode == "F":
-        raise ValueError(
-            "pixel values must be integers, got fractions of unknown range: store the image with 8 or 16 bits"
-        )
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.float64)
-        scale = 1.0 if levels.max() <= 255 and not image.mode.startswith("I;16") else 257.0
-        return Image.fromarray(np.clip(np.round(levels / scale), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def encode(image: Image.Image | np.ndarray) -> bytes:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -16,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from understudy.core.errors import InputError
 from understudy.data.class_names import read_class_names
+from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet, decode_once, hash_once
 from understudy.data.leaks import Fingerprints, perceptual
 from understudy.data.settings import DataSettings
@@ -23,19 +20,6 @@ from understudy.data.sources.source import Contents, Item, RealSplit
 
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
 """Formats that Pillow decodes itself; for some others it runs external programs."""
-
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-)
 
 
 @final
@@ -123,22 +107,20 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
     The size in the header is checked before decoding.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels decides
-            with Image.open(io.BytesIO(data)) as opened:
-                if opened.format not in _FORMATS:
-                    return f"the image format {opened.format} is not supported"
-                if opened.width * opened.height > max_pixels:
-                    size = f"{opened.width} x {opened.height} pixels"
-                    return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
-                image = decode_once(data, opened)
-                return hash_once(data, image), *perceptual(image)
+        with open_image(data) as opened:
+            if opened.format not in _FORMATS:
+                return f"the image format {opened.format} is not supported"
+            if opened.width * opened.height > max_pixels:
+                size = f"{opened.width} x {opened.height} pixels"
+                return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
+        image = decode_once(data)
     except UnidentifiedImageError:
         return "not an image"
     except Image.DecompressionBombError as error:
         return str(error)
-    except _DECODING_ERRORS as error:
-        return f"damaged image: {error}"
+    except Exception as error:  # noqa: BLE001 - decoders raise errors of any kind
+        return f"damaged image: {error or type(error).__name__}"
+    return hash_once(data, image), *perceptual(image)
 
 
 def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source: str) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from understudy.core.registry import Registry
-from understudy.data.labelled_set import LabelledSet, decode
+from understudy.data.decoding import decode
+from understudy.data.labelled_set import LabelledSet
 
 Corruption = Callable[[Tensor, int, Sequence[np.random.Generator]], Tensor]
 """Corrupts pixels, uint8 (N, 3, H, W), with a severity from 1 to 5 and one random generator per image; the
