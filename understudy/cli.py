@@ -29,6 +29,7 @@ from understudy.commands.options import (
     takes_options,
 )
 from understudy.core.errors import InputError
+from understudy.core.listing import shortened
 
 if TYPE_CHECKING:
     from understudy.settings import Settings
@@ -327,8 +328,10 @@ def validate(options: Options) -> None:
     checked = check(settings)
     columns = ("class", "words in prompts", "train", "val", "test")
     printing.show_table(columns, checked.rows, title=f"{options.data}: ready to run")
-    for path, reason in checked.skipped:
-        printing.say(f"skipped: {path}: {reason}")
+    for note in checked.notes:
+        printing.say(note)
+    for line in shortened([f"{path}: {reason}" for path, reason in checked.skipped]):
+        printing.say(f"skipped: {line}")
 
 
 @app.command()

@@ -188,8 +188,8 @@ def test_splits_and_classes_side_by_side(tmp_path: Path) -> None:
 
 
 def test_no_train_folder(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"val/a": 3, "test/a": 3})
-    with pytest.raises(InputError, match=r"must have a train folder"):
+    write_folder(tmp_path, {"val/a": 3, "val/b": 3, "test/a": 3, "test/b": 3})
+    with pytest.raises(InputError, match=r"must have train images, got only val and test"):
         load(tmp_path)
 
 

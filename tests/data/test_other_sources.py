@@ -161,12 +161,12 @@ def test_parquet_files_must_fit_together(tmp_path: Path) -> None:
     write_parquet(tmp_path / "a" / "train.parquet")
     write_parquet(tmp_path / "a" / "extra.parquet", start=50)
     with pytest.raises(
-        InputError, match=r"names begin with train, val or test, all must, but these do not: extra.parquet"
+        InputError, match=r"names say train, val or test, all must, but these do not: extra.parquet"
     ):
         load(tmp_path / "a")
     write_parquet(tmp_path / "b" / "val.parquet")
     write_parquet(tmp_path / "b" / "test.parquet", start=50)
-    with pytest.raises(InputError, match=r"must have train files"):
+    with pytest.raises(InputError, match=r"must have train images, got only val and test"):
         load(tmp_path / "b")
     write_parquet(tmp_path / "c" / "train.parquet")
     write_parquet(tmp_path / "c" / "test.parquet", start=50, metadata=None)
@@ -232,8 +232,8 @@ def test_webdataset_shards(tmp_path: Path) -> None:
 
 def test_webdataset_without_train(tmp_path: Path) -> None:
     for name in ("val", "test"):
-        write_tar(tmp_path / f"{name}.tar", samples())
-    with pytest.raises(InputError, match=r"must have train files"):
+        write_tar(tmp_path / f"{name}.tar", samples(lambda label: b"pa"[label : label + 1]))
+    with pytest.raises(InputError, match=r"must have train images, got only val and test"):
         load(tmp_path)
 
 

@@ -23,10 +23,12 @@ class Checked:
     Attributes:
         rows: for each class its name, its words in prompts, and its number of train, val and test images.
         skipped: files left out, with the reason.
+        notes: what was taken for what, in sentences.
     """
 
     rows: tuple[tuple[str, str, int, int, int], ...]
     skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
 
 
 def validate(settings: Settings, *, device: str = "cpu") -> Checked:
@@ -42,7 +44,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
         (name, words, int(train), int(val), int(test))
         for (name, words), (train, val, test) in zip(names, counts, strict=True)
     )
-    return Checked(rows=rows, skipped=splits.skipped)
+    return Checked(rows=rows, skipped=splits.skipped, notes=splits.notes)
 
 
 def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:

@@ -21,7 +21,8 @@ from understudy.data.sources import (
     parquet,  # noqa: F401 - they register themselves
     webdataset,  # noqa: F401 - they register themselves
 )
-from understudy.data.sources.source import SOURCES, AbstractSource, RealSplit
+from understudy.data.sources.source import SOURCES, AbstractSource
+from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import stratified_split, take_at_most, take_shots
 
 _ORDER: tuple[RealSplit, ...] = ("train", "val", "test")
@@ -41,6 +42,7 @@ class Splits:
         known_ids: ids of all real images, including those that ``data.shots`` left out.
         spare: a second sample of ``data.shots`` train images per class, or None if too few are left; only for
             measuring how far two real sets differ.
+        notes: what was taken for what, in sentences.
     """
 
     train: LabelledSet
@@ -50,6 +52,7 @@ class Splits:
     skipped: tuple[tuple[str, str], ...]
     known_ids: frozenset[str]
     spare: LabelledSet | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
@@ -92,6 +95,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         pool.skipped,
         frozenset(pool.images.ids),
         spare,
+        pool.notes,
     )
 
 
@@ -159,7 +163,10 @@ def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -
         for split, indices in parts.items()
     }
     if "train" not in classes:
-        raise InputError(f"the source must have train images, got only {' and '.join(parts)}")
+        raise InputError(
+            f"the source must have train images, got only {' and '.join(parts)}, as the names say: add train "
+            "images, or divide all images into splits with --set data.split_names=ignore"
+        )
     for split in list(classes)[1:]:
         if classes[split] != classes["train"]:
             raise InputError(

@@ -16,7 +16,8 @@ from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet, decode_once, hash_once
 from understudy.data.leaks import Fingerprints, perceptual
 from understudy.data.settings import DataSettings
-from understudy.data.sources.source import Contents, Item, RealSplit
+from understudy.data.sources.source import Contents, Item
+from understudy.data.sources.split_names import RealSplit
 
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
 """Formats that Pillow decodes itself; for some others it runs external programs."""
@@ -33,6 +34,7 @@ class Pool:
         fingerprints: fingerprints of the images, in the same order.
         prompt_names: words for prompts by label.
         skipped: (path, reason) for each file left out.
+        notes: what was taken for what, in sentences.
     """
 
     images: LabelledSet
@@ -40,6 +42,7 @@ class Pool:
     fingerprints: Fingerprints
     prompt_names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_pool(contents: Contents, settings: DataSettings) -> Pool:
@@ -72,7 +75,8 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
         provenance={"source_path": [item.path for item in items]},
     )
     fingerprints = Fingerprints.from_rows(ids, prints)
-    return Pool(images, tuple(item.split for item in items), fingerprints, prompt_names, tuple(bad))
+    declared = tuple(item.split for item in items)
+    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), contents.notes)
 
 
 def stable_ids(paths: Sequence[str]) -> list[str]:

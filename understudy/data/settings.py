@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
@@ -28,6 +28,10 @@ class DataSettings(Section):
     test_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for testing, stratified by class, where the source has no such
     split."""
+    split_names: Literal["read", "ignore"] = setting("read")
+    """Whether names of folders and files such as `train`, `seg_test` or `x-validation-00.tar` say which split
+    images belong to; `ignore` reads no name as a split, so that a folder `test` is a class, and divides all
+    images."""
     class_names: Path | None = setting(None)
     """Text file with the words that prompts use for each class: one line per class, or lines `name:
     words`."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.sources.source import RealSplit
+from understudy.data.sources.split_names import RealSplit
 from understudy.functional.allocation import first_of_each_class
 
 _Unit = tuple[str, int, list[int]]

@@ -29,7 +29,10 @@ def load(run: Run) -> None:
             "val": len(splits.val),
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
+            "notes": list(splits.notes),
         }
     del run.splits  # the stored splits take their place
     counts = f"{record['train']} train, {record['val']} val, {record['test']} test images"
+    for note in record["notes"]:
+        run.observer.say(f"load: {note}")
     run.observer.say(f"load: {counts} of {len(record['classes'])} classes")

@@ -44,6 +44,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
             "source": settings.data.source,
             "shots": settings.data.shots,
             **{name: loaded[name] for name in ("classes", "train", "val", "test", "skipped")},
+            "notes": loaded.get("notes", []),  # records of 0.1.0 have none
         },
         "adaptation": {
             name: value

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
-from understudy.report.wording import listed
 from understudy.settings import Settings
 
 _FEWEST_SEEDS = 3

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from understudy.core.files import write_text
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.report import wording
 from understudy.report.accuracy import accuracy_panel, rival
@@ -142,7 +143,7 @@ def environment() -> Environment:
         wording.percent_interval,
         wording.points_interval,
         wording.real_images,
-        wording.listed,
+        listed,
     ):
         jinja.filters[wording_filter.__name__] = wording_filter
     return jinja

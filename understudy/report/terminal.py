@@ -9,8 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from understudy.core.listing import listed
 from understudy.report.membership import ATTACKS
-from understudy.report.wording import listed, percent, percent_interval, points_interval, real_images_interval
+from understudy.report.wording import percent, percent_interval, points_interval, real_images_interval
 
 
 def summary_table(results: Mapping[str, Any]) -> Table:

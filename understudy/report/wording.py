@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-_LISTED = 5
-
-
-def listed(names: Sequence[str]) -> str:
-    """List the first five names, and how many more there are.
-
-    Example:
-        >>> listed(["cat", "dog"]), listed(list("abcdefg"))
-        ('cat, dog', 'a, b, c, d, e and 2 more')
-    """
-    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+from collections.abc import Mapping
 
 
 def percent(share: float | None) -> str:

@@ -20,7 +20,8 @@ from PIL import Image
 
 from understudy.data.labelled_set import encode
 from understudy.data.settings import DataSettings
-from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item, RealSplit
+from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
+from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import stratified_split
 
 _NAMES = tuple(f"digit {digit}" for digit in range(10))

@@ -11,17 +11,16 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
+from understudy.data.sources.layout import find_places
+from understudy.data.sources.shards import shards
 from understudy.data.sources.source import (
     MAX_FILE_BYTES,
     SOURCES,
     AbstractSource,
     Contents,
     Item,
-    RealSplit,
     check_entry,
     check_unique,
-    shards,
-    split_of,
 )
 
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -38,7 +37,8 @@ class FolderSource(AbstractSource):
     def open(self, location: str, settings: DataSettings) -> Contents:
         """List the files, then read them one at a time."""
         root = Path(location)
-        return Contents(_read_folder(root, _layout(_walk(root), location)))
+        items, notes = _layout(_walk(root), location, settings)
+        return Contents(_read_folder(root, items), notes=notes)
 
 
 @final
@@ -65,7 +65,8 @@ class ZipSource(AbstractSource):
             )
         files = [entry.filename for entry in entries if not entry.is_dir()]
         check_unique(files, location)
-        return Contents(_read_zip(location, _layout(files, location)))
+        items, notes = _layout(files, location, settings)
+        return Contents(_read_zip(location, items), notes=notes)
 
 
 SOURCES.register("folder", summary="class/img.png, or the same below train/, val/ and test/")(FolderSource())
@@ -95,64 +96,32 @@ def _walk(root: Path) -> list[str]:
     return found
 
 
-def _layout(paths: Sequence[str], location: str) -> list[Item]:
-    """Read the class and split of each file from its path.
+def _layout(
+    paths: Sequence[str], location: str, settings: DataSettings
+) -> tuple[list[Item], tuple[str, ...]]:
+    """Read the class and split of each file from its path; and what was taken for what.
 
     Hidden files, and a ``metadata.csv`` or ``README.md`` above the classes, are left out.
     """
-    split_paths = [(path, path.split("/")) for path in sorted(paths)]
+    split_paths = [(path, tuple(path.split("/"))) for path in sorted(paths)]
     visible = [(path, parts) for path, parts in split_paths if not any(_is_hidden(part) for part in parts)]
-    depth = 0
-    tops = {parts[0] for _, parts in visible if len(parts) > 1}
-    if len(tops) == 1 and split_of_folder(*tops) != "train" and any(len(parts) > 2 for _, parts in visible):
-        depth, tops = 1, {parts[1] for _, parts in visible if len(parts) > 2}
-    has_splits = _has_splits(tops, location)
+    places = find_places([parts for _, parts in visible], location, settings)
     items = []
-    for path, parts in visible:
-        split = split_of_folder(parts[depth]) if has_splits and len(parts) > depth else None
-        classes_at = depth + has_splits
-        if len(parts) > classes_at + 1:
-            items.append(
-                Item(
-                    path=path,
-                    label=parts[classes_at],
-                    split=split,
-                    problem="an empty folder" if path.endswith("/") else "",
-                )
-            )
+    for (path, parts), label, split in zip(visible, places.labels, places.splits, strict=True):
+        if label is not None:
+            problem = "an empty folder" if path.endswith("/") else ""
+            items.append(Item(path=path, label=label, split=split, problem=problem))
         elif parts[-1] not in ("metadata.csv", "metadata.jsonl", "README.md"):
             items.append(Item(path=path, split=split, problem="not in a class folder"))
     if not any(not item.problem for item in items):
         raise InputError(
             f"{location} must hold class folders with images (class/img.png), but none was found"
         )
-    return items
-
-
-def split_of_folder(name: str) -> RealSplit | None:
-    """The split that a folder name stands for as a whole word: ``train``, but not ``train-station``."""
-    return split_of(name) if name.isalpha() else None
+    return items, places.notes
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def _has_splits(tops: set[str], location: str) -> bool:
-    """Whether the top folders are splits; a single ``train`` among other folders is a class."""
-    splits = {top for top in tops if split_of_folder(top)}
-    if len({split_of_folder(top) for top in splits}) < 2 and splits != tops:
-        return False
-    if not splits:
-        return False
-    if splits != tops:
-        raise InputError(
-            f"{location} must hold either splits or classes, got {', '.join(sorted(splits))} next to "
-            f"{', '.join(sorted(tops - splits))}"
-        )
-    if "train" not in {split_of_folder(top) for top in splits}:
-        raise InputError(f"{location} must have a train folder, got {', '.join(sorted(splits))}")
-    return True
 
 
 def _read_folder(root: Path, items: Sequence[Item]) -> Iterator[Item]:

@@ -11,7 +11,8 @@ from typing import Any, final
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources.parquet import named
-from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item, split_of
+from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
+from understudy.data.sources.split_names import split_of
 
 
 @final

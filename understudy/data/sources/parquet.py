@@ -12,14 +12,12 @@ import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
+from understudy.data.sources.shards import Shards, find_shards, shards
 from understudy.data.sources.source import (
     SOURCES,
     AbstractSource,
     Contents,
     Item,
-    RealSplit,
-    shard_splits,
-    shards,
 )
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -27,15 +25,16 @@ _IMAGE_COLUMNS = ("image", "img")
 
 @final
 class ParquetSource(AbstractSource):
-    """One Parquet file, or a folder of shards whose names may begin with train, val or test."""
+    """One Parquet file, or a folder of shards whose names may say train, val or test."""
 
     def accepts(self, location: str) -> bool:
-        """A ``.parquet`` file, or a folder with such files in it or in its ``data`` folder."""
+        """A ``.parquet`` file, or a folder with such files in it or in its subfolders."""
         return bool(shards(location, ".parquet"))
 
     def open(self, location: str, settings: DataSettings) -> Contents:
         """Check the columns and find the class names, then read images in batches."""
-        files = shards(location, ".parquet")
+        found = find_shards(location, ".parquet", settings)
+        files = found.files
         by_file = {file: _class_names(file) for file in files}
         names = by_file[files[0]]
         different = [file.name for file in files if by_file[file] != names]
@@ -44,10 +43,9 @@ class ParquetSource(AbstractSource):
                 f"all files must have the class names of {files[0].name}, but these differ: "
                 f"{', '.join(different)}"
             )
-        splits = shard_splits(files, location)
         if names is None:
             names = _paired_names(files)
-        return Contents(_read(files, splits, names), names)
+        return Contents(_read(found, names), names, found.notes)
 
 
 SOURCES.register("parquet", summary="Parquet files in the Hugging Face image layout")(ParquetSource())
@@ -102,10 +100,8 @@ def _paired_names(files: Sequence[Path]) -> tuple[str, ...] | None:
     return tuple(names[label] for label in sorted(names))
 
 
-def _read(
-    files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None
-) -> Iterator[Item]:
-    for file, split in zip(files, splits, strict=True):
+def _read(found: Shards, names: tuple[str, ...] | None) -> Iterator[Item]:
+    for file, file_name, split in zip(found.files, found.names, found.splits, strict=True):
         with pq.ParquetFile(file) as parquet:
             column, row = _image_column(parquet.schema_arrow), 0
             for batch in parquet.iter_batches(batch_size=1024, columns=[column, "label"]):
@@ -113,7 +109,7 @@ def _read(
                     batch.column(column).to_pylist(), batch.column("label").to_pylist(), strict=True
                 ):
                     data = image.get("bytes") if isinstance(image, dict) else image
-                    path = f"{file.name}#{row:08d}"
+                    path = f"{file_name}#{row:08d}"
                     problem = "" if data else "no image bytes"
                     yield Item(
                         path=path,

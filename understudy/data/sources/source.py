@@ -6,25 +6,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.data.settings import DataSettings
-
-RealSplit = Literal["train", "val", "test"]
+from understudy.data.sources.split_names import RealSplit
 
 MAX_FILE_BYTES = 200_000_000
 """Image files and archive entries larger than this are not read."""
-
-_SPLITS: dict[str, RealSplit] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +44,12 @@ class Contents:
     Attributes:
         items: the items, in a fixed order.
         class_names: names by label if the source orders them; None sorts the names.
+        notes: what the source took for what, in sentences.
     """
 
     items: Iterator[Item]
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class AbstractSource(ABC):
@@ -78,48 +69,6 @@ class AbstractSource(ABC):
 
 
 SOURCES: Registry[AbstractSource] = Registry("source")
-
-
-def split_of(name: str) -> RealSplit | None:
-    """The split that a folder or file name stands for, or None.
-
-    Recognises names such as ``Validation`` and ``train-00000-of-00002.parquet``.
-    """
-    return _SPLITS.get(re.split(r"[-_.]", name.lower())[0])
-
-
-def shards(location: str, suffix: str) -> list[Path]:
-    """The files with this suffix at a location.
-
-    A file stands for itself; in a folder, files directly in it come before those in its ``data`` subfolder.
-    """
-    path = Path(location)
-    if path.is_file():
-        return [path] if path.suffix.lower() == suffix else []
-    found = [
-        sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
-        for folder in (path, path / "data")
-    ]
-    return found[0] or found[1]
-
-
-def shard_splits(files: list[Path], location: str) -> list[RealSplit | None]:
-    """The split of each file; None for a single file, and if no file is named after a split.
-
-    Raises:
-        InputError: if only some files are named after splits, or there is no file for the train split.
-    """
-    splits = [split_of(file.name) for file in files]
-    if len(files) == 1:
-        return [None]
-    if any(splits) and not all(splits):
-        odd = ", ".join(file.name for file, split in zip(files, splits, strict=True) if split is None)
-        raise InputError(
-            f"if some file names begin with train, val or test, all must, but these do not: {odd}"
-        )
-    if any(splits) and "train" not in splits:
-        raise InputError(f"{location} must have train files, got {', '.join(file.name for file in files)}")
-    return splits
 
 
 def check_entry(archive: str, name: str, *, plain: bool) -> None:

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast, final
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources.parquet import named
+from understudy.data.sources.shards import Shards, find_shards, shards, splits_of_parts
 from understudy.data.sources.source import (
     MAX_FILE_BYTES,
     SOURCES,
     AbstractSource,
     Contents,
     Item,
-    RealSplit,
     check_entry,
     check_unique,
-    shard_splits,
-    shards,
 )
+from understudy.data.sources.split_names import RealSplit, taken_as
 
 _IMAGES = ("png", "jpg", "jpeg", "webp")
 _NAME_FILES = ("classes.txt", "dataset_info.json")
@@ -35,7 +34,7 @@ _NAME_FILES = ("classes.txt", "dataset_info.json")
 
 @final
 class WebDatasetSource(AbstractSource):
-    """One tar, or a folder of tars whose names may begin with train, val or test.
+    """One tar, or a folder of tars whose names may say train, val or test.
 
     Nothing is unpacked to disk.
     """
@@ -46,18 +45,19 @@ class WebDatasetSource(AbstractSource):
 
     def open(self, location: str, settings: DataSettings) -> Contents:
         """Check all entries and find the class names, then read samples one at a time."""
-        files = shards(location, ".tar")
-        splits = shard_splits(files, location)
-        beside = [files[0].parent / name for name in _NAME_FILES]
+        tars = find_shards(location, ".tar", settings)
+        folders = sorted({file.parent for file in tars.files} | {Path(location)})
+        beside = [folder / name for folder in folders for name in _NAME_FILES]
         found = [_parse_names(path.name, path.read_bytes()) for path in beside if path.is_file()]
-        found += [names for file in files for names in _check(file)]
+        found += [names for file in tars.files for names in _check(file)]
         if len(set(found)) > 1:
             raise InputError(
                 f"{location} must have one list of class names, got {len(set(found))} different ones in "
                 f"{' and '.join(_NAME_FILES)} files"
             )
         names = found[0] if found else None
-        return Contents(_read(files, splits, names), names)
+        inside, notes = _splits_inside(tars, location, settings)
+        return Contents(_read(tars, inside, names), names, tars.notes + notes)
 
 
 SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or key.json")(
@@ -94,13 +94,31 @@ def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
         ) from None
 
 
+def _splits_inside(
+    tars: Shards, location: str, settings: DataSettings
+) -> tuple[dict[str, RealSplit | None], tuple[str, ...]]:
+    """The split of each folder in the tars, if the tars' names say none; and what was taken for what."""
+    if settings.split_names == "ignore" or any(tars.splits):
+        return {}, ()
+    folders: set[str] = set()
+    for file in tars.files:
+        with tarfile.open(file, "r:") as tar:
+            folders |= {key.rpartition("/")[0] for key in _samples(tar)}
+    splits = splits_of_parts(sorted(folders), location, what="folder names in the tar")
+    if not any(splits.values()):
+        return {}, ()
+    shown = {f"{folder}/": split for folder, split in splits.items()}
+    return splits, (f"splits: {taken_as(shown, source='the folders in the tar')}",)
+
+
 def _read(
-    files: Sequence[Path], splits: Sequence[RealSplit | None], names: tuple[str, ...] | None
+    tars: Shards, inside: Mapping[str, RealSplit | None], names: tuple[str, ...] | None
 ) -> Iterator[Item]:
-    for file, split in zip(files, splits, strict=True):
+    for file, name, split in zip(tars.files, tars.names, tars.splits, strict=True):
         with tarfile.open(file, "r:") as tar:
             for key, parts in _samples(tar).items():
-                yield _item(tar, f"{file.name}/{key}", parts, split, names)
+                of_sample = inside.get(key.rpartition("/")[0], split)
+                yield _item(tar, f"{name}/{key}", parts, of_sample, names)
 
 
 def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:

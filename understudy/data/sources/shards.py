@@ -1,0 +1,132 @@
+"""Files that hold many images each, Parquet or tar, at a location."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from understudy.core.errors import InputError
+from understudy.core.listing import listed
+from understudy.data.settings import DataSettings
+from understudy.data.sources.split_names import (
+    RealSplit,
+    both_readings,
+    splits_by_name,
+    taken_as,
+    written_together,
+)
+
+IMAGE_SUFFIXES = frozenset(
+    f".{name}" for name in ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif")
+)
+_DEPTH = 3  # shards lie in the folder or up to three folders below, such as default/train/
+
+
+@final
+@dataclass(frozen=True)
+class Shards:
+    """The shards of a data set with their splits.
+
+    Attributes:
+        files: paths of the files, sorted.
+        names: unique name of each file, for the paths of its images: relative to the folder all share.
+        splits: split of each file; None if the names say nothing.
+        notes: what was taken for what, in sentences.
+    """
+
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    splits: tuple[RealSplit | None, ...]
+    notes: tuple[str, ...]
+
+
+def shards(location: str, suffix: str) -> list[Path]:
+    """The files with this suffix at a location.
+
+    A file stands for itself. A folder may hold shards itself or in its subfolders; hidden ones and folders of
+    images are left out.
+    """
+    path = Path(location)
+    if path.is_file():
+        return [path] if path.suffix.lower() == suffix else []
+    return sorted(_below(path, suffix, depth=0, seen=set())) if path.is_dir() else []
+
+
+def find_shards(location: str, suffix: str, settings: DataSettings) -> Shards:
+    """Find the shards at a location and read their splits from their names.
+
+    Raises:
+        InputError: if only some names say a split, or a name can be read in two ways.
+    """
+    files = shards(location, suffix)
+    folder = os.path.commonpath([file.parent for file in files])
+    names = [file.relative_to(folder).as_posix() for file in files]
+    splits = dict.fromkeys(names) if settings.split_names == "ignore" else splits_of_parts(names, location)
+    is_file = Path(location).is_file()
+    notes = []
+    if is_file and splits[names[0]] not in (None, "train"):
+        notes.append(
+            f"splits: the name {names[0]} says {splits[names[0]]}, but it is the only file: its images are "
+            "divided into train, val and test"
+        )
+    elif len(files) > 1 and any(splits.values()):
+        notes.append(f"splits: {taken_as(splits, source='the file names')}")
+    if is_file:
+        splits = {names[0]: None}
+    return Shards(tuple(files), tuple(names), tuple(splits[name] for name in names), tuple(notes))
+
+
+def splits_of_parts(
+    names: Sequence[str], location: str, *, what: str = "file names"
+) -> dict[str, RealSplit | None]:
+    """The split of each file of a data set, or of each folder in an archive; all None if no name says one.
+
+    Raises:
+        InputError: if only some names say a split, or a name can be read in two ways.
+    """
+    marked = splits_by_name(names)
+    several = [name for name, each in marked.items() if len(each.splits) > 1]
+    alike = written_together(names)
+    if several or (alike and not all(marked[name].split for name in alike)):
+        raise both_readings(
+            location,
+            several or alike,
+            what=what,
+            otherwise="parts of one set that is divided anew",
+            splits="write one such word into each name, as in train-000",
+        )
+    without = sorted(name for name, each in marked.items() if not each.splits)
+    if without and len(without) < len(names):
+        raise InputError(
+            f"{location}: if some {what} say train, val or test, all must, but these do not: "
+            f"{listed(without)}: rename or move them, or divide all images anew with "
+            "--set data.split_names=ignore"
+        )
+    return {name: each.split for name, each in marked.items()}
+
+
+def _below(folder: Path, suffix: str, *, depth: int, seen: set[str]) -> list[Path]:
+    """Shards in a folder and below; a subfolder that begins with images is not searched."""
+    found, subfolders = [], []
+    real = os.path.realpath(folder)
+    if real in seen:
+        return []
+    seen.add(real)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                ending = os.path.splitext(entry.name)[1].lower()
+                if entry.name.startswith("."):
+                    continue
+                if ending == suffix and entry.is_file():
+                    found.append(folder / entry.name)
+                elif depth and not found and ending in IMAGE_SUFFIXES:
+                    return []
+                elif depth < _DEPTH and entry.is_dir():
+                    subfolders.append(folder / entry.name)
+    except OSError:
+        return []  # the source that lists the folder says why it cannot be read
+    return found + [file for each in subfolders for file in _below(each, suffix, depth=depth + 1, seen=seen)]
