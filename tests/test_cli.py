@@ -227,6 +227,23 @@ def test_what_does_not_fit_a_run_is_refused(words, understudy, tmp_path):
     check_refused(understudy, words, OF_A_RUN[words], tmp_path)
 
 
+BAD_SETTINGS = {
+    "": "old/settings.yaml cannot be read: settings must be a YAML mapping, got an empty file\n",
+    "[1]": "old/settings.yaml cannot be read: settings must be a YAML mapping, got list\n",
+    "draw: 3": "old/settings.yaml cannot be read: setting 'data' is required\nsetting 'draw' must be a sec",
+    "seed: 2022-99-99": "old/settings.yaml cannot be read: ",
+    "{[": "old/settings.yaml cannot be read: ",
+}
+
+
+@pytest.mark.parametrize("text", BAD_SETTINGS)
+@pytest.mark.parametrize("words", ["run old", "run digits --out old", "report old", "export old --to new"])
+def test_settings_that_cannot_be_read_name_their_file(text, words, understudy, tmp_path):
+    Path("old").mkdir()
+    Path("old/settings.yaml").write_text(text)
+    check_refused(understudy, words, f"{BAD_SETTINGS[text]}.*restore the file, or choose another", tmp_path)
+
+
 def check_refused(understudy, words, message, folder):
     before = tree(folder)
     code, out, err = understudy(*shlex.split(words))
@@ -307,6 +324,34 @@ def check_refused(understudy, words, message, folder):
         ("run digits --device gpu", "--device 'gpu' cannot be used: "),
         ("run digits --device cuda:99", "--device 'cuda:99' cannot be used: "),
         ("preview digits --device gpu", "--device 'gpu' cannot be used: "),
+        (
+            "run digits --device meta",
+            "--device 'meta' cannot be used: .*: choose auto, cpu or another device",
+        ),
+        (
+            "preview digits --to .",
+            r"^error: \. is a folder: give the name of a file in it, such as new\.png\n$",
+        ),
+        (
+            "preview digits --to /proc/self/status/a.png",
+            "^error: /proc/self/status, where .* written, is not a folder: choose",
+        ),
+        (
+            "compare-runs a b --to .",
+            r"^error: \. is a folder: give the name of a file in it, such as new\.html\n$",
+        ),
+        (
+            "run digits --set compare.arms=real",
+            r"setting 'compare\.arms' must be a list, such as \[a, b\], got 'real'",
+        ),
+        (
+            "run digits --set draw=1",
+            "setting 'draw' must be a section with settings, such as draw.per_class, got 1",
+        ),
+        (
+            "gap digits --strengths 7",
+            r"^error: setting 'gap\.strengths\.0': .*less than or equal to 1, got 7\.0\n$",
+        ),
         ("run", "Missing argument 'DATA'"),
         ("dream digits", "No such command 'dream'"),
         ("list colours", "unknown kind 'colours'; known: presets, recipes"),

@@ -66,7 +66,7 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
         ("draw.strength=1.5", r"setting 'draw.strength': .*less than or equal to 1, got 1.5"),
         ("compare.num_seeds=2", r"setting 'compare.num_seeds': .*greater than or equal to 3, got 2"),
         ("adapt.steps=many", r"setting 'adapt.steps': .*integer.* got 'many'"),
-        ("draw=3", r"setting 'draw': "),
+        ("draw=3", r"setting 'draw' must be a section with settings, such as draw.per_class, got 3"),
         ("draw.strength=0.02", r"setting 'draw': strength 0.02 of 20 steps leaves no step to execute"),
         (
             "draw={negative_prompt: ugly, guidance_scale: 1}",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _USERS_ERRNOS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
 )
 """Errors that users can fix: full or protected disks, and paths that cannot be written to."""
 
@@ -414,6 +414,8 @@ def compare_two_runs(
     from understudy.pipeline.folder import RunFolder
     from understudy.report import compared
 
+    if to is not None:
+        compared.check_page(to)
     comparison = compare_runs(RunFolder.find(a), RunFolder.find(b))
     for table in compared.compared_tables(comparison):
         printing.console.print(table)

@@ -258,7 +258,8 @@ def from_yaml(text: str) -> Settings:
     """
     loaded = yaml.safe_load(text)
     if not isinstance(loaded, dict):
-        raise InputError(f"settings must be a YAML mapping, got {type(loaded).__name__}")
+        got = "an empty file" if loaded is None else type(loaded).__name__
+        raise InputError(f"settings must be a YAML mapping, got {got}")
     return build(loaded)
 
 

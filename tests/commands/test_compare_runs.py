@@ -332,9 +332,7 @@ def test_what_cannot_be_compared(a, b, tiny_pipeline_folder, tmp_path):
         InputError, match=r"the same classes, got\n  only in .*: cat\n  only in .*other: emu, fox"
     ):
         compare_runs(a, RunFolder.find(other))
-    with pytest.raises(
-        InputError, match=r"--to must be a file to write, such as .*compare.html, got the folder"
-    ):
+    with pytest.raises(InputError, match=r" is a folder: give the name of a file in it, such as new\.html"):
         write_comparison(tmp_path, compare_runs(a, b))
 
 

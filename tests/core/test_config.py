@@ -1,8 +1,9 @@
 """Facts of settings, the idle check that follows from them, and nested mappings."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
+from pydantic import Field
 
 from understudy.core.config import (
     Need,
@@ -40,6 +41,7 @@ class Bike(Section):
 class Shop(Section):
     bike: Bike = Bike()
     wheels: tuple[Wheel, ...] = setting(())
+    sizes: tuple[Annotated[int, Field(lt=5)], ...] = setting((1,), min_length=1)
     shelves: dict[str, tuple[Wheel, ...]] = setting({})
     owner: str = "somebody"
 
@@ -108,6 +110,13 @@ def test_sections_inside_a_section():
             "setting 'shelves.upper.0.size': input should be greater than or equal to 10, got 3",
         ),
         ({"bike": {"price": "much"}}, "setting 'bike.price' must be a number or 'free', got 'much'"),
+        ({"sizes": "all"}, r"setting 'sizes' must be a list, such as \[a, b\], got 'all'"),
+        ({"sizes": 3}, r"setting 'sizes' must be a list, such as \[a, b\], got 3"),
+        ({"sizes": []}, r"setting 'sizes' must be a list of at least 1 value, got \[\]"),
+        ({"sizes": [7]}, "setting 'sizes.0': input should be less than 5, got 7"),
+        ({"bike": 1}, "setting 'bike' must be a section with settings, such as bike.kind, got 1"),
+        ({"wheels": [3]}, "setting 'wheels.0' must be a section with settings, such as wheels.0.size, got 3"),
+        ({"shelves": 3}, "setting 'shelves' must be a mapping of names to values, got 3"),
     ],
 )
 def test_messages_name_the_setting(values, message):

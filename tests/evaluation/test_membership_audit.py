@@ -51,11 +51,16 @@ def test_bad_halves():
             50,
             0.001,
             (
-                r"0.001 needs 400 shadow models with 50 real images, got 64: set membership.shadows=400, or "
-                r"give .* below 0.0063"
+                r"0.001 needs 400 shadow models with 50 real images, got 64: use --shadows 400 "
+                r"\(membership.shadows=400\), or --rates \(.*\) without a rate below 0.0063"
             ),
         ),
-        (4, 10_000, 0.01, r"needs 6 shadow models with 10000 real images, got 4: set membership.shadows=6$"),
+        (
+            4,
+            10_000,
+            0.01,
+            r"needs 6 shadow models with 10000 real images, got 4: use --shadows 6 \(member.*=6\)$",
+        ),
         (18, 1078, 0.001, r"needs 20 shadow models"),
     ],
 )

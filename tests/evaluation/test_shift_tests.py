@@ -167,6 +167,10 @@ def test_images_that_were_learned_from(split: str, copy: str, tmp_path: Path) ->
         f"own/4.png ({split}) and ink/ant/more.{'png' if copy == 'exact' else 'jpg'} (test): {what}"
         in str(caught.value)
     )
+    assert str(caught.value).endswith(
+        "\nremove these images from the test set; if the near copies are in fact different images, start a "
+        "new run with --set data.near_duplicate_distance=-1"
+    )
     if copy == "near":
         assert len(load(path, learned_from=(known,), near_duplicate_distance=-1)[0]) == 7
 
@@ -176,8 +180,13 @@ def test_bad_files_and_places(tmp_path: Path) -> None:
         load(Path("digits"))  # which would be the images of the run
     path = write_folder(tmp_path / "set", {"ant": 2, "cow": 2})
     (path / "ant" / "bad.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="every file must be a readable image"):
+    with pytest.raises(InputError) as caught:
         load(path)
+    assert str(caught.value) == (
+        f"the test set 'ink' ({path}): every file must be a readable image, but 1 of 5 are not:\n"
+        "  ant/bad.png: not an image\n"
+        "repair or remove these files; only a new run can leave them out, with --skip-bad"
+    )
     assert len(load(path, skip_bad=True)[0]) == 4
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="must hold class folders with images"):

@@ -56,6 +56,13 @@ def test_against_a_constant_it_is_the_interval_of_the_mean():
     assert difference(np.ones((2, 5)), np.zeros((3, 7))) == (1, 1, 1)
 
 
+def test_the_interval_stays_within_the_possible_differences():
+    """Student's factor for three trainings that disagree would give -2.2 to 2.2."""
+    a, b = np.eye(3)[:, [0, 0]] == 1, np.eye(3)[:, [1, 1]] == 1
+    assert difference(a, b) == (0, -1, 1)
+    assert difference(3 * a, b - 5.0) == (pytest.approx(5.67, abs=0.01), 4, 8)
+
+
 @pytest.mark.parametrize("shape", [(3,), (0, 4), (2, 1)])
 def test_shapes_are_checked(shape):
     with pytest.raises(ValueError, match=r"values must be of shape \(seeds, images\)"):

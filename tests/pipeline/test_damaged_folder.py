@@ -55,7 +55,7 @@ DAMAGED = {
     "stages/compare.json": r"compare\.json is damaged: remove it, then do the stage again with 'understudy "
     r"run "
     r".*run'",
-    "settings.yaml": r"settings\.yaml must be YAML text, got an error \(.*\): restore the file",
+    "settings.yaml": r"settings\.yaml cannot be read: .*\nrestore the file, or choose another folder",
     "arms/real-seed1.npz": r"real-seed1\.npz is damaged: to make it again, remove it and the record",
 }
 

@@ -180,9 +180,12 @@ def torch_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.ones(1, device=name).add(1).item()  # torch also knows devices that cannot compute, such as meta
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"--device {name!r} cannot be used: {reason}: choose auto, cpu or another device of this machine"
+        ) from None
     return name
 
 

@@ -37,9 +37,9 @@ def compare_runs(a: RunFolder, b: RunFolder) -> dict[str, Any]:
         ``sentence``; ``a`` and ``b`` (``path``, ``sentence``, ``best``); ``settings`` and ``environment``
         (two values by name, where they differ); ``data`` (by split, images in ``a``, in ``b`` and in both);
         ``arms`` (by name: accuracies ``a`` and ``b``, None where an arm is missing; their ``difference`` as
-        ``mean``, ``low``, ``high``; and how it is ``paired``); ``best`` (the same for the arms that were
-        chosen on validation images); ``pairing`` (in words); ``rows`` (all other measures: ``section``,
-        ``name``, ``kind``, ``a``, ``b``).
+        ``mean``, ``low``, ``high``, in [-1, 1]; and how it is ``paired``); ``best`` (the same for the arms
+        that were chosen on validation images); ``pairing`` (in words); ``rows`` (all other measures:
+        ``section``, ``name``, ``kind``, ``a``, ``b``).
 
     Raises:
         InputError: if a run is not finished, both are the same, or their classes differ.

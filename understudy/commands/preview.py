@@ -43,7 +43,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
         InputError: as a run would.
     """
     use_threads(settings.compute.threads)
-    check_replaceable(to, mark=_MARK.encode())
+    check_replaceable(to, mark=_MARK.encode(), suffix=".png")
     splits, captioned = splits_and_captioned_sets(settings, device=device)
     generator = load_generator(settings.generator, device=device)
     drawn, image_seconds, strength = _draw_a_few(

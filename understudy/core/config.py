@@ -206,9 +206,15 @@ def validated(root: type[S], values: Mapping[str, Any]) -> S:
     try:
         return root.model_validate(values)
     except ValidationError as error:
-        raise InputError(
-            "\n".join(dict.fromkeys(_explain(root, detail) for detail in error.errors()))
-        ) from None
+        lines = dict.fromkeys(_explain(root, detail) for detail in _causes(error))
+        raise InputError("\n".join(lines)) from None
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """The errors of pydantic without those that follow from another one: a bad element shortens its list."""
+    details: list[Any] = list(error.errors())
+    outer = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    return [detail for detail in details if not detail["loc"] or detail["loc"] not in outer]
 
 
 def _explain(root: type[Section], detail: Any) -> str:
@@ -225,9 +231,17 @@ def _explain(root: type[Section], detail: Any) -> str:
     if place[-1] == "[key]":
         allowed = "up to 64 letters, digits and ._+-, and begin with a letter or digit"
         return f"names of {'.'.join(place[:2])} must have {allowed}, got {got}"
-    _, field = _innermost(root, place)
+    section, field = _innermost(root, place)
     if field is not None and (expects := facts_of(field).expects):
         return f"setting {'.'.join(place[:2])!r} must be {expects}, got {got}"
+    wanted = {
+        "tuple_type": "a list, such as [a, b]",
+        "dict_type": "a mapping of names to values",
+        "model_type": f"a section with settings, such as {where}.{next(iter(section.model_fields))}",
+        "too_short": f"a list of at least {detail.get('ctx', {}).get('min_length')} value",
+    }
+    if detail["type"] in wanted:
+        return f"setting {where!r} must be {wanted[detail['type']]}, got {got}"
     return f"setting {where!r}: {detail['msg'].lower()}, got {got}"
 
 

@@ -8,4 +8,13 @@ class InputError(ValueError):
 
     The message says what was expected, what was given and how to fix it. The command line prints
     it and exits with code 2.
+
+    Attributes:
+        problem: the message up to the advice.
+        advice: the end of the message, if it cannot be followed everywhere, so that callers replace it.
     """
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__(problem + advice)
+        self.problem = problem
+        self.advice = advice

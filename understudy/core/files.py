@@ -76,16 +76,24 @@ def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str,
     return content
 
 
-def check_replaceable(path: Path, *, mark: bytes) -> None:
-    """Check that a file to overwrite is an earlier version of the same file.
+def check_replaceable(path: Path, *, mark: bytes, suffix: str) -> None:
+    """Check, before the work for it begins, that a file can be written and replaces only an earlier version.
 
     Args:
         path: file to write.
         mark: bytes that an earlier version has among its first 4,096 bytes.
+        suffix: usual ending of the file, for the message, such as ``.png``.
 
     Raises:
-        InputError: if a file without the mark exists.
+        InputError: if a file without the mark exists, the path is a folder, or its folder cannot be written
+            to.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file in it, such as new{suffix}")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        state = "cannot be written to" if parent.is_dir() else "is not a folder"
+        raise InputError(f"{parent}, where {path} should be written, {state}: choose another place")
     if path.is_file():
         with path.open("rb") as file:
             if mark not in file.read(4096):

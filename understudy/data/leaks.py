@@ -151,9 +151,9 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
         raise InputError(
             f"splits must not share images, got {count} pair{'s' * (count > 1)} of copies:\n"
             + "\n".join(lines)
-            + f"{more}\n"
+            + f"{more}\n",
             "remove one image of each pair; if the near copies are in fact different images, use "
-            "--set data.near_duplicate_distance=-1"
+            "--set data.near_duplicate_distance=-1",
         )
 
 

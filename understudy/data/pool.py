@@ -57,7 +57,8 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
         listed = "\n".join(f"  {path}: {reason}" for path, reason in bad)
         raise InputError(
             f"every file must be a readable image, but {len(bad)} of {len(bad) + len(items)} are not:\n"
-            f"{listed}\nrepair or remove these files, or leave them out with --skip-bad"
+            f"{listed}\n",
+            "repair or remove these files, or leave them out with --skip-bad",
         )
     if not items:
         raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")

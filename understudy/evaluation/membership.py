@@ -105,10 +105,15 @@ def enough_shadows(num_models: int, num_images: int, false_positive_rates: Seque
     needed += needed % 2
     if num_models < needed:
         possible = 2 * _LEAST_FALSE_POSITIVES / (num_models * num_images)
-        instead = f", or give no rate below {possible:.2g}" if num_models >= _LEAST_MODELS else ""
+        instead = (
+            f", or --rates (membership.false_positive_rates) without a rate below {possible:.2g}"
+            if num_models >= _LEAST_MODELS
+            else ""
+        )
         raise InputError(
             f"a true-positive rate at a false-positive rate of {lowest:g} needs {needed} shadow models with "
-            f"{num_images} real images, got {num_models}: set membership.shadows={needed}{instead}"
+            f"{num_images} real images, got {num_models}: use --shadows {needed} "
+            f"(membership.shadows={needed}){instead}"
         )
 
 

@@ -84,7 +84,14 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
     if settings.class_names is not None and _has_names(source, location, settings):
         # The file then holds only words for prompts, and a test set needs no prompts.
         settings = settings.model_copy(update={"class_names": None})
-    return read_pool(source.open(location, settings), settings)
+    contents = source.open(location, settings)
+    try:
+        return read_pool(contents, settings)
+    except InputError as error:
+        # A finished run, which may get this test set, keeps its settings: --skip-bad is not allowed then.
+        advice = "repair or remove these files; only a new run can leave them out, with --skip-bad"
+        problem = f"the test set {name!r} ({path}): {error.problem}"
+        raise InputError(problem, error.advice and advice) from None
 
 
 def _has_names(source: AbstractSource, location: str, settings: DataSettings) -> bool:
@@ -106,4 +113,8 @@ def _check_new(
         try:
             check_leaks([(known, Fingerprints.of_set(known)), (data, prints)], max_distance=max_distance)
         except InputError as error:
-            raise InputError(f"the test set {name!r} must be new to the classifiers: {error}") from None
+            raise InputError(
+                f"the test set {name!r} must be new to the classifiers: {error.problem}",
+                "remove these images from the test set; if the near copies are in fact different images, "
+                "start a new run with --set data.near_duplicate_distance=-1",
+            ) from None

@@ -29,7 +29,8 @@ def unpaired_bootstrap_difference(
         num_resamples: R.
 
     Returns:
-        Mean difference, low end, high end.
+        Mean difference, low end, high end; the ends lie within the differences that values of ``a`` and ``b``
+        can have, so differences of accuracies within [-1, 1].
 
     Raises:
         ValueError: for another shape.
@@ -52,5 +53,6 @@ def unpaired_bootstrap_difference(
             student_stretch(values) * (resampled_means(values[None], rng, num_resamples)[:, 0] - means[-1])
         )
     difference = means[0] - means[1]
-    low, high = np.quantile(moves[0] - moves[1], [0.025, 0.975])
-    return difference, difference + min(0.0, float(low)), difference + max(0.0, float(high))
+    low, high = difference + np.quantile(moves[0] - moves[1], [0.025, 0.975])
+    least, most = float(a.min()) - float(b.max()), float(a.max()) - float(b.min())
+    return difference, min(difference, max(least, float(low))), max(difference, min(most, float(high)))

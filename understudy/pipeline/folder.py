@@ -165,7 +165,7 @@ def _stored_settings(path: Path) -> Settings:
     file = path / "settings.yaml"
     try:
         return from_yaml(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # no settings, not UTF-8, a bad date, ...
         raise InputError(
-            f"{file} must be YAML text, got an error ({str(error).splitlines()[0]}): restore the file"
+            f"{file} cannot be read: {error}\nrestore the file, or choose another folder for a new run"
         ) from None

@@ -12,7 +12,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from understudy.core.errors import InputError
 from understudy.core.files import check_replaceable, write_text
 from understudy.report.card import figure, figure_interval
 from understudy.report.figures import differences_figure
@@ -57,6 +56,15 @@ def compared_tables(comparison: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+def check_page(path: Path) -> None:
+    """Check that the page of a comparison can be written to ``path``.
+
+    Raises:
+        InputError: if the path is a folder, or a file that is no such page.
+    """
+    check_replaceable(path, mark=b"<title>understudy: ", suffix=".html")
+
+
 def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
     """Write the page of a comparison; the file appears complete or not at all.
 
@@ -65,13 +73,9 @@ def write_comparison(path: Path, comparison: Mapping[str, Any]) -> None:
         comparison: as for :func:`compared_tables`.
 
     Raises:
-        InputError: if the path is a folder, or a file that is no such page.
+        InputError: as :func:`check_page`.
     """
-    if path.is_dir():
-        raise InputError(
-            f"--to must be a file to write, such as {path / 'compare.html'}, got the folder {path}"
-        )
-    check_replaceable(path, mark=b"<title>understudy: ")
+    check_page(path)
     jinja = environment()
     jinja.filters["said"] = lambda row, run: said(row["kind"], row[run])
     differences = {
