@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from understudy.core.errors import InputError
-from understudy.data.class_names import read_class_names
+from understudy.data.class_names import read_class_names, words_in_prompts
 from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet, decode_once, hash_once
 from understudy.data.leaks import Fingerprints, perceptual
@@ -64,6 +64,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
         raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")
     keys = _label_keys(items, contents.class_names, settings.source)
     class_names, prompt_names = _names(keys, settings, numbered=isinstance(items[0].label, int))
+    words = words_in_prompts(keys, class_names, prompt_names)
     label_of = {key: label for label, key in enumerate(keys)}
     _check_conflicts(items, [each[0] for each in prints])
     ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
@@ -77,7 +78,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     )
     fingerprints = Fingerprints.from_rows(ids, prints)
     declared = tuple(item.split for item in items)
-    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), contents.notes)
+    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), contents.notes + words)
 
 
 def stable_ids(paths: Sequence[str]) -> list[str]:

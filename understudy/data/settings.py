@@ -33,8 +33,8 @@ class DataSettings(Section):
     images belong to; `ignore` reads no name as a split, so that a folder `test` is a class, and divides all
     images."""
     class_names: Path | None = setting(None)
-    """Text file with the words that prompts use for each class: one line per class, or lines `name:
-    words`."""
+    """Text file with the words that prompts use for each class: lines `class: words`, or one line per class
+    in an order that is not ambiguous."""
     skip_bad: bool = setting(False)
     """Leave out files that cannot be read; without this, they stop the run."""
     near_duplicate_distance: int = setting(2, ge=-1, le=64)
