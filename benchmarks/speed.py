@@ -225,7 +225,7 @@ def many_images(bench: Bench) -> list[Timing]:
     work: list[tuple[str, Callable[[Path], float], float | None]] = [
         (f"near copies in {large:,} images", lambda tree: leak_seconds(tree, large), 10.0),
         (f"split of {large:,} images", lambda tree: split_seconds(tree, large, large // 100), None),
-        (f"copies of {small:,} images", lambda tree: copy_seconds(tree, small), None),
+        (f"copies of {2 * small:,} images", lambda tree: copy_seconds(tree, 2 * small), None),
         (f"report of {2 * small:,} images", lambda tree: report_seconds(tree, page, 2 * small), None),
     ]
     found = []

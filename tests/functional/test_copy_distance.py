@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.fft import dctn
 from scipy.ndimage import zoom
@@ -165,6 +165,48 @@ def test_the_search_agrees_with_comparing_all_pairs(monkeypatch):
     np.testing.assert_allclose(distance[index == all_index], all_distance[index == all_index], atol=1e-6)
     assert (distance >= all_distance - 1e-6).all()
     np.testing.assert_allclose(distance, all_distance, atol=0.02)
+
+
+def smooth(num, *, seed=0, waves=8):
+    """Random pictures without fine detail; the fewer waves, the more they are alike."""
+    coarse = np.random.default_rng(seed).random((num, waves, waves))
+    return zoom(coarse, (1, 32 // waves, 32 // waves), order=1, mode="nearest", grid_mode=True)
+
+
+def compared_with_all(monkeypatch, x, y):
+    with monkeypatch.context() as patch:
+        patch.setattr("understudy.functional.copies._CANDIDATES", len(y))
+        return nearest_copies(x, y)
+
+
+@pytest.mark.parametrize("waves", [4, 8])
+def test_the_search_misses_hardly_any_nearest_image_among_hundreds(waves, monkeypatch):
+    x, y = smooth(20, seed=1, waves=waves), smooth(600, waves=waves)
+    index, distance = nearest_copies(x, y)
+    wanted, least = compared_with_all(monkeypatch, x, y)
+    assert (index == wanted).mean() >= 0.95
+    np.testing.assert_allclose(distance, least, atol=0.02)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["noise", "smooth", "very smooth"]))
+def test_the_search_finds_the_nearest_copy_that_comparing_all_pairs_finds(seed, kind, monkeypatch):
+    """Copies that are moved, mirrored, paler and noisy at once, of pictures that are more or less alike."""
+    rng = np.random.default_rng(seed)
+    real = (
+        pictures(500, seed=seed)
+        if kind == "noise"
+        else smooth(500, seed=seed, waves=4 if "very" in kind else 8)
+    )
+    chosen = rng.integers(0, len(real), 4)
+    copies = np.stack([np.roll(real[one], rng.integers(-4, 5, 2), axis=(0, 1)) for one in chosen])
+    copies[::2] = copies[::2, :, ::-1]
+    copies = np.clip(copies * rng.uniform(0.5, 0.7) + 0.2 + rng.normal(0, 0.02, copies.shape), 0, 1)
+    index, distance = nearest_copies(copies, real)
+    wanted, least = compared_with_all(monkeypatch, copies, real)
+    np.testing.assert_array_equal(index, chosen)
+    np.testing.assert_array_equal(index, wanted)
+    np.testing.assert_allclose(distance, least, atol=1e-6)
 
 
 def test_the_first_of_equal_images_is_nearest():
