@@ -26,7 +26,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from understudy.data.decoding import decode
-from understudy.data.sources.parquet import class_label_names
+from understudy.data.sources.columns import class_label_names, hub_features
 from understudy.functional.augment import flip_crop
 from understudy.generators.mini.data import CaptionedImages
 from understudy.generators.mini.files import (
@@ -170,7 +170,7 @@ def read_images(parquet: Path, *, most: int | None = None) -> SourceImages:
     file.
     """
     table = pq.read_table(parquet, columns=["image", "label"])
-    declared = class_label_names(table.schema.metadata)
+    declared = class_label_names(hub_features(table.schema.metadata).get("label"), str(parquet))
     assert declared is not None, f"{parquet} does not name its classes"
     names = tuple(name.split(",")[0].lower() for name in declared)
     rows = table.take(

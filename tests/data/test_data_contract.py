@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_pictures import write_folder
 from sklearn.datasets import load_digits
@@ -35,9 +38,22 @@ def exported(form: str) -> Callable[[Path, LabelledSet], Path]:
     return make
 
 
+def make_saved(to: Path, data: LabelledSet) -> Path:
+    """As `save_to_disk` of the datasets package writes a set: an Arrow stream with the columns of Parquet."""
+    export(data, to / "parquet", form="huggingface")
+    table = pq.read_table(next((to / "parquet").rglob("*.parquet")))
+    (to / "saved").mkdir()
+    with pa.ipc.new_stream(to / "saved/data-00000-of-00001.arrow", table.schema) as stream:
+        stream.write_table(table)
+    state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "train"}
+    (to / "saved/state.json").write_text(json.dumps(state))
+    return to / "saved"
+
+
 EXAMPLES: dict[str, Callable[[Path, LabelledSet], Path | str]] = {
     "folder": exported("folder"),
     "zip": make_zip,
+    "arrow": make_saved,
     "parquet": exported("huggingface"),
     "webdataset": exported("webdataset"),
     "digits": lambda _to, _data: "digits",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import types
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,13 @@ def test_prompt_names_leave_class_names_alone(tmp_path: Path) -> None:
 def test_parquet_columns(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must have the columns image and label, got image, target"):
         load(write_parquet(tmp_path / "a.parquet", target=LABELS, label=None))
-    with pytest.raises(InputError, match=r"label must be an integer or a string, got double"):
+    with pytest.raises(InputError, match=r"labels must be whole numbers or names, got 0.5"):
         load(write_parquet(tmp_path / "b.parquet", label=[0.5] * 12))
-    with pytest.raises(InputError, match=r"image must be bytes, or a struct with bytes, got int64"):
+    with pytest.raises(InputError, match=r"image must hold encoded image files as bytes, .*, got int64"):
         load(write_parquet(tmp_path / "c.parquet", image=LABELS))
-    with pytest.raises(InputError, match=r"label must be in \[0, 2\), got -1"):
-        load(write_parquet(tmp_path / "d.parquet", label=[-1, *LABELS[1:]]))
-    with pytest.raises(InputError, match=r"every image must have a label"):
+    with pytest.raises(InputError, match=r"label must be in \[0, 2\), .* pear, apple, got 2: correct"):
+        load(write_parquet(tmp_path / "d.parquet", label=[2, *LABELS[1:]]))
+    with pytest.raises(InputError, match=r"every image must have a label, but 1 of 12 .*e.parquet#00000000:"):
         load(write_parquet(tmp_path / "e.parquet", label=[None, *LABELS[1:]]))
     (tmp_path / "f.parquet").write_text("no")
     with pytest.raises(InputError, match=r"must be a Parquet file"):
@@ -248,10 +249,10 @@ def test_webdataset_bad_samples(tmp_path: Path) -> None:
     file = write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1]) | bad)
     splits = load(file, skip_bad=True)
     assert dict(splits.skipped) == {
-        "x.tar/lost": "no image (.png, .jpg, .jpeg, .webp) among .cls",
-        "x.tar/unlabelled.jpg": "no class in .cls or .json",
-        "x.tar/odd.png": "no class in .cls or .json",
-        "x.tar/empty.png": "no class in .cls or .json",
+        "x.tar/lost": "no image among .cls",
+        "x.tar/unlabelled.jpg": "no class in .cls, nor as class_name, label or class in .json",
+        "x.tar/odd.png": "no class in .cls, nor as class_name, label or class in .json",
+        "x.tar/empty.png": "no class in .cls, nor as class_name, label or class in .json",
     }
     with pytest.raises(InputError, match=r"but 4 of 14 are not"):
         load(file)
@@ -326,18 +327,22 @@ def test_hub_needs_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
         load("org/name")
 
 
-class HubPart(list[dict[str, Any]]):
+class HubPart:
     """Stands in for a split of a hub data set, which would need a network."""
 
-    def __init__(self, features: dict[str, Any], start: int = 0, label: Any = None) -> None:
-        super().__init__(
-            {"img": {"bytes": encode(picture(start + index))}, "label": index % 2 if label is None else label}
-            for index in range(10)
-        )
-        self.features = features
+    def __init__(self, start: int = 0, **columns: Any) -> None:
+        images = [{"bytes": encode(picture(start + index)), "path": None} for index in range(10)]
+        given = {"img": images, "label": [index % 2 for index in range(10)]} | columns
+        self._table = pa.table({name: values for name, values in given.items() if values is not None})
+        self.features = types.SimpleNamespace(arrow_schema=self._table.schema.with_metadata(CLASS_LABEL))
 
-    def cast_column(self, _column: str, _feature: Any) -> HubPart:
+    def with_format(self, kind: str) -> HubPart:
+        assert kind == "arrow"
         return self
+
+    def iter(self, batch_size: int) -> Iterator[pa.Table]:
+        assert batch_size
+        yield from (self._table.slice(start, 4) for start in range(0, 10, 4))
 
 
 @pytest.fixture
@@ -345,25 +350,43 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the hub holds, by name."""
     shelf: dict[str, Any] = {}
 
-    def load_dataset(name: str) -> Any:
-        if name not in shelf:
-            raise FileNotFoundError(f"no {name}")
-        return shelf[name]
+    def load_dataset(name: str, config: str | None) -> Any:
+        found = shelf.get(f"{name}:{config}" if config else name, FileNotFoundError(f"no {name}"))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    module = types.SimpleNamespace(load_dataset=load_dataset, Image=lambda *, decode: decode)
+    module = types.SimpleNamespace(load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", module)  # type: ignore[arg-type]
     return shelf
 
 
-FEATURES = {"img": None, "label": types.SimpleNamespace(names=["pear", "apple"])}
-
-
 def test_hub_splits(hub: dict[str, Any]) -> None:
-    hub["org/name"] = {"train": HubPart(FEATURES), "test": HubPart(FEATURES, start=50)}
+    hub["org/name"] = {"train": HubPart(), "test": HubPart(start=50)}
     splits = load("org/name")
     assert splits.train.class_names == ("pear", "apple")
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [8, 2, 10]
     assert splits.test.provenance("source_path")[0] == "test#00000000"
+
+
+def test_hub_configurations(hub: dict[str, Any]) -> None:
+    hub["org/name"] = ValueError("Config name is missing.\nPlease pick one among ['small', 'large']")
+    hub["org/name:small"] = {"train": HubPart()}
+    with pytest.raises(InputError, match=r"\['small', 'large'\]: choose one .* as org/name:CONFIG"):
+        load("org/name")
+    assert load("org/name:small").train.class_names == ("pear", "apple")
+
+
+def test_hub_image_folders(hub: dict[str, Any], tmp_path: Path) -> None:
+    """Their tables hold paths of files in the cache of the package."""
+    images = []
+    for index in range(10):
+        picture(index).save(tmp_path / f"{index}.png")
+        images.append({"bytes": None, "path": str(tmp_path / f"{index}.png")})
+    hub["org/name"] = {"train": HubPart(img=images)}
+    splits = load("org/name")
+    row = int(splits.test.provenance("source_path")[0].partition("#")[2])
+    assert splits.test.encoded(0) == (tmp_path / f"{row}.png").read_bytes()
 
 
 def test_hub_errors(hub: dict[str, Any]) -> None:
@@ -371,19 +394,26 @@ def test_hub_errors(hub: dict[str, Any]) -> None:
         InputError, match=r"'org/name' cannot be loaded from the Hugging Face hub: no org/name"
     ):
         load("org/name")
-    hub["org/name"] = {"train": HubPart({"text": None, "label": None})}
-    with pytest.raises(InputError, match=r"must have the features image and label, got text, label"):
+    hub["org/name"] = RuntimeError("Dataset scripts are no longer supported, but found name.py")
+    with pytest.raises(InputError, match=r"found name.py: use a copy .* stored as files"):
         load("org/name")
-    hub["org/name"] = {"train": HubPart(FEATURES), "unsupervised": HubPart(FEATURES)}
+    hub["org/name"] = Exception("An error occurred while generating the dataset")
+    hub["org/name"].__cause__ = TypeError("could not cast target to label")
+    with pytest.raises(InputError, match=r"generating the dataset: could not cast target to label"):
+        load("org/name")
+    hub["org/name"] = {"train": HubPart(img=None)}
+    with pytest.raises(InputError, match=r"must have the columns image and label, got label"):
+        load("org/name")
+    hub["org/name"] = {"train": HubPart(), "unsupervised": HubPart()}
     with pytest.raises(
         InputError, match=r"splits must be train, validation and test, got train, unsupervised"
     ):
         load("org/name")
-    hub["org/name"] = {"validation": HubPart(FEATURES), "test": HubPart(FEATURES)}
+    hub["org/name"] = {"validation": HubPart(), "test": HubPart()}
     with pytest.raises(InputError, match=r"must have a train split, got validation, test"):
         load("org/name")
-    hub["org/name"] = {"train": HubPart(FEATURES, label=-1)}
-    with pytest.raises(InputError, match=r"label must be in \[0, 2\), got -1"):
+    hub["org/name"] = {"train": HubPart(label=[3] * 10)}
+    with pytest.raises(InputError, match=r"label must be in \[0, 2\), .* got 3"):
         load("org/name")
 
 

@@ -66,12 +66,16 @@ def _folder(data: LabelledSet, to: Path) -> None:
 
 
 @EXPORTS.register(
-    "webdataset", summary="tar shards with key.png, key.cls and key.json, and classes.txt beside them"
+    "webdataset", summary="tar shards with key.png, key.cls and key.json, and the class names beside them"
 )
 def _webdataset(data: LabelledSet, to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     # Beside the shards, because readers would take it for a sample inside one.
-    (to / "classes.txt").write_text("".join(f"{name}\n" for name in data.class_names), encoding="utf-8")
+    if all(name.splitlines() == [name.strip()] for name in data.class_names):
+        (to / "classes.txt").write_text("".join(f"{name}\n" for name in data.class_names), encoding="utf-8")
+    else:
+        features = {"label": {"names": list(data.class_names), "_type": "ClassLabel"}}
+        (to / "dataset_info.json").write_text(json.dumps({"features": features}), encoding="utf-8")
     rows = _provenance(data)
     for number, start in enumerate(range(0, len(data), _SHARD_IMAGES)):
         with tarfile.open(to / f"{data.split}-{number:06d}.tar", "w") as tar:

@@ -15,6 +15,7 @@ from understudy.data.leaks import check_leaks, copies
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources import (
+    arrow,  # noqa: F401 - they register themselves
     digits,  # noqa: F401 - they register themselves
     folder,  # noqa: F401 - they register themselves
     hub,  # noqa: F401 - they register themselves

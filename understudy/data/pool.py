@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed, shortened
 from understudy.data.class_names import read_class_names, words_in_prompts
 from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet, decode_once, hash_once
+from understudy.data.labels import find_classes, is_missing
 from understudy.data.leaks import Fingerprints, perceptual
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents, Item
@@ -54,23 +56,30 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     """
     items, prints, bad = _check_all(contents, settings.max_pixels)
     if bad and not settings.skip_bad:
-        listed = "\n".join(f"  {path}: {reason}" for path, reason in bad)
+        lines = "\n".join(f"  {line}" for line in shortened([f"{path}: {reason}" for path, reason in bad]))
         raise InputError(
             f"every file must be a readable image, but {len(bad)} of {len(bad) + len(items)} are not:\n"
-            f"{listed}\n",
+            f"{lines}\n",
             "repair or remove these files, or leave them out with --skip-bad",
         )
+    found = [None if is_missing(item.label) else item.label for item in items]
+    unlabelled = [item.path for item, label in zip(items, found, strict=True) if label is None]
+    notes = contents.notes + _left_out(unlabelled, len(items), settings)
+    kept = [index for index, label in enumerate(found) if label is not None]
+    items, prints = [items[index] for index in kept], [prints[index] for index in kept]
+    labels = [label for label in found if label is not None]
     if not items:
         raise InputError(f"{settings.source} must hold images, but none of its files is a readable image")
-    keys = _label_keys(items, contents.class_names, settings.source)
-    class_names, prompt_names = _names(keys, settings, numbered=isinstance(items[0].label, int))
-    words = words_in_prompts(keys, class_names, prompt_names)
-    label_of = {key: label for label, key in enumerate(keys)}
-    _check_conflicts(items, [each[0] for each in prints])
+    classes = find_classes(labels, contents.class_names, settings)
+    class_names, prompt_names = _names(classes.keys, settings, numbered=classes.numbered)
+    words = words_in_prompts(classes.keys, class_names, prompt_names)
+    keys = [classes.key_of[label] for label in labels]
+    _check_conflicts(items, [each[0] for each in prints], keys)
     ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
+    label_of = {key: label for label, key in enumerate(classes.keys)}
     images = LabelledSet.from_images(
         [item.data for item in items],
-        [label_of[str(item.label)] for item in items],
+        [label_of[key] for key in keys],
         class_names=class_names,
         split="train",
         ids=ids,
@@ -78,7 +87,21 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     )
     fingerprints = Fingerprints.from_rows(ids, prints)
     declared = tuple(item.split for item in items)
-    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), contents.notes + words)
+    notes += classes.notes + words
+    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes)
+
+
+def _left_out(unlabelled: Sequence[str], total: int, settings: DataSettings) -> tuple[str, ...]:
+    """Say which images are left out because they have no label; without the setting, refuse them."""
+    if not unlabelled:
+        return ()
+    told = f"{len(unlabelled):,} of {total:,} images have no label (null, empty text or -1)"
+    if not settings.skip_unlabelled:
+        raise InputError(
+            f"{settings.source}: every image must have a label, but {told}, such as {listed(unlabelled)}: "
+            "label them, or leave them out with --set data.skip_unlabelled=true"
+        )
+    return (f"left out: {told}: {listed(unlabelled)}",)
 
 
 def stable_ids(paths: Sequence[str]) -> list[str]:
@@ -129,18 +152,6 @@ def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
     return hash_once(data, image), *perceptual(image)
 
 
-def _label_keys(items: Sequence[Item], declared: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
-    """How items name each class (its name, or its number as text), in the order of the labels."""
-    if len({type(item.label) for item in items}) > 1:
-        raise InputError(f"the labels of {source} must all be numbers or all be names, got both")
-    keys = declared or tuple(str(label) for label in sorted({item.label for item in items}))
-    if len(set(keys)) != len(keys):
-        raise InputError(f"class names must differ, got {', '.join(keys)}")
-    if len(keys) < 2:
-        raise InputError(f"at least two classes are needed, got one: {keys[0]!r}")
-    return keys
-
-
 def _names(
     keys: tuple[str, ...], settings: DataSettings, *, numbered: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -161,17 +172,17 @@ def _names(
     return keys, keys
 
 
-def _check_conflicts(items: Sequence[Item], exact: Sequence[str]) -> None:
+def _check_conflicts(items: Sequence[Item], exact: Sequence[str], keys: Sequence[str]) -> None:
     """Check that no picture occurs in two classes."""
-    by_pixels: dict[str, Item] = {}
+    by_pixels: dict[str, tuple[str, str]] = {}
     lines = []
-    for item, pixels in zip(items, exact, strict=True):
-        first = by_pixels.setdefault(pixels, item)
-        if first.label != item.label:
-            lines.append(f"  {first.path} is {first.label!r}, {item.path} is {item.label!r}")
+    for item, pixels, key in zip(items, exact, keys, strict=True):
+        path, first = by_pixels.setdefault(pixels, (item.path, key))
+        if first != key:
+            lines.append(f"  {path} is {first!r}, {item.path} is {key!r}")
     if lines:
         raise InputError(
             "identical images must have the same class, but these do not:\n"
-            + "\n".join(lines)
+            + "\n".join(shortened(lines))
             + "\ncorrect the labels, or remove the images"
         )

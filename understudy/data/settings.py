@@ -35,6 +35,18 @@ class DataSettings(Section):
     class_names: Path | None = setting(None)
     """Text file with the words that prompts use for each class: lines `class: words`, or one line per class
     in an order that is not ambiguous."""
+    image_column: str | None = setting(None)
+    """Column with the images in Parquet files, Arrow files and hub data sets. If not set: a column with a
+    usual name, such as `image`, `img` or `jpg`, or else the only one of type image."""
+    label_column: str | None = setting(None)
+    """Column with the labels in Parquet files, Arrow files and hub data sets. If not set: a column with a
+    usual name, such as `label`, `labels`, `fine_label` or `cls`, or else the only one of type class label."""
+    similar_labels: Literal["refuse", "join", "keep"] = setting("refuse")
+    """What to do with labels that differ only in case, outer spaces or leading zeros: refuse them, join them
+    (the most frequent spelling wins), or keep them as different classes."""
+    skip_unlabelled: bool = setting(False)
+    """Leave out images without a label: null, empty text, or -1 as in hidden test sets. Without this, they
+    stop the run."""
     skip_bad: bool = setting(False)
     """Leave out files that cannot be read; without this, they stop the run."""
     near_duplicate_distance: int = setting(2, ge=-1, le=64)

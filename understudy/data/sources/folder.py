@@ -11,6 +11,7 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
+from understudy.data.sources.arrow import is_saved
 from understudy.data.sources.layout import find_places
 from understudy.data.sources.shards import shards
 from understudy.data.sources.source import (
@@ -31,8 +32,9 @@ class FolderSource(AbstractSource):
     """A folder with one subfolder per class."""
 
     def accepts(self, location: str) -> bool:
-        """A folder without Parquet or tar files."""
-        return Path(location).is_dir() and not shards(location, ".parquet") and not shards(location, ".tar")
+        """A folder without Parquet or tar files, which ``save_to_disk`` did not write."""
+        others = is_saved(location) or shards(location, ".parquet") or shards(location, ".tar")
+        return Path(location).is_dir() and not others
 
     def open(self, location: str, settings: DataSettings) -> Contents:
         """List the files, then read them one at a time."""

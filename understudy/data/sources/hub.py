@@ -10,18 +10,20 @@ from typing import Any, final
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
-from understudy.data.sources.parquet import named
+from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
 from understudy.data.sources.split_names import split_of
+
+_NAME = re.compile(r"(\w[\w.-]*/[\w.-]+)(?::([\w.-]+))?")
 
 
 @final
 class HubSource(AbstractSource):
-    """A data set ``organisation/name`` with the features ``image`` (or ``img``) and ``label``."""
+    """A data set ``organisation/name`` with columns of images and labels, or ``organisation/name:config``."""
 
     def accepts(self, location: str) -> bool:
         """Text such as ``org/name`` that is not an existing path."""
-        return re.fullmatch(r"\w[\w.-]*/[\w.-]+", location) is not None and not Path(location).exists()
+        return _NAME.fullmatch(location) is not None and not Path(location).exists()
 
     def open(self, location: str, settings: DataSettings) -> Contents:
         """Load all splits from the cache, downloading them if needed."""
@@ -32,42 +34,45 @@ class HubSource(AbstractSource):
                 f"no file or folder at {location!r}; reading it from the Hugging Face hub needs the datasets "
                 "package: pip install datasets"
             ) from None
+        name, _, config = location.partition(":")
         try:
-            loaded = datasets.load_dataset(location)
-        except (OSError, ValueError) as error:
+            loaded = datasets.load_dataset(name, config or None)
+        except Exception as error:  # noqa: BLE001 - the package and its builders raise errors of many kinds
             raise InputError(
-                f"data set {location!r} cannot be loaded from the Hugging Face hub: {error}"
+                f"data set {location!r} cannot be loaded from the Hugging Face hub: "
+                f"{error}{_advice(error, name)}"
             ) from None
-        features = next(iter(loaded.values())).features
-        column = next((name for name in ("image", "img") if name in features), None)
-        if column is None or "label" not in features:
-            raise InputError(f"{location} must have the features image and label, got {', '.join(features)}")
-        names = getattr(features["label"], "names", None)
-        undecoded = {
-            name: part.cast_column(column, datasets.Image(decode=False)) for name, part in loaded.items()
-        }
-        return Contents(_read(undecoded, column, names and tuple(names)), names and tuple(names))
+        columns = find_columns(next(iter(loaded.values())).features.arrow_schema, location, settings)
+        return Contents(_read(loaded, columns), columns.names)
 
 
-SOURCES.register("hub", summary="a data set on the Hugging Face hub, org/name (needs the datasets package)")(
-    HubSource()
-)
+SOURCES.register(
+    "hub",
+    summary="a data set on the Hugging Face hub, org/name or org/name:config (needs the datasets package)",
+)(HubSource())
 
 
-def _read(parts: dict[str, Any], column: str, names: tuple[str, ...] | None) -> Iterator[Item]:
+def _advice(error: Exception, name: str) -> str:
+    if "config name" in str(error).lower():
+        return f": choose one of its configurations as {name}:CONFIG"
+    if "scripts" in str(error):
+        return ": use a copy of the data set that is stored as files, Parquet or images"
+    if error.__cause__ is not None:
+        return f": {error.__cause__}"
+    return ""
+
+
+def _read(parts: dict[str, Any], columns: Columns) -> Iterator[Item]:
     splits = {name: split_of(name) if len(parts) > 1 else None for name in parts}
     if len(parts) > 1 and "train" not in splits.values():
         raise InputError(f"the data set must have a train split, got {', '.join(parts)}")
     for name, part in parts.items():
         if len(parts) > 1 and splits[name] is None:
             raise InputError(f"splits must be train, validation and test, got {', '.join(parts)}")
-        for row, record in enumerate(part):
-            path = f"{name}#{row:08d}"
-            data = record[column]["bytes"] or b""
-            yield Item(
-                path=path,
-                label=named(path, record["label"], names),
-                split=splits[name],
-                data=data,
-                problem="" if data else "no image bytes",
-            )
+        row = 0
+        for batch in part.with_format("arrow").iter(batch_size=1024):
+            # Image folders are in the cache of the package, and the data set has their absolute paths.
+            for data, label, problem in read_rows(batch, columns, [Path("/")]):
+                path = f"{name}#{row:08d}"
+                yield Item(path=path, label=label, split=splits[name], data=data, problem=problem)
+                row += 1

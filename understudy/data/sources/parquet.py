@@ -1,9 +1,8 @@
-"""Parquet in the Hugging Face image layout: a struct ``image`` with bytes and path, and a ``label``."""
+"""Parquet files with a column of images and one of labels, in the layout of Hugging Face and others."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -11,16 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
+from understudy.data.sources.columns import Columns, find_columns, plain, read_rows
 from understudy.data.sources.shards import Shards, find_shards, shards
-from understudy.data.sources.source import (
-    SOURCES,
-    AbstractSource,
-    Contents,
-    Item,
-)
+from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
 
-_IMAGE_COLUMNS = ("image", "img")
+_LFS = b"version https://git-lfs"
 
 
 @final
@@ -34,108 +30,71 @@ class ParquetSource(AbstractSource):
     def open(self, location: str, settings: DataSettings) -> Contents:
         """Check the columns and find the class names, then read images in batches."""
         found = find_shards(location, ".parquet", settings)
-        files = found.files
-        by_file = {file: _class_names(file) for file in files}
-        names = by_file[files[0]]
-        different = [file.name for file in files if by_file[file] != names]
+        columns = {file: find_columns(_schema(file), str(file), settings) for file in found.files}
+        first = columns[found.files[0]]
+        different = [file.name for file in found.files if columns[file] != first]
         if different:
             raise InputError(
-                f"all files must have the class names of {files[0].name}, but these differ: "
-                f"{', '.join(different)}"
+                f"all files must have the columns ({first.image}, {first.label}) and the class names of "
+                f"{found.files[0].name}, but these differ: {listed(different)}"
             )
+        names = first.names
         if names is None:
-            names = _paired_names(files)
-        return Contents(_read(found, names), names, found.notes)
+            names = _paired_names(found.files, columns)
+        root = Path(location) if Path(location).is_dir() else Path(location).parent
+        return Contents(_read(found, columns, root), names, found.notes)
 
 
-SOURCES.register("parquet", summary="Parquet files in the Hugging Face image layout")(ParquetSource())
+SOURCES.register("parquet", summary="Parquet files with a column of images and one of labels")(
+    ParquetSource()
+)
 
 
-def class_label_names(metadata: dict[bytes, bytes] | None) -> tuple[str, ...] | None:
-    """Class names by label from Hugging Face schema metadata; None if it has none."""
-    info = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {})
-    names = info.get("features", {}).get("label", {}).get("names")
-    return None if names is None else tuple(str(name) for name in names)
-
-
-def _class_names(file: Path) -> tuple[str, ...] | None:
-    """Check the columns of a file and return the class names from its metadata."""
+def _schema(file: Path) -> pa.Schema:
     try:
-        schema = pq.read_schema(file)
+        return pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file} must be a Parquet file, but it cannot be read: {error}") from None
-    if "label" not in schema.names or not any(name in schema.names for name in _IMAGE_COLUMNS):
-        raise InputError(f"{file} must have the columns image and label, got {', '.join(schema.names)}")
-    kind = schema.field("label").type
-    if not pa.types.is_integer(kind) and not pa.types.is_string(kind):
-        raise InputError(f"{file}: label must be an integer or a string, got {kind}")
-    image = schema.field(_image_column(schema)).type
-    if not pa.types.is_binary(image) and not (
-        pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
-    ):
-        raise InputError(f"{file}: image must be bytes, or a struct with bytes, got {image}")
-    return class_label_names(schema.metadata)
+        with file.open("rb") as opened:
+            is_pointer = opened.read(len(_LFS)) == _LFS
+        reason = "it is a pointer of Git LFS: fetch the file with 'git lfs pull'" if is_pointer else error
+        raise InputError(f"{file} must be a Parquet file, but it cannot be read: {reason}") from None
 
 
-def _image_column(schema: pa.Schema) -> str:
-    return next(name for name in _IMAGE_COLUMNS if name in schema.names)
+def _paired_names(files: Sequence[Path], columns: Mapping[Path, Columns]) -> tuple[str, ...] | None:
+    """Class names by label from the ``class_name`` columns.
 
-
-def _paired_names(files: Sequence[Path]) -> tuple[str, ...] | None:
-    """Class names by label from the ``class_name`` columns; None if any file lacks the column."""
+    None if a file lacks the column, or has names as labels.
+    """
     names: dict[Any, str] = {}
     for file in files:
-        if "class_name" not in pq.read_schema(file).names:
+        label = columns[file].label
+        if "class_name" not in pq.read_schema(file).names or label == "class_name":
             return None
-        table = pq.read_table(file, columns=["label", "class_name"])
-        for label, name in zip(table["label"].to_pylist(), table["class_name"].to_pylist(), strict=True):
-            if names.setdefault(label, name) != name:
+        table = pq.read_table(file, columns=[label, "class_name"])
+        for number, name in zip(plain(table[label]), plain(table["class_name"]), strict=True):
+            if isinstance(number, str):
+                return None
+            if names.setdefault(number, name) != name:
                 raise InputError(
-                    f"{file}: label {label} must have one class name, got {names[label]!r} and {name!r}"
+                    f"{file}: label {number} must have one class name, got {names[number]!r} and {name!r}"
                 )
-    if sorted(names) != list(range(len(names))):
+    numbers = {number: name for number, name in names.items() if number not in (None, -1)}
+    if set(numbers) != set(range(len(numbers))):
         raise InputError(
-            f"labels with a class_name column must be 0 to {len(names) - 1}, got {sorted(names)}"
+            f"labels with a class_name column must be 0 to {len(numbers) - 1}, got {sorted(numbers, key=str)}"
         )
-    return tuple(names[label] for label in sorted(names))
+    return tuple(str(numbers[number]) for number in range(len(numbers)))
 
 
-def _read(found: Shards, names: tuple[str, ...] | None) -> Iterator[Item]:
-    for file, file_name, split in zip(found.files, found.names, found.splits, strict=True):
-        with pq.ParquetFile(file) as parquet:
-            column, row = _image_column(parquet.schema_arrow), 0
-            for batch in parquet.iter_batches(batch_size=1024, columns=[column, "label"]):
-                for image, label in zip(
-                    batch.column(column).to_pylist(), batch.column("label").to_pylist(), strict=True
-                ):
-                    data = image.get("bytes") if isinstance(image, dict) else image
-                    path = f"{file_name}#{row:08d}"
-                    problem = "" if data else "no image bytes"
-                    yield Item(
-                        path=path,
-                        label=named(path, label, names),
-                        split=split,
-                        data=data or b"",
-                        problem=problem,
-                    )
-                    row += 1
-
-
-def named(path: str, label: Any, names: tuple[str, ...] | None) -> str | int:
-    """Check a label, and turn a number into a class name if the names are known.
-
-    Raises:
-        InputError: if the label is missing or has no name.
-    """
-    if label is None:
-        raise InputError(f"{path}: every image must have a label, but this one has none")
-    if isinstance(label, str):
-        return label
-    if names is None:
-        return int(label)
-    if not 0 <= label < len(names):
-        raise InputError(
-            f"{path}: label must be in [0, {len(names)}), got {label}: "
-            "leave unlabelled images out of the source"
-        )
-    return names[int(label)]
+def _read(found: Shards, columns: Mapping[Path, Columns], root: Path) -> Iterator[Item]:
+    for file, name, split in zip(found.files, found.names, found.splits, strict=True):
+        each, row = columns[file], 0
+        try:
+            with pq.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(batch_size=1024, columns=[each.image, each.label]):
+                    for data, label, problem in read_rows(batch, each, (root, file.parent)):
+                        path = f"{name}#{row:08d}"
+                        yield Item(path=path, label=label, split=split, data=data, problem=problem)
+                        row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file}: rows from {row:,} on cannot be read: {error}") from None

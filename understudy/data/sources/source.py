@@ -22,7 +22,7 @@ class Item:
 
     Attributes:
         path: unique path relative to the source, with forward slashes.
-        label: class name, or a number if the source has no names.
+        label: class name or number as the source has it; None, empty text and -1 mean that there is none.
         split: split in the source if it has splits.
         data: encoded bytes.
         problem: why the image cannot be used; empty if the source found no problem.
@@ -30,7 +30,7 @@ class Item:
     """
 
     path: str
-    label: str | int = ""
+    label: str | int | None = ""
     split: RealSplit | None = None
     data: bytes = b""
     problem: str = ""

@@ -1,6 +1,7 @@
 """WebDataset tars: ``key.png`` with a label in ``key.cls`` or ``key.json``.
 
-``key.cls`` holds a number or a name; ``key.json`` has ``label``, ``class`` or ``class_name``. Numeric labels
+``key.cls`` holds a number or a name; ``key.json`` has ``class_name``, ``label`` or ``class``, or is
+the label. Numeric labels
 get their names from ``class_name`` in the JSON, or from ``classes.txt`` (one name per line) or
 ``dataset_info.json``, in a tar or beside it.
 """
@@ -8,15 +9,16 @@ get their names from ``class_name`` in the JSON, or from ``classes.txt`` (one na
 from __future__ import annotations
 
 import json
+import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast, final
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
-from understudy.data.sources.parquet import named
-from understudy.data.sources.shards import Shards, find_shards, shards, splits_of_parts
+from understudy.data.sources.shards import IMAGE_SUFFIXES, Shards, find_shards, shards, splits_of_parts
 from understudy.data.sources.source import (
     MAX_FILE_BYTES,
     SOURCES,
@@ -28,8 +30,10 @@ from understudy.data.sources.source import (
 )
 from understudy.data.sources.split_names import RealSplit, taken_as
 
-_IMAGES = ("png", "jpg", "jpeg", "webp")
+_IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 _NAME_FILES = ("classes.txt", "dataset_info.json")
+_ABOUT = re.compile(r"(readme|licen[cs]e)(\..*)?", re.IGNORECASE)
+_SECOND = " (again)"
 
 
 @final
@@ -57,7 +61,7 @@ class WebDatasetSource(AbstractSource):
             )
         names = found[0] if found else None
         inside, notes = _splits_inside(tars, location, settings)
-        return Contents(_read(tars, inside, names), names, tars.notes + notes)
+        return Contents(_read(tars, inside), names, tars.notes + notes)
 
 
 SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or key.json")(
@@ -74,7 +78,9 @@ def _check(file: Path) -> list[tuple[str, ...]]:
                 check_entry(str(file), entry.name, plain=entry.isfile() or entry.isdir())
             check_unique([entry.name for entry in entries if entry.isfile()], str(file))
             return [
-                _parse_names(entry.name, _bytes(tar, entry)) for entry in entries if entry.name in _NAME_FILES
+                _parse_names(_base(entry), _bytes(tar, entry))
+                for entry in entries
+                if _base(entry) in _NAME_FILES
             ]
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
@@ -111,59 +117,96 @@ def _splits_inside(
     return splits, (f"splits: {taken_as(shown, source='the folders in the tar')}",)
 
 
-def _read(
-    tars: Shards, inside: Mapping[str, RealSplit | None], names: tuple[str, ...] | None
-) -> Iterator[Item]:
+def _read(tars: Shards, inside: Mapping[str, RealSplit | None]) -> Iterator[Item]:
     for file, name, split in zip(tars.files, tars.names, tars.splits, strict=True):
         with tarfile.open(file, "r:") as tar:
             for key, parts in _samples(tar).items():
                 of_sample = inside.get(key.rpartition("/")[0], split)
-                yield _item(tar, f"{name}/{key}", parts, of_sample, names)
+                yield _item(tar, f"{name}/{key}", parts, of_sample)
 
 
 def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
-    """Entries by key and extension; the key ends at the first dot of the file name."""
+    """Entries by key and extension; the key ends at the first dot of the file name.
+
+    If no sample then has an image, names such as ``1.input.png`` with ``1.output.cls`` are read by their last
+    extension, and names with dots in the key, such as ``v1.0.1.png``, up to their last dot.
+    """
+    entries = [entry for entry in tar.getmembers() if entry.isfile() and _is_part(_base(entry))]
+    samples = _grouped(entries, lambda base: base.partition("."))
+    if any(not _IMAGES.isdisjoint(parts) for parts in samples.values()):
+        return samples
+    shorter: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for key, parts in samples.items():
+        shorter[key] = {extension.rpartition(".")[2]: entry for extension, entry in parts.items()}
+        if len(shorter[key]) < len(parts):
+            return _grouped(entries, lambda base: base.rpartition("."))
+    return shorter
+
+
+def _grouped(
+    entries: Sequence[tarfile.TarInfo], divide: Callable[[str], tuple[str, str, str]]
+) -> dict[str, dict[str, tarfile.TarInfo]]:
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    for entry in tar.getmembers():
+    for entry in entries:
         folder, slash, base = entry.name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        if entry.isfile() and stem and entry.name not in _NAME_FILES:
-            samples.setdefault(folder + slash + stem, {})[extension.lower()] = entry
+        stem, _, extension = divide(base)
+        parts = samples.setdefault(folder + slash + stem, {})
+        extension = extension.lower()
+        parts[extension + _SECOND if extension in parts else extension] = entry
     return samples
 
 
+def _is_part(base: str) -> bool:
+    return not base.startswith(".") and base not in _NAME_FILES and not _ABOUT.fullmatch(base)
+
+
+def _base(entry: tarfile.TarInfo) -> str:
+    return entry.name.rpartition("/")[2]
+
+
 def _item(
-    tar: tarfile.TarFile,
-    path: str,
-    parts: dict[str, tarfile.TarInfo],
-    split: RealSplit | None,
-    names: tuple[str, ...] | None,
+    tar: tarfile.TarFile, path: str, parts: dict[str, tarfile.TarInfo], split: RealSplit | None
 ) -> Item:
-    extension = next((each for each in _IMAGES if each in parts), None)
-    if extension is None:
-        return Item(path=path, problem=f"no image (.{', .'.join(_IMAGES)}) among .{', .'.join(parts)}")
-    entry, path = parts[extension], f"{path}.{extension}"
-    if any(parts[each].size > MAX_FILE_BYTES for each in (extension, "cls", "json") if each in parts):
+    images = [extension for extension in parts if extension.removesuffix(_SECOND) in _IMAGES]
+    if len(images) != 1:
+        found = listed([f".{extension}" for extension in parts])
+        problem = f"several images of one key: {found}" if images else f"no image among {found}"
+        return Item(path=path, problem=problem)
+    entry, path = parts[images[0]], f"{path}.{images[0]}"
+    if any(parts[each].size > MAX_FILE_BYTES for each in (images[0], "cls", "json") if each in parts):
         return Item(path=path, problem=f"more than {MAX_FILE_BYTES:,} bytes")
     try:
         label = _label(tar, parts)
-    except (ValueError, KeyError, AttributeError):
-        return Item(path=path, problem="no class in .cls or .json")
-    return Item(path=path, label=named(path, label, names), split=split, data=_bytes(tar, entry))
+    except (ValueError, LookupError):
+        return Item(path=path, problem="no class in .cls, nor as class_name, label or class in .json")
+    return Item(path=path, label=label, split=split, data=_bytes(tar, entry))
 
 
-def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int:
-    fields: Any = json.loads(_bytes(tar, parts["json"])) if "json" in parts else {}
-    if "class_name" in fields:
+def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int | None:
+    content: Any = json.loads(_bytes(tar, parts["json"])) if "json" in parts else {}
+    fields = content if isinstance(content, dict) else {}
+    if fields.get("class_name") is not None:
         return str(fields["class_name"])
-    value = (
-        _bytes(tar, parts["cls"]).decode("utf-8").strip()
-        if "cls" in parts
-        else fields["label" if "label" in fields else "class"]
-    )
-    if value == "" or not isinstance(value, (str, int)):
+    if "cls" in parts:
+        value: Any = _bytes(tar, parts["cls"]).decode("utf-8-sig").strip()
+        if value == "":
+            raise ValueError(value)
+    elif fields:
+        value = fields["label" if "label" in fields else "class"]
+    else:
+        value = content
+    if value is not None and not isinstance(value, (str, int, float)):
         raise ValueError(value)
-    return int(value) if str(value).lstrip("-").isdigit() else str(value)
+    return _number(value)
+
+
+def _number(value: str | float | None) -> str | int | None:
+    """Whole numbers as integers; text with leading zeros stays, because 01 and 1 may be two classes."""
+    if value is None or isinstance(value, int):
+        return None if value is None else int(value)
+    if re.fullmatch(r"-?(0|[1-9][0-9]*)(\.0+)?", str(value)):
+        return int(str(value).partition(".")[0])
+    return str(value)
 
 
 def _bytes(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:

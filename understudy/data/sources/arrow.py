@@ -1,0 +1,105 @@
+"""Folders written by ``save_to_disk`` of the ``datasets`` package: Arrow files, in a folder per split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+import pyarrow as pa
+
+from understudy.core.errors import InputError
+from understudy.core.files import read_json
+from understudy.data.settings import DataSettings
+from understudy.data.sources.columns import Columns, find_columns, read_rows
+from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
+from understudy.data.sources.split_names import RealSplit, split_of, taken_as
+
+_MEND = "write the folder again with save_to_disk of the datasets package"
+
+
+@final
+class ArrowSource(AbstractSource):
+    """A data set, or several splits of one, as ``save_to_disk`` writes them."""
+
+    def accepts(self, location: str) -> bool:
+        """A folder with ``dataset_dict.json`` or ``state.json``."""
+        return is_saved(location)
+
+    def open(self, location: str, settings: DataSettings) -> Contents:
+        """Check the columns and find the class names, then read images in batches."""
+        root = Path(location)
+        if (root / "dataset_dict.json").is_file():
+            parts = read_json(root / "dataset_dict.json", mend=_MEND, keys=["splits"])["splits"]
+            folders = {str(part): root / str(part) for part in parts}
+        else:
+            folders = {root.name: root}
+        splits = _splits(list(folders), location, settings)
+        files = [(name, file) for name, folder in folders.items() for file in _files(folder)]
+        if not files:
+            raise InputError(f"{location} must hold Arrow files, but none is listed in state.json: {_MEND}")
+        columns = find_columns(_open(files[0][1]).schema, str(files[0][1]), settings)
+        notes = (f"splits: {taken_as(splits, source='the folder names')}",) if any(splits.values()) else ()
+        return Contents(_read(files, splits, columns), columns.names, notes)
+
+
+SOURCES.register("arrow", summary="a folder written by save_to_disk of the datasets package")(ArrowSource())
+
+
+def is_saved(location: str) -> bool:
+    """Whether ``save_to_disk`` wrote the folder."""
+    return any((Path(location) / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def _splits(names: list[str], location: str, settings: DataSettings) -> dict[str, RealSplit | None]:
+    if len(names) == 1 or settings.split_names == "ignore":
+        return dict.fromkeys(names)
+    splits = {name: split_of(name) for name in names}
+    odd = [name for name, split in splits.items() if split is None]
+    if odd or "train" not in splits.values():
+        raise InputError(
+            f"{location}: splits must be train, validation and test, got {', '.join(names)}: rename them, or "
+            "divide all images anew with --set data.split_names=ignore"
+        )
+    return splits
+
+
+def _files(folder: Path) -> list[Path]:
+    if not (folder / "state.json").is_file():
+        raise InputError(f"{folder / 'state.json'} is missing: {_MEND}")
+    entries = read_json(folder / "state.json", mend=_MEND, keys=["_data_files"])["_data_files"]
+    try:
+        return [folder / Path(str(entry["filename"])).name for entry in entries]
+    except (TypeError, KeyError):
+        raise InputError(f"{folder / 'state.json'} is damaged: {_MEND}") from None
+
+
+def _open(file: Path) -> Any:
+    """A reader of the batches of an Arrow file; the package writes streams."""
+    try:
+        return pa.ipc.open_stream(pa.memory_map(str(file)))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} must be an Arrow stream, but it cannot be read: {error}: {_MEND}") from None
+
+
+def _read(
+    files: list[tuple[str, Path]], splits: dict[str, RealSplit | None], columns: Columns
+) -> Iterator[Item]:
+    rows = dict.fromkeys(splits, 0)
+    for name, file in files:
+        reader = _open(file)
+        missing = [each for each in (columns.image, columns.label) if each not in reader.schema.names]
+        if missing:
+            raise InputError(
+                f"{file} must have the columns of the first file, but lacks {' and '.join(missing)}"
+            )
+        try:
+            for batch in reader:
+                for data, label, problem in read_rows(batch, columns, (file.parent, file.parent.parent)):
+                    path = f"{name}#{rows[name]:08d}"
+                    yield Item(path=path, label=label, split=splits[name], data=data, problem=problem)
+                    rows[name] += 1
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{file}: rows from {rows[name]:,} on cannot be read: {error}: {_MEND}"
+            ) from None
