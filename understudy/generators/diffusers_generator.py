@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from understudy.core.errors import InputError
@@ -19,7 +18,7 @@ from understudy.generators.denoiser_files import load_denoiser, save_denoiser
 from understudy.generators.generator import Conditioning, PlanRow, encode_distinct, fingerprint_of
 from understudy.generators.image_features import ImageFeatures, image_encoder_of
 from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
-from understudy.generators.pipeline_index import cannot_load
+from understudy.generators.pipeline_checks import image_size_of, load_complete
 from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.schedules import DiffusionSchedule, Schedule
@@ -73,7 +72,7 @@ class AbstractDiffusersGenerator(ABC):
         self._features = features
         self._offload = offload
         config = cast("Any", self.denoiser).config
-        self._image_size = settings.resolution or config.sample_size * pipeline.vae_scale_factor
+        self._image_size = image_size_of(pipeline, self.part, settings.resolution, name=settings.name)
         patch = getattr(config, "patch_size", None) or 1  # latent pixels that a transformer joins
         unit = max(8, pipeline.vae_scale_factor * patch)  # diffusers' pipelines insist on 8
         if self._image_size % unit:
@@ -128,10 +127,7 @@ class AbstractDiffusersGenerator(ABC):
         check_memory_settings(settings, torch.device(device))
         dtype = getattr(torch, settings.precision)
         options = cls._loading(settings)
-        try:
-            pipeline = cls.from_text.from_pretrained(settings.name, dtype=dtype, **options)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise cannot_load(settings.name, error) from error
+        pipeline = load_complete(cls.from_text, cls.part, settings.name, {"dtype": dtype, **options})
         if settings.safety_checker and pipeline.components.get("safety_checker") is None:
             raise InputError(
                 f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no "

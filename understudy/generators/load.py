@@ -98,6 +98,12 @@ def check_generator(settings: GeneratorSettings) -> None:
                 f"{settings.name} is not a diffusers pipeline folder: it has no model_index.json"
             )
         return
+    if path.is_file():
+        raise InputError(
+            f"the generator must be a diffusers pipeline folder, got the file {settings.name}: convert it "
+            f"with diffusers, StableDiffusionPipeline.from_single_file({settings.name!r})"
+            ".save_pretrained(FOLDER), and give the folder"
+        )
     if settings.name == "stable-diffusion":
         raise InputError(
             "generator 'stable-diffusion' needs a pipeline: give its folder or hub name instead of this word"

@@ -18,6 +18,8 @@ from understudy.functional.denoising import (
 )
 from understudy.generators.generator import NoiseSchedule
 
+_MAX_LAST_SNR = 0.1
+
 
 class Schedule(NoiseSchedule, Protocol):
     """The training timesteps of a pipeline, and how noise is added at each of them."""
@@ -62,6 +64,23 @@ class DiffusionSchedule:
         self.prediction_type: PredictionType = config["prediction_type"]
         self._alpha_bar: Tensor = DDPMScheduler.from_config(config).alphas_cumprod
         self.snr = signal_to_noise_ratio(self._alpha_bar, torch.arange(len(self._alpha_bar)))
+        self._check_last(float(self.snr[-1]))
+
+    def _check_last(self, snr: float) -> None:
+        """Check the last timestep, at which drawing starts from pure noise."""
+        if snr > _MAX_LAST_SNR:
+            raise InputError(
+                "the generator's scheduler must end in nearly pure noise, but its last of "
+                f"{len(self.snr)} training timesteps has a signal-to-noise ratio of {snr:.2g} (Stable "
+                "Diffusion: 0.005): set num_train_timesteps in its scheduler_config.json to the number that "
+                "the model was trained with"
+            )
+        if snr <= 0 and self.prediction_type == "epsilon":
+            raise InputError(
+                "the generator's scheduler has no signal at its last timestep (rescale_betas_zero_snr), "
+                "where a model with the prediction_type 'epsilon' predicts nothing: set one of the two in "
+                "its scheduler_config.json to what the model was trained with"
+            )
 
     def noised(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """See :func:`understudy.functional.denoising.add_noise`."""

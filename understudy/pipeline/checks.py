@@ -22,6 +22,7 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
 from understudy.pipeline.strategies import check_strategies, settings_of_arms
+from understudy.pipeline.trial import try_generator
 from understudy.sampling.plan import quotas
 from understudy.settings import Settings, check_registered
 from understudy.training.arms import Arm, check_arm, find_arm
@@ -162,6 +163,8 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
         _ = adaptable(generator).feature_width  # raises an error for a generator without an image encoder
     if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))
+    if settings.generator.name != "folder":
+        try_generator(generator, settings, prompt_names[0])
 
 
 def learns_words(settings: Settings) -> bool:

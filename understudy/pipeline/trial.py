@@ -1,0 +1,63 @@
+"""A trial of a generator before a run begins: what a pipeline's configuration does not tell, this does."""
+
+from __future__ import annotations
+
+import torch
+
+from understudy.core.errors import InputError
+from understudy.generators.generator import Generator, PlanRow, adaptable
+from understudy.settings import Settings
+
+
+@torch.no_grad()
+def try_generator(generator: Generator, settings: Settings, words: str) -> None:
+    """Draw one image in two steps, and compute one training residual.
+
+    Args:
+        generator: ready to be adapted.
+        settings: of the run.
+        words: a prompt.
+
+    Raises:
+        InputError: with the reason why the generator cannot do that.
+    """
+    row = PlanRow(
+        id="trial",
+        number=0,
+        label=0,
+        class_name=words,
+        prompt=words,
+        negative_prompt="",
+        seed=0,
+        sampler=settings.draw.sampler,
+        steps=2,
+        guidance_scale=settings.draw.guidance_scale,
+        noise_scale=1.0,
+        strength=1.0,
+        source_id="",
+        visual="none",
+        visual_id="",
+        adapter="",
+        adapter_scale=1.0,
+    )
+    model, size = adaptable(generator), generator.image_size
+    try:
+        generator.draw([row], None)
+        x0 = model.encode_images(torch.full((1, 3, size, size), 128, dtype=torch.uint8))
+        residual = model.denoising_residual(
+            x0,
+            torch.ones_like(x0),
+            torch.tensor([len(model.snr) // 2], device=x0.device),
+            model.encode_prompts([words]),
+        )
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"the generator {settings.generator.name} cannot draw an image or compute its loss: {reason}: "
+            "choose another one"
+        ) from error
+    if not torch.isfinite(residual).all():
+        raise InputError(
+            f"the loss of the generator {settings.generator.name} must be finite, got {residual.mean():g}: "
+            "choose another one, or generator.precision=float32"
+        )
