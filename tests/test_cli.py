@@ -580,7 +580,7 @@ def test_commands_that_write_refuse_a_folder_in_use(understudy, tmp_path):
     Path("many").mkdir()
     (tmp_path / "old" / "stages").mkdir()
     for stage in ("load", "compare"):
-        (tmp_path / "old" / "stages" / f"{stage}.json").write_text("{}")
+        (tmp_path / "old" / "stages" / f"{stage}.json").write_text('{"seconds": 1, "peak_memory_gb": 1}')
     hold = """
 from pathlib import Path
 from understudy.core.lock import FolderLock

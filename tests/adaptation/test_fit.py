@@ -446,15 +446,10 @@ def test_the_fingerprint_is_of_the_files_up_to_the_order_of_their_metadata(tmp_p
     )
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{bad", "must be JSON, but"),
-        ("[1]", "must be the report of an adaptation"),
-        ("{}", "and name its method"),
-    ],
-)
-def test_a_bad_report_is_refused(content, message, tmp_path):
+@pytest.mark.parametrize("content", ["{bad", "[1]", "{}"])
+def test_a_bad_report_is_refused(content, tmp_path):
     (tmp_path / "report.json").write_text(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(
+        InputError, match=r"report\.json is damaged: to make it again, remove it and the record"
+    ):
         copy_adapter(tmp_path, tmp_path / "to")

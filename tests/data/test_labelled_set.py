@@ -150,7 +150,7 @@ def test_load_errors(tmp_path: Path, small_set: LabelledSet) -> None:
     with pytest.raises(InputError, match=r"was not written by understudy"):
         LabelledSet.load(tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_text("no")
-    with pytest.raises(InputError, match=r"must be a Parquet file"):
+    with pytest.raises(InputError, match=r"x\.parquet is damaged: to make it again, remove it"):
         LabelledSet.load(tmp_path / "x.parquet")
 
 

@@ -83,7 +83,7 @@ def test_damaged_results_leave_no_half_export_and_the_same_command_mends_them(te
 def test_a_report_needs_every_record_and_the_confusions(out):
     (out / "arms" / "confusions.npz").unlink()
     with pytest.raises(
-        InputError, match=r"confusions\.npz is missing: to make it again, remove it and the record"
+        InputError, match=r"confusions\.npz is missing: to make it again, remove the record of its stage"
     ):
         write_report_again(RunFolder.find(out))
     (out / "stages" / "memorisation.json").unlink()

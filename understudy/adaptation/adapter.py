@@ -13,7 +13,7 @@ import safetensors.torch
 from torch import nn
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically, write_json
+from understudy.core.files import check_tensors, read_json, read_list, readable, write_atomically, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Adaptable
 
@@ -25,20 +25,27 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
     """Read the report that adaptation writes last into an adapter folder.
 
     Raises:
-        InputError: if there is no valid report.
+        InputError: if there is no report, or it is damaged.
     """
     path = folder / "report.json"
     if not path.is_file():
         raise InputError(f"{folder} holds no finished adapter: report.json is missing")
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} must be JSON, but: {error}") from None
-    if not isinstance(report, dict) or "method" not in report:
-        raise InputError(
-            f"{path} must be the report of an adaptation and name its method, got {str(report)[:60]}"
-        )
-    return report
+    return read_json(path, keys=("method",))
+
+
+def check_complete(folder: Path) -> None:
+    """Check that no file of an adapter is cut short, without reading its tensors.
+
+    Raises:
+        InputError: naming the damaged file.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.relative_to(folder).parts[0].startswith("member-"):
+            continue  # a further generator, whose adapter may be half written
+        if path.suffix == ".safetensors":
+            check_tensors(path)
+        elif path.name == "config.json":
+            read_json(path, keys=("_class_name",))
 
 
 def apply_adapter(
@@ -54,7 +61,7 @@ def apply_adapter(
 
     Raises:
         InputError: if the adapter was made for other weights (with both fingerprints), or with visual
-            guidance and is used without, or the reverse.
+            guidance and is used without, or the reverse; or if a file is damaged.
     """
     report, fingerprint = read_adapter_report(folder), generator.fingerprint
     base = report.get("base")
@@ -66,6 +73,7 @@ def apply_adapter(
         )
     if visual is not None:
         check_guidance(folder, visual=visual)
+    check_complete(folder)
     generator.load_adapter(folder, method=report["method"], scale=scale)
 
 
@@ -101,7 +109,7 @@ def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet
     """
     if not (folder / _IMAGES).exists():
         return
-    known = set(json.loads((folder / _IMAGES).read_text(encoding="utf-8")))
+    known = set(read_list(folder / _IMAGES))
     leaked = len(known & _digests([test]))
     if leaked:
         raise InputError(
@@ -157,9 +165,10 @@ def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
             among them.
 
     Raises:
-        InputError: if there is no finished adapter.
+        InputError: if there is no finished adapter, or a file of it is damaged.
     """
     read_adapter_report(source)
+    check_complete(source)
     left_out = shutil.ignore_patterns("checkpoint.pt", "report.json", ".*", *([_IMAGES] * shared))
     shutil.copytree(source, to, dirs_exist_ok=True, ignore=left_out)
     write_atomically(to / "report.json", lambda path: shutil.copy(source / "report.json", path))
@@ -193,7 +202,8 @@ def load_projection(folder: Path) -> nn.Linear | None:
     """Read the map that :func:`save_projection` wrote, on the CPU; None if the folder has none."""
     if not (folder / _PROJECTION).exists():
         return None
-    state = safetensors.torch.load_file(folder / _PROJECTION)
+    with readable(folder / _PROJECTION):
+        state = safetensors.torch.load_file(folder / _PROJECTION)
     width, features = state["weight"].shape
     projection = nn.Linear(features, width).requires_grad_(requires_grad=False)
     projection.load_state_dict(state)

@@ -19,7 +19,7 @@ from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically, write_json
+from understudy.core.files import readable, write_atomically, write_json
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth
@@ -30,6 +30,7 @@ from understudy.generators.visual_guidance import VisualGuidance, check_widths, 
 
 _WARMUP_STEPS = 20
 _MAX_BANDWIDTH_IMAGES = 1000
+_FROM_START = "remove it, and the same command adapts from the first step again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,9 @@ class _State:
         self._curve: list[tuple[int, float]] = []
         self.step = 0
         if checkpoint.exists():
-            self._restore(torch.load(checkpoint, weights_only=True, map_location=parameters[0].device))
+            with readable(checkpoint, mend=_FROM_START):
+                stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            self._restore(stored)
 
     def update(self, loss: float) -> None:
         """Step the optimiser with the accumulated gradients, then update the average.
@@ -212,7 +215,10 @@ class _State:
 
     def _restore(self, state: dict[str, Any]) -> None:
         _assign(self.parameters, state["parameters"])
-        self.average, self.best = state["average"], state["best"]
+        device = self.parameters[0].device
+        self.average, self.best = (
+            [value.to(device) for value in state[name]] for name in ("average", "best")
+        )
         self._optimizer.load_state_dict(state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])

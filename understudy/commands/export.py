@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from understudy.adaptation.adapter import copy_adapter
 from understudy.core.config import check_effect, given_names
 from understudy.core.errors import InputError
-from understudy.core.files import read_arrays, write_atomically, write_text
+from understudy.core.files import check_tensors, read_arrays, read_json, write_atomically, write_text
 from understudy.core.lock import FolderLock
 from understudy.core.progress import Silent
 from understudy.data.export import export
@@ -119,7 +118,7 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
         The number of images.
 
     Raises:
-        InputError: if the run has no curated images.
+        InputError: if the run has no curated images, or one of them is damaged.
     """
     if folder.record("curate") is None:
         raise InputError(
@@ -128,11 +127,14 @@ def export_dataset(folder: RunFolder, to: Path, *, form: str) -> int:
     curated = LabelledSet.load(folder.path / "synthetic" / "curated.parquet")
     if not len(curated):
         raise InputError(f"{folder.path} has no images to export, because no drawn image passed curation")
-    # Read before anything is written, because the file can be damaged.
+    for index in range(len(curated)):
+        curated.image(index)  # raises an error for a damaged image, which would be exported as it is
+    # Read before anything is written, because the files can be damaged.
     results = finished_results(folder) if (folder.path / "results.json").exists() else None
+    card = None if results is None else run_card(Run(folder, "cpu", Silent()), results, data_files=None)
     export(curated, to, form=form)
-    if results is not None:
-        write_text(to / "README.md", run_card(Run(folder, "cpu", Silent()), results, data_files=None))
+    if card is not None:
+        write_text(to / "README.md", card)
     return len(curated)
 
 
@@ -147,7 +149,8 @@ def _export_classifier(folder: RunFolder, to: Path, results: dict[str, Any], arm
             "deleted"
         )
     found, compare = find_arm(arm, folder.settings.compare), folder.settings.compare
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = read_json(source / "config.json", keys=("architecture",))
+    check_tensors(source / "model.safetensors")
     tuned = results.get("tuning", {}).get(arm, {}).get("chosen", {})
     card = classifier_card(
         results,

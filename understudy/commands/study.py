@@ -17,7 +17,7 @@ from understudy.commands.study_kinds import STUDIES, Point, label_of, read_point
 from understudy.commands.study_shared import take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
-from understudy.core.files import write_json
+from understudy.core.files import read_json, write_json
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
@@ -128,7 +128,8 @@ def _report(study: StudyFolder, device: str) -> dict[str, Any]:
         return {}
     content = _content(study, rows)
     path, page = study.out / "study.json", study.out / "study.html"
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    mend = "remove it, and the same command writes it again"
+    stored = read_json(path, mend=mend) if path.exists() else {}
     made = stored.pop("environment", None)
     if stored == json.loads(json.dumps(content)) and page.exists():
         return {**content, "environment": made}

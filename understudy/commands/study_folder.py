@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from understudy.commands.study_kinds import STUDIES, Point, file_name
 from understudy.core.config import Section
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
-from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.settings import Settings, build, decides_nothing, differing_keys
 
 
@@ -69,7 +68,7 @@ class StudyRun:
 
     def row(self, out: Path) -> dict[str, Any]:
         """The row of a finished run in ``study.json``; ``out`` is the folder of the study."""
-        results = json.loads((self.path / "results.json").read_text(encoding="utf-8"))
+        results = finished_results(self.folder)
         ends = ("mean", "low", "high")
         return {
             "point": self.point,
@@ -210,20 +209,21 @@ def _read_index(path: Path) -> _Index:
     try:
         stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # or a bad date
-        raise InputError(f"{path} must be YAML as the study wrote it: {error}") from None
+        raise InputError(f"{path} must be YAML as the study wrote it: {error}\nrestore the file") from None
     found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
     if found != {"kind": str, "points": list, "settings": dict}:
         raise InputError(
-            f"{path} must have kind, points and settings, as the study wrote them, got {str(stored)[:60]}"
+            f"{path} must have kind, points and settings, as the study wrote them, got {str(stored)[:60]}: "
+            "restore the file"
         )
     try:
         expected: Any = str if STUDIES[stored["kind"]].axis == "names" else (int, float)
         settings = build(stored["settings"])
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}\nrestore the file") from None
     if not stored["points"] or not all(isinstance(point, expected) for point in stored["points"]):
         raise InputError(
             f"{path} must have points of a study of {stored['kind']}, as the study wrote it, got "
-            f"{str(stored['points'])[:60]}"
+            f"{str(stored['points'])[:60]}: restore the file"
         )
     return _Index(stored["kind"], tuple(stored["points"]), settings)

@@ -7,16 +7,23 @@ import json
 import os
 import shutil
 import zipfile
-import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import safetensors
 
 from understudy.core.errors import InputError
 
+T = TypeVar("T")
+
 _FULL_BYTES = 1_000_000
+
+CONTINUE = "then continue the run with 'understudy run' and the run folder"
+REMOVE = f"remove it, {CONTINUE}"
+"""What to do about a damaged file that a run writes again, for messages."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,36 +51,87 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     write_atomically(path, write)
 
 
+def again(path: Path) -> str:
+    """How to make a file of a run again that is damaged or missing, for messages."""
+    removed = "it and the record of its stage" if path.exists() else "the record of its stage"
+    return f"to make it again, remove {removed} (in stages/), {CONTINUE}"
+
+
+@contextmanager
+def readable(path: Path, *, mend: str | None = None) -> Iterator[None]:
+    """Read a file in the block; if that fails because of its content, the file is reported as damaged.
+
+    Libraries raise errors of any kind for damaged files. The block should do nothing but read ``path`` into
+    the memory of the host.
+
+    Args:
+        path: the file, which exists.
+        mend: what the user should do; by default :func:`again`.
+
+    Raises:
+        InputError: if the file is damaged.
+        OSError: if the system cannot read the file.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InputError(f"{path} is damaged: {mend or again(path)}") from error
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read a file written by :func:`write_arrays`.
 
     Raises:
         InputError: if the file is missing or damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (FileNotFoundError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-        state = "damaged" if path.exists() else "missing"
-        raise InputError(
-            f"{path} is {state}: to make it again, remove it and the record of its stage (in stages/), then "
-            "continue the run with 'understudy run' and the run folder"
-        ) from None
+    if not path.exists():
+        raise InputError(f"{path} is missing: {again(path)}")
+    # np.load closes only files that it could open as an archive.
+    with readable(path), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
-def read_json(path: Path, *, mend: str, keys: Collection[str] = ()) -> dict[str, Any]:
+def read_json(path: Path, *, mend: str | None = None, keys: Collection[str] = ()) -> dict[str, Any]:
     """Read a JSON object that must have these keys.
 
     Raises:
-        InputError: if the file is damaged; the message ends with ``mend``, which says what to do.
+        InputError: if the file is damaged; the message ends with ``mend``, as for :func:`readable`.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # neither JSON nor UTF-8
-        content = None
-    if not isinstance(content, dict) or not set(keys) <= set(content):
-        raise InputError(f"{path} is damaged: {mend}")
+    content = _read_json(path, dict, mend)
+    if not set(keys) <= set(content):
+        raise InputError(f"{path} is damaged: {mend or again(path)}")
     return content
+
+
+def read_list(path: Path, *, mend: str | None = None) -> list[Any]:
+    """Read a JSON list.
+
+    Raises:
+        InputError: as :func:`read_json`.
+    """
+    return _read_json(path, list, mend)
+
+
+def _read_json(path: Path, kind: type[T], mend: str | None) -> T:
+    with readable(path, mend=mend):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, kind):
+            return content
+        raise TypeError(f"expected a {kind.__name__}, got a {type(content).__name__}")
+
+
+def check_tensors(path: Path, *, mend: str | None = None) -> None:
+    """Check that a safetensors file is complete, without reading its tensors.
+
+    Raises:
+        InputError: as for :func:`readable`.
+    """
+    with readable(path, mend=mend), safetensors.safe_open(path, framework="numpy"):
+        pass
 
 
 def check_replaceable(path: Path, *, mark: bytes, suffix: str) -> None:

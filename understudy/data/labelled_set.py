@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, final, get_args
+from typing import Any, Literal, Self, TypeVar, final, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically
+from understudy.core.files import CONTINUE, again, readable, write_atomically
 from understudy.data.decoding import decode
 from understudy.data.recent import Recent
 
+T = TypeVar("T")
 Split = Literal["train", "val", "test", "synthetic"]
 # In memory, where all images together may exceed 2 GB.
 _IMAGE_TYPE = pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])
@@ -90,12 +91,32 @@ class LabelledSet:
         return list(self.table.column(column).to_pylist())
 
     def image(self, index: int) -> Image.Image:
-        """Image ``index``, decoded: upright, 8-bit RGB."""
-        return decode_once(self.encoded(index))
+        """Image ``index``, decoded: upright, 8-bit RGB.
+
+        Raises:
+            InputError: if it cannot be decoded.
+        """
+        return self._decoded(index, decode_once)
 
     def pixel_hash(self, index: int) -> str:
-        """:func:`pixel_hash` of image ``index``, which is decoded only if its hash is not remembered."""
-        return hash_once(self.encoded(index))
+        """:func:`pixel_hash` of image ``index``, which is decoded only if its hash is not remembered.
+
+        Raises:
+            InputError: if it cannot be decoded.
+        """
+        return self._decoded(index, hash_once)
+
+    def _decoded(self, index: int, function: Callable[[bytes], T]) -> T:
+        try:
+            return function(self.encoded(index))
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise errors of any kind
+            name = self.table.column("id")[index].as_py()
+            raise InputError(
+                f"the image {name!r} of the {self.split} images is damaged ({error}): to make the file with "
+                f"these images again, remove the file and the record of its stage (in stages/), {CONTINUE}"
+            ) from error
 
     def encoded(self, index: int) -> bytes:
         """Image ``index`` as stored."""
@@ -231,25 +252,23 @@ class LabelledSet:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: if the file is missing or was not written by :meth:`save`.
+            InputError: if the file is missing or damaged, or was not written by :meth:`save`.
         """
         if not path.is_file():
-            raise InputError(f"no image set at {path}")
-        try:
+            raise InputError(f"no image set at {path}: {again(path)}")
+        with readable(path):
             with pq.ParquetFile(path) as parquet:
                 stored = pa.Table.from_batches(
                     parquet.iter_batches(batch_size=_ROW_GROUP), parquet.schema_arrow
                 )
-        except pa.ArrowException as error:
-            raise InputError(f"{path} must be a Parquet file, but it cannot be read: {error}") from None
-        metadata = stored.schema.metadata or {}
-        if b"understudy" not in metadata:
-            raise InputError(f"{path} was not written by understudy: pass other Parquet files as DATA")
-        names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-        table = stored.replace_schema_metadata(None).cast(
-            _with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata()
-        )
-        return cls(table, tuple(names), json.loads(metadata[b"understudy"])["split"])
+            metadata = stored.schema.metadata or {}
+            if b"understudy" not in metadata:
+                raise InputError(f"{path} was not written by understudy: pass other Parquet files as DATA")
+            names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+            table = stored.replace_schema_metadata(None).cast(
+                _with_image_type(stored.schema, _IMAGE_TYPE).remove_metadata()
+            )
+            return cls(table, tuple(names), json.loads(metadata[b"understudy"])["split"])
 
 
 def decode_once(data: bytes) -> Image.Image:

@@ -5,7 +5,6 @@ For users without a text-to-image model, and for those who may not use one train
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_json
+from understudy.core.files import read_json, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import (
     PredictionType,
@@ -303,7 +302,7 @@ class ClassConditionalGenerator:
                 "adapter is the whole network; leave the setting out"
             )
         try:
-            stored = json.loads((folder / _FOLDER / _CLASSES).read_text(encoding="utf-8"))
+            stored = read_json(folder / _FOLDER / _CLASSES, keys=("classes", "patch"))
             unet = cast("UNet2DModel", UNet2DModel.from_pretrained(folder / _FOLDER))
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{folder} holds no class-conditional network: {error}") from error

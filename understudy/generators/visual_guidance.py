@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically
+from understudy.core.files import REMOVE, readable, write_atomically
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Adaptable, PlanRow
@@ -170,11 +170,11 @@ def features_of(generator: Adaptable, data: LabelledSet, *, cache: Path | None =
         float32 (N, F), on the CPU.
 
     Raises:
-        InputError: if the generator has no image encoder.
+        InputError: if the generator has no image encoder, or the cache is damaged.
     """
     key = hashlib.sha256("\n".join([str(generator.image_size), *data.ids]).encode()).hexdigest()
     if cache is not None and cache.exists():
-        with safetensors.safe_open(cache, framework="pt") as stored:
+        with readable(cache, mend=REMOVE), safetensors.safe_open(cache, framework="pt") as stored:
             if (stored.metadata() or {}).get("images") == key:
                 return cast("Tensor", stored.get_tensor("features"))
     size, parts = generator.image_size, []

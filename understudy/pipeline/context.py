@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.config import Section
+from understudy.core.errors import InputError
 from understudy.core.progress import Observer
 from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
@@ -57,9 +58,16 @@ class Run:
         return self.folder.settings
 
     def recorded(self, stage: str) -> dict[str, Any]:
-        """The record of a stage that is finished."""
+        """The record of a stage that is finished.
+
+        Raises:
+            InputError: if the record is damaged or was removed.
+        """
         record = self.folder.record(stage)
-        assert record is not None, f"{stage} must be finished first"
+        if record is None:
+            raise InputError(
+                f"{self.path}/stages lacks the record of {stage}: go on with 'understudy run {self.path}'"
+            )
         return record
 
     @contextmanager

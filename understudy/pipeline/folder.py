@@ -32,6 +32,8 @@ Resume = Literal["if-possible", "always", "never"]
 
 _SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "environment")
 """Sections of every ``results.json``."""
+_ALWAYS = ("seconds", "peak_memory_gb")
+"""Entries of the record of every stage."""
 _LISTED = 5  # a message names this many runs of a study
 
 
@@ -132,7 +134,7 @@ class RunFolder:
         """
         path = self.path / "stages" / f"{stage}.json"
         mend = f"remove it, then do the stage again with 'understudy run {self.path}'"
-        return read_json(path, mend=mend) if path.exists() else None
+        return read_json(path, mend=mend, keys=_ALWAYS) if path.exists() else None
 
     @contextmanager
     def stage(self, name: str, *, started: float | None = None) -> Iterator[dict[str, Any]]:
@@ -163,9 +165,12 @@ def finished_results(folder: RunFolder) -> dict[str, Any]:
 def _stored_settings(path: Path) -> Settings:
     """The settings of the run in ``path``."""
     file = path / "settings.yaml"
+    mend = "restore the file, or choose another folder for a new run"
     try:
-        return from_yaml(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        settings = from_yaml(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # no settings, not UTF-8, a bad date, ...
-        raise InputError(
-            f"{file} cannot be read: {error}\nrestore the file, or choose another folder for a new run"
-        ) from None
+        raise InputError(f"{file} cannot be read: {error}\n{mend}") from None
+    if not text.endswith("\n"):  # settings that are missing would get their default values
+        raise InputError(f"{file} was cut short, because its last line has no end: {mend}")
+    return settings

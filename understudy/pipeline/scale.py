@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_json
+from understudy.core.files import read_list, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.splits import take_share
 from understudy.evaluation.scale import stop_reason, summarise_scale
@@ -120,7 +119,7 @@ def _as_trained(run: Run, times: float, drawn: LabelledSet, ids: np.ndarray) -> 
     if not path.exists():
         write_json(path, ids.tolist())
     position = {name: index for index, name in enumerate(drawn.ids)}
-    return drawn.select([position[name] for name in json.loads(path.read_text(encoding="utf-8"))])
+    return drawn.select([position[name] for name in read_list(path)])
 
 
 def work(counted: Counted) -> Work:

@@ -14,7 +14,6 @@ gap also ``named``, and scale calls ``fill`` for larger sets.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +23,7 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_json
+from understudy.core.files import REMOVE, read_json, read_list, write_json
 from understudy.core.progress import Observer
 from understudy.curation.curate import Curator, Decisions
 from understudy.curation.exhausted import explain_rejection
@@ -177,7 +176,7 @@ class SyntheticSets:
         if again or not path.exists():
             errors = self.classifiers.mistakes_after(synthetic)
             write_json(path, allocate_to_weak(quota, errors, self.val.counts).tolist())
-        return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.int64)
+        return np.array(read_list(path, mend=REMOVE), dtype=np.int64)
 
     def of_arm(
         self, name: str, *, base: Settings | None = None, shared: LabelledSet | None = None, place: str = ""
@@ -219,7 +218,7 @@ class SyntheticSets:
         """
         path = self.folder / "variants" / f"{name}.parquet"
         record_path = path.with_name(f"{path.stem}.json")
-        if not record_path.exists():
+        if not (record_path.exists() and path.exists()):
             start, before = time.monotonic(), self.num_drawn
             made = self.fill(quota, draw=draw, curate=curate)
             self._check_some_kept(made, quota, curate, name=name)
@@ -234,7 +233,7 @@ class SyntheticSets:
                     **record,
                 },
             )
-        record = dict(json.loads(record_path.read_text(encoding="utf-8")))
+        record = read_json(record_path, mend=REMOVE, keys=("kept",))
         return CuratedSet(images=LabelledSet.load(path), record=record)
 
     def _check_some_kept(

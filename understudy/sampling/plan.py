@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically
+from understudy.core.files import REMOVE, readable, write_atomically
 from understudy.data.captions.captions import captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, PlanRow
@@ -223,9 +223,10 @@ def read_part(path: Path) -> list[PlanRow]:
     """Read the rows of one part.
 
     Raises:
-        InputError: if an older version wrote the file.
+        InputError: if the file is damaged, or an older version wrote it.
     """
-    table = pq.read_table(path)
+    with readable(path, mend=REMOVE):
+        table = pq.read_table(path)
     names = [field.name for field in fields(PlanRow) if field.name in table.column_names]
     required = {field.name for field in fields(PlanRow) if field.default is MISSING}
     if missing := sorted(required - set(names)):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
-from understudy.core.files import write_json
+from understudy.core.files import REMOVE, read_list, write_json
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.visual_guidance import VisualGuidance
@@ -90,7 +89,7 @@ class Supply:
         counts_file = self._folder / "plan" / f"{name}.json"
         if not counts_file.exists():
             write_json(counts_file, np.maximum(start, wanted).tolist())
-        stop = np.array(json.loads(counts_file.read_text(encoding="utf-8")), dtype=np.int64)
+        stop = np.array(read_list(counts_file, mend=REMOVE), dtype=np.int64)
         rows, images = self._planner.rows(start, stop), self._folder / "images" / name
         plans = write_parts(rows, self._folder / "plan" / name, part_size=self._part_size)
         if any(not (images / plan.name).exists() for plan in plans):

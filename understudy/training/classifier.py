@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically, write_json
+from understudy.core.files import check_tensors, read_json, write_atomically, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.transfer import sent
 from understudy.training.backbones import Backbone, seeded_globals
@@ -130,6 +129,7 @@ class TrainedClassifier:
         Raises:
             InputError: if the file cannot be read, or holds weights of another network.
         """
+        check_tensors(path)
         model = copy.deepcopy(self.backbone.model)
         try:
             model.load_state_dict(safetensors.torch.load_file(path, device=self.device))
@@ -146,13 +146,14 @@ class TrainedClassifier:
         """Read a classifier that :meth:`save` wrote.
 
         Raises:
-            InputError: if the folder does not hold a classifier with class names.
+            InputError: if the folder does not hold a classifier with class names, or a file is damaged.
         """
         if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
             raise InputError(f"a classifier folder must hold config.json and model.safetensors, got {folder}")
         import timm  # heavy; only networks need it
 
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json", keys=("architecture", "model_args", "pretrained_cfg"))
+        check_tensors(folder / "model.safetensors")
         if "label_names" not in config:
             raise InputError(
                 f"{folder}/config.json must name the classes of the classifier in 'label_names', but has no "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_json
+from understudy.core.files import REMOVE, read_json, write_json
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import accuracy_and_loss
 from understudy.training.data import TrainingData
@@ -133,7 +132,7 @@ class ArmTuning:
             trainings, or 0 and None if one of them diverged.
         """
         paths = [self.folder.trial(index) for index in range(len(pairs(self.settings, self.tune)))]
-        return [dict(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+        return [read_json(path, mend=REMOVE, keys=("val_accuracy", "val_loss")) for path in paths]
 
 
 def num_trials(settings: CompareSettings, tune: TuneSettings) -> int:
