@@ -134,8 +134,9 @@ def test_bad_files_are_listed_and_skipped(tmp_path: Path) -> None:
     assert "--skip-bad" in message
     reasons = dict(line.strip().split(": ", 1) for line in message.splitlines()[1:-1])
     assert reasons["a/cut.png"].startswith("damaged image")
-    assert reasons["b/notes.txt"] == reasons["b/empty.jpg"] == "not an image"
-    assert reasons["b/drawing.eps"] == "the image format EPS is not supported"
+    assert reasons["b/notes.txt"] == "not an image"
+    assert reasons["b/empty.jpg"] == "an empty file"
+    assert reasons["b/drawing.eps"] == "not read: EPS, which is not supported: convert it to PNG or JPEG"
     assert reasons["stray.png"] == "not in a class folder"
     assert reasons["c/"] == "an empty folder"
     assert reasons["a/broken.png"].startswith("cannot be read")

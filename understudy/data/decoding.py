@@ -41,12 +41,12 @@ def decode(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they concern metadata, and do not name the file
         try:
-            return _upright(open_image(data))
+            return _rgb(upright(open_image(data)))
         except Exception:
             plain = _without_metadata(data)
             if plain is None:
                 raise
-            return _upright(Image.open(io.BytesIO(plain)))
+            return _rgb(upright(Image.open(io.BytesIO(plain))))
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -66,15 +66,21 @@ def open_image(data: bytes) -> Image.Image:
             return Image.open(io.BytesIO(plain))
 
 
-def _upright(opened: Image.Image) -> Image.Image:
+def upright(opened: Image.Image) -> Image.Image:
+    """Load an opened image file and turn it as its orientation says; unsigned 32 bits become mode F."""
+    unsigned = False
     if opened.format == "TIFF":  # Pillow reads these parts when it loads a TIFF, and turns the image itself
         exif = opened.getexif()
         for part in set(TiffTags.TAGS_V2_GROUPS) & set(exif):
             del exif[part]
         opened.info.pop("xmp", None)
+        tags = getattr(opened, "tag_v2", {})
+        unsigned = opened.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
     opened.load()
     turn = _TURNS.get(1 if opened.format == "TIFF" else _orientation(opened))
-    return _rgb(opened if turn is None else opened.transpose(turn))
+    if unsigned:  # which Pillow reads as signed
+        return Image.fromarray(np.asarray(opened).view(np.uint32).astype(np.float32))
+    return opened if turn is None else opened.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -141,7 +147,7 @@ def _plain_jpeg(data: bytes) -> bytes | None:
     while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] not in (b"\xda", b""):
         length = 2 + int.from_bytes(data[place + 2 : place + 4])
         segment = data[place : place + length]
-        if segment[1] not in (0xE1, 0xE2):
+        if not 0xE0 <= segment[1] <= 0xEF or segment[1] == 0xEE:  # that one says what the colours are
             kept.append(segment)
         elif orientation is None:
             orientation = _orientation_tag(segment[4:])

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
 from understudy.data.class_names import read_class_names, words_in_prompts
-from understudy.data.decoding import open_image
-from understudy.data.labelled_set import LabelledSet, decode_once, hash_once
+from understudy.data.inspection import Inspected, Print, fingerprint_once, inspect
+from understudy.data.labelled_set import LabelledSet
 from understudy.data.labels import find_classes, is_missing
-from understudy.data.leaks import Fingerprints, perceptual
+from understudy.data.leaks import Fingerprints
+from understudy.data.levels import Range, find_ranges, scaled
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents, Item
 from understudy.data.sources.split_names import RealSplit
-
-_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
-"""Formats that Pillow decodes itself; for some others it runs external programs."""
 
 
 @final
@@ -54,7 +51,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
         InputError: for bad files (unless they are skipped), no images, classes without names, or identical
             images in two classes.
     """
-    items, prints, bad = _check_all(contents, settings.max_pixels)
+    items, inspected, bad = _inspect_all(contents, settings.max_pixels)
     if bad and not settings.skip_bad:
         lines = "\n".join(f"  {line}" for line in shortened([f"{path}: {reason}" for path, reason in bad]))
         raise InputError(
@@ -62,9 +59,11 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
             f"{lines}\n",
             "repair or remove these files, or leave them out with --skip-bad",
         )
+    ranges, levels = find_ranges([each.levels for each in inspected], settings)
+    items, prints = _scale(items, inspected, ranges)
     found = [None if is_missing(item.label) else item.label for item in items]
     unlabelled = [item.path for item, label in zip(items, found, strict=True) if label is None]
-    notes = contents.notes + _left_out(unlabelled, len(items), settings)
+    notes = contents.notes + levels + _left_out(unlabelled, len(items), settings)
     kept = [index for index, label in enumerate(found) if label is not None]
     items, prints = [items[index] for index in kept], [prints[index] for index in kept]
     labels = [label for label in found if label is not None]
@@ -74,7 +73,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     class_names, prompt_names = _names(classes.keys, settings, numbered=classes.numbered)
     words = words_in_prompts(classes.keys, class_names, prompt_names)
     keys = [classes.key_of[label] for label in labels]
-    _check_conflicts(items, [each[0] for each in prints], keys)
+    _check_conflicts(items, prints, keys)
     ids = [item.id for item in items] if items[0].id else stable_ids([item.path for item in items])
     label_of = {key: label for label, key in enumerate(classes.keys)}
     images = LabelledSet.from_images(
@@ -115,41 +114,33 @@ def _sha256(path: str) -> str:
     return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _check_all(
+def _inspect_all(
     contents: Contents, max_pixels: int
-) -> tuple[list[Item], list[tuple[str, int, np.ndarray]], list[tuple[str, str]]]:
-    """Good items, their fingerprints, and (path, reason) for each bad item."""
-    items, prints, bad = [], [], []
+) -> tuple[list[Item], list[Inspected], list[tuple[str, str]]]:
+    """Good items, what is known about them, and (path, reason) for each bad item."""
+    items, inspected, bad = [], [], []
     for item in contents.items:
-        found = item.problem or _inspect(item.data, max_pixels)
+        found = item.problem or inspect(item.data, max_pixels)
         if isinstance(found, str):
             bad.append((item.path, found))
         else:
             items.append(item)
-            prints.append(found)
-    return items, prints, bad
+            inspected.append(found)
+    return items, inspected, bad
 
 
-def _inspect(data: bytes, max_pixels: int) -> str | tuple[str, int, np.ndarray]:
-    """The fingerprint of an image, or the reason why it cannot be used.
-
-    The size in the header is checked before decoding.
-    """
-    try:
-        with open_image(data) as opened:
-            if opened.format not in _FORMATS:
-                return f"the image format {opened.format} is not supported"
-            if opened.width * opened.height > max_pixels:
-                size = f"{opened.width} x {opened.height} pixels"
-                return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
-        image = decode_once(data)
-    except UnidentifiedImageError:
-        return "not an image"
-    except Image.DecompressionBombError as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 - decoders raise errors of any kind
-        return f"damaged image: {error or type(error).__name__}"
-    return hash_once(data, image), *perceptual(image)
+def _scale(
+    items: Sequence[Item], inspected: Sequence[Inspected], ranges: Mapping[str, Range]
+) -> tuple[list[Item], list[Print]]:
+    """Items with the pictures of some kinds scaled to 8 bits, and the fingerprints of all items."""
+    done, prints = [], []
+    for item, found in zip(items, inspected, strict=True):
+        scale = ranges.get(found.levels.kind)
+        item = item if scale is None else replace(item, data=scaled(item.data, scale))
+        done.append(item)
+        known = found.fingerprint if scale is None else None
+        prints.append(fingerprint_once(item.data) if known is None else known)
+    return done, prints
 
 
 def _names(
@@ -172,17 +163,24 @@ def _names(
     return keys, keys
 
 
-def _check_conflicts(items: Sequence[Item], exact: Sequence[str], keys: Sequence[str]) -> None:
+def _check_conflicts(items: Sequence[Item], prints: Sequence[Print], keys: Sequence[str]) -> None:
     """Check that no picture occurs in two classes."""
     by_pixels: dict[str, tuple[str, str]] = {}
-    lines = []
-    for item, pixels, key in zip(items, exact, keys, strict=True):
+    lines, blank = [], 0
+    for item, (pixels, _, thumbnail), key in zip(items, prints, keys, strict=True):
         path, first = by_pixels.setdefault(pixels, (item.path, key))
         if first != key:
             lines.append(f"  {path} is {first!r}, {item.path} is {key!r}")
+            blank += int(np.ptp(thumbnail) == 0)
     if lines:
+        reason = (
+            f"{blank} of them have a single colour: only the first page of a file is read, and transparent "
+            "pixels become white\n"
+        )
         raise InputError(
             "identical images must have the same class, but these do not:\n"
             + "\n".join(shortened(lines))
-            + "\ncorrect the labels, or remove the images"
+            + "\n"
+            + (reason if blank else "")
+            + "correct the labels, or remove the images"
         )

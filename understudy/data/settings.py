@@ -49,6 +49,13 @@ class DataSettings(Section):
     stop the run."""
     skip_bad: bool = setting(False)
     """Leave out files that cannot be read; without this, they stop the run."""
+    levels: Literal["check", "full", "used"] | tuple[float, float] = setting(
+        "check", expects="check, full, used, or two levels such as [0, 4095]"
+    )
+    """Levels that become black and white in pictures with more than 8 bits. `full`: the whole range of the
+    file (16 bits: 0 to 65,535). `used`: the range that all images together use. Two numbers, such as
+    `[0, 4095]` for 12 bits: this range. `check`: like `full`, but refuse images that use less than half of
+    it, because they come out nearly black."""
     near_duplicate_distance: int = setting(2, ge=-1, le=64)
     """Images of different splits count as duplicates if their 64-bit perceptual hashes differ in at most this
     many bits and their pixels nearly agree; -1 finds exact copies only."""
@@ -56,6 +63,12 @@ class DataSettings(Section):
     """Refuse images with more pixels than this, as protection against decompression bombs."""
     licence: str | None = setting(None, pattern=LICENCE_PATTERN, decides="card")
     """Licence of the real images, for the cards of exports: an identifier such as `cc-by-4.0`, or words."""
+
+    @model_validator(mode="after")
+    def _levels_rise(self) -> Self:
+        if not isinstance(self.levels, str) and not self.levels[0] < self.levels[1]:
+            raise ValueError(f"data.levels must be a darker and a brighter level, got {list(self.levels)}")
+        return self
 
 
 _CAPTION_MODEL = when("captions.source", "model")

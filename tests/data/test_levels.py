@@ -1,0 +1,189 @@
+"""Pictures with more than 8 bits are scaled as settings say, or refused, and never nearly black unsaid."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from data_pictures import picture
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from understudy.core.errors import InputError
+from understudy.data.pool import Pool, read_pool
+from understudy.data.settings import DataSettings
+from understudy.data.sources.source import Contents, Item
+from understudy.data.unread import why_not_read
+
+
+def file(levels: np.ndarray, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def grey(index: int) -> np.ndarray:
+    """Fractions from 0 to 1."""
+    values = np.asarray(picture(index).convert("L")).astype(np.float64)
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def read(files: list[bytes], **options: Any) -> Pool:
+    items = [Item(path=f"{index}.png", label="ab"[index % 2], data=data) for index, data in enumerate(files)]
+    return read_pool(Contents(iter(items)), DataSettings(source="set", **options))
+
+
+def first(pool: Pool) -> np.ndarray:
+    return np.asarray(pool.images.image(0))[..., 0].astype(int)
+
+
+KINDS = {
+    "16-bit PNG": ("PNG", np.uint16),
+    "16-bit TIFF": ("TIFF", np.uint16),
+    "32-bit TIFF": ("TIFF", np.int32),
+    "fractions": ("TIFF", np.float32),
+    "8 bits": ("PNG", np.uint8),
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(list(KINDS)), st.data())
+def test_pictures_are_scaled_or_refused_and_never_dark_unsaid(kind: str, data: st.DataObject) -> None:
+    form, dtype = KINDS[kind]
+    top = {"8 bits": 255, "16-bit PNG": 65_535, "16-bit TIFF": 65_535}.get(kind, 10**6)
+    low = data.draw(st.integers(0 if "bit" in kind else -top, top - 20))
+    high = data.draw(st.integers(low + 20, top))
+    levels = [np.round(low + grey(index) * (high - low)) for index in range(4)]
+    files = [file(each.astype(dtype), form) for each in levels]
+    wanted = np.round((levels[0] - low) / (high - low) * 255).astype(int)
+    for chosen in ("used", (low, high)):
+        assert (np.abs(first(read(files, levels=chosen)) - wanted) <= 1).all()
+    pool, told = read_or_refused(files)
+    if pool is None:
+        assert kind != "8 bits"
+        assert "--set data.levels=used" in told
+    elif kind == "8 bits":
+        assert first(pool).max() >= 64 or any("nearly black" in note for note in pool.notes)
+    else:
+        assert np.ptp(first(pool)) >= 126  # half of 255, and rounding
+
+
+def read_or_refused(files: list[bytes]) -> tuple[Pool | None, str]:
+    try:
+        return read(files), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def test_the_range_is_that_of_the_set() -> None:
+    """A dark picture stays darker than a bright one."""
+    files = [
+        file((grey(index) * top).astype(np.uint16)) for index, top in enumerate((1000, 4000, 4000, 4000))
+    ]
+    pool = read(files, levels="used")
+    assert first(pool).max() == 64
+    assert pool.notes == ("levels: 0 to 4,000 become 0 to 255 in pictures with 16 bits",)
+
+
+def test_a_full_range_is_left_as_it_is() -> None:
+    files = [file((grey(index) * 65_535).astype(np.uint16)) for index in range(4)]
+    for chosen in ("check", "full"):
+        pool = read(files, levels=chosen)
+        assert [pool.images.encoded(index) for index in range(4)] == files
+        assert pool.notes == ()
+    narrow = [file((grey(index) * 4000).astype(np.uint16)) for index in range(4)]
+    assert first(read(narrow, levels="full")).max() == 16
+
+
+def test_levels_must_rise() -> None:
+    with pytest.raises(
+        ValueError, match=r"data.levels must be a darker and a brighter level, got \[9.0, 9.0\]"
+    ):
+        DataSettings(source="set", levels=(9, 9))
+
+
+def test_small_levels_in_large_numbers_are_those_of_8_bits() -> None:
+    files = [file((grey(index) * 255).astype(np.int32), "TIFF") for index in range(4)]
+    pool = read(files)
+    assert (first(pool) == (grey(0) * 255).astype(int)).all()
+    assert pool.notes == ("levels: 0 to 255 become 0 to 255 in pictures with 32 bits",)
+
+
+def test_unsigned_numbers_are_not_signed() -> None:
+    """Pillow reads them as signed; the tag for the format of samples is changed to unsigned."""
+    levels = [(grey(index) * 4e9).astype(np.uint32) for index in range(4)]
+    signed = [file(each.view(np.int32), "TIFF") for each in levels]
+    files = [
+        data.replace(b"\x53\x01\x03\0\x01\0\0\0\x02\0", b"\x53\x01\x03\0\x01\0\0\0\x01\0") for data in signed
+    ]
+    assert files != signed
+    assert (np.abs(first(read(files, levels="used")) - np.round(grey(0) * 255)) <= 1).all()
+
+
+def test_colours_with_16_bits() -> None:
+    """Pillow reads their upper 8 bits; a PNG header with 16 bits stands in for a file of 16-bit colours."""
+
+    def coloured(index: int, top: int) -> bytes:
+        rgb = (grey(index)[..., None].repeat(3, 2) * top).astype(">u2")
+        rows = b"".join(b"\0" + row.tobytes() for row in rgb)
+        header = struct.pack(">IIBBBBB", rgb.shape[1], rgb.shape[0], 16, 2, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        parts = [
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+            for name, body in chunks
+        ]
+        return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+    assert first(read([coloured(index, 65_535) for index in range(4)])).max() == 255
+    dark = [coloured(index, 4095) for index in range(4)]
+    for chosen in ("check", "used"):
+        with pytest.raises(InputError, match=r"use only levels 0 to 15 of 255 in their upper 8 bits"):
+            read(dark, levels=chosen)
+    assert first(read(dark, levels="full")).max() == 15
+
+
+def test_fractions_must_be_numbers() -> None:
+    files = [file(grey(index).astype(np.float32), "TIFF") for index in range(4)]
+    with pytest.raises(
+        InputError, match=r"with 32 bits do not say which level is white, and use levels 0 to 1"
+    ):
+        read(files)
+    assert first(read(files, levels=(0, 1))).max() == 255
+    broken = grey(0)
+    broken[0, 0] = np.nan
+    with pytest.raises(InputError, match=r"0.png: damaged image: pixel values must be finite numbers"):
+        read([file(broken.astype(np.float32), "TIFF"), *files[1:]])
+
+
+def test_blank_pictures_of_two_classes_are_explained() -> None:
+    with pytest.raises(InputError, match=r"1 of them have a single colour: only the first page"):
+        read([file(np.zeros((8, 8, 4), np.uint8))] * 2)
+
+
+# Three bands, of which the header says that they are thirteen.
+THIRTEEN = file(np.zeros((4, 4, 3), np.uint8), "TIFF").replace(
+    b"\x15\x01\x03\0\x01\0\0\0\x03", b"\x15\x01\x03\0\x01\0\0\0\x0d"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "an empty file"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "not read: HEIC: convert it to PNG or JPEG"),
+        (bytes(128) + b"DICM", "not read: DICOM: convert"),
+        (b"<?xml version='1.0'?>\n<svg width='1'/>", "not read: SVG: convert"),
+        (b"<html></html>", "not an image"),
+        (b"\x89PNG\r\n\x1a\n", "damaged image: a PNG file that cannot be opened"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "damaged image: a AVIF file"),
+        (THIRTEEN, "a kind of TIFF that Pillow cannot read (bands: 13, bits: 8, compression: raw)"),
+        (b"II*\0", "a kind of TIFF that Pillow cannot read (a damaged directory)"),
+    ],
+)
+def test_what_is_not_read_is_named(data: bytes, told: str) -> None:
+    assert told in why_not_read(data)

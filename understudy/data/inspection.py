@@ -1,0 +1,71 @@
+"""Decode a picture once, to find out whether it can be used, its fingerprint and its levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from understudy.data.decoding import open_image
+from understudy.data.labelled_set import decode_once, hash_once
+from understudy.data.leaks import perceptual
+from understudy.data.levels import Levels, kind_of, read_levels
+from understudy.data.unread import why_not_read
+
+Print = tuple[str, int, np.ndarray]
+
+_FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
+"""Formats that Pillow decodes itself; for some others it runs external programs."""
+
+
+@final
+@dataclass(frozen=True)
+class Inspected:
+    """A picture that can be used.
+
+    Attributes:
+        levels: its darkest and brightest level, and how the file stores them.
+        fingerprint: None for pictures with 32 bits, which are scaled first.
+    """
+
+    levels: Levels
+    fingerprint: Print | None
+
+
+def inspect(data: bytes, max_pixels: int) -> str | Inspected:
+    """What there is to know about an image file, or the reason why it cannot be used.
+
+    The size in the header is checked before decoding.
+    """
+    try:
+        with open_image(data) as opened:
+            if opened.format not in _FORMATS:
+                return f"not read: {opened.format}, which is not supported: convert it to PNG or JPEG"
+            if opened.width * opened.height > max_pixels:
+                size = f"{opened.width} x {opened.height} pixels"
+                return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
+            kind = kind_of(opened, data)
+        if kind in ("16 bits", "32 bits"):
+            values = read_levels(data)
+            levels = Levels(kind, float(values.min()), float(values.max()))
+        if kind == "32 bits":
+            return Inspected(levels, None)
+        image = decode_once(data)
+    except UnidentifiedImageError:
+        return why_not_read(data)
+    except Image.DecompressionBombError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - decoders raise errors of any kind
+        return f"damaged image: {error or type(error).__name__}"
+    if kind != "16 bits":
+        lows, highs = zip(*image.getextrema(), strict=True)
+        levels = Levels(kind, min(lows), max(highs))
+    return Inspected(levels, fingerprint_once(data, image))
+
+
+def fingerprint_once(data: bytes, image: Image.Image | None = None) -> Print:
+    """Fingerprint of an image file; ``image`` is the same, if it is decoded already."""
+    image = decode_once(data) if image is None else image
+    return hash_once(data, image), *perceptual(image)
