@@ -69,6 +69,14 @@ def test_zip_with_some_of_the_classes(tmp_path: Path) -> None:
     assert data.counts.tolist() == [1, 0, 2]
 
 
+def test_words_for_prompts_do_not_rename_declared_classes(tmp_path: Path) -> None:
+    """The set has numbers and declares their names; the file of the run has words."""
+    pictures(0, 6, split="test").save(tmp_path / "test.parquet")
+    (tmp_path / "names.txt").write_text("ant: a red ant\ncow: a brown cow\nzebra: a striped zebra\n")
+    data, classes = load(tmp_path / "test.parquet", class_names=tmp_path / "names.txt")
+    assert (data.counts.tolist(), classes) == ([2, 2, 2], [0, 1, 2])
+
+
 def test_what_a_run_wrote(tmp_path: Path) -> None:
     pictures(0, 6, split="test").save(tmp_path / "test.parquet")
     data, classes = load(tmp_path / "test.parquet")

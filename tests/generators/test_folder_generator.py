@@ -195,6 +195,13 @@ def test_a_set_without_train_images_is_refused(tmp_path):
         generator_of(tmp_path).available(["cat", "dog"])
 
 
+def test_numbers_with_declared_names(tmp_path):
+    data = two_classes(2)
+    data.save(tmp_path / "gan.parquet")
+    counts = [int(data.counts[data.class_names.index(name)]) for name in data.class_names]
+    assert generator_of(tmp_path / "gan.parquet").available(data.class_names).tolist() == counts
+
+
 def test_numbers_are_names(tmp_path):
     """Where a set has numbers instead of class names, they must be the names of the real classes too."""
     pixels = [encode(image) for image in two_classes(2).pixels(8)]

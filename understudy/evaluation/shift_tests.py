@@ -96,9 +96,9 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
 
 def _has_names(source: AbstractSource, location: str, settings: DataSettings) -> bool:
     """Whether the source labels images with names rather than numbers, which get their names from a file."""
-    return isinstance(
-        next((item.label for item in source.open(location, settings).items if not item.problem), ""), str
-    )
+    contents = source.open(location, settings)
+    first = next((item.label for item in contents.items if not item.problem), "")
+    return contents.class_names is not None or isinstance(first, str)
 
 
 def _check_new(

@@ -14,6 +14,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.data.labels import is_missing
 from understudy.data.load import find_source
 from understudy.data.pool import read_pool
 from understudy.data.settings import DataSettings
@@ -202,14 +203,20 @@ class _ReadySet:
     pixel_hashes: tuple[str, ...]
 
 
+def _as_name(label: str | int | None) -> str | None:
+    return None if is_missing(label) else str(label)
+
+
 def _read(path: Path) -> _ReadySet:
     """Read a set in the same way as real images; a class that is a number gets this number as its name."""
     location = str(path.absolute())
     settings = DataSettings(source=location, skip_bad=True)
     try:
         contents = find_source(location).open(location, settings)
-        named = (replace(item, label=str(item.label)) for item in contents.items)
-        pool = read_pool(Contents(named, contents.class_names), settings)
+        if contents.class_names is None:
+            named = (replace(item, label=_as_name(item.label)) for item in contents.items)
+            contents = Contents(named, notes=contents.notes)
+        pool = read_pool(contents, settings)
     except InputError as error:
         raise InputError(f"generator.images {path}: {error}") from None
     if pool.skipped:
