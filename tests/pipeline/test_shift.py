@@ -1,9 +1,13 @@
 """Shift as a stage of a run."""
 
-import pytest
-from tiny_job import Listener, tiny_settings, write_pets
+import shutil
 
+import pytest
+from tiny_job import Listener, tiny_settings, tree, write_pets
+
+from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
+from understudy.settings import build
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -29,3 +33,25 @@ def test_clean_accuracy_is_that_of_the_comparison(tiny_pipeline_folder, tmp_path
         assert results["shift"]["clean"][arm]["accuracy"]["mean"] == pytest.approx(
             figures["accuracy"]["mean"]
         )
+
+
+def test_the_first_command_again_keeps_the_settings_of_an_added_stage(finished, tmp_path):
+    out, listener = shutil.copytree(finished[0], tmp_path / "run"), Listener()
+    first = RunFolder.find(out).settings
+    added = build(
+        first.model_dump(mode="json"),
+        {"shift": {"measure": True, "corruptions": ["noise"], "severities": [1]}, "scale": {"times": [1]}},
+    )
+    run(added, out)
+    before = tree(out)
+    assert "shift" in run(first, out, observer=listener)
+    assert tree(out) == before
+    assert "scale, shift: added to the run earlier, settings kept" in listener.lines
+
+
+def test_a_stage_that_was_added_but_not_finished_is_dropped(finished, tmp_path):
+    out = shutil.copytree(finished[0], tmp_path / "run")
+    first = RunFolder.find(out).settings
+    RunFolder.open(out, build(first.model_dump(mode="json"), {"shift": {"measure": True}}))
+    assert "shift" not in run(first, out)
+    assert RunFolder.find(out).settings == first

@@ -120,6 +120,7 @@ def run(
     use_threads(settings.compute.threads)
     check_names(settings)
     last, processes = STAGE_NAMES.index(until), Processes()
+    settings = _with_added_stages(settings, out, device, observer or Silent())
     this = Run(RunFolder(out, settings), device, observer or Silent())
     if not processes.is_main:
         if last > 0:
@@ -144,6 +145,29 @@ def run(
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
+
+
+def _with_added_stages(settings: Settings, out: Path, device: str, observer: Observer) -> Settings:
+    """The settings with those of finished stages that another command added to the run.
+
+    ``results.json`` keeps the results of such a stage, so the run keeps its settings if the first command is
+    given again.
+    """
+    if not RunFolder.is_run(out):
+        return settings
+    stored = Run(RunFolder.find(out), device, observer)
+    added = {
+        stage.name: section
+        for stage in STAGES
+        if (section := stage.section(stored.settings)) is not None
+        and section.addable
+        and stage.is_wanted(stored.settings)
+        and not stage.is_wanted(settings)
+        and stage.is_finished(stored)
+    }
+    if added:
+        observer.say(f"{', '.join(added)}: added to the run earlier, settings kept")
+    return settings.model_copy(update=added)
 
 
 def _do(run: Run, stages: tuple[Stage, ...]) -> None:

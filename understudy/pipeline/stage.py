@@ -61,9 +61,9 @@ class Stage:
             return False
         if self.is_current is not None:
             return self.is_current(run, record)
-        section = self._section(run.settings)
+        section = self.section(run.settings)
         return section is None or not section.addable or section.gives_results_of(record.get("settings", {}))
 
-    def _section(self, settings: Settings) -> Section | None:
+    def section(self, settings: Settings) -> Section | None:
         """The section with the setting that turns this stage on."""
         return None if self.wanted is None else getattr(settings, self.wanted.partition(".")[0])
