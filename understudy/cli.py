@@ -330,6 +330,8 @@ def validate(options: Options) -> None:
     printing.show_table(columns, checked.rows, title=f"{options.data}: ready to run")
     for note in checked.notes:
         printing.say(note)
+    for line in shortened([each.sentence for each in checked.left_out]):
+        printing.say(f"not used: {line}")
     for line in shortened([f"{path}: {reason}" for path, reason in checked.skipped]):
         printing.say(f"skipped: {line}")
 

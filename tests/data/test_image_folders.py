@@ -205,7 +205,7 @@ def test_train_without_good_images(tmp_path: Path) -> None:
 def test_other_test_classes(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 3, "test/c": 3})
     with pytest.raises(
-        InputError, match=r"every split must have the same classes, but train has a, b, and test has a, c"
+        InputError, match=r"every split must have the same classes, but only train has b and only test has c"
     ):
         load(tmp_path)
 

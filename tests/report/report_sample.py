@@ -387,6 +387,8 @@ def _results(
             "test": 997,
             "shots": 5,
             "skipped": [],
+            "notes": [],
+            "left_out": [],
         },
         "adaptation": {
             "method": "full",

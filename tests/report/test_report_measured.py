@@ -173,22 +173,34 @@ def test_clean_run_has_clean_checks(sample: Sample, tmp_path: Path) -> None:
     results = sample.results | {"curation": sample.results["curation"] | {"missing": {}}}
     assert {status for status, _ in found(sample, curation=results["curation"]).values()} == {"ok"}
     text = dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
-    assert "all 7 checks passed" in text and "need attention" not in text
+    assert "all 8 checks passed" in text and "need attention" not in text
 
 
 def test_banner_stands_before_quality(page: str) -> None:
     text = words(page)
-    assert "1 of 7 checks needs attention: missing after curation" in text
+    assert "1 of 8 checks needs attention: missing after curation" in text
     assert text.index("Read this before you trust") < text.index("What the synthetic images are worth")
     assert "Some checks need attention" in text
 
 
-def test_checks_that_find_something(sample: Sample) -> None:
+def test_checks_that_find_something(sample: Sample, tmp_path: Path) -> None:
     data = sample.results["data"] | {"skipped": [["a.png", "truncated"]] * 7}
     status, text = found(sample, data=data)["Unreadable files"]
     assert (
         status == "attention" and text.startswith("7 left out: a.png (truncated), ") and "and 2 more" in text
     )
+    data = sample.results["data"] | {
+        "left_out": [["hidden", 14, ["a", "b", "c"]]],
+        "notes": ["splits: train: a/"],
+    }
+    status, text = found(sample, data=data)["Files not used"]
+    assert (status, text) == ("attention", "Not images of the set, and not used: hidden: 14.")
+    before = {key: value for key, value in data.items() if key not in ("left_out", "notes")}
+    assert found(sample, data=before)["Files not used"][0] == "not checked"
+    read = dataclasses.replace(sample, results=sample.results | {"data": data}).write(
+        tmp_path / "report.html"
+    )
+    assert "not used: hidden: 14 (a, b, c, ...)" in read and "splits: train: a/" in read
     exact_only = build({"data": {"source": "digits", "near_duplicate_distance": -1}})
     assert found(sample, exact_only)["Leaks between splits"][0] == "attention"
     again = LabelledSet.from_images(

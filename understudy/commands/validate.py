@@ -11,6 +11,7 @@ from understudy.data.captions.captions import caption_sets
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
+from understudy.data.sources.leftovers import LeftOut
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
@@ -24,11 +25,13 @@ class Checked:
         rows: for each class its name, its words in prompts, and its number of train, val and test images.
         skipped: files left out, with the reason.
         notes: what was taken for what, in sentences.
+        left_out: files that are no images of the set, counted by reason.
     """
 
     rows: tuple[tuple[str, str, int, int, int], ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def validate(settings: Settings, *, device: str = "cpu") -> Checked:
@@ -44,7 +47,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
         (name, words, int(train), int(val), int(test))
         for (name, words), (train, val, test) in zip(names, counts, strict=True)
     )
-    return Checked(rows=rows, skipped=splits.skipped, notes=splits.notes)
+    return Checked(rows=rows, skipped=splits.skipped, notes=splits.notes, left_out=splits.left_out)
 
 
 def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:

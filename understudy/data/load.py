@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import check_leaks, copies
 from understudy.data.pool import Pool, read_pool
@@ -21,7 +22,10 @@ from understudy.data.sources import (
     hub,  # noqa: F401 - they register themselves
     parquet,  # noqa: F401 - they register themselves
     webdataset,  # noqa: F401 - they register themselves
+    zips,  # noqa: F401 - they register themselves
 )
+from understudy.data.sources.leftovers import LeftOut
+from understudy.data.sources.shards import check_one_kind
 from understudy.data.sources.source import SOURCES, AbstractSource
 from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import stratified_split, take_at_most, take_shots
@@ -44,6 +48,7 @@ class Splits:
         spare: a second sample of ``data.shots`` train images per class, or None if too few are left; only for
             measuring how far two real sets differ.
         notes: what was taken for what, in sentences.
+        left_out: files that are no images of the set, counted by reason.
     """
 
     train: LabelledSet
@@ -54,6 +59,7 @@ class Splits:
     known_ids: frozenset[str]
     spare: LabelledSet | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
@@ -97,14 +103,16 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         frozenset(pool.images.ids),
         spare,
         pool.notes,
+        pool.left_out,
     )
 
 
 def find_source(location: str) -> AbstractSource:
-    """Find the source that reads ``location``; built-in names take precedence over paths.
+    """Find the source that reads ``location``; a name may be built in, or a path.
 
     Raises:
-        InputError: if no source can read the location, or it is the folder of a study.
+        InputError: if no source can read the location, it is the folder of a study, or several sources can
+            read it.
     """
     if (Path(location) / "study.yaml").is_file():
         raise InputError(
@@ -113,7 +121,13 @@ def find_source(location: str) -> AbstractSource:
             f"{Path(location) / 'runs'}/NAME'"
         )
     if location in SOURCES and SOURCES[location].accepts(location):
+        if Path(location).exists():
+            raise InputError(
+                f"{location!r} is a built-in data set and also a path here: write ./{location} for the path, "
+                "or work in another folder for the built-in one"
+            )
         return SOURCES[location]
+    check_one_kind(location)
     for name in SOURCES:
         if SOURCES[name].accepts(location):
             return SOURCES[name]
@@ -152,7 +166,7 @@ def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
     if single and shots != 1:
         raise InputError(
-            f"every class must have at least 2 train images, but these have one: {', '.join(single)}; add "
+            f"every class must have at least 2 train images, but these have one: {listed(single)}; add "
             "images, or use --shots 1"
         )
 
@@ -170,10 +184,13 @@ def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -
         )
     for split in list(classes)[1:]:
         if classes[split] != classes["train"]:
-            raise InputError(
-                "every split must have the same classes, but train has "
-                f"{', '.join(sorted(classes['train']))}, and {split} has {', '.join(sorted(classes[split]))}"
+            only = [classes["train"] - classes[split], classes[split] - classes["train"]]
+            differences = " and ".join(
+                f"only {name} has {listed(sorted(names))}"
+                for name, names in zip(("train", split), only, strict=True)
+                if names
             )
+            raise InputError(f"every split must have the same classes, but {differences}")
     absent = [name for name in images.class_names if name not in classes["train"]]
     if absent:
-        raise InputError(f"every class must have images, but these have none: {', '.join(absent)}")
+        raise InputError(f"every class must have images, but these have none: {listed(absent)}")

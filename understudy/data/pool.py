@@ -18,6 +18,8 @@ from understudy.data.labels import find_classes, is_missing
 from understudy.data.leaks import Fingerprints
 from understudy.data.levels import Range, find_ranges, scaled
 from understudy.data.settings import DataSettings
+from understudy.data.sources.entries import printable
+from understudy.data.sources.leftovers import LeftOut, count_left_out, further_pages
 from understudy.data.sources.source import Contents, Item
 from understudy.data.sources.split_names import RealSplit
 
@@ -34,6 +36,7 @@ class Pool:
         prompt_names: words for prompts by label.
         skipped: (path, reason) for each file left out.
         notes: what was taken for what, in sentences.
+        left_out: files that are no images of the set, counted by reason.
     """
 
     images: LabelledSet
@@ -42,6 +45,7 @@ class Pool:
     prompt_names: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def read_pool(contents: Contents, settings: DataSettings) -> Pool:
@@ -59,6 +63,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
             f"{lines}\n",
             "repair or remove these files, or leave them out with --skip-bad",
         )
+    left_out = count_left_out([*contents.left_out, *further_pages(items)])
     ranges, levels = find_ranges([each.levels for each in inspected], settings)
     items, prints = _scale(items, inspected, ranges)
     found = [None if is_missing(item.label) else item.label for item in items]
@@ -87,7 +92,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     fingerprints = Fingerprints.from_rows(ids, prints)
     declared = tuple(item.split for item in items)
     notes += classes.notes + words
-    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes)
+    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes, left_out)
 
 
 def _left_out(unlabelled: Sequence[str], total: int, settings: DataSettings) -> tuple[str, ...]:
@@ -119,7 +124,8 @@ def _inspect_all(
 ) -> tuple[list[Item], list[Inspected], list[tuple[str, str]]]:
     """Good items, what is known about them, and (path, reason) for each bad item."""
     items, inspected, bad = [], [], []
-    for item in contents.items:
+    for found_item in contents.items:
+        item = replace(found_item, path=printable(found_item.path))
         found = item.problem or inspect(item.data, max_pixels)
         if isinstance(found, str):
             bad.append((item.path, found))

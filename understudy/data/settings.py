@@ -32,6 +32,8 @@ class DataSettings(Section):
     """Whether names of folders and files such as `train`, `seg_test` or `x-validation-00.tar` say which split
     images belong to; `ignore` reads no name as a split, so that a folder `test` is a class, and divides all
     images."""
+    name_encoding: str | None = setting(None)
+    """Encoding of file names that are not UTF-8, in folders and zips, such as `cp1252` or `shift_jis`."""
     class_names: Path | None = setting(None)
     """Text file with the words that prompts use for each class: lines `class: words`, or one line per class
     in an order that is not ambiguous."""

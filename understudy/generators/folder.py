@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.listing import shortened
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.labels import is_missing
 from understudy.data.load import find_source
@@ -220,7 +221,8 @@ def _read(path: Path) -> _ReadySet:
     except InputError as error:
         raise InputError(f"generator.images {path}: {error}") from None
     if pool.skipped:
-        listed = "\n".join(f"  {name}: {reason}" for name, reason in pool.skipped)
+        lines = [f"  {line}" for line in shortened([f"{name}: {reason}" for name, reason in pool.skipped])]
+        listed = "\n".join(lines)
         raise InputError(
             f"generator.images {path}: every file must be a readable image, but {len(pool.skipped)} are "
             f"not:\n{listed}\nremove these files"

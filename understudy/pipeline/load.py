@@ -30,9 +30,13 @@ def load(run: Run) -> None:
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
             "notes": list(splits.notes),
+            "left_out": [[each.reason, each.number, list(each.examples)] for each in splits.left_out],
         }
+    left_out = splits.left_out
     del run.splits  # the stored splits take their place
     counts = f"{record['train']} train, {record['val']} val, {record['test']} test images"
     for note in record["notes"]:
         run.observer.say(f"load: {note}")
+    for each in left_out:
+        run.observer.say(f"load: not used: {each.sentence}")
     run.observer.say(f"load: {counts} of {len(record['classes'])} classes")

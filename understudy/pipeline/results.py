@@ -44,7 +44,9 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
             "source": settings.data.source,
             "shots": settings.data.shots,
             **{name: loaded[name] for name in ("classes", "train", "val", "test", "skipped")},
-            "notes": loaded.get("notes", []),  # records of 0.1.0 have none
+            # Records of 0.1.0 have none.
+            "notes": loaded.get("notes", []),
+            **({"left_out": loaded["left_out"]} if "left_out" in loaded else {}),
         },
         "adaptation": {
             name: value

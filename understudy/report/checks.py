@@ -47,6 +47,7 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
     found = {
         "Images": _counts(results, sets),
         "Unreadable files": _left_out(results["data"].get("skipped") or []),
+        "Files not used": _not_used(results["data"].get("left_out")),
         "Leaks between splits": _leaks(settings.data.near_duplicate_distance),
         "Repeated images": _repeated(sets),
         "Missing after curation": _missing(curation),
@@ -84,6 +85,15 @@ def _left_out(skipped: Sequence[Sequence[str]]) -> _Found:
         return "ok", "Every file of the source was read."
     which = listed([f"{file} ({reason})" for file, reason in skipped])
     return "attention", f"{len(skipped):,} left out: {which}. All are listed at the end of the page."
+
+
+def _not_used(left_out: Sequence[Sequence[Any]] | None) -> _Found:
+    if left_out is None:
+        return "not checked", "This run was made before files that are not used were counted."
+    if not left_out:
+        return "ok", "The source holds nothing but images of the set."
+    which = listed([f"{reason}: {number:,}" for reason, number, _ in left_out])
+    return "attention", f"Not images of the set, and not used: {which}."
 
 
 def _leaks(distance: int) -> _Found:

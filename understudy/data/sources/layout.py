@@ -34,11 +34,13 @@ class Places:
     Attributes:
         labels: class of each path; None for a file that lies in no class folder.
         splits: split of each path; None if the names say nothing.
+        below: for each path, how many parts of it lie below its class; 0 without a class.
         notes: what was taken for what, in sentences.
     """
 
     labels: tuple[str | None, ...]
     splits: tuple[RealSplit | None, ...]
+    below: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -58,7 +60,7 @@ def find_places(paths: Sequence[Path], location: str, settings: DataSettings) ->
     """
     if settings.split_names == "ignore":
         paths, _ = _without_wrappers(paths, keep_splits=False)
-        return Places(_labels(paths), (None,) * len(paths))
+        return _without_splits(paths)
     paths, passed_over = _without_wrappers(paths)
     tops = _splits_above(paths, location)
     if tops:
@@ -70,7 +72,15 @@ def find_places(paths: Sequence[Path], location: str, settings: DataSettings) ->
         for name in passed_over
         if (split_name := SplitName(name)).split not in (None, "train")
     )
-    return places or Places(_labels(paths), (None,) * len(paths), notes)
+    return places or _without_splits(paths, notes)
+
+
+def _without_splits(paths: Sequence[Path], notes: tuple[str, ...] = ()) -> Places:
+    return Places(_labels(paths), (None,) * len(paths), _lengths(paths), notes)
+
+
+def _lengths(paths: Sequence[Path]) -> tuple[int, ...]:
+    return tuple(len(path) - 1 for path in paths)
 
 
 def _labels(paths: Sequence[Path]) -> tuple[str | None, ...]:
@@ -163,7 +173,7 @@ def _places_below(paths: Sequence[Path], tops: Mapping[str, RealSplit], location
     splits = tuple(tops[path[0]] if len(path) > 1 else None for path in paths)
     _check_no_second_split(inner, splits, location)
     note = taken_as({f"{name}/": split for name, split in tops.items()}, source="the folder names")
-    return Places(_labels(inner), splits, (f"splits: {note}",))
+    return Places(_labels(inner), splits, _lengths(inner), (f"splits: {note}",))
 
 
 def _check_no_second_split(paths: Sequence[Path], splits: Sequence[RealSplit | None], location: str) -> None:
@@ -218,7 +228,8 @@ def _splits_below(paths: Sequence[Path], location: str) -> Places | None:
     note = taken_as(
         {f"CLASS/{name}/": SplitName(name).split for name in found}, source="the folders below the classes"
     )
-    return Places(_labels(paths), splits, (f"splits: {note}",))
+    below = tuple(len(path) - place - 1 for path, place in zip(paths, at, strict=True))
+    return Places(_labels(paths), splits, below, (f"splits: {note}",))
 
 
 def _split_folder(path: Path) -> int:
@@ -247,4 +258,5 @@ def _splits_in_files(paths: Sequence[Path], location: str) -> Places | None:
             splits=_AS_TREE,
         )
     splits = tuple(said[path[-1]] if len(path) > 1 and path[-1] else None for path in paths)
-    return Places(_labels(paths), splits, (f"splits: {taken_as(said, source='the file names')}",))
+    note = taken_as(said, source="the file names")
+    return Places(_labels(paths), splits, _lengths(paths), (f"splits: {note}",))

@@ -79,6 +79,39 @@ def find_shards(location: str, suffix: str, settings: DataSettings) -> Shards:
     return Shards(tuple(files), tuple(names), tuple(splits[name] for name in names), tuple(notes))
 
 
+def check_one_kind(location: str) -> None:
+    """Check that a folder does not hold two data sets: Parquet and tar files, or one of them beside images.
+
+    Raises:
+        InputError: naming both, and how to choose one.
+    """
+    if not Path(location).is_dir():
+        return
+    files = {suffix: shards(location, suffix) for suffix in (".parquet", ".tar")}
+    found = [f"{len(each):,} {suffix} files ({each[0]})" for suffix, each in files.items() if each]
+    if found:
+        folders = _image_folders(Path(location))
+        if len(folders) > 1:
+            found.append(f"folders of images ({listed(folders, most=3)})")
+    if len(found) > 1:
+        raise InputError(
+            f"{location} must hold one data set, got {' and '.join(found)}: give the path of one of them, or "
+            "move the others elsewhere"
+        )
+
+
+def _image_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder that hold images themselves."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    found = []
+    for name in names:
+        with os.scandir(folder / name) as inside:
+            if any(os.path.splitext(each.name)[1].lower() in IMAGE_SUFFIXES for each in inside):
+                found.append(name)
+    return found
+
+
 def splits_of_parts(
     names: Sequence[str], location: str, *, what: str = "file names"
 ) -> dict[str, RealSplit | None]:

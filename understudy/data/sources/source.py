@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
@@ -45,11 +45,13 @@ class Contents:
         items: the items, in a fixed order.
         class_names: names by label if the source orders them; None sorts the names.
         notes: what the source took for what, in sentences.
+        left_out: (path, reason) of files that are no images of the set.
     """
 
     items: Iterator[Item]
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 class AbstractSource(ABC):
@@ -69,6 +71,21 @@ class AbstractSource(ABC):
 
 
 SOURCES: Registry[AbstractSource] = Registry("source")
+
+
+def filled(item: Item, data: bytes) -> Item:
+    """The item with its encoded bytes."""
+    return replace(item, data=data)
+
+
+def with_problem(item: Item, problem: str) -> Item:
+    """The item with the reason why it cannot be used."""
+    return replace(item, problem=problem)
+
+
+def too_large(size: int) -> str:
+    """The problem of a file with more than :data:`MAX_FILE_BYTES`."""
+    return f"{size:,} bytes, more than {MAX_FILE_BYTES:,}"
 
 
 def check_entry(archive: str, name: str, *, plain: bool) -> None:

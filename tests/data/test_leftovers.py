@@ -1,0 +1,131 @@
+"""What is not used is counted by reason, and a folder with two readings is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_pictures import picture, write_folder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.core.errors import InputError
+from understudy.data.load import Splits, load_splits
+from understudy.data.settings import DataSettings
+from understudy.data.sources import leftovers
+from understudy.data.sources.tree import read_tree
+
+
+def load(source: Path | str, **settings: Any) -> Splits:
+    return load_splits(DataSettings(source=str(source), **settings), seed=0)
+
+
+def counted(splits: Splits) -> dict[str, int]:
+    return {each.reason: each.number for each in splits.left_out}
+
+
+def tree(*names: str) -> tuple[set[str], dict[str, str]]:
+    found = read_tree(names, "SET", DataSettings(source="SET"))
+    return {item.path for item in found.items if not item.problem}, dict(found.left_out)
+
+
+LEFT_BEHIND = [
+    *("cat/@eaDir/1.png/SYNOPHOTO_THUMB_XL.jpg", "@eaDir/cat/1.jpg", "#recycle/1.png", "cat/Thumbs.db"),
+    *("cat/Thumbs.db:encryptable", "cat/ehthumbs.db", "cat/desktop.ini", "cat/Icon\r", "cat/.DS_Store"),
+    *("cat/._1.png", "__MACOSX/cat/._1.png", "lost+found/", "__pycache__/x.pyc", "cat/1.png:Zone.Identifier"),
+    *("cat/.ipynb_checkpoints/1.png", ".git/1.png", "cat/.2.png", "cat/thumbs/1.png", "cat/Thumbnails/1.png"),
+    *("metadata.csv", "README.md", "cat/1.json", "cat/1.png.json", "cat/1.xmp", "cat/1.txt"),
+    *("cat/masks/1.png", "cat/mask/1_mask.png", "cat/1_mask.png", "cat/ground_truth/1_gt.png"),
+]
+IMAGES = {f"{name}/{number}.png" for name in ("cat", "dog") for number in "1234"}
+
+
+@given(st.sets(st.sampled_from(LEFT_BEHIND)), st.sampled_from(["", "train/", "set/", "seg_train/seg_train/"]))
+def test_what_programs_leave_is_never_an_image(left: set[str], above: str) -> None:
+    used, reasons = tree(*(above + name for name in (*IMAGES, *left)))
+    assert used == {above + name for name in IMAGES}
+    assert set(reasons) == {above + name for name in left}
+
+
+@given(st.sets(st.sampled_from(["mask", "masks", "thumbs", "icon", "labels", "cat"]), min_size=2))
+def test_classes_may_have_such_names(names: set[str]) -> None:
+    paths = {f"{name}/{number}.png" for name in names for number in "123"}
+    assert tree(*paths) == (paths, {})
+
+
+def test_other_files_stay_bad_files(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"a/notes.txt: not an image"):
+        load(tmp_path)
+
+
+def test_images_of_the_cloud_are_missing(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    for number in range(14):
+        (tmp_path / "a" / f".{number}.png.icloud").write_bytes(b"bplist00")
+    with pytest.raises(InputError, match=r"(?s)14 of 20 are not:.*only in iCloud, .*\n  and 4 more\n"):
+        load(tmp_path)
+    assert len(load(tmp_path, skip_bad=True).skipped) == 14
+
+
+def test_counted_by_reason(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3, ".c": 2, "a/masks": 3, "b/more": 2, "a/@eaDir": 2})
+    (tmp_path / "a" / ".x.png").write_text("")
+    picture(70).save(tmp_path / "b" / "pages.gif", save_all=True, append_images=[picture(71)])
+    picture(72).save(tmp_path / "b" / "pages.tif", save_all=True, append_images=[picture(73)])
+    picture(74).save(tmp_path / "b" / "one.gif")
+    os.symlink(tmp_path / "a", tmp_path / "c")
+    splits = load(tmp_path)
+    assert counted(splits) == {
+        "further pages or frames of images, of which only the first is read": 2,
+        "hidden, because the name begins with a dot": 1,
+        "in folders @eaDir, which programs make": 2,
+        "in the hidden folder .c": 2,
+        "links to folders that are read anyway": 1,
+        "masks of other images, in folders masks below a class": 3,
+    }
+    assert splits.notes == (
+        "folders: 2 of 11 files lie in folders below their class and belong to it: more (2)",
+    )
+    assert splits.left_out[1].sentence == "hidden, because the name begins with a dot: 1 (a/.x.png)"
+    assert leftovers.LeftOut("x", 5, ("a", "b", "c")).sentence == "x: 5 (a, b, c and 2 more)"
+
+
+def test_a_link_never_wins_over_a_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "z", {"b": 3})
+    write_folder(tmp_path, {"y": 3}, start=10)
+    os.symlink(tmp_path / "z", tmp_path / "a")
+    splits = load(tmp_path)
+    assert splits.train.class_names == ("y", "z")
+    assert counted(splits) == {"links to folders that are read anyway": 1}
+
+
+def test_a_split_that_links_to_another_is_no_split(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", {"a": 3, "b": 3})
+    write_folder(tmp_path / "test", {"a": 3}, start=10)
+    os.symlink(tmp_path / "train" / "b", tmp_path / "test" / "b")
+    with pytest.raises(InputError, match=r"same classes, but only train has b"):
+        load(tmp_path)
+
+
+def test_two_data_sets_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "digits", {"a": 4, "b": 4})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"'digits' is a built-in data set and also a path here: write ./digits"
+    ):
+        load("digits")
+    assert load("./digits").train.class_names == ("a", "b")
+    (tmp_path / "digits" / "x.tar").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"one data set, got 1 .tar files \(.*x.tar\) and folders of images \(a, b\)"
+    ):
+        load("./digits")
+    shutil.copy(tmp_path / "digits" / "x.tar", tmp_path / "x.parquet")
+    shutil.rmtree(tmp_path / "digits" / "a")
+    with pytest.raises(InputError, match=r"got 1 .parquet files .* and 1 .tar files"):
+        load(tmp_path)

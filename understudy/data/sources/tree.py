@@ -1,0 +1,103 @@
+"""From the paths of an image folder to its items: which are images, of which class and split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from understudy.core.errors import InputError
+from understudy.data.settings import DataSettings
+from understudy.data.sources import leftovers
+from understudy.data.sources.entries import Entry, check_encoding, check_readable
+from understudy.data.sources.layout import Path, Places, find_places
+from understudy.data.sources.source import Item, check_unique
+
+
+@final
+@dataclass(frozen=True)
+class Tree:
+    """The files of an image folder.
+
+    Attributes:
+        names: path of each file as it is stored, to open it.
+        items: the same files as items without data.
+        notes: what was taken for what, in sentences.
+        left_out: (path, reason) of files that are no images of the set.
+    """
+
+    names: tuple[str, ...]
+    items: tuple[Item, ...]
+    notes: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tree:
+    """Read the class and split of each file from its path.
+
+    Args:
+        names: paths below the location, with forward slashes; empty folders end with a slash.
+        location: of the folder, for messages.
+        settings: whether names say splits, and the encoding of names that are not UTF-8.
+
+    Raises:
+        InputError: if there is no class folder with a file, or names can be read in two ways.
+    """
+    check_encoding(settings.name_encoding)
+    entries = [Entry(name, settings.name_encoding) for name in sorted(names)]
+    check_unique([entry.shown for entry in entries], location)
+    reasons = [leftovers.why_left_out(entry.parts) for entry in entries]
+    left_out = [(entry.shown, why) for entry, why in zip(entries, reasons, strict=True) if why]
+    entries = [entry for entry, why in zip(entries, reasons, strict=True) if not why]
+    places = find_places([entry.parts for entry in entries], location, settings)
+    inner = [
+        entry.parts[len(entry.parts) - below :] for entry, below in zip(entries, places.below, strict=True)
+    ]
+    beside = leftovers.beside_images([entry.parts for entry in entries], inner)
+    kept = []
+    for index, (entry, below) in enumerate(zip(entries, inner, strict=True)):
+        why = beside.get(index) or _why_not(entry, below)
+        if why:
+            left_out.append((entry.shown, why))
+        else:
+            kept.append(index)
+    items = [_item(entries[index], places, index, location) for index in kept]
+    if all(item.problem for item in items):
+        raise InputError(
+            f"{location} must hold class folders with images (class/img.png), but none was found"
+        )
+    notes = (
+        *places.notes,
+        *leftovers.joined_folders(_stored_names(entries, places)),
+        *leftovers.below_classes([inner[index] for index in kept]),
+    )
+    return Tree(tuple(entries[index].name for index in kept), tuple(items), notes, tuple(left_out))
+
+
+def _stored_names(entries: Sequence[Entry], places: Places) -> dict[str, set[str]]:
+    """The names of the folders of each class, as they are stored."""
+    found: dict[str, set[str]] = {}
+    for entry, label in zip(entries, places.labels, strict=True):
+        if label is not None:
+            found.setdefault(label, set()).add(entry.name.split("/")[entry.parts.index(label)])
+    return found
+
+
+def _why_not(entry: Entry, below: Path) -> str | None:
+    if below:
+        return leftovers.why_below_class(below)
+    if leftovers.is_description(entry.parts):
+        return "descriptions above the classes, such as metadata.csv"
+    return None
+
+
+def _item(entry: Entry, places: Places, index: int, location: str) -> Item:
+    label, split, problem = places.labels[index], places.splits[index], ""
+    if label is None:
+        problem = "not in a class folder"
+    elif entry.name.endswith("/"):
+        problem = "an empty folder"
+    elif leftovers.is_placeholder(entry.parts):
+        problem = leftovers.ONLY_IN_CLOUD
+    check_readable(label or "", location)
+    return Item(path=entry.shown, label=label or "", split=split, problem=problem)
