@@ -80,6 +80,24 @@ def test_every_run_is_complete_and_differs_in_one_thing(volume, volume_job):
         assert set(LabelledSet.load(folder.path / "synthetic" / "curated.parquet").counts) == {int(name[0])}
 
 
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("study.json", "remove it, and the same command writes it again"),
+        ("runs/2-repeat1/results.json", "write it again with 'understudy report"),
+        ("runs/2-repeat1/stages/report.json", "remove it, then do the stage again with 'understudy run"),
+        ("study.yaml", "restore the file"),
+    ],
+)
+def test_damaged_files_of_a_study_are_named(name, mend, volume, volume_job, tmp_path):
+    out = shutil.copytree(volume[0], tmp_path / "study")
+    content = (out / name).read_bytes()
+    (out / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError) as caught:
+        run_study("volume", volume_job, out, points=[3, 2], repeats=2)
+    assert str(out / name) in str(caught.value) and mend in str(caught.value)
+
+
 def test_study_json_says_what_the_runs_say(volume):
     out, _ = volume
     study = study_of(out)

@@ -207,7 +207,8 @@ class _Index:
 
 def _read_index(path: Path) -> _Index:
     try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        stored = yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # or a bad date
         raise InputError(f"{path} must be YAML as the study wrote it: {error}\nrestore the file") from None
     found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
@@ -226,4 +227,6 @@ def _read_index(path: Path) -> _Index:
             f"{path} must have points of a study of {stored['kind']}, as the study wrote it, got "
             f"{str(stored['points'])[:60]}: restore the file"
         )
+    if not text.endswith("\n"):  # settings that are missing would get their default values
+        raise InputError(f"{path} was cut short, because its last line has no end: restore the file")
     return _Index(stored["kind"], tuple(stored["points"]), settings)
