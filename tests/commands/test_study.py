@@ -92,7 +92,7 @@ def test_every_run_is_complete_and_differs_in_one_thing(volume, volume_job):
 def test_damaged_files_of_a_study_are_named(name, mend, volume, volume_job, tmp_path):
     out = shutil.copytree(volume[0], tmp_path / "study")
     content = (out / name).read_bytes()
-    (out / name).write_bytes(content[: len(content) // 2])
+    (out / name).write_bytes(content[: content.index(b":", len(content) // 2)])  # in the middle of a line
     with pytest.raises(InputError) as caught:
         run_study("volume", volume_job, out, points=[3, 2], repeats=2)
     assert str(out / name) in str(caught.value) and mend in str(caught.value)
