@@ -68,25 +68,13 @@ def _timed(work: Any) -> tuple[float, np.ndarray]:
 
 def _row(number: int, guidance_scale: float) -> PlanRow:
     """Row ``number`` of a plan with 20 UniPC steps."""
-    draw, label = DrawSettings(), number % len(_WORDS)
-    return PlanRow(
-        id=f"synthetic-{number}",
-        number=number,
-        label=label,
-        class_name=_WORDS[label],
-        prompt=f"the digit {_WORDS[label]}",
-        negative_prompt="",
-        seed=number,
+    draw, word = DrawSettings(), _WORDS[number % len(_WORDS)]
+    return PlanRow.from_noise(
+        f"the digit {word}",
         sampler=draw.sampler,
         steps=draw.steps,
         guidance_scale=guidance_scale,
-        noise_scale=1.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
+        seed=number,
     )
 
 

@@ -299,25 +299,7 @@ def adaptation(bench: Bench, method: str, augmentation: str, *, way: str) -> Non
 def rows_of(count: int, steps: int) -> list[PlanRow]:
     """Rows of a plan with guidance 2."""
     return [
-        PlanRow(
-            id=f"synthetic-{number}",
-            number=number,
-            label=0,
-            class_name="cat",
-            prompt="a photo of a cat",
-            negative_prompt="",
-            seed=number,
-            sampler="unipc",
-            steps=steps,
-            guidance_scale=2.0,
-            noise_scale=1.0,
-            strength=1.0,
-            source_id="",
-            visual="none",
-            visual_id="",
-            adapter="",
-            adapter_scale=1.0,
-        )
+        PlanRow.from_noise("a photo of a cat", sampler="unipc", steps=steps, guidance_scale=2.0, seed=number)
         for number in range(count)
     ]
 

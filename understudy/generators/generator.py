@@ -109,6 +109,31 @@ class PlanRow:
     adapter_scale: float
     precision: str = "float32"
 
+    @classmethod
+    def from_noise(
+        cls, prompt: str, *, sampler: str, steps: int, guidance_scale: float, seed: int = 0
+    ) -> PlanRow:
+        """A row outside a plan: an image of a prompt from pure noise, without adapter or visual guidance."""
+        return cls(
+            id=f"from-noise-{seed}",
+            number=seed,
+            label=0,
+            class_name=prompt,
+            prompt=prompt,
+            negative_prompt="",
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            noise_scale=1.0,
+            strength=1.0,
+            source_id="",
+            visual="none",
+            visual_id="",
+            adapter="",
+            adapter_scale=1.0,
+        )
+
     @property
     def shared(self) -> tuple[str, int, float, float, str]:
         """Sampler, steps, guidance scale, strength and precision: what the rows of a batch have in common."""

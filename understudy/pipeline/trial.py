@@ -21,25 +21,8 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
     Raises:
         InputError: with the reason why the generator cannot do that.
     """
-    row = PlanRow(
-        id="trial",
-        number=0,
-        label=0,
-        class_name=words,
-        prompt=words,
-        negative_prompt="",
-        seed=0,
-        sampler=settings.draw.sampler,
-        steps=2,
-        guidance_scale=settings.draw.guidance_scale,
-        noise_scale=1.0,
-        strength=1.0,
-        source_id="",
-        visual="none",
-        visual_id="",
-        adapter="",
-        adapter_scale=1.0,
-    )
+    draw = settings.draw
+    row = PlanRow.from_noise(words, sampler=draw.sampler, steps=2, guidance_scale=draw.guidance_scale)
     model, size = adaptable(generator), generator.image_size
     try:
         generator.draw([row], None)
