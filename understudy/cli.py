@@ -458,6 +458,9 @@ def main(arguments: list[str] | None = None) -> None:
     # more at the end, takes a fifth of the time of a short command.
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what the terminal cannot show
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
     again = shlex.join(["understudy", *words])
     try:
         app(words)

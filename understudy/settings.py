@@ -17,11 +17,11 @@ from pydantic import model_validator
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.config import (
     Section,
-    UniqueKeys,
     facts_of,
     flatten,
     merge,
     owner_of,
+    read_yaml,
     sections_in,
     setting,
     validated,
@@ -232,8 +232,8 @@ def read_arms(path: Path) -> dict[str, Any]:
         InputError: if the file cannot be read, is not such a mapping, or has a key twice.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506 - a SafeLoader
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # or a bad date
+        loaded = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"arms file {path} must be readable YAML, got an error: {error}") from None
     if (
         not isinstance(loaded, dict)
@@ -242,7 +242,7 @@ def read_arms(path: Path) -> dict[str, Any]:
     ):
         example = "'mine: [{data: synthetic}, {data: real}]'"
         raise InputError(f"arms file {path} must map each arm's name to a list of phases, such as {example}")
-    return {str(name): phases for name, phases in loaded.items()}
+    return loaded
 
 
 def to_yaml(settings: Settings) -> str:
@@ -254,9 +254,10 @@ def from_yaml(text: str) -> Settings:
     """Read settings from YAML text.
 
     Raises:
-        InputError: if the text is not a mapping, a key is unknown or a value is out of range.
+        ValueError: if the text is not YAML.
+        InputError: if it is not a mapping, a key is unknown or a value is out of range.
     """
-    loaded = yaml.safe_load(text)
+    loaded = read_yaml(text)
     if not isinstance(loaded, dict):
         got = "an empty file" if loaded is None else type(loaded).__name__
         raise InputError(f"settings must be a YAML mapping, got {got}")

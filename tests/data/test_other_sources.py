@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture
+from hypothesis import given
+from hypothesis import strategies as st
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import encode
@@ -63,6 +66,9 @@ def samples(label: Any = None, start: int = 0, ending: str = "cls") -> dict[str,
         entries[f"{index:04d}.png"] = encode(picture(start + index))
         entries[f"{index:04d}.{ending}"] = str(index % 2).encode() if label is None else label(index % 2)
     return entries
+
+
+SAMPLES = samples()
 
 
 # Parquet
@@ -290,6 +296,20 @@ def test_damaged_tars(tmp_path: Path) -> None:
             tar.addfile(tarfile.TarInfo("a.png"))
     with pytest.raises(InputError, match=r"'a.png' occurs twice"):
         load(tmp_path / "y.tar")
+
+
+@given(st.integers(0, 19), st.sampled_from(["cut in a head", "cut before a head", "changed head"]))
+def test_no_entry_of_a_damaged_tar_is_lost_without_a_word(number: int, damage: str) -> None:
+    with TemporaryDirectory() as folder:
+        file = write_tar(Path(folder) / "x.tar", SAMPLES)
+        with tarfile.open(file) as tar:
+            head = tar.getmembers()[number].offset
+        data = bytearray(file.read_bytes())
+        data[head + 150] ^= 1
+        end = {"cut in a head": head + 300, "cut before a head": head, "changed head": len(data)}[damage]
+        file.write_bytes(data[:end])
+        with pytest.raises(InputError, match=r"x.tar must (be an uncompressed|end with the mark)"):
+            load(file)
 
 
 def test_webdataset_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

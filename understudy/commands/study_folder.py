@@ -17,7 +17,7 @@ from typing import Any, final
 import yaml
 
 from understudy.commands.study_kinds import STUDIES, Point, file_name
-from understudy.core.config import Section
+from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
 from understudy.pipeline.folder import RunFolder, finished_results
@@ -208,8 +208,8 @@ class _Index:
 def _read_index(path: Path) -> _Index:
     try:
         text = path.read_text(encoding="utf-8")
-        stored = yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # or a bad date
+        stored = read_yaml(text)
+    except ValueError as error:
         raise InputError(f"{path} must be YAML as the study wrote it: {error}\nrestore the file") from None
     found = {name: type(value) for name, value in stored.items()} if isinstance(stored, dict) else {}
     if found != {"kind": str, "points": list, "settings": dict}:

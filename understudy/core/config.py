@@ -219,6 +219,8 @@ def _causes(error: ValidationError) -> list[Any]:
 
 def _explain(root: type[Section], detail: Any) -> str:
     """Turn one pydantic error into a line for the user."""
+    if not detail["loc"] and detail["type"] != "value_error":
+        return f"settings: {detail['msg'].lower()}"
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _innermost(root, detail["loc"][:-1])[0].model_fields
@@ -273,8 +275,8 @@ def parse_override(text: str) -> dict[str, Any]:
     if not equals or not key:
         raise InputError(f"--set needs key=value, such as draw.times=5, got {text!r}")
     try:
-        nested: Any = yaml.safe_load(value)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # an impossible date, deep nesting, ...
+        nested: Any = read_yaml(value)
+    except ValueError as error:  # or an impossible date
         raise InputError(f"--set {key}: the value is not YAML: {error}") from None
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
@@ -282,8 +284,11 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 @final
-class UniqueKeys(yaml.SafeLoader):
-    """A YAML loader that refuses a key written twice in a mapping; plain YAML silently keeps the last one."""
+class _Strict(yaml.SafeLoader):
+    """A YAML loader whose keys are text and differ, and whose values do not contain themselves.
+
+    Plain YAML keeps the last of several equal keys without a word.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -293,7 +298,27 @@ class UniqueKeys(yaml.SafeLoader):
                 problem = f"the key {key.value!r} occurs twice: keep one of them"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
+            if key.tag != "tag:yaml.org,2002:merge":
+                key.tag = "tag:yaml.org,2002:str"
         return node
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        self.deep_construct = True  # raises an error for a value that contains itself
+        return super().construct_document(node)
+
+
+def read_yaml(text: str) -> Any:
+    """Read YAML whose keys are text.
+
+    Raises:
+        ValueError: with the reason why the text is no such YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        raise ValueError("too many brackets within each other") from None
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
 
 
 def merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-import yaml
-
 from understudy.core.errors import InputError
 from understudy.core.files import read_json, temporary_path, write_json, write_text
 from understudy.core.lock import LOCK_FILE
@@ -169,7 +167,7 @@ def _stored_settings(path: Path) -> Settings:
     try:
         text = file.read_text(encoding="utf-8")
         settings = from_yaml(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # no settings, not UTF-8, a bad date, ...
+    except ValueError as error:  # no settings, not UTF-8, a bad date, ...
         raise InputError(f"{file} cannot be read: {error}\n{mend}") from None
     if not text.endswith("\n"):  # settings that are missing would get their default values
         raise InputError(f"{file} was cut short, because its last line has no end: {mend}")

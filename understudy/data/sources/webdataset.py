@@ -74,6 +74,7 @@ def _check(file: Path) -> list[tuple[str, ...]]:
     try:
         with tarfile.open(file, "r:") as tar:
             entries = tar.getmembers()
+            _check_end(file, tar)
             for entry in entries:
                 check_entry(str(file), entry.name, plain=entry.isfile() or entry.isdir())
             check_unique([entry.name for entry in entries if entry.isfile()], str(file))
@@ -86,6 +87,20 @@ def _check(file: Path) -> list[tuple[str, ...]]:
         raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
 
 
+def _check_end(file: Path, tar: tarfile.TarFile) -> None:
+    """Check that a tar ends behind its last entry with a block of zeros.
+
+    ``tarfile`` takes a damaged or missing head of an entry for the end, and then the rest would be missing
+    without a word.
+    """
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise InputError(
+            f"{file} must end with the mark that every tar file has, but ends or is damaged behind "
+            f"{tar.getmembers()[-1].name!r}: copy or pack it again"
+        )
+
+
 def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
     try:
         text = data.decode("utf-8-sig")
@@ -93,7 +108,7 @@ def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
             return tuple(line.strip() for line in text.splitlines() if line.strip())
         features = json.loads(text)["features"]
         return tuple(str(each) for each in (features.get("label") or features["cls"])["names"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(
             f"{name} must list the class names, one per line or as features.label.names in JSON, "
             "but cannot be read"
@@ -177,7 +192,7 @@ def _item(
         return Item(path=path, problem=f"more than {MAX_FILE_BYTES:,} bytes")
     try:
         label = _label(tar, parts)
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, RecursionError):
         return Item(path=path, problem="no class in .cls, nor as class_name, label or class in .json")
     return Item(path=path, label=label, split=split, data=_bytes(tar, entry))
 
