@@ -69,6 +69,7 @@ def prepare(generator, **changes):
     inputs, settings = inputs_of(generator, **changes)
     objective = Objective(
         generator=generator,
+        parameters=list(generator.denoiser.parameters()),
         settings=settings,
         projection=None,
         bandwidths=BANDWIDTHS,
@@ -257,3 +258,35 @@ def test_held_out_images_keep_their_condition(generator):
     assert not batch.dropped.any()
     assert batch.features.shape == (10, generator.feature_width)
     assert len(batch.t.unique()) == 10
+
+
+@pytest.mark.parametrize("stage", ["forward", "backward", "term"])
+def test_a_step_that_runs_out_of_memory_is_repeated_with_fewer_images(stage, any_kind, monkeypatch):
+    """The gradients are those of the whole batch, also if some were computed before memory ran out."""
+    whole_loss, expected = gradients(any_kind, *prepare(any_kind, distribution="kernel"))
+    batch, objective = prepare(any_kind, distribution="kernel")
+    parts, first = [], next(iter(any_kind.denoiser.parameters()))
+    residual, encode = any_kind.denoising_residual, any_kind.encode_features
+
+    def check(where, number):
+        if where == stage and number > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    def small_residual(x0, *arguments):
+        parts.append(len(x0))
+        check("forward", len(x0))
+        return residual(x0, *arguments)
+
+    def small_encode(pixels):
+        check("term", len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(any_kind, "denoising_residual", small_residual)
+    monkeypatch.setattr(any_kind, "encode_features", small_encode)
+    handle = first.register_post_accumulate_grad_hook(lambda weights: check("backward", parts[-1]))
+    with pytest.warns(UserWarning, match="the adaptation ran out of memory"):
+        loss, gradient = gradients(any_kind, batch, objective)
+    handle.remove()
+    assert objective.micro_batch.size == 2
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    assert relative_difference(gradient, expected) < 1e-4

@@ -220,7 +220,7 @@ def test_curves_and_figures_along_the_training(tmp_path):
     unwatched = _run(
         tmp_path / "unwatched", "bridged", settings=RECIPE.model_copy(update={"curve_points": 0})
     )
-    assert unwatched.histories == ({"curve": [], "phases": []},) * 3
+    assert unwatched.histories == ({"curve": [], "phases": [], "micro_batch": RECIPE.batch_size},) * 3
     np.testing.assert_array_equal(unwatched.probabilities, result.probabilities)
 
 

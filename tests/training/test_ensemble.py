@@ -199,3 +199,21 @@ def test_divergence_is_said():
             device="cpu",
             stacked=2,
         )
+
+
+def test_stacks_get_smaller_when_memory_runs_out(monkeypatch):
+    """The meta device computes shapes only, so this shows what is trained in which stack."""
+    sizes = []
+
+    def small(arm, group, settings, device, tell):
+        sizes.append(len(group))
+        if len(group) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return list(group)
+
+    monkeypatch.setattr(module, "_fit_group", small)
+    group = several(7)
+    with pytest.warns(UserWarning, match="a stack ran out of memory with .* networks at once") as warned:
+        assert fit_ensemble("real", group, settings=SHORT, device="meta", stacked=8) == group
+    assert len(warned) == 2
+    assert sizes == [7, 4, 2, 2, 2, 1]

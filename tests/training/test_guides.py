@@ -140,9 +140,9 @@ def fit_images(split):
 
 
 def spy(method, seen):
-    def watched(self, logits, x, y, num_real):
+    def watched(self, logits, x, y, num_real, share):
         seen.append((self._backbone, x, num_real))
-        return method(self, logits, x, y, num_real)
+        return method(self, logits, x, y, num_real, share)
 
     return watched
 

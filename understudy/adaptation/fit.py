@@ -20,6 +20,7 @@ from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
 from understudy.core.errors import InputError
 from understudy.core.files import readable, write_atomically, write_json
+from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.mmd import median_bandwidth
@@ -94,6 +95,7 @@ def adapt(
     state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
     objective = Objective(
         generator=generator,
+        parameters=parameters,
         settings=settings,
         projection=projection,
         bandwidths=_bandwidths(generator, data.train, settings),
@@ -104,9 +106,8 @@ def adapt(
     yield from _steps(state, objective, inputs, seed=seed, processes=processes)
     _assign(parameters, state.best)
     if processes.is_main:
-        kind = "none" if visual is None else visual.kind
-        report = state.report() | {"visual": kind, "base": base, "processes": processes.count}
-        _save(folder, objective, data, report)
+        report = {"visual": "none" if visual is None else visual.kind, "base": base}
+        _save(folder, objective, data, state.report() | report | {"processes": processes.count})
     processes.wait()
 
 
@@ -129,8 +130,13 @@ def _steps(
     """Take the remaining steps; validate and save the state between them."""
     settings = state.settings
     held_out = inputs.val_batch(torch.Generator().manual_seed(step_seed(seed, -1)))
+    at_once = MicroBatch(evaluation_batch(settings), work="the validation of an adaptation")
+
+    def validate() -> float:
+        return _validate(state, objective, held_out, at_once)
+
     if state.step == 0:
-        state.note_validation(_validate(state, objective, held_out))
+        state.note_validation(validate())
     while state.step < settings.num_steps:
         rng = torch.Generator().manual_seed(step_seed(seed, state.step))
         loss = objective.backward(inputs.train_batch(rng))
@@ -138,7 +144,7 @@ def _steps(
         state.update(loss)
         val_loss = None
         if state.step % settings.validate_every == 0 or state.step == settings.num_steps:
-            val_loss = _validate(state, objective, held_out)
+            val_loss = validate()
             state.note_validation(val_loss)
         if state.step % settings.checkpoint_every == 0 and processes.is_main:
             state.save()
@@ -294,15 +300,18 @@ def _bandwidths(generator: Adaptable, train: LabelledSet, settings: AdaptSetting
 
 
 @torch.no_grad()
-def _validate(state: _State, objective: Objective, batch: Batch) -> float:
+def _validate(state: _State, objective: Objective, batch: Batch, at_once: MicroBatch) -> float:
     """Denoising loss of the averaged weights; the trained weights are put back afterwards."""
+
+    def loss_of(part: Tensor) -> float:
+        return objective.denoising_loss(objective.residual(batch, part), batch, part).item() * len(part)
+
     trained = [parameter.detach().clone() for parameter in state.parameters]
     _assign(state.parameters, state.average)
-    size, total = len(batch.labels), 0.0
-    for part in torch.arange(size).split(evaluation_batch(state.settings)):
-        total += objective.denoising_loss(objective.residual(batch, part), batch, part).item() * len(part)
+    everything = torch.arange(len(batch.labels))
+    total = at_once.fit(lambda size: sum(map(loss_of, everything.split(size))))
     _assign(state.parameters, trained)
-    return total / size
+    return total / len(everything)
 
 
 def _assign(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
+from understudy.core.micro_batch import MicroBatch
 from understudy.data.captions.captions import captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.augment import flip_crop, random_affine
@@ -100,6 +101,8 @@ class Inputs:
         self._settings = settings
         self._guidance = guidance
         self._num_classes = _classes_per_batch(settings)
+        at_once = settings.micro_batch or settings.batch_size
+        self._at_once = MicroBatch(at_once, work="the encoding of images")
         self._pixels = torch.from_numpy(data.train.pixels(generator.image_size))
         self._labels = torch.from_numpy(data.train.labels)
         self._val = data.val
@@ -147,7 +150,7 @@ class Inputs:
         chosen, index = index.unique(return_inverse=True)
         images = self._val.select(chosen.numpy())
         pixels = torch.from_numpy(images.pixels(self._generator.image_size))
-        latents = self._latents(pixels, settings.micro_batch or settings.batch_size)
+        latents = self._latents(pixels)
         eps = torch.randn((count, *latents.shape[1:]), generator=rng).to(latents)
         t = ((torch.randperm(count, generator=rng) + 0.5) / count * len(snr)).long().to(latents.device)
         labels = torch.from_numpy(images.labels)[index]
@@ -192,22 +195,23 @@ class Inputs:
             return []
         encoded: list[Tensor] = []
         for view in views:
-            first = self._latents(view[:1], 1)
+            first = self._generator.encode_images(view[:1])
             if first.nbytes * len(view) * len(views) > _MAX_LATENTS:
                 return []
-            encoded.append(self._latents(view, settings.micro_batch or settings.batch_size))
+            encoded.append(self._latents(view))
         return encoded
 
     def _train_latents(self, index: Tensor, pixels: Tensor) -> Tensor:
         """Latents of augmented train images."""
         if not self._views:
-            return self._latents(pixels, self._settings.micro_batch or len(pixels))
+            return self._latents(pixels)
         is_plain = (pixels == self._pixels[index]).flatten(1).all(dim=1)
         which = torch.where(is_plain, 0, len(self._views) - 1)
         return torch.stack([self._views[view][image] for view, image in zip(which, index, strict=True)])
 
-    def _latents(self, pixels: Tensor, at_once: int) -> Tensor:
-        return torch.cat([self._generator.encode_images(part) for part in pixels.split(at_once)])
+    def _latents(self, pixels: Tensor) -> Tensor:
+        encode = self._generator.encode_images
+        return self._at_once.fit(lambda size: torch.cat([encode(part) for part in pixels.split(size)]))
 
 
 @final

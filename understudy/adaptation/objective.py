@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from understudy.adaptation.inputs import Batch
 from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS, Term, TermInputs
+from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
 from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
 from understudy.generators.generator import Adaptable, Conditioning, encode_distinct
@@ -26,7 +28,8 @@ class Objective:
 
     Attributes:
         generator: the generator in training.
-        settings: form and weight of the term, min-SNR limit, size of a slice.
+        parameters: what is trained.
+        settings: form and weight of the term, min-SNR limit, number of images computed at once.
         projection: learned map from image features to text states; None without it.
         bandwidths: bandwidths of the kernel term, (K,).
         processes: processes that share each batch.
@@ -35,12 +38,19 @@ class Objective:
     """
 
     generator: Adaptable
+    parameters: Sequence[nn.Parameter]
     settings: AdaptSettings
     projection: nn.Linear | None
     bandwidths: Tensor
     processes: Processes
     scaler: torch.amp.GradScaler
     precision: str = "float32"
+
+    @cached_property
+    def micro_batch(self) -> MicroBatch:
+        """Number of images whose graph is in memory at once."""
+        share = self.settings.batch_size // self.processes.count
+        return MicroBatch(min(self.settings.micro_batch or share, share), work="the adaptation")
 
     @cached_property
     def _term(self) -> Term | None:
@@ -51,11 +61,12 @@ class Objective:
         return self.generator.encode_prompts([""])
 
     def backward(self, batch: Batch) -> float:
-        """Add the gradients of this process's slice; their sum over processes is the gradient of the batch.
+        """Compute the gradients of this process's share; their sum over processes is that of the batch.
 
         The term needs all residuals at once, but only a few graphs fit into memory. So the term is first
-        differentiated with respect to the residuals, which are small; each slice then passes its part of this
-        gradient on to the weights.
+        differentiated with respect to the residuals, which are small; each part of the share then passes its
+        part of this gradient on to the weights. Processes wait for each other only between these two steps,
+        so that each of them can repeat a step with fewer images at once.
 
         Args:
             batch: the whole batch, the same in every process.
@@ -63,23 +74,49 @@ class Objective:
         Returns:
             The loss of the whole batch.
         """
-        size = len(batch.labels)
-        slices = self.processes.slice_of(size).split(self.settings.micro_batch or size)
-        whole = self.residual(batch, slices[0]) if len(slices) == 1 else None
+        share = self.processes.slice_of(len(batch.labels))
         total, gradient = torch.zeros((), device=batch.x0.device), None
+        kept: list[Tensor] = []  # the residual of the whole share, with its graph, if all of it fits
+
+        def parts_of(size: int) -> tuple[Tensor, ...]:
+            parts: tuple[Tensor, ...] = share.split(size)
+            if len(parts) > 1:
+                kept.clear()
+            return parts
+
         if self._term is not None:
-            with torch.no_grad():
-                parts = [self.residual(batch, part) for part in slices] if whole is None else [whole.detach()]
-            value, gradient = self._term_gradient(self.processes.gather(torch.cat(parts)), batch)
+            residual = self.micro_batch.fit(lambda size: self._residuals(batch, parts_of(size), kept))
+            gathered = self.processes.gather(residual)
+            value, gradient = self.micro_batch.fit(
+                lambda size: self._term_gradient(gathered, batch, len(parts_of(size)[0]))
+            )
             total += value / self.processes.count
-        for part in slices:
-            residual = whole if whole is not None else self.residual(batch, part)
-            loss = self.denoising_loss(residual, batch, part) * (len(part) / size)
+        total += self.micro_batch.fit(lambda size: self._add_up(batch, parts_of(size), gradient, kept))
+        return float(self.processes.sum(total))
+
+    def _residuals(self, batch: Batch, parts: Sequence[Tensor], kept: list[Tensor]) -> Tensor:
+        """The residuals of all parts, without gradients; that of a single part is kept with its graph."""
+        if len(parts) == 1:
+            kept.append(self.residual(batch, parts[0]))
+            return kept[0].detach()
+        with torch.no_grad():
+            return torch.cat([self.residual(batch, part) for part in parts])
+
+    def _add_up(
+        self, batch: Batch, parts: Sequence[Tensor], gradient: Tensor | None, kept: list[Tensor]
+    ) -> Tensor:
+        """Compute the gradients of the weights, part by part; returns the denoising loss of the parts."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        total = torch.zeros((), device=batch.x0.device)
+        for part in parts:
+            residual = kept.pop() if kept else self.residual(batch, part)
+            loss = self.denoising_loss(residual, batch, part) * (len(part) / len(batch.labels))
             total += loss.detach()
             if gradient is not None:
                 loss = loss + (gradient[part.to(gradient.device)] * residual).sum()
             torch.autograd.backward(self.scaler.scale(loss))
-        return float(self.processes.sum(total))
+        return total
 
     def residual(self, batch: Batch, part: Tensor) -> Tensor:
         """Prediction minus target for the images ``part`` of a batch, float32 (len(part), C, h, w)."""
@@ -107,7 +144,7 @@ class Objective:
         weight = min_snr_weight(snr, gamma, self.generator.prediction_type)
         return weighted_denoising_loss(residual, weight)
 
-    def _term_gradient(self, residual: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _term_gradient(self, residual: Tensor, batch: Batch, slice_size: int) -> tuple[Tensor, Tensor]:
         """The weighted term, and its gradient with respect to every residual of the batch."""
         assert self._term is not None
         weight = self.settings.distribution_weight or self._term.weight
@@ -118,7 +155,7 @@ class Objective:
             snr=self.generator.snr[batch.t],
             gamma=self.settings.min_snr_gamma or math.inf,
             bandwidths=self.bandwidths,
-            slice_size=self.settings.micro_batch or len(residual),
+            slice_size=slice_size,
             loss_scale=self.scaler.get_scale(),
         )
         value, gradient = self._term.compute(residual, inputs, self.generator)

@@ -36,7 +36,8 @@ class AdaptSettings(Section):
     """Images per step, over all processes together."""
     micro_batch: int | None = setting(None, ge=1, decides="nothing", needs=_MEASURES)
     """Images that a process computes at once; fewer need less memory and give the same result, because
-    gradients are accumulated. If not set, the process's whole share of the batch."""
+    gradients are accumulated. If not set, the process's whole share of the batch. Half as many each time a
+    GPU runs out of memory."""
     learning_rate: float = setting(5e-4, gt=0, decides="pixels", needs=_TRAINS)
     """Learning rate of AdamW, constant after a short warm-up."""
     rank: int = setting(16, ge=1, decides="pixels", needs=_LORA)

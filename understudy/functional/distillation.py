@@ -9,6 +9,7 @@ Symbols::
     share    weight of the teacher's term in the loss          in [0, 1]
     a, b     features to compare                               float (B, D)
     w        weight of the second stream                       above 0
+    shares   what the images are of each stream's images       in [0, 1]
 """
 
 from __future__ import annotations
@@ -64,19 +65,23 @@ def feature_distance(a: Tensor, b: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(a, b, dim=1)).mean()
 
 
-def two_stream_loss(losses: Tensor, num_first: int, *, w: float) -> Tensor:
+def two_stream_loss(
+    losses: Tensor, num_first: int, *, w: float, shares: tuple[float, float] = (1.0, 1.0)
+) -> Tensor:
     """Mean over the first stream plus ``w`` times the mean over the second.
 
     This is the mix loss of He et al. 2023 (arXiv:2210.07574). The number of images in each stream does not
-    matter, and a stream without images contributes nothing.
+    matter, and a stream without images contributes nothing. If a batch is divided, the losses of its parts,
+    each with its shares of the two streams, add up to that of the batch.
 
     Args:
         losses: one loss per image, the first stream first, (B,), B at least 1.
         num_first: number of images in the first stream.
         w: as above.
+        shares: as above.
 
     Returns:
         Scalar.
     """
-    parts = ((1.0, losses[:num_first]), (w, losses[num_first:]))
+    parts = ((shares[0], losses[:num_first]), (w * shares[1], losses[num_first:]))
     return sum((weight * part.mean() for weight, part in parts if len(part)), start=losses.new_zeros(()))

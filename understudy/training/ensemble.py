@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.core.config import Section
+from understudy.core.micro_batch import MicroBatch
 from understudy.core.progress import follow
 from understudy.core.threads import one_thread
 from understudy.training.arms import Arm, find_arm
@@ -88,7 +89,8 @@ def fit_ensemble(
         trainings: the images and the seed of each training; all must have the same classes.
         settings: backbone, optimiser, step budget and so on.
         device: where to train.
-        stacked: number of networks in a stack; by default 16 on a GPU and 1 on a CPU.
+        stacked: number of networks in a stack; by default 16 on a GPU and 1 on a CPU. On a GPU it is halved
+            each time memory runs out.
         on_step: called for each step of each training, from any thread.
 
     Returns:
@@ -104,9 +106,11 @@ def fit_ensemble(
         steps = (fit_alone(arm, training, settings=settings, device=device) for training in trainings)
         with one_thread(device):
             return [follow(each, lambda amount: tell()) for each in steps]
-    size = stacked or (_GPU_STACK if device.startswith("cuda") else 1)
+    if device != "cpu":
+        return _in_stacks(arm, trainings, settings=settings, device=device, stacked=stacked, tell=tell)
+    size = stacked or 1
     groups = [trainings[start : start + size] for start in range(0, len(trainings), size)]
-    with _one_thread_each(device) as workers, ThreadPoolExecutor(workers) as pool:
+    with _one_thread_each() as workers, ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_fit_group, arm, group, settings, device, tell) for group in groups]
         try:
             return [classifier for job in jobs for classifier in job.result()]
@@ -162,13 +166,35 @@ def fit_alone(
     return fit_steps(arm, data, settings=settings, seed=training.seed, device=device)
 
 
+def _in_stacks(
+    arm: Arm,
+    trainings: Sequence[Training],
+    *,
+    settings: CompareSettings,
+    device: str,
+    stacked: int | None,
+    tell: Callable[[], Any],
+) -> list[TrainedClassifier]:
+    """Train one stack after the other; the stacks get smaller if memory runs out."""
+    stack = MicroBatch(stacked or _GPU_STACK, work="the training of a stack", unit="network")
+    trained: list[TrainedClassifier] = []
+
+    def train(size: int) -> list[TrainedClassifier]:
+        group = trainings[len(trained) : len(trained) + size]
+        if size > 1:
+            return _fit_group(arm, group, settings, device, tell)
+        steps = (fit_alone(arm, training, settings=settings, device=device) for training in group)
+        return [follow(each, lambda amount: tell()) for each in steps]
+
+    while len(trained) < len(trainings):
+        trained += stack.fit(train)
+    return trained
+
+
 @contextmanager
-def _one_thread_each(device: str) -> Iterator[int]:
-    """Limit each worker to one thread; yields the number of workers: torch's threads, or 1 on a GPU."""
+def _one_thread_each() -> Iterator[int]:
+    """Limit each worker to one thread; yields the number of workers, which is that of torch's threads."""
     threads = torch.get_num_threads()
-    if device.startswith("cuda"):
-        yield 1
-        return
     torch.set_num_threads(1)
     try:
         yield threads

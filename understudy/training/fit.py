@@ -11,6 +11,7 @@ from understudy.core.errors import InputError
 from understudy.core.progress import follow
 from understudy.core.threads import one_thread
 from understudy.data.labelled_set import LabelledSet
+from understudy.training.accumulation import micro_batch_of
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import check_batch_norm
@@ -124,9 +125,8 @@ def fit_steps(
         The trained classifier.
 
     Raises:
-        InputError: if the arm is unknown; if a set is empty or from the wrong split; if synthetic images are
-            missing or have other classes; if images are refreshed without a quota; or if a teacher or
-            extractor is missing or has other classes.
+        InputError: if the arm is unknown; if a set is empty or from the wrong split; if images are refreshed
+            without a quota; or if synthetic images, teacher or extractor are missing or have other classes.
     """
     arm = find_arm(arm, settings) if isinstance(arm, str) else arm
     data = _prepare(data, arm)
@@ -135,7 +135,7 @@ def fit_steps(
     backbone = build_backbone(settings, data.train.num_classes, rng_seed=seed)
     backbone.model.to(device)
     classifier = TrainedClassifier(backbone, data.train.class_names, device)
-    done = 0
+    micro_batch, done = micro_batch_of(backbone.model, settings), 0
     for index, (phase, num_steps) in enumerate(zip(arm.phases, lengths, strict=True)):
         position = len(arm.phases) - 1 - index
         with seeded_globals(seed + position, device):  # dropout, and a fresh head
@@ -150,6 +150,7 @@ def fit_steps(
                 num_steps=num_steps,
                 rng=phase_rng(seed, position),
                 guides=guides,
+                micro_batch=micro_batch,
             )
             for number, (loss, learning_rate) in enumerate(steps, start=1):
                 yield Step(
@@ -159,6 +160,7 @@ def fit_steps(
                     ends_phase=number == num_steps,
                     loss=loss,
                     learning_rate=learning_rate,
+                    micro_batch=micro_batch.size,
                     classifier=classifier,
                 )
         done += num_steps

@@ -38,11 +38,13 @@ class History:
         self._losses: list[float | Tensor] = []
         self._curve: list[dict[str, float]] = []
         self._phases: list[dict[str, float | None]] = []
+        self._micro_batch: int | None = None
         self.seconds = 0.0
 
     def add(self, step: Step) -> None:
         """Record a step; measures the classifier if a point of the curve is due."""
         self._losses.append(step.loss)
+        self._micro_batch = step.micro_batch
         start = time.monotonic()
         if self._points and (step.step % max(1, step.of // self._points) == 0 or step.ends_phase):
             accuracy, loss = accuracy_and_loss(step.classifier, self._held_out.val)
@@ -59,9 +61,10 @@ class History:
         self.seconds += time.monotonic() - start
 
     def content(self) -> dict[str, Any]:
-        """The record: ``curve`` and ``phases``.
+        """The record: ``curve``, ``phases`` and ``micro_batch``.
 
         A point of the curve has step, phase, mean training loss since the last point, and accuracy and loss
-        on validation images.
+        on validation images. The last one is the number of images computed at once in the last step; it is
+        halved, and never raised, during a training.
         """
-        return {"curve": self._curve, "phases": self._phases}
+        return {"curve": self._curve, "phases": self._phases, "micro_batch": self._micro_batch}

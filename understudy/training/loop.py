@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
+from understudy.core.micro_batch import MicroBatch
 from understudy.functional.mixup import beta, cutmix, mixup
 from understudy.functional.transfer import sent
+from understudy.training.accumulation import Gradients, micro_batch_of
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm, estimate_statistics
 from understudy.training.backbones import Backbone
@@ -46,6 +48,7 @@ class Step:
         ends_phase: whether it is the last of its phase.
         loss: of the batch, before the update; on a GPU, reading it waits for the computation.
         learning_rate: of the update.
+        micro_batch: number of images computed at once.
         classifier: the network after the update; it may be used between steps, but not changed.
     """
 
@@ -55,6 +58,7 @@ class Step:
     ends_phase: bool
     loss: float | Tensor
     learning_rate: float
+    micro_batch: int
     classifier: TrainedClassifier
 
 
@@ -74,6 +78,7 @@ def train_phase(
     num_steps: int,
     rng: torch.Generator,
     guides: Guides | None = None,
+    micro_batch: MicroBatch | None = None,
 ) -> Iterator[tuple[float | Tensor, float]]:
     """Train a network in place for one phase, with a new optimiser.
 
@@ -88,6 +93,7 @@ def train_phase(
         num_steps: steps of this phase, at least 1.
         rng: decides the order of images, their augmentation and their mixing.
         guides: teacher and extractor, if the phase needs them.
+        micro_batch: number of images computed at once; that of the settings if not given.
 
     Yields:
         Loss and learning rate after each step.
@@ -105,6 +111,8 @@ def train_phase(
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
     optimiser = _optimiser(model, loss_of, settings)
+    micro_batch = micro_batch or micro_batch_of(model, settings)
+    gradients = Gradients(loss_of, auxiliary, precision, micro_batch)
     losses = _Losses(waits=precision.waits)
     order = _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
     for step, (batch, num_real) in enumerate(order):
@@ -115,11 +123,8 @@ def train_phase(
         chosen = sent(batch, images.pixels.device)
         x = augment(images.pixels[chosen], backbone.normalise, rng)
         x, y = mixed_batch(x, targets[chosen], phase, rng, num_real=num_real)
-        auxiliary.route(num_real, len(x))
-        with precision.computing():
-            loss = loss_of(precision.arranged(x), y, num_real)
-        losses.add(loss)
-        _update(optimiser, loss)
+        losses.add(gradients.replace(optimiser, x, y, num_real))
+        optimiser.step()
         if step + 1 == num_steps and phase.auxiliary_batch_norm != "none":
             _end_auxiliary(auxiliary, backbone, images, settings.batch_size)
         yield losses.last, learning_rate
@@ -138,7 +143,7 @@ class _Losses:
 
     def add(self, loss: Tensor) -> None:
         """Add the loss of the next step."""
-        self.last = loss.detach()
+        self.last = loss
         self._unchecked.append(self.last)
         if len(self._unchecked) == self._every:
             self.check()
@@ -166,12 +171,6 @@ def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> to
     if loss_of.map is not None:
         optimiser.add_param_group({"params": list(loss_of.map.parameters())})
     return optimiser
-
-
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    optimiser.step()
 
 
 def _end_auxiliary(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import final
+from dataclasses import dataclass
+from typing import Self, final
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,35 @@ from understudy.training.backbones import Backbone
 from understudy.training.guides import Guides
 from understudy.training.layers import heads_of
 from understudy.training.settings import Phase
+
+
+@final
+@dataclass(frozen=True)
+class Share:
+    """The share of a batch that a part of it has, each in [0, 1].
+
+    Attributes:
+        images: of all images.
+        real: of the real images.
+        synthetic: of the synthetic images.
+    """
+
+    images: float = 1.0
+    real: float = 1.0
+    synthetic: float = 1.0
+
+    @classmethod
+    def of(cls, num_real: int, num_images: int, *, whole: tuple[int, int]) -> Self:
+        """The share of a part with some real images and images in all; ``whole`` gives those of the batch."""
+        all_real, everything = whole
+        return cls(
+            images=num_images / everything,
+            real=num_real / max(1, all_real),
+            synthetic=(num_images - num_real) / max(1, everything - all_real),
+        )
+
+
+WHOLE = Share()
 
 
 @final
@@ -40,30 +70,34 @@ class Loss:
         if phase.feature_distillation and guides.extractor is not None:
             self.map = _initial_map(backbone, guides.extractor)
 
-    def __call__(self, x: Tensor, y: Tensor, num_real: int) -> Tensor:
+    def __call__(self, x: Tensor, y: Tensor, num_real: int, share: Share = WHOLE) -> Tensor:
         """Run the network and return the loss; this updates its running batch statistics.
+
+        The losses of the parts of a batch add up to the loss of the batch.
 
         Args:
             x: images, normalised for the classifier, (B, 3, H, W).
             y: labels (B,) or class probabilities (B, num_classes).
             num_real: number of real images at the front of the batch; not used in phases that treat all
                 images alike.
+            share: what the images are of a batch, if they are a part of one.
 
         Returns:
             A scalar.
         """
         if self.map is None:
-            return self._classification(self._backbone.model(x), x, y, num_real)
+            return self._classification(self._backbone.model(x), x, y, num_real, share)
         features, logits = features_and_logits(self._backbone.model, x)
-        loss = self._classification(logits, x, y, num_real)
+        loss = self._classification(logits, x, y, num_real, share)
         if num_real == len(x):
             return loss
-        return loss + self._phase.feature_distillation * self._distance(features[num_real:], x[num_real:])
+        weight = self._phase.feature_distillation * share.synthetic
+        return loss + weight * self._distance(features[num_real:], x[num_real:])
 
-    def _classification(self, logits: Tensor, x: Tensor, y: Tensor, num_real: int) -> Tensor:
+    def _classification(self, logits: Tensor, x: Tensor, y: Tensor, num_real: int, share: Share) -> Tensor:
         phase, smoothing = self._phase, self._label_smoothing
         if not phase.soft_labels and phase.synthetic_weight is None:
-            return F.cross_entropy(logits, y, label_smoothing=smoothing)
+            return share.images * F.cross_entropy(logits, y, label_smoothing=smoothing)
         losses = F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
         if phase.soft_labels and num_real < len(x):
             synthetic = soft_label_loss(
@@ -76,8 +110,9 @@ class Loss:
             )
             losses = torch.cat([losses[:num_real], synthetic])
         if phase.synthetic_weight is None:
-            return losses.mean()
-        return two_stream_loss(losses, num_real, w=phase.synthetic_weight)
+            return share.images * losses.mean()
+        shares = (share.real, share.synthetic)
+        return two_stream_loss(losses, num_real, w=phase.synthetic_weight, shares=shares)
 
     @torch.no_grad()
     def _teacher_logits(self, x: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ class ArmResult:
         val_loss: mean negative log probability of the true class on validation images, per seed.
         seconds: training time of all seeds together.
         steps: optimisation steps of a training.
-        histories: per seed, ``curve`` along the training and figures at the ends of ``phases``.
+        histories: per seed, ``curve`` along the training, figures at the ends of ``phases``, and
+            ``micro_batch``, the number of images computed at once.
     """
 
     arm: str

@@ -177,6 +177,10 @@ class CompareSettings(Section):
     `compare.steps`, so arms differ in length."""
     batch_size: int = setting(64, ge=2)
     """Images per step."""
+    micro_batch: int | None = setting(None, ge=1)
+    """Images computed at once; the gradients of a step are added up, so fewer need less memory. Batch
+    normalisation takes its statistics from these images; networks without it change by rounding only. If not
+    set, the whole batch, and half as many each time a GPU runs out of memory."""
     optimiser: str = setting("adamw")
     """Any optimiser of timm, such as `adamw` or `sgd` (with momentum 0.9)."""
     schedule: str = setting("cosine", registry="training.schedules:SCHEDULES")

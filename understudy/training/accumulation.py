@@ -1,0 +1,80 @@
+"""The gradients of a batch, computed in parts if the whole batch does not fit into memory."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from understudy.core.micro_batch import MicroBatch
+from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm
+from understudy.training.layers import BATCH_NORMS
+from understudy.training.losses import Loss, Share
+from understudy.training.precision import Precision
+from understudy.training.settings import CompareSettings
+
+_WORK = "the training of a classifier"
+
+
+def micro_batch_of(model: nn.Module, settings: CompareSettings) -> MicroBatch:
+    """The number of images that a training of this network computes at once."""
+    size = min(settings.micro_batch or settings.batch_size, settings.batch_size)
+    if any(isinstance(module, BATCH_NORMS) for module in model.modules()):
+        effect = "batch normalisation takes its statistics from these, so the classifier is another one"
+        return MicroBatch(size, work=_WORK, effect=effect)
+    return MicroBatch(size, work=_WORK)
+
+
+@final
+class Gradients:
+    """Computes the loss of each batch and its gradients, which add up over the parts of the batch.
+
+    Part i of n has the images i, i + n, i + 2n and so on, and so its share of the real images at the front.
+    The sum is that of the whole batch, up to rounding, with two exceptions: batch normalisation in training
+    mode takes its statistics from each part, and dropout draws other masks.
+
+    Args:
+        loss_of: the loss of a part.
+        auxiliary: is told the real images of each part.
+        precision: of the forward pass.
+        micro_batch: number of images in a part.
+    """
+
+    def __init__(
+        self, loss_of: Loss, auxiliary: AuxiliaryBatchNorm, precision: Precision, micro_batch: MicroBatch
+    ) -> None:
+        self._loss_of, self._auxiliary, self._precision = loss_of, auxiliary, precision
+        self._micro_batch = micro_batch
+
+    def replace(self, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, num_real: int) -> Tensor:
+        """Replace the gradients of the optimiser's parameters by those of a batch.
+
+        Args:
+            optimiser: of the parameters.
+            x: images, normalised for the classifier, (B, 3, H, W).
+            y: labels (B,) or class probabilities (B, num_classes).
+            num_real: number of real images at the front of the batch.
+
+        Returns:
+            The loss, a scalar without gradients.
+        """
+
+        def add_up(size: int) -> Tensor:
+            optimiser.zero_grad(set_to_none=True)
+            total, count = x.new_zeros(()), -(-len(x) // size)
+            for first in range(count):
+                part, real = slice(first, None, count), len(range(first, num_real, count))
+                share = Share.of(real, len(x[part]), whole=(num_real, len(x)))
+                total += self._add(x[part], y[part], real, share)
+            return total
+
+        return self._micro_batch.fit(add_up)
+
+    def _add(self, x: Tensor, y: Tensor, num_real: int, share: Share) -> Tensor:
+        """Add the gradients of a part; returns its loss."""
+        self._auxiliary.route(num_real, len(x))
+        with self._precision.computing():
+            loss = self._loss_of(self._precision.arranged(x), y, num_real, share)
+        torch.autograd.backward(loss)
+        return loss.detach()
