@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
-from understudy.functional.augment import affine, flip_crop, random_affine
+from understudy.functional.augment import affine, flip_crop, random_affine, resized_crop
 
 
 def _picture(height: int, width: int) -> torch.Tensor:
@@ -80,3 +80,25 @@ def test_flip_crop_cuts_from_the_reflected_padding():
     }
     ahead = {(1, 0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7, 6)}
     assert rows == ahead | {row[::-1] for row in ahead}
+
+
+@st.composite
+def _boxes(draw, height=24, width=31):
+    box_height, box_width = draw(st.integers(1, height)), draw(st.integers(1, width))
+    top, left = draw(st.integers(0, height - box_height)), draw(st.integers(0, width - box_width))
+    return top, left, box_height, box_width
+
+
+@given(boxes=st.lists(st.tuples(_boxes(), st.booleans()), min_size=1, max_size=4), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_resized_crop_agrees_with_torchvision(boxes, seed):
+    x = torch.rand(len(boxes), 3, 24, 31, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    ours = resized_crop(
+        x,
+        boxes=torch.tensor([box for box, _ in boxes]),
+        mirrored=torch.tensor([is_mirrored for _, is_mirrored in boxes]),
+    )
+    for image, result, (box, is_mirrored) in zip(x, ours, boxes, strict=True):
+        theirs = tv.resized_crop(image, *box, size=[24, 31], antialias=True)
+        theirs = tv.horizontal_flip(theirs) if is_mirrored else theirs
+        torch.testing.assert_close(result, theirs, atol=1e-5, rtol=0)  # places are computed in float32

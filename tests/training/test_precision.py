@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from tiny_sets import squares
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from understudy.training import batches, loop
 from understudy.training import classifier as classifier_module
-from understudy.training import loop
 from understudy.training.backbones import build_backbone
-from understudy.training.batches import Images
+from understudy.training.batches import Images, phase_images
 from understudy.training.classifier import TrainedClassifier
+from understudy.training.data import TrainingData
 from understudy.training.loop import DivergedError, phase_rng, train_phase
 from understudy.training.precision import Precision, precision_of
 from understudy.training.settings import CompareSettings, Phase
@@ -36,7 +38,7 @@ class Copied(TorchFunctionMode):
 
     def __init__(self):
         super().__init__()
-        self.waits = []
+        self.waits, self.bytes = [], []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -44,10 +46,11 @@ class Copied(TorchFunctionMode):
             self.waits.append(True)
         if func is torch.Tensor.to and args[0].device.type == "cpu" != result.device.type:
             self.waits.append(not (kwargs or {}).get("non_blocking"))
+            self.bytes.append(args[0].nbytes)
         return result
 
 
-def training(monkeypatch, precision, *, num_steps=8, device="cpu", **changes):
+def training(monkeypatch, precision, *, num_steps=8, device="cpu", pixels=None, **changes):
     monkeypatch.setattr(loop, "precision_of", lambda *_: precision)
     settings = CompareSettings(
         backbone="test_resnet",
@@ -60,10 +63,10 @@ def training(monkeypatch, precision, *, num_steps=8, device="cpu", **changes):
     backbone.model.to(device)
     labels = torch.arange(24) % 2
     noise = torch.randint(60, (24, 3, 16, 16), generator=torch.Generator().manual_seed(0))
-    pixels = (noise + 150 * labels[:, None, None, None]).to(torch.uint8)
+    images = (noise + 150 * labels[:, None, None, None]).to(torch.uint8)
     steps = train_phase(
         backbone,
-        Images(pixels.to(device), labels.to(device), 24),
+        Images(images.to(pixels or device), labels.to(device), 24),
         Phase(data="real"),
         settings=settings,
         num_steps=num_steps,
@@ -92,15 +95,47 @@ def test_no_step_waits_for_the_device(monkeypatch):
     assert fetched.count == 0
 
 
-@pytest.mark.parametrize("augmentation", ["affine", "flip-crop", "none"])
-def test_no_copy_waits_for_the_device(monkeypatch, augmentation):
+@pytest.mark.parametrize("pixels", ["meta", "cpu"])
+@pytest.mark.parametrize("augmentation", ["affine", "flip-crop", "random-resized-crop", "none"])
+def test_no_copy_waits_for_the_device(monkeypatch, augmentation, pixels):
     """On the device ``meta``, which has no values, fetching one would be an error."""
-    _, steps = training(monkeypatch, LIKE_A_GPU, device="meta", augmentation=augmentation)
+    _, steps = training(monkeypatch, LIKE_A_GPU, device="meta", pixels=pixels, augmentation=augmentation)
     with Copied() as copied:
         for _ in range(6):
             next(steps)
     assert len(copied.waits) >= 6
     assert not any(copied.waits)
+    assert copied.bytes.count(8 * 3 * 16 * 16) == (0 if pixels == "meta" else 6)  # batches of pixels
+
+
+@pytest.mark.parametrize(("free", "place"), [(None, "meta"), (10**6, "meta"), (10**4, "cpu")])
+@pytest.mark.parametrize("statistics", ["none", "statistics"])
+def test_images_that_do_not_fit_stay_in_main_memory(monkeypatch, free, place, statistics):
+    monkeypatch.setattr(batches, "free_bytes", lambda device: free)
+    data = TrainingData(train=squares("train"), synthetic=squares("synthetic"))
+    phase = Phase(data="synthetic", auxiliary_batch_norm=statistics)
+    images = phase_images(phase, data, size=32, device="meta")
+    assert images.pixels.device.type == place
+    assert images.device.type == "meta"
+    if statistics != "none":
+        assert images.unlabelled.device.type == place
+    x, numbers = images.chosen(torch.tensor([3, 0]))
+    assert x.shape == (2, 3, 32, 32)
+    assert x.device.type == numbers.device.type == "meta"
+
+
+def test_predictions_go_on_with_fewer_images_at_once(monkeypatch, val):
+    backbone, _ = training(monkeypatch, Precision("cpu"))
+    trained = TrainedClassifier(backbone, val.class_names)
+    expected = trained.predict(val)
+
+    def small(module, inputs):
+        if len(inputs[0]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    backbone.model.register_forward_pre_hook(small)
+    with pytest.warns(UserWarning, match="a prediction ran out of memory"):
+        np.testing.assert_allclose(trained.predict(val), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", [Precision("cpu"), LIKE_A_GPU])

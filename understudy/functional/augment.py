@@ -85,6 +85,44 @@ def random_affine(
     )
 
 
+def resized_crop(x: Tensor, *, boxes: Tensor, mirrored: Tensor) -> Tensor:
+    """Cut a box out of each image, enlarge it to the size of the image, and mirror some of the results.
+
+    The same map as ``resized_crop`` (bilinear) and ``horizontal_flip`` in
+    ``torchvision.transforms.v2.functional``, with different values for each image. Antialiasing would make no
+    difference, because a box is never reduced.
+
+    Args:
+        x: float of shape (B, C, H, W).
+        boxes: top, left, height and width in pixels, inside the image, int (B, 4).
+        mirrored: which results are mirrored, bool (B,).
+
+    Returns:
+        float of shape (B, C, H, W).
+
+    Example:
+        >>> x, whole = torch.rand(1, 3, 8, 8), torch.tensor([[0, 0, 8, 8]])
+        >>> torch.allclose(resized_crop(x, boxes=whole, mirrored=torch.tensor([True])), x.flip(-1))
+        True
+    """
+    (height, width), (top, left, box_height, box_width) = x.shape[-2:], boxes.T
+    rows_BH = _places(top, box_height, height)
+    columns_BW = _places(left, box_width, width)
+    columns_BW = torch.where(mirrored[:, None], columns_BW.flip(1), columns_BW)
+    # In grid_sample, each axis of the image spans [-1, 1], from the edge of one pixel to that of another.
+    y_BHW = ((2 * rows_BH + 1) / height - 1)[:, :, None].expand(-1, -1, width)
+    x_BHW = ((2 * columns_BW + 1) / width - 1)[:, None, :].expand(-1, height, -1)
+    grid = torch.stack([x_BHW, y_BHW], dim=-1).to(x)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _places(start_B: Tensor, length_B: Tensor, size: int) -> Tensor:
+    """Where the ``size`` pixels of an enlarged box lie along an axis of the image, in pixels, (B, size)."""
+    step = torch.arange(size, device=start_B.device) + 0.5
+    within = step * (length_B[:, None] / size) - 0.5
+    return start_B[:, None] + within.clamp(min=0).minimum(length_B[:, None] - 1)
+
+
 def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Tensor:
     """Mirror half of the images and crop each at a random position of the padded image.
 

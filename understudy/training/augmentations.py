@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from understudy.core.registry import Registry
-from understudy.functional.augment import flip_crop, random_affine
+from understudy.functional.augment import flip_crop, random_affine, resized_crop
+from understudy.functional.transfer import sent
 from understudy.training.backbones import seeded_globals
 
 Normalise = Callable[[Tensor], Tensor]
@@ -38,15 +39,11 @@ def _none(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
     return normalise(pixels)
 
 
-def _add_torchvision(name: str, make: Callable[[Any, int, int], Any], *, summary: str) -> None:
-    """Register an augmentation of torchvision.
-
-    It is applied image by image, since torchvision would make the same random change to a whole batch.
+def _by_image(make: Callable[[Any, int, int], Any]) -> Augment:
+    """An augmentation of torchvision, applied image by image: it would change a whole batch in the same way.
 
     Args:
-        name: how users call it.
         make: maps ``torchvision.transforms.v2``, height and width to a transform.
-        summary: one line for ``understudy list``.
     """
 
     def augment(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
@@ -57,23 +54,59 @@ def _add_torchvision(name: str, make: Callable[[Any, int, int], Any], *, summary
         with seeded_globals(seed):  # torchvision draws from the global generator
             return normalise(torch.stack([transform(image) for image in pixels]))
 
-    AUGMENTATIONS.register(name, summary=summary)(augment)
+    return augment
 
 
-_add_torchvision(
+AUGMENTATIONS.register(
     "randaugment",
-    lambda v2, height, width: v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR),
     summary="two strong changes of shape or colour, no mirroring (Cubuk et al. 2020, arXiv:1909.13719)",
-)
-_add_torchvision(
+)(_by_image(lambda v2, height, width: v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR)))
+AUGMENTATIONS.register(
     "trivial-augment",
-    lambda v2, height, width: v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR),
     summary="one random change of shape or colour, no mirroring (Müller and Hutter 2021, arXiv:2103.10158)",
-)
-_add_torchvision(
-    "random-resized-crop",
+)(_by_image(lambda v2, height, width: v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)))
+
+_crops_by_image = _by_image(
     lambda v2, height, width: v2.Compose(
         [v2.RandomResizedCrop((height, width), antialias=True), v2.RandomHorizontalFlip()]
-    ),
+    )
+)
+
+
+@AUGMENTATIONS.register(
+    "random-resized-crop",
     summary="a crop of 8% to 100% and mirroring, as for ImageNet (Szegedy et al. 2015, arXiv:1409.4842)",
 )
+def _random_resized_crop(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
+    """Image by image on a CPU, the whole batch at once on other devices; the boxes are the same."""
+    if pixels.device.type == "cpu":
+        return _crops_by_image(pixels, normalise, rng)
+    return resized_crops(pixels, normalise, rng)
+
+
+def resized_crops(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
+    """``random-resized-crop`` of a whole batch, with the boxes that torchvision draws image by image.
+
+    Unlike torchvision, this does not round to whole grey levels.
+
+    Args:
+        pixels: uint8 (B, 3, H, W), on any device.
+        normalise: applied before the crop.
+        rng: decides boxes and mirroring.
+
+    Returns:
+        float32 (B, 3, H, W).
+    """
+    from torchvision.transforms import v2  # heavy; only training needs it
+
+    crop, boxes, draws = v2.RandomResizedCrop(tuple(pixels.shape[-2:])), [], []
+    with seeded_globals(int(torch.randint(2**62, (), generator=rng))):
+        for image in pixels:
+            box = crop.make_params([image])
+            boxes.append([box[name] for name in ("top", "left", "height", "width")])
+            draws.append(torch.rand(1))
+    return resized_crop(
+        normalise(pixels),
+        boxes=sent(torch.tensor(boxes), pixels.device),
+        mirrored=sent(torch.cat(draws) < 0.5, pixels.device),
+    )

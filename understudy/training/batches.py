@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.core.device_memory import free_bytes
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.allocation import first_of_each_class
+from understudy.functional.transfer import sent
 from understudy.training.classifier import pixels_of
 from understudy.training.data import TrainingData
 from understudy.training.settings import Phase
@@ -21,14 +23,15 @@ from understudy.training.settings import Phase
 @final
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The images of a phase, on the device of the model, real images first.
+    """The images of a phase, real images first.
 
     Attributes:
-        pixels: uint8 (N, 3, H, W).
-        labels: int64 (N,).
+        pixels: uint8 (N, 3, H, W), on the device of the model or, if they are too many for it, on the CPU.
+        labels: int64 (N,), on the device of the model.
         num_real: number of real images.
         quota: synthetic images per class in use at once, if the phase refreshes them; None if all are in use.
-        unlabelled: real train images, without labels, for batch statistics only, uint8 (M, 3, H, W).
+        unlabelled: real train images, without labels, for batch statistics only, uint8 (M, 3, H, W), where
+            ``pixels`` are.
     """
 
     pixels: Tensor
@@ -36,6 +39,22 @@ class Images:
     num_real: int
     quota: np.ndarray | None = None
     unlabelled: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.labels.device
+
+    def chosen(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The pixels of a batch, uint8 (B, 3, H, W), and its image numbers, both on the device of the model.
+
+        Args:
+            batch: image numbers, int64 (B,), on the CPU.
+        """
+        numbers = sent(batch, self.device)
+        if self.pixels.device == self.device:
+            return self.pixels[numbers], numbers
+        return sent(self.pixels[batch], self.device, pinned=True), numbers
 
     @property
     def num_synthetic(self) -> int:
@@ -77,7 +96,7 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
         phase: decides which images are used, and whether they are refreshed.
         data: the images that the arm learns from.
         size: width and height in pixels.
-        device: where the pixels go.
+        device: of the model. Pixels that would take more than half of its free memory stay on the CPU.
     """
     sets = _sets(phase, data)
     pixels = torch.cat([pixels_of(images, size) for images in sets])
@@ -89,8 +108,16 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
         kept = np.concatenate([np.arange(num_real), in_use])
         pixels, labels = pixels[kept], labels[kept]
     for_statistics = phase.auxiliary_batch_norm != "none" and not num_real
-    unlabelled = pixels_of(data.train, size).to(device) if for_statistics else None
-    return Images(pixels.to(device), labels.to(device), num_real, refreshed, unlabelled)
+    unlabelled = pixels_of(data.train, size) if for_statistics else pixels[:0]
+    free = free_bytes(device)
+    place = device if free is None or pixels.nbytes + unlabelled.nbytes < free / 2 else "cpu"
+    return Images(
+        pixels.to(place),
+        labels.to(device),
+        num_real,
+        refreshed,
+        unlabelled.to(place) if for_statistics else None,
+    )
 
 
 def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from understudy.core.errors import InputError
 from understudy.core.files import check_tensors, read_json, write_atomically, write_json
+from understudy.core.micro_batch import MicroBatch
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.transfer import sent
 from understudy.training.backbones import Backbone, seeded_globals
@@ -82,12 +83,16 @@ class TrainedClassifier:
     ) -> Tensor:
         """Outputs of a part of the network for every image, float64 (N, D)."""
         precision.laid_out(self.backbone.model.eval())
-        with precision.computing():
-            parts = [
-                network(precision.arranged(self.backbone.normalise(sent(pixels, self.device)))).float()
-                for pixels in pixels_of(data, self.backbone.input_size).split(_BATCH_SIZE)
-            ]
-        return torch.cat(parts).cpu().double()
+        everything = pixels_of(data, self.backbone.input_size)
+
+        def outputs(size: int) -> Tensor:
+            parts = (sent(part, self.device, pinned=True) for part in everything.split(size))
+            with precision.computing():
+                return torch.cat(
+                    [network(precision.arranged(self.backbone.normalise(part))).float() for part in parts]
+                )
+
+        return MicroBatch(_BATCH_SIZE, work="a prediction").fit(outputs).cpu().double()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each atomically.

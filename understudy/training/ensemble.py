@@ -246,7 +246,7 @@ def _batches(
     """The batches of a phase, drawn as in :func:`understudy.training.loop.train_phase`."""
     augment, targets = AUGMENTATIONS[settings.augmentation], targets_of(images.labels, phase, backbone.model)
     for batch in batches_of(images, phase, settings.batch_size, num_steps=num_steps, rng=rng):
-        chosen = batch.to(images.pixels.device)
+        pixels, chosen = images.chosen(batch)
         with _GLOBALS:  # some augmentations draw from the global generator
-            x = augment(images.pixels[chosen], backbone.normalise, rng)
+            x = augment(pixels, backbone.normalise, rng)
         yield mixed_batch(x, targets[chosen], phase, rng, num_real=0)

@@ -141,10 +141,10 @@ def fit_steps(
         with seeded_globals(seed + position, device):  # dropout, and a fresh head
             if phase.reset_head:
                 reset_head(backbone.model, data.train.num_classes, device)
-            images = phase_images(phase, data, size=backbone.input_size, device=device)
             steps = train_phase(
                 backbone,
-                images,
+                # not named here, so that the device does not hold the images of two phases at once
+                phase_images(phase, data, size=backbone.input_size, device=device),
                 phase,
                 settings=settings.in_phase(phase),
                 num_steps=num_steps,

@@ -103,7 +103,7 @@ def train_phase(
         InputError: if Mixup or CutMix has only one class to mix, if the share of real images rounds to none
             or all of a batch, or if auxiliary batch norm is set for a network without batch norm.
     """
-    precision = precision_of(images.pixels.device, images.pixels.shape[-1])
+    precision = precision_of(images.device, images.pixels.shape[-1])
     model = precision.laid_out(backbone.model)
     schedule, augment = SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
@@ -120,8 +120,8 @@ def train_phase(
         learning_rate = settings.learning_rate * schedule(step, num_steps)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate
-        chosen = sent(batch, images.pixels.device)
-        x = augment(images.pixels[chosen], backbone.normalise, rng)
+        pixels, chosen = images.chosen(batch)
+        x = augment(pixels, backbone.normalise, rng)
         x, y = mixed_batch(x, targets[chosen], phase, rng, num_real=num_real)
         losses.add(gradients.replace(optimiser, x, y, num_real))
         optimiser.step()
@@ -181,7 +181,9 @@ def _end_auxiliary(
     if not images.num_real:
         assert images.unlabelled is not None, "real images for the statistics"
         parts = images.unlabelled.tensor_split(math.ceil(len(images.unlabelled) / batch_size))
-        estimate_statistics(backbone.model, map(backbone.normalise, parts))
+        estimate_statistics(
+            backbone.model, (backbone.normalise(sent(part, images.device, pinned=True)) for part in parts)
+        )
 
 
 def _order(
