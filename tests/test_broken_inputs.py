@@ -428,6 +428,22 @@ def generators():
         yield ["validate", "pets", "--generator", "folder", "--set", f"generator.images=[{name}]"]
 
 
+def adapters():
+    """Adapters of other programs, and folders that hold none."""
+    write_pets("pets")
+    for name in ("empty", "words", "number", "cut", "other/unet"):
+        Path(name).mkdir(parents=True)
+    Path("words/report.json").write_text("{")
+    Path("number/report.json").write_text('{"method": 3}')
+    Path("cut/report.json").write_text('{"method": "full"}')
+    Path("cut/x.safetensors").write_bytes(BINARY)
+    Path("other/unet/config.json").write_text('{"_class_name": "UNet2DConditionModel"}')
+    Path("style.safetensors").write_bytes(BINARY)
+    names = ("nowhere", "empty", "words", "number", "cut", "other", "style.safetensors", "pets", "/dev/null")
+    for command in (["validate", "pets"], ["preview", "pets"], ["run", "pets"]):
+        yield from ([*command, "--set", f"adapt.adapter={name}"] for name in names)
+
+
 def further_test_sets():
     """Test sets that an evaluation cannot use, named for a run that is still to come."""
     write_pets("pets")
@@ -511,7 +527,8 @@ def stored_settings():
 
 FAMILIES = (
     *(setting_values, odd_settings, options, arms_files, names_files, captions_files, prompt_files, folders),
-    *(damaged_images, archives, tables, generators, further_test_sets, measurements, stored_settings),
+    *(damaged_images, archives, tables, generators, adapters, further_test_sets, measurements),
+    stored_settings,
 )
 
 

@@ -345,7 +345,7 @@ def preview(
 ) -> None:
     """Draw a few images per class, and estimate the cost of a run.
 
-    The generator is not adapted.
+    The generator is not adapted; an adapter made earlier (adapt.adapter) is used.
     """
     from understudy.commands import chosen, printing
     from understudy.commands.preview import preview as draw_preview

@@ -355,7 +355,7 @@ def test_names_that_a_loaded_adapter_takes(tiny_pipeline_folder, train, val, tmp
         check_tokens(tmp_path, ("", ""))
     with pytest.raises(
         InputError,
-        match=r"made with the tokens S\*, but this run has the tokens S\*-0, S\*-1, S\*-2 \.\.\.: use",
+        match=r"made with the tokens S\*, but this run has the tokens S\*-0, S\*-1, S\*-2, S\*-3: use",
     ):
         check_tokens(tmp_path, [f"S*-{label}" for label in range(4)])
 

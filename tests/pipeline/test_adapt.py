@@ -91,7 +91,7 @@ def test_what_it_is_compared_with(recipe, pets, tiny_pipeline_folder, tmp_path):
     ):
         run(other, tmp_path / "other")
     with pytest.raises(
-        InputError, match="but this run has no learned token: use the same adapt.method, adapt.token"
+        InputError, match=f"was made with adapt.method={recipe}, but this run has adapt.method=full: give"
     ):
         run(tiny_settings(pets, tiny_pipeline_folder, **adapter), tmp_path / "other")
     assert not (tmp_path / "other").exists()

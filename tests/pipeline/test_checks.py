@@ -1,14 +1,19 @@
 """What is refused before anything is written."""
 
 import re
+import shutil
+from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import safetensors.torch
 from hypothesis import given
-from tiny_job import tiny_settings
+from PIL import Image
+from tiny_job import tiny_settings, tree
 
 from understudy.adaptation.settings import TOKEN_METHODS
+from understudy.commands.preview import preview
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
@@ -186,3 +191,63 @@ def test_an_adapter_is_used_as_it_was_made(finished, pets, tiny_pipeline_folder,
     with pytest.raises(InputError, match="the adapter in .* was made with visual.kind 'none'"):
         run(guided, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def damage_lost_file(adapter):
+    (adapter / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+
+
+def damage_changed_file(adapter):
+    path = adapter / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({name: value + 1 for name, value in tensors.items()}, path)
+
+
+def damage_cut_file(adapter):
+    path = adapter / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def damage_nothing(adapter):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("damage", "options", "message"),
+    [
+        (damage_lost_file, "", "the files of the adapter in adapter are not those that were written"),
+        (damage_changed_file, "", "the files of the adapter in adapter are not those that were written"),
+        (damage_cut_file, "", "diffusion_pytorch_model.safetensors is damaged"),
+        (
+            damage_nothing,
+            "--set adapt.method=lora",
+            "made with adapt.method=full, but this run has adapt.method",
+        ),
+        (
+            damage_nothing,
+            "--recipe style-inversion",
+            "made with adapt.method=full, but this run has adapt.method",
+        ),
+        (damage_nothing, "--generator mini", "was made for a generator with fingerprint"),
+        (damage_nothing, "--seed 1", "was fitted to [0-9]+ test images of this run: use the seed"),
+        (damage_nothing, "--set visual.kind=per-image", "was made with visual.kind 'none'"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused_before_a_run(
+    damage, options, message, finished, pets, tiny_pipeline_folder, understudy, tmp_path
+):
+    damage(Path(shutil.copytree(finished[0] / "adapter", "adapter")))
+    words = [pets, "--set", "adapt.adapter=adapter", *options.split()]
+    words += [] if "--generator" in options else ["--generator", tiny_pipeline_folder]
+    before = tree(tmp_path)
+    for command in ("validate", "preview", "run"):
+        code, _, err = understudy(command, *words)
+        assert (code, re.search(message, err) is not None) == (2, True), err
+    assert tree(tmp_path) == before
+
+
+def test_a_preview_draws_with_a_ready_adapter(finished, pets, tiny_pipeline_folder, tmp_path):
+    adapter = {"adapt": {"adapter": str(finished[0] / "adapter")}}
+    for name, sections in (("plain", {}), ("adapted", adapter)):
+        preview(tiny_settings(pets, tiny_pipeline_folder, **sections), tmp_path / f"{name}.png")
+    assert len({Image.open(tmp_path / f"{name}.png").tobytes() for name in ("plain", "adapted")}) == 2

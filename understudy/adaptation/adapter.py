@@ -12,8 +12,10 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
+from understudy.adaptation.foreign import describe
 from understudy.core.errors import InputError
 from understudy.core.files import check_tensors, read_json, read_list, readable, write_atomically, write_json
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Adaptable
 
@@ -33,6 +35,34 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
     return read_json(path, keys=("method",))
 
 
+def check_adapter(folder: Path, *, method: str) -> None:
+    """Check that a folder holds an adapter that a run made with this method, whole and unchanged.
+
+    Raises:
+        InputError: naming what is there instead, the other method, or the missing, damaged or changed file.
+    """
+    if not (folder / "report.json").is_file():
+        what, how = describe(folder)
+        raise InputError(
+            f"adapt.adapter must be the folder of an adapter that understudy made, but {folder} is {what}: "
+            f"{how}"
+        )
+    report = read_adapter_report(folder)
+    if report["method"] != method:
+        raise InputError(
+            f"the adapter in {folder} was made with adapt.method={report['method']}, but this run has "
+            f"adapt.method={method}: give the method of the adapter with --set adapt.method="
+            f"{report['method']}, or adapt again"
+        )
+    check_complete(folder)
+    # Adapters of early versions have no fingerprint of their files.
+    if report.get("fingerprint", found := adapter_fingerprint(folder)) != found:
+        raise InputError(
+            f"the files of the adapter in {folder} are not those that were written: some are missing or were "
+            "changed since; copy the whole folder again, or adapt again"
+        )
+
+
 def check_complete(folder: Path) -> None:
     """Check that no file of an adapter is cut short, without reading its tensors.
 
@@ -40,8 +70,8 @@ def check_complete(folder: Path) -> None:
         InputError: naming the damaged file.
     """
     for path in sorted(folder.rglob("*")):
-        if path.relative_to(folder).parts[0].startswith("member-"):
-            continue  # a further generator, whose adapter may be half written
+        if _is_further(path, folder):
+            continue
         if path.suffix == ".safetensors":
             check_tensors(path)
         elif path.name == "config.json":
@@ -150,13 +180,11 @@ def check_tokens(folder: Path, tokens: Sequence[str]) -> None:
 
 
 def _listed(tokens: Sequence[str]) -> str:
-    if not tokens:
-        return "no learned token"
-    return f"the tokens {', '.join(tokens[:3])}{' ...' * (len(tokens) > 3)}"
+    return f"the tokens {listed(tokens)}" if tokens else "no learned token"
 
 
 def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
-    """Copy a finished adapter without its checkpoint; the report is copied last.
+    """Copy a finished adapter without its checkpoint and further generators; the report is copied last.
 
     Args:
         source: adapter folder.
@@ -169,7 +197,7 @@ def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
     """
     read_adapter_report(source)
     check_complete(source)
-    left_out = shutil.ignore_patterns("checkpoint.pt", "report.json", ".*", *([_IMAGES] * shared))
+    left_out = shutil.ignore_patterns("checkpoint.pt", "report.json", "member-*", ".*", *([_IMAGES] * shared))
     shutil.copytree(source, to, dirs_exist_ok=True, ignore=left_out)
     write_atomically(to / "report.json", lambda path: shutil.copy(source / "report.json", path))
 
@@ -178,8 +206,14 @@ def adapter_fingerprint(folder: Path) -> str:
     """SHA-256 over the safetensors files of an adapter folder, shortened."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(_ordered(path.read_bytes()))
+        if not _is_further(path, folder):
+            digest.update(_ordered(path.read_bytes()))
     return digest.hexdigest()[:16]
+
+
+def _is_further(path: Path, folder: Path) -> bool:
+    """Whether a file is part of the adapter of a further generator, which may be half written."""
+    return path.relative_to(folder).parts[0].startswith("member-")
 
 
 def _ordered(content: bytes) -> bytes:

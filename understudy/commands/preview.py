@@ -20,7 +20,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
 from understudy.generators.precision import drawing_precision
-from understudy.pipeline.checks import add_tokens, learns_words
+from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
 
@@ -81,9 +81,9 @@ def _draw_a_few(
 ) -> tuple[LabelledSet, float, float]:
     """Images of each class, seconds per image, and the strength that images start from."""
     draw = settings.draw
-    add_tokens(generator, settings, num_classes=train.num_classes)
-    # An untrained network draws noise, which takes as long as images will take.
-    generator.learn_classes(prompt_names, seed=settings.seed)
+    add_adapter_or_tokens(generator, settings, num_classes=train.num_classes)
+    if settings.adapt.adapter is None:  # an untrained network draws noise, which takes as long
+        generator.learn_classes(prompt_names, seed=settings.seed)
     planner = Planner(
         train=train,
         generator=generator,

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
-from understudy.adaptation.adapter import apply_adapter, check_guidance, check_tokens, check_unseen
+from understudy.adaptation.adapter import (
+    apply_adapter,
+    check_adapter,
+    check_guidance,
+    check_tokens,
+    check_unseen,
+)
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
@@ -73,21 +80,19 @@ def validated_splits(settings: Settings, *, device: str) -> Splits:
     learned_from = [splits.train, splits.val]
     if settings.captions.file is not None:
         read_captions(settings.captions.file, learned_from, others=splits.known_ids)
-    if settings.adapt.adapter is not None:
-        check_guidance(settings.adapt.adapter, visual=settings.visual.kind != "none")
-        few_shots = settings.data.shots is not None
-        check_unseen(settings.adapt.adapter, seen=learned_from, test=splits.test, few_shots=few_shots)
     check_fits(settings, splits, device=device)
     return splits
 
 
 def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
-    """Check that generator, ready-made images, strategies, CLIP, backbone and phases fit the data.
+    """Check that adapter, generator, ready-made images, strategies, CLIP, backbone and phases fit the data.
 
     Raises:
         InputError: naming what does not fit.
     """
     train = splits.train
+    if settings.adapt.adapter is not None:
+        _check_ready_adapter(settings.adapt.adapter, settings, splits)
     if _loads_generator(settings, splits.prompt_names):
         generator = load_generator(settings.generator, device=device)
         generator.available(train.class_names)
@@ -103,6 +108,14 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
             prompt_names=splits.prompt_names,
             device=device,
         )
+
+
+def _check_ready_adapter(adapter: Path, settings: Settings, splits: Splits) -> None:
+    """Check that an adapter made before is one of ours, and may be used for these images."""
+    check_adapter(adapter, method=settings.adapt.method)
+    check_guidance(adapter, visual=settings.visual.kind != "none")
+    few_shots = settings.data.shots is not None
+    check_unseen(adapter, seen=[splits.train, splits.val], test=splits.test, few_shots=few_shots)
 
 
 def loads_networks(settings: Settings, splits: Splits) -> bool:
@@ -154,8 +167,9 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
             f"draw.start_snr must leave a trace of the real image, got {draw.start_snr}, which is pure noise "
             "for this generator: raise it, or leave it out"
         )
-    add_tokens(generator, settings, num_classes=len(prompt_names))
-    generator.learn_classes(prompt_names, seed=0)
+    add_adapter_or_tokens(generator, settings, num_classes=len(prompt_names))
+    if adapt.adapter is None:
+        generator.learn_classes(prompt_names, seed=0)
     _check_prompts(generator, settings, prompt_names)
     if settings.visual.kind != "none":
         check_widths(adaptable(generator), projection=settings.visual.projection)
@@ -172,8 +186,8 @@ def learns_words(settings: Settings) -> bool:
     return settings.adapt.has_token or settings.generator.name == "class_conditional"
 
 
-def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
-    """Add the learned tokens in prompts to the generator, from a ready adapter or untrained.
+def add_adapter_or_tokens(generator: Generator, settings: Settings, *, num_classes: int) -> None:
+    """Apply a ready adapter, or add the untrained tokens in prompts to the generator.
 
     Raises:
         InputError: if the tokens do not fit the generator, or the adapter has other tokens.
@@ -181,8 +195,7 @@ def add_tokens(generator: Generator, settings: Settings, *, num_classes: int) ->
     adapt = settings.adapt
     if adapt.adapter is not None:
         check_tokens(adapt.adapter, adapt.tokens(num_classes))
-    if adapt.has_token and adapt.adapter is not None:
-        apply_adapter(adaptable(generator), adapt.adapter)
+        apply_adapter(adaptable(generator), adapt.adapter, scale=settings.draw.adapter_scale)
     elif adapt.has_token:
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=num_classes)
 

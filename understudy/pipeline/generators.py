@@ -21,7 +21,7 @@ from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
-from understudy.pipeline.checks import add_tokens, learns_words
+from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
 from understudy.sampling.plan import Planner, quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings
@@ -126,7 +126,7 @@ class Generators:
 
     def _check_prompts(self, generator: Generator) -> None:
         """Plan all images now, so that a prompt that is too long is reported before hours of adaptation."""
-        add_tokens(generator, self.settings, num_classes=self.train.num_classes)
+        add_adapter_or_tokens(generator, self.settings, num_classes=self.train.num_classes)
         generator.learn_classes(self.prompt_names, seed=self.settings.seed)
         quota = quotas(self.train, self.settings.draw)
         self._planner(generator, self.settings.draw, number=0, adapter="").rows(np.zeros_like(quota), quota)

@@ -1,0 +1,153 @@
+"""Adapters of other programs are recognised by their files, and the message says how to use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from diffusers import StableDiffusionPipeline
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+from understudy.adaptation.adapter import check_adapter
+from understudy.adaptation.foreign import describe
+from understudy.core.errors import InputError
+
+PLACES = (
+    "down_blocks.0.attentions.1",
+    "mid_block.attentions.0",
+    "up_blocks.3.resnets.2",
+    "transformer_blocks.7",
+)
+LAYERS = ("to_q", "to_out.0", "ff.net.0.proj", "conv1")
+
+
+def kohya(layer: str, kind: str) -> dict[str, int]:
+    name = f"lora_unet_{layer.replace('.', '_')}"
+    return {f"{name}.{kind}_down.weight": 2, f"{name}.{kind}_up.weight": 2, f"{name}.alpha": 0}
+
+
+def text_encoder(layer: str) -> dict[str, int]:
+    return {f"lora_te1_{layer.replace('.', '_')}.lora_down.weight": 2}
+
+
+def lycoris(layer: str) -> dict[str, int]:
+    name = f"lora_unet_{layer.replace('.', '_')}"
+    return {f"{name}.hada_w1_a": 2, f"{name}.hada_w1_b": 2, f"{name}.alpha": 0}
+
+
+def diffusers(layer: str, *, old: bool) -> dict[str, int]:
+    ends = ("lora.down", "lora.up") if old else ("lora_A", "lora_B")
+    return {f"unet.{layer}.{end}.weight": 2 for end in ends}
+
+
+def peft(layer: str) -> dict[str, int]:
+    return {f"base_model.model.{layer}.lora_A.weight": 2}
+
+
+def denoiser(layer: str) -> dict[str, int]:
+    return {f"{layer}.weight": 2, "conv_in.weight": 4}
+
+
+def checkpoint(layer: str) -> dict[str, int]:
+    return {f"model.diffusion_model.{layer}.weight": 2, "first_stage_model.encoder.conv_in.weight": 4}
+
+
+KINDS: dict[str, list[Callable[[str], dict[str, int]]]] = {
+    "a kohya LoRA": [lambda layer: kohya(layer, "lora"), text_encoder],
+    "a LyCORIS adapter": [lycoris],
+    "a LoRA of diffusers": [
+        lambda layer: diffusers(layer, old=True),
+        lambda layer: diffusers(layer, old=False),
+    ],
+    "a LoRA of peft": [peft],
+    "a denoiser that was fine-tuned as a whole": [denoiser],
+    "a whole Stable Diffusion checkpoint": [checkpoint],
+}
+MAKERS = [(kind, maker) for kind, makers in KINDS.items() for maker in makers]
+
+
+@given(
+    st.sampled_from(MAKERS),
+    st.lists(
+        st.tuples(st.sampled_from(PLACES), st.sampled_from(LAYERS)).map(".".join), min_size=1, max_size=4
+    ),
+    st.text("abcXYZ_-", min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_weights_are_known_by_their_names(
+    kind: tuple[str, Callable[[str], dict[str, int]]], layers: list[str], name: str, in_folder: bool
+) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.safetensors"
+        dimensions = {key: value for layer in layers for key, value in kind[1](layer).items()}
+        tensors = {key: np.zeros((1,) * value, np.float32) for key, value in dimensions.items()}
+        safetensors.numpy.save_file(tensors, path)
+        what, how = describe(Path(folder) if in_folder else path)
+    assert what == kind[0]
+    assert "--generator" in how
+
+
+@given(st.dictionaries(st.text("<>abc*", min_size=1, max_size=6), st.integers(1, 2), min_size=1, max_size=3))
+def test_embeddings_of_tokens_are_known(dimensions: dict[str, int]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mine.safetensors"
+        tensors = {key: np.zeros((1,) * value, np.float32) for key, value in dimensions.items()}
+        safetensors.numpy.save_file(tensors, path)
+        assert describe(path)[0] == "an embedding of textual inversion"
+
+
+def put(name: str, content: str = "{}") -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (put("adapter_config.json", '{"peft_type": "LOHA"}'), "is a LOHA of peft: fuse it"),
+        (put("unet/config.json", '{"_class_name": "UNet2DConditionModel"}'), "fine-tuned as a whole: load"),
+        (put("config.json", '{"_class_name": "SD3Transformer2DModel"}'), "fine-tuned as a whole: load"),
+        (put("model_index.json"), "is a whole pipeline of diffusers: give it with --generator"),
+        (put("settings.yaml"), "is the folder of a run: give .*adapter, its adapter"),
+        (put("checkpoint.pt"), "is an adapter that is not finished"),
+        (put("learned_embeds.bin"), "is an embedding of textual inversion: add it"),
+        (put("pytorch_lora_weights.bin"), "is a LoRA of diffusers: fuse it"),
+        (put("x.ckpt"), "is weights of another program: give RUN/adapter"),
+        (put("unet/config.json", "["), "is a folder without an adapter: give RUN/adapter"),
+    ],
+)
+def test_folders_are_known_by_their_files(
+    write: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    with pytest.raises(InputError, match=f"must be the folder of an adapter that understudy made.*{message}"):
+        check_adapter(tmp_path, method="lora")
+
+
+def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"but .*nowhere is nothing: give RUN/adapter of a finished run"):
+        check_adapter(tmp_path / "nowhere", method="lora")
+
+
+def test_what_diffusers_writes_is_known(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
+    unet = StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder).unet
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"]))
+    layers = get_peft_model_state_dict(unet)
+    StableDiffusionPipeline.save_lora_weights(tmp_path / "lora", unet_lora_layers=layers)
+    torch.save({"<mine>": torch.zeros(4)}, tmp_path / "learned_embeds.bin")
+    assert describe(tmp_path / "lora")[0] == "a LoRA of diffusers"
+    assert describe(tmp_path / "learned_embeds.bin")[0] == "an embedding of textual inversion"
+    (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    assert describe(tmp_path / "lora")[0] == "a LoRA of peft"
