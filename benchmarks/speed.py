@@ -99,25 +99,34 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def call(tree: Path, *words: object) -> tuple[float, float]:
+def call(tree: Path, *words: object, limit: float | None = None) -> tuple[float, float]:
     """Run Python on ``words`` with the package of a source tree; returns wall and CPU seconds.
 
     Variables that set threads are dropped, so that each version has its own defaults.
+
+    Raises:
+        subprocess.TimeoutExpired: after ``limit`` seconds.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
+    threads = ("OMP_", "GOMP_", "MKL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(threads)}
     environment = kept | {"PYTHONPATH": str(tree), "PYTHONWARNINGS": "ignore"}
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
-        [sys.executable, *map(str, words)], cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, *map(str, words)],
+        cwd=tree,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=limit,
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.monotonic() - start, cpu
 
 
-def understudy(tree: Path, *words: object) -> tuple[float, float]:
+def understudy(tree: Path, *words: object, limit: float | None = None) -> tuple[float, float]:
     """As :func:`call`, for the command line of understudy."""
-    return call(tree, "-m", "understudy.cli", *words)
+    return call(tree, "-m", "understudy.cli", *words, limit=limit)
 
 
 def in_turn(bench: Bench, measure: Callable[[str, Path], float]) -> tuple[list[float], list[float]]:
@@ -154,23 +163,53 @@ def _options(bench: Bench) -> list[str]:
     return ["--shots", "3", "--preset", "quick", *(word for one in few for word in ("--set", one))]
 
 
-def demo(bench: Bench) -> list[Timing]:
-    """The whole demo on an idle machine, and beside two busy processes."""
+def waiting(bench: Bench) -> list[Timing]:
+    """Steps of an adaptation, in which threads wait for each other all the time, idle and busy."""
 
     def measure(name: str, tree: Path) -> float:
-        out = bench.work / name
-        seconds, _ = understudy(tree, "run", "digits", *_options(bench), "--out", out)
+        out, steps = bench.work / name, 4 if bench.is_smoke else 60
+        understudy(tree, "adapt", "digits", *_options(bench), "--set", f"adapt.steps={steps}", "--out", out)
+        record = json.loads((out / "stages" / "adapt.json").read_text(encoding="utf-8"))
         shutil.rmtree(out)
-        return seconds
+        return float(record["seconds"])
 
     idle = in_turn(bench, measure)
     with busy():
         loaded = in_turn(bench, measure)
-    names = ("quick demo", "quick demo beside two busy processes")
+    names = ("adaptation, 60 steps", "adaptation, 60 steps, beside two busy processes")
     return [
-        Timing(what=what, before=pairs[0], after=pairs[1], least=least)
-        for what, pairs, least in zip(names, (idle, loaded), (1.8, 5.0), strict=True)
+        Timing(what=what, before=pairs[0], after=pairs[1])
+        for what, pairs in zip(names, (idle, loaded), strict=True)
     ]
+
+
+def _demo_seconds(bench: Bench, name: str, tree: Path, limit: float | None = None) -> float:
+    """Wall seconds of the quick demo; ``limit`` if it was stopped there."""
+    out = bench.work / name
+    try:
+        seconds, _ = understudy(tree, "run", "digits", *_options(bench), "--out", out, limit=limit)
+    except subprocess.TimeoutExpired as stopped:
+        seconds = stopped.timeout
+    shutil.rmtree(out)
+    return seconds
+
+
+def demo(bench: Bench) -> list[Timing]:
+    """The whole demo on an idle machine."""
+    before, after = in_turn(bench, lambda name, tree: _demo_seconds(bench, name, tree))
+    return [Timing(what="quick demo", before=before, after=after, least=1.8)]
+
+
+def busy_demo(bench: Bench) -> list[Timing]:
+    """The whole demo beside two busy processes; the version before is stopped after 6 times the seconds."""
+    before: list[float] = []
+    after: list[float] = []
+    with busy():
+        for number in range(bench.repeats):
+            after.append(_demo_seconds(bench, f"after{number}", HERE))
+            before.append(_demo_seconds(bench, f"before{number}", bench.base, limit=6 * after[-1]))
+    what = "quick demo beside two busy processes, stopped at 6 times"
+    return [Timing(what=what, before=before, after=after, least=5.0)]
 
 
 def _finished(bench: Bench, *, until: str) -> Path:
@@ -253,7 +292,9 @@ def drawing(bench: Bench) -> list[Timing]:
 
 
 PARTS: dict[str, Part] = {
+    "waiting": waiting,
     "demo": demo,
+    "busy_demo": busy_demo,
     "compare": compare,
     "imports": imports,
     "shadows": shadows,

@@ -14,7 +14,7 @@ import importlib.abc, os, sys
 class Spy(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == "torch":
-            print(os.environ.get("OMP_WAIT_POLICY"))
+            print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
             sys.exit()
 
 sys.meta_path.insert(0, Spy())
@@ -24,12 +24,13 @@ AFTER_TORCH = """
 import os, sys, types
 sys.modules["torch"] = types.ModuleType("torch")
 import understudy
-print(os.environ.get("OMP_WAIT_POLICY"))
+print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
 """
 
 
 def said(code, **environment):
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    ours = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True, check=True
     )
@@ -38,15 +39,16 @@ def said(code, **environment):
 
 @pytest.mark.parametrize("code", ["import understudy, torch", COMMAND_LINE])
 def test_threads_wait_passively_before_torch_is_imported(code):
-    assert said(SPY + code) == "PASSIVE"
+    assert said(SPY + code) == "PASSIVE 5000"
 
 
 def test_what_the_user_has_set_is_kept():
-    assert said(SPY + "import understudy, torch", OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
+    assert said(SPY + "import understudy, torch", OMP_WAIT_POLICY="ACTIVE") == "ACTIVE None"
+    assert said(SPY + "import understudy, torch", GOMP_SPINCOUNT="7") == "PASSIVE 7"
 
 
 def test_nothing_changes_if_torch_is_loaded_already():
-    assert said(AFTER_TORCH) == "None"
+    assert said(AFTER_TORCH) == "None None"
 
 
 @pytest.fixture

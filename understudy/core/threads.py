@@ -7,16 +7,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_SPINS = "5000"
+"""Looks at a flag before a waiting thread sleeps: a few microseconds, which is enough for most waits."""
+
 
 def wait_passively() -> None:
     """Let threads sleep while they wait for each other; call this before torch is imported.
 
     By default they spin, which takes the cores from every other process and, on a busy machine, from each
-    other: steps of a training then take up to ten times as long. A user's ``OMP_WAIT_POLICY`` is kept, and
-    nothing changes if torch is loaded already, because it reads the variable only once.
+    other: steps of a training then take up to ten times as long. Threads that sleep at once lose as much on
+    an idle machine, where each wait is short, so they spin for a moment first;
+    ``docs/decisions/0030-waiting-threads.md`` has the measurements. A user's ``OMP_WAIT_POLICY`` is kept, and
+    nothing changes if torch is loaded already, because it reads the variables only once.
     """
-    if "torch" not in sys.modules:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)  # read by the OpenMP library of torch on Linux
 
 
 def use_threads(number: int | None) -> int:
