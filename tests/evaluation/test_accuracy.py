@@ -1,18 +1,27 @@
 """The table and the sentence of a comparison."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, recall_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_score,
+    recall_score,
+)
 
-from understudy.evaluation.accuracy import confusion, summarise, verdict
+from understudy.evaluation.accuracy import chosen_by, confusion, summarise, verdict
 from understudy.training.records import ArmResult
 
 LABELS = np.repeat(np.arange(4), 50)
 
 
-def _result(arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_classes=4, steps=10):
+def _result(
+    arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_classes=4, steps=10, val_balanced=()
+):
     rng = np.random.default_rng(len(arm))
     predicted = np.stack(
         [np.where(rng.random(len(labels)) < share_right, labels, (labels + 1) % num_classes) for _ in seeds]
@@ -22,6 +31,7 @@ def _result(arm, share_right, *, val=0.5, seeds=(0, 1, 2), labels=LABELS, num_cl
         "val_accuracy": (val,) * len(seeds),
         "val_loss": (0.1,) * len(seeds),
         "histories": ({},) * len(seeds),
+        "val_balanced_accuracy": val_balanced,
     }
     return ArmResult(
         arm=arm, seeds=seeds, probabilities=probabilities, labels=labels, seconds=1.5, steps=steps, **of_each
@@ -39,8 +49,12 @@ def test_summary_has_the_layout_of_results_json():
     assert json.loads(json.dumps(arms)) == arms
     assert list(arms) == ["real", "bridged"]
     for arm in arms.values():
-        assert set(arm) == {"accuracy", "val_accuracy", "per_class", "minus_real", "steps", "seconds"}
-        assert set(arm["accuracy"]) == {"mean", "low", "high", "seeds"}
+        assert set(arm) == {
+            *("accuracy", "balanced_accuracy", "macro_f1", "val_accuracy"),
+            *("per_class", "precision_per_class", "minus_real", "steps", "seconds"),
+        }
+        assert set(arm["accuracy"]) == set(arm["macro_f1"]) == {"mean", "low", "high", "seeds"}
+        assert set(arm["balanced_accuracy"]) == {"mean", "low", "high", "seeds", "minus_real"}
         assert arm["accuracy"]["low"] < arm["accuracy"]["mean"] < arm["accuracy"]["high"]
         assert arm["accuracy"]["mean"] == pytest.approx(np.mean(arm["accuracy"]["seeds"]))
     assert arms["real"]["minus_real"] == {"mean": 0, "low": 0, "high": 0}
@@ -65,6 +79,73 @@ def test_per_class_and_confusion_agree_with_sklearn():
     counts = confusion(result)
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts, sum(confusion_matrix(LABELS, row) for row in predicted))
+
+
+def test_means_over_classes_agree_with_sklearn():
+    labels = np.repeat(np.arange(4), [120, 40, 20, 6])
+    real, mixed = _result("real", 0.7, labels=labels), _result("mixed", 0.8, labels=labels)
+    arms = summarise([real, mixed], num_resamples=300, seed=0)
+    for result in (real, mixed):
+        arm = arms[result.arm]
+        balanced = [balanced_accuracy_score(labels, row) for row in result.predicted]
+        f1 = [f1_score(labels, row, average="macro") for row in result.predicted]
+        np.testing.assert_allclose(arm["balanced_accuracy"]["seeds"], balanced)
+        np.testing.assert_allclose(arm["macro_f1"]["seeds"], f1)
+        together = (np.tile(labels, 3), result.predicted.ravel())
+        np.testing.assert_allclose(arm["precision_per_class"], precision_score(*together, average=None))
+        for name in ("balanced_accuracy", "macro_f1"):
+            assert arm[name]["mean"] == pytest.approx(np.mean(arm[name]["seeds"]))
+            assert 0 <= arm[name]["low"] < arm[name]["mean"] < arm[name]["high"] <= 1
+    difference = arms["mixed"]["balanced_accuracy"]["minus_real"]
+    means = [arms[name]["balanced_accuracy"]["mean"] for name in ("mixed", "real")]
+    assert difference["mean"] == pytest.approx(means[0] - means[1])
+    assert arms["real"]["balanced_accuracy"]["minus_real"] == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_interval_of_macro_f1_agrees_with_resampling():
+    """The linearised interval is as wide as one from F1 of resampled images, class by class."""
+    rng, labels = np.random.default_rng(1), np.repeat(np.arange(3), [300, 80, 40])
+    result = _result("real", 0.75, labels=labels, num_classes=3, seeds=(0,))
+    found = summarise([result], num_resamples=2000, seed=0)["real"]["macro_f1"]
+    resampled = []
+    for _ in range(400):
+        places = [rng.choice(np.flatnonzero(labels == label), (labels == label).sum()) for label in range(3)]
+        place = np.concatenate(places)
+        resampled.append(f1_score(labels[place], result.predicted[0, place], average="macro"))
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.15)
+
+
+def test_a_constant_answer_is_no_gain_and_has_no_width():
+    labels = np.repeat([0, 1], [40, 2])
+    real = _result("real", 1, labels=labels, num_classes=2)
+    constant = [
+        dataclasses.replace(real, arm=arm, probabilities=np.tile(np.eye(2)[answer], (3, 42, 1)))
+        for arm, answer in (("real", 0), ("mixed", 1))
+    ]
+    arms = summarise(constant, num_resamples=100, seed=0)
+    for arm in arms.values():
+        assert [arm["balanced_accuracy"][end] for end in ("mean", "low", "high")] == [0.5, 0.5, 0.5]
+    for measure, mean in (("accuracy", "-90.5"), ("balanced_accuracy", "+0.0")):
+        found = verdict(arms, uses_synthetic=["mixed"], num_test=42, measure=measure)
+        assert (found["helps"], found["measure"]) == (False, measure)
+        assert mean.replace("-", "by ") in found["sentence"]
+    assert found["sentence"].endswith(
+        "50.0% against 50.0% balanced accuracy on 42 real test images (3 seeds)."
+    )
+
+
+def test_the_measure_of_the_verdict_also_chooses():
+    real = _result("real", 0.8, val_balanced=(0.5,) * 3)
+    synthetic = _result("synthetic", 0.8, val=0.9, val_balanced=(0.5,) * 3)
+    mixed = _result("mixed", 0.8, val=0.7, val_balanced=(0.6,) * 3)
+    arms = summarise([real, synthetic, mixed], num_resamples=100, seed=0)
+    drawn = {"uses_synthetic": ["synthetic", "mixed"], "num_test": 200}
+    assert verdict(arms, **drawn)["best"] == "synthetic"
+    assert verdict(arms, **drawn, measure="balanced_accuracy")["best"] == "mixed"
+    del arms["mixed"]["val_balanced_accuracy"]  # some of its trainings were recorded by an older version
+    assert chosen_by(arms, "balanced_accuracy") == "val_accuracy"
+    assert verdict(arms, **drawn, measure="balanced_accuracy")["best"] == "synthetic"
 
 
 def test_a_class_without_test_images_has_no_accuracy():
@@ -145,8 +226,8 @@ def test_verdict_states_the_figures():
         },
     }
     assert verdict(arms, uses_synthetic=["bridged"], num_test=997)["sentence"] == (
-        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% on "
-        "997 real test images (3 seeds)."
+        "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% "
+        "accuracy on 997 real test images (3 seeds)."
     )
 
 

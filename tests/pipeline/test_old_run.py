@@ -65,8 +65,10 @@ EXPECTED = values(results_of(FIXTURE / "run"))
 
 def assert_same_figures(run, tolerance=0.0):
     found = values(results_of(run))
-    assert found.keys() == EXPECTED.keys()
-    for name, expected in EXPECTED.items():
+    found[".verdict.sentence"] = found[".verdict.sentence"].replace(
+        "% accuracy on", "% on"
+    )  # named since 0.2
+    for name, expected in EXPECTED.items():  # there may be more: figures that 0.1.0 did not have
         is_number = isinstance(expected, int | float) and not isinstance(expected, bool)
         assert found[name] == (
             pytest.approx(expected, rel=tolerance, abs=tolerance) if is_number else expected

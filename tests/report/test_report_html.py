@@ -11,10 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_sample import SECTIONS, Sample, make_gap, make_sample, make_scale
+from report_sample import (
+    SECTIONS,
+    Sample,
+    before_class_means,
+    make_gap,
+    make_sample,
+    make_scale,
+    unbalanced,
+)
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.accuracy import measured_by
 from understudy.report.accuracy import accuracy_bars, difference_intervals
 from understudy.report.gallery import closest_pairs, tiles_uri
 from understudy.report.html import environment
@@ -117,6 +126,35 @@ def test_every_number_equals_results(sample: Sample, tmp_path: Path) -> None:
         assert values[name, "val_accuracy"] == arm["val_accuracy"]
         assert [values[name, f"per_class.{label}"] for label in range(10)] == arm["per_class"]
     assert f"{100 * sample.results['arms']['mixed']['accuracy']['mean']:.1f}</span>" in text
+
+
+def test_an_unbalanced_test_set(sample: Sample, tmp_path: Path) -> None:
+    """Every measure is in the table, the verdict's decides differences, and the largest class is a row."""
+    results = unbalanced(sample.results)
+    text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
+    values = shown(text)
+    for name, arm in results["arms"].items():
+        for measure, field in itertools.product(("balanced_accuracy", "macro_f1"), ("mean", "low", "high")):
+            assert values[name, f"{measure}.{field}"] == arm[measure][field]
+        difference = arm["balanced_accuracy"]["minus_real"]["mean"]
+        assert name == "real" or values[name, "balanced_accuracy.minus_real.mean"] == difference
+        assert values[name, "val_balanced_accuracy"] == arm["val_balanced_accuracy"]
+        precision = [values[name, f"precision_per_class.{label}"] for label in range(10)]
+        assert precision == arm["precision_per_class"]
+    assert not {name for name, field in values if field == "minus_real.mean"}
+    assert "always “0”" in text and "reaches 28.6% accuracy" in text and "10.0% balanced accuracy" in text
+    assert "The test set is too small for 1 (4)" in text
+    assert "always “" not in sample.write(tmp_path / "balanced.html")
+
+
+def test_a_run_of_an_older_version(sample: Sample, tmp_path: Path) -> None:
+    text = dataclasses.replace(sample, results=before_class_means(sample.results)).write(
+        tmp_path / "report.html"
+    )
+    assert "Macro F1" not in text and "Precision" not in text
+    assert (
+        shown(text)["bridged", "minus_real.mean"] == sample.results["arms"]["bridged"]["minus_real"]["mean"]
+    )
 
 
 def test_page_loads_nothing_and_runs_only_its_own_script(sample: Sample, tmp_path: Path) -> None:
@@ -416,7 +454,8 @@ def test_closest_pairs_have_both_images(sample: Sample) -> None:
 def test_long_names_of_arms_are_not_cut(sample: Sample) -> None:
     names = ["real", "mixed@refresh@soft-labels", "bridged@several-generators"]
     arms = dict.fromkeys(names, sample.results["arms"]["real"])
-    for svg in (accuracy_bars(arms), difference_intervals(arms)):
+    measured = {name: measured_by(arm, "accuracy") for name, arm in arms.items()}
+    for svg in (accuracy_bars(measured, "accuracy"), difference_intervals(measured, "accuracy")):
         assert all(f">{name}<" in svg for name in names[1:])
     curve = [{"step": step, "loss": dict.fromkeys(("mean", "low", "high"), 1 / step)} for step in (1, 2)]
     assert all(f">{name}<" in convergence(dict.fromkeys(names, curve), "loss") for name in names)

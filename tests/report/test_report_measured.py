@@ -173,12 +173,12 @@ def test_clean_run_has_clean_checks(sample: Sample, tmp_path: Path) -> None:
     results = sample.results | {"curation": sample.results["curation"] | {"missing": {}}}
     assert {status for status, _ in found(sample, curation=results["curation"]).values()} == {"ok"}
     text = dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
-    assert "all 8 checks passed" in text and "need attention" not in text
+    assert "all 9 checks passed" in text and "need attention" not in text
 
 
 def test_banner_stands_before_quality(page: str) -> None:
     text = words(page)
-    assert "1 of 8 checks needs attention: missing after curation" in text
+    assert "1 of 9 checks needs attention: missing after curation" in text
     assert text.index("Read this before you trust") < text.index("What the synthetic images are worth")
     assert "Some checks need attention" in text
 

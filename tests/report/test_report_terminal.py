@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from measured_sample import ARMS, make_membership, make_shift
-from report_sample import Sample, make_scale
+from report_sample import Sample, before_class_means, make_scale, unbalanced
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +20,22 @@ GOLDEN = """\
   bridged *   93.1 [91.4, 94.7]            +6.0 [+4.5, +7.5]       3
 
 [low, high]: 95% intervals; *: chosen on val
+"""
+UNBALANCED = """\
+
+                                            balanced      difference to real
+               accuracy,   macro         accuracy, %   in balanced accuracy,
+  arm                  %   F1, %         [low, high]      points [low, high]
+ ────────────────────────────────────────────────────────────────────────────
+  real              87.1    85.8   86.0 [84.3, 87.6]               reference
+  synthetic         90.6    89.3   89.5 [87.8, 91.1]       +3.7 [+2.2, +5.2]
+  mixed             92.2    90.9   91.1 [89.4, 92.7]       +5.3 [+3.8, +6.8]
+  bridged *         93.1    91.8   92.0 [90.3, 93.6]       +6.2 [+4.7, +7.7]
+  always '0'        28.6     4.5                10.0
+
+[low, high]: 95% intervals; *: chosen on val
+The test set is too small for 1 (4): with fewer than 5 test images, one image
+changes the recall of a class by more than 20 points, so add test images.
 """
 SCALE = """\
 synthetic, 6,000 synthetic images: worth 270 [160, 480] real ones; no size beats all real images clearly
@@ -41,6 +57,18 @@ def clean(output: io.StringIO) -> str:
 def test_golden(sample: Sample) -> None:
     assert printed(sample.results, width=90) == GOLDEN
     assert printed(sample.results | {"scale": {}}, width=90) == GOLDEN
+
+
+def test_golden_of_an_unbalanced_test_set(sample: Sample) -> None:
+    assert printed(unbalanced(sample.results), width=80) == UNBALANCED
+    by_accuracy = unbalanced(sample.results, measure="accuracy")
+    flat = " ".join(printed(by_accuracy, width=80).split())
+    assert "bridged * 92.0 91.8 93.1 [91.4, 94.7] +6.0 [+4.5, +7.5]" in flat
+    assert "always '0' 10.0 4.5 28.6" in flat
+
+
+def test_a_run_of_an_older_version(sample: Sample) -> None:
+    assert printed(before_class_means(sample.results), width=90) == GOLDEN
 
 
 def test_size_of_the_synthetic_set(sample: Sample) -> None:

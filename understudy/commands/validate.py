@@ -12,6 +12,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
+from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
@@ -24,7 +25,7 @@ class Checked:
     Attributes:
         rows: for each class its name, its words in prompts, and its number of train, val and test images.
         skipped: files left out, with the reason.
-        notes: what was taken for what, in sentences.
+        notes: what was taken for what, and which classes have too few test images, in sentences.
         left_out: files that are no images of the set, counted by reason.
     """
 
@@ -47,7 +48,9 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
         (name, words, int(train), int(val), int(test))
         for (name, words), (train, val, test) in zip(names, counts, strict=True)
     )
-    return Checked(rows=rows, skipped=splits.skipped, notes=splits.notes, left_out=splits.left_out)
+    small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
+    notes = (*splits.notes, *([small] if small else []))
+    return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
 
 
 def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:

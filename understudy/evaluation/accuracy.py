@@ -1,19 +1,26 @@
-"""Accuracy of arms on real test images: intervals, differences to ``real``, accuracy per class, verdict."""
+"""Accuracy of arms on real test images, overall and by class: intervals, differences, verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, final
 
 import numpy as np
 
-from understudy.functional.intervals import Interval, bootstrap_mean, paired_bootstrap_difference
+from understudy.evaluation.class_sizes import MEASURES
+from understudy.functional.class_means import (
+    balanced_accuracy_terms,
+    macro_f1_terms,
+    precision_per_class,
+    recall_per_class,
+)
+from understudy.functional.intervals import Interval, bootstrap_mean
 from understudy.training.records import ArmResult
 
 _BASELINE = "real"
 _LONG = "real-long"
+_DIFFERENCES = ("minus_real", "minus_real_long", "minus_plain")
 
 
 def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
@@ -26,11 +33,14 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
 
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
-        ``val_accuracy`` (mean over trainings), ``per_class`` (mean over trainings; None for a class without
-        test images), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
-        training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
-        ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. An arm with strategies
-        also has ``minus_plain``, the difference to the same arm without them, if that arm exists.
+        ``val_accuracy`` (mean over trainings), ``per_class`` (recall, mean over trainings; None for a class
+        without test images), ``precision_per_class`` (None for a class that is never predicted),
+        ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per training, and
+        ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm ``real-long`` but not as
+        many as ``real``, it also has ``minus_real_long``. An arm with strategies also has ``minus_plain``,
+        the difference to the same arm without them, if that arm exists. ``balanced_accuracy`` and
+        ``macro_f1`` are like ``accuracy``, and ``balanced_accuracy`` holds its own differences.
+        ``val_balanced_accuracy`` is missing if a training was recorded without it.
 
     Raises:
         ValueError: if ``real`` is missing, or seeds or labels differ.
@@ -38,17 +48,23 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
     by_name = {result.arm: result for result in results}
     if _BASELINE not in by_name:
         raise ValueError(f"the arm {_BASELINE!r} must be among the results, got {sorted(by_name)}")
-    real = by_name[_BASELINE]
+    real, long = by_name[_BASELINE], by_name.get(_LONG)
     for result in results:
         if result.seeds != real.seeds or not np.array_equal(result.labels, real.labels):
             raise ValueError(
                 f"arms must have the seeds and test labels of {_BASELINE!r}, but {result.arm!r} has others"
             )
-    long = by_name.get(_LONG)
-    summarise_one = partial(_summarise_one, real=real, long=long, num_resamples=num_resamples, seed=seed)
-    return {
-        result.arm: summarise_one(result, plain=by_name.get(result.arm.split("@")[0])) for result in results
-    }
+    summary = _Summary(num_resamples, seed)
+    summaries = {}
+    for result in results:
+        is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
+        plain = by_name.get(result.arm.split("@")[0])
+        others = (real, long if is_longer else None, None if plain is result else plain)
+        compared = {
+            name: other for name, other in zip(_DIFFERENCES, others, strict=True) if other is not None
+        }
+        summaries[result.arm] = summary.of(result, compared)
+    return summaries
 
 
 def confusion(result: ArmResult) -> np.ndarray:
@@ -58,91 +74,146 @@ def confusion(result: ArmResult) -> np.ndarray:
         int64 of shape (C, C), true classes in rows; the sum is trainings times test images.
     """
     num_seeds, _, num_classes = result.probabilities.shape
-    cells = np.tile(result.labels, num_seeds) * num_classes + result.probabilities.argmax(axis=-1).ravel()
+    cells = np.tile(result.labels, num_seeds) * num_classes + result.predicted.ravel()
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def measured_by(arm: Mapping[str, Any], measure: str) -> Mapping[str, Any]:
+    """One measure of an arm: ``mean``, ``low``, ``high``, ``seeds`` and its differences to other arms.
+
+    Args:
+        arm: a value of the result of :func:`summarise`.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
+    """
+    differences = {name: arm[name] for name in _DIFFERENCES if name in arm}
+    return {**arm[measure], **(differences if measure == "accuracy" else {})}
+
+
+def chosen_by(arms: Mapping[str, Mapping[str, Any]], measure: str) -> str:
+    """The field with the figure on validation images that chooses between arms for a measure.
+
+    Args:
+        arms: the result of :func:`summarise`.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
+    """
+    field = f"val_{measure}"
+    return field if all(field in arm for arm in arms.values()) else "val_accuracy"
+
+
 def verdict(
-    arms: Mapping[str, Mapping[str, Any]], *, uses_synthetic: Collection[str], num_test: int
+    arms: Mapping[str, Mapping[str, Any]],
+    *,
+    uses_synthetic: Collection[str],
+    num_test: int,
+    measure: str = "accuracy",
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so in one sentence.
 
-    The arm is chosen by validation accuracy and judged by test accuracy, so the choice does not bias the
-    result. It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has
-    the same number of steps.
+    The arm is chosen on validation images and judged on test images, so the choice does not bias the result.
+    It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has the same
+    number of steps.
 
     Args:
         arms: the result of :func:`summarise`.
         uses_synthetic: names of the arms that use synthetic images.
         num_test: number of test images.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
 
     Returns:
-        ``best`` (among the arms with synthetic images, the first one with the highest mean validation
-        accuracy; ``real`` if there is none), ``chosen_on`` (``val``), ``helps`` (whether the 95% interval of
-        the difference lies above 0) and ``sentence``.
+        ``best`` (among the arms with synthetic images, the first one with the highest mean on validation
+        images; ``real`` if there is none), ``chosen_on`` (``val``), ``measure``, ``helps`` (whether the 95%
+        interval of the difference lies above 0) and ``sentence``.
     """
-    candidates = [name for name in arms if name in uses_synthetic]
-    real = arms[_BASELINE]["accuracy"]
-    terms = f"on {num_test:,} real test images ({len(real['seeds'])} seeds)"
+    candidates = {name: arm for name, arm in arms.items() if name in uses_synthetic}
+    real = measured_by(arms[_BASELINE], measure)
+    terms = f"{MEASURES[measure]} on {num_test:,} real test images ({len(real['seeds'])} seeds)"
+    answer = {"best": _BASELINE, "chosen_on": "val", "measure": measure, "helps": False}
     if not candidates:
         sentence = (
             "No arm used synthetic images, so nothing is known of their worth: "
             f"real images alone give {real['mean']:.1%} {terms}."
         )
-        return {"best": _BASELINE, "chosen_on": "val", "helps": False, "sentence": sentence}
-    best = max(candidates, key=lambda name: arms[name]["val_accuracy"])
-    equal_steps = "minus_real_long" in arms[best]
-    difference = arms[best]["minus_real_long" if equal_steps else "minus_real"]
-    mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
-    against = arms[_LONG if equal_steps else _BASELINE]["accuracy"]["mean"]
-    figures = f"{arms[best]['accuracy']['mean']:.1%} against {against:.1%} {terms}."
+        return answer | {"sentence": sentence}
+    field = chosen_by(candidates, measure)
+    best = max(candidates, key=lambda name: float(arms[name][field]))
+    found = measured_by(arms[best], measure)
+    equal_steps = "minus_real_long" in found
+    against = measured_by(arms[_LONG], measure) if equal_steps else real
+    figures = f"{found['mean']:.1%} against {against['mean']:.1%} {terms}."
     alone = f"the real images alone{f' for as many steps ({_LONG})' if equal_steps else ''}"
-    if low > 0:
-        claim = f"{best} beats training on {alone} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
-    elif high < 0:
-        claim = (
-            f"Synthetic images do not help here: {best} is worse than {alone} "
-            f"by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
-        )
-    else:
-        claim = (
-            f"This test shows no difference between {best} and {alone}, "
-            f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-        )
+    difference = found["minus_real_long" if equal_steps else "minus_real"]
     if arms[best]["steps"] != arms[_BASELINE]["steps"] and not equal_steps:
         lengths = f"{arms[best]['steps']:,} steps, {_BASELINE} {arms[_BASELINE]['steps']:,}"
         figures += f" It made {lengths}: add the arm {_LONG} to see what the images add."
-    return {"best": best, "chosen_on": "val", "helps": low > 0, "sentence": f"{claim}: {figures}"}
+    sentence = f"{_claim(best, alone, difference)}: {figures}"
+    return answer | {"best": best, "helps": difference["low"] > 0, "sentence": sentence}
 
 
-def _summarise_one(
-    result: ArmResult,
-    *,
-    real: ArmResult,
-    long: ArmResult | None,
-    plain: ArmResult | None,
-    num_resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    correct = result.correct
-
-    def minus(other: ArmResult) -> dict[str, Any]:
-        rng = np.random.default_rng(seed)
-        return asdict(
-            Interval.of(paired_bootstrap_difference(correct, other.correct, rng, num_resamples=num_resamples))
+def _claim(best: str, alone: str, difference: Mapping[str, float]) -> str:
+    mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
+    if low > 0:
+        return f"{best} beats training on {alone} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
+    if high < 0:
+        return (
+            f"Synthetic images do not help here: {best} is worse than {alone} "
+            f"by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
         )
+    ends = f"[{low:+.1f}, {high:+.1f}]"
+    return f"This test shows no difference between {best} and {alone}, {mean:+.1f} points {ends}"
 
-    accuracy = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
-    is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
-    counts = np.bincount(result.labels, minlength=result.probabilities.shape[-1])
-    hits = np.bincount(result.labels, weights=correct.mean(axis=0), minlength=len(counts))
-    return {
-        "accuracy": asdict(Interval.of(accuracy)) | {"seeds": correct.mean(axis=1).tolist()},
-        "val_accuracy": float(np.mean(result.val_accuracy)),
-        "per_class": [float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True)],
-        "minus_real": asdict(Interval.of((0.0, 0.0, 0.0))) if result.arm == _BASELINE else minus(real),
-        **({"minus_real_long": minus(long)} if is_longer and long is not None else {}),
-        **({"minus_plain": minus(plain)} if plain is not None and plain is not result else {}),
-        "steps": result.steps,
-        "seconds": result.seconds,
-    }
+
+@final
+@dataclass(frozen=True)
+class _Summary:
+    """Computes intervals; all arms share the resamples."""
+
+    num_resamples: int
+    seed: int
+
+    def of(self, result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:
+        """One arm, with its difference to each of the other arms, by the name of the difference."""
+        labels, counts = result.labels, confusion(result)
+        accuracy, balanced = (
+            self.measured(terms(result), {name: terms(other) for name, other in compared.items()}, groups)
+            for terms, groups in ((_correct, None), (_balanced, labels))
+        )
+        f1 = self.measured(macro_f1_terms(result.predicted, labels), {}, labels)
+        on_val = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
+        return {
+            "accuracy": {key: value for key, value in accuracy.items() if key not in _DIFFERENCES},
+            **{name: float(np.mean(values)) for name, values in on_val.items() if values},
+            "per_class": _or_none(recall_per_class(counts)),
+            "precision_per_class": _or_none(precision_per_class(counts)),
+            **{key: value for key, value in accuracy.items() if key in _DIFFERENCES},
+            "balanced_accuracy": balanced,
+            "macro_f1": f1 | {"low": max(0.0, f1["low"]), "high": min(1.0, f1["high"])},
+            "steps": result.steps,
+            "seconds": result.seconds,
+        }
+
+    def measured(
+        self, values: np.ndarray, others: Mapping[str, np.ndarray], groups: np.ndarray | None
+    ) -> dict[str, Any]:
+        """``mean``, ``low`` and ``high``, the mean of each training in ``seeds``, and the differences."""
+        differences = {name: self.interval(values - other, groups) for name, other in others.items()}
+        return self.interval(values, groups) | {"seeds": values.mean(axis=1).tolist()} | differences
+
+    def interval(self, values: np.ndarray, groups: np.ndarray | None) -> dict[str, float]:
+        """``mean``, ``low`` and ``high``."""
+        rng = np.random.default_rng(self.seed)
+        ends = bootstrap_mean(values, rng, num_resamples=self.num_resamples, groups=groups)
+        found = asdict(Interval.of(ends))
+        # The weights of classes do not add up exactly, and a difference of 1e-17 must not count as a gain.
+        return found if groups is None else {name: round(end, 12) for name, end in found.items()}
+
+
+def _correct(result: ArmResult) -> np.ndarray:
+    return result.correct.astype(np.float64)
+
+
+def _balanced(result: ArmResult) -> np.ndarray:
+    return balanced_accuracy_terms(result.predicted, result.labels)
+
+
+def _or_none(shares: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(share) else float(share) for share in shares]

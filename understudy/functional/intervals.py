@@ -6,6 +6,8 @@ Symbols::
     S        trainings, one per seed
     N        test images
     R        resamples
+    g        group of each image, such as its class, if resampling keeps the size of each group   (N,)
+    N_g      images of a group
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ _LEVEL = 0.95
 
 
 def bootstrap_mean(
-    values: np.ndarray, rng: np.random.Generator, *, num_resamples: int
+    values: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    num_resamples: int,
+    groups: np.ndarray | None = None,
 ) -> tuple[float, float, float]:
     """Mean with a 95% interval over both test images and training seeds.
 
@@ -38,15 +44,18 @@ def bootstrap_mean(
       Satterthwaite (1946): S - 1 if seeds dominate the variance, N - 1 if test images do. With 3 seeds the
       factor is between 1 and 2.2.
 
-    With one training the interval covers test images only. If all values are equal, it has no width.
+    With one training the interval covers test images only. If all values are equal, it has no width. With
+    groups, images are resampled within each group, N_g - 1 of them for the same reason as S - 1, and the
+    degrees of freedom count each group.
 
     Args:
         values: bool or float of shape (S, N), S at least 1 and N at least 2.
         rng: source of the resamples.
         num_resamples: R; the ends are accurate to about 1 / sqrt(R) of the half width.
+        groups: g, int of shape (N,); None resamples all images together.
 
     Returns:
-        Mean, low end, high end; the ends lie within the range of ``values``.
+        Mean, low end, high end; the ends lie within the means that values of the groups can have.
 
     Raises:
         ValueError: for another shape.
@@ -63,13 +72,14 @@ def bootstrap_mean(
     values = values.astype(np.float64)
     mean = float(values.mean())
     low, high = np.quantile(
-        resampled_means(values[None], rng, num_resamples)[:, 0], [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
+        resampled_means(values[None], rng, num_resamples, groups)[:, 0],
+        [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2],
     )
-    stretch = student_stretch(values)
+    stretch, (least, most) = student_stretch(values, groups), _extremes(values, groups)
     return (
         mean,
-        min(mean, max(float(values.min()), mean - stretch * (mean - float(low)))),
-        max(mean, min(float(values.max()), mean + stretch * (float(high) - mean))),
+        min(mean, max(least, mean - stretch * (mean - float(low)))),
+        max(mean, min(most, mean + stretch * (float(high) - mean))),
     )
 
 
@@ -98,15 +108,19 @@ def paired_bootstrap_difference(
     return bootstrap_mean(a.astype(np.float64) - b.astype(np.float64), rng, num_resamples=num_resamples)
 
 
-def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
+def resampled_means(
+    values: np.ndarray, rng: np.random.Generator, num_resamples: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Means over resampled trainings and test images; all K quantities share the resamples.
 
-    S - 1 trainings and N test images are drawn with replacement, see :func:`bootstrap_mean`.
+    S - 1 trainings, and N test images or N_g - 1 of each group, are drawn with replacement, see
+    :func:`bootstrap_mean`.
 
     Args:
         values: float64 of shape (K, S, N).
         rng: source of the resamples.
         num_resamples: R.
+        groups: g, int of shape (N,); None resamples all images together.
 
     Returns:
         float64 of shape (R, K).
@@ -118,36 +132,64 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples:
     )
     # Images with equal values are interchangeable, so it is enough to draw the number of images of each of U
     # kinds.
-    kinds_KSU, counts_U = np.unique(values.reshape(-1, num_images), axis=1, return_counts=True)
-    step = max(1, _MAX_CELLS // max(len(counts_U), num_values * num_seeds))
+    parts = _parts(values.reshape(-1, num_images), groups)
+    kinds = [np.unique(part, axis=1, return_counts=True) for part in parts]
+    step = max(1, _MAX_CELLS // max(num_values * num_seeds, *(len(counts_U) for _, counts_U in kinds)))
     means_RK = np.empty((num_resamples, num_values))
     for start in range(0, num_resamples, step):
         part = slice(start, start + step)
-        weights_RU = rng.multinomial(num_images, counts_U / num_images, size=len(means_RK[part])) / num_images
-        per_seed_RKS = (weights_RU @ kinds_KSU.T).reshape(-1, num_values, num_seeds)
+        sums = np.zeros((len(means_RK[part]), num_values * num_seeds))
+        for kinds_KSU, counts_U in kinds:
+            size = int(counts_U.sum())
+            drawn = size if groups is None else max(1, size - 1)
+            drawn_RU = rng.multinomial(drawn, counts_U / size, size=len(sums))
+            sums += (drawn_RU / (drawn * num_images / size)) @ kinds_KSU.T
+        per_seed_RKS = sums.reshape(-1, num_values, num_seeds)
         means_RK[part] = (per_seed_RKS * seed_weights_RS[part, None]).sum(axis=2)
     return means_RK
 
 
-def student_stretch(values: np.ndarray) -> float:
+def student_stretch(values: np.ndarray, groups: np.ndarray | None = None) -> float:
     """Ratio of the Student to the normal quantile, with the degrees of freedom of a sum of two variances.
 
     Satterthwaite 1946, see :func:`bootstrap_mean`.
 
     Args:
         values: float64 of shape (S, N), N at least 2.
+        groups: g, int of shape (N,); None for images that are resampled together. A group of one image adds
+            no variance.
 
     Returns:
-        The factor, at least 1; 1 if all values are equal.
+        The factor, at least 1; 1 if all values are equal, within each group if there are groups.
     """
     num_seeds, num_images = values.shape
-    image_part = float(values.mean(axis=0).var(ddof=1)) / num_images
     seed_part = float(values.mean(axis=1).var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
-    if image_part + seed_part == 0:
+    total, spread = seed_part, seed_part**2 / max(1, num_seeds - 1)
+    for part in _parts(values, groups):
+        if (size := part.shape[1]) > 1:
+            image_part = float(part.mean(axis=0).var(ddof=1)) / size * (size / num_images) ** 2
+            total, spread = total + image_part, spread + image_part**2 / (size - 1)
+    if total == 0:
         return 1.0
-    spread = image_part**2 / (num_images - 1) + seed_part**2 / max(1, num_seeds - 1)
-    freedom = (image_part + seed_part) ** 2 / spread if spread > 0 else math.inf
+    freedom = total**2 / spread if spread > 0 else math.inf
     return float(stdtrit(freedom, (1 + _LEVEL) / 2) / ndtri((1 + _LEVEL) / 2))
+
+
+def _extremes(values: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
+    """The least and the largest mean if every image of a group has an extreme value of its group."""
+    parts = _parts(values, groups)
+    shares = [part.shape[1] / values.shape[1] for part in parts]
+    ends = [(float(part.min()), float(part.max())) for part in parts]
+    least, most = (sum(s * e[i] for s, e in zip(shares, ends, strict=True)) for i in (0, 1))
+    return least, most
+
+
+def _parts(values: np.ndarray, groups: np.ndarray | None) -> list[np.ndarray]:
+    """The columns of ``values`` (..., N), group by group."""
+    if groups is None:
+        return [values]
+    order = np.argsort(groups, kind="stable")
+    return np.split(values[:, order], 1 + np.flatnonzero(np.diff(groups[order])), axis=1)
 
 
 def student_interval(values: Sequence[float]) -> dict[str, float]:

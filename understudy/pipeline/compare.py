@@ -33,6 +33,9 @@ def compare(run: Run) -> None:
         results = [training.result() for training in trainings]
         record |= {
             "arms": summarise(results, num_resamples=settings.bootstrap, seed=run.settings.seed),
+            "per_class": {
+                images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
+            },
             "images": {name: made for name, made in images.items() if made},
             "convergence": {
                 result.arm: summarise_curves(result) for result in results if settings.curve_points

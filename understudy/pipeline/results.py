@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from understudy.evaluation.accuracy import verdict
+from understudy.evaluation.class_sizes import classes_without_synthetic, measure_of_verdict
 from understudy.evaluation.published import PUBLISHED
 from understudy.pipeline.folder import RunFolder
 from understudy.training.arms import find_arm
@@ -47,6 +48,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
             # Records of 0.1.0 have none.
             "notes": loaded.get("notes", []),
             **({"left_out": loaded["left_out"]} if "left_out" in loaded else {}),
+            **({"per_class": compared["per_class"]} if "per_class" in compared else {}),
         },
         "adaptation": {
             name: value
@@ -55,7 +57,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
         },
         "curation": curated["curation"],
         "arms": arms,
-        "verdict": _verdict(settings.compare, arms, curated["curation"], num_test=loaded["test"]),
+        "verdict": _verdict(settings.compare, loaded, curated["curation"], compared),
         **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
         **_published(settings.compare.published),
         **{name: compared[name] for name in ("convergence", "transferability") if compared.get(name)},
@@ -79,12 +81,16 @@ def _published(name: str | None) -> dict[str, Any]:
 
 
 def _verdict(
-    settings: CompareSettings, arms: dict[str, Any], curation: dict[str, Any], *, num_test: int
+    settings: CompareSettings, loaded: dict[str, Any], curation: dict[str, Any], compared: dict[str, Any]
 ) -> dict[str, Any]:
+    arms, counts = compared["arms"], compared.get("per_class", {})  # older versions counted no classes
     uses_synthetic = [name for name in arms if find_arm(name, settings).uses_synthetic]
-    answer = verdict(arms, uses_synthetic=uses_synthetic, num_test=num_test)
+    measure = measure_of_verdict(settings.verdict, arms, counts.get("test", ()))
+    answer = verdict(arms, uses_synthetic=uses_synthetic, num_test=loaded["test"], measure=measure)
     if not curation["kept"]:
         answer["sentence"] = (
             f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
         )
+    elif counts and (lacking := classes_without_synthetic(loaded["classes"], counts["synthetic"])):
+        answer["sentence"] += f" {lacking}"
     return answer

@@ -7,6 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from understudy.evaluation.accuracy import chosen_by, measured_by
+from understudy.evaluation.class_sizes import MEASURES
+from understudy.report.balance import baseline, measure_of
 from understudy.report.figures import (
     ACCENT,
     INK,
@@ -27,16 +30,24 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         arm_summaries: per arm, one line that says what it trains on.
 
     Returns:
-        ``answer``, ``arm_summaries``, ``bars`` and ``differences`` (SVG; ``differences`` empty with one arm),
-        ``longer`` (whether some arm is compared with ``real-long``), ``equal_steps`` (whether all arms train
-        for as many steps).
+        ``answer``, ``arm_summaries``, ``measure`` (a key of an arm) and ``measure_words``, ``chosen_by`` (the
+        field with the figure on validation images), ``baseline`` (what always answering the largest class
+        reaches, if classes differ in size), ``bars`` and ``differences`` (SVG; ``differences`` empty with one
+        arm), ``longer`` (whether some arm is compared with ``real-long``), ``equal_steps`` (whether all arms
+        train for as many steps).
     """
-    arms = results["arms"]
+    arms, measure = results["arms"], measure_of(results)
+    measured = {name: measured_by(arm, measure) for name, arm in arms.items()}
+    words = MEASURES[measure]
     return {
         "answer": answer(results),
         "arm_summaries": arm_summaries,
-        "bars": Markup(accuracy_bars(arms)),  # noqa: S704 - our own markup, names escaped by matplotlib
-        "differences": Markup(difference_intervals(arms)) if len(arms) > 1 else Markup(""),  # noqa: S704 - as above
+        "measure": measure,
+        "measure_words": words,
+        "chosen_by": chosen_by(arms, measure),
+        "baseline": baseline(results),
+        "bars": Markup(accuracy_bars(measured, words)),  # noqa: S704 - our own markup, names escaped by matplotlib
+        "differences": Markup(difference_intervals(measured, words)) if len(arms) > 1 else Markup(""),  # noqa: S704 - as above
         "longer": any("minus_real_long" in arm for arm in arms.values()),
         "equal_steps": len({arm.get("steps") for arm in arms.values()}) == 1,
     }
@@ -49,7 +60,7 @@ def answer(results: Mapping[str, Any]) -> str:
         return "Synthetic data helps here"
     if best == "real" and len(results["arms"]) == 1:
         return "Synthetic data was not compared"
-    if best == "real" or results["arms"][best]["minus_real"]["high"] < 0:
+    if best == "real" or measured_by(results["arms"][best], measure_of(results))["minus_real"]["high"] < 0:
         return "Synthetic data does not help here"
     return "No clear gain from synthetic data"
 
@@ -63,22 +74,24 @@ def rival(results: Mapping[str, Any]) -> str:
     others = [name for name in results["arms"] if name != "real"]
     if best != "real" or not others:
         return best
-    return str(max(others, key=lambda name: float(results["arms"][name]["val_accuracy"])))
+    field = chosen_by(results["arms"], measure_of(results))
+    return str(max(others, key=lambda name: float(results["arms"][name][field])))
 
 
-def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
+def accuracy_bars(measured: Mapping[str, Mapping[str, Any]], words: str) -> str:
     """Bars of accuracy on test images, in percent from 0 to 100, with 95% intervals.
 
     Args:
-        arms: ``results["arms"]``.
+        measured: ``mean``, ``low`` and ``high`` of every arm, fractions.
+        words: the measure, such as ``balanced accuracy``.
 
     Returns:
         SVG markup.
     """
-    figure, axes = rows_figure(list(arms))
-    height = 0.56 if has_short_names(arms) else 0.36
-    for row, (name, arm) in enumerate(arms.items()):
-        accuracy = {key: 100 * arm["accuracy"][key] for key in ("mean", "low", "high")}
+    figure, axes = rows_figure(list(measured))
+    height = 0.56 if has_short_names(measured) else 0.36
+    for row, (name, arm) in enumerate(measured.items()):
+        accuracy = {key: 100 * arm[key] for key in ("mean", "low", "high")}
         axes.barh(
             row,
             accuracy["mean"],
@@ -99,7 +112,7 @@ def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
         axes.text(
             104,
             row,
-            percent(arm["accuracy"]["mean"]),
+            percent(arm["mean"]),
             va="center",
             ha="left",
             color=INK,
@@ -107,21 +120,22 @@ def accuracy_bars(arms: Mapping[str, Mapping[str, Any]]) -> str:
             clip_on=False,
         )
     axes.set_xlim(0, 100)
-    axes.set_xlabel("accuracy on real test images, %")
-    return to_svg(figure, title="Accuracy of every arm with 95% intervals")
+    axes.set_xlabel(f"{words} on real test images, %")
+    return to_svg(figure, title=f"{words.capitalize()} of every arm with 95% intervals")
 
 
-def difference_intervals(arms: Mapping[str, Mapping[str, Any]]) -> str:
+def difference_intervals(measured: Mapping[str, Mapping[str, Any]], words: str) -> str:
     """Differences to ``real`` in percentage points with 95% intervals, and a line at zero.
 
     Args:
-        arms: ``results["arms"]``; at least one other than ``real``.
+        measured: ``minus_real`` of every arm; at least one other than ``real``.
+        words: the measure.
 
     Returns:
         SVG markup.
     """
     return differences_figure(
-        {name: arm["minus_real"] for name, arm in arms.items() if name != "real"},
-        axis="difference to real data alone, percentage points",
-        title="Difference of every arm to real data alone with 95% intervals",
+        {name: arm["minus_real"] for name, arm in measured.items() if name != "real"},
+        axis=f"difference in {words} to real data alone, points",
+        title=f"Difference of every arm to real data alone in {words}, with 95% intervals",
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.settings import Settings
 
 _FEWEST_SEEDS = 3
@@ -46,6 +47,7 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
     curation, memorisation = results.get("curation", {}), results.get("memorisation", {})
     found = {
         "Images": _counts(results, sets),
+        "Test images per class": _test_images(results["data"], sets),
         "Unreadable files": _left_out(results["data"].get("skipped") or []),
         "Files not used": _not_used(results["data"].get("left_out")),
         "Leaks between splits": _leaks(settings.data.near_duplicate_distance),
@@ -78,6 +80,16 @@ def _counts(results: Mapping[str, Any], sets: Sequence[LabelledSet]) -> _Found:
     if problems:
         return "attention", f"{words} There is {', and '.join(problems)}."
     return "ok", f"{words} Every class has images."
+
+
+def _test_images(data: Mapping[str, Any], sets: Sequence[LabelledSet]) -> _Found:
+    counted = [part.counts.tolist() for part in sets if part.split == "test"]  # older runs counted no classes
+    counts = data.get("per_class", {}).get("test") or (counted[0] if counted else None)
+    if counts is None:
+        return "not checked", "The test images of each class were not counted."
+    if small := too_few_test_images(data["classes"], counts):
+        return "attention", small
+    return "ok", f"Every class has at least {min(counts):,}."
 
 
 def _left_out(skipped: Sequence[Sequence[str]]) -> _Found:

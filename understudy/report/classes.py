@@ -1,4 +1,4 @@
-"""The report's panel on classes: accuracy of every arm on each class, beside its numbers of images."""
+"""The report's panel on classes: recall and precision of every arm, beside the numbers of images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from understudy.data.labelled_set import LabelledSet
 def class_table(
     results: Mapping[str, Any], train: LabelledSet, synthetic: LabelledSet
 ) -> list[dict[str, Any]]:
-    """Return images, agreement and accuracy of every arm per class (None without test images).
+    """Return images, agreement, recall (None without test images) and precision of every arm per class.
+
+    Runs of older versions have neither ``test`` nor ``precision``.
 
     Args:
         results: content of ``results.json``.
         train: real train images.
         synthetic: synthetic images of the same classes.
     """
+    arms, test = results["arms"], results["data"].get("per_class", {}).get("test")
     agreement = results.get("fidelity", {}).get("agreement", {}).get("per_class")
     return [
         {
@@ -25,7 +28,13 @@ def class_table(
             "train": int(train.counts[label]),
             "synthetic": int(synthetic.counts[label]),
             "agreement": agreement[label] if agreement else None,
-            "accuracy": {arm: measured["per_class"][label] for arm, measured in results["arms"].items()},
+            "recall": {arm: measured["per_class"][label] for arm, measured in arms.items()},
+            "precision": {
+                arm: measured["precision_per_class"][label]
+                for arm, measured in arms.items()
+                if "precision_per_class" in measured
+            },
+            **({"test": test[label]} if test else {}),
         }
         for label, name in enumerate(train.class_names)
     ]

@@ -10,44 +10,81 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.core.listing import listed
+from understudy.evaluation.accuracy import measured_by
+from understudy.report.balance import baseline, measure_of, small_classes
 from understudy.report.membership import ATTACKS
 from understudy.report.wording import percent, percent_interval, points_interval, real_images_interval
 
+_BESIDE = {
+    "accuracy": "accuracy,\n%",
+    "balanced_accuracy": "balanced\naccuracy,\n%",
+    "macro_f1": "macro\nF1, %",
+}
+
 
 def summary_table(results: Mapping[str, Any]) -> Table:
-    """Show accuracy of every arm and its difference to ``real``.
+    """Show accuracy of every arm and its difference to ``real``, in the measure that the verdict is about.
 
     Args:
         results: content of ``results.json``.
 
     Returns:
         A table with a row per arm, in the order of ``results``; the arm that the verdict is about stands in
-        bold with a star. If the size of the synthetic set was studied, a line per arm below says what the
-        largest set is worth.
+        bold with a star. If classes differ in size, the table also has the other measures, and a last row
+        with what always answering the largest class reaches. If the size of the synthetic set was studied, a
+        line per arm below says what the largest set is worth.
     """
-    best = results["verdict"]["best"]
+    best, measure, constant = results["verdict"]["best"], measure_of(results), baseline(results)
+    # The columns beside the measure of the verdict; without intervals, so that the table fits 80 characters.
+    beside = [name for name in _BESIDE if name != measure] if constant or measure != "accuracy" else []
+    has_long = any("minus_real_long" in arm for arm in results["arms"].values())
+    table = Table(box=box.SIMPLE_HEAD, caption=Text("\n".join(_notes(results))), caption_justify="left")
+    table.add_column("arm", overflow="fold")
     # Text, not str: rich would take the brackets for markup.
-    note = f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"
-    caption = Text("\n".join([note, *_scale_lines(results.get("scale") or {})]))
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
-    table.add_column("arm")
-    table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
-    table.add_column(Text("difference to real, points\n[low, high]"), justify="right")
-    long = any("minus_real_long" in arm for arm in results["arms"].values())
-    if long:
-        table.add_column(Text("to real-long, equal steps\n[low, high]"), justify="right")
-    table.add_column("seeds", justify="right")
+    for head in _heads(measure, beside, has_long=has_long):
+        table.add_column(Text(head), justify="right", no_wrap=True)
     for name, arm in results["arms"].items():
-        equal_steps = points_interval(arm["minus_real_long"]) if "minus_real_long" in arm else ""
+        measured = measured_by(arm, measure)
         table.add_row(
             Text(f"{name} *" if name == best else name),
-            Text(percent_interval(arm["accuracy"])),
-            Text("reference" if name == "real" else points_interval(arm["minus_real"])),
-            *([Text(equal_steps)] if long else []),
-            str(len(arm["accuracy"]["seeds"])),
+            *(percent(arm[other]["mean"]) for other in beside),
+            Text(percent_interval(measured)),
+            Text("reference" if name == "real" else points_interval(measured["minus_real"])),
+            *([Text(_if_any(measured.get("minus_real_long")))] if has_long else []),
+            *([] if beside else [str(len(measured["seeds"]))]),
             style="bold" if name == best else None,
         )
+    if constant:
+        figures = [percent(constant[name]) for name in (*beside, measure)]
+        table.add_row(Text(f"always '{constant['class']}'"), *figures)
     return table
+
+
+def _heads(measure: str, beside: Sequence[str], *, has_long: bool) -> list[str]:
+    judged, difference = "accuracy, %\n[low, high]", "difference to real, points\n[low, high]"
+    if beside:
+        difference = "difference to real,\npoints [low, high]"
+    if measure != "accuracy":
+        judged = "balanced\naccuracy, %\n[low, high]"
+        difference = "difference to real\nin balanced accuracy,\npoints [low, high]"
+    return [
+        *(_BESIDE[name] for name in beside),
+        judged,
+        difference,
+        *(["to real-long, equal steps\n[low, high]"] if has_long else []),
+        *([] if beside else ["seeds"]),
+    ]
+
+
+def _if_any(difference: Mapping[str, float] | None) -> str:
+    return "" if difference is None else points_interval(difference)
+
+
+def _notes(results: Mapping[str, Any]) -> list[str]:
+    """The lines below the table: what brackets and star mean, small classes, and larger synthetic sets."""
+    lines = [f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"]
+    small = small_classes(results)
+    return [*lines, *([small] if small else []), *_scale_lines(results.get("scale") or {})]
 
 
 def _scale_lines(scale: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import check_tensors, read_json, write_atomically, write_json
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.labelled_set import LabelledSet
+from understudy.functional.class_means import balanced_accuracy_terms
 from understudy.functional.transfer import sent
 from understudy.training.backbones import Backbone, seeded_globals
 from understudy.training.precision import Precision, precision_of
@@ -172,9 +173,18 @@ class TrainedClassifier:
         return cls(backbone, tuple(config["label_names"]), device)
 
 
+def validation_figures(classifier: TrainedClassifier, val: LabelledSet) -> dict[str, float]:
+    """``val_accuracy``, ``val_balanced_accuracy``, and ``val_loss``: the mean negative log probability."""
+    probabilities = classifier.predict(val)
+    true, predicted = probabilities[np.arange(len(val)), val.labels], probabilities.argmax(axis=1)
+    return {
+        "val_accuracy": float((predicted == val.labels).mean()),
+        "val_balanced_accuracy": float(balanced_accuracy_terms(predicted[None], val.labels).mean()),
+        "val_loss": float(-np.log(np.maximum(true, 1e-12)).mean()),
+    }
+
+
 def accuracy_and_loss(classifier: TrainedClassifier, data: LabelledSet) -> tuple[float, float]:
     """Accuracy, and the mean negative log probability of the true class."""
-    probabilities = classifier.predict(data)
-    true = probabilities[np.arange(len(data)), data.labels]
-    accuracy = (probabilities.argmax(axis=1) == data.labels).mean()
-    return float(accuracy), float(-np.log(np.maximum(true, 1e-12)).mean())
+    figures = validation_figures(classifier, data)
+    return figures["val_accuracy"], figures["val_loss"]

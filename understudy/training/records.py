@@ -37,12 +37,14 @@ class ArmResult:
         seeds: the seed of each training.
         probabilities: predicted probabilities on the test set, float (num_seeds, N, num_classes).
         labels: true labels of the test set, int64 (N,).
-        val_accuracy: accuracy on validation images per seed; arms are chosen by this figure alone.
+        val_accuracy: accuracy on validation images per seed; it chooses between arms, or
+            ``val_balanced_accuracy`` does, if the verdict is about balanced accuracy.
         val_loss: mean negative log probability of the true class on validation images, per seed.
         seconds: training time of all seeds together.
         steps: optimisation steps of a training.
         histories: per seed, ``curve`` along the training, figures at the ends of ``phases``, and
             ``micro_batch``, the number of images computed at once.
+        val_balanced_accuracy: per seed; empty if a training was recorded without it.
     """
 
     arm: str
@@ -54,6 +56,7 @@ class ArmResult:
     seconds: float
     steps: int
     histories: tuple[Mapping[str, Any], ...]
+    val_balanced_accuracy: tuple[float, ...] = ()
 
     @classmethod
     def from_records(cls, arm: str, records: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> Self:
@@ -68,6 +71,11 @@ class ArmResult:
             seconds=sum(float(record["seconds"]) for record in records),
             steps=int(records[0]["steps"]),
             histories=tuple(json.loads(str(record["history"])) for record in records),
+            val_balanced_accuracy=tuple(
+                float(record["val_balanced_accuracy"])
+                for record in records
+                if all("val_balanced_accuracy" in each for each in records)
+            ),
         )
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from understudy.core.files import write_arrays
 from understudy.training.arms import find_arm
 from understudy.training.backbones import build_backbone
-from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
+from understudy.training.classifier import TrainedClassifier, validation_figures
 from understudy.training.data import HeldOut, TrainingData
 from understudy.training.fit import fit_steps
 from understudy.training.guides import with_trained_teacher
@@ -63,12 +63,11 @@ class SeedTraining:
             history.add(step)
             yield 1
         seconds, classifier = time.monotonic() - start - history.seconds, step.classifier
-        accuracy, loss = accuracy_and_loss(classifier, self.held_out.val)
+        figures = validation_figures(classifier, self.held_out.val)
         classifier.save_weights(self.folder.weights(self.index))
         content = {
             "probabilities": classifier.predict(self.held_out.test),
-            "val_accuracy": accuracy,
-            "val_loss": loss,
+            **figures,
             "seconds": seconds,
             "seed": self.seed,
             "steps": step.step,

@@ -201,6 +201,10 @@ class CompareSettings(Section):
     """Measure features of real images before and after each phase but the last."""
     bootstrap: int = setting(2000, ge=100)
     """Bootstrap resamples behind each interval."""
+    verdict: Literal["auto", "accuracy", "balanced_accuracy"] = setting("auto")
+    """Measure that the verdict is about. `balanced_accuracy` is the mean over classes of the share of images
+    that is classified correctly, so that every class counts equally. `auto` takes it if the largest class of
+    the test set has more than 3 times as many images as the smallest, and `accuracy` otherwise."""
     published: str | None = setting(None, registry="evaluation.published:PUBLISHED")
     """Data set whose published accuracies are shown for comparison; see `understudy list published`."""
 
