@@ -94,6 +94,22 @@ def test_no_global_seeding_outside_a_fork():
             assert len(re.findall(r"torch\.manual_seed\(", text)) <= text.count("fork_rng("), path
 
 
+def test_only_these_files_name_a_kind_of_gpu():
+    """Elsewhere ``torch.accelerator`` and the type of a tensor's device serve all kinds."""
+    named = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"torch\.(cuda|mps|xpu)|is_cuda|\.cuda\(", path.read_text(encoding="utf-8"))
+    }
+    assert named == {
+        "commands/chosen.py",  # --device auto
+        "core/bfloat16.py",  # which devices are fast with it
+        "core/processes.py",  # accelerate launch
+        "core/provenance.py",  # the name of the GPU
+        "generators/mini/pretrain.py",
+    }
+
+
 @pytest.mark.slow
 def test_the_libraries_match_each_other():
     """With a torchvision built for another torch, torchvision and all that import it fail; a fresh process

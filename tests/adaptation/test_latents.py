@@ -67,6 +67,7 @@ def test_a_residual_in_bfloat16_is_close_and_stays_in_float32(generator):
     exact, moved = (
         Objective(
             generator=generator,
+            parameters=[],
             settings=AdaptSettings(),
             projection=None,
             bandwidths=torch.empty(0),

@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+from devices import Wide
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, two_classes
 from tiny_adapt import adapting
 
@@ -290,3 +291,16 @@ def test_a_step_that_runs_out_of_memory_is_repeated_with_fewer_images(stage, any
     assert objective.micro_batch.size == 2
     assert loss == pytest.approx(whole_loss, rel=1e-5)
     assert relative_difference(gradient, expected) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["none", "batch-sum"])
+def test_a_step_fetches_only_its_loss_and_needs_no_float64(name, tiny_pipeline_folder):
+    """The device meta has no values: the loss at the end is the first one that is asked for."""
+    generator = load_generator(GeneratorSettings(name=str(tiny_pipeline_folder)), device="meta")
+    METHODS["full"](generator, AdaptSettings(), seed=0, num_classes=2)
+    batch, objective = prepare(generator, distribution=name)
+    with Wide() as wide, pytest.raises(RuntimeError, match="item.. cannot be called on meta tensors"):
+        objective.backward(batch)
+    assert all(parameter.grad is not None for parameter in objective.parameters)
+    assert wide.count > 100
+    assert wide.found == []

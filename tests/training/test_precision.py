@@ -1,53 +1,28 @@
 """Number formats and waiting of trainings on a GPU, as far as a CPU can show them."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
+from devices import Copied, Fetched, Wide
 from tiny_sets import squares
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
 from understudy.training import batches, loop
 from understudy.training import classifier as classifier_module
-from understudy.training.backbones import build_backbone
+from understudy.training import precision as precision_module
+from understudy.training.backbones import build_backbone, seeded_globals
 from understudy.training.batches import Images, phase_images
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.loop import DivergedError, phase_rng, train_phase
+from understudy.training.optimisers import build_optimiser
 from understudy.training.precision import Precision, precision_of
 from understudy.training.settings import CompareSettings, Phase
 
 # Float32: in bfloat16 a CPU gives NaN gradients at random steps (torch 2.14).
 LIKE_A_GPU = Precision("cpu", channels_last=True, waits=False)
-
-
-class Fetched(TorchDispatchMode):
-    """Counts numbers that the host fetches from a tensor, for which it would wait on a GPU."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
-class Copied(TorchFunctionMode):
-    """Records copies from the host to another device, and whether the host waits for them."""
-
-    def __init__(self):
-        super().__init__()
-        self.waits, self.bytes = [], []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func is torch.tensor and result.device.type != "cpu":
-            self.waits.append(True)
-        if func is torch.Tensor.to and args[0].device.type == "cpu" != result.device.type:
-            self.waits.append(not (kwargs or {}).get("non_blocking"))
-            self.bytes.append(args[0].nbytes)
-        return result
 
 
 def training(monkeypatch, precision, *, num_steps=8, device="cpu", pixels=None, **changes):
@@ -157,3 +132,55 @@ def test_predictions_in_sixteen_bits_agree(monkeypatch, val):
     found = trained.predict(val)
     np.testing.assert_allclose(found, exact, atol=0.03)
     np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"augmentation": name} for name in ("affine", "flip-crop", "random-resized-crop")]
+    + [{"micro_batch": 3}],
+)
+def test_a_training_needs_no_float64_on_the_device(monkeypatch, changes):
+    _, steps = training(monkeypatch, precision_of("meta", 224), device="meta", **changes)
+    with Wide() as wide:
+        for _ in range(3):
+            next(steps)
+    assert wide.count > 100
+    assert wide.found == []
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "bfloat16", "expected"),
+    [
+        ("cuda:1", 224, True, Precision("cuda", torch.bfloat16, channels_last=True, waits=False)),
+        ("cuda", 224, False, Precision("cuda", channels_last=True, waits=False)),
+        ("cuda", 32, True, Precision("cuda", waits=False)),
+        ("mps", 224, False, Precision("mps", waits=False)),
+        ("cpu", 224, True, Precision("cpu", channels_last=True, waits=True)),
+    ],
+)
+def test_number_format_and_layout(monkeypatch, device, size, bfloat16, expected):
+    monkeypatch.setattr(precision_module, "has_fast_bfloat16", lambda device: bfloat16)
+    assert precision_of(device, size) == expected
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_generators_of_a_device_are_seeded_and_restored(monkeypatch, device):
+    """This machine may lack the device, so the functions of its module only record what they are given."""
+    calls, module = [], torch.get_device_module(torch.device(device).type)
+    monkeypatch.setattr(module, "get_rng_state", lambda place: "before")
+    monkeypatch.setattr(module, "set_rng_state", lambda state, place: calls.append((state, place)))
+    monkeypatch.setattr(module, "manual_seed", calls.append)
+    monkeypatch.setattr(torch.accelerator, "device_index", lambda index: calls.append(index) or nullcontext())
+    before = torch.get_rng_state()
+    with seeded_globals(7, device):
+        assert torch.initial_seed() == 7
+        calls.append("inside")
+    place = torch.device(device)
+    assert calls == [place.index, 7, "inside", ("before", place)]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_kernel_updates_all_weights():
+    settings = CompareSettings()
+    assert build_optimiser(nn.Linear(2, 2), settings).defaults["fused"] is True
+    assert not build_optimiser(nn.Linear(2, 2, device="meta"), settings).defaults["fused"]

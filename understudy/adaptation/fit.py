@@ -166,7 +166,8 @@ class _State:
         self.settings = settings
         self.scaler = scaler
         self._checkpoint = checkpoint
-        is_fused = parameters[0].is_cuda or None  # one kernel instead of several for each parameter
+        # On a GPU, one kernel instead of several for each parameter.
+        is_fused = parameters[0].device.type != "cpu" or None
         self._optimizer = torch.optim.AdamW(
             parameters, lr=settings.learning_rate, weight_decay=1e-2, fused=is_fused
         )

@@ -64,5 +64,5 @@ def held_out_losses(
             residual = generator.denoising_residual(x0[here], eps[here], t[here], conditioning)
             ratio = snr[t[here]].clamp(min=1e-8)
             error = x0_error(residual, ratio, generator.prediction_type) * ratio.sqrt().view(-1, 1, 1, 1)
-            losses[part] += error.square().flatten(1).mean(dim=1).double().cpu() / repeats
+            losses[part] += error.square().flatten(1).mean(dim=1).cpu().double() / repeats
     return losses.numpy()

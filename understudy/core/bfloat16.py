@@ -10,7 +10,8 @@ def has_fast_bfloat16(device: Any) -> bool:
     """Whether bfloat16 products pay on a device.
 
     They do on CUDA devices of compute capability 8.0 or newer, and on processors with AMX. With AVX512-BF16
-    alone, the bundled generator drew at 0.73 to 0.91 of its float32 speed.
+    alone, the bundled generator drew at 0.73 to 0.91 of its float32 speed. Apple's GPUs are not measured; the
+    first two generations compute bfloat16 in float32.
 
     Args:
         device: torch device, or its name.

@@ -33,7 +33,7 @@ def adapting_precision(device: torch.device) -> str:
     bfloat16 on GPUs that have it. On processors with AMX, the backward pass of convolutions in bfloat16 is
     slower than in float32: a whole adaptation reached 0.75 of its speed.
     """
-    return "bfloat16" if device.type == "cuda" and has_fast_bfloat16(device) else "float32"
+    return "bfloat16" if device.type != "cpu" and has_fast_bfloat16(device) else "float32"
 
 
 def computing(precision: str, weights: torch.dtype, device: torch.device) -> AbstractContextManager[object]:

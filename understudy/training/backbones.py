@@ -218,13 +218,14 @@ def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
     timm initialises weights from the global generators, and dropout layers draw from them; neither can be
     given another generator.
     """
-    places = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=places):
+    place = torch.device(device)
+    is_apart = place.type not in ("cpu", "meta")  # whether the device has generators of its own
+    with torch.random.fork_rng([place] if is_apart else [], device_type=place.type if is_apart else None):
         # torch.manual_seed would also seed devices that are not restored.
         torch.default_generator.manual_seed(seed)
-        for place in places:
-            with torch.cuda.device(place):
-                torch.cuda.manual_seed(seed)
+        if is_apart:
+            with torch.accelerator.device_index(place.index):
+                torch.get_device_module(place).manual_seed(seed)
         yield
 
 

@@ -23,7 +23,7 @@ def build_optimiser(model: nn.Module, settings: CompareSettings) -> torch.optim.
     from timm.optim import create_optimizer_v2  # heavy; only training needs it
 
     kinds = {parameter.device.type for parameter in model.parameters()}
-    fused = {"fused": True} if kinds <= {"cpu", "cuda"} and settings.optimiser in _FUSED else {}
+    fused = {"fused": True} if kinds <= {"cpu", "cuda", "mps"} and settings.optimiser in _FUSED else {}
     optimiser: torch.optim.Optimizer = create_optimizer_v2(
         model,
         settings.optimiser,

@@ -56,13 +56,17 @@ def precision_of(device: torch.device | str, size: int) -> Precision:
     (batches of 64), and that of ResNet-50 with 224 pixels to 1.5 to 1.9
     (``benchmarks/results/speed/gpu.json``). A GPU is never waited for between two steps.
 
+    Float32 in torch's default layout on Apple's GPUs: the first two generations compute bfloat16 in float32,
+    and torch could not differentiate channels-last batch normalisation there before July 2026
+    (https://github.com/pytorch/pytorch/pull/188371).
+
     Float32 in channels-last layout on the CPU. It changes the speed of a training with one thread to 0.9 to
     1.0 (resnet18), 1.0 to 1.1 (resnet50, convnext_atto, vit_tiny), 1.2 (the bundled network) and 1.2 to 1.5
     (mobilenetv3).
     """
     kind = torch.device(device).type
-    if kind == "cuda":
-        is_large = size >= _LARGE
-        autocast = torch.bfloat16 if is_large and has_fast_bfloat16(device) else None
-        return Precision(kind, autocast, channels_last=is_large, waits=False)
-    return Precision(kind, channels_last=kind == "cpu", waits=kind == "cpu")
+    if kind == "cpu":
+        return Precision(kind, channels_last=True)
+    is_large = size >= _LARGE
+    autocast = torch.bfloat16 if is_large and has_fast_bfloat16(device) else None
+    return Precision(kind, autocast, channels_last=is_large and kind != "mps", waits=False)
