@@ -38,6 +38,7 @@ from understudy.training.settings import CompareSettings, Phase
 
 _DATASHEET = 989e12  # FLOP/s of an H100 SXM, dense bf16
 _FP32 = "float32"
+_FROM_HOST = "now, images in main memory"
 _DECODED_AT_ONCE = 16  # more images of 512 pixels give layers of the autoencoder 2^31 values
 
 
@@ -225,7 +226,8 @@ def train(bench: Bench, name: str, augmentation: str, batch_size: int, *, way: s
     backbone, settings, pixels = classifier(bench, name, augmentation, batch_size)
     labels = torch.arange(len(pixels)) % 10
     flops = flops_of_step(backbone, batch_size, bench.device)
-    images = Images(pixels.to(bench.device), labels.to(bench.device), len(pixels))
+    place = "cpu" if way == _FROM_HOST else bench.device
+    images = Images(pixels.to(place), labels.to(bench.device), len(pixels))
     run = before.train_phase if way == "before" else train_phase
     total = bench.sizes.warm + bench.sizes.steps * bench.sizes.repeats
     steps = run(
@@ -331,7 +333,7 @@ def drawing(bench: Bench) -> None:
     ways: list[tuple[str, bool]] = [(_FP32, False), ("float16", False), ("bfloat16", False)]
     for precision, compiled in [*ways, *([] if sizes.is_tiny else [("bfloat16", True)])]:
         generator = stable_diffusion(
-            bench.device, is_tiny=sizes.is_tiny, dtype=getattr(torch, precision), compiled=compiled
+            bench.device, is_tiny=sizes.is_tiny, precision=precision, compiled=compiled
         )
         way = f"{precision}, compiled" if compiled else precision
         for batch_size in sizes.draw_batches[:1] if precision == _FP32 else reversed(sizes.draw_batches):
@@ -352,7 +354,7 @@ def parts(bench: Bench) -> Iterator[tuple[str, Callable[[], Any]]]:
         for batch_size in sizes.batch_sizes
         for way in ("before", "now")
     ]
-    jobs += [(sizes.backbone, "random-resized-crop", largest, way) for way in ("before", "now")]
+    jobs += [(sizes.backbone, "random-resized-crop", largest, way) for way in ("before", "now", _FROM_HOST)]
     jobs += [("mini", "affine", sizes.mini_batch, way) for way in ("before", "now")]
     jobs += [("mini", "affine", sizes.mini_batch * 8, way) for way in ("before", "now")]
     for name, augmentation, batch_size, way in jobs:

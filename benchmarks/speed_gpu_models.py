@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.load import load_generator
 from understudy.generators.mini.tokenizer import train_tokenizer
 from understudy.generators.schedules import DiffusionSchedule
 from understudy.generators.settings import GeneratorSettings
@@ -39,52 +40,30 @@ _TEXT: dict[str, Any] = {
     "num_attention_heads": 12,
     "max_position_embeddings": 77,
 }
-_TINY_UNET: dict[str, Any] = {
-    "sample_size": 8,
-    "layers_per_block": 1,
-    "block_out_channels": (8, 8),
-    "norm_num_groups": 4,
-    "attention_head_dim": 2,
-    "cross_attention_dim": 16,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-}
-_TINY_VAE: dict[str, Any] = {
-    "block_out_channels": (8, 8),
-    "down_block_types": ("DownEncoderBlock2D",) * 2,
-    "up_block_types": ("UpDecoderBlock2D",) * 2,
-    "norm_num_groups": 4,
-    "sample_size": 16,
-    "latent_channels": 4,
-}
-_TINY_TEXT: dict[str, Any] = {
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 24,
-}
 
 
 def stable_diffusion(
-    device: str, *, is_tiny: bool, dtype: torch.dtype = torch.float32, compiled: bool = False
+    device: str, *, is_tiny: bool, precision: str = "float32", compiled: bool = False
 ) -> StableDiffusionGenerator:
-    """A generator with random weights, made on the device: nothing is downloaded or read from a disk."""
+    """A generator of the size of SD 1.5 with random weights, made on the device; tiny: the bundled one.
+
+    Nothing is downloaded. Weights in float16 and bfloat16 are multiplied as they are.
+    """
+    settings = GeneratorSettings(precision=cast("Any", precision), compile=compiled)
+    if is_tiny:
+        return cast("StableDiffusionGenerator", load_generator(settings, device=device))
     tokenizer = train_tokenizer(["a photo of a cat", "a photo of a dog"], num_merges=8)
-    text = dict(_TINY_TEXT if is_tiny else _TEXT)
-    tokenizer.model_max_length = text["max_position_embeddings"]
+    tokenizer.model_max_length = _TEXT["max_position_embeddings"]
     config = CLIPTextConfig(
-        vocab_size=len(tokenizer) if is_tiny else 49408,
+        vocab_size=49408,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **text,
+        **_TEXT,
     )
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(0)
-        encoder = CLIPTextModel(config)
-        vae = AutoencoderKL(**(_TINY_VAE if is_tiny else _VAE))
-        unet = UNet2DConditionModel(**(_TINY_UNET if is_tiny else _UNET))
+        encoder, vae, unet = CLIPTextModel(config), AutoencoderKL(**_VAE), UNet2DConditionModel(**_UNET)
     scheduler = DDPMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
     )
@@ -97,15 +76,9 @@ def stable_diffusion(
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
-    ).to(device, dtype)
-    return StableDiffusionGenerator(
-        pipeline,
-        pipeline.vae,
-        DiffusionSchedule(scheduler.config),
-        GeneratorSettings(compile=compiled),
-        features=None,
-        offload=None,
-    )
+    ).to(device, getattr(torch, precision))
+    schedule = DiffusionSchedule(scheduler.config)
+    return StableDiffusionGenerator(pipeline, pipeline.vae, schedule, settings, features=None, offload=None)
 
 
 def few_images(count: int, *, split: Any, size: int) -> LabelledSet:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -49,19 +48,19 @@ class _Network(nn.Module):
     Args:
         unet: the UNet; its last class means "no class" and is used for guidance.
         patch: width and height of a patch in pixels.
-        bfloat16: always multiply in this format; weights stay float32.
+        precision: number format of the products, whoever calls; weights stay float32.
     """
 
-    def __init__(self, unet: UNet2DModel, patch: int, *, bfloat16: bool) -> None:
+    def __init__(self, unet: UNet2DModel, patch: int, *, precision: str) -> None:
         super().__init__()
         self.unet = unet
         self._patch = patch
-        self._bfloat16 = bfloat16
+        self._precision = precision
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
         """Predict v, as x (B, 3, H, W), at noise levels sigma (B,) and for classes int64 (B,)."""
         time = 500 + 250 * noise_condition(sigma)  # diffusers embeds times from 0 to 1000
-        with torch.autocast(x.device.type, torch.bfloat16) if self._bfloat16 else nullcontext():
+        with computing(self._precision, torch.float32, x.device):
             y = self.unet(pixel_unshuffle(x, self._patch), time, class_labels=labels).sample
         return pixel_shuffle(y.float(), self._patch)
 
@@ -315,7 +314,7 @@ class ClassConditionalGenerator:
         return alpha_bar(self._sigmas)
 
     def _wrapped(self, unet: UNet2DModel, patch: int) -> _Network:
-        return _Network(unet, patch, bfloat16=self._settings.precision == "bfloat16")
+        return _Network(unet, patch, precision=self._settings.precision)
 
     def _use(self, network: _Network) -> None:
         if self._settings.gradient_checkpointing:
