@@ -29,7 +29,6 @@ from understudy.commands.options import (
     takes_options,
 )
 from understudy.core.errors import InputError
-from understudy.core.listing import shortened
 
 if TYPE_CHECKING:
     from understudy.settings import Settings
@@ -318,22 +317,22 @@ def make_study(
 
 @app.command()
 @takes_options
-def validate(options: Options) -> None:
+def validate(
+    options: Options,
+    every_class: Annotated[bool, typer.Option("--all", help="show all classes, not only ten")] = False,
+) -> None:
     """Check data, settings, generator and backbone without a run."""
     from understudy.commands import chosen, printing
-    from understudy.commands.validate import validate as check
+    from understudy.commands import validate as validating
 
     chosen.check_not_a_run(options)
     settings = chosen.settings_of(options)
-    checked = check(settings)
+    checked = validating.validate(settings)
     columns = ("class", "words in prompts", "train", "val", "test")
-    printing.show_table(columns, checked.rows, title=f"{options.data}: ready to run")
-    for note in checked.notes:
-        printing.say(note)
-    for line in shortened([each.sentence for each in checked.left_out]):
-        printing.say(f"not used: {line}")
-    for line in shortened([f"{path}: {reason}" for path, reason in checked.skipped]):
-        printing.say(f"skipped: {line}")
+    rows = checked.rows if every_class else validating.shown_classes(checked.rows)
+    printing.show_table(columns, rows, title=f"{options.data}: ready to run")
+    for line in checked.sentences:
+        printing.say(line)
 
 
 @app.command()
@@ -355,7 +354,7 @@ def preview(
     chosen.quiet_libraries()
     estimate = draw_preview(settings, to, device=chosen.torch_device(device))
     printing.show_table(("stage", "estimate"), estimate.rows(), title="estimate for the whole run")
-    printing.say(f"one column per class, real images above synthetic ones: {to}", is_path=True)
+    printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
 
 
 @app.command()

@@ -165,7 +165,7 @@ def test_missing_and_extra_images_are_listed(sets, from_file):
     text = csv_of([*ids(sets)[6:], "other-1", "other-2"])
     with pytest.raises(
         InputError,
-        match=r"6 of 12 have no caption \(train-00000000, (train-\d+, ){4}\.\.\.\) and 2 .*\(other-1, "
+        match=r"6 of 12 have no caption \(train-00000000, (train-\d+, ){4}train-\d+\) and 2 .*\(other-1, "
         r"other-2\)",
     ):
         from_file(text)

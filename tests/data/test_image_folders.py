@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shutil
 import stat
@@ -367,3 +368,15 @@ def test_odd_images_in_a_folder(tmp_path: Path) -> None:
     splits = load(tmp_path)
     assert sum(len(part) for part in (splits.train, splits.val, splits.test)) == 11
     assert splits.train.pixels(16).shape == (len(splits.train), 3, 16, 16)
+
+
+def test_a_single_train_image_is_read_in_every_layout(tmp_path: Path) -> None:
+    number = itertools.count()
+    for layout, splits in {"all": ("train", "val", "test"), "two": ("train", "test"), "one": ("",)}.items():
+        for split in splits:
+            images = {"all": 1, "two": 2 if split == "train" else 1, "one": 3}[layout]
+            write_folder(tmp_path / layout / split, {"a": images, "b": images}, start=10 * next(number))
+        splits_read = load(tmp_path / layout)
+        assert splits_read.train.counts.tolist() == [1, 1]
+        assert splits_read.notes[-1].startswith("train: 2 of 2 classes have a single train image (a, b), so")
+        assert "single train image" not in "".join(load(tmp_path / layout, shots=1).notes)

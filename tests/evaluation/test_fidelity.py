@@ -170,11 +170,11 @@ def test_small_samples_are_named():
 
 
 def test_many_classes_are_not_all_listed():
-    names = [f"c{label}" for label in range(8)]
-    labels = np.arange(32) % 8
-    parts = [EncodedImages(np.random.default_rng(seed).normal(size=(32, 2)), labels) for seed in range(3)]
+    names = [f"c{label}" for label in range(13)]
+    labels = np.arange(52) % 13
+    parts = [EncodedImages(np.random.default_rng(seed).normal(size=(52, 2)), labels) for seed in range(3)]
     assert (
-        "no figures of the classes c0, c1, c2, c3, c4 and 3 more"
+        "no figures of the classes c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 3 more"
         in _measure(*parts, class_names=names, neighbours=5)["warnings"][-1]
     )
 

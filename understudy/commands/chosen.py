@@ -9,6 +9,7 @@ from typing import Any
 from understudy.commands.options import Options
 from understudy.core.config import check_effect, given_names, parse_override
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.core.processes import Processes
 from understudy.pipeline.folder import RunFolder
 from understudy.recipes import PRESETS, RECIPES
@@ -162,7 +163,7 @@ def named_paths(texts: list[str]) -> dict[str, str]:
     given = [name for name, _, _ in pairs]
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise InputError(
-            f"--test must give each test set a different name, got {', '.join(twice)} more than once"
+            f"--test must give each test set a different name, got {listed(twice)} more than once"
         )
     return {name: path for name, _, path in pairs}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.intervals import paired_bootstrap_difference
 from understudy.functional.unpaired import unpaired_bootstrap_difference
@@ -115,7 +116,7 @@ def _check_same_classes(a: _Finished, b: _Finished) -> None:
     of_a, of_b = (run.results["data"]["classes"] for run in (a, b))
     if set(of_a) != set(of_b):
         only = [
-            f"\n  only in {run.folder.path}: {', '.join(sorted(set(names) - set(others)))}"
+            f"\n  only in {run.folder.path}: {listed(sorted(set(names) - set(others)))}"
             for run, names, others in ((a, of_a, of_b), (b, of_b, of_a))
             if set(names) - set(others)
         ]

@@ -26,6 +26,7 @@ from understudy.settings import Settings
 
 _MARK = "understudy preview"  # stored in the file, so that other pictures of the user are never replaced
 _IMAGES_PER_CLASS = 4
+_MOST_CLASSES = 40
 
 
 def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
@@ -33,7 +34,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
 
     Args:
         settings: of the run to come.
-        to: picture to write: a column per class, real images above synthetic ones.
+        to: picture to write: a column for each of at most 40 classes, real images above synthetic ones.
         device: torch device.
 
     Returns:
@@ -93,9 +94,8 @@ def _draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    rows = planner.rows(
-        np.zeros(train.num_classes, dtype=np.int64), np.full(train.num_classes, _IMAGES_PER_CLASS)
-    )
+    wanted = np.where(np.arange(train.num_classes) < _MOST_CLASSES, _IMAGES_PER_CLASS, 0)
+    rows = planner.rows(np.zeros_like(wanted), wanted)
     generator.draw(rows[:1], train)  # not timed: the first call includes set-up
     start = time.monotonic()
     pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
@@ -106,9 +106,9 @@ def _draw_a_few(
 
 
 def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:
-    """Up to four real images of each class above equally many drawn ones."""
+    """Up to four real images of each class above equally many drawn ones; of the first 40 classes."""
     columns = []
-    for label in range(train.num_classes):
+    for label in range(min(train.num_classes, _MOST_CLASSES)):
         real, synthetic = (
             _stack(data.select(np.flatnonzero(data.labels == label)[:_IMAGES_PER_CLASS]).pixels(size), size)
             for data in (train, drawn)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.commands.chosen import quiet_libraries
+from understudy.core.listing import shortened
 from understudy.data.captions.captions import caption_sets
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
@@ -33,6 +34,27 @@ class Checked:
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What to know besides the classes, a line each."""
+        unused = shortened([each.sentence for each in self.left_out])
+        skipped = shortened([f"{path}: {reason}" for path, reason in self.skipped])
+        return [
+            *self.notes,
+            *(f"not used: {line}" for line in unused),
+            *(f"skipped: {line}" for line in skipped),
+        ]
+
+
+def shown_classes(rows: Sequence[tuple[str, str, int, int, int]]) -> list[tuple[object, ...]]:
+    """The rows of the first classes, and one with the images of all others."""
+    names = shortened([name for name, *_ in rows])
+    others = rows[len(names) - 1 :]
+    if len(others) <= 1:
+        return list(rows)
+    counts = (f"{sum(row[column] for row in others):,}" for column in (2, 3, 4))  # type: ignore[misc]
+    return [*rows[: len(names) - 1], (names[-1], "", *counts)]
 
 
 def validate(settings: Settings, *, device: str = "cpu") -> Checked:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from understudy.core.listing import shortened
 from understudy.curation.curate import Decisions
 from understudy.curation.scores import SCORES
 from understudy.curation.settings import CurateSettings
@@ -43,7 +44,7 @@ def explain_rejection(
         f"{kept.sum()} of the {quota.sum()} wanted images were kept:"
     )
     lines = [f"  {class_names[label]!r}: {_account(decisions, label)}" for label in empty]
-    return "\n".join([summary, *lines, *_advice(decisions, empty, settings)])
+    return "\n".join([summary, *shortened(lines), *_advice(decisions, empty, settings)])
 
 
 def _account(decisions: Decisions, label: int) -> str:

@@ -228,11 +228,11 @@ def words_in_prompts(
     notes = []
     if tuple(keys) != tuple(prompt_names):
         pairs = [f"{key} = {words}" for key, words in zip(keys, prompt_names, strict=True)]
-        notes.append(f"words: {listed(pairs, most=10)}")
+        notes.append(f"words: {listed(pairs)}")
     by_words: dict[str, list[str]] = {}
     for name, words in zip(class_names, prompt_names, strict=True):
         by_words.setdefault(re.sub(r"[\s_-]+", " ", normal(words).casefold()), []).append(name)
-    same = [" and ".join(map(repr, names[:3])) for names in by_words.values() if len(names) > 1]
+    same = [_together(names) for names in by_words.values() if len(names) > 1]
     if same:
         notes.append(
             f"words: the classes {listed(same)} have the same words in prompts, up to case, so a generator "
@@ -247,3 +247,8 @@ def words_in_prompts(
             "FILE"
         )
     return tuple(notes)
+
+
+def _together(names: Sequence[str]) -> str:
+    shown = [repr(name) for name in names]
+    return " and ".join(shown) if len(shown) < 4 else listed(shown, most=3)

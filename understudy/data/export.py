@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
 
@@ -49,7 +50,7 @@ def _folder(data: LabelledSet, to: Path) -> None:
     ]
     if odd:
         raise InputError(
-            f"class names must be usable as folder names, got {', '.join(map(repr, odd))}: "
+            f"class names must be usable as folder names, got {listed([repr(name) for name in odd])}: "
             "export as webdataset or huggingface"
         )
     rows = []

@@ -14,7 +14,6 @@ from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 
 Label = str | int
-_MOST = 20
 
 
 @final
@@ -73,7 +72,7 @@ def _declared_classes(
     counts: Mapping[Label, int], declared: tuple[str, ...], settings: DataSettings
 ) -> Classes:
     if len(set(declared)) != len(declared):
-        raise InputError(f"class names must differ, got {listed(declared, most=_MOST)}")
+        raise InputError(f"class names must differ, got {listed(declared)}")
     _check_range([label for label in counts if isinstance(label, int)], declared, settings.source)
     by_form = defaultdict(list)
     for name in declared:
@@ -93,8 +92,8 @@ def _declared_classes(
         similar = ": if they mean the same, join them with --set data.similar_labels=join"
         raise InputError(
             f"{settings.source}: labels must be among the declared class names, got "
-            f"{listed(sorted(repr(label) for label, _ in unknown), most=_MOST)}; declared are "
-            f"{listed([repr(name) for name in declared], most=_MOST)}"
+            f"{listed(sorted(repr(label) for label, _ in unknown))}; declared are "
+            f"{listed([repr(name) for name in declared])}"
             + (similar if all(len(each) == 1 for _, each in unknown) else ": correct the labels or the names")
         )
     return Classes(keys=declared, key_of=key_of, notes=_notes(joined))
@@ -106,7 +105,7 @@ def _check_range(labels: Sequence[int], declared: tuple[str, ...], source: str) 
         from_one = min(labels) == 1 and max(labels) == len(declared)
         raise InputError(
             f"{source}: label must be in [0, {len(declared)}), one for each of the declared class names "
-            f"{listed(declared, most=_MOST)}, got {listed([str(label) for label in odd], most=_MOST)}: "
+            f"{listed(declared)}, got {listed([str(label) for label in odd])}: "
             + ("count from 0, not from 1" if from_one else "correct the labels or the names")
         )
 
@@ -143,7 +142,7 @@ def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes
     if unclear:
         raise InputError(
             f"{settings.source} has labels that differ only in case, outer spaces or leading zeros: "
-            f"{listed(unclear, most=_MOST)}: correct them, or say with --set data.similar_labels=join or "
+            f"{listed(unclear)}: correct them, or say with --set data.similar_labels=join or "
             "=keep whether they are one class"
         )
     keys = tuple(sorted(set(key_of.values())))
@@ -153,7 +152,7 @@ def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes
 
 
 def _notes(joined: Sequence[str]) -> tuple[str, ...]:
-    return (f"labels: {listed(sorted(joined), most=_MOST)}",) if joined else ()
+    return (f"labels: {listed(sorted(joined))}",) if joined else ()
 
 
 def _same(label: str, other: str) -> bool:

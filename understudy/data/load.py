@@ -102,7 +102,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         pool.skipped,
         frozenset(pool.images.ids),
         spare,
-        pool.notes,
+        pool.notes + _single_images(sets["train"], shots=settings.shots),
         pool.left_out,
     )
 
@@ -150,7 +150,6 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
         split: share for split, share in shares.items() if split not in parts
     }
     if not missing:
-        _check_single_images(pool.images.select(parts["train"]), shots=settings.shots)
         return parts
     rest = parts["train"]
     images = pool.images.select(rest)
@@ -161,14 +160,16 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
     return parts | {split: rest[indices] for split, indices in divided.items()}
 
 
-def _check_single_images(train: LabelledSet, *, shots: int | None) -> None:
-    """Check that every class has two train images, unless the user chose one shot."""
+def _single_images(train: LabelledSet, *, shots: int | None) -> tuple[str, ...]:
+    """A sentence if classes have a single train image, unless the user chose one shot."""
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
-    if single and shots != 1:
-        raise InputError(
-            f"every class must have at least 2 train images, but these have one: {listed(single)}; add "
-            "images, or use --shots 1"
-        )
+    if not single or shots == 1:
+        return ()
+    note = (
+        f"train: {len(single):,} of {train.num_classes:,} classes have a single train image "
+        f"({listed(single)}), so that a classifier can hardly learn them: add images"
+    )
+    return (note,)
 
 
 def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:

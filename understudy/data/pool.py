@@ -158,12 +158,12 @@ def _names(
         if numbered and len(set(words)) != len(words):
             raise InputError(
                 f"class names file {settings.class_names} must give every class a different name, got "
-                f"{', '.join(words)}"
+                f"{listed(words)}"
             )
         return words if numbered else keys, words
     if numbered:
         raise InputError(
-            f"every label needs a class name, but {settings.source} has only the numbers {', '.join(keys)}: "
+            f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: "
             f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels"
         )
     return keys, keys

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.sources.split_names import RealSplit
 from understudy.functional.allocation import first_of_each_class
@@ -154,5 +155,5 @@ def _check_enough(counts: np.ndarray, least: int, class_names: Sequence[str], *,
     if few:
         raise InputError(
             f"every class needs at least {least} different images {purpose} (copies count once), "
-            f"but {', '.join(few)}"
+            f"but {listed(few)}"
         )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.functional.coverage import Measured, balls, neighbour_measures
 from understudy.functional.diversity import vendi_score
 from understudy.functional.frechet import frechet_distance, mean_and_root
@@ -36,7 +37,6 @@ _MAX_FOR_BANDWIDTH = 2000  # most real images whose median distance gives the ba
 _FEW = 50
 _NORMAL = 1.959964  # 97.5% quantile
 _NUMBERS_PER_CELL = 5  # float64 arrays as large as a tile that are in memory at once
-_MAX_NAMED = 5
 
 _Intervals = dict[str, tuple[float, float, float]]
 
@@ -377,5 +377,4 @@ def _warnings(
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"{'class' if len(names) == 1 else 'the classes'} {', '.join(names[:_MAX_NAMED])}{more}"
+    return f"{'class' if len(names) == 1 else 'the classes'} {listed(names)}"

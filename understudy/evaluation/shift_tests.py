@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import Fingerprints, check_leaks
 from understudy.data.load import find_source
@@ -50,13 +51,13 @@ def load_test_set(
     unknown = [each for each in present if each not in class_names]
     if unknown:
         raise InputError(
-            f"the test set {name!r} ({path}) must have classes of the run ({', '.join(class_names)}), got "
-            f"also {', '.join(unknown)}: rename these classes, or leave them out"
+            f"the test set {name!r} ({path}) must have classes of the run ({listed(class_names)}), got "
+            f"also {listed(unknown)}: rename these classes, or leave them out"
         )
     if len(present) < 2:
         raise InputError(
             f"the test set {name!r} ({path}) must have test images of two classes or more, got only "
-            f"{', '.join(present)}"
+            f"{listed(present)}"
         )
     labels = [class_names.index(found.class_names[label]) for label in found.labels]
     data = LabelledSet.from_images(

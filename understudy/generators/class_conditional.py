@@ -19,6 +19,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_json, write_json
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import (
     PredictionType,
@@ -122,8 +123,7 @@ class ClassConditionalGenerator:
         """
         if len(set(words)) != len(words):
             raise InputError(
-                "the generator 'class_conditional' needs different words for each class, got "
-                f"{', '.join(words)}"
+                f"the generator 'class_conditional' needs different words for each class, got {listed(words)}"
             )
         self._classes = tuple(words)
         with torch.random.fork_rng(devices=[]):
@@ -221,7 +221,7 @@ class ClassConditionalGenerator:
             InputError: always.
         """
         raise InputError(
-            f"learned tokens ({', '.join(names)}) need a text encoder, and the generator 'class_conditional' "
+            f"learned tokens ({listed(names)}) need a text encoder, and the generator 'class_conditional' "
             "has none: set adapt.method=full"
         )
 
@@ -342,7 +342,7 @@ class ClassConditionalGenerator:
         if prompt not in self._classes:
             raise InputError(
                 "prompts for the generator 'class_conditional' must be the words of a class "
-                f"({', '.join(self._classes)}), got {prompt!r}: set adapt.prompt and draw.prompt to "
+                f"({listed(self._classes)}), got {prompt!r}: set adapt.prompt and draw.prompt to "
                 "'{class}', and leave negative prompts out"
             )
         return self._classes.index(prompt)

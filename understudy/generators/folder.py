@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from understudy.core.errors import InputError
-from understudy.core.listing import shortened
+from understudy.core.listing import listed, shortened
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.labels import is_missing
 from understudy.data.load import find_source
@@ -90,7 +90,7 @@ class FolderGenerator:
             if copies:
                 raise InputError(
                     f"generated images must not be {data.split} images, but {len(copies)} of {len(data)} are "
-                    f"exact copies ({', '.join(copies[:3])}): remove them from generator.images"
+                    f"exact copies ({listed(copies)}): remove them from generator.images"
                 )
 
     def available(self, class_names: Sequence[str]) -> np.ndarray | None:
@@ -181,7 +181,7 @@ class FolderGenerator:
     def _check_classes(self, real: Sequence[str]) -> None:
         for ready in self._sets:
             if set(ready.images.class_names) != set(real):
-                generated, wanted = (", ".join(sorted(names)) for names in (ready.images.class_names, real))
+                generated, wanted = (listed(sorted(names)) for names in (ready.images.class_names, real))
                 raise InputError(
                     f"classes of the generated images in {ready.path} must be those of the real ones, got "
                     f"{generated} instead of {wanted}: rename or complete them"
@@ -221,11 +221,11 @@ def _read(path: Path) -> _ReadySet:
     except InputError as error:
         raise InputError(f"generator.images {path}: {error}") from None
     if pool.skipped:
-        lines = [f"  {line}" for line in shortened([f"{name}: {reason}" for name, reason in pool.skipped])]
-        listed = "\n".join(lines)
+        bad = shortened([f"  {name}: {reason}" for name, reason in pool.skipped])
+        lines = "\n".join(bad)
         raise InputError(
             f"generator.images {path}: every file must be a readable image, but {len(pool.skipped)} are "
-            f"not:\n{listed}\nremove these files"
+            f"not:\n{lines}\nremove these files"
         )
     rows = [row for row, split in enumerate(pool.declared) if split in (None, "train")]
     if not rows:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import PlanRow
 
@@ -40,7 +41,6 @@ def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: in
     missing = sorted({row.source_id for row in rows} - position.keys())
     if missing:
         raise InputError(
-            f"the train set lacks the source images {', '.join(missing[:5])}: use the set that the plan was "
-            "made for"
+            f"the train set lacks the source images {listed(missing)}: use the set that the plan was made for"
         )
     return torch.from_numpy(sources.select([position[row.source_id] for row in rows]).pixels(size))

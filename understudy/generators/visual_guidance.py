@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.core.files import REMOVE, readable, write_atomically
+from understudy.core.listing import listed
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Adaptable, PlanRow
@@ -149,7 +150,7 @@ class VisualGuidance:
         missing = sorted({row.visual_id for row in rows if row.visual_id} - self._position.keys())
         if missing:
             raise InputError(
-                f"the train set lacks the images {', '.join(missing[:5])}: the plan was made for another set"
+                f"the train set lacks the images {listed(missing)}: the plan was made for another set"
             )
         of_images = self.features[[self._position.get(row.visual_id, 0) for row in rows]]
         features = self.condition(

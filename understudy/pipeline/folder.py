@@ -22,6 +22,7 @@ from typing import Any, Literal, final
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_json, temporary_path, write_json, write_text
+from understudy.core.listing import listed
 from understudy.core.lock import LOCK_FILE
 from understudy.core.provenance import peak_memory_gb
 from understudy.settings import Settings, differing_keys, from_yaml, may_change, to_yaml
@@ -32,7 +33,6 @@ _SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "envir
 """Sections of every ``results.json``."""
 _ALWAYS = ("seconds", "peak_memory_gb")
 """Entries of the record of every stage."""
-_LISTED = 5  # a message names this many runs of a study
 
 
 @final
@@ -114,11 +114,7 @@ class RunFolder:
         if not cls.is_run(path):
             if (path / "study.yaml").exists():
                 runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
-                more = f" and {len(runs) - _LISTED} more" if len(runs) > _LISTED else ""
-                raise InputError(
-                    f"{path} holds a study, not a run: give one of its runs, "
-                    f"{', '.join(runs[:_LISTED])}{more}"
-                )
+                raise InputError(f"{path} holds a study, not a run: give one of its runs, {listed(runs)}")
             raise InputError(
                 f"{path} holds no run (no settings.yaml): start one with 'understudy run DATA --out {path}'"
             )

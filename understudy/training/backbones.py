@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.core.registry import Registry, did_you_mean
 from understudy.functional.transfer import sent
 from understudy.training.settings import CompareSettings
@@ -339,11 +340,7 @@ def _load_weights(model: Any, loaded: dict[str, Tensor], path: Path | None, *, w
         "of another shape": sorted(key for key in unfit if not key.startswith(heads)),
     }
     if any(problems.values()):
-        found = "; ".join(
-            f"{len(keys)} {what}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
-            for what, keys in problems.items()
-            if keys
-        )
+        found = "; ".join(f"{len(keys)} {what}: {listed(keys)}" for what, keys in problems.items() if keys)
         raise InputError(
             f"compare.weights must fit the backbone {model.pretrained_cfg['architecture']}, but {path} has "
             f"keys {found}"

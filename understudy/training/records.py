@@ -13,6 +13,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.training.classifier import TrainedClassifier
 
@@ -181,7 +182,7 @@ class ArmFolder:
         Raises:
             InputError: naming the trainings without weights.
         """
-        missing = ", ".join(str(index) for index in range(num_seeds) if not self.weights(index).is_file())
+        missing = listed([str(index) for index in range(num_seeds) if not self.weights(index).is_file()])
         if missing:
             raise InputError(
                 f"{self.path} must hold the weights of all {num_seeds} trainings of the arm {self.arm!r}, "

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.pool import stable_ids
 
 _NAMES = ("id", "file_name")
 _TEXTS = ("caption", "text")
-_SHOWN = 5
 
 
 def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection[str]) -> list[str]:
@@ -61,17 +61,13 @@ def _names(data: LabelledSet, column: str) -> list[str]:
 def _difference(path: Path, column: str, *, absent: Sequence[str], extra: Sequence[str], total: int) -> str:
     parts = []
     if absent:
-        parts.append(f"{len(absent)} of {total} have no caption ({_first(absent)})")
+        parts.append(f"{len(absent)} of {total} have no caption ({listed(absent)})")
     if extra:
-        parts.append(f"{len(extra)} in the file are not in the source ({_first(extra)})")
+        parts.append(f"{len(extra)} in the file are not in the source ({listed(extra)})")
     return (
         f"captions file {path} must have the {column} of every image and no other, but "
         f"{' and '.join(parts)}: correct the file"
     )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _by_name(path: Path) -> tuple[str, dict[str, str]]:
@@ -99,7 +95,7 @@ def _columns(path: Path, row: Mapping[str, Any]) -> tuple[str, str]:
     if not all(found):
         raise InputError(
             f"captions file {path} must have a column {' or '.join(_NAMES)} and a column "
-            f"{' or '.join(_TEXTS)}, got {', '.join(row)}: in a CSV file, the first line names the columns"
+            f"{' or '.join(_TEXTS)}, got {listed(list(row))}: in a CSV file, the first line names the columns"
         )
     return found[0], found[1]
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_json
+from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
@@ -58,7 +59,7 @@ def _splits(names: list[str], location: str, settings: DataSettings) -> dict[str
     odd = [name for name, split in splits.items() if split is None]
     if odd or "train" not in splits.values():
         raise InputError(
-            f"{location}: splits must be train, validation and test, got {', '.join(names)}: rename them, or "
+            f"{location}: splits must be train, validation and test, got {listed(names)}: rename them, or "
             "divide all images anew with --set data.split_names=ignore"
         )
     return splits

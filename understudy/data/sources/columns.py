@@ -117,7 +117,7 @@ def _find(schema: pa.Schema, where: str, given: str | None, kind: _Kind, feature
         if schema.names.count(given) != 1:
             raise InputError(
                 f"{where} must have one column {given!r} (data.{kind.what}_column), got "
-                f"{', '.join(schema.names)}"
+                f"{listed(schema.names)}"
             )
         return given
     typed = [
@@ -132,7 +132,7 @@ def _find(schema: pa.Schema, where: str, given: str | None, kind: _Kind, feature
         )
     if not found:
         raise InputError(
-            f"{where} must have the columns image and label, got {', '.join(schema.names)}: if the "
+            f"{where} must have the columns image and label, got {listed(schema.names)}: if the "
             f"{kind.what}s are in a column of another name, give it with {option}"
         )
     return found[0]

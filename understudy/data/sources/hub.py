@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
@@ -65,10 +66,10 @@ def _advice(error: Exception, name: str) -> str:
 def _read(parts: dict[str, Any], columns: Columns) -> Iterator[Item]:
     splits = {name: split_of(name) if len(parts) > 1 else None for name in parts}
     if len(parts) > 1 and "train" not in splits.values():
-        raise InputError(f"the data set must have a train split, got {', '.join(parts)}")
+        raise InputError(f"the data set must have a train split, got {listed(list(parts))}")
     for name, part in parts.items():
         if len(parts) > 1 and splits[name] is None:
-            raise InputError(f"splits must be train, validation and test, got {', '.join(parts)}")
+            raise InputError(f"splits must be train, validation and test, got {listed(list(parts))}")
         row = 0
         for batch in part.with_format("arrow").iter(batch_size=1024):
             # Image folders are in the cache of the package, and the data set has their absolute paths.
