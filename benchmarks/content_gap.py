@@ -301,8 +301,6 @@ def _gap(case: str, rows: Sequence[Mapping[str, Any]], runs: Path) -> dict[str, 
         {strength: result(key, key, "gap") for strength, key in redrawn.items()},
         class_names=case_run.test.class_names,
         real_again=[result(key, key, "gap") for key in again],
-        num_resamples=2000,
-        seed=0,
     )
 
 

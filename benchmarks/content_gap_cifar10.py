@@ -57,8 +57,6 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         {"real": _result(case_run, "real", rows), "plain": _result(case_run, "synthetic", rows)},
         {strength: _result(case_run, f"redrawn-{strength:g}", rows) for strength in redrawn},
         class_names=case_run.test.class_names,
-        num_resamples=2000,
-        seed=0,
     )
     stored = settings.model_dump(mode="json", exclude_defaults=True)
     # A local folder means nothing on another machine.

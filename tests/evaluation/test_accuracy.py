@@ -39,13 +39,11 @@ def _result(
 
 
 def _verdict(*results, uses_synthetic=("synthetic", "mixed", "bridged")):
-    return verdict(
-        summarise(results, num_resamples=500, seed=0), uses_synthetic=uses_synthetic, num_test=len(LABELS)
-    )
+    return verdict(summarise(results), uses_synthetic=uses_synthetic, num_test=len(LABELS))
 
 
 def test_summary_has_the_layout_of_results_json():
-    arms = summarise([_result("real", 0.8, val=0.7), _result("bridged", 0.95)], num_resamples=500, seed=0)
+    arms = summarise([_result("real", 0.8, val=0.7), _result("bridged", 0.95)])
     assert json.loads(json.dumps(arms)) == arms
     assert list(arms) == ["real", "bridged"]
     for arm in arms.values():
@@ -65,17 +63,16 @@ def test_summary_has_the_layout_of_results_json():
 
 def test_intervals_do_not_depend_on_the_other_arms():
     real, mixed, bridged = _result("real", 0.8), _result("mixed", 0.85), _result("bridged", 0.95)
-    alone = summarise([real, bridged], num_resamples=200, seed=1)
-    together = summarise([bridged, mixed, real], num_resamples=200, seed=1)
+    alone = summarise([real, bridged])
+    together = summarise([bridged, mixed, real])
     assert alone["bridged"] == together["bridged"]
-    assert alone != summarise([real, bridged], num_resamples=200, seed=2)
 
 
 def test_per_class_and_confusion_agree_with_sklearn():
     result = _result("real", 0.8)
     predicted = result.probabilities.argmax(axis=-1)
     theirs = np.mean([recall_score(LABELS, row, average=None) for row in predicted], axis=0)
-    np.testing.assert_allclose(summarise([result], num_resamples=100, seed=0)["real"]["per_class"], theirs)
+    np.testing.assert_allclose(summarise([result])["real"]["per_class"], theirs)
     counts = confusion(result)
     assert counts.dtype == np.int64
     np.testing.assert_array_equal(counts, sum(confusion_matrix(LABELS, row) for row in predicted))
@@ -84,7 +81,7 @@ def test_per_class_and_confusion_agree_with_sklearn():
 def test_means_over_classes_agree_with_sklearn():
     labels = np.repeat(np.arange(4), [120, 40, 20, 6])
     real, mixed = _result("real", 0.7, labels=labels), _result("mixed", 0.8, labels=labels)
-    arms = summarise([real, mixed], num_resamples=300, seed=0)
+    arms = summarise([real, mixed])
     for result in (real, mixed):
         arm = arms[result.arm]
         balanced = [balanced_accuracy_score(labels, row) for row in result.predicted]
@@ -106,7 +103,7 @@ def test_interval_of_macro_f1_agrees_with_resampling():
     """The linearised interval is as wide as one from F1 of resampled images, class by class."""
     rng, labels = np.random.default_rng(1), np.repeat(np.arange(3), [300, 80, 40])
     result = _result("real", 0.75, labels=labels, num_classes=3, seeds=(0,))
-    found = summarise([result], num_resamples=2000, seed=0)["real"]["macro_f1"]
+    found = summarise([result])["real"]["macro_f1"]
     resampled = []
     for _ in range(400):
         places = [rng.choice(np.flatnonzero(labels == label), (labels == label).sum()) for label in range(3)]
@@ -116,16 +113,17 @@ def test_interval_of_macro_f1_agrees_with_resampling():
     assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.15)
 
 
-def test_a_constant_answer_is_no_gain_and_has_no_width():
+def test_a_constant_answer_is_no_gain():
     labels = np.repeat([0, 1], [40, 2])
     real = _result("real", 1, labels=labels, num_classes=2)
     constant = [
         dataclasses.replace(real, arm=arm, probabilities=np.tile(np.eye(2)[answer], (3, 42, 1)))
         for arm, answer in (("real", 0), ("mixed", 1))
     ]
-    arms = summarise(constant, num_resamples=100, seed=0)
+    arms = summarise(constant)
     for arm in arms.values():
-        assert [arm["balanced_accuracy"][end] for end in ("mean", "low", "high")] == [0.5, 0.5, 0.5]
+        balanced = arm["balanced_accuracy"]
+        assert balanced["low"] < balanced["mean"] == 0.5 < balanced["high"]
     for measure, mean in (("accuracy", "-90.5"), ("balanced_accuracy", "+0.0")):
         found = verdict(arms, uses_synthetic=["mixed"], num_test=42, measure=measure)
         assert (found["helps"], found["measure"]) == (False, measure)
@@ -139,7 +137,7 @@ def test_the_measure_of_the_verdict_also_chooses():
     real = _result("real", 0.8, val_balanced=(0.5,) * 3)
     synthetic = _result("synthetic", 0.8, val=0.9, val_balanced=(0.5,) * 3)
     mixed = _result("mixed", 0.8, val=0.7, val_balanced=(0.6,) * 3)
-    arms = summarise([real, synthetic, mixed], num_resamples=100, seed=0)
+    arms = summarise([real, synthetic, mixed])
     drawn = {"uses_synthetic": ["synthetic", "mixed"], "num_test": 200}
     assert verdict(arms, **drawn)["best"] == "synthetic"
     assert verdict(arms, **drawn, measure="balanced_accuracy")["best"] == "mixed"
@@ -150,7 +148,7 @@ def test_the_measure_of_the_verdict_also_chooses():
 
 def test_a_class_without_test_images_has_no_accuracy():
     result = _result("real", 0.8, num_classes=5)
-    assert summarise([result], num_resamples=100, seed=0)["real"]["per_class"][4] is None
+    assert summarise([result])["real"]["per_class"][4] is None
     assert confusion(result).shape == (5, 5)
 
 
@@ -181,7 +179,7 @@ def test_verdict_hurts():
 def test_a_longer_arm_is_compared_with_real_long():
     real, long = _result("real", 0.6), _result("real-long", 0.9, steps=20)
     bridged, synthetic = _result("bridged", 0.9, val=0.9, steps=20), _result("synthetic", 0.5, val=0.1)
-    arms = summarise([real, long, bridged, synthetic], num_resamples=500, seed=0)
+    arms = summarise([real, long, bridged, synthetic])
     assert [name for name, arm in arms.items() if "minus_real_long" in arm] == ["bridged"]
     difference = arms["bridged"]["accuracy"]["mean"] - arms["real-long"]["accuracy"]["mean"]
     assert arms["bridged"]["minus_real_long"]["mean"] == pytest.approx(difference)
@@ -233,6 +231,6 @@ def test_verdict_states_the_figures():
 
 def test_refuses_results_that_cannot_be_compared():
     with pytest.raises(ValueError, match="'real' must be among"):
-        summarise([_result("mixed", 0.8)], num_resamples=100, seed=0)
+        summarise([_result("mixed", 0.8)])
     with pytest.raises(ValueError, match="'mixed' has others"):
-        summarise([_result("real", 0.8), _result("mixed", 0.8, seeds=(3, 4, 5))], num_resamples=100, seed=0)
+        summarise([_result("real", 0.8), _result("mixed", 0.8, seeds=(3, 4, 5))])

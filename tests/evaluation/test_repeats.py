@@ -54,14 +54,19 @@ def test_intervals_over_runs_are_those_of_scipy():
 def test_one_run_has_its_own_interval():
     assert over_runs([ends(0.9, 0.2)], lowest=0, highest=1) == ends(0.9, 0.2) | {
         "runs": [0.9],
-        "interval": "bootstrap",
+        "interval": "images",
     }
 
 
 def test_intervals_are_cut_at_possible_values():
     measured = over_runs([ends(0.9), ends(1.0)], lowest=0, highest=1)
     assert (measured["low"], measured["mean"], measured["high"]) == (pytest.approx(0.3147, abs=1e-4), 0.95, 1)
-    assert over_runs([ends(1.0), ends(1.0)], lowest=0, highest=1)["low"] == 1
+
+
+def test_runs_with_equal_means_keep_the_interval_of_one_run():
+    measured = over_runs([ends(1.0, 0.02), ends(1.0, 0.04)], lowest=0, highest=1)
+    assert measured["low"] == pytest.approx(1 - (0.02 + 0.04) / 2)
+    assert measured["interval"] == "images"
 
 
 def test_points_keep_their_order_and_those_without_a_run_are_left_out():
@@ -115,7 +120,7 @@ def test_ordered_points_are_compared_first_to_last():
     ]
     assert sentence(rows, (1, 5, 10, 20), ordered=True, unit="images") == (
         "From 5 to 20 images, the difference between mixed and the real images alone goes from -1.0 [-2.0, "
-        "+0.0] to +3.0 [+3.0, +3.0] points (1 to 2 runs each)."
+        "+0.0] to +3.0 [+2.0, +4.0] points (1 to 2 runs each)."
     )
 
 

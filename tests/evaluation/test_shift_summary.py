@@ -36,7 +36,7 @@ def outcome(rate, *, seed=0):
 
 def summarised(clean=None, corruptions=None, tests=None):
     clean = clean or {"real": outcome(0.9), "mixed": outcome(0.95, seed=1)}
-    return summarise_shift(clean, corruptions or {}, tests or {}, num_resamples=300, seed=0)
+    return summarise_shift(clean, corruptions or {}, tests or {})
 
 
 def corruptions():
@@ -143,7 +143,7 @@ def test_clean_accuracy_is_that_of_the_arms():
         for arm, rate in (("real", 0.8), ("mixed", 0.9))
     ]
     clean = {result.arm: Outcome.of(result.probabilities, result.labels) for result in results}
-    there = summarise(results, num_resamples=300, seed=0)
+    there = summarise(results)
     for arm, figures in summarised(clean)["clean"].items():
         assert figures["accuracy"] == {end: there[arm]["accuracy"][end] for end in ("mean", "low", "high")}
 

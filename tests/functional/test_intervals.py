@@ -1,4 +1,4 @@
-"""Bootstrap intervals against closed forms, scipy, and simulated experiments with a known truth."""
+"""Intervals against closed forms, scipy, and simulated experiments with a known truth."""
 
 import time
 
@@ -9,38 +9,145 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from understudy.functional import intervals
-from understudy.functional.intervals import bootstrap_mean, paired_bootstrap_difference, student_interval
+from understudy.functional.intervals import (
+    accuracy_interval,
+    mean_interval,
+    paired_difference,
+    resampled_means,
+    student_interval,
+    variance_of_mean,
+)
 
 
 def _rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_one_training_agrees_with_the_binomial_error():
-    correct = (np.arange(1000) < 900)[None]
-    mean, low, high = bootstrap_mean(correct, _rng(), num_resamples=20_000)
-    error = np.sqrt(0.9 * 0.1 / 1000)
-    assert mean == 0.9
-    # Means come in steps of 0.001, a tenth of the standard error; the rest is Monte Carlo error.
-    np.testing.assert_allclose([low, high], [0.9 - 1.96 * error, 0.9 + 1.96 * error], atol=0.12 * error)
+@pytest.mark.parametrize("num_images", [2, 50, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("num_seeds", [1, 3])
+def test_trainings_that_agree_give_the_exact_binomial_interval(num_images, share, num_seeds):
+    """With three equal trainings as with one: they are no more test images."""
+    right = round(share * num_images)
+    correct = np.tile(np.arange(num_images) < right, (num_seeds, 1))
+    mean, *ends = accuracy_interval(correct)
+    exact = stats.binomtest(right, num_images).proportion_ci(method="exact")
+    assert mean == right / num_images
+    np.testing.assert_allclose(ends, [exact.low, exact.high], atol=1e-9 if num_seeds == 1 else 2e-3)
 
 
-def test_one_training_agrees_with_scipy():
+def test_trainings_that_differ_widen_the_interval():
+    images = np.arange(400)
+    equal = np.stack([images < 380] * 3)
+    by_image = np.stack([(images + shift) % 400 < 380 for shift in (0, 20, 40)])
+    by_seed = np.stack([images < right for right in (372, 380, 388)])
+    widths = [accuracy_interval(correct)[2] - accuracy_interval(correct)[1] for correct in (equal, by_image)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.05)  # no more than N images count
+    assert accuracy_interval(by_seed)[2] - accuracy_interval(by_seed)[1] > 1.5 * widths[0]
+
+
+def test_all_right_is_the_rule_of_three_and_never_less_than_one_error():
+    """Hanley and Lippman-Hand 1983: at 95% on one side, 3 / N; 3.7 / N on two sides."""
+    for num_images in (50, 200, 1000):
+        right = np.ones((3, num_images), dtype=bool)
+        low = accuracy_interval(right)[1]
+        assert low == pytest.approx(1 - 3.689 / num_images, rel=0.01)
+        one_error = right.copy()
+        one_error[0, 0] = False
+        assert accuracy_interval(one_error)[1] < low
+
+
+CELLS = [(n, p, seeds) for n in (50, 200, 1000) for p in (0.95, 0.99, 1.0) for seeds in (1, 3)]
+
+
+def _trainings(rng, n, p, seeds, *, shared):
+    """Correct predictions with mean ``p``: the errors of seeds vary by 30%, and images are shared luck."""
+    rates = np.full(seeds, p)
+    if seeds > 1 and p < 1:  # with one training the interval covers test images only
+        strength = p / (1 - p) / 0.3**2 - 1
+        rates = rng.beta(strength * p, strength * (1 - p), size=seeds)
+    noise = np.sqrt(shared) * rng.standard_normal(n) + np.sqrt(1 - shared) * rng.standard_normal((seeds, n))
+    return noise < stats.norm.ppf(rates)[:, None]
+
+
+@pytest.mark.parametrize(("n", "p", "seeds"), CELLS)
+def test_accuracy_near_the_ceiling_is_covered(n, p, seeds):
+    """300 experiments: standard error of the coverage 1.3 points. A bootstrap may cover 59% here."""
+    rng, hits = _rng(n + seeds), 0
+    for _ in range(300):
+        _, low, high = accuracy_interval(_trainings(rng, n, p, seeds, shared=0.5))
+        hits += low <= p <= high
+    assert hits / 300 >= 0.93
+
+
+@pytest.mark.parametrize(("n", "p", "seeds"), CELLS)
+def test_paired_differences_near_the_ceiling_are_covered(n, p, seeds):
+    """``b`` is 1 point below ``a``, and shares luck with it."""
+    rng, hits = _rng(2 * n + seeds), 0
+    for _ in range(300):
+        a = _trainings(rng, n, p, seeds, shared=0.5)
+        kept = (rng.random(n) < 1 - 0.006 / p) & (rng.random((seeds, n)) < 1 - 0.004 / p)
+        _, low, high = paired_difference(a, a & kept)
+        hits += low <= p - p * (1 - 0.006 / p) * (1 - 0.004 / p) <= high
+    assert hits / 300 >= 0.93
+
+
+def test_no_discordant_pair_is_not_certain():
+    """Bonett and Price 2012: the interval of two discordant pairs among N + 2, one in each direction."""
+    for num_images in (50, 1000):
+        same = _rng(num_images).random((1, num_images)) < 0.9
+        mean, low, high = paired_difference(same, same)
+        half = 1.96 * np.sqrt(2) / (num_images + 2)
+        assert mean == 0
+        assert (low, high) == (pytest.approx(-half, rel=0.04), pytest.approx(half, rel=0.04))
+
+
+def test_one_training_agrees_with_bonett_and_price():
+    """12 images right only in ``a``, 3 only in ``b``, of 200."""
+    a, b = (np.zeros((1, 200)) for _ in range(2))
+    a[0, :12], b[0, 12:15], a[0, 15:], b[0, 15:] = 1, 1, 1, 1
+    p12, p21 = 13 / 202, 4 / 202
+    half = 1.96 * np.sqrt((p12 + p21 - (p12 - p21) ** 2) / 202)
+    _, low, high = paired_difference(a, b)
+    np.testing.assert_allclose([low, high], [p12 - p21 - half, p12 - p21 + half], atol=0.02 * half)
+
+
+def test_one_training_agrees_with_student():
     values = _rng(1).exponential(size=200)
-    _, low, high = bootstrap_mean(values[None], _rng(), num_resamples=9999)
-    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=_rng(2)).confidence_interval
-    error = values.std() / np.sqrt(200)
-    # scipy does not stretch to Student's quantile: 0.6% of the half width here; the rest is Monte Carlo
-    # error.
-    np.testing.assert_allclose([low, high], [theirs.low, theirs.high], atol=0.08 * error)
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(mean_interval(values[None]), [values.mean(), theirs.low, theirs.high])
 
 
 def test_seeds_alone_agree_with_student():
     accuracy = np.linspace(0.7, 0.9, 12)
-    _, low, high = bootstrap_mean(np.repeat(accuracy[:, None], 50, axis=1), _rng(), num_resamples=20_000)
+    _, low, high = mean_interval(np.repeat(accuracy[:, None], 50, axis=1))
     half = stats.t.ppf(0.975, 11) * accuracy.std(ddof=1) / np.sqrt(12)
-    # A bootstrap of 12 values has lighter tails than the normal distribution.
-    np.testing.assert_allclose([low, high], [0.8 - half, 0.8 + half], atol=0.06 * half)
+    np.testing.assert_allclose([low, high], [0.8 - half, 0.8 + half])
+
+
+def test_the_variance_has_both_parts_in_expectation():
+    """Images vary by 4, seeds by 1, the rest by 9: 4/20 + 1/3 + 9/60; the limits add a little."""
+    rng = _rng(2)
+    found = [
+        variance_of_mean(
+            2 * rng.standard_normal(20) + rng.standard_normal((3, 1)) + 3 * rng.standard_normal((3, 20))
+        )[0]
+        for _ in range(2000)
+    ]
+    assert np.mean(found) == pytest.approx(4 / 20 + 1 / 3 + 9 / 60, rel=0.1)
+
+
+def test_groups_keep_their_sizes():
+    """The variance of a stratified mean (Cochran 1977, eq. 5.6): what groups differ by is no chance."""
+    labels = np.repeat([0, 1, 2], [300, 8, 1])
+    values = np.where(labels == 0, 1.0, 5.0) + _rng(8).standard_normal((1, 309))
+    parts = [values[0, labels == label] for label in (0, 1)]
+    expected = sum((len(part) / 309) ** 2 * part.var(ddof=1) / len(part) for part in parts)
+    assert variance_of_mean(values, labels)[0] == pytest.approx(expected)
+    constant = np.where(labels == 0, 1.0, 5.0)[None].repeat(3, axis=0)
+    assert mean_interval(constant, groups=labels) == pytest.approx([constant.mean()] * 3)
+    together = variance_of_mean(values.repeat(3, axis=0))
+    assert variance_of_mean(values.repeat(3, axis=0), np.zeros(309)) == pytest.approx(together)
 
 
 def test_covers_the_truth_with_three_seeds():
@@ -49,11 +156,11 @@ def test_covers_the_truth_with_three_seeds():
     for _ in range(400):
         rates = 0.8 + rng.normal(0, 0.02, size=3)
         correct = rng.random((3, 500)) < rates[:, None]
-        _, low, high = bootstrap_mean(correct, rng, num_resamples=300)
+        _, low, high = accuracy_interval(correct)
         hits += low <= 0.8 <= high
         plain += abs(correct.mean() - 0.8) <= 1.96 * correct.mean(axis=1).std() / np.sqrt(3)
-    assert 0.9 <= hits / 400 <= 0.99
-    assert plain / 400 < 0.85  # what seeds resampled plainly would give
+    assert hits / 400 >= 0.93
+    assert plain / 400 < 0.85  # what three seeds alone would give
 
 
 def test_pairing_cancels_what_both_share():
@@ -61,11 +168,10 @@ def test_pairing_cancels_what_both_share():
     hard = rng.random(1000) < 0.5
     a, b = np.tile(~hard, (3, 1)), np.tile(~hard, (3, 1))
     b[:, np.flatnonzero(~hard)[:20]] = False
-    mean, low, high = paired_bootstrap_difference(a, b, _rng(), num_resamples=1000)
+    mean, low, high = paired_difference(a, b)
     assert mean == pytest.approx(0.02)
     assert 0 < low < mean < high < 0.04
-    mirrored = paired_bootstrap_difference(b, a, _rng(), num_resamples=1000)
-    np.testing.assert_allclose(mirrored, [-mean, -high, -low], atol=0.002)
+    np.testing.assert_allclose(paired_difference(b, a), [-mean, -high, -low])
 
 
 @given(
@@ -76,40 +182,54 @@ def test_pairing_cancels_what_both_share():
 @settings(max_examples=30, deadline=None)
 def test_properties(data, seed, shift):
     values = np.array(data)
-    mean, low, high = bootstrap_mean(values, _rng(seed), num_resamples=100)
-    assert values.min() <= low <= mean <= high <= values.max()
+    mean, low, high = accuracy_interval(values)
+    assert 0 <= low <= mean <= high <= 1
+    assert low < high
+    np.testing.assert_allclose(accuracy_interval(~values), [1 - mean, 1 - high, 1 - low], atol=1e-12)
     shuffled = values[:, _rng(seed).permutation(6)]
-    np.testing.assert_allclose(
-        bootstrap_mean(shuffled, _rng(seed), num_resamples=100), (mean, low, high), atol=1e-12
-    )
-    moved = bootstrap_mean(values + shift, _rng(seed), num_resamples=100)
+    np.testing.assert_allclose(accuracy_interval(shuffled), (mean, low, high), atol=1e-12)
+    mean, low, high = mean_interval(values)
+    assert values.min() <= low <= mean <= high <= values.max()
+    moved = mean_interval(values + shift)
     np.testing.assert_allclose(moved, (mean + shift, low + shift, high + shift), atol=1e-9)
-    assert paired_bootstrap_difference(values, values, _rng(seed), num_resamples=100) == (0, 0, 0)
+    mean, low, high = mean_interval(values, limits=(0, 1))
+    moved = mean_interval(values + shift, limits=(shift, 1 + shift))
+    np.testing.assert_allclose(moved, (mean + shift, low + shift, high + shift), atol=1e-9)
+    _, low, high = paired_difference(values, values)
+    assert low == pytest.approx(-high)
+    assert high > 0
 
 
 def test_resampling_in_parts_equals_resampling_at_once(monkeypatch):
-    values = _rng(5).random((3, 50))
-    whole = bootstrap_mean(values, _rng(), num_resamples=200)
+    values = _rng(5).random((2, 3, 50))
+    whole = resampled_means(values, _rng(), 200)
     monkeypatch.setattr(intervals, "_MAX_CELLS", 700)
-    np.testing.assert_allclose(bootstrap_mean(values, _rng(), num_resamples=200), whole, atol=1e-12)
+    np.testing.assert_allclose(resampled_means(values, _rng(), 200), whole, atol=1e-12)
+
+
+def test_resampled_means_vary_as_the_mean_does():
+    values = 0.3 * _rng(6).standard_normal((5, 1)) + _rng(7).standard_normal(200)
+    resampled = resampled_means(values[None], _rng(), 4000)[:, 0]
+    assert resampled.std() == pytest.approx(np.sqrt(variance_of_mean(values)[0]), rel=0.1)
 
 
 def test_quick_at_full_size():
     correct = _rng(6).random((3, 10_000)) < 0.9
     start = time.perf_counter()
-    bootstrap_mean(correct, _rng(), num_resamples=2000)
+    accuracy_interval(correct)
     assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 5), (3, 1)])
-def test_shapes_are_checked(shape):
+@pytest.mark.parametrize("of", [accuracy_interval, mean_interval, lambda x: mean_interval(x, limits=(0, 1))])
+def test_shapes_are_checked(shape, of):
     with pytest.raises(ValueError, match="must be of shape"):
-        bootstrap_mean(np.zeros(shape), _rng(), num_resamples=10)
+        of(np.zeros(shape))
 
 
 def test_paired_shapes_are_checked():
     with pytest.raises(ValueError, match="same shape"):
-        paired_bootstrap_difference(np.zeros((3, 4)), np.zeros((3, 5)), _rng(), num_resamples=10)
+        paired_difference(np.zeros((3, 4)), np.zeros((3, 5)))
 
 
 PAPER = {  # Li et al. 2024 (arXiv:2403.19866), table 2: accuracy on ten data sets
@@ -149,47 +269,28 @@ def test_student_interval_of_one_value_and_of_none():
         student_interval([])
 
 
-def test_resampling_within_groups_keeps_their_sizes():
-    """A constant answer is sure of its mean over classes; without groups, its interval would have a width."""
+def test_a_constant_answer_is_nearly_sure_of_its_mean_over_classes():
+    """90 and 10 images weigh as much as 36 in classes of equal size."""
     labels = np.repeat([0, 1], [90, 10])
     values = np.where(labels == 0, 100 / 180, 0)[None].repeat(3, axis=0)
-    np.testing.assert_allclose(bootstrap_mean(values, _rng(), num_resamples=200, groups=labels), 0.5)
-    _, low, high = bootstrap_mean(values, _rng(), num_resamples=200)
-    assert low < 0.48 < 0.52 < high
+    _, low, high = mean_interval(values, limits=(0, 1), groups=labels)
+    assert 0.5 - low == pytest.approx(1.96 * np.sqrt(0.5) / 38, rel=0.03)
+    assert high - 0.5 == pytest.approx(0.5 - low)
 
 
 def test_one_group_agrees_with_no_groups():
-    correct = (np.arange(400) < 300)[None]
-    together = bootstrap_mean(correct, _rng(), num_resamples=20_000)
-    in_a_group = bootstrap_mean(correct, _rng(1), num_resamples=20_000, groups=np.zeros(400, dtype=int))
-    np.testing.assert_allclose(in_a_group, together, atol=0.002)  # the error of the mean is 0.022
-    values = _rng(2).random((3, 50))
-    assert intervals.student_stretch(values, np.zeros(50, dtype=int)) == intervals.student_stretch(values)
+    values = _rng(2).integers(0, 2, size=(3, 50)).astype(float)
+    found = mean_interval(values, limits=(0, 1), groups=np.zeros(50))
+    np.testing.assert_allclose(found, mean_interval(values, limits=(0, 1)), atol=0.002)
 
 
-def test_covers_a_mean_over_classes_of_unlike_sizes():
-    """300 and 8 images with rates 0.9 and 0.6; 400 experiments: standard error of the coverage 1.1 points."""
-    rng, hits, plain, labels = _rng(7), 0, 0, np.repeat([0, 1], [300, 8])
-    weights = np.where(labels == 0, 308 / 600, 308 / 16)
+@pytest.mark.parametrize("rates", [(0.9, 0.6), (0.99, 0.95), (1.0, 1.0)])
+def test_covers_a_mean_over_classes_of_unlike_sizes(rates):
+    """300 and 20 images; 400 experiments: standard error of the coverage 1.1 points."""
+    rng, hits, labels = _rng(7), 0, np.repeat([0, 1], [300, 20])
+    weights = np.where(labels == 0, 320 / 600, 320 / 40)
     for _ in range(400):
-        values = (rng.random((1, 308)) < np.where(labels == 0, 0.9, 0.6)) * weights
-        _, low, high = bootstrap_mean(values, rng, num_resamples=300, groups=labels)
-        hits += low <= 0.75 <= high
-        spread = np.sqrt(
-            sum((values[0, labels == label].std() / 308) ** 2 * (labels == label).sum() for label in (0, 1))
-        )
-        plain += abs(values.mean() - 0.75) <= 1.96 * spread
-    assert 0.92 <= hits / 400 <= 0.99
-    assert plain / 400 < hits / 400
-
-
-@given(st.lists(st.integers(0, 3), min_size=5, max_size=12), st.integers(0, 50))
-@settings(max_examples=30, deadline=None)
-def test_the_order_of_images_does_not_matter_within_groups(groups, seed):
-    groups, rng = np.array(groups), _rng(seed)
-    values = rng.integers(0, 2, size=(2, len(groups))).astype(float)
-    mean, low, high = bootstrap_mean(values, _rng(seed), num_resamples=50, groups=groups)
-    assert values.min() <= low <= mean <= high <= values.max()
-    order = rng.permutation(len(groups))
-    shuffled = bootstrap_mean(values[:, order], _rng(seed), num_resamples=50, groups=groups[order])
-    np.testing.assert_allclose(shuffled, (mean, low, high), atol=1e-12)
+        values = (rng.random((1, 320)) < np.array(rates)[labels]) * weights
+        _, low, high = mean_interval(values, limits=(0, 1), groups=labels)
+        hits += low <= np.mean(rates) <= high
+    assert hits / 400 >= 0.92

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import isotonic_regression
 
-from understudy.functional.intervals import bootstrap_mean, student_stretch
+from understudy.functional.intervals import mean_interval, student_stretch
 from understudy.functional.learning_curve import (
     gains_per_doubling,
     increasing,
@@ -106,7 +106,7 @@ def test_resampled_curves_are_those_of_the_intervals():
     resampled = resampled_curves(values, _rng(), num_resamples=4000)
     assert resampled.shape == (4000, 2)
     for point in range(2):
-        mean, low, high = bootstrap_mean(values[point], _rng(2), num_resamples=4000)
+        mean, low, high = mean_interval(values[point])
         ends = mean + student_stretch(values[point].astype(float)) * (
             np.quantile(resampled[:, point], [0.025, 0.975]) - mean
         )

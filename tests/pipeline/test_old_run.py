@@ -63,12 +63,15 @@ def values(results):
 EXPECTED = values(results_of(FIXTURE / "run"))
 
 
-def assert_same_figures(run, tolerance=0.0):
+def assert_same_figures(run, tolerance=0.0, *, intervals=True):
+    """Intervals that are computed again have other ends, see decision 0029."""
     found = values(results_of(run))
     found[".verdict.sentence"] = found[".verdict.sentence"].replace(
         "% accuracy on", "% on"
     )  # named since 0.2
     for name, expected in EXPECTED.items():  # there may be more: figures that 0.1.0 did not have
+        if not intervals and name.rpartition(".")[2] in ("low", "high", "sentence"):
+            continue
         is_number = isinstance(expected, int | float) and not isinstance(expected, bool)
         assert found[name] == (
             pytest.approx(expected, rel=tolerance, abs=tolerance) if is_number else expected
@@ -114,7 +117,7 @@ def test_a_late_stage_is_done_again(old, succeed):
     kept = times(old)["arms/real-seed0.npz"]
     succeed("run", old)
     assert times(old)["arms/real-seed0.npz"] == kept
-    assert_same_figures(old, tolerance=1e-3)  # processors round differently
+    assert_same_figures(old, tolerance=1e-3, intervals=False)  # processors round differently
 
 
 @pytest.mark.slow
@@ -138,7 +141,9 @@ def test_the_same_images_are_drawn_from_the_same_plan(old, succeed):
         assert drawn.select(columns).equals(stored.select(columns)), path
         if "image" in stored.column_names:
             np.testing.assert_array_equal(pixels(again), pixels(path), err_msg=str(path))
-    assert_same_figures(old, tolerance=0.02)  # trainings round differently, losses by up to a hundredth
+    assert_same_figures(
+        old, tolerance=0.02, intervals=False
+    )  # trainings round differently, losses by up to a hundredth
 
 
 @pytest.mark.parametrize("form", ["folder", "webdataset", "huggingface"])

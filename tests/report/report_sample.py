@@ -242,8 +242,6 @@ def make_gap(
         class_names=names,
         real_again=[arm("again", rates["real"] - 0.008)],
         gan_test=recognised,
-        num_resamples=200,
-        seed=0,
     )
     return gap | {"side_measures": _side_measures(), "advice": _advice()}
 

@@ -57,7 +57,7 @@ def test_every_number_equals_study_json(kind: str, repeats: int, tmp_path: Path)
     assert html.escape(study["sentence"]) in text
     assert text.index("<h1>") < text.index("<svg")
     assert ("95% Student intervals over runs" in text) == (repeats > 1)
-    assert ("95% bootstrap intervals over test images and trainings of one run" in text) == (repeats == 1)
+    assert ("95% intervals over test images and trainings of one run" in text) == (repeats == 1)
 
 
 def test_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_table_for_the_terminal() -> None:
     assert text.count("reference") == 5
     assert f"{100 * bridged['accuracy']['mean']:.1f} [" in text
     assert f"{100 * bridged['minus_real']['mean']:+.1f} [" in text
-    assert "95% bootstrap intervals" in text
+    assert "95% intervals over test images" in text
 
 
 def test_differences_are_those_of_the_sentence(tmp_path: Path) -> None:

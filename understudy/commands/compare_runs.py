@@ -13,8 +13,8 @@ from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.intervals import paired_bootstrap_difference
-from understudy.functional.unpaired import unpaired_bootstrap_difference
+from understudy.functional.intervals import paired_difference
+from understudy.functional.unpaired import unpaired_difference
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.settings import differing_keys
 from understudy.training.records import ArmFolder
@@ -155,17 +155,13 @@ def _side_by_side(a: _Finished, arm_a: str, b: _Finished, arm_b: str, aligned: _
     if of_a is None or of_b is None:
         return row
     (right_a, seeds_a), (right_b, seeds_b) = of_a, of_b
-    options: dict[str, Any] = {"num_resamples": b.folder.settings.compare.bootstrap}
-    rng = np.random.default_rng(b.folder.settings.seed)
     if aligned.order is not None and len(seeds_a) == len(seeds_b):
         # Trainings with unrelated seeds can be paired in any way: their differences are as independent as the
         # trainings are.
-        ends = paired_bootstrap_difference(
-            right_b[:, aligned.order[1]], right_a[:, aligned.order[0]], rng, **options
-        )
+        ends = paired_difference(right_b[:, aligned.order[1]], right_a[:, aligned.order[0]])
         paired = "images and seeds" if seeds_a == seeds_b else "images"
     else:
-        ends, paired = unpaired_bootstrap_difference(right_b, right_a, rng, **options), "nothing"
+        ends, paired = unpaired_difference(right_b, right_a), "nothing"
     return row | {"difference": dict(zip(("mean", "low", "high"), ends, strict=True)), "paired": paired}
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, final
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from understudy.functional.class_means import (
     precision_per_class,
     recall_per_class,
 )
-from understudy.functional.intervals import Interval, bootstrap_mean
+from understudy.functional.intervals import Interval, accuracy_interval, mean_interval, paired_difference
 from understudy.training.records import ArmResult
 
 _BASELINE = "real"
@@ -23,13 +23,11 @@ _LONG = "real-long"
 _DIFFERENCES = ("minus_real", "minus_real_long", "minus_plain")
 
 
-def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) -> dict[str, dict[str, Any]]:
+def summarise(results: Sequence[ArmResult]) -> dict[str, dict[str, Any]]:
     """Summarise every arm for ``results.json``.
 
     Args:
         results: one result per arm, including ``real``, all with the same test images and seeds.
-        num_resamples: bootstrap resamples behind each interval.
-        seed: seed of the resamples; the intervals of an arm do not depend on the other arms.
 
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
@@ -54,7 +52,6 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
             raise ValueError(
                 f"arms must have the seeds and test labels of {_BASELINE!r}, but {result.arm!r} has others"
             )
-    summary = _Summary(num_resamples, seed)
     summaries = {}
     for result in results:
         is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
@@ -63,7 +60,7 @@ def summarise(results: Sequence[ArmResult], *, num_resamples: int, seed: int) ->
         compared = {
             name: other for name, other in zip(_DIFFERENCES, others, strict=True) if other is not None
         }
-        summaries[result.arm] = summary.of(result, compared)
+        summaries[result.arm] = _summarise_one(result, compared)
     return summaries
 
 
@@ -162,57 +159,57 @@ def _claim(best: str, alone: str, difference: Mapping[str, float]) -> str:
     return f"This test shows no difference between {best} and {alone}, {mean:+.1f} points {ends}"
 
 
-@final
-@dataclass(frozen=True)
-class _Summary:
-    """Computes intervals; all arms share the resamples."""
-
-    num_resamples: int
-    seed: int
-
-    def of(self, result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:
-        """One arm, with its difference to each of the other arms, by the name of the difference."""
-        labels, counts = result.labels, confusion(result)
-        accuracy, balanced = (
-            self.measured(terms(result), {name: terms(other) for name, other in compared.items()}, groups)
-            for terms, groups in ((_correct, None), (_balanced, labels))
-        )
-        f1 = self.measured(macro_f1_terms(result.predicted, labels), {}, labels)
-        on_val = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
-        return {
-            "accuracy": {key: value for key, value in accuracy.items() if key not in _DIFFERENCES},
-            **{name: float(np.mean(values)) for name, values in on_val.items() if values},
-            "per_class": _or_none(recall_per_class(counts)),
-            "precision_per_class": _or_none(precision_per_class(counts)),
-            **{key: value for key, value in accuracy.items() if key in _DIFFERENCES},
-            "balanced_accuracy": balanced,
-            "macro_f1": f1 | {"low": max(0.0, f1["low"]), "high": min(1.0, f1["high"])},
-            "steps": result.steps,
-            "seconds": result.seconds,
-        }
-
-    def measured(
-        self, values: np.ndarray, others: Mapping[str, np.ndarray], groups: np.ndarray | None
-    ) -> dict[str, Any]:
-        """``mean``, ``low`` and ``high``, the mean of each training in ``seeds``, and the differences."""
-        differences = {name: self.interval(values - other, groups) for name, other in others.items()}
-        return self.interval(values, groups) | {"seeds": values.mean(axis=1).tolist()} | differences
-
-    def interval(self, values: np.ndarray, groups: np.ndarray | None) -> dict[str, float]:
-        """``mean``, ``low`` and ``high``."""
-        rng = np.random.default_rng(self.seed)
-        ends = bootstrap_mean(values, rng, num_resamples=self.num_resamples, groups=groups)
-        found = asdict(Interval.of(ends))
-        # The weights of classes do not add up exactly, and a difference of 1e-17 must not count as a gain.
-        return found if groups is None else {name: round(end, 12) for name, end in found.items()}
+def _summarise_one(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:
+    """One arm, with its difference to each of the other arms, by the name of the difference."""
+    labels, counts = result.labels, confusion(result)
+    differences = {
+        name: _interval(paired_difference(result.correct, other.correct)) for name, other in compared.items()
+    }
+    if result.arm == _BASELINE:
+        differences["minus_real"] = _interval((0.0, 0.0, 0.0))
+    on_val = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
+    return {
+        "accuracy": _interval(accuracy_interval(result.correct)) | _seeds(result.correct),
+        **{name: float(np.mean(values)) for name, values in on_val.items() if values},
+        "per_class": _or_none(recall_per_class(counts)),
+        "precision_per_class": _or_none(precision_per_class(counts)),
+        **differences,
+        "balanced_accuracy": _balanced(result, compared),
+        "macro_f1": _over_classes(macro_f1_terms(result.predicted, labels), labels),
+        "steps": result.steps,
+        "seconds": result.seconds,
+    }
 
 
-def _correct(result: ArmResult) -> np.ndarray:
-    return result.correct.astype(np.float64)
+def _balanced(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:
+    """Balanced accuracy with its differences to other arms."""
+    labels = result.labels
+    terms = balanced_accuracy_terms(result.predicted, labels)
+    found = _over_classes(terms, labels)
+    for name, other in compared.items():
+        gains = terms - balanced_accuracy_terms(other.predicted, labels)
+        found[name] = _rounded(mean_interval(gains, limits=(-1.0, 1.0), groups=labels))
+    if result.arm == _BASELINE:
+        found["minus_real"] = _interval((0.0, 0.0, 0.0))
+    return found
 
 
-def _balanced(result: ArmResult) -> np.ndarray:
-    return balanced_accuracy_terms(result.predicted, result.labels)
+def _over_classes(terms: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """``mean``, ``low``, ``high`` and ``seeds`` of a measure in [0, 1] that is a mean over classes."""
+    return _rounded(mean_interval(terms, limits=(0.0, 1.0), groups=labels)) | _seeds(terms)
+
+
+def _interval(ends: tuple[float, float, float]) -> dict[str, Any]:
+    return asdict(Interval.of(ends))
+
+
+def _rounded(ends: tuple[float, float, float]) -> dict[str, Any]:
+    """The weights of classes do not add up exactly, and a difference of 1e-17 must not count as a gain."""
+    return {name: round(end, 12) + 0.0 for name, end in _interval(ends).items()}  # not -0.0
+
+
+def _seeds(values: np.ndarray) -> dict[str, list[float]]:
+    return {"seeds": values.mean(axis=1).tolist()}
 
 
 def _or_none(shares: np.ndarray) -> list[float | None]:

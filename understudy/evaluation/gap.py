@@ -5,9 +5,8 @@ The terms of the gap with their intervals, overall and per class, and a test of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,8 @@ from understudy.functional.gaps import (
     relative_drop,
     shares,
 )
-from understudy.functional.intervals import Interval, bootstrap_mean
+from understudy.functional.intervals import Interval, accuracy_interval, mean_interval
 from understudy.training.records import ArmResult
-
-Measure = Callable[[np.ndarray], dict[str, float]]  # maps values (S, N) to mean, low and high
 
 _REDRAWN = "reconstructed"
 _ATTACKABLE = ("appearance", "content", "quality", "quantity")
@@ -45,8 +42,6 @@ def summarise_gap(
     class_names: Sequence[str],
     real_again: Sequence[ArmResult] = (),
     gan_test: Mapping[float, Mapping[str, float]] | None = None,
-    num_resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Summarise the gap for the section ``gap`` of ``results.json``.
 
@@ -63,8 +58,6 @@ def summarise_gap(
         real_again: one result on an independent real sample as large as ``real``, two results on the halves
             of the real images (which differ more than whole sets), or none.
         gan_test: by strength, ``mean``, ``low`` and ``high`` of the GAN-test, for ``sweep``.
-        num_resamples: bootstrap resamples behind each interval.
-        seed: seed of the resamples; the interval of a term does not depend on the other roles.
 
     Returns:
         The section as in ``docs/results_json.md``; accuracies and terms are fractions.
@@ -79,30 +72,38 @@ def summarise_gap(
     correct = {role: _correct(result) for role, result in roles.items()}
     variants = [role for role in VARIANTS if role in arms]
     best = max(variants, key=lambda role: float(np.mean(arms[role].val_accuracy)))
-    interval = partial(_interval, num_resamples=num_resamples, seed=seed)
-    floor = _noise_floor(correct["real"], [_correct(result) for result in real_again], interval)
+    floor = _noise_floor(correct["real"], [_correct(result) for result in real_again])
     cells = gap_terms(correct, best=best)
-    terms = _with_shares({name: interval(values) for name, values in cells.items()}, floor["floor"])
-    excess = interval(appearance_excess(cells)) if reconstructed else None
+    terms = _with_shares(_intervals(cells, best), floor["floor"])
+    excess = _difference(appearance_excess(cells)) if reconstructed else None
     return {
         "best": best,
         "terms": terms,
-        "path": _path(correct, PATH, interval),
-        "reverse_path": _path(correct, REVERSE_PATH, interval),
+        "path": _path(correct, PATH),
+        "reverse_path": _path(correct, REVERSE_PATH),
         "noise_floor": floor,
         "hypothesis": _hypothesis(terms, excess, best=best, strength=strength, floor=floor["floor"]),
         "largest": _largest(terms),
-        "arms": {role: _arm(result, correct, role, interval) for role, result in roles.items()},
-        "sweep": _sweep(reconstructed, correct["real"], gan_test or {}, interval),
-        "per_class": _per_class(
-            correct, cells, arms["real"].labels, class_names, best=best, interval=interval
-        ),
+        "arms": {role: _arm(result, correct, role) for role, result in roles.items()},
+        "sweep": _sweep(reconstructed, correct["real"], gan_test or {}),
+        "per_class": _per_class(correct, cells, arms["real"].labels, class_names, best=best),
     }
 
 
-def _interval(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, float]:
-    rng = np.random.default_rng(seed)
-    return asdict(Interval.of(bootstrap_mean(values, rng, num_resamples=num_resamples)))
+def _accuracy(correct: np.ndarray) -> dict[str, float]:
+    return asdict(Interval.of(accuracy_interval(correct)))
+
+
+def _intervals(cells: Mapping[str, np.ndarray], best: str) -> dict[str, dict[str, float]]:
+    """Each term with its interval; if the plain images are the best, recovering nothing is no measurement."""
+    terms = {name: _difference(values) for name, values in cells.items()}
+    nothing = asdict(Interval(mean=0.0, low=0.0, high=0.0))
+    return terms | ({"recovered": nothing} if best == "plain" else {})
+
+
+def _difference(values: np.ndarray) -> dict[str, float]:
+    """The mean of a term with its interval; for one image a term lies in [-1, 1], (S, N)."""
+    return asdict(Interval.of(mean_interval(values, limits=(-1.0, 1.0))))
 
 
 def _correct(result: ArmResult) -> np.ndarray:
@@ -114,23 +115,22 @@ def _sweep(
     reconstructed: Mapping[float, ArmResult],
     real: np.ndarray,
     gan_test: Mapping[float, Mapping[str, float]],
-    interval: Measure,
 ) -> list[dict[str, Any]]:
     """Accuracy after training on redrawn images, by strength in ascending order."""
     return [
         {
             "strength": float(strength),
-            "accuracy": interval(_correct(result)),
-            "minus_real": interval(_correct(result) - real),
+            "accuracy": _accuracy(_correct(result)),
+            "minus_real": _difference(_correct(result) - real),
             **({"gan_test": dict(gan_test[strength])} if strength in gan_test else {}),
         }
         for strength, result in sorted(reconstructed.items())
     ]
 
 
-def _noise_floor(real: np.ndarray, others: Sequence[np.ndarray], interval: Measure) -> dict[str, Any]:
+def _noise_floor(real: np.ndarray, others: Sequence[np.ndarray]) -> dict[str, Any]:
     again = [real, *others][-2:] if others else []
-    difference = interval(again[0] - again[1]) if again else None
+    difference = _difference(again[0] - again[1]) if again else None
     spread = float(real.mean(axis=1).std(ddof=1)) if len(real) > 1 else 0.0
     return {
         "measured_by": _FLOORS[len(others)],
@@ -154,12 +154,10 @@ def _with_shares(terms: Mapping[str, dict[str, float]], floor: float) -> dict[st
     }
 
 
-def _path(
-    correct: Mapping[str, np.ndarray], steps: Sequence[tuple[str, str, str]], interval: Measure
-) -> list[dict[str, Any]]:
+def _path(correct: Mapping[str, np.ndarray], steps: Sequence[tuple[str, str, str]]) -> list[dict[str, Any]]:
     differences = path_terms(correct, steps)
     return [
-        {"term": term, "from": before, "to": after} | interval(values)
+        {"term": term, "from": before, "to": after} | _difference(values)
         for (term, before, after), values in zip(steps, differences, strict=False)
     ]
 
@@ -174,11 +172,9 @@ def _largest(terms: Mapping[str, Mapping[str, Any]]) -> str | None:
     return max(found, key=lambda name: float(terms[name]["mean"]), default=None)
 
 
-def _arm(
-    result: ArmResult, correct: Mapping[str, np.ndarray], role: str, interval: Measure
-) -> dict[str, Any]:
+def _arm(result: ArmResult, correct: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
     return {
-        "accuracy": interval(correct[role]),
+        "accuracy": _accuracy(correct[role]),
         "val_accuracy": float(np.mean(result.val_accuracy)),
         "relative_drop": relative_drop(float(correct["real"].mean()), float(correct[role].mean())),
     }
@@ -191,7 +187,6 @@ def _per_class(
     class_names: Sequence[str],
     *,
     best: str,
-    interval: Measure,
 ) -> dict[str, Any]:
     """Accuracies and terms of each class, averaged over its test images and trainings.
 
@@ -209,7 +204,7 @@ def _per_class(
             for name, cell in (columns | terms).items()
         }
         rows[class_name] = row | {
-            "intervals": {name: interval(cell[:, of_class]) for name, cell in terms.items()}
+            "intervals": _intervals({name: cell[:, of_class] for name, cell in terms.items()}, best)
             if len(of_class) > 1
             else None
         }

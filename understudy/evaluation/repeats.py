@@ -47,7 +47,8 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
 
     Returns:
         ``mean``, ``low``, ``high``; ``runs``, the mean of each run; and ``interval``: ``runs`` for a Student
-        interval over several runs, ``bootstrap`` for the interval of a single run.
+        interval over several runs, ``images`` for the interval of a single run. Runs with equal means say
+        nothing about their spread, so they keep the average interval of one run.
 
     Example:
         >>> over_runs([{"mean": 0.5, "low": 0.4, "high": 0.6}], lowest=0, highest=1)["low"]
@@ -57,12 +58,9 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
         1.0
     """
     means = [float(run["mean"]) for run in measured]
-    if len(means) == 1:
-        return {
-            **{end: float(measured[0][end]) for end in ("mean", "low", "high")},
-            "runs": means,
-            "interval": "bootstrap",
-        }
+    if len(set(means)) == 1:
+        ends = {end: float(np.mean([run[end] for run in measured])) for end in ("low", "high")}
+        return {"mean": means[0], **ends, "runs": means, "interval": "images"}
     ends = student_interval(means)
     clipped = {"mean": ends["mean"], "low": max(lowest, ends["low"]), "high": min(highest, ends["high"])}
     return {name: float(value) for name, value in clipped.items()} | {"runs": means, "interval": "runs"}

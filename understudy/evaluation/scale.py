@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.functional.intervals import Interval, bootstrap_mean, paired_bootstrap_difference
+from understudy.functional.intervals import Interval, accuracy_interval, mean_interval, paired_difference
 from understudy.functional.learning_curve import gains_per_doubling, log_fit, stops, worth_in_real_images
 from understudy.training.records import ArmResult
 
@@ -26,8 +26,8 @@ def summarise_scale(
 ) -> dict[str, Any]:
     """Summarise the size of the synthetic set for the section ``scale`` of ``results.json``.
 
-    All intervals are 95% bootstrap intervals over trainings and test images; see
-    :func:`understudy.functional.intervals.bootstrap_mean`. The fit is computed for each training and test
+    All intervals are 95% intervals over trainings and test images; see
+    :mod:`understudy.functional.intervals`. The fit is computed for each training and test
     image, so it has the same intervals. The intervals of ``worth_real_images`` resample all curves together;
     see :func:`understudy.functional.learning_curve.worth_in_real_images`.
 
@@ -35,7 +35,7 @@ def summarise_scale(
         real: result of the arm ``real`` by number of real train images; the largest number is all images.
         synthetic: results by arm and size, where the size is a multiple of the number of real images.
         images: number of synthetic images for every size of any arm.
-        num_resamples: bootstrap resamples behind each interval.
+        num_resamples: bootstrap resamples behind the intervals of ``worth_real_images``.
         seed: seed of the resamples; the figures of an arm do not depend on the other arms.
 
     Returns:
@@ -58,7 +58,7 @@ def summarise_scale(
         "images": [int(images[time]) for time in times],
         "real": {
             "curve": [
-                {"images": size} | _accuracy(correct, num_resamples=num_resamples, seed=seed)
+                {"images": size} | _accuracy(correct)
                 for size, correct in zip(sizes.tolist(), real_curve, strict=True)
             ]
         },
@@ -82,28 +82,20 @@ def _summarise_arm(
     times = sorted(arm)
     curve = np.stack([arm[time].correct for time in times])
     points = [{"times": float(time), "images": int(images[time])} for time in times]
-    differences = [
-        paired_bootstrap_difference(
-            correct, real_curve[-1], np.random.default_rng(seed), num_resamples=num_resamples
-        )
-        for correct in curve
-    ]
+    differences = [paired_difference(correct, real_curve[-1]) for correct in curve]
     worth = worth_in_real_images(
         sizes, real_curve, curve, np.random.default_rng(seed), num_resamples=num_resamples
     )
     numbers = np.array([point["images"] for point in points])
     return {
-        "curve": [
-            point | _accuracy(correct, num_resamples=num_resamples, seed=seed)
-            for point, correct in zip(points, curve, strict=True)
-        ],
+        "curve": [point | _accuracy(correct) for point, correct in zip(points, curve, strict=True)],
         "minus_real": [
             {"times": point["times"]} | asdict(Interval.of(ends))
             for point, ends in zip(points, differences, strict=True)
         ],
-        "marginal": _marginal(times, numbers, curve, num_resamples=num_resamples, seed=seed),
-        "log_fit": _log_fit(numbers / sizes[-1], curve, num_resamples=num_resamples, seed=seed),
-        "next_doubling": _next_doubling(times, numbers, curve, num_resamples=num_resamples, seed=seed),
+        "marginal": _marginal(times, numbers, curve),
+        "log_fit": _log_fit(numbers / sizes[-1], curve),
+        "next_doubling": _next_doubling(times, numbers, curve),
         "worth_real_images": [
             point | dict(zip(("mean", "low", "high"), map(_finite, ends), strict=True))
             for point, ends in zip(points, worth.tolist(), strict=True)
@@ -164,33 +156,28 @@ def stop_reason(
     }
 
 
-def _marginal(
-    times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
-) -> list[dict[str, Any]]:
+def _marginal(times: list[float], numbers: np.ndarray, curve: np.ndarray) -> list[dict[str, Any]]:
     """The gain per doubling between neighbouring sizes, without steps that added no image."""
     steps = [index for index in range(len(times) - 1) if numbers[index + 1] > numbers[index]]
     return [
         {"from": float(times[index]), "to": float(times[index + 1])}
-        | {"per_doubling": _mean(_gains(numbers, curve, index), num_resamples=num_resamples, seed=seed)}
+        | {"per_doubling": _combined(curve[index : index + 2], _gain(numbers[index : index + 2]))}
         for index in steps
     ]
 
 
-def _gains(numbers: np.ndarray, curve: np.ndarray, index: int) -> np.ndarray:
-    """Gains per doubling in one step, for each training and test image, float (S, N)."""
-    step = slice(index, index + 2)
-    return gains_per_doubling(numbers[step], np.moveaxis(curve[step], 0, -1))[..., 0]
+def _gain(sizes: np.ndarray) -> np.ndarray:
+    """The weights of the accuracies at two sizes in the gain per doubling."""
+    return gains_per_doubling(sizes, np.eye(2))[:, 0]
 
 
-def _next_doubling(
-    times: list[float], numbers: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int
-) -> dict[str, Any] | None:
+def _next_doubling(times: list[float], numbers: np.ndarray, curve: np.ndarray) -> dict[str, Any] | None:
     """Predict the gain from twice the largest set, by extending the line through the last sizes.
 
     The gain is limited so that accuracy does not exceed 100%.
     """
     last = slice(-_TREND_SIZES, None)
-    fit = _log_fit(numbers[last], curve[last], num_resamples=num_resamples, seed=seed)
+    fit = _log_fit(numbers[last], curve[last])
     if fit is None:
         return None
     room = 1 - float(curve[-1].mean())
@@ -198,22 +185,22 @@ def _next_doubling(
     return {"times": 2 * float(times[-1]), "images": 2 * int(numbers[-1]), "gain": gain}
 
 
-def _log_fit(sizes: np.ndarray, curve: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any] | None:
+def _log_fit(sizes: np.ndarray, curve: np.ndarray) -> dict[str, Any] | None:
     if len(set(sizes.tolist())) < 2:
         return None
     # Intercept and slope are linear in the accuracies, so the mean over the fits for each training and test
     # image is the fit of the mean accuracies.
-    intercept, slope = log_fit(sizes, np.moveaxis(curve, 0, -1))
+    weights = log_fit(sizes, np.eye(len(sizes)))
     return {
-        name: _mean(values, num_resamples=num_resamples, seed=seed)
-        for name, values in (("intercept", intercept), ("per_doubling", slope))
+        name: _combined(curve, of_sizes)
+        for name, of_sizes in zip(("intercept", "per_doubling"), weights, strict=True)
     }
 
 
-def _mean(values: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, float]:
-    # Rounding removes the last digits, in which images with equal predictions differ.
-    rng = np.random.default_rng(seed)
-    return asdict(Interval.of(bootstrap_mean(values.round(12), rng, num_resamples=num_resamples)))
+def _combined(curve: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """The interval of a weighted sum of the predictions at K sizes, right or wrong, (K, S, N)."""
+    limits = float(weights.clip(max=0).sum()), float(weights.clip(min=0).sum())
+    return asdict(Interval.of(mean_interval(np.tensordot(weights, curve, axes=1), limits=limits)))
 
 
 def _check(
@@ -235,9 +222,8 @@ def _check(
             raise ValueError(f"all results must have the same seeds and test labels; {name} has others")
 
 
-def _accuracy(correct: np.ndarray, *, num_resamples: int, seed: int) -> dict[str, Any]:
-    ends = bootstrap_mean(correct, np.random.default_rng(seed), num_resamples=num_resamples)
-    return asdict(Interval.of(ends)) | {"seeds": correct.mean(axis=1).tolist()}
+def _accuracy(correct: np.ndarray) -> dict[str, Any]:
+    return asdict(Interval.of(accuracy_interval(correct))) | {"seeds": correct.mean(axis=1).tolist()}
 
 
 def _finite(size: float) -> float | None:

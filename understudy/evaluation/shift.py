@@ -12,7 +12,7 @@ from understudy.curation.scores import Classifier
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.corruptions import corrupted
 from understudy.functional.calibration import NUM_BINS, brier_terms, ece_terms, restricted
-from understudy.functional.intervals import Interval, bootstrap_mean, paired_bootstrap_difference
+from understudy.functional.intervals import Interval, accuracy_interval, mean_interval, paired_difference
 
 _BASELINE = "real"
 
@@ -126,21 +126,16 @@ def summarise_shift(
     clean: Mapping[str, Outcome],
     corruptions: Mapping[str, Mapping[int, Mapping[str, Outcome]]],
     tests: Mapping[str, ShiftTest],
-    *,
-    num_resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Summarise the outcomes for the section ``shift`` of ``results.json``.
 
-    All intervals are 95% bootstrap intervals over trainings and test images; see
-    :func:`understudy.functional.intervals.bootstrap_mean`. Differences are paired by image and seed.
+    All intervals are 95% intervals over trainings and test images; see
+    :mod:`understudy.functional.intervals`. Differences are paired by image and seed.
 
     Args:
         clean: outcomes on the test images of the run by arm, including ``real``.
         corruptions: outcomes on the same images in the same order by corruption, severity and arm.
         tests: outcomes on other test sets by name.
-        num_resamples: bootstrap resamples behind each interval.
-        seed: seed of the resamples; the intervals of an arm do not depend on the other arms.
 
     Returns:
         ``settings``, ``clean``, ``calibration``, ``corruptions``, ``mean_corruption`` (mean over all
@@ -156,62 +151,64 @@ def summarise_shift(
         _check(arms, clean, same_images=True)
     for test in tests.values():
         _check(test.arms, clean, same_images=False)
-    summary = _Summary(num_resamples, seed)
     severities = sorted({severity for by_severity in corruptions.values() for severity in by_severity})
     return {
         "settings": {"corruptions": list(corruptions), "severities": severities, "bins": NUM_BINS},
-        "clean": {arm: {"accuracy": summary.mean(outcome.correct)} for arm, outcome in clean.items()},
-        "calibration": {arm: summary.calibration(outcome) for arm, outcome in clean.items()},
+        "clean": {
+            arm: {"accuracy": _interval(accuracy_interval(outcome.correct))} for arm, outcome in clean.items()
+        },
+        "calibration": {arm: _calibration(outcome) for arm, outcome in clean.items()},
         "corruptions": {
-            name: {arm: summary.by_severity(outcomes, arm) for arm in clean}
+            name: {arm: _by_severity(outcomes, arm) for arm in clean}
             for name, outcomes in corruptions.items()
         },
-        "mean_corruption": {arm: summary.accuracy(_means(groups), arm) for arm in clean} if groups else {},
+        "mean_corruption": {arm: _mean_accuracy(_means(groups), arm) for arm in clean} if groups else {},
         "tests": {
             name: {
                 "images": test.arms[_BASELINE].correct.shape[1],
                 "classes": list(test.class_names),
-                "arms": {arm: summary.of(test.arms, arm) for arm in test.arms},
+                "arms": {arm: _measures(test.arms, arm) for arm in test.arms},
             }
             for name, test in tests.items()
         },
     }
 
 
-@final
-@dataclass(frozen=True)
-class _Summary:
-    """Computes intervals; all arms share the resamples."""
+def _interval(ends: tuple[float, float, float]) -> dict[str, float]:
+    return asdict(Interval.of(ends))
 
-    num_resamples: int
-    seed: int
 
-    def mean(self, values: np.ndarray) -> dict[str, float]:
-        rng = np.random.default_rng(self.seed)
-        return asdict(Interval.of(bootstrap_mean(values, rng, num_resamples=self.num_resamples)))
+def _minus_real(correct: Mapping[str, np.ndarray], arm: str) -> dict[str, float]:
+    """The difference to ``real``, which is zero for ``real``."""
+    zero = (0.0, 0.0, 0.0)
+    return _interval(zero if arm == _BASELINE else paired_difference(correct[arm], correct[_BASELINE]))
 
-    def accuracy(self, correct: Mapping[str, np.ndarray], arm: str) -> dict[str, Any]:
-        """``accuracy`` and ``minus_real``, which is zero for ``real``."""
-        difference = (0.0, 0.0, 0.0)
-        if arm != _BASELINE:
-            rng = np.random.default_rng(self.seed)
-            difference = paired_bootstrap_difference(
-                correct[arm], correct[_BASELINE], rng, num_resamples=self.num_resamples
-            )
-        return {"accuracy": self.mean(correct[arm]), "minus_real": asdict(Interval.of(difference))}
 
-    def calibration(self, outcome: Outcome) -> dict[str, Any]:
-        """``ece``, with an interval that is cut at 0, and ``brier``."""
-        ece = self.mean(outcome.ece_terms)
-        return {"ece": ece | {"low": max(0.0, ece["low"])}, "brier": self.mean(outcome.brier_terms)}
+def _mean_accuracy(means: Mapping[str, np.ndarray], arm: str) -> dict[str, Any]:
+    """``accuracy`` and ``minus_real`` of shares of correct predictions, (S, N)."""
+    accuracy = _interval(mean_interval(means[arm], limits=(0.0, 1.0)))
+    return {"accuracy": accuracy, "minus_real": _minus_real(means, arm)}
 
-    def by_severity(self, outcomes: Mapping[int, Mapping[str, Outcome]], arm: str) -> list[dict[str, Any]]:
-        """One arm under one corruption, by ascending severity."""
-        return [{"severity": severity} | self.of(outcomes[severity], arm) for severity in sorted(outcomes)]
 
-    def of(self, arms: Mapping[str, Outcome], arm: str) -> dict[str, Any]:
-        correct = {name: outcome.correct for name, outcome in arms.items()}
-        return self.accuracy(correct, arm) | self.calibration(arms[arm])
+def _calibration(outcome: Outcome) -> dict[str, Any]:
+    """``ece``, with an interval that is cut at 0, and ``brier``."""
+    ece = _interval(mean_interval(outcome.ece_terms))
+    return {
+        "ece": ece | {"low": max(0.0, ece["low"])},
+        "brier": _interval(mean_interval(outcome.brier_terms)),
+    }
+
+
+def _by_severity(outcomes: Mapping[int, Mapping[str, Outcome]], arm: str) -> list[dict[str, Any]]:
+    """One arm under one corruption, by ascending severity."""
+    return [{"severity": severity} | _measures(outcomes[severity], arm) for severity in sorted(outcomes)]
+
+
+def _measures(arms: Mapping[str, Outcome], arm: str) -> dict[str, Any]:
+    """All figures of an arm on one set of images."""
+    correct = {name: outcome.correct for name, outcome in arms.items()}
+    accuracy = _interval(accuracy_interval(correct[arm]))
+    return {"accuracy": accuracy, "minus_real": _minus_real(correct, arm), **_calibration(arms[arm])}
 
 
 def _ask(

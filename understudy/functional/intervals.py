@@ -1,13 +1,13 @@
-"""Bootstrap intervals for a mean over trainings and test images.
+"""Intervals for a mean over trainings and test images, and for a mean over repetitions.
 
 Symbols::
 
     values   one value per training and test image, such as 1 if correct, else 0   (S, N)
     S        trainings, one per seed
     N        test images
+    V, f     variance of the mean of ``values``, and its degrees of freedom
+    g        group of each image, such as its class, where the size of each group is given   (N,)
     R        resamples
-    g        group of each image, such as its class, if resampling keeps the size of each group   (N,)
-    N_g      images of a group
 """
 
 from __future__ import annotations
@@ -17,110 +17,218 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # the quantiles of scipy.stats, which is slow to import
+from scipy.special import betaincinv, ndtri, stdtrit  # the quantiles of scipy.stats, which is slow to import
 
 _MAX_CELLS = 2**22  # cells of the largest temporary array: 32 MiB in float64
 _LEVEL = 0.95
+_TAIL = (1 - _LEVEL) / 2
 
 
-def bootstrap_mean(
-    values: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    num_resamples: int,
-    groups: np.ndarray | None = None,
-) -> tuple[float, float, float]:
-    """Mean with a 95% interval over both test images and training seeds.
+def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
+    """Share of correct predictions with a 95% interval over test images and trainings.
 
-    Test images and trainings are resampled at the same time, each with replacement (Owen 2007, "The
-    pigeonhole bootstrap", Annals of Applied Statistics 1). For a small S, a plain bootstrap is too narrow for
-    two reasons, and both are corrected:
+    Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of positive
+    counts estimated from survey data" (Survey Methodology 24): the limits of Clopper and Pearson (1934) for
+    n* images, where::
 
-    * S values drawn with replacement from S have a variance that is too small by a factor (S - 1) / S.
-      Drawing S - 1 of them is exact (Rao and Wu 1988, "Resampling inference with complex survey data", JASA
-      83).
-    * Percentiles ignore that a spread measured on S values is uncertain itself. Their distances from the mean
-      are therefore stretched by the ratio of the Student to the normal quantile, with degrees of freedom from
-      Satterthwaite (1946): S - 1 if seeds dominate the variance, N - 1 if test images do. With 3 seeds the
-      factor is between 1 and 2.2.
+        n* = N (p (1 - p) / (N - 1)) / V (t[N - 1] / t[f])^2, at most N
 
-    With one training the interval covers test images only. If all values are equal, it has no width. With
-    groups, images are resampled within each group, N_g - 1 of them for the same reason as S - 1, and the
-    degrees of freedom count each group.
+    p is the accuracy, and t[f] the 97.5% quantile of Student's distribution. Trainings that agree on every
+    image give n* = N, the exact binomial interval; trainings that differ give fewer. If every prediction is
+    correct, or none, V says nothing and n* is N: the interval keeps the width that N images allow.
 
     Args:
-        values: bool or float of shape (S, N), S at least 1 and N at least 2.
-        rng: source of the resamples.
-        num_resamples: R; the ends are accurate to about 1 / sqrt(R) of the half width.
-        groups: g, int of shape (N,); None resamples all images together.
+        correct: bool of shape (S, N), S at least 1 and N at least 2.
 
     Returns:
-        Mean, low end, high end; the ends lie within the means that values of the groups can have.
+        Mean, low end, high end, in [0, 1].
 
     Raises:
         ValueError: for another shape.
 
     Example:
-        >>> mean, low, high = bootstrap_mean(np.eye(4)[:3] == 0, np.random.default_rng(0), num_resamples=500)
-        >>> mean, low < mean < high
-        (0.75, True)
+        >>> [round(end, 3) for end in accuracy_interval(np.ones((3, 100)))]
+        [1.0, 0.964, 1.0]
     """
-    if values.ndim != 2 or values.shape[0] < 1 or values.shape[1] < 2:
-        raise ValueError(
-            f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}"
-        )
-    values = values.astype(np.float64)
-    mean = float(values.mean())
-    low, high = np.quantile(
-        resampled_means(values[None], rng, num_resamples, groups)[:, 0],
-        [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2],
-    )
-    stretch, (least, most) = student_stretch(values, groups), _extremes(values, groups)
-    return (
-        mean,
-        min(mean, max(least, mean - stretch * (mean - float(low)))),
-        max(mean, min(most, mean + stretch * (float(high) - mean))),
-    )
+    variance, freedom = variance_of_mean(correct)
+    num_images, mean = correct.shape[1], float(correct.mean())
+    images = float(num_images)
+    if variance > 0:
+        ratio = _student(num_images - 1) / _student(freedom)
+        images = min(images, images * mean * (1 - mean) / (num_images - 1) / variance * ratio**2)
+    right = mean * images
+    low = betaincinv(right, images - right + 1, _TAIL) if mean > 0 else 0.0
+    high = betaincinv(right + 1, images - right, 1 - _TAIL) if mean < 1 else 1.0
+    return mean, min(mean, float(low)), max(mean, float(high))
 
 
-def paired_bootstrap_difference(
-    a: np.ndarray, b: np.ndarray, rng: np.random.Generator, *, num_resamples: int
+def mean_interval(
+    values: np.ndarray, *, limits: tuple[float, float] | None = None, groups: np.ndarray | None = None
 ) -> tuple[float, float, float]:
-    """Mean of ``a - b`` with a 95% interval, both measured on the same test images and with the same seeds.
+    """Mean with a 95% Student interval over both test images and training seeds.
 
-    Every resample takes the same images and seeds for both, so images that are easy or hard for both cancel.
-    The method is that of :func:`bootstrap_mean`.
+    The degrees of freedom follow Satterthwaite (1946), see :func:`variance_of_mean`: near S - 1 if seeds
+    decide, near N - 1 if test images do. With one training the interval covers test images only.
+
+    Where most values are equal, such as differences between two classifiers that are almost always correct,
+    V is too small, and 0 if all are equal. ``limits`` corrects this. The interval is then computed with two
+    more test images, one at each limit in all trainings, as in the adjusted Wald interval of Bonett and Price
+    (2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data",
+    Journal of Educational and Behavioral Statistics 37), which this function gives for one training, except
+    that it divides by N + 1 and takes Student's quantile.
 
     Args:
-        a: bool or float of shape (S, N).
-        b: the same shape; training i of ``b`` has the seed of training i of ``a``.
-        rng: source of the resamples.
-        num_resamples: R.
+        values: float of shape (S, N), S at least 1 and N at least 2.
+        limits: smallest and largest value that an image can have; for values that are rarely equal, none.
+        groups: g, int of shape (N,), if other test images would have as many in each group. With ``limits``,
+            the two images are then added to n images, as many as would have this variance if all groups
+            counted by their images: K^2 / sum(1 / N_g) for K groups (Kish 1965).
 
     Returns:
-        Mean difference, low end, high end.
+        Mean, low end, high end; the ends lie within the limits or, without them, the range of ``values``.
+
+    Raises:
+        ValueError: for another shape.
+
+    Example:
+        >>> [round(end, 3) for end in mean_interval(np.zeros((3, 100)), limits=(-1, 1))]
+        [0.0, -0.028, 0.028]
+    """
+    _check_shape(values)
+    padded = values if limits is None or groups is not None else with_images(values, limits)
+    variance, freedom = variance_of_mean(padded, groups)
+    mean, centre = float(values.mean()), float(padded.mean())
+    if limits is not None and groups is not None:
+        _, sizes = np.unique(groups, return_counts=True)
+        images = len(sizes) ** 2 / float((1 / sizes).sum())
+        centre = (images * mean + sum(limits)) / (images + 2)
+        further = sum((limit - centre) ** 2 for limit in limits)
+        variance = (images**2 * variance + further) / (images + 2) ** 2
+    least, most = (float(values.min()), float(values.max())) if limits is None else limits
+    half = _student(freedom) * math.sqrt(variance)
+    return mean, min(mean, max(least, centre - half)), max(mean, min(most, centre + half))
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Difference of two accuracies on the same test images and with the same seeds, with a 95% interval.
+
+    The difference is taken per image and training, so images that are easy or hard for both cancel; see
+    :func:`mean_interval`.
+
+    Args:
+        a: bool, or float in [0, 1], of shape (S, N).
+        b: the same shape; training i of ``b`` has the seed of training i of ``a``.
+
+    Returns:
+        Mean of ``a - b``, low end, high end, in [-1, 1].
 
     Raises:
         ValueError: if the shapes differ.
     """
     if a.shape != b.shape:
         raise ValueError(f"paired values must have the same shape, got {a.shape} and {b.shape}")
-    return bootstrap_mean(a.astype(np.float64) - b.astype(np.float64), rng, num_resamples=num_resamples)
+    return mean_interval(a.astype(np.float64) - b.astype(np.float64), limits=(-1.0, 1.0))
 
 
-def resampled_means(
-    values: np.ndarray, rng: np.random.Generator, num_resamples: int, groups: np.ndarray | None = None
-) -> np.ndarray:
+def with_images(values: np.ndarray, further: tuple[float, float]) -> np.ndarray:
+    """Values with two more test images, each with the same value in all trainings.
+
+    Args:
+        values: of shape (S, N).
+        further: the two values.
+
+    Returns:
+        float64 of shape (S, N + 2).
+
+    Raises:
+        ValueError: for another shape.
+    """
+    _check_shape(values)
+    return np.concatenate([values, np.broadcast_to(further, (len(values), 2))], axis=1)
+
+
+def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """Variance of a mean over images and trainings, and its degrees of freedom.
+
+    Two crossed random effects, images and seeds, and a residual (Searle, Casella and McCulloch 1992,
+    "Variance components", chapter 4)::
+
+        V = A + B - E, at least A and at least B
+
+    A is the variance of the N image means divided by N, B that of the S seed means divided by S, and E the
+    residual variance divided by N S, which A and B both contain. With groups, A and E are sums over groups of
+    the same, times the squared share of the group's images: what groups differ by is no chance. The degrees
+    of freedom are those of Satterthwaite (1946) for the parts of A and B.
+
+    Args:
+        values: bool or float of shape (S, N), S at least 1 and N at least 2.
+        groups: g, int of shape (N,); a group of one image adds no variance.
+
+    Returns:
+        V and f; f is infinite if V is 0.
+
+    Raises:
+        ValueError: for another shape.
+
+    Example:
+        >>> variance_of_mean(np.array([[0.0, 2.0, 4.0]]))
+        (1.3333333333333333, 2.0)
+    """
+    _check_shape(values)
+    num_seeds, num_images = values.shape
+    parts = [values] if groups is None else [values[:, groups == group] for group in np.unique(groups)]
+    shares = [part.shape[1] / num_images for part in parts]
+    of_images = [share**2 * _image_variance(part) for share, part in zip(shares, parts, strict=True)]
+    residual = sum(share**2 * _residual_variance(part) for share, part in zip(shares, parts, strict=True))
+    of_seeds = float(values.mean(axis=1).var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
+    both = sum(of_images) + of_seeds
+    spread = of_seeds**2 / max(1, num_seeds - 1)
+    spread += sum(one**2 / max(1, part.shape[1] - 1) for one, part in zip(of_images, parts, strict=True))
+    return max(sum(of_images), of_seeds, both - residual), both**2 / spread if spread > 0 else math.inf
+
+
+def _image_variance(values: np.ndarray) -> float:
+    """Variance of the image means, divided by N; 0 for one image."""
+    num_images = values.shape[1]
+    return float(values.mean(axis=0).var(ddof=1)) / num_images if num_images > 1 else 0.0
+
+
+def _residual_variance(values: np.ndarray) -> float:
+    """Variance that neither images nor seeds explain, divided by N S; 0 for one image or training."""
+    num_seeds, num_images = values.shape
+    if min(num_seeds, num_images) < 2:
+        return 0.0
+    rest = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean()
+    scale = (num_seeds - 1) * (num_images - 1) * num_seeds * num_images
+    return float(np.square(rest).sum() / scale)
+
+
+def _check_shape(values: np.ndarray) -> None:
+    if values.ndim != 2 or values.shape[0] < 1 or values.shape[1] < 2:
+        raise ValueError(
+            f"values must be of shape (seeds, images) with at least 2 images, got {values.shape}"
+        )
+
+
+def _student(freedom: float) -> float:
+    """The 97.5% quantile of Student's distribution."""
+    return float(stdtrit(freedom, 1 - _TAIL)) if math.isfinite(freedom) else float(ndtri(1 - _TAIL))
+
+
+def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:
     """Means over resampled trainings and test images; all K quantities share the resamples.
 
-    S - 1 trainings, and N test images or N_g - 1 of each group, are drawn with replacement, see
-    :func:`bootstrap_mean`.
+    For figures that are not means, such as the number of real images that a set is worth. Trainings and test
+    images are resampled at the same time, each with replacement (Owen 2007, "The pigeonhole bootstrap",
+    Annals of Applied Statistics 1). S - 1 trainings and N test images are drawn: S trainings drawn from S
+    would have a variance that is too small by a factor (S - 1) / S (Rao and Wu 1988, "Resampling inference
+    with complex survey data", JASA 83). The uncertainty of V is not in the resamples, see
+    :func:`student_stretch`.
 
     Args:
         values: float64 of shape (K, S, N).
         rng: source of the resamples.
         num_resamples: R.
-        groups: g, int of shape (N,); None resamples all images together.
 
     Returns:
         float64 of shape (R, K).
@@ -132,64 +240,29 @@ def resampled_means(
     )
     # Images with equal values are interchangeable, so it is enough to draw the number of images of each of U
     # kinds.
-    parts = _parts(values.reshape(-1, num_images), groups)
-    kinds = [np.unique(part, axis=1, return_counts=True) for part in parts]
-    step = max(1, _MAX_CELLS // max(num_values * num_seeds, *(len(counts_U) for _, counts_U in kinds)))
+    kinds_KSU, counts_U = np.unique(values.reshape(-1, num_images), axis=1, return_counts=True)
+    step = max(1, _MAX_CELLS // max(len(counts_U), num_values * num_seeds))
     means_RK = np.empty((num_resamples, num_values))
     for start in range(0, num_resamples, step):
         part = slice(start, start + step)
-        sums = np.zeros((len(means_RK[part]), num_values * num_seeds))
-        for kinds_KSU, counts_U in kinds:
-            size = int(counts_U.sum())
-            drawn = size if groups is None else max(1, size - 1)
-            drawn_RU = rng.multinomial(drawn, counts_U / size, size=len(sums))
-            sums += (drawn_RU / (drawn * num_images / size)) @ kinds_KSU.T
-        per_seed_RKS = sums.reshape(-1, num_values, num_seeds)
+        weights_RU = rng.multinomial(num_images, counts_U / num_images, size=len(means_RK[part])) / num_images
+        per_seed_RKS = (weights_RU @ kinds_KSU.T).reshape(-1, num_values, num_seeds)
         means_RK[part] = (per_seed_RKS * seed_weights_RS[part, None]).sum(axis=2)
     return means_RK
 
 
-def student_stretch(values: np.ndarray, groups: np.ndarray | None = None) -> float:
-    """Ratio of the Student to the normal quantile, with the degrees of freedom of a sum of two variances.
+def student_stretch(values: np.ndarray) -> float:
+    """Ratio of the Student to the normal quantile: how much further a resampled mean lies from the mean.
 
-    Satterthwaite 1946, see :func:`bootstrap_mean`.
+    With three seeds it lies between 1 and 2.2.
 
     Args:
         values: float64 of shape (S, N), N at least 2.
-        groups: g, int of shape (N,); None for images that are resampled together. A group of one image adds
-            no variance.
 
     Returns:
-        The factor, at least 1; 1 if all values are equal, within each group if there are groups.
+        The factor, at least 1; 1 if all values are equal.
     """
-    num_seeds, num_images = values.shape
-    seed_part = float(values.mean(axis=1).var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
-    total, spread = seed_part, seed_part**2 / max(1, num_seeds - 1)
-    for part in _parts(values, groups):
-        if (size := part.shape[1]) > 1:
-            image_part = float(part.mean(axis=0).var(ddof=1)) / size * (size / num_images) ** 2
-            total, spread = total + image_part, spread + image_part**2 / (size - 1)
-    if total == 0:
-        return 1.0
-    freedom = total**2 / spread if spread > 0 else math.inf
-    return float(stdtrit(freedom, (1 + _LEVEL) / 2) / ndtri((1 + _LEVEL) / 2))
-
-
-def _extremes(values: np.ndarray, groups: np.ndarray | None) -> tuple[float, float]:
-    """The least and the largest mean if every image of a group has an extreme value of its group."""
-    parts = _parts(values, groups)
-    shares = [part.shape[1] / values.shape[1] for part in parts]
-    ends = [(float(part.min()), float(part.max())) for part in parts]
-    least, most = (sum(s * e[i] for s, e in zip(shares, ends, strict=True)) for i in (0, 1))
-    return least, most
-
-
-def _parts(values: np.ndarray, groups: np.ndarray | None) -> list[np.ndarray]:
-    """The columns of ``values`` (..., N), group by group."""
-    if groups is None:
-        return [values]
-    order = np.argsort(groups, kind="stable")
-    return np.split(values[:, order], 1 + np.flatnonzero(np.diff(groups[order])), axis=1)
+    return _student(variance_of_mean(values)[1]) / _student(math.inf)
 
 
 def student_interval(values: Sequence[float]) -> dict[str, float]:
@@ -232,7 +305,7 @@ class Interval:
 
     @classmethod
     def of(cls, ends: tuple[float, float, float]) -> Interval:
-        """Name the three numbers that :func:`bootstrap_mean` and similar functions return.
+        """Name the three numbers that :func:`mean_interval` and similar functions return.
 
         Example:
             >>> Interval.of((0.5, 0.25, 0.75)).low

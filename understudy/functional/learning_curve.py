@@ -173,9 +173,8 @@ def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
 def resampled_curves(values: np.ndarray, rng: np.random.Generator, *, num_resamples: int) -> np.ndarray:
     """Mean at every point of a curve over resampled trainings and test images, shared by all points.
 
-    The resampling is that of :func:`understudy.functional.intervals.bootstrap_mean`, without its Student
-    stretch, which depends on the statistic that is computed from the curves. Images that are easy or hard at
-    all points move them together and cancel in differences.
+    The resampling is that of :func:`understudy.functional.intervals.resampled_means`. Images that are easy or
+    hard at all points move them together and cancel in differences.
 
     Args:
         values: bool or float of shape (K, S, N): points, trainings, test images; training s has the same seed
@@ -202,10 +201,10 @@ def worth_in_real_images(
     """Number of real images that give the accuracy of other training sets, with 95% intervals.
 
     The number comes from :func:`invert` on the :func:`increasing` fit of the real curve, and its interval
-    from the same on :func:`resampled_curves`. As in
-    :func:`understudy.functional.intervals.bootstrap_mean`, resampled accuracies are first stretched away from
-    their mean by Student's factor. The factor is that of the difference between the training set and the real
-    curve at the resulting size, because this difference determines the size.
+    from the same on :func:`resampled_curves`. Resampled accuracies are first stretched away from their mean
+    by Student's factor, see :func:`understudy.functional.intervals.student_stretch`. The factor is that of
+    the difference between the training set and the real curve at the resulting size, because this difference
+    determines the size.
 
     Args:
         sizes: numbers of real images, of shape (K,), positive, increasing.

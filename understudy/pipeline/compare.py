@@ -32,7 +32,7 @@ def compare(run: Run) -> None:
         run.classifiers.train_arms(trainings, advance)
         results = [training.result() for training in trainings]
         record |= {
-            "arms": summarise(results, num_resamples=settings.bootstrap, seed=run.settings.seed),
+            "arms": summarise(results),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
             },

@@ -42,8 +42,6 @@ def gap(run: Run) -> None:
             class_names=run.train.class_names,
             real_again=floor,
             gan_test={strength: measures[f"redrawn {strength:g}"]["gan_test"] for strength in redrawn},
-            num_resamples=settings.compare.bootstrap,
-            seed=settings.seed,
         )
         found = {
             "side_measures": measures,
@@ -147,7 +145,6 @@ def _side_measures(
             of(curated.images),
             probabilities=task.predict(curated.images),
             seed=run.settings.seed,
-            num_resamples=run.settings.compare.bootstrap,
         )
         for name, curated in named.items()
     }

@@ -19,7 +19,7 @@ from understudy.core.workers import do_jobs
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.membership import PROMISE, audit_membership, enough_shadows, half_splits
 from understudy.evaluation.settings import MembershipSettings
-from understudy.functional.intervals import bootstrap_mean
+from understudy.functional.intervals import accuracy_interval
 from understudy.pipeline.shadow_training import PRIVATE, ShadowTraining
 from understudy.training.arms import find_arm
 from understudy.training.ensemble import Training, can_group, fit_ensemble
@@ -234,7 +234,7 @@ class Shadows:
             for record, is_member in zip(records, self.members, strict=True)
         ]
         correct = np.stack([record["test"].argmax(axis=1) == self.test.labels for record in records])
-        mean, low, high = bootstrap_mean(correct, np.random.default_rng(self.seed), num_resamples=_RESAMPLES)
+        mean, low, high = accuracy_interval(correct)
         promised = {
             key: max(float(record[key]) for record in records) if key in records[0] else None
             for key in ("epsilon", "delta")

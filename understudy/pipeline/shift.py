@@ -38,8 +38,7 @@ def shift(run: Run) -> None:
                 tests[name] = measure_test_set(data, classes, arms=arms)
                 advance(1)
         clean = measure_test_set(run.test, range(run.test.num_classes), arms=arms).arms
-        num_resamples, seed = run.settings.compare.bootstrap, run.settings.seed
-        record["shift"] = summarise_shift(clean, corruptions, tests, num_resamples=num_resamples, seed=seed)
+        record["shift"] = summarise_shift(clean, corruptions, tests)
     run.observer.say(f"shift: {total} test sets and {len(arms)} arms in {record['seconds']:.0f} s")
 
 

@@ -133,12 +133,12 @@ def interval_note(study: Mapping[str, Any]) -> str:
     over_runs = (
         f"95% Student intervals over runs, which differ in {_differ(study)}; differences are paired by run"
     )
-    over_images = "95% bootstrap intervals over test images and trainings of one run"
+    over_images = "95% intervals over test images and trainings of one run"
     if kinds == {"runs"}:
         return over_runs
-    return (
-        over_images if kinds == {"bootstrap"} else f"{over_runs}; where there is only one run, {over_images}"
-    )
+    if kinds == {"images"}:
+        return over_images
+    return f"{over_runs}; where there is only one run, or all runs agree, {over_images}"
 
 
 def commands(study: Mapping[str, Any]) -> list[str]:

@@ -200,7 +200,8 @@ class CompareSettings(Section):
     transferability: bool = setting(False)
     """Measure features of real images before and after each phase but the last."""
     bootstrap: int = setting(2000, ge=100)
-    """Bootstrap resamples behind each interval."""
+    """Bootstrap resamples behind intervals of figures that are not means: the number of real images that a
+    synthetic set is worth, and memorisation."""
     verdict: Literal["auto", "accuracy", "balanced_accuracy"] = setting("auto")
     """Measure that the verdict is about. `balanced_accuracy` is the mean over classes of the share of images
     that is classified correctly, so that every class counts equally. `auto` takes it if the largest class of
