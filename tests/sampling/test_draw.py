@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from tiny import plan_of
 
 from understudy.generators.visual_guidance import VISUALS, VisualGuidance, features_of
@@ -81,3 +82,21 @@ def test_guided_images_do_not_depend_on_the_worker(kind, tiny_generator, train, 
     levels = one.pixels(16).astype(int)
     assert np.abs(levels - drawn("alone", plans, batch_size=1).pixels(16)).max() <= 1
     assert np.abs(levels - drawn("unguided", plans, visual=None).pixels(16)).max() > 1
+
+
+def test_drawing_goes_on_with_fewer_images_when_memory_runs_out(tiny_generator, plans, train, tmp_path):
+    """Each image is the one that a smaller batch would draw."""
+    draw(tiny_generator, plans, tmp_path / "one", train, batch_size=1)
+    draw_all, sizes = tiny_generator.draw, []
+
+    class Small:
+        def draw(self, rows, *arguments):
+            sizes.append(len(rows))
+            if len(rows) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return draw_all(rows, *arguments)
+
+    with pytest.warns(UserWarning, match="drawing ran out of memory with [32] images at once"):
+        draw(Small(), plans, tmp_path / "small", train, batch_size=3)
+    assert sizes == [3, 2, *[1] * 8]
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "small")

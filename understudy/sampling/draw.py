@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from understudy.core.micro_batch import MicroBatch
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.visual_guidance import VisualGuidance
@@ -44,12 +46,14 @@ def draw_parts(
         plans: paths of plan parts.
         folder: folder for the image parts.
         train: real train images, for rows that start from one.
-        batch_size: images drawn at once.
+        batch_size: images drawn at once; half as many each time memory runs out.
         visual: features that guide drawing, for rows with visual guidance.
 
     Yields:
         One step per batch drawn, and per part found.
     """
+    at_once = MicroBatch(batch_size, work="drawing")
+    draw = partial(_drawn, generator, train=train, visual=visual)
     for plan in plans:
         rows = read_part(plan)
         path = folder / plan.name
@@ -58,9 +62,24 @@ def draw_parts(
             continue
         pixels = []
         for batch in batches(rows, batch_size):
-            pixels.append(generator.draw(batch, train, None if visual is None else visual.tokens(batch)))
+            pixels.append(at_once.fit(partial(draw, batch)))
             yield DrawStep(images=len(batch), drawn=True)
         _as_set(rows, np.concatenate(pixels), train.class_names).save(path)
+
+
+def _drawn(
+    generator: Generator,
+    rows: Sequence[PlanRow],
+    size: int,
+    *,
+    train: LabelledSet,
+    visual: VisualGuidance | None,
+) -> np.ndarray:
+    """The images of rows that are drawn alike, ``size`` at once, uint8 (N, 3, H, W)."""
+    parts = (rows[start : start + size] for start in range(0, len(rows), size))
+    return np.concatenate(
+        [generator.draw(part, train, None if visual is None else visual.tokens(part)) for part in parts]
+    )
 
 
 def load_parts(folder: Path, plans: Sequence[Path]) -> LabelledSet:

@@ -97,7 +97,7 @@ class DrawSettings(Section):
     part_size: int = setting(256, ge=1)
     """Images per part, the unit in which images are drawn, stored and resumed; fixed once a run has begun."""
     batch_size: int = setting(128, ge=1, decides="nothing")
-    """Images drawn at once; fewer need less memory."""
+    """Images drawn at once; half as many each time a GPU runs out of memory."""
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
