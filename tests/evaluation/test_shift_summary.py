@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 from tiny import two_classes
 
 from understudy.core.errors import InputError
@@ -89,7 +90,15 @@ def test_masked_classes_cannot_be_chosen():
 
 def test_section():
     section = summarised(corruptions=corruptions())
-    assert list(section) == ["settings", "clean", "calibration", "corruptions", "mean_corruption", "tests"]
+    assert list(section) == [
+        "per_class",
+        "settings",
+        "clean",
+        "calibration",
+        "corruptions",
+        "mean_corruption",
+        "tests",
+    ]
     assert section["settings"] == {"corruptions": ["noise", "blur"], "severities": [2, 4], "bins": 15}
     assert list(section["clean"]) == ["real", "mixed"]
     for name, by_severity in corruptions().items():
@@ -182,7 +191,31 @@ def test_further_sets_have_their_own_images_and_classes():
     found = summarised(tests={"ink": ShiftTest(class_names=("b", "d"), arms=arms)})["tests"]["ink"]
     assert (found["images"], found["classes"]) == (40, ["b", "d"])
     assert found["arms"]["mixed"]["accuracy"]["mean"] == pytest.approx(arms["mixed"].correct.mean())
-    assert set(found["arms"]["real"]) == {"accuracy", "minus_real", "ece", "brier"}
+    assert set(found["arms"]["real"]) == {"accuracy", "minus_real", "ece", "brier", "balanced_accuracy"}
+
+
+def test_balanced_accuracy_agrees_with_sklearn():
+    labels = np.repeat([0, 1, 3], [80, 20, 5])
+    arms = {
+        arm: Outcome.of(probabilities(rate, labels=labels, seed=3), labels, classes=[0, 1, 3])
+        for arm, rate in (("real", 0.6), ("mixed", 0.8))
+    }
+    found = summarised(tests={"ink": ShiftTest(class_names=("a", "b", "d"), arms=arms)})["tests"]["ink"]
+    assert found["per_class"] == [80, 20, 5]
+    given = probabilities(0.8, labels=labels, seed=3)[..., [0, 1, 3]].argmax(axis=-1)
+    expected = np.mean([balanced_accuracy_score(np.repeat([0, 1, 2], [80, 20, 5]), row) for row in given])
+    measured = found["arms"]["mixed"]["balanced_accuracy"]
+    assert measured["mean"] == pytest.approx(expected)
+    assert measured["low"] < expected < measured["high"]
+    difference = expected - found["arms"]["real"]["balanced_accuracy"]["mean"]
+    assert measured["minus_real"]["mean"] == pytest.approx(difference)
+
+
+def test_balanced_accuracy_over_corruptions_is_the_mean():
+    found = summarised({"real": outcome(0.9), "mixed": outcome(0.95, seed=1)}, corruptions())
+    for arm, measured in found["mean_corruption"].items():
+        # Classes of the sample are equally large, so both measures agree.
+        assert measured["balanced_accuracy"]["mean"] == pytest.approx(measured["accuracy"]["mean"]), arm
 
 
 def test_classifiers_predict_one_part_at_a_time(monkeypatch):

@@ -76,16 +76,25 @@ def make_shift(names: Sequence[str], arms: Sequence[str] = ARMS) -> dict[str, An
         return {
             "accuracy": accuracy(arm, loss),
             "minus_real": interval(minus, 0.012 * bool(minus)),
+            "balanced_accuracy": balanced(arm, loss),
             "ece": interval(0.03 + loss / 4, 0.008),
             "brier": interval(0.11 + loss / 2, 0.012),
         }
 
+    def balanced(arm: str, loss: float) -> dict[str, Any]:
+        return interval(accuracy(arm, loss)["mean"] - 0.02, 0.02) | {"minus_real": interval(0.011, 0.012)}
+
     def test(images: int, classes: Sequence[str], loss: float) -> dict[str, Any]:
-        return {"images": images, "classes": list(classes), "arms": {arm: point(arm, loss) for arm in arms}}
+        measured = {arm: point(arm, loss) for arm in arms}
+        counts = [images // len(classes)] * len(classes)
+        return {"images": images, "classes": list(classes), "per_class": counts, "arms": measured}
 
     return {
         "settings": {"corruptions": list(CORRUPTIONS), "severities": [1, 2, 3, 4, 5]},
-        "clean": {arm: {"accuracy": accuracy(arm, 0.0)} for arm in arms},
+        "per_class": [60] * len(names),
+        "clean": {
+            arm: {"accuracy": accuracy(arm, 0.0), "balanced_accuracy": balanced(arm, 0.0)} for arm in arms
+        },
         "calibration": {
             arm: {"ece": interval(0.031, 0.008), "brier": interval(0.112, 0.012)} for arm in arms
         },
@@ -100,7 +109,11 @@ def make_shift(names: Sequence[str], arms: Sequence[str] = ARMS) -> dict[str, An
             for place, name in enumerate(CORRUPTIONS)
         },
         "mean_corruption": {
-            arm: {"accuracy": accuracy(arm, 0.12), "minus_real": interval(0.015 * place, 0.011 * bool(place))}
+            arm: {
+                "accuracy": accuracy(arm, 0.12),
+                "minus_real": interval(0.015 * place, 0.011 * bool(place)),
+                "balanced_accuracy": balanced(arm, 0.12),
+            }
             for place, arm in enumerate(arms)
         },
         "tests": {"other-pens": test(600, names, 0.09), "two-classes": test(120, names[:2], 0.01)},

@@ -90,6 +90,11 @@ def test_size_of_the_synthetic_set(sample: Sample) -> None:
             "bridged 92.5 [90.9, 94.1] 0.031",
         ),
         (
+            shift_table(make_shift(["cat", "dog"]) | {"per_class": [90, 10]}),
+            "arm test images corrupted other-pens two-classes ECE",
+            "90.5 [88.5, 92.5] 78.5 [76.5, 80.5] 81.5 [79.5, 83.5] 89.5 [87.5, 91.5]",
+        ),
+        (
             shift_table(make_shift(["cat", "dog", "emu"]), ["cat", "dog", "emu"]),
             "arm test images corrupted other-pens two-classes ECE",
             "two-classes has no images of emu; arms choose among the other classes there",

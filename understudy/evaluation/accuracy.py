@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from understudy.evaluation.class_sizes import MEASURES
+from understudy.evaluation.over_classes import difference_over_classes, over_classes
 from understudy.functional.class_means import (
     balanced_accuracy_terms,
     macro_f1_terms,
     precision_per_class,
     recall_per_class,
 )
-from understudy.functional.intervals import Interval, accuracy_interval, mean_interval, paired_difference
+from understudy.functional.intervals import Interval, accuracy_interval, paired_difference
 from understudy.training.records import ArmResult
 
 _BASELINE = "real"
@@ -167,6 +168,7 @@ def _summarise_one(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict
     }
     if result.arm == _BASELINE:
         differences["minus_real"] = _interval((0.0, 0.0, 0.0))
+    f1 = macro_f1_terms(result.predicted, labels)
     on_val = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
     return {
         "accuracy": _interval(accuracy_interval(result.correct)) | _seeds(result.correct),
@@ -175,7 +177,7 @@ def _summarise_one(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict
         "precision_per_class": _or_none(precision_per_class(counts)),
         **differences,
         "balanced_accuracy": _balanced(result, compared),
-        "macro_f1": _over_classes(macro_f1_terms(result.predicted, labels), labels),
+        "macro_f1": over_classes(f1, labels) | _seeds(f1),
         "steps": result.steps,
         "seconds": result.seconds,
     }
@@ -185,27 +187,17 @@ def _balanced(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str,
     """Balanced accuracy with its differences to other arms."""
     labels = result.labels
     terms = balanced_accuracy_terms(result.predicted, labels)
-    found = _over_classes(terms, labels)
+    found: dict[str, Any] = {**over_classes(terms, labels), **_seeds(terms)}
     for name, other in compared.items():
-        gains = terms - balanced_accuracy_terms(other.predicted, labels)
-        found[name] = _rounded(mean_interval(gains, limits=(-1.0, 1.0), groups=labels))
+        of_other = balanced_accuracy_terms(other.predicted, labels)
+        found[name] = difference_over_classes(terms, of_other, labels)
     if result.arm == _BASELINE:
         found["minus_real"] = _interval((0.0, 0.0, 0.0))
     return found
 
 
-def _over_classes(terms: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """``mean``, ``low``, ``high`` and ``seeds`` of a measure in [0, 1] that is a mean over classes."""
-    return _rounded(mean_interval(terms, limits=(0.0, 1.0), groups=labels)) | _seeds(terms)
-
-
 def _interval(ends: tuple[float, float, float]) -> dict[str, Any]:
     return asdict(Interval.of(ends))
-
-
-def _rounded(ends: tuple[float, float, float]) -> dict[str, Any]:
-    """The weights of classes do not add up exactly, and a difference of 1e-17 must not count as a gain."""
-    return {name: round(end, 12) + 0.0 for name, end in _interval(ends).items()}  # not -0.0
 
 
 def _seeds(values: np.ndarray) -> dict[str, list[float]]:

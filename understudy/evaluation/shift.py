@@ -11,7 +11,9 @@ import numpy as np
 from understudy.curation.scores import Classifier
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.corruptions import corrupted
+from understudy.evaluation.over_classes import difference_over_classes, over_classes
 from understudy.functional.calibration import NUM_BINS, brier_terms, ece_terms, restricted
+from understudy.functional.class_means import balanced_accuracy_terms
 from understudy.functional.intervals import Interval, accuracy_interval, mean_interval, paired_difference
 
 _BASELINE = "real"
@@ -26,11 +28,15 @@ class Outcome:
         correct: whether the most probable class is the true one, bool (S, N).
         ece_terms: see :func:`understudy.functional.calibration.ece_terms`, float64 (S, N).
         brier_terms: see :func:`understudy.functional.calibration.brier_terms`, float64 (S, N).
+        balanced_terms: see :func:`understudy.functional.class_means.balanced_accuracy_terms`, float64 (S, N).
+        labels: true classes, numbered among those that can be predicted, int (N,).
     """
 
     correct: np.ndarray
     ece_terms: np.ndarray
     brier_terms: np.ndarray
+    balanced_terms: np.ndarray
+    labels: np.ndarray
 
     @classmethod
     def of(
@@ -53,10 +59,13 @@ class Outcome:
                     f"labels must be among the classes {list(classes)}, got {sorted(set(labels.tolist()))}"
                 )
             probabilities, labels = restricted(probabilities, classes), np.searchsorted(classes, labels)
+        predicted = probabilities.argmax(axis=-1)
         return cls(
-            correct=probabilities.argmax(axis=-1) == labels,
+            correct=predicted == labels,
             ece_terms=np.stack([ece_terms(p, labels) for p in probabilities]),
             brier_terms=np.stack([brier_terms(p, labels) for p in probabilities]),
+            balanced_terms=balanced_accuracy_terms(predicted, labels),
+            labels=labels,
         )
 
 
@@ -153,25 +162,50 @@ def summarise_shift(
         _check(test.arms, clean, same_images=False)
     severities = sorted({severity for by_severity in corruptions.values() for severity in by_severity})
     return {
+        "per_class": _per_class(clean),
         "settings": {"corruptions": list(corruptions), "severities": severities, "bins": NUM_BINS},
         "clean": {
-            arm: {"accuracy": _interval(accuracy_interval(outcome.correct))} for arm, outcome in clean.items()
+            arm: {"accuracy": _interval(accuracy_interval(outcome.correct)), **_balanced([clean], arm)}
+            for arm, outcome in clean.items()
         },
         "calibration": {arm: _calibration(outcome) for arm, outcome in clean.items()},
         "corruptions": {
             name: {arm: _by_severity(outcomes, arm) for arm in clean}
             for name, outcomes in corruptions.items()
         },
-        "mean_corruption": {arm: _mean_accuracy(_means(groups), arm) for arm in clean} if groups else {},
-        "tests": {
-            name: {
-                "images": test.arms[_BASELINE].correct.shape[1],
-                "classes": list(test.class_names),
-                "arms": {arm: _measures(test.arms, arm) for arm in test.arms},
-            }
-            for name, test in tests.items()
+        "mean_corruption": {
+            arm: _mean_accuracy(_means(groups), arm) | _balanced(groups, arm)
+            for arm in (clean if groups else {})
         },
+        "tests": {name: _test_set(test) for name, test in tests.items()},
     }
+
+
+def _test_set(test: ShiftTest) -> dict[str, Any]:
+    """Another test set: its size and classes, and every arm."""
+    return {
+        "images": test.arms[_BASELINE].correct.shape[1],
+        "classes": list(test.class_names),
+        "per_class": _per_class(test.arms),
+        "arms": {arm: _measures(test.arms, arm) | _balanced([test.arms], arm) for arm in test.arms},
+    }
+
+
+def _per_class(arms: Mapping[str, Outcome]) -> list[int]:
+    """Test images of each class up to the last one that has any."""
+    return [int(count) for count in np.bincount(arms[_BASELINE].labels)]
+
+
+def _balanced(conditions: Sequence[Mapping[str, Outcome]], arm: str) -> dict[str, Any]:
+    """``balanced_accuracy``, mean over conditions with the same images, with its ``minus_real``."""
+    labels = conditions[0][arm].labels
+    ours, real = (
+        np.mean([condition[name].balanced_terms for condition in conditions], axis=0)
+        for name in (arm, _BASELINE)
+    )
+    nothing = _interval((0.0, 0.0, 0.0))
+    minus_real = nothing if arm == _BASELINE else difference_over_classes(ours, real, labels)
+    return {"balanced_accuracy": {**over_classes(ours, labels), "minus_real": minus_real}}
 
 
 def _interval(ends: tuple[float, float, float]) -> dict[str, float]:

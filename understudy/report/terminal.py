@@ -11,6 +11,7 @@ from rich.text import Text
 
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.class_sizes import is_unbalanced
 from understudy.report.balance import baseline, measure_of, small_classes
 from understudy.report.membership import ATTACKS
 from understudy.report.wording import percent, percent_interval, points_interval, real_images_interval
@@ -146,6 +147,9 @@ def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Ta
         for name, labels in lacking.items()
         if labels
     ]
+    has_means = any(is_unbalanced(test.get("per_class", ())) for test in shift["tests"].values())
+    has_means = has_means or is_unbalanced(shift.get("per_class", ()))
+    note += "; below: balanced accuracy" if has_means else ""
     caption = Text("\n".join([note, *lines]))
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     columns = {"test images": shift["clean"], "corrupted": shift["mean_corruption"]}
@@ -156,7 +160,10 @@ def shift_table(shift: Mapping[str, Any], class_names: Sequence[str] = ()) -> Ta
         table.add_column(Text(name), justify="right")
     table.add_column("ECE", justify="right")
     for arm in shift["clean"]:
-        accuracies = [Text(percent_interval(arms[arm]["accuracy"])) for arms in columns.values()]
+        shown = ("accuracy", "balanced_accuracy") if has_means else ("accuracy",)
+        accuracies = [
+            Text("\n".join(percent_interval(arms[arm][name]) for name in shown)) for arms in columns.values()
+        ]
         table.add_row(Text(arm), *accuracies, f"{shift['calibration'][arm]['ece']['mean']:.3f}")
     return table
 

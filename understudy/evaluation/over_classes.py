@@ -1,0 +1,28 @@
+"""Intervals of means over classes, such as balanced accuracy and macro F1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from understudy.functional.intervals import mean_interval
+
+
+def over_classes(terms: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """``mean``, ``low`` and ``high`` of a measure in [0, 1].
+
+    Args:
+        terms: see :mod:`understudy.functional.class_means`, float of shape (S, N).
+        labels: class of each image, int of shape (N,).
+    """
+    return _rounded(mean_interval(terms, limits=(0.0, 1.0), groups=labels))
+
+
+def difference_over_classes(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """``mean``, ``low`` and ``high`` of the difference of two such measures, paired by image and training."""
+    return _rounded(mean_interval(a - b, limits=(-1.0, 1.0), groups=labels))
+
+
+def _rounded(ends: tuple[float, float, float]) -> dict[str, float]:
+    """The weights of classes do not add up exactly, and a difference of 1e-17 must not count as a gain."""
+    values = (round(end, 12) + 0.0 for end in ends)  # not -0.0
+    return dict(zip(("mean", "low", "high"), values, strict=True))
