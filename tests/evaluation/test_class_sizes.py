@@ -53,4 +53,4 @@ def test_sentences():
     assert classes_without_synthetic(names, [0, 0] + [9] * 10) == (
         "No synthetic image of: class 0, class 1 (2 of 12 classes)."
     )
-    assert classes_without_synthetic(names, [0] * 12).endswith("class 4 and 7 more (12 of 12 classes).")
+    assert classes_without_synthetic(names, [0] * 12).endswith("class 9 and 2 more (12 of 12 classes).")
