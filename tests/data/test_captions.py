@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 
 import pytest
 from data_pictures import write_folder
@@ -9,6 +10,7 @@ from tiny_captioners import BUILDERS, save_captioner
 from understudy.core.errors import InputError
 from understudy.data.captions import model as caption_model
 from understudy.data.captions.captions import CAPTIONS, caption_sets, captions_of
+from understudy.data.captions.file import read_captions
 from understudy.data.captions.model import CaptionModel
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
@@ -328,3 +330,17 @@ def test_a_model_that_needs_a_question(captioners, captioned, monkeypatch):
         match=r"from its pixels alone, got '.*': You must specify input_ids; .*captions\.source=file",
     ):
         captioned(source="model", model=captioners["blip"])
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_file_names_are_compared_however_their_accents_are_stored(forms, tmp_path):
+    of_folders, of_file = forms
+    names = [unicodedata.normalize(of_folders, name) for name in ("café", "thé")]
+    root = write_folder(tmp_path / "set", dict.fromkeys(names, 6))
+    splits = load_splits(DataSettings(source=str(root)), seed=0)
+    paths = [path.relative_to(root).as_posix() for path in root.rglob("*.png")]
+    file = tmp_path / "metadata.csv"
+    file.write_text(unicodedata.normalize(of_file, csv_of(paths, "file_name,text")))
+    for others in (splits.test.ids, splits.test.provenance("source_path")):
+        found = read_captions(file, [splits.train, splits.val], others=others)
+        assert len(found) == len(splits.train) + len(splits.val)

@@ -129,3 +129,37 @@ def test_two_data_sets_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     shutil.rmtree(tmp_path / "digits" / "a")
     with pytest.raises(InputError, match=r"got 1 .parquet files .* and 1 .tar files"):
         load(tmp_path)
+
+
+MASK_FOLDERS = ["masks", "Mask", "SegmentationClass", "ground_truth", "annotations", "GT"]
+
+
+@given(
+    st.sampled_from(["images", "Imgs", "JPEGImages", "pictures"]),
+    st.sets(st.sampled_from(MASK_FOLDERS), min_size=1, max_size=2),
+    st.sampled_from(["", "train/", "set/"]),
+)
+def test_masks_beside_images_are_no_class(images: str, masks: set[str], above: str) -> None:
+    inside = {f"{above}{images}/{name}" for name in IMAGES}
+    used, reasons = tree(*inside, *(f"{above}{mask}/{name}" for mask in masks for name in IMAGES))
+    assert used == inside
+    assert set(reasons.values()) == {
+        f"masks of other images, in folders {mask} beside folders of images" for mask in masks
+    }
+    with pytest.raises(InputError, match="holds images and their masks, as .* but no classes: put"):
+        tree(*(f"{above}{name}/{number}.png" for name in (images, *masks) for number in "123"))
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG", "AVIF"])
+@pytest.mark.parametrize("pages", [1, 3])
+def test_further_pages_are_counted_in_every_format(form: str, pages: int, tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 3})
+    others = [picture(90 + page) for page in range(1, pages)]
+    picture(90).save(tmp_path / "a" / f"pages.{form.lower()}", form, save_all=pages > 1, append_images=others)
+    if form == "TIFF":
+        picture(80).save(
+            tmp_path / "b" / "big.tif", "TIFF", save_all=True, append_images=others, big_tiff=True
+        )
+    found = counted(load(tmp_path))
+    expected = 0 if pages == 1 else 2 if form == "TIFF" else 1
+    assert found.get("further pages or frames of images, of which only the first is read", 0) == expected

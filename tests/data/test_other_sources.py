@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import types
+import zipfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -52,6 +53,7 @@ def write_parquet(
 
 
 def write_tar(path: Path, entries: dict[str, bytes]) -> Path:
+    path.parent.mkdir(exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, data in entries.items():
             info = tarfile.TarInfo(name)
@@ -310,6 +312,42 @@ def test_no_entry_of_a_damaged_tar_is_lost_without_a_word(number: int, damage: s
         file.write_bytes(data[:end])
         with pytest.raises(InputError, match=r"x.tar must (be an uncompressed|end with the mark)"):
             load(file)
+
+
+def folders(*classes: str, start: int = 0, above: str = "") -> dict[str, bytes]:
+    names = [f"{above}{name}/{number}.png" for name in classes for number in range(5)]
+    return {name: encode(picture(start + index)) for index, name in enumerate(names)}
+
+
+@given(st.sampled_from(["", "./", "set/", "./set/inner/"]), st.booleans())
+def test_a_tar_of_class_folders_is_read_like_a_zip(above: str, with_splits: bool) -> None:
+    parts = ("train/", "test/") if with_splits else ("",)
+    entries = {"README.md": b"x", f"{above}cat/.DS_Store": b"x"}
+    for number, part in enumerate(parts):
+        entries |= folders("cat", "dog", start=20 * number, above=above + part)
+    with TemporaryDirectory() as place:
+        write_tar(Path(place) / "x.tar", entries)
+        with zipfile.ZipFile(Path(place) / "x.zip", "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name.removeprefix("./"), data)
+        of_tar, of_zip = (load(Path(place) / f"x.{suffix}") for suffix in ("tar", "zip"))
+    for split in ("train", "val", "test"):
+        assert getattr(of_tar, split).ids == getattr(of_zip, split).ids
+        assert getattr(of_tar, split).class_names == ("cat", "dog")
+    assert of_tar.left_out == of_zip.left_out
+
+
+def test_several_tars_of_class_folders(tmp_path: Path) -> None:
+    write_tar(tmp_path / "split" / "x-train.tar", folders("cat", "dog"))
+    write_tar(tmp_path / "split" / "x-test.tar", folders("cat", "dog", start=20))
+    splits = load(tmp_path / "split")
+    assert (len(splits.train) + len(splits.val), len(splits.test)) == (10, 10)
+    write_tar(tmp_path / "parts" / "0.tar", folders("cat", "dog"))
+    write_tar(tmp_path / "parts" / "1.tar", folders("bird", start=20))
+    assert load(tmp_path / "parts").train.class_names == ("bird", "cat", "dog")
+    write_tar(tmp_path / "parts" / "2.tar", folders("dog", start=40))
+    with pytest.raises(InputError, match=r"no two entries may have the same path, but 'dog/0.png'"):
+        load(tmp_path / "parts")
 
 
 def test_webdataset_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

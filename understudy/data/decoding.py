@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -10,6 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import ExifTags, Image, TiffTags
+
+from understudy.data.colour import to_srgb
+
+# Pillow also logs why it cannot read a file; without a handler, Python would print that.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,8 +35,9 @@ _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS")
 def decode(data: bytes) -> Image.Image:
     """Decode bytes to an upright 8-bit RGB image.
 
-    EXIF orientation is applied, transparency is laid over white, and 16-bit grey levels are divided by 257.
-    Faults of the metadata (wrong EXIF tags, broken text) do not matter.
+    EXIF orientation is applied, colours with an embedded profile become sRGB, transparency is laid over
+    white, and 16-bit grey levels are divided by 257. Faults of the metadata (wrong EXIF tags, broken text) do
+    not matter.
 
     Args:
         data: an image file in any format that Pillow reads.
@@ -121,10 +128,15 @@ def _rgb(image: Image.Image) -> Image.Image:
         levels = np.asarray(image).astype(np.float64)
         scale = 1.0 if levels.max() <= 255 and not image.mode.startswith("I;16") else 257.0
         return Image.fromarray(np.clip(np.round(levels / scale), 0, 255).astype(np.uint8)).convert("RGB")
+    profile = image.info.get("icc_profile")
     if image.mode == "P" or "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")
+        if profile:
+            colours = to_srgb(layer.convert("L" if image.mode == "LA" else "RGB"), profile).convert("RGB")
+            colours.putalpha(layer.getchannel("A"))
+            layer = colours
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
+    return to_srgb(image, profile).convert("RGB")
 
 
 def _without_metadata(data: bytes) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,13 @@ def read_captions(path: Path, sets: Sequence[LabelledSet], *, others: Collection
             caption, or the file names unknown images.
     """
     column, captions = _by_name(path)
-    names = [name for data in sets for name in _names(data, column)]
+    names = [_composed(name) for data in sets for name in _names(data, column)]
     absent = [name for name in names if name not in captions]
-    known = {*names, *others}
+    known = {*names, *map(_composed, others)}
     extra = [
         name
         for name in captions
-        if name not in known and (column == "id" or stable_ids([name])[0] not in known)
+        if name not in known and (column == "id" or known.isdisjoint(_possible_ids(name)))
     ]
     if absent or extra:
         raise InputError(_difference(path, column, absent=absent, extra=extra, total=len(names)))
@@ -56,6 +57,16 @@ def _names(data: LabelledSet, column: str) -> list[str]:
         if column == "file_name" and "source_path" in data.table.column_names
         else data.ids
     )
+
+
+def _composed(name: str) -> str:
+    """A name as names are compared; macOS stores accents apart, Linux as written (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _possible_ids(name: str) -> list[str]:
+    """The id of an image with this path, whichever way its accents are stored."""
+    return [stable_ids([unicodedata.normalize(form, name)])[0] for form in ("NFC", "NFD")]
 
 
 def _difference(path: Path, column: str, *, absent: Sequence[str], extra: Sequence[str], total: int) -> str:
@@ -79,6 +90,7 @@ def _by_name(path: Path) -> tuple[str, dict[str, str]]:
         if not name_column:
             name_column, text_column = _columns(path, row)
         name, text = (_string(path, line, row, column) for column in (name_column, text_column))
+        name = _composed(name)
         if name in captions:
             raise InputError(
                 f"captions file {path}, line {line}: every image must have one caption, but {name!r} has a "

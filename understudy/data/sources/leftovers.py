@@ -29,8 +29,14 @@ _PROGRAM_FILES = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini"
 _THUMBNAILS = {"thumb", "thumbs", "thumbnail", "thumbnails"}
 _DESCRIPTIONS = {"metadata.csv", "metadata.jsonl", "readme.md"}
 _SIDECARS = {".xmp", ".json", ".txt", ".xml", ".aae", ".yaml", ".yml", ".csv", ".caption"}
-_SEVERAL_PAGES = (b"II*\0", b"MM\0*", b"GIF8", b"RIFF")  # TIFF, GIF and WebP
-_MASK_FOLDER = re.compile(r"masks?|segmentations?|ground[ _-]?truth|annotations?|gt", re.IGNORECASE)
+_SEVERAL_PAGES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"RIFF")
+"""First bytes of TIFF, GIF and WebP."""
+_ANIMATED = re.compile(rb"\x89PNG.{,200}acTL|....ftypavis", re.DOTALL)
+"""Start of animated PNG and AVIF files."""
+_MASK_FOLDER = re.compile(
+    r"masks?|segmentations?(class|object)?|ground[ _-]?truth|annotations?|gt", re.IGNORECASE
+)
+_IMAGE_FOLDER = re.compile(r"(jpe?g|png)?[ _-]?(images?|imgs?|pictures|photos)", re.IGNORECASE)
 _MASK_NAME = re.compile(r"(.+?)[ _-](?:masks?|seg|segmentation|gt)(?:_\d+)?", re.IGNORECASE)
 
 
@@ -146,6 +152,36 @@ def _base_of_mask(name: str) -> str:
     return mask[1] if mask else name
 
 
+def mask_trees(paths: Sequence[Path]) -> dict[int, str]:
+    """Files in folders such as ``masks`` that stand beside a folder such as ``images`` and nothing else.
+
+    Returns:
+        The reason for each such file, by its position.
+    """
+    children: dict[Path, set[str]] = {}
+    for path in paths:
+        for place in range(len(path) - 1):
+            children.setdefault(path[:place], set()).add(path[place])
+    pairs = {
+        parent
+        for parent, names in children.items()
+        if any(is_image_folder(name) for name in names)
+        and any(_MASK_FOLDER.fullmatch(name) for name in names)
+        and all(is_image_folder(name) or _MASK_FOLDER.fullmatch(name) for name in names)
+    }
+    return {
+        index: f"masks of other images, in folders {path[place]} beside folders of images"
+        for index, path in enumerate(paths)
+        for place in range(len(path) - 1)
+        if path[:place] in pairs and _MASK_FOLDER.fullmatch(path[place])
+    }
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether a folder is called images or the like, which is no class."""
+    return _IMAGE_FOLDER.fullmatch(name) is not None
+
+
 def below_classes(inner: Sequence[Path]) -> tuple[str, ...]:
     """A sentence if images lie in folders below their class, because they may be another kind of image."""
     folders: dict[str, int] = {}
@@ -182,7 +218,7 @@ def _suffix(name: str) -> str:
 def further_pages(items: Iterable[Item]) -> Iterator[tuple[str, str]]:
     """(path, reason) of image files with further pages or frames, of which only the first is an image."""
     for item in items:
-        if not item.data.startswith(_SEVERAL_PAGES):
+        if not (item.data.startswith(_SEVERAL_PAGES) or _ANIMATED.match(item.data[:250])):
             continue
         with open_image(item.data) as opened:
             if getattr(opened, "n_frames", 1) > 1:

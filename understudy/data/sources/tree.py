@@ -46,7 +46,8 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
     check_encoding(settings.name_encoding)
     entries = [Entry(name, settings.name_encoding) for name in sorted(names)]
     check_unique([entry.shown for entry in entries], location)
-    reasons = [leftovers.why_left_out(entry.parts) for entry in entries]
+    masks = leftovers.mask_trees([entry.parts for entry in entries])
+    reasons = [leftovers.why_left_out(entry.parts) or masks.get(index) for index, entry in enumerate(entries)]
     left_out = [(entry.shown, why) for entry, why in zip(entries, reasons, strict=True) if why]
     entries = [entry for entry, why in zip(entries, reasons, strict=True) if not why]
     places = find_places([entry.parts for entry in entries], location, settings)
@@ -65,6 +66,12 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
     if all(item.problem for item in items):
         raise InputError(
             f"{location} must hold class folders with images (class/img.png), but none was found"
+        )
+    labels = {item.label for item in items}
+    if masks and all(isinstance(label, str) and leftovers.is_image_folder(label) for label in labels):
+        raise InputError(
+            f"{location} holds images and their masks, as data sets for segmentation do, but no classes: put "
+            "the images of each class into a folder of their own, as in CLASS/1.png"
         )
     notes = (
         *places.notes,

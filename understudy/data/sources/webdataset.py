@@ -1,4 +1,4 @@
-"""WebDataset tars: ``key.png`` with a label in ``key.cls`` or ``key.json``.
+"""WebDataset tars: ``key.png`` with a label in ``key.cls`` or ``key.json``; and tars of class folders.
 
 ``key.cls`` holds a number or a name; ``key.json`` has ``class_name``, ``label`` or ``class``, or is
 the label. Numeric labels
@@ -12,6 +12,7 @@ import json
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, cast, final
 
@@ -27,8 +28,12 @@ from understudy.data.sources.source import (
     Item,
     check_entry,
     check_unique,
+    filled,
+    too_large,
+    with_problem,
 )
 from understudy.data.sources.split_names import RealSplit, taken_as
+from understudy.data.sources.tree import Tree, read_tree
 
 _IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 _NAME_FILES = ("classes.txt", "dataset_info.json")
@@ -59,14 +64,16 @@ class WebDatasetSource(AbstractSource):
                 f"{location} must have one list of class names, got {len(set(found))} different ones in "
                 f"{' and '.join(_NAME_FILES)} files"
             )
+        if _are_class_folders(tars):
+            return _class_folders(tars, location, settings)
         names = found[0] if found else None
         inside, notes = _splits_inside(tars, location, settings)
         return Contents(_read(tars, inside), names, tars.notes + notes)
 
 
-SOURCES.register("webdataset", summary="WebDataset tars, key.png with key.cls or key.json")(
-    WebDatasetSource()
-)
+SOURCES.register(
+    "webdataset", summary="WebDataset tars, key.png with key.cls or key.json, and tars of class folders"
+)(WebDatasetSource())
 
 
 def _check(file: Path) -> list[tuple[str, ...]]:
@@ -130,6 +137,46 @@ def _splits_inside(
         return {}, ()
     shown = {f"{folder}/": split for folder, split in splits.items()}
     return splits, (f"splits: {taken_as(shown, source='the folders in the tar')}",)
+
+
+def _are_class_folders(tars: Shards) -> bool:
+    """Whether the tars hold no samples, but images in at least two folders, and no labels beside them."""
+    folders: set[str] = set()
+    for file in tars.files:
+        with tarfile.open(file, "r:") as tar:
+            for key, parts in _samples(tar).items():
+                if not {"cls", "json"}.isdisjoint(parts):
+                    return False
+                if not _IMAGES.isdisjoint(parts):
+                    folders.add(key.rpartition("/")[0].removeprefix("."))
+    return len(folders - {""}) >= 2
+
+
+def _class_folders(tars: Shards, location: str, settings: DataSettings) -> Contents:
+    """Read tars like an image folder; a split in the name of a tar becomes a folder above its entries."""
+    places: dict[str, tuple[Path, str]] = {}
+    for file, split in zip(tars.files, tars.splits, strict=True):
+        with tarfile.open(file, "r:") as tar:
+            entries = [entry.name for entry in tar.getmembers() if entry.isfile()]
+        names = [f"{split}/" * (split is not None) + entry.removeprefix("./") for entry in entries]
+        check_unique([*places, *names], location)
+        places |= {name: (file, entry) for name, entry in zip(names, entries, strict=True)}
+    tree = read_tree(list(places), location, settings)
+    return Contents(_read_tree(tree, places), None, tars.notes + tree.notes, tree.left_out)
+
+
+def _read_tree(tree: Tree, places: Mapping[str, tuple[Path, str]]) -> Iterator[Item]:
+    with ExitStack() as stack:
+        tars: dict[Path, tarfile.TarFile] = {}
+        for name, item in zip(tree.names, tree.items, strict=True):
+            file, path = places[name]
+            if file not in tars:
+                tars[file] = stack.enter_context(tarfile.open(file, "r:"))
+            entry = tars[file].getmember(path)
+            if item.problem or entry.size > MAX_FILE_BYTES:
+                yield with_problem(item, item.problem or too_large(entry.size))
+            else:
+                yield filled(item, _bytes(tars[file], entry))
 
 
 def _read(tars: Shards, inside: Mapping[str, RealSplit | None]) -> Iterator[Item]:
