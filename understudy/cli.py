@@ -126,8 +126,7 @@ def _measure(options: Options, place: Place, section: str, given: dict[str, Any]
     """Add a measurement to a finished or a new run; returns its results and the class names."""
     from understudy.commands import chosen
 
-    used = {key: value for key, value in given.items() if value is not None}
-    folder, settings = chosen.run_folder(options, place.out, {section: {"measure": True, **used}})
+    folder, settings = chosen.run_folder(options, place.out, {section: {"measure": True, **given}})
     results = _do(settings, folder, place, until="report")
     return (results[section], results["data"]["classes"]) if results else (None, ())
 
@@ -155,7 +154,7 @@ def gap(
     from understudy.commands import chosen, printing
 
     given = None if strengths is None else chosen.numbers(strengths, "--strengths", "0.05,0.2,0.5")
-    found, _ = _measure(options, place, "gap", {"strengths": given})
+    found, _ = _measure(options, place, "gap", chosen.used(strengths=given))
     if found:
         from understudy.report import terminal
 
@@ -192,7 +191,7 @@ def evaluate(
     from understudy.commands import chosen, printing
 
     asked = None if corruptions is None else [] if corruptions == "none" else chosen.names(corruptions)
-    given = {"tests": chosen.named_paths(test) if test else None, "corruptions": asked}
+    given = chosen.used(tests=chosen.named_paths(test) if test else None, corruptions=asked)
     found, classes = _measure(options, place, "shift", given)
     if found:
         from understudy.report import terminal
@@ -227,7 +226,11 @@ def audit(
         ),
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="also attack a differentially private classifier with this epsilon")
+        str | None,
+        typer.Option(
+            help="also attack a differentially private classifier with this epsilon, or 'none' to stop that",
+            metavar="E",
+        ),
     ] = None,
 ) -> None:
     """Run membership-inference attacks against every arm.
@@ -238,14 +241,13 @@ def audit(
     """
     from understudy.commands import chosen, printing
 
-    given = {
-        "target": target,
-        "shadows": shadows,
-        "private_epsilon": epsilon,
-        "arms": None if of is None else chosen.names(of),
-        "false_positive_rates": None if rates is None else chosen.numbers(rates, "--rates", "0.001,0.01"),
-    }
-    found, _ = _measure(options, place, "membership", given)
+    given = chosen.used(
+        target=target,
+        shadows=shadows,
+        arms=None if of is None else chosen.names(of),
+        false_positive_rates=None if rates is None else chosen.numbers(rates, "--rates", "0.001,0.01"),
+    )
+    found, _ = _measure(options, place, "membership", given | chosen.privacy_budget(epsilon))
     if found:
         from understudy.report import terminal
 

@@ -7,6 +7,7 @@ import pytest
 from tiny import two_classes
 from tiny_job import Listener, tiny_settings, tree, write_pets
 
+from understudy.commands.chosen import privacy_budget
 from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.pipeline.folder import RunFolder
@@ -133,13 +134,25 @@ def test_another_epsilon_is_another_model(proven, tmp_path):
     pytest.importorskip("opacus")
     out = tmp_path / "run"
     shutil.copytree(proven[0], out)
-    found = [
-        run(added(out, membership={**MEMBERSHIP, "arms": ["real"], "private_epsilon": epsilon}), out)[
-            "membership"
-        ]["arms"]["private"]
-        for epsilon in (8.0, 2.0)
-    ]
-    assert found[0]["epsilon"] > 2 >= found[1]["epsilon"]
+    arms, listener = [], Listener()
+    for epsilon in (8.0, 2.0, None):
+        settings = added(out, membership={**MEMBERSHIP, "arms": ["real"], "private_epsilon": epsilon})
+        arms.append(run(settings, out, observer=listener)["membership"]["arms"])
+    assert arms[0]["private"]["epsilon"] > 2 >= arms[1]["private"]["epsilon"]
+    assert "private" not in arms[2]
+    said = "\n".join(line for line in listener.lines if "reference" in line)
+    assert "the private reference with epsilon 8 leaves the results. Nothing was private but" in said
+    assert "whoever publishes both has spent epsilon 10 together" in said
+    assert "the private reference with epsilon 2 leaves the results" in said
+    assert len(list(out.glob("membership/*/private-*"))) == 12  # models stay until the user removes them
+
+
+def test_epsilon_is_a_number_or_none():
+    assert privacy_budget(None) == {}
+    assert privacy_budget("8") == {"private_epsilon": 8.0}
+    assert privacy_budget("none") == {"private_epsilon": None, "private_delta": None}
+    with pytest.raises(InputError, match="a number above 0, such as 8, or 'none'"):
+        privacy_budget("strong")
 
 
 def test_settings_without_effect_are_refused():

@@ -215,6 +215,16 @@ class Stopping(Listener):
             yield counted
 
 
+def test_sizes_that_were_measured_stay(job, doubled, tmp_path):
+    """Given by the first command again, or by --times: fewer sizes take nothing away."""
+    out, listener = shutil.copytree(doubled[0], tmp_path / "run"), Listener()
+    before = tree(out)
+    results = run(job(1), out, observer=listener)
+    assert results["scale"]["times"] == [1, 2]
+    assert "scale.times: 2 measured earlier, kept" in listener.lines
+    assert tree(out) == before
+
+
 def test_a_stop_at_any_moment_changes_nothing(job, doubled, plain, tmp_path):
     """While drawing, in the middle of a training of either kind, and between the last figures and the report
     about them.
@@ -352,7 +362,8 @@ def test_a_size_between_those_of_earlier_requests_is_full(job, doubled, tmp_path
     drawn = len(list(out.glob("synthetic/images/*/*.parquet")))
     for sizes in ((1, 3.5), (1, 4)):
         scale = run(job(*sizes), out)["scale"]
-        assert scale["images"] == [round(size * scale["images"][0]) for size in sizes]
+        assert set(sizes) | {1, 2, 3, 4} <= set(scale["times"])
+        assert scale["images"] == [round(size * scale["images"][0]) for size in scale["times"]]
     assert len(list(out.glob("synthetic/images/*/*.parquet"))) == drawn
 
 

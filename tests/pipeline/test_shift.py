@@ -49,6 +49,19 @@ def test_the_first_command_again_keeps_the_settings_of_an_added_stage(finished, 
     assert "scale, shift: added to the run earlier, settings kept" in listener.lines
 
 
+def test_what_a_repeated_stage_leaves_out_is_said(finished, tmp_path):
+    out, listener = shutil.copytree(finished[0], tmp_path / "run"), Listener()
+    first = RunFolder.find(out).settings.model_dump(mode="json")
+    measured = {"measure": True, "corruptions": ["noise", "blur"], "severities": [1]}
+    assert set(run(build(first, {"shift": measured}), out)["shift"]["corruptions"]) == {"noise", "blur"}
+    fewer = build(first, {"shift": measured | {"corruptions": ["blur"], "severities": [2]}})
+    assert set(run(fewer, out, observer=listener)["shift"]["corruptions"]) == {"blur"}
+    said = next(line for line in listener.lines if line.startswith("shift: its settings"))
+    assert (
+        "(corruptions no longer has noise; severities no longer has 1), so its figures are replaced" in said
+    )
+
+
 def test_a_stage_that_was_added_but_not_finished_is_dropped(finished, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "run")
     first = RunFolder.find(out).settings

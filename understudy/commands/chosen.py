@@ -148,6 +148,29 @@ def numbers(text: str, option: str, example: str) -> list[float]:
         ) from None
 
 
+def used(**given: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def privacy_budget(text: str | None) -> dict[str, Any]:
+    """Settings of ``--epsilon``: a number, or ``none``, which also takes back the delta.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if text is None:
+        return {}
+    if text == "none":
+        return {"private_epsilon": None, "private_delta": None}
+    try:
+        return {"private_epsilon": float(text)}
+    except ValueError:
+        raise InputError(
+            f"--epsilon must be a number above 0, such as 8, or 'none' for no private reference, got {text!r}"
+        ) from None
+
+
 def named_paths(texts: list[str]) -> dict[str, str]:
     """Paths by name from texts ``NAME=PATH``.
 

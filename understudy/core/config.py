@@ -114,6 +114,8 @@ class Section(BaseModel):
 
     addable: ClassVar[bool] = False
     """Whether this section belongs to a stage that can be added to a finished run."""
+    growing: ClassVar[tuple[str, ...]] = ()
+    """Lists of sizes that a finished run only adds to: values that were measured are kept."""
 
     def changed(self, **values: object) -> Self:
         """Copy the section with some values replaced; they are validated like user input.
@@ -132,6 +134,27 @@ class Section(BaseModel):
         return self.model_dump(mode="json", exclude=idle) == {
             key: values[key] for key in values if key not in idle
         }
+
+    def replaced(self, values: Mapping[str, Any]) -> list[str]:
+        """Say what of the stored ``values`` of an earlier measurement this section no longer has.
+
+        Example:
+            >>> class Shift(Section):
+            ...     corruptions: tuple[str, ...] = ("noise", "blur")
+            ...     severity: int = 1
+            >>> Shift(corruptions=("blur",)).replaced({"corruptions": ["noise", "blur"], "severity": 2})
+            ['corruptions no longer has noise', 'severity was 2 and is now 1']
+        """
+        lines, idle = [], self.names_deciding("nothing")
+        for name, now in self.model_dump(mode="json", exclude={*idle, "measure"}).items():
+            before = values.get(name, now)
+            if isinstance(before, list | dict) and isinstance(now, list | dict):
+                if gone := [str(value) for value in before if value not in now]:
+                    lines.append(f"{name} no longer has {', '.join(gone)}")
+            elif before != now:
+                was, becomes = ("not set" if value is None else value for value in (before, now))
+                lines.append(f"{name} was {was} and is now {becomes}")
+        return lines
 
     @classmethod
     def names_deciding(cls, what: Decides) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class ScaleSettings(Section):
     """Larger synthetic sets, drawn and compared after the arms."""
 
     addable: ClassVar[bool] = True
+    growing: ClassVar[tuple[str, ...]] = ("times", "real_shares")
 
     times: tuple[Annotated[float, Field(gt=0, le=10_000)], ...] = setting(())
     """Sizes of the sets, in multiples of the train split, per class; none by default. The option `--times`

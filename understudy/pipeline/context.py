@@ -72,8 +72,17 @@ class Run:
 
     @contextmanager
     def measurement(self, name: str) -> Iterator[dict[str, Any]]:
-        """Do a stage that can be added to a finished run; its record also holds settings and environment."""
+        """Do a stage that can be added to a finished run; its record also holds settings and environment.
+
+        If it was done with other settings, the observer is told which figures leave the results.
+        """
         section: Section = getattr(self.settings, name)
+        earlier = self.folder.record(name) or {}
+        if lines := section.replaced(earlier.get("settings", {})):
+            self.observer.say(
+                f"{name}: its settings have changed since it was measured ({'; '.join(lines)}), so its "
+                "figures are replaced in results.json and in the report"
+            )
         with self.folder.stage(name) as record:
             record |= {"settings": section.model_dump(mode="json"), "environment": environment(self.device)}
             yield record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def membership(run: Run) -> None:
     settings = run.settings.membership
     # Which images a shadow model sees depends on how many models there are, so each number has a folder.
     folder = run.path / "membership" / f"{settings.target}-{settings.shadows}"
+    for line in _replaced_budget(run):
+        run.observer.say(f"membership: {line}")
     with run.measurement("membership") as record:
         found = Shadows(
             train=run.train,
@@ -48,6 +51,25 @@ def membership(run: Run) -> None:
         record["membership"] = found
     arms, seconds = len(found["arms"]), found["seconds"]
     run.observer.say(f"membership: {settings.shadows} shadow models of {arms} arms in {seconds:.0f} s")
+
+
+def _replaced_budget(run: Run) -> Iterator[str]:
+    """What it means that an earlier audit had a private reference with another budget, or that it goes."""
+    earlier = (run.folder.record("membership") or {}).get("settings", {})
+    settings, before = run.settings.membership, earlier.get("private_epsilon")
+    now = settings.private_epsilon
+    if before is None or (before, earlier.get("private_delta")) == (now, settings.private_delta):
+        return
+    yield (
+        f"the private reference with epsilon {before:g} leaves the results. Nothing was private but that "
+        "reference: arms, synthetic images and results of this run never had a guarantee. Its shadow models "
+        f"stay in {run.path / 'membership'}; remove the files private-{before}-* there if they must go"
+    )
+    if now is not None:
+        yield (
+            f"the reference with epsilon {now:g} is trained on the same images: whoever publishes both has "
+            f"spent epsilon {before + now:g} together"
+        )
 
 
 def check(settings: Settings, train: LabelledSet, val: LabelledSet) -> None:

@@ -35,7 +35,7 @@ from understudy.pipeline.checks import check_names
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import Resume, RunFolder, finished_results
 from understudy.pipeline.stage import Stage
-from understudy.settings import Settings
+from understudy.settings import Settings, with_section
 
 # fmt: off
 STAGES: tuple[Stage, ...] = (
@@ -151,11 +151,12 @@ def _with_added_stages(settings: Settings, out: Path, device: str, observer: Obs
     """The settings with those of finished stages that another command added to the run.
 
     ``results.json`` keeps the results of such a stage, so the run keeps its settings if the first command is
-    given again.
+    given again. Sizes that were measured are kept too.
     """
     if not RunFolder.is_run(out):
         return settings
     stored = Run(RunFolder.find(out), device, observer)
+    settings = _with_measured_sizes(settings, stored)
     added = {
         stage.name: section
         for stage in STAGES
@@ -168,6 +169,22 @@ def _with_added_stages(settings: Settings, out: Path, device: str, observer: Obs
     if added:
         observer.say(f"{', '.join(added)}: added to the run earlier, settings kept")
     return settings.model_copy(update=added)
+
+
+def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
+    """The settings with all sizes that finished stages have measured; their trainings exist already."""
+    for stage in STAGES:
+        now, before = stage.section(settings), stage.section(stored.settings)
+        if now is None or before is None or not stage.is_wanted(settings) or not stage.is_finished(stored):
+            continue
+        for name in now.growing:
+            given, measured = getattr(now, name), getattr(before, name)
+            if kept := sorted(set(measured) - set(given)):
+                sizes = ", ".join(f"{size:g}" for size in kept)
+                stored.observer.say(f"{stage.name}.{name}: {sizes} measured earlier, kept")
+                values = {name: tuple(sorted({*given, *measured}))}
+                settings = with_section(settings, stage.name, **values)
+    return settings
 
 
 def _do(run: Run, stages: tuple[Stage, ...]) -> None:
