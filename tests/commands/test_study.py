@@ -103,7 +103,7 @@ def test_study_json_says_what_the_runs_say(volume):
     study = study_of(out)
     assert set(study) == {
         *("schema", "kind", "summary", "sets", "unit", "axis", "source", "repeats_differ_in", "sentence"),
-        *("points", "runs", "settings", "environment"),
+        *("points", "runs", "settings", "environment", "measure"),
     }
     assert (study["schema"], study["kind"], study["unit"], study["axis"]) == (
         1,
@@ -122,6 +122,7 @@ def test_study_json_says_what_the_runs_say(volume):
         runs = [results_of(out / row["folder"]) for row in rows]
         assert point["runs"] == 2
         for arm, measured in point["arms"].items():
+            assert len(measured["balanced_accuracy"]["minus_real"]["runs"]) == len(runs)
             for field, (lowest, highest) in {"accuracy": (0, 1), "minus_real": (-1, 1)}.items():
                 values = [results["arms"][arm][field]["mean"] for results in runs]
                 if len(set(values)) == 1:  # tests/evaluation/test_repeats.py

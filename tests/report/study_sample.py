@@ -12,6 +12,7 @@ from understudy.evaluation.repeats import study_sentence, summarise_points
 from understudy.report.study_page import write_study_page
 from understudy.settings import build, to_yaml
 
+_ENDS = ("mean", "low", "high")
 ARMS = ("real", "synthetic", "mixed", "bridged")
 
 
@@ -23,6 +24,7 @@ def make_study(
     arms: tuple[str, ...] = ARMS,
     source: str = "digits",
     spread: float = 0.006,
+    measure: str = "accuracy",
 ) -> dict[str, Any]:
     """Content of ``study.json``; ``real-long``, if present, trains for as many steps as ``bridged``."""
     known, values = STUDIES[kind], points or list(STUDIES[kind].points)
@@ -44,8 +46,9 @@ def make_study(
         "axis": known.axis,
         "source": source,
         "repeats_differ_in": "seed",
+        "measure": measure,
         "sentence": study_sentence(
-            summaries, unit=known.unit, ordered=known.is_ordered, uses_synthetic=arms[1:]
+            summaries, unit=known.unit, ordered=known.is_ordered, uses_synthetic=arms[1:], measure=measure
         ),
         "points": summaries,
         "runs": rows,
@@ -104,6 +107,17 @@ def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: flo
                     "high": gain + 0.011 * (name != "real"),
                 },
                 "val_accuracy": 0.86 + gain,
+                "val_balanced_accuracy": 0.7 + gain / 2,
+                "balanced_accuracy": {
+                    **_interval(real - 0.1 + gain / 2),
+                    "minus_real": _interval(gain / 2) if name != "real" else dict.fromkeys(_ENDS, 0.0),
+                    **(
+                        {"minus_real_long": _interval((gain - gained["real-long"]) / 2)}
+                        if name == "bridged" and "real-long" in arms
+                        else {}
+                    ),
+                },
+                "macro_f1": _interval(real - 0.12 + gain / 2),
             }
             for name, gain in gained.items()
         },

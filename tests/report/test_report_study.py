@@ -60,6 +60,40 @@ def test_every_number_equals_study_json(kind: str, repeats: int, tmp_path: Path)
     assert ("95% intervals over test images and trainings of one run" in text) == (repeats == 1)
 
 
+def test_a_study_by_balanced_accuracy(tmp_path: Path) -> None:
+    """Figures, differences and the sentence are about balanced accuracy; accuracy stands below."""
+    study = make_study(measure="balanced_accuracy")
+    text = write(study, tmp_path / "study.html")
+    values = shown(text)
+    for point in study["points"]:
+        for name, arm in point["arms"].items():
+            place = str(point["point"]), name
+            assert values[*place, "accuracy.mean"] == arm["accuracy"]["mean"]
+            for end in ("mean", "low", "high"):
+                assert values[*place, f"balanced_accuracy.{end}"] == arm["balanced_accuracy"][end]
+                difference = arm["balanced_accuracy"]["minus_real"][end]
+                assert name == "real" or values[*place, f"balanced_accuracy.minus_real.{end}"] == difference
+    assert study["sentence"].endswith("(3 runs each), in balanced accuracy.")
+    assert "Balanced accuracy of every arm over the points" in text
+    console = Console(record=True, width=140)
+    console.print(study_table(study))
+    first = study["points"][0]["arms"]["mixed"]["balanced_accuracy"]
+    shown_in_terminal = console.export_text()
+    assert "balanced accuracy, %" in shown_in_terminal
+    assert f"{100 * first['minus_real']['mean']:+.1f} [" in shown_in_terminal
+
+
+def test_a_study_of_an_older_version(tmp_path: Path) -> None:
+    study = make_study()
+    del study["measure"]
+    for point in study["points"]:
+        for arm in point["arms"].values():
+            for name in ("balanced_accuracy", "macro_f1", "val_balanced_accuracy"):
+                del arm[name]
+    assert shown(write(study, tmp_path / "study.html"))["50", "mixed", "accuracy.mean"]
+    assert study_table(study).row_count == len(study["points"]) * 4
+
+
 def test_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     text = write(make_study(), tmp_path / "study.html")
     assert all(address.startswith(("data:", "#")) for address in loads(text))

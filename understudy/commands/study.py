@@ -144,6 +144,7 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
     points = summarise_points(
         rows, [{"point": point, "label": label_of(point)} for point in study.known_points]
     )
+    measure = "accuracy" if any(row["measure"] == "accuracy" for row in rows) else "balanced_accuracy"
     arms = dict.fromkeys(arm for point in points for arm in point["arms"])
     drawn = [arm for arm in arms if find_arm(arm, study.base.compare).uses_synthetic]
     return {
@@ -155,7 +156,10 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
         "axis": kind.axis,
         "source": study.base.data.source,
         "repeats_differ_in": "subset" if all(row["subset"] is not None for row in rows) else "seed",
-        "sentence": study_sentence(points, unit=kind.unit, ordered=kind.is_ordered, uses_synthetic=drawn),
+        "measure": measure,
+        "sentence": study_sentence(
+            points, unit=kind.unit, ordered=kind.is_ordered, uses_synthetic=drawn, measure=measure
+        ),
         "points": points,
         "runs": rows,
         "settings": study.base.model_dump(mode="json"),

@@ -69,7 +69,6 @@ class StudyRun:
     def row(self, out: Path) -> dict[str, Any]:
         """The row of a finished run in ``study.json``; ``out`` is the folder of the study."""
         results = finished_results(self.folder)
-        ends = ("mean", "low", "high")
         return {
             "point": self.point,
             "repeat": self.repeat,
@@ -78,21 +77,29 @@ class StudyRun:
             "subset": self.settings.data.subset,
             **{name: results["data"][name] for name in ("train", "val", "test")},
             "synthetic": results["curation"]["kept"],
-            "arms": {
-                name: {
-                    "accuracy": {end: arm["accuracy"][end] for end in ends},
-                    **{
-                        name: {end: arm[name][end] for end in ends}
-                        for name in ("minus_real", "minus_real_long")
-                        if name in arm
-                    },
-                    "steps": arm["steps"],
-                    "val_accuracy": arm["val_accuracy"],
-                }
-                for name, arm in results["arms"].items()
-            },
+            "measure": results["verdict"].get("measure", "accuracy"),  # runs of older versions have none
+            "arms": {name: _figures(arm) for name, arm in results["arms"].items()},
             "seconds": round(sum(results["cost"]["seconds"].values()), 2),
         }
+
+
+def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of an arm of a run that a study repeats."""
+
+    def ends(measured: Mapping[str, Any]) -> dict[str, float]:
+        return {end: measured[end] for end in ("mean", "low", "high")}
+
+    def differences(measured: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: ends(measured[name]) for name in ("minus_real", "minus_real_long") if name in measured}
+
+    over_classes = {name: arm[name] for name in ("balanced_accuracy", "macro_f1") if name in arm}
+    return {
+        "accuracy": ends(arm["accuracy"]),
+        **differences(arm),
+        **{name: ends(measured) | differences(measured) for name, measured in over_classes.items()},
+        "steps": arm["steps"],
+        **{name: arm[name] for name in ("val_accuracy", "val_balanced_accuracy") if name in arm},
+    }
 
 
 @final

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.class_sizes import MEASURES
 from understudy.functional.intervals import student_interval
 
 
@@ -25,7 +27,8 @@ def summarise_points(
     Returns:
         For each point its fields, the number of ``runs``, and ``arms``. Each arm has ``accuracy`` and
         ``minus_real`` from :func:`over_runs`, also ``minus_real_long`` if every run has it, the mean
-        ``val_accuracy``, and ``steps``.
+        ``val_accuracy``, and ``steps``; also ``balanced_accuracy`` (with its differences), ``macro_f1`` and
+        ``val_balanced_accuracy`` if every run has them.
     """
     summaries = []
     for point in points:
@@ -87,20 +90,55 @@ def difference_field(arm: Mapping[str, Any]) -> str:
     return "minus_real_long" if "minus_real_long" in arm else "minus_real"
 
 
+def judged_by(points: Sequence[Mapping[str, Any]], measure: str) -> list[dict[str, Any]]:
+    """The points with another measure and its differences in the place of accuracy.
+
+    Args:
+        points: the result of :func:`summarise_points`.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
+    """
+
+    def judged(arm: Mapping[str, Any]) -> dict[str, Any]:
+        on_val = arm.get(f"val_{measure}", arm["val_accuracy"])
+        return {
+            **arm,
+            **(measured := measured_by(arm, measure)),
+            "accuracy": measured,
+            "val_accuracy": on_val,
+        }
+
+    return [{**point, "arms": {name: judged(arm) for name, arm in point["arms"].items()}} for point in points]
+
+
 def study_sentence(
-    points: Sequence[Mapping[str, Any]], *, unit: str, ordered: bool, uses_synthetic: Collection[str]
+    points: Sequence[Mapping[str, Any]],
+    *,
+    unit: str,
+    ordered: bool,
+    uses_synthetic: Collection[str],
+    measure: str = "accuracy",
 ) -> str:
     """Summarise the finding of a study in one sentence.
 
-    The arm, and the point if points have no order, are chosen by validation accuracy and judged by test
-    accuracy.
+    The arm, and the point if points have no order, are chosen on validation images and judged on test images.
 
     Args:
         points: the result of :func:`summarise_points`, each with a ``label``; at least one.
         unit: the quantity or thing that a label stands for, such as ``guidance scale``.
         ordered: compare the first point with the last; otherwise, name the best point.
         uses_synthetic: names of the arms that use synthetic images.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
     """
+    points = judged_by(points, measure)
+    sentence = _sentence(points, unit=unit, ordered=ordered, uses_synthetic=uses_synthetic)
+    if measure == "accuracy":
+        return sentence
+    return f"{sentence.removesuffix('.')}, in {MEASURES[measure]}."
+
+
+def _sentence(
+    points: Sequence[Mapping[str, Any]], *, unit: str, ordered: bool, uses_synthetic: Collection[str]
+) -> str:
     arms = [
         name
         for name in dict.fromkeys(name for point in points for name in point["arms"])
@@ -136,15 +174,31 @@ def study_sentence(
 
 
 def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def of_all(*names: str) -> list[str]:
+        """Names of the figures that every run has; runs of older versions have fewer."""
+        return [name for name in names if all(name in run for run in measured)]
+
     return {
         "accuracy": over_runs([run["accuracy"] for run in measured], lowest=0.0, highest=1.0),
+        **_differences(measured),
         **{
-            field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0)
-            for field in ("minus_real", "minus_real_long")
-            if all(field in run for run in measured)
+            name: over_runs([run[name] for run in measured], lowest=0.0, highest=1.0)
+            | _differences([run[name] for run in measured])
+            for name in of_all("balanced_accuracy", "macro_f1")
         },
-        "val_accuracy": float(np.mean([run["val_accuracy"] for run in measured])),
+        **{
+            name: float(np.mean([run[name] for run in measured]))
+            for name in of_all("val_accuracy", "val_balanced_accuracy")
+        },
         "steps": max(run["steps"] for run in measured),
+    }
+
+
+def _differences(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0)
+        for field in ("minus_real", "minus_real_long")
+        if all(field in run for run in measured)
     }
 
 

@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from understudy.core.files import write_text
-from understudy.evaluation.repeats import difference_field
+from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.class_sizes import MEASURES
+from understudy.evaluation.repeats import difference_field, judged_by
 from understudy.report.figures import (
     CURVES,
     LINE,
@@ -47,20 +49,25 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
         settings_yaml: every setting that the runs share.
     """
     arms = arm_names(study)
+    measure = study.get("measure", "accuracy")
+    judged = {**study, "points": judged_by(study["points"], measure)}
     others = [name for name in arms if name != "real"]
     page = environment().get_template("study.html")
     text = page.render(
         study=study,
         arms=arms,
         others=others,
-        accuracy_figure=Markup(point_curves(study, "accuracy")),  # noqa: S704 - our own markup, names escaped by matplotlib
-        difference_figure=Markup(point_curves(study, "difference")) if others else Markup(""),  # noqa: S704 - as above
+        accuracy_figure=Markup(point_curves(judged, "accuracy")),  # noqa: S704 - our own markup, names escaped by matplotlib
+        difference_figure=Markup(point_curves(judged, "difference")) if others else Markup(""),  # noqa: S704 - as above
         is_cut={
-            field: is_cut(study, field)
+            field: is_cut(judged, field)
             for field in ("accuracy", "difference")
             if others or field == "accuracy"
         },
         difference_field=difference_field,
+        measure=measure,
+        words=MEASURES[measure],
+        place="" if measure == "accuracy" else f"{measure}.",
         longer=longer_arms(study),
         interval=interval_note(study),
         commands=commands(study),
@@ -88,6 +95,9 @@ def study_table(study: Mapping[str, Any]) -> Table:
     table.add_column(Text(study["unit"]))
     table.add_column("arm")
     table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
+    measure = study.get("measure", "accuracy")
+    if measure != "accuracy":
+        table.add_column(Text(f"{MEASURES[measure]}, %\n[low, high]"), justify="right")
     longer = longer_arms(study)
     table.add_column(Text(f"difference{'' if longer else ' to real'}, points\n[low, high]"), justify="right")
     if longer:
@@ -95,11 +105,13 @@ def study_table(study: Mapping[str, Any]) -> Table:
     table.add_column("runs", justify="right")
     for point in study["points"]:
         for number, (name, arm) in enumerate(point["arms"].items()):
+            judged = measured_by(arm, measure)
             table.add_row(
                 Text("" if number else point["label"]),
                 Text(name),
                 Text(percent_interval(arm["accuracy"])),
-                Text("reference" if name == "real" else points_interval(_measured(arm, "difference"))),
+                *([Text(percent_interval(judged))] if measure != "accuracy" else []),
+                Text("reference" if name == "real" else points_interval(judged[difference_field(judged)])),
                 *([_AGAINST[difference_field(arm)] if name != "real" else ""] if longer else []),
                 str(len(arm["accuracy"]["runs"])),
                 end_section=number == len(point["arms"]) - 1,
@@ -202,9 +214,14 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
     _lay_out(axes, study)
     low, high, _ = _limits(study, field)
     axes.set_ylim(low, high)
-    axes.set_ylabel("accuracy, %" if field == "accuracy" else "difference to real data alone, points")
+    words = MEASURES[study.get("measure", "accuracy")]
+    axes.set_ylabel(f"{words}, %" if field == "accuracy" else "difference to real data alone, points")
     legend_above(axes)
-    what = "Accuracy of every arm" if field == "accuracy" else "Difference of every arm to real data alone"
+    what = (
+        f"{words.capitalize()} of every arm"
+        if field == "accuracy"
+        else "Difference of every arm to real data alone"
+    )
     return to_svg(figure, title=f"{what} over the points of the study with 95% intervals")
 
 
