@@ -560,10 +560,10 @@ def test_commands_for_a_run_name_the_runs_of_a_study(volume, tmp_path):
         str(out / "runs" / f"{point}-repeat{j}") for point in (2, 3) for j in (0, 1)
     ]
     study = tmp_path / "study"
-    for number in range(7):
+    for number in range(12):
         RunFolder.open(study / "runs" / f"{number}", RunFolder.find(out / "runs" / "2-repeat0").settings)
     (study / "study.yaml").write_text("kind: volume")
-    with pytest.raises(InputError, match="runs/4 and 2 more$"):
+    with pytest.raises(InputError, match="runs/7 and 2 more$"):
         RunFolder.find(study)
 
 
