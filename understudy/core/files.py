@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -182,6 +183,33 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         if is_full and not isinstance(error, OSError):  # torch reports only an unexpected file position
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+def content_of(path: Path) -> dict[str, Any]:
+    """Number, total size and SHA-256 of the files at a path, to tell later whether they have changed.
+
+    Args:
+        path: a file, or a folder with all files below it, those in linked folders included.
+
+    Returns:
+        ``files``, ``bytes`` and ``sha256`` (over names and contents).
+    """
+    digest, files, size = hashlib.sha256(), 0, 0
+    for file in [path] if path.is_file() else _files_below(path):
+        with file.open("rb") as content:
+            of_file = hashlib.file_digest(content, "sha256").digest()
+        digest.update(os.fsencode("" if file == path else file.relative_to(path)) + b"\0" + of_file)
+        files, size = files + 1, size + file.stat().st_size
+    return {"files": files, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _files_below(folder: Path) -> list[Path]:
+    found, seen = [], {os.path.realpath(folder)}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if os.path.realpath(Path(root, name)) not in seen]
+        seen.update(os.path.realpath(Path(root, name)) for name in folders)
+        found += [path for name in names if (path := Path(root, name)).is_file()]
+    return sorted(found)
 
 
 def temporary_path(path: Path) -> Path:

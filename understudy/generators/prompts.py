@@ -81,7 +81,7 @@ def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> 
         for template in TEMPLATES[text]:
             _check_token(template, has_token=has_token)
         return TEMPLATES[text]
-    path = _existing_file(text)
+    path = template_file(text)
     templates = (text,) if path is None else _from_file(path)
     for template in templates:
         _check_placeholders(template)
@@ -89,6 +89,24 @@ def read_templates(text: str, *, needs_class: bool, has_token: bool = False) -> 
             raise _missing_class(template, where="" if path is None else f" in {path}")
         _check_token(template, has_token=has_token)
     return templates
+
+
+def template_file(text: str) -> Path | None:
+    """The file that a prompt setting names; None for a template set or a template.
+
+    Raises:
+        InputError: for text such as ``x.txt`` without such a file.
+    """
+    if text in TEMPLATES:
+        return None
+    try:
+        if text and Path(text).is_file():
+            return Path(text)
+    except (OSError, ValueError):  # too long for a path, or with a null byte
+        return None
+    if re.fullmatch(r"[^\s{}]+\.txt", text):
+        raise InputError(f"template file {text} must exist: give a file with one template per line")
+    return None
 
 
 def choose(templates: Sequence[str], seed: int) -> str:
@@ -134,18 +152,6 @@ def fill(template: str, *, words: str, caption: str, token: str = "") -> str:
             f"in {filled!r}: choose another token"
         )
     return filled
-
-
-def _existing_file(text: str) -> Path | None:
-    """The file at ``text``, or None for a template; text such as ``x.txt`` is taken for a missing file."""
-    try:
-        if text and Path(text).is_file():
-            return Path(text)
-    except (OSError, ValueError):  # too long for a path, or with a null byte
-        return None
-    if re.fullmatch(r"[^\s{}]+\.txt", text):
-        raise InputError(f"template file {text} must exist: give a file with one template per line")
-    return None
 
 
 def _from_file(path: Path) -> tuple[str, ...]:

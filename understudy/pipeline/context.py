@@ -24,6 +24,7 @@ from understudy.pipeline.checks import validated_splits
 from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.generators import Generators
+from understudy.pipeline.kept_files import kept_templates
 from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
@@ -129,6 +130,8 @@ class Run:
             train=self.train,
             val=self.val,
             prompt_names=self.prompt_names,
+            drew=(self.folder.record("draw") or {}).get("generator"),
+            templates=kept_templates(self.settings, self.path),
             feature_cache=self.path / "data" / "features.safetensors",
             device=self.device,
             observer=self.observer,

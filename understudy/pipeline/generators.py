@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import final
@@ -42,6 +42,8 @@ class Generators:
         feature_cache: file for the image features that guide drawing.
         device: torch device.
         observer: receives the progress of adapting further generators.
+        drew: fingerprint of the generator that has drawn images of this run; None if there are none yet.
+        templates: path of the run's copy for each template file that a prompt setting names.
     """
 
     folder: Path
@@ -52,6 +54,8 @@ class Generators:
     feature_cache: Path
     device: str
     observer: Observer
+    drew: str | None = None
+    templates: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def main(self) -> Generator:
@@ -114,7 +118,9 @@ class Generators:
         yield from adapt(
             adaptable(generator),
             data,
-            settings=self.settings.adapt,
+            settings=self.settings.adapt.model_copy(
+                update={"prompt": self._kept(self.settings.adapt.prompt)}
+            ),
             seed=self.settings.seed,
             folder=folder,
             visual=self.settings.visual,
@@ -132,10 +138,11 @@ class Generators:
         self._planner(generator, self.settings.draw, number=0, adapter="").rows(np.zeros_like(quota), quota)
 
     def _planner(self, generator: Generator, draw: DrawSettings, *, number: int, adapter: str) -> Planner:
+        prompts = {"prompt": self._kept(draw.prompt), "negative_prompt": self._kept(draw.negative_prompt)}
         return Planner(
             train=self.train,
             generator=generator,
-            settings=draw,
+            settings=draw.model_copy(update=prompts),
             prompt_names=self.prompt_names,
             seed=self.settings.seed,
             tokens=self.settings.adapt.tokens(self.train.num_classes),
@@ -145,12 +152,23 @@ class Generators:
             precision=drawing_precision(draw.precision, self.settings.generator, self.device),
         )
 
+    def _kept(self, prompt: str) -> str:
+        """A prompt setting with the run's copy in place of a template file."""
+        return self.templates.get(prompt, prompt)
+
     def _base(self) -> Generator:
         """The generator without its adapter."""
         return load_generator(self.settings.generator, device=self.device)
 
     def _load(self, folder: Path) -> Generator:
         generator = self._base()
+        is_plain = self.settings.adapt.method == "none"  # otherwise the adapter knows its generator
+        if is_plain and self.drew is not None and generator.fingerprint != self.drew:
+            raise InputError(
+                f"the generator {self.settings.generator.name} has changed since this run drew its images "
+                f"(fingerprint {self.drew} then, {generator.fingerprint} now): restore it, or start a new "
+                "run with another --out"
+            )
         if self.settings.adapt.method != "none":
             guided = self.settings.visual.when_drawing != "none"
             scale = self.settings.draw.adapter_scale

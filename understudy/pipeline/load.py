@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
 from understudy.pipeline.context import Run
+from understudy.pipeline.kept_files import keep_files
 
 
 def load(run: Run) -> None:
-    """Caption the train and validation images and store all splits."""
+    """Caption the train and validation images, and store all splits and the text files of the settings."""
     splits, data = run.splits, run.path / "data"
+    keep_files(run.settings, run.path)
     with run.folder.stage("load", started=run.started) as record:
         captioned = caption_sets(
             [splits.train, splits.val],

@@ -18,6 +18,7 @@ from understudy.pipeline.curate import curate
 from understudy.pipeline.curate import work as judging
 from understudy.pipeline.draw import draw
 from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.kept_files import keep_files, with_kept_files
 from understudy.pipeline.shadows import Shadows, check_audit, check_measurable
 from understudy.pipeline.strategies import effective_settings, settings_of_arms, shots_of
 from understudy.pipeline.work import Counted, Work
@@ -99,6 +100,7 @@ def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> 
     if shadow_folder.record("load") is None:
         for data in (run.train.select(members), run.val, run.test):
             data.save(shadow_folder.path / "data" / f"{data.split}.parquet")
+        keep_files(with_kept_files(run.settings, run.path), shadow_folder.path)
         with shadow_folder.stage("load") as record:
             record |= run.recorded("load") | {"train": len(members)}
     shadow = Run(shadow_folder, run.device, Silent())

@@ -34,6 +34,7 @@ from understudy.pipeline import (
 from understudy.pipeline.checks import check_names
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import Resume, RunFolder, finished_results
+from understudy.pipeline.kept_files import changed_files, with_kept_files
 from understudy.pipeline.stage import Stage
 from understudy.settings import Settings, with_section
 
@@ -76,7 +77,8 @@ STAGES: tuple[Stage, ...] = (
           "test the arms on corrupted images and on further test sets",
           "methods/shift.md",
           wanted="shift.measure", when="with `understudy evaluate`, or `shift.measure=true`",
-          check=shift.check, check_finished=shift.check_finished, work=shift.work),
+          check=shift.check, check_finished=shift.check_finished, work=shift.work,
+          is_current=shift.is_current),
     Stage("membership", membership.membership,
           "run membership-inference attacks against the arms",
           "methods/membership.md",
@@ -118,7 +120,7 @@ def run(
             folder is left unchanged.
     """
     use_threads(settings.compute.threads)
-    check_names(settings)
+    check_names(with_kept_files(settings, out))
     last, processes = STAGE_NAMES.index(until), Processes()
     settings = _with_added_stages(settings, out, device, observer or Silent())
     this = Run(RunFolder(out, settings), device, observer or Silent())
@@ -211,10 +213,12 @@ def check_stages(settings: Settings, splits: Splits) -> None:
 
 def _check_changes(run: Run) -> None:
     """Check settings added to a finished run before they are stored."""
+    for line in changed_files(run.settings, run.path):
+        run.observer.say(line)
     for stage in STAGES:
         if stage.is_wanted(run.settings) and not stage.is_finished(run):
             if stage.check is not None:
-                stage.check(run.settings, run.train, run.val)
+                stage.check(with_kept_files(run.settings, run.path), run.train, run.val)
             if stage.check_finished is not None:
                 stage.check_finished(run)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+from understudy.core.files import content_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.shift import (
     Outcome,
@@ -14,6 +16,7 @@ from understudy.evaluation.shift import (
 )
 from understudy.evaluation.shift_tests import load_test_set
 from understudy.pipeline.context import Run
+from understudy.pipeline.kept_files import with_kept_files
 from understudy.pipeline.work import Counted, Work
 from understudy.settings import Settings
 from understudy.training.classifier import TrainedClassifier
@@ -23,9 +26,12 @@ from understudy.training.records import ArmFolder
 def shift(run: Run) -> None:
     """Measure the arms on corrupted test images and on further test sets."""
     settings = run.settings.shift
+    for line in _changed_tests(run, run.folder.record("shift") or {}):
+        run.observer.say(f"shift: {line}; all sets are measured again")
     with run.measurement("shift") as record:
         # Read before measuring, so that a test set that does not fit is reported at once.
-        test_sets = dict(_test_sets(run.settings, run.train, run.val))
+        test_sets = dict(_test_sets(with_kept_files(run.settings, run.path), run.train, run.val))
+        record["tests"] = {name: content_of(path) for name, path in settings.tests.items()}
         arms = {
             name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
             for name in run.recorded("compare")["arms"]
@@ -59,6 +65,29 @@ def check_finished(run: Run) -> None:
     """
     for name in (run.folder.record("compare") or {"arms": ()})["arms"]:
         _folder(run, name).check_weights(run.settings.compare.num_seeds)
+
+
+def is_current(run: Run, record: dict[str, Any]) -> bool:
+    """Whether the record was made with the present settings and test sets."""
+    same = run.settings.shift.gives_results_of(record.get("settings", {}))
+    return same and not _changed_tests(run, record)
+
+
+def _changed_tests(run: Run, record: Mapping[str, Any]) -> list[str]:
+    """Say which test sets have changed since the record; one that was moved away has not."""
+    changes, measured = [], record.get("tests", {})  # older versions recorded no contents
+    paths = record.get("settings", {}).get("tests", {})
+    for name, path in run.settings.shift.tests.items():
+        if name not in measured or paths.get(name) != str(path) or not path.exists():
+            continue
+        before, now = measured[name], content_of(path)
+        if before != now:
+            sizes = [f"{part['files']:,} files with {part['bytes']:,} bytes" for part in (before, now)]
+            changes.append(
+                f"the test set {name!r} ({path}) has changed since it was measured: {sizes[0]} then, "
+                f"{sizes[1]}{' but other contents' if sizes[0] == sizes[1] else ''} now"
+            )
+    return changes
 
 
 def _corruptions(
