@@ -303,12 +303,13 @@ def test_the_card_of_a_classifier(sample: Sample) -> None:
         ModelCardData(**{key: value for key, value in front.items() if key != "model-index"}).library_name
         == "timm"
     )
-    (result,) = ModelCard(card).data.eval_results
+    result, balanced = ModelCard(card).data.eval_results
     assert (result.task_type, result.metric_type, result.metric_value) == (
         "image-classification",
         "accuracy",
         0.931,
     )
+    assert (balanced.metric_type, balanced.metric_value) == ("balanced_accuracy", pytest.approx(0.92))
     seeds = sample.results["arms"]["bridged"]["accuracy"]["seeds"]
     assert f"which has {100 * seeds[1]:.1f}% on the test images" in card
     assert "which has" not in model_card_of(sample, training=None)

@@ -224,6 +224,7 @@ def _encoders(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
 
 def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:
     """Rows with section, name, kind (``share``, ``number``, ``count`` or ``seconds``) and value."""
+    yield from _means_over_classes(results["arms"])
     for name in ("drawn", "kept"):
         yield "curation", f"images {name}", "count", results["curation"][name]
     yield from _fidelity(results.get("fidelity") or {}, encoder)
@@ -245,6 +246,13 @@ def _measured(results: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, s
     for name, key in (("images drawn per second", "images_per_second"), ("memory, GB", "peak_memory_gb")):
         if cost.get(key) is not None:
             yield "cost", name, "number", cost[key]
+
+
+def _means_over_classes(arms: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
+    for name, words in (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")):
+        for arm, measured in arms.items():
+            if name in measured:  # runs of older versions have none
+                yield "means over classes", f"{arm}: {words}", "share", measured[name]
 
 
 def _fidelity(fidelity: Mapping[str, Any], encoder: str) -> Iterator[tuple[str, str, str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from understudy.evaluation.class_sizes import MEASURES
 from understudy.report.html import environment, present
 from understudy.report.licences import Source, hub_licence, source_name, sources
 from understudy.report.wording import real_images_interval
@@ -127,14 +128,24 @@ def _classifier_front(results: Mapping[str, Any], compare: CompareSettings, arm:
     is_timm_model = compare.backbone not in ("mini", "folder") and "/" not in compare.backbone
     if compare.pretrained and compare.weights is None and is_timm_model:
         front["base_model"] = f"timm/{compare.backbone}"
-    title = f"accuracy, mean of {len(accuracy['seeds'])} trainings"
+    found = {"accuracy": accuracy} | {
+        name: results["arms"][arm][name] for name in ("balanced_accuracy",) if name in results["arms"][arm]
+    }
+    metrics = [
+        {
+            "type": measure,
+            "value": measured["mean"],
+            "name": f"{MEASURES[measure]}, mean of {len(accuracy['seeds'])} trainings",
+        }
+        for measure, measured in found.items()
+    ]
     measured = {
         "task": {"type": "image-classification", "name": "Image Classification"},
         "dataset": {"type": _slug(name), "name": name, "split": "test"},
-        "metrics": [{"type": "accuracy", "value": accuracy["mean"], "name": title}],
+        "metrics": metrics,
     }
     index = [{"name": _slug(f"{name}-{arm}"), "results": [measured]}]
-    return front | {"metrics": ["accuracy"], "model-index": index}
+    return front | {"metrics": list(found), "model-index": index}
 
 
 def adapter_card(results: Mapping[str, Any], *, settings: Settings, files: Sequence[str]) -> str:
