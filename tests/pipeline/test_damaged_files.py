@@ -152,3 +152,38 @@ def test_an_image_with_flipped_bytes_is_named(place, command, whole, understudy,
     assert err.startswith(f"error: the image {images.ids[2]!r} of the {images.split} images is damaged (")
     assert "remove the file and the record of its stage" in err
     assert not (tmp_path / "new").exists()
+
+
+def cut_or_remove(whole):
+    """Files of each kind in each folder, cut short; and files that the results were made from, removed."""
+    kinds = {}
+    for name, digest in tree(whole).items():
+        path = whole / name
+        if digest != "folder" and path.suffix in (".parquet", ".npz", ".safetensors", ".json"):
+            kinds.setdefault((name.partition("/")[0], path.suffix), name)
+    for name in kinds.values():
+        yield name, (whole / name).read_bytes()[:-9]
+    for name in (
+        "data/train.parquet",
+        "data/test.parquet",
+        "synthetic/curated.parquet",
+        "arms/confusions.npz",
+    ):
+        yield name, None
+
+
+def test_a_finished_run_with_a_damaged_file_is_no_success(whole, understudy, tmp_path):
+    out, wrong = shutil.copytree(whole, tmp_path / "run"), []
+    for name, content in cut_or_remove(whole):
+        if name in ("results.json", "stages/report.json"):
+            continue
+        (out / name).unlink() if content is None else (out / name).write_bytes(content)
+        code, printed, err = understudy("run", "run")
+        if code != 2 or f"run/{name} is {'missing' if content is None else 'damaged'}: " not in err:
+            wrong.append((name, code, printed[-200:], err))
+        shutil.copy(whole / name, out / name)
+    assert wrong == []
+    (out / "report.html").unlink()
+    (out / "arms" / "real-seed1.safetensors").unlink()
+    assert understudy("run", "run")[0] == 0, "weights may be removed, and pages are written again"
+    assert (out / "report.html").is_file()

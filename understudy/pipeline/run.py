@@ -34,6 +34,7 @@ from understudy.pipeline import (
 from understudy.pipeline.checks import check_names
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import Resume, RunFolder, finished_results
+from understudy.pipeline.intact import check_intact
 from understudy.pipeline.kept_files import changed_files, with_kept_files
 from understudy.pipeline.stage import Stage
 from understudy.settings import Settings, with_section
@@ -143,7 +144,8 @@ def run(
         if last > 0:
             processes.wait()  # the other processes now check whether to adapt
             processes.wait()
-        _do(this, STAGES[1 : last + 1])
+        if not _do(this, STAGES[1 : last + 1]) and until == "report":
+            check_intact(this)  # a stage that does something reads the files that it needs
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
@@ -189,8 +191,8 @@ def _with_measured_sizes(settings: Settings, stored: Run) -> Settings:
     return settings
 
 
-def _do(run: Run, stages: tuple[Stage, ...]) -> None:
-    """Do the wanted stages that are not finished, and the last one if any of them was done."""
+def _do(run: Run, stages: tuple[Stage, ...]) -> bool:
+    """Do the wanted stages that are not finished, and the last one if any was; returns whether one was."""
     is_outdated = False
     for stage in stages:
         if stage.is_finished(run) and not (stage.is_last and is_outdated):
@@ -198,6 +200,7 @@ def _do(run: Run, stages: tuple[Stage, ...]) -> None:
         elif stage.is_wanted(run.settings):
             stage.do(run)
             is_outdated = True
+    return is_outdated
 
 
 def check_stages(settings: Settings, splits: Splits) -> None:
@@ -224,10 +227,12 @@ def _check_changes(run: Run) -> None:
 
 
 def _reports_all(run: Run, record: dict[str, Any]) -> bool:
-    """Whether the report was made with the present settings of every stage, and its results can be read."""
+    """Whether the report was made with the present settings of every stage, and its files are there."""
     added = {name: value for name, value in record.get("added", {}).items() if value is not None}
     try:
-        return added == report.added_settings(run, STAGE_NAMES) and bool(finished_results(run.folder))
+        pages = (run.path / "report.html", run.path / "README.md")
+        is_current = added == report.added_settings(run, STAGE_NAMES) and bool(finished_results(run.folder))
+        return is_current and all(page.is_file() for page in pages)
     except InputError:
         return False
 

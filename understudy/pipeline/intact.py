@@ -1,0 +1,45 @@
+"""Check that the files of a finished run are there and complete, from their names, heads and ends."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from understudy.core.errors import InputError
+from understudy.core.files import again, check_tensors, readable
+from understudy.pipeline.context import Run
+
+_NEEDED = (
+    *("data/train.parquet", "data/val.parquet", "data/test.parquet"),
+    *("synthetic/curated.parquet", "arms/confusions.npz"),
+)
+"""Files that the results were made from; users may remove weights and records of trainings."""
+
+
+def check_intact(run: Run) -> None:
+    """Check the files of a finished run without reading their content.
+
+    Raises:
+        InputError: naming the first file that is missing or was cut short, and what to do.
+    """
+    for name in _NEEDED:
+        if not (run.path / name).is_file():
+            raise InputError(f"{run.path / name} is missing: {again(run.path / name)}")
+    for path in sorted(run.path.rglob("[!.]*")):
+        _check_whole(path)
+
+
+def _check_whole(path: Path) -> None:
+    if path.suffix == ".safetensors":
+        check_tensors(path)
+        return
+    with readable(path):
+        if path.suffix == ".parquet" and path.is_file():
+            pq.read_metadata(path)
+        elif path.suffix == ".npz":
+            zipfile.ZipFile(path).close()
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
