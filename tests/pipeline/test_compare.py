@@ -96,8 +96,11 @@ def test_the_report_shows_all_of_it(finished):
     assert "bridged++, after phase 1" in page
     assert "Oxford-IIIT Pets" in page
     assert "92.0" in page
-    assert "1x synthetic with mixup 0.2, then 1x real with a fresh head" in page
-    assert "3 steps synthetic with mixup 0.2, then 1x real with a fresh head, late-layer" in page
+    assert "1 part synthetic images with mixup 0.2, then 1 part real images with a fresh head" in page
+    assert (
+        "3 steps on synthetic images with mixup 0.2, then 1 part real images with a fresh head, late-layer"
+        in page
+    )
 
 
 def test_a_finished_stage_is_not_done_again(finished, settings):
@@ -176,10 +179,10 @@ def test_arms_file(tmp_path, capsys):
         ("mine: [{data: real, share: 1.0e+308}]", "less than or equal to 1000000"),
         (
             "mine: [{data: real}]\nyours: [{data: real}]\nmine: [{data: synthetic}]",
-            r"the key 'mine' occurs twice.*\n.*line 3",
+            "the key 'mine' occurs twice, in lines 1 and 3: keep one of them",
         ),
-        ("1: [{data: real}]\n'1': [{data: synthetic}]", "the key '1' occurs twice"),
-        ("mine: [{data: real, share: 1, data: synthetic}]", "the key 'data' occurs twice"),
+        ("1: [{data: real}]\n'1': [{data: synthetic}]", "the key '1' occurs twice, in lines 1 and 2"),
+        ("mine: [{data: real, share: 1, data: synthetic}]", "the key 'data' occurs twice, in line 1"),
     ):
         with pytest.raises(InputError, match=message):
             options(bad)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from understudy.report.html import environment
-from understudy.report.training import training_section
+from understudy.report.training import convergence, training_section
 
 ARMS = ["real", "real-long", "synthetic", "mixed", "bridged", "bridged++"]
 
@@ -47,6 +47,23 @@ def test_curves_are_those_that_the_verdict_is_about(best: str, longer: bool, sho
     assert given["which"] in text
     for _, figure in given["figures"]:
         assert [name for name in ARMS if f">{name}<" in figure] == shown.split(", ")
+
+
+def test_no_interval_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The axis holds every interval, and intervals hold no impossible value."""
+    axes: list[Any] = []
+    monkeypatch.setattr("understudy.report.training.legend_above", axes.append)
+    early = {"mean": 0.5, "low": -0.2, "high": 1.2}
+    late = {"mean": 0.97, "low": 0.96, "high": 0.98}
+    curve = [{"step": step, "val_accuracy": at, "loss": at} for step, at in ((1, early), (2, late))]
+    for quantity, most in (("val_accuracy", 100), ("loss", 1.2)):
+        convergence({"real": curve}, quantity)
+        low, high = axes[-1].get_ylim()
+        (band,) = axes[-1].collections
+        ends = band.get_paths()[0].vertices[:, 1]
+        assert low < ends.min() == 0
+        assert ends.max() == pytest.approx(most)
+        assert most < high < 1.1 * most
 
 
 def test_nothing_is_said_where_all_arms_are_shown() -> None:

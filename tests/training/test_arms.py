@@ -46,7 +46,8 @@ def test_contract(name):
     arm = ARMS[name]
     assert arm.name == name
     assert arm.summary == ARMS.summary(name)
-    assert all(phase.data in arm.describe() for phase in arm.phases)
+    words = [phase.data.replace("mixed", "real and synthetic") for phase in arm.phases]
+    assert all(f"{word} images" in arm.describe() for word in words)
     for steps in (10, 301):
         assert sum(arm.phase_steps(CompareSettings(steps=steps), **SIZES)) == steps
     seen, before = [], torch.get_rng_state()
@@ -64,15 +65,16 @@ def test_contract(name):
 
 
 def test_describe():
-    assert ARMS["real"].describe() == "1x real"
+    assert ARMS["real"].describe() == "real images"
+    assert ARMS["real-long"].describe() == "2 parts real images"
     assert not ARMS["real"].uses_synthetic
     everything = arm_of(
         Phase(data="mixed", share=0.25, real_share=0.5, cutmix=1, layers="late-layer", batch_norm="frozen"),
         Phase(data="real", epochs=2.5, reset_head=True, learning_rate=0.01, weight_decay=0),
     )
     assert everything.describe() == (
-        "0.25x mixed with 50% real per batch, cutmix 1, late-layer, batch norm frozen, then 2.5 epochs real "
-        "with a fresh head, learning rate 0.01, weight decay 0.0"
+        "0.25 parts real and synthetic images with 50% real per batch, cutmix 1, late-layer, batch norm "
+        "frozen, then 2.5 epochs of real images with a fresh head, learning rate 0.01, weight decay 0.0"
     )
     of_synthetic = arm_of(
         Phase(
@@ -86,9 +88,10 @@ def test_describe():
         Phase(data="synthetic", auxiliary_batch_norm="statistics", refresh_every=2, refresh_share=0.25),
     )
     assert of_synthetic.describe() == (
-        "1x mixed with separate batch norm for synthetic images, synthetic loss weighted 0.5, 40% soft "
-        "labels at temperature 3, feature distillation 2, then 1x synthetic with separate batch norm "
-        "statistics for synthetic images, 25% of the synthetic images fresh every 2 epochs"
+        "1 part real and synthetic images with separate batch norm for synthetic images, synthetic loss "
+        "weighted 0.5, 40% soft labels at temperature 3, feature distillation 2, then 1 part synthetic "
+        "images with separate batch norm statistics for synthetic images, 25% of the synthetic images fresh "
+        "every 2 epochs"
     )
 
 

@@ -315,12 +315,13 @@ class _Strict(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        seen = set()
+        lines = dict[str, int]()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:  # as written: 1 and '1' would both name the arm 1
-                problem = f"the key {key.value!r} occurs twice: keep one of them"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
+            line = key.start_mark.line + 1
+            if key.value in lines:  # as written: 1 and '1' would both name the arm 1
+                where = f"lines {lines[key.value]} and {line}" if lines[key.value] != line else f"line {line}"
+                raise yaml.YAMLError(f"the key {key.value!r} occurs twice, in {where}: keep one of them")
+            lines[key.value] = line
             if key.tag != "tag:yaml.org,2002:merge":
                 key.tag = "tag:yaml.org,2002:str"
         return node

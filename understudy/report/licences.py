@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import yaml
-
+from understudy.core.config import read_yaml
 from understudy.generators.load import mini_folder
 from understudy.generators.settings import GeneratorSettings
 from understudy.settings import Settings
@@ -219,8 +218,8 @@ def _of_readme(folder: Path) -> str | None:
         r"---\n(.*?)\n---\n", path.read_text(encoding="utf-8", errors="replace"), flags=re.DOTALL
     )
     try:
-        front = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
+        front = read_yaml(match[1]) if match else None
+    except ValueError:
         return None
     stated = front.get("license") if isinstance(front, dict) else None
     return stated if isinstance(stated, str) and stated != "other" else None

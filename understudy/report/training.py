@@ -48,9 +48,7 @@ def training_section(results: Mapping[str, Any], compared: Sequence[str]) -> dic
 def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str) -> str:
     """Draw training loss, or validation accuracy in percent, over the training steps.
 
-    Bands are 95% intervals.
-
-    Bands are 95% intervals.
+    Bands are 95% intervals, as far as values are possible; all of them lie within the figure.
 
     Args:
         curves: by arm, points of ``results["convergence"]``; at most four arms.
@@ -63,18 +61,25 @@ def convergence(curves: Mapping[str, Sequence[Mapping[str, Any]]], quantity: str
     unit, name_of_axis = (
         (100, "validation accuracy, %") if quantity == "val_accuracy" else (1, "training loss")
     )
-    for (name, points_of_arm), style in zip(curves.items(), styles(curves).values(), strict=True):
-        along = [(point["step"], point[quantity]) for point in points_of_arm]
+    shown = {
+        name: [(point["step"], _possible(point[quantity], is_share=unit == 100)) for point in points_of_arm]
+        for name, points_of_arm in curves.items()
+    }
+    for (name, along), style in zip(shown.items(), styles(curves).values(), strict=True):
         band(axes, along, style, label=name, unit=unit, ends=False, linewidth=2, markersize=4)
-    # Intervals of few seeds are wide where curves begin; they must not hide where curves end.
-    means = [unit * point[quantity]["mean"] for points_of_arm in curves.values() for point in points_of_arm]
-    margin = 0.12 * (max(means) - min(means)) or 1
-    highest = max(means) + margin
-    axes.set_ylim(min(means) - margin, min(highest, 100.5) if unit == 100 else highest)
+    ends = [unit * interval[end] for along in shown.values() for _, interval in along for end in interval]
+    margin = 0.04 * (max(ends) - min(ends)) or 1
+    axes.set_ylim(min(ends) - margin, max(ends) + margin)  # a band that ends at 100% ends inside the figure
     label_axes(axes, "step", name_of_axis)
     legend_above(axes)
     titles = {100: "Accuracy on validation images along the training", 1: "Loss along the training"}
     return to_svg(figure, title=titles[unit])
+
+
+def _possible(interval: Mapping[str, float], *, is_share: bool) -> dict[str, float]:
+    """An interval cut to possible values: Student intervals of few seeds can exceed 100% or fall below 0."""
+    most = 1.0 if is_share else max(interval.values())
+    return {end: min(most, max(0.0, interval[end])) for end in ("mean", "low", "high")}
 
 
 def _which(shown: Sequence[str], *, num_arms: int) -> str:

@@ -90,22 +90,29 @@ class Arm:
         return [count or end - start for count, start, end in zip(given, [0, *ends], ends, strict=False)]
 
     def describe(self) -> str:
-        """Describe the phases on one line.
+        """Describe the phases on one line; parts are the shares of the phases in the steps.
 
         Example:
             >>> ARMS["bridged++"].describe()
-            '1x synthetic with mixup 0.2, then 1x real with a fresh head'
+            '1 part synthetic images with mixup 0.2, then 1 part real images with a fresh head'
         """
-        return ", then ".join(map(_describe, self.phases))
+        if len(self.phases) == 1 and _length(self.phases[0]) == "1 part":
+            return _describe(self.phases[0])
+        return ", then ".join(f"{_length(phase)} {_describe(phase)}" for phase in self.phases)
 
 
 def _share(phase: Phase) -> float:
     return 1.0 if phase.share is None else phase.share
 
 
+def _length(phase: Phase) -> str:
+    if phase.steps or phase.epochs:
+        return f"{phase.steps} steps on" if phase.steps else f"{phase.epochs:g} epochs of"
+    return f"{_share(phase):g} part{'s' if _share(phase) != 1 else ''}"
+
+
 def _describe(phase: Phase) -> str:
-    length = f"{phase.epochs:g} epochs" if phase.epochs else f"{_share(phase):g}x"
-    length = f"{phase.steps} steps" if phase.steps else length
+    data = "real and synthetic" if phase.data == "mixed" else phase.data
     changed = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
     details = [
         "a fresh head" if phase.reset_head else "",
@@ -121,7 +128,7 @@ def _describe(phase: Phase) -> str:
         ),
     ]
     text = ", ".join(filter(None, details))
-    return f"{length} {phase.data}{f' with {text}' if text else ''}"
+    return f"{data} images{f' with {text}' if text else ''}"
 
 
 def _describe_synthetic(phase: Phase) -> list[str]:
