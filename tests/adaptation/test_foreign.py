@@ -137,7 +137,7 @@ def test_folders_are_known_by_their_files(
 
 
 def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"but .*nowhere is nothing: give RUN/adapter of a finished run"):
+    with pytest.raises(InputError, match=r"but nothing is at .*nowhere: give RUN/adapter of a finished run"):
         check_adapter(tmp_path / "nowhere", method="lora")
 
 

@@ -43,9 +43,9 @@ def check_adapter(folder: Path, *, method: str) -> None:
     """
     if not (folder / "report.json").is_file():
         what, how = describe(folder)
+        found = f"{folder} is {what}" if folder.exists() else f"nothing is at {folder}"
         raise InputError(
-            f"adapt.adapter must be the folder of an adapter that understudy made, but {folder} is {what}: "
-            f"{how}"
+            f"adapt.adapter must be the folder of an adapter that understudy made, but {found}: {how}"
         )
     report = read_adapter_report(folder)
     if report["method"] != method:
