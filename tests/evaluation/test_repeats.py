@@ -109,6 +109,17 @@ def test_the_choice_is_made_on_validation_images():
     assert "between synthetic and the real" in sentence(rows, (1, 2), ordered=True)
 
 
+def test_two_yardsticks_are_no_trend():
+    """At the second point, real-long trained for as many steps as the arm; at the first, it did not."""
+    rows = [row(5, mixed=0.02), row(10, mixed=0.04)]
+    rows[1]["arms"]["mixed"] |= {"minus_real_long": ends(0.01), "steps": 20}
+    assert sentence(rows, (5, 10), ordered=True, unit="images") == (
+        "With 5 images, the difference between mixed and the real images alone is +2.0 [+1.0, +3.0] points; "
+        "with 10, that to the real images alone for as many steps (real-long) is +1.0 [+0.0, +2.0] points (1 "
+        "run each)."
+    )
+
+
 def test_ordered_points_are_compared_first_to_last():
     rows = [
         row(1),

@@ -14,7 +14,7 @@ from rich.console import Console
 from study_sample import make_study, write
 
 from understudy.commands.study import STUDIES
-from understudy.report.study_page import commands, is_cut, point_curves, study_table
+from understudy.report.study_page import commands, is_cut, point_curves, study_table, yardstick
 
 Page, loads = (
     runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads")
@@ -240,3 +240,11 @@ def test_figure_shows_the_difference_of_the_sentence() -> None:
     for point in study["points"]:
         point["arms"]["bridged"]["minus_real"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
     assert point_curves(study, "difference") == before
+
+
+def test_the_legend_names_both_references():
+    arms = [{"mixed": {"minus_real": {}}}, {"mixed": {"minus_real": {}, "minus_real_long": {}}}]
+    assert yardstick({"points": [{"arms": of_point} for of_point in arms]}, "mixed") == (
+        ", to real or real-long, see the table"
+    )
+    assert yardstick({"points": [{"arms": arms[1]}]}, "mixed") == ", to real-long"

@@ -158,9 +158,16 @@ def _sentence(
         if len(shown) == 1:
             return f"With {shown[0]['label']} {unit}, {_claim(arm, shown[0])} {_runs(shown)}."
         first, last = shown[0], shown[-1]
+        against, then = _against(arm, first), _against(arm, last)
+        if against != then:  # two differences to two arms are no trend
+            return (
+                f"With {first['label']} {unit}, the difference between {arm} and {against} is "
+                f"{_points(first, arm)} points; with {last['label']}, that to {then} is {_points(last, arm)} "
+                f"points {_runs([first, last])}."
+            )
         return (
             f"From {first['label']} to {last['label']} {unit}, the difference between {arm} and "
-            f"{_against(arm, first)} goes from {_points(first, arm)} to {_points(last, arm)} points "
+            f"{against} goes from {_points(first, arm)} to {_points(last, arm)} points "
             f"{_runs([first, last])}."
         )
     choices = [(point, name) for point in points for name in arms if name in point["arms"]]

@@ -130,6 +130,12 @@ def longer_arms(study: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def yardstick(study: Mapping[str, Any], name: str) -> str:
+    """Name the arms that an arm is compared with over the points of a study, for a legend."""
+    fields = {difference_field(point["arms"][name]) for point in study["points"] if name in point["arms"]}
+    return ", to real-long" if len(fields) == 1 else ", to real or real-long, see the table"
+
+
 def arm_names(study: Mapping[str, Any]) -> list[str]:
     """All arms of a study, in the order in which they are compared."""
     return list(dict.fromkeys(name for point in study["points"] for name in point["arms"]))
@@ -196,7 +202,7 @@ def point_curves(study: Mapping[str, Any], field: str) -> str:
         axes.axhline(0, color=REAL, linewidth=1.5)
     longer = longer_arms(study) if field == "difference" else []
     for number, name in enumerate(arms):
-        label = f"{name}, to real-long" if name in longer else name
+        label = f"{name}{yardstick(study, name)}" if name in longer else name
         shown = [
             (place, _measured(point["arms"][name], field))
             for place, point in enumerate(study["points"])
