@@ -87,7 +87,8 @@ class CaptionSettings(Section):
     model: str = setting("Salesforce/blip2-opt-2.7b", needs=_CAPTION_MODEL)
     """Folder or hub name of the image-to-text model (transformers) that writes captions."""
     max_new_tokens: int = setting(16, ge=1, needs=_CAPTION_MODEL)
-    """Longest caption the model writes, in tokens. A prompt that does not fit the text encoder is refused."""
+    """Longest caption the model writes, in tokens. If a prompt does not fit the text encoder, the last words
+    of its caption are left out."""
     batch_size: int = setting(16, ge=1, needs=_CAPTION_MODEL, decides="nothing")
     """Images captioned at once; fewer need less memory."""
 

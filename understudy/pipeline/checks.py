@@ -16,7 +16,7 @@ from understudy.adaptation.adapter import (
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
-from understudy.data.captions.file import read_captions
+from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
@@ -77,9 +77,6 @@ def validated_splits(settings: Settings, *, device: str) -> Splits:
         InputError: if the data are unusable, or the settings do not fit them.
     """
     splits = load_splits(settings.data, seed=settings.seed)
-    learned_from = [splits.train, splits.val]
-    if settings.captions.file is not None:
-        read_captions(settings.captions.file, learned_from, others=splits.known_ids)
     check_fits(settings, splits, device=device)
     return splits
 
@@ -90,15 +87,15 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     Raises:
         InputError: naming what does not fit.
     """
-    train = splits.train
+    train, captions = splits.train, _given_captions(settings, splits)
     if settings.adapt.adapter is not None:
         _check_ready_adapter(settings.adapt.adapter, settings, splits)
-    if _loads_generator(settings, splits.prompt_names):
+    if _loads_generator(settings, splits.prompt_names, captions):
         generator = load_generator(settings.generator, device=device)
         generator.available(train.class_names)
         if settings.generator.name == "folder":
             cast("Any", generator).check_copies([splits.val, splits.test])
-        check_generator_fits(generator, settings, prompt_names=splits.prompt_names)
+        check_generator_fits(generator, settings, prompt_names=splits.prompt_names, captions=captions)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
     if _loads_clip(settings, train):
         load_zero_shot(
@@ -120,14 +117,32 @@ def _check_ready_adapter(adapter: Path, settings: Settings, splits: Splits) -> N
 
 def loads_networks(settings: Settings, splits: Splits) -> bool:
     """Whether :func:`check_fits` loads networks that other libraries show progress bars for."""
-    return _loads_generator(settings, splits.prompt_names) or _loads_clip(settings, splits.train)
+    captions = _given_captions(settings, splits)
+    return _loads_generator(settings, splits.prompt_names, captions) or _loads_clip(settings, splits.train)
+
+
+def _given_captions(settings: Settings, splits: Splits) -> list[tuple[int, str]]:
+    """Label and caption of the train and validation images, unless a model has yet to write the captions."""
+    if settings.captions.source in ("none", "model"):
+        return []
+    sets = caption_sets(
+        [splits.train, splits.val],
+        splits.prompt_names,
+        settings.captions,
+        folder=Path(),
+        device="cpu",
+        others=splits.known_ids,
+    )
+    return [pair for data in sets for pair in zip(data.labels.tolist(), captions_of(data), strict=True)]
 
 
 def _loads_clip(settings: Settings, train: LabelledSet) -> bool:
     return any(of_arm.curate.score == "clip" for of_arm in settings_of_arms(settings, train))
 
 
-def _loads_generator(settings: Settings, prompt_names: Sequence[str]) -> bool:
+def _loads_generator(
+    settings: Settings, prompt_names: Sequence[str], captions: Sequence[tuple[int, str]]
+) -> bool:
     """Whether checking the generator takes its networks, which take seconds to load.
 
     The bundled one need not be loaded for settings that are sure to fit it: no learned tokens, chosen layers,
@@ -143,19 +158,26 @@ def _loads_generator(settings: Settings, prompt_names: Sequence[str]) -> bool:
     )
     if not is_plain:
         return True
-    prompts = _filled_prompts(settings, prompt_names).values()
+    prompts = _filled_prompts(settings, prompt_names, captions).values()
     return not all(
         prompt.isascii() and len(prompt) + 2 <= MAX_LENGTH for filled in prompts for prompt in filled
     )
 
 
-def check_generator_fits(generator: Generator, settings: Settings, *, prompt_names: Sequence[str]) -> None:
-    """Check that sampler, start, prompts without captions, image features and layers fit a generator.
+def check_generator_fits(
+    generator: Generator,
+    settings: Settings,
+    *,
+    prompt_names: Sequence[str],
+    captions: Sequence[tuple[int, str]] = (),
+) -> None:
+    """Check that sampler, start, prompts, image features and layers fit a generator.
 
     Args:
         generator: this function prepares it for adaptation, so load it again afterwards.
         settings: of the run.
         prompt_names: words for each class in prompts.
+        captions: label and caption of each image whose caption is known.
 
     Raises:
         InputError: naming what does not fit.
@@ -170,7 +192,7 @@ def check_generator_fits(generator: Generator, settings: Settings, *, prompt_nam
     add_adapter_or_tokens(generator, settings, num_classes=len(prompt_names))
     if adapt.adapter is None:
         generator.learn_classes(prompt_names, seed=0)
-    _check_prompts(generator, settings, prompt_names)
+    check_prompts(generator, settings, prompt_names, captions)
     if settings.visual.kind != "none":
         check_widths(adaptable(generator), projection=settings.visual.projection)
     if adapt.distribution == "kernel":
@@ -200,21 +222,41 @@ def add_adapter_or_tokens(generator: Generator, settings: Settings, *, num_class
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=num_classes)
 
 
-def _check_prompts(generator: Generator, settings: Settings, prompt_names: Sequence[str]) -> None:
-    """Check the length of all prompts in tokens."""
+def check_prompts(
+    generator: Generator, settings: Settings, prompt_names: Sequence[str], captions: Sequence[tuple[int, str]]
+) -> None:
+    """Check the length of all prompts in tokens, without a caption and with each of the given ones.
+
+    Args:
+        generator: with the learned tokens of the run.
+        settings: of the run.
+        prompt_names: words for each class in prompts.
+        captions: label and caption of images.
+
+    Raises:
+        InputError: for the first prompt that is too long.
+    """
     guided = settings.visual.kind != "none"
-    for kind, filled in _filled_prompts(settings, prompt_names).items():
+    for kind, filled in _filled_prompts(settings, prompt_names, captions).items():
         generator.check_prompts(filled, keep_last=guided and kind != "negative")
 
 
-def _filled_prompts(settings: Settings, prompt_names: Sequence[str]) -> dict[str, list[str]]:
-    """Every template filled for every class, without captions, by the kind of prompt."""
+def _filled_prompts(
+    settings: Settings, prompt_names: Sequence[str], captions: Sequence[tuple[int, str]]
+) -> dict[str, list[str]]:
+    """Every template filled for each class without a caption, and with each caption, by kind of prompt."""
     tokens = settings.adapt.tokens(len(prompt_names))
+    plain = [(label, "") for label in range(len(prompt_names))]
     return {
         kind: [
-            fill(template, words=words, caption="", token="" if kind == "negative" else token)
+            fill(
+                template,
+                words=prompt_names[label],
+                caption=caption,
+                token="" if kind == "negative" else tokens[label],
+            )
             for template in templates
-            for words, token in zip(prompt_names, tokens, strict=True)
+            for label, caption in (plain + list(captions) if "{caption}" in template else plain)
         ]
         for kind, templates in _templates(settings).items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
+from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.context import Run
 from understudy.pipeline.kept_files import keep_files
 
@@ -20,6 +21,7 @@ def load(run: Run) -> None:
             device=run.device,
             others=splits.known_ids,
         )
+        captioned, shortened = fitting_captions(captioned, run.settings, splits.prompt_names)
         for images in (*captioned, splits.test):
             images.save(data / f"{images.split}.parquet")
         if splits.spare is not None:
@@ -31,7 +33,7 @@ def load(run: Run) -> None:
             "val": len(splits.val),
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
-            "notes": list(splits.notes),
+            "notes": [*splits.notes, *([shortened] if shortened else [])],
             "left_out": [[each.reason, each.number, list(each.examples)] for each in splits.left_out],
         }
     left_out = splits.left_out

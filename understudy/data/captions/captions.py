@@ -81,7 +81,7 @@ def caption_sets(
         return list(sets)
     captioned, start = [], 0
     for data in sets:
-        captioned.append(_with_captions(data, captions[start : start + len(data)]))
+        captioned.append(with_captions(data, captions[start : start + len(data)]))
         start += len(data)
     return captioned
 
@@ -93,7 +93,8 @@ def captions_of(data: LabelledSet) -> list[str]:
     return [caption or "" for caption in data.provenance(_COLUMN)]
 
 
-def _with_captions(data: LabelledSet, captions: Sequence[str]) -> LabelledSet:
+def with_captions(data: LabelledSet, captions: Sequence[str]) -> LabelledSet:
+    """The set with these captions, one per image."""
     table = data.table.drop_columns([_COLUMN]) if _COLUMN in data.table.column_names else data.table
     return LabelledSet(
         table.append_column(_COLUMN, pa.array(captions, pa.string())), data.class_names, data.split

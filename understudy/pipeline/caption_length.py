@@ -1,0 +1,69 @@
+"""Captions of a model, shortened to what the text encoder of the generator takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from understudy.core.errors import InputError
+from understudy.data.captions.captions import captions_of, with_captions
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.generator import Generator
+from understudy.generators.load import load_generator
+from understudy.pipeline.checks import add_adapter_or_tokens, check_prompts
+from understudy.settings import Settings
+
+
+def fitting_captions(
+    sets: Sequence[LabelledSet], settings: Settings, prompt_names: Sequence[str]
+) -> tuple[list[LabelledSet], str]:
+    """Leave out the last words of captions that make a prompt too long.
+
+    The captioning model counts other tokens than the text encoder, so only the finished prompts tell.
+
+    Args:
+        sets: images with captions; captions of users are checked before a run and stay as they are.
+        settings: of the run.
+        prompt_names: words for each class in prompts.
+
+    Returns:
+        The sets, and a sentence on the captions that were shortened; empty if there are none.
+    """
+    pairs = [pair for data in sets for pair in zip(data.labels.tolist(), captions_of(data), strict=True)]
+    if settings.captions.source != "model" or not any(caption for _, caption in pairs):
+        return list(sets), ""
+    generator = load_generator(settings.generator, device="cpu")
+    add_adapter_or_tokens(generator, settings, num_classes=len(prompt_names))
+    if _fit(generator, settings, prompt_names, pairs):
+        return list(sets), ""
+    shorter = [
+        (label, _fitting(generator, settings, prompt_names, label, caption)) for label, caption in pairs
+    ]
+    changed = [new for (_, new), (_, old) in zip(shorter, pairs, strict=True) if new != old]
+    fitting, start = [], 0
+    for data in sets:
+        fitting.append(with_captions(data, [caption for _, caption in shorter[start : start + len(data)]]))
+        start += len(data)
+    sentence = (
+        f"{len(changed)} of {len(pairs)} captions made prompts too long for the text encoder, so their last "
+        f"words were left out, as in {changed[0]!r}; captions.max_new_tokens limits the length of captions"
+    )
+    return fitting, sentence
+
+
+def _fitting(
+    generator: Generator, settings: Settings, prompt_names: Sequence[str], label: int, caption: str
+) -> str:
+    words = caption.split()
+    while words and not _fit(generator, settings, prompt_names, [(label, " ".join(words))]):
+        words.pop()
+    return " ".join(words)
+
+
+def _fit(
+    generator: Generator, settings: Settings, prompt_names: Sequence[str], pairs: Sequence[tuple[int, str]]
+) -> bool:
+    try:
+        check_prompts(generator, settings, prompt_names, pairs)
+    except InputError:
+        return False
+    return True
