@@ -38,8 +38,9 @@ def _result(
     )
 
 
-def _verdict(*results, uses_synthetic=("synthetic", "mixed", "bridged")):
-    return verdict(summarise(results), uses_synthetic=uses_synthetic, num_test=len(LABELS))
+def _verdict(*results, candidates=("synthetic", "mixed", "bridged"), num_val=1000, use_val=()):
+    arms = summarise(results, use_val=use_val)
+    return verdict(arms, candidates=candidates, num_test=len(LABELS), num_val=num_val)
 
 
 def test_summary_has_the_layout_of_results_json():
@@ -125,7 +126,7 @@ def test_a_constant_answer_is_no_gain():
         balanced = arm["balanced_accuracy"]
         assert balanced["low"] < balanced["mean"] == 0.5 < balanced["high"]
     for measure, mean in (("accuracy", "-90.5"), ("balanced_accuracy", "+0.0")):
-        found = verdict(arms, uses_synthetic=["mixed"], num_test=42, measure=measure)
+        found = verdict(arms, candidates=["mixed"], num_test=42, num_val=1000, measure=measure)
         assert (found["helps"], found["measure"]) == (False, measure)
         assert mean.replace("-", "by ") in found["sentence"]
     assert found["sentence"].endswith(
@@ -138,7 +139,7 @@ def test_the_measure_of_the_verdict_also_chooses():
     synthetic = _result("synthetic", 0.8, val=0.9, val_balanced=(0.5,) * 3)
     mixed = _result("mixed", 0.8, val=0.7, val_balanced=(0.6,) * 3)
     arms = summarise([real, synthetic, mixed])
-    drawn = {"uses_synthetic": ["synthetic", "mixed"], "num_test": 200}
+    drawn = {"candidates": ["synthetic", "mixed"], "num_test": 200, "num_val": 1000}
     assert verdict(arms, **drawn)["best"] == "synthetic"
     assert verdict(arms, **drawn, measure="balanced_accuracy")["best"] == "mixed"
     del arms["mixed"]["val_balanced_accuracy"]  # some of its trainings were recorded by an older version
@@ -184,7 +185,7 @@ def test_a_longer_arm_is_compared_with_real_long():
     difference = arms["bridged"]["accuracy"]["mean"] - arms["real-long"]["accuracy"]["mean"]
     assert arms["bridged"]["minus_real_long"]["mean"] == pytest.approx(difference)
     assert arms["bridged"]["minus_real"]["low"] > 0
-    found = verdict(arms, uses_synthetic=["bridged", "synthetic"], num_test=200)
+    found = verdict(arms, candidates=["bridged", "synthetic"], num_test=200, num_val=1000)
     assert not found["helps"]
     assert (
         "no difference between bridged and the real images alone for as many steps (real-long)"
@@ -223,7 +224,7 @@ def test_verdict_states_the_figures():
             "steps": 9,
         },
     }
-    assert verdict(arms, uses_synthetic=["bridged"], num_test=997)["sentence"] == (
+    assert verdict(arms, candidates=["bridged"], num_test=997, num_val=1000)["sentence"] == (
         "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% "
         "accuracy on 997 real test images (3 seeds)."
     )
@@ -234,3 +235,35 @@ def test_refuses_results_that_cannot_be_compared():
         summarise([_result("mixed", 0.8)])
     with pytest.raises(ValueError, match="'mixed' has others"):
         summarise([_result("real", 0.8), _result("mixed", 0.8, seeds=(3, 4, 5))])
+
+
+def test_an_arm_that_learns_from_validation_images_is_compared_but_never_chosen():
+    results = [_result("real", 0.6), _result("real+val", 0.9, val=1.0), _result("mixed", 0.8, val=0.7)]
+    found = _verdict(*results, use_val=["real+val"])
+    assert (found["best"], found["helps"]) == ("mixed", False)
+    assert "mixed beats training on the real images alone" in found["sentence"]
+    assert "But mixed is worse than real images with the validation images" in found["sentence"]
+    arms = summarise(results, use_val=["real+val"])
+    assert [name for name, arm in arms.items() if "minus_real_val" in arm] == ["mixed"]
+    assert not {"val_accuracy", "val_balanced_accuracy"} & arms["real+val"].keys()
+    assert arms["mixed"]["minus_real_val"]["mean"] == pytest.approx(
+        arms["mixed"]["accuracy"]["mean"] - arms["real+val"]["accuracy"]["mean"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "helps", "words"),
+    [(0.99, True, "mixed+val also beats real images"), (0.8, False, "mixed+val shows no difference")],
+)
+def test_with_equal_images_the_arm_with_validation_images_is_compared(accuracy, helps, words):
+    real, val = _result("real", 0.6), _result("real+val", 0.8)
+    mixed, both = _result("mixed", 0.75, val=0.7), _result("mixed+val", accuracy)
+    found = _verdict(real, val, mixed, both, use_val=["real+val", "mixed+val"])
+    assert (found["best"], found["helps"]) == ("mixed", helps)
+    assert words in found["sentence"]
+
+
+@pytest.mark.parametrize(("num_val", "is_said"), [(50, True), (300, False)])
+def test_without_the_arm_few_validation_images_are_mentioned(num_val, is_said):
+    sentence = _verdict(_result("real", 0.6), _result("mixed", 0.8), num_val=num_val)["sentence"]
+    assert ("add the arm real+val" in sentence) == is_said

@@ -33,7 +33,7 @@ def points(*values):
 
 def sentence(rows, values, *, ordered, unit="prompt set", drawn=("mixed", "synthetic")):
     return study_sentence(
-        summarise_points(rows, points(*values)), unit=unit, ordered=ordered, uses_synthetic=drawn
+        summarise_points(rows, points(*values)), unit=unit, ordered=ordered, candidates=drawn
     )
 
 
@@ -151,7 +151,7 @@ def test_a_longer_arm_is_compared_with_real_long():
             "val_accuracy": 0.7 + gain,
             "steps": steps,
         }
-    options = {"unit": "images", "ordered": True, "uses_synthetic": ["bridged"]}
+    options = {"unit": "images", "ordered": True, "candidates": ["bridged"]}
     (alone,) = summarise_points([row_of, row_of], [{"point": 1, "label": "1"}])
     assert "trained for fewer steps; add the arm real-long" in study_sentence([alone], **options)
     row_of["arms"]["bridged"]["minus_real_long"] = ends(-0.05)

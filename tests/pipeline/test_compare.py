@@ -15,6 +15,8 @@ from understudy.commands.validate import validate
 from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.context import Run
+from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, to_yaml
@@ -28,7 +30,7 @@ USER_ARMS = {
     ]
 }
 COMPARE = BUNDLED | {
-    "arms": ["real", "real-long", "bridged++", "mine"],
+    "arms": ["real", "real+val", "real-long", "bridged++", "mine"],
     "own_arms": USER_ARMS,
     "equal_steps": False,
     "transferability": True,
@@ -52,21 +54,31 @@ def finished(settings, tmp_path_factory):
 
 def test_every_arm_is_tuned_and_the_time_counts(finished):
     results = finished[0]
-    assert set(results["tuning"]) == set(results["arms"])
+    assert set(results["tuning"]) == set(results["arms"]) - {"real+val"}
     assert "tune" in results["cost"]["seconds"]
+
+
+def test_validation_images_are_train_images_and_choose_nothing_for_the_arm(finished):
+    results, out, listener = finished
+    data = Run(RunFolder.find(out), "cpu", listener).training_data("real+val").train
+    assert data.split == "train"
+    assert len(data) == results["data"]["train"] + results["data"]["val"]
+    assert "val_accuracy" not in results["arms"]["real+val"]
+    assert results["convergence"]["real+val"] == []
 
 
 def test_lengths_are_stated_and_the_longer_arm_is_held_against_as_many_steps(finished):
     results, _, listener = finished
     assert {name: arm["steps"] for name, arm in results["arms"].items()} == {
         "real": 4,
+        "real+val": 4,
         "real-long": 8,
         "bridged++": 8,
         "mine": 7,
     }
     assert "minus_real_long" in results["arms"]["bridged++"]
     assert "minus_real_long" not in results["arms"]["mine"]
-    assert listener.bars["compare"] == {"done": 3 * 27, "total": 3 * 27}
+    assert listener.bars["compare"] == {"done": 3 * 31, "total": 3 * 31}
 
 
 def test_curves_and_features(finished):
@@ -156,7 +168,7 @@ def test_arms_file(tmp_path, capsys):
         return settings_of(Options(data="digits", arms_file=path, **given))
 
     text = "mine:\n  - {data: synthetic, share: 2}\n  - {data: real}\n"
-    assert options(text).compare.arms == ("real", "synthetic", "mixed", "bridged", "mine")
+    assert options(text).compare.arms == ("real", "real+val", "synthetic", "mixed", "bridged", "mine")
     assert options(text, arms="real,mine").compare.arms == ("real", "mine")
     assert options(text).compare.own_arms["mine"][0].share == 2
     assert options(text, recipe="bridged-transfer").compare.arms == (

@@ -48,7 +48,7 @@ def make_study(
         "repeats_differ_in": "seed",
         "measure": measure,
         "sentence": study_sentence(
-            summaries, unit=known.unit, ordered=known.is_ordered, uses_synthetic=arms[1:], measure=measure
+            summaries, unit=known.unit, ordered=known.is_ordered, candidates=arms[1:], measure=measure
         ),
         "points": summaries,
         "runs": rows,

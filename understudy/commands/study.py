@@ -146,7 +146,7 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
     )
     measure = "accuracy" if any(row["measure"] == "accuracy" for row in rows) else "balanced_accuracy"
     arms = dict.fromkeys(arm for point in points for arm in point["arms"])
-    drawn = [arm for arm in arms if find_arm(arm, study.base.compare).uses_synthetic]
+    candidates = [arm for arm in arms if find_arm(arm, study.base.compare).can_be_chosen]
     return {
         "schema": 1,
         "kind": study.kind,
@@ -158,7 +158,7 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
         "repeats_differ_in": "subset" if all(row["subset"] is not None for row in rows) else "seed",
         "measure": measure,
         "sentence": study_sentence(
-            points, unit=kind.unit, ordered=kind.is_ordered, uses_synthetic=drawn, measure=measure
+            points, unit=kind.unit, ordered=kind.is_ordered, candidates=candidates, measure=measure
         ),
         "points": points,
         "runs": rows,

@@ -90,7 +90,8 @@ def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
         return {end: measured[end] for end in ("mean", "low", "high")}
 
     def differences(measured: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: ends(measured[name]) for name in ("minus_real", "minus_real_long") if name in measured}
+        names = ("minus_real", "minus_real_long", "minus_real_val")
+        return {name: ends(measured[name]) for name in names if name in measured}
 
     over_classes = {name: arm[name] for name in ("balanced_accuracy", "macro_f1") if name in arm}
     return {

@@ -21,25 +21,29 @@ from understudy.training.records import ArmResult
 
 _BASELINE = "real"
 _LONG = "real-long"
-_DIFFERENCES = ("minus_real", "minus_real_long", "minus_plain")
+_WITH_VAL = "real+val"
+_DIFFERENCES = ("minus_real", "minus_real_long", "minus_real_val", "minus_plain")
+FEW_VAL = 300  # the error of an accuracy of 90% is then 1.7 points; as train images they may be worth more
 
 
-def summarise(results: Sequence[ArmResult]) -> dict[str, dict[str, Any]]:
+def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Summarise every arm for ``results.json``.
 
     Args:
         results: one result per arm, including ``real``, all with the same test images and seeds.
+        use_val: arms that learn from the validation images, so that their figures on them mean nothing.
 
     Returns:
         By arm name: ``accuracy`` (``mean``, ``low``, ``high``, and one value per training in ``seeds``),
-        ``val_accuracy`` (mean over trainings), ``per_class`` (recall, mean over trainings; None for a class
-        without test images), ``precision_per_class`` (None for a class that is never predicted),
-        ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per training, and
-        ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm ``real-long`` but not as
-        many as ``real``, it also has ``minus_real_long``. An arm with strategies also has ``minus_plain``,
-        the difference to the same arm without them, if that arm exists. ``balanced_accuracy`` and
-        ``macro_f1`` are like ``accuracy``, and ``balanced_accuracy`` holds its own differences.
-        ``val_balanced_accuracy`` is missing if a training was recorded without it.
+        ``val_accuracy`` (mean over trainings; absent for arms in ``use_val``), ``per_class`` (recall, mean over
+        trainings; None for a class without test images), ``precision_per_class`` (None for a class that is
+        never predicted), ``minus_real`` (``mean``, ``low``, ``high``; zeros for ``real``), ``steps`` per
+        training, and ``seconds``. Accuracies are fractions. If an arm has as many steps as the arm
+        ``real-long`` but not as many as ``real``, it also has ``minus_real_long``. If ``real+val`` was
+        compared, all other arms but ``real`` have ``minus_real_val``. An arm with strategies also has
+        ``minus_plain``, the difference to the same arm without them, if that arm exists.
+        ``balanced_accuracy`` and ``macro_f1`` are like ``accuracy``, and ``balanced_accuracy`` holds its own
+        differences. ``val_balanced_accuracy`` is missing if a training was recorded without it.
 
     Raises:
         ValueError: if ``real`` is missing, or seeds or labels differ.
@@ -57,11 +61,15 @@ def summarise(results: Sequence[ArmResult]) -> dict[str, dict[str, Any]]:
     for result in results:
         is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
         plain = by_name.get(result.arm.split("@")[0])
-        others = (real, long if is_longer else None, None if plain is result else plain)
+        with_val = None if result.arm in (_BASELINE, _WITH_VAL) else by_name.get(_WITH_VAL)
+        others = (real, long if is_longer else None, with_val, None if plain is result else plain)
         compared = {
             name: other for name, other in zip(_DIFFERENCES, others, strict=True) if other is not None
         }
         summaries[result.arm] = _summarise_one(result, compared)
+        if result.arm in use_val:
+            for name in MEASURES:
+                summaries[result.arm].pop(f"val_{name}", None)
     return summaries
 
 
@@ -101,39 +109,43 @@ def chosen_by(arms: Mapping[str, Mapping[str, Any]], measure: str) -> str:
 def verdict(
     arms: Mapping[str, Mapping[str, Any]],
     *,
-    uses_synthetic: Collection[str],
+    candidates: Collection[str],
     num_test: int,
+    num_val: int,
     measure: str = "accuracy",
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so in one sentence.
 
     The arm is chosen on validation images and judged on test images, so the choice does not bias the result.
     It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has the same
-    number of steps.
+    number of steps; and with ``real+val``, since someone without synthetic images needs no validation images
+    to choose between arms and can train on them. If the arm was compared with validation images too, that one
+    is compared with ``real+val``.
 
     Args:
         arms: the result of :func:`summarise`.
-        uses_synthetic: names of the arms that use synthetic images.
+        candidates: names of the arms that use synthetic images and do not learn from validation images.
         num_test: number of test images.
+        num_val: number of validation images.
         measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
 
     Returns:
         ``best`` (among the arms with synthetic images, the first one with the highest mean on validation
         images; ``real`` if there is none), ``chosen_on`` (``val``), ``measure``, ``helps`` (whether the 95%
-        interval of the difference lies above 0) and ``sentence``.
+        intervals of all these differences lie above 0) and ``sentence``.
     """
-    candidates = {name: arm for name, arm in arms.items() if name in uses_synthetic}
+    chosen_from = {name: arm for name, arm in arms.items() if name in candidates}
     real = measured_by(arms[_BASELINE], measure)
     terms = f"{MEASURES[measure]} on {num_test:,} real test images ({len(real['seeds'])} seeds)"
     answer = {"best": _BASELINE, "chosen_on": "val", "measure": measure, "helps": False}
-    if not candidates:
+    if not chosen_from:
         sentence = (
             "No arm used synthetic images, so nothing is known of their worth: "
             f"real images alone give {real['mean']:.1%} {terms}."
         )
         return answer | {"sentence": sentence}
-    field = chosen_by(candidates, measure)
-    best = max(candidates, key=lambda name: float(arms[name][field]))
+    field = chosen_by(chosen_from, measure)
+    best = max(chosen_from, key=lambda name: float(arms[name][field]))
     found = measured_by(arms[best], measure)
     equal_steps = "minus_real_long" in found
     against = measured_by(arms[_LONG], measure) if equal_steps else real
@@ -144,7 +156,33 @@ def verdict(
         lengths = f"{arms[best]['steps']:,} steps, {_BASELINE} {arms[_BASELINE]['steps']:,}"
         figures += f" It made {lengths}: add the arm {_LONG} to see what the images add."
     sentence = f"{_claim(best, alone, difference)}: {figures}"
-    return answer | {"best": best, "helps": difference["low"] > 0, "sentence": sentence}
+    helps = difference["low"] > 0
+    if _WITH_VAL in arms:
+        beats, more = _against_val(arms, best, measure)
+        helps, sentence = helps and beats, f"{sentence} {more}"
+    elif num_val < FEW_VAL:
+        sentence += (
+            f" The {num_val:,} validation images were used for choices alone: add the arm {_WITH_VAL} to see "
+            "what they give as train images."
+        )
+    return answer | {"best": best, "helps": helps, "sentence": sentence}
+
+
+def _against_val(arms: Mapping[str, Mapping[str, Any]], best: str, measure: str) -> tuple[bool, str]:
+    """Whether an arm beats real images, validation images included, and the sentence that says so."""
+    name = f"{best}+val" if f"{best}+val" in arms else best
+    found = measured_by(arms[name], measure)
+    mean, low, high = (100 * found["minus_real_val"][end] for end in ("mean", "low", "high"))
+    rival = (
+        f"real images with the validation images to learn from ({_WITH_VAL}, "
+        f"{measured_by(arms[_WITH_VAL], measure)['mean']:.1%})"
+    )
+    if low > 0:
+        return True, f"{name} also beats {rival} by {mean:.1f} points [{low:.1f}, {high:.1f}]."
+    if high < 0:
+        return False, f"But {name} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
+    ends = f"[{low:+.1f}, {high:+.1f}]"
+    return False, f"Against {rival}, {name} shows no difference, {mean:+.1f} points {ends}."
 
 
 def _claim(best: str, alone: str, difference: Mapping[str, float]) -> str:

@@ -99,12 +99,12 @@ def judged_by(points: Sequence[Mapping[str, Any]], measure: str) -> list[dict[st
     """
 
     def judged(arm: Mapping[str, Any]) -> dict[str, Any]:
-        on_val = arm.get(f"val_{measure}", arm["val_accuracy"])
+        on_val = f"val_{measure}" if f"val_{measure}" in arm else "val_accuracy"
         return {
             **arm,
             **(measured := measured_by(arm, measure)),
             "accuracy": measured,
-            "val_accuracy": on_val,
+            **({"val_accuracy": arm[on_val]} if on_val in arm else {}),  # absent for real+val
         }
 
     return [{**point, "arms": {name: judged(arm) for name, arm in point["arms"].items()}} for point in points]
@@ -115,7 +115,7 @@ def study_sentence(
     *,
     unit: str,
     ordered: bool,
-    uses_synthetic: Collection[str],
+    candidates: Collection[str],
     measure: str = "accuracy",
 ) -> str:
     """Summarise the finding of a study in one sentence.
@@ -126,23 +126,23 @@ def study_sentence(
         points: the result of :func:`summarise_points`, each with a ``label``; at least one.
         unit: the quantity or thing that a label stands for, such as ``guidance scale``.
         ordered: compare the first point with the last; otherwise, name the best point.
-        uses_synthetic: names of the arms that use synthetic images.
+        candidates: names of the arms that use synthetic images and do not learn from validation images.
         measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
     """
     points = judged_by(points, measure)
-    sentence = _sentence(points, unit=unit, ordered=ordered, uses_synthetic=uses_synthetic)
+    sentence = _sentence(points, unit=unit, ordered=ordered, candidates=candidates)
     if measure == "accuracy":
         return sentence
     return f"{sentence.removesuffix('.')}, in {MEASURES[measure]}."
 
 
 def _sentence(
-    points: Sequence[Mapping[str, Any]], *, unit: str, ordered: bool, uses_synthetic: Collection[str]
+    points: Sequence[Mapping[str, Any]], *, unit: str, ordered: bool, candidates: Collection[str]
 ) -> str:
     arms = [
         name
         for name in dict.fromkeys(name for point in points for name in point["arms"])
-        if name in uses_synthetic
+        if name in candidates
     ]
     if not arms:
         return "No arm used synthetic images, so nothing is known of their worth."
@@ -204,7 +204,7 @@ def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _differences(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0)
-        for field in ("minus_real", "minus_real_long")
+        for field in ("minus_real", "minus_real_long", "minus_real_val")
         if all(field in run for run in measured)
     }
 

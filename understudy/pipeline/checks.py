@@ -64,6 +64,11 @@ def check_names(settings: Settings) -> None:
                 f"scale.arms must use synthetic images, got {name!r}: leave it out; scale.real_shares varies "
                 "the number of real images"
             )
+        if find_arm(name, settings.compare).uses_val:
+            raise InputError(
+                f"scale.arms must learn from train images alone, got {name!r}, which learns from validation "
+                "images too: leave it out"
+            )
         if "@" in name:
             raise InputError(
                 f"scale.arms must be arms without strategies, got {name!r}: give {name.partition('@')[0]!r}"

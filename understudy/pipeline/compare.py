@@ -11,6 +11,7 @@ from understudy.evaluation.convergence import summarise_curves, summarise_phases
 from understudy.evaluation.transferability import feature_quality
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
+from understudy.training.arms import find_arm
 
 
 def compare(run: Run) -> None:
@@ -32,7 +33,9 @@ def compare(run: Run) -> None:
         run.classifiers.train_arms(trainings, advance)
         results = [training.result() for training in trainings]
         record |= {
-            "arms": summarise(results),
+            "arms": summarise(
+                results, use_val=[name for name in arms if find_arm(name, settings).uses_val]
+            ),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
             },

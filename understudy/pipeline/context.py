@@ -193,13 +193,20 @@ class Run:
             if len(self.curated) or not find_arm(name, compare).uses_synthetic
         ]
 
+    @cached_property
+    def train_and_val(self) -> LabelledSet:
+        """All labelled images but the test images, as train images."""
+        return LabelledSet.concatenate([self.train, self.val.with_split("train")])
+
     def training_data(
         self, arm: str, *, train: LabelledSet | None = None, images: CuratedSet | None = None
     ) -> TrainingData:
-        """The images that an arm learns from: by default the train split and the arm's synthetic images."""
+        """The images that an arm learns from: by default its real and its synthetic images."""
         images = self.sets.of_arm(arm) if images is None else images
+        if train is None:
+            train = self.train_and_val if self._uses_val(arm) else self.train
         return TrainingData(
-            train=self.train if train is None else train,
+            train=train,
             synthetic=images.images,
             quota=images.quota,
             teacher=lambda: self.classifiers.judge,
@@ -226,14 +233,19 @@ class Run:
         Args:
             arm: its name.
             place: folder below ``arms/``; empty for the compared arms.
-            train: real images; by default the train split.
+            train: real images; by default the train images, and the validation images if the arm uses them.
             images: synthetic images; by default those of the arm.
             tuned_as: the arm whose tuned settings are used; by default ``arm``.
             measure: computes figures of the classifier at the end of phases.
         """
         data = self.training_data(arm, train=train, images=images)
-        settings = self.training_settings(tuned_as or arm)
+        settings = self.training_settings(tuned_as or find_arm(arm, self.settings.compare).without_val)
+        if self._uses_val(arm):  # a curve on images that it learns from would mislead
+            settings = settings.model_copy(update={"curve_points": 0})
         return self.classifiers.training(arm, place, data, settings=settings, measure=measure)
+
+    def _uses_val(self, arm: str) -> bool:
+        return find_arm(arm, self.settings.compare).uses_val
 
     def steps(self, arm: str) -> int:
         """Optimisation steps of all trainings of an arm together."""

@@ -84,9 +84,11 @@ def _verdict(
     settings: CompareSettings, loaded: dict[str, Any], curation: dict[str, Any], compared: dict[str, Any]
 ) -> dict[str, Any]:
     arms, counts = compared["arms"], compared.get("per_class", {})  # older versions counted no classes
-    uses_synthetic = [name for name in arms if find_arm(name, settings).uses_synthetic]
+    candidates = [name for name in arms if find_arm(name, settings).can_be_chosen]
     measure = measure_of_verdict(settings.verdict, arms, counts.get("test", ()))
-    answer = verdict(arms, uses_synthetic=uses_synthetic, num_test=loaded["test"], measure=measure)
+    answer = verdict(
+        arms, candidates=candidates, num_test=loaded["test"], num_val=loaded["val"], measure=measure
+    )
     if not curation["kept"]:
         answer["sentence"] = (
             f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"

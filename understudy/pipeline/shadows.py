@@ -65,6 +65,11 @@ def _check_arm(name: str, settings: MembershipSettings, compare: CompareSettings
             f"membership.arms must not contain {PRIVATE!r}, the name of the private reference: set "
             "membership.private_epsilon instead"
         )
+    if find_arm(name, compare).uses_val:
+        raise InputError(
+            f"membership.arms must learn from train images alone, but {name!r} learns from validation images "
+            "too: leave it out"
+        )
     if any(phase.refresh_every is not None for phase in find_arm(name, compare).phases):
         raise InputError(f"membership.arms must not refresh their images, but {name!r} does: leave it out")
     changing = _changing_strategies(name)

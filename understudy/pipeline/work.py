@@ -121,9 +121,12 @@ class Counted:
         self, arm: str, *, num_real: int | None = None, num_synthetic: int | None = None, predictions: int = 0
     ) -> Work:
         """One training of an arm, and the predictions made to measure it."""
-        steps = find_arm(arm, self.settings.compare).phase_steps(
+        found = find_arm(arm, self.settings.compare)
+        if num_real is None:
+            num_real = len(self.train) + (len(self.splits.val) if found.uses_val else 0)
+        steps = found.phase_steps(
             self.settings.compare,
-            num_real=len(self.train) if num_real is None else num_real,
+            num_real=num_real,
             num_synthetic=int(quotas(self.train, self.settings.draw).sum())
             if num_synthetic is None
             else num_synthetic,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from understudy.core.errors import InputError
@@ -21,16 +21,35 @@ class Arm:
         name: how users call it.
         phases: in order, at least one.
         summary: one line for ``understudy list``.
+        uses_val: whether the validation images are train images too. Nothing can then be chosen on them, so
+            such an arm is measured but never chosen, and it is trained with the settings of the same arm
+            without them.
     """
 
     name: str
     phases: tuple[Phase, ...]
     summary: str
+    uses_val: bool = False
 
     @property
     def uses_synthetic(self) -> bool:
         """Whether any phase sees synthetic images."""
         return any(phase.data != "real" for phase in self.phases)
+
+    @property
+    def can_be_chosen(self) -> bool:
+        """Whether the verdict may be about it: it sees synthetic images, and validation images judge it."""
+        return self.uses_synthetic and not self.uses_val
+
+    @property
+    def without_val(self) -> str:
+        """The name of the same arm that learns from train images alone.
+
+        Example:
+            >>> ARMS["mixed+val"].without_val
+            'mixed'
+        """
+        return self.name.replace(_VAL, "", 1) if self.uses_val else self.name
 
     def phase_steps(self, settings: CompareSettings, *, num_real: int, num_synthetic: int) -> tuple[int, ...]:
         """Optimisation steps of each phase.
@@ -97,8 +116,10 @@ class Arm:
             '1 part synthetic images with mixup 0.2, then 1 part real images with a fresh head'
         """
         if len(self.phases) == 1 and _length(self.phases[0]) == "1 part":
-            return _describe(self.phases[0])
-        return ", then ".join(f"{_length(phase)} {_describe(phase)}" for phase in self.phases)
+            phases = _describe(self.phases[0])
+        else:
+            phases = ", then ".join(f"{_length(phase)} {_describe(phase)}" for phase in self.phases)
+        return f"{phases}; validation images count as real images" if self.uses_val else phases
 
 
 def _share(phase: Phase) -> float:
@@ -154,6 +175,7 @@ def _describe_synthetic(phase: Phase) -> list[str]:
 
 
 ARMS: Registry[Arm] = Registry("arm")
+_VAL = "+val"
 
 
 def find_arm(name: str, settings: CompareSettings) -> Arm:
@@ -186,7 +208,7 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
         change = STRATEGIES[strategy].change_phases
         phases = phases if change is None else change(phases)
     summaries = [STRATEGIES[strategy].summary for strategy in strategies]
-    return Arm(name=name, phases=phases, summary="; ".join([arm.summary, *summaries]))
+    return replace(arm, name=name, phases=phases, summary="; ".join([arm.summary, *summaries]))
 
 
 def check_arm(arm: Arm, settings: CompareSettings) -> None:
@@ -225,6 +247,12 @@ def _add(name: str, summary: str, *phases: Phase) -> None:
     ARMS.register(name, summary=summary)(Arm(name=name, phases=phases, summary=summary))
 
 
+def _add_with_val(name: str, summary: str) -> None:
+    """Add the arm that learns as ``name`` does, and from the validation images too."""
+    arm = replace(ARMS[name], name=f"{name}{_VAL}", summary=summary, uses_val=True)
+    ARMS.register(arm.name, summary=summary)(arm)
+
+
 _MIXUP = 0.2  # alpha; not given in the paper. Zhang et al. 2018 (arXiv:1710.09412) use 0.1 to 0.4 on ImageNet
 _REAL, _SYNTHETIC = Phase(data="real"), Phase(data="synthetic")
 _SYNTHETIC_MIXUP = Phase(data="synthetic", mixup=_MIXUP)
@@ -233,10 +261,13 @@ _AUGMENTED = Phase(data="real", mixup=_MIXUP, augmentation="randaugment")
 _BALANCED = Phase(data="mixed", real_share=0.5)
 
 _add("real", "real images alone: the baseline of the other arms", _REAL)
+_add_with_val("real", "control: real images alone, validation images included; nothing is chosen on them")
 _add("synthetic", "synthetic images alone", _SYNTHETIC)
 _add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
+_add_with_val("mixed", "mixed, validation images included")
 _add("mixed-balanced", "real and synthetic images, half of every batch each", _BALANCED)
 _add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
+_add_with_val("bridged", "bridged, validation images included in the real ones")
 _add("bridged+reinit", "bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
 _add("bridged+mixup", "bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
 _add("bridged++", "bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)

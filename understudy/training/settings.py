@@ -123,14 +123,15 @@ class Phase(Section):
         return self
 
 
-DEFAULT_ARMS = ("real", "synthetic", "mixed", "bridged")
+DEFAULT_ARMS = ("real", "real+val", "synthetic", "mixed", "bridged")
 
 
 class CompareSettings(Section):
     """How classifiers are trained and compared."""
 
     arms: tuple[str, ...] = setting(DEFAULT_ARMS)
-    """Ways to use the data; see `understudy list arms`. `real` is always included."""
+    """Ways to use the data; see `understudy list arms`. `real` is always included. `real+val` learns from the
+    validation images too: what a user without synthetic images would do with them."""
     own_arms: dict[Annotated[str, Field(pattern=NAME_PATTERN)], tuple[Phase, ...]] = setting({})
     """Further arms by name, each a list of phases. Names have up to 64 letters, digits and `._+-`, since
     files are named after them."""
