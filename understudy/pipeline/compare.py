@@ -33,9 +33,7 @@ def compare(run: Run) -> None:
         run.classifiers.train_arms(trainings, advance)
         results = [training.result() for training in trainings]
         record |= {
-            "arms": summarise(
-                results, use_val=[name for name in arms if find_arm(name, settings).uses_val]
-            ),
+            "arms": summarise(results, use_val=[name for name in arms if find_arm(name, settings).uses_val]),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
             },

@@ -71,13 +71,12 @@ def rival(results: Mapping[str, Any]) -> str:
     "Best" is decided on validation images.
     """
     best = str(results["verdict"]["best"])
-    # An arm that learns from the validation images has no figure on them.
-    chosen_on_val = {name: arm for name, arm in results["arms"].items() if "val_accuracy" in arm}
-    others = [name for name in chosen_on_val if name != "real"]
+    arms = results["arms"]
+    others = [name for name in arms if name != "real" and "val_accuracy" in arms[name]]
     if best != "real" or not others:
         return best
-    field = chosen_by(chosen_on_val, measure_of(results))
-    return str(max(others, key=lambda name: float(chosen_on_val[name][field])))
+    field = chosen_by(arms, measure_of(results))
+    return str(max(others, key=lambda name: float(arms[name][field])))
 
 
 def accuracy_bars(measured: Mapping[str, Mapping[str, Any]], words: str) -> str:
