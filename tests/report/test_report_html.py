@@ -126,6 +126,7 @@ def test_every_number_equals_results(sample: Sample, tmp_path: Path) -> None:
         assert values[name, "val_accuracy"] == arm["val_accuracy"]
         assert [values[name, f"per_class.{label}"] for label in range(10)] == arm["per_class"]
     assert f"{100 * sample.results['arms']['mixed']['accuracy']['mean']:.1f}</span>" in text
+    assert "these real train images, this generator" in text
 
 
 def test_an_unbalanced_test_set(sample: Sample, tmp_path: Path) -> None:
@@ -324,6 +325,7 @@ def test_one_class_and_real_as_the_best(tmp_path: Path) -> None:
         tmp_path / "report.html"
     )
     assert 'aria-label="Confusion matrix of the arm bridged"' in text
+    assert "this generator" not in text
 
 
 def test_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:

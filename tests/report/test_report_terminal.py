@@ -20,6 +20,7 @@ GOLDEN = """\
   bridged *   93.1 [91.4, 94.7]            +6.0 [+4.5, +7.5]       3
 
 [low, high]: 95% intervals; *: chosen on val
+This is about these images and this generator; others can differ.
 """
 UNBALANCED = """\
 
@@ -34,6 +35,7 @@ UNBALANCED = """\
   always '0'        28.6     4.5                10.0
 
 [low, high]: 95% intervals; *: chosen on val
+This is about these images and this generator; others can differ.
 The test set is too small for 1 (4): with fewer than 5 test images, one image
 changes the recall of a class by more than 20 points, so add test images.
 """
@@ -57,6 +59,12 @@ def clean(output: io.StringIO) -> str:
 def test_golden(sample: Sample) -> None:
     assert printed(sample.results, width=90) == GOLDEN
     assert printed(sample.results | {"scale": {}}, width=90) == GOLDEN
+
+
+def test_without_synthetic_images_nothing_is_said_about_a_generator(sample: Sample) -> None:
+    real = {"real": sample.results["arms"]["real"]}
+    verdict = sample.results["verdict"] | {"best": "real"}
+    assert "this generator" not in printed(sample.results | {"arms": real, "verdict": verdict}, width=90)
 
 
 def test_golden_of_an_unbalanced_test_set(sample: Sample) -> None:

@@ -82,8 +82,10 @@ def _if_any(difference: Mapping[str, float] | None) -> str:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    """The lines below the table: what brackets and star mean, small classes, and larger synthetic sets."""
+    """The lines below the table: brackets and star, what figures hold for, small classes, larger sets."""
     lines = [f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"]
+    if results["verdict"]["best"] != "real":
+        lines.append("This is about these images and this generator; others can differ.")
     small = small_classes(results)
     return [*lines, *([small] if small else []), *_scale_lines(results.get("scale") or {})]
 
