@@ -155,12 +155,12 @@ def busy(processes: int = 2) -> Iterator[None]:
             other.wait()
 
 
-def _options(bench: Bench) -> list[str]:
-    """Options of the quick demo, with a few steps of everything in a smoke test."""
-    if not bench.is_smoke:
-        return ["--shots", "5", "--preset", "quick"]
-    few = ("adapt.steps=4", "draw.per_class=4", "compare.steps=4")
-    return ["--shots", "3", "--preset", "quick", *(word for one in few for word in ("--set", one))]
+def _options(bench: Bench, *changes: str) -> list[str]:
+    """Options of the quick demo, the same arms in both versions; with few steps in a smoke test."""
+    few = ("adapt.steps=4", "draw.per_class=4", "compare.steps=4") if bench.is_smoke else changes
+    shots = "3" if bench.is_smoke else "5"
+    chosen = ["--shots", shots, "--preset", "quick", "--arms", "real,synthetic,mixed,bridged"]
+    return [*chosen, *(word for one in few for word in ("--set", one))]
 
 
 def waiting(bench: Bench) -> list[Timing]:
@@ -183,11 +183,11 @@ def waiting(bench: Bench) -> list[Timing]:
     ]
 
 
-def _demo_seconds(bench: Bench, name: str, tree: Path, limit: float | None = None) -> float:
+def _demo_seconds(bench: Bench, name: str, tree: Path, *changes: str, limit: float | None = None) -> float:
     """Wall seconds of the quick demo; ``limit`` if it was stopped there."""
     out = bench.work / name
     try:
-        seconds, _ = understudy(tree, "run", "digits", *_options(bench), "--out", out, limit=limit)
+        seconds, _ = understudy(tree, "run", "digits", *_options(bench, *changes), "--out", out, limit=limit)
     except subprocess.TimeoutExpired as stopped:
         seconds = stopped.timeout
     shutil.rmtree(out)
@@ -201,14 +201,19 @@ def demo(bench: Bench) -> list[Timing]:
 
 
 def busy_demo(bench: Bench) -> list[Timing]:
-    """The whole demo beside two busy processes; the version before is stopped after 6 times the seconds."""
+    """The demo with a fifth of its steps beside two busy processes.
+
+    The version before is stopped after 6 times the seconds of this one.
+    """
+    steps = ("adapt.steps=60", "compare.steps=40")
     before: list[float] = []
     after: list[float] = []
     with busy():
         for number in range(bench.repeats):
-            after.append(_demo_seconds(bench, f"after{number}", HERE))
-            before.append(_demo_seconds(bench, f"before{number}", bench.base, limit=6 * after[-1]))
-    what = "quick demo beside two busy processes, stopped at 6 times"
+            after.append(_demo_seconds(bench, f"after{number}", HERE, *steps))
+            limit = 6 * after[-1]
+            before.append(_demo_seconds(bench, f"before{number}", bench.base, *steps, limit=limit))
+    what = "quick demo, a fifth of the steps, beside two busy processes"
     return [Timing(what=what, before=before, after=after, least=5.0)]
 
 
