@@ -123,6 +123,45 @@ def test_tables_in_pages_of_methods_are_what_the_result_files_say(method):
     assert text == with_tables(text, ROOT / "benchmarks" / "results")
 
 
+AUDITED = [ROOT / "docs" / "faithfulness.md"]
+
+
+def code_spans(page):
+    return re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", AUDITED, ids=name_of)
+def test_every_setting_named_in_an_audit_exists(page):
+    sections = build({"data": {"source": "digits"}}).model_dump(mode="json")
+    named = [
+        span for span in code_spans(page) if span.split(".")[0] in sections and re.match(r"\w+\.\w", span)
+    ]
+    keys = [re.split(r"[ =]", span)[0].split(".") for span in named if not span.endswith(".py")]
+    assert len(keys) > 20
+    assert [key for section, key in keys if key not in sections[section]] == []
+
+
+@pytest.mark.parametrize("page", AUDITED, ids=name_of)
+def test_every_file_and_name_in_an_audit_exists(page):
+    text = page.read_text(encoding="utf-8")
+    files = {span for span in code_spans(page) if re.fullmatch(r"[\w/]+\.py", span)}
+    found = {
+        name: next((base / name for base in (ROOT, ROOT / "understudy") if (base / name).is_file()), None)
+        for name in files
+    }
+    assert [name for name, path in found.items() if path is None] == []
+    pairs = re.findall(r"`(\w+)` in `([\w/]+\.py)`", text)
+    missing = [
+        f"{name} in {file}"
+        for name, file in pairs
+        if not re.search(
+            rf"^\s*(def|class) {name}\b|^{name}\b.*=", found[file].read_text(encoding="utf-8"), re.MULTILINE
+        )
+    ]
+    assert missing == []
+    assert {file for _, file in pairs} == files
+
+
 def test_no_placeholder_is_left_in_the_readme():
     assert not re.findall(r"^[A-Z]+_[A-Z]+$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
 
