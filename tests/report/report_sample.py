@@ -423,6 +423,7 @@ def _results(
             },
             "notes": [],
             "left_out": [],
+            "copies": {"looked_for": "the same pixels, flips", "not_looked_for": "corners", "shared": []},
         },
         "adaptation": {
             "method": "full",

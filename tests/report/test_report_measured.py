@@ -201,6 +201,17 @@ def test_checks_that_find_something(sample: Sample, tmp_path: Path) -> None:
         tmp_path / "report.html"
     )
     assert "not used: hidden: 14 (a, b, c, ...)" in read and "splits: train: a/" in read
+    status, text = found(sample, data=before)["Leaks between splits"]
+    assert status == "ok" and "Looked for: the same pixels, flips. Not looked for: corners." in text
+    old = {key: value for key, value in data.items() if key != "copies"}
+    assert found(sample, data=old)["Leaks between splits"][0] == "not checked"
+    shared = [{"split": "test", "in": "train", "images": 70, "of": 71, "examples": [["test/a", "train/b"]]}]
+    status, text = found(sample, data=data | {"copies": data["copies"] | {"shared": shared}})[
+        "Leaks between splits"
+    ]
+    assert status == "attention" and text.startswith(
+        "70 of 71 test images have a changed copy among the train images, such as test/a of train/b."
+    )
     exact_only = build({"data": {"source": "digits", "near_duplicate_distance": -1}})
     assert found(sample, exact_only)["Leaks between splits"][0] == "attention"
     again = LabelledSet.from_images(

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from understudy.data.decoding import open_image
 from understudy.data.labelled_set import decode_once, hash_once
-from understudy.data.leaks import perceptual
+from understudy.data.leaks import Print, perceptual
 from understudy.data.levels import Levels, kind_of, read_levels
 from understudy.data.unread import why_not_read
-
-Print = tuple[str, int, np.ndarray]
 
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
 """Formats that Pillow decodes itself; for some others it runs external programs."""

@@ -19,14 +19,20 @@ import numpy as np
 from PIL import Image
 
 from understudy.core.errors import InputError
+from understudy.data.changed_copies import SIDE, changed_copies
 from understudy.data.labelled_set import LabelledSet, pixel_hash
+from understudy.data.recent import Recent
 from understudy.functional.hamming import close_codes
 
+Print = tuple[str, int, np.ndarray, np.ndarray]
+"""What :func:`fingerprint` finds."""
 MAX_SHIFT = 13.0
 MAX_DIFFERENCE = 5.0
 _SIDE = 16
 _THUMBNAILS_AT_ONCE = 50_000
 _LISTED = 10  # pairs in a message
+# The runs of a study read the same images.
+_CHANGED = Recent[np.ndarray](room=2**20, size=lambda pairs: 1 + len(pairs))
 
 
 @final
@@ -39,12 +45,14 @@ class Fingerprints:
         exact: hash of the decoded pixels of each image.
         perceptual: 64-bit perceptual hashes, uint64 of shape (N,).
         thumbnails: 16 x 16 grey levels, uint8 of shape (N, 256).
+        pictures: 32 x 32 grey levels, uint8 of shape (N, 32, 32), for the search for changed copies.
     """
 
     ids: tuple[str, ...]
     exact: tuple[str, ...]
     perceptual: np.ndarray
     thumbnails: np.ndarray
+    pictures: np.ndarray | None = None
 
     @classmethod
     def of(cls, ids: Sequence[str], images: Iterable[Image.Image]) -> Self:
@@ -52,11 +60,12 @@ class Fingerprints:
         return cls.from_rows(ids, [fingerprint(image) for image in images])
 
     @classmethod
-    def from_rows(cls, ids: Sequence[str], rows: Sequence[tuple[str, int, np.ndarray]]) -> Self:
+    def from_rows(cls, ids: Sequence[str], rows: Sequence[Print]) -> Self:
         """Fingerprints from the results of :func:`fingerprint`."""
         bits = np.array([row[1] for row in rows], dtype=np.uint64)
         thumbnails = np.array([row[2] for row in rows], dtype=np.uint8).reshape(len(rows), _SIDE * _SIDE)
-        return cls(tuple(ids), tuple(row[0] for row in rows), bits, thumbnails)
+        pictures = np.array([row[3] for row in rows], dtype=np.uint8).reshape(len(rows), SIDE, SIDE)
+        return cls(tuple(ids), tuple(row[0] for row in rows), bits, thumbnails, pictures)
 
     @classmethod
     def of_set(cls, data: LabelledSet) -> Self:
@@ -72,20 +81,25 @@ class Fingerprints:
             tuple(self.exact[index] for index in keep),
             self.perceptual[keep],
             self.thumbnails[keep],
+            None if self.pictures is None else self.pictures[keep],
         )
 
 
-def fingerprint(image: Image.Image) -> tuple[str, int, np.ndarray]:
-    """Pixel hash, 64-bit perceptual hash and 16 x 16 grey levels (uint8 of shape (256,)) of an RGB image."""
+def fingerprint(image: Image.Image) -> Print:
+    """Pixel hash, 64-bit perceptual hash, 16 x 16 and 32 x 32 grey levels of an RGB image.
+
+    The levels are uint8 of shape (256,) and (32, 32).
+    """
     return pixel_hash(image), *perceptual(image)
 
 
-def perceptual(image: Image.Image) -> tuple[int, np.ndarray]:
-    """The second and third part of :func:`fingerprint`."""
+def perceptual(image: Image.Image) -> tuple[int, np.ndarray, np.ndarray]:
+    """All but the first part of :func:`fingerprint`."""
     grey = image.convert("L")
     bits = np.packbits(imagehash.phash(grey).hash.ravel())
     thumbnail = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)).ravel()
-    return int.from_bytes(bits.tobytes(), "big"), thumbnail
+    picture = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
+    return int.from_bytes(bits.tobytes(), "big"), thumbnail, picture
 
 
 def near_duplicates(
@@ -109,20 +123,37 @@ def near_duplicates(
     return [(first.ids[i], second.ids[j], distance) for i, j, distance in found]
 
 
-def copies(prints: Fingerprints, *, max_distance: int) -> list[int]:
+def copies(prints: Fingerprints, *, max_distance: int, changed: np.ndarray | None = None) -> list[int]:
     """Number the groups of copies: images linked by copies, directly or in a chain, share a number.
 
     Args:
         prints: N images.
         max_distance: see :func:`near_duplicates`.
+        changed: further links, int64 (links, 2), such as those of :func:`changed_links`.
     """
     from scipy.sparse import coo_array  # slow to import, and needed only to split a source
     from scipy.sparse.csgraph import connected_components
 
     found = _find(prints, prints, max_distance=max_distance)
     size = int(found.picture_a.max(initial=-1)) + 1
-    links = coo_array((np.ones(len(found.p), dtype=bool), (found.p, found.q)), shape=(size, size))
+    p, q = found.p, found.q
+    if changed is not None:
+        further = found.picture_a[changed]
+        p, q = np.concatenate([p, further[:, 0]]), np.concatenate([q, further[:, 1]])
+    links = coo_array((np.ones(len(p), dtype=bool), (p, q)), shape=(size, size))
     return list(connected_components(links, directed=False)[1][found.picture_a].tolist())
+
+
+def changed_links(prints: Fingerprints) -> np.ndarray:
+    """Pairs of images that show the same picture, changed; int64 (pairs, 2).
+
+    One image of each picture is searched for, because a thousand equal images would hide all others.
+    """
+    assert prints.pictures is not None
+    _, first = np.unique(np.array(prints.exact, dtype=object), return_index=True)
+    first = np.sort(first)
+    pictures = prints.pictures[first]
+    return np.asarray(first[_CHANGED.get(pictures.tobytes(), lambda: changed_copies(pictures))])
 
 
 def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_distance: int) -> None:

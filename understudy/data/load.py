@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.data.copy_groups import CopyGroups, looked_for, shared_sentences
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.leaks import check_leaks, copies
+from understudy.data.leaks import check_leaks
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources import (
@@ -49,6 +50,7 @@ class Splits:
             measuring how far two real sets differ.
         notes: what was taken for what, in sentences.
         left_out: files that are no images of the set, counted by reason.
+        copies: which copies were looked for, and which splits that were given share pictures.
     """
 
     train: LabelledSet
@@ -60,13 +62,14 @@ class Splits:
     spare: LabelledSet | None = None
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    copies: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     """Read a source and divide it into train, val and test sets that share no image.
 
     The source's own splits are kept; missing ones are taken from its train split, stratified by class, with
-    exact and near copies in the same split. ``data.shots`` then limits train and val.
+    exact, near and changed copies in the same split. ``data.shots`` then limits train and val.
 
     Args:
         settings: the source and how to read it.
@@ -75,10 +78,13 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     Raises:
         InputError: if the source has a fault; the message says what and where.
     """
-    pool = read_pool(find_source(settings.source).open(settings.source, settings), settings)
+    source = find_source(settings.source)
+    pool = read_pool(source.open(settings.source, settings), settings)
+    search = settings.model_copy(update={"changed_copies": False}) if source.is_checked else settings
+    groups = CopyGroups.find(pool.images, pool.fingerprints, search)
     sets: dict[RealSplit, LabelledSet] = {
         split: pool.images.select(indices).with_split(split)
-        for split, indices in _divide(pool, settings, seed=seed).items()
+        for split, indices in _divide(pool, groups, settings, seed=seed).items()
     }
     spare = None
     if settings.shots is not None:
@@ -94,6 +100,8 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         [(sets[split], pool.fingerprints.select(sets[split].ids)) for split in _ORDER],
         max_distance=settings.near_duplicate_distance,
     )
+    shared = groups.shared({split: sets[split] for split in _ORDER})
+    notes = pool.notes + groups.sentences() + tuple(f"warning: {each}" for each in shared_sentences(shared))
     return Splits(
         sets["train"],
         sets["val"],
@@ -102,8 +110,9 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         pool.skipped,
         frozenset(pool.images.ids),
         spare,
-        pool.notes + _single_images(sets["train"], shots=settings.shots),
+        notes + _single_images(sets["train"], shots=settings.shots),
         pool.left_out,
+        looked_for(settings) | {"shared": shared},
     )
 
 
@@ -140,7 +149,9 @@ def find_source(location: str) -> AbstractSource:
     raise InputError(f"{location!r} is a kind of source, not a path: give the path of your images")
 
 
-def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit, np.ndarray]:
+def _divide(
+    pool: Pool, groups: CopyGroups, settings: DataSettings, *, seed: int
+) -> dict[RealSplit, np.ndarray]:
     """Indices per split: declared splits are kept, and missing ones are taken from the train split."""
     declared = np.array([split or "train" for split in pool.declared])
     parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
@@ -153,9 +164,14 @@ def _divide(pool: Pool, settings: DataSettings, *, seed: int) -> dict[RealSplit,
         return parts
     rest = parts["train"]
     images = pool.images.select(rest)
-    groups = copies(pool.fingerprints.select(images.ids), max_distance=settings.near_duplicate_distance)
+    groups.check_shares()
     divided = stratified_split(
-        images.ids, images.labels, missing, class_names=images.class_names, seed=seed, groups=groups
+        images.ids,
+        images.labels,
+        missing,
+        class_names=images.class_names,
+        seed=seed,
+        groups=[groups.numbers[index] for index in rest.tolist()],
     )
     return parts | {split: rest[indices] for split, indices in divided.items()}
 

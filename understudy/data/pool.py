@@ -12,10 +12,10 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.listing import listed, shortened
 from understudy.data.class_names import read_class_names, words_in_prompts
-from understudy.data.inspection import Inspected, Print, fingerprint_once, inspect
+from understudy.data.inspection import Inspected, fingerprint_once, inspect
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.labels import find_classes, is_missing
-from understudy.data.leaks import Fingerprints
+from understudy.data.leaks import Fingerprints, Print
 from understudy.data.levels import Range, find_ranges, scaled
 from understudy.data.settings import DataSettings
 from understudy.data.sources.entries import printable
@@ -173,7 +173,7 @@ def _check_conflicts(items: Sequence[Item], prints: Sequence[Print], keys: Seque
     """Check that no picture occurs in two classes."""
     by_pixels: dict[str, tuple[str, str]] = {}
     lines, blank = [], 0
-    for item, (pixels, _, thumbnail), key in zip(items, prints, keys, strict=True):
+    for item, (pixels, _, thumbnail, _), key in zip(items, prints, keys, strict=True):
         path, first = by_pixels.setdefault(pixels, (item.path, key))
         if first != key:
             lines.append(f"  {path} is {first!r}, {item.path} is {key!r}")

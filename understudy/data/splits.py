@@ -37,8 +37,8 @@ def stratified_split(
         fractions: share of each split except ``train``, which gets the rest; in (0, 1), with a sum below 1.
         class_names: names by label.
         seed: chooses the split.
-        groups: group of each image; images of the same group and class stay together and count once. If not
-            given, every image is its own group.
+        groups: group of each image; images of the same group stay together and count once, for the class that
+            most of them have. If not given, every image is its own group.
 
     Returns:
         Sorted indices per split. Each class has its share of each split, to within one image; at least one.
@@ -133,13 +133,14 @@ def _first_ranked(data: LabelledSet, counts: np.ndarray, *, seed: int) -> Labell
 
 
 def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None) -> list[_Unit]:
-    """The units to split: (smallest id, label, indices) of each group within a class."""
-    units: dict[tuple[int, int], list[int]] = {}
-    for index, (group, label) in enumerate(
-        zip(range(len(ids)) if groups is None else groups, labels.tolist(), strict=True)
-    ):
-        units.setdefault((group, label), []).append(index)
-    return [(min(ids[index] for index in indices), label, indices) for (_, label), indices in units.items()]
+    """The units to split: (smallest id, most frequent label, indices) of each group."""
+    units: dict[int, list[int]] = {}
+    for index, group in enumerate(range(len(ids)) if groups is None else groups):
+        units.setdefault(group, []).append(index)
+    return [
+        (min(ids[index] for index in indices), int(np.bincount(labels[indices]).argmax()), indices)
+        for indices in units.values()
+    ]
 
 
 def _rank(name: str, seed: int) -> bytes:

@@ -34,6 +34,7 @@ def load(run: Run) -> None:
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
             "notes": [*splits.notes, *([shortened] if shortened else [])],
+            "copies": dict(splits.copies),
             "left_out": [[each.reason, each.number, list(each.examples)] for each in splits.left_out],
         }
     left_out = splits.left_out

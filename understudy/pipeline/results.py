@@ -47,7 +47,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
             **{name: loaded[name] for name in ("classes", "train", "val", "test", "skipped")},
             # Records of 0.1.0 have none.
             "notes": loaded.get("notes", []),
-            **({"left_out": loaded["left_out"]} if "left_out" in loaded else {}),
+            **{name: loaded[name] for name in ("left_out", "copies") if name in loaded},
             **({"per_class": compared["per_class"]} if "per_class" in compared else {}),
         },
         "adaptation": {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from understudy.core.listing import listed
+from understudy.data.copy_groups import shared_sentences
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.settings import Settings
@@ -50,7 +51,7 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
         "Test images per class": _test_images(results["data"], sets),
         "Unreadable files": _left_out(results["data"].get("skipped") or []),
         "Files not used": _not_used(results["data"].get("left_out")),
-        "Leaks between splits": _leaks(settings.data.near_duplicate_distance),
+        "Leaks between splits": _leaks(results["data"].get("copies"), settings.data.near_duplicate_distance),
         "Repeated images": _repeated(sets),
         "Missing after curation": _missing(curation),
         "Copies of train images": _copies(
@@ -108,15 +109,20 @@ def _not_used(left_out: Sequence[Sequence[Any]] | None) -> _Found:
     return "attention", f"Not images of the set, and not used: {which}."
 
 
-def _leaks(distance: int) -> _Found:
-    if distance < 0:
-        return "attention", (
-            "No two of the train, validation and test sets share an image with the same pixels. Near "
-            "duplicates were not searched for (data.near_duplicate_distance is -1)."
+def _leaks(copies: Mapping[str, Any] | None, distance: int) -> _Found:
+    if copies is None:
+        kinds = "the same pixels" + (f", near copies within {distance} of 64 bits" if distance >= 0 else "")
+        return "not checked", (
+            f"No two of the train, validation and test sets share an image. Looked for: {kinds}. This run "
+            "was made before changed copies, such as flips and crops, were looked for."
         )
-    return "ok", (
-        "No two of the train, validation and test sets share an image, neither with the same pixels nor as a "
-        f"near duplicate (perceptual hashes within {distance} of 64 bits, and similar pixels)."
+    scope = f"Looked for: {copies['looked_for']}. Not looked for: {copies['not_looked_for']}."
+    if copies["shared"]:
+        found = ". ".join(shared_sentences(copies["shared"]))
+        return "attention", f"{found}. Accuracy on these images is not that on new ones. {scope}"
+    complete = distance >= 0 and "data.changed_copies" not in copies["not_looked_for"]
+    return "ok" if complete else "attention", (
+        f"No two of the train, validation and test sets share a picture, as far as it was looked for. {scope}"
     )
 
 

@@ -31,6 +31,8 @@ _NAMES = tuple(f"digit {digit}" for digit in range(10))
 class DigitsSource(AbstractSource):
     """The digits, with the same images, ids and splits on every machine."""
 
+    is_checked = True
+
     def accepts(self, location: str) -> bool:
         """The name ``digits``; write ``./digits`` for a folder of that name."""
         return location == "digits"

@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
@@ -55,7 +56,14 @@ class Contents:
 
 
 class AbstractSource(ABC):
-    """A kind of source of labelled images, such as folders or Parquet files."""
+    """A kind of source of labelled images, such as folders or Parquet files.
+
+    Attributes:
+        is_checked: whether its splits are fixed and a test has searched them for changed copies, so that runs
+            need not search them again.
+    """
+
+    is_checked: ClassVar[bool] = False
 
     @abstractmethod
     def accepts(self, location: str) -> bool:
