@@ -20,6 +20,8 @@ from understudy.settings import Settings, build, check_registered
 from understudy.training.settings import Phase
 
 DOCS = Path(__file__).parent
+_RESULTS = DOCS.parent / "benchmarks" / "results"
+_NO_TARGET = ("reported", "measured", "none")  # what claims say that state a figure without a target
 
 _SETTINGS_INTRO = """# Settings
 
@@ -179,6 +181,22 @@ def with_work(text: str) -> str:
     return _filled(text, "work", rows)
 
 
+def with_claims(text: str) -> str:
+    """A page with the number of claims of every benchmark in its place: all, with a target, missed."""
+    rows, total = (
+        ["| benchmark | figures | with a target | of these missed |", "|---|---|---|---|"],
+        [0, 0, 0],
+    )
+    for path in sorted(_RESULTS.glob("*.json")):
+        claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
+        targeted = [claim for claim in claims if claim["target"] not in _NO_TARGET]
+        counts = [len(claims), len(targeted), sum(not claim["met"] for claim in targeted)]
+        total = [sum(pair) for pair in zip(total, counts, strict=True)]
+        rows.append(f"| [{path.stem}](results.md#{path.stem}) | {' | '.join(map(str, counts))} |")
+    rows.append(f"| **all** | {' | '.join(f'**{count}**' for count in total)} |")
+    return _filled(text, "claims", rows)
+
+
 def _filled(text: str, name: str, rows: list[str]) -> str:
     """The text with these rows between ``<!-- NAME -->`` and ``<!-- end of NAME -->``."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -188,10 +206,11 @@ def _filled(text: str, name: str, rows: list[str]) -> str:
 
 def pages() -> dict[Path, str]:
     """Content of every page that is written here, or of which a part is."""
-    concepts = DOCS / "concepts.md"
+    concepts, limits = DOCS / "concepts.md", DOCS / "limits.md"
     return {
         DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
         concepts: with_work(with_stages(concepts.read_text(encoding="utf-8"))),
+        limits: with_claims(limits.read_text(encoding="utf-8")),
     }
 
 
