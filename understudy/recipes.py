@@ -16,7 +16,7 @@ from understudy.generators.prompts import REAL_FAKE_NEGATIVE
 
 PRESETS: Registry[Mapping[str, Any]] = Registry("preset")
 # Time: three minutes for 5 images per class, report included; 1.3 GB of memory. Result: the best arm with
-# synthetic images is 2.9 points more accurate than `real`.
+# synthetic images is 2.9 points more accurate than `real`, but `real+val` was not compared (docs/limits.md).
 PRESETS.register("quick", summary="a first answer in minutes: short trainings, three seeds")(
     {"adapt": {"steps": 300}, "compare": {"steps": 200}},
 )
@@ -150,7 +150,8 @@ RECIPES.register(
 )
 # Time and hardware: four trials of tuning for each of twelve arms, so many times the training of `adapted`;
 # two CPU cores suffice for `mini`. Result: `bridged` gains 9.1 points over tuned `real` with 1 image per
-# class, 3.4 with 4 and 0.4 with all. Source: Li et al. 2024 (arXiv:2403.19866).
+# class, 3.4 with 4 and 0.4 with all; with few images, fonts in place of the generator did about as well
+# (docs/limits.md). Source: Li et al. 2024 (arXiv:2403.19866).
 RECIPES.register(
     "bridged-transfer",
     summary="Bridged Transfer (Li et al. 2024) and its controls: each phase as long as vanilla transfer",
