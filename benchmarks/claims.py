@@ -16,6 +16,9 @@ from understudy.core.files import write_text
 from understudy.core.provenance import environment
 from understudy.functional.intervals import student_interval
 
+NO_TARGET = ("measured", "reported", "none")
+"""Targets of figures that are stated and not judged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -25,8 +28,9 @@ class Claim:
         claim: the sentence that the figure supports.
         value, low, high: the measurement and its 95% interval. Both ends equal the value if there is no
             interval; they are null after a single repetition.
-        target: the target, in words.
-        met: whether the value reaches the target.
+        target: the target, in words; one of :data:`NO_TARGET` if there is none.
+        met: whether the whole interval reaches the target, or the value if there is no interval; None without
+            a target.
         why: why the target was missed, or how the interval was computed.
     """
 
@@ -35,8 +39,12 @@ class Claim:
     low: float
     high: float
     target: str
-    met: bool
+    met: bool | None
     why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.target in NO_TARGET:
+            object.__setattr__(self, "met", None)
 
     @classmethod
     def of(
@@ -89,13 +97,15 @@ def repeated(
         claim: the sentence that the figure supports.
         values: one value per run.
         target: the target, in words.
-        least: lowest mean that meets the target.
-        most: highest mean that meets the target.
+        least: the whole interval must lie at or above this.
+        most: the whole interval must lie at or below this.
         low_above: the lower end of the interval must lie above this.
         why_not: the reason to state if the target is missed.
     """
     mean, low, high = t_interval(values)
-    met = least <= mean <= most and (low > low_above or low_above == -math.inf)
+    # Without an interval, after a single run, nothing is shown about others: comparisons with NaN are false.
+    reaches = [least == -math.inf or low >= least, most == math.inf or high <= most]
+    met = all(reaches) and (low_above == -math.inf or low > low_above)
     why = f"Student interval over {len(values)} runs" + (f"; {why_not}" if why_not and not met else "")
     return Claim(claim=claim, value=mean, low=low, high=high, target=target, met=met, why=why)
 

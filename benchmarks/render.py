@@ -87,7 +87,7 @@ def _claim(claim: Mapping[str, Any]) -> str:
         if claim["low"] is None or claim["low"] == claim["high"]
         else f"{claim['low']:.3f} to {claim['high']:.3f}"
     )
-    met = "yes" if claim["met"] else "**no**"
+    met = "-" if claim["met"] is None else "yes" if claim["met"] else "**no**"
     return (
         f"| {claim['claim']} | {claim['value']:.3f} | {interval} | {claim['target']} | {met} | "
         f"{claim['why']} |"
