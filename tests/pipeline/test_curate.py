@@ -56,7 +56,7 @@ def test_a_generator_that_draws_nothing_useful(pets, tiny_pipeline_folder, tmp_p
         "missing": {"cat": 3, "dog": 3},
     }
     assert results["curation"] == expected | {"problem": problem}
-    assert list(results["arms"]) == ["real"]
+    assert list(results["arms"]) == ["real", "real+val"]
     assert results["verdict"]["helps"] is False
     assert results["verdict"]["sentence"].startswith(
         "None of the 54 drawn images passed curation. No arm used synthetic images"
