@@ -160,6 +160,16 @@ def with_section(settings: Settings, section: str, **changes: object) -> Setting
     return build(settings.model_dump(), {section: changes})
 
 
+def with_earlier_defaults(settings: Settings, stored: Settings) -> Settings:
+    """The settings with the arms of a stored run, if they differ only because the default has changed.
+
+    So the command that began a run also goes on with it after an upgrade.
+    """
+    if not settings.compare.keeps_earlier_default(stored.compare):
+        return settings
+    return settings.model_copy(update={"compare": settings.compare.changed(arms=stored.compare.arms)})
+
+
 def may_change(name: str) -> bool:
     """Whether a setting may change when a run is resumed.
 

@@ -20,6 +20,7 @@ from understudy.functional.intervals import student_interval
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
+from understudy.settings import build
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -565,6 +566,15 @@ def test_commands_for_a_run_name_the_runs_of_a_study(volume, tmp_path):
     (study / "study.yaml").write_text("kind: volume")
     with pytest.raises(InputError, match="runs/7 and 2 more$"):
         RunFolder.find(study)
+
+
+def test_a_study_keeps_the_default_arms_that_it_began_with(tmp_path):
+    earlier = ("real", "synthetic", "mixed", "bridged")
+    began = build({"data": {"source": "pets"}, "compare": {"arms": earlier}})
+    StudyFolder("volume", began, (), tmp_path).note(2)
+    now = StudyFolder("volume", build({"data": {"source": "pets"}}), (), tmp_path).with_earlier_defaults()
+    now.check([])
+    assert now.run_of(2, 0).settings.compare.arms == earlier
 
 
 def test_a_study_goes_on_with_a_smaller_batch(tmp_path):

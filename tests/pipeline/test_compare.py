@@ -20,6 +20,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, to_yaml
+from understudy.training.settings import DEFAULT_ARMS, CompareSettings
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -159,6 +160,15 @@ def test_the_recipe_names_every_arm_of_the_paper():
     assert len(settings.compare.arms) == 12
     assert not settings.compare.equal_steps
     assert len(settings.tune.learning_rates) * len(settings.tune.weight_decays) == 4
+
+
+def test_earlier_default_arms_are_kept_beside_those_of_a_file():
+    own = {"own_arms": {"mine": [{"data": "real"}]}}
+    now = CompareSettings(**own, arms=[*DEFAULT_ARMS, "mine"])
+    assert now.keeps_earlier_default(
+        CompareSettings(**own, arms=["real", "synthetic", "mixed", "bridged", "mine"])
+    )
+    assert not now.keeps_earlier_default(CompareSettings(**own, arms=["real", "mixed", "mine"]))
 
 
 def test_arms_file(tmp_path, capsys):

@@ -11,10 +11,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import timm
-from tiny_job import results_of, times
+import yaml
+from tiny_job import Listener, results_of, times
 
+from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.run import run
+from understudy.settings import build
 from understudy.training.classifier import TrainedClassifier
+from understudy.training.settings import DEFAULT_ARMS
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "run-0.1.0"
 AGAIN = {"cost", "environment"}
@@ -110,6 +116,27 @@ def test_it_resumes_and_keeps_what_is_finished(old, succeed):
         if path.startswith(("data/", "adapter/", "synthetic/", "arms/", "membership/"))
     ]
     assert [path for path in work if after[path] != before[path]] == []
+
+
+def test_the_first_command_goes_on_although_the_default_arms_have_changed(old):
+    """A run with the default arms of 0.1.0 keeps them, unless the user names others."""
+    stored = old / "settings.yaml"
+    stored.write_text(
+        stored.read_text(encoding="utf-8").replace("  - mixed@refresh\n", "  - mixed\n  - bridged\n"),
+        encoding="utf-8",
+    )
+    command = yaml.safe_load(stored.read_text(encoding="utf-8"))
+    del command["compare"]["arms"]
+    said = Listener()
+    run(build(command), old, until="load", observer=said)
+    kept = (
+        "compare.arms: the default has changed since the run began; real, synthetic, mixed, bridged are kept"
+    )
+    assert kept in said.lines
+    assert RunFolder.find(old).settings.compare.arms == ("real", "synthetic", "mixed", "bridged")
+    for arms in (list(DEFAULT_ARMS), ["real", "mixed"]):
+        with pytest.raises(InputError, match="compare.arms"):
+            run(build(command, {"compare": {"arms": arms}}), old, until="load")
 
 
 def test_a_late_stage_is_done_again(old, succeed):

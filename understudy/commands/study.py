@@ -63,8 +63,8 @@ def run_study(
             left unchanged.
     """
     observer = observer or Silent()
-    base = build(settings.model_dump(mode="json"), *overrides)
-    study = StudyFolder(kind, base, tuple(overrides), out)
+    base = build(settings.model_dump(mode="json", exclude_unset=True), *overrides)
+    study = StudyFolder(kind, base, tuple(overrides), out).with_earlier_defaults()
     _check_free_settings(study)
     if repeats < 1:
         raise InputError(f"repeats of a study must be at least 1, got {repeats}")

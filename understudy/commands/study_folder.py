@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -21,7 +21,7 @@ from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
 from understudy.pipeline.folder import RunFolder, finished_results
-from understudy.settings import Settings, build, decides_nothing, differing_keys
+from understudy.settings import Settings, build, decides_nothing, differing_keys, with_earlier_defaults
 
 
 @final
@@ -129,6 +129,12 @@ class StudyFolder:
     def known_points(self) -> list[Point]:
         """Every point that was ever started."""
         return list(_read_index(self.index).points) if self.index.exists() else []
+
+    def with_earlier_defaults(self) -> StudyFolder:
+        """The same study, with the default arms of the version that began it."""
+        if not self.index.exists():
+            return self
+        return replace(self, base=with_earlier_defaults(self.base, _read_index(self.index).settings))
 
     def note(self, point: Point) -> None:
         """Remember a point."""

@@ -37,7 +37,7 @@ from understudy.pipeline.folder import Resume, RunFolder, finished_results
 from understudy.pipeline.intact import check_intact
 from understudy.pipeline.kept_files import changed_files, with_kept_files
 from understudy.pipeline.stage import Stage
-from understudy.settings import Settings, with_section
+from understudy.settings import Settings, with_earlier_defaults, with_section
 
 # fmt: off
 STAGES: tuple[Stage, ...] = (
@@ -160,7 +160,10 @@ def _with_added_stages(settings: Settings, out: Path, device: str, observer: Obs
     if not RunFolder.is_run(out):
         return settings
     stored = Run(RunFolder.find(out), device, observer)
-    settings = _with_measured_sizes(settings, stored)
+    if (kept := with_earlier_defaults(settings, stored.settings)) is not settings:
+        arms = ", ".join(kept.compare.arms)
+        observer.say(f"compare.arms: the default has changed since the run began; {arms} are kept")
+    settings = _with_measured_sizes(kept, stored)
     added = {
         stage.name: section
         for stage in STAGES

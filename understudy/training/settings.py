@@ -124,6 +124,7 @@ class Phase(Section):
 
 
 DEFAULT_ARMS = ("real", "real+val", "synthetic", "mixed", "bridged")
+_EARLIER_DEFAULT_ARMS = ("real", "synthetic", "mixed", "bridged")  # of 0.1.0
 
 
 class CompareSettings(Section):
@@ -232,6 +233,17 @@ class CompareSettings(Section):
         phases = [phase for phases in self.own_arms.values() for phase in phases]
         named = any(strategy in name.split("@")[1:] for name in self.arms)
         return named or any(getattr(phase, field) for phase in phases)
+
+    def keeps_earlier_default(self, stored: CompareSettings) -> bool:
+        """Whether the arms differ from those of a stored run only because the default arms have changed.
+
+        Arms that the user gave are no default; those of ``own_arms`` are compared beside the default ones.
+        """
+        today, earlier = (
+            tuple(dict.fromkeys([*arms, *self.own_arms])) for arms in (DEFAULT_ARMS, _EARLIER_DEFAULT_ARMS)
+        )
+        is_default = self.arms == today and (bool(self.own_arms) or "arms" not in self.model_fields_set)
+        return is_default and stored.arms == earlier
 
     @property
     def all_arms(self) -> tuple[str, ...]:
