@@ -1,6 +1,7 @@
 """What happens when a device runs out of memory."""
 
 import gc
+import warnings
 import weakref
 
 import pytest
@@ -31,6 +32,8 @@ def needing(limit, *, message=OUT_OF_MEMORY):
         OUT_OF_MEMORY,
         "MPS backend out of memory (MPS allocated: 9.05 GB)",
         "DefaultCPUAllocator: can't allocate memory",
+        "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ],
 )
 def test_half_as_many_each_time(message):
@@ -51,6 +54,22 @@ def test_a_single_image_that_does_not_fit():
         InputError, match="the test needs more memory than the device has, even with one image"
     ):
         MicroBatch(1, work="the test").fit(needing(0))
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(7, [7, 4, 3]), (5, [5, 3]), (3, [3])])
+def test_work_that_needs_several_images_at_once(size, sizes):
+    tried = []
+
+    def compute(number):
+        tried.append(number)
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(InputError, match="even with 3 images at once: use smaller images, a smaller network"),
+    ):
+        MicroBatch(size, work="the test", smallest=3).fit(compute)
+    assert tried == sizes
 
 
 def test_other_errors_pass():

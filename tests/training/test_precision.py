@@ -1,5 +1,6 @@
 """Number formats and waiting of trainings on a GPU, as far as a CPU can show them."""
 
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_predictions_go_on_with_fewer_images_at_once(monkeypatch, val):
     backbone.model.register_forward_pre_hook(small)
     with pytest.warns(UserWarning, match="a prediction ran out of memory"):
         np.testing.assert_allclose(trained.predict(val), expected, atol=1e-6)
+    with warnings.catch_warnings(action="error"):  # halved for good
+        trained.predict(val)
+        trained.features(val)
 
 
 @pytest.mark.parametrize("precision", [Precision("cpu"), LIKE_A_GPU])

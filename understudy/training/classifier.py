@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 from weakref import WeakKeyDictionary
@@ -49,11 +49,15 @@ class TrainedClassifier:
         backbone: the trained network, on ``device``.
         class_names: names by label.
         device: where it runs.
+        micro_batch: number of images computed at once, for all predictions.
     """
 
     backbone: Backbone
     class_names: tuple[str, ...]
     device: str = "cpu"
+    micro_batch: MicroBatch = field(
+        default_factory=lambda: MicroBatch(_BATCH_SIZE, work="a prediction"), repr=False
+    )
 
     def predict(self, data: LabelledSet) -> np.ndarray:
         """Class probabilities, float64 (N, num_classes); rows sum to 1.
@@ -93,7 +97,7 @@ class TrainedClassifier:
                     [network(precision.arranged(self.backbone.normalise(part))).float() for part in parts]
                 )
 
-        return MicroBatch(_BATCH_SIZE, work="a prediction").fit(outputs).cpu().double()
+        return self.micro_batch.fit(outputs).cpu().double()
 
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors``, each atomically.
