@@ -130,6 +130,22 @@ def test_changed_values_are_checked():
         Wheel().changed(size=1)
 
 
+class Sets(Section):
+    """Test sets by name."""
+
+    tests: dict[str, str] = setting({})
+
+
+def test_replaced_names_other_values_of_a_mapping():
+    now = Sets(tests={"ink": "b", "new": "c"})
+    assert now.replaced({"tests": {"ink": "a", "old": "d"}}) == [
+        "tests no longer has old",
+        "tests.ink was a and is now b",
+    ]
+    (line,) = now.replaced({"tests": {f"set{number}": "a" for number in range(40)}})
+    assert line.endswith("set8, set9 and 30 more")
+
+
 def test_nested_mappings():
     into = {"a": {"b": 1, "c": 2}, "d": 3}
     merge(into, {"a": {"c": 4}, "d": {"e": 5}})

@@ -135,6 +135,9 @@ def test_copies_stay_in_one_split(tmp_path: Path) -> None:
     without = load(source, changed_copies=False)
     assert pictures(without.train) & pictures(without.test)
     assert "data.changed_copies is false" in without.copies["not_looked_for"]
+    assert splits.copies["all_kinds"] and not without.copies["all_kinds"]
+    assert not load(source, near_duplicate_distance=-1).copies["all_kinds"]
+    assert "by a test of the package" not in splits.copies["looked_for"]
 
 
 def test_a_copy_of_another_class_is_named_and_stays_with_it(tmp_path: Path) -> None:

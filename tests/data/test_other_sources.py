@@ -374,6 +374,8 @@ def test_digits_pass_clean_and_do_not_depend_on_the_seed() -> None:
     assert all(name.startswith("digits-") for name in splits.train.ids)
     image = splits.train.image(0)
     assert (image.mode, image.size) == ("RGB", (32, 32))
+    assert "searched by a test of the package, not again by this run" in splits.copies["looked_for"]
+    assert splits.copies["all_kinds"]
     counts = splits.train.counts
     assert counts.max() - counts.min() <= 3
     assert np.asarray(image).max() > 200

@@ -423,7 +423,12 @@ def _results(
             },
             "notes": [],
             "left_out": [],
-            "copies": {"looked_for": "the same pixels, flips", "not_looked_for": "corners", "shared": []},
+            "copies": {
+                "looked_for": "the same pixels, flips",
+                "not_looked_for": "corners",
+                "all_kinds": True,
+                "shared": [],
+            },
         },
         "adaptation": {
             "method": "full",

@@ -212,8 +212,10 @@ def test_checks_that_find_something(sample: Sample, tmp_path: Path) -> None:
     assert status == "attention" and text.startswith(
         "70 of 71 test images have a changed copy among the train images, such as test/a of train/b."
     )
-    exact_only = build({"data": {"source": "digits", "near_duplicate_distance": -1}})
-    assert found(sample, exact_only)["Leaks between splits"][0] == "attention"
+    for words in ("corners", "changed copies (data.changed_copies is false)"):  # the flag decides, not words
+        for all_kinds, expected in ((True, "ok"), (False, "attention")):
+            copies = data["copies"] | {"not_looked_for": words, "all_kinds": all_kinds}
+            assert found(sample, data=data | {"copies": copies})["Leaks between splits"][0] == expected
     again = LabelledSet.from_images(
         [sample.train.encoded(0)] * 3, [0, 0, 1], class_names=sample.train.class_names, split="train"
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 """Names that users choose, such as those of arms; they become parts of file names."""
@@ -150,7 +151,10 @@ class Section(BaseModel):
             before = values.get(name, now)
             if isinstance(before, list | dict) and isinstance(now, list | dict):
                 if gone := [str(value) for value in before if value not in now]:
-                    lines.append(f"{name} no longer has {', '.join(gone)}")
+                    lines.append(f"{name} no longer has {listed(gone)}")
+                if isinstance(before, dict) and isinstance(now, dict):
+                    both = [key for key in before if key in now and before[key] != now[key]]
+                    lines += [f"{name}.{key} was {before[key]} and is now {now[key]}" for key in both]
             elif before != now:
                 was, becomes = ("not set" if value is None else value for value in (before, now))
                 lines.append(f"{name} was {was} and is now {becomes}")

@@ -156,8 +156,14 @@ class CopyGroups:
         return self.images.provenance("source_path")
 
 
-def looked_for(settings: DataSettings) -> dict[str, str]:
-    """The kinds of copies that are looked for, and those that are not, in words."""
+def looked_for(settings: DataSettings, *, is_checked: bool) -> dict[str, Any]:
+    """The kinds of copies that are looked for, and those that are not, in words, and whether all kinds are.
+
+    Args:
+        settings: of the run.
+        is_checked: whether a test of the package has searched the source for changed copies, so that the run
+            does not.
+    """
     distance = settings.near_duplicate_distance
     kinds, missing = ["the same pixels"], []
     if distance >= 0:
@@ -165,11 +171,16 @@ def looked_for(settings: DataSettings) -> dict[str, str]:
     else:
         missing.append("near copies (data.near_duplicate_distance is -1)")
     if settings.changed_copies:
-        kinds.append(f"changed copies ({LOOKED_FOR})")
+        by_whom = "searched by a test of the package, not again by this run: " if is_checked else ""
+        kinds.append(f"changed copies ({by_whom}{LOOKED_FOR})")
         missing.append(NOT_LOOKED_FOR)
     else:
         missing.append("changed copies such as flips, turns and crops (data.changed_copies is false)")
-    return {"looked_for": ", ".join(kinds), "not_looked_for": ", ".join(missing)}
+    return {
+        "looked_for": ", ".join(kinds),
+        "not_looked_for": ", ".join(missing),
+        "all_kinds": distance >= 0 and settings.changed_copies,
+    }
 
 
 def shared_sentences(shared: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         spare,
         notes + _single_images(sets["train"], shots=settings.shots),
         pool.left_out,
-        looked_for(settings) | {"shared": shared},
+        looked_for(settings, is_checked=source.is_checked) | {"shared": shared},
     )
 
 
