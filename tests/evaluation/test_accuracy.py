@@ -38,9 +38,11 @@ def _result(
     )
 
 
-def _verdict(*results, candidates=("synthetic", "mixed", "bridged"), num_val=1000, use_val=()):
-    arms = summarise(results, use_val=use_val)
-    return verdict(arms, candidates=candidates, num_test=len(LABELS), num_val=num_val)
+def _verdict(*results, candidates=("synthetic", "mixed", "bridged"), num_val=1000, with_val=None):
+    """``with_val`` names only the arms, besides ``real+val``, that learn from the validation images."""
+    with_val = {"real": "real+val"} | (with_val or {})
+    arms = summarise(results, use_val=with_val.values())
+    return verdict(arms, candidates=candidates, num_test=len(LABELS), num_val=num_val, with_val=with_val)
 
 
 def test_summary_has_the_layout_of_results_json():
@@ -126,7 +128,7 @@ def test_a_constant_answer_is_no_gain():
         balanced = arm["balanced_accuracy"]
         assert balanced["low"] < balanced["mean"] == 0.5 < balanced["high"]
     for measure, mean in (("accuracy", "-90.5"), ("balanced_accuracy", "+0.0")):
-        found = verdict(arms, candidates=["mixed"], num_test=42, num_val=1000, measure=measure)
+        found = verdict(arms, candidates=["mixed"], num_test=42, num_val=1000, with_val={}, measure=measure)
         assert (found["helps"], found["measure"]) == (False, measure)
         assert mean.replace("-", "by ") in found["sentence"]
     assert found["sentence"].endswith(
@@ -139,7 +141,7 @@ def test_the_measure_of_the_verdict_also_chooses():
     synthetic = _result("synthetic", 0.8, val=0.9, val_balanced=(0.5,) * 3)
     mixed = _result("mixed", 0.8, val=0.7, val_balanced=(0.6,) * 3)
     arms = summarise([real, synthetic, mixed])
-    drawn = {"candidates": ["synthetic", "mixed"], "num_test": 200, "num_val": 1000}
+    drawn = {"candidates": ["synthetic", "mixed"], "num_test": 200, "num_val": 1000, "with_val": {}}
     assert verdict(arms, **drawn)["best"] == "synthetic"
     assert verdict(arms, **drawn, measure="balanced_accuracy")["best"] == "mixed"
     del arms["mixed"]["val_balanced_accuracy"]  # some of its trainings were recorded by an older version
@@ -185,7 +187,7 @@ def test_a_longer_arm_is_compared_with_real_long():
     difference = arms["bridged"]["accuracy"]["mean"] - arms["real-long"]["accuracy"]["mean"]
     assert arms["bridged"]["minus_real_long"]["mean"] == pytest.approx(difference)
     assert arms["bridged"]["minus_real"]["low"] > 0
-    found = verdict(arms, candidates=["bridged", "synthetic"], num_test=200, num_val=1000)
+    found = verdict(arms, candidates=["bridged", "synthetic"], num_test=200, num_val=1000, with_val={})
     assert not found["helps"]
     assert (
         "no difference between bridged and the real images alone for as many steps (real-long)"
@@ -224,7 +226,7 @@ def test_verdict_states_the_figures():
             "steps": 9,
         },
     }
-    assert verdict(arms, candidates=["bridged"], num_test=997, num_val=1000)["sentence"] == (
+    assert verdict(arms, candidates=["bridged"], num_test=997, num_val=1000, with_val={})["sentence"] == (
         "bridged beats training on the real images alone by 3.1 points [1.2, 4.9]: 94.2% against 91.1% "
         "accuracy on 997 real test images (3 seeds)."
     )
@@ -239,7 +241,7 @@ def test_refuses_results_that_cannot_be_compared():
 
 def test_an_arm_that_learns_from_validation_images_is_compared_but_never_chosen():
     results = [_result("real", 0.6), _result("real+val", 0.9, val=1.0), _result("mixed", 0.8, val=0.7)]
-    found = _verdict(*results, use_val=["real+val"])
+    found = _verdict(*results)
     assert (found["best"], found["helps"]) == ("mixed", False)
     assert "mixed beats training on the real images alone" in found["sentence"]
     assert "But mixed is worse than real images with the validation images" in found["sentence"]
@@ -251,16 +253,30 @@ def test_an_arm_that_learns_from_validation_images_is_compared_but_never_chosen(
     )
 
 
+@pytest.mark.parametrize("name", ["mixed", "mixed@matched"])
 @pytest.mark.parametrize(
     ("accuracy", "helps", "words"),
-    [(0.99, True, "mixed+val also beats real images"), (0.8, False, "mixed+val shows no difference")],
+    [(0.99, True, "also beats real images"), (0.8, False, "shows no difference")],
 )
-def test_with_equal_images_the_arm_with_validation_images_is_compared(accuracy, helps, words):
-    real, val = _result("real", 0.6), _result("real+val", 0.8)
-    mixed, both = _result("mixed", 0.75, val=0.7), _result("mixed+val", accuracy)
-    found = _verdict(real, val, mixed, both, use_val=["real+val", "mixed+val"])
-    assert (found["best"], found["helps"]) == ("mixed", helps)
-    assert words in found["sentence"]
+def test_with_equal_images_the_arm_with_validation_images_is_compared(name, accuracy, helps, words):
+    partner = name.replace("mixed", "mixed+val")
+    results = [_result("real", 0.6), _result("real+val", 0.8), _result(name, 0.75, val=0.7)]
+    partners = {"candidates": [name], "with_val": {name: partner}}
+    found = _verdict(*results, _result(partner, accuracy), **partners)
+    assert (found["best"], found["helps"]) == (name, helps)
+    assert f"{partner} {words}" in found["sentence"]
+
+
+def test_an_arm_is_no_partner_by_its_name_alone():
+    results = [_result("real", 0.6), _result("real+val", 0.8), _result("mine", 0.7, val=0.9)]
+    found = _verdict(*results, _result("mine+val", 0.99, val=0.5), candidates=["mine", "mine+val"])
+    assert (found["best"], found["helps"]) == ("mine", False)
+    assert "But mine is worse than real images with the validation images" in found["sentence"]
+
+
+def test_a_single_training_is_one_seed():
+    real, mixed = (_result(name, 0.8, seeds=(0,)) for name in ("real", "mixed"))
+    assert _verdict(real, mixed)["sentence"].endswith(" (1 seed).")
 
 
 @pytest.mark.parametrize(("num_val", "is_said"), [(50, True), (300, False)])

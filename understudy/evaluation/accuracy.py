@@ -113,6 +113,7 @@ def verdict(
     candidates: Collection[str],
     num_test: int,
     num_val: int,
+    with_val: Mapping[str, str],
     measure: str = "accuracy",
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so in one sentence.
@@ -120,14 +121,15 @@ def verdict(
     The arm is chosen on validation images and judged on test images, so the choice does not bias the result.
     It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has the same
     number of steps; and with ``real+val``, since someone without synthetic images needs no validation images
-    to choose between arms and can train on them. If the arm was compared with validation images too, that one
-    is compared with ``real+val``.
+    to choose between arms and can train on them. There, the same arm with validation images counts if it is
+    among ``arms``.
 
     Args:
         arms: the result of :func:`summarise`.
         candidates: names of the arms that use synthetic images and do not learn from validation images.
         num_test: number of test images.
         num_val: number of validation images.
+        with_val: by name of an arm, the name of the same arm that also learns from the validation images.
         measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
 
     Returns:
@@ -137,7 +139,7 @@ def verdict(
     """
     chosen_from = {name: arm for name, arm in arms.items() if name in candidates}
     real = measured_by(arms[_BASELINE], measure)
-    terms = f"{MEASURES[measure]} on {num_test:,} real test images ({len(real['seeds'])} seeds)"
+    terms = f"{MEASURES[measure]} on {num_test:,} real test images ({_seeds_of(real)})"
     answer = {"best": _BASELINE, "chosen_on": "val", "measure": measure, "helps": False}
     if not chosen_from:
         sentence = (
@@ -149,29 +151,43 @@ def verdict(
     best = max(chosen_from, key=lambda name: float(arms[name][field]))
     found = measured_by(arms[best], measure)
     equal_steps = "minus_real_long" in found
-    against = measured_by(arms[_LONG], measure) if equal_steps else real
-    figures = f"{found['mean']:.1%} against {against['mean']:.1%} {terms}."
+    against = measured_by(arms[_LONG if equal_steps else _BASELINE], measure)["mean"]
+    figures = f"{found['mean']:.1%} against {against:.1%} {terms}."
     alone = f"the real images alone{f' for as many steps ({_LONG})' if equal_steps else ''}"
     difference = found["minus_real_long" if equal_steps else "minus_real"]
-    if arms[best]["steps"] != arms[_BASELINE]["steps"] and not equal_steps:
-        lengths = f"{arms[best]['steps']:,} steps, {_BASELINE} {arms[_BASELINE]['steps']:,}"
-        figures += f" It made {lengths}: add the arm {_LONG} to see what the images add."
+    if not equal_steps:
+        figures += _other_lengths(arms[best]["steps"], arms[_BASELINE]["steps"])
     sentence = f"{_claim(best, alone, difference)}: {figures}"
     helps = difference["low"] > 0
     if _WITH_VAL in arms:
-        beats, more = _against_val(arms, best, measure)
+        beats, more = _against_val(arms, with_val.get(best, best), measure)
         helps, sentence = helps and beats, f"{sentence} {more}"
     elif num_val < FEW_VAL:
-        sentence += (
-            f" The {num_val:,} validation images were used for choices alone: add the arm {_WITH_VAL} to see "
-            "what they give as train images."
-        )
+        sentence += f" {_unused_val(num_val)}"
     return answer | {"best": best, "helps": helps, "sentence": sentence}
 
 
-def _against_val(arms: Mapping[str, Mapping[str, Any]], best: str, measure: str) -> tuple[bool, str]:
+def _other_lengths(steps: int, of_real: int) -> str:
+    if steps == of_real:
+        return ""
+    lengths = f"{steps:,} steps, {_BASELINE} {of_real:,}"
+    return f" It made {lengths}: add the arm {_LONG} to see what the images add."
+
+
+def _seeds_of(measured: Mapping[str, Any]) -> str:
+    count = len(measured["seeds"])
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def _unused_val(num_val: int) -> str:
+    return (
+        f"The {num_val:,} validation images were used for choices alone: add the arm {_WITH_VAL} to see what "
+        "they give as train images."
+    )
+
+
+def _against_val(arms: Mapping[str, Mapping[str, Any]], name: str, measure: str) -> tuple[bool, str]:
     """Whether an arm beats real images, validation images included, and the sentence that says so."""
-    name = f"{best}+val" if f"{best}+val" in arms else best
     found = measured_by(arms[name], measure)
     mean, low, high = (100 * found["minus_real_val"][end] for end in ("mean", "low", "high"))
     rival = (

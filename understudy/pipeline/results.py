@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -73,6 +73,21 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def arms_with_val(names: Iterable[str], settings: CompareSettings) -> dict[str, str]:
+    """The arms that learn from validation images too, each by the name of the same arm without them.
+
+    Args:
+        names: of arms.
+        settings: ``own_arms`` is used.
+
+    Example:
+        >>> arms_with_val(["real", "real+val", "mixed+val@matched"], CompareSettings())
+        {'real': 'real+val', 'mixed@matched': 'mixed+val@matched'}
+    """
+    found = [find_arm(name, settings) for name in names]
+    return {arm.without_val: arm.name for arm in found if arm.uses_val}
+
+
 def _published(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
@@ -87,7 +102,12 @@ def _verdict(
     candidates = [name for name in arms if find_arm(name, settings).can_be_chosen]
     measure = measure_of_verdict(settings.verdict, arms, counts.get("test", ()))
     answer = verdict(
-        arms, candidates=candidates, num_test=loaded["test"], num_val=loaded["val"], measure=measure
+        arms,
+        candidates=candidates,
+        num_test=loaded["test"],
+        num_val=loaded["val"],
+        with_val=arms_with_val(arms, settings),
+        measure=measure,
     )
     if not curation["kept"]:
         answer["sentence"] = (
