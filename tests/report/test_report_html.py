@@ -194,6 +194,18 @@ def test_page_says_no_as_plainly(
     assert ("No gain over training on the real images alone" in text) == (len(arms) > 1)
 
 
+def test_page_says_that_validation_images_are_worth_as_much(tmp_path: Path) -> None:
+    sample = make_sample(helps=False)
+    arms = {name: sample.results["arms"][name] for name in ("real", "bridged")}
+    gain = {"mean": 0.03, "low": 0.01, "high": 0.05}
+    arms["bridged"] = arms["bridged"] | {"minus_real": gain}
+    arms["real+val"] = {key: value for key, value in arms["bridged"].items() if key != "val_accuracy"}
+    results = sample.results | {"arms": arms, "verdict": sample.results["verdict"] | {"best": "bridged"}}
+    text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
+    assert "No gain over all the real images was found" in text
+    assert "trained on" in text
+
+
 @pytest.fixture(scope="module")
 def whole() -> Sample:
     """Every section there is."""
