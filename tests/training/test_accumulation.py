@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sets import RECIPE, fit, squares
 
+from understudy.core.errors import InputError
 from understudy.core.micro_batch import MicroBatch
+from understudy.training import fit as fit_module
 from understudy.training.accumulation import Gradients
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm
-from understudy.training.backbones import Backbone, seeded_globals
+from understudy.training.backbones import Backbone, build_backbone, seeded_globals
 from understudy.training.data import HeldOut, TrainingData
+from understudy.training.fit import check_arms_fit
 from understudy.training.guides import Guides
 from understudy.training.layers import BATCH_NORMS
 from understudy.training.losses import Loss
@@ -44,7 +47,7 @@ def gradients_of(phase, num_real, size, *, backbone=STUDENT):
     loss_of = Loss(backbone, phase, label_smoothing=0.1, guides=GUIDES)
     optimiser = build_optimiser(backbone.model, CompareSettings())
     auxiliary = AuxiliaryBatchNorm(backbone.model, "none", name="x")
-    gradients = Gradients(loss_of, auxiliary, Precision("cpu"), MicroBatch(size, work="x"))
+    gradients = Gradients(backbone.model, loss_of, auxiliary, Precision("cpu"), MicroBatch(size, work="x"))
     loss = gradients.replace(optimiser, X, Y, num_real)
     weights = [*backbone.model.parameters(), *(() if loss_of.map is None else loss_of.map.parameters())]
     return loss, torch.cat([weight.grad.flatten() for weight in weights])
@@ -97,6 +100,7 @@ def test_batch_normalisation_sees_parts_with_their_share_of_real_images():
     )
     phase = Phase(data="mixed", synthetic_weight=0.5)
     gradients = Gradients(
+        backbone.model,
         Loss(backbone, phase, label_smoothing=0.1, guides=Guides()),
         AuxiliaryBatchNorm(backbone.model, "none", name="x"),
         Precision("cpu"),
@@ -121,16 +125,12 @@ class Small:
 
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
 def test_a_training_goes_on_with_fewer_images_at_once(name, monkeypatch, tmp_path):
-    from understudy.training import fit as module
-
-    build = module.build_backbone
-
     def small(*arguments, **options):
-        backbone = build(*arguments, **options)
+        backbone = build_backbone(*arguments, **options)
         Small(backbone.model, 3)
         return backbone
 
-    monkeypatch.setattr(module, "build_backbone", small)
+    monkeypatch.setattr(fit_module, "build_backbone", small)
     recipe = RECIPE if name == "test_resnet" else VIT
     training = SeedTraining(
         folder=ArmFolder(tmp_path, "bridged"),
@@ -147,3 +147,71 @@ def test_a_training_goes_on_with_fewer_images_at_once(name, monkeypatch, tmp_pat
     assert [effect in str(each.message) for each in warned] == [True, True]
     with np.load(training.folder.record(0)) as record:
         assert json.loads(str(record["history"]))["micro_batch"] == 2
+
+
+BUNDLED = CompareSettings(steps=2, batch_size=8, bootstrap=100)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"micro_batch": 2, "batch_size": 3}, {"micro_batch": 2, "batch_size": 5}]
+)
+def test_batch_normalisation_never_sees_a_single_image(changes):
+    """The bundled network normalises features of one pixel, so one image has no variance."""
+    fit("real", train=squares("train"), settings=BUNDLED.model_copy(update=changes))
+
+
+def test_parts_have_at_least_the_smallest_number_of_images():
+    sizes = Small(STUDENT.model, limit=7)
+    loss_of = Loss(STUDENT, Phase(data="real"), label_smoothing=0.1, guides=Guides())
+    auxiliary = AuxiliaryBatchNorm(STUDENT.model, "none", name="x")
+    for size, expected in ((2, [3, 2, 2]), (3, [3, 2, 2]), (4, [4, 3]), (7, [7])):
+        sizes.sizes.clear()
+        micro_batch = MicroBatch(size, work="x", smallest=2)
+        gradients = Gradients(STUDENT.model, loss_of, auxiliary, Precision("cpu"), micro_batch)
+        gradients.replace(build_optimiser(STUDENT.model, CompareSettings()), X, Y, 0)
+        assert sizes.sizes == expected
+    sizes.handle.remove()
+
+
+@pytest.mark.parametrize("name", ["mini", "test_resnet"])
+def test_one_image_at_once_is_refused_for_batch_normalisation(name):
+    settings = BUNDLED.model_copy(update={"micro_batch": 1, "backbone": name, "pretrained": name == "mini"})
+    message = f"compare.micro_batch must be at least 2 for .* compare.backbone '{name}', got 1: use 2 or more"
+    with pytest.raises(InputError, match=message):
+        check_arms_fit(settings, squares("train"), num_synthetic=12)
+    with pytest.raises(InputError, match=message):
+        fit("real", train=squares("train"), settings=settings)
+    check_arms_fit(settings.model_copy(update={"micro_batch": 2}), squares("train"), num_synthetic=12)
+    check_arms_fit(VIT.model_copy(update={"micro_batch": 1}), squares("train"), num_synthetic=12)
+
+
+def trained_on_a_small_card(monkeypatch, limit, *, after=False, **changes):
+    """Train the bundled network; with ``after``, memory runs out after the forward pass, not before it."""
+
+    def small(*arguments, **options):
+        backbone = build_backbone(*arguments, **options)
+        card = Small(backbone.model, limit)
+        if after:
+            card.handle.remove()
+            backbone.model.register_forward_hook(lambda module, inputs, outputs: card(module, inputs))
+        return backbone
+
+    monkeypatch.setattr(fit_module, "build_backbone", small)
+    return fit("real", train=squares("train"), settings=BUNDLED.model_copy(update=changes))
+
+
+def test_batch_normalisation_stops_at_two_images(monkeypatch):
+    with (
+        pytest.warns(UserWarning, match="goes on with 2"),
+        pytest.raises(InputError, match="even with 2 images at once: use smaller images"),
+    ):
+        trained_on_a_small_card(monkeypatch, 1, micro_batch=4)
+
+
+def test_an_attempt_that_ran_out_of_memory_leaves_the_running_statistics(monkeypatch):
+    expected = trained_on_a_small_card(monkeypatch, 8, micro_batch=4)
+    with pytest.warns(UserWarning, match="goes on with 4"):
+        found = trained_on_a_small_card(monkeypatch, 4, after=True)
+    theirs = expected.backbone.model.state_dict()
+    for name, value in found.backbone.model.state_dict().items():
+        assert "num_batches" in name or torch.equal(value, theirs[name])

@@ -41,11 +41,12 @@ class MicroBatch:
         self.size, self.smallest = size, smallest
         self._work, self._unit, self._effect = work, unit, effect
 
-    def fit(self, compute: Callable[[int], T]) -> T:
+    def fit(self, compute: Callable[[int], T], *, undo: Callable[[], object] | None = None) -> T:
         """Compute as much at once as fits into memory; a smaller number is announced by a warning.
 
         Args:
             compute: called with the size, again from the start with half the size each time memory runs out.
+            undo: called before each further attempt, to restore what the failed attempt has changed.
 
         Raises:
             InputError: if there is no memory for ``smallest`` at once.
@@ -57,6 +58,8 @@ class MicroBatch:
                 self._halve(error)
             # Only after the handler, because the error holds the tensors of the attempt.
             _release()
+            if undo is not None:
+                undo()
 
     def _halve(self, error: RuntimeError) -> None:
         if not _is_out_of_memory(error):

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from understudy.core.errors import InputError
 from understudy.core.micro_batch import MicroBatch
 from understudy.training.auxiliary_batch_norm import AuxiliaryBatchNorm
 from understudy.training.layers import BATCH_NORMS
@@ -18,12 +19,23 @@ _WORK = "the training of a classifier"
 
 
 def micro_batch_of(model: nn.Module, settings: CompareSettings) -> MicroBatch:
-    """The number of images that a training of this network computes at once."""
+    """The number of images that a training of this network computes at once.
+
+    Batch normalisation needs at least 2, because one value per channel has no variance.
+
+    Raises:
+        InputError: for ``compare.micro_batch=1`` and a network with batch normalisation.
+    """
     size = min(settings.micro_batch or settings.batch_size, settings.batch_size)
-    if any(isinstance(module, BATCH_NORMS) for module in model.modules()):
-        effect = "batch normalisation takes its statistics from these, so the classifier is another one"
-        return MicroBatch(size, work=_WORK, effect=effect)
-    return MicroBatch(size, work=_WORK)
+    if not any(isinstance(module, BATCH_NORMS) for module in model.modules()):
+        return MicroBatch(size, work=_WORK)
+    if size < 2:
+        raise InputError(
+            f"compare.micro_batch must be at least 2 for networks with batch normalisation, such as "
+            f"compare.backbone {settings.backbone!r}, got {size}: use 2 or more, or leave it out"
+        )
+    effect = "batch normalisation takes its statistics from these, so the classifier is another one"
+    return MicroBatch(size, work=_WORK, effect=effect, smallest=2)
 
 
 @final
@@ -31,10 +43,15 @@ class Gradients:
     """Computes the loss of each batch and its gradients, which add up over the parts of the batch.
 
     Part i of n has the images i, i + n, i + 2n and so on, and so its share of the real images at the front.
+    A part has as many images as ``micro_batch`` says, or a few more where it would have fewer than the
+    smallest number otherwise: with 2 at once, 3 images are one part.
+
     The sum is that of the whole batch, up to rounding, with two exceptions: batch normalisation in training
-    mode takes its statistics from each part, and dropout draws other masks.
+    mode takes its statistics from each part, and dropout draws other masks. An attempt that ran out of memory
+    leaves the running statistics of batch normalisation as they were.
 
     Args:
+        model: the network, as the loss uses it.
         loss_of: the loss of a part.
         auxiliary: is told the real images of each part.
         precision: of the forward pass.
@@ -42,10 +59,19 @@ class Gradients:
     """
 
     def __init__(
-        self, loss_of: Loss, auxiliary: AuxiliaryBatchNorm, precision: Precision, micro_batch: MicroBatch
+        self,
+        model: nn.Module,
+        loss_of: Loss,
+        auxiliary: AuxiliaryBatchNorm,
+        precision: Precision,
+        micro_batch: MicroBatch,
     ) -> None:
         self._loss_of, self._auxiliary, self._precision = loss_of, auxiliary, precision
         self._micro_batch = micro_batch
+        norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
+        # Without the counts of batches, which nothing reads and which would take a kernel each to copy.
+        self._statistics = [each for norm in norms for each in norm.buffers() if each.is_floating_point()]
+        self._before = [each.clone() for each in self._statistics]
 
     def replace(self, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, num_real: int) -> Tensor:
         """Replace the gradients of the optimiser's parameters by those of a batch.
@@ -62,14 +88,16 @@ class Gradients:
 
         def add_up(size: int) -> Tensor:
             optimiser.zero_grad(set_to_none=True)
-            total, count = x.new_zeros(()), -(-len(x) // size)
+            total = x.new_zeros(())
+            count = max(1, min(-(-len(x) // size), len(x) // self._micro_batch.smallest))
             for first in range(count):
                 part, real = slice(first, None, count), len(range(first, num_real, count))
                 share = Share.of(real, len(x[part]), whole=(num_real, len(x)))
                 total += self._add(x[part], y[part], real, share)
             return total
 
-        return self._micro_batch.fit(add_up)
+        _copy(self._statistics, self._before)
+        return self._micro_batch.fit(add_up, undo=lambda: _copy(self._before, self._statistics))
 
     def _add(self, x: Tensor, y: Tensor, num_real: int, share: Share) -> Tensor:
         """Add the gradients of a part; returns its loss."""
@@ -78,3 +106,9 @@ class Gradients:
             loss = self._loss_of(self._precision.arranged(x), y, num_real, share)
         torch.autograd.backward(loss)
         return loss.detach()
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    """Overwrite tensors with others, with few kernels on a GPU."""
+    if source:
+        torch._foreach_copy_(target, source)

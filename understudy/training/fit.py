@@ -51,7 +51,8 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
 
     Raises:
         InputError: for a missing backbone, a head or weights that do not fit, phases without a step,
-            auxiliary batch norm in a network without batch norm, or a missing teacher or extractor.
+            auxiliary batch norm in a network without batch norm, one image at once in a network with it, or a
+            missing teacher or extractor.
     """
     arms = [find_arm(name, settings) for name in settings.all_arms]
     for arm in arms:
@@ -62,6 +63,7 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
     if not _needs_network(settings, phases):
         return
     backbone = build_backbone(settings, train.num_classes, rng_seed=0)
+    micro_batch_of(backbone.model, settings)
     for phase in phases:
         if phase.auxiliary_batch_norm != "none":
             check_batch_norm(backbone.model, settings.backbone)
@@ -76,7 +78,7 @@ def _needs_network(settings: CompareSettings, phases: Sequence[Phase]) -> bool:
         phase.auxiliary_batch_norm != "none" or phase.soft_labels or phase.feature_distillation
         for phase in phases
     )
-    return settings.backbone != "mini" or settings.keep_head or looks_inside
+    return settings.backbone != "mini" or settings.keep_head or settings.micro_batch == 1 or looks_inside
 
 
 def fit_arm(

@@ -112,7 +112,7 @@ def train_phase(
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
     optimiser = _optimiser(model, loss_of, settings)
     micro_batch = micro_batch or micro_batch_of(model, settings)
-    gradients = Gradients(loss_of, auxiliary, precision, micro_batch)
+    gradients = Gradients(model, loss_of, auxiliary, precision, micro_batch)
     losses = _Losses(waits=precision.waits)
     order = _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
     for step, (batch, num_real) in enumerate(order):

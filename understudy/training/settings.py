@@ -181,8 +181,8 @@ class CompareSettings(Section):
     """Images per step."""
     micro_batch: int | None = setting(None, ge=1)
     """Images computed at once; the gradients of a step are added up, so fewer need less memory. Batch
-    normalisation takes its statistics from these images; networks without it change by rounding only. If not
-    set, the whole batch, and half as many each time a GPU runs out of memory."""
+    normalisation takes its statistics from these images, and needs at least 2; networks without it change by
+    rounding only. If not set, the whole batch, and half as many each time a GPU runs out of memory."""
     optimiser: str = setting("adamw")
     """Any optimiser of timm, such as `adamw` or `sgd` (with momentum 0.9)."""
     schedule: str = setting("cosine", registry="training.schedules:SCHEDULES")
