@@ -154,6 +154,14 @@ def test_an_image_with_flipped_bytes_is_named(place, command, whole, understudy,
     assert not (tmp_path / "new").exists()
 
 
+def test_files_of_the_user_need_not_be_whole(whole, understudy, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "run")
+    for name in ("notes.json", "mine/table.parquet", ".cache/state.json", "arms/.cache/state.json"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("{ // not JSON, not Parquet")
+    assert understudy("run", "run")[0] == 0
+
+
 def cut_or_remove(whole):
     """Files of each kind in each folder, cut short; and files that the results were made from, removed."""
     kinds = {}

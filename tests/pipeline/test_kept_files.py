@@ -1,6 +1,7 @@
 """Files that settings name may change or go once a run has begun: it goes on with its copies, and says so."""
 
 import json
+import shutil
 
 import pytest
 from tiny_job import Listener, results_of, tiny_settings, write_pets
@@ -70,9 +71,26 @@ def test_a_run_of_an_older_version_has_no_copies(job, tmp_path):
     run(settings, out, until="load")
     for copy in (out / "data" / "kept").iterdir():
         copy.unlink()
+    record = out / "stages" / "load.json"
+    loaded = json.loads(record.read_text())
+    del loaded["kept"]
+    record.write_text(json.dumps(loaded))
     files["draw"].write_text("a painting of {class}\n")
     run(settings, out, until="curate")
     assert prompts_of(out) <= {"a painting of tabby", "a painting of poodle"}
+
+
+@pytest.mark.parametrize("change", ["is missing", "has changed"])
+def test_a_copy_that_is_missing_or_changed_is_refused(job, tmp_path, change):
+    settings, files = job
+    out = tmp_path / "run"
+    run(settings, out, until="load")
+    copy = out / "data" / "kept" / "draw.prompt.txt"
+    copy.unlink() if change == "is missing" else copy.write_text("a painting of {class}\n")
+    with pytest.raises(InputError, match=rf"draw\.prompt\.txt {change}.*or copy {files['draw']} there"):
+        run(settings, out, until="draw")
+    shutil.copyfile(files["draw"], copy)
+    run(settings, out, until="draw")
 
 
 def test_a_generator_that_changed_is_refused(job, tmp_path):

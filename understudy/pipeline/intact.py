@@ -17,10 +17,12 @@ _NEEDED = (
     *("synthetic/curated.parquet", "arms/confusions.npz"),
 )
 """Files that the results were made from; users may remove weights and records of trainings."""
+_WRITTEN = ("stages", "data", "adapter", "synthetic", "arms", "features", "membership")
+"""Folders that a run writes; whatever else is in the run folder belongs to the user."""
 
 
 def check_intact(run: Run) -> None:
-    """Check the files of a finished run without reading their content.
+    """Check the files of a finished run without reading their content; hidden files are skipped.
 
     Raises:
         InputError: naming the first file that is missing or was cut short, and what to do.
@@ -28,8 +30,9 @@ def check_intact(run: Run) -> None:
     for name in _NEEDED:
         if not (run.path / name).is_file():
             raise InputError(f"{run.path / name} is missing: {again(run.path / name)}")
-    for path in sorted(run.path.rglob("[!.]*")):
-        _check_whole(path)
+    for path in sorted(path for name in _WRITTEN for path in (run.path / name).rglob("*")):
+        if not any(part.startswith(".") for part in path.relative_to(run.path).parts):
+            _check_whole(path)
 
 
 def _check_whole(path: Path) -> None:

@@ -13,52 +13,61 @@ from operator import attrgetter
 from pathlib import Path
 
 from understudy.core.errors import InputError
-from understudy.core.files import write_atomically
+from understudy.core.files import content_of, write_atomically
 from understudy.generators.prompts import template_file
+from understudy.pipeline.folder import RunFolder
 from understudy.settings import Settings
 
 _TEMPLATES = ("adapt.prompt", "draw.prompt", "draw.negative_prompt")
 _NAMES = "data.class_names"
+_SETTINGS = (*_TEMPLATES, _NAMES)
 
 
-def keep_files(settings: Settings, folder: Path) -> None:
+def keep_files(settings: Settings, folder: Path) -> dict[str, str]:
     """Copy the files into a run folder that has none of them yet.
+
+    Returns:
+        The SHA-256 of each copy by setting, for the record of the load stage.
 
     Raises:
         InputError: if a template file is missing.
         OSError: if a file cannot be copied.
     """
-    for name in (*_TEMPLATES, _NAMES):
+    for name in _SETTINGS:
         if (source := _source(settings, name)) is not None:
             write_atomically(_copy(folder, name), partial(shutil.copyfile, source))
+    return {name: _digest(copy) for name in _SETTINGS if (copy := _copy(folder, name)).exists()}
 
 
 def kept_templates(settings: Settings, folder: Path) -> dict[str, str]:
-    """The path of the copy for each prompt setting that names a file; empty for runs without copies."""
-    return {
-        str(attrgetter(name)(settings)): str(copy)
-        for name in _TEMPLATES
-        if (copy := _copy(folder, name)).exists()
-    }
+    """The path of the copy for each prompt setting that names a file; empty for runs without copies.
+
+    Raises:
+        InputError: if a copy is missing or has changed.
+    """
+    copies = _copies(settings, folder)
+    return {str(attrgetter(name)(settings)): str(copies[name]) for name in _TEMPLATES if name in copies}
 
 
 def with_kept_files(settings: Settings, folder: Path) -> Settings:
-    """The same settings with the paths of the copies, for reading and checking; not to be stored."""
+    """The same settings with the paths of the copies, for reading and checking; not to be stored.
+
+    Raises:
+        InputError: if a copy is missing or has changed.
+    """
     values = settings.model_dump()
-    for name in (*_TEMPLATES, _NAMES):
+    for name, copy in _copies(settings, folder).items():
         section, _, key = name.partition(".")
-        if (copy := _copy(folder, name)).exists():
-            values[section][key] = str(copy)
+        values[section][key] = str(copy)
     return Settings.model_validate(values)
 
 
 def changed_files(settings: Settings, folder: Path) -> list[str]:
     """Say which files have changed since the run copied them; a file that is gone has not."""
     changes = []
-    for name in (*_TEMPLATES, _NAMES):
-        copy = _copy(folder, name)
+    for name, copy in _copies(settings, folder).items():
         try:
-            source = _source(settings, name) if copy.exists() else None
+            source = _source(settings, name)
         except InputError:
             continue
         if source is not None and source.is_file() and source.read_bytes() != copy.read_bytes():
@@ -67,6 +76,25 @@ def changed_files(settings: Settings, folder: Path) -> list[str]:
                 "the new file, start a new run"
             )
     return changes
+
+
+def _copies(settings: Settings, folder: Path) -> dict[str, Path]:
+    """The copies by setting; all those that the run has noted must be as they were."""
+    record = RunFolder(folder, settings).record("load") or {}
+    copies = {name: copy for name in _SETTINGS if (copy := _copy(folder, name)).exists()}
+    for name, digest in record.get("kept", {}).items():  # older versions noted none
+        if name not in copies or _digest(copies[name]) != digest:
+            problem, source = "has changed" if name in copies else "is missing", attrgetter(name)(settings)
+            raise InputError(
+                f"{_copy(folder, name)} {problem}, and the run goes on only with this copy of the file that "
+                f"{name} named: restore it (or copy {source} there, if that file is still the same), or "
+                "start a new run"
+            )
+    return copies
+
+
+def _digest(copy: Path) -> str:
+    return str(content_of(copy)["sha256"])
 
 
 def _source(settings: Settings, name: str) -> Path | None:

@@ -11,7 +11,7 @@ from understudy.pipeline.kept_files import keep_files
 def load(run: Run) -> None:
     """Caption the train and validation images, and store all splits and the text files of the settings."""
     splits, data = run.splits, run.path / "data"
-    keep_files(run.settings, run.path)
+    kept = keep_files(run.settings, run.path)
     with run.folder.stage("load", started=run.started) as record:
         captioned = caption_sets(
             [splits.train, splits.val],
@@ -34,6 +34,7 @@ def load(run: Run) -> None:
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
             "notes": [*splits.notes, *([shortened] if shortened else [])],
+            "kept": kept,
             "copies": dict(splits.copies),
             "left_out": [[each.reason, each.number, list(each.examples)] for each in splits.left_out],
         }
