@@ -8,8 +8,13 @@ from tiny_job import Listener, results_of, tiny_settings, write_pets
 
 from understudy.core.errors import InputError
 from understudy.core.files import content_of
+from understudy.core.progress import Silent
 from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.shift_tests import load_test_set
+from understudy.pipeline.context import Run
+from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
+from understudy.pipeline.shift import shift as shift_stage
 from understudy.settings import build
 
 pytestmark = pytest.mark.usefixtures("plain_report")
@@ -133,6 +138,34 @@ def test_a_further_test_set_that_changed_is_measured_again(job, tmp_path, change
     )
     assert line.endswith("now; all sets are measured again")
     assert "report: finished earlier, kept" not in said.lines
+
+
+def test_a_test_set_that_changes_while_it_is_read_is_refused(job, tmp_path, monkeypatch):
+    settings, _ = job
+    others, out = write_pets(tmp_path / "others", per_class=5, seed=9), tmp_path / "run"
+    shift = {"measure": True, "corruptions": [], "tests": {"others": str(others)}}
+    settings = build(settings.model_dump(mode="json"), {"shift": shift})
+    run(settings, out, until="gap")
+
+    def then_changed(*args, **kwargs):
+        found = load_test_set(*args, **kwargs)
+        (others / "cat" / "0.png").write_bytes(b"another image")
+        return found
+
+    this = Run(RunFolder.find(out), "cpu", Silent())
+    monkeypatch.setattr("understudy.pipeline.shift.load_test_set", then_changed)
+    with pytest.raises(InputError, match="'others' .* has changed while it was read: give the same command"):
+        shift_stage(this)
+    assert not (out / "stages" / "shift.json").exists()
+
+
+def test_a_run_reads_the_files_of_a_test_set_once(job, tmp_path):
+    settings, _ = job
+    this = Run(RunFolder.open(tmp_path / "run", settings), "cpu", Silent())
+    others = write_pets(tmp_path / "others", per_class=2)
+    found = this.content_of(others)
+    shutil.rmtree(others)
+    assert this.content_of(others) == found == {**found, "files": 4}
 
 
 def test_a_test_set_that_was_moved_away_is_kept(job, tmp_path):

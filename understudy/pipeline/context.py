@@ -14,6 +14,7 @@ import numpy as np
 
 from understudy.core.config import Section
 from understudy.core.errors import InputError
+from understudy.core.files import content_of
 from understudy.core.progress import Observer
 from understudy.core.provenance import environment
 from understudy.data.labelled_set import LabelledSet
@@ -49,6 +50,7 @@ class Run:
     device: str
     observer: Observer
     started: float = field(default_factory=time.monotonic)
+    _contents: dict[Path, dict[str, Any]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -70,6 +72,12 @@ class Run:
                 f"{self.path}/stages lacks the record of {stage}: go on with 'understudy run {self.path}'"
             )
         return record
+
+    def content_of(self, path: Path) -> dict[str, Any]:
+        """What :func:`understudy.core.files.content_of` found when it was first called for this path."""
+        if path not in self._contents:
+            self._contents[path] = content_of(path)
+        return self._contents[path]
 
     @contextmanager
     def measurement(self, name: str) -> Iterator[dict[str, Any]]:

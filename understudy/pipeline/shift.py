@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from understudy.core.errors import InputError
 from understudy.core.files import content_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.shift import (
@@ -30,8 +31,7 @@ def shift(run: Run) -> None:
         run.observer.say(f"shift: {line}; all sets are measured again")
     with run.measurement("shift") as record:
         # Read before measuring, so that a test set that does not fit is reported at once.
-        test_sets = dict(_test_sets(with_kept_files(run.settings, run.path), run.train, run.val))
-        record["tests"] = {name: content_of(path) for name, path in settings.tests.items()}
+        test_sets, record["tests"] = _read_test_sets(run)
         arms = {
             name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
             for name in run.recorded("compare")["arms"]
@@ -73,6 +73,23 @@ def is_current(run: Run, record: dict[str, Any]) -> bool:
     return same and not _changed_tests(run, record)
 
 
+def _read_test_sets(run: Run) -> tuple[dict[str, tuple[LabelledSet, list[int]]], dict[str, Any]]:
+    """The further test sets with the classes of each, and the content of their files.
+
+    Raises:
+        InputError: for a test set that cannot be used, or has changed while it was read.
+    """
+    contents = {name: run.content_of(path) for name, path in run.settings.shift.tests.items()}
+    test_sets = dict(_test_sets(with_kept_files(run.settings, run.path), run.train, run.val))
+    for name, path in run.settings.shift.tests.items():
+        if content_of(path) != contents[name]:
+            raise InputError(
+                f"the test set {name!r} ({path}) has changed while it was read: give the same command again "
+                "when its files stay as they are"
+            )
+    return test_sets, contents
+
+
 def _changed_tests(run: Run, record: Mapping[str, Any]) -> list[str]:
     """Say which test sets have changed since the record; one that was moved away has not."""
     changes, measured = [], record.get("tests", {})  # older versions recorded no contents
@@ -80,7 +97,7 @@ def _changed_tests(run: Run, record: Mapping[str, Any]) -> list[str]:
     for name, path in run.settings.shift.tests.items():
         if name not in measured or paths.get(name) != str(path) or not path.exists():
             continue
-        before, now = measured[name], content_of(path)
+        before, now = measured[name], run.content_of(path)
         if before != now:
             sizes = [f"{part['files']:,} files with {part['bytes']:,} bytes" for part in (before, now)]
             changes.append(
