@@ -116,6 +116,14 @@ def test_interval_of_macro_f1_agrees_with_resampling():
     assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.15)
 
 
+@pytest.mark.parametrize("sizes", [(40, 40), (200, 8), (100, 1), (1, 1, 1)])
+def test_no_measure_is_certain_because_all_answers_are_right(sizes):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    arm = summarise([_result("real", 1, labels=labels, num_classes=len(sizes))])["real"]
+    for measure in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert arm[measure]["low"] < arm[measure]["mean"] == arm[measure]["high"] == 1
+
+
 def test_a_constant_answer_is_no_gain():
     labels = np.repeat([0, 1], [40, 2])
     real = _result("real", 1, labels=labels, num_classes=2)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from understudy.evaluation.class_sizes import MEASURES
-from understudy.evaluation.over_classes import difference_over_classes, over_classes
+from understudy.evaluation.over_classes import balanced_accuracy, difference_over_classes, over_classes
 from understudy.functional.class_means import (
     balanced_accuracy_terms,
     macro_f1_terms,
@@ -242,7 +242,7 @@ def _balanced(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str,
     """Balanced accuracy with its differences to other arms."""
     labels = result.labels
     terms = balanced_accuracy_terms(result.predicted, labels)
-    found: dict[str, Any] = {**over_classes(terms, labels), **_seeds(terms)}
+    found: dict[str, Any] = {**balanced_accuracy(result.correct, labels), **_seeds(terms)}
     for name, other in compared.items():
         of_other = balanced_accuracy_terms(other.predicted, labels)
         found[name] = difference_over_classes(terms, of_other, labels)

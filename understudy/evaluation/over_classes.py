@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from understudy.functional.balanced_accuracy import balanced_accuracy_interval
 from understudy.functional.intervals import mean_interval
 
 
+def balanced_accuracy(correct: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """``mean``, ``low`` and ``high`` of balanced accuracy.
+
+    Args:
+        correct: bool, or float in [0, 1], of shape (S, N).
+        labels: class of each image, int of shape (N,).
+    """
+    return _rounded(balanced_accuracy_interval(correct, labels))
+
+
 def over_classes(terms: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """``mean``, ``low`` and ``high`` of a measure in [0, 1].
+    """``mean``, ``low`` and ``high`` of another measure in [0, 1], such as macro F1.
 
     Args:
         terms: see :mod:`understudy.functional.class_means`, float of shape (S, N).
@@ -18,7 +29,13 @@ def over_classes(terms: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def difference_over_classes(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """``mean``, ``low`` and ``high`` of the difference of two such measures, paired by image and training."""
+    """``mean``, ``low`` and ``high`` of the difference of two measures, paired by image and training.
+
+    Args:
+        a: terms, see :mod:`understudy.functional.class_means`, float of shape (S, N).
+        b: the same shape; training i of ``b`` has the seed of training i of ``a``.
+        labels: class of each image, int of shape (N,).
+    """
     return _rounded(mean_interval(a - b, limits=(-1.0, 1.0), groups=labels))
 
 

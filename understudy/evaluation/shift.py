@@ -11,7 +11,7 @@ import numpy as np
 from understudy.curation.scores import Classifier
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.corruptions import corrupted
-from understudy.evaluation.over_classes import difference_over_classes, over_classes
+from understudy.evaluation.over_classes import balanced_accuracy, difference_over_classes
 from understudy.functional.calibration import NUM_BINS, brier_terms, ece_terms, restricted
 from understudy.functional.class_means import balanced_accuracy_terms
 from understudy.functional.intervals import Interval, accuracy_interval, mean_interval, paired_difference
@@ -205,7 +205,8 @@ def _balanced(conditions: Sequence[Mapping[str, Outcome]], arm: str) -> dict[str
     )
     nothing = _interval((0.0, 0.0, 0.0))
     minus_real = nothing if arm == _BASELINE else difference_over_classes(ours, real, labels)
-    return {"balanced_accuracy": {**over_classes(ours, labels), "minus_real": minus_real}}
+    correct = np.mean([condition[arm].correct for condition in conditions], axis=0)
+    return {"balanced_accuracy": {**balanced_accuracy(correct, labels), "minus_real": minus_real}}
 
 
 def _interval(ends: tuple[float, float, float]) -> dict[str, float]:

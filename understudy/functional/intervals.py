@@ -54,12 +54,27 @@ def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
     num_images, mean = correct.shape[1], float(correct.mean())
     images = float(num_images)
     if variance > 0:
-        ratio = _student(num_images - 1) / _student(freedom)
+        ratio = student(num_images - 1) / student(freedom)
         images = min(images, images * mean * (1 - mean) / (num_images - 1) / variance * ratio**2)
-    right = mean * images
-    low = betaincinv(right, images - right + 1, _TAIL) if mean > 0 else 0.0
-    high = betaincinv(right + 1, images - right, 1 - _TAIL) if mean < 1 else 1.0
-    return mean, min(mean, float(low)), max(mean, float(high))
+    low, high = binomial_limits(mean, images)
+    return mean, min(mean, low), max(mean, high)
+
+
+def binomial_limits(share: float, images: float) -> tuple[float, float]:
+    """The exact 95% limits of Clopper and Pearson (1934), also for a number of images that is no integer.
+
+    Args:
+        share: of correct predictions, in [0, 1].
+        images: how many there are, above 0.
+
+    Example:
+        >>> [round(end, 3) for end in binomial_limits(1.0, 1)]
+        [0.025, 1.0]
+    """
+    right = share * images
+    low = betaincinv(right, images - right + 1, _TAIL) if share > 0 else 0.0
+    high = betaincinv(right + 1, images - right, 1 - _TAIL) if share < 1 else 1.0
+    return float(low), float(high)
 
 
 def mean_interval(
@@ -105,7 +120,7 @@ def mean_interval(
         further = sum((limit - centre) ** 2 for limit in limits)
         variance = (images**2 * variance + further) / (images + 2) ** 2
     least, most = (float(values.min()), float(values.max())) if limits is None else limits
-    half = _student(freedom) * math.sqrt(variance)
+    half = student(freedom) * math.sqrt(variance)
     return mean, min(mean, max(least, centre - half)), max(mean, min(most, centre + half))
 
 
@@ -157,12 +172,14 @@ def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> tu
 
     A is the variance of the N image means divided by N, B that of the S seed means divided by S, and E the
     residual variance divided by N S, which A and B both contain. With groups, A and E are sums over groups of
-    the same, times the squared share of the group's images: what groups differ by is no chance. The degrees
-    of freedom are those of Satterthwaite (1946) for the parts of A and B.
+    the same, times the squared share of the group's images: what groups differ by is no chance. Groups of one
+    image count as one group together, rather too wide than without variance (collapsed strata, Cochran 1977,
+    "Sampling techniques", section 5A.12). The degrees of freedom are those of Satterthwaite (1946) for the
+    parts of A and B.
 
     Args:
         values: bool or float of shape (S, N), S at least 1 and N at least 2.
-        groups: g, int of shape (N,); a group of one image adds no variance.
+        groups: g, int of shape (N,); a single group of one image adds no variance.
 
     Returns:
         V and f; f is infinite if V is 0.
@@ -176,7 +193,7 @@ def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> tu
     """
     _check_shape(values)
     num_seeds, num_images = values.shape
-    parts = [values] if groups is None else [values[:, groups == group] for group in np.unique(groups)]
+    parts = [values] if groups is None else _strata(values, groups)
     shares = [part.shape[1] / num_images for part in parts]
     of_images = [share**2 * _image_variance(part) for share, part in zip(shares, parts, strict=True)]
     residual = sum(share**2 * _residual_variance(part) for share, part in zip(shares, parts, strict=True))
@@ -185,6 +202,13 @@ def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> tu
     spread = of_seeds**2 / max(1, num_seeds - 1)
     spread += sum(one**2 / max(1, part.shape[1] - 1) for one, part in zip(of_images, parts, strict=True))
     return max(sum(of_images), of_seeds, both - residual), both**2 / spread if spread > 0 else math.inf
+
+
+def _strata(values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+    """Values of each group, and those of all groups of one image."""
+    _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    strata = np.where(sizes[group_of] == 1, -1, group_of)
+    return [values[:, strata == stratum] for stratum in np.unique(strata)]
 
 
 def _image_variance(values: np.ndarray) -> float:
@@ -210,8 +234,8 @@ def _check_shape(values: np.ndarray) -> None:
         )
 
 
-def _student(freedom: float) -> float:
-    """The 97.5% quantile of Student's distribution."""
+def student(freedom: float) -> float:
+    """The 97.5% quantile of Student's distribution; of the normal one for infinite ``freedom``."""
     return float(stdtrit(freedom, 1 - _TAIL)) if math.isfinite(freedom) else float(ndtri(1 - _TAIL))
 
 
@@ -262,7 +286,7 @@ def student_stretch(values: np.ndarray) -> float:
     Returns:
         The factor, at least 1; 1 if all values are equal.
     """
-    return _student(variance_of_mean(values)[1]) / _student(math.inf)
+    return student(variance_of_mean(values)[1]) / student(math.inf)
 
 
 def student_interval(values: Sequence[float]) -> dict[str, float]:
