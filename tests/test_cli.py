@@ -293,6 +293,8 @@ def check_refused(understudy, words, message, folder):
             "data.shots must be given once, got both --shots and --set: leave one of them out",
         ),
         ("run digits --seed 0 --set seed=1", "seed must be given once, got both --seed and --set"),
+        ("validate own --set data.source=digits", "images must be named once, got own and --set data.source"),
+        ("validate digits --arms-file none.yaml", "there is no arms file none.yaml"),
         (
             "run digits --times 2 --set draw.times=5",
             "draw.times must be given once, got both --times and --set: leave one of them out",

@@ -241,6 +241,8 @@ def read_arms(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file cannot be read, is not such a mapping, or has a key twice.
     """
+    if not path.is_file():
+        raise InputError(f"there is no arms file {path}: give the path of a YAML file")
     try:
         loaded = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.usefixtures("plain_report")
             "captions.source 'class-name' has no effect, because no prompt contains {caption}",
         ),
         ({"scale": {"times": [1.0], "arms": ["real"]}}, "scale.arms must use synthetic images, got 'real'"),
+        ({"scale": {"times": [1.0], "arms": ["mixed+val"]}}, "scale.arms must learn from train images alone"),
+        ({"compare": {"arms": ["mixed+val"]}}, "compare 'mixed' as well, for which they choose"),
         ({"draw": {"prompt": "a photo"}}, "{class}"),
         ({"adapt": {"distribution": "wasserstein"}}, "unknown distribution term 'wasserstein'"),
         ({"visual": {"kind": "pixel"}}, "unknown kind of visual guidance 'pixel'"),

@@ -208,7 +208,7 @@ def test_arms_file(tmp_path, capsys):
     ):
         with pytest.raises(InputError, match=message):
             options(bad)
-    with pytest.raises(InputError, match="must be readable YAML"):
+    with pytest.raises(InputError, match="there is no arms file"):
         settings_of(Options(data="digits", arms_file=tmp_path / "missing.yaml"))
     merged = options("mine: [&first {data: synthetic, share: 2}, {<<: *first, data: real}]").compare.own_arms[
         "mine"

@@ -119,8 +119,12 @@ def _compute(options: Options) -> dict[str, Any]:
 
 
 def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> None:
-    """Check that no setting is given both by its option and by ``--set``."""
+    """Check that no setting is given both by ``--set`` and by its option or argument."""
     written = given_names(*overrides)
+    if options.data is not None and "data.source" in written:
+        raise InputError(
+            f"the images must be named once, got {options.data} and --set data.source: leave the latter out"
+        )
     for name, key in _OPTION_SETTINGS.items():
         if name in options.given and key in written:
             option = name.replace("_", "-")

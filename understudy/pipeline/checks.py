@@ -56,6 +56,11 @@ def check_names(settings: Settings) -> None:
     for name in settings.compare.arms:
         arm = find_arm(name, settings.compare)
         check_arm(arm, settings.compare)
+        if arm.uses_synthetic and arm.without_val not in settings.compare.all_arms:
+            raise InputError(
+                f"the arm {name!r} learns from the validation images, so nothing can be chosen on them: "
+                f"compare {arm.without_val!r} as well, for which they choose"
+            )
         _check_tuned(arm, settings)
         check_strategies(name, settings)
     for name in settings.scale.arms:
