@@ -290,7 +290,9 @@ def student_stretch(values: np.ndarray) -> float:
 
 
 def student_interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean of independent repetitions with its 95% Student interval; a single one gives no width.
+    """Mean of independent repetitions with its 95% Student interval.
+
+    A single value or equal values give no width: nothing is then known of their spread.
 
     Args:
         values: one value per repetition, at least one.
