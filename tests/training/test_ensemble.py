@@ -203,17 +203,25 @@ def test_divergence_is_said():
 
 def test_stacks_get_smaller_when_memory_runs_out(monkeypatch):
     """The meta device computes shapes only, so this shows what is trained in which stack."""
-    sizes = []
+    sizes, steps = [], []
 
     def small(arm, group, settings, device, tell):
         sizes.append(len(group))
+        for _ in group:
+            tell()
         if len(group) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        for _ in range((SHORT.steps - 1) * len(group)):
+            tell()
         return list(group)
 
     monkeypatch.setattr(module, "_fit_group", small)
     group = several(7)
     with pytest.warns(UserWarning, match="a stack ran out of memory with .* networks at once") as warned:
-        assert fit_ensemble("real", group, settings=SHORT, device="meta", stacked=8) == group
+        trained = fit_ensemble(
+            "real", group, settings=SHORT, device="meta", stacked=8, on_step=lambda: steps.append(1)
+        )
+    assert trained == group
     assert len(warned) == 2
     assert sizes == [7, 4, 2, 2, 2, 1]
+    assert len(steps) == 7 * SHORT.steps  # those of failed attempts are not counted twice

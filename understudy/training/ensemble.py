@@ -178,17 +178,47 @@ def _in_stacks(
     """Train one stack after the other; the stacks get smaller if memory runs out."""
     stack = MicroBatch(stacked or _GPU_STACK, work="the training of a stack", unit="network")
     trained: list[TrainedClassifier] = []
+    steps = _Once(tell)
 
     def train(size: int) -> list[TrainedClassifier]:
         group = trainings[len(trained) : len(trained) + size]
         if size > 1:
-            return _fit_group(arm, group, settings, device, tell)
-        steps = (fit_alone(arm, training, settings=settings, device=device) for training in group)
-        return [follow(each, lambda amount: tell()) for each in steps]
+            return _fit_group(arm, group, settings, device, steps)
+        alone = (fit_alone(arm, training, settings=settings, device=device) for training in group)
+        return [follow(each, lambda amount: steps()) for each in alone]
 
     while len(trained) < len(trainings):
-        trained += stack.fit(train)
+        trained += stack.fit(train, undo=steps.go_back)
+        steps.keep()
     return trained
+
+
+@final
+class _Once:
+    """Tells of every step once, also if a failed attempt has told of it before.
+
+    Args:
+        tell: called for each step.
+    """
+
+    def __init__(self, tell: Callable[[], Any]) -> None:
+        self._tell = tell
+        self._kept = self._done = self._told = 0
+
+    def __call__(self) -> None:
+        """Count a step."""
+        self._done += 1
+        if self._done > self._told:
+            self._told = self._done
+            self._tell()
+
+    def keep(self) -> None:
+        """Note that the steps so far will not be repeated."""
+        self._kept = self._done
+
+    def go_back(self) -> None:
+        """Forget the steps of a failed attempt."""
+        self._done = self._kept
 
 
 @contextmanager
