@@ -30,8 +30,8 @@ PLACES = (
 LAYERS = ("to_q", "to_out.0", "ff.net.0.proj", "conv1")
 
 
-def kohya(layer: str, kind: str) -> dict[str, int]:
-    name = f"lora_unet_{layer.replace('.', '_')}"
+def kohya(layer: str, kind: str, network: str = "unet") -> dict[str, int]:
+    name = f"lora_{network}_{layer.replace('.', '_')}"
     return {f"{name}.{kind}_down.weight": 2, f"{name}.{kind}_up.weight": 2, f"{name}.alpha": 0}
 
 
@@ -62,7 +62,12 @@ def checkpoint(layer: str) -> dict[str, int]:
 
 
 KINDS: dict[str, list[Callable[[str], dict[str, int]]]] = {
-    "a kohya LoRA": [lambda layer: kohya(layer, "lora"), text_encoder],
+    "a kohya LoRA": [
+        lambda layer: kohya(layer, "lora"),
+        lambda layer: kohya(layer, "lora", "transformer"),
+        lambda layer: kohya(layer, "lora", "prior_unet"),
+        text_encoder,
+    ],
     "a LyCORIS adapter": [lycoris],
     "a LoRA of diffusers": [
         lambda layer: diffusers(layer, old=True),
@@ -71,6 +76,11 @@ KINDS: dict[str, list[Callable[[str], dict[str, int]]]] = {
     "a LoRA of peft": [peft],
     "a denoiser that was fine-tuned as a whole": [denoiser],
     "a whole Stable Diffusion checkpoint": [checkpoint],
+    "a set of unknown weights": [
+        lambda layer: {f"double_blocks.0.{layer}.weight": 2},
+        lambda layer: {f"model.diffusion_model.double_blocks.0.{layer}.weight": 2},
+        lambda layer: {f"encoder.{layer}.weight": 2},
+    ],
 }
 MAKERS = [(kind, maker) for kind, makers in KINDS.items() for maker in makers]
 
@@ -105,6 +115,36 @@ def test_embeddings_of_tokens_are_known(dimensions: dict[str, int]) -> None:
         assert describe(path)[0] == "an embedding of textual inversion"
 
 
+@pytest.mark.parametrize(
+    ("shapes", "is_embedding"),
+    [
+        ({"<a>": (4,), "<b>": (2, 4)}, True),
+        ({"clip_l": (2, 4), "clip_g": (2, 6)}, True),
+        ({"<a>": (4,), "<b>": (5,)}, False),
+        ({"<a>": ()}, False),
+        ({"<a>": (1, 2, 4)}, False),
+        ({"encoder_weight": (4, 4), "bias": (4,)}, False),
+        ({"weight": (4, 4)}, False),
+    ],
+)
+def test_embeddings_are_vectors_of_one_length(
+    shapes: dict[str, tuple[int, ...]], is_embedding: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    safetensors.numpy.save_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, path)
+    wanted = "an embedding of textual inversion" if is_embedding else "a set of unknown weights"
+    assert describe(path)[0] == wanted
+
+
+def test_another_part_of_a_pipeline_is_no_lora(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    tensors = {"encoder.to_q.lora_A.weight": np.zeros((1, 1), np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "diffusion_pytorch_model.safetensors")
+    message = r"is a set of unknown weights \(AutoencoderKL\): load their pipeline in diffusers"
+    with pytest.raises(InputError, match=message):
+        check_adapter(tmp_path, method="lora")
+
+
 def put(name: str, content: str = "{}") -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +164,8 @@ def put(name: str, content: str = "{}") -> Callable[[Path], None]:
         (put("checkpoint.pt"), "is an adapter that is not finished"),
         (put("learned_embeds.bin"), "is an embedding of textual inversion: add it"),
         (put("pytorch_lora_weights.bin"), "is a LoRA of diffusers: fuse it"),
-        (put("x.ckpt"), "is weights of another program: give RUN/adapter"),
+        (put("x.ckpt"), "is a set of unknown weights: load their pipeline in diffusers, add them to it"),
+        (put("x.pt"), "is a set of unknown weights: .* give its folder with --generator; or give RUN/ada"),
         (put("unet/config.json", "["), "is a folder without an adapter: give RUN/adapter"),
     ],
 )

@@ -24,8 +24,16 @@ _CHECKPOINT = (
     "convert it with diffusers (StableDiffusionPipeline.from_single_file, save_pretrained), and give the "
     "folder with --generator"
 )
+_UNKNOWN = (
+    "load their pipeline in diffusers, add them to it (a LoRA with load_lora_weights and fuse_lora, an "
+    "embedding with load_textual_inversion, a single file with from_single_file, a network as an argument of "
+    "from_pretrained), save it with save_pretrained, and give its folder with --generator; or give "
+    "RUN/adapter of a finished run"
+)
 _TORCH = (".bin", ".ckpt", ".pt", ".pth")
 _WEIGHTS = (".safetensors", *_TORCH)
+_ENCODERS = {"clip_g", "clip_l"}
+"""Names of vectors for the two text encoders of SDXL, whose lengths differ."""
 
 
 def describe(path: Path) -> tuple[str, str]:
@@ -57,6 +65,8 @@ def _describe_folder(path: Path) -> tuple[str, str] | None:
         return f"a {_peft_type(path / 'adapter_config.json')} of peft", _FUSE
     if any(_is_denoiser(path / name / "config.json") for name in (".", "unet", "transformer")):
         return "a denoiser that was fine-tuned as a whole", _DENOISER
+    if part := _json(path / "config.json").get("_class_name"):
+        return f"a set of unknown weights ({part})", _UNKNOWN
     files = sorted(file for file in path.iterdir() if file.suffix in _WEIGHTS)
     return _describe_file(files[0]) if files else None
 
@@ -65,7 +75,7 @@ def _describe_file(path: Path) -> tuple[str, str]:
     shapes = _shapes(path) if path.suffix == ".safetensors" else {}
     if any(".hada_" in name or ".lokr_" in name for name in shapes):
         return "a LyCORIS adapter", _FUSE
-    if any(name.startswith(("lora_unet_", "lora_te")) for name in shapes):
+    if any(name.startswith("lora_") for name in shapes):
         return "a kohya LoRA", _FUSE
     if any(name.startswith("base_model.model.") for name in shapes):
         return "a LoRA of peft", _FUSE
@@ -73,17 +83,23 @@ def _describe_file(path: Path) -> tuple[str, str]:
         return "a LoRA of diffusers", _FUSE
     if path.name.startswith("learned_embeds") or "emb_params" in shapes or _is_embedding(shapes):
         return "an embedding of textual inversion", _EMBEDDING
+    if any("double_blocks." in name for name in shapes):  # Flux, alone or with its text encoders
+        return "a set of unknown weights", _UNKNOWN
     if any(name.startswith("model.diffusion_model.") for name in shapes):
         return "a whole Stable Diffusion checkpoint", _CHECKPOINT
     if any(name.startswith(("down_blocks.", "transformer_blocks.", "conv_in.")) for name in shapes):
         return "a denoiser that was fine-tuned as a whole", _DENOISER
-    kind = "weights of another program" if path.suffix in _WEIGHTS else "a file"
-    return kind, "give RUN/adapter of a finished run"
+    if path.suffix in _WEIGHTS:
+        return "a set of unknown weights", _UNKNOWN
+    return "a file", "give RUN/adapter of a finished run"
 
 
 def _is_embedding(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether the tensors are vectors for tokens, each under the name of its token."""
-    return bool(shapes) and all("." not in name and len(shape) <= 2 for name, shape in shapes.items())
+    """Whether the tensors are vectors for tokens, of one length and each under the name of its token."""
+    if any("." in name or name.endswith(("weight", "bias")) for name in shapes):
+        return False
+    are_vectors = all(len(shape) in (1, 2) for shape in shapes.values())
+    return are_vectors and (shapes.keys() == _ENCODERS or len({shape[-1] for shape in shapes.values()}) == 1)
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
