@@ -57,3 +57,17 @@ def test_a_stage_is_recorded_only_when_it_ends_well(tmp_path):
         record["images"] = 4
     assert folder.record("draw")["images"] == 4
     assert folder.record("draw")["seconds"] >= 0
+
+
+def test_settings_that_were_cut_short_are_refused_at_every_line(tmp_path):
+    settings = build({"data": {"source": "digits"}})
+    RunFolder.open(tmp_path / "run", settings)
+    file = tmp_path / "run" / "settings.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    assert RunFolder.find(tmp_path / "run").settings == settings
+    for number in range(len(lines)):
+        file.write_text("".join(lines[:number]))
+        with pytest.raises(InputError, match=r"settings\.yaml"):
+            RunFolder.find(tmp_path / "run")
+    file.write_text("".join(lines[1:-1]))  # as older versions wrote it
+    assert RunFolder.find(tmp_path / "run").settings == settings

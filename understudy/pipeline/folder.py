@@ -34,6 +34,11 @@ _SECTIONS = ("data", "adaptation", "curation", "arms", "verdict", "cost", "envir
 _ALWAYS = ("seconds", "peak_memory_gb")
 """Entries of the record of every stage."""
 
+_FIRST_LINE, _LAST_LINE = (
+    "# Every setting of this run, down to the line 'end of settings'.\n",
+    "# end of settings\n",
+)
+
 
 @final
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class RunFolder:
         """
         path.mkdir(parents=True, exist_ok=True)
         if not cls.check(path, settings, resume=resume) or cls.find(path).settings != settings:
-            write_text(path / "settings.yaml", to_yaml(settings))
+            write_text(path / "settings.yaml", f"{_FIRST_LINE}{to_yaml(settings)}{_LAST_LINE}")
         return cls(path, settings)
 
     @staticmethod
@@ -165,6 +170,7 @@ def _stored_settings(path: Path) -> Settings:
         settings = from_yaml(text)
     except ValueError as error:  # no settings, not UTF-8, a bad date, ...
         raise InputError(f"{file} cannot be read: {error}\n{mend}") from None
-    if not text.endswith("\n"):  # settings that are missing would get their default values
-        raise InputError(f"{file} was cut short, because its last line has no end: {mend}")
+    # Settings that are missing would get their default values. Older versions wrote no last line.
+    if not text.endswith(_LAST_LINE if text.startswith(_FIRST_LINE) else "\n"):
+        raise InputError(f"{file} was cut short, because its last line is missing or has no end: {mend}")
     return settings
