@@ -20,6 +20,7 @@ from understudy.commands.study_kinds import STUDIES, Point, file_name
 from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
+from understudy.evaluation.accuracy import TO_REAL
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.settings import Settings, build, decides_nothing, differing_keys, with_earlier_defaults
 
@@ -90,8 +91,7 @@ def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
         return {end: measured[end] for end in ("mean", "low", "high")}
 
     def differences(measured: Mapping[str, Any]) -> dict[str, Any]:
-        names = ("minus_real", "minus_real_long", "minus_real_val")
-        return {name: ends(measured[name]) for name in names if name in measured}
+        return {name: ends(measured[name]) for name in TO_REAL if name in measured}
 
     over_classes = {name: arm[name] for name in ("balanced_accuracy", "macro_f1") if name in arm}
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.accuracy import TO_REAL, measured_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.functional.intervals import student_interval
 
@@ -204,7 +204,7 @@ def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _differences(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0)
-        for field in ("minus_real", "minus_real_long", "minus_real_val")
+        for field in TO_REAL
         if all(field in run for run in measured)
     }
 
