@@ -89,7 +89,7 @@ def _row(case: Case, seed: int, runs: Path, *, smoke: bool) -> dict[str, Any]:
         "seed": seed,
         "train": results["data"]["train"],
         "arms": {
-            name: {key: arm[key] for key in ("accuracy", "minus_real", "val_accuracy")}
+            name: {key: arm[key] for key in ("accuracy", "minus_real", "val_accuracy") if key in arm}
             for name, arm in results["arms"].items()
         },
         "verdict": results["verdict"],
