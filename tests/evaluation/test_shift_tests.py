@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture, write_folder
+from PIL import ImageOps
 
 from understudy.core.errors import InputError
+from understudy.data.copy_groups import shared_sentences
 from understudy.data.export import export
 from understudy.data.labelled_set import LabelledSet, encode
 from understudy.data.load import load_splits
@@ -27,7 +30,8 @@ def load(
     path: Path, *, learned_from: tuple[LabelledSet, ...] = (), **settings: Any
 ) -> tuple[LabelledSet, list[int]]:
     chosen = DataSettings(source="digits", **settings)
-    return load_test_set("ink", path, class_names=NAMES, learned_from=learned_from, settings=chosen)
+    found = load_test_set("ink", path, class_names=NAMES, learned_from=learned_from, settings=chosen)
+    return found.images, found.classes
 
 
 def pictures(start: int, count: int, *, split: str) -> LabelledSet:
@@ -181,6 +185,38 @@ def test_images_that_were_learned_from(split: str, copy: str, tmp_path: Path) ->
     )
     if copy == "near":
         assert len(load(path, learned_from=(known,), near_duplicate_distance=-1)[0]) == 7
+
+
+def test_changed_copies_of_images_that_were_learned_from(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", {"ant": 3, "cow": 3}, start=20)
+    # The run may have other images with the same paths, and so with the same ids.
+    known = load(write_folder(tmp_path / "known", {"ant": 3, "cow": 3}))[0].with_split("val")
+    ImageOps.mirror(known.image(4)).save(path / "ant" / "more.png")
+
+    def found(**settings: Any) -> Mapping[str, Any]:
+        chosen = DataSettings(source="digits", **settings)
+        learned_from = [pictures(40, 9, split="train"), known]
+        return load_test_set(
+            "ink", path, class_names=NAMES, learned_from=learned_from, settings=chosen
+        ).copies
+
+    copies = found()
+    assert copies["all_kinds"] and "changed copies (flips, " in copies["looked_for"]
+    assert copies["shared"] == [
+        {
+            "split": "test",
+            "in": "val",
+            "images": 1,
+            "of": 7,
+            "examples": [["ink/ant/more.png", "ink/cow/1.png"]],
+        }
+    ]
+    (sentence,) = shared_sentences(copies["shared"], test="images of the test set 'ink'")
+    assert sentence == (
+        "1 of 7 images of the test set 'ink' have a changed copy among the validation images, such as "
+        "ink/ant/more.png of ink/cow/1.png"
+    )
+    assert found(changed_copies=False)["shared"] == []
 
 
 def test_bad_files_and_places(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+from PIL import ImageOps
 from tiny_job import Listener, tiny_settings, tree, write_pets
 
+from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.settings import build
@@ -47,6 +49,21 @@ def test_the_first_command_again_keeps_the_settings_of_an_added_stage(finished, 
     assert "shift" in run(first, out, observer=listener)
     assert tree(out) == before
     assert "scale, shift: added to the run earlier, settings kept" in listener.lines
+
+
+def test_changed_copies_in_a_further_test_set_are_said_and_recorded(finished, tmp_path):
+    out, listener = shutil.copytree(finished[0], tmp_path / "run"), Listener()
+    others = write_pets(tmp_path / "others", per_class=3, seed=9)
+    known = LabelledSet.load(out / "data" / "train.parquet")
+    ImageOps.mirror(known.image(0)).save(others / "cat" / "copy.png")
+    first = RunFolder.find(out).settings.model_dump(mode="json")
+    shift = {"measure": True, "corruptions": [], "tests": {"others": str(others)}}
+    copies = run(build(first, {"shift": shift}), out, observer=listener)["shift"]["tests"]["others"]["copies"]
+    (shared,) = copies["shared"]
+    assert (shared["in"], shared["images"], shared["of"]) == ("train", 1, 7)
+    assert shared["examples"] == [["others/cat/copy.png", known.provenance("source_path")[0]]]
+    said = "shift: warning: 1 of 7 images of the test set 'others' have a changed copy among the train images"
+    assert any(line.startswith(said) for line in listener.lines)
 
 
 def test_what_a_repeated_stage_leaves_out_is_said(finished, tmp_path):

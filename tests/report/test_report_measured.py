@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measured_sample import interval, make_memorisation
+from measured_sample import interval, make_memorisation, make_shift
 from report_sample import Sample, make_sample
 from test_report_html import shown
 
@@ -243,6 +243,27 @@ def test_checks_that_find_something(sample: Sample, tmp_path: Path) -> None:
     assert found(sample, arms=once)["Trainings"][0] == "attention"
     untested = {"real": sample.results["arms"]["real"] | {"per_class": [0.9, None, 0.8]}}
     assert "no test image of 1" in found(sample, arms=untested)["Images"][1]
+
+
+def test_changed_copies_in_further_test_sets(sample: Sample, tmp_path: Path) -> None:
+    shift = make_shift(sample.train.class_names)
+    assert found(sample, shift=shift)["Leaks between splits"][0] == "ok"  # an older run did not look for them
+    shared = [
+        {"split": "test", "in": "train", "images": 3, "of": 600, "examples": [["other-pens/a", "train/b"]]}
+    ]
+    shift["tests"]["other-pens"]["copies"] = {"shared": shared}
+    status, text = found(sample, shift=shift)["Leaks between splits"]
+    sentence = (
+        "3 of 600 images of the test set 'other-pens' have a changed copy among the train images, such as "
+        "other-pens/a of train/b. Accuracy on these images is not that on new ones."
+    )
+    assert status == "attention" and text.startswith(f"{sentence} Looked for: ")
+    old = {key: value for key, value in sample.results["data"].items() if key != "copies"}
+    status, text = found(sample, data=old, shift=shift)["Leaks between splits"]
+    assert status == "attention" and text.startswith(f"{sentence} No two of the train, ")
+    results = sample.results | {"shift": shift}
+    page = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
+    assert words(page).count(sentence) == 2
 
 
 @pytest.mark.parametrize(

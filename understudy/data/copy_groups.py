@@ -43,10 +43,8 @@ class CopyGroups:
     @classmethod
     def find(cls, images: LabelledSet, prints: Fingerprints, settings: DataSettings) -> CopyGroups:
         """Look for all kinds of copies that the settings name."""
-        changed = changed_links(prints) if settings.changed_copies else None
-        distance = settings.near_duplicate_distance
-        numbers = copies(prints, max_distance=distance, changed=changed)
-        return cls(images, prints, distance, changed, numbers)
+        changed, numbers = _grouped(prints, settings)
+        return cls(images, prints, settings.near_duplicate_distance, changed, numbers)
 
     def check_shares(self) -> None:
         """Check that no group takes most of a class, before images are divided into splits.
@@ -116,25 +114,7 @@ class CopyGroups:
         """
         place = {name: index for index, name in enumerate(self.images.ids)}
         rows = {split: [place[name] for name in data.ids] for split, data in sets.items()}
-        found = []
-        for before, split in itertools.combinations(sets, 2):
-            partner = {self.numbers[index]: index for index in reversed(rows[before])}
-            shared = [index for index in rows[split] if self.numbers[index] in partner]
-            if shared:
-                examples = [
-                    [self._paths[index], self._paths[partner[self.numbers[index]]]]
-                    for index in shared[:_EXAMPLES]
-                ]
-                found.append(
-                    {
-                        "split": split,
-                        "in": before,
-                        "images": len(shared),
-                        "of": len(rows[split]),
-                        "examples": examples,
-                    }
-                )
-        return found
+        return _shared(self.numbers, self._paths, rows)
 
     def _largest(self, numbers: Sequence[int]) -> tuple[list[int], int] | None:
         """A group with most pictures of a class: an image of each picture, and the pictures of the class."""
@@ -154,6 +134,54 @@ class CopyGroups:
     @property
     def _paths(self) -> list[str]:
         return self.images.provenance("source_path")
+
+
+def shared_with(
+    data: LabelledSet,
+    prints: Fingerprints,
+    known: Sequence[tuple[LabelledSet, Fingerprints]],
+    settings: DataSettings,
+) -> list[dict[str, Any]]:
+    """How many images of a further test set have a copy among the images that a run learned from.
+
+    Args:
+        data: the test set, with the provenance column ``source_path``.
+        prints: its fingerprints.
+        known: sets of the run with their fingerprints.
+        settings: the kinds of copies to look for.
+
+    Returns:
+        As :meth:`CopyGroups.shared`, for the test set and each of the other sets.
+    """
+    sets = [*known, (data, prints)]
+    _, numbers = _grouped(Fingerprints.joined([each for _, each in sets]), settings)
+    paths = [path for part, _ in sets for path in part.provenance("source_path")]
+    starts = np.cumsum([0, *(len(part) for part, _ in sets)]).tolist()
+    rows: dict[str, Sequence[int]] = {
+        part.split: range(*ends) for (part, _), ends in zip(sets, itertools.pairwise(starts), strict=True)
+    }
+    return [each for each in _shared(numbers, paths, rows) if each["split"] == data.split]
+
+
+def _grouped(prints: Fingerprints, settings: DataSettings) -> tuple[np.ndarray | None, list[int]]:
+    """Pairs of changed copies if they are looked for, and the group of each image."""
+    changed = changed_links(prints) if settings.changed_copies else None
+    return changed, copies(prints, max_distance=settings.near_duplicate_distance, changed=changed)
+
+
+def _shared(
+    numbers: Sequence[int], paths: Sequence[str], rows: Mapping[str, Sequence[int]]
+) -> list[dict[str, Any]]:
+    """What :meth:`CopyGroups.shared` returns, from the group and path of each image, and rows by split."""
+    found = []
+    for before, split in itertools.combinations(rows, 2):
+        partner = {numbers[index]: index for index in reversed(rows[before])}
+        shared = [index for index in rows[split] if numbers[index] in partner]
+        if shared:
+            examples = [[paths[index], paths[partner[numbers[index]]]] for index in shared[:_EXAMPLES]]
+            counts = {"images": len(shared), "of": len(rows[split])}
+            found.append({"split": split, "in": before, **counts, "examples": examples})
+    return found
 
 
 def looked_for(settings: DataSettings, *, is_checked: bool) -> dict[str, Any]:
@@ -183,11 +211,11 @@ def looked_for(settings: DataSettings, *, is_checked: bool) -> dict[str, Any]:
     }
 
 
-def shared_sentences(shared: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What :meth:`CopyGroups.shared` found, in words."""
-    words = {"train": "train", "val": "validation", "test": "test"}
+def shared_sentences(shared: Sequence[Mapping[str, Any]], *, test: str = "test images") -> tuple[str, ...]:
+    """What :meth:`CopyGroups.shared` found, in words; ``test`` says which test images."""
+    words = {"train": "train images", "val": "validation images", "test": test}
     return tuple(
-        f"{each['images']:,} of {each['of']:,} {words[each['split']]} images have a changed copy among the "
-        f"{words[each['in']]} images, such as " + "; ".join(f"{a} of {b}" for a, b in each["examples"])
+        f"{each['images']:,} of {each['of']:,} {words[each['split']]} have a changed copy among the "
+        f"{words[each['in']]}, such as " + "; ".join(f"{a} of {b}" for a, b in each["examples"])
         for each in shared
     )

@@ -72,6 +72,18 @@ class Fingerprints:
         """Fingerprints of all images of a set."""
         return cls.of(data.ids, (data.image(index) for index in range(len(data))))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The fingerprints of several sets, one after the other."""
+        pictures = [part.pictures for part in parts if part.pictures is not None]
+        return cls(
+            tuple(name for part in parts for name in part.ids),
+            tuple(pixels for part in parts for pixels in part.exact),
+            np.concatenate([part.perceptual for part in parts]),
+            np.concatenate([part.thumbnails for part in parts]),
+            np.concatenate(pictures) if len(pictures) == len(parts) else None,
+        )
+
     def select(self, ids: Sequence[str]) -> Self:
         """The fingerprints of the images ``ids``, in that order."""
         place = {name: index for index, name in enumerate(self.ids)}

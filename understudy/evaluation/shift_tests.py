@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.data.copy_groups import looked_for, shared_with
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.leaks import Fingerprints, check_leaks
 from understudy.data.load import find_source
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import AbstractSource
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FurtherTestSet:
+    """A further test set of a run.
+
+    Attributes:
+        images: with the labels and class names of the run.
+        classes: labels that occur, ascending.
+        copies: which copies of the images that the run learned from were looked for, and how many images
+            have a changed one; see :func:`understudy.data.copy_groups.shared_with`.
+    """
+
+    images: LabelledSet
+    classes: list[int]
+    copies: Mapping[str, Any]
 
 
 def load_test_set(
@@ -24,7 +44,7 @@ def load_test_set(
     class_names: Sequence[str],
     learned_from: Sequence[LabelledSet],
     settings: DataSettings,
-) -> tuple[LabelledSet, list[int]]:
+) -> FurtherTestSet:
     """Read a further test set, in any form in which a run can read images.
 
     If the source has a test split, only its test images are used; otherwise all images.
@@ -37,12 +57,10 @@ def load_test_set(
         settings: how the run read its images. ``source`` is not used, nor ``class_names`` if the test set is
             labelled with names.
 
-    Returns:
-        The test set with the labels and class names of the run, and the labels that occur in it, ascending.
-
     Raises:
         InputError: if the path does not exist or cannot be read, or if the test set has a class that the run
-            does not have, fewer than two classes, or images that the run learned from.
+            does not have, fewer than two classes, or exact or near copies of images that the run learned
+            from.
     """
     pool = _read(name, path, settings)
     declared = np.array([split == "test" for split in pool.declared])
@@ -69,8 +87,11 @@ def load_test_set(
         provenance={"source_path": [f"{name}/{each}" for each in found.provenance("source_path")]},
     )
     prints = pool.fingerprints.select(data.ids)
-    _check_new(name, data, prints, learned_from, max_distance=settings.near_duplicate_distance)
-    return data, sorted(set(labels))
+    known = [(part, Fingerprints.of_set(part)) for part in learned_from]
+    _check_new(name, data, prints, known, max_distance=settings.near_duplicate_distance)
+    shared = shared_with(data, prints, known, settings)
+    copies = looked_for(settings, is_checked=False) | {"shared": shared}
+    return FurtherTestSet(data, sorted(set(labels)), copies)
 
 
 def _read(name: str, path: Path, settings: DataSettings) -> Pool:
@@ -106,13 +127,13 @@ def _check_new(
     name: str,
     data: LabelledSet,
     prints: Fingerprints,
-    learned_from: Sequence[LabelledSet],
+    known: Sequence[tuple[LabelledSet, Fingerprints]],
     *,
     max_distance: int,
 ) -> None:
-    for known in learned_from:
+    for part in known:
         try:
-            check_leaks([(known, Fingerprints.of_set(known)), (data, prints)], max_distance=max_distance)
+            check_leaks([part, (data, prints)], max_distance=max_distance)
         except InputError as error:
             raise InputError(
                 f"the test set {name!r} must be new to the classifiers: {error.problem}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from understudy.core.errors import InputError
 from understudy.core.files import content_of
+from understudy.data.copy_groups import shared_sentences
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.shift import (
     Outcome,
@@ -15,7 +16,7 @@ from understudy.evaluation.shift import (
     measure_test_set,
     summarise_shift,
 )
-from understudy.evaluation.shift_tests import load_test_set
+from understudy.evaluation.shift_tests import FurtherTestSet, load_test_set
 from understudy.pipeline.context import Run
 from understudy.pipeline.kept_files import with_kept_files
 from understudy.pipeline.work import Counted, Work
@@ -32,6 +33,9 @@ def shift(run: Run) -> None:
     with run.measurement("shift") as record:
         # Read before measuring, so that a test set that does not fit is reported at once.
         test_sets, record["tests"] = _read_test_sets(run)
+        for name, test_set in test_sets.items():
+            for line in shared_sentences(test_set.copies["shared"], test=f"images of the test set {name!r}"):
+                run.observer.say(f"shift: warning: {line}")
         arms = {
             name: _folder(run, name).trainings(run.settings.compare.num_seeds, device=run.device)
             for name in run.recorded("compare")["arms"]
@@ -40,11 +44,13 @@ def shift(run: Run) -> None:
         tests: dict[str, ShiftTest] = {}
         with run.observer.bar("shift", total=total, unit="sets") as advance:
             corruptions = _corruptions(run, arms, advance)
-            for name, (data, classes) in test_sets.items():
-                tests[name] = measure_test_set(data, classes, arms=arms)
+            for name, test_set in test_sets.items():
+                tests[name] = measure_test_set(test_set.images, test_set.classes, arms=arms)
                 advance(1)
         clean = measure_test_set(run.test, range(run.test.num_classes), arms=arms).arms
         record["shift"] = summarise_shift(clean, corruptions, tests)
+        for name, test_set in test_sets.items():
+            record["shift"]["tests"][name]["copies"] = dict(test_set.copies)
     run.observer.say(f"shift: {total} test sets and {len(arms)} arms in {record['seconds']:.0f} s")
 
 
@@ -73,8 +79,8 @@ def is_current(run: Run, record: dict[str, Any]) -> bool:
     return same and not _changed_tests(run, record)
 
 
-def _read_test_sets(run: Run) -> tuple[dict[str, tuple[LabelledSet, list[int]]], dict[str, Any]]:
-    """The further test sets with the classes of each, and the content of their files.
+def _read_test_sets(run: Run) -> tuple[dict[str, FurtherTestSet], dict[str, Any]]:
+    """The further test sets, and the content of their files.
 
     Raises:
         InputError: for a test set that cannot be used, or has changed while it was read.
@@ -124,17 +130,17 @@ def _corruptions(
 
 def _test_sets(
     settings: Settings, train: LabelledSet, val: LabelledSet
-) -> Iterator[tuple[str, tuple[LabelledSet, list[int]]]]:
-    """Read the further test sets one by one, each with its name and the classes that it has."""
+) -> Iterator[tuple[str, FurtherTestSet]]:
+    """Read the further test sets one by one, each with its name."""
     for name, path in settings.shift.tests.items():
-        images = load_test_set(
+        test_set = load_test_set(
             name,
             path,
             class_names=train.class_names,
             learned_from=[train, val],
             settings=settings.data,
         )
-        yield name, images
+        yield name, test_set
 
 
 def _folder(run: Run, arm: str) -> ArmFolder:
@@ -147,5 +153,5 @@ def work(counted: Counted) -> Work:
     trainings = len(counted.arms) * counted.settings.compare.num_seeds
     corrupted = len(settings.corruptions) * len(settings.severities) * len(splits.test)
     test_sets = _test_sets(counted.settings, counted.train, splits.val)
-    further = sum(len(images) for _, (images, _) in test_sets)
+    further = sum(len(test_set.images) for _, test_set in test_sets)
     return Work(corruptions=corrupted, predictions=(corrupted + further + len(splits.test)) * trainings)

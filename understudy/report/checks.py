@@ -51,7 +51,9 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
         "Test images per class": _test_images(results["data"], sets),
         "Unreadable files": _left_out(results["data"].get("skipped") or []),
         "Files not used": _not_used(results["data"].get("left_out")),
-        "Leaks between splits": _leaks(results["data"].get("copies"), settings.data.near_duplicate_distance),
+        "Leaks between splits": _leaks(
+            results["data"].get("copies"), settings.data.near_duplicate_distance, shared_by_tests(results)
+        ),
         "Repeated images": _repeated(sets),
         "Missing after curation": _missing(curation),
         "Copies of train images": _copies(
@@ -109,17 +111,30 @@ def _not_used(left_out: Sequence[Sequence[Any]] | None) -> _Found:
     return "attention", f"Not images of the set, and not used: {which}."
 
 
-def _leaks(copies: Mapping[str, Any] | None, distance: int) -> _Found:
+def shared_by_tests(results: Mapping[str, Any]) -> list[str]:
+    """A sentence for each further test set with changed copies of images that the run learned from."""
+    tests = (results.get("shift") or {}).get("tests", {})
+    return [
+        sentence
+        for name, measured in tests.items()  # older runs did not look for such copies
+        for sentence in shared_sentences(
+            measured.get("copies", {}).get("shared", ()), test=f"images of the test set {name!r}"
+        )
+    ]
+
+
+def _leaks(copies: Mapping[str, Any] | None, distance: int, of_tests: Sequence[str]) -> _Found:
+    found = [*(shared_sentences(copies["shared"]) if copies else ()), *of_tests]
+    warning = f"{'. '.join(found)}. Accuracy on these images is not that on new ones. " if found else ""
     if copies is None:
         kinds = "the same pixels" + (f", near copies within {distance} of 64 bits" if distance >= 0 else "")
-        return "not checked", (
-            f"No two of the train, validation and test sets share an image. Looked for: {kinds}. This run "
-            "was made before changed copies, such as flips and crops, were looked for."
+        return "attention" if found else "not checked", (
+            f"{warning}No two of the train, validation and test sets share an image. Looked for: {kinds}. "
+            "This run was made before changed copies, such as flips and crops, were looked for."
         )
     scope = f"Looked for: {copies['looked_for']}. Not looked for: {copies['not_looked_for']}."
-    if copies["shared"]:
-        found = ". ".join(shared_sentences(copies["shared"]))
-        return "attention", f"{found}. Accuracy on these images is not that on new ones. {scope}"
+    if found:
+        return "attention", f"{warning}{scope}"
     return "ok" if copies.get("all_kinds") else "attention", (
         f"No two of the train, validation and test sets share a picture, as far as it was looked for. {scope}"
     )

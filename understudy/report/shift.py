@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from understudy.report.checks import shared_by_tests
 from understudy.report.figures import (
     ACCENT,
     INK,
@@ -35,8 +36,8 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
 
     Returns:
         ``arms`` (all that were tested), ``panels`` (by corruption, SVG, of at most five arms), ``legend``
-        (``arm``, ``symbol`` and ``colour`` of each of these) and ``rows`` (a corruption and severity each);
-        empty if shift was not measured.
+        (``arm``, ``symbol`` and ``colour`` of each of these), ``rows`` (a corruption and severity each) and
+        ``copies`` (sentences on changed copies in other test sets); empty if shift was not measured.
     """
     shift = results.get("shift")
     if not shift:
@@ -56,6 +57,7 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
     return {
         "arms": arms,
         "legend": legend,
+        "copies": shared_by_tests(results),
         "panels": {
             name: Markup(corruption_panel(name, of_arm, clean=clean, low=low))  # noqa: S704 - our own markup
             for name, of_arm in curves.items()
