@@ -14,7 +14,7 @@ import numpy as np
 
 from understudy.core.files import write_text
 from understudy.core.provenance import environment
-from understudy.functional.intervals import student_interval
+from understudy.functional.intervals import TAIL, student, student_interval
 
 NO_TARGET = ("measured", "reported", "none")
 """Targets of figures that are stated and not judged."""
@@ -81,6 +81,15 @@ def cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def excludes_zero(values: Sequence[float], *, rows_of_table: int) -> bool:
+    """Whether a mean over runs differs from 0 together with all other rows of a table.
+
+    Student's interval with Bonferroni's error: a handful of runs cannot measure how rows are correlated.
+    """
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return abs(mean) > student(len(values) - 1, TAIL / rows_of_table) * error
+
+
 def repeated(
     claim: str,
     values: Sequence[float],
@@ -135,6 +144,11 @@ def write(
         "tables": list(tables),
         "rows": list(rows),
     }
+    save(path, content)
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the content of a result file, one line per row; numbers have six digits."""
     compact = json.loads(
         json.dumps(content), parse_constant=lambda name: None, parse_float=lambda text: round(float(text), 6)
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,18 @@ def _summary(
         *shifted_arms.tables(shifted),
         *membership_of_arms.tables(audits),
     ]
+
+
+def again(content: Mapping[str, Any]) -> tuple[list[Claim], list[dict[str, Any]]]:
+    """Claims and tables from the rows of a result file; claims of parts that have no rows of their own in
+    :func:`_summary` stay as they were.
+    """
+    sets, shifted, audits = (
+        [row for row in content["rows"] if row.get("part") == part]
+        for part in ("fidelity", "shift", "membership")
+    )
+    claims, tables = _summary(sets, shifted, audits)
+    return claims + [Claim(**claim) for claim in content["claims"][len(claims) :]], tables
 
 
 def _kept(path: Path, measure: Callable[[], _Part]) -> _Part:

@@ -21,7 +21,8 @@ from scipy.special import betaincinv, ndtri, stdtrit  # the quantiles of scipy.s
 
 _MAX_CELLS = 2**22  # cells of the largest temporary array: 32 MiB in float64
 _LEVEL = 0.95
-_TAIL = (1 - _LEVEL) / 2
+TAIL = (1 - _LEVEL) / 2
+"""Error on either side of a 95% interval."""
 
 
 def accuracy_interval(correct: np.ndarray) -> tuple[float, float, float]:
@@ -72,13 +73,17 @@ def binomial_limits(share: float, images: float) -> tuple[float, float]:
         [0.025, 1.0]
     """
     right = share * images
-    low = betaincinv(right, images - right + 1, _TAIL) if share > 0 else 0.0
-    high = betaincinv(right + 1, images - right, 1 - _TAIL) if share < 1 else 1.0
+    low = betaincinv(right, images - right + 1, TAIL) if share > 0 else 0.0
+    high = betaincinv(right + 1, images - right, 1 - TAIL) if share < 1 else 1.0
     return float(low), float(high)
 
 
 def mean_interval(
-    values: np.ndarray, *, limits: tuple[float, float] | None = None, groups: np.ndarray | None = None
+    values: np.ndarray,
+    *,
+    limits: tuple[float, float] | None = None,
+    groups: np.ndarray | None = None,
+    tail: float = TAIL,
 ) -> tuple[float, float, float]:
     """Mean with a 95% Student interval over both test images and training seeds.
 
@@ -98,6 +103,7 @@ def mean_interval(
         groups: g, int of shape (N,), if other test images would have as many in each group. With ``limits``,
             the two images are then added to n images, as many as would have this variance if all groups
             counted by their images: K^2 / sum(1 / N_g) for K groups (Kish 1965).
+        tail: error on either side, as of :func:`understudy.functional.simultaneous.simultaneous_tail`.
 
     Returns:
         Mean, low end, high end; the ends lie within the limits or, without them, the range of ``values``.
@@ -120,7 +126,7 @@ def mean_interval(
         further = sum((limit - centre) ** 2 for limit in limits)
         variance = (images**2 * variance + further) / (images + 2) ** 2
     least, most = (float(values.min()), float(values.max())) if limits is None else limits
-    half = student(freedom) * math.sqrt(variance)
+    half = student(freedom, tail) * math.sqrt(variance)
     return mean, min(mean, max(least, centre - half)), max(mean, min(most, centre + half))
 
 
@@ -234,9 +240,9 @@ def _check_shape(values: np.ndarray) -> None:
         )
 
 
-def student(freedom: float) -> float:
-    """The 97.5% quantile of Student's distribution; of the normal one for infinite ``freedom``."""
-    return float(stdtrit(freedom, 1 - _TAIL)) if math.isfinite(freedom) else float(ndtri(1 - _TAIL))
+def student(freedom: float, tail: float = TAIL) -> float:
+    """The quantile of Student's distribution at 1 - ``tail``; of the normal one for infinite ``freedom``."""
+    return float(stdtrit(freedom, 1 - tail)) if math.isfinite(freedom) else float(ndtri(1 - tail))
 
 
 def resampled_means(values: np.ndarray, rng: np.random.Generator, num_resamples: int) -> np.ndarray:

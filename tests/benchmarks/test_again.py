@@ -1,0 +1,47 @@
+"""Claims of committed result files follow from their rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.again import BENCHMARKS, computed_again
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def stored(name):
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_committed_file_is_what_its_rows_give(name):
+    content = stored(name)
+    assert computed_again(content, BENCHMARKS[name]) == content
+
+
+def test_shares_of_the_gap_have_fiellers_interval():
+    """The figures that an audit computed from the same rows."""
+    claims = [
+        claim
+        for name in ("content_gap", "content_gap_class_conditional")
+        for claim in stored(name)["claims"]
+        if "closes this share" in claim["claim"]
+    ]
+    found = [[claim[end] for end in ("value", "low", "high")] for claim in claims if claim["low"] is not None]
+    for audited in ([64, 53, 76], [67, 41, 81], [65, 33, 83]):
+        assert any(figures == pytest.approx(audited, abs=1) for figures in found), audited
+
+
+def test_without_a_gap_nothing_is_closed():
+    (claim,) = [
+        claim for claim in stored("content_gap")["claims"] if claim["why"].startswith("there is no gap")
+    ]
+    assert (claim["low"], claim["high"], claim["met"]) == (None, None, False)
+
+
+def test_other_rows_are_refused():
+    content = stored("content_gap")
+    fewer = {**content, "claims": content["claims"][1:]}
+    with pytest.raises(ValueError, match="rows must give the 18 claims of the file"):
+        computed_again(fewer, BENCHMARKS["content_gap"])
