@@ -75,10 +75,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def _ready_made_images_are_not_changed(self) -> Self:
         needs_process = self.draw.starts_from_real or self.visual.kind != "none" or self.adapt.num_steps
-        if self.generator.name == "folder" and needs_process:
+        if self.generator.is_ready_made and needs_process:
             raise ValueError(
-                "the generator 'folder' gives ready-made images, which cannot be adapted, guided or started "
-                "from real images: leave adapt.method, visual.kind, draw.strength and draw.start_snr out"
+                f"the generator {self.generator.name!r} gives ready-made images, which cannot be adapted, "
+                "guided or started from real images: leave adapt.method, visual.kind, draw.strength and "
+                "draw.start_snr out"
             )
         return self
 
@@ -124,6 +125,7 @@ _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
         "draw": {"prompt": "{class}", "sampler": "edm"},
     },
     "folder": {"adapt": {"method": "none"}},
+    "glyphs": {"adapt": {"method": "none"}},
 }
 """Defaults that depend on the generator; presets, recipes and the user override them."""
 

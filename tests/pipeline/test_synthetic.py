@@ -50,7 +50,7 @@ def sets(train, val, tmp_path):
 
 def fill(sets, firewall):
     curate = CurateSettings(score="none", firewall=firewall)
-    return sets.fill(np.full(2, _PER_CLASS), draw=sets.settings.draw, curate=curate)
+    return sets.fill(np.full(2, _PER_CLASS), sets.settings.model_copy(update={"curate": curate}))
 
 
 @pytest.mark.parametrize(

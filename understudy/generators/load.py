@@ -63,6 +63,16 @@ def _folder(settings: GeneratorSettings, device: str) -> Generator:
     return FolderGenerator(settings)
 
 
+@GENERATORS.register(
+    "glyphs",
+    summary="printed letters and digits, rendered from fonts: what `mini` was pretrained on; a control",
+)
+def _glyphs(settings: GeneratorSettings, device: str) -> Generator:
+    from understudy.generators.glyphs import GlyphGenerator
+
+    return GlyphGenerator(settings)
+
+
 def mini_folder() -> Path:
     """Folder of the bundled pipeline; ``diffusers.StableDiffusionPipeline.from_pretrained`` reads it."""
     return Path(str(resources.files("understudy"))) / "generators" / "mini" / "pipeline"

@@ -20,7 +20,7 @@ def drawing_precision(wanted: str, settings: GeneratorSettings, device: torch.de
         settings: of the generator.
         device: where it draws.
     """
-    if settings.name == "folder" or settings.precision != "float32":
+    if settings.is_ready_made or settings.precision != "float32":
         return settings.precision
     if wanted == "auto":
         return "bfloat16" if has_fast_bfloat16(device) else "float32"

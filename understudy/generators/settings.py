@@ -25,6 +25,16 @@ class GeneratorSettings(Section):
     images: tuple[Path, ...] = setting((), decides="pixels")
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""
+    retrieved: tuple[Path, ...] = setting(
+        (),
+        needs=Need(
+            "compare.arms",
+            "an arm has the strategy `retrieved`",
+            lambda settings: settings.compare.has_arm_with("retrieved"),
+        ),
+    )
+    """Images of your classes from the set that the generator was pretrained on, for the control arms with
+    `@retrieved`, in the same forms as `generator.images`; `mini` needs none."""
     channels: tuple[Annotated[int, Field(ge=8, le=4096, multiple_of=8)], ...] = setting(
         (64, 128), min_length=1, decides="pixels", needs=_CLASS_CONDITIONAL
     )
@@ -61,6 +71,11 @@ class GeneratorSettings(Section):
     )
     """Licence of the weights or of the ready-made images, for the cards of exports; if not set, it is read
     from a `README.md` beside them."""
+
+    @property
+    def is_ready_made(self) -> bool:
+        """Whether images come without a network: nothing can be adapted, guided or started from real ones."""
+        return self.name in ("folder", "glyphs")
 
     @model_validator(mode="after")
     def _images_fit_name(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from understudy.adaptation.adapter import (
     apply_adapter,
@@ -20,6 +19,7 @@ from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
+from understudy.generators.folder import FolderGenerator
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
@@ -28,7 +28,7 @@ from understudy.generators.samplers import SAMPLERS
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
-from understudy.pipeline.strategies import check_strategies, settings_of_arms
+from understudy.pipeline.strategies import check_strategies, controls, settings_of_arms
 from understudy.pipeline.trial import try_generator
 from understudy.sampling.plan import quotas
 from understudy.settings import Settings, check_registered
@@ -100,11 +100,11 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     train, captions = splits.train, _given_captions(settings, splits)
     if settings.adapt.adapter is not None:
         _check_ready_adapter(settings.adapt.adapter, settings, splits)
+    for control in controls(settings, train):
+        _check_ready_made(load_generator(control, device=device), splits)
     if _loads_generator(settings, splits.prompt_names, captions):
         generator = load_generator(settings.generator, device=device)
-        generator.available(train.class_names)
-        if settings.generator.name == "folder":
-            cast("Any", generator).check_copies([splits.val, splits.test])
+        _check_ready_made(generator, splits)
         check_generator_fits(generator, settings, prompt_names=splits.prompt_names, captions=captions)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
     if _loads_clip(settings, train):
@@ -115,6 +115,13 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
             prompt_names=splits.prompt_names,
             device=device,
         )
+
+
+def _check_ready_made(generator: Generator, splits: Splits) -> None:
+    """Check the classes of a generator that has images, and that none of them is a held-out image."""
+    generator.available(splits.train.class_names)
+    if isinstance(generator, FolderGenerator):
+        generator.check_copies([splits.val, splits.test])
 
 
 def _check_ready_adapter(adapter: Path, settings: Settings, splits: Splits) -> None:
@@ -209,7 +216,7 @@ def check_generator_fits(
         _ = adaptable(generator).feature_width  # raises an error for a generator without an image encoder
     if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))
-    if settings.generator.name != "folder":
+    if not settings.generator.is_ready_made:
         try_generator(generator, settings, prompt_names[0])
 
 

@@ -25,9 +25,9 @@ def curate(run: Run) -> None:
     quota = quotas(run.train, settings.draw)
     with run.folder.stage("curate") as record:
         if settings.draw.allocation == "weak-classes":
-            first = run.sets.fill(quota, draw=settings.draw, curate=settings.curate)
+            first = run.sets.fill(quota, settings)
             quota = run.sets.allocate(quota, first.images, again=True)
-        made = run.sets.fill(quota, draw=settings.draw, curate=settings.curate)
+        made = run.sets.fill(quota, settings)
         write_atomically(folder / "decisions.parquet", partial(pq.write_table, made.decisions.table()))
         made.images.save(folder / "curated.parquet")
         record |= _record(made, quota, settings.curate, run.train.class_names)

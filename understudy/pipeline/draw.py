@@ -16,7 +16,7 @@ def draw(run: Run) -> None:
         generator = run.generators.main  # the time to load it does not count as drawing
         record["generator"] = generator.fingerprint
         start = time.monotonic()
-        images = run.sets.first(run.settings.draw, quota)
+        images = run.sets.first(run.settings, quota)
         drawn = run.sets.num_drawn
         per_second = round(drawn / (time.monotonic() - start), 2) if drawn else None
         record |= {"images": len(images), "images_per_second": per_second}
@@ -30,5 +30,4 @@ def draw(run: Run) -> None:
 
 def work(counted: Counted) -> Work:
     """The images of the first round, with those that a selection chooses from."""
-    draw, curate = counted.settings.draw, counted.settings.curate
-    return counted.drawn(quotas(counted.train, draw), draw=draw, curate=curate)
+    return counted.drawn(quotas(counted.train, counted.settings.draw), counted.settings)

@@ -15,7 +15,6 @@ from understudy.pipeline.strategies import as_many_as_real, gap_arms, shots_of
 from understudy.pipeline.synthetic import CuratedSet, SyntheticSets
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
-from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings, with_section
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.records import ArmFolder, ArmResult
@@ -95,7 +94,7 @@ def real_again(train: LabelledSet, spare: LabelledSet | None, *, seed: int) -> l
 def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, CuratedSet]]:
     """By role, the arm and its images: the plain set, and sets that differ from it in one respect."""
     quota = quotas(sets.train, plain.draw)
-    shared = sets.named(f"{_PLACE}plain", quota, draw=plain.draw, curate=plain.curate)
+    shared = sets.named(f"{_PLACE}plain", quota, plain)
     found = {"plain": ("synthetic", shared)}
     for role, arm in gap_arms(plain, shots=shots_of(sets.train)).items():
         found[role] = arm, sets.of_arm(arm, base=plain, shared=shared.images, place=_PLACE)
@@ -105,21 +104,21 @@ def role_sets(sets: SyntheticSets, plain: Settings) -> dict[str, tuple[str, Cura
 def redrawn_sets(sets: SyntheticSets, plain: Settings) -> dict[float, CuratedSet]:
     """By strength, the set in which every real image was noised and drawn again."""
     found = {}
-    for strength, draw in _redrawing(plain).items():
+    for strength, settings in _redrawing(plain).items():
         name = f"{_PLACE}redrawn-{strength:g}"
-        found[strength] = sets.named(name, quotas(sets.train, draw), draw=draw, curate=plain.curate)
+        found[strength] = sets.named(name, quotas(sets.train, settings.draw), settings)
     return found
 
 
-def _redrawing(plain: Settings) -> dict[float, DrawSettings]:
+def _redrawing(plain: Settings) -> dict[float, Settings]:
     """By strength, the settings that redraw real images in at least one step; empty for ready-made images."""
-    if plain.generator.name == "folder":
+    if plain.generator.is_ready_made:
         return {}
     least = strength_of(1, plain.draw.steps)
     return {
         strength: with_section(
             plain, "draw", strength=strength, start_snr=None, noise_scale=1.0, pairing="paired"
-        ).draw
+        )
         for strength in sorted({max(strength, least) for strength in plain.gap.strengths})
     }
 
@@ -151,7 +150,7 @@ def _side_measures(
 
 
 def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """List every strategy with its purpose, and its gain in this run if an arm uses no other strategy.
+    """List every strategy but the controls, and its gain in this run if an arm uses no other strategy.
 
     Args:
         arms: result of :func:`understudy.evaluation.accuracy.summarise`.
@@ -163,6 +162,8 @@ def _advice(arms: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name in STRATEGIES:
         suffix, strategy = f"@{name}", STRATEGIES[name]
+        if strategy.is_control:
+            continue
         gains = {
             arm.removesuffix(suffix): arms[arm]["minus_plain"]
             for arm in arms
@@ -192,14 +193,14 @@ def check(settings: Settings, train: LabelledSet, val: LabelledSet) -> None:
 def work(counted: Counted) -> Work:
     """The sets between real and synthetic, and the trainings on them and on other real images."""
     plain, train = as_many_as_real(counted.settings), counted.train
-    total = counted.drawn(quotas(train, plain.draw), draw=plain.draw, curate=plain.curate)
+    total = counted.drawn(quotas(train, plain.draw), plain)
     total += counted.tuning("synthetic")
     arms = gap_arms(plain, shots=shots_of(train))
     for arm in arms.values():
         total += counted.images_of(arm, plain)
     redrawing = _redrawing(plain)
-    for draw in redrawing.values():
-        total += counted.drawn(quotas(train, draw), draw=draw, curate=plain.curate)
+    for settings in redrawing.values():
+        total += counted.drawn(quotas(train, settings.draw), settings)
     trained = counted.training("synthetic", num_synthetic=len(train)) * (1 + len(arms) + len(redrawing))
     for part in real_again(train, counted.splits.spare, seed=counted.settings.seed):
         trained += counted.training("real", num_real=len(part))

@@ -76,6 +76,18 @@ class Generators:
             features, self.train, kind=kind, images=self.settings.visual.images, projection=projection
         )
 
+    def draws_for(self, settings: Settings) -> bool:
+        """Whether these generators draw the images of such settings; those of control arms need others."""
+        return (settings.generator, settings.adapt, settings.visual) == (
+            self.settings.generator,
+            self.settings.adapt,
+            self.settings.visual,
+        )
+
+    def of_control(self, settings: Settings) -> Generators:
+        """Generators for a control arm, which are not adapted and so have no adapter folder."""
+        return replace(self, settings=settings, folder=self.folder / "none", drew=None)
+
     def get(self, number: int) -> Generator:
         """Generator ``number``; a further one is adapted first if its adapter is missing."""
         if number == 0:

@@ -90,7 +90,7 @@ def _nested_sets(run: Run, wanted: Mapping[float, np.ndarray]) -> Iterator[dict[
     one_by_one = [{times: quota} for times, quota in wanted.items()]
     for sizes in [wanted] if settings.scale.stop_below is None else one_by_one:
         for quota in sizes.values():
-            made = run.sets.fill(quota, draw=settings.draw, curate=settings.curate, at_least=drawn)
+            made = run.sets.fill(quota, settings, at_least=drawn)
             drawn = np.bincount(made.decisions.labels, minlength=len(quota))
         yield _cut(run, made, sizes)
 
@@ -128,7 +128,7 @@ def work(counted: Counted) -> Work:
     total, trained = Work(), Work()
     for times in settings.scale.times:
         quota = times_of(train, times)
-        total += counted.drawn(quota, draw=settings.draw, curate=settings.curate)
+        total += counted.drawn(quota, settings)
         for arm in settings.scale.arms:
             total += counted.tuning(arm)
             trained += counted.training(arm, num_synthetic=int(quota.sum()))

@@ -9,6 +9,7 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.settings import GeneratorSettings
 from understudy.settings import Settings, build, differing_keys, with_section
 from understudy.training.arms import find_arm
 from understudy.training.refresh import images_needed
@@ -127,6 +128,16 @@ def settings_of_arms(settings: Settings, train: LabelledSet) -> list[Settings]:
     return [effective_settings(name, settings, shots=shots).settings for name in names]
 
 
+def controls(settings: Settings, train: LabelledSet) -> list[GeneratorSettings]:
+    """The generators of arms that do not take the run's own one.
+
+    Raises:
+        InputError: as :func:`effective_settings`.
+    """
+    generators = [of_arm.generator for of_arm in settings_of_arms(settings, train)]
+    return [generator for generator in generators if generator != settings.generator]
+
+
 def as_many_as_real(settings: Settings) -> Settings:
     """Settings for plain synthetic images: as many as real ones, none rejected."""
     plain = with_section(
@@ -146,6 +157,6 @@ def gap_arms(plain: Settings, *, shots: int) -> dict[str, str]:
         shots: train images of the smallest class.
     """
     arms = dict(_GAP_ARMS)
-    if plain.generator.name == "folder" or plain.draw.starts_from_real:
+    if plain.generator.is_ready_made or plain.draw.starts_from_real:
         del arms["diverse"]
     return {role: arm for role, arm in arms.items() if not arm_settings(arm, plain, shots=shots).idle}

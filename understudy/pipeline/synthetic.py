@@ -125,11 +125,12 @@ class SyntheticSets:
         """Decides which drawn images are kept."""
         return Curator(train=self.train, val=self.val, networks=self.classifiers, copies=self.copies)
 
-    def first(self, draw: DrawSettings, counts: np.ndarray) -> LabelledSet:
+    def first(self, settings: Settings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class; missing ones are drawn, and several generators take turns."""
-        shares = [(counts + draw.members - 1 - number) // draw.members for number in range(draw.members)]
+        members = settings.draw.members
+        shares = [(counts + members - 1 - number) // members for number in range(members)]
         parts = [
-            self._supply(draw, number).first(share) for number, share in enumerate(shares) if share.any()
+            self._supply(settings, number).first(share) for number, share in enumerate(shares) if share.any()
         ]
         if len(parts) == 1:
             return parts[0]
@@ -138,26 +139,21 @@ class SyntheticSets:
         return images.select(np.lexsort((numbers, images.labels)))  # stable: keeps the turns
 
     def fill(
-        self,
-        quota: np.ndarray,
-        *,
-        draw: DrawSettings,
-        curate: CurateSettings,
-        at_least: np.ndarray | None = None,
+        self, quota: np.ndarray, settings: Settings, *, at_least: np.ndarray | None = None
     ) -> JudgedImages:
         """Draw, judge, and draw again until every class has its quota or no refill is left.
 
         Args:
             quota: wanted images per class, int64 (num_classes,).
-            draw: how images are drawn.
-            curate: how images are chosen, and how many refills are allowed.
+            settings: how images are drawn and chosen, and how many refills are allowed.
             at_least: images per class to draw in the first round, even if the quota needs fewer.
         """
+        curate = settings.curate
         needed = candidates_wanted(quota, curate)
         counts = needed if at_least is None else np.maximum(needed, at_least)
         rounds = 0
         while True:
-            drawn = self.first(draw, counts)
+            drawn = self.first(settings, counts)
             decisions = self.curator.decide(drawn, quota, curate)
             rounds += 1
             missing = np.maximum(needed - decisions.num_good, 0)
@@ -204,13 +200,11 @@ class SyntheticSets:
                 f"{name}: every refresh repeats the same images; raise draw.refresh_times or compare.steps"
             )
         key = place + "+".join([*needed.changing, *([f"refresh-{wanted.sum()}"] if refreshes else [])])
-        found = self.named(key, wanted, draw=needed.settings.draw, curate=needed.settings.curate)
+        found = self.named(key, wanted, needed.settings)
         in_use = np.minimum(quota, found.images.counts) if refreshes else None
         return CuratedSet(images=found.images, quota=in_use, record={"variant": key, **found.record})
 
-    def named(
-        self, name: str, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings
-    ) -> CuratedSet:
+    def named(self, name: str, quota: np.ndarray, settings: Settings) -> CuratedSet:
         """The curated set with this name, drawn if it is not on disk.
 
         Raises:
@@ -220,10 +214,10 @@ class SyntheticSets:
         record_path = path.with_name(f"{path.stem}.json")
         if not (record_path.exists() and path.exists()):
             start, before = time.monotonic(), self.num_drawn
-            made = self.fill(quota, draw=draw, curate=curate)
-            self._check_some_kept(made, quota, curate, name=name)
+            made = self.fill(quota, settings)
+            self._check_some_kept(made, quota, settings.curate, name=name)
             made.images.save(path)
-            record = _record(made, quota, has_copies=curate.firewall != "off")
+            record = _record(made, quota, has_copies=settings.curate.firewall != "off")
             write_json(
                 record_path,
                 {
@@ -251,22 +245,26 @@ class SyntheticSets:
         if problem is not None:
             self.observer.say(f"{name}: {problem}")
 
-    def _supply(self, draw: DrawSettings, number: int) -> Supply:
+    def _supply(self, settings: Settings, number: int) -> Supply:
         """The images that generator ``number`` draws with these settings."""
+        draw, generators = settings.draw, self.generators
         names = DrawSettings.names_deciding("pixels")
         how = {
             name: getattr(draw, name)
             for name in names
             if getattr(draw, name) != getattr(self.settings.draw, name)
         }
+        if not generators.draws_for(settings):
+            generators = generators.of_control(settings)
+            how["control"] = settings.generator.name if settings.generator.is_ready_made else "unadapted"
         if number:
             how["member"] = number
         key = "+".join(f"{name}={value}" for name, value in how.items())
         if key not in self._supplies:
             self._supplies[key] = Supply(
                 self.folder / "supplies" / key if key else self.folder,
-                self.generators.planner(draw, number),
-                visual=lambda: self.generators.visual,
+                generators.planner(draw, number),
+                visual=lambda: generators.visual,
                 part_size=self.settings.draw.part_size,
                 batch_size=self.settings.draw.batch_size,
                 observer=self.observer,

@@ -8,7 +8,6 @@ from typing import final
 import numpy as np
 
 from understudy.curation.selections import candidates_wanted
-from understudy.curation.settings import CurateSettings
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.pipeline.strategies import effective_settings, images_wanted, shots_of
@@ -81,10 +80,13 @@ class Counted:
         """Whether an arm sees synthetic images."""
         return find_arm(arm, self.settings.compare).uses_synthetic
 
-    def drawn(self, quota: np.ndarray, *, draw: DrawSettings, curate: CurateSettings) -> Work:
+    def drawn(self, quota: np.ndarray, settings: Settings) -> Work:
         """Images of a curated set that no earlier set contains, and further generators to adapt."""
-        counts = candidates_wanted(quota, curate)
-        how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels")))
+        draw = settings.draw
+        if settings.generator.is_ready_made and not self.settings.generator.is_ready_made:
+            return Work()  # images of a control arm that exist, or take no network to make
+        counts = candidates_wanted(quota, settings.curate)
+        how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels"))) + settings.adapt.method
         strength = (self.strength if draw.start_snr is not None else draw.strength) / self.strength
         work = Work()
         for number in range(draw.members):
@@ -107,7 +109,7 @@ class Counted:
         needed = effective_settings(arm, base, shots=shots_of(self.train)).settings
         quota = quotas(self.train, needed.draw)
         wanted = images_wanted(arm, base, num_real=len(self.train), quota=quota)
-        return self.drawn(wanted, draw=needed.draw, curate=needed.curate)
+        return self.drawn(wanted, needed)
 
     def tuning(self, arm: str) -> Work:
         """The trials of an arm; none if an earlier stage has tuned it, or arms are not tuned."""

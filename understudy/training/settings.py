@@ -228,11 +228,11 @@ class CompareSettings(Section):
             )
         return self
 
-    def has_arm_with(self, strategy: str, field: str) -> bool:
-        """Whether an arm has the strategy, or a phase in ``own_arms`` sets the strategy's field."""
+    def has_arm_with(self, strategy: str, field: str | None = None) -> bool:
+        """Whether an arm has the strategy, or a phase in ``own_arms`` sets the strategy's field, if any."""
         phases = [phase for phases in self.own_arms.values() for phase in phases]
         named = any(strategy in name.split("@")[1:] for name in self.arms)
-        return named or any(getattr(phase, field) for phase in phases)
+        return named or (field is not None and any(getattr(phase, field) for phase in phases))
 
     def keeps_earlier_default(self, stored: CompareSettings) -> bool:
         """Whether the arms differ from those of a stored run only because the default arms have changed.

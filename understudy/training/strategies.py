@@ -32,6 +32,10 @@ _NOISE_SCALE = 1.1  # GaFi searches from 1 to 2; here it is not tuned
 _NUM_GENERATORS = 3
 _STRENGTH_BY_SHOTS = {1: 0.50, 2: 0.40, 4: 0.35, 8: 0.20, 16: 0.15}
 """The 50, 40, 35, 20 and 15 of 100 steps in He et al. 2023 (arXiv:2210.07574)."""
+_NOT_ADAPTED: Mapping[str, Mapping[str, Any]] = {
+    "adapt": {"method": "none", "adapter": None},
+    "visual": {"kind": "none", "draw_kind": None},
+}
 _THIS_PROJECT = "this project, see docs/methods/content_gap.md"
 
 
@@ -42,7 +46,7 @@ class Strategy:
 
     Attributes:
         summary: one line for ``understudy list``.
-        addresses: the parts of the gap that the strategy is meant to close.
+        addresses: the parts of the gap that the strategy is meant to close; empty for controls.
         source: the publication or other source of the idea.
         overrides: settings for the arm's images; None if the arm uses the images of the run.
         change_phases: changes to the arm's training; None if the training stays as it is.
@@ -53,6 +57,11 @@ class Strategy:
     source: str
     overrides: Overrides | None = None
     change_phases: ChangePhases | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it replaces the adapted generator's images, to show what these are worth."""
+        return not self.addresses
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategy")
@@ -122,6 +131,39 @@ def _several(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> di
             "generator.images"
         )
     return {"draw": {"members": _NUM_GENERATORS}}
+
+
+def _without_adapter(
+    generator: GeneratorSettings, draw: DrawSettings, shots: int
+) -> dict[str, dict[str, Any]]:
+    if generator.is_ready_made or generator.name == "class_conditional":
+        raise InputError(
+            f"the strategy 'unadapted' draws with the weights that a run starts from, which the generator "
+            f"{generator.name!r} does not have: leave it out"
+        )
+    if "{token}" in draw.prompt:
+        raise InputError(
+            "the strategy 'unadapted' draws without a learned token, but draw.prompt contains {token}: "
+            "compare with a run of the recipe neutral-token instead"
+        )
+    return {"draw": {"members": 1, "adapter_scale": 1.0}, **_NOT_ADAPTED}
+
+
+def _from_pretraining(
+    generator: GeneratorSettings, draw: DrawSettings, shots: int
+) -> dict[str, dict[str, Any]]:
+    if generator.retrieved:
+        source: dict[str, Any] = {"name": "folder", "images": generator.retrieved}
+    elif generator.name == "mini":
+        source = {"name": "glyphs"}
+    else:
+        raise InputError(
+            "the strategy 'retrieved' needs images of your classes from the set that the generator "
+            f"{generator.name!r} was pretrained on: give them as "
+            '--set "generator.retrieved=[PATH]", or leave it out'
+        )
+    start = {"strength": 1.0, "start_snr": None, "members": 1, "adapter_scale": 1.0}
+    return {"generator": {**GeneratorSettings().model_dump(), **source}, "draw": start, **_NOT_ADAPTED}
 
 
 def _on_synthetic(**changes: object) -> ChangePhases:
@@ -239,6 +281,12 @@ _TABLE = {
         source="multi-GAN of GaFi (arXiv:2305.10118)",
         overrides=_several,
     ),
+    "retrieved": Strategy(
+        summary="control: images from the set that the generator was pretrained on, instead of drawn ones",
+        addresses=(),
+        source="retrieval baseline of Geng et al. 2024 (arXiv:2406.05184)",
+        overrides=_from_pretraining,
+    ),
     "soft-labels": Strategy(
         summary="average each synthetic image's label with the prediction of a real-trained classifier",
         addresses=("quality",),
@@ -251,6 +299,12 @@ _TABLE = {
         addresses=("content", "quantity"),
         source="mix loss of He et al. 2023 (arXiv:2210.07574)",
         change_phases=_two_streams,
+    ),
+    "unadapted": Strategy(
+        summary="control: images drawn with the generator as it was before adaptation",
+        addresses=(),
+        source=_THIS_PROJECT,
+        overrides=_without_adapter,
     ),
     "weak-classes": Strategy(
         summary="draw more images of the classes that a classifier trained on synthetic images confuses",

@@ -60,6 +60,7 @@ def model_card(
     seed: int,
     parameters: int,
     fonts: int,
+    withheld: str = "",
 ) -> str:
     """Write the card in Markdown.
 
@@ -69,8 +70,11 @@ def model_card(
         seed: seed of the training.
         parameters: number of parameters of the whole pipeline.
         fonts: number of fonts in the data.
+        withheld: characters of which no network saw an image or a caption.
     """
     notes = [f"- {name}: {step['note']}" for name, step in figures.items() if "note" in step]
+    if withheld:
+        notes.append(f"- withheld: no image and no caption of {', '.join(withheld)} was seen")
     return _TEMPLATE.format(
         **figures,
         **budget,

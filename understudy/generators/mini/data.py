@@ -29,12 +29,12 @@ class CaptionedImages:
     labels: Tensor
 
 
-def printed_glyphs(num_images: int, *, seed: int) -> CaptionedImages:
-    """Random glyphs with captions; image i depends on (seed, i) alone."""
+def printed_glyphs(num_images: int, *, seed: int, characters: str = glyphs.CHARACTERS) -> CaptionedImages:
+    """Random glyphs of these characters with captions; image i depends on (seed, i, characters) alone."""
     images, captions, labels = [], [], []
     for index in range(num_images):
         rng = np.random.default_rng([seed, index])
-        glyph = glyphs.random_glyph(rng)
+        glyph = glyphs.random_glyph(rng, characters)
         images.append(glyphs.render(glyph))
         captions.append(glyphs.caption(glyph, rng))
         labels.append(glyphs.CHARACTERS.index(glyph.character))

@@ -66,14 +66,18 @@ def main() -> None:
         "--out", type=Path, required=True, help="folder to write; an interrupted run resumes in it"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the glyphs and of the initial weights")
+    parser.add_argument(
+        "--withhold", default="", metavar="CHARACTERS", help="characters that no network sees, as 358"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--smoke", action="store_true", help="a few steps of everything, in under a minute")
     arguments = parser.parse_args()
     budget = Budget().smoke() if arguments.smoke else Budget()
-    pretrain(arguments.out, budget, seed=arguments.seed, device=torch.device(arguments.device))
+    device = torch.device(arguments.device)
+    pretrain(arguments.out, budget, seed=arguments.seed, device=device, withhold=arguments.withhold)
 
 
-def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> None:
+def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device, withhold: str = "") -> None:
     """Run every unfinished step, then write the pipeline, samples and the model card.
 
     Args:
@@ -81,10 +85,12 @@ def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> N
         budget: steps and images.
         seed: seed of the glyphs and of the initial weights.
         device: torch device.
+        withhold: characters of which no network sees an image or a caption.
     """
     out.mkdir(parents=True, exist_ok=True)
-    train = printed_glyphs(budget.images, seed=seed)
-    held_out = printed_glyphs(max(64, budget.images // 10), seed=seed + 1_000_003)
+    characters = "".join(character for character in glyphs.CHARACTERS if character not in withhold)
+    train = printed_glyphs(budget.images, seed=seed, characters=characters)
+    held_out = printed_glyphs(max(64, budget.images // 10), seed=seed + 1_000_003, characters=characters)
     step = partial(run_step, out, seed=seed)
     pipeline = out / "pipeline"
 
@@ -112,7 +118,7 @@ def pretrain(out: Path, budget: Budget, *, seed: int, device: torch.device) -> N
     write_pipeline(pipeline)
     names = [glyphs.name_of(character) for character in "0123456789aAbBgGqQrR"]
     write_samples(pipeline, [f"a photo of {name}" for name in names], seed)
-    _write_card(out, budget, seed)
+    _write_card(out, budget, seed, withhold)
 
 
 def run_step(
@@ -165,15 +171,21 @@ def _train_letters(
     return model, {"held_out_letter_accuracy": share, "held_out_images": int(keep_held_out.sum())}
 
 
-def _write_card(out: Path, budget: Budget, seed: int) -> None:
+def _write_card(out: Path, budget: Budget, seed: int, withheld: str) -> None:
     figures = {
         name: json.loads((out / "figures" / f"{name}.json").read_text())
         for name in ("vae", "clip", "unet", "classifier")
     }
     weights = (load_file(path) for path in (out / "pipeline").rglob("*.safetensors"))
     parameters = sum(value.numel() for each in weights for value in each.values())
-    fonts = len(glyphs.fonts())
-    card = model_card(figures, asdict(budget), seed=seed, parameters=parameters, fonts=fonts)
+    card = model_card(
+        figures,
+        asdict(budget),
+        seed=seed,
+        parameters=parameters,
+        fonts=len(glyphs.fonts()),
+        withheld=withheld,
+    )
     write_text(out / "pipeline" / "README.md", card)
 
 

@@ -1,0 +1,54 @@
+"""Controls: the chosen arm against the same arm with images that no adapted generator has drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from understudy.evaluation.accuracy import measured_by
+from understudy.training.strategies import STRATEGIES
+
+_IMAGES = {
+    "retrieved": "images from the set that the generator was pretrained on",
+    "unadapted": "images drawn without adaptation",
+}
+
+
+def against_controls(
+    arms: Mapping[str, Mapping[str, Any]], best: str, measure: str = "accuracy"
+) -> dict[str, dict[str, Any]]:
+    """Compare an arm with its controls, the arms ``BEST@STRATEGY`` whose strategy is a control.
+
+    Args:
+        arms: the result of :func:`understudy.evaluation.accuracy.summarise`.
+        best: an arm without strategies; an arm with strategies has no controls.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
+
+    Returns:
+        By control arm, ``minus_control`` (``mean``, ``low``, ``high``: how much better ``best`` is),
+        ``beats`` (whether the interval lies above 0) and ``sentence``.
+    """
+    controls = [name for name in STRATEGIES if STRATEGIES[name].is_control and f"{best}@{name}" in arms]
+    return {f"{best}@{name}": _one(arms, best, name, measure) for name in controls}
+
+
+def _one(arms: Mapping[str, Mapping[str, Any]], best: str, strategy: str, measure: str) -> dict[str, Any]:
+    control = f"{best}@{strategy}"
+    found = measured_by(arms[control], measure)
+    of_control = found["minus_plain"]
+    difference = {"mean": -of_control["mean"], "low": -of_control["high"], "high": -of_control["low"]}
+    mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
+    rival = f"{_IMAGES[strategy]} ({control}, {found['mean']:.1%})"
+    if low > 0:
+        sentence = f"{best} beats the same arm with {rival} by {mean:.1f} points [{low:.1f}, {high:.1f}]."
+    elif high < 0:
+        sentence = (
+            f"But the same arm with {rival} is better by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]: "
+            "these images do not need an adapted generator."
+        )
+    else:
+        sentence = (
+            f"The same arm with {rival} shows no difference to {best}, which has {mean:+.1f} points "
+            f"[{low:+.1f}, {high:+.1f}]: nothing shows that the adapted generator is needed."
+        )
+    return {"minus_control": difference, "beats": low > 0, "sentence": sentence}
