@@ -1,8 +1,8 @@
 """Controls for few-shot gains on ``digits``: does it take an adapted generator, or only further images of the
 classes, or networks that have seen them?
 
-``python -m benchmarks.controls`` takes about two hours on two CPU cores, half of it for pretraining; finished
-parts are kept and reused. Three cases, each with the same five subsets of 1, 2 and 4 images per class:
+``python -m benchmarks.controls`` takes about two hours on two CPU cores, a third of it for pretraining;
+finished parts are kept and reused. Three cases, each with five subsets of 1, 2 and 4 images per class:
 
 - ``mini``: the bundled generator and backbone. The generator has seen printed digits, the backbone has not.
   Controls are images drawn without adaptation, and printed characters from the fonts of the pretraining set.
@@ -146,7 +146,7 @@ def _row(case: Case, shots: int, subset: int, runs: Path, *, smoke: bool) -> dic
         chosen: dict[str, Any] = {
             "data": {"source": "digits", "shots": shots, "subset": subset},
             "draw": {"per_class": PER_CLASS},
-            "compare": {"arms": list(case.arms), "steps": STEPS, "batch_size": 32, "num_seeds": 1},
+            "compare": {"arms": list(case.arms), "steps": STEPS, "batch_size": 32, "num_seeds": 3},
             "fidelity": {"measure": False},
         }
         if case.adapter_of is not None:
@@ -202,12 +202,14 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             ),
         ):
             claim = f"{shots} per class, {what}, points"
-            claims.append(repeated(claim, values, low_above=0.0, target="interval above 0"))
+            claims.append(repeated(claim, values.tolist(), low_above=0.0, target="interval above 0"))
     return claims
 
 
 def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    what = f"mean over {len(SUBSETS)} subsets, one training each, 95% Student interval; 997 real test images"
+    what = (
+        f"mean over {len(SUBSETS)} subsets, three trainings each, 95% Student interval; 997 real test images"
+    )
     columns = [f"{shots} per class" for shots in SHOTS]
     tables = [
         {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from understudy.evaluation.accuracy import summarise
-from understudy.evaluation.controls import against_controls
+from understudy.evaluation.controls import against_controls, in_words
 from understudy.training.records import ArmResult
 
 LABELS = np.arange(400) % 2
@@ -35,8 +35,8 @@ def _arms(**accuracy):
 @pytest.mark.parametrize(
     ("of_control", "beats", "words"),
     [
-        (0.6, True, "bridged beats the same arm with images"),
-        (0.9, False, "is better by"),
+        (0.6, True, "bridged beats its control"),
+        (0.9, False, "is worse than its control"),
         (0.8, False, "shows no difference"),
     ],
 )
@@ -45,6 +45,9 @@ def test_the_sentence_follows_the_interval(control, of_control, beats, words):
     arms = _arms(**{"real": 0.5, "bridged": 0.8, f"bridged@{control}": of_control})
     found = against_controls(arms, "bridged")[f"bridged@{control}"]
     assert found["beats"] is beats
+    says = in_words({"bridged": found})
+    assert says.startswith(found["sentence"])
+    assert ("nothing shows here" in says) is not beats
     assert words in found["sentence"]
     assert found["minus_control"]["mean"] == pytest.approx(0.8 - of_control)
     assert found["minus_control"]["low"] <= found["minus_control"]["mean"] <= found["minus_control"]["high"]

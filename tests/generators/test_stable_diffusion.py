@@ -211,8 +211,8 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
         (
             "minni",
             (
-                r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did "
-                r"you mean 'mini'\?\)"
+                r"unknown generator 'minni'; known: class_conditional, folder, glyphs, mini, "
+                r"stable-diffusion \(did you mean 'mini'\?\)"
             ),
         ),
         ("stable-diffusion", "give its folder or hub name"),

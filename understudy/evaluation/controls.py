@@ -32,23 +32,34 @@ def against_controls(
     return {f"{best}@{name}": _one(arms, best, name, measure) for name in controls}
 
 
+def in_words(controls: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say how an arm did against its controls, and whether that shows a need for the adapted generator.
+
+    Args:
+        controls: the result of :func:`against_controls`.
+    """
+    sentences = [control["sentence"] for control in controls.values()]
+    if not all(control["beats"] for control in controls.values()):
+        sentences.append("So nothing shows here that the adapted generator is needed.")
+    return " ".join(sentences)
+
+
 def _one(arms: Mapping[str, Mapping[str, Any]], best: str, strategy: str, measure: str) -> dict[str, Any]:
     control = f"{best}@{strategy}"
     found = measured_by(arms[control], measure)
     of_control = found["minus_plain"]
     difference = {"mean": -of_control["mean"], "low": -of_control["high"], "high": -of_control["low"]}
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
-    rival = f"{_IMAGES[strategy]} ({control}, {found['mean']:.1%})"
+    rival = f"{control} ({_IMAGES[strategy]}, {found['mean']:.1%})"
     if low > 0:
-        sentence = f"{best} beats the same arm with {rival} by {mean:.1f} points [{low:.1f}, {high:.1f}]."
+        sentence = f"{best} beats its control {rival} by {mean:.1f} points [{low:.1f}, {high:.1f}]."
     elif high < 0:
         sentence = (
-            f"But the same arm with {rival} is better by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]: "
-            "these images do not need an adapted generator."
+            f"{best} is worse than its control {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
         )
     else:
         sentence = (
-            f"The same arm with {rival} shows no difference to {best}, which has {mean:+.1f} points "
-            f"[{low:+.1f}, {high:+.1f}]: nothing shows that the adapted generator is needed."
+            f"Against its control {rival}, {best} shows no difference, {mean:+.1f} points "
+            f"[{low:+.1f}, {high:+.1f}]."
         )
     return {"minus_control": difference, "beats": low > 0, "sentence": sentence}

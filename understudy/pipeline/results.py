@@ -8,7 +8,7 @@ from typing import Any
 
 from understudy.evaluation.accuracy import verdict
 from understudy.evaluation.class_sizes import classes_without_synthetic, measure_of_verdict
-from understudy.evaluation.controls import against_controls
+from understudy.evaluation.controls import against_controls, in_words
 from understudy.evaluation.published import PUBLISHED
 from understudy.pipeline.folder import RunFolder
 from understudy.training.arms import find_arm
@@ -117,6 +117,5 @@ def _verdict(
     elif counts and (lacking := classes_without_synthetic(loaded["classes"], counts["synthetic"])):
         answer["sentence"] += f" {lacking}"
     if controls := against_controls(arms, answer["best"], measure):
-        answer["sentence"] += "".join(f" {control['sentence']}" for control in controls.values())
-        answer["controls"] = controls
+        answer |= {"sentence": f"{answer['sentence']} {in_words(controls)}", "controls": controls}
     return answer

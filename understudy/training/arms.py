@@ -38,7 +38,7 @@ class Arm:
 
     @property
     def can_be_chosen(self) -> bool:
-        """Whether the verdict may choose it: it sees synthetic images, is no control, and does not use val."""
+        """Whether the verdict may choose it: it sees synthetic images and is neither a control nor `+val`."""
         strategies = split_name(self.name)[1]
         is_control = any(STRATEGIES[name].is_control for name in strategies)
         return self.uses_synthetic and not self.uses_val and not is_control

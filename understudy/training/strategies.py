@@ -32,7 +32,7 @@ _NOISE_SCALE = 1.1  # GaFi searches from 1 to 2; here it is not tuned
 _NUM_GENERATORS = 3
 _STRENGTH_BY_SHOTS = {1: 0.50, 2: 0.40, 4: 0.35, 8: 0.20, 16: 0.15}
 """The 50, 40, 35, 20 and 15 of 100 steps in He et al. 2023 (arXiv:2210.07574)."""
-_NOT_ADAPTED: Mapping[str, Mapping[str, Any]] = {
+_NOT_ADAPTED: dict[str, dict[str, Any]] = {
     "adapt": {"method": "none", "adapter": None},
     "visual": {"kind": "none", "draw_kind": None},
 }
