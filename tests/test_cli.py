@@ -264,8 +264,8 @@ def check_refused(understudy, words, message, folder):
         (
             "run digits --generator minni",
             (
-                r"unknown generator 'minni'; known: class_conditional, folder, mini, stable-diffusion \(did "
-                r"you mean 'mini'\?\)"
+                r"unknown generator 'minni'; known: class_conditional, folder, glyphs, mini, "
+                r"stable-diffusion \(did you mean 'mini'\?\)"
             ),
         ),
         (

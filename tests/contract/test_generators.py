@@ -33,9 +33,10 @@ SAVERS = {
 }
 DENOISER_METHODS = [name for name in METHODS if name != "none" and not AdaptSettings(method=name).has_token]
 TOKEN_METHODS = [name for name in METHODS if AdaptSettings(method=name).has_token]
-# Ready-made images have no network, and a class-conditional model no prompts: tests/generators has a file for
-# each.
-NAMES = [name for name in GENERATORS if name not in ("stable-diffusion", "folder", "class_conditional")]
+# Ready-made images and rendered glyphs have no network, and a class-conditional model no prompts:
+# tests/generators has a file for each.
+_OTHERS = ("stable-diffusion", "folder", "glyphs", "class_conditional")
+NAMES = [name for name in GENERATORS if name not in _OTHERS]
 
 
 @pytest.fixture(scope="module", params=[*NAMES, *SAVERS])
