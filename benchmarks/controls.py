@@ -43,7 +43,7 @@ STEPS = 200
 PER_CLASS = 100  # synthetic images
 WITHHELD = "358"
 _PLAIN = ("synthetic", "mixed", "bridged")
-_ARMS = ("real", "real+val", *_PLAIN)
+_ARMS = ("real", "real+val", *_PLAIN, "mixed+val", "bridged+val")
 _PROCESSES = 2
 _SMOKE: Mapping[str, Any] = {
     "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
@@ -77,7 +77,7 @@ CASES = (
     ),
     Case(
         name="backbone knows digits",
-        arms=("real", "real+val", "bridged"),
+        arms=("real", "real+val", "bridged", "bridged+val"),
         settings=lambda networks: {"compare": {"backbone": str(networks / "characters_resnet")}},
         adapter_of="mini",
     ),
@@ -146,7 +146,13 @@ def _row(case: Case, shots: int, subset: int, runs: Path, *, smoke: bool) -> dic
         chosen: dict[str, Any] = {
             "data": {"source": "digits", "shots": shots, "subset": subset},
             "draw": {"per_class": PER_CLASS},
-            "compare": {"arms": list(case.arms), "steps": STEPS, "batch_size": 32, "num_seeds": 3},
+            "compare": {
+                "arms": list(case.arms),
+                "steps": STEPS,
+                "batch_size": 32,
+                "num_seeds": 3,
+                "refit": False,
+            },
             "fidelity": {"measure": False},
         }
         if case.adapter_of is not None:
@@ -185,7 +191,7 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
         of_mini, of_knows, of_withheld = (_of(rows, name, shots) for name in (mini, knows, withheld))
         for what, values in (
             (f"{mini}: bridged minus real", _points(of_mini, "bridged", "real")),
-            (f"{mini}: bridged minus real+val", _points(of_mini, "bridged", "real+val")),
+            (f"{mini}: bridged+val minus real+val", _points(of_mini, "bridged+val", "real+val")),
             (f"{mini}: bridged minus bridged@retrieved", _points(of_mini, "bridged", "bridged@retrieved")),
             (f"{mini}: bridged minus bridged@unadapted", _points(of_mini, "bridged", "bridged@unadapted")),
             (f"{mini}: mixed minus mixed@retrieved", _points(of_mini, "mixed", "mixed@retrieved")),
@@ -195,7 +201,7 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             ),
             (f"{knows}: bridged minus real", _points(of_knows, "bridged", "real")),
             (f"{withheld}: bridged minus real", _points(of_withheld, "bridged", "real")),
-            (f"{withheld}: bridged minus real+val", _points(of_withheld, "bridged", "real+val")),
+            (f"{withheld}: bridged+val minus real+val", _points(of_withheld, "bridged+val", "real+val")),
             (
                 f"{withheld}: recall of these digits, bridged minus real",
                 _recall(of_withheld, "bridged", WITHHELD) - _recall(of_withheld, "real", WITHHELD),

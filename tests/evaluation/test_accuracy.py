@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import (
     balanced_accuracy_score,
     confusion_matrix,
@@ -13,9 +15,10 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from understudy.evaluation.accuracy import chosen_by, confusion, summarise, verdict
+from understudy.evaluation.accuracy import choose, chosen_by, confusion, summarise, verdict
 from understudy.evaluation.over_classes import over_classes
 from understudy.functional.class_means import macro_f1_terms
+from understudy.functional.intervals import standard_error
 from understudy.training.records import ArmResult
 
 LABELS = np.repeat(np.arange(4), 50)
@@ -308,3 +311,37 @@ def test_a_single_training_is_one_seed():
 def test_without_the_arm_few_validation_images_are_mentioned(num_val, is_said):
     sentence = _verdict(_result("real", 0.6), _result("mixed", 0.8), num_val=num_val)["sentence"]
     assert ("add the arm real+val" in sentence) == is_said
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "mixed", "bridged", "chosen"),
+    [
+        (0.98, 0.96, 0.97, "bridged"),  # within a standard error, which is 3 points for 50 images
+        (0.98, 0.90, 0.92, "synthetic"),
+        (0.90, 0.96, 0.96, "mixed"),
+        (1.00, 0.98, 0.90, "mixed"),  # all right is no certainty
+    ],
+)
+def test_an_arm_that_cannot_learn_from_validation_images_is_chosen_only_if_clearly_better(
+    synthetic, mixed, bridged, chosen
+):
+    results = [_result("real", 0.8), _result("synthetic", 0.9, val=synthetic)]
+    results += [_result("mixed", 0.9, val=mixed), _result("bridged", 0.9, val=bridged)]
+    arms, names = summarise(results), ("synthetic", "mixed", "bridged")
+    found = choose(arms, names, measure="accuracy", refits=("mixed", "bridged"), num_val=50)
+    assert found == chosen
+    plain = choose(arms, names, measure="accuracy")
+    assert plain == max(names, key=lambda name: arms[name]["val_accuracy"])
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.integers(1, 1000))
+def test_with_more_validation_images_the_best_arm_wins(on_val, num_val):
+    results = [_result("real", 0.8)]
+    results += [
+        _result(name, 0.9, val=val)
+        for name, val in zip(("synthetic", "mixed", "bridged"), on_val, strict=True)
+    ]
+    arms, names = summarise(results), ("synthetic", "mixed", "bridged")
+    chosen = choose(arms, names, measure="accuracy", refits=("mixed", "bridged"), num_val=num_val)
+    error = standard_error(max(on_val), num_val)
+    assert arms[chosen]["val_accuracy"] >= max(on_val) - error - 1e-9

@@ -14,6 +14,7 @@ from understudy.functional.intervals import (
     mean_interval,
     paired_difference,
     resampled_means,
+    standard_error,
     student_interval,
     variance_of_mean,
 )
@@ -301,3 +302,12 @@ def test_one_group_agrees_with_no_groups():
     values = _rng(2).integers(0, 2, size=(3, 50)).astype(float)
     found = mean_interval(values, limits=(0, 1), groups=np.zeros(50))
     np.testing.assert_allclose(found, mean_interval(values, limits=(0, 1)), atol=0.002)
+
+
+@pytest.mark.parametrize("images", [1, 10, 50, 10_000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_standard_error_is_that_of_agresti_and_coull(share, images):
+    p, n = (share * images + 2) / (images + 4), images + 4
+    assert standard_error(share, images) == pytest.approx(np.sqrt(p * (1 - p) / n))
+    if 0 < share < 1 and images > 1000:  # and then nearly the plain one
+        assert standard_error(share, images) == pytest.approx(np.sqrt(share * (1 - share) / images), rel=1e-3)

@@ -254,7 +254,7 @@ def test_a_whole_run_needs_no_other_model(tmp_path):
         None,
     )
     results = run(settings, tmp_path / "run")
-    assert set(results["arms"]) == {"real", "real+val", "synthetic", "mixed", "bridged"}
+    assert {"real", "real+val", "synthetic", "mixed", "bridged"} <= set(results["arms"])
     again = run(settings, tmp_path / "run")
     assert again["arms"] == results["arms"]
     with pytest.raises(InputError, match="adapt.method must be full for the generator 'class_conditional'"):

@@ -21,7 +21,9 @@ def test_results_are_as_documented(finished, capsys):
     results = results_of(out)
     assert results["data"]["classes"] == ["cat", "dog"]
     assert results["data"]["train"] + results["data"]["val"] + results["data"]["test"] == 24
-    assert list(results["arms"]) == ["real", "real+val", "synthetic", "mixed", "bridged"]
+    *arms, refit = results["arms"]
+    assert arms == ["real", "real+val", "synthetic", "mixed", "bridged"]
+    assert refit == f"{results['verdict']['best']}+val"
     assert set(results["cost"]["seconds"]) == {
         "load",
         "adapt",

@@ -78,6 +78,25 @@ def binomial_limits(share: float, images: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def standard_error(share: float, images: int) -> float:
+    """Standard error of a share of correct predictions, with Agresti and Coull's (1998) two more of each.
+
+    Without these a share of 1 would have no error::
+
+        p = (images share + 2) / (images + 4),    sqrt(p (1 - p) / (images + 4))
+
+    Args:
+        share: in [0, 1].
+        images: how many there are, at least 0.
+
+    Example:
+        >>> round(standard_error(0.98, 50), 3), round(standard_error(1.0, 50), 3)
+        (0.031, 0.026)
+    """
+    p = (images * share + 2) / (images + 4)
+    return math.sqrt(p * (1 - p) / (images + 4))
+
+
 def mean_interval(
     values: np.ndarray,
     *,

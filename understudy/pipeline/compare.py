@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from understudy.core.files import write_arrays
 from understudy.core.provenance import environment
-from understudy.evaluation.accuracy import confusion, summarise
+from understudy.evaluation.accuracy import choose, confusion, summarise
+from understudy.evaluation.class_sizes import measure_of_verdict
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
 from understudy.evaluation.transferability import feature_quality
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
-from understudy.training.arms import find_arm
+from understudy.training.arms import find_arm, refits, with_val
+from understudy.training.records import ArmResult
+from understudy.training.settings import CompareSettings
 
 
 def compare(run: Run) -> None:
@@ -19,7 +24,7 @@ def compare(run: Run) -> None:
     arms, settings = run.arms, run.settings.compare
     # Drawn before anything is trained, because a filter may leave no image.
     images = {name: run.sets.of_arm(name).record for name in arms}
-    total = sum(run.steps(name) for name in arms)
+    total = sum(run.steps(name) for name in [*arms, *_refitted(arms, settings)])
     with (
         run.folder.stage("compare") as record,
         run.observer.bar("compare", total=total, unit="steps") as advance,
@@ -32,8 +37,15 @@ def compare(run: Run) -> None:
         trainings = [run.training(name, measure=measure) for name in arms]
         run.classifiers.train_arms(trainings, advance)
         results = [training.result() for training in trainings]
+        if refit := _refit(run, results):
+            arms.append(refit)
+            images[refit] = run.sets.of_arm(refit).record
+            again = run.training(refit, measure=measure)
+            run.classifiers.train_arms([again], advance)
+            results.append(again.result())
         record |= {
-            "arms": summarise(results, use_val=[name for name in arms if find_arm(name, settings).uses_val]),
+            "arms": _summary(results, settings),
+            "refit": refit,
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
             },
@@ -53,11 +65,42 @@ def compare(run: Run) -> None:
     )
 
 
+def _summary(results: Sequence[ArmResult], settings: CompareSettings) -> dict[str, Any]:
+    return summarise(results, use_val=[each.arm for each in results if find_arm(each.arm, settings).uses_val])
+
+
+def _refitted(arms: Sequence[str], settings: CompareSettings) -> list[str]:
+    """An arm that stands for the one that is trained again, before it is known; empty if none is."""
+    return refits(arms)[:1] if settings.refits else []
+
+
+def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
+    """The arm that the verdict will choose, in its form that learns from validation images too.
+
+    None if there is no such form, it was compared already, or ``real+val`` was not.
+    """
+    settings, names = run.settings.compare, [each.arm for each in results]
+    candidates = [name for name in names if find_arm(name, settings).can_be_chosen]
+    if not settings.refits or not candidates:
+        return None
+    arms = _summary(results, settings)
+    chosen = choose(
+        arms,
+        candidates,
+        measure=measure_of_verdict(settings.verdict, arms, run.test.counts.tolist()),
+        refits=refits(candidates),
+        num_val=len(run.val),
+    )
+    name = with_val(chosen)
+    return None if name in names else name
+
+
 def work(counted: Counted) -> Work:
-    """Every training of every arm, and what their strategies draw and adapt beyond the shared images."""
+    """Every training of every arm, what their strategies draw and adapt, and the chosen arm trained again."""
     predictions = len(counted.splits.val) + len(counted.splits.test)
     total = Work()
     for name in counted.arms:
         total += counted.images_of(name)
+    for name in [*counted.arms, *_refitted(counted.arms, counted.settings.compare)]:
         total += counted.training(name, predictions=predictions) * counted.settings.compare.num_seeds
     return total

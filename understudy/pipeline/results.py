@@ -11,7 +11,7 @@ from understudy.evaluation.class_sizes import classes_without_synthetic, measure
 from understudy.evaluation.controls import against_controls, in_words
 from understudy.evaluation.published import PUBLISHED
 from understudy.pipeline.folder import RunFolder
-from understudy.training.arms import find_arm
+from understudy.training.arms import find_arm, refits
 from understudy.training.settings import CompareSettings
 
 
@@ -109,6 +109,7 @@ def _verdict(
         num_val=loaded["val"],
         with_val=arms_with_val(arms, settings),
         measure=measure,
+        refits=refits(candidates) if "refit" in compared and settings.refits else (),
     )
     if not curation["kept"]:
         answer["sentence"] = (

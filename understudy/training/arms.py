@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -211,6 +212,22 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
         phases = phases if change is None else change(phases)
     summaries = [STRATEGIES[strategy].summary for strategy in strategies]
     return replace(arm, name=name, phases=phases, summary="; ".join([arm.summary, *summaries]))
+
+
+def with_val(name: str) -> str | None:
+    """The arm that learns as ``name`` does and from the validation images too; None if there is none.
+
+    Example:
+        >>> with_val("bridged@refresh"), with_val("synthetic")
+        ('bridged+val@refresh', None)
+    """
+    plain, *strategies = name.split("@")
+    return "@".join([plain + _VAL, *strategies]) if plain + _VAL in ARMS else None
+
+
+def refits(names: Iterable[str]) -> list[str]:
+    """The arms with synthetic images among ``names`` that can be trained again on validation images too."""
+    return [name for name in names if name != "real" and with_val(name) is not None]
 
 
 def check_arm(arm: Arm, settings: CompareSettings) -> None:

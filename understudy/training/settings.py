@@ -208,6 +208,16 @@ class CompareSettings(Section):
     """Measure that the verdict is about. `balanced_accuracy` is the mean over classes of the share of images
     that is classified correctly, so that every class counts equally. `auto` takes it if the largest class of
     the test set has more than 3 times as many images as the smallest, and `accuracy` otherwise."""
+    refit: bool = setting(
+        True,
+        needs=Need(
+            "compare.arms",
+            "`real+val` is compared",
+            lambda settings: "real+val" in settings.compare.all_arms,
+        ),
+    )
+    """Train the chosen arm again on train and validation images, as `real+val` is, and compare the two. So
+    both sides learn from every labelled image."""
     published: str | None = setting(None, registry="evaluation.published:PUBLISHED")
     """Data set whose published accuracies are shown for comparison; see `understudy list published`."""
 
@@ -249,6 +259,11 @@ class CompareSettings(Section):
     def all_arms(self) -> tuple[str, ...]:
         """The arms to compare, ``real`` first."""
         return tuple(dict.fromkeys(["real", *self.arms]))
+
+    @property
+    def refits(self) -> bool:
+        """Whether the chosen arm is trained again on train and validation images."""
+        return self.refit and "real+val" in self.all_arms
 
     def in_phase(self, phase: Phase) -> CompareSettings:
         """These settings, replaced by the values that the phase sets."""
