@@ -91,6 +91,42 @@ def test_faults_show_in_their_measures(ordinary):
     assert _value(narrow, "recall") < 0.3 and _value(narrow, "coverage") < 0.7
 
 
+@pytest.mark.parametrize("role", ["value", "floor"])
+def test_distances_within_classes_are_means_over_classes(role):
+    """With as many synthetic as held-out images, all are measured, as within each class."""
+    found = _measure(_images(40), _images(30, seed=1), _images(30, seed=2, shift=0.3))["measures"]
+    for name in ("kid", "cmmd"):  # the kernel of mmd follows the images of the class there
+        classes = [found[name]["per_class"][c][role]["mean"] for c in NAMES]
+        assert found[name]["within_classes"][role]["mean"] == pytest.approx(
+            np.mean(classes), rel=1e-4, abs=1e-6
+        )
+    for name in ("kid", "mmd", "cmmd"):
+        interval = found[name]["within_classes"][role]
+        assert interval["low"] < interval["mean"] < interval["high"]
+    assert not any("within_classes" in found[name] for name in ("frechet_distance", "recall"))
+
+
+def test_distances_within_classes_do_not_depend_on_class_shares():
+    real, held_out = _images(60), _images(40, seed=1)
+    other = _images(80, seed=2)
+    fewer = other.select((other.labels == 0) | (np.arange(160) < 60))
+    found = _measure(real, held_out, fewer)
+    assert not found["same_shares"] and _measure(real, held_out, other)["same_shares"]
+    for name in ("kid", "mmd"):
+        value, floor = (found["measures"][name]["within_classes"][role] for role in ("value", "floor"))
+        assert value["low"] < floor["high"] and floor["low"] < value["high"]
+        at_once = found["measures"][name]
+        assert at_once["value"]["low"] > at_once["floor"]["high"]  # for their shares alone
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_a_class_with_one_image_has_no_distance_within(lacking):
+    sets = [_images(20, seed=seed) for seed in range(3)]
+    first = np.flatnonzero(sets[lacking].labels == 1)[0]
+    sets[lacking] = sets[lacking].select((sets[lacking].labels == 0) | (np.arange(40) == first))
+    assert _measure(*sets)["measures"]["kid"]["within_classes"] is None
+
+
 def test_a_missing_class_shows_overall_and_has_no_figures():
     real, held_out = _images(150), _images(60, seed=1)
     half = _images(120, seed=2).of_class(0)

@@ -45,9 +45,11 @@ def make_fidelity(names: Sequence[str]) -> dict[str, Any]:
         }
         per_class[names[-1]] = None
         better = "lower" if name in lower else "higher"
+        within = {"value": interval(0.9 * value, half), "floor": interval(0.9 * floor, half)}
         return {
             "value": interval(value, half),
             "floor": interval(floor, half),
+            **({"within_classes": within} if name in ("kid", "mmd", "cmmd") else {}),
             "better": better,
             "per_class": per_class,
         }

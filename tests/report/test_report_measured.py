@@ -103,9 +103,35 @@ def test_fidelity_that_could_not_be_measured(sample: Sample) -> None:
     }
     assert fidelity_section(sample.results | alone) == {
         "rows": [],
+        "at_once": [],
         "classes": [],
         "warnings": ["Fidelity was not measured: too few images."],
     }
+
+
+def test_kernel_distances_are_shown_within_classes(sample: Sample) -> None:
+    section = fidelity_section(sample.results)
+    rows = {row["key"]: row for row in section["rows"]}
+    of_kid = sample.results["fidelity"]["measures"]["kid"]
+    assert rows["kid"]["name"] == "KID within classes"
+    assert rows["kid"]["value"] == of_kid["within_classes"]["value"]
+    assert section["at_once"][0]["value"] == of_kid["value"]
+    assert [one["key"] for one in section["at_once"]] == ["kid", "mmd", "cmmd"]
+
+
+def test_a_floor_with_other_class_shares_is_not_compared(sample: Sample) -> None:
+    """Results of earlier versions have neither field, and are read as before."""
+    earlier = json.loads(json.dumps(sample.results["fidelity"]))
+    for measure in earlier["measures"].values():
+        measure.pop("within_classes", None)
+    results = sample.results | {"fidelity": earlier}
+    rows = {row["key"]: row for row in fidelity_section(results)["rows"]}
+    assert (rows["kid"]["name"], rows["kid"]["reading"]) == ("KID", "farther than new real images")
+    other = fidelity_section(results | {"fidelity": earlier | {"same_shares": False}})
+    assert {row["reading"] for row in other["rows"]} == {
+        "class shares differ from those of the new real images"
+    }
+    assert other["at_once"] == []
 
 
 def test_page_with_warnings_alone(sample: Sample, tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from understudy.functional.diversity import vendi_score
 from understudy.functional.frechet import frechet_distance, mean_and_root
 from understudy.functional.intervals import Interval
 from understudy.functional.kernel_distance import (
+    Kernel,
     cubic_kernel,
     direction_kernel,
     gaussian_kernel,
     mean_kernels,
+    mmd2_within_classes,
 )
 from understudy.functional.mmd import median_bandwidth
 from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
@@ -30,6 +32,9 @@ MEASURES: Mapping[str, Literal["lower", "higher"]] = {
     **dict.fromkeys(("precision", "recall", "density", "coverage", "vendi_score"), "higher"),
 }
 """Every measure, and whether lower or higher values are better."""
+KERNEL_MEASURES = ("kid", "mmd", "cmmd")
+"""Measures that are also computed within classes."""
+_MAX_SHARES = 0.05  # most that class shares of two sets may differ for their overall figures to be comparable
 _CMMD_BANDWIDTH = 10.0
 _CMMD_SCALE = 1000.0
 _MAX_SUBSETS = 5  # synthetic subsets as large as the held-out set; more would only narrow the interval
@@ -105,6 +110,9 @@ def measure_fidelity(
     both compare n images, the size of the smaller set. From a larger synthetic set, at most five disjoint
     subsets with the class shares of the whole are measured and averaged.
 
+    The three squared MMDs also have ``within_classes``, the mean over classes, which is unbiased for fixed
+    numbers of images per class; that of all images at once lies a little below 0 for equal distributions.
+
     Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision,
     recall, density and coverage are normal with a jackknife variance; they have no width if no single image
     matters; otherwise they are slightly too wide. The other measures use resamples in which value and floor
@@ -123,7 +131,8 @@ def measure_fidelity(
 
     Returns:
         The section ``fidelity`` of ``results.json`` without the encoder. A class is None if it has too few
-        images for k neighbours, or if its real images are all equal.
+        images for k neighbours, or if its real images are all equal; ``within_classes`` is None if a class
+        has fewer than two images of a kind.
 
     Raises:
         InputError: if there are fewer than k + 1 images, or features differ in width, are infinite or equal.
@@ -137,16 +146,65 @@ def measure_fidelity(
         name: {c: _of_class(classes.get(c), name, compared.get(c, 0)) for c in class_names}
         for name in MEASURES
     }
+    within = _within_classes(
+        real, {"value": synthetic, "floor": held_out}, options, np.random.default_rng([seed, 3])
+    )
     return {
         "images": {"real": len(real), "held_out": len(held_out), "synthetic": len(synthetic)},
         "compared": len(sides.tests["floor"][0]),
         "neighbours": neighbours,
+        "same_shares": _same_shares(held_out.labels, synthetic.labels),
         "measures": {
-            name: _by_role(overall, name) | {"better": better, "per_class": per_class[name]}
+            name: _by_role(overall, name)
+            | ({"within_classes": within and _by_role(within, name)} if name in KERNEL_MEASURES else {})
+            | {"better": better, "per_class": per_class[name]}
             for name, better in MEASURES.items()
         },
         "warnings": _warnings(sides, compared, class_names, neighbours),
     }
+
+
+def _same_shares(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two sets have about the same share of every class (total variation distance)."""
+    counts = _counts(a, b)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    return bool(np.abs(shares[0] - shares[1]).sum() / 2 <= _MAX_SHARES)
+
+
+def _counts(*labels: np.ndarray) -> np.ndarray:
+    """Images of every class, a row per set."""
+    num_classes = 1 + max(int(of_set.max()) for of_set in labels)
+    return np.stack([np.bincount(of_set, minlength=num_classes) for of_set in labels])
+
+
+def _within_classes(
+    real: EncodedImages, tests: Mapping[str, EncodedImages], options: _Options, rng: np.random.Generator
+) -> dict[str, _Intervals] | None:
+    """The squared MMDs as means over classes, by role; None if a class has fewer than two images.
+
+    Unlike the other measures they do not depend on the number of images, so all images of a set count, up to
+    a multiple of the held-out ones.
+    """
+    most = _MAX_SUBSETS * len(tests["floor"])
+    parts = {role: part.select(_in_shares(part.labels, rng)[:most]) for role, part in tests.items()}
+    counts = _counts(real.labels, *(part.labels for part in parts.values()))
+    if counts[:, counts.any(axis=0)].min() < 2:
+        return None
+    kernels = _kernels(real.features, rng)
+    real_weights = bootstrap_weights(real.labels, options.num_resamples, rng)
+    found: dict[str, _Intervals] = {}
+    for role, part in parts.items():
+        distances = mmd2_within_classes(
+            real.features,
+            part.features,
+            labels=(real.labels, part.labels),
+            weights=(real_weights, bootstrap_weights(part.labels, options.num_resamples, rng)),
+            kernels=kernels,
+            block=options.block,
+        )
+        scaled = distances * np.array([[1], [1], [_CMMD_SCALE]])
+        found[role] = {name: centred_interval(one) for name, one in zip(KERNEL_MEASURES, scaled, strict=True)}
+    return found
 
 
 def _block_side(max_bytes: float) -> int:
@@ -316,15 +374,9 @@ def _kernel_distances(
     options: _Options,
     rng: np.random.Generator,
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Unbiased squared MMD of each set under the three kernels, (3, 1 + R)."""
+    """Squared MMD of each set under the three kernels, as published, (3, 1 + R)."""
     real = sides.real.features
-    some = (
-        real
-        if len(real) <= _MAX_FOR_BANDWIDTH
-        else real[rng.choice(len(real), _MAX_FOR_BANDWIDTH, replace=False)]
-    )
-    bandwidth = median_bandwidth(torch.from_numpy(np.ascontiguousarray(some))).item()
-    kernels = [cubic_kernel(real.shape[1]), gaussian_kernel(bandwidth), direction_kernel(_CMMD_BANDWIDTH)]
+    kernels = _kernels(real, rng)
     within_real = mean_kernels(real, real_weights, kernels=kernels, block=options.block)
     return {
         key: within_real
@@ -332,6 +384,17 @@ def _kernel_distances(
         - 2 * mean_kernels(real, real_weights, features, weights[key], kernels=kernels, block=options.block)
         for key, features in sides.each()
     }
+
+
+def _kernels(real: np.ndarray, rng: np.random.Generator) -> list[Kernel]:
+    """The kernels of :data:`KERNEL_MEASURES`; the bandwidth of the second follows the real images."""
+    some = (
+        real
+        if len(real) <= _MAX_FOR_BANDWIDTH
+        else real[rng.choice(len(real), _MAX_FOR_BANDWIDTH, replace=False)]
+    )
+    bandwidth = median_bandwidth(torch.from_numpy(np.ascontiguousarray(some))).item()
+    return [cubic_kernel(real.shape[1]), gaussian_kernel(bandwidth), direction_kernel(_CMMD_BANDWIDTH)]
 
 
 def _frechet_distances(

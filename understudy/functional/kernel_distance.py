@@ -8,6 +8,7 @@ Symbols, as in Gretton et al. 2012, "A Kernel Two-Sample Test" (JMLR 13)::
     w, v   weights of the points, one column per resample        (M, R), (N, R)
     k      kernel
     MMD^2  E k(x, x') + E k(y, y') - 2 E k(x, y)
+    C      classes
 
 :mod:`understudy.functional.mmd` is differentiable and holds all pairs in memory; here no array is larger than
 a tile.
@@ -90,8 +91,10 @@ def mean_kernels(
 ) -> np.ndarray:
     """Weighted means of kernels over the pairs between two sets, or over the pairs within one set.
 
-    Three such means add up to the unbiased MMD^2 (Gretton et al. 2012, eq. 3). A pair has the weight
-    ``w_i v_j``. All kernels and resamples share one pass over the pairs.
+    Three such means add up to MMD^2 (Gretton et al. 2012, eq. 3). The sum is unbiased if the points of a set
+    are drawn independently. With a fixed number of points per class they are not, and it is too small, see
+    :func:`mmd2_within_classes`. A pair has the weight ``w_i v_j``. All kernels and resamples share one pass
+    over the pairs.
 
     Args:
         x: float of shape (M, D). Kernels of float32 points are computed in float32 and added up in float64;
@@ -136,6 +139,58 @@ def mean_kernels(
                     2 if within and not on_diagonal else 1
                 )
     return np.asarray(total / pairs)
+
+
+def mmd2_within_classes(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    labels: tuple[np.ndarray, np.ndarray],
+    weights: tuple[np.ndarray, np.ndarray],
+    kernels: Sequence[Kernel],
+    block: int = 1024,
+) -> np.ndarray:
+    """Mean over classes of the unbiased MMD^2 between the points of each class.
+
+    ``1 / C sum_c MMD^2(x of class c, y of class c)``, each by Gretton et al. 2012, eq. 3, as the intra FID of
+    Miyato and Koyama 2018 (arXiv:1802.05637, section 4.1) is the mean of the Fréchet distances within
+    classes. It is unbiased for any fixed numbers of points per class, since the points of one class are drawn
+    independently. The MMD^2 of all points at once is not: pairs within a set are of the same class less often
+    than pairs between the sets, so two sets of one distribution lie below 0, by about ``1 / M + 1 / N`` of
+    what classes differ by. Class shares do not matter here, because all classes count equally.
+
+    Args:
+        x: float of shape (M, D).
+        y: float of shape (N, D).
+        labels: class of each point of ``x``, int (M,), and of ``y``, int (N,); every class has at least two
+            points in both.
+        weights: w, float (M, R), and v, float (N, R), as in :func:`mean_kernels`.
+        kernels: K kernels.
+        block: side of a tile.
+
+    Returns:
+        float64 of shape (K, R).
+
+    Raises:
+        ValueError: for shapes that do not fit, or a class with fewer than two points in a set.
+
+    Example:
+        >>> x, ones = np.array([[0.0], [0.0], [1.0], [1.0]]), np.ones((4, 1))
+        >>> both = {"labels": (np.array([0, 0, 1, 1]),) * 2, "weights": (ones, ones)}
+        >>> mmd2_within_classes(x, x, **both, kernels=[cubic_kernel(1)])
+        array([[0.]])
+    """
+    classes = np.union1d(*labels)
+    total = np.zeros((len(kernels), weights[0].shape[1]))
+    for label in classes:
+        (one, w), (other, v) = (
+            (points[of == label], weight[of == label])
+            for points, of, weight in zip((x, y), labels, weights, strict=True)
+        )
+        total += mean_kernels(one, w, kernels=kernels, block=block)
+        total += mean_kernels(other, v, kernels=kernels, block=block)
+        total -= 2 * mean_kernels(one, w, other, v, kernels=kernels, block=block)
+    return np.asarray(total / len(classes))
 
 
 def _tile(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

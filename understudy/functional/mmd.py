@@ -85,9 +85,10 @@ def median_bandwidth(x: Tensor) -> Tensor:
 
 
 def mmd2_unbiased(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
-    """Unbiased estimate of MMD^2 from two independent sets.
+    """Unbiased estimate of MMD^2 from two independent sets of independent points.
 
-    Gretton et al. 2012, eq. 3.
+    Gretton et al. 2012, eq. 3. Points in fixed numbers per class are not independent, see
+    :func:`understudy.functional.kernel_distance.mmd2_within_classes`.
 
     Args:
         x: float of shape (M, D), M at least 2.

@@ -8,7 +8,7 @@ from typing import Any
 # Each measure in words that need no definition; docs/methods/fidelity.md has the definitions.
 MEASURES = {
     "frechet_distance": ("Fréchet distance", "between Gaussians fitted to the two sets"),
-    "kid": ("KID", "kernel distance with a cubic kernel; can fall below 0 if nothing differs"),
+    "kid": ("KID", "kernel distance with a cubic kernel; can fall below 0 by chance"),
     "mmd": ("MMD", "kernel distance with a Gaussian kernel"),
     "cmmd": ("CMMD", "the same on features of unit length, times 1000"),
     "precision": ("Precision", "share of synthetic images among the real ones"),
@@ -26,7 +26,8 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
         results: content of ``results.json``.
 
     Returns:
-        ``rows`` (a measure each, with its words), ``classes`` (a row per class, by measure ``value`` and
+        ``rows`` (a measure each, with its words), ``at_once`` (measures whose row is a mean over classes,
+        with their figures for all images at once), ``classes`` (a row per class, by measure ``value`` and
         ``floor``, or None) and ``warnings``; empty if there is nothing to say.
     """
     fidelity = results.get("fidelity", {})
@@ -37,13 +38,21 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
     for key in [name for name in MEASURES if name in measures]:
         name, meaning = MEASURES[key]
         measure = measures[key]
+        # The figure of all images at once depends on class shares, and lies below 0 for equal distributions.
+        within = measure.get("within_classes")
+        shown, better = within or measure, measure["better"]
+        comparable = within is not None or fidelity.get("same_shares", True)
         rows.append(
             {
-                **{part: measure[part] for part in ("value", "floor", "better")},
+                **{part: shown[part] for part in ("value", "floor")},
+                "better": better,
                 "key": key,
-                "name": name,
+                "place": f"measures.{key}." + ("within_classes." if within else ""),
+                "name": f"{name} within classes" if within else name,
                 "meaning": meaning,
-                "reading": reading(key, measure["value"], measure["floor"], better=measure["better"]),
+                "reading": reading(key, shown["value"], shown["floor"], better=better)
+                if comparable
+                else "class shares differ from those of the new real images",
             }
         )
     names = [
@@ -55,7 +64,12 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
         {"name": name, "measures": {row["key"]: measures[row["key"]]["per_class"].get(name) for row in rows}}
         for name in names
     ]
-    return {"rows": rows, "classes": classes, "warnings": warnings}
+    at_once = [
+        {"key": key, "name": MEASURES[key][0], **{part: measures[key][part] for part in ("value", "floor")}}
+        for key in measures
+        if measures[key].get("within_classes")
+    ]
+    return {"rows": rows, "at_once": at_once, "classes": classes, "warnings": warnings}
 
 
 def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *, better: str) -> str:
