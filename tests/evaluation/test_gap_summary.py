@@ -378,3 +378,15 @@ def test_arguments_are_checked(change, message):
     } | change
     with pytest.raises(ValueError, match=message):
         summarise_gap(given.pop("arms"), given.pop("reconstructed"), **given)
+
+
+@pytest.mark.parametrize(("middle", "said"), [(0.85, True), (0.9, False)])
+def test_the_sentence_says_that_a_gap_is_taken_before_the_plateau(middle, said):
+    """``real`` rises from ``middle`` to 0.9 in the second half of its training."""
+    curve = [{"step": step, "phase": 0, "val_accuracy": at} for step, at in ((5, middle), (10, 0.9))]
+    arms = {role: _arm(role, RATES[role]) for role in ("real", "plain")}
+    arms["real"] = dataclasses.replace(arms["real"], histories=({"curve": curve},) * len(SEEDS))
+    found = summarise_gap(arms, {}, class_names=NAMES)
+    assert found["plateau"]["plain"] is None
+    assert found["plateau"]["real"]["rising"] == said
+    assert found["hypothesis"]["sentence"].endswith("images still rose for real (+5.0 points).") == said

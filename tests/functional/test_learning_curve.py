@@ -11,6 +11,7 @@ from scipy.optimize import isotonic_regression
 
 from understudy.functional.intervals import mean_interval, student_stretch
 from understudy.functional.learning_curve import (
+    gain_of_second_half,
     gains_per_doubling,
     increasing,
     invert,
@@ -220,3 +221,15 @@ def test_the_stop_rule_uses_the_low_end_of_the_paired_t_interval():
     assert stops(gains, below=interval["low"] + 1e-9)[0] and not stops(gains, below=interval["low"])[0]
     with pytest.raises(ValueError, match="at least one entry"):
         stops(np.array([]), below=1.0)
+
+
+def test_gain_of_the_second_half():
+    assert gain_of_second_half([20, 50, 100], [0.1, 0.6, 0.9]) == pytest.approx(0.3)
+    assert gain_of_second_half([40, 60, 100], [0.5, 0.7, 0.9]) == pytest.approx(0.3)  # 0.6 at 50
+    assert gain_of_second_half([60, 100], [0.5, 0.9]) is None
+
+
+@pytest.mark.parametrize("steps", [[], [0, 10], [10, 10], [10, 20, 30]])
+def test_points_of_a_training_are_checked(steps):
+    with pytest.raises(ValueError, match="steps must be positive, increase"):
+        gain_of_second_half(steps, [0.5, 0.6])

@@ -1,4 +1,4 @@
-"""What a study can vary: images, shots, guidance or prompts."""
+"""What a study can vary: images, shots, guidance, training steps or prompts."""
 
 from __future__ import annotations
 
@@ -163,6 +163,14 @@ _register(
     unit="real images per class",
     points=(1, 2, 4, 8, 16),
     sets=("data.shots",),
+)
+_register(
+    "steps",
+    "optimisation steps of every training: until no arm rises any more",
+    unit="training steps",
+    points=(100, 200, 400, 800),
+    sets=("compare.steps",),
+    expected="whole numbers of steps",
 )
 _register(
     "prompts",

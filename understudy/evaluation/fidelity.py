@@ -1,4 +1,11 @@
-"""Fidelity: how close synthetic images come to real ones, compared with other real images."""
+"""Fidelity: how close synthetic images come to real ones, compared with other real images.
+
+Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision, recall,
+density and coverage are normal with a jackknife variance; they have no width if no single image matters;
+otherwise they are slightly too wide. The other measures use resamples in which value and floor share the real
+images (:mod:`understudy.functional.resampling`). For a squared MMD between sets that hardly differ, these
+intervals are slightly too wide (a degenerate U-statistic).
+"""
 
 from __future__ import annotations
 
@@ -110,14 +117,7 @@ def measure_fidelity(
     both compare n images, the size of the smaller set. From a larger synthetic set, at most five disjoint
     subsets with the class shares of the whole are measured and averaged.
 
-    The three squared MMDs also have ``within_classes``, the mean over classes, which is unbiased for fixed
-    numbers of images per class; that of all images at once lies a little below 0 for equal distributions.
-
-    Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision,
-    recall, density and coverage are normal with a jackknife variance; they have no width if no single image
-    matters; otherwise they are slightly too wide. The other measures use resamples in which value and floor
-    share the real images (:mod:`understudy.functional.resampling`). For a squared MMD between sets that
-    hardly differ, these intervals are slightly too wide (a degenerate U-statistic).
+    The three squared MMDs also have ``within_classes``, the mean over classes, which is unbiased.
 
     Args:
         real: train images.
@@ -141,14 +141,10 @@ def measure_fidelity(
     options = _Options(neighbours, num_resamples, _block_side(max_bytes))
     sides = _sides(real, held_out, synthetic, np.random.default_rng(seed))
     overall = _measure(sides, options, np.random.default_rng([seed, 1]))
-    classes, compared = _measure_classes((real, held_out, synthetic), class_names, options, seed)
-    per_class = {
-        name: {c: _of_class(classes.get(c), name, compared.get(c, 0)) for c in class_names}
-        for name in MEASURES
-    }
     within = _within_classes(
         real, {"value": synthetic, "floor": held_out}, options, np.random.default_rng([seed, 3])
     )
+    classes, compared = _measure_classes((real, held_out, synthetic), class_names, options, seed)
     return {
         "images": {"real": len(real), "held_out": len(held_out), "synthetic": len(synthetic)},
         "compared": len(sides.tests["floor"][0]),
@@ -157,7 +153,8 @@ def measure_fidelity(
         "measures": {
             name: _by_role(overall, name)
             | ({"within_classes": within and _by_role(within, name)} if name in KERNEL_MEASURES else {})
-            | {"better": better, "per_class": per_class[name]}
+            | {"better": better}
+            | {"per_class": {c: _of_class(classes.get(c), name, compared.get(c, 0)) for c in class_names}}
             for name, better in MEASURES.items()
         },
         "warnings": _warnings(sides, compared, class_names, neighbours),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.evaluation.plateau import still_rising, summarise_plateau
 from understudy.functional.gaps import (
     PATH,
     REVERSE_PATH,
@@ -76,13 +77,16 @@ def summarise_gap(
     cells = gap_terms(correct, best=best)
     terms = _with_shares(_intervals(cells, best), floor["floor"])
     excess = _difference(appearance_excess(cells)) if reconstructed else None
+    hypothesis = _hypothesis(terms, excess, best=best, strength=strength, floor=floor["floor"])
+    plateau = {role: summarise_plateau(result) for role, result in roles.items()}
     return {
         "best": best,
         "terms": terms,
         "path": _path(correct, PATH),
         "reverse_path": _path(correct, REVERSE_PATH),
         "noise_floor": floor,
-        "hypothesis": _hypothesis(terms, excess, best=best, strength=strength, floor=floor["floor"]),
+        "hypothesis": hypothesis | {"sentence": hypothesis["sentence"] + _before_plateau(plateau)},
+        "plateau": plateau,
         "largest": _largest(terms),
         "arms": {role: _arm(result, correct, role) for role, result in roles.items()},
         "sweep": _sweep(reconstructed, correct["real"], gan_test or {}),
@@ -248,6 +252,17 @@ def _hypothesis(
             f"content keeps {_number(terms['content'])}."
         )
     return {"rule": _RULE, "outcome": outcome, "sentence": sentence, "strength": strength, "excess": excess}
+
+
+def _before_plateau(plateau: Mapping[str, Mapping[str, Any] | None]) -> str:
+    """A sentence for a gap between sets that longer trainings may move."""
+    rising = still_rising(plateau)
+    if not rising:
+        return ""
+    return (
+        " The gap is taken before the plateau: in the second half of the training, accuracy on validation "
+        f"images still rose for {rising}."
+    )
 
 
 def _no_gap(total: Mapping[str, Any], floor: float) -> str:

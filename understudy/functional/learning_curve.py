@@ -11,6 +11,7 @@ Symbols::
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -145,6 +146,29 @@ def gains_per_doubling(sizes: np.ndarray, values: np.ndarray) -> np.ndarray:
     if sizes[0] <= 0 or (np.diff(sizes) <= 0).any():
         raise ValueError(f"sizes must be positive and increase, got {sizes.tolist()}")
     return np.asarray(np.diff(values, axis=-1) / np.diff(np.log2(sizes)))
+
+
+def gain_of_second_half(steps: Sequence[int], values: Sequence[float]) -> float | None:
+    """Gain from the middle of a training to its end; the curve is linear between its points.
+
+    Args:
+        steps: of K points along one training, increasing; the last one is its end.
+        values: accuracy at each of them.
+
+    Returns:
+        The gain, in the unit of ``values``; None without a point at or before the middle.
+
+    Raises:
+        ValueError: if steps do not increase, or their number is not that of the values.
+
+    Example:
+        >>> gain_of_second_half([10, 50, 100], [0.5, 0.75, 0.875])
+        0.125
+    """
+    if len(steps) != len(values) or not len(steps) or steps[0] <= 0 or (np.diff(steps) <= 0).any():
+        raise ValueError(f"steps must be positive, increase and have a value each, got {[*steps]}")
+    middle = steps[-1] / 2
+    return None if steps[0] > middle else float(values[-1] - np.interp(middle, steps, values))
 
 
 def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:

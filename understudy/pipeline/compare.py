@@ -11,6 +11,8 @@ from understudy.core.provenance import environment
 from understudy.evaluation.accuracy import choose, confusion, summarise
 from understudy.evaluation.class_sizes import measure_of_verdict
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
+from understudy.evaluation.plateau import still_rising, summarise_plateau
+from understudy.evaluation.simultaneous import differences_at_once
 from understudy.evaluation.transferability import feature_quality
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
@@ -46,6 +48,7 @@ def compare(run: Run) -> None:
         record |= {
             "arms": _summary(results, settings),
             "refit": refit,
+            "at_once": differences_at_once(results, seed=run.settings.seed),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
             },
@@ -53,6 +56,7 @@ def compare(run: Run) -> None:
             "convergence": {
                 result.arm: summarise_curves(result) for result in results if settings.curve_points
             },
+            "plateau": {result.arm: summarise_plateau(result) for result in results if settings.curve_points},
             "environment": environment(run.device),
         }
         if settings.transferability:
@@ -63,6 +67,8 @@ def compare(run: Run) -> None:
     run.observer.say(
         f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s"
     )
+    if rising := still_rising(record["plateau"]):
+        run.observer.say(f"compare: may still rise with more steps: {rising}")
 
 
 def _summary(results: Sequence[ArmResult], settings: CompareSettings) -> dict[str, Any]:

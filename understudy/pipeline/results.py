@@ -14,6 +14,9 @@ from understudy.pipeline.folder import RunFolder
 from understudy.training.arms import find_arm, refits
 from understudy.training.settings import CompareSettings
 
+_OF_COMPARE = ("at_once", "convergence", "plateau", "transferability")
+"""Sections of ``results.json`` that the record of the comparison has; older records lack some."""
+
 
 def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
     """The content of ``results.json`` for a run whose arms were compared.
@@ -61,7 +64,7 @@ def gather_results(folder: RunFolder, stages: Sequence[str]) -> dict[str, Any]:
         "verdict": _verdict(settings.compare, loaded, curated["curation"], compared),
         **({"tuning": records["tune"]["arms"]} if "tune" in records else {}),
         **_published(settings.compare.published),
-        **{name: compared[name] for name in ("convergence", "transferability") if compared.get(name)},
+        **{name: compared[name] for name in _OF_COMPARE if compared.get(name)},
         **({"images": compared["images"]} if compared.get("images") else {}),
         **measured,
         "fidelity": curated["fidelity"] | measured.get("fidelity", {}),

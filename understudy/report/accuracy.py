@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from understudy.evaluation.accuracy import chosen_by, measured_by
 from understudy.evaluation.class_sizes import MEASURES
+from understudy.report.at_once import holds_at_once
 from understudy.report.balance import baseline, measure_of
 from understudy.report.figures import (
     ACCENT,
@@ -33,9 +34,9 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         ``answer``, ``arm_summaries``, ``measure`` (a key of an arm) and ``measure_words``, ``chosen_by`` (the
         field with the figure on validation images), ``baseline`` (what always answering the largest class
         reaches, if classes differ in size), ``bars`` and ``differences`` (SVG; ``differences`` empty with one
-        arm), ``longer`` (whether some arm is compared with ``real-long``), ``only_without_val`` (whether the
-        gain over ``real`` was compared with ``real+val`` too), ``equal_steps`` (whether all arms train for as
-        many steps).
+        arm), ``at_once`` (which differences hold for all rows at once), ``longer`` (whether some arm is
+        compared with ``real-long``), ``only_without_val`` (whether the gain over ``real`` was compared with
+        ``real+val`` too), ``equal_steps`` (whether all arms train for as many steps).
     """
     arms, measure, best = results["arms"], measure_of(results), results["verdict"]["best"]
     measured = {name: measured_by(arm, measure) for name, arm in arms.items()}
@@ -49,6 +50,7 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         "baseline": baseline(results),
         "bars": Markup(accuracy_bars(measured, words)),  # noqa: S704 - our own markup, names escaped by matplotlib
         "differences": Markup(difference_intervals(measured, words)) if len(arms) > 1 else Markup(""),  # noqa: S704 - as above
+        "at_once": holds_at_once(results, "minus_real"),
         "longer": any("minus_real_long" in arm for arm in arms.values()),
         "only_without_val": "real+val" in arms and measured[best]["minus_real"]["low"] > 0,
         "equal_steps": len({arm.get("steps") for arm in arms.values()}) == 1,

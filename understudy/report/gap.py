@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from understudy.report.at_once import holds_at_once
 from understudy.report.figures import (
     ACCENT,
     INK,
@@ -71,7 +72,8 @@ def gap_section(results: Mapping[str, Any]) -> dict[str, Any]:
         ``bar`` and ``sweep`` (SVG; ``sweep`` empty without redrawn images), ``leads_back`` (whether ``bar``
         has outlines), ``terms`` and ``sets`` (rows with their words), ``paths`` (both orders, each with at
         least one step), ``floor`` and ``best`` in words, ``classes``, ``side_measures`` (rows), ``advice``
-        and ``tried_on`` (its columns); empty if the gap was not measured.
+        and ``tried_on`` (its columns), ``at_once`` (which gains hold for all rows at once); empty if the gap
+        was not measured.
     """
     if not results.get("gap"):
         return {}
@@ -97,6 +99,7 @@ def gap_section(results: Mapping[str, Any]) -> dict[str, Any]:
         "classes": gap["per_class"],
         "side_measures": _side_measures(gap, results["arms"]),
         "advice": advice_rows(gap.get("advice", []), gap["largest"]),
+        "at_once": holds_at_once(results, "minus_plain"),
         "tried_on": list(dict.fromkeys(arm for row in gap.get("advice", []) for arm in row["gains"])),
     }
 

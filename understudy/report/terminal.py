@@ -12,6 +12,7 @@ from rich.text import Text
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import measured_by
 from understudy.evaluation.class_sizes import is_unbalanced
+from understudy.report.at_once import holds_at_once
 from understudy.report.balance import baseline, measure_of, small_classes
 from understudy.report.membership import ATTACKS
 from understudy.report.wording import percent, percent_interval, points_interval, real_images_interval
@@ -86,6 +87,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     lines = [f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"]
     if results["verdict"]["best"] != "real":
         lines.append("This is about these images and this generator; others can differ.")
+    if together := holds_at_once(results, "minus_real"):
+        lines.append(together)
     small = small_classes(results)
     return [*lines, *([small] if small else []), *_scale_lines(results.get("scale") or {})]
 
