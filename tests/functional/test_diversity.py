@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group
 
-from understudy.functional.diversity import mean_distance, vendi_score
+from understudy.functional.diversity import mean_distance, vendi_influence, vendi_score
 
 
 @given(st.integers(0, 1000), st.integers(2, 30), st.integers(1, 5), st.integers(1, 40))
@@ -59,6 +59,15 @@ def test_weights_count_points_and_blocks_change_nothing(seed, num, width, block)
     x, weights = rng.normal(size=(num, width)), rng.integers(1, 4, size=num)
     assert vendi_score(x, weights, block=block) == pytest.approx(vendi_score(np.repeat(x, weights, axis=0)))
     assert vendi_score(x, 0.5 * weights) == pytest.approx(vendi_score(x, weights))
+
+
+@pytest.mark.parametrize(("num", "width", "block"), [(30, 4, 7), (12, 20, 5), (25, 3, 100)])
+def test_influence_is_the_derivative_by_the_share_of_a_point(num, width, block):
+    x, step = np.random.default_rng(num).normal(1, 1, size=(num, width)), 1e-5
+    influence = vendi_influence(x, block=block)
+    weights = np.eye(num) * step * num + 1
+    slopes = [np.log(vendi_score(x, w) / vendi_score(x)) / step for w in weights]
+    np.testing.assert_allclose(slopes, influence - influence.mean(), atol=2e-3)
 
 
 def test_arguments_are_checked():

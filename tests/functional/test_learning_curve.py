@@ -139,19 +139,21 @@ def test_worth_beyond_the_measured_sizes():
     assert worth.tolist() == [[100, 100, 100], [math.inf] * 3]
 
 
-def test_worth_covers_the_truth():
-    """Accuracy 0.2 + 0.05 log2(n) and seed effects; a set worth 300 real images. 200 experiments: standard
-    error 1.5 points.
+@pytest.mark.parametrize("worth", [150, 300, 600])
+@pytest.mark.parametrize(("first", "doubling"), [(0.5, 0.05), (0.9, 0.025)])
+@pytest.mark.parametrize("spread", [0.003, 0.015])
+def test_worth_covers_the_truth(worth, first, doubling, spread):
+    """Accuracy ``first`` with 100 images and ``doubling`` more with each doubling, and seed effects; a set
+    worth ``worth`` real images. 100 experiments: standard error 2.2 points.
     """
     rng, hits = _rng(5), 0
-    rates = 0.2 + 0.05 * np.log2([*SIZES, 300])
-    rates[4] = rates[1] + (rates[2] - rates[1]) * np.log2(1.5)  # straight between 200 and 400
-    for _ in range(200):
-        values = _correct(rates, spread=0.01, rng=rng)
-        ((size, low, high),) = worth_in_real_images(SIZES, values[:4], values[4:], rng, num_resamples=120)
+    rates = first + doubling * np.log2(np.array([*SIZES, worth]) / 100)
+    for _ in range(100):
+        values = _correct(rates, spread=spread, rng=rng)
+        ((size, low, high),) = worth_in_real_images(SIZES, values[:4], values[4:], rng, num_resamples=100)
         assert low <= size <= high
-        hits += low <= 300 <= high
-    assert hits / 200 >= 0.9
+        hits += low <= worth <= high
+    assert hits / 100 >= 0.93
 
 
 @given(data=st.lists(st.booleans(), min_size=40, max_size=40), seed=st.integers(0, 50))

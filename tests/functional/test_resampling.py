@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
+from understudy.functional.resampling import (
+    bootstrap_weights,
+    centred_interval,
+    freedom,
+    jackknife_spread,
+    jackknife_variance,
+    share_interval,
+)
 
 
 @pytest.mark.parametrize(("num", "variance"), [(1, 0), (2, 1 / 2), (3, 2 / 2.5), (4, 1), (50, 1)])
@@ -47,6 +54,22 @@ def test_arguments_are_checked():
     for values in (np.zeros(1), np.zeros((2, 2))):
         with pytest.raises(ValueError, match="R > 0"):
             centred_interval(values)
+
+
+def test_freedom_of_a_jackknife_variance_of_normal_values_is_about_their_number():
+    values, groups = np.random.default_rng(0).normal(size=5000), np.zeros(5000, dtype=int)
+    found = freedom(jackknife_variance(values, groups), jackknife_spread(values, groups))
+    assert found == pytest.approx(5000, rel=0.1)
+    one_decides = np.where(np.arange(50) == 0, 1.0, 0.0)
+    assert freedom(*(of(one_decides, groups[:50]) for of in (jackknife_variance, jackknife_spread))) < 3
+
+
+@given(st.floats(0, 1), st.floats(0, 0.1), st.floats(1, 100), st.integers(2, 500))
+def test_intervals_of_shares_hold_the_share_and_have_width(share, variance, degrees, num):
+    mean, low, high = share_interval(share, variance, degrees, num)
+    assert mean == share and 0 <= low <= share <= high <= 1 and low < high
+    wider = share_interval(share, 2 * variance, degrees, num)
+    assert wider[1] <= low + 1e-12 and wider[2] >= high - 1e-12
 
 
 @given(st.integers(2, 30), st.integers(0, 1000))

@@ -1,10 +1,10 @@
 """Fidelity: how close synthetic images come to real ones, compared with other real images.
 
 Intervals are 95%, over the choice of images in both sets at fixed class shares. Those of precision, recall,
-density and coverage are normal with a jackknife variance; they have no width if no single image matters;
-otherwise they are slightly too wide. The other measures use resamples in which value and floor share the real
-images (:mod:`understudy.functional.resampling`). For a squared MMD between sets that hardly differ, these
-intervals are slightly too wide (a degenerate U-statistic).
+density, coverage and the Vendi score have a jackknife variance, with few degrees of freedom where few images
+decide it; shares keep their width if all images are alike. The other measures use resamples in which value
+and floor share the real images (:mod:`understudy.functional.resampling`). For a squared MMD between sets that
+hardly differ, these intervals are slightly too wide (a degenerate U-statistic).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import torch
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.functional.coverage import Measured, balls, neighbour_measures
-from understudy.functional.diversity import vendi_score
+from understudy.functional.diversity import vendi_interval
 from understudy.functional.frechet import frechet_distance, mean_and_root
-from understudy.functional.intervals import Interval
+from understudy.functional.intervals import Interval, student
 from understudy.functional.kernel_distance import (
     Kernel,
     cubic_kernel,
@@ -32,7 +32,14 @@ from understudy.functional.kernel_distance import (
     mmd2_within_classes,
 )
 from understudy.functional.mmd import median_bandwidth
-from understudy.functional.resampling import bootstrap_weights, centred_interval, jackknife_variance
+from understudy.functional.resampling import (
+    bootstrap_weights,
+    centred_interval,
+    freedom,
+    jackknife_spread,
+    jackknife_variance,
+    share_interval,
+)
 
 MEASURES: Mapping[str, Literal["lower", "higher"]] = {
     **dict.fromkeys(("frechet_distance", "kid", "mmd", "cmmd"), "lower"),
@@ -47,7 +54,6 @@ _CMMD_SCALE = 1000.0
 _MAX_SUBSETS = 5  # synthetic subsets as large as the held-out set; more would only narrow the interval
 _MAX_FOR_BANDWIDTH = 2000  # most real images whose median distance gives the bandwidth
 _FEW = 50
-_NORMAL = 1.959964  # 97.5% quantile
 _NUMBERS_PER_CELL = 5  # float64 arrays as large as a tile that are in memory at once
 
 _Intervals = dict[str, tuple[float, float, float]]
@@ -313,28 +319,31 @@ def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
             for part in sets
         ]
         found[role] = {
-            name: _jackknifed(
-                [one[name] for one in measured], sides.real, sets, most=math.inf if name == "density" else 1.0
-            )
-            for name in measured[0]
+            name: _jackknifed(name, [one[name] for one in measured], sides.real, sets) for name in measured[0]
         }
     return found
 
 
 def _jackknifed(
-    measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages], *, most: float
+    name: str, measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages]
 ) -> tuple[float, float, float]:
     """Mean over sets that share the real images; the interval covers the choice of images in all sets."""
     value = float(np.mean([one.value for one in measured]))
-    variance = jackknife_variance(np.mean([one.without_real for one in measured], axis=0), real.labels)
+    without_real = np.mean([one.without_real for one in measured], axis=0)
+    variance, spread = (of(without_real, real.labels) for of in (jackknife_variance, jackknife_spread))
     for one, part in zip(measured, sets, strict=True):
         variance += jackknife_variance(one.without_synthetic, part.labels) / len(sets) ** 2
-    half = _NORMAL * math.sqrt(variance)
-    return value, max(0.0, value - half), min(most, value + half)
+        spread += jackknife_spread(one.without_synthetic, part.labels) / len(sets) ** 4
+    degrees = freedom(variance, spread)
+    if name == "density":
+        half = student(degrees) * math.sqrt(variance)
+        return value, max(0.0, value - half), value + half
+    points = sum(map(len, sets)) if name == "precision" else len(real)
+    return share_interval(value, variance, degrees, points)
 
 
 def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:
-    """Kernel distances, Fréchet distance and Vendi score, on shared resamples."""
+    """Kernel distances and Fréchet distance on shared resamples, and the Vendi score."""
     real_weights = bootstrap_weights(sides.real.labels, options.num_resamples, rng)
     weights = {
         (role, number): bootstrap_weights(part.labels, options.num_resamples, rng)
@@ -343,23 +352,19 @@ def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> d
     }
     kernels = _kernel_distances(sides, real_weights, weights, options, rng)
     gaussians = _frechet_distances(sides, real_weights, weights, options)
-    scores = {
-        key: np.array([vendi_score(features, w, block=options.block) for w in weights[key].T])
-        for key, features in sides.each()
-    }
     found: dict[str, _Intervals] = {}
     for role, sets in sides.tests.items():
         numbers = range(len(sets))
         kid, mmd, cmmd = np.mean([kernels[role, number] for number in numbers], axis=0)
-        distance, score = (
-            np.mean([of[role, number] for number in numbers], axis=0) for of in (gaussians, scores)
-        )
+        distance = np.mean([gaussians[role, number] for number in numbers], axis=0)
         found[role] = {
             "frechet_distance": centred_interval(distance, least=0),
             "kid": centred_interval(kid),
             "mmd": centred_interval(mmd),
             "cmmd": centred_interval(_CMMD_SCALE * cmmd),
-            "vendi_score": centred_interval(score, least=1, most=len(sets[0])),
+            "vendi_score": vendi_interval(
+                [(part.features, part.labels) for part in sets], block=options.block
+            ),
         }
     return found
 

@@ -88,7 +88,7 @@ class FidelitySettings(Section):
     """k of precision, recall, density and coverage; Kynkäänniemi et al. (2019) use 3, Naeem et al. (2020) use
     5."""
     resamples: int = setting(100, ge=20, needs=_FIDELITY)
-    """Bootstrap resamples behind each interval."""
+    """Bootstrap resamples behind the intervals of the four distances."""
     memory_gb: float = setting(0.25, gt=0, decides="nothing", needs=_FIDELITY)
     """Largest block of distances or kernel values in memory at once, in GB; the features need memory in
     addition."""

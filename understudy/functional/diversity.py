@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from understudy.functional.distances import squared_distances
+from understudy.functional.intervals import student
+from understudy.functional.resampling import freedom, jackknife_spread, jackknife_variance
+
+_LEAST_EIGENVALUE = 1e-12
 
 
 def mean_distance(x: np.ndarray, *, block: int = 1024) -> float:
@@ -73,6 +80,83 @@ def vendi_score(x: np.ndarray, weights: np.ndarray | None = None, *, block: int 
     eigenvalues = np.linalg.eigvalsh(kernel)
     positive = eigenvalues[eigenvalues > 0]
     return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def vendi_influence(x: np.ndarray, *, block: int = 1024) -> np.ndarray:
+    """What each point adds to the logarithm of the Vendi score when its weight grows.
+
+    Derivative of the entropy of the eigenvalues, ``-sum_j log(lambda_j) (u_j . x_i)^2`` for eigenvectors u_j
+    and directions x_i, up to a constant: points in directions that few others have add most.
+
+    Args:
+        x: float of shape (N, D), N at least 1.
+        block: as of :func:`vendi_score`.
+
+    Returns:
+        float64 of shape (N,).
+
+    Example:
+        >>> vendi_influence(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(3)
+        array([0.405, 0.405, 1.099])
+    """
+    shares = np.full(len(x), 1 / len(x))
+    if len(x) <= x.shape[1]:
+        rows = _scaled_directions(x, shares)
+        eigenvalues, vectors = np.linalg.eigh(rows @ rows.T)
+        return np.asarray(len(x) * np.square(vectors) @ _entropies(eigenvalues))
+    parts = [slice(start, start + block) for start in range(0, len(x), block)]
+    kernel = np.zeros((x.shape[1] + 1, x.shape[1] + 1))
+    for part in parts:
+        rows = _scaled_directions(x[part], shares[part])
+        kernel += rows.T @ rows
+    eigenvalues, vectors = np.linalg.eigh(kernel)
+    seen = eigenvalues > _LEAST_EIGENVALUE  # no point lies in the other directions
+    vectors, logarithms = vectors[:, seen], np.log(eigenvalues[seen])
+    along = (np.square(_scaled_directions(x[part], shares[part]) @ vectors) for part in parts)
+    return np.asarray(-len(x) * np.concatenate([squares @ logarithms for squares in along]))
+
+
+def _entropies(eigenvalues: np.ndarray) -> np.ndarray:
+    positive = eigenvalues.clip(min=_LEAST_EIGENVALUE)
+    return np.asarray(-positive * np.log(positive))
+
+
+def vendi_interval(
+    sets: Sequence[tuple[np.ndarray, np.ndarray]], *, block: int = 1024
+) -> tuple[float, float, float]:
+    """Mean Vendi score of sets with a 95% interval over the choice of their points.
+
+    The interval is Student's for the logarithm of the score. Its variance is that of the mean of the
+    :func:`vendi_influence` of the points (the infinitesimal jackknife, Efron 1982), with the degrees of
+    freedom that the spread of these influences and the number of points leave.
+
+    Args:
+        sets: of each set, points (N, D) and groups (N,), such as classes, whose sizes are fixed by design.
+        block: as of :func:`vendi_score`.
+
+    Returns:
+        Mean, low end, high end; between 1 and the number of points.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(100, 3))
+        >>> [round(end, 2) for end in vendi_interval([(x, np.zeros(100, dtype=int))])]
+        [2.98, 2.95, 3.02]
+    """
+    mean, variance, spread, left = 0.0, 0.0, 0.0, 0
+    for x, groups in sets:
+        _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        score = vendi_score(x, block=block)
+        # Without a point the others of its group gain weight; a group of one point has no variance.
+        weight = sizes / np.maximum(1, sizes - 1) / len(x) / len(sets)
+        without = -score * vendi_influence(x, block=block) * weight[group_of]
+        mean += score / len(sets)
+        variance += jackknife_variance(without, groups)
+        spread += jackknife_spread(without, groups)
+        left += len(x) - len(sizes)
+    degrees = 1 / (1 / freedom(variance, spread) + 1 / max(1, left))
+    half = student(degrees) * math.sqrt(variance) / mean
+    most = max(len(x) for x, _ in sets)
+    return mean, min(mean, max(1.0, mean * math.exp(-half))), max(mean, min(most, mean * math.exp(half)))
 
 
 def _scaled_directions(x: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -9,9 +9,12 @@ Symbols::
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-_LEVEL = 0.95
+from understudy.functional.intervals import TAIL, binomial_limits, student
+
 _LEAST_SHAPE = 0.5
 
 
@@ -73,7 +76,7 @@ def centred_interval(
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must be (1 + R,) with R > 0, got {values.shape}")
     value, resampled = float(values[0]), values[1:]
-    low, high = value + np.quantile(resampled - resampled.mean(), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    low, high = value + np.quantile(resampled - resampled.mean(), [TAIL, 1 - TAIL])
     return value, min(value, max(least, float(low))), max(value, min(most, float(high)))
 
 
@@ -95,8 +98,67 @@ def jackknife_variance(without: np.ndarray, groups: np.ndarray) -> float:
         >>> jackknife_variance(np.array([1.5, 1.0, 0.5]), np.zeros(3, dtype=int))
         0.3333333333333333
     """
-    variance = 0.0
+    return float(np.square(_centred(without, groups)).sum())
+
+
+def jackknife_spread(without: np.ndarray, groups: np.ndarray) -> float:
+    """Variance of :func:`jackknife_variance` itself: if few points decide, it is known badly.
+
+    The variance is a sum of N squares; this is N times their variance. Spreads of independent sets add up,
+    and :func:`freedom` turns both sums into degrees of freedom.
+
+    Example:
+        >>> round(jackknife_spread(np.array([0.0, 1.0] * 50), np.zeros(100, dtype=int)), 12)
+        0.0
+    """
+    squares = np.square(_centred(without, groups))
+    return float(np.square(squares - squares.mean()).sum())
+
+
+def _centred(without: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Differences to the mean of the group, scaled so that their squares add up to the variance."""
+    centred = np.empty(len(without))
     for group in np.unique(groups):
-        values = without[groups == group]
-        variance += (len(values) - 1) / len(values) * float(np.square(values - values.mean()).sum())
-    return variance
+        rows = groups == group
+        values = without[rows]
+        centred[rows] = math.sqrt((len(values) - 1) / len(values)) * (values - values.mean())
+    return centred
+
+
+def freedom(variance: float, spread: float) -> float:
+    """Degrees of freedom of an estimated variance: ``2 V^2 / Var(V)`` (Satterthwaite 1946), at least 1.
+
+    Args:
+        variance: V.
+        spread: Var(V).
+
+    Example:
+        >>> freedom(1.0, 0.25), freedom(1.0, 0.0)
+        (8.0, inf)
+    """
+    return max(1.0, 2 * variance**2 / spread) if spread > 0 else math.inf
+
+
+def share_interval(share: float, variance: float, degrees: float, num: int) -> tuple[float, float, float]:
+    """A share of points with a 95% interval that keeps its width where all points are alike.
+
+    The limits of Clopper and Pearson (1934) for as many points as have this variance, at most all (Korn and
+    Graubard 1998, as in :func:`understudy.functional.intervals.accuracy_interval`). If every point counts, or
+    none, the variance says nothing, and the interval is that of ``num`` points.
+
+    Args:
+        share: in [0, 1].
+        variance: of the share, such as :func:`jackknife_variance`.
+        degrees: its degrees of freedom, see :func:`freedom`.
+        num: points that the share is of.
+
+    Example:
+        >>> [round(end, 3) for end in share_interval(1.0, 0.0, math.inf, 100)]
+        [1.0, 0.964, 1.0]
+    """
+    points = float(num)
+    if variance > 0 and 0 < share < 1:
+        ratio = student(num - 1) / student(degrees)
+        points = max(1.0, min(points, share * (1 - share) / variance * ratio**2))
+    low, high = binomial_limits(share, points)
+    return share, min(share, low), max(share, high)
