@@ -270,7 +270,7 @@ def test_refuses_results_that_cannot_be_compared():
 def test_an_arm_that_learns_from_validation_images_is_compared_but_never_chosen():
     results = [_result("real", 0.6), _result("real+val", 0.9, val=1.0), _result("mixed", 0.8, val=0.7)]
     found = _verdict(*results)
-    assert (found["best"], found["helps"]) == ("mixed", False)
+    assert (found["best"], found["helps"], found["against_val"]) == ("mixed", False, "mixed")
     assert "mixed beats training on the real images alone" in found["sentence"]
     assert "But mixed is worse than real images with the validation images" in found["sentence"]
     arms = summarise(results, use_val=["real+val"])
@@ -291,7 +291,7 @@ def test_with_equal_images_the_arm_with_validation_images_is_compared(name, accu
     results = [_result("real", 0.6), _result("real+val", 0.8), _result(name, 0.75, val=0.7)]
     partners = {"candidates": [name], "with_val": {name: partner}}
     found = _verdict(*results, _result(partner, accuracy), **partners)
-    assert (found["best"], found["helps"]) == (name, helps)
+    assert (found["best"], found["helps"], found["against_val"]) == (name, helps, partner)
     assert f"{partner} {words}" in found["sentence"]
 
 

@@ -174,8 +174,8 @@ def verdict(
 
     Returns:
         ``best`` (chosen by :func:`choose` among the arms with synthetic images; ``real`` if there is none),
-        ``chosen_on`` (``val``), ``measure``, ``helps`` (whether the 95%
-        intervals of all these differences lie above 0) and ``sentence``.
+        ``chosen_on`` (``val``), ``measure``, ``helps`` (whether the 95% intervals of all these differences
+        lie above 0) and ``sentence``; with ``real+val`` also ``against_val``, the arm compared with it.
     """
     real = measured_by(arms[_BASELINE], measure)
     terms = f"{MEASURES[measure]} on {num_test:,} real test images ({_seeds_of(real)})"
@@ -198,7 +198,8 @@ def verdict(
     sentence = f"{_claim(best, alone, difference)}: {figures}"
     helps = difference["low"] > 0
     if _WITH_VAL in arms:
-        beats, more = _against_val(arms, with_val.get(best, best), measure)
+        partner = answer["against_val"] = with_val.get(best, best)
+        beats, more = _against_val(arms, partner, measure)
         helps, sentence = helps and beats, f"{sentence} {more}"
     elif num_val < FEW_VAL:
         sentence += f" {_unused_val(num_val)}"

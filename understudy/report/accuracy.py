@@ -35,10 +35,10 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         field with the figure on validation images), ``baseline`` (what always answering the largest class
         reaches, if classes differ in size), ``bars`` and ``differences`` (SVG; ``differences`` empty with one
         arm), ``at_once`` (which differences hold for all rows at once), ``longer`` (whether some arm is
-        compared with ``real-long``), ``only_without_val`` (whether the gain over ``real`` was compared with
-        ``real+val`` too), ``equal_steps`` (whether all arms train for as many steps).
+        compared with ``real-long``), ``worth_of_val`` (see :func:`worth_of_val`), ``equal_steps`` (whether
+        all arms train for as many steps).
     """
-    arms, measure, best = results["arms"], measure_of(results), results["verdict"]["best"]
+    arms, measure = results["arms"], measure_of(results)
     measured = {name: measured_by(arm, measure) for name, arm in arms.items()}
     words = MEASURES[measure]
     return {
@@ -52,7 +52,7 @@ def accuracy_panel(results: Mapping[str, Any], arm_summaries: Mapping[str, str])
         "differences": Markup(difference_intervals(measured, words)) if len(arms) > 1 else Markup(""),  # noqa: S704 - as above
         "at_once": holds_at_once(results, "minus_real"),
         "longer": any("minus_real_long" in arm for arm in arms.values()),
-        "only_without_val": "real+val" in arms and measured[best]["minus_real"]["low"] > 0,
+        "worth_of_val": worth_of_val(results),
         "equal_steps": len({arm.get("steps") for arm in arms.values()}) == 1,
     }
 
@@ -64,9 +64,31 @@ def answer(results: Mapping[str, Any]) -> str:
         return "Synthetic data helps here"
     if best == "real" and len(results["arms"]) == 1:
         return "Synthetic data was not compared"
-    if best == "real" or measured_by(results["arms"][best], measure_of(results))["minus_real"]["high"] < 0:
+    if best == "real" or _minus_train_alone(results)["high"] < 0:
         return "Synthetic data does not help here"
     return "No clear gain from synthetic data"
+
+
+def worth_of_val(results: Mapping[str, Any]) -> str:
+    """Compare what validation images give as train images with what synthetic images give.
+
+    Returns:
+        ``as much as`` or ``more than``; empty if the arm of the verdict does not beat the real train images
+        alone, or also beats ``real+val``, or was not compared with it.
+    """
+    verdict = results["verdict"]
+    arm = results["arms"][verdict.get("against_val", verdict["best"])]  # earlier versions did not name it
+    against = measured_by(arm, measure_of(results)).get("minus_real_val")
+    if against is None or against["low"] > 0 or _minus_train_alone(results)["low"] <= 0:
+        return ""
+    return "more than" if against["high"] < 0 else "as much as"
+
+
+def _minus_train_alone(results: Mapping[str, Any]) -> Mapping[str, float]:
+    """What the arm of the verdict gains over real train images alone, with as many steps if that is known."""
+    best = measured_by(results["arms"][results["verdict"]["best"]], measure_of(results))
+    difference: Mapping[str, float] = best.get("minus_real_long", best["minus_real"])
+    return difference
 
 
 def rival(results: Mapping[str, Any]) -> str:
