@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,7 @@ def test_paths_are_read_beside_the_table(tmp_path: Path) -> None:
 
 def test_pointers_and_damaged_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    with pytest.raises(InputError, match=r"cannot be read: it is a pointer of Git LFS: .*git lfs pull"):
+    with pytest.raises(InputError, match=r"but it is a pointer of Git LFS: .*git lfs pull"):
         read(tmp_path / "a.parquet")
     file = write(tmp_path / "b.parquet", {"image": FILES, "label": TEXTS})
     data = bytearray(file.read_bytes())
@@ -278,4 +279,47 @@ def test_parts_of_save_to_disk_must_have_the_same_columns(tmp_path: Path) -> Non
     save_to_disk(tmp_path / "set" / "test", start=50, label="target")
     (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     with pytest.raises(InputError, match=r"must have the columns of the first file, but lacks label"):
+        read(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data:image/png;base64,iVBORw0KGgo=", "an image as base64 text: decode the column, and store bytes"),
+        ("iVBORw0KGgo" + "A" * 200, "an image as base64 text: decode the column, and store bytes"),
+        ("https://example.org/1.png", "an address, 'https://example.org/1.png': download the image"),
+    ],
+)
+def test_text_that_stands_for_an_image_is_named(text: str, words: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet", {"image": [text] * 9, "label": TEXTS})
+    with pytest.raises(InputError, match=re.escape(f"#00000000: {words}")):
+        read(file)
+
+
+SPLITS = ["train", "validation", "test"] * 3
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_a_column_may_say_the_splits(kind: pa.DataType, tmp_path: Path) -> None:
+    columns = {"image": FILES, "label": TEXTS, "split": pa.array(SPLITS).cast(kind)}
+    found = read(write(tmp_path / "a.parquet", columns))
+    assert found.declared == ("train", "val", "test") * 3
+    assert found.notes[0] == "splits: from the column split"
+    assert set(read(tmp_path / "a.parquet", split_names="ignore").declared) == {None}
+    folder, table = tmp_path / "saved", pa.table(columns)
+    folder.mkdir()
+    with pa.ipc.new_stream(folder / "data.arrow", table.schema) as stream:
+        stream.write_table(table)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    assert read(folder).declared == found.declared
+
+
+def test_a_column_of_splits_that_says_something_else_is_refused(tmp_path: Path) -> None:
+    for said in ("extra", None):
+        columns = {"image": FILES, "label": TEXTS, "split": [said, *SPLITS[1:]]}
+        with pytest.raises(InputError, match=rf"'split' must say train, validation or test, got {said!r}:"):
+            read(write(tmp_path / "a.parquet", columns))
+    for name in ("train", "test"):
+        write(tmp_path / "set" / f"{name}.parquet", {"image": FILES, "label": TEXTS, "split": SPLITS})
+    with pytest.raises(InputError, match=r"must say test, as the name of the file does, got 'train':"):
         read(tmp_path / "set")

@@ -109,6 +109,21 @@ def test_shots_bound_train_and_val(tmp_path: Path) -> None:
         load(tmp_path, shots=13)
 
 
+def test_fewer_validation_images_than_shots_are_said(tmp_path: Path) -> None:
+    found = load(write_folder(tmp_path / "divided", {"a": 20, "b": 30}), shots=5)
+    assert [part.counts.tolist() for part in (found.train, found.val)] == [[5, 5], [4, 5]]
+    (note,) = found.notes
+    assert note.startswith(
+        "val: 1 of 2 classes have fewer validation images than the 5 of data.shots (a 4), b"
+    )
+    assert note.endswith("the validation split holds no more: raise data.val_fraction, or add images")
+    assert load(tmp_path / "divided", shots=5, val_fraction=0.3).notes == ()
+    folders = {f"{split}/{name}": 6 for split in ("train", "test") for name in ("a", "b")}
+    given = write_folder(tmp_path / "given", folders | {"val/a": 2, "val/b": 2}, start=100)
+    assert "(a 2, b 2), because the validation split holds no more: add val" in load(given, shots=5).notes[-1]
+    assert load(given, shots=2).notes == load(given).notes
+
+
 def test_hidden_files_are_ignored(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 3, "b": 3, ".git": 1})
     for name in ("a/.DS_Store", "a/Thumbs.db", ".hidden", "metadata.csv"):
@@ -205,10 +220,57 @@ def test_train_without_good_images(tmp_path: Path) -> None:
 
 def test_other_test_classes(tmp_path: Path) -> None:
     write_folder(tmp_path, {"train/a": 3, "train/b": 3, "test/a": 3, "test/c": 3})
-    with pytest.raises(
-        InputError, match=r"every split must have the same classes, but only train has b and only test has c"
-    ):
+    found = r"but train lacks c \(as in test/c/0.png\) and test lacks b \(as in train/b/.*split_names=join"
+    with pytest.raises(InputError, match=found):
         load(tmp_path)
+
+
+def has_class(split: str, name: str, present: tuple[str, ...]) -> int:
+    return 3 if name != "c" or split in present else 0
+
+
+@pytest.mark.parametrize("with_folder", [False, True], ids=["missing", "empty"])
+@pytest.mark.parametrize(
+    "present",
+    [each for size in (1, 2) for each in itertools.combinations(("train", "val", "test"), size)],
+    ids="+".join,
+)
+def test_a_class_that_some_splits_lack(present: tuple[str, ...], with_folder: bool, tmp_path: Path) -> None:
+    """The message names the splits and an image of the class, and what it says to do works."""
+    counts = {
+        f"{split}/{name}": has_class(split, name, present)
+        for split in ("train", "val", "test")
+        for name in ("a", "b", "c")
+    }
+    write_folder(tmp_path, {name: count for name, count in counts.items() if count or with_folder})
+    if with_folder:
+        with pytest.raises(InputError, match=r"/c/: an empty folder\n.*leave them out with --skip-bad"):
+            load(tmp_path)
+    with pytest.raises(InputError, match="every split must have the same classes") as refused:
+        load(tmp_path, skip_bad=True)
+    message = str(refused.value)
+    for split in ("train", "val", "test"):
+        assert (f"{split} lacks c (as in {min(present)}/c/0.png)" in message) == (split not in present)
+    assert message.endswith("again, with --set data.split_names=join")
+    joined = load(tmp_path, skip_bad=True, split_names="join")
+    assert all((part.counts > 0).all() for part in (joined.train, joined.val, joined.test))
+    assert sum(map(len, (joined.train, joined.val, joined.test))) == sum(counts.values())
+    assert "splits: the images of all splits were put together and divided again" in joined.notes[1]
+
+
+def test_joined_splits_keep_copies_together(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/a": 5, "train/b": 5, "test/a": 3, "test/b": 3})
+    picture(0).save(tmp_path / "test" / "a" / "leak.png")
+    with pytest.raises(InputError, match=r"1 pair of copies:\n.*\n.*, or divide all images again with --set"):
+        load(tmp_path)
+    for seed in range(5):
+        of_leak = [
+            split
+            for split, names in paths(load(tmp_path, seed, split_names="join")).items()
+            for name in names
+            if name in ("train/a/0.png", "test/a/leak.png")
+        ]
+        assert len(set(of_leak)) == 1
 
 
 def test_test_images_in_train(tmp_path: Path) -> None:
@@ -380,3 +442,9 @@ def test_a_single_train_image_is_read_in_every_layout(tmp_path: Path) -> None:
         assert splits_read.train.counts.tolist() == [1, 1]
         assert splits_read.notes[-1].startswith("train: 2 of 2 classes have a single train image (a, b), so")
         assert "single train image" not in "".join(load(tmp_path / layout, shots=1).notes)
+
+
+def test_addresses_are_refused_with_what_to_do() -> None:
+    for address in ("https://example.org/pets.zip", "s3://bucket/pets", "hf://datasets/org/name"):
+        with pytest.raises(InputError, match=rf"must be on this machine, got the address {address}: "):
+            load(address)

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.core.errors import InputError
+from understudy.data.export import export
+from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import DataSettings
 from understudy.data.sources import leftovers
@@ -108,7 +110,7 @@ def test_a_split_that_links_to_another_is_no_split(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", {"a": 3, "b": 3})
     write_folder(tmp_path / "test", {"a": 3}, start=10)
     os.symlink(tmp_path / "train" / "b", tmp_path / "test" / "b")
-    with pytest.raises(InputError, match=r"same classes, but only train has b"):
+    with pytest.raises(InputError, match=r"same classes, but test lacks b \(as in train/b/0.png\): add"):
         load(tmp_path)
 
 
@@ -163,3 +165,34 @@ def test_further_pages_are_counted_in_every_format(form: str, pages: int, tmp_pa
     found = counted(load(tmp_path))
     expected = 0 if pages == 1 else 2 if form == "TIFF" else 1
     assert found.get("further pages or frames of images, of which only the first is read", 0) == expected
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".tar"])
+def test_archives_and_unfinished_downloads_beside_shards_are_counted(
+    suffix: str, small_set: LabelledSet, tmp_path: Path
+) -> None:
+    export(small_set, tmp_path, form="huggingface" if suffix == ".parquet" else "webdataset")
+    folder = next(tmp_path.rglob(f"*{suffix}")).parent
+    for name in ("train-1.tar.gz", f"train-2{suffix}.part", "more.zip", "README.txt"):
+        (folder / name).write_bytes(b"x")
+    assert counted(load(tmp_path)) == {"archives and unfinished downloads beside the files that are read": 3}
+
+
+def test_runs_and_studies_below_the_images_are_no_classes(small_set: LabelledSet, tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "runs" / "one" / "stages").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "settings.yaml").touch()
+    export(small_set, tmp_path / "runs" / "one" / "data", form="huggingface")
+    (tmp_path / "runs" / "many").mkdir()
+    (tmp_path / "runs" / "many" / "study.yaml").touch()
+    splits = load(tmp_path)
+    assert splits.train.class_names == ("a", "b")
+    assert counted(splits) == {"folders of runs and studies": 2}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 4, "b": 4})
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    with pytest.raises(InputError, match=r"a/pipe.png: a pipe, socket or device, not a file"):
+        load(tmp_path)

@@ -464,13 +464,15 @@ def test_hub_errors(hub: dict[str, Any]) -> None:
     hub["org/name"] = {"train": HubPart(img=None)}
     with pytest.raises(InputError, match=r"must have the columns image and label, got label"):
         load("org/name")
-    hub["org/name"] = {"train": HubPart(), "unsupervised": HubPart()}
+    hub["org/name"] = {"train": HubPart(), "unsupervised": HubPart(50)}
     with pytest.raises(
         InputError, match=r"splits must be train, validation and test, got train, unsupervised"
     ):
         load("org/name")
+    divided = load("org/name", split_names="ignore")
+    assert sum(map(len, (divided.train, divided.val, divided.test))) == 20
     hub["org/name"] = {"validation": HubPart(), "test": HubPart()}
-    with pytest.raises(InputError, match=r"must have a train split, got validation, test"):
+    with pytest.raises(InputError, match=r"train, validation and test, got validation, test: .*=ignore"):
         load("org/name")
     hub["org/name"] = {"train": HubPart(label=[3] * 10)}
     with pytest.raises(InputError, match=r"label must be in \[0, 2\), .* got 3"):

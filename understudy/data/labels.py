@@ -64,7 +64,10 @@ def find_classes(
     else:
         classes = _named_classes(_as_text(counts, settings.source), settings)
     if len(classes.keys) < 2:
-        raise InputError(f"at least two classes are needed, got one: {classes.keys[0]!r}")
+        raise InputError(
+            f"at least two classes are needed, got one: {classes.keys[0]!r}: give images of others as well, "
+            "each class in a folder or with a label of its own"
+        )
     return classes
 
 

@@ -195,8 +195,8 @@ def check_leaks(splits: Sequence[tuple[LabelledSet, Fingerprints]], *, max_dista
             f"splits must not share images, got {count} pair{'s' * (count > 1)} of copies:\n"
             + "\n".join(lines)
             + f"{more}\n",
-            "remove one image of each pair; if the near copies are in fact different images, use "
-            "--set data.near_duplicate_distance=-1",
+            "remove one image of each pair, or divide all images again with --set data.split_names=join; if "
+            "the near copies are in fact different images, use --set data.near_duplicate_distance=-1",
         )
 
 

@@ -25,6 +25,7 @@ from understudy.data.sources import (
     webdataset,  # noqa: F401 - they register themselves
     zips,  # noqa: F401 - they register themselves
 )
+from understudy.data.sources.archives import what_instead
 from understudy.data.sources.leftovers import LeftOut
 from understudy.data.sources.shards import check_one_kind
 from understudy.data.sources.source import SOURCES, AbstractSource
@@ -32,6 +33,7 @@ from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import stratified_split, take_at_most, take_shots
 
 _ORDER: tuple[RealSplit, ...] = ("train", "val", "test")
+_JOIN = "put the images of all splits together and divide them again, with --set data.split_names=join"
 
 
 @final
@@ -101,7 +103,14 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         max_distance=settings.near_duplicate_distance,
     )
     shared = groups.shared({split: sets[split] for split in _ORDER})
-    notes = pool.notes + groups.sentences() + tuple(f"warning: {each}" for each in shared_sentences(shared))
+    notes = (
+        *pool.notes,
+        *_joined(pool, settings),
+        *groups.sentences(),
+        *(f"warning: {each}" for each in shared_sentences(shared)),
+        *_single_images(sets["train"], shots=settings.shots),
+        *_few_val_images(sets["val"], settings, is_given="val" in pool.declared),
+    )
     return Splits(
         sets["train"],
         sets["val"],
@@ -110,7 +119,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         pool.skipped,
         frozenset(pool.images.ids),
         spare,
-        notes + _single_images(sets["train"], shots=settings.shots),
+        notes,
         pool.left_out,
         looked_for(settings, is_checked=source.is_checked) | {"shared": shared},
     )
@@ -141,7 +150,12 @@ def find_source(location: str) -> AbstractSource:
         if SOURCES[name].accepts(location):
             return SOURCES[name]
     if Path(location).exists():
-        raise InputError(f"{location} must be a folder, or a .zip, .parquet or .tar file")
+        raise _other_file(Path(location))
+    if "://" in location:
+        raise InputError(
+            f"DATA must be on this machine, got the address {location}: download it, and give the file or "
+            "folder; a data set of the Hugging Face hub is given as org/name"
+        )
     try:
         SOURCES[location]
     except InputError as error:
@@ -149,11 +163,26 @@ def find_source(location: str) -> AbstractSource:
     raise InputError(f"{location!r} is a kind of source, not a path: give the path of your images")
 
 
+def _other_file(path: Path) -> InputError:
+    """The error for a file of a kind that no source reads."""
+    found = what_instead(path) if path.is_file() else ""
+    advice = (
+        f"but it is {found}"
+        if found
+        else (
+            "got another file: write the images into class folders, as in cat/1.png, or into a Parquet file "
+            "with the columns image and label"
+        )
+    )
+    return InputError(f"{path} must be a folder, or a .zip, .parquet or .tar file, {advice}")
+
+
 def _divide(
     pool: Pool, groups: CopyGroups, settings: DataSettings, *, seed: int
 ) -> dict[RealSplit, np.ndarray]:
     """Indices per split: declared splits are kept, and missing ones are taken from the train split."""
-    declared = np.array([split or "train" for split in pool.declared])
+    is_joined = settings.split_names == "join"
+    declared = np.array(["train" if is_joined or split is None else split for split in pool.declared])
     parts = {split: np.flatnonzero(declared == split) for split in _ORDER if (declared == split).any()}
     _check_classes(pool.images, parts)
     shares: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
@@ -176,6 +205,13 @@ def _divide(
     return parts | {split: rest[indices] for split, indices in divided.items()}
 
 
+def _joined(pool: Pool, settings: DataSettings) -> tuple[str, ...]:
+    """A sentence if the splits of the source were put together."""
+    if settings.split_names != "join" or not any(pool.declared):
+        return ()
+    return ("splits: the images of all splits were put together and divided again (data.split_names=join)",)
+
+
 def _single_images(train: LabelledSet, *, shots: int | None) -> tuple[str, ...]:
     """A sentence if classes have a single train image, unless the user chose one shot."""
     single = [name for name, count in zip(train.class_names, train.counts, strict=True) if count == 1]
@@ -188,26 +224,53 @@ def _single_images(train: LabelledSet, *, shots: int | None) -> tuple[str, ...]:
     return (note,)
 
 
+def _few_val_images(val: LabelledSet, settings: DataSettings, *, is_given: bool) -> tuple[str, ...]:
+    """A sentence if classes have fewer validation images than shots, because there are no more."""
+    shots = settings.shots or 0
+    counts = zip(val.class_names, val.counts, strict=True)
+    few = [f"{name} {count}" for name, count in counts if count < shots]
+    if not few:
+        return ()
+    is_given = is_given and settings.split_names != "join"
+    how = "add validation images" if is_given else "raise data.val_fraction, or add images"
+    note = (
+        f"val: {len(few):,} of {val.num_classes:,} classes have fewer validation images than the {shots} "
+        f"of data.shots ({listed(few)}), because the validation split holds no more: {how}"
+    )
+    return (note,)
+
+
 def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -> None:
     """Check that all declared splits have the same classes, and that no class is empty."""
-    classes = {
-        split: {images.class_names[label] for label in images.labels[indices]}
-        for split, indices in parts.items()
-    }
-    if "train" not in classes:
+    if "train" not in parts:
         raise InputError(
             f"the source must have train images, got only {' and '.join(parts)}, as the names say: add train "
-            "images, or divide all images into splits with --set data.split_names=ignore"
+            f"images, or {_JOIN}"
         )
-    for split in list(classes)[1:]:
-        if classes[split] != classes["train"]:
-            only = [classes["train"] - classes[split], classes[split] - classes["train"]]
-            differences = " and ".join(
-                f"only {name} has {listed(sorted(names))}"
-                for name, names in zip(("train", split), only, strict=True)
-                if names
-            )
-            raise InputError(f"every split must have the same classes, but {differences}")
-    absent = [name for name in images.class_names if name not in classes["train"]]
+    counts = {
+        split: np.bincount(images.labels[indices], minlength=images.num_classes)
+        for split, indices in parts.items()
+    }
+    absent = [images.class_names[label] for label in np.flatnonzero(images.counts == 0)]
     if absent:
-        raise InputError(f"every class must have images, but these have none: {listed(absent)}")
+        raise InputError(
+            f"every class must have images, but these have none: {listed(absent)}: add images, or leave "
+            "these classes out of the list of class names (classes.txt, dataset_info.json, the features of "
+            "the table)"
+        )
+    lacking = [
+        f"{split} {_lacks(images, np.flatnonzero(count == 0))}"
+        for split, count in counts.items()
+        if not count.all()
+    ]
+    if lacking:
+        raise InputError(
+            f"every split must have the same classes, but {' and '.join(lacking)}: add images of these "
+            f"classes there, or move the classes elsewhere, or {_JOIN}"
+        )
+
+
+def _lacks(images: LabelledSet, labels: np.ndarray) -> str:
+    """Say which classes a split lacks, and where another one has an image of the first of them."""
+    paths, first = images.provenance("source_path"), int(np.flatnonzero(images.labels == labels[0])[0])
+    return f"lacks {listed([images.class_names[label] for label in labels])} (as in {paths[first]})"

@@ -28,10 +28,10 @@ class DataSettings(Section):
     test_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for testing, stratified by class, where the source has no such
     split."""
-    split_names: Literal["read", "ignore"] = setting("read")
+    split_names: Literal["read", "join", "ignore"] = setting("read")
     """Whether names of folders and files such as `train`, `seg_test` or `x-validation-00.tar` say which split
-    images belong to; `ignore` reads no name as a split, so that a folder `test` is a class, and divides all
-    images."""
+    images belong to. `join` reads the names, but puts the images of all splits together and divides them
+    again; `ignore` reads no name as a split, so that a folder `test` is a class, and divides all images."""
     name_encoding: str | None = setting(None)
     """Encoding of file names that are not UTF-8, in folders and zips, such as `cp1252` or `shift_jis`."""
     class_names: Path | None = setting(None)

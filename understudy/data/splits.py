@@ -56,7 +56,9 @@ def stratified_split(
     for unit in sorted(_units(ids, labels, groups), key=lambda unit: _rank(unit[0], seed)):
         ordered[unit[1]].append(unit)
     counts = np.array([len(of_class) for of_class in ordered])
-    _check_enough(counts, len(fractions) + 1, class_names, purpose="to split off " + " and ".join(fractions))
+    purpose = "to split off " + " and ".join(fractions)
+    advice = "add images of these classes, or leave the classes out"
+    _check_enough(counts, len(fractions) + 1, class_names, purpose=purpose, advice=advice)
     taken, parts = np.zeros_like(counts), {}
     for number, (split, fraction) in enumerate(fractions.items()):
         most = counts - taken - (len(fractions) - number)
@@ -103,7 +105,8 @@ def take_shots(data: LabelledSet, shots: int, *, seed: int) -> LabelledSet:
     Raises:
         InputError: naming the classes with too few images.
     """
-    _check_enough(data.counts, shots, data.class_names, purpose=f"for {shots} shots")
+    advice = "add images of these classes, or take fewer shots"
+    _check_enough(data.counts, shots, data.class_names, purpose=f"for {shots} shots", advice=advice)
     return take_at_most(data, shots, seed=seed)
 
 
@@ -147,7 +150,9 @@ def _rank(name: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
-def _check_enough(counts: np.ndarray, least: int, class_names: Sequence[str], *, purpose: str) -> None:
+def _check_enough(
+    counts: np.ndarray, least: int, class_names: Sequence[str], *, purpose: str, advice: str
+) -> None:
     few = [
         f"{name!r} has {count}"
         for name, count in zip(class_names, counts.tolist(), strict=True)
@@ -156,5 +161,5 @@ def _check_enough(counts: np.ndarray, least: int, class_names: Sequence[str], *,
     if few:
         raise InputError(
             f"every class needs at least {least} different images {purpose} (copies count once), "
-            f"but {listed(few)}"
+            f"but {listed(few)}: {advice}"
         )

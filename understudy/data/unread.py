@@ -18,8 +18,6 @@ _FOREIGN = (
     (0, rb"\x89HDF", "HDF5"),
     (0, rb"v/1\x01", "OpenEXR"),
     (344, rb"n[+i]1\0", "NIfTI"),
-    (0, rb"\x1f\x8b", "gzip"),
-    (0, rb"PK\x03\x04", "a zip file"),
     (0, rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg\b", "SVG"),
 )  # fmt: skip
 _READ = (
@@ -31,14 +29,38 @@ _READ = (
     (0, rb"BM", "BMP"),
     (0, rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", "JPEG 2000"),
 )
+_PACKED = (
+    (0, rb"\x1f\x8b", "gzip"),
+    (0, rb"PK\x03\x04", "a zip file"),
+    (0, rb"7z\xbc\xaf", "a 7z archive"),
+    (0, rb"Rar!", "a RAR archive"),
+    (257, rb"ustar", "a tar file"),
+)
+_NOT_THE_FILE = (
+    (0, rb"version https://git-lfs", "a pointer of Git LFS: fetch the file with 'git lfs pull'"),
+    (
+        0,
+        rb"(?i:(\xef\xbb\xbf)?\s*<(!doctype html|html)\b)",
+        "a web page, as servers send in place of a file that needs a login: download the file again",
+    ),
+)
+
+
+def why_not_the_file(data: bytes) -> str:
+    """Say what stands in place of a file that was not downloaded, and what to do; empty for other files."""
+    return _named(data, _NOT_THE_FILE) if data else "an empty file: copy or download it again"
 
 
 def why_not_read(data: bytes) -> str:
     """Say what a file is that Pillow does not identify, and what to do."""
     if not data:
         return "an empty file"
+    if found := why_not_the_file(data):
+        return f"not an image: {found}"
     if _named(data, _READ):
         return f"damaged image: a {_named(data, _READ)} file that cannot be opened"
+    if kind := _named(data, _PACKED):
+        return f"not read: {kind}: unpack it"
     if _named(data, _FOREIGN):
         return f"not read: {_named(data, _FOREIGN)}: {_CONVERT}"
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):

@@ -10,11 +10,10 @@ import pyarrow as pa
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_json
-from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
-from understudy.data.sources.split_names import RealSplit, split_of, taken_as
+from understudy.data.sources.split_names import RealSplit, named_splits, taken_as
 
 _MEND = "write the folder again with save_to_disk of the datasets package"
 
@@ -35,13 +34,13 @@ class ArrowSource(AbstractSource):
             folders = {str(part): root / str(part) for part in parts}
         else:
             folders = {root.name: root}
-        splits = _splits(list(folders), location, settings)
+        splits = named_splits(list(folders), location, settings)
         files = [(name, file) for name, folder in folders.items() for file in _files(folder)]
         if not files:
             raise InputError(f"{location} must hold Arrow files, but none is listed in state.json: {_MEND}")
         columns = find_columns(_open(files[0][1]).schema, str(files[0][1]), settings)
         notes = (f"splits: {taken_as(splits, source='the folder names')}",) if any(splits.values()) else ()
-        return Contents(_read(files, splits, columns), columns.names, notes)
+        return Contents(_read(files, splits, columns), columns.names, notes + columns.notes)
 
 
 SOURCES.register("arrow", summary="a folder written by save_to_disk of the datasets package")(ArrowSource())
@@ -50,19 +49,6 @@ SOURCES.register("arrow", summary="a folder written by save_to_disk of the datas
 def is_saved(location: str) -> bool:
     """Whether ``save_to_disk`` wrote the folder."""
     return any((Path(location) / name).is_file() for name in ("dataset_dict.json", "state.json"))
-
-
-def _splits(names: list[str], location: str, settings: DataSettings) -> dict[str, RealSplit | None]:
-    if len(names) == 1 or settings.split_names == "ignore":
-        return dict.fromkeys(names)
-    splits = {name: split_of(name) for name in names}
-    odd = [name for name, split in splits.items() if split is None]
-    if odd or "train" not in splits.values():
-        raise InputError(
-            f"{location}: splits must be train, validation and test, got {listed(names)}: rename them, or "
-            "divide all images anew with --set data.split_names=ignore"
-        )
-    return splits
 
 
 def _files(folder: Path) -> list[Path]:
@@ -89,16 +75,17 @@ def _read(
     rows = dict.fromkeys(splits, 0)
     for name, file in files:
         reader = _open(file)
-        missing = [each for each in (columns.image, columns.label) if each not in reader.schema.names]
+        missing = [each for each in columns.read if each not in reader.schema.names]
         if missing:
             raise InputError(
                 f"{file} must have the columns of the first file, but lacks {' and '.join(missing)}"
             )
         try:
             for batch in reader:
-                for data, label, problem in read_rows(batch, columns, (file.parent, file.parent.parent)):
+                roots = (file.parent, file.parent.parent)
+                for data, label, problem, split in read_rows(batch, columns, roots, of_part=splits[name]):
                     path = f"{name}#{rows[name]:08d}"
-                    yield Item(path=path, label=label, split=splits[name], data=data, problem=problem)
+                    yield Item(path=path, label=label, split=split, data=data, problem=problem)
                     rows[name] += 1
         except (pa.ArrowException, OSError) as error:
             raise InputError(

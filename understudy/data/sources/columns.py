@@ -16,6 +16,7 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import MAX_FILE_BYTES
+from understudy.data.sources.split_names import RealSplit, split_of
 
 
 @final
@@ -30,6 +31,8 @@ class _Kind:
 
 _IMAGE = _Kind("image", ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes"), "Image")
 _LABEL = _Kind("label", ("label", "labels", "fine_label", "cls", "class"), "ClassLabel")
+_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+"""How PNG, JPEG, GIF and WebP begin as base64 text."""
 
 
 @final
@@ -41,11 +44,23 @@ class Columns:
         image: name of the column with encoded images, or with paths of image files.
         label: name of the column with labels.
         names: class names by label if the metadata of the table has them.
+        split: name of the column that says the split of each image, if there is one.
     """
 
     image: str
     label: str
     names: tuple[str, ...] | None
+    split: str | None = None
+
+    @property
+    def read(self) -> list[str]:
+        """Names of all these columns."""
+        return [self.image, self.label, *([self.split] if self.split else [])]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken for what, in sentences."""
+        return (f"splits: from the column {self.split}",) if self.split else ()
 
 
 def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Columns:
@@ -64,28 +79,56 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     label = _find(schema, where, settings.label_column, _LABEL, features)
     _check_image_type(schema.field(image).type, f"{where}: {image}")
     _check_label_type(schema.field(label).type, f"{where}: {label}")
-    return Columns(image=image, label=label, names=class_label_names(features.get(label), where))
+    names = class_label_names(features.get(label), where)
+    split = None if label == "split" else _split_column(schema, settings)
+    return Columns(image=image, label=label, names=names, split=split)
 
 
 def read_rows(
-    batch: pa.RecordBatch, columns: Columns, roots: Sequence[Path]
-) -> Iterator[tuple[bytes, Any, str]]:
-    """Encoded image, label and problem of each row of a batch.
+    batch: pa.RecordBatch, columns: Columns, roots: Sequence[Path], *, of_part: RealSplit | None
+) -> Iterator[tuple[bytes, Any, str, RealSplit | None]]:
+    """Encoded image, label, problem and split of each row of a batch.
 
     Args:
         batch: rows with the columns.
         columns: as found by :func:`find_columns`.
         roots: folders that paths of image files may be relative to; files outside them are not read.
+        of_part: split that the name of the file or part says.
+
+    Raises:
+        InputError: if the column with splits says anything else, or contradicts the name.
     """
     images, labels = plain(batch.column(columns.image)), plain(batch.column(columns.label))
-    for image, label in zip(images, labels, strict=True):
+    said = batch.column(columns.split).to_pylist() if columns.split else [None] * len(images)
+    splits = {value: _row_split(value, columns.split, of_part) for value in dict.fromkeys(said)}
+    for image, label, value in zip(images, labels, said, strict=True):
         data, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
         if isinstance(data, str):
             data, path = None, data
         problem = ""
         if not data:
             data, problem = read_file(path, roots) if path else (b"", "no image bytes")
-        yield data, label_of(label), problem
+        yield data, label_of(label), problem, splits[value]
+
+
+def _split_column(schema: pa.Schema, settings: DataSettings) -> str | None:
+    """The column ``split``, if there is one with text and names of splits are read."""
+    is_read = settings.split_names != "ignore" and schema.names.count("split") == 1
+    return "split" if is_read and _is_text(_value_type(schema.field("split").type)) else None
+
+
+def _row_split(value: str | None, column: str | None, of_part: RealSplit | None) -> RealSplit | None:
+    """The split of a row with a value in a column, in a file or part whose name may say one as well."""
+    if column is None or (value is None and of_part is not None):
+        return of_part
+    split = split_of(value or "")
+    if split is None or of_part not in (None, split):
+        expected = "train, validation or test" if not split else f"{of_part}, as the name of the file does"
+        raise InputError(
+            f"the column {column!r} must say {expected}, got {value!r}: correct the column, or read no name "
+            "as a split with --set data.split_names=ignore"
+        )
+    return split
 
 
 def plain(values: Any) -> list[Any]:
@@ -221,6 +264,10 @@ def read_file(path: str, roots: Sequence[Path]) -> tuple[bytes, str]:
         roots: folders that the path may be relative to; files outside them are not read.
     """
     shown = repr(path if len(path) <= 100 else f"{path[:100]}...")
+    if "base64," in path[:100] or (len(path) > 100 and path.startswith(_BASE64)):
+        return b"", "an image as base64 text: decode the column, and store bytes"
+    if "://" in path[:20]:
+        return b"", f"an address, {shown}: download the image, and store its bytes"
     try:
         for root in roots:
             file = (root.resolve() / path).resolve()

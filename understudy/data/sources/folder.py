@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import final
@@ -11,7 +12,7 @@ from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources.arrow import is_saved
 from understudy.data.sources.entries import printable
-from understudy.data.sources.shards import shards
+from understudy.data.sources.shards import holds_runs, shards
 from understudy.data.sources.source import (
     MAX_FILE_BYTES,
     SOURCES,
@@ -67,6 +68,10 @@ def _walk(root: Path) -> tuple[list[str], tuple[tuple[str, str], ...]]:
                 subfolders.clear()
                 continue
             visited.add(real)
+            if folder != str(root) and holds_runs(Path(folder)):
+                again.append((printable(f"{relative.as_posix()}/"), "folders of runs and studies"))
+                subfolders.clear()
+                continue
             subfolders.sort()
             pending += [os.path.join(folder, name) for name in subfolders if Path(folder, name).is_symlink()]
             found += [(relative / file).as_posix() for file in files]
@@ -81,11 +86,12 @@ def _read(root: Path, tree: Tree) -> Iterator[Item]:
             yield item
             continue
         try:
-            size = (root / name).stat().st_size
-            yield (
-                filled(item, (root / name).read_bytes())
-                if size <= MAX_FILE_BYTES
-                else with_problem(item, too_large(size))
-            )
+            found = (root / name).stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe would wait forever
+                yield with_problem(item, "a pipe, socket or device, not a file")
+            elif found.st_size > MAX_FILE_BYTES:
+                yield with_problem(item, too_large(found.st_size))
+            else:
+                yield filled(item, (root / name).read_bytes())
         except OSError as error:
             yield with_problem(item, f"cannot be read: {error.strerror}")

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.core.errors import InputError
-from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
-from understudy.data.sources.split_names import split_of
+from understudy.data.sources.split_names import RealSplit, named_splits
 
 _NAME = re.compile(r"(\w[\w.-]*/[\w.-]+)(?::([\w.-]+))?")
 
@@ -44,7 +43,8 @@ class HubSource(AbstractSource):
                 f"{error}{_advice(error, name)}"
             ) from None
         columns = find_columns(next(iter(loaded.values())).features.arrow_schema, location, settings)
-        return Contents(_read(loaded, columns), columns.names)
+        splits = named_splits(list(loaded), location, settings)
+        return Contents(_read(loaded, columns, splits), columns.names, columns.notes)
 
 
 SOURCES.register(
@@ -63,17 +63,13 @@ def _advice(error: Exception, name: str) -> str:
     return ""
 
 
-def _read(parts: dict[str, Any], columns: Columns) -> Iterator[Item]:
-    splits = {name: split_of(name) if len(parts) > 1 else None for name in parts}
-    if len(parts) > 1 and "train" not in splits.values():
-        raise InputError(f"the data set must have a train split, got {listed(list(parts))}")
+def _read(parts: dict[str, Any], columns: Columns, splits: dict[str, RealSplit | None]) -> Iterator[Item]:
     for name, part in parts.items():
-        if len(parts) > 1 and splits[name] is None:
-            raise InputError(f"splits must be train, validation and test, got {listed(list(parts))}")
         row = 0
         for batch in part.with_format("arrow").iter(batch_size=1024):
             # Image folders are in the cache of the package, and the data set has their absolute paths.
-            for data, label, problem in read_rows(batch, columns, [Path("/")]):
+            rows = read_rows(batch, columns, [Path("/")], of_part=splits[name])
+            for data, label, problem, split in rows:
                 path = f"{name}#{row:08d}"
-                yield Item(path=path, label=label, split=splits[name], data=data, problem=problem)
+                yield Item(path=path, label=label, split=split, data=data, problem=problem)
                 row += 1

@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
+from understudy.data.sources.archives import why_unreadable
 from understudy.data.sources.columns import Columns, find_columns, plain, read_rows
 from understudy.data.sources.shards import Shards, find_shards, shards
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
-
-_LFS = b"version https://git-lfs"
 
 
 @final
@@ -42,7 +41,7 @@ class ParquetSource(AbstractSource):
         if names is None:
             names = _paired_names(found.files, columns)
         root = Path(location) if Path(location).is_dir() else Path(location).parent
-        return Contents(_read(found, columns, root), names, found.notes)
+        return Contents(_read(found, columns, root), names, found.notes + first.notes, found.left_out)
 
 
 SOURCES.register("parquet", summary="Parquet files with a column of images and one of labels")(
@@ -54,10 +53,8 @@ def _schema(file: Path) -> pa.Schema:
     try:
         return pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
-        with file.open("rb") as opened:
-            is_pointer = opened.read(len(_LFS)) == _LFS
-        reason = "it is a pointer of Git LFS: fetch the file with 'git lfs pull'" if is_pointer else error
-        raise InputError(f"{file} must be a Parquet file, but it cannot be read: {reason}") from None
+        reason = why_unreadable(file, error)
+        raise InputError(f"{file} must be a Parquet file, but {reason}") from None
 
 
 def _paired_names(files: Sequence[Path], columns: Mapping[Path, Columns]) -> tuple[str, ...] | None:
@@ -91,10 +88,12 @@ def _read(found: Shards, columns: Mapping[Path, Columns], root: Path) -> Iterato
         each, row = columns[file], 0
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(batch_size=1024, columns=[each.image, each.label]):
-                    for data, label, problem in read_rows(batch, each, (root, file.parent)):
+                for batch in parquet.iter_batches(batch_size=1024, columns=each.read):
+                    for data, label, problem, of_row in read_rows(
+                        batch, each, (root, file.parent), of_part=split
+                    ):
                         path = f"{name}#{row:08d}"
-                        yield Item(path=path, label=label, split=split, data=data, problem=problem)
+                        yield Item(path=path, label=label, split=of_row, data=data, problem=problem)
                         row += 1
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{file}: rows from {row:,} on cannot be read: {error}") from None

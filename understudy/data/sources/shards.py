@@ -11,6 +11,7 @@ from typing import final
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
+from understudy.data.sources.archives import is_archive
 from understudy.data.sources.split_names import (
     RealSplit,
     both_readings,
@@ -23,6 +24,7 @@ IMAGE_SUFFIXES = frozenset(
     f".{name}" for name in ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "avif")
 )
 _DEPTH = 3  # shards lie in the folder or up to three folders below, such as default/train/
+_UNFINISHED = {".part", ".partial", ".crdownload", ".download", ".incomplete"}
 
 
 @final
@@ -35,12 +37,14 @@ class Shards:
         names: unique name of each file, for the paths of its images: relative to the folder all share.
         splits: split of each file; None if the names say nothing.
         notes: what was taken for what, in sentences.
+        left_out: (path, reason) of files beside them that may hold images too.
     """
 
     files: tuple[Path, ...]
     names: tuple[str, ...]
     splits: tuple[RealSplit | None, ...]
     notes: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
 
 
 def shards(location: str, suffix: str) -> list[Path]:
@@ -76,7 +80,21 @@ def find_shards(location: str, suffix: str, settings: DataSettings) -> Shards:
         notes.append(f"splits: {taken_as(splits, source='the file names')}")
     if is_file:
         splits = {names[0]: None}
-    return Shards(tuple(files), tuple(names), tuple(splits[name] for name in names), tuple(notes))
+    left_out = () if is_file else _archives_beside(files, Path(folder))
+    return Shards(
+        tuple(files), tuple(names), tuple(splits[name] for name in names), tuple(notes), left_out=left_out
+    )
+
+
+def _archives_beside(files: Sequence[Path], folder: Path) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of archives and unfinished downloads in the folders of shards."""
+    found = [path for each in sorted({file.parent for file in files}) for path in sorted(each.iterdir())]
+    reason = "archives and unfinished downloads beside the files that are read"
+    return tuple(
+        (path.relative_to(folder).as_posix(), reason)
+        for path in found
+        if path not in files and (is_archive(path.name) or path.suffix.lower() in _UNFINISHED)
+    )
 
 
 def check_one_kind(location: str) -> None:
@@ -141,11 +159,17 @@ def splits_of_parts(
     return {name: each.split for name, each in marked.items()}
 
 
+def holds_runs(folder: Path) -> bool:
+    """Whether a folder is a run or a study, whose files belong to no data set."""
+    is_run = (folder / "settings.yaml").is_file() and (folder / "stages").is_dir()
+    return is_run or (folder / "study.yaml").is_file()
+
+
 def _below(folder: Path, suffix: str, *, depth: int, seen: set[str]) -> list[Path]:
     """Shards in a folder and below; a subfolder that begins with images is not searched."""
     found, subfolders = [], []
     real = os.path.realpath(folder)
-    if real in seen:
+    if real in seen or (depth and holds_runs(folder)):
         return []
     seen.add(real)
     try:

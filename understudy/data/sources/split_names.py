@@ -15,6 +15,7 @@ from typing import Literal, final
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.data.settings import DataSettings
 
 RealSplit = Literal["train", "val", "test"]
 
@@ -73,6 +74,23 @@ def split_of(name: str) -> RealSplit | None:
         ['val', 'train', None]
     """
     return SplitName(name).split
+
+
+def named_splits(names: Sequence[str], location: str, settings: DataSettings) -> dict[str, RealSplit | None]:
+    """The split of each part of a data set that is stored in named parts; None if its images are divided.
+
+    Raises:
+        InputError: if a name is no split, or none is the train split.
+    """
+    if len(names) == 1 or settings.split_names == "ignore":
+        return dict.fromkeys(names)
+    splits = {name: split_of(name) for name in names}
+    if None in splits.values() or "train" not in splits.values():
+        raise InputError(
+            f"{location}: splits must be train, validation and test, got {listed(names)}: rename them, or "
+            "divide all images again with --set data.split_names=ignore"
+        )
+    return splits
 
 
 def splits_by_name(names: Collection[str]) -> dict[str, SplitName]:

@@ -9,6 +9,7 @@ from typing import final
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources import leftovers
+from understudy.data.sources.archives import archives_or_folders, is_archive
 from understudy.data.sources.entries import Entry, check_encoding, check_readable
 from understudy.data.sources.layout import Path, Places, find_places
 from understudy.data.sources.source import Item, check_unique
@@ -63,9 +64,10 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
         else:
             kept.append(index)
     items = [_item(entries[index], places, index, location) for index in kept]
-    if all(item.problem for item in items):
+    if all(item.problem or is_archive(item.path) for item in items):
         raise InputError(
-            f"{location} must hold class folders with images (class/img.png), but none was found"
+            f"{location} must hold class folders with images (class/img.png), but none was found: "
+            + archives_or_folders([item.path for item in items])
         )
     labels = {item.label for item in items}
     if masks and all(isinstance(label, str) and leftovers.is_image_folder(label) for label in labels):

@@ -19,6 +19,7 @@ from typing import IO, Any, cast, final
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
+from understudy.data.sources.archives import why_unreadable
 from understudy.data.sources.shards import IMAGE_SUFFIXES, Shards, find_shards, shards, splits_of_parts
 from understudy.data.sources.source import (
     MAX_FILE_BYTES,
@@ -68,7 +69,7 @@ class WebDatasetSource(AbstractSource):
             return _class_folders(tars, location, settings)
         names = found[0] if found else None
         inside, notes = _splits_inside(tars, location, settings)
-        return Contents(_read(tars, inside), names, tars.notes + notes)
+        return Contents(_read(tars, inside), names, tars.notes + notes, tars.left_out)
 
 
 SOURCES.register(
@@ -91,7 +92,8 @@ def _check(file: Path) -> list[tuple[str, ...]]:
                 if _base(entry) in _NAME_FILES
             ]
     except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{file} must be an uncompressed tar file, but it cannot be read: {error}") from None
+        reason = why_unreadable(file, error)
+        raise InputError(f"{file} must be an uncompressed tar file, but {reason}") from None
 
 
 def _check_end(file: Path, tar: tarfile.TarFile) -> None:
@@ -162,7 +164,7 @@ def _class_folders(tars: Shards, location: str, settings: DataSettings) -> Conte
         check_unique([*places, *names], location)
         places |= {name: (file, entry) for name, entry in zip(names, entries, strict=True)}
     tree = read_tree(list(places), location, settings)
-    return Contents(_read_tree(tree, places), None, tars.notes + tree.notes, tree.left_out)
+    return Contents(_read_tree(tree, places), None, tars.notes + tree.notes, tars.left_out + tree.left_out)
 
 
 def _read_tree(tree: Tree, places: Mapping[str, tuple[Path, str]]) -> Iterator[Item]:

@@ -10,6 +10,7 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
+from understudy.data.sources.archives import why_unreadable
 from understudy.data.sources.source import (
     MAX_FILE_BYTES,
     SOURCES,
@@ -42,7 +43,8 @@ class ZipSource(AbstractSource):
             with zipfile.ZipFile(location) as archive:
                 entries = archive.infolist()
         except (zipfile.BadZipFile, OSError) as error:
-            raise InputError(f"{location} must be a zip file, but it cannot be read: {error}") from None
+            reason = why_unreadable(Path(location), error)
+            raise InputError(f"{location} must be a zip file, but {reason}") from None
         for entry in entries:
             mode = entry.external_attr >> 16
             check_entry(
