@@ -12,6 +12,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from huggingface_hub.errors import EntryNotFoundError
 from tiny import plan_rows, tiny_vision_config
 from transformers import CLIPConfig
 
@@ -216,7 +217,7 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
             ),
         ),
         ("stable-diffusion", "give its folder or hub name"),
-        (".", r"\. is not a diffusers pipeline folder: it has no model_index.json"),
+        (".", r"a diffusers pipeline folder, but \. is a folder without model_index.json: give a"),
     ],
 )
 def test_names_that_are_no_generator(name, message, tmp_path, monkeypatch):
@@ -229,6 +230,19 @@ def test_a_hub_that_cannot_be_reached_is_an_input_error(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="cannot load the generator 'nobody/nothing'"):
         load_generator(GeneratorSettings(name="nobody/nothing"), device="cpu")
+
+
+class _NoIndexError(EntryNotFoundError, OSError):
+    """What the hub answers for a repository without this file."""
+
+
+def test_a_repository_without_an_index_is_no_pipeline(monkeypatch):
+    def download(name, file):
+        raise _NoIndexError(f"404: {name}/{file}")
+
+    monkeypatch.setattr("understudy.generators.pipeline_index.hf_hub_download", download)
+    with pytest.raises(InputError, match=r"somebody/style on the hub has no model_index.json: .* fuse it"):
+        load_generator(GeneratorSettings(name="somebody/style"), device="cpu")
 
 
 @pytest.mark.parametrize(

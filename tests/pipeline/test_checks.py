@@ -210,16 +210,35 @@ def damage_cut_file(adapter):
     path.write_bytes(path.read_bytes()[:-10])
 
 
+def damage_report(adapter):
+    (adapter / "report.json").write_text("{")
+
+
+def damage_configuration(adapter):
+    (adapter / "unet" / "config.json").write_text("[]")
+
+
+def damage_images(adapter):
+    (adapter / "images.json").write_text("")
+
+
 def damage_nothing(adapter):
     pass
+
+
+AGAIN = ": copy the whole folder again, remove adapt.adapter to adapt again, or give another one"
+CHANGED = "adapter in adapter are not those that were written: some are missing or were changed since" + AGAIN
 
 
 @pytest.mark.parametrize(
     ("damage", "options", "message"),
     [
-        (damage_lost_file, "", "the files of the adapter in adapter are not those that were written"),
-        (damage_changed_file, "", "the files of the adapter in adapter are not those that were written"),
-        (damage_cut_file, "", "diffusion_pytorch_model.safetensors is damaged"),
+        (damage_lost_file, "", CHANGED),
+        (damage_changed_file, "", CHANGED),
+        (damage_cut_file, "", "diffusion_pytorch_model.safetensors is damaged" + AGAIN),
+        (damage_report, "", "adapter/report.json is damaged" + AGAIN),
+        (damage_configuration, "", "adapter/unet/config.json is damaged" + AGAIN),
+        (damage_images, "", "adapter/images.json is damaged" + AGAIN),
         (
             damage_nothing,
             "--set adapt.method=lora",

@@ -12,19 +12,25 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from understudy.adaptation.foreign import describe
 from understudy.core.errors import InputError
 from understudy.core.files import check_tensors, read_json, read_list, readable, write_atomically, write_json
 from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.foreign import describe
 from understudy.generators.generator import Adaptable
 
 _PROJECTION = "visual_projection.safetensors"
 _IMAGES = "images.json"
+MEND_GIVEN = "copy the whole folder again, remove adapt.adapter to adapt again, or give another one"
+"""What to do about a damaged adapter that the user gave, which no stage of the run makes again."""
 
 
-def read_adapter_report(folder: Path) -> dict[str, Any]:
+def read_adapter_report(folder: Path, *, mend: str | None = None) -> dict[str, Any]:
     """Read the report that adaptation writes last into an adapter folder.
+
+    Args:
+        folder: the adapter.
+        mend: what to do if it is damaged; by default, how a run makes it again.
 
     Raises:
         InputError: if there is no report, or it is damaged.
@@ -32,7 +38,7 @@ def read_adapter_report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
         raise InputError(f"{folder} holds no finished adapter: report.json is missing")
-    return read_json(path, keys=("method",))
+    return read_json(path, mend=mend, keys=("method",))
 
 
 def check_adapter(folder: Path, *, method: str) -> None:
@@ -47,24 +53,24 @@ def check_adapter(folder: Path, *, method: str) -> None:
         raise InputError(
             f"adapt.adapter must be the folder of an adapter that understudy made, but {found}: {how}"
         )
-    report = read_adapter_report(folder)
+    report = read_adapter_report(folder, mend=MEND_GIVEN)
     if report["method"] != method:
         raise InputError(
             f"the adapter in {folder} was made with adapt.method={report['method']}, but this run has "
             f"adapt.method={method}: give the method of the adapter with --set adapt.method="
             f"{report['method']}, or adapt again"
         )
-    check_complete(folder)
+    check_complete(folder, mend=MEND_GIVEN)
     # Adapters of early versions have no fingerprint of their files.
     if report.get("fingerprint", found := adapter_fingerprint(folder)) != found:
         raise InputError(
             f"the files of the adapter in {folder} are not those that were written: some are missing or were "
-            "changed since; copy the whole folder again, or adapt again"
+            f"changed since: {MEND_GIVEN}"
         )
 
 
-def check_complete(folder: Path) -> None:
-    """Check that no file of an adapter is cut short, without reading its tensors.
+def check_complete(folder: Path, *, mend: str | None = None) -> None:
+    """Check that no file of an adapter is cut short, without reading its tensors; ``mend`` as above.
 
     Raises:
         InputError: naming the damaged file.
@@ -73,9 +79,9 @@ def check_complete(folder: Path) -> None:
         if _is_further(path, folder):
             continue
         if path.suffix == ".safetensors":
-            check_tensors(path)
+            check_tensors(path, mend=mend)
         elif path.name == "config.json":
-            read_json(path, keys=("_class_name",))
+            read_json(path, mend=mend, keys=("_class_name",))
 
 
 def apply_adapter(
@@ -139,7 +145,7 @@ def check_unseen(folder: Path, *, seen: Sequence[LabelledSet], test: LabelledSet
     """
     if not (folder / _IMAGES).exists():
         return
-    known = set(read_list(folder / _IMAGES))
+    known = set(read_list(folder / _IMAGES, mend=MEND_GIVEN))
     leaked = len(known & _digests([test]))
     if leaked:
         raise InputError(
@@ -183,7 +189,7 @@ def _listed(tokens: Sequence[str]) -> str:
     return f"the tokens {listed(tokens)}" if tokens else "no learned token"
 
 
-def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
+def copy_adapter(source: Path, to: Path, *, shared: bool = False, mend: str | None = None) -> None:
     """Copy a finished adapter without its checkpoint and further generators; the report is copied last.
 
     Args:
@@ -191,12 +197,13 @@ def copy_adapter(source: Path, to: Path, *, shared: bool = False) -> None:
         to: folder to copy to.
         shared: leave out the digests of its train images, with which anyone could check whether an image was
             among them.
+        mend: what to do if it is damaged; by default, how a run makes it again.
 
     Raises:
         InputError: if there is no finished adapter, or a file of it is damaged.
     """
-    read_adapter_report(source)
-    check_complete(source)
+    read_adapter_report(source, mend=mend)
+    check_complete(source, mend=mend)
     left_out = shutil.ignore_patterns("checkpoint.pt", "report.json", "member-*", ".*", *([_IMAGES] * shared))
     shutil.copytree(source, to, dirs_exist_ok=True, ignore=left_out)
     write_atomically(to / "report.json", lambda path: shutil.copy(source / "report.json", path))

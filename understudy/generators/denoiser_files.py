@@ -46,7 +46,10 @@ def load_denoiser(pipeline: Any, part: str, folder: Path, *, method: str, scale:
     """
     expected = folder / (_LORA_FILE if method == "lora" else part)
     if not expected.exists():
-        raise InputError(f"{folder} holds no {method} adapter: {expected.name} is missing")
+        raise InputError(
+            f"{folder} holds no {method} adapter: {expected.name} is missing; copy the whole folder again, "
+            "or adapt again"
+        )
     if method == "lora":
         pipeline.load_lora_weights(folder)
         pipeline.fuse_lora(components=[part], lora_scale=scale)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
+from understudy.generators.foreign import check_pipeline_folder
 from understudy.generators.settings import GeneratorSettings
 
 # The files of generators are imported inside functions: they import torch and diffusers, which are slow.
@@ -102,18 +103,9 @@ def check_generator(settings: GeneratorSettings) -> None:
     if settings.name == "folder":
         _folder(settings, "cpu")  # checks that the images exist without reading them
     path = Path(settings.name)
-    if path.is_dir() and settings.name not in GENERATORS:
-        if not (path / "model_index.json").is_file():
-            raise InputError(
-                f"{settings.name} is not a diffusers pipeline folder: it has no model_index.json"
-            )
+    if settings.name not in GENERATORS and path.exists():
+        check_pipeline_folder(path)
         return
-    if path.is_file():
-        raise InputError(
-            f"the generator must be a diffusers pipeline folder, got the file {settings.name}: convert it "
-            f"with diffusers, StableDiffusionPipeline.from_single_file({settings.name!r})"
-            ".save_pretrained(FOLDER), and give the folder"
-        )
     if settings.name == "stable-diffusion":
         raise InputError(
             "generator 'stable-diffusion' needs a pipeline: give its folder or hub name instead of this word"

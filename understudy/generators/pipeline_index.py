@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from understudy.core.errors import InputError
-
-INDEX = "model_index.json"
+from understudy.generators.foreign import CHECKPOINT, FUSE, INDEX
 
 
 def read_index(name: str) -> dict[str, Any]:
@@ -22,7 +22,14 @@ def read_index(name: str) -> dict[str, Any]:
     try:
         path = Path(name) / INDEX if Path(name).is_dir() else Path(hf_hub_download(name, INDEX))
         return dict(json.loads(path.read_text()))
+    except LocalEntryNotFoundError as error:  # the hub cannot be reached
+        raise cannot_load(name, error) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, EntryNotFoundError):
+            raise InputError(
+                f"the generator must be a diffusers pipeline, but {name} on the hub has no {INDEX}: if it is "
+                f"a LoRA, {FUSE}; if it is a single file, {CHECKPOINT}"
+            ) from error
         raise cannot_load(name, error) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from understudy.adaptation.adapter import copy_adapter, read_adapter_report
+from understudy.adaptation.adapter import MEND_GIVEN, copy_adapter, read_adapter_report
 from understudy.core.processes import Processes
 from understudy.pipeline.context import Run
 from understudy.pipeline.generators import follow_adaptation
@@ -18,7 +18,7 @@ def adapt(run: Run) -> None:
             run.observer.say("adapt: skipped, because the generator is used unchanged")
             return
         if settings.adapter is not None:
-            copy_adapter(settings.adapter, folder)
+            copy_adapter(settings.adapter, folder, mend=MEND_GIVEN)
             record |= read_adapter_report(folder)
             run.observer.say(f"adapt: skipped, because the adapter in {settings.adapter} is used")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +19,10 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 from understudy.adaptation.adapter import check_adapter
-from understudy.adaptation.foreign import describe
 from understudy.core.errors import InputError
+from understudy.generators.foreign import describe
+from understudy.generators.load import check_generator
+from understudy.generators.settings import GeneratorSettings
 
 PLACES = (
     "down_blocks.0.attentions.1",
@@ -192,3 +195,56 @@ def test_what_diffusers_writes_is_known(tiny_pipeline_folder: Path, tmp_path: Pa
     assert describe(tmp_path / "learned_embeds.bin")[0] == "an embedding of textual inversion"
     (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     assert describe(tmp_path / "lora")[0] == "a LoRA of peft"
+
+
+def test_a_lora_as_generator_gets_the_advice_of_a_lora_as_adapter(tmp_path: Path) -> None:
+    """Alone or in a folder, in the form of every program."""
+    makers = [(kind, maker) for kind, maker in MAKERS if "LoRA" in kind or "LyCORIS" in kind]
+    for number, (kind, maker) in enumerate(makers):
+        file = tmp_path / str(number) / "style.safetensors"
+        file.parent.mkdir()
+        shapes = maker("mid_block.attentions.0.to_q")
+        tensors = {key: np.zeros((1,) * value, np.float32) for key, value in shapes.items()}
+        safetensors.numpy.save_file(tensors, file)
+        for path in (file, file.parent):
+            with pytest.raises(InputError, match=rf"{number}.* is {kind}: fuse it into its pipeline with"):
+                check_generator(GeneratorSettings(name=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (put("adapter_config.json"), "folder, but .* is a LoRA of peft: fuse it"),
+        (put("pytorch_lora_weights.bin"), "folder, but .* is a LoRA of diffusers: fuse it"),
+        (put("learned_embeds.bin"), "folder, but .* is an embedding of textual inversion: add it"),
+        (put("unet/config.json", '{"_class_name": "UNet2DConditionModel"}'), "fine-tuned as a whole: load"),
+        (put("report.json", '{"method": "lora"}'), "is an adapter of understudy: give --set adapt.adapter="),
+        (put("images.json"), "is an adapter of understudy: give --set adapt.adapter="),
+        (put("snapshots/0a1b/model_index.json"), "is a folder above one: give .*snapshots.0a1b$"),
+        (put("x.txt"), "is a folder without model_index.json: give a folder that save_pretrained"),
+    ],
+)
+def test_folders_that_are_no_pipeline_are_known_by_their_files(
+    write: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    with pytest.raises(InputError, match=f"the generator must be a diffusers pipeline.*{message}"):
+        check_generator(GeneratorSettings(name=str(tmp_path)))
+
+
+def test_a_run_as_generator(tmp_path: Path) -> None:
+    put("settings.yaml")(tmp_path)
+    put("adapter/report.json", '{"method": "lora"}')(tmp_path)
+    with pytest.raises(InputError, match=r"is the folder of a run: give --set adapt.adapter=.*adapter, and"):
+        check_generator(GeneratorSettings(name=str(tmp_path)))
+
+
+def test_parts_of_a_pipeline_and_a_lora_beside_one(tiny_pipeline_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "pipeline")
+    check_generator(GeneratorSettings(name=str(folder)))
+    (folder / "pytorch_lora_weights.safetensors").touch()
+    with pytest.raises(InputError, match=r"in its folder lies a LoRA, pytorch_lora.*, which .*: fuse it"):
+        check_generator(GeneratorSettings(name=str(folder)))
+    (folder / "model_index.json").unlink()
+    with pytest.raises(InputError, match=r"a pipeline without its model_index.json: copy this file too"):
+        check_generator(GeneratorSettings(name=str(folder)))
