@@ -29,6 +29,7 @@ from understudy.commands.options import (
     takes_options,
 )
 from understudy.core.errors import InputError
+from understudy.core.stop import stopped_by_sigterm
 
 if TYPE_CHECKING:
     from understudy.settings import Settings
@@ -41,18 +42,18 @@ _USERS_ERRNOS = (
 
 
 class _InterruptError(Exception):
-    """Ctrl-C."""
+    """Ctrl-C or SIGTERM, with the exit code."""
 
 
 @final
 class _Commands(TyperGroup):
-    """The commands; on Ctrl-C they raise an error of ours, because Typer would end without a message."""
+    """The commands; if they are stopped they raise an error of ours, as Typer would end without a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise _InterruptError from None
+        except KeyboardInterrupt as stop:
+            raise _InterruptError(getattr(stop, "exit_code", 130)) from None
 
 
 app = typer.Typer(
@@ -453,7 +454,7 @@ def list_names(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Errors that users can fix give a message and exit code 2; Ctrl-C gives exit code 130."""
+    """Entry point. Errors that users can fix give a message and exit code 2, Ctrl-C 130, SIGTERM 143."""
     words = sys.argv[1:] if arguments is None else arguments
     # The libraries make a million objects that stay. Looking through them for garbage so often, and once
     # more at the end, takes a fifth of the time of a short command.
@@ -464,12 +465,13 @@ def main(arguments: list[str] | None = None) -> None:
             reconfigure(errors="backslashreplace")
     again = shlex.join(["understudy", *words])
     try:
-        app(words)
-    except _InterruptError:
+        with stopped_by_sigterm():
+            app(words)
+    except _InterruptError as stop:
         from understudy.commands import printing
 
         printing.complain(f"\nstopped; everything finished is kept. To continue: {again}")
-        sys.exit(130)
+        sys.exit(stop.args[0])
     except InputError as error:
         _refuse(str(error))
     except Exception as error:

@@ -1,10 +1,17 @@
 """A run whose trainings are done by several processes ends like one that does them all itself."""
 
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
+import psutil
 import pytest
-from tiny_job import Listener, tiny_settings
+from tiny_job import OPTIONS, Listener, tiny_settings
 
 from understudy.core.files import read_arrays
 from understudy.pipeline.run import run
@@ -53,3 +60,50 @@ def test_a_run_with_workers_that_is_stopped(pets, tiny_pipeline_folder, tmp_path
     for path in (tmp_path / "whole" / "arms").glob("*-seed?.npz"):
         ours, theirs = read_arrays(path), read_arrays(tmp_path / "stopped" / "arms" / path.name)
         np.testing.assert_array_equal(ours["probabilities"], theirs["probabilities"])
+
+
+AT_ONCE = """
+import sys
+from understudy.core import workers
+workers._WORTH = 0.0  # worker processes start after the first step
+from understudy import cli
+cli.main(sys.argv[1:])
+"""
+
+
+def has_workers(process):
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return sum("popen_loky" in " ".join(child.cmdline()) for child in children) >= 2
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.parametrize("to_group", [False, True], ids=["first process", "all processes"])
+def test_sigterm_ends_a_run_with_workers_in_one_sentence(to_group, pets, tiny_pipeline_folder, tmp_path):
+    """As ``kill`` sends it, and as ``timeout`` and batch systems send it."""
+    given = [word for word in OPTIONS if word != "--set" and not word.startswith("curate.")]
+    given += ["curate.score=none", "compare.steps=100000"]  # no judge that would train as long
+    words = ["run", str(pets), "--generator", str(tiny_pipeline_folder), "--workers", "2", "--out", "run"]
+    words += [part for word in given for part in ("--set", word)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_ONCE, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    while process.poll() is None and not has_workers(process):
+        time.sleep(0.1)
+    time.sleep(8)  # the workers import torch and begin
+    group = psutil.Process(process.pid).children(recursive=True)
+    (os.killpg if to_group else os.kill)(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.strip().splitlines()) == (
+        143,
+        [f"stopped; everything finished is kept. To continue: {shlex.join(['understudy', *words])}"],
+    )
+    psutil.wait_procs(group, timeout=10)
+    assert not [one for one in group if one.is_running()]

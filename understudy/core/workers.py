@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,6 +17,7 @@ import psutil
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
+from understudy.core.stop import ignore_stops
 from understudy.core.threads import num_threads, one_thread
 
 _WORTH = 10.0  # seconds of waiting work that pay for the start of processes, which takes each about 4 s
@@ -121,8 +121,7 @@ def _side_by_side(jobs: Sequence[Job], workers: int) -> Any:
         "loky",
         inner_max_num_threads=1,
         idle_worker_timeout=_IDLE,
-        initializer=signal.signal,  # Ctrl-C is for the first process, which ends the others
-        initargs=(signal.SIGINT, signal.SIG_IGN),
+        initializer=ignore_stops,
     ):
         return Parallel(n_jobs=min(workers, len(jobs)), batch_size=1, return_as="generator_unordered")(tasks)
 
