@@ -62,7 +62,7 @@ def tiny_settings(source, generator, **sections):
 def write_plain_report(path, *_, **__):
     """The sections that a page would have, by what is in ``results.json``."""
     results = json.loads((path.parent / "results.json").read_text())
-    write_text(path, "".join(f'<section id="{name}"></section>' for name in results))
+    write_text(path, "".join(f'<section id="{name}"></section>' for name in results) + "</html>")
 
 
 @contextmanager

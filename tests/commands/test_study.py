@@ -99,6 +99,19 @@ def test_damaged_files_of_a_study_are_named(name, mend, volume, volume_job, tmp_
     assert str(out / name) in str(caught.value) and mend in str(caught.value)
 
 
+def test_a_page_of_a_study_that_was_cut_is_made_again(volume, volume_job, tmp_path):
+    out = shutil.copytree(volume[0], tmp_path / "study")
+    page, listener = out / "study.html", Listener()
+    whole = page.read_bytes()
+    for damage in (page.unlink, lambda: page.write_bytes(whole[:-100])):
+        damage()
+        run_study("volume", volume_job, out, points=[3, 2], repeats=2, observer=listener)
+        assert listener.lines[-1] == "study: study.html was missing or cut short, and is made again"
+        assert page.read_bytes().endswith(whole[-20:])
+    run_study("volume", volume_job, out, points=[3, 2], repeats=2, observer=listener)
+    assert len(listener.lines) == 2
+
+
 def test_study_json_says_what_the_runs_say(volume):
     out, _ = volume
     study = study_of(out)
@@ -575,6 +588,23 @@ def test_a_study_keeps_the_default_arms_that_it_began_with(tmp_path):
     now = StudyFolder("volume", build({"data": {"source": "pets"}}), (), tmp_path).with_earlier_defaults()
     now.check([])
     assert now.run_of(2, 0).settings.compare.arms == earlier
+
+
+def test_a_study_that_was_stopped_before_its_index_keeps_the_default_arms_too(tmp_path):
+    """Stopped while the first images were read, by a version with other default arms."""
+    earlier = ("real", "synthetic", "mixed", "bridged")
+    began = build({"data": {"source": "pets"}, "compare": {"arms": earlier}})
+    first = StudyFolder("volume", began, (), tmp_path).run_of(2, 0)
+    RunFolder.open(first.path, first.settings)
+    now = StudyFolder("volume", build({"data": {"source": "pets"}}), (), tmp_path).with_earlier_defaults()
+    now.check([now.run_of(2, 0), now.run_of(3, 0)])
+    assert now.run_of(3, 0).settings.compare.arms == earlier
+    with pytest.raises(InputError, match=r"this study has no run 2-repeat0: give the same --points"):
+        now.check([now.run_of(3, 0)])
+    other = build({"data": {"source": "pets"}, "compare": {"arms": ["real", "mixed"]}})
+    given = StudyFolder("volume", other, (), tmp_path)
+    with pytest.raises(InputError, match=r"(?s)compare.arms: .*choose another --out, or the same settings"):
+        given.with_earlier_defaults().check([given.run_of(2, 0)])
 
 
 def test_a_study_goes_on_with_a_smaller_batch(tmp_path):

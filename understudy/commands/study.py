@@ -25,6 +25,7 @@ from understudy.core.provenance import environment
 from understudy.evaluation.repeats import study_sentence, summarise_points
 from understudy.pipeline.checks import check_names
 from understudy.pipeline.run import run
+from understudy.report.html import is_whole
 from understudy.report.study_page import write_study_page
 from understudy.settings import Settings, build, to_yaml
 from understudy.training.arms import find_arm
@@ -100,7 +101,7 @@ class _Work:
                 self._run(one, until="load")
             lock.take()
             self.study.note(one.point)
-        results = _report(self.study, self.device)
+        results = _report(self.study, self.device, self.observer)
         for number, one in enumerate(asked, start=1):
             if not one.is_finished:
                 self.observer.say(f"study: {one.name}, run {number} of {len(asked)}")
@@ -114,15 +115,15 @@ class _Work:
                     take_adapter(one, others, self.observer)
                     take_trainings(one, others, self.observer)
                     self._run(one, until="report")
-                results = _report(self.study, self.device)
+                results = _report(self.study, self.device, self.observer)
         return results
 
     def _run(self, one: StudyRun, *, until: str) -> None:
         run(one.settings, one.path, device=self.device, until=until, observer=self.observer)
 
 
-def _report(study: StudyFolder, device: str) -> dict[str, Any]:
-    """Gather the finished runs and write ``study.json`` and ``study.html`` if they changed."""
+def _report(study: StudyFolder, device: str, observer: Observer) -> dict[str, Any]:
+    """Gather the finished runs, and write ``study.json`` and ``study.html`` if they changed or were cut."""
     rows = [one.row(study.out) for one in study.runs() if one.is_finished]
     if not rows:
         return {}
@@ -131,8 +132,10 @@ def _report(study: StudyFolder, device: str) -> dict[str, Any]:
     mend = "remove it, and the same command writes it again"
     stored = read_json(path, mend=mend) if path.exists() else {}
     made = stored.pop("environment", None)
-    if stored == json.loads(json.dumps(content)) and page.exists():
-        return {**content, "environment": made}
+    if stored == json.loads(json.dumps(content)):
+        if is_whole(page):
+            return {**content, "environment": made}
+        observer.say(f"study: {page.name} was missing or cut short, and is made again")
     content["environment"] = environment(device)
     write_json(path, content)
     write_study_page(page, study=content, settings_yaml=to_yaml(study.base))

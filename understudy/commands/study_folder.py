@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from understudy.commands.study_kinds import STUDIES, Point, file_name
 from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
+from understudy.core.listing import listed
 from understudy.evaluation.accuracy import TO_REAL
 from understudy.pipeline.folder import RunFolder, finished_results
 from understudy.settings import Settings, build, decides_nothing, differing_keys, with_earlier_defaults
@@ -132,9 +134,15 @@ class StudyFolder:
 
     def with_earlier_defaults(self) -> StudyFolder:
         """The same study, with the default arms of the version that began it."""
-        if not self.index.exists():
-            return self
-        return replace(self, base=with_earlier_defaults(self.base, _read_index(self.index).settings))
+        stored = self._stored_settings()
+        return self if stored is None else replace(self, base=with_earlier_defaults(self.base, stored))
+
+    def _stored_settings(self) -> Settings | None:
+        """Settings of the index or, if the study was stopped before it had one, of a run that it began."""
+        if self.index.exists():
+            return _read_index(self.index).settings
+        begun = sorted(self.out.glob("runs/*/settings.yaml"))
+        return RunFolder.find(begun[0].parent).settings if begun else None
 
     def note(self, point: Point) -> None:
         """Remember a point."""
@@ -190,17 +198,24 @@ class StudyFolder:
                     "choose another --out, or the same settings"
                 )
         elif self.out.exists():
-            entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else {""}
-            runs = self.out / "runs"
-            begun = {entry.name for entry in runs.iterdir()} if runs.is_dir() else set()
-            if not entries <= {"runs", ".study.yaml.tmp", ".lock"} or not begun <= {
-                run.name for run in asked
-            }:
-                raise InputError(
-                    f"{self.out} is not an empty folder and holds no study: choose another --out"
-                )
+            self._check_begun(asked)
         for run in asked:
             RunFolder.check(run.path, run.settings)
+
+    def _check_begun(self, asked: Sequence[StudyRun]) -> None:
+        """Check that a folder without an index holds nothing but runs that this study began."""
+        entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else {""}
+        runs = self.out / "runs"
+        begun = {entry.name for entry in runs.iterdir()} if runs.is_dir() else set()
+        are_ours = all(re.fullmatch(r".+-repeat\d+", name) for name in begun)
+        if not (are_ours and entries <= {"runs", ".study.yaml.tmp", ".lock"}):
+            raise InputError(f"{self.out} is not an empty folder and holds no study: choose another --out")
+        if others := sorted(begun - {run.name for run in asked}):
+            raise InputError(
+                f"{self.out} holds runs of a study that was stopped before its first images were read, and "
+                f"this study has no run {listed(others)}: give the same --points and --repeats, or choose "
+                "another --out"
+            )
 
 
 @final

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from understudy.core.errors import InputError
 from understudy.core.files import read_arrays, write_json, write_text
+from understudy.core.listing import listed
 from understudy.pipeline.context import Run
+from understudy.pipeline.folder import finished_results
 from understudy.pipeline.results import gather_results
 from understudy.report.card import dataset_card
-from understudy.report.html import ReportData, write_report
+from understudy.report.html import ReportData, is_whole, write_report
 from understudy.training.arms import find_arm
 from understudy.training.records import ArmFolder, seeds_of
+
+_CURATED = "synthetic/curated.parquet"
 
 
 def report(run: Run, stages: Sequence[str]) -> None:
     """Write results, page and card from the records of the stages, given in their order."""
-    results = gather_results(run.folder, stages)
+    lost, results = lost_files(run), gather_results(run.folder, stages)
     arms = {name: find_arm(name, run.settings.compare) for name in results["arms"]}
     with run.folder.stage("report") as record:
         record["added"] = added_settings(run, stages)
@@ -33,8 +38,40 @@ def report(run: Run, stages: Sequence[str]) -> None:
         )
         write_json(run.path / "results.json", results)  # last: a damaged file stops earlier
         write_report(run.path / "report.html", data)
-        write_text(run.path / "README.md", run_card(run, results, data_files="synthetic/curated.parquet"))
+        write_text(run.path / "README.md", run_card(run, results, data_files=_CURATED))
+        record["card_bytes"] = (run.path / "README.md").stat().st_size
+    if lost:
+        run.observer.say(f"report: {listed(lost)} of this run was missing or cut short, and is made again")
     run.observer.say(f"report: {run.path / 'report.html'}")
+
+
+def lost_files(run: Run) -> list[str]:
+    """Files of an earlier report that are missing or were cut short.
+
+    A card that its users have changed is not lost, even if it is shorter now.
+    """
+    try:
+        record = run.folder.record("report")
+    except InputError:  # made again as a whole
+        record = None
+    if record is None:
+        return []
+    lost = [] if is_whole(run.path / "report.html") else ["report.html"]
+    try:
+        results = finished_results(run.folder)
+    except InputError:
+        return ["results.json", *lost]
+    return lost + ["README.md"] * _has_lost_card(run, results, record.get("card_bytes"))
+
+
+def _has_lost_card(run: Run, results: dict[str, Any], num_bytes: int | None) -> bool:
+    """Whether the card is missing or the beginning of what was written, which had so many bytes."""
+    path = run.path / "README.md"
+    text = path.read_bytes() if path.is_file() else b""
+    if num_bytes is None:  # of an earlier version
+        return not text.endswith(b"\n")
+    is_shorter = len(text) < num_bytes
+    return is_shorter and run_card(run, results, data_files=_CURATED).encode().startswith(text)
 
 
 def added_settings(run: Run, stages: Sequence[str]) -> dict[str, Any]:

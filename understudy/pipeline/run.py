@@ -230,12 +230,10 @@ def _check_changes(run: Run) -> None:
 
 
 def _reports_all(run: Run, record: dict[str, Any]) -> bool:
-    """Whether the report was made with the present settings of every stage, and its files are there."""
+    """Whether the report was made with the present settings of every stage, and its files are whole."""
     added = {name: value for name, value in record.get("added", {}).items() if value is not None}
     try:
-        pages = (run.path / "report.html", run.path / "README.md")
-        is_current = added == report.added_settings(run, STAGE_NAMES) and bool(finished_results(run.folder))
-        return is_current and all(page.is_file() for page in pages)
+        return added == report.added_settings(run, STAGE_NAMES) and not report.lost_files(run)
     except InputError:
         return False
 

@@ -120,6 +120,11 @@ def write_report(path: Path, data: ReportData) -> None:
     write_text(path, text)
 
 
+def is_whole(page: Path) -> bool:
+    """Whether a page is there to its last tag."""
+    return page.is_file() and page.read_bytes().rstrip().endswith(b"</html>")
+
+
 @cache
 def environment() -> Environment:
     """Return the Jinja environment with our templates; they are compiled once in a process.
