@@ -1,6 +1,7 @@
 """Encoders by name: the right network, the right preparation, and refusals that name the setting."""
 
 import json
+import warnings
 
 import huggingface_hub
 import numpy as np
@@ -9,9 +10,12 @@ import timm
 import torch
 from PIL import Image
 from tiny import save_tiny_image_encoder, two_classes
+from torch import nn
+from torchvision import transforms
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.encoders import ENCODERS, check_encoder, load_encoder
 from understudy.generators.load import load_generator, mini_folder
 from understudy.generators.settings import GeneratorSettings
@@ -41,13 +45,34 @@ def clip_folder(tmp_path):
     return tmp_path / "clip"
 
 
+@pytest.fixture
+def script(tmp_path):
+    """A network in the format of SSCD: from images of any size to features of length 1."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Unit())
+    return save_script(network, tmp_path / "sscd.torchscript.pt")
+
+
+class Unit(nn.Module):
+    def forward(self, x):
+        return nn.functional.normalize(x)
+
+
+def save_script(network, path):
+    with warnings.catch_warnings():  # the format is deprecated
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.trace(network.eval(), torch.rand(2, 3, 320, 320)).save(path)
+    return path
+
+
 def _edit(path, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
 
 
-def _examples(generator, start, timm_folder, clip_folder):
+def _examples(generator, start, timm_folder, clip_folder, script):
     return {
         "auto": ("auto", {"generator": lambda: generator}),
         "generator": ("generator", {"generator": lambda: generator}),
@@ -55,12 +80,13 @@ def _examples(generator, start, timm_folder, clip_folder):
         "mini": ("mini", {}),
         "timm folder": (str(timm_folder), {}),
         "CLIP folder": (str(clip_folder), {}),
+        "TorchScript": (str(script), {}),
     }
 
 
-def test_every_encoder_keeps_the_contract(tiny_generator, start, timm_folder, clip_folder):
+def test_every_encoder_keeps_the_contract(tiny_generator, start, timm_folder, clip_folder, script):
     images = two_classes(70)  # more than a batch
-    for name, (asked, has) in _examples(tiny_generator, start, timm_folder, clip_folder).items():
+    for name, (asked, has) in _examples(tiny_generator, start, timm_folder, clip_folder, script).items():
         encoder, again = load_encoder(asked, **has), load_encoder(asked, **has)
         features = encoder.features(images)
         assert (
@@ -117,6 +143,42 @@ def test_a_timm_folder_is_prepared_as_timm_says(timm_folder):
     found = load_encoder(str(timm_folder))
     assert found.width == 256
     np.testing.assert_allclose(found.features(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_torchscript_file_is_prepared_as_the_authors_of_sscd_say(script):
+    """``skew_320`` of their repository: all of the image, squashed, and normalised as for ImageNet."""
+    skew_320 = transforms.Compose(
+        [
+            transforms.Resize([320, 320]),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+        ]
+    )
+    wide = [
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 90, 3), dtype=np.uint8))
+        for seed in (0, 1)
+    ]
+    images = LabelledSet.from_images(wide, [0, 1], class_names=["cat", "dog"], split="train")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        network = torch.jit.load(script)
+    with torch.no_grad():
+        expected = network(torch.stack([skew_320(image) for image in wide]))
+    found = load_encoder(str(script))
+    assert found.width == 6
+    np.testing.assert_allclose(found.features(images), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found.features(images), axis=1), 1, rtol=1e-5)
+
+
+def test_files_that_are_no_torchscript_are_named(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"nothing")
+    save_script(nn.Identity(), tmp_path / "images.pt")
+    for file in ("weights.pt", "images.pt"):
+        check_encoder(str(tmp_path / file))
+        with pytest.raises(
+            InputError, match=rf"{file} must be a TorchScript file that maps images \(B, 3, H, W\) to"
+        ):
+            load_encoder(str(tmp_path / file))
 
 
 def test_backbone_is_the_network_that_arms_start_from(start):
@@ -176,6 +238,7 @@ def test_damaged_folders_are_named(timm_folder, clip_folder):
         (f"timm:{WITHOUT_WEIGHTS}", r"timm has no pretrained weights for"),
         ("timm", "must name one encoder, got 'timm', a kind of encoder: give timm:NAME"),
         ("folder", "must name one encoder, got 'folder', a kind of encoder: give the path of the folder"),
+        ("torchscript", "got 'torchscript', a kind of encoder: give the path of the file"),
         ("empty", r"fidelity\.encoder=empty must be a folder with config\.json"),
     ],
 )

@@ -16,6 +16,7 @@ from understudy.data.export import EXPORTS
 from understudy.data.sources.source import SOURCES
 from understudy.evaluation.corruptions import CORRUPTIONS
 from understudy.evaluation.encoders import ENCODERS
+from understudy.evaluation.imagenet import TEST_SETS
 from understudy.evaluation.published import PUBLISHED
 from understudy.generators.load import GENERATORS
 from understudy.generators.prompts import TEMPLATES
@@ -48,6 +49,7 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "augmentations": AUGMENTATIONS,
     "schedules": SCHEDULES,
     "corruptions": CORRUPTIONS,
+    "tests": TEST_SETS,
     "published": PUBLISHED,
     "exports": EXPORTS,
     "studies": STUDIES,

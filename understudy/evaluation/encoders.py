@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from understudy.training.classifier import TrainedClassifier
 _BATCH = 64
 _PREFIX = "timm:"
 _STATED = ("input_size", "mean", "std")
+_KINDS = {"timm": "timm:NAME", "folder": "the path of the folder", "torchscript": "the path of the file"}
 
 
 @final
@@ -79,7 +81,7 @@ def load_encoder(
     """Load the encoder that ``fidelity.encoder`` names.
 
     Args:
-        name: a registered name, ``timm:NAME``, or a folder.
+        name: a registered name, ``timm:NAME``, a folder, or a TorchScript file.
         generator: getter of the run's generator; None if there is none.
         start: getter of the network that arms start from; None if it is not pretrained.
         device: torch device of an encoder that is loaded from disk or from the hub.
@@ -99,10 +101,10 @@ def check_encoder(name: str) -> None:
         InputError: if the name is unknown, the timm model has no pretrained weights, or the folder has no
             ``config.json``.
     """
-    if name in ("timm", "folder"):
+    if name in _KINDS:
         raise InputError(
-            f"fidelity.encoder must name one encoder, got {name!r}, a kind of encoder: "
-            f"give {'timm:NAME' if name == 'timm' else 'the path of the folder'} instead"
+            f"fidelity.encoder must name one encoder, got {name!r}, a kind of encoder: give {_KINDS[name]} "
+            "instead"
         )
     kind = _kind(name)
     if kind == "timm":
@@ -119,7 +121,9 @@ def check_encoder(name: str) -> None:
 def _kind(name: str) -> str:
     if name.startswith(_PREFIX):
         return "timm"
-    return "folder" if name not in ENCODERS and Path(name).is_dir() else name
+    if name in ENCODERS:
+        return name
+    return "folder" if Path(name).is_dir() else "torchscript" if Path(name).is_file() else name
 
 
 @ENCODERS.register(
@@ -243,15 +247,44 @@ def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: s
     return _timm_model(name, network, stated, device)
 
 
+@ENCODERS.register(
+    "torchscript", summary="a TorchScript file, such as SSCD, which recognises copies: give its path"
+)
+def _torchscript(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    """Images are squashed to 320 x 320 pixels and normalised as for ImageNet.
+
+    The authors of SSCD (Pizzi et al. 2022, arXiv:2202.10261) advise this for batches: nothing is cut off.
+    """
+    # slow to import, and not needed to list encoders
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    preparation = {"input_size": 320, "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+    mean, std = (torch.tensor(preparation[key], device=device).view(3, 1, 1) for key in ("mean", "std"))
+
+    def encode(data: LabelledSet) -> Tensor:
+        images = (
+            data.image(index).resize((320, 320), Image.Resampling.BILINEAR) for index in range(len(data))
+        )
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+        features: Tensor = network((pixels.to(device).float() / 255 - mean) / std)
+        if features.ndim != 2:
+            raise ValueError(f"its output has the shape {tuple(features.shape)}")
+        return features
+
+    with _readable(name, "a TorchScript file that maps images (B, 3, H, W) to features (B, D)"):
+        with warnings.catch_warnings():  # the format is deprecated, but the authors of SSCD publish no other
+            warnings.simplefilter("ignore", FutureWarning)
+            network = torch.jit.load(name, map_location=device).eval()
+        return _described(name, network, preparation, encode)
+
+
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def _readable(name: str, wanted: str = "a folder with a timm model or a CLIP vision model") -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the readers raise many types for damaged or foreign folders
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"fidelity.encoder={name} must be a folder with a timm model or a CLIP vision model: {reason}"
-        ) from error
+        raise InputError(f"fidelity.encoder={name} must be {wanted}: {reason}") from error
 
 
 def _clip_folder(name: str, config: Mapping[str, Any], device: str) -> Encoder:

@@ -18,6 +18,7 @@ from understudy.data.load import find_source
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import AbstractSource
+from understudy.evaluation.imagenet import TEST_SETS, imagenet_classes
 
 
 @final
@@ -50,7 +51,8 @@ def load_test_set(
     If the source has a test split, only its test images are used; otherwise all images.
 
     Args:
-        name: the user's name for the test set.
+        name: the user's name for the test set, or one of :data:`understudy.evaluation.imagenet.TEST_SETS`,
+            whose folders then stand for classes of ImageNet.
         path: image folder, zip, Parquet or WebDataset.
         class_names: class names of the run, by label.
         learned_from: real images that the run trained or selected on.
@@ -59,25 +61,20 @@ def load_test_set(
 
     Raises:
         InputError: if the path does not exist or cannot be read, or if the test set has a class that the run
-            does not have, fewer than two classes, or exact or near copies of images that the run learned
-            from.
+            does not have (those of the test sets of ImageNet are left out), fewer than two classes, or exact
+            or near copies of images that the run learned from.
     """
     pool = _read(name, path, settings)
     declared = np.array([split == "test" for split in pool.declared])
     found = pool.images.select(np.flatnonzero(declared if declared.any() else np.ones(len(declared))))
+    found, names = _named(name, path, found, class_names)
     present = [found.class_names[label] for label in np.flatnonzero(found.counts)]
-    unknown = [each for each in present if each not in class_names]
-    if unknown:
-        raise InputError(
-            f"the test set {name!r} ({path}) must have classes of the run ({listed(class_names)}), got "
-            f"also {listed(unknown)}: rename these classes, or leave them out"
-        )
     if len(present) < 2:
         raise InputError(
             f"the test set {name!r} ({path}) must have test images of two classes or more, got only "
-            f"{listed(present)}"
+            f"{listed(present) or 'none'}"
         )
-    labels = [class_names.index(found.class_names[label]) for label in found.labels]
+    labels = [class_names.index(names[found.class_names[label]]) for label in found.labels]
     data = LabelledSet.from_images(
         [found.encoded(index) for index in range(len(found))],
         labels,
@@ -92,6 +89,28 @@ def load_test_set(
     shared = shared_with(data, prints, known, settings)
     copies = looked_for(settings, is_checked=False) | {"shared": shared}
     return FurtherTestSet(data, sorted(set(labels)), copies)
+
+
+def _named(
+    name: str, path: Path, found: LabelledSet, class_names: Sequence[str]
+) -> tuple[LabelledSet, Mapping[str, str]]:
+    """The images with classes of the run, and by class of the test set the class of the run.
+
+    Raises:
+        InputError: for a class that the run does not have; a set of :data:`TEST_SETS` may have such classes.
+    """
+    present = [found.class_names[label] for label in np.flatnonzero(found.counts)]
+    if name in TEST_SETS:
+        names = imagenet_classes(name, present, class_names)
+        kept = [number for number, label in enumerate(found.labels) if found.class_names[label] in names]
+        return found.select(kept), names
+    unknown = [each for each in present if each not in class_names]
+    if unknown:
+        raise InputError(
+            f"the test set {name!r} ({path}) must have classes of the run ({listed(class_names)}), got "
+            f"also {listed(unknown)}: rename these classes, or leave them out"
+        )
+    return found, {each: each for each in present}
 
 
 def _read(name: str, path: Path, settings: DataSettings) -> Pool:
