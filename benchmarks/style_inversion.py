@@ -35,7 +35,7 @@ from understudy.training.fit import fit_arm
 
 RECIPE_NAMES = ("vanilla", "neutral-token", "style-inversion", "textual-inversion")
 REPEATS = (0, 1, 2, 3, 4)
-_ARMS = ("synthetic", "bridged")
+_ARMS = ("synthetic", "bridged", "bridged++")
 _PROCESSES = 2
 _COMMON: Mapping[str, Any] = {
     "draw": {"per_class": 60},
