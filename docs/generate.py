@@ -16,7 +16,8 @@ from pydantic.fields import FieldInfo
 from understudy.commands.names import CATALOGUE
 from understudy.core.config import Section, facts_of, section_in
 from understudy.pipeline.run import STAGES
-from understudy.settings import Settings, build, check_registered
+from understudy.recipes import RECIPES
+from understudy.settings import Settings, build, check_registered, differing_keys
 from understudy.training.settings import Phase
 
 DOCS = Path(__file__).parent
@@ -196,6 +197,18 @@ def with_claims(text: str) -> str:
     return _filled(text, "claims", rows)
 
 
+def with_differences(text: str) -> str:
+    """A page with a table of the settings in which two recipes differ, after every comment that names two."""
+    for one, other in re.findall(r"<!-- differences of (\S+) and (\S+) -->", text):
+        first, second = (build(RECIPES[name], {"data": {"source": "digits"}}) for name in (one, other))
+        rows = [f"| setting | `{one}` | `{other}` |", "|---|---|---|"]
+        for name, values in differing_keys(first, second).items():
+            cells = [f"`{json.dumps(value).replace('|', chr(92) + '|')}`" for value in values]
+            rows.append(f"| `{name}` | {' | '.join(cells)} |")
+        text = _filled(text, f"differences of {one} and {other}", rows)
+    return text
+
+
 def _filled(text: str, name: str, rows: list[str]) -> str:
     """The text with these rows between ``<!-- NAME -->`` and ``<!-- end of NAME -->``."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -206,7 +219,9 @@ def _filled(text: str, name: str, rows: list[str]) -> str:
 def pages() -> dict[Path, str]:
     """Content of every page that is written here, or of which a part is."""
     concepts, limits = DOCS / "concepts.md", DOCS / "limits.md"
+    methods = ((path, path.read_text(encoding="utf-8")) for path in (DOCS / "methods").glob("*.md"))
     return {
+        **{path: with_differences(text) for path, text in methods if "<!-- differences of" in text},
         DOCS / "settings.md": re.sub(r"\n{3,}", "\n\n", settings_page()),
         concepts: with_work(with_stages(concepts.read_text(encoding="utf-8"))),
         limits: with_claims(limits.read_text(encoding="utf-8")),

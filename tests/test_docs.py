@@ -190,3 +190,21 @@ def test_concepts_have_a_row_for_every_stage():
     assert re.findall(r"^\| `(\w+)` \| .* \| .* \| \[", text, re.MULTILINE)[: len(STAGES)] == [
         stage.name for stage in STAGES
     ]
+
+
+def test_the_readme_says_what_style_inversion_costs_here():
+    """Where Dataset Style Inversion is named, with the figure of the result file."""
+    result = json.loads(
+        (ROOT / "benchmarks" / "results" / "style_inversion.json").read_text(encoding="utf-8")
+    )
+    (claim,) = (
+        claim for claim in result["claims"] if claim["claim"] == "synthetic, S* minus neutral-token, accuracy"
+    )
+    points = [-100 * claim[end] for end in ("value", "high", "low")]
+    (paragraph,) = (
+        part
+        for part in (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")
+        if "Style Inversion" in part
+    )
+    sentence = "{:.1f} points [{:.1f}, {:.1f}] worse with the learned style token".format(*points)
+    assert sentence in " ".join(paragraph.split())

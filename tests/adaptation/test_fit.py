@@ -83,6 +83,20 @@ def test_a_stopped_run_ends_with_the_same_weights(tiny_pipeline_folder, train, v
     assert adapter_fingerprint(tmp_path / "whole") == adapter_fingerprint(tmp_path / "stopped")
 
 
+def test_the_best_or_the_last_weights_are_kept(tiny_pipeline_folder, train, val, tmp_path):
+    """A rate that makes the loss worse, so that the best weights are the unchanged ones."""
+    reports = {}
+    for keep in ("best", "last"):
+        run(tiny_pipeline_folder, train, val, tmp_path / keep, method="full", learning_rate=10.0, keep=keep)
+        reports[keep] = json.loads((tmp_path / keep / "report.json").read_text())
+    curve = reports["best"]["curve"]
+    assert reports["last"]["curve"] == curve
+    assert curve[-1][1] > curve[0][1]
+    assert reports["best"]["best_step"] < reports["last"]["best_step"] == 6
+    assert reports["last"]["val_loss_after"] == curve[-1][1]
+    assert reports["best"]["fingerprint"] != reports["last"]["fingerprint"]
+
+
 def test_the_seed_decides_and_the_global_generator_does_not(tiny_pipeline_folder, train, val, tmp_path):
     losses = {}
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

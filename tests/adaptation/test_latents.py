@@ -1,5 +1,6 @@
 """Latents of train images that are encoded once, and residuals in bfloat16."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import two_classes
@@ -8,6 +9,7 @@ from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.processes import Processes
+from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import load_generator
 from understudy.generators.precision import adapting_precision
 from understudy.generators.settings import GeneratorSettings
@@ -83,3 +85,51 @@ def test_a_residual_in_bfloat16_is_close_and_stays_in_float32(generator):
 
 def test_a_processor_adapts_in_float32():
     assert adapting_precision(torch.device("cpu")) == "float32"
+
+
+def test_samples_of_the_posterior(generator, monkeypatch):
+    """Another sample at every step, with the mean and the spread of the autoencoder, however many at once."""
+    plain, sampled, sliced = (
+        inputs_of(generator, augmentation="none", **changes)
+        for changes in ({}, {"latents": "sample"}, {"latents": "sample", "micro_batch": 1})
+    )
+    pixels = plain.train_batch(torch.Generator().manual_seed(0)).pixels
+    mean, std = generator.posterior(pixels)
+    torch.testing.assert_close(mean, generator.encode_images(pixels))
+    assert (std > 0).all()
+    scores = []
+    for seed in range(60):
+        first, again = (
+            inputs.train_batch(torch.Generator().manual_seed(seed)) for inputs in (sampled, sliced)
+        )
+        torch.testing.assert_close(first.x0, again.x0)
+        mean, std = generator.posterior(first.pixels)
+        scores.append((first.x0 - mean) / std)
+    scores = torch.stack(scores)
+    assert abs(float(scores.mean())) < 4 / scores.numel() ** 0.5
+    assert abs(float(scores.std()) - 1) < 0.05
+    rng = torch.Generator().manual_seed(1)
+    assert torch.equal(sampled.val_batch(rng).x0, plain.val_batch(torch.Generator().manual_seed(1)).x0)
+
+
+def test_random_squares_reach_the_ends_of_long_images(generator, monkeypatch):
+    """The images are stripes: the place of a square can be read off its first column."""
+    size = generator.image_size
+    stripes = np.tile(np.arange(3 * size, dtype=np.uint8), (3, size, 1))
+    train = LabelledSet.from_images([stripes] * 6, [0, 1] * 3, class_names=["cat", "dog"], split="train")
+    data = AdaptData(train=train, val=two_classes(4, split="val", seed=1), prompt_names=("a cat", "a dog"))
+    settings = AdaptSettings(batch_size=6, steps=20, augmentation="none", crop="random")
+    counts, inputs = (
+        counting(monkeypatch, generator),
+        Inputs(generator, data, settings=settings, guidance=None),
+    )
+    assert not counts, "no square is encoded beforehand"
+    starts = []
+    for seed in range(20):
+        batch = inputs.train_batch(torch.Generator().manual_seed(seed))
+        assert batch.pixels.shape == (6, 3, size, size)
+        starts += batch.pixels[:, 0, 0, 0].tolist()
+        assert (batch.pixels.diff(dim=-1) == 1).all(), "nothing is squashed"
+    assert min(starts) <= 3 and max(starts) >= 2 * size - 3
+    again = inputs.train_batch(torch.Generator().manual_seed(19))
+    assert torch.equal(again.pixels, batch.pixels)

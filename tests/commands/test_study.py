@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import yaml
 from tiny_job import OPTIONS, Listener, results_of, times, tiny_settings, tree
 
 from understudy.commands import study as studies
+from understudy.commands.chosen import parse_overrides, settings_of
+from understudy.commands.options import Options
 from understudy.commands.study import STUDIES, run_study
 from understudy.commands.study_folder import StudyFolder
 from understudy.commands.study_kinds import read_points
@@ -353,6 +357,38 @@ def test_prompts_leave_the_generator_as_it_is_or_learn_a_token(job, tmp_path):
     ), "what is asked for by name wins"
     assert len({tree(folder.path / "arms")["real-seed1.npz"] for folder in found.values()}) == 1
     assert re.fullmatch(r"[\w.-]{1,40}-[0-9a-f]{8}-repeat0", found[points[1]].path.name)
+
+
+def test_the_documented_comparison_of_li_et_al_is_that_of_the_recipe(tmp_path):
+    """S* with Bridged Transfer++: the command on the page, at each of its points."""
+    page = (Path(__file__).parents[2] / "docs" / "methods" / "style_inversion.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^understudy (study prompts PATH .*?)\n```", page, re.MULTILINE | re.DOTALL)
+    words = shlex.split(command.replace("\\\n", " "))
+    given = {word: words[number + 1] for number, word in enumerate(words) if word.startswith("--")}
+    texts = [words[number + 1] for number, word in enumerate(words) if word == "--set"]
+    options = Options(
+        data="digits",
+        recipe=given["--recipe"],
+        generator=given["--generator"],
+        arms=given["--arms"],
+        override=texts,
+    )
+    points = given["--points"].split(",")
+    overrides = parse_overrides(texts)
+    study = StudyFolder("prompts", settings_of(options), tuple(overrides), tmp_path / "study")
+    paper = RECIPES["bridged-transfer-paper"]
+    for point in points:
+        settings = study.run_of(point, 0).settings
+        for section in ("generator", "draw", "curate", "compare"):
+            for name, value in paper[section].items():
+                if (section, name) not in {
+                    ("draw", "prompt"),
+                    ("compare", "arms"),
+                    ("compare", "transferability"),
+                }:
+                    assert getattr(getattr(settings, section), name) == value, (point, name)
+        assert settings.compare.arms == ("real", "bridged++")
+    assert points == [paper["draw"]["prompt"], "neutral-token", "style-inversion"]
 
 
 def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkeypatch):

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from understudy.core.errors import InputError
@@ -104,6 +106,19 @@ def test_pixels_crop_non_square(small_set: LabelledSet) -> None:
     assert data.pixels(20).shape == (1, 3, 20, 20)
     assert data.pixels(20).min() == 255
     assert small_set.pixels(8).dtype == np.uint8
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 50))
+@settings(deadline=None, max_examples=30)
+def test_uncut_images_keep_their_shape_and_their_ends(width: int, height: int, size: int) -> None:
+    image = Image.new("RGB", (width, height))
+    data = LabelledSet.from_images([image, image], [0, 0], class_names=("a",), split="train")
+    for found in data.uncut(size):
+        assert found.dtype == np.uint8 and min(found.shape[1:]) == size
+        assert abs(found.shape[2] / found.shape[1] - width / height) <= max(width / height, 1) / size
+    square = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    (same,) = LabelledSet.from_images([square], [0], class_names=("a",), split="train").uncut(4)
+    assert (same == np.asarray(square).transpose(2, 0, 1)).all()
 
 
 def test_save_and_load(tmp_path: Path, small_set: LabelledSet) -> None:

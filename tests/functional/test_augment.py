@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
-from understudy.functional.augment import affine, flip_crop, random_affine, resized_crop
+from understudy.functional.augment import affine, flip_crop, random_affine, random_square, resized_crop
 
 
 def _picture(height: int, width: int) -> torch.Tensor:
@@ -102,3 +102,18 @@ def test_resized_crop_agrees_with_torchvision(boxes, seed):
         theirs = tv.resized_crop(image, *box, size=[24, 31], antialias=True)
         theirs = tv.horizontal_flip(theirs) if is_mirrored else theirs
         torch.testing.assert_close(result, theirs, atol=1e-5, rtol=0)  # places are computed in float32
+
+
+@given(height=st.integers(1, 6), width=st.integers(1, 6))
+@settings(deadline=None)
+def test_every_square_of_an_image_is_drawn(height, width):
+    image = torch.arange(height * width).view(1, height, width)
+    side = min(height, width)
+    places = {
+        tuple(image[0, top : top + side, left : left + side].flatten().tolist())
+        for top in range(height - side + 1)
+        for left in range(width - side + 1)
+    }
+    rng = torch.Generator().manual_seed(0)
+    drawn = {tuple(random_square(image, rng).flatten().tolist()) for _ in range(100)}
+    assert drawn == places

@@ -28,6 +28,8 @@ def test_the_papers_own() -> None:
     )
     assert read_templates(REAL_FAKE_NEGATIVE, needs_class=False) == (REAL_FAKE_NEGATIVE,)
     assert len(TEMPLATES["photographs"]) == 30
+    assert len(TEMPLATES["photographs-and-art"]) == 80
+    assert set(TEMPLATES["photographs"]) < set(TEMPLATES["photographs-and-art"])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "",
             (
                 r"a prompt must have \{class\}, got '': add it, or name a template set \(photographs, "
-                r"real-fake-draw, real-fake-train\)"
+                r"photographs-and-art, real-fake-draw, real-fake-train\)"
             ),
         ),
         ("a photo", r"must have \{class\}, got 'a photo': add it"),

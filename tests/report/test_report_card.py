@@ -352,7 +352,7 @@ def test_the_card_of_an_adapter(files: list[str], line: str, sample: Sample) -> 
         "diffusers",
         "text-to-image",
     )
-    assert "loss on validation images 0.341 before and 0.121 after, best at step 400" in card
+    assert "loss on validation images 0.341 before and 0.121 after, with the weights of step 400" in card
     assert 'from_pretrained("BASE")' in adapter_card(sample.results, settings=sample.settings, files=files)
 
 

@@ -39,6 +39,17 @@ def test_schedules_rise_then_fall(name, steps):
     assert peak <= 0.05 * steps + 1
 
 
+def test_quarters_are_the_steps_of_pytorch_after_a_warm_up():
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones=[50, 100, 150], gamma=0.2)
+    for epoch in range(200):
+        for step in (10 * epoch, 10 * epoch + 9):
+            expected = min(1.0, (step + 1) / 50) * reference.get_last_lr()[0]
+            assert SCHEDULES["quarters"](step, 2000) == pytest.approx(expected)
+        optimiser.step()
+        reference.step()
+
+
 def _losses(*, seed=0, name="bridged", **changes):
     seen = []
     fit(

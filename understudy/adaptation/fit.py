@@ -58,7 +58,7 @@ def adapt(
     folder: Path,
     visual: VisualSettings | None = None,
 ) -> Iterator[AdaptStep]:
-    """Train what the method selects, and save the averaged weights with the lowest validation loss.
+    """Train what the method selects, and save the averaged weights that ``adapt.keep`` names.
 
     The batch and the noise of step i depend only on the seed and i, even with several processes. After an
     interruption, the same call resumes from the last checkpoint and ends with the same weights. The report is
@@ -104,7 +104,7 @@ def adapt(
         precision=adapting_precision(generator.device),
     )
     yield from _steps(state, objective, inputs, seed=seed, processes=processes)
-    _assign(parameters, state.best)
+    _assign(parameters, state.kept)
     if processes.is_main:
         report = {"visual": "none" if visual is None else visual.kind, "base": base}
         _save(folder, objective, data, state.report() | report | {"processes": processes.count})
@@ -207,6 +207,11 @@ class _State:
             self.best = [value.clone() for value in self.average]
         self._curve.append((self.step, loss))
 
+    @property
+    def kept(self) -> list[Tensor]:
+        """The result: the average with the lowest validation loss, or the last one."""
+        return self.average if self.settings.keep == "last" else self.best
+
     def save(self) -> None:
         """Write the checkpoint."""
         state = {
@@ -232,16 +237,17 @@ class _State:
         self._curve, self.step = [(step, loss) for step, loss in state["curve"]], state["step"]
 
     def report(self) -> dict[str, Any]:
-        """The course of the training and its best weights, for ``report.json``."""
-        best_step, best_loss = min(self._curve, key=lambda entry: entry[1])
+        """The course of the training and the weights that are kept, for ``report.json``."""
+        last, best = self._curve[-1], min(self._curve, key=lambda entry: entry[1])
+        step, loss = last if self.settings.keep == "last" else best
         count = sum(parameter.numel() for parameter in self.parameters)
         return {
             "method": self.settings.method,
             "distribution": self.settings.distribution,
             "steps": self.step,
-            "best_step": best_step,
+            "best_step": step,
             "val_loss_before": self._curve[0][1],
-            "val_loss_after": best_loss,
+            "val_loss_after": loss,
             "curve": self._curve,
             "trained_parameters": count if self.settings.num_steps else 0,
         }

@@ -17,7 +17,7 @@ from understudy.adaptation.terms import TERMS
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.captions.captions import captions_of
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.augment import flip_crop, random_affine
+from understudy.functional.augment import flip_crop, random_affine, random_square
 from understudy.generators.generator import Adaptable, Conditioning
 from understudy.generators.prompts import fill, read_templates
 from understudy.generators.visual_guidance import VisualGuidance, features_of
@@ -103,7 +103,7 @@ class Inputs:
         self._num_classes = _classes_per_batch(settings)
         at_once = settings.micro_batch or settings.batch_size
         self._at_once = MicroBatch(at_once, work="the encoding of images")
-        self._pixels = torch.from_numpy(data.train.pixels(generator.image_size))
+        self._pixels = _pixels_of(data.train, generator.image_size, crop=settings.crop)
         self._labels = torch.from_numpy(data.train.labels)
         self._val = data.val
         self._prompts, self._val_prompts = (
@@ -119,7 +119,7 @@ class Inputs:
         """Random images without repeats, some of them without conditioning."""
         settings = self._settings
         index = self._choose(rng)
-        pixels = _AUGMENTATIONS[settings.augmentation](self._pixels[index].float(), rng)
+        pixels = _AUGMENTATIONS[settings.augmentation](self._squares(index, rng).float(), rng)
         pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         dropped = torch.rand(len(index), generator=rng) < settings.caption_dropout
         template = torch.zeros_like(index)
@@ -134,7 +134,7 @@ class Inputs:
         if self._guidance is not None:
             of_images = self._guidance.features[index]
             features = self._guidance.condition(labels.tolist(), of_images, [rng] * len(index))
-        x0 = self._train_latents(index, pixels)
+        x0 = self._train_latents(index, pixels, rng)
         eps = torch.randn(x0.shape, generator=rng).to(x0)
         t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
         return Batch(pixels, labels, x0, eps, t, prompts, self._encoded(prompts), features, dropped)
@@ -166,6 +166,12 @@ class Inputs:
         encoded = self._encoded(prompts)
         return Batch(pixels[index], labels, latents[index], eps, t, prompts, encoded, features, dropped)
 
+    def _squares(self, index: Tensor, rng: torch.Generator) -> Tensor:
+        """The squares that are shown of these train images, uint8 (B, 3, S, S)."""
+        if isinstance(self._pixels, Tensor):
+            return self._pixels[index]
+        return torch.stack([random_square(self._pixels[image], rng) for image in index.tolist()])
+
     def _encoded(self, prompts: Sequence[str]) -> Conditioning | None:
         return None if self._encode is None else self._encode(prompts)
 
@@ -190,7 +196,11 @@ class Inputs:
         last bit of a latent can depend on the others in its batch.
         """
         settings = self._settings
-        views = _VIEWS[settings.augmentation](self._pixels) if settings.augmentation in _VIEWS else []
+        if settings.augmentation not in _VIEWS or settings.latents == "sample":
+            return []
+        if not isinstance(self._pixels, Tensor):  # another square at every step
+            return []
+        views = _VIEWS[settings.augmentation](self._pixels)
         if sum(map(len, views)) > settings.num_steps * settings.batch_size:
             return []
         encoded: list[Tensor] = []
@@ -201,10 +211,13 @@ class Inputs:
             encoded.append(self._latents(view))
         return encoded
 
-    def _train_latents(self, index: Tensor, pixels: Tensor) -> Tensor:
+    def _train_latents(self, index: Tensor, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """Latents of augmented train images."""
+        if self._settings.latents == "sample":
+            return self._sampled_latents(pixels, rng)
         if not self._views:
             return self._latents(pixels)
+        assert isinstance(self._pixels, Tensor)
         is_plain = (pixels == self._pixels[index]).flatten(1).all(dim=1)
         which = torch.where(is_plain, 0, len(self._views) - 1)
         return torch.stack([self._views[view][image] for view, image in zip(which, index, strict=True)])
@@ -212,6 +225,13 @@ class Inputs:
     def _latents(self, pixels: Tensor) -> Tensor:
         encode = self._generator.encode_images
         return self._at_once.fit(lambda size: torch.cat([encode(part) for part in pixels.split(size)]))
+
+    def _sampled_latents(self, pixels: Tensor, rng: torch.Generator) -> Tensor:
+        """Samples of the posteriors of images, which do not depend on how many are encoded at once."""
+        encode = self._generator.posterior
+        parts = self._at_once.fit(lambda size: [encode(part) for part in pixels.split(size)])
+        mean, std = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return mean + std * torch.randn(mean.shape, generator=rng).to(mean)
 
 
 @final
@@ -271,6 +291,13 @@ def prompts_of(data: LabelledSet, *, prompt_names: Sequence[str], settings: Adap
         ]
         for template in templates
     ]
+
+
+def _pixels_of(train: LabelledSet, size: int, *, crop: str) -> Tensor | list[Tensor]:
+    """The central squares of train images, uint8 (N, 3, size, size), or a list of the uncut images."""
+    if crop == "random":
+        return [torch.from_numpy(pixels.copy()) for pixels in train.uncut(size)]
+    return torch.from_numpy(train.pixels(size))
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -83,8 +83,19 @@ class AdaptSettings(Section):
     )
     """Augmentation of the real images while adapting: `affine` shifts, rotates and scales a little;
     `flip-crop` mirrors and shifts, for natural images; `flip` only mirrors."""
+    crop: Literal["centre", "random"] = setting("centre", decides="pixels", needs=_TRAINS)
+    """Which square of an image that is not square is shown: the central one, or another one at every step.
+    The shorter side is resized to the generator's resolution. Validation uses the central square."""
+    latents: Literal["mean", "sample"] = setting(
+        "mean", decides="pixels", needs=(*_TRAINS, unless("generator.name", "class_conditional"))
+    )
+    """What the autoencoder makes of a real image: the mean of its posterior, which can be computed once and
+    kept, or a new sample at every step. Validation uses the mean."""
     validate_every: int = setting(100, ge=1, decides="pixels", needs=_TRAINS)
-    """Steps between measurements of the loss on real validation images; the best weights are kept."""
+    """Steps between measurements of the loss on real validation images."""
+    keep: Literal["best", "last"] = setting("best", decides="pixels", needs=_TRAINS)
+    """Which weights are the result: those with the lowest loss on validation images, or the last ones. Either
+    way they are the running average of `adapt.ema_decay`."""
     validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
     """Number of pairs of image and timestep in each of these measurements."""
     checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, final, get_args
@@ -136,6 +136,20 @@ class LabelledSet:
             fitted = ImageOps.fit(self.image(index), (size, size), Image.Resampling.BILINEAR)
             pixels[index] = np.asarray(fitted).transpose(2, 0, 1)
         return pixels
+
+    def uncut(self, size: int) -> Iterator[np.ndarray]:
+        """The images one by one with the shorter side resized (antialiased bilinear), and nothing cut off.
+
+        Args:
+            size: length of the shorter side in pixels.
+
+        Yields:
+            uint8 of shape (3, H, W) with min(H, W) equal to ``size``.
+        """
+        for index in range(len(self)):
+            image = self.image(index)
+            width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+            yield np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
     def check_split(self, *allowed: Split, purpose: str) -> None:
         """Check that the split is allowed for a purpose, which keeps test data sealed.

@@ -123,6 +123,26 @@ def _places(start_B: Tensor, length_B: Tensor, size: int) -> Tensor:
     return start_B[:, None] + within.clamp(min=0).minimum(length_B[:, None] - 1)
 
 
+def random_square(x: Tensor, rng: torch.Generator) -> Tensor:
+    """The square at a random place of an image that has the length of its shorter side.
+
+    Args:
+        x: of shape (C, H, W).
+        rng: source of random numbers; one is drawn for each axis, also for an image that is square.
+
+    Returns:
+        Shape (C, S, S) with S = min(H, W); a view of ``x``.
+
+    Example:
+        >>> random_square(torch.rand(3, 8, 12), torch.Generator().manual_seed(0)).shape
+        torch.Size([3, 8, 8])
+    """
+    height, width = x.shape[-2:]
+    side = min(height, width)
+    top, left = (int(torch.randint(length - side + 1, (), generator=rng)) for length in (height, width))
+    return x[:, top : top + side, left : left + side]
+
+
 def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Tensor:
     """Mirror half of the images and crop each at a random position of the padded image.
 

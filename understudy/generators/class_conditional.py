@@ -183,6 +183,11 @@ class ClassConditionalGenerator:
         """Scale pixels, uint8 (B, 3, H, W), to float32 of unit standard deviation."""
         return (pixels.to(self._device).float() / 127.5 - 1) / SIGMA_DATA
 
+    def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`encode_images` and zeros: nothing is random without an autoencoder."""
+        latents = self.encode_images(pixels)
+        return latents, torch.zeros_like(latents)
+
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Scale back to pixels, float32, about -1 to 1."""
         return latents * SIGMA_DATA

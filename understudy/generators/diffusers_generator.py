@@ -182,20 +182,25 @@ class AbstractDiffusersGenerator(ABC):
         """None: there is no limit."""
         return None
 
-    @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Encode images as scaled latents, the mean of the posterior.
+        """Encode images as scaled latents, the mean of :meth:`posterior`."""
+        return self.posterior(pixels)[0]
+
+    @torch.no_grad()
+    def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the normal distribution of scaled latents that encodes an image.
 
         Args:
             pixels: uint8 of shape (B, 3, H, W).
 
         Returns:
-            float of shape (B, C, H / f, W / f) with the reduction f of the autoencoder.
+            Twice float of shape (B, C, H / f, W / f) with the reduction f of the autoencoder.
         """
         x = pixels.to(self.device, self._vae.dtype) / 127.5 - 1
-        latents = self._vae.encode(x).latent_dist.mean - self._latent_shift()
+        latents, scale = self._vae.encode(x).latent_dist, self._vae.config.scaling_factor
         self._park()
-        return cast("Tensor", (latents * self._vae.config.scaling_factor).to(self._dtype()))
+        mean, std = (latents.mean - self._latent_shift()) * scale, latents.std * scale
+        return mean.to(self._dtype()), std.to(self._dtype())
 
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Decode latents (B, C, h, w) to pixels, float32 (B, 3, H, W), about -1 to 1, differentiably."""

@@ -240,6 +240,9 @@ class Adaptable(Generator, NoiseSchedule, Protocol):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Encode pixels, uint8 (B, 3, H, W), as scaled latents."""
 
+    def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean, which :meth:`encode_images` gives, and standard deviation of the latents of each image."""
+
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Decode scaled latents to pixels, float32 (B, 3, H, W), about -1 to 1, differentiably."""
 

@@ -26,7 +26,7 @@ def adapt(run: Run) -> None:
             follow_adaptation(run.generators.adapt(folder), advance)
         record |= read_adapter_report(folder)
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
-    run.observer.say(f"adapt: validation loss {losses} (best at step {record['best_step']})")
+    run.observer.say(f"adapt: validation loss {losses} (weights of step {record['best_step']})")
 
 
 def help_to_adapt(run: Run) -> None:

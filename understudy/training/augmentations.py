@@ -84,6 +84,19 @@ def _random_resized_crop(pixels: Tensor, normalise: Normalise, rng: torch.Genera
     return resized_crops(pixels, normalise, rng)
 
 
+def _jittered_crop(v2: Any, height: int, width: int) -> Any:
+    modes = (v2.InterpolationMode.BILINEAR, v2.InterpolationMode.BICUBIC)
+    crops = [v2.RandomResizedCrop((height, width), interpolation=mode, antialias=True) for mode in modes]
+    jitter = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4)
+    return v2.Compose([v2.RandomChoice(crops), v2.RandomHorizontalFlip(), jitter])
+
+
+AUGMENTATIONS.register(
+    "random-resized-crop-jitter",
+    summary="the same with random interpolation and colours, as in Yuan et al. 2024 (arXiv:2310.10402)",
+)(_by_image(_jittered_crop))
+
+
 def resized_crops(pixels: Tensor, normalise: Normalise, rng: torch.Generator) -> Tensor:
     """``random-resized-crop`` of a whole batch, with the boxes that torchvision draws image by image.
 

@@ -184,9 +184,9 @@ class CompareSettings(Section):
     normalisation takes its statistics from these images, and needs at least 2; networks without it change by
     rounding only. If not set, the whole batch, and half as many each time a GPU runs out of memory."""
     optimiser: str = setting("adamw")
-    """Any optimiser of timm, such as `adamw` or `sgd` (with momentum 0.9)."""
+    """Any optimiser of timm, such as `adamw` or `sgd` (with Nesterov momentum 0.9)."""
     schedule: str = setting("cosine", registry="training.schedules:SCHEDULES")
-    """Learning rate over each phase, after a warm-up of 5% of its steps; see `understudy list schedules`."""
+    """Learning rate over each phase, warm-up included; see `understudy list schedules`."""
     learning_rate: float = setting(2e-3, gt=0)
     """Peak learning rate."""
     weight_decay: float = setting(0.05, ge=0)
