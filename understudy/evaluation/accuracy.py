@@ -156,11 +156,11 @@ def verdict(
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so in one sentence.
 
-    The arm is chosen on validation images and judged on test images, so the choice does not bias the result.
-    It is compared with ``real``, or with ``real-long`` if it was trained for longer and that arm has the same
-    number of steps; and with ``real+val``, since someone without synthetic images needs no validation images
-    to choose between arms and can train on them. There, the same arm with validation images counts if it is
-    among ``arms``.
+    The arm is chosen on validation images and judged on test images, with the same trainings: a lucky one
+    counts twice (``docs/limits.md``). It is compared with ``real``, or with ``real-long`` if it was trained
+    for longer and that arm has the same number of steps; and with ``real+val``, since someone without
+    synthetic images needs no validation images to choose between arms and can train on them. There, the same
+    arm with validation images counts if it is among ``arms``.
 
     Args:
         arms: the result of :func:`summarise`.
