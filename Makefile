@@ -24,7 +24,7 @@ smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks w
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
 	for name in main_job real_fake bridged_transfer style_inversion natural_images content_gap \
-		content_gap_class_conditional content_gap_cifar10 controls proof other_writers; do \
+		content_gap_class_conditional content_gap_cifar10 controls proof other_writers changed_copies; do \
 		$(BIN)/python -m benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json

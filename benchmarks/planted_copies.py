@@ -8,9 +8,8 @@ and 997 that are used for neither.
 from __future__ import annotations
 
 import argparse
-import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from benchmarks.claims import Claim, print_part, repeated
+from benchmarks.pictures import Change, brightened, encoded, moved
 from understudy.data.copies import CopyFinder
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import load_splits
@@ -31,33 +31,12 @@ _PLANTED = 100  # train images per split that are copied, with every change
 _TARGET = 0.01
 _SECONDS = 60
 
-Change = Callable[[Image.Image], Image.Image]
-
-
-def _move(image: Image.Image, right: int, down: int, border: int) -> Image.Image:
-    """Move an image and fill the space that opens with one grey level."""
-    moved = Image.new("RGB", image.size, (border,) * 3)
-    moved.paste(image, (right, down))
-    return moved
-
-
-def _encode(image: Image.Image, form: str, quality: int) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, format=form, quality=quality)
-    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
-
-
-def _brighten(image: Image.Image, gain: float, offset: float) -> Image.Image:
-    levels = np.asarray(image).astype(float) * gain + offset
-    return Image.fromarray(np.clip(np.round(levels), 0, 255).astype(np.uint8))
-
-
 WAYS: Mapping[str, Mapping[str, Change]] = {
     "exact": {"as it is": lambda image: image},
     "flipped": {"left to right": ImageOps.mirror},
     "moved": {
         f"{pixels} of 32 pixels, {name}": partial(
-            _move, right=right * pixels, down=down * pixels, border=border
+            moved, right=right * pixels, down=down * pixels, border=border
         )
         for pixels in (1, 2, 3, 4)
         for name, right, down, border in (
@@ -69,21 +48,23 @@ WAYS: Mapping[str, Mapping[str, Change]] = {
     },
     "re-encoded": {
         **{
-            f"JPEG {quality}": partial(_encode, form="JPEG", quality=quality)
+            f"JPEG {quality}": partial(encoded, form="JPEG", quality=quality)
             for quality in (90, 75, 50, 30, 10)
         },
-        **{f"WebP {quality}": partial(_encode, form="WEBP", quality=quality) for quality in (75, 30)},
+        **{f"WebP {quality}": partial(encoded, form="WEBP", quality=quality) for quality in (75, 30)},
     },
     "brightness": {
-        **{f"times {gain:g}": partial(_brighten, gain=gain, offset=0) for gain in (0.5, 0.75, 1.25, 1.5)},
-        **{f"{offset:+d} levels": partial(_brighten, gain=1, offset=offset) for offset in (-60, -30, 30, 60)},
+        **{f"times {gain:g}": partial(brightened, gain=gain) for gain in (0.5, 0.75, 1.25, 1.5)},
+        **{
+            f"{offset:+d} levels": partial(brightened, gain=1, offset=offset) for offset in (-60, -30, 30, 60)
+        },
     },
     "beyond": {
         **{
-            f"moved {pixels} of 32 pixels": partial(_move, right=pixels, down=0, border=0)
+            f"moved {pixels} of 32 pixels": partial(moved, right=pixels, down=0, border=0)
             for pixels in (5, 6)
         },
-        "times 2": partial(_brighten, gain=2, offset=0),
+        "times 2": partial(brightened, gain=2),
         "turned by 5 degrees": lambda image: image.rotate(5, Image.Resampling.BILINEAR),
         "enlarged by a tenth": lambda image: ImageOps.fit(
             image, image.size, Image.Resampling.BILINEAR, bleed=0.05

@@ -1,4 +1,4 @@
-"""Write ``docs/results.md`` and the tables in the pages of the methods from the committed result files:
+"""Write ``docs/results.md`` and the tables in other pages of the documentation from the result files:
 ``python -m benchmarks.render``.
 """
 
@@ -104,7 +104,6 @@ def _arm(row: Mapping[str, Any], arm: str) -> str:
 
 if __name__ == "__main__":
     Path("docs/results.md").write_text(page(Path("benchmarks/results")), encoding="utf-8")
-    for method in Path("docs/methods").glob("*.md"):
-        method.write_text(
-            with_tables(method.read_text(encoding="utf-8"), Path("benchmarks/results")), encoding="utf-8"
-        )
+    for other in Path("docs").rglob("*.md"):
+        text = other.read_text(encoding="utf-8")
+        other.write_text(with_tables(text, Path("benchmarks/results")), encoding="utf-8")

@@ -69,12 +69,16 @@ print(time.process_time() - start)
 """
 
 
-def _seconds(tree: Path, script: str, *words: object) -> float:
-    """CPU seconds that a script prints, with the package of a source tree and one thread."""
+def printed(tree: Path, script: str, *words: object) -> list[float]:
+    """The numbers in the last line that a script prints, with the package of a source tree and one thread."""
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-c", script, *map(str, words)]
     done = subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True, text=True)
-    return float(done.stdout.split()[-1])
+    return [float(number) for number in done.stdout.splitlines()[-1].split()]
+
+
+def _seconds(tree: Path, script: str, *words: object) -> float:
+    return printed(tree, script, *words)[-1]
 
 
 def leak_seconds(tree: Path, count: int) -> float:

@@ -115,11 +115,11 @@ def test_the_results_page_is_what_the_result_files_say():
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == page(ROOT / "benchmarks" / "results")
 
 
-@pytest.mark.parametrize("method", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=name_of)
-def test_tables_in_pages_of_methods_are_what_the_result_files_say(method):
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
+def test_tables_in_pages_are_what_the_result_files_say(page):
     from benchmarks.render import with_tables
 
-    text = method.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert text == with_tables(text, ROOT / "benchmarks" / "results")
 
 

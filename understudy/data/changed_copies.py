@@ -11,6 +11,8 @@ there are few pairs just above it. So different digits are hardly ever taken for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import uniform_filter
 
@@ -52,11 +54,18 @@ _FEW = 0.5  # pairs just above the limit, for each pair below
 _FARTHEST = 0.8  # the distance to the images that resemble an image anyway, at most
 
 
-def changed_copies(thumbnails: np.ndarray) -> np.ndarray:
+def changed_copies(
+    thumbnails: np.ndarray,
+    *,
+    most_different: float = MOST_DIFFERENT,
+    detail_shares: Sequence[float] = DETAIL_SHARES,
+) -> np.ndarray:
     """Pairs of images that are the same picture, changed.
 
     Args:
         thumbnails: grey levels, uint8 (N, 32, 32), of different images.
+        most_different: see :data:`MOST_DIFFERENT`.
+        detail_shares: see :data:`DETAIL_SHARES`.
 
     Returns:
         Pairs (i, j) with i < j, int64 (pairs, 2); of a picture with many copies, enough of them to link all.
@@ -81,14 +90,15 @@ def changed_copies(thumbnails: np.ndarray) -> np.ndarray:
         g, a = _coarse(halves, whole, centre, i, j)
         some = np.flatnonzero(np.isfinite(a).all(axis=(1, 2)))
         i, j = i[some], j[some]
-        detail = _detail_distance(thumbnails, i, j, g[some], a[some])
-        share[rows[some]] = detail / np.maximum(np.minimum(usual[i], usual[j]), 1e-6)
-    return pairs[share <= _limit(share)]
+        whole_distance, detail = _distances(thumbnails, i, j, g[some], a[some])
+        relative = detail / np.maximum(np.minimum(usual[i], usual[j]), 1e-6)
+        share[rows[some]] = np.where(whole_distance <= most_different, relative, np.inf)
+    return pairs[share <= _limit(share, detail_shares)]
 
 
-def _limit(share: np.ndarray) -> float:
-    """The largest limit with few pairs just above it, compared with those below."""
-    for limit in DETAIL_SHARES:
+def _limit(share: np.ndarray, limits: Sequence[float]) -> float:
+    """The first limit with few pairs just above it, compared with those below."""
+    for limit in limits:
         below, above = (share <= limit).sum(), (share <= _JUST_ABOVE * limit).sum()
         if above - below <= _FEW * below:
             return limit
@@ -123,14 +133,14 @@ def _coarse(
     return g, a * np.array([1, 1, 2], dtype=np.float32)
 
 
-def _detail_distance(
+def _distances(
     thumbnails: np.ndarray, i: np.ndarray, j: np.ndarray, g: np.ndarray, a: np.ndarray
-) -> np.ndarray:
-    """Distance of the details once j, in orientation g, is aligned to i; infinite if they do not fit."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of the thumbnails and of their details once j, in orientation g, is aligned to i."""
     x, y = _smoothed(thumbnails[i]), _oriented(_smoothed(thumbnails[j]), g)
     rho, a = align(x, y, window(SIDE), a, steps=_STEPS)
     x, y = (part - uniform_filter(part, (0, 7, 7)) for part in (x, y))
-    return np.where(_distance(rho) <= MOST_DIFFERENT, _distance(agreement(x, y, window(SIDE), a)), np.inf)
+    return _distance(rho), _distance(agreement(x, y, window(SIDE), a))
 
 
 def _oriented(images: np.ndarray, g: np.ndarray) -> np.ndarray:
