@@ -323,3 +323,12 @@ def test_a_column_of_splits_that_says_something_else_is_refused(tmp_path: Path) 
         write(tmp_path / "set" / f"{name}.parquet", {"image": FILES, "label": TEXTS, "split": SPLITS})
     with pytest.raises(InputError, match=r"must say test, as the name of the file does, got 'train':"):
         read(tmp_path / "set")
+
+
+def test_columns_that_may_say_splits_are_named(tmp_path: Path) -> None:
+    columns = {"image": FILES, "label": TEXTS, "is_test": [False] * 9, "Fold": [1] * 9}
+    found = read(write(tmp_path / "a.parquet", columns))
+    assert found.notes[0].startswith(
+        "warning: the columns is_test, Fold may say splits, but only a column of"
+    )
+    assert read(tmp_path / "a.parquet", split_names="ignore").notes == ()

@@ -44,7 +44,9 @@ def test_both_forms(file: Path, text: str, expected: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\nb\n", r"for each of 3 classes \(cat, dog, dog: small\), got 2 lines"),
+        ('{"0": "a"}', "must be text, one class per line, got JSON: write 'class: words'"),
+        ('["a",\n"b",\n"c"]', "got JSON"),
+        ("a\nb\n", r"for each of 3 classes \(cat, dog, dog: small\), got 2 lines: write one line"),
         ("cat: a\nbird: b\ndog: c\n", "unknown class 'bird'; known: cat, dog"),
         ("cat: a\nplain\ndog: c\n", "unknown class 'plain'"),
         ("cat: a\ncat: b\ndog: c\n", "class 'cat' must have one line, got two"),

@@ -448,3 +448,37 @@ def test_addresses_are_refused_with_what_to_do() -> None:
     for address in ("https://example.org/pets.zip", "s3://bucket/pets", "hf://datasets/org/name"):
         with pytest.raises(InputError, match=rf"must be on this machine, got the address {address}: "):
             load(address)
+
+
+def test_a_split_of_which_every_file_is_skipped_is_said(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 3})
+    (tmp_path / "test").mkdir()
+    picture(99).save(tmp_path / "test" / "flat.png")
+    found = load(tmp_path, skip_bad=True)
+    said = (
+        "warning: none of the test images of the source can be used, so test images are split off from train"
+    )
+    assert said in found.notes
+    shutil.copytree(tmp_path / "val", tmp_path / "test", dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "val")
+    assert said not in load(tmp_path, skip_bad=True).notes
+
+
+def test_a_zip_with_a_password_is_to_be_unpacked(tmp_path: Path) -> None:
+    target = zipped(write_folder(tmp_path / "pets", {"cat": 3, "dog": 3}))
+    data = bytearray(target.read_bytes())
+    for mark, place in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + place] |= 1
+            at = data.find(mark, at + 1)
+    target.write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"cannot be unpacked: a password protects it, so unpack the zip and"
+    ):
+        load(target)
+
+
+def test_folders_below_all_classes_may_be_the_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, {f"{fold}/{name}": 3 for fold in ("fold1", "fold2") for name in ("a", "b")})
+    assert "if these are the classes, move them to the top" in load(tmp_path).notes[0]

@@ -42,7 +42,7 @@ def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
     if len(lines) != len(class_names):
         raise InputError(
             f"class names file {path} must have a line for each of {len(class_names)} classes "
-            f"({listed(class_names)}), got {len(lines)} lines"
+            f"({listed(class_names)}), got {len(lines)} lines: write one line 'class: words' for each"
         )
     keys = _Keys(class_names)
     found = [keys.split(line) for line in lines]
@@ -64,6 +64,10 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"class names file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"class names file {path} must be UTF-8 text, one class per line") from None
+    if text.lstrip()[:1] in ("{", "["):
+        raise InputError(
+            f"class names file {path} must be text, one class per line, got JSON: write 'class: words'"
+        )
     # A tab after a class separates, so only spaces are stripped.
     return [
         _unquoted(unicodedata.normalize("NFC", line.strip(" "))) for line in text.splitlines() if line.strip()

@@ -106,6 +106,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     notes = (
         *pool.notes,
         *_joined(pool, settings),
+        *_lost(pool),
         *groups.sentences(),
         *(f"warning: {each}" for each in shared_sentences(shared)),
         *_single_images(sets["train"], shots=settings.shots),
@@ -210,6 +211,16 @@ def _joined(pool: Pool, settings: DataSettings) -> tuple[str, ...]:
     if settings.split_names != "join" or not any(pool.declared):
         return ()
     return ("splits: the images of all splits were put together and divided again (data.split_names=join)",)
+
+
+def _lost(pool: Pool) -> tuple[str, ...]:
+    """A sentence for each split of which no image could be used, so that train images take their place."""
+    return tuple(
+        f"warning: none of the {split} images of the source can be used, so {split} images are split off "
+        "from train"
+        for split in pool.lost
+        if split != "train"
+    )
 
 
 def _single_images(train: LabelledSet, *, shots: int | None) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Pool:
         skipped: (path, reason) for each file left out.
         notes: what was taken for what, in sentences.
         left_out: files that are no images of the set, counted by reason.
+        lost: splits of which every file was skipped.
     """
 
     images: LabelledSet
@@ -46,6 +47,7 @@ class Pool:
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    lost: tuple[RealSplit, ...] = ()
 
 
 def read_pool(contents: Contents, settings: DataSettings) -> Pool:
@@ -55,7 +57,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
         InputError: for bad files (unless they are skipped), no images, classes without names, or identical
             images in two classes.
     """
-    items, inspected, bad = _inspect_all(contents, settings.max_pixels)
+    items, inspected, bad, of_bad = _inspect_all(contents, settings.max_pixels)
     if bad and not settings.skip_bad:
         lines = "\n".join(f"  {line}" for line in shortened([f"{path}: {reason}" for path, reason in bad]))
         raise InputError(
@@ -92,7 +94,8 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     fingerprints = Fingerprints.from_rows(ids, prints)
     declared = tuple(item.split for item in items)
     notes += classes.notes + words
-    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes, left_out)
+    lost = tuple(sorted(of_bad.difference(declared)))
+    return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes, left_out, lost)
 
 
 def _left_out(unlabelled: Sequence[str], total: int, settings: DataSettings) -> tuple[str, ...]:
@@ -121,18 +124,20 @@ def _sha256(path: str) -> str:
 
 def _inspect_all(
     contents: Contents, max_pixels: int
-) -> tuple[list[Item], list[Inspected], list[tuple[str, str]]]:
-    """Good items, what is known about them, and (path, reason) for each bad item."""
+) -> tuple[list[Item], list[Inspected], list[tuple[str, str]], set[RealSplit]]:
+    """Good items, what is known about them, (path, reason) for each bad item, and the splits of bad items."""
     items, inspected, bad = [], [], []
+    splits: set[RealSplit] = set()
     for found_item in contents.items:
         item = replace(found_item, path=printable(found_item.path))
         found = item.problem or inspect(item.data, max_pixels)
         if isinstance(found, str):
             bad.append((item.path, found))
+            splits.update([item.split] if item.split else [])
         else:
             items.append(item)
             inspected.append(found)
-    return items, inspected, bad
+    return items, inspected, bad, splits
 
 
 def _scale(

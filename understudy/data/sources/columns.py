@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, final
@@ -31,6 +31,7 @@ class _Kind:
 
 _IMAGE = _Kind("image", ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes"), "Image")
 _LABEL = _Kind("label", ("label", "labels", "fine_label", "cls", "class"), "ClassLabel")
+_LIKE_SPLITS = ("split", "set", "subset", "partition", "fold", "is_train", "is_val", "is_valid", "is_test")
 _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 """How PNG, JPEG, GIF and WebP begin as base64 text."""
 
@@ -45,12 +46,14 @@ class Columns:
         label: name of the column with labels.
         names: class names by label if the metadata of the table has them.
         split: name of the column that says the split of each image, if there is one.
+        like_splits: names of columns that may say splits and are not read.
     """
 
     image: str
     label: str
     names: tuple[str, ...] | None
     split: str | None = None
+    like_splits: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def read(self) -> list[str]:
@@ -60,7 +63,12 @@ class Columns:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was taken for what, in sentences."""
-        return (f"splits: from the column {self.split}",) if self.split else ()
+        if self.split:
+            return (f"splits: from the column {self.split}",)
+        if self.like_splits:
+            named = f"warning: the columns {listed(self.like_splits)} may say splits"
+            return (f"{named}, but only a column of text that is called split is read: rename it for that",)
+        return ()
 
 
 def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Columns:
@@ -81,7 +89,11 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     _check_label_type(schema.field(label).type, f"{where}: {label}")
     names = class_label_names(features.get(label), where)
     split = None if label == "split" else _split_column(schema, settings)
-    return Columns(image=image, label=label, names=names, split=split)
+    is_read = settings.split_names != "ignore"
+    others = [name for name in schema.names if is_read and name.lower() in _LIKE_SPLITS and name != label]
+    return Columns(
+        image=image, label=label, names=names, split=split, like_splits=tuple(others) if split is None else ()
+    )
 
 
 def read_rows(

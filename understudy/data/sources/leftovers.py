@@ -194,6 +194,8 @@ def below_classes(inner: Sequence[Path]) -> tuple[str, ...]:
     names = listed([f"{name} ({folders[name]:,})" for name in most])
     total = sum(1 for below in inner if below)
     told = f"{sum(folders.values()):,} of {total:,} files lie in folders below their class and belong to it"
+    if sum(folders.values()) == total:
+        names += "; if these are the classes, move them to the top, in place of the folders above them"
     return (f"folders: {told}: {names}",)
 
 

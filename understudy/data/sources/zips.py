@@ -25,6 +25,7 @@ from understudy.data.sources.source import (
 )
 from understudy.data.sources.tree import Tree, read_tree
 
+_ENCRYPTED = 0x1
 _UTF8 = 0x800
 """Flag of entries with UTF-8 names; others have a code page that the file does not say."""
 
@@ -91,4 +92,8 @@ def _read(location: str, tree: Tree, entries: Mapping[str, zipfile.ZipInfo]) -> 
             try:
                 yield filled(item, archive.read(entry))
             except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
-                yield with_problem(item, f"cannot be unpacked: {error}")
+                is_locked = entry.flag_bits & _ENCRYPTED
+                reason = (
+                    "a password protects it, so unpack the zip and give the folder" if is_locked else error
+                )
+                yield with_problem(item, f"cannot be unpacked: {reason}")
