@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.core.threads import wait_passively
 
 if TYPE_CHECKING:
+    from understudy.commands.study import run_study
     from understudy.core.errors import InputError
     from understudy.data.export import export
     from understudy.data.labelled_set import LabelledSet
@@ -34,6 +35,7 @@ _PUBLIC = {
     "load_generator": "generators.load",
     "load_splits": "data.load",
     "run": "pipeline.run",
+    "run_study": "commands.study",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "load_generator",
     "load_splits",
     "run",
+    "run_study",
 ]
 
 

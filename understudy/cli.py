@@ -19,11 +19,13 @@ import typer
 from typer.core import TyperGroup
 
 from understudy.commands.options import (
+    Attack,
     Device,
     ExportForm,
     ExportWhat,
     Options,
     Place,
+    Repeats,
     RunPath,
     Version,
     takes_options,
@@ -77,9 +79,9 @@ def main_options(
 def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[str, Any]:
     """Run all stages up to ``until``, and print the results if the run is complete."""
     from understudy.commands import chosen, printing
-    from understudy.pipeline.run import run
+    from understudy.pipeline import run as running
 
-    results = run(
+    results = running.run(
         settings,
         folder,
         device=chosen.torch_device(place.device),
@@ -96,6 +98,39 @@ def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[s
     return results
 
 
+def _do_study(kind: str, settings: Settings, folder: Path, *, device: str, **given: Any) -> None:
+    """Do the runs of a study, and print its results."""
+    from understudy.commands import chosen, printing
+    from understudy.commands.study import run_study
+
+    given["device"] = chosen.torch_device(device)
+    study = run_study(kind, settings, folder, observer=_terminal(), **given)
+    if study:
+        from understudy.report.study_page import study_table
+
+        printing.console.print(study_table(study))
+        printing.say(study["sentence"])
+        printing.say(f"{folder / 'study.html'}  {folder / 'study.json'}", is_path=True)
+
+
+@app.command("run")
+@takes_options
+def do_whole_runs(options: Options, place: Place, repeats: Repeats = None) -> None:
+    """Run every stage, from reading images to the report. A stopped run continues where it stopped.
+
+    --repeats does several whole runs with other seeds, and judges over all of them.
+    """
+    from understudy.commands import chosen
+
+    number = chosen.whole_runs(options, place.out, repeats)
+    if number > 1:
+        folder = chosen.study_folder(options, place, "repeats")
+        _do_study("repeats", chosen.settings_of(options), folder, device=place.device, repeats=number)
+    else:
+        folder, settings = chosen.run_folder(options, place.out)
+        _do(settings, folder, place, until="report")
+
+
 def _staged(until: str, summary: str) -> Callable[..., None]:
     """A command that runs all stages up to ``until``."""
 
@@ -110,11 +145,6 @@ def _staged(until: str, summary: str) -> Callable[..., None]:
 
 
 for _name, _until, _summary in (
-    (
-        "run",
-        "report",
-        "Run every stage, from reading images to the report. A stopped run continues where it stopped.",
-    ),
     ("adapt", "adapt", "Read and split the data, and fit the generator to it."),
     ("draw", "draw", "Run all stages up to drawing synthetic images."),
     ("curate", "curate", "Run all stages up to filtering the synthetic images."),
@@ -202,38 +232,7 @@ def evaluate(
 
 @app.command()
 @takes_options
-def audit(
-    options: Options,
-    place: Place,
-    of: Annotated[
-        str | None,
-        typer.Option(
-            help="arms to attack, comma-separated [default: real,synthetic,mixed,bridged]", metavar="ARMS"
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="part that is trained for each shadow model: classifier, or pipeline (generator too)"
-        ),
-    ] = None,
-    shadows: Annotated[
-        int | None, typer.Option(help="number of shadow models of each arm [default: 64]")
-    ] = None,
-    rates: Annotated[
-        str | None,
-        typer.Option(
-            help="false-positive rates to report, comma-separated [default: 0.001,0.01]", metavar="A,B,..."
-        ),
-    ] = None,
-    epsilon: Annotated[
-        str | None,
-        typer.Option(
-            help="also attack a differentially private classifier with this epsilon, or 'none' to stop that",
-            metavar="E",
-        ),
-    ] = None,
-) -> None:
+def audit(options: Options, place: Place, attack: Attack) -> None:
     """Run membership-inference attacks against every arm.
 
     DATA can be the folder of a finished run. The run keeps its settings, so the only options for it are --of,
@@ -243,12 +242,14 @@ def audit(
     from understudy.commands import chosen, printing
 
     given = chosen.used(
-        target=target,
-        shadows=shadows,
-        arms=None if of is None else chosen.names(of),
-        false_positive_rates=None if rates is None else chosen.numbers(rates, "--rates", "0.001,0.01"),
+        target=attack.target,
+        shadows=attack.shadows,
+        arms=None if attack.of is None else chosen.names(attack.of),
+        false_positive_rates=None
+        if attack.rates is None
+        else chosen.numbers(attack.rates, "--rates", "0.001,0.01"),
     )
-    found, _ = _measure(options, place, "membership", given | chosen.privacy_budget(epsilon))
+    found, _ = _measure(options, place, "membership", given | chosen.privacy_budget(attack.epsilon))
     if found:
         from understudy.report import terminal
 
@@ -263,10 +264,10 @@ def report(folder: RunPath) -> None:
     The dataset card README.md is written again too.
     """
     from understudy.commands import printing
+    from understudy.pipeline import run as running
     from understudy.pipeline.folder import RunFolder
-    from understudy.pipeline.run import write_report_again
 
-    results = write_report_again(RunFolder.find(folder))
+    results = running.write_report_again(RunFolder.find(folder))
     printing.say(results["verdict"]["sentence"])
     printing.say(folder / "report.html", is_path=True)
 
@@ -275,47 +276,35 @@ def report(folder: RunPath) -> None:
 @takes_options
 def make_study(
     options: Options,
+    place: Place,
     kind: Annotated[
         str, typer.Argument(help="what varies: volume, guidance, shots or prompts", metavar="KIND")
     ],
-    out: Annotated[
-        Path | None, typer.Option(help="study folder [default: runs/NAME-OF-DATA-KIND]", metavar="DIR")
-    ] = None,
     points: Annotated[
         str | None,
         typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
     ] = None,
     repeats: Annotated[int, typer.Option(help="runs of each point")] = 3,
-    device: Device = "auto",
 ) -> None:
     """Repeat the whole run while one setting varies.
 
     The setting can be the number of synthetic images, the guidance scale, the number of real images, or the
     prompts.
     """
-    from understudy.commands import chosen, printing
-    from understudy.commands.study import run_study
+    from understudy.commands import chosen
 
-    folder = out or Path("runs") / f"{Path(options.data).resolve().stem}-{kind}"
     settings, overrides = chosen.settings_of(options), chosen.overrides_of(options)
     if options.times is not None:
         overrides.append({"draw": {"times": settings.draw.times}})
-    study = run_study(
+    _do_study(
         kind,
         settings,
-        folder,
+        chosen.study_folder(options, place, kind),
+        device=place.device,
         points=None if points is None else points.split(","),
         repeats=repeats,
         overrides=overrides,
-        device=chosen.torch_device(device),
-        observer=_terminal(),
     )
-    if study:
-        from understudy.report.study_page import study_table
-
-        printing.console.print(study_table(study))
-        printing.say(study["sentence"])
-        printing.say(f"{folder / 'study.html'}  {folder / 'study.json'}", is_path=True)
 
 
 @app.command()
@@ -344,6 +333,7 @@ def preview(
     options: Options,
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
     device: Device = "auto",
+    repeats: Repeats = None,
 ) -> None:
     """Draw a few images per class, and estimate the cost of a run.
 
@@ -353,10 +343,11 @@ def preview(
     from understudy.commands.preview import preview as draw_preview
 
     chosen.check_not_a_run(options)
-    settings = chosen.settings_of(options)
+    settings, number = chosen.settings_of(options), chosen.whole_runs(options, None, repeats)
     chosen.quiet_libraries()
     estimate = draw_preview(settings, to, device=chosen.torch_device(device))
-    printing.show_table(("stage", "estimate"), estimate.rows(), title="estimate for the whole run")
+    rows = estimate.rows(repeats=number)
+    printing.show_table(("stage", "estimate"), rows, title="estimate for the whole run")
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
 
 
@@ -490,10 +481,9 @@ def _refuse(message: str) -> NoReturn:
 
 def _terminal() -> Any:
     from understudy.commands import chosen, printing
-    from understudy.core.progress import Terminal
 
     chosen.quiet_libraries()
-    return Terminal(printing.console)
+    return printing.progress()
 
 
 if __name__ == "__main__":

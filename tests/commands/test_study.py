@@ -435,7 +435,7 @@ def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkey
         ("prompts", ["real-fake"], "must be 'single', a recipe with a token"),
         ("prompts", [""], "must be 'single', a recipe with a token"),
         ("prompts", ["none.txt"], "template file none.txt must exist"),
-        ("colours", None, "unknown study 'colours'; known: guidance, prompts, shots, steps, volume"),
+        ("colours", None, "unknown study 'colours'; known: guidance, prompts, repeats, shots, steps, volume"),
     ],
 )
 def test_points_that_are_none_are_refused_and_nothing_written(kind, points, message, job, tmp_path):
@@ -535,7 +535,10 @@ def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
         ("prompts digits --set adapt.method=lora", "a study of prompts sets adapt.method, so it must not"),
         ("volume digits --repeats 0", "repeats of a study must be at least 1, got 0"),
         ("volume digits --points 1,,2", "must be whole numbers of images, separated by commas, got ''"),
-        ("colours digits", "unknown study 'colours'; known: guidance, prompts, shots, steps, volume"),
+        (
+            "colours digits",
+            "unknown study 'colours'; known: guidance, prompts, repeats, shots, steps, volume",
+        ),
         ("volume nowhere", "no file or folder at 'nowhere'"),
         ("volume", "Missing argument 'DATA'"),
         ("volume digits --arms real,synthesized", "unknown arm 'synthesized'"),
@@ -604,7 +607,7 @@ def test_commands_for_a_run_name_the_runs_of_a_study(volume, tmp_path):
     study.
     """
     out, _ = volume
-    with pytest.raises(InputError, match="holds a study, not a run: give one of its runs, ") as refused:
+    with pytest.raises(InputError, match="holds a study, not a run: .*or give one of its runs, ") as refused:
         RunFolder.find(out)
     assert str(refused.value).split("its runs, ")[1].split(", ") == [
         str(out / "runs" / f"{point}-repeat{j}") for point in (2, 3) for j in (0, 1)

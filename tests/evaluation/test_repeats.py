@@ -48,7 +48,13 @@ def test_intervals_over_runs_are_those_of_scipy():
     } | {
         "runs": values,
         "interval": "runs",
+        "spread": {"between": pytest.approx(np.std(values, ddof=1)), "within": pytest.approx(0.01 / 1.96)},
     }
+
+
+def test_runs_may_beat():
+    rows = [row("a", mixed=gain) for gain in (0.02, 0.021, 0.022)]
+    assert "mixed beats the real images alone by 2.1 points [" in sentence(rows, "a", ordered=False)
 
 
 def test_one_run_has_its_own_interval():
@@ -69,6 +75,20 @@ def test_runs_with_equal_means_keep_the_interval_of_one_run():
     assert measured["interval"] == "images"
 
 
+def test_no_end_is_nearer_than_those_of_a_run_by_itself():
+    """Runs that happen to agree say little about other test images."""
+    runs = [{"mean": mean, "low": mean - 0.03, "high": mean + 0.001} for mean in (0.61, 0.62, 0.615)]
+    alone = over_runs(runs, lowest=0, highest=1)
+    found = over_runs(runs, lowest=0, highest=1, test_images=True)
+    assert (found["interval"], found["mean"], found["high"]) == (
+        "runs and images",
+        alone["mean"],
+        alone["high"],
+    )
+    assert found["low"] == pytest.approx(alone["mean"] - 0.03)
+    assert over_runs([ends(0.9), ends(1.0)], lowest=0, highest=1, test_images=True)["high"] == 1
+
+
 def test_points_keep_their_order_and_those_without_a_run_are_left_out():
     rows = [row("b", mixed=0.1), row("a", mixed=0.2), row("b", mixed=0.3, synthetic=0.0)]
     summaries = summarise_points(rows, points("b", "c", "a"))
@@ -84,7 +104,7 @@ def test_points_keep_their_order_and_those_without_a_run_are_left_out():
 @pytest.mark.parametrize(
     ("gain", "claim"),
     [
-        (0.02, "mixed beats the real images alone by 2.0 points [1.0, 3.0]"),
+        (0.02, "mixed gains 2.0 points [1.0, 3.0] over the real images alone"),
         (-0.02, "mixed is worse than the real images alone by 2.0 points [1.0, 3.0]"),
         (0.005, "no difference between mixed and the real images alone is shown, +0.5 points [-0.5, +1.5]"),
     ],
@@ -102,7 +122,7 @@ def test_the_sentence_claims_no_more_than_the_interval_shows(gain, claim):
 def test_the_choice_is_made_on_validation_images():
     rows = [row("a", mixed=0.02), row("b", mixed=0.05)]
     rows[0]["arms"]["mixed"]["val_accuracy"] = 0.99
-    assert "a did best on validation images: there, mixed beats" in sentence(rows, "ab", ordered=False)
+    assert "a did best on validation images: there, mixed gains" in sentence(rows, "ab", ordered=False)
     rows = [row(1, mixed=0.02, synthetic=0.0), row(2, mixed=0.05, synthetic=0.01)]
     for each in rows:
         each["arms"]["synthetic"]["val_accuracy"] = 0.99

@@ -9,6 +9,7 @@ import numpy as np
 
 from understudy.commands.study import STUDIES
 from understudy.evaluation.repeats import study_sentence, summarise_points
+from understudy.evaluation.verdict_over_runs import verdict_over_runs
 from understudy.report.study_page import write_study_page
 from understudy.settings import build, to_yaml
 
@@ -36,7 +37,10 @@ def make_study(
     labelled = [
         {"point": point, "label": f"{point:,}" if isinstance(point, int) else str(point)} for point in values
     ]
-    summaries = summarise_points(rows, labelled)
+    summaries = summarise_points(rows, labelled, test_images=not known.varies)
+    options: dict[str, Any] = {"candidates": arms[1:], "measure": measure}
+    verdict = verdict_over_runs([row["arms"] for row in rows], with_val={}, same_images=False, **options)
+    sentence = study_sentence(summaries, unit=known.unit, ordered=known.is_ordered, **options)
     return {
         "schema": 1,
         "kind": kind,
@@ -47,9 +51,8 @@ def make_study(
         "source": source,
         "repeats_differ_in": "seed",
         "measure": measure,
-        "sentence": study_sentence(
-            summaries, unit=known.unit, ordered=known.is_ordered, candidates=arms[1:], measure=measure
-        ),
+        "sentence": sentence if known.varies else verdict["sentence"],
+        **({} if known.varies else {"verdict": verdict}),
         "points": summaries,
         "runs": rows,
         "settings": build({"data": {"source": source}}).model_dump(mode="json"),

@@ -53,10 +53,14 @@ def test_every_number_equals_study_json(kind: str, repeats: int, tmp_path: Path)
     for row in study["runs"]:
         for name, arm in row["arms"].items():
             assert values[row["folder"], name, "accuracy.mean"] == arm["accuracy"]["mean"]
-    assert len(values) == len(study["points"]) * (4 * 3 + 3 * 3) + len(study["runs"]) * 4
+    spreads = 3 * 2 if "verdict" in study and repeats > 1 else 0
+    assert len(values) == len(study["points"]) * (4 * 3 + 3 * 3) + len(study["runs"]) * 4 + spreads
     assert html.escape(study["sentence"]) in text
     assert text.index("<h1>") < text.index("<svg")
-    assert ("95% Student intervals over runs" in text) == (repeats > 1)
+    over_runs = (
+        "Student intervals over runs" if STUDIES[kind].varies else "intervals over runs and test images"
+    )
+    assert (f"95% {over_runs}" in text) == (repeats > 1)
     assert ("95% intervals over test images and trainings of one run" in text) == (repeats == 1)
 
 
@@ -161,7 +165,38 @@ def test_an_arm_that_some_points_lack(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", list(STUDIES))
 def test_one_point_is_a_study(kind: str, tmp_path: Path) -> None:
     study = make_study(kind, points=[STUDIES[kind].points[0]], repeats=1)
-    assert ">point: " in write(study, tmp_path / "study.html")
+    assert (">point: " in write(study, tmp_path / "study.html")) == STUDIES[kind].varies
+
+
+def test_repeats_show_how_much_runs_differ(tmp_path: Path) -> None:
+    """The spread of every difference, on the page and in the terminal; and no command that adds points."""
+    study = make_study("repeats", repeats=3, arms=("real", "synthetic", "mixed"))
+    for row in study["runs"]:
+        row["arms"]["mixed"]["minus_real_val"] = row["arms"]["mixed"]["minus_real"]
+    (point,) = study["points"]
+    point["arms"]["mixed"]["minus_real_val"] = point["arms"]["mixed"]["minus_real"]
+    values = shown(write(study, tmp_path / "study.html"))
+    for field in ("minus_real", "minus_real_val"):
+        spread = point["arms"]["mixed"][field]["spread"]
+        for part in ("between", "within"):
+            assert values["run", "mixed", f"{field}.spread.{part}"] == spread[part]
+    assert study["sentence"] in html.unescape((tmp_path / "study.html").read_text(encoding="utf-8"))
+    console = Console(width=120)
+    with console.capture() as printed:
+        console.print(study_table(study))
+    (row,) = (line for line in printed.get().splitlines() if " mixed" in line)
+    assert f"{100 * spread['between']:.1f} ({100 * spread['within']:.1f})" in row
+    assert "to real+val" in printed.get()
+    study["environment"] = study["environment"] | {"command": "understudy run digits --shots 5 --repeats 3"}
+    assert commands(study) == ["understudy run digits --shots 5 --repeats 5"]
+
+
+def test_repeats_by_balanced_accuracy(tmp_path: Path) -> None:
+    study = make_study("repeats", repeats=3, measure="balanced_accuracy")
+    values = shown(write(study, tmp_path / "study.html"))
+    spread = study["points"][0]["arms"]["mixed"]["balanced_accuracy"]["minus_real"]["spread"]
+    assert values["run", "mixed", "balanced_accuracy.minus_real.spread.between"] == spread["between"]
+    assert "balanced accuracy" in study["sentence"]
 
 
 def test_wide_intervals_are_cut_and_said_to_be(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ GOLDEN = """\
   bridged *   93.1 [91.4, 94.7]            +6.0 [+4.5, +7.5]       3
 
 [low, high]: 95% intervals; *: chosen on val
-This is about these images and this generator; others can differ.
+For these images and this generator; --repeats tries others.
 """
 UNBALANCED = """\
 
@@ -35,7 +35,7 @@ UNBALANCED = """\
   always '0'        28.6     4.5                10.0
 
 [low, high]: 95% intervals; *: chosen on val
-This is about these images and this generator; others can differ.
+For these images and this generator; --repeats tries others.
 The test set is too small for 1 (4): with fewer than 5 test images, one image
 changes the recall of a class by more than 20 points, so add test images.
 """

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.commands.options import Options
+from understudy.commands.options import Options, Place, ResumeOption
 from understudy.core.config import check_effect, given_names, parse_override
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.processes import Processes
 from understudy.pipeline.folder import RunFolder
-from understudy.recipes import PRESETS, RECIPES
+from understudy.recipes import PRESETS, RECIPES, REPEATS
 from understudy.settings import Settings, build, check_contradictions, read_arms
 from understudy.training.settings import DEFAULT_ARMS
 
@@ -61,7 +61,7 @@ def run_folder(
     """Folder and settings of a new run, or of the run in DATA, with the settings of the command."""
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
-        return out or Path("runs") / folder.resolve().stem, settings_of(options, added)
+        return out or _default_folder(options), settings_of(options, added)
     if out is not None or options.given - {"data", "times", "threads", "workers"}:
         raise InputError(
             f"{options.data} is a run, which keeps its settings: leave out all options but --times, "
@@ -72,6 +72,50 @@ def run_folder(
     )
     stored = RunFolder.find(folder).settings.model_dump(mode="json")
     return folder, build(stored, larger, _compute(options), added or {})
+
+
+def whole_runs(options: Options, out: Path | None, repeats: int | None) -> int:
+    """How many whole runs are wanted: ``--repeats``, or the number of the preset.
+
+    A single run that was begun is continued alone if ``--repeats`` was not given.
+
+    Raises:
+        InputError: if the number is below 1, or a single run has the place of several.
+    """
+    if repeats is None:
+        places = (Path(options.data), out or _default_folder(options))
+        return 1 if any(map(RunFolder.is_run, places)) else REPEATS.get(options.preset, 1)
+    if repeats < 1:
+        raise InputError(f"--repeats must be at least 1, got {repeats}")
+    for place in (Path(options.data), *([] if out is None else [out])):
+        if repeats > 1 and RunFolder.is_run(place):
+            raise InputError(
+                f"{place} holds a single run, and {repeats} runs need a folder that holds them all: give the "
+                "images as DATA and another --out. To make this run the first of them, move it there before: "
+                f"mkdir -p DIR/runs && mv {place} DIR/runs/run-repeat0"
+            )
+    return repeats
+
+
+def study_folder(options: Options, place: Place, kind: str) -> Path:
+    """The folder of a study, whether new or to be continued.
+
+    Raises:
+        InputError: if it does not fit ``--resume``.
+    """
+    folder = place.out or _default_folder(options, f"-{kind}")
+    exists = (folder / "study.yaml").is_file()
+    if place.resume is ResumeOption.NEVER and exists:
+        raise InputError(
+            f"{folder} already holds a study, and --resume never was given: choose another --out"
+        )
+    if place.resume is ResumeOption.ALWAYS and not exists:
+        raise InputError(f"{folder} holds no study to continue, and --resume always was given")
+    return folder
+
+
+def _default_folder(options: Options, ending: str = "") -> Path:
+    return Path("runs") / f"{Path(options.data).resolve().stem}{ending}"
 
 
 def check_not_a_run(options: Options) -> None:

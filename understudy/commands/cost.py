@@ -73,16 +73,22 @@ class Estimate:
     images_per_second: float
     disk_mb: float
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Rows of a table."""
+    def rows(self, *, repeats: int = 1) -> list[tuple[str, str]]:
+        """Rows of a table.
+
+        Args:
+            repeats: number of whole runs; each takes as long as the first, since they share no work.
+        """
+        total = sum(self.seconds.values())
         drawn = f" for {self.images} images at {self.images_per_second:.1f} images/s"
         return [
             *(
                 (stage, _duration(seconds) + (drawn if stage == "draw" else ""))
                 for stage, seconds in self.seconds.items()
             ),
-            ("total", _duration(sum(self.seconds.values()))),
-            ("disk", f"{self.disk_mb:.1f} MB of synthetic images and classifiers"),
+            ("total", _duration(total)),
+            *([(f"{repeats} runs", _duration(repeats * total))] if repeats > 1 else []),
+            ("disk", f"{repeats * self.disk_mb:.1f} MB of synthetic images and classifiers"),
         ]
 
 

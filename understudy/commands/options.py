@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, final, get_type_hints
@@ -41,6 +41,13 @@ class ExportWhat(StrEnum):
 
 RunPath = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
+Repeats = Annotated[
+    int | None,
+    typer.Option(
+        help="whole runs with other seeds, judged together [default: 1; 5 with the preset thorough]",
+        metavar="N",
+    ),
+]
 
 
 def _print_version(is_asked: bool) -> None:
@@ -125,10 +132,11 @@ class Options:
 @final
 @dataclass(frozen=True)
 class Place:
-    """The folder of a run, its device, and whether it is resumed."""
+    """The folder of a run or a study, its device, and whether it is resumed."""
 
     out: Annotated[
-        Path | None, typer.Option(help="run folder [default: runs/NAME-OF-DATA]", metavar="DIR")
+        Path | None,
+        typer.Option(help="folder [default: runs/NAME-OF-DATA; -KIND is added for a study]", metavar="DIR"),
     ] = None
     device: Device = "auto"
     resume: Annotated[
@@ -139,13 +147,52 @@ class Place:
     ] = ResumeOption.IF_POSSIBLE
 
 
+@final
+@dataclass(frozen=True)
+class Attack:
+    """The membership-inference attacks."""
+
+    of: Annotated[
+        str | None,
+        typer.Option(
+            help="arms to attack, comma-separated [default: real,synthetic,mixed,bridged]", metavar="ARMS"
+        ),
+    ] = None
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="part that is trained for each shadow model: classifier, or pipeline (generator too)"
+        ),
+    ] = None
+    shadows: Annotated[int | None, typer.Option(help="number of shadow models of each arm [default: 64]")] = (
+        None
+    )
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            help="false-positive rates to report, comma-separated [default: 0.001,0.01]", metavar="A,B,..."
+        ),
+    ] = None
+    epsilon: Annotated[
+        str | None,
+        typer.Option(
+            help="also attack a differentially private classifier with this epsilon, or 'none' to stop that",
+            metavar="E",
+        ),
+    ] = None
+
+
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn the fields of :class:`Options`, and of :class:`Place` if the command takes it, into options.
+    """Turn the fields of the dataclasses that a command takes into options.
 
     On the command line, the other arguments of the command come first and its other options last.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: _fields(group) for name, group in hints.items() if group in (Options, Place)}
+    groups = {
+        name: _fields(group)
+        for name, group in hints.items()
+        if isinstance(group, type) and is_dataclass(group)
+    }
     parameters = inspect.signature(command).parameters
     further = [parameters[name].replace(annotation=hints[name]) for name in parameters if name not in groups]
 

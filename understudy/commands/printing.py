@@ -8,8 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from understudy.core.progress import Terminal
+
 console = Console()
 errors = Console(stderr=True)
+
+
+def progress() -> Terminal:
+    """An observer that prints messages and bars."""
+    return Terminal(console)
 
 
 def say(text: object, *, is_path: bool = False) -> None:

@@ -23,12 +23,14 @@ from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
 from understudy.core.provenance import environment
 from understudy.evaluation.repeats import study_sentence, summarise_points
+from understudy.evaluation.verdict_over_runs import verdict_over_runs
 from understudy.pipeline.checks import check_names
+from understudy.pipeline.results import arms_with_val
 from understudy.pipeline.run import run
 from understudy.report.html import is_whole
 from understudy.report.study_page import write_study_page
 from understudy.settings import Settings, build, to_yaml
-from understudy.training.arms import find_arm
+from understudy.training.arms import find_arm, refits
 
 
 def run_study(
@@ -93,6 +95,10 @@ class _Work:
 
     def do(self, asked: Sequence[StudyRun], num_points: int, lock: FolderLock) -> dict[str, Any]:
         """Load the data of every point first, so that errors appear before hours of work."""
+        further = 0 if STUDIES[self.study.kind].varies else len(list(self.study.runs())) - len(asked)
+        if further > 0:
+            many = "s in the folder, which count" if further > 1 else " in the folder, which counts"
+            self.observer.say(f"study: {further} more run{many} too")
         is_named = STUDIES[self.study.kind].axis == "names"
         first = asked[:num_points] if is_named else asked[:num_points][::-1]  # the most demanding point first
         for one in first:
@@ -144,12 +150,25 @@ def _report(study: StudyFolder, device: str, observer: Observer) -> dict[str, An
 
 def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     kind = STUDIES[study.kind]
-    points = summarise_points(
-        rows, [{"point": point, "label": label_of(point)} for point in study.known_points]
-    )
+    known = [{"point": point, "label": label_of(point)} for point in study.known_points]
+    points = summarise_points(rows, known, test_images=not kind.varies)
     measure = "accuracy" if any(row["measure"] == "accuracy" for row in rows) else "balanced_accuracy"
     arms = dict.fromkeys(arm for point in points for arm in point["arms"])
     candidates = [arm for arm in arms if find_arm(arm, study.base.compare).can_be_chosen]
+    options: dict[str, Any] = {"candidates": candidates, "measure": measure}
+    verdict: dict[str, Any] = {}
+    if kind.varies:
+        sentence = study_sentence(points, unit=kind.unit, ordered=kind.is_ordered, **options)
+    else:
+        verdict = verdict_over_runs(
+            [row["arms"] for row in rows],
+            with_val=arms_with_val(arms, study.base.compare),
+            same_images=len({row["train_images"] for row in rows}) == 1,
+            refits=refits(candidates) if study.base.compare.refits else (),
+            num_val=min(row["val"] for row in rows),
+            **options,
+        )
+        sentence = verdict.pop("sentence")
     return {
         "schema": 1,
         "kind": study.kind,
@@ -158,11 +177,12 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
         "unit": kind.unit,
         "axis": kind.axis,
         "source": study.base.data.source,
-        "repeats_differ_in": "subset" if all(row["subset"] is not None for row in rows) else "seed",
+        "repeats_differ_in": "subset"
+        if kind.varies and all(row["subset"] is not None for row in rows)
+        else "seed",
         "measure": measure,
-        "sentence": study_sentence(
-            points, unit=kind.unit, ordered=kind.is_ordered, candidates=candidates, measure=measure
-        ),
+        "sentence": sentence,
+        **({"verdict": verdict} if verdict else {}),
         "points": points,
         "runs": rows,
         "settings": study.base.model_dump(mode="json"),
@@ -172,7 +192,7 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
 def _check_free_settings(study: StudyFolder) -> None:
     """Check that the user sets nothing that the study sets itself."""
     kind, given = STUDIES[study.kind], given_names(*study.overrides)
-    varies_images = study.base.data.shots is not None or "data.shots" in kind.sets
+    varies_images = kind.varies and (study.base.data.shots is not None or "data.shots" in kind.sets)
     for name in [*kind.sets, *(["data.subset"] if varies_images else [])]:
         section, _, key = name.partition(".")
         values = getattr(study.base, section)

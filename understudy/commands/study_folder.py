@@ -9,18 +9,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
+import pyarrow.parquet as pq
 import yaml
 
 from understudy.commands.study_kinds import STUDIES, Point, file_name
 from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
-from understudy.core.files import write_text
+from understudy.core.files import readable, write_text
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import TO_REAL
 from understudy.pipeline.folder import RunFolder, finished_results
@@ -78,12 +80,20 @@ class StudyRun:
             "folder": self.path.relative_to(out).as_posix(),
             "seed": self.settings.seed,
             "subset": self.settings.data.subset,
+            "train_images": _digest(self.path / "data" / "train.parquet"),
             **{name: results["data"][name] for name in ("train", "val", "test")},
             "synthetic": results["curation"]["kept"],
             "measure": results["verdict"].get("measure", "accuracy"),  # runs of older versions have none
             "arms": {name: _figures(arm) for name, arm in results["arms"].items()},
             "seconds": round(sum(results["cost"]["seconds"].values()), 2),
         }
+
+
+def _digest(images: Path) -> str:
+    """Eight digits that stand for the images of a set, whatever their order."""
+    with readable(images):
+        ids = pq.read_table(images, columns=["id"]).column("id").to_pylist()
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]
 
 
 def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,11 +163,14 @@ class StudyFolder:
             write_text(self.index, text)
 
     def run_of(self, point: Point, repeat: int) -> StudyRun:
-        """The run of a point and a repeat."""
-        settings = build(
-            self.base.model_dump(mode="json"), STUDIES[self.kind].settings_at(point), *self.overrides
-        )
-        if settings.data.shots is not None:
+        """The run of a point and a repeat.
+
+        Where points are compared, repeats of few images take other subsets, so that the test images stay.
+        Where only repeats are compared, everything takes another seed.
+        """
+        kind = STUDIES[self.kind]
+        settings = build(self.base.model_dump(mode="json"), kind.settings_at(point), *self.overrides)
+        if kind.varies and settings.data.shots is not None:
             settings = settings.model_copy(
                 update={"data": settings.data.model_copy(update={"subset": repeat})}
             )

@@ -1,4 +1,4 @@
-"""What a study can vary: images, shots, guidance, training steps or prompts."""
+"""What a study can vary: images, shots, guidance, training steps, prompts, or nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StudyKind:
         unit: the quantity or thing that a point stands for.
         points: default points.
         sets: dotted names of the settings that the study sets and users must not set. Without ``layer``, a
-            point is the value of the first one.
+            point is the value of the first one. Empty for whole runs repeated as they are.
         axis: layout of the points: numbers on a logarithmic or linear axis, or names side by side.
         expected: a description of valid points, for messages.
         read: reads a point from text; raises ValueError if the text is not a point.
@@ -49,6 +49,11 @@ class StudyKind:
             return self.layer(point)
         section, _, name = self.sets[0].partition(".")
         return {section: {name: point}}
+
+    @property
+    def varies(self) -> bool:
+        """Whether points differ; otherwise there is one, and repeats are the only runs."""
+        return bool(self.sets)
 
     @property
     def is_ordered(self) -> bool:
@@ -131,6 +136,12 @@ def _prompt_point(text: str) -> Point:
     return text
 
 
+def _only_point(text: str) -> Point:
+    if text != "run":
+        raise ValueError("leave --points out")
+    return text
+
+
 def _recipes_with_token() -> list[str]:
     methods = {name: RECIPES[name].get("adapt", {}).get("method", "none") for name in RECIPES}
     return [name for name, method in methods.items() if AdaptSettings(method=method).has_token]
@@ -182,4 +193,15 @@ _register(
     expected="'single', a recipe with a token, the name of a template set or a file of templates",
     read=_prompt_point,
     layer=_prompt_settings,
+)
+_register(
+    "repeats",
+    "nothing: whole runs with other seeds, as `understudy run --repeats` makes them",
+    unit="run",
+    points=("run",),
+    sets=(),
+    axis="names",
+    expected="'run', the only point",
+    read=_only_point,
+    layer=lambda point: {},
 )

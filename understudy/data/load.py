@@ -134,10 +134,11 @@ def find_source(location: str) -> AbstractSource:
             read it.
     """
     if (Path(location) / "study.yaml").is_file():
+        runs = [str(path.parent) for path in sorted(Path(location).glob("runs/*/settings.yaml"))]
         raise InputError(
-            f"{location} is the folder of a study, not of images: continue the study with 'understudy study "
-            f"KIND DATA --out {location}', or one of its runs with 'understudy run "
-            f"{Path(location) / 'runs'}/NAME'"
+            f"{location} is the folder of a study, not of images: go on with the command that began it, "
+            f"'understudy study KIND DATA --out {location}' or 'understudy run DATA --repeats N --out "
+            f"{location}', or give one of its runs, {listed(runs or [f'{location}/runs/NAME'])}"
         )
     if location in SOURCES and SOURCES[location].accepts(location):
         if Path(location).exists():

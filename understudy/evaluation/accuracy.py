@@ -22,6 +22,8 @@ from understudy.training.records import ArmResult
 _BASELINE = "real"
 _LONG = "real-long"
 _WITH_VAL = "real+val"
+REAL_ALONE = (_BASELINE, _LONG, _WITH_VAL)
+"""Arms that every verdict compares with, if they were trained."""
 TO_REAL = ("minus_real", "minus_real_long", "minus_real_val")
 """Differences of an arm to arms of real images alone."""
 _DIFFERENCES = (*TO_REAL, "minus_plain")
@@ -187,6 +189,37 @@ def verdict(
         )
         return answer | {"sentence": sentence}
     best = choose(arms, candidates, measure=measure, refits=refits, num_val=num_val)
+    helps, sentence = judge(arms, best, terms=terms, with_val=with_val, measure=measure)
+    if _WITH_VAL in arms:
+        answer["against_val"] = with_val.get(best, best)
+    elif num_val < FEW_VAL:
+        sentence += f" {_unused_val(num_val)}"
+    return answer | {"best": best, "helps": helps, "sentence": sentence}
+
+
+def judge(
+    arms: Mapping[str, Mapping[str, Any]],
+    best: str,
+    *,
+    terms: str,
+    with_val: Mapping[str, str],
+    measure: str = "accuracy",
+    runs: str = "",
+) -> tuple[bool, str]:
+    """Compare an arm with the real images alone: with ``real`` or ``real-long``, and with ``real+val``.
+
+    Args:
+        arms: figures of the arms, of one run or means over several.
+        best: the arm to judge.
+        terms: what the figures are, in words.
+        with_val: as for :func:`verdict`.
+        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
+        runs: which runs the figures are means of, in words. Empty for a single run, whose sentence is about
+            its images and its generator.
+
+    Returns:
+        Whether the 95% intervals of all differences lie above 0, and the sentence that says so.
+    """
     found = measured_by(arms[best], measure)
     equal_steps = "minus_real_long" in found
     against = measured_by(arms[_LONG if equal_steps else _BASELINE], measure)["mean"]
@@ -195,15 +228,16 @@ def verdict(
     difference = found["minus_real_long" if equal_steps else "minus_real"]
     if not equal_steps:
         figures += _other_lengths(arms[best]["steps"], arms[_BASELINE]["steps"])
-    sentence = f"{_claim(best, alone, difference)}: {figures}"
-    helps = difference["low"] > 0
-    if _WITH_VAL in arms:
-        partner = answer["against_val"] = with_val.get(best, best)
-        beats, more = _against_val(arms, partner, measure)
-        helps, sentence = helps and beats, f"{sentence} {more}"
-    elif num_val < FEW_VAL:
-        sentence += f" {_unused_val(num_val)}"
-    return answer | {"best": best, "helps": helps, "sentence": sentence}
+    helps, sentence = difference["low"] > 0, f"{_claim(best, alone, difference, runs)}: {figures}"
+    if _WITH_VAL not in arms:
+        return helps, sentence
+    name = with_val.get(best, best)
+    rival = (
+        f"real images with the validation images to learn from ({_WITH_VAL}, "
+        f"{measured_by(arms[_WITH_VAL], measure)['mean']:.1%})"
+    )
+    beyond = measured_by(arms[name], measure)["minus_real_val"]
+    return helps and beyond["low"] > 0, f"{sentence} {_claim_beyond(name, rival, beyond, runs)}"
 
 
 def _other_lengths(steps: int, of_real: int) -> str:
@@ -225,33 +259,31 @@ def _unused_val(num_val: int) -> str:
     )
 
 
-def _against_val(arms: Mapping[str, Mapping[str, Any]], name: str, measure: str) -> tuple[bool, str]:
-    """Whether an arm beats real images, validation images included, and the sentence that says so."""
-    found = measured_by(arms[name], measure)
-    mean, low, high = (100 * found["minus_real_val"][end] for end in ("mean", "low", "high"))
-    rival = (
-        f"real images with the validation images to learn from ({_WITH_VAL}, "
-        f"{measured_by(arms[_WITH_VAL], measure)['mean']:.1%})"
-    )
-    if low > 0:
-        return True, f"{name} also beats {rival} by {mean:.1f} points [{low:.1f}, {high:.1f}]."
-    if high < 0:
-        return False, f"But {name} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
-    ends = f"[{low:+.1f}, {high:+.1f}]"
-    return False, f"Against {rival}, {name} shows no difference, {mean:+.1f} points {ends}."
-
-
-def _claim(best: str, alone: str, difference: Mapping[str, float]) -> str:
+def _claim(best: str, alone: str, difference: Mapping[str, float], runs: str) -> str:
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
     if low > 0:
-        return f"{best} beats training on {alone} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
+        gain = f"{mean:.1f} points [{low:.1f}, {high:.1f}]"
+        if runs:
+            return f"{runs}, {best} beats training on {alone} by {gain}"
+        return f"With these images and this generator, {best} gains {gain} over training on {alone}"
     if high < 0:
-        return (
-            f"Synthetic images do not help here: {best} is worse than {alone} "
-            f"by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
-        )
-    ends = f"[{low:+.1f}, {high:+.1f}]"
-    return f"This test shows no difference between {best} and {alone}, {mean:+.1f} points {ends}"
+        worse = f"{best} is worse than {alone} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]"
+        return f"{runs}, {worse}" if runs else f"Synthetic images do not help here: {worse}"
+    signed = f"{mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    if runs:
+        return f"{runs}, no difference between {best} and {alone} is shown, {signed}"
+    return f"This test shows no difference between {best} and {alone}, {signed}"
+
+
+def _claim_beyond(name: str, rival: str, difference: Mapping[str, float], runs: str) -> str:
+    """Say how an arm compares with the validation images as train images."""
+    mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
+    if low > 0:
+        ends = f"{mean:.1f} points [{low:.1f}, {high:.1f}]"
+        return f"{name} also beats {rival} by {ends}." if runs else f"{name} also gains {ends} over {rival}."
+    if high < 0:
+        return f"But {name} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
+    return f"Against {rival}, {name} shows no difference, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]."
 
 
 def _summarise_one(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from understudy.evaluation.accuracy import TO_REAL, measured_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.functional.intervals import student_interval
 
+_NORMAL = 1.96  # the 97.5% quantile of the normal distribution
+
 
 def summarise_points(
-    rows: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], *, test_images: bool = False
 ) -> list[dict[str, Any]]:
     """Summarise every arm at every point of a study.
 
@@ -23,6 +25,7 @@ def summarise_points(
             than ``real`` may also have ``minus_real_long``.
         points: the points with ``point`` and further fields, in the order of the result. Points without a
             run are left out.
+        test_images: whether intervals cover other test images too, see :func:`over_runs`.
 
     Returns:
         For each point its fields, the number of ``runs``, and ``arms``. Each arm has ``accuracy`` and
@@ -35,23 +38,32 @@ def summarise_points(
         runs = [row["arms"] for row in rows if row["point"] == point["point"]]
         if runs:
             names = dict.fromkeys(name for arms in runs for name in arms)
-            summary = {name: _summarise([arms[name] for arms in runs if name in arms]) for name in names}
+            summary = {
+                name: summarise_arm([arms[name] for arms in runs if name in arms], test_images=test_images)
+                for name in names
+            }
             summaries.append({**point, "runs": len(runs), "arms": summary})
     return summaries
 
 
-def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest: float) -> dict[str, Any]:
+def over_runs(
+    measured: Sequence[Mapping[str, float]], *, lowest: float, highest: float, test_images: bool = False
+) -> dict[str, Any]:
     """Average a figure over runs, with its 95% interval.
 
     Args:
         measured: ``mean``, ``low`` and ``high`` of each run.
         lowest: smallest possible value; the interval is cut there.
         highest: largest possible value; the interval is cut there.
+        test_images: whether the interval allows for other test images too. Runs share test images, or take
+            them from the same source, so their spread does not show all that these would change. No end is
+            then nearer to the mean than those of a run by itself, on average.
 
     Returns:
-        ``mean``, ``low``, ``high``; ``runs``, the mean of each run; and ``interval``: ``runs`` for a Student
-        interval over several runs, ``images`` for the interval of a single run. Runs with equal means say
-        nothing about their spread, so they keep the average interval of one run.
+        ``mean``, ``low``, ``high``; ``runs``, the mean of each run; ``interval``: ``runs`` for a Student
+        interval over several runs, ``runs and images`` if it allows for other test images, ``images`` for the
+        interval of a single run; and with several runs ``spread``, see :func:`spread_of`. Runs with equal
+        means say nothing about their spread, so they keep the average interval of one run.
 
     Example:
         >>> over_runs([{"mean": 0.5, "low": 0.4, "high": 0.6}], lowest=0, highest=1)["low"]
@@ -61,12 +73,41 @@ def over_runs(measured: Sequence[Mapping[str, float]], *, lowest: float, highest
         1.0
     """
     means = [float(run["mean"]) for run in measured]
+    spread = {"spread": spread_of(measured)} if len(means) > 1 else {}
+    of_one_run = {end: float(np.mean([run[end] for run in measured])) for end in ("low", "high")}
     if len(set(means)) == 1:
-        ends = {end: float(np.mean([run[end] for run in measured])) for end in ("low", "high")}
-        return {"mean": means[0], **ends, "runs": means, "interval": "images"}
-    ends = student_interval(means)
-    clipped = {"mean": ends["mean"], "low": max(lowest, ends["low"]), "high": min(highest, ends["high"])}
-    return {name: float(value) for name, value in clipped.items()} | {"runs": means, "interval": "runs"}
+        return {"mean": means[0], **of_one_run, "runs": means, "interval": "images", **spread}
+    mean, low, high = (float(student_interval(means)[end]) for end in ("mean", "low", "high"))
+    if test_images:
+        low, high = min(low, of_one_run["low"]), max(high, of_one_run["high"])
+    return {
+        "mean": mean,
+        "low": float(max(lowest, low)),
+        "high": float(min(highest, high)),
+        "runs": means,
+        "interval": "runs and images" if test_images else "runs",
+        **spread,
+    }
+
+
+def spread_of(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """How much runs differ, beside what the interval of a run by itself says.
+
+    Args:
+        measured: ``mean``, ``low`` and ``high`` of each of at least two runs.
+
+    Returns:
+        ``between``, the standard deviation of the means of the runs; and ``within``, the standard error that
+        the 95% intervals of the runs stand for: the root mean square of their half widths, divided by 1.96.
+
+    Example:
+        >>> runs = [{"mean": mean, "low": mean - 0.0196, "high": mean + 0.0196} for mean in (0.5, 0.6)]
+        >>> {name: round(value, 3) for name, value in spread_of(runs).items()}
+        {'between': 0.071, 'within': 0.01}
+    """
+    halves = [(run["high"] - run["low"]) / 2 for run in measured]
+    within = np.sqrt(np.mean(np.square(halves))) / _NORMAL
+    return {"between": float(np.std([run["mean"] for run in measured], ddof=1)), "within": float(within)}
 
 
 def difference_field(arm: Mapping[str, Any]) -> str:
@@ -180,17 +221,21 @@ def _sentence(
     )
 
 
-def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarise_arm(measured: Sequence[Mapping[str, Any]], *, test_images: bool = False) -> dict[str, Any]:
+    """Summarise one arm over runs; arguments and result are those of :func:`summarise_points`."""
+
     def of_all(*names: str) -> list[str]:
         """Names of the figures that every run has; runs of older versions have fewer."""
         return [name for name in names if all(name in run for run in measured)]
 
     return {
-        "accuracy": over_runs([run["accuracy"] for run in measured], lowest=0.0, highest=1.0),
-        **_differences(measured),
+        "accuracy": over_runs(
+            [run["accuracy"] for run in measured], lowest=0.0, highest=1.0, test_images=test_images
+        ),
+        **_differences(measured, test_images),
         **{
-            name: over_runs([run[name] for run in measured], lowest=0.0, highest=1.0)
-            | _differences([run[name] for run in measured])
+            name: over_runs([run[name] for run in measured], lowest=0.0, highest=1.0, test_images=test_images)
+            | _differences([run[name] for run in measured], test_images)
             for name in of_all("balanced_accuracy", "macro_f1")
         },
         **{
@@ -201,9 +246,9 @@ def _summarise(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _differences(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _differences(measured: Sequence[Mapping[str, Any]], test_images: bool) -> dict[str, Any]:
     return {
-        field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0)
+        field: over_runs([run[field] for run in measured], lowest=-1.0, highest=1.0, test_images=test_images)
         for field in TO_REAL
         if all(field in run for run in measured)
     }
@@ -225,6 +270,8 @@ def _difference(arm: str, point: Mapping[str, Any]) -> tuple[float, float, float
 
 def _claim(arm: str, point: Mapping[str, Any]) -> str:
     mean, low, high = _difference(arm, point)
+    if low > 0 and point["runs"] == 1:  # a single run beats nothing: other images may say otherwise
+        return f"{arm} gains {mean:.1f} points [{low:.1f}, {high:.1f}] over {_against(arm, point)}"
     if low > 0:
         return f"{arm} beats {_against(arm, point)} by {mean:.1f} points [{low:.1f}, {high:.1f}]"
     if high < 0:

@@ -101,6 +101,7 @@ class RunFolder:
                     "choose another --out, or the same settings"
                 )
             return True
+        _check_no_study(path)
         if resume == "always":
             raise InputError(f"{path} holds no run to continue, and --resume always was given")
         # A kill while the settings were written leaves their temporary file and that of the lock.
@@ -117,9 +118,7 @@ class RunFolder:
             InputError: if there is none; for the folder of a study, the message names its runs.
         """
         if not cls.is_run(path):
-            if (path / "study.yaml").exists():
-                runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
-                raise InputError(f"{path} holds a study, not a run: give one of its runs, {listed(runs)}")
+            _check_no_study(path)
             raise InputError(
                 f"{path} holds no run (no settings.yaml): start one with 'understudy run DATA --out {path}'"
             )
@@ -147,6 +146,20 @@ class RunFolder:
         yield record
         record |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": peak_memory_gb()}
         write_json(self.path / "stages" / f"{name}.json", record)
+
+
+def _check_no_study(path: Path) -> None:
+    """Check that a folder does not hold several runs.
+
+    Raises:
+        InputError: naming its runs.
+    """
+    if (path / "study.yaml").exists():
+        runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
+        raise InputError(
+            f"{path} holds a study, not a run: go on with the command that began it ('understudy study' or "
+            f"'understudy run --repeats N'), choose another folder, or give one of its runs, {listed(runs)}"
+        )
 
 
 def finished_results(folder: RunFolder) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from understudy.report.figures import (
     to_svg,
 )
 from understudy.report.html import environment
-from understudy.report.wording import percent_interval, points_interval
+from understudy.report.wording import percent, percent_interval, points_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +68,7 @@ def write_study_page(path: Path, *, study: Mapping[str, Any], settings_yaml: str
         measure=measure,
         words=MEASURES[measure],
         place="" if measure == "accuracy" else f"{measure}.",
+        is_repeated="verdict" in study,
         longer=longer_arms(study),
         interval=interval_note(study),
         commands=commands(study),
@@ -87,11 +88,11 @@ def study_table(study: Mapping[str, Any]) -> Table:
         study: content of ``study.json``.
 
     Returns:
-        A table with a row per point and arm.
+        A table with a row per point and arm; of repeats, a row per arm.
     """
-    table = Table(
-        box=box.SIMPLE_HEAD, caption=Text(f"[low, high]: {interval_note(study)}"), caption_justify="left"
-    )
+    if "verdict" in study:
+        return _table_of_repeats(study)
+    table = _empty_table([f"[low, high]: {interval_note(study)}"])
     table.add_column(Text(study["unit"]))
     table.add_column("arm")
     table.add_column(Text("accuracy, %\n[low, high]"), justify="right")
@@ -117,6 +118,49 @@ def study_table(study: Mapping[str, Any]) -> Table:
                 end_section=number == len(point["arms"]) - 1,
             )
     return table
+
+
+def _table_of_repeats(study: Mapping[str, Any]) -> Table:
+    """A row per arm over all runs; the arms of the verdict have a star."""
+    (point,), measure, judged = study["points"], study["measure"], study["verdict"]["arms"]
+    notes = [f"[low, high]: {interval_note(study)}", "*: chosen on validation images of other runs"]
+    if has_spread := point["runs"] > 1:
+        notes.append("spread: standard deviation of the difference to real between runs, in points; in")
+        notes.append("parentheses the standard error that the interval of a run by itself stands for")
+    table = _empty_table(notes)
+    table.add_column("arm", overflow="fold")
+    heads = [f"{MEASURES[measure]}, %\n[low, high]", "difference to real, points\n[low, high]"]
+    has_val = any("minus_real_val" in measured_by(arm, measure) for arm in point["arms"].values())
+    heads += ["to real+val, points\n[low, high]"] if has_val else []
+    for head in [*heads, *(["spread"] if has_spread else [])]:
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for name, arm in point["arms"].items():
+        found = measured_by(arm, measure)
+        of_real, of_val = found[field := difference_field(found)], found.get("minus_real_val")
+        spread = "" if name == "real" or "spread" not in of_real else spread_words(of_real["spread"])
+        to_long = " to real-long" if field == "minus_real_long" else ""
+        table.add_row(
+            Text(f"{name} *" if name in judged else name),
+            Text(percent_interval(found)),
+            Text("reference" if name == "real" else f"{points_interval(of_real)}{to_long}"),
+            *([Text(points_interval(of_val) if of_val else "")] if has_val else []),
+            *([Text(spread)] if has_spread else []),
+        )
+    return table
+
+
+def spread_words(spread: Mapping[str, float]) -> str:
+    """The spread between runs, and in parentheses that within a run, in points.
+
+    Example:
+        >>> spread_words({"between": 0.013, "within": 0.006})
+        '1.3 (0.6)'
+    """
+    return f"{percent(spread['between'])} ({percent(spread['within'])})"
+
+
+def _empty_table(notes: Sequence[str]) -> Table:
+    return Table(box=box.SIMPLE_HEAD, caption=Text("\n".join(notes)), caption_justify="left")
 
 
 def longer_arms(study: Mapping[str, Any]) -> list[str]:
@@ -148,11 +192,12 @@ def interval_note(study: Mapping[str, Any]) -> str:
         study: content of ``study.json``.
     """
     kinds = {arm["accuracy"]["interval"] for point in study["points"] for arm in point["arms"].values()}
-    over_runs = (
-        f"95% Student intervals over runs, which differ in {_differ(study)}; differences are paired by run"
+    kind = (
+        "intervals over runs and test images" if "runs and images" in kinds else "Student intervals over runs"
     )
+    over_runs = f"95% {kind}; runs differ in {_differ(study)}, differences are paired by run"
     over_images = "95% intervals over test images and trainings of one run"
-    if kinds == {"runs"}:
+    if "images" not in kinds:
         return over_runs
     if kinds == {"images"}:
         return over_images
@@ -160,24 +205,26 @@ def interval_note(study: Mapping[str, Any]) -> str:
 
 
 def commands(study: Mapping[str, Any]) -> list[str]:
-    """Commands, or calls, that add points and repeats to a study."""
+    """Commands, or calls, that add points and repeats to a study; only repeats, if there is nothing else."""
     points = [str(point["point"]) for point in study["points"]]
     repeats = 1 + max(row["repeat"] for row in study["runs"])
     words = shlex.split(study["environment"]["command"])
-    if words[:2] != ["understudy", "study"]:
+    has_points = "verdict" not in study
+    if words[:2] not in (["understudy", "study"], ["understudy", "run"]):
         call = f"run_study({study['kind']!r}, settings, out, "
-        return [
-            f"{call}points=[...], repeats={repeats})",
-            f"{call}points=[{', '.join(map(repr, points))}], repeats={repeats + 2})",
-        ]
-    kept = [
+        same = f"points=[{', '.join(map(repr, points))}], " if has_points else ""
+        more = [f"{call}points=[...], repeats={repeats})"] if has_points else []
+        return [*more, f"{call}{same}repeats={repeats + 2})"]
+    kept = shlex.join(
         word
         for before, word in zip(["", *words], words, strict=False)
         if before not in ("--points", "--repeats") and not word.startswith(("--points", "--repeats"))
-    ]
+    )
+    if not has_points:
+        return [f"{kept} --repeats {repeats + 2}"]
     return [
-        f"{shlex.join(kept)} --points MORE --repeats {repeats}",
-        f"{shlex.join(kept)} --points {shlex.quote(','.join(points))} --repeats {repeats + 2}",
+        f"{kept} --points MORE --repeats {repeats}",
+        f"{kept} --points {shlex.quote(','.join(points))} --repeats {repeats + 2}",
     ]
 
 

@@ -86,7 +86,7 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     """The lines below the table: brackets and star, what figures hold for, small classes, larger sets."""
     lines = [f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"]
     if results["verdict"]["best"] != "real":
-        lines.append("This is about these images and this generator; others can differ.")
+        lines.append("For these images and this generator; --repeats tries others.")
     if together := holds_at_once(results, "minus_real"):
         lines.append(together)
     small = small_classes(results)
