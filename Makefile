@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 
 # Tests that do no whole run and no search for copies. For others: make quick QUICK=tests/training
 QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampling tests/curation
+# Benchmarks that take a folder for their runs.
+SMALLEST := main_job real_fake bridged_transfer style_inversion natural_images content_gap content_gap_cifar10 \
+	content_gap_class_conditional controls proof other_writers changed_copies
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope
 
 .PHONY: help demo smallest test lint types tests slow quick coverage format docs house explore constraints install
@@ -23,10 +26,8 @@ smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks w
 		--set adapt.steps=20 --set draw.per_class=6 --set compare.steps=20
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
 	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
-	for name in main_job real_fake bridged_transfer style_inversion natural_images content_gap \
-		content_gap_class_conditional content_gap_cifar10 controls proof other_writers changed_copies; do \
-		$(BIN)/python -m benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name || exit 1; \
-	done
+	printf '%s\n' $(SMALLEST) | OMP_NUM_THREADS=1 xargs -P 2 -I NAME $(BIN)/python -m benchmarks.NAME --smoke \
+		--out build/smallest/NAME.json --runs build/smallest/NAME
 	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json
 	$(BIN)/python -m benchmarks.speed --smoke --only imports --out build/smallest/speed.json
 	$(BIN)/python -m benchmarks.speed_gpu --smoke --out build/smallest/speed_gpu.json
