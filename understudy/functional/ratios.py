@@ -41,7 +41,7 @@ def fieller_interval(above: Sequence[float], below: Sequence[float]) -> tuple[fl
 
     Example:
         >>> [round(end, 3) for end in fieller_interval([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])]
-        [0.5, -0.204, 0.672]
+        [0.5, -0.319, 0.692]
     """
     a, b = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2 or not b.mean():
