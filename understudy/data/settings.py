@@ -65,7 +65,7 @@ class DataSettings(Section):
     """Look for images that are the same picture, changed: flipped, turned, cropped a little, of other light,
     blurred, noisy or resized. They stay in one split; where the source has splits, they are counted.
     `false` for different images that look alike, such as those of a fixed camera, and to save time: 100,000
-    images take about 170 CPU seconds, and photographs half as long again."""
+    images take about 140 CPU seconds, and photographs a third as long again."""
     max_pixels: int = setting(100_000_000, ge=1)
     """Refuse images with more pixels than this, as protection against decompression bombs."""
     licence: str | None = setting(None, pattern=LICENCE_PATTERN, decides="card")
