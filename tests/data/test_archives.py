@@ -69,9 +69,17 @@ def test_the_command_for_a_compressed_tar_works(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("pets.tgz", gzip.compress(b"", mtime=0)[:12], "a tar file compressed with gzip: unpack it into a new"),
+        (
+            "pets.tgz",
+            gzip.compress(b"", mtime=0)[:12],
+            "a tar file compressed with gzip: unpack it into a new",
+        ),
         ("pets.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(99), "a tar file compressed with zstd: unpack it"),
-        ("pets.idx.gz", gzip.compress(b"images", mtime=0), "a file compressed with gzip: unpack it, and give what"),
+        (
+            "pets.idx.gz",
+            gzip.compress(b"images", mtime=0),
+            "a file compressed with gzip: unpack it, and give what",
+        ),
         ("pets.7z", b"7z\xbc\xaf\x27\x1c" + bytes(99), "a 7z archive: unpack it into a new folder with"),
         ("pets.zip", b"Rar!\x1a\x07\x01" + bytes(99), "a RAR archive: unpack it into a new folder with"),
         ("pets.zip", PAGE, "a web page, as servers send in place of a file that needs a login: download"),
