@@ -46,9 +46,7 @@ class FolderGenerator:
 
     def __init__(self, settings: GeneratorSettings) -> None:
         self._settings = settings
-        for name, field in GeneratorSettings.model_fields.items():
-            if name not in _USED and getattr(settings, name) != field.default:
-                raise InputError(f"generator.{name} has no effect on the generator 'folder': leave it out")
+        settings.check_only(_USED)
         for path in settings.images:
             if not path.exists():  # a word such as digits would otherwise mean the built-in real images
                 raise InputError(

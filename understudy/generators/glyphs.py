@@ -37,9 +37,7 @@ class GlyphGenerator:
     """
 
     def __init__(self, settings: GeneratorSettings) -> None:
-        for name, field in GeneratorSettings.model_fields.items():
-            if name not in _USED and getattr(settings, name) != field.default:
-                raise InputError(f"generator.{name} has no effect on the generator 'glyphs': leave it out")
+        settings.check_only(_USED)
         self._size = settings.resolution or _SIZE
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from understudy.core.config import LICENCE_PATTERN, Need, Section, setting, unless, when
+from understudy.core.errors import InputError
 
 _CLASS_CONDITIONAL = when("generator.name", "class_conditional")
 
@@ -76,6 +78,18 @@ class GeneratorSettings(Section):
     def is_ready_made(self) -> bool:
         """Whether images come without a network: nothing can be adapted, guided or started from real ones."""
         return self.name in ("folder", "glyphs")
+
+    def check_only(self, used: Collection[str]) -> None:
+        """Check that nothing but the settings ``used`` differs from its default.
+
+        Raises:
+            InputError: for the first setting that has no effect on this generator.
+        """
+        for name, field in type(self).model_fields.items():
+            if name not in used and getattr(self, name) != field.default:
+                raise InputError(
+                    f"generator.{name} has no effect on the generator {self.name!r}: leave it out"
+                )
 
     @model_validator(mode="after")
     def _images_fit_name(self) -> Self:
