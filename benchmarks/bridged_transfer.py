@@ -1,6 +1,6 @@
 """Bridged transfer on ``digits``: every arm and control, with 1 to 16 and with all real images per class.
 
-``python -m benchmarks.bridged_transfer`` takes about an hour on two CPU cores; finished parts are kept and
+``python -m benchmarks.bridged_transfer`` takes about two hours on two CPU cores; finished parts are kept and
 reused. The few-shot subsets are fixed and nested; they come from ``benchmarks/subsets/digits.json``. Each
 repetition uses another subset (with all images: another run seed) and another classifier seed. Every arm
 trains for ``STEPS`` steps per phase, so bridged arms train as long as ``real-long``.
@@ -52,10 +52,11 @@ LONGER_AT = (80, 400)
 STEPS steps, images of a larger set are seen less often, and at 400 per class some are not seen at all.
 """
 TUNED_AT: Mapping[int | None, int | None] = {1: 4, 2: 4, 4: 4, 8: 16, 16: 16, None: None}
-"""For each number of shots, the number at which learning rate and weight decay are chosen, on the validation
-images of subset 0.
+"""For each number of shots, the number at which the learning rate is chosen, on the validation images of all
+subsets.
 """
-TUNE = TuneSettings(learning_rates=(1e-3, 3e-3), weight_decays=(0.01, 0.1))
+TUNE = TuneSettings(learning_rates=(1e-3, 3e-3, 1e-2, 3e-2))
+"""Weight decay stays at its default: 0.01 and 0.1 differed by at most 0.033 in validation loss."""
 ARMS = RECIPES["bridged-transfer"]["compare"]["arms"]
 BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++")
 _WATCHED = ("bridged", "bridged+mixup")  # arms whose features are measured after the synthetic phase
@@ -76,12 +77,13 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
         for repeat in (REPEATS[:1] if smoke else REPEATS)
     ]
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as pool:
-        tuned = pool.starmap(
-            _tuned,
-            [(shots, runs, smoke) for shots in dict.fromkeys(TUNED_AT[shots] for shots, _ in cases)],
-            chunksize=1,
-        )
-        chosen = dict(tuned)
+        tuned_at = [
+            (shots, repeat)
+            for shots in dict.fromkeys(TUNED_AT[shots] for shots, _ in cases)
+            for repeat in dict.fromkeys(repeat for _, repeat in cases)
+        ]
+        trials = pool.starmap(_trials, [(*case, runs, smoke) for case in tuned_at], chunksize=1)
+        chosen = _over_subsets(tuned_at, trials)
         rows = pool.starmap(
             _row,
             [(shots, repeat, runs, chosen[TUNED_AT[shots]], smoke) for shots, repeat in cases],
@@ -137,25 +139,51 @@ def _first(data: LabelledSet, per_class: int) -> LabelledSet:
     return data.select(first_of_each_class(data.labels, np.full(data.num_classes, per_class)))
 
 
-def _tuned(shots: int | None, runs: Path, smoke: bool) -> tuple[int | None, dict[str, list[dict[str, Any]]]]:
-    """Tuning trials of every arm on subset 0."""
+def _trials(shots: int | None, repeat: int, runs: Path, smoke: bool) -> dict[str, list[dict[str, Any]]]:
+    """Tuning trials of every arm on one subset."""
     torch.set_num_threads(1)
-    settings, sets = _sets(shots, 0, runs, smoke=smoke)
+    settings, sets = _sets(shots, repeat, runs, smoke=smoke)
     synthetic = _first(sets["synthetic"], PER_CLASS)
+    folder = runs / "tuning" / f"{_name(shots).replace(' ', '-')}-{repeat}"
     tunings = {
         arm: ArmTuning(
-            folder=ArmFolder(runs / "tuning" / _name(shots).replace(" ", "-"), arm),
+            folder=ArmFolder(folder, arm),
             data=TrainingData(train=sets["train"], synthetic=synthetic),
             val=sets["val"],
             settings=settings.compare,
             tune=TUNE,
-            seed=0,
+            seed=repeat,
             device="cpu",
         )
         for arm in ARMS
     }
     do_jobs([job for tuning in tunings.values() for job in tuning.jobs], workers=1)
-    return shots, {arm: tuning.trials() for arm, tuning in tunings.items()}
+    return {arm: tuning.trials() for arm, tuning in tunings.items()}
+
+
+def _over_subsets(
+    cases: Sequence[tuple[int | None, int]], trials: Sequence[Mapping[str, list[dict[str, Any]]]]
+) -> dict[int | None, dict[str, list[dict[str, Any]]]]:
+    """For each number of shots and each arm, the trials with mean figures over the subsets.
+
+    A trial that diverged on one subset counts as diverged.
+    """
+    pooled: dict[int | None, dict[str, list[dict[str, Any]]]] = {}
+    for shots in dict.fromkeys(shots for shots, _ in cases):
+        of_shots = [tried for (at, _), tried in zip(cases, trials, strict=True) if at == shots]
+        pooled[shots] = {
+            arm: [_mean_trial(same) for same in zip(*(tried[arm] for tried in of_shots), strict=True)]
+            for arm in ARMS
+        }
+    return pooled
+
+
+def _mean_trial(same: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    losses = [trial["val_loss"] for trial in same]
+    return same[0] | {
+        "val_accuracy": float(np.mean([trial["val_accuracy"] for trial in same])),
+        "val_loss": None if None in losses else float(np.mean(losses)),
+    }
 
 
 def _row(
@@ -456,17 +484,12 @@ def _features_table(cases: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, 
 def _tuning_table(tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]]) -> dict[str, Any]:
     def chosen(trials: list[dict[str, Any]]) -> str:
         best, accuracies = best_trial(trials), [100 * trial["val_accuracy"] for trial in trials]
-        return (
-            f"{best['learning_rate']:g}, {best['weight_decay']:g} ({min(accuracies):.1f} to "
-            f"{max(accuracies):.1f})"
-        )
+        return f"{best['learning_rate']:g} ({min(accuracies):.1f} to {max(accuracies):.1f})"
 
-    rates, decays = (
-        ", ".join(f"{value:g}" for value in values) for values in (TUNE.learning_rates, TUNE.weight_decays)
-    )
+    rates = ", ".join(f"{rate:g}" for rate in TUNE.learning_rates or ())
     return {
-        "title": f"Tuning on the validation images of subset 0 (learning rates {rates}; weight decays "
-        f"{decays}): chosen learning rate and weight decay, worst and best trial in percent.",
+        "title": f"Tuning on the validation images of all subsets (learning rates {rates}): chosen rate, "
+        "worst and best mean accuracy in percent.",
         "columns": ["arm", *(f"at {_name(shots)}" for shots in tuning)],
         "rows": [[f"`{arm}`", *(chosen(trials[arm]) for trials in tuning.values())] for arm in ARMS],
     }
