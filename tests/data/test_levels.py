@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from understudy.core.errors import InputError
+from understudy.data.levels import Levels, find_ranges
 from understudy.data.pool import Pool, read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents, Item
@@ -187,3 +188,73 @@ THIRTEEN = file(np.zeros((4, 4, 3), np.uint8), "TIFF").replace(
 )
 def test_what_is_not_read_is_named(data: bytes, told: str) -> None:
     assert told in why_not_read(data)
+
+
+def ranges_of(highs: list[int], *, kind: Any = "16 bits", low: int = 0, **options: Any) -> Any:
+    found = [(f"{index}.png", Levels(kind, low, high)) for index, high in enumerate(highs)]
+    return find_ranges(found, DataSettings(source="set", **options))
+
+
+@given(bits=st.integers(4, 14), pictures=st.integers(6, 60), data=st.data())
+def test_a_few_odd_pictures_hide_no_dark_set(bits: int, pictures: int, data: st.DataObject) -> None:
+    low, top = data.draw(st.sampled_from([0, 10])), 2**bits - 1
+    odd = data.draw(st.integers(1, pictures // 10 + 1))
+    highs = [top] * pictures + [data.draw(st.integers(top + 1, 65_535)) for _ in range(odd)]
+    among = rf"{pictures} of {pictures + odd} pictures with 16 bits"
+    with pytest.raises(
+        InputError, match=rf"(?s)use only levels {low} to .*--set data\.levels=(\[{low},|used)"
+    ):
+        ranges_of(highs, low=low)
+    highs[-1] = 65_535
+    with pytest.raises(InputError, match=rf"{among} use only.*but not {pictures}\.png.*=\[{low},{top}\]"):
+        ranges_of(highs[:pictures] + [65_535] * odd, low=low)
+    ranges, notes = ranges_of(highs, low=low, levels=(low, top))
+    assert ranges == {"16 bits": (low, top)}
+    assert f"{odd} of {pictures + odd} pictures with 16 bits have levels outside" in notes[1]
+    if bits < 14:
+        told = ranges_of(highs, low=low, levels="used")[1][1]
+        assert "nearly black" in told
+        assert f"--set data.levels=[{low},{top}]" in told or odd > 1
+
+
+@given(pictures=st.integers(10, 60), data=st.data())
+def test_a_few_odd_pictures_do_not_refuse_a_good_set(pictures: int, data: st.DataObject) -> None:
+    good = [data.draw(st.integers(2**15, 65_535)) for _ in range(pictures)]
+    odd = data.draw(st.lists(st.integers(1, 16_000), max_size=pictures // 10))
+    ranges, notes = ranges_of(good + odd)
+    assert ranges == {}
+    assert len(notes) == bool(odd)
+    for note in notes:
+        assert note.startswith(
+            f"levels: {len(odd)} of {pictures + len(odd)} pictures with 16 bits are nearly"
+        )
+        assert f"{pictures}.png" in note
+    with pytest.raises(InputError, match=rf"{pictures} of {2 * pictures} pictures with 16 bits use only"):
+        ranges_of(good + [4095] * pictures)
+
+
+def test_odd_pictures_of_other_kinds() -> None:
+    for chosen in ("check", "used"):
+        note = ranges_of([15] * 20 + [255], kind="8 bits", levels=chosen)[1][-1]
+        assert note.startswith(
+            "levels: 20 of 21 pictures are nearly black, they use only levels 0 to 15 of 0 to"
+        )
+    assert ranges_of([15] * 20 + [255], kind="8 bits", levels="full")[1] == ()
+    assert ranges_of([15] * 9 + [255] * 11, kind="8 bits")[1] == ()
+    with pytest.raises(InputError, match=r"20 of 21 pictures with 16-bit colours use only levels 0 to 15"):
+        ranges_of([15] * 20 + [255], kind="16-bit colours")
+    ranges, notes = ranges_of([255] * 20 + [70_000], kind="32 bits")
+    assert ranges == {"32 bits": (0, 255)}
+    assert notes[1].startswith("levels: 1 of 21 pictures with 32 bits have levels outside 0 to 255")
+    with pytest.raises(InputError, match=r"use levels 0 to 65,535: .*=\[0,4095\]"):
+        ranges_of([4095] * 20 + [65_535], kind="32 bits")
+
+
+def test_a_white_picture_among_12_bits() -> None:
+    files = [file(np.round(grey(index) * 4095).astype(np.uint16)) for index in range(8)]
+    files.append(file(np.full((24, 24), 65_535, np.uint16)))
+    with pytest.raises(
+        InputError, match=r"8 of 9 pictures with 16 bits use only levels 0 to 4,095 of 65,535"
+    ):
+        read(files)
+    assert first(read(files, levels=(0, 4095))).max() == 255

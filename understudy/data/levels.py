@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, final
 
 import numpy as np
 from PIL import Image
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.data.decoding import decode, open_image, upright
 from understudy.data.labelled_set import encode
 from understudy.data.settings import DataSettings
@@ -17,10 +19,11 @@ from understudy.data.settings import DataSettings
 Kind = Literal["8 bits", "16 bits", "16-bit colours", "32 bits"]
 Range = tuple[float, float]
 _DIM = 64
-_ADVICE = (
-    "scale them by the range that all images use with --set data.levels=used, or by another range with, for "
-    "instance, --set data.levels=[0,4095]"
-)
+"""Pictures whose brightest level comes out below this one of 255 are nearly black."""
+_ODD = 0.1  # share of pictures that may be much brighter or darker than the others
+_MOST = 0.5
+_WHITE: Mapping[Kind, int] = {"8 bits": 255, "16 bits": 65_535, "16-bit colours": 255}
+"""The level of each kind that becomes white if pictures are read as they are."""
 
 
 @final
@@ -72,69 +75,185 @@ def scaled(data: bytes, levels: Range) -> bytes:
     return encode(Image.fromarray(grey).convert("RGB"))
 
 
+@final
+@dataclass(frozen=True)
+class _Pictures:
+    """All pictures of one kind.
+
+    Attributes:
+        kind: how their files store levels.
+        paths: of N files.
+        lows: darkest level of each, float64 of shape (N,).
+        highs: brightest level of each, float64 of shape (N,).
+    """
+
+    kind: Kind
+    paths: Sequence[str]
+    lows: np.ndarray
+    highs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def limits(self) -> Range:
+        """The range that they use together."""
+        return float(self.lows.min()), float(self.highs.max())
+
+    @cached_property
+    def typical(self) -> Range:
+        """The range that they use together without a few odd ones, a tenth at each end.
+
+        One white picture must not hide that all others have 12 bits.
+        """
+        low = float(np.quantile(self.lows, _ODD, method="higher"))
+        return low, max(low, float(np.quantile(self.highs, 1 - _ODD, method="lower")))
+
+    def where(self, chosen: np.ndarray) -> _Pictures:
+        """Some of them; ``chosen`` is bool of shape (N,)."""
+        paths = [self.paths[index] for index in np.flatnonzero(chosen).tolist()]
+        return _Pictures(self.kind, paths, self.lows[chosen], self.highs[chosen])
+
+    def outside(self, limits: Range) -> np.ndarray:
+        """Which of them have levels outside a range, bool of shape (N,)."""
+        return np.asarray((self.lows < limits[0]) | (self.highs > limits[1]))
+
+    def dark(self, scale: Range | None) -> np.ndarray:
+        """Which of them come out nearly black if a range becomes 0 to 255, bool of shape (N,)."""
+        low, high = scale or (0, _WHITE[self.kind])
+        return np.asarray(np.round((self.highs - low) / ((high - low) or 1) * 255) < _DIM)
+
+    def counted(self, part: _Pictures) -> str:
+        """How many of them are in a part, such as ``3 of 20 pictures with 16 bits``."""
+        number = "" if len(part) == len(self) else f"{len(part):,} of {len(self):,} "
+        return f"{number}pictures" + (f" with {self.kind}" if self.kind != "8 bits" else "")
+
+
 def find_ranges(
-    found: Sequence[Levels], settings: DataSettings
+    found: Sequence[tuple[str, Levels]], settings: DataSettings
 ) -> tuple[Mapping[str, Range], tuple[str, ...]]:
     """The ranges by which pictures of some kinds are to be scaled, and what is done, in sentences.
 
     Kinds without a range are read as they are: 16 bits are divided by 257.
 
+    Args:
+        found: path and levels of each picture.
+        settings: ``levels`` says how to scale.
+
     Raises:
-        InputError: if pictures would come out nearly black, and ``data.levels`` does not say what to do.
+        InputError: if most pictures of a kind would come out nearly black or without contrast, and
+            ``data.levels`` does not say what to do.
     """
-    used: dict[Kind, Range] = {}
-    for each in found:
-        low, high = used.get(each.kind, (each.low, each.high))
-        used[each.kind] = (min(low, each.low), max(high, each.high))
+    by_kind: dict[Kind, list[tuple[str, Levels]]] = {}
+    for path, levels in found:
+        by_kind.setdefault(levels.kind, []).append((path, levels))
     ranges: dict[str, Range] = {}
-    notes = []
-    for kind, limits in used.items():
-        if kind != "8 bits" or len(used) == 1:
-            scale = _range(kind, limits, settings)
-            if scale is not None:
-                ranges[kind] = scale
-                notes.append(f"levels: {_words(scale)} become 0 to 255 in pictures with {kind}")
-    if used.get("8 bits", (0, 255))[1] < _DIM and not ranges and settings.levels == "check":
-        notes.append(
-            f"levels: all pictures are nearly black, they use only levels {_words(used['8 bits'])} of 255: "
-            f"{_ADVICE}"
-        )
+    notes: list[str] = []
+    for kind, each in by_kind.items():
+        lows = np.array([levels.low for _, levels in each], dtype=np.float64)
+        highs = np.array([levels.high for _, levels in each], dtype=np.float64)
+        pictures = _Pictures(kind, [path for path, _ in each], lows, highs)
+        is_scaled = kind != "8 bits" or len(by_kind) == 1
+        scale = _range(pictures, settings) if is_scaled else None
+        if scale is not None:
+            ranges[kind] = scale
+            notes.append(f"levels: {_words(scale)} become 0 to 255 in pictures with {kind}")
+            notes += _cut(pictures, scale)
+        notes += _nearly_black(pictures, scale, settings)
     return ranges, tuple(notes)
 
 
-def _range(kind: Kind, used: Range, settings: DataSettings) -> Range | None:
-    """The range by which pictures are scaled; None to read them as they are."""
+def _range(pictures: _Pictures, settings: DataSettings) -> Range | None:
+    """The range by which pictures of a kind are scaled; None to read them as they are."""
+    kind, typical = pictures.kind, pictures.typical
+    wanted = pictures.limits if isinstance(settings.levels, str) else settings.levels
     if kind == "8 bits":
-        wanted = None if settings.levels in ("check", "full") else _wanted(used, settings)
-        return None if wanted == (0, 255) else wanted
-    told = f"{settings.source}: pictures with {kind} use only levels {_words(used)}"
+        return None if settings.levels in ("check", "full") or wanted == (0, 255) else wanted
     if kind == "16-bit colours":
-        if settings.levels != "full" and used[1] < 128:
+        if settings.levels != "full" and (typical[1] < 128 or _are_mostly_dark(pictures)):
+            narrow, told = _narrow(pictures, settings)
             raise InputError(
-                f"{told} of 255 in their upper 8 bits, which are all that Pillow reads: they would be "
-                "nearly black; store them with 8 bits, scaled, or keep them so with --set data.levels=full"
+                f"{told} in their upper 8 bits, which are all that Pillow reads: they would be nearly "
+                "black; store them with 8 bits, scaled, or keep them so with --set data.levels=full"
             )
         return None
     if settings.levels not in ("check", "full"):
-        return _wanted(used, settings)
+        return wanted
     if kind == "16 bits":
-        if settings.levels == "check" and used[1] - used[0] < 2**15:
+        if settings.levels == "check" and (typical[1] - typical[0] < 2**15 or _are_mostly_dark(pictures)):
+            narrow, told = _narrow(pictures, settings)
             raise InputError(
-                f"{told} of 65,535, and would be nearly black or without contrast: {_ADVICE}, or keep "
-                "them so with --set data.levels=full"
+                f"{told}, and would be nearly black or without contrast: {_advice(pictures, narrow)}, or "
+                "keep them so with --set data.levels=full"
             )
         return None
     for white in (255, 65_535):
-        if used[0] >= 0 and used[1] <= white and used[1] - used[0] >= white / 2:
+        if typical[0] >= 0 and typical[1] <= white and typical[1] - typical[0] >= white / 2:
             return (0, white)
     raise InputError(
         f"{settings.source}: pictures with 32 bits do not say which level is white, and use levels "
-        f"{_words(used)}: {_ADVICE}"
+        f"{_words(pictures.limits)}: {_advice(pictures, _within(pictures))}"
     )
 
 
-def _wanted(used: Range, settings: DataSettings) -> Range:
-    return used if isinstance(settings.levels, str) else settings.levels
+def _are_mostly_dark(pictures: _Pictures) -> bool:
+    return bool(pictures.dark(None).mean() >= _MOST)
+
+
+def _within(pictures: _Pictures) -> _Pictures:
+    """The pictures without a few odd ones."""
+    within = pictures.where(~pictures.outside(pictures.typical))
+    return within if len(within) else pictures
+
+
+def _narrow(pictures: _Pictures, settings: DataSettings) -> tuple[_Pictures, str]:
+    """The pictures that use a small part of the levels, and the begin of a message about them."""
+    narrow = pictures.where(pictures.dark(None)) if _are_mostly_dark(pictures) else _within(pictures)
+    white = _WHITE[pictures.kind]
+    told = (
+        f"{settings.source}: {pictures.counted(narrow)} use only levels {_words(narrow.limits)} of {white:,}"
+    )
+    known = set(narrow.paths)
+    others = [path for path in pictures.paths if path not in known]
+    return narrow, told + (f" (but not {listed(others, most=3)})" if others else "")
+
+
+def _advice(pictures: _Pictures, narrow: _Pictures) -> str:
+    """How to scale all pictures by the levels that some of them use."""
+    if len(narrow) == len(pictures):
+        return (
+            "scale them by the range that all images use with --set data.levels=used, or by another range "
+            "with, for instance, --set data.levels=[0,4095]"
+        )
+    low, high = (f"{limit:.17g}" for limit in narrow.limits)
+    return (
+        f"scale all by this range with --set data.levels=[{low},{high}], so that darker levels become black "
+        "and brighter ones white, or store all pictures with the same range of levels"
+    )
+
+
+def _cut(pictures: _Pictures, scale: Range) -> list[str]:
+    """A sentence if pictures have levels outside the range by which they are scaled."""
+    cut = pictures.where(pictures.outside(scale))
+    if not len(cut):
+        return []
+    named = listed(cut.paths, most=3)
+    told = f"levels: {pictures.counted(cut)} have levels outside {_words(scale)}, which become black or white"
+    return [f"{told}: {named}"]
+
+
+def _nearly_black(pictures: _Pictures, scale: Range | None, settings: DataSettings) -> list[str]:
+    """A sentence if pictures come out nearly black; with 8 bits, only if most do."""
+    dark = pictures.dark(scale)
+    if not dark.any() or (pictures.kind == "8 bits" and (dark.mean() < _MOST or settings.levels == "full")):
+        return []
+    part = pictures.where(dark)
+    told = f"levels: {'all ' * bool(dark.all())}{pictures.counted(part)} are nearly black"
+    if dark.mean() < _MOST:
+        named = listed(part.paths, most=3)
+        return [f"{told}: {named}; if their files use fewer levels than the others, scale them"]
+    limits = f"they use only levels {_words(part.limits)} of {_words(scale or (0, _WHITE[pictures.kind]))}"
+    return [f"{told}, {limits}: {_advice(pictures, part)}"]
 
 
 def _words(limits: Range) -> str:

@@ -66,7 +66,9 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
             "repair or remove these files, or leave them out with --skip-bad",
         )
     left_out = count_left_out([*contents.left_out, *further_pages(items)])
-    ranges, levels = find_ranges([each.levels for each in inspected], settings)
+    ranges, levels = find_ranges(
+        [(item.path, each.levels) for item, each in zip(items, inspected, strict=True)], settings
+    )
     items, prints = _scale(items, inspected, ranges)
     found = [None if is_missing(item.label) else item.label for item in items]
     unlabelled = [item.path for item, label in zip(items, found, strict=True) if label is None]

@@ -57,7 +57,7 @@ class DataSettings(Section):
     """Levels that become black and white in pictures with more than 8 bits. `full`: the whole range of the
     file (16 bits: 0 to 65,535). `used`: the range that all images together use. Two numbers, such as
     `[0, 4095]` for 12 bits: this range. `check`: like `full`, but refuse images that use less than half of
-    it, because they come out nearly black."""
+    it, apart from a few odd ones, because they come out nearly black."""
     near_duplicate_distance: int = setting(2, ge=-1, le=64)
     """Images of different splits count as duplicates if their 64-bit perceptual hashes differ in at most this
     many bits and their pixels nearly agree; -1 finds exact copies only."""
