@@ -346,7 +346,9 @@ def test_names_that_a_loaded_adapter_takes(tiny_pipeline_folder, train, val, tmp
     fresh = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
     with pytest.raises(InputError, match=r"draw.adapter_scale must be 1 for learned tokens, got 0.5"):
         fresh.load_adapter(tmp_path, method="style-inversion", scale=0.5)
-    with pytest.raises(InputError, match="holds no learned tokens: learned_embeds.safetensors is missing"):
+    with pytest.raises(
+        InputError, match="but learned_embeds.safetensors in it is missing: copy the whole folder"
+    ):
         fresh.load_adapter(tmp_path / "nowhere", method="textual-inversion")
     check_tokens(tmp_path, ("S*", "S*"))
     with pytest.raises(

@@ -232,7 +232,9 @@ def test_what_it_cannot_do_is_refused(generator, tmp_path):
         match="draw.sampler must be one for edm, as the generator needs, got 'unipc': choose edm",
     ):
         generator.strength_at(1.0, sampler="unipc", steps=4)
-    with pytest.raises(InputError, match="holds no class-conditional network"):
+    with pytest.raises(
+        InputError, match="must be complete, but class_conditional in it is missing: copy the whole"
+    ):
         generator.load_adapter(tmp_path, method="full")
     with pytest.raises(InputError, match="draw.adapter_scale must be 1"):
         generator.load_adapter(tmp_path, method="full", scale=0.5)

@@ -156,6 +156,10 @@ def put(name: str, content: str = "{}") -> Callable[[Path], None]:
     return write
 
 
+def weights(name: str) -> Callable[[Path], None]:
+    return lambda folder: torch.save({"encoder.weight": torch.zeros(2, 2)}, folder / name)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -165,10 +169,20 @@ def put(name: str, content: str = "{}") -> Callable[[Path], None]:
         (put("model_index.json"), "is a whole pipeline of diffusers: give it with --generator"),
         (put("settings.yaml"), "is the folder of a run: give .*adapter, its adapter"),
         (put("checkpoint.pt"), "is an adapter that is not finished"),
-        (put("learned_embeds.bin"), "is an embedding of textual inversion: add it"),
-        (put("pytorch_lora_weights.bin"), "is a LoRA of diffusers: fuse it"),
-        (put("x.ckpt"), "is a set of unknown weights: load their pipeline in diffusers, add them to it"),
-        (put("x.pt"), "is a set of unknown weights: .* give its folder with --generator; or give RUN/ada"),
+        (
+            put("images.json"),
+            "is an adapter of understudy without its file report.json: copy the whole folder",
+        ),
+        (put("class_conditional/classes.json"), "without its file report.json: copy the whole folder again"),
+        (put("visual_projection.safetensors"), "without its file report.json: copy the whole folder again"),
+        (put("README.md", "tags:\n- diffusion\n- understudy\n"), "without its file report.json: copy the w"),
+        (weights("learned_embeds.bin"), "is an embedding of textual inversion: add it"),
+        (weights("pytorch_lora_weights.bin"), "is a LoRA of diffusers: fuse it"),
+        (weights("x.ckpt"), "is a set of unknown weights: load their pipeline in diffusers, add them to it"),
+        (
+            weights("x.pt"),
+            "is a set of unknown weights: .* give its folder with --generator; or give RUN/ada",
+        ),
         (put("unet/config.json", "["), "is a folder without an adapter: give RUN/adapter"),
     ],
 )
@@ -178,6 +192,24 @@ def test_folders_are_known_by_their_files(
     write(tmp_path)
     with pytest.raises(InputError, match=f"must be the folder of an adapter that understudy made.*{message}"):
         check_adapter(tmp_path, method="lora")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("unet/config.json", "a denoiser that was fine-tuned as a whole"),
+        ("pytorch_lora_weights.safetensors", "a LoRA of diffusers"),
+        ("learned_embeds.safetensors", "an embedding of textual inversion"),
+    ],
+)
+def test_what_could_be_ours_without_a_report_gets_both_ways(name: str, expected: str, tmp_path: Path) -> None:
+    if name.endswith(".json"):
+        put(name, '{"_class_name": "UNet2DConditionModel"}')(tmp_path)
+    else:
+        safetensors.numpy.save_file({"encoder.weight": np.zeros((2, 2), np.float32)}, tmp_path / name)
+    what, how = describe(tmp_path)
+    assert what == expected
+    assert how.endswith("; or, if understudy made it, copy its whole folder again, with report.json")
 
 
 def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
@@ -215,11 +247,11 @@ def test_a_lora_as_generator_gets_the_advice_of_a_lora_as_adapter(tmp_path: Path
     ("write", "message"),
     [
         (put("adapter_config.json"), "folder, but .* is a LoRA of peft: fuse it"),
-        (put("pytorch_lora_weights.bin"), "folder, but .* is a LoRA of diffusers: fuse it"),
-        (put("learned_embeds.bin"), "folder, but .* is an embedding of textual inversion: add it"),
+        (weights("pytorch_lora_weights.bin"), "folder, but .* is a LoRA of diffusers: fuse it"),
+        (weights("learned_embeds.bin"), "folder, but .* is an embedding of textual inversion: add it"),
         (put("unet/config.json", '{"_class_name": "UNet2DConditionModel"}'), "fine-tuned as a whole: load"),
         (put("report.json", '{"method": "lora"}'), "is an adapter of understudy: give --set adapt.adapter="),
-        (put("images.json"), "is an adapter of understudy: give --set adapt.adapter="),
+        (put("images.json"), "is an adapter of understudy without its file report.json: copy the whole"),
         (put("snapshots/0a1b/model_index.json"), "is a folder above one: give .*snapshots.0a1b$"),
         (put("x.txt"), "is a folder without model_index.json: give a folder that save_pretrained"),
     ],

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import safetensors.torch
+import torch
 from diffusers import UNet2DConditionModel
 from tiny import save_tiny_sdxl
 
@@ -104,7 +105,7 @@ def test_a_schedule_that_cannot_start_from_noise_is_refused(changes, message, fo
 
 
 def test_a_single_file_is_refused_with_the_way_to_convert_it(tmp_path):
-    (tmp_path / "dream.safetensors").write_bytes(b"")
+    safetensors.torch.save_file({"encoder.weight": torch.zeros(2, 2)}, tmp_path / "dream.safetensors")
     with pytest.raises(InputError, match=r"dream.safetensors is a set of unknown weights: .*single_file"):
         check_generator(GeneratorSettings(name=str(tmp_path / "dream.safetensors")))
 

@@ -186,9 +186,8 @@ def test_an_adapter_loads_in_plain_diffusers(method, tiny_generator, tiny_pipeli
 
 
 def test_a_missing_adapter_is_named(tiny_generator, tmp_path):
-    with pytest.raises(
-        InputError, match="holds no lora adapter: pytorch_lora_weights.safetensors is missing"
-    ):
+    message = "must be complete, but pytorch_lora_weights.safetensors in it is missing: copy the whole folder"
+    with pytest.raises(InputError, match=message):
         tiny_generator.load_adapter(tmp_path, method="lora")
 
 
@@ -243,16 +242,6 @@ def test_a_repository_without_an_index_is_no_pipeline(monkeypatch):
     monkeypatch.setattr("understudy.generators.pipeline_index.hf_hub_download", download)
     with pytest.raises(InputError, match=r"somebody/style on the hub has no model_index.json: .* fuse it"):
         load_generator(GeneratorSettings(name="somebody/style"), device="cpu")
-
-
-@pytest.mark.parametrize(
-    "part", ["text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors"]
-)
-def test_truncated_weights_are_an_input_error(part, tiny_pipeline_folder, tmp_path):
-    folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "broken")
-    (folder / part).write_bytes((folder / part).read_bytes()[:100])
-    with pytest.raises(InputError, match="cannot load the generator"):
-        load_generator(GeneratorSettings(name=str(folder)), device="cpu")
 
 
 def test_the_registry_describes_every_generator():

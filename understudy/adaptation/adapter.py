@@ -13,7 +13,15 @@ import safetensors.torch
 from torch import nn
 
 from understudy.core.errors import InputError
-from understudy.core.files import check_tensors, read_json, read_list, readable, write_atomically, write_json
+from understudy.core.files import (
+    again,
+    check_tensors,
+    read_json,
+    read_list,
+    readable,
+    write_atomically,
+    write_json,
+)
 from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.foreign import describe
@@ -37,7 +45,7 @@ def read_adapter_report(folder: Path, *, mend: str | None = None) -> dict[str, A
     """
     path = folder / "report.json"
     if not path.is_file():
-        raise InputError(f"{folder} holds no finished adapter: report.json is missing")
+        raise InputError(f"{folder} holds no finished adapter: report.json is missing: {mend or again(path)}")
     return read_json(path, mend=mend, keys=("method",))
 
 

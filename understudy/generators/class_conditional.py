@@ -35,6 +35,7 @@ from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
+from understudy.generators.weight_files import incomplete_adapter
 
 _DEFAULT_SIZE = 32
 _NUM_LEVELS = 1000
@@ -298,7 +299,7 @@ class ClassConditionalGenerator:
         """Load what :meth:`save_adapter` wrote.
 
         Raises:
-            InputError: if the folder holds no class-conditional network, or for a scale other than 1.
+            InputError: if the network in the folder is incomplete, or for a scale other than 1.
         """
         if scale != 1:
             raise InputError(
@@ -308,8 +309,8 @@ class ClassConditionalGenerator:
         try:
             stored = read_json(folder / _FOLDER / _CLASSES, keys=("classes", "patch"))
             unet = cast("UNet2DModel", UNet2DModel.from_pretrained(folder / _FOLDER))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"{folder} holds no class-conditional network: {error}") from error
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            raise incomplete_adapter(folder / _FOLDER) from error
         self._classes = tuple(stored["classes"])
         self._use(self._wrapped(unet, stored["patch"]))
         self.denoiser.requires_grad_(requires_grad=False)

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict
+from safetensors import SafetensorError
 
-from understudy.core.errors import InputError
+from understudy.generators.weight_files import incomplete_adapter
 
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -42,20 +43,20 @@ def load_denoiser(pipeline: Any, part: str, folder: Path, *, method: str, scale:
     """Move the weights by the share ``scale`` of the way to those in a folder of :func:`save_denoiser`.
 
     Raises:
-        InputError: if the folder holds no adapter of this method.
+        InputError: if the folder holds no complete adapter of this method.
     """
     expected = folder / (_LORA_FILE if method == "lora" else part)
     if not expected.exists():
-        raise InputError(
-            f"{folder} holds no {method} adapter: {expected.name} is missing; copy the whole folder again, "
-            "or adapt again"
-        )
+        raise incomplete_adapter(expected)
     if method == "lora":
         pipeline.load_lora_weights(folder)
         pipeline.fuse_lora(components=[part], lora_scale=scale)
         return
     denoiser = pipeline.components[part]
-    adapted = type(denoiser).from_pretrained(folder / part, dtype=denoiser.dtype)
+    try:
+        adapted = type(denoiser).from_pretrained(folder / part, dtype=denoiser.dtype)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise incomplete_adapter(folder / part) from error
     moved = adapted.to(denoiser.device).state_dict()
     base = denoiser.state_dict()
     denoiser.load_state_dict({name: torch.lerp(value, moved[name], scale) for name, value in base.items()})

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import safetensors
-
 from understudy.core.errors import InputError
+from understudy.generators.weight_files import WEIGHTS, damage, shapes_in, weights_in
 
 FUSE = (
     "fuse it into its pipeline with diffusers (load_lora_weights, fuse_lora, unload_lora_weights, "
@@ -32,17 +31,45 @@ _UNKNOWN = (
     "from_pretrained), save it with save_pretrained, and give its folder with --generator"
 )
 _ADAPTER = "give RUN/adapter of a finished run"
-_TORCH = (".bin", ".ckpt", ".pt", ".pth")
-_WEIGHTS = (".safetensors", *_TORCH)
 INDEX = "model_index.json"
+_DENOISERS = ("unet", "transformer")
+_SHARED_FILES = ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")
+"""Files of adapters that other programs and understudy call the same."""
+_OUR_FILES = ("images.json", "visual_projection.safetensors", "class_conditional")
+"""What only adapters of understudy have."""
 _ENCODERS = {"clip_g", "clip_l"}
 """Names of vectors for the two text encoders of SDXL, whose lengths differ."""
+_BY_NAMES: tuple[tuple[Callable[[str], bool], str, str], ...] = (
+    (lambda name: ".hada_" in name or ".lokr_" in name, "a LyCORIS adapter", FUSE),
+    (lambda name: name.startswith("lora_"), "a kohya LoRA", FUSE),
+    (lambda name: name.startswith("base_model.model."), "a LoRA of peft", FUSE),
+    (lambda name: "lora" in name.lower(), "a LoRA of diffusers", FUSE),
+    # of AUTOMATIC1111's web UI and of the authors of textual inversion
+    (
+        lambda name: name in ("emb_params", "string_to_param"),
+        "an embedding of textual inversion",
+        _EMBEDDING,
+    ),
+    # Flux, alone or with its text encoders
+    (lambda name: "double_blocks." in name, "a set of unknown weights", _UNKNOWN),
+    (
+        lambda name: name.startswith("model.diffusion_model."),
+        "a whole Stable Diffusion checkpoint",
+        CHECKPOINT,
+    ),
+    (
+        lambda name: name.startswith(("down_blocks.", "transformer_blocks.", "conv_in.")),
+        "a denoiser that was fine-tuned as a whole",
+        _DENOISER,
+    ),
+)
+"""What a file is if one of its tensors has such a name, and what to do; the first that fits."""
 
 
 def describe(path: Path) -> tuple[str, str]:
     """Say what is at a path that was given as an adapter and is none of ours.
 
-    Only names, JSON files and the headers of safetensors files are read.
+    Only names, JSON files and the names of tensors are read.
 
     Returns:
         What it is (``a kohya LoRA``), and what to do.
@@ -51,11 +78,13 @@ def describe(path: Path) -> tuple[str, str]:
         return "nothing", _ADAPTER
     if (path / "settings.yaml").is_file():
         return "the folder of a run", f"give {path / 'adapter'}, its adapter, once it is there"
-    if _is_unfinished(path):
-        return "an adapter that is not finished", "let the run that makes it finish its stage adapt"
+    if found := _incomplete(path):
+        return found
     if (path / INDEX).is_file():
         return "a whole pipeline of diffusers", "give it with --generator, and leave adapt.adapter out"
     what, how = _foreign(path) or ("a folder without an adapter" if path.is_dir() else "a file", _ADAPTER)
+    if any((path / name).exists() for name in (*_DENOISERS, *_SHARED_FILES)):
+        return what, f"{how}; or, if understudy made it, copy its whole folder again, with report.json"
     return what, f"{how}; or {_ADAPTER}" if how == _UNKNOWN else how
 
 
@@ -79,10 +108,12 @@ def check_pipeline_folder(path: Path) -> None:
 def _describe_no_pipeline(path: Path) -> tuple[str, str]:
     """As :func:`describe`, for a path that was given as a generator and is no folder of a pipeline."""
     adapter = path / "adapter" if (path / "settings.yaml").is_file() else path
-    if "method" in _json(adapter / "report.json") or _is_unfinished(adapter):
+    if "method" in _json(adapter / "report.json"):
         what = "an adapter of understudy" if adapter == path else "the folder of a run"
         how = f"--set adapt.adapter={adapter}, and the generator that it was made for with --generator"
         return what, f"give {how}"
+    if found := _incomplete(adapter):
+        return found
     if (path / "vae").is_dir() and (path / "text_encoder").is_dir():
         return f"a pipeline without its {INDEX}", "copy this file too, from where the pipeline came from"
     if found := _foreign(path):
@@ -95,46 +126,49 @@ def _describe_no_pipeline(path: Path) -> tuple[str, str]:
     return f"{what} without {INDEX}", how
 
 
-def _is_unfinished(path: Path) -> bool:
-    """Whether a folder holds what only an adaptation of ours writes."""
-    return (path / "checkpoint.pt").is_file() or (path / "images.json").is_file()
+def _incomplete(path: Path) -> tuple[str, str] | None:
+    """What adaptation has written into a folder without a report, and what to do; None for other folders."""
+    card = path / "README.md"
+    by_us = card.is_file() and "- understudy\n" in card.read_text(encoding="utf-8", errors="replace")
+    if by_us or any((path / name).exists() for name in _OUR_FILES):
+        what = "an adapter of understudy without its file report.json"
+        return what, "copy the whole folder again; if its run has stopped early, continue the run"
+    if (path / "checkpoint.pt").is_file():
+        return "an adapter that is not finished", "let the run that makes it finish its stage adapt"
+    return None
 
 
 def _foreign(path: Path) -> tuple[str, str] | None:
     """What other programs made, and what to do with it; None for anything else."""
     if not path.is_dir():
         return _describe_file(path)
+    files = weights_in(path)
+    for file in (*files, *(file for part in _DENOISERS for file in weights_in(path / part))):
+        if found := damage(file):
+            return f"a folder in which {file.relative_to(path)} is {found[0]}", found[1]
     if (path / "adapter_config.json").is_file():
         return f"a {_peft_type(path / 'adapter_config.json')} of peft", FUSE
-    if any(_is_denoiser(path / name / "config.json") for name in (".", "unet", "transformer")):
+    if any(_is_denoiser(path / name / "config.json") for name in (".", *_DENOISERS)):
         return "a denoiser that was fine-tuned as a whole", _DENOISER
     if part := _json(path / "config.json").get("_class_name"):
         return f"a set of unknown weights ({part})", _UNKNOWN
-    files = sorted(file for file in path.iterdir() if file.suffix in _WEIGHTS)
     return _describe_file(files[0]) if files else None
 
 
 def _describe_file(path: Path) -> tuple[str, str] | None:
-    shapes = _shapes(path) if path.suffix == ".safetensors" else {}
-    if any(".hada_" in name or ".lokr_" in name for name in shapes):
-        return "a LyCORIS adapter", FUSE
-    if any(name.startswith("lora_") for name in shapes):
-        return "a kohya LoRA", FUSE
-    if any(name.startswith("base_model.model.") for name in shapes):
-        return "a LoRA of peft", FUSE
-    if any("lora" in name.lower() for name in shapes) or path.name.startswith("pytorch_lora_weights"):
+    if path.suffix not in WEIGHTS:
+        return None
+    if found := damage(path):
+        return found
+    shapes = shapes_in(path)
+    for names_one, what, how in _BY_NAMES:
+        if any(map(names_one, shapes)):
+            return what, how
+    if path.name.startswith("pytorch_lora_weights"):
         return "a LoRA of diffusers", FUSE
-    if path.name.startswith("learned_embeds") or "emb_params" in shapes or _is_embedding(shapes):
+    if path.name.startswith("learned_embeds") or _is_embedding(shapes):
         return "an embedding of textual inversion", _EMBEDDING
-    if any("double_blocks." in name for name in shapes):  # Flux, alone or with its text encoders
-        return "a set of unknown weights", _UNKNOWN
-    if any(name.startswith("model.diffusion_model.") for name in shapes):
-        return "a whole Stable Diffusion checkpoint", CHECKPOINT
-    if any(name.startswith(("down_blocks.", "transformer_blocks.", "conv_in.")) for name in shapes):
-        return "a denoiser that was fine-tuned as a whole", _DENOISER
-    if path.suffix in _WEIGHTS:
-        return "a set of unknown weights", _UNKNOWN
-    return None
+    return "a set of unknown weights", _UNKNOWN
 
 
 def _is_embedding(shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -143,15 +177,6 @@ def _is_embedding(shapes: Mapping[str, tuple[int, ...]]) -> bool:
         return False
     are_vectors = all(len(shape) in (1, 2) for shape in shapes.values())
     return are_vectors and (shapes.keys() == _ENCODERS or len({shape[-1] for shape in shapes.values()}) == 1)
-
-
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor by its name; empty if the file cannot be read."""
-    try:
-        with safetensors.safe_open(path, framework="numpy") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError):
-        return {}
 
 
 def _json(path: Path) -> Mapping[str, object]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
+from understudy.generators.weight_files import incomplete_adapter
 
 _TOKENS_FILE = "learned_embeds.safetensors"
 
@@ -125,7 +126,7 @@ def load_tokens(pipeline: Any, folder: Path) -> None:
     """
     path = folder / _TOKENS_FILE
     if not path.exists():
-        raise InputError(f"{folder} holds no learned tokens: {path.name} is missing")
+        raise incomplete_adapter(path)
     state = safetensors.torch.load_file(path)
     _check_new(list(state), pipeline.tokenizer)
     with torch.random.fork_rng(devices=[]):  # new rows are random until they are overwritten

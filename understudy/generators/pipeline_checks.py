@@ -10,6 +10,8 @@ from understudy.core.errors import InputError
 from understudy.generators.pipeline_index import cannot_load
 
 _REQUIRED = ("vae", "tokenizer", "text_encoder")
+_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+"""What diffusers and transformers raise for files that are missing, damaged or do not fit together."""
 
 
 def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, Any]) -> Any:
@@ -28,7 +30,7 @@ def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, 
     for variant in (None, "fp16"):
         try:
             pipeline = pipeline_class.from_pretrained(name, variant=variant, **options)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except _LOADING_ERRORS as error:
             first = first or error
             continue
         check_parts(pipeline, part, name=name)

@@ -11,6 +11,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from understudy.core.errors import InputError
 from understudy.generators.foreign import CHECKPOINT, FUSE, INDEX
+from understudy.generators.weight_files import damage, weights_in
 
 
 def read_index(name: str) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def read_index(name: str) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except LocalEntryNotFoundError as error:  # the hub cannot be reached
         raise cannot_load(name, error) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         if isinstance(error, EntryNotFoundError):
             raise InputError(
                 f"the generator must be a diffusers pipeline, but {name} on the hub has no {INDEX}: if it is "
@@ -34,9 +35,30 @@ def read_index(name: str) -> dict[str, Any]:
 
 
 def cannot_load(name: str, error: BaseException) -> InputError:
-    """The error to raise for a pipeline that does not load."""
+    """The error to raise for a pipeline that does not load: the damaged or missing file, if there is one."""
+    if fault := _fault(Path(name)):
+        return InputError(f"the pipeline {name} must be complete, but {fault}")
     message = str(error).strip().splitlines()
     reason = message[0] if message else type(error).__name__
     return InputError(
         f"cannot load the generator {name!r}: {reason}; give 'mini', a pipeline folder or a hub name"
     )
+
+
+def _fault(folder: Path) -> str | None:
+    """The first damaged or missing file in the folder of a pipeline, and what to do; None without one."""
+    if not (index := folder / INDEX).is_file():
+        return None
+    if found := damage(index):
+        return f"{INDEX} in it is {found[0]}: {found[1]}"
+    stated = json.loads(index.read_text(encoding="utf-8"))
+    for name in (name for name, kind in stated.items() if isinstance(kind, list) and all(kind)):
+        place = folder / name
+        configs, weights = list(place.glob("*.json")), weights_in(place)
+        for path in (*configs, *weights):
+            if found := damage(path):
+                return f"{path.relative_to(folder)} in it is {found[0]}: {found[1]}"
+        if not configs or (place / "config.json" in configs and not weights):
+            missing = "weights" if configs else "JSON file"
+            return f"its folder {name} has no {missing}: copy the whole folder again"
+    return None

@@ -1,0 +1,130 @@
+"""Files with weights and their configuration: what is wrong with them, and what tensors they hold.
+
+Nothing in a file is executed: pickles are loaded with ``weights_only=True``, or only their text is read.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors
+
+from understudy.core.errors import InputError
+
+TORCH = (".bin", ".ckpt", ".pt", ".pth")
+WEIGHTS = (".safetensors", *TORCH)
+_AGAIN = "download it again, or copy it again from where it came from"
+_LFS = b"version https://git-lfs"
+_UNPICKLING_ERRORS = (
+    *(pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
+"""What torch.load raises for files that are damaged or would execute code."""
+_LEGACY_PICKLES = 4
+"""Pickles at the beginning of a file of PyTorch before 1.6: a mark, the version, the system, the content."""
+
+
+def damage(path: Path) -> tuple[str, str] | None:
+    """Say what is wrong with a file of weights or a JSON file; None if it can be read.
+
+    Returns:
+        What it is (``a web page``), and what to do.
+    """
+    with path.open("rb") as file:
+        head = file.read(512).lstrip()
+    if not path.stat().st_size:
+        return "an empty file", _AGAIN
+    if head.startswith(_LFS):
+        how = "fetch the file with 'git lfs pull', or download it"
+        return "a pointer of Git LFS in place of the file", how
+    if head.startswith(b"<"):
+        how = f"{_AGAIN}; if the page asks you to log in or to accept a licence, do this first"
+        return "a web page in place of the file", how
+    if not (_is_json_object(path) if path.suffix == ".json" else _holds_tensors(path)):
+        return "damaged or cut short", _AGAIN
+    return None
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """The files with weights that diffusers reads in a folder: those of safetensors if there are any."""
+    files = sorted(path for path in folder.glob("*") if path.suffix in WEIGHTS and path.is_file())
+    return [path for path in files if path.suffix not in TORCH] or files
+
+
+def incomplete_adapter(part: Path) -> InputError:
+    """The error to raise if a file or a folder of an adapter is missing or cannot be loaded."""
+    state = "cannot be loaded" if part.exists() else "is missing"
+    return InputError(
+        f"the adapter in {part.parent} must be complete, but {part.name} in it {state}: copy the whole "
+        "folder again, or adapt again"
+    )
+
+
+def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor by its name, and an empty shape by every other name; empty for another file.
+
+    The names are those in dictionaries at all levels. If a PyTorch file needs classes of other programs, it
+    is not loaded, and the words in it take the place of the names.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError):
+        pass
+    import torch  # slow to import; safetensors files need none of it
+
+    try:
+        if zipfile.is_zipfile(path):  # mapped into memory, not read
+            return dict(_named(torch.load(path, map_location="cpu", weights_only=True, mmap=True)))
+    except _UNPICKLING_ERRORS:
+        pass
+    return dict.fromkeys(_texts(path) or (), ())
+
+
+def _named(content: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            yield str(name), tuple(getattr(value, "shape", ()))
+            yield from _named(value)
+
+
+def _holds_tensors(path: Path) -> bool:
+    """Whether a file is a complete safetensors file, or the pickles of a PyTorch file are complete."""
+    try:
+        with safetensors.safe_open(path, framework="numpy"):
+            return True
+    except (safetensors.SafetensorError, OSError):
+        return _texts(path) is not None
+
+
+def _texts(path: Path) -> list[str] | None:
+    """Texts in the pickles of a PyTorch file; None if it is none, or cut short."""
+    try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                return [text for _ in range(_LEGACY_PICKLES) for text in _texts_in(file)]
+        with zipfile.ZipFile(path) as archive:
+            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            with archive.open(name) as file:
+                return list(_texts_in(file))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _texts_in(file: IO[bytes]) -> Iterator[str]:
+    """The words of one pickle, which is disassembled and not executed."""
+    texts = (value for _, value, _ in pickletools.genops(file))
+    return (text for text in texts if isinstance(text, str) and len(text.split()) == 1)
+
+
+def _is_json_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
