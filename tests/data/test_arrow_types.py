@@ -246,6 +246,10 @@ def test_folders_of_save_to_disk(tmp_path: Path) -> None:
     assert found.images.provenance("source_path")[9] == "test#00000000"
     assert found.images.class_names == NAMES
     assert set(read(tmp_path / "set", split_names="ignore").declared) == {None}
+    found = read(tmp_path / "set" / "test")
+    assert set(found.declared) == {None}
+    assert "the folder test says test, but it is the only one: its images are divided" in found.notes[0]
+    assert read(tmp_path / "set" / "test", split_names="ignore").notes == ()
 
 
 def test_damaged_folders_of_save_to_disk(tmp_path: Path) -> None:
@@ -329,6 +333,6 @@ def test_columns_that_may_say_splits_are_named(tmp_path: Path) -> None:
     columns = {"image": FILES, "label": TEXTS, "is_test": [False] * 9, "Fold": [1] * 9}
     found = read(write(tmp_path / "a.parquet", columns))
     assert found.notes[0].startswith(
-        "warning: the columns is_test, Fold may say splits, but only a column of"
+        "warning: the columns is_test, Fold may say splits, but only a column called split is read"
     )
     assert read(tmp_path / "a.parquet", split_names="ignore").notes == ()

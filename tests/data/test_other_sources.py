@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.core.errors import InputError
@@ -258,7 +258,8 @@ def test_webdataset_bad_samples(tmp_path: Path) -> None:
     splits = load(file, skip_bad=True)
     assert dict(splits.skipped) == {
         "x.tar/lost": "no image among .cls",
-        "x.tar/unlabelled.jpg": "no class in .cls, nor as class_name, label or class in .json",
+        "x.tar/unlabelled.jpg": "no class: write it into a file of the same name that ends with .cls, beside "
+        "the image",
         "x.tar/odd.png": "no class in .cls, nor as class_name, label or class in .json",
         "x.tar/empty.png": "no class in .cls, nor as class_name, label or class in .json",
     }
@@ -300,6 +301,7 @@ def test_damaged_tars(tmp_path: Path) -> None:
         load(tmp_path / "y.tar")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 19), st.sampled_from(["cut in a head", "cut before a head", "changed head"]))
 def test_no_entry_of_a_damaged_tar_is_lost_without_a_word(number: int, damage: str) -> None:
     with TemporaryDirectory() as folder:
@@ -319,6 +321,7 @@ def folders(*classes: str, start: int = 0, above: str = "") -> dict[str, bytes]:
     return {name: encode(picture(start + index)) for index, name in enumerate(names)}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["", "./", "set/", "./set/inner/"]), st.booleans())
 def test_a_tar_of_class_folders_is_read_like_a_zip(above: str, with_splits: bool) -> None:
     parts = ("train/", "test/") if with_splits else ("",)
@@ -351,7 +354,7 @@ def test_several_tars_of_class_folders(tmp_path: Path) -> None:
 
 
 def test_webdataset_large_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.data.sources.webdataset.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("understudy.data.sources.samples.MAX_FILE_BYTES", 10)
     with pytest.raises(InputError, match=r"x.tar/0000.png: more than 10 bytes"):
         load(write_tar(tmp_path / "x.tar", samples(lambda label: b"pa"[label : label + 1])))
 
@@ -427,6 +430,9 @@ def test_hub_splits(hub: dict[str, Any]) -> None:
     assert splits.train.class_names == ("pear", "apple")
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [8, 2, 10]
     assert splits.test.provenance("source_path")[0] == "test#00000000"
+    assert splits.notes[0] == "splits: train: train, test: test (from the split names)"
+    hub["org/name"] = {"test": HubPart()}
+    assert "the split test says test, but it is the only one: its images are" in load("org/name").notes[0]
 
 
 def test_hub_configurations(hub: dict[str, Any]) -> None:

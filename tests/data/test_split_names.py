@@ -259,7 +259,7 @@ def test_a_test_file_alone(tmp_path: Path, write: Any) -> None:
         load(tmp_path)
     for how in ("ignore", "join"):
         assert len(load(tmp_path, split_names=how).train) == 8
-    assert "says test, but it is the only file" in load(file).notes[0]
+    assert "says test, but it is the only one" in load(file).notes[0]
 
 
 def test_folders_inside_a_tar(tmp_path: Path) -> None:

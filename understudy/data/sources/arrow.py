@@ -13,7 +13,7 @@ from understudy.core.files import read_json
 from understudy.data.settings import DataSettings
 from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
-from understudy.data.sources.split_names import RealSplit, named_splits, taken_as
+from understudy.data.sources.split_names import RealSplit, named_splits, part_notes
 
 _MEND = "write the folder again with save_to_disk of the datasets package"
 
@@ -39,7 +39,7 @@ class ArrowSource(AbstractSource):
         if not files:
             raise InputError(f"{location} must hold Arrow files, but none is listed in state.json: {_MEND}")
         columns = find_columns(_open(files[0][1]).schema, str(files[0][1]), settings)
-        notes = (f"splits: {taken_as(splits, source='the folder names')}",) if any(splits.values()) else ()
+        notes = part_notes(splits, "folder", settings, are_divided=columns.split is None)
         return Contents(_read(files, splits, columns), columns.names, notes + columns.notes)
 
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
+from understudy.data.sources.said_splits import SAYS_SPLIT, may_say_split, not_read, split_said
 from understudy.data.sources.source import MAX_FILE_BYTES
-from understudy.data.sources.split_names import RealSplit, split_of
+from understudy.data.sources.split_names import RealSplit
 
 
 @final
@@ -31,7 +32,6 @@ class _Kind:
 
 _IMAGE = _Kind("image", ("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes"), "Image")
 _LABEL = _Kind("label", ("label", "labels", "fine_label", "cls", "class"), "ClassLabel")
-_LIKE_SPLITS = ("split", "set", "subset", "partition", "fold", "is_train", "is_val", "is_valid", "is_test")
 _BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 """How PNG, JPEG, GIF and WebP begin as base64 text."""
 
@@ -46,14 +46,14 @@ class Columns:
         label: name of the column with labels.
         names: class names by label if the metadata of the table has them.
         split: name of the column that says the split of each image, if there is one.
-        like_splits: names of columns that may say splits and are not read.
+        like_splits: columns that may say splits and are not read, with their types.
     """
 
     image: str
     label: str
     names: tuple[str, ...] | None
     split: str | None = None
-    like_splits: tuple[str, ...] = field(default=(), compare=False)
+    like_splits: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def read(self) -> list[str]:
@@ -65,10 +65,7 @@ class Columns:
         """What was taken for what, in sentences."""
         if self.split:
             return (f"splits: from the column {self.split}",)
-        if self.like_splits:
-            named = f"warning: the columns {listed(self.like_splits)} may say splits"
-            return (f"{named}, but only a column of text that is called split is read: rename it for that",)
-        return ()
+        return not_read(dict(self.like_splits), kind="column")
 
 
 def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Columns:
@@ -88,12 +85,13 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     _check_image_type(schema.field(image).type, f"{where}: {image}")
     _check_label_type(schema.field(label).type, f"{where}: {label}")
     names = class_label_names(features.get(label), where)
-    split = None if label == "split" else _split_column(schema, settings)
-    is_read = settings.split_names != "ignore"
-    others = [name for name in schema.names if is_read and name.lower() in _LIKE_SPLITS and name != label]
-    return Columns(
-        image=image, label=label, names=names, split=split, like_splits=tuple(others) if split is None else ()
-    )
+    if settings.split_names == "ignore":
+        return Columns(image=image, label=label, names=names)
+    others = {name: schema.field(name).type for name in schema.names if may_say_split(name) and name != label}
+    if SAYS_SPLIT in others and _is_text(_value_type(others[SAYS_SPLIT])):
+        return Columns(image=image, label=label, names=names, split=SAYS_SPLIT)
+    like_splits = tuple((name, str(kind)) for name, kind in others.items())
+    return Columns(image=image, label=label, names=names, like_splits=like_splits)
 
 
 def read_rows(
@@ -112,7 +110,11 @@ def read_rows(
     """
     images, labels = plain(batch.column(columns.image)), plain(batch.column(columns.label))
     said = batch.column(columns.split).to_pylist() if columns.split else [None] * len(images)
-    splits = {value: _row_split(value, columns.split, of_part) for value in dict.fromkeys(said)}
+    what = f"the column {columns.split!r}"
+    splits = {
+        value: split_said(value, of_part, what=what) if columns.split else of_part
+        for value in dict.fromkeys(said)
+    }
     for image, label, value in zip(images, labels, said, strict=True):
         data, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
         if isinstance(data, str):
@@ -121,26 +123,6 @@ def read_rows(
         if not data:
             data, problem = read_file(path, roots) if path else (b"", "no image bytes")
         yield data, label_of(label), problem, splits[value]
-
-
-def _split_column(schema: pa.Schema, settings: DataSettings) -> str | None:
-    """The column ``split``, if there is one with text and names of splits are read."""
-    is_read = settings.split_names != "ignore" and schema.names.count("split") == 1
-    return "split" if is_read and _is_text(_value_type(schema.field("split").type)) else None
-
-
-def _row_split(value: str | None, column: str | None, of_part: RealSplit | None) -> RealSplit | None:
-    """The split of a row with a value in a column, in a file or part whose name may say one as well."""
-    if column is None or (value is None and of_part is not None):
-        return of_part
-    split = split_of(value or "")
-    if split is None or of_part not in (None, split):
-        expected = "train, validation or test" if not split else f"{of_part}, as the name of the file does"
-        raise InputError(
-            f"the column {column!r} must say {expected}, got {value!r}: correct the column, or read no name "
-            "as a split with --set data.split_names=ignore"
-        )
-    return split
 
 
 def plain(values: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources.columns import Columns, find_columns, read_rows
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
-from understudy.data.sources.split_names import RealSplit, named_splits
+from understudy.data.sources.split_names import RealSplit, named_splits, part_notes
 
 _NAME = re.compile(r"(\w[\w.-]*/[\w.-]+)(?::([\w.-]+))?")
 
@@ -44,7 +44,8 @@ class HubSource(AbstractSource):
             ) from None
         columns = find_columns(next(iter(loaded.values())).features.arrow_schema, location, settings)
         splits = named_splits(list(loaded), location, settings)
-        return Contents(_read(loaded, columns, splits), columns.names, columns.notes)
+        notes = part_notes(splits, "split", settings, are_divided=columns.split is None)
+        return Contents(_read(loaded, columns, splits), columns.names, notes + columns.notes)
 
 
 SOURCES.register(

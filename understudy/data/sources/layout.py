@@ -13,6 +13,7 @@ from understudy.data.sources.split_names import (
     RealSplit,
     SplitName,
     both_readings,
+    only_one,
     splits_by_name,
     taken_as,
     written_together,
@@ -66,12 +67,7 @@ def find_places(paths: Sequence[Path], location: str, settings: DataSettings) ->
     if tops:
         return _places_below(paths, tops, location)
     places = _splits_below(paths, location) or _splits_in_files(paths, location)
-    notes = tuple(
-        f"splits: the folder {name} says {split_name.split}, but it is the only one: its images are divided "
-        "into train, val and test"
-        for name in passed_over
-        if (split_name := SplitName(name)).split not in (None, "train")
-    )
+    notes = tuple(note for name in passed_over for note in only_one(name, "folder", are_divided=True))
     return places or _without_splits(paths, notes)
 
 

@@ -34,14 +34,15 @@ class ParquetSource(AbstractSource):
         different = [file.name for file in found.files if columns[file] != first]
         if different:
             raise InputError(
-                f"all files must have the columns ({first.image}, {first.label}) and the class names of "
+                f"all files must have the columns ({', '.join(first.read)}) and the class names of "
                 f"{found.files[0].name}, but these differ: {listed(different)}"
             )
         names = first.names
         if names is None:
             names = _paired_names(found.files, columns)
         root = Path(location) if Path(location).is_dir() else Path(location).parent
-        return Contents(_read(found, columns, root), names, found.notes + first.notes, found.left_out)
+        notes = found.notes_with(first.notes, are_divided=first.split is None)
+        return Contents(_read(found, columns, root), names, notes, found.left_out)
 
 
 SOURCES.register("parquet", summary="Parquet files with a column of images and one of labels")(

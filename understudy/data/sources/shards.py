@@ -15,6 +15,7 @@ from understudy.data.sources.archives import is_archive
 from understudy.data.sources.split_names import (
     RealSplit,
     both_readings,
+    only_one,
     splits_by_name,
     taken_as,
     written_together,
@@ -35,9 +36,10 @@ class Shards:
     Attributes:
         files: paths of the files, sorted.
         names: unique name of each file, for the paths of its images: relative to the folder all share.
-        splits: split of each file; None if the names say nothing.
+        splits: split of each file; None if the names say nothing, or are not read.
         notes: what was taken for what, in sentences.
         left_out: (path, reason) of files beside them that may hold images too.
+        unread: name of the only file, if it may say a split and is not read.
     """
 
     files: tuple[Path, ...]
@@ -45,6 +47,17 @@ class Shards:
     splits: tuple[RealSplit | None, ...]
     notes: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    unread: str = ""
+
+    def notes_with(self, inside: Sequence[str], *, are_divided: bool) -> tuple[str, ...]:
+        """All notes about splits.
+
+        Args:
+            inside: notes about what the files hold.
+            are_divided: whether the files hold nothing that says splits.
+        """
+        alone = only_one(self.unread, "file", are_divided=are_divided) if self.unread else ()
+        return (*self.notes, *alone, *inside)
 
 
 def shards(location: str, suffix: str) -> list[Path]:
@@ -69,20 +82,17 @@ def find_shards(location: str, suffix: str, settings: DataSettings) -> Shards:
     folder = os.path.commonpath([file.parent for file in files])
     names = [file.relative_to(folder).as_posix() for file in files]
     splits = dict.fromkeys(names) if settings.split_names == "ignore" else splits_of_parts(names, location)
-    is_file = Path(location).is_file()
-    notes = []
-    if is_file and splits[names[0]] not in (None, "train"):
-        notes.append(
-            f"splits: the name {names[0]} says {splits[names[0]]}, but it is the only file: its images are "
-            "divided into train, val and test"
-        )
-    elif len(files) > 1 and any(splits.values()):
-        notes.append(f"splits: {taken_as(splits, source='the file names')}")
-    if is_file:
-        splits = {names[0]: None}
-    left_out = () if is_file else _archives_beside(files, Path(folder))
+    if Path(location).is_file():
+        unread = names[0] if settings.split_names != "ignore" else ""
+        return Shards(tuple(files), tuple(names), (None,), (), (), unread)
+    are_read = len(files) > 1 and any(splits.values())
+    notes = (f"splits: {taken_as(splits, source='the file names')}",) if are_read else ()
     return Shards(
-        tuple(files), tuple(names), tuple(splits[name] for name in names), tuple(notes), left_out=left_out
+        tuple(files),
+        tuple(names),
+        tuple(splits[name] for name in names),
+        notes,
+        left_out=_archives_beside(files, Path(folder)),
     )
 
 

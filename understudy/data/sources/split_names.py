@@ -93,6 +93,39 @@ def named_splits(names: Sequence[str], location: str, settings: DataSettings) ->
     return splits
 
 
+def part_notes(
+    splits: Mapping[str, RealSplit | None], kind: str, settings: DataSettings, *, are_divided: bool
+) -> tuple[str, ...]:
+    """What the names of parts were taken for, in sentences.
+
+    Args:
+        splits: as :func:`named_splits` returns them.
+        kind: ``folder`` or ``split``, as the parts are called.
+        settings: whether names are read as splits.
+        are_divided: whether nothing but the names says splits.
+    """
+    if any(splits.values()):
+        return (f"splits: {taken_as(splits, source=f'the {kind} names')}",)
+    if settings.split_names == "ignore":
+        return ()
+    return only_one(next(iter(splits)), kind, are_divided=are_divided)
+
+
+def only_one(name: str, kind: str, *, are_divided: bool) -> tuple[str, ...]:
+    """A sentence if the only file, folder or part of a data set has the name of a split that is not train.
+
+    Args:
+        name: its name, which is not read as a split.
+        kind: ``file``, ``folder`` or ``split``.
+        are_divided: whether nothing else says the splits of its images.
+    """
+    split = split_of(name)
+    if split in (None, "train"):
+        return ()
+    what = "its images are divided into train, val and test" if are_divided else "the name is not read"
+    return (f"splits: the {kind} {name} says {split}, but it is the only one: {what}",)
+
+
 def splits_by_name(names: Collection[str]) -> dict[str, SplitName]:
     """What each of several names says about splits.
 

@@ -1,45 +1,42 @@
 """WebDataset tars: ``key.png`` with a label in ``key.cls`` or ``key.json``; and tars of class folders.
 
 ``key.cls`` holds a number or a name; ``key.json`` has ``class_name``, ``label`` or ``class``, or is
-the label. Numeric labels
-get their names from ``class_name`` in the JSON, or from ``classes.txt`` (one name per line) or
-``dataset_info.json``, in a tar or beside it.
+the label, and may say the split in ``split``. Numeric labels get their names from ``class_name`` in the
+JSON, or from ``classes.txt`` (one name per line) or ``dataset_info.json``, in a tar or beside it.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast, final
+from typing import Any, final
 
 from understudy.core.errors import InputError
-from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.archives import why_unreadable
-from understudy.data.sources.shards import IMAGE_SUFFIXES, Shards, find_shards, shards, splits_of_parts
+from understudy.data.sources.said_splits import SAYS_SPLIT, split_field, split_said
+from understudy.data.sources.samples import (
+    NAME_FILES,
+    fields_of,
+    item_of,
+    name_files,
+    samples_of,
+)
+from understudy.data.sources.shards import Shards, find_shards, shards, splits_of_parts
 from understudy.data.sources.source import (
-    MAX_FILE_BYTES,
     SOURCES,
     AbstractSource,
     Contents,
     Item,
     check_entry,
     check_unique,
-    filled,
-    too_large,
-    with_problem,
 )
-from understudy.data.sources.split_names import RealSplit, taken_as
-from understudy.data.sources.tree import Tree, read_tree
-
-_IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
-_NAME_FILES = ("classes.txt", "dataset_info.json")
-_ABOUT = re.compile(r"(readme|licen[cs]e)(\..*)?", re.IGNORECASE)
-_SECOND = " (again)"
+from understudy.data.sources.split_names import RealSplit, SplitName, both_readings, taken_as
+from understudy.data.sources.tar_folders import are_class_folders, read_class_folders
 
 
 @final
@@ -57,19 +54,21 @@ class WebDatasetSource(AbstractSource):
         """Check all entries and find the class names, then read samples one at a time."""
         tars = find_shards(location, ".tar", settings)
         folders = sorted({file.parent for file in tars.files} | {Path(location)})
-        beside = [folder / name for folder in folders for name in _NAME_FILES]
+        beside = [folder / name for folder in folders for name in NAME_FILES]
         found = [_parse_names(path.name, path.read_bytes()) for path in beside if path.is_file()]
         found += [names for file in tars.files for names in _check(file)]
         if len(set(found)) > 1:
             raise InputError(
                 f"{location} must have one list of class names, got {len(set(found))} different ones in "
-                f"{' and '.join(_NAME_FILES)} files"
+                f"{' and '.join(NAME_FILES)} files"
             )
-        if _are_class_folders(tars):
-            return _class_folders(tars, location, settings)
+        if are_class_folders(tars):
+            return read_class_folders(tars, location, settings)
         names = found[0] if found else None
         inside, notes = _splits_inside(tars, location, settings)
-        return Contents(_read(tars, inside), names, tars.notes + notes, tars.left_out)
+        has_field, told = _split_field(tars, settings)
+        notes = tars.notes_with(notes + told, are_divided=not inside and not has_field)
+        return Contents(_read(tars, inside, has_field=has_field), names, notes, tars.left_out)
 
 
 SOURCES.register(
@@ -86,11 +85,7 @@ def _check(file: Path) -> list[tuple[str, ...]]:
             for entry in entries:
                 check_entry(str(file), entry.name, plain=entry.isfile() or entry.isdir())
             check_unique([entry.name for entry in entries if entry.isfile()], str(file))
-            return [
-                _parse_names(_base(entry), _bytes(tar, entry))
-                for entry in entries
-                if _base(entry) in _NAME_FILES
-            ]
+            return [_parse_names(name, data) for name, data in name_files(tar)]
     except (tarfile.TarError, OSError) as error:
         reason = why_unreadable(file, error)
         raise InputError(f"{file} must be an uncompressed tar file, but {reason}") from None
@@ -127,152 +122,64 @@ def _parse_names(name: str, data: bytes) -> tuple[str, ...]:
 def _splits_inside(
     tars: Shards, location: str, settings: DataSettings
 ) -> tuple[dict[str, RealSplit | None], tuple[str, ...]]:
-    """The split of each folder in the tars, if the tars' names say none; and what was taken for what."""
-    if settings.split_names == "ignore" or any(tars.splits):
+    """The split of each folder in the tars, if the tars' names say none; and what was taken for what.
+
+    Raises:
+        InputError: if a folder stands for another split than the name of its tar.
+    """
+    if settings.split_names == "ignore":
         return {}, ()
     folders: set[str] = set()
-    for file in tars.files:
+    for file, split in zip(tars.files, tars.splits, strict=True):
         with tarfile.open(file, "r:") as tar:
-            folders |= {key.rpartition("/")[0] for key in _samples(tar)}
-    splits = splits_of_parts(sorted(folders), location, what="folder names in the tar")
+            inside = {key.rpartition("/")[0] for key in samples_of(tar)}
+        odd = sorted(folder for folder in inside if split and _says_another(folder, split))
+        if odd:
+            raise both_readings(
+                f"{file}",
+                odd,
+                what=f"folders in a tar of the {split} split",
+                otherwise="names without a meaning",
+                splits="pack each split into its own tar",
+            )
+        folders |= inside
+    splits = (
+        {} if any(tars.splits) else splits_of_parts(sorted(folders), location, what="folder names in the tar")
+    )
     if not any(splits.values()):
         return {}, ()
     shown = {f"{folder}/": split for folder, split in splits.items()}
     return splits, (f"splits: {taken_as(shown, source='the folders in the tar')}",)
 
 
-def _are_class_folders(tars: Shards) -> bool:
-    """Whether the tars hold no samples, but images in at least two folders, and no labels beside them."""
-    folders: set[str] = set()
-    for file in tars.files:
-        with tarfile.open(file, "r:") as tar:
-            for key, parts in _samples(tar).items():
-                if not {"cls", "json"}.isdisjoint(parts):
-                    return False
-                if not _IMAGES.isdisjoint(parts):
-                    folders.add(key.rpartition("/")[0].removeprefix("."))
-    return len(folders - {""}) >= 2
+def _says_another(folder: str, split: RealSplit) -> bool:
+    """Whether a folder in a tar stands for another split."""
+    names = [SplitName(part) for part in folder.split("/")]
+    return any(name.is_plain and name.split != split for name in names)
 
 
-def _class_folders(tars: Shards, location: str, settings: DataSettings) -> Contents:
-    """Read tars like an image folder; a split in the name of a tar becomes a folder above its entries."""
-    places: dict[str, tuple[Path, str]] = {}
-    for file, split in zip(tars.files, tars.splits, strict=True):
-        with tarfile.open(file, "r:") as tar:
-            entries = [entry.name for entry in tar.getmembers() if entry.isfile()]
-        names = [f"{split}/" * (split is not None) + entry.removeprefix("./") for entry in entries]
-        check_unique([*places, *names], location)
-        places |= {name: (file, entry) for name, entry in zip(names, entries, strict=True)}
-    tree = read_tree(list(places), location, settings)
-    return Contents(_read_tree(tree, places), None, tars.notes + tree.notes, tars.left_out + tree.left_out)
+def _split_field(tars: Shards, settings: DataSettings) -> tuple[bool, tuple[str, ...]]:
+    """Whether the JSON files say splits in a field of text, and what was taken for what."""
+    if settings.split_names == "ignore":
+        return False, ()
+    return split_field(fields for file in tars.files for fields in _all_fields(file))
 
 
-def _read_tree(tree: Tree, places: Mapping[str, tuple[Path, str]]) -> Iterator[Item]:
-    with ExitStack() as stack:
-        tars: dict[Path, tarfile.TarFile] = {}
-        for name, item in zip(tree.names, tree.items, strict=True):
-            file, path = places[name]
-            if file not in tars:
-                tars[file] = stack.enter_context(tarfile.open(file, "r:"))
-            entry = tars[file].getmember(path)
-            if item.problem or entry.size > MAX_FILE_BYTES:
-                yield with_problem(item, item.problem or too_large(entry.size))
-            else:
-                yield filled(item, _bytes(tars[file], entry))
+def _all_fields(file: Path) -> Iterator[dict[str, Any]]:
+    """The fields in the JSON file of each sample, where they can be read; its item says what is wrong."""
+    with tarfile.open(file, "r:") as tar:
+        for parts in samples_of(tar).values():
+            with suppress(ValueError, RecursionError):
+                yield fields_of(tar, parts)
 
 
-def _read(tars: Shards, inside: Mapping[str, RealSplit | None]) -> Iterator[Item]:
+def _read(tars: Shards, inside: Mapping[str, RealSplit | None], *, has_field: bool) -> Iterator[Item]:
     for file, name, split in zip(tars.files, tars.names, tars.splits, strict=True):
         with tarfile.open(file, "r:") as tar:
-            for key, parts in _samples(tar).items():
-                of_sample = inside.get(key.rpartition("/")[0], split)
-                yield _item(tar, f"{name}/{key}", parts, of_sample)
-
-
-def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
-    """Entries by key and extension; the key ends at the first dot of the file name.
-
-    If no sample then has an image, names such as ``1.input.png`` with ``1.output.cls`` are read by their last
-    extension, and names with dots in the key, such as ``v1.0.1.png``, up to their last dot.
-    """
-    entries = [entry for entry in tar.getmembers() if entry.isfile() and _is_part(_base(entry))]
-    samples = _grouped(entries, lambda base: base.partition("."))
-    if any(not _IMAGES.isdisjoint(parts) for parts in samples.values()):
-        return samples
-    shorter: dict[str, dict[str, tarfile.TarInfo]] = {}
-    for key, parts in samples.items():
-        shorter[key] = {extension.rpartition(".")[2]: entry for extension, entry in parts.items()}
-        if len(shorter[key]) < len(parts):
-            return _grouped(entries, lambda base: base.rpartition("."))
-    return shorter
-
-
-def _grouped(
-    entries: Sequence[tarfile.TarInfo], divide: Callable[[str], tuple[str, str, str]]
-) -> dict[str, dict[str, tarfile.TarInfo]]:
-    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    for entry in entries:
-        folder, slash, base = entry.name.rpartition("/")
-        stem, _, extension = divide(base)
-        parts = samples.setdefault(folder + slash + stem, {})
-        extension = extension.lower()
-        parts[extension + _SECOND if extension in parts else extension] = entry
-    return samples
-
-
-def _is_part(base: str) -> bool:
-    return not base.startswith(".") and base not in _NAME_FILES and not _ABOUT.fullmatch(base)
-
-
-def _base(entry: tarfile.TarInfo) -> str:
-    return entry.name.rpartition("/")[2]
-
-
-def _item(
-    tar: tarfile.TarFile, path: str, parts: dict[str, tarfile.TarInfo], split: RealSplit | None
-) -> Item:
-    images = [extension for extension in parts if extension.removesuffix(_SECOND) in _IMAGES]
-    if len(images) != 1:
-        found = listed([f".{extension}" for extension in parts])
-        problem = f"several images of one key: {found}" if images else f"no image among {found}"
-        return Item(path=path, problem=problem)
-    entry, path = parts[images[0]], f"{path}.{images[0]}"
-    if any(parts[each].size > MAX_FILE_BYTES for each in (images[0], "cls", "json") if each in parts):
-        return Item(path=path, problem=f"more than {MAX_FILE_BYTES:,} bytes")
-    try:
-        label = _label(tar, parts)
-    except (ValueError, LookupError, RecursionError):
-        return Item(path=path, problem="no class in .cls, nor as class_name, label or class in .json")
-    return Item(path=path, label=label, split=split, data=_bytes(tar, entry))
-
-
-def _label(tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo]) -> str | int | None:
-    content: Any = json.loads(_bytes(tar, parts["json"])) if "json" in parts else {}
-    fields = content if isinstance(content, dict) else {}
-    if fields.get("class_name") is not None:
-        return str(fields["class_name"])
-    if "cls" in parts:
-        value: Any = _bytes(tar, parts["cls"]).decode("utf-8-sig").strip()
-        if value == "":
-            raise ValueError(value)
-    elif fields:
-        value = fields["label" if "label" in fields else "class"]
-    else:
-        value = content
-    if value is not None and not isinstance(value, (str, int, float)):
-        raise ValueError(value)
-    return _number(value)
-
-
-def _number(value: str | float | None) -> str | int | None:
-    """Whole numbers as integers; text with leading zeros stays, because 01 and 1 may be two classes."""
-    if value is None or isinstance(value, int):
-        return None if value is None else int(value)
-    if re.fullmatch(r"-?(0|[1-9][0-9]*)(\.0+)?", str(value)):
-        return int(str(value).partition(".")[0])
-    return str(value)
-
-
-def _bytes(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
-    # extractfile returns None only for links and devices, which check_entry rejects.
-    return cast("IO[bytes]", tar.extractfile(entry)).read()
+            for key, parts in samples_of(tar).items():
+                item = item_of(tar, f"{name}/{key}", parts)
+                of_name = inside.get(key.rpartition("/")[0], split)
+                if has_field and not item.problem:
+                    what = f"the field {SAYS_SPLIT!r} of {name}/{key}.json"
+                    of_name = split_said(fields_of(tar, parts).get(SAYS_SPLIT), of_name, what=what)
+                yield replace(item, split=of_name)
