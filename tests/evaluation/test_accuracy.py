@@ -281,6 +281,22 @@ def test_an_arm_that_learns_from_validation_images_is_compared_but_never_chosen(
     )
 
 
+@pytest.mark.parametrize(
+    ("mixed", "refitted", "words"),
+    [
+        (0.55, 0.95, "This test shows no difference between mixed"),
+        (0.55, 0.65, "This test shows no difference between mixed"),
+        (0.95, 0.65, "mixed gains"),
+    ],
+)
+def test_also_and_but_refer_to_the_gain_before(mixed, refitted, words):
+    results = [_result("real", 0.6), _result("real+val", 0.8), _result("mixed", mixed)]
+    found = _verdict(*results, _result("mixed+val", refitted), with_val={"mixed": "mixed+val"})
+    assert words in found["sentence"]
+    assert "also" not in found["sentence"]
+    assert ("But mixed+val is worse" in found["sentence"]) == (mixed > 0.6)
+
+
 @pytest.mark.parametrize("name", ["mixed", "mixed@matched"])
 @pytest.mark.parametrize(
     ("accuracy", "helps", "words"),

@@ -389,4 +389,7 @@ def test_the_sentence_says_that_a_gap_is_taken_before_the_plateau(middle, said):
     found = summarise_gap(arms, {}, class_names=NAMES)
     assert found["plateau"]["plain"] is None
     assert found["plateau"]["real"]["rising"] == said
-    assert found["hypothesis"]["sentence"].endswith("images still rose for real (+5.0 points).") == said
+    assert (
+        found["hypothesis"]["sentence"].endswith("images still rose for real (+5.0 points [+5.0, +5.0]).")
+        == said
+    )

@@ -1,11 +1,12 @@
-"""Which arms may still rise, from made-up curves."""
+"""Which arms still rose in the second half of their training, from made-up curves."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from understudy.evaluation.plateau import still_rising, summarise_plateau
+from understudy.evaluation.plateau import cannot_tell, plateau_in_words, still_rising, summarise_plateau
+from understudy.functional.intervals import student_interval
 from understudy.training.records import ArmResult
 
 
@@ -28,18 +29,20 @@ def result(*curves):
     )
 
 
-def test_a_training_that_gains_in_its_second_half_may_rise():
-    found = summarise_plateau(result([(50, 0, 0.9), (100, 0, 0.93)], [(50, 0, 0.91), (100, 0, 0.96)]))
-    assert found["rising"]
-    assert found["gain"]["mean"] == pytest.approx(0.04)
-    assert found["gain"]["low"] < 0.03 < 0.05 < found["gain"]["high"]
-
-
-def test_a_level_training_may_not():
-    found = summarise_plateau(
-        result([(25, 0, 0.5), (50, 0, 0.95), (100, 0, 0.951)], [(50, 0, 0.96), (100, 0, 0.96)])
-    )
-    assert not found["rising"]
+@pytest.mark.parametrize(
+    ("gains", "rising"),
+    [
+        ((0.03, 0.04, 0.035), True),
+        ((0.03, 0.0), None),  # a mean above 0.005, and an interval that contains it
+        ((0.001, 0.0, 0.002), False),
+        ((0.0, 0.03, -0.03), None),
+        ((0.03,), None),  # one training says nothing about others
+    ],
+)
+def test_the_interval_over_trainings_decides(gains, rising):
+    found = summarise_plateau(result(*([(25, 0, 0.5), (50, 0, 0.9), (100, 0, 0.9 + gain)] for gain in gains)))
+    assert found["rising"] is rising
+    assert found["gain"] == {end: pytest.approx(value) for end, value in student_interval(gains).items()}
 
 
 def test_only_the_last_phase_counts():
@@ -58,8 +61,30 @@ def test_results_without_histories_say_nothing():
     assert summarise_plateau(dataclasses.replace(result([]), histories=({"phases": []},))) is None
 
 
-def test_arms_that_may_rise_are_named():
-    rising = {"gain": {"mean": 0.012, "low": 0.0, "high": 0.02}, "rising": True}
-    level = {"gain": {"mean": 0.001, "low": 0.0, "high": 0.02}, "rising": False}
-    assert still_rising({"real": rising, "mixed": level, "other": None}) == "real (+1.2 points)"
-    assert still_rising({"mixed": level}) == ""
+RISING = {"gain": {"mean": 0.012, "low": 0.009, "high": 0.015}, "rising": True}
+LEVEL = {"gain": {"mean": 0.001, "low": -0.001, "high": 0.003}, "rising": False}
+UNCLEAR = {"gain": {"mean": 0.012, "low": 0.0, "high": 0.024}, "rising": None}
+
+
+def test_every_arm_is_named_with_what_its_curve_shows():
+    plateaus = {"real": RISING, "mixed": LEVEL, "synthetic": UNCLEAR, "other": None}
+    assert still_rising(plateaus) == "real (+1.2 points [+0.9, +1.5])"
+    assert cannot_tell(plateaus) == "synthetic (+1.2 points [+0.0, +2.4])"
+    assert plateau_in_words(plateaus) == (
+        "Did accuracy on validation images rise by more than 0.5 points in the second half of the training? "
+        "Yes: real (+1.2 points [+0.9, +1.5]). No: mixed (+0.1 points [-0.1, +0.3]). The trainings cannot "
+        "tell: synthetic (+1.2 points [+0.0, +2.4]). The curve has too few points: other. The falling "
+        "learning rate can be the reason. This does not show what more steps give; longer trainings do."
+    )
+
+
+def test_nothing_is_said_of_more_steps_or_of_arms_without_a_curve():
+    assert still_rising({"mixed": LEVEL, "real": None}) == cannot_tell({"mixed": LEVEL, "real": None}) == ""
+    said = plateau_in_words({"mixed": LEVEL, "real": None})
+    assert "No: mixed (" in said and "too few points: real" in said and "learning rate" not in said
+    assert plateau_in_words({"real": None}) == plateau_in_words({}) == ""
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_records_that_decided_by_the_mean_are_read_by_the_interval(rising):
+    assert cannot_tell({"real": UNCLEAR | {"rising": rising}}) == "real (+1.2 points [+0.0, +2.4])"

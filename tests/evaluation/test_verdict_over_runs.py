@@ -119,7 +119,9 @@ def test_the_refitted_arm_counts_where_a_run_has_it():
     runs = [run(real_val=0.04, mixed=0.03, **({"mixed+val": 0.06} if has else {})) for has in (True, False)]
     found = verdict(*runs, with_val={"mixed": "mixed+val"})
     assert found["minus_real_val"]["runs"] == pytest.approx([0.02, -0.01])
-    assert "mixed, with them in 1 of 2 runs, shows no difference" in found["sentence"]
+    assert (
+        "mixed (trained with the validation images in 1 of 2 runs) shows no difference" in found["sentence"]
+    )
 
 
 def test_an_arm_that_cannot_learn_from_validation_images_must_be_clearly_better():

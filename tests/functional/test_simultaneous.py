@@ -36,6 +36,21 @@ def test_lies_between_a_single_interval_and_bonferroni():
     assert 0.0025 < simultaneous_tail(values, _rng()) < 0.025
 
 
+def test_what_groups_differ_by_does_not_correlate_the_rows():
+    """Differences that are large in one group in all rows, and independent within groups."""
+    groups = np.repeat([0, 1], 5000)
+    values = _rng().normal(size=(8, 1, 10_000)) + 1000 * groups
+    expected = (1 - 0.95 ** (1 / 8)) / 2
+    assert simultaneous_tail(values, _rng(), groups=groups) == pytest.approx(expected, rel=0.2)
+    assert simultaneous_tail(values, _rng()) == pytest.approx(0.025, rel=0.1)
+
+
+def test_one_group_is_no_group():
+    values = _rng().normal(size=(5, 3, 200)) + _rng(1).normal(size=(1, 1, 200))
+    one = simultaneous_tail(values, _rng(), groups=np.zeros(200, dtype=int))
+    assert one == pytest.approx(simultaneous_tail(values, _rng()))
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.01])
 @pytest.mark.parametrize("num_arms", [4, 15])
 def test_equal_arms_rarely_differ_in_any_row(num_arms, spread):

@@ -19,13 +19,18 @@ def results(**at_once):
 def test_names_the_differences_that_hold():
     found = results(mixed=ends(0.002, 0.06), bridged=ends(-0.01, 0.05))
     assert holds_at_once(found, "minus_real") == (
-        "With intervals that hold for all 2 differences at once, the difference of mixed excludes 0."
+        "With intervals that hold for all rows at once, 1 of 2 differences excludes 0: mixed."
     )
+
+
+def test_counts_the_differences_that_hold():
+    found = results(mixed=ends(0.002, 0.06), bridged=ends(0.001, 0.05))
+    assert holds_at_once(found, "minus_real").endswith("2 of 2 differences exclude 0: mixed, bridged.")
 
 
 def test_says_that_none_holds():
     found = results(mixed=ends(-0.002, 0.06), bridged=ends(-0.01, 0.05))
-    assert holds_at_once(found, "minus_real").endswith("no difference excludes 0.")
+    assert holds_at_once(found, "minus_real").endswith("none of 2 differences excludes 0.")
 
 
 def test_is_silent_where_nothing_holds_alone_or_nothing_was_computed():

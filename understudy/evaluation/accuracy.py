@@ -237,7 +237,8 @@ def judge(
         f"{measured_by(arms[_WITH_VAL], measure)['mean']:.1%})"
     )
     beyond = measured_by(arms[name], measure)["minus_real_val"]
-    return helps and beyond["low"] > 0, f"{sentence} {_claim_beyond(name, rival, beyond, runs)}"
+    claim = _claim_beyond(name, rival, beyond, runs=runs, gains=helps)
+    return helps and beyond["low"] > 0, f"{sentence} {claim}"
 
 
 def _other_lengths(steps: int, of_real: int) -> str:
@@ -275,14 +276,18 @@ def _claim(best: str, alone: str, difference: Mapping[str, float], runs: str) ->
     return f"This test shows no difference between {best} and {alone}, {signed}"
 
 
-def _claim_beyond(name: str, rival: str, difference: Mapping[str, float], runs: str) -> str:
-    """Say how an arm compares with the validation images as train images."""
+def _claim_beyond(name: str, rival: str, difference: Mapping[str, float], *, runs: str, gains: bool) -> str:
+    """Say how an arm compares with the validation images as train images, after the claim about ``real``."""
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
     if low > 0:
         ends = f"{mean:.1f} points [{low:.1f}, {high:.1f}]"
-        return f"{name} also beats {rival} by {ends}." if runs else f"{name} also gains {ends} over {rival}."
+        also = "also " if gains else ""
+        return (
+            f"{name} {also}beats {rival} by {ends}." if runs else f"{name} {also}gains {ends} over {rival}."
+        )
     if high < 0:
-        return f"But {name} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
+        but = "But " if gains else ""
+        return f"{but}{name} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
     return f"Against {rival}, {name} shows no difference, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]."
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.evaluation.plateau import still_rising, summarise_plateau
+from understudy.evaluation.plateau import cannot_tell, still_rising, summarise_plateau
 from understudy.functional.gaps import (
     PATH,
     REVERSE_PATH,
@@ -255,14 +255,16 @@ def _hypothesis(
 
 
 def _before_plateau(plateau: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """A sentence for a gap between sets that longer trainings may move."""
-    rising = still_rising(plateau)
-    if not rising:
-        return ""
-    return (
-        " The gap is taken before the plateau: in the second half of the training, accuracy on validation "
-        f"images still rose for {rising}."
-    )
+    """Sentences for a gap between sets that longer trainings may move."""
+    sentence = ""
+    if rising := still_rising(plateau):
+        sentence += (
+            " The gap is taken before the plateau: in the second half of the training, accuracy on "
+            f"validation images still rose for {rising}."
+        )
+    if unclear := cannot_tell(plateau):
+        sentence += f" The trainings cannot tell whether it still rose for {unclear}."
+    return sentence
 
 
 def _no_gap(total: Mapping[str, Any], floor: float) -> str:

@@ -58,7 +58,7 @@ def differences_at_once(results: Sequence[ArmResult], *, seed: int) -> dict[str,
 
 def _at_once(differences: dict[str, np.ndarray], *, groups: np.ndarray | None, seed: int) -> dict[str, Ends]:
     values = np.stack(list(differences.values()))
-    tail = simultaneous_tail(values, np.random.default_rng(seed))
+    tail = simultaneous_tail(values, np.random.default_rng(seed), groups=groups)
     found = {}
     for arm, of_arm in zip(differences, values, strict=True):
         _, low, high = mean_interval(of_arm, limits=(-1.0, 1.0), groups=groups, tail=tail)

@@ -138,7 +138,7 @@ def _partner(name: str, chosen: Sequence[str], partners: Sequence[str]) -> str:
     if len(set(partners)) == 1:
         return partners[0]
     learned = sum(partner != arm for partner, arm in zip(partners, chosen, strict=True))
-    return f"{name}, with them in {learned} of {len(chosen)} runs,"
+    return f"{name} (trained with the validation images in {learned} of {len(chosen)} runs)"
 
 
 def _words(count: int, *, same_images: bool) -> str:

@@ -218,7 +218,7 @@ def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> tu
     """
     _check_shape(values)
     num_seeds, num_images = values.shape
-    parts = [values] if groups is None else _strata(values, groups)
+    parts = [values] if groups is None else strata(values, groups)
     shares = [part.shape[1] / num_images for part in parts]
     of_images = [share**2 * _image_variance(part) for share, part in zip(shares, parts, strict=True)]
     residual = sum(share**2 * _residual_variance(part) for share, part in zip(shares, parts, strict=True))
@@ -229,8 +229,16 @@ def variance_of_mean(values: np.ndarray, groups: np.ndarray | None = None) -> tu
     return max(sum(of_images), of_seeds, both - residual), both**2 / spread if spread > 0 else math.inf
 
 
-def _strata(values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
-    """Values of each group, and those of all groups of one image."""
+def strata(values: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+    """Split values by group; groups of one image are one group together.
+
+    Args:
+        values: of shape (S, N).
+        groups: g, int of shape (N,).
+
+    Returns:
+        Arrays of shape (S, N_g), in the order of the groups.
+    """
     _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     strata = np.where(sizes[group_of] == 1, -1, group_of)
     return [values[:, strata == stratum] for stratum in np.unique(strata)]

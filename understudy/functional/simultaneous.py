@@ -13,12 +13,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr
 
-from understudy.functional.intervals import TAIL, variance_of_mean
+from understudy.functional.intervals import TAIL, strata, variance_of_mean
 
 _NUM_DRAWS = 5_000
 
 
-def simultaneous_tail(values: np.ndarray, rng: np.random.Generator) -> float:
+def simultaneous_tail(
+    values: np.ndarray, rng: np.random.Generator, *, groups: np.ndarray | None = None
+) -> float:
     """Error on either side of each interval with which all K intervals hold at once in 95% of experiments.
 
     Hothorn, Bretz and Westfall 2008, "Simultaneous inference in general parametric models" (Biometrical
@@ -31,6 +33,8 @@ def simultaneous_tail(values: np.ndarray, rng: np.random.Generator) -> float:
     Args:
         values: float of shape (K, S, N), K at least 1 and N at least 2.
         rng: source of the deviations.
+        groups: int of shape (N,), if other test images would have as many in each group, see
+            :func:`understudy.functional.intervals.variance_of_mean`.
 
     Returns:
         The error, at most 0.025: that of the interval of one difference.
@@ -45,14 +49,23 @@ def simultaneous_tail(values: np.ndarray, rng: np.random.Generator) -> float:
     """
     if values.ndim != 3 or not len(values):
         raise ValueError(f"values must be (differences, trainings, images), got {values.shape}")
-    variances = np.array([variance_of_mean(of_one)[0] for of_one in values])
+    variances = np.array([variance_of_mean(of_one, groups)[0] for of_one in values])
     varying = variances > 0  # equal arms cannot differ by chance
     if varying.sum() < 2:
         return TAIL
     values, variances = values[varying], variances[varying]
-    correlation = np.cov(values.mean(axis=1)) / values.shape[2] / np.sqrt(np.outer(variances, variances))
+    covariance = _covariance_over_images(values.mean(axis=1), groups)
+    correlation = covariance / np.sqrt(np.outer(variances, variances))
     np.fill_diagonal(correlation, 1)
     eigenvalues, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(eigenvalues.clip(min=0))
     largest = np.abs(rng.standard_normal((_NUM_DRAWS, len(values))) @ root.T).max(axis=1)
     return float(min(TAIL, ndtr(-np.quantile(largest, 1 - 2 * TAIL))))
+
+
+def _covariance_over_images(means: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """A: covariance of the means over images (K, N); with groups, of images within them."""
+    num_images = means.shape[1]
+    parts = [means] if groups is None else strata(means, groups)
+    covariances = [np.cov(part) * part.shape[1] for part in parts if part.shape[1] > 1]
+    return np.asarray(np.sum(covariances, axis=0) / num_images**2)

@@ -11,7 +11,7 @@ from understudy.core.provenance import environment
 from understudy.evaluation.accuracy import choose, confusion, summarise
 from understudy.evaluation.class_sizes import measure_of_verdict
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
-from understudy.evaluation.plateau import still_rising, summarise_plateau
+from understudy.evaluation.plateau import cannot_tell, still_rising, summarise_plateau
 from understudy.evaluation.simultaneous import differences_at_once
 from understudy.evaluation.transferability import feature_quality
 from understudy.pipeline.context import Run
@@ -68,7 +68,9 @@ def compare(run: Run) -> None:
         f"compare: {len(arms)} arms, {settings.num_seeds} seeds each, in {record['seconds']:.0f} s"
     )
     if rising := still_rising(record["plateau"]):
-        run.observer.say(f"compare: may still rise with more steps: {rising}")
+        run.observer.say(f"compare: still rose in the second half of the training: {rising}")
+    if unclear := cannot_tell(record["plateau"]):
+        run.observer.say(f"compare: the trainings cannot tell whether these still rose: {unclear}")
 
 
 def _summary(results: Sequence[ArmResult], settings: CompareSettings) -> dict[str, Any]:

@@ -29,8 +29,12 @@ def holds_at_once(results: Mapping[str, Any], difference: str) -> str:
     if not alone:
         return ""
     holding = [name for name in alone if _excludes_zero(rows[name])]
-    found = f"the difference of {listed(holding)} excludes 0" if holding else "no difference excludes 0"
-    return f"With intervals that hold for all {len(rows)} differences at once, {found}."
+    verb = "exclude" if len(holding) > 1 else "excludes"
+    which = f": {listed(holding)}" if holding else ""
+    return (
+        f"With intervals that hold for all rows at once, {len(holding) or 'none'} of {len(rows)} differences "
+        f"{verb} 0{which}."
+    )
 
 
 def _excludes_zero(interval: Mapping[str, float]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from understudy.evaluation.plateau import RISE, still_rising
+from understudy.evaluation.plateau import plateau_in_words
 from understudy.report.figures import WIDTH, band, label_axes, legend_above, new_figure, styles, to_svg
 
 _MAX_CURVES = 4  # more bands over each other cannot be told apart
@@ -23,8 +23,8 @@ def training_section(results: Mapping[str, Any], compared: Sequence[str]) -> dic
             shown first, and that of ``real-long`` where the last one is held against it.
 
     Returns:
-        ``figures`` (pairs of caption and SVG), ``plateau`` (which arms may still rise, in words; empty where
-        no curve says so), ``which`` (arms they show, in words, empty where that is all of them),
+        ``figures`` (pairs of caption and SVG), ``plateau`` (which arms still rose, in words; empty where no
+        curve says so), ``which`` (arms they show, in words, empty where that is all of them),
         ``num_trials``, ``features`` (a row per network); empty if there is none of these.
     """
     if not any(name in results for name in ("convergence", "tuning", "transferability", "published")):
@@ -41,7 +41,7 @@ def training_section(results: Mapping[str, Any], compared: Sequence[str]) -> dic
     trials = [len(arm["trials"]) for arm in results.get("tuning", {}).values()]
     return {
         "figures": _figures(shown) if shown else [],
-        "plateau": _plateau(results.get("plateau", {})),
+        "plateau": plateau_in_words(results.get("plateau", {})),
         "which": _which(list(shown), num_arms=len(measured)),
         "num_trials": trials[0] if trials else 0,
         "features": _features(results.get("transferability", {})),
@@ -83,22 +83,6 @@ def _possible(interval: Mapping[str, float], *, is_share: bool) -> dict[str, flo
     """An interval cut to possible values: Student intervals of few seeds can exceed 100% or fall below 0."""
     most = 1.0 if is_share else max(interval.values())
     return {end: min(most, max(0.0, interval[end])) for end in ("mean", "low", "high")}
-
-
-def _plateau(plateaus: Mapping[str, Mapping[str, Any] | None]) -> str:
-    """Say which arms more steps may raise."""
-    if not any(plateaus.values()):
-        return ""
-    most = f"{100 * RISE:g} points"
-    if rising := still_rising(plateaus):
-        return (
-            f"More steps may raise {rising}: so much did accuracy on validation images rise in the second "
-            "half of the training. The falling learning rate can be the reason; longer trainings show it."
-        )
-    return (
-        f"In the second half of its training, no arm rose by more than {most} on validation images, so twice "
-        "the steps would add little."
-    )
 
 
 def _which(shown: Sequence[str], *, num_arms: int) -> str:
