@@ -21,7 +21,7 @@ from understudy.data.load import Splits, load_splits
 from understudy.data.settings import DataSettings
 from understudy.data.sources.layout import Places, find_places
 from understudy.data.sources.shards import splits_of_parts
-from understudy.data.sources.split_names import SPLIT_WORDS, SplitName, split_of
+from understudy.data.sources.split_names import SPLIT_WORDS, SplitName, names_say_none, split_of
 
 WORDS = {
     split: [word for word, each in SPLIT_WORDS.items() if each == split] for split in ("train", "val", "test")
@@ -292,3 +292,78 @@ def test_shards_below_a_link_are_found_once(tmp_path: Path) -> None:
         sum(map(len, (load(tmp_path / "set").train, load(tmp_path / "set").val, load(tmp_path / "set").test)))
         == 12
     )
+
+
+# Words that are not read
+
+FOREIGN = [
+    ("trn", "tst"),
+    ("entrenamiento", "prueba"),
+    ("Lernen", "Prüfung"),
+    ("apprentissage", "essai"),
+    ("fold1", "fold2"),
+    ("original", "augmented"),
+    ("224", "512"),
+    ("训练", "测试"),
+]
+
+
+@given(
+    names=st.sampled_from(FOREIGN),
+    classes=st.lists(st.sampled_from(["bolt", "Nut", "washer", "10"]), min_size=2, unique=True),
+    above=st.sampled_from(["", "archive/", "archive/data/"]),
+    between=st.sampled_from(["", "images/"]),
+    extra=st.sampled_from(["", "labels.csv", "stray.png"]),
+    swapped=st.booleans(),
+)
+def test_folders_that_hold_the_same_folders_are_refused(
+    names: tuple[str, str], classes: list[str], above: str, between: str, extra: str, swapped: bool
+) -> None:
+    """They may be splits in another language, versions of a set, or classes: the user says which."""
+    paths = [
+        f"{above}{top}/{between}{name if top == names[0] else name.lower()}/{number}.png"
+        for top in names
+        for name in classes
+        for number in range(2)
+    ]
+    if swapped:  # the splits stand below the classes
+        paths = [
+            f"{above}{name}/{top}/{number}.png" for top in names for name in classes for number in range(2)
+        ]
+    paths += [f"{above}{names[0]}/{extra}"] * (bool(extra) and not swapped)
+    with pytest.raises(InputError, match=r"in several ways, because its folders .* hold folders of"):
+        places(*paths)
+    assert set(places(*paths, split_names="ignore").labels) == set(classes if swapped else names)
+
+
+def test_most_folders_hold_the_same_folders() -> None:
+    with pytest.raises(InputError, match=r"\n  trn, tst are splits of one data set: rename them to train"):
+        places(*tree("trn", "tst"), "unlabelled/1.png")
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        tree("animals")[:4] + [f"vehicles/{name}/1.png" for name in ("car", "bus")],
+        [f"{name}/{kind}/1.png" for name in CLASSES for kind in ("images", "masks", "thumbs")],
+        [f"{name}/{kind}1.png" for name in CLASSES for kind in ("", "left/", "right/")],
+        [f"{name}/left/1.png" for name in CLASSES],
+    ],
+)
+def test_folders_below_classes(paths: list[str]) -> None:
+    found = places(*paths)
+    assert found.labels == tuple(path.partition("/")[0] for path in paths)
+
+
+@pytest.mark.parametrize("write", [parquet, tar])
+@pytest.mark.parametrize("names", FOREIGN[:4])
+def test_file_names_in_other_languages_are_named(tmp_path: Path, write: Any, names: tuple[str, str]) -> None:
+    for number, name in enumerate(names):
+        write(tmp_path / f"{name}.{write.__name__}", 50 * number)
+    assert load(tmp_path).notes[0].startswith("splits: no word for a split is in the names of the files (")
+    assert load(tmp_path, split_names="ignore").notes == ()
+
+
+def test_numbers_and_checksums_of_files_are_no_splits() -> None:
+    assert names_say_none([f"x-{number:05d}.tar" for number in range(3)], "files") == ()
+    assert names_say_none([f"{word}.tar" for word in "abcdefgh"], "files") == ()

@@ -9,6 +9,8 @@ from typing import final
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
+from understudy.data.sources.leftovers import is_part_of_class
+from understudy.data.sources.shards import is_image
 from understudy.data.sources.split_names import (
     RealSplit,
     SplitName,
@@ -24,6 +26,7 @@ Path = tuple[str, ...]
 
 _NO_CLASS = {"test", "testing", "eval", "evaluation", "val", "validation", "dev"}
 """Folder names that are no class, even beside folders that are."""
+_STRAY = 0.2  # share of images that may lie beside the classes of a split by mistake
 _AS_TREE = "put each class below its split, as in train/CLASS/1.png and test/CLASS/1.png"
 
 
@@ -68,7 +71,43 @@ def find_places(paths: Sequence[Path], location: str, settings: DataSettings) ->
         return _places_below(paths, tops, location)
     places = _splits_below(paths, location) or _splits_in_files(paths, location)
     notes = tuple(note for name in passed_over for note in only_one(name, "folder", are_divided=True))
+    if places is None:
+        _check_no_shared_folders(paths, location)
     return places or _without_splits(paths, notes)
+
+
+def _check_no_shared_folders(paths: Sequence[Path], location: str) -> None:
+    """Check that most top folders do not hold the same folders, as splits in other languages do.
+
+    Raises:
+        InputError: with all readings, and what to do for each.
+    """
+    tops: dict[str, list[Path]] = {}
+    for path in paths:
+        if len(path) > 1:
+            tops.setdefault(path[0], []).append(path[1:])
+    images = [len(path) for each in tops.values() for path in each if is_image(path[-1])]
+    if len(tops) < 2 or images.count(1) > _STRAY * len(images):
+        return  # they are classes, and images of a kind may lie in folders below
+    inside: dict[str, list[str]] = {}
+    for top, below in tops.items():
+        for name in {each.casefold() for each in _children(_without_wrappers(below, keep_splits=False)[0])}:
+            inside.setdefault(name, []).append(top)
+    shared = [
+        name for name in sorted(inside) if 2 * len(inside[name]) > len(tops) and not is_part_of_class(name)
+    ]
+    if len(shared) < 2:
+        return
+    outer, inner = listed(sorted({top for name in shared for top in inside[name]})), listed(shared)
+    splits = "to train, val or test"
+    raise InputError(
+        f"{location} can be read in several ways, because its folders {outer} hold folders of the same "
+        f"names, {inner}. Do what fits:\n"
+        f"  {outer} are splits of one data set: rename them {splits}\n"
+        f"  {outer} are versions of one data set, such as folds or sizes: give one of them as DATA\n"
+        f"  {inner} are splits of each class: rename them {splits}\n"
+        f"  {outer} are the classes of all images in them: use --set data.split_names=ignore"
+    )
 
 
 def _without_splits(paths: Sequence[Path], notes: tuple[str, ...] = ()) -> Places:

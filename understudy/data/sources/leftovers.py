@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from understudy.core.listing import listed
@@ -182,8 +182,13 @@ def is_image_folder(name: str) -> bool:
     return _IMAGE_FOLDER.fullmatch(name) is not None
 
 
-def below_classes(inner: Sequence[Path]) -> tuple[str, ...]:
-    """A sentence if images lie in folders below their class, because they may be another kind of image."""
+def below_classes(inner: Sequence[Path], classes: Collection[str]) -> tuple[str, ...]:
+    """A sentence if images lie in folders below their class, because they may be another kind of image.
+
+    Args:
+        inner: the part of the path of each image below its class; empty if it has none.
+        classes: names of the classes.
+    """
     folders: dict[str, int] = {}
     for below in inner:
         if len(below) > 1:
@@ -193,10 +198,18 @@ def below_classes(inner: Sequence[Path]) -> tuple[str, ...]:
     most = sorted(folders, key=lambda name: (-folders[name], name))
     names = listed([f"{name} ({folders[name]:,})" for name in most])
     total = sum(1 for below in inner if below)
-    told = f"{sum(folders.values()):,} of {total:,} files lie in folders below their class and belong to it"
-    if sum(folders.values()) == total:
-        names += "; if these are the classes, move them to the top, in place of the folders above them"
-    return (f"folders: {told}: {names}",)
+    if sum(folders.values()) < total:
+        told = (
+            f"{sum(folders.values()):,} of {total:,} files lie in folders below their class and belong to it"
+        )
+        return (f"folders: {told}: {names}",)
+    told = f"the classes are {listed(sorted(classes))}, and all images lie in folders below them: {names}"
+    return (f"folders: {told}. If these folders are the classes, move them up, in place of those above them",)
+
+
+def is_part_of_class(name: str) -> bool:
+    """Whether a folder below a class is expected there: images, masks, thumbnails."""
+    return is_image_folder(name) or name.lower() in _THUMBNAILS or _MASK_FOLDER.fullmatch(name) is not None
 
 
 def joined_folders(labels: Mapping[str, set[str]]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from understudy.data.sources.archives import is_archive
 from understudy.data.sources.split_names import (
     RealSplit,
     both_readings,
+    names_say_none,
     only_one,
     splits_by_name,
     taken_as,
@@ -39,7 +40,7 @@ class Shards:
         splits: split of each file; None if the names say nothing, or are not read.
         notes: what was taken for what, in sentences.
         left_out: (path, reason) of files beside them that may hold images too.
-        unread: name of the only file, if it may say a split and is not read.
+        unread: names of files that may say splits in words that are not read; all or none.
     """
 
     files: tuple[Path, ...]
@@ -47,7 +48,7 @@ class Shards:
     splits: tuple[RealSplit | None, ...]
     notes: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
-    unread: str = ""
+    unread: tuple[str, ...] = ()
 
     def notes_with(self, inside: Sequence[str], *, are_divided: bool) -> tuple[str, ...]:
         """All notes about splits.
@@ -56,8 +57,11 @@ class Shards:
             inside: notes about what the files hold.
             are_divided: whether the files hold nothing that says splits.
         """
-        alone = only_one(self.unread, "file", are_divided=are_divided) if self.unread else ()
-        return (*self.notes, *alone, *inside)
+        if len(self.unread) == 1:
+            own = only_one(self.unread[0], "file", are_divided=are_divided)
+        else:
+            own = names_say_none(self.unread, "files") if are_divided else ()
+        return (*self.notes, *own, *inside)
 
 
 def shards(location: str, suffix: str) -> list[Path]:
@@ -82,17 +86,20 @@ def find_shards(location: str, suffix: str, settings: DataSettings) -> Shards:
     folder = os.path.commonpath([file.parent for file in files])
     names = [file.relative_to(folder).as_posix() for file in files]
     splits = dict.fromkeys(names) if settings.split_names == "ignore" else splits_of_parts(names, location)
-    if Path(location).is_file():
-        unread = names[0] if settings.split_names != "ignore" else ""
-        return Shards(tuple(files), tuple(names), (None,), (), (), unread)
-    are_read = len(files) > 1 and any(splits.values())
-    notes = (f"splits: {taken_as(splits, source='the file names')}",) if are_read else ()
+    is_file = Path(location).is_file()
+    notes: tuple[str, ...] = ()
+    if is_file:
+        splits = dict.fromkeys(names)
+    elif any(splits.values()) and len(files) > 1:
+        notes += (f"splits: {taken_as(splits, source='the file names')}",)
+    are_read = any(splits.values()) or settings.split_names == "ignore"
     return Shards(
         tuple(files),
         tuple(names),
         tuple(splits[name] for name in names),
         notes,
-        left_out=_archives_beside(files, Path(folder)),
+        left_out=() if is_file else _archives_beside(files, Path(folder)),
+        unread=() if are_read else tuple(names),
     )
 
 
@@ -105,6 +112,11 @@ def _archives_beside(files: Sequence[Path], folder: Path) -> tuple[tuple[str, st
         for path in found
         if path not in files and (is_archive(path.name) or path.suffix.lower() in _UNFINISHED)
     )
+
+
+def is_image(name: str) -> bool:
+    """Whether a file has the name of an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def check_one_kind(location: str) -> None:
@@ -135,7 +147,7 @@ def _image_folders(folder: Path) -> list[str]:
     found = []
     for name in names:
         with os.scandir(folder / name) as inside:
-            if any(os.path.splitext(each.name)[1].lower() in IMAGE_SUFFIXES for each in inside):
+            if any(is_image(each.name) for each in inside):
                 found.append(name)
     return found
 

@@ -30,6 +30,10 @@ _COLLECTION = r"(?:sets?|data|datasets?|images?|imgs?|pictures|photos|files|fold
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_WORDS)}){_COLLECTION}?")
 
 
+_FEW = 5
+"""More parts than this with different names are no splits."""
+
+
 @final
 @dataclass(frozen=True)
 class SplitName:
@@ -124,6 +128,22 @@ def only_one(name: str, kind: str, *, are_divided: bool) -> tuple[str, ...]:
         return ()
     what = "its images are divided into train, val and test" if are_divided else "the name is not read"
     return (f"splits: the {kind} {name} says {split}, but it is the only one: {what}",)
+
+
+def names_say_none(names: Collection[str], kind: str) -> tuple[str, ...]:
+    """A sentence if names differ in a few words, none of which says a split: they may in another language.
+
+    Args:
+        names: of the parts of a data set, none of which is read as a split.
+        kind: what the parts are, such as ``files``.
+    """
+    words = {SplitName(name.rpartition(".")[0] or name).words for name in names}
+    if not 2 <= len(words) <= _FEW:
+        return ()  # numbers of shards, or checksums
+    told = f"no word for a split is in the names of the {kind} ({listed(sorted(names), most=3)})"
+    return (
+        f"splits: {told}, so all images are divided; if the names are splits, call them train, val, test",
+    )
 
 
 def splits_by_name(names: Collection[str]) -> dict[str, SplitName]:

@@ -78,7 +78,9 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
     notes = (
         *places.notes,
         *leftovers.joined_folders(_stored_names(entries, places)),
-        *leftovers.below_classes([inner[index] for index in kept]),
+        *leftovers.below_classes(
+            [inner[index] for index in kept], {places.labels[index] or "" for index in kept if inner[index]}
+        ),
     )
     return Tree(tuple(entries[index].name for index in kept), tuple(items), notes, tuple(left_out))
 
