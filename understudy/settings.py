@@ -95,10 +95,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _sizes_are_nested(self) -> Self:
-        if self.scale.stop_below is not None and self.curate.select != "first":
+        if self.scale.stop_below is not None and not self.curate.keeps_first:
+            name = "direction" if self.curate.select == "first" else "select"
             raise ValueError(
                 "scale.stop_below needs sets that contain the smaller ones, which only curate.select 'first' "
-                f"gives, got {self.curate.select!r}: leave one of them out"
+                f"without curate.direction gives, got curate.{name} {getattr(self.curate, name)!r}: leave "
+                "one of them out"
             )
         return self
 

@@ -174,9 +174,50 @@ def test_the_selection_chooses_among_the_good(train):
         assert judged(drawn, train, select=select, **options(3, unasked)).reasons == ["", "", "", "copy"]
 
 
+class Graded:
+    """Gives each image of ``two_classes`` a probability of its own; every one but the last two is a cat."""
+
+    def predict(self, data):
+        cat = np.array([0.6, 0.9, 0.7, 0.7, 0.99, 0.4, 0.2])[: len(data)]
+        return np.stack([cat, 1 - cat], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("direction", "kept"), [(None, [0, 1, 2]), ("most", [1, 2, 4]), ("least", [0, 2, 3])]
+)
+def test_the_most_or_the_least_confident_of_those_that_agree_are_kept(direction, kept, train):
+    """Of equal ones, the first drawn; images that the judge assigns to another class are never kept."""
+    drawn = drawn_set(two_classes(14, seed=9).pixels(16)[::2], [0] * 7)
+    how = {
+        "score": "confidence",
+        "threshold": 0.0,
+        "direction": direction,
+        "judge": Graded,
+        "firewall": "off",
+    }
+    decisions = judged(drawn, train, quota=(3, 0), **how)
+    assert np.flatnonzero(decisions.kept).tolist() == kept
+    assert decisions.reasons[5:] == ["low score", "low score"]
+    assert decisions.num_good.tolist() == [5, 0]
+    assert judged(drawn, train, quota=(9, 0), **how).kept.sum() == 5
+
+
+def test_a_selection_of_features_takes_the_place_of_a_direction(train):
+    """As in an arm with the strategy ``coverage``."""
+    drawn = two_classes(6, split="synthetic", seed=9)
+    options = {
+        "quota": (2, 2),
+        "select": "coverage",
+        "features": lambda data: data.pixels(2).reshape(len(data), -1),
+    }
+    found = [judged(drawn, train, direction=direction, **options).kept for direction in (None, "least")]
+    np.testing.assert_array_equal(*found)
+
+
 def test_unknown_score_and_selection(train):
     drawn = two_classes(2, split="synthetic")
     with pytest.raises(InputError, match="unknown score 'beauty'; known: agreement, clip, confidence, none"):
         judged(drawn, train, score="beauty")
-    with pytest.raises(InputError, match="unknown selection 'last'; known: coverage, first, matched"):
+    known = "known: covariance, coverage, first, herding, matched"
+    with pytest.raises(InputError, match=f"unknown selection 'last'; {known}"):
         judged(drawn, train, select="last")

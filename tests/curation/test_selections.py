@@ -54,7 +54,7 @@ def test_features_are_not_computed_without_a_choice(train):
     )
 
 
-@pytest.mark.parametrize("name", ["coverage", "matched"])
+@pytest.mark.parametrize("name", [name for name in SELECTIONS if SELECTIONS[name].compares])
 def test_classes_are_compared_with_their_own_real_images(name, train):
     """Every set that is measured has one class."""
     measured = []
@@ -68,7 +68,7 @@ def test_classes_are_compared_with_their_own_real_images(name, train):
     assert sorted(measured) == [("synthetic", {0}), ("synthetic", {1}), ("train", {0}), ("train", {1})]
 
 
-@pytest.mark.parametrize("name", ["coverage", "matched"])
+@pytest.mark.parametrize("name", [name for name in SELECTIONS if SELECTIONS[name].compares])
 def test_a_class_without_real_images_is_refused(name, train):
     drawn = two_classes(8, split="synthetic", seed=5)
     cats = train.select(np.flatnonzero(train.labels == 0))
@@ -82,4 +82,5 @@ def test_candidates_are_multiples_of_the_quota():
     quota = np.array([0, 10, 7])
     assert candidates_wanted(quota, CurateSettings()).tolist() == [0, 10, 7]
     assert candidates_wanted(quota, CurateSettings(select="coverage")).tolist() == [0, 30, 21]
+    assert candidates_wanted(quota, CurateSettings(direction="least")).tolist() == [0, 30, 21]
     assert candidates_wanted(quota, CurateSettings(select="matched", candidates=1.1)).tolist() == [0, 11, 8]

@@ -1,4 +1,4 @@
-"""Herding against scikit-learn's kernel step by step; matching against every assignment."""
+"""Herding and covariances against brute force, step by step; matching against every assignment."""
 
 import itertools
 
@@ -8,10 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import rbf_kernel
 
 from understudy.functional.mmd import median_bandwidth
-from understudy.functional.selection import kernel_herding, matched
+from understudy.functional.selection import covariance_matching, kernel_herding, matched, mean_herding
+
+EVERY = (kernel_herding, matched, mean_herding, covariance_matching)
 
 
 def points(*shape, seed=0):
@@ -71,14 +74,66 @@ def test_a_mode_that_drawing_neglects_is_covered():
 
 @given(seed=st.integers(0, 10**6), num=st.integers(0, 7), real=st.integers(1, 6), q=st.integers(0, 9))
 @settings(max_examples=40, deadline=None)
-def test_both_choose_different_candidates_up_to_the_number(seed, num, real, q):
+def test_all_choose_different_candidates_up_to_the_number(seed, num, real, q):
     x, y = points(num, 2, seed=seed), points(real, 2, seed=seed + 1)
-    for choose in (kernel_herding, matched):
+    for choose in EVERY:
         chosen = choose(x, y, q)
         assert len(set(chosen.tolist())) == len(chosen) == min(q, num)
         assert set(chosen.tolist()) <= set(range(num))
         np.testing.assert_array_equal(choose(4 * x, 4 * y, q), chosen)
-    np.testing.assert_array_equal(kernel_herding(x, y, num)[:q], kernel_herding(x, y, q))
+    for choose in (kernel_herding, mean_herding, covariance_matching):
+        np.testing.assert_array_equal(choose(x, y, num)[:q], choose(x, y, q))
+
+
+@given(seed=st.integers(0, 10**6), q=st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_every_step_of_herding_brings_the_mean_nearest(seed, q):
+    x, y = points(8, 3, seed=seed) + 1, points(7, 3, seed=seed + 1)
+    expected = stepwise(x, q, lambda chosen: np.linalg.norm(chosen.mean(axis=0) - y.mean(axis=0)))
+    assert mean_herding(x, y, q).tolist() == expected
+
+
+@given(seed=st.integers(0, 10**6), q=st.integers(0, 9), d=st.integers(1, 5), real=st.integers(2, 9))
+@settings(max_examples=40, deadline=None)
+def test_every_step_brings_the_covariance_nearest(seed, q, d, real):
+    """In scikit-learn's principal components."""
+    x, y = 3 * points(8, 5, seed=seed) + 1, points(real, 5, seed=seed + 1)
+    pca = PCA(min(d, real - 1)).fit(y)
+    x_d, y_d = pca.transform(x), pca.transform(y)
+    wanted = np.cov(y_d.T)
+
+    def distance(chosen):
+        if len(chosen) == 1:
+            return np.linalg.norm(chosen - y_d.mean(axis=0))
+        return np.linalg.norm(np.cov(chosen.T) - wanted)
+
+    assert covariance_matching(x, y, q, d=d).tolist() == stepwise(x_d, q, distance)
+
+
+def stepwise(x, q, distance):
+    """Add the candidate with the smallest distance, one by one."""
+    chosen = []
+    for _ in range(min(q, len(x))):
+        left = [index for index in range(len(x)) if index not in chosen]
+        chosen.append(min(left, key=lambda index: distance(x[[*chosen, index]])))
+    return chosen
+
+
+def test_a_shift_of_the_candidates_does_not_change_their_covariance():
+    """Only the choice of the first point depends on the mean."""
+    x, y = points(200, 3), 1.3 * points(60, 3, seed=1)
+    for shift in (0, 5):
+        found = np.cov(x[covariance_matching(x + shift, y, 40)].T)
+        assert np.linalg.norm(found - np.cov(y.T)) < 0.2 * np.linalg.norm(np.cov(x[:40].T) - np.cov(y.T))
+
+
+def test_covariance_and_mean_are_different_aims():
+    x, y = points(300, 4), 1.5 * points(50, 4, seed=1) + 0.3
+    by_mean, by_covariance = x[mean_herding(x, y, 50)], x[covariance_matching(x, y, 50)]
+    off = [np.linalg.norm(chosen.mean(axis=0) - y.mean(axis=0)) for chosen in (by_mean, by_covariance)]
+    assert off[0] < 0.1 * off[1]
+    spread = [np.linalg.norm(np.cov(chosen.T) - np.cov(y.T)) for chosen in (by_mean, by_covariance)]
+    assert spread[1] < 0.3 * spread[0]
 
 
 @given(seed=st.integers(0, 10**6), real=st.integers(1, 4))
@@ -110,15 +165,17 @@ def test_few_matches_represent_all_real_points():
 
 def test_equal_candidates_come_in_order():
     same = np.ones((5, 2))
-    assert kernel_herding(same, points(4, 2), 3).tolist() == [0, 1, 2]
+    for choose in (kernel_herding, mean_herding, covariance_matching):
+        assert choose(same, points(4, 2), 3).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("real", [np.array([[1.0, 1.0]]), np.ones((4, 2))])
 def test_one_real_point_is_enough(real):
     x = np.array([[5.0, 5.0], [1.0, 1.5], [1.0, 0.9]])
-    assert kernel_herding(x, real, 1).tolist() == [2]
-    assert matched(x, real, 1).tolist() == [2]
-    assert sorted(kernel_herding(np.ones((3, 2)), real, 3)) == [0, 1, 2]
+    for choose in EVERY:
+        assert choose(x, real, 1).tolist() == [2]
+    for choose in (kernel_herding, mean_herding, covariance_matching):
+        assert sorted(choose(np.ones((3, 2)), real, 3)) == [0, 1, 2]
 
 
 def test_the_bandwidth_of_many_points_is_that_of_a_subset(monkeypatch):
@@ -128,7 +185,7 @@ def test_the_bandwidth_of_many_points_is_that_of_a_subset(monkeypatch):
     assert mmd2(chosen, y, bandwidth(y[:60])) < mmd2(x[:10], y, bandwidth(y[:60]))
 
 
-@pytest.mark.parametrize("choose", [kernel_herding, matched])
+@pytest.mark.parametrize("choose", EVERY)
 @pytest.mark.parametrize(("x", "y"), [((3, 2), (0, 2)), ((3, 2), (3, 1)), ((3,), (3, 1))])
 def test_selection_checks_shapes(choose, x, y):
     with pytest.raises(ValueError, match=r"must be \(M, D\) and \(N, D\) with N > 0, got"):

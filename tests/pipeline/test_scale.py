@@ -449,8 +449,10 @@ def test_a_rule_without_effect_is_refused(job):
         job(scale={"times": (1, 2), "stop_below": 1})
     with pytest.raises(
         InputError,
-        match=r"scale.stop_below needs sets .* only curate.select 'first' gives, got 'coverage'",
+        match=r"scale.stop_below needs sets .* without curate.direction gives, got curate.select 'coverage'",
     ):
         job(scale={"times": (1, 2, 3), "stop_below": 1}, curate={"select": "coverage"})
+    with pytest.raises(InputError, match=r"scale.stop_below needs sets .*, got curate.direction 'most'"):
+        job(scale={"times": (1, 2, 3), "stop_below": 1}, curate={"direction": "most"})
     with pytest.raises(InputError, match=r"scale.stop_below has no effect while scale.times is \[\]"):
         check_effect(job(scale={"stop_below": 1}), ["scale.stop_below"])

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from understudy.curation.scores import SCORES, Networks, lowest_kept
-from understudy.curation.selections import choose
+from understudy.curation.selections import choose, extreme
 from understudy.curation.settings import CurateSettings
 from understudy.data.copies import SIDE, CopyFinder, grey_thumbnails
 from understudy.data.labelled_set import LabelledSet
@@ -137,8 +137,12 @@ class Curator:
         low = ~((scores >= threshold) & (scores > 0))  # in this form, NaN is rejected too
         replaced = is_copy & (settings.firewall == "redraw")
         good = ~(constant | low | replaced)
-        features = self.networks.features
-        taken = choose(good, drawn, self.train, quota, selection=settings.select, features=features)
+        if settings.select == "first" and settings.direction is not None:
+            sign = 1 if settings.direction == "most" else -1
+            taken = extreme(good, drawn.labels, sign * scores, quota)
+        else:
+            features = self.networks.features
+            taken = choose(good, drawn, self.train, quota, selection=settings.select, features=features)
         dropped = taken & is_copy & (settings.firewall == "drop")
         causes = (
             [constant, low, replaced | dropped, ~taken],

@@ -12,7 +12,7 @@ from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.curation.settings import CurateSettings
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.selection import kernel_herding, matched
+from understudy.functional.selection import covariance_matching, kernel_herding, matched, mean_herding
 
 Features = Callable[[LabelledSet], np.ndarray]
 """Maps N images to their features in a frozen network or in the judge, float (N, D)."""
@@ -43,14 +43,20 @@ SELECTIONS.register(
 SELECTIONS.register(
     "matched", summary="for each real image, the nearest drawn one in feature space; each is used once"
 )(Selection(matched))
+SELECTIONS.register(
+    "covariance", summary="images whose features jointly have the covariance of the real ones (Rezaei et al.)"
+)(Selection(covariance_matching))
+SELECTIONS.register("herding", summary="images whose features jointly have the mean of the real ones")(
+    Selection(mean_herding)
+)
 
 
 def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray:
     """Good images per class that a selection chooses from, int64 (num_classes,).
 
-    A selection that compares no features needs only the quota.
+    If the first ones are kept, that is the quota.
     """
-    if not SELECTIONS[settings.select].compares:
+    if settings.keeps_first:
         return quota
     return np.ceil(np.round(quota * settings.candidates, 9)).astype(np.int64)
 
@@ -98,4 +104,29 @@ def choose(
             compared = features(drawn.select(candidates)), features(train.select(real))
             taken = how.choose(*compared, int(quota[label]))
         chosen[np.delete(candidates, taken)] = False
+    return chosen
+
+
+def extreme(good: np.ndarray, labels: np.ndarray, scores: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """Choose the good images with the highest scores of each class, as many as its quota.
+
+    Args:
+        good: which images may be chosen, bool (N,).
+        labels: classes, int64 (N,).
+        scores: float (N,); of equal scores, the first drawn are chosen.
+        quota: wanted images per class, int (num_classes,).
+
+    Returns:
+        Which images are chosen, bool (N,).
+
+    Example:
+        >>> good, scores = np.array([True, True, False, True]), np.array([0.1, 0.3, 0.9, 0.2])
+        >>> extreme(good, np.zeros(4, dtype=int), scores, np.array([2]))
+        array([False,  True, False,  True])
+    """
+    chosen = np.zeros(len(good), dtype=bool)
+    for label, wanted in enumerate(quota.tolist()):
+        candidates = np.flatnonzero(good & (labels == label))
+        order = np.argsort(-scores[candidates], kind="stable")
+        chosen[candidates[order[:wanted]]] = True
     return chosen

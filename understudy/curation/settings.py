@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from understudy.core.config import Need, Section, setting
+from understudy.core.config import Need, Section, setting, when
 
 
 def _varies(settings: Any) -> bool:
@@ -34,8 +34,9 @@ _CLIP_SCORE = Need(
 )
 _SELECTS = Need(
     "curate.select",
-    "`curate.select` is not `first`, or an arm has a strategy, or the gap is measured",
-    lambda settings: settings.curate.select != "first" or _varies(settings),
+    "`curate.select` is not `first`, `curate.direction` is set, an arm has a strategy, or the gap is "
+    "measured",
+    lambda settings: not settings.curate.keeps_first or _varies(settings),
 )
 
 
@@ -62,7 +63,19 @@ class CurateSettings(Section):
     so count as copies: `off` does not search for copies, `flag` keeps and marks them, `redraw` replaces them,
     `drop` leaves them out."""
     select: str = setting("first", registry="curation.selections:SELECTIONS")
-    """Which images are kept if more pass than are needed: the `first`, the ones that together cover the real
-    images (`coverage`), or the closest to each real image (`matched`); see `understudy list selections`."""
+    """Which images are kept if more pass than are needed: the `first`, the closest to each real image
+    (`matched`), or the ones that together have the distribution of the real images (`coverage`), or only
+    their `covariance`, or only their mean (`herding`); see `understudy list selections`."""
+    direction: Literal["most", "least"] | None = setting(
+        None, needs=(when("curate.select", "first"), _SCORED_SOMEWHERE)
+    )
+    """Which of the images that pass the threshold are kept if there are more than needed: those with the
+    highest scores (`most`) or the lowest (`least`) instead of the first. With the score `confidence` these
+    are the most or the least confident images on whose class the judge still agrees."""
     candidates: float = setting(3.0, ge=1, needs=_SELECTS)
     """How many images to select from, in multiples of the number wanted."""
+
+    @property
+    def keeps_first(self) -> bool:
+        """Whether the first good images are kept, so that no more are needed to choose from."""
+        return self.select == "first" and self.direction is None

@@ -7,6 +7,7 @@ Symbols::
     q   number of points to choose
     k   Gaussian kernel exp(-|a - b|^2 / (2 h^2))
     h   bandwidth, the median distance between real points
+    C   covariance of the real points in their d leading principal components    (d, d)
 """
 
 from __future__ import annotations
@@ -95,6 +96,103 @@ def matched(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
         rounds.append(left[found])
         left, missing = np.delete(left, found), missing - len(found)
     return np.concatenate(rounds)
+
+
+def mean_herding(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
+    """Candidates whose mean is near that of the real points, by herding.
+
+    Welling 2009, "Herding dynamical weights to learn" (ICML), as Rebuffi et al. 2017 (arXiv:1611.07725,
+    algorithm 4) choose images: after T points the next one is
+    ``argmin_x |mean_j y_j - (x + sum_t x_t) / (T + 1)|`` over the remaining candidates. It is kernel herding
+    with a linear kernel, so it matches the mean and nothing else. Time grows as ``q * M * D``.
+
+    Args:
+        x: float of shape (M, D).
+        y: float of shape (N, D), N at least 1.
+        q: as in :func:`kernel_herding`.
+
+    Returns:
+        As :func:`kernel_herding`.
+
+    Raises:
+        ValueError: as :func:`kernel_herding`.
+
+    Example:
+        >>> mean_herding(np.array([[0.0], [0.9], [2.0]]), np.array([[1.0]]), 3)
+        array([1, 2, 0])
+    """
+    x, y = _float64_points(x, y)
+    x = x - y.mean(axis=0)
+    length_M, total, left = np.square(x).sum(axis=1), np.zeros(x.shape[1]), np.ones(len(x), dtype=bool)
+    chosen = np.empty(min(q, len(x)), dtype=np.int64)
+    for number in range(len(chosen)):
+        best = _take_smallest(length_M + 2 * x @ total, left)  # |x + total|^2 without a constant
+        chosen[number] = best
+        total += x[best]
+    return chosen
+
+
+def covariance_matching(x: np.ndarray, y: np.ndarray, q: int, *, d: int = 32) -> np.ndarray:
+    """Candidates whose covariance is near that of the real points, one by one.
+
+    Rezaei et al. 2026, "High-dimensional analysis of synthetic data selection" (arXiv:2510.08123): in the d
+    leading principal components of the real points, the next point is the remaining candidate with which the
+    covariance of the chosen points is closest to C in Frobenius norm. With one point there is no covariance,
+    so the first one is the candidate nearest to the real mean. A mean that is shifted changes nothing after
+    that. Time grows as ``q * M * d^2``.
+
+    Args:
+        x: float of shape (M, D).
+        y: float of shape (N, D), N at least 1. N points span at most N - 1 components; with one, or with
+            equal ones, C is 0 and all D components count.
+        q: as in :func:`kernel_herding`.
+        d: number of principal components, at least 1.
+
+    Returns:
+        As :func:`kernel_herding`.
+
+    Raises:
+        ValueError: as :func:`kernel_herding`.
+
+    Example:
+        >>> covariance_matching(np.array([[0.0], [0.1], [2.0], [9.0]]), np.array([[-1.0], [1.0]]), 2)
+        array([0, 2])
+    """
+    x, y = _in_components(*_float64_points(x, y), d)
+    wanted = y.T @ y / max(len(y) - 1, 1)
+    found, mean, left = np.zeros_like(wanted), np.zeros(x.shape[1]), np.ones(len(x), dtype=bool)
+    chosen = np.empty(min(q, len(x)), dtype=np.int64)
+    for number in range(len(chosen)):
+        u = x - mean
+        length_M = np.square(u).sum(axis=1)
+        if number:
+            # With x, the covariance is found + u u^T / (T + 1); its squared distance to C without a constant:
+            found *= (number - 1) / number
+            across = np.einsum("md,md->m", u @ (wanted - found), u)
+            length_M = np.square(length_M / (number + 1)) - 2 * across / (number + 1)
+        best = _take_smallest(length_M, left)
+        chosen[number] = best
+        found += np.outer(u[best], u[best]) / (number + 1) if number else 0
+        mean += u[best] / (number + 1)
+    return chosen
+
+
+def _in_components(x: np.ndarray, y: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both sets in the d leading principal components of y, from its mean; as they are if y has no spread."""
+    centre = y.mean(axis=0)
+    _, lengths, axes = np.linalg.svd(y - centre, full_matrices=False)
+    spanned = lengths > 1e-9 * np.abs(y).max(initial=0.0)
+    axes = axes[spanned][:d] if spanned.any() else np.eye(x.shape[1])
+    return (x - centre) @ axes.T, (y - centre) @ axes.T
+
+
+def _take_smallest(value: np.ndarray, left: np.ndarray) -> int:
+    """The candidate with the smallest value of those that are left, which it is no longer afterwards."""
+    # Rounded so that candidates with equal values are taken in order despite floating-point error.
+    value = np.round(value / (np.abs(value).max() or 1.0), 12)
+    best = int(np.where(left, value, np.inf).argmin())
+    left[best] = False
+    return best
 
 
 def _bandwidth(x: np.ndarray, y: np.ndarray) -> float:

@@ -146,7 +146,8 @@ def as_many_as_real(settings: Settings) -> Settings:
     # scale.stop_below forbids selections, which some of these sets use; none of the sets ever grows.
     plain = with_section(plain, "scale", stop_below=None)
     # Real images redrawn with little noise look like copies, but all of them are needed.
-    return with_section(plain, "curate", score="none", threshold=None, select="first", firewall="off")
+    kept = {"score": "none", "threshold": None, "select": "first", "direction": None, "firewall": "off"}
+    return with_section(plain, "curate", **kept)
 
 
 def gap_arms(plain: Settings, *, shots: int) -> dict[str, str]:

@@ -239,6 +239,12 @@ _TABLE = {
         source="kernel herding, Chen et al. 2010 (arXiv:1203.3472)",
         overrides=_fixed("curate", select="coverage"),
     ),
+    "covariance": Strategy(
+        summary="draw three times as many images; keep those whose covariance is that of the real ones",
+        addresses=("content",),
+        source="Rezaei et al. 2026 (arXiv:2510.08123)",
+        overrides=_fixed("curate", select="covariance"),
+    ),
     "diverse": Strategy(
         summary="draw without guidance, from noise with a 10% larger standard deviation",
         addresses=("content",),
@@ -250,6 +256,12 @@ _TABLE = {
         addresses=("appearance",),
         source="FitNets, Romero et al. 2015 (arXiv:1412.6550)",
         change_phases=_on_synthetic(feature_distillation=1.0),
+    ),
+    "herding": Strategy(
+        summary="draw three times as many images; keep those whose mean is that of the real ones (herding)",
+        addresses=("content",),
+        source="herding, Welling 2009 (ICML)",
+        overrides=_fixed("curate", select="herding"),
     ),
     "late-layer": Strategy(
         summary="add a phase that trains the last stage and the head on the real images",
