@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("plain_report")
 USER_ARMS = {
     "mine": [
         {"data": "synthetic", "steps": 3, "mixup": 0.2},
-        {"data": "real", "layers": "late-layer", "reset_head": True},
+        {"data": "real", "layers": "late-layer", "head": "fresh"},
     ]
 }
 COMPARE = BUNDLED | {

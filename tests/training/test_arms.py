@@ -70,7 +70,7 @@ def test_describe():
     assert not ARMS["real"].uses_synthetic
     everything = arm_of(
         Phase(data="mixed", share=0.25, real_share=0.5, cutmix=1, layers="late-layer", batch_norm="frozen"),
-        Phase(data="real", epochs=2.5, reset_head=True, learning_rate=0.01, weight_decay=0),
+        Phase(data="real", epochs=2.5, head="fresh", learning_rate=0.01, weight_decay=0),
     )
     assert everything.describe() == (
         "0.25 parts real and synthetic images with 50% real per batch, cutmix 1, late-layer, batch norm "
@@ -230,9 +230,9 @@ def test_a_fresh_head_and_nothing_else():
     still = {"data": "real", "learning_rate": 1e-30, "batch_norm": "frozen"}
     before, kept = watched_head(arm_of(SYNTHETIC, Phase(**still)), settings=TWO_LENGTHS)
     assert not differing(before, kept)
-    before, fresh = watched_head(arm_of(SYNTHETIC, Phase(**still, reset_head=True)), settings=TWO_LENGTHS)
+    before, fresh = watched_head(arm_of(SYNTHETIC, Phase(**still, head="fresh")), settings=TWO_LENGTHS)
     assert differing(before, fresh) == {"fc.weight", "fc.bias"}
-    other, fresh_too = watched_head(arm_of(REAL, Phase(**still, reset_head=True)), settings=TWO_LENGTHS)
+    other, fresh_too = watched_head(arm_of(REAL, Phase(**still, head="fresh")), settings=TWO_LENGTHS)
     assert differing(before, other) > {"fc.weight"}
     assert torch.equal(
         fresh["fc.weight"], fresh_too["fc.weight"]
@@ -303,10 +303,8 @@ def test_the_late_layer_is_the_last_stage_or_block_and_all_after_it(name, args, 
 
 
 def test_what_has_no_effect_in_an_arm_is_refused():
-    settings = CompareSettings(
-        arms=("real", "mine"), own_arms={"mine": (Phase(data="real", reset_head=True),)}
-    )
-    with pytest.raises(InputError, match="reset_head has no effect in the first phase of the arm 'mine'"):
+    settings = CompareSettings(arms=("real", "mine"), own_arms={"mine": (Phase(data="real", head="fresh"),)})
+    with pytest.raises(InputError, match="head .fresh. has no effect in the first phase of the arm 'mine'"):
         check_arm(find_arm("mine", settings), settings)
     check_arm(find_arm("mine", settings), settings.model_copy(update={"keep_head": True}))
     below = {

@@ -175,7 +175,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
 @pytest.mark.slow
 def test_two_workers_write_what_one_writes(tmp_path, at_once):
     """Fresh heads, a teacher, augmentations of torchvision, and measures along the training."""
-    soft = (Phase(data="synthetic"), Phase(data="mixed", soft_labels=0.5, reset_head=True))
+    soft = (Phase(data="synthetic"), Phase(data="mixed", soft_labels=0.5, head="fresh"))
     settings = RECIPE.model_copy(update={"own_arms": {"soft": soft}, "augmentation": "randaugment"})
     teacher = fit_arm("real", train=SETS["train"], synthetic=None, settings=RECIPE, seed=9, device="cpu")
     measure = partial(feature_quality, train=SETS["train"], test=SETS["test"])

@@ -50,7 +50,7 @@ def weights(classifier):
 
 
 @pytest.mark.parametrize("stacked", [1, 2, 3])
-@pytest.mark.parametrize("name", ["real", "synthetic", "mixed-balanced", "bridged++"])
+@pytest.mark.parametrize("name", ["real", "synthetic", "mixed-balanced", "bridged++", "bridged+class-means"])
 def test_same_weights_as_one_after_the_other(name, stacked):
     group, test = several(), squares("test", num=30, seed=9)
     trained = fit_ensemble(name, group, settings=SHORT, device="cpu", stacked=stacked)
@@ -99,6 +99,7 @@ def test_workers_do_not_change_the_result():
         Phase(data="mixed", soft_labels=0.5),
         Phase(data="real", layers="last-layer"),
         Phase(data="real", batch_norm="frozen"),
+        Phase(data="real", head_warmup=0.5),
         Phase(data="real", optimiser="sgd", learning_rate=0.1),
     ],
     ids=lambda phase: "-".join(sorted(phase.model_fields_set)),

@@ -135,11 +135,15 @@ def _length(phase: Phase) -> str:
     return f"{_share(phase):g} part{'s' if _share(phase) != 1 else ''}"
 
 
+_HEADS = {"kept": "", "fresh": "a fresh head", "class-means": "a head of class means"}
+
+
 def _describe(phase: Phase) -> str:
     data = "real and synthetic" if phase.data == "mixed" else phase.data
     changed = ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation")
     details = [
-        "a fresh head" if phase.reset_head else "",
+        _HEADS[phase.head],
+        f"the head alone for the first {phase.head_warmup:.0%}" if phase.head_warmup else "",
         f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
         *(f"{name} {value:g}" for name in ("mixup", "cutmix") if (value := getattr(phase, name))),
         phase.layers if phase.layers != "full" else "",
@@ -237,9 +241,9 @@ def check_arm(arm: Arm, settings: CompareSettings) -> None:
         InputError: for a fresh head in the first phase, which always has one; for changes to the features in
             a phase that trains only the head; and for a share in a single phase if all arms have equal steps.
     """
-    if arm.phases[0].reset_head and not settings.keep_head:
+    if arm.phases[0].head == "fresh" and not settings.keep_head:
         raise InputError(
-            f"reset_head has no effect in the first phase of the arm {arm.name!r}: every arm begins with a "
+            f"head 'fresh' has no effect in the first phase of the arm {arm.name!r}: every arm begins with a "
             "fresh head"
         )
     for phase in arm.phases:
@@ -273,9 +277,12 @@ def _add_with_val(name: str, summary: str) -> None:
 
 
 _MIXUP = 0.2  # alpha; not given in the paper. Zhang et al. 2018 (arXiv:1710.09412) use 0.1 to 0.4 on ImageNet
+_WARMUP = 0.3  # share; Kumar et al. 2022 (arXiv:2202.10054) train the head until it has converged
 _REAL, _SYNTHETIC = Phase(data="real"), Phase(data="synthetic")
 _SYNTHETIC_MIXUP = Phase(data="synthetic", mixup=_MIXUP)
-_NEW_HEAD = Phase(data="real", reset_head=True)
+_NEW_HEAD = Phase(data="real", head="fresh")
+_MEANS = Phase(data="real", head="class-means")
+_LP_FT = Phase(data="real", head="fresh", head_warmup=_WARMUP)
 _AUGMENTED = Phase(data="real", mixup=_MIXUP, augmentation="randaugment")
 _BALANCED = Phase(data="mixed", real_share=0.5)
 
@@ -290,6 +297,8 @@ _add_with_val("bridged", "bridged, validation images included in the real ones")
 _add("bridged+reinit", "bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
 _add("bridged+mixup", "bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
 _add("bridged++", "bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)
+_add("bridged+class-means", "bridged, with a head of class means before the real images", _SYNTHETIC, _MEANS)
+_add("bridged+lp-ft", "bridged, with a fresh head that first learns alone: LP-FT", _SYNTHETIC, _LP_FT)
 _add("real+mixup", "control: real images with Mixup", Phase(data="real", mixup=_MIXUP))
 _add(
     "real-long",
@@ -297,6 +306,12 @@ _add(
     Phase(data="real", share=2),
 )
 _add("real+reinit", "control: real images, then a fresh head and real images again", _REAL, _NEW_HEAD)
+_add("real+class-means", "control: real images, starting with a head of class means", _MEANS)
+_add(
+    "real+lp-ft",
+    "control: real images, of which the head first learns alone",
+    Phase(data="real", head_warmup=_WARMUP),
+)
 _add(
     "bridged-neutral",
     "control: bridged++, with strongly augmented real images in place of synthetic ones",

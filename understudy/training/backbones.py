@@ -230,12 +230,6 @@ def seeded_globals(seed: int, device: str = "cpu") -> Iterator[None]:
         yield
 
 
-def reset_head(model: Any, num_classes: int, device: str) -> None:
-    """Give a network a new last layer, drawn from torch's global generator."""
-    model.reset_classifier(num_classes)
-    model.to(device)
-
-
 @BACKBONES.register(
     "mini",
     summary="the bundled ResNet: 1.2 million parameters, pretrained on printed letters of 32 x 32 pixels",

@@ -26,11 +26,12 @@ from understudy.core.progress import follow
 from understudy.core.threads import one_thread
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
-from understudy.training.backbones import Backbone, build_backbone, reset_head, seeded_globals
+from understudy.training.backbones import Backbone, build_backbone, seeded_globals
 from understudy.training.batches import Images, batches_of, check_images, phase_images
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.fit import fit_arm, fit_steps
+from understudy.training.heads import begin_head
 from understudy.training.loop import Steps, mixed_batch, phase_rng, targets_of
 from understudy.training.settings import CompareSettings, Phase
 from understudy.training.stacked import train_together
@@ -41,7 +42,7 @@ _GPU_STACK = 16  # networks in a stack
 _SHARED = frozenset(
     ("optimiser", "schedule", "learning_rate", "weight_decay", "label_smoothing", "augmentation", "steps")
 )
-_PHASE_FIELDS = _SHARED | {"data", "share", "real_share", "reset_head", "mixup", "cutmix"}
+_PHASE_FIELDS = _SHARED | {"data", "share", "real_share", "head", "mixup", "cutmix"}
 """Fields of a phase that :func:`_fit_group` implements; arms that set others are left to ``fit_steps``."""
 _SETTINGS_FIELDS = (
     _SHARED
@@ -249,15 +250,13 @@ def _fit_group(
     lengths = arm.phase_steps(settings, num_real=len(first.train), num_synthetic=first.num_synthetic)
     for index, (phase, num_steps) in enumerate(zip(arm.phases, lengths, strict=True)):
         position = len(arm.phases) - 1 - index
-        if phase.reset_head:
-            for training, backbone in zip(trainings, backbones, strict=True):
-                with _GLOBALS, seeded_globals(training.seed + position, device):
-                    reset_head(backbone.model, num_classes, device)
         in_phase = settings.in_phase(phase)
         batches = []
         for training, backbone in zip(trainings, backbones, strict=True):
             check_images(phase, training.data, arm_name=arm.name)
             images = phase_images(phase, training.data, size=backbone.input_size, device=device)
+            with _GLOBALS, seeded_globals(training.seed + position, device):
+                begin_head(backbone, images, phase, batch_size=settings.batch_size)
             rng = phase_rng(training.seed, position)
             batches.append(_batches(images, phase, backbone, settings=in_phase, num_steps=num_steps, rng=rng))
         train_together(backbones, batches, in_phase, num_steps=num_steps, on_step=tell)

@@ -15,11 +15,12 @@ from understudy.training.accumulation import micro_batch_of
 from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import check_batch_norm
-from understudy.training.backbones import build_backbone, check_backbone, reset_head, seeded_globals
+from understudy.training.backbones import build_backbone, check_backbone, seeded_globals
 from understudy.training.batches import check_images, phase_images, real_per_batch
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.guides import find_guides
+from understudy.training.heads import check_linear_head
 from understudy.training.loop import Step, Steps, phase_rng, train_phase
 from understudy.training.optimisers import check_optimiser
 from understudy.training.refresh import check_refresh
@@ -51,8 +52,8 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
 
     Raises:
         InputError: for a missing backbone, a head or weights that do not fit, phases without a step,
-            auxiliary batch norm in a network without batch norm, one image at once in a network with it, or a
-            missing teacher or extractor.
+            auxiliary batch norm in a network without batch norm, class means in one without a linear head,
+            one image at once in a network with batch norm, or a missing teacher or extractor.
     """
     arms = [find_arm(name, settings) for name in settings.all_arms]
     for arm in arms:
@@ -67,6 +68,8 @@ def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthet
     for phase in phases:
         if phase.auxiliary_batch_norm != "none":
             check_batch_norm(backbone.model, settings.backbone)
+        if phase.head == "class-means":
+            check_linear_head(backbone.model, settings.backbone)
     # The classifier of the real images is not trained yet, but it will have these classes.
     teacher = TrainedClassifier(backbone, train.class_names)
     find_guides(phases, settings, train.class_names, device="cpu", teacher=lambda: teacher)
@@ -141,8 +144,6 @@ def fit_steps(
     for index, (phase, num_steps) in enumerate(zip(arm.phases, lengths, strict=True)):
         position = len(arm.phases) - 1 - index
         with seeded_globals(seed + position, device):  # dropout, and a fresh head
-            if phase.reset_head:
-                reset_head(backbone.model, data.train.num_classes, device)
             steps = train_phase(
                 backbone,
                 # not named here, so that the device does not hold the images of two phases at once

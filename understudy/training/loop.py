@@ -9,7 +9,7 @@ from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
@@ -23,13 +23,13 @@ from understudy.training.backbones import Backbone
 from understudy.training.batches import Images, batches_of, real_first, treats_differently
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.guides import Guides
-from understudy.training.layers import freeze, set_mode
+from understudy.training.heads import begin_head
+from understudy.training.layers import freeze
 from understudy.training.losses import Loss
-from understudy.training.optimisers import build_optimiser
 from understudy.training.precision import precision_of
 from understudy.training.refresh import refresh
-from understudy.training.schedules import SCHEDULES
 from understudy.training.settings import CompareSettings, Phase
+from understudy.training.updates import updates_of
 
 
 class DivergedError(InputError):
@@ -80,7 +80,7 @@ def train_phase(
     guides: Guides | None = None,
     micro_batch: MicroBatch | None = None,
 ) -> Iterator[tuple[float | Tensor, float]]:
-    """Train a network in place for one phase, with a new optimiser.
+    """Train a network in place for one phase, with the head that it begins with and a new optimiser.
 
     Auxiliary batch norm lasts as long as the phase; without real images, its statistics are estimated after
     the last step from ``images.unlabelled``, without augmentation.
@@ -88,7 +88,7 @@ def train_phase(
     Args:
         backbone: its model is trained in place.
         images: the images of the phase.
-        phase: which layers are trained, and how images are used.
+        phase: its head, which layers are trained, and how images are used.
         settings: of the phase; ``steps`` is not used.
         num_steps: steps of this phase, at least 1.
         rng: decides the order of images, their augmentation and their mixing.
@@ -100,26 +100,23 @@ def train_phase(
 
     Raises:
         DivergedError: if the loss is not finite.
-        InputError: if Mixup or CutMix has only one class to mix, if the share of real images rounds to none
-            or all of a batch, or if auxiliary batch norm is set for a network without batch norm.
+        InputError: as :func:`understudy.training.heads.begin_head`; if Mixup or CutMix has only one class to
+            mix, if the share of real images rounds to none or all of a batch, or if auxiliary batch norm is
+            set for a network without batch norm.
     """
     precision = precision_of(images.device, images.pixels.shape[-1])
-    model = precision.laid_out(backbone.model)
-    schedule, augment = SCHEDULES[settings.schedule], AUGMENTATIONS[settings.augmentation]
+    begin_head(backbone, images, phase, batch_size=settings.batch_size)
+    model, augment = precision.laid_out(backbone.model), AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
     freeze(model, phase)
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
-    optimiser = _optimiser(model, loss_of, settings)
     micro_batch = micro_batch or micro_batch_of(model, settings)
     gradients = Gradients(model, loss_of, auxiliary, precision, micro_batch)
     losses = _Losses(waits=precision.waits)
     order = _order(images, phase, settings.batch_size, num_steps=num_steps, rng=rng)
-    for step, (batch, num_real) in enumerate(order):
-        set_mode(model, phase)  # measuring the classifier between steps changes its mode
-        learning_rate = settings.learning_rate * schedule(step, num_steps)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate
+    updates = updates_of(model, loss_of, phase, settings=settings, num_steps=num_steps)
+    for step, ((batch, num_real), (optimiser, learning_rate)) in enumerate(zip(order, updates, strict=True)):
         pixels, chosen = images.chosen(batch)
         x = augment(pixels, backbone.normalise, rng)
         x, y = mixed_batch(x, targets[chosen], phase, rng, num_real=num_real)
@@ -164,13 +161,6 @@ class _Losses:
                     "compare.learning_rate"
                 )
         self._checked, self._unchecked, self.last = self._checked + len(values), [], values[-1]
-
-
-def _optimiser(model: nn.Module, loss_of: Loss, settings: CompareSettings) -> torch.optim.Optimizer:
-    optimiser = build_optimiser(model, settings)
-    if loss_of.map is not None:
-        optimiser.add_param_group({"params": list(loss_of.map.parameters())})
-    return optimiser
 
 
 def _end_auxiliary(

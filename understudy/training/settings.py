@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,8 +29,12 @@ class Phase(Section):
     """Length in passes over the phase's images, instead of `share`."""
     real_share: float | None = setting(None, gt=0, lt=1)
     """Share of real images in every batch of `mixed` data; if not set, every image is seen equally often."""
-    reset_head: bool = setting(False)
-    """Start the phase with a new classification layer."""
+    head: Literal["kept", "fresh", "class-means"] = setting("kept")
+    """Classification layer that the phase begins with: that of the phase before (`kept`), a random one
+    (`fresh`), or the nearest-class-mean classifier of the phase's images (`class-means`)."""
+    head_warmup: float = setting(0.0, ge=0, lt=1)
+    """Share of the phase's steps, at its beginning, in which only the head learns, on a frozen backbone. Both
+    parts have their own optimiser and schedule."""
     layers: Literal["full", "late-layer", "last-layer", "linear-probe"] = setting("full")
     """What is trained: everything (`full`), the last stage and the head (`late-layer`), only the head
     (`last-layer`), or only the head on a backbone in evaluation mode, without batch statistics and dropout
@@ -73,6 +77,29 @@ class Phase(Section):
     """As `compare.label_smoothing`, for this phase."""
     augmentation: str | None = setting(None, registry="training.augmentations:AUGMENTATIONS")
     """As `compare.augmentation`, for this phase."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_reset_head(cls, values: Any) -> Any:
+        """Read `reset_head: true`, which earlier versions had for `head: fresh`."""
+        if not (isinstance(values, dict) and isinstance(values.get("reset_head"), bool)) or "head" in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "reset_head"}
+        return rest | {"head": "fresh" if values["reset_head"] else "kept"}
+
+    @model_validator(mode="after")
+    def _warmup_has_effect(self) -> Self:
+        if self.head_warmup and self.layers in ("last-layer", "linear-probe"):
+            raise ValueError(
+                f"head_warmup has no effect with layers {self.layers!r}, which trains only the head anyway: "
+                "leave one of them out"
+            )
+        if self.head_warmup and self.auxiliary_batch_norm != "none":
+            raise ValueError(
+                "head_warmup leaves batch normalisation as it is, so it cannot be combined with "
+                "auxiliary_batch_norm: leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
