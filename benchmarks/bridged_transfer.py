@@ -1,13 +1,15 @@
 """Bridged transfer on ``digits``: every arm and control, with 1 to 16 and with all real images per class.
 
-``python -m benchmarks.bridged_transfer`` takes about two hours on two CPU cores; finished parts are kept and
-reused. The few-shot subsets are fixed and nested; they come from ``benchmarks/subsets/digits.json``. Each
+``python -m benchmarks.bridged_transfer`` takes two to three hours on two CPU cores; finished parts are kept
+and reused. The few-shot subsets are fixed and nested; they come from ``benchmarks/subsets/digits.json``. Each
 repetition uses another subset (with all images: another run seed) and another classifier seed. Every arm
-trains for ``STEPS`` steps per phase, so bridged arms train as long as ``real-long``.
+trains for ``STEPS`` steps per phase, so bridged arms train as long as ``real-long``. With 1, 2 and 4 images
+per class there are further arms (:mod:`benchmarks.few_images`), tuned in the same way.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import multiprocessing
@@ -18,7 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import few_images
 from benchmarks.claims import Claim, cell, command_line, repeated, write
+from benchmarks.few_images import LONGER
 from understudy.core.files import write_json
 from understudy.core.workers import do_jobs
 from understudy.data.labelled_set import LabelledSet
@@ -31,9 +35,9 @@ from understudy.training.arms import Arm, find_arm
 from understudy.training.backbones import pretrained_classifier
 from understudy.training.classifier import TrainedClassifier, accuracy_and_loss
 from understudy.training.data import TrainingData
-from understudy.training.fit import fit_steps
+from understudy.training.fit import fit_arm, fit_steps
 from understudy.training.records import ArmFolder
-from understudy.training.settings import CompareSettings, Phase, TuneSettings
+from understudy.training.settings import CompareSettings, TuneSettings
 from understudy.training.tune import ArmTuning, best_trial
 
 SHOTS = (1, 2, 4, 8, 16, None)
@@ -42,11 +46,6 @@ STEPS = 100
 PER_CLASS = 100  # synthetic images
 VOLUMES = (4, 20, 80, 200, 400)  # images per class at VOLUME_SHOTS real images: 1x to 100x
 VOLUME_SHOTS = 4
-LONGER = Arm(
-    name="bridged-4x",
-    phases=(Phase(data="synthetic", share=4), Phase(data="real")),
-    summary="a synthetic phase four times as long",
-)
 LONGER_AT = (80, 400)
 """Images per class at which the longer phase is tried. It tells whether images or steps are the limit: in
 STEPS steps, images of a larger set are seen less often, and at 400 per class some are not seen at all.
@@ -58,7 +57,7 @@ subsets.
 TUNE = TuneSettings(learning_rates=(1e-3, 3e-3, 1e-2, 3e-2))
 """Weight decay stays at its default: 0.01 and 0.1 differed by at most 0.033 in validation loss."""
 ARMS = RECIPES["bridged-transfer"]["compare"]["arms"]
-BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++")
+BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++", *few_images.CONTROLS)
 _WATCHED = ("bridged", "bridged+mixup")  # arms whose features are measured after the synthetic phase
 _PROCESSES = 2
 _SMOKE: Mapping[str, Any] = {
@@ -107,6 +106,10 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
     write(out, settings=settings, rows=[*rows, *tuning], claims=claims, tables=tables)
 
 
+def _arms_at(shots: int | None) -> tuple[str, ...]:
+    return (*ARMS, *(few_images.ARMS if shots in few_images.SHOTS else ()))
+
+
 def _name(shots: int | None) -> str:
     return "all" if shots is None else f"{shots} per class"
 
@@ -126,13 +129,28 @@ def _settings(shots: int | None, repeat: int, *, smoke: bool) -> Settings:
 
 def _sets(
     shots: int | None, repeat: int, runs: Path, *, smoke: bool
-) -> tuple[Settings, dict[str, LabelledSet]]:
-    """Real splits and curated synthetic images, from a run of the pipeline up to ``curate``."""
+) -> tuple[CompareSettings, dict[str, LabelledSet]]:
+    """Settings for training, real splits and curated images of a run of the pipeline up to ``curate``."""
     settings = _settings(shots, repeat, smoke=smoke)
     folder = runs / f"{_name(shots).replace(' ', '-')}-{repeat}"
     run(settings, folder, until="curate")
     sets = {name: LabelledSet.load(folder / "data" / f"{name}.parquet") for name in ("train", "val", "test")}
-    return settings, sets | {"synthetic": LabelledSet.load(folder / "synthetic" / "curated.parquet")}
+    sets["synthetic"] = LabelledSet.load(folder / "synthetic" / "curated.parquet")
+    return few_images.with_own_arms(settings.compare), sets
+
+
+def _data(
+    sets: Mapping[str, LabelledSet], per_class: int, settings: CompareSettings, repeat: int
+) -> TrainingData:
+    """The images of a training; soft labels come from a classifier of the real ones, as in a run."""
+
+    @functools.cache
+    def teacher() -> TrainedClassifier:
+        return fit_arm(
+            "real", train=sets["train"], synthetic=None, settings=settings, seed=repeat, device="cpu"
+        )
+
+    return TrainingData(train=sets["train"], synthetic=_first(sets["synthetic"], per_class), teacher=teacher)
 
 
 def _first(data: LabelledSet, per_class: int) -> LabelledSet:
@@ -143,19 +161,19 @@ def _trials(shots: int | None, repeat: int, runs: Path, smoke: bool) -> dict[str
     """Tuning trials of every arm on one subset."""
     torch.set_num_threads(1)
     settings, sets = _sets(shots, repeat, runs, smoke=smoke)
-    synthetic = _first(sets["synthetic"], PER_CLASS)
+    data = _data(sets, PER_CLASS, settings, repeat)
     folder = runs / "tuning" / f"{_name(shots).replace(' ', '-')}-{repeat}"
     tunings = {
         arm: ArmTuning(
             folder=ArmFolder(folder, arm),
-            data=TrainingData(train=sets["train"], synthetic=synthetic),
+            data=data,
             val=sets["val"],
-            settings=settings.compare,
+            settings=settings,
             tune=TUNE,
             seed=repeat,
             device="cpu",
         )
-        for arm in ARMS
+        for arm in _arms_at(shots)
     }
     do_jobs([job for tuning in tunings.values() for job in tuning.jobs], workers=1)
     return {arm: tuning.trials() for arm, tuning in tunings.items()}
@@ -173,7 +191,7 @@ def _over_subsets(
         of_shots = [tried for (at, _), tried in zip(cases, trials, strict=True) if at == shots]
         pooled[shots] = {
             arm: [_mean_trial(same) for same in zip(*(tried[arm] for tried in of_shots), strict=True)]
-            for arm in ARMS
+            for arm in _arms_at(shots)
         }
     return pooled
 
@@ -191,35 +209,27 @@ def _row(
 ) -> dict[str, Any]:
     torch.set_num_threads(1)
     record = runs / f"{_name(shots).replace(' ', '-')}-{repeat}.json"
-    if not record.exists():
+    if not record.exists() or set(json.loads(record.read_text())["arms"]) < set(_arms_at(shots)):
         settings, sets = _sets(shots, repeat, runs, smoke=smoke)
-        synthetic, partial = (
-            _first(sets["synthetic"], PER_CLASS),
-            runs / "arms" / f"{_name(shots).replace(' ', '-')}-{repeat}",
-        )
+        data = _data(sets, PER_CLASS, settings, repeat)
+        partial = runs / "arms" / f"{_name(shots).replace(' ', '-')}-{repeat}"
         arms = {
             name: _arm(
-                find_arm(name, settings.compare),
-                settings.compare,
-                trials[name],
-                sets,
-                synthetic,
-                repeat,
-                partial / f"{name}.json",
+                find_arm(name, settings), settings, trials[name], sets, data, repeat, partial / f"{name}.json"
             )
-            for name in ARMS
+            for name in _arms_at(shots)
         }
         row = {
             "case": _name(shots),
             "repeat": repeat,
             "train": len(sets["train"]),
-            "synthetic": len(synthetic),
+            "synthetic": data.num_synthetic,
             "arms": arms,
-            "source": _source(settings.compare, sets),
+            "source": _source(settings, sets),
         }
         if shots == VOLUME_SHOTS:
             row["volume"] = {
-                str(size): _of_size(size, settings.compare, trials, sets, repeat, partial) for size in VOLUMES
+                str(size): _of_size(size, settings, trials, sets, repeat, partial) for size in VOLUMES
             }
         write_json(record, row)
     return dict(json.loads(record.read_text()))
@@ -238,14 +248,14 @@ def _of_size(
         *(find_arm(name, settings) for name in ("synthetic", "mixed", "bridged")),
         *([LONGER] if size in LONGER_AT else []),
     ]
-    synthetic = _first(sets["synthetic"], size)
+    data = _data(sets, size, settings, repeat)
     return {
         arm.name: _arm(
             arm,
             settings,
-            trials[arm.name.removesuffix("-4x")],
+            trials[arm.name],
             sets,
-            synthetic,
+            data,
             repeat,
             partial / f"{arm.name}-{size}.json",
         )["accuracy"]
@@ -258,7 +268,7 @@ def _arm(
     settings: CompareSettings,
     trials: list[dict[str, Any]],
     sets: Mapping[str, LabelledSet],
-    synthetic: LabelledSet,
+    data: TrainingData,
     repeat: int,
     record: Path,
 ) -> dict[str, Any]:
@@ -267,14 +277,14 @@ def _arm(
         return dict(json.loads(record.read_text()))
     chosen = {key: best_trial(trials)[key] for key in ("learning_rate", "weight_decay")}
     after: list[dict[str, float | None]] = []
-    tuned, data = settings.model_copy(update=chosen), TrainingData(train=sets["train"], synthetic=synthetic)
+    tuned = settings.model_copy(update=chosen)
     for step in fit_steps(arm, data, settings=tuned, seed=repeat, device="cpu"):
         if arm.name in _WATCHED and step.ends_phase and step.step < step.of:
             after.append(feature_quality(step.classifier, train=sets["train"], test=sets["test"]))
     classifier = step.classifier
     val_accuracy, val_loss = accuracy_and_loss(classifier, sets["val"])
     accuracy, _ = accuracy_and_loss(classifier, sets["test"])
-    steps = arm.phase_steps(settings, num_real=len(sets["train"]), num_synthetic=len(synthetic))
+    steps = arm.phase_steps(settings, num_real=len(data.train), num_synthetic=data.num_synthetic)
     row = {
         "accuracy": accuracy,
         "val_accuracy": val_accuracy,
@@ -311,7 +321,7 @@ def _values(rows: Sequence[dict[str, Any]], arm: str, figure: str = "accuracy") 
 def _best_bridged(rows: Sequence[dict[str, Any]]) -> str:
     """The bridged arm with the highest mean validation accuracy; ties go to the lowest validation loss."""
     return max(
-        BRIDGED,
+        [arm for arm in BRIDGED if arm in rows[0]["arms"]],
         key=lambda arm: (
             _values(rows, arm, "val_accuracy").mean().round(9),
             -_values(rows, arm, "val_loss").mean(),
@@ -361,7 +371,13 @@ def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
         for arm, base in (("mixed", "real"), ("mixed-balanced", "mixed")):
             difference = _values(repeats, arm) - _values(repeats, base)
             claims.append(repeated(f"{name}: {arm} minus {base}, accuracy", difference, target="reported"))
-    return [*claims, *_volume_claims([row for row in rows if "volume" in row])]
+    few = few_images.claims(_with_few_images(rows))
+    return [*claims, *few, *_volume_claims([row for row in rows if "volume" in row])]
+
+
+def _with_few_images(rows: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    cases = _by_shots(rows)
+    return {shots: cases[_name(shots)] for shots in few_images.SHOTS}
 
 
 def _volume_claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
@@ -449,7 +465,8 @@ def _tables(
                 ],
             }
         )
-    return [*tables, _features_table(cases), _tuning_table(tuning)]
+    few = few_images.tables(_with_few_images(rows))
+    return [*tables, *few, _features_table(cases), _tuning_table(tuning)]
 
 
 def _volume(rows: Sequence[dict[str, Any]], size: int, arm: str) -> np.ndarray:
@@ -491,7 +508,10 @@ def _tuning_table(tuning: Mapping[int | None, Mapping[str, list[dict[str, Any]]]
         "title": f"Tuning on the validation images of all subsets (learning rates {rates}): chosen rate, "
         "worst and best mean accuracy in percent.",
         "columns": ["arm", *(f"at {_name(shots)}" for shots in tuning)],
-        "rows": [[f"`{arm}`", *(chosen(trials[arm]) for trials in tuning.values())] for arm in ARMS],
+        "rows": [
+            [f"`{arm}`", *(chosen(trials[arm]) if arm in trials else "" for trials in tuning.values())]
+            for arm in (*ARMS, *few_images.ARMS)
+        ],
     }
 
 
