@@ -26,7 +26,7 @@ from understudy.generators.settings import GeneratorSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-_USED = ("name", "images", "resolution")
+_USED = ("name", "images", "resolution", "licence")
 
 
 @final

@@ -107,7 +107,7 @@ def _fixed(section: str, **values: object) -> Overrides:
 
 
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
-    if generator.name == "folder":
+    if generator.is_ready_made:
         raise InputError(
             "the strategy 'diverse' changes the initial noise, but ready-made images have none: leave it out"
         )
@@ -120,15 +120,20 @@ def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -
 
 
 def _from_real(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
+    if generator.is_ready_made:
+        raise InputError(
+            "the strategy 'real-guidance' starts from noised real images, which ready-made images cannot: "
+            "leave it out"
+        )
     strength = max(strength_by_shots(shots), strength_of(1, draw.steps))  # at least one step
     return {"draw": {"strength": strength, "start_snr": None, "noise_scale": 1.0}}
 
 
 def _several(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
-    if generator.name == "folder":
+    if generator.is_ready_made:
         raise InputError(
-            "the strategy 'several-generators' adapts generators: give ready-made sets of several as "
-            "generator.images"
+            "the strategy 'several-generators' adapts generators, but ready-made images have none: leave it "
+            "out, or use the generator 'folder' with one set of each generator as generator.images"
         )
     return {"draw": {"members": _NUM_GENERATORS}}
 
@@ -152,6 +157,11 @@ def _without_adapter(
 def _from_pretraining(
     generator: GeneratorSettings, draw: DrawSettings, shots: int
 ) -> dict[str, dict[str, Any]]:
+    if generator.is_ready_made or generator.name == "class_conditional":
+        raise InputError(
+            "the strategy 'retrieved' takes images from the set that the generator was pretrained on, but "
+            f"{generator.name!r} was not pretrained: leave it out"
+        )
     if generator.retrieved:
         source: dict[str, Any] = {"name": "folder", "images": generator.retrieved}
     elif generator.name == "mini":
@@ -162,8 +172,11 @@ def _from_pretraining(
             f"{generator.name!r} was pretrained on: give them as "
             '--set "generator.retrieved=[PATH]", or leave it out'
         )
-    start = {"strength": 1.0, "start_snr": None, "members": 1, "adapter_scale": 1.0}
-    return {"generator": {**GeneratorSettings().model_dump(), **source}, "draw": start, **_NOT_ADAPTED}
+    return {
+        "generator": {**GeneratorSettings().model_dump(), **source},
+        "draw": DrawSettings.idle_for_ready_made(),
+        **_NOT_ADAPTED,
+    }
 
 
 def _on_synthetic(**changes: object) -> ChangePhases:
