@@ -51,18 +51,13 @@ def test_a_setting_of_drawing_is_refused(key, name, settings_of):
 
 
 @pytest.mark.parametrize("name", READY_MADE)
-@pytest.mark.parametrize(
-    "strategy", ["diverse", "real-guidance", "several-generators", "retrieved", "unadapted"]
-)
+@pytest.mark.parametrize("strategy", [*DRAWING, "retrieved", "unadapted"])
 def test_a_strategy_that_changes_drawing_is_refused(strategy, name, settings_of):
     with pytest.raises(InputError, match=f"^the strategy '{strategy}' .*: leave it out"):
         arm_settings(f"synthetic@{strategy}", settings_of(name), shots=2)
 
 
-@pytest.mark.parametrize(
-    "strategies",
-    ["diverse", "real-guidance", "several-generators", "unadapted", "agreement-filter", "refresh"],
-)
+@pytest.mark.parametrize("strategy", [*DRAWING, "unadapted", "agreement-filter", "refresh"])
 @pytest.mark.parametrize("order", [1, -1])
 def test_retrieved_images_go_with_strategies_that_do_not_draw(strategy, order):
     arm = "@".join(["synthetic", *["retrieved", strategy][::order]])
