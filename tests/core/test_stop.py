@@ -31,7 +31,7 @@ def test_sigterm_raises_once_and_only_in_the_block():
 
 
 def test_a_second_signal_ends_a_process_whose_cleaning_up_hangs():
-    code = '''
+    code = """
 import time
 from understudy.core import stop
 stop._GRACE = 0.1
@@ -42,7 +42,7 @@ with stop.stopped_by_sigterm():
     finally:
         print("cleaning up", flush=True)
         time.sleep(60)
-'''
+"""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         for expected in ("running", "cleaning up"):
             assert process.stdout.readline().strip() == expected

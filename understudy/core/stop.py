@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-
 _GRACE = 2.0  # seconds; `timeout` sends the signal twice in a row
 
 
