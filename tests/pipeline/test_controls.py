@@ -12,9 +12,9 @@ from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.checks import check_fits, check_names
 from understudy.pipeline.context import Run
+from understudy.pipeline.controls import control_settings
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
-from understudy.pipeline.strategies import control_settings
 from understudy.recipes import RECIPES
 from understudy.sampling.plan import Planner
 from understudy.settings import build

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from understudy.adaptation.adapter import (
     apply_adapter,
     check_adapter,
@@ -21,7 +19,6 @@ from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
-from understudy.generators.folder import FolderGenerator
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
@@ -30,9 +27,10 @@ from understudy.generators.samplers import SAMPLERS
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
-from understudy.pipeline.strategies import check_strategies, control_settings, settings_of_arms
+from understudy.pipeline.controls import check_controls, check_ready_made
+from understudy.pipeline.strategies import check_strategies, settings_of_arms
 from understudy.pipeline.trial import try_generator
-from understudy.sampling.plan import Planner, quotas
+from understudy.sampling.plan import quotas
 from understudy.settings import Settings, check_registered
 from understudy.training.arms import Arm, check_arm, find_arm
 from understudy.training.fit import check_arms_fit, check_training
@@ -102,18 +100,11 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     train, captions = splits.train, _given_captions(settings, splits)
     if settings.adapt.adapter is not None:
         _check_ready_adapter(settings.adapt.adapter, settings, splits)
-    controls = control_settings(settings, train)
-    for arm, control in controls.items():
-        if control.generator != settings.generator:
-            generator = load_generator(control.generator, device=device)
-            _check_ready_made(generator, splits)
-            _check_plan(arm, generator, control, splits)
-    if _loads_generator(settings, splits.prompt_names, captions):
-        generator = load_generator(settings.generator, device=device)
-        _check_ready_made(generator, splits)
-        for arm, control in controls.items():
-            if control.generator == settings.generator:  # before it is prepared for adaptation
-                _check_plan(arm, generator, control, splits)
+    loads = _loads_generator(settings, splits.prompt_names, captions)
+    generator = load_generator(settings.generator, device=device) if loads else None
+    check_controls(settings, splits, generator=generator, device=device)
+    if generator is not None:
+        check_ready_made(generator, splits)
         check_generator_fits(generator, settings, prompt_names=splits.prompt_names, captions=captions)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
     if _loads_clip(settings, train):
@@ -124,29 +115,6 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
             prompt_names=splits.prompt_names,
             device=device,
         )
-
-
-def _check_ready_made(generator: Generator, splits: Splits) -> None:
-    """Check the classes of a generator that has images, and that none of them is a held-out image."""
-    generator.available(splits.train.class_names)
-    if isinstance(generator, FolderGenerator):
-        generator.check_copies([splits.val, splits.test])
-
-
-def _check_plan(arm: str, generator: Generator, control: Settings, splits: Splits) -> None:
-    """Plan one image per class of a control arm, which draws without the tokens and features of the run."""
-    planner = Planner(
-        train=splits.train,
-        generator=generator,
-        settings=control.draw,
-        prompt_names=splits.prompt_names,
-        seed=control.seed,
-    )
-    none = np.zeros(splits.train.num_classes, dtype=np.int64)
-    try:
-        planner.rows(none, none + 1)
-    except InputError as error:
-        raise InputError(f"the images of the arm {arm!r} cannot be drawn: {error}") from None
 
 
 def _check_ready_adapter(adapter: Path, settings: Settings, splits: Splits) -> None:

@@ -133,21 +133,6 @@ def settings_of_arms(settings: Settings, train: LabelledSet) -> dict[str, Settin
     return {name: effective_settings(name, settings, shots=shots).settings for name in names}
 
 
-def control_settings(settings: Settings, train: LabelledSet) -> dict[str, Settings]:
-    """The settings of control arms by name, of only one of several arms whose images are drawn alike.
-
-    Raises:
-        InputError: as :func:`effective_settings`.
-    """
-    found = dict[str, Settings]()
-    for name, of_arm in settings_of_arms(settings, train).items():
-        is_control = (of_arm.generator, of_arm.adapt) != (settings.generator, settings.adapt)
-        others = [(other.generator, other.draw) for other in found.values()]
-        if is_control and (of_arm.generator, of_arm.draw) not in others:
-            found[name] = of_arm
-    return found
-
-
 def as_many_as_real(settings: Settings) -> Settings:
     """Settings for plain synthetic images: as many as real ones, none rejected."""
     plain = with_section(
