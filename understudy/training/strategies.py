@@ -207,6 +207,22 @@ def _then_late_layers(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     return (*phases, Phase(data="real", layers="late-layer"))
 
 
+def _two_losses(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Losses within regions, with the weights of the authors' code divided by that of the real loss, 4.
+
+    As in their lightweight code, four synthetic images meet one real image.
+    """
+    if not any(phase.data == "mixed" for phase in phases):
+        raise InputError(
+            "the strategy 'protoaug' needs real and synthetic images in one phase, such as mixed@protoaug"
+        )
+    weights = {"synthetic_weight": 1 / 4, "discrepancy": 0.1 / 4, "robustness": 1 / 4}
+    return tuple(
+        phase.changed(**weights, real_share=phase.real_share or 0.2) if phase.data == "mixed" else phase
+        for phase in phases
+    )
+
+
 def _two_streams(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     if not any(phase.data == "mixed" for phase in phases):
         raise InputError(
@@ -287,6 +303,12 @@ _TABLE = {
         addresses=("content",),
         source=_THIS_PROJECT,
         overrides=_fixed("curate", select="matched"),
+    ),
+    "protoaug": Strategy(
+        summary="hold the logits of real and synthetic images of one K-means cell together, as ProtoAug",
+        addresses=("appearance", "quality"),
+        source="Nguyen et al. 2025 (arXiv:2505.24190), the losses of the authors' code",
+        change_phases=_two_losses,
     ),
     "real-guidance": Strategy(
         summary="start from noised real images of the class; with more images per class, less noise is added",
