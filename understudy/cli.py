@@ -15,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, final
 
-import typer
-from typer.core import TyperGroup
+import typer.core
 
 from understudy.commands.options import (
     Attack,
@@ -29,6 +28,7 @@ from understudy.commands.options import (
     RunPath,
     Version,
     takes_options,
+    whole_number,
 )
 from understudy.core.errors import InputError
 from understudy.core.stop import stopped_by_sigterm
@@ -48,7 +48,7 @@ class _InterruptError(Exception):
 
 
 @final
-class _Commands(TyperGroup):
+class _Commands(typer.core.TyperGroup):
     """The commands; if they are stopped they raise an error of ours, as Typer would end without a message."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -287,7 +287,7 @@ def make_study(
         str | None,
         typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
     ] = None,
-    repeats: Annotated[int, typer.Option(help="runs of each point")] = 3,
+    repeats: Annotated[int, whole_number(help="runs of each point")] = 3,
 ) -> None:
     """Repeat the whole run while one setting varies.
 

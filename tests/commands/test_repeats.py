@@ -173,11 +173,20 @@ def test_the_command_line(understudy, pets, tiny_pipeline_folder, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("run digits --repeats 0", "--repeats must be at least 1, got 0"),
+        ("run digits --repeats 0", "--repeats must be from 1 to 1,000, got 0"),
+        (
+            "run digits --repeats 1000000",
+            "--repeats must be from 1 to 1,000, got 1,000,000: each is a whole run",
+        ),
+        (
+            "run digits --repeats 1.5",
+            "Invalid value for '--repeats': must be a whole number such as 3, got '1.5'",
+        ),
+        ("run digits --seed x", "Invalid value for '--seed': must be a whole number such as 3, got 'x'"),
         ("run digits --repeats 2 --resume always", "runs/digits-repeats holds no study to continue, and"),
         ("run single --repeats 3", "single holds a single run, and 3 runs need a folder that holds them all"),
         ("run digits --repeats 3 --out single", "mkdir -p DIR/runs && mv single DIR/runs/run-repeat0"),
-        ("preview digits --repeats 0", "--repeats must be at least 1, got 0"),
+        ("preview digits --repeats 0", "--repeats must be from 1 to 1,000, got 0"),
         ("study repeats digits --points 2", "points of a study of repeats must be 'run', the only point, "),
     ],
 )

@@ -448,7 +448,7 @@ def test_points_that_are_none_are_refused_and_nothing_written(kind, points, mess
 
 
 def test_a_study_needs_a_run_of_each_point(volume_job, tmp_path):
-    with pytest.raises(InputError, match="repeats of a study must be at least 1, got 0"):
+    with pytest.raises(InputError, match="repeats of a study must be from 1 to 1,000, got 0"):
         run_study("volume", volume_job, tmp_path / "study", repeats=0)
 
 
@@ -533,7 +533,7 @@ def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
             "a study of prompts sets draw.prompt, so it must not",
         ),
         ("prompts digits --set adapt.method=lora", "a study of prompts sets adapt.method, so it must not"),
-        ("volume digits --repeats 0", "repeats of a study must be at least 1, got 0"),
+        ("volume digits --repeats 0", "repeats of a study must be from 1 to 1,000, got 0"),
         ("volume digits --points 1,,2", "must be whole numbers of images, separated by commas, got ''"),
         (
             "colours digits",

@@ -17,6 +17,7 @@ from data_pictures import write_folder
 from understudy.core.errors import InputError
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
+from understudy.data.sources.archives import is_archive
 
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in</body></html>"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 99\n"
@@ -125,3 +126,38 @@ def test_images_that_were_not_downloaded_are_named(pets: Path) -> None:
     message = refusal(pets)
     assert "cat/page.jpg: not an image: a web page" in message
     assert "cat/pointer.png: not an image: a pointer of Git LFS" in message
+
+
+ARCHIVES = ["bird.7z", "my bird.tar.gz", "bird.ZIP", "bird.rar", "bird.7z.001", "bird.gz", "bird.z01"]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_beside_class_folders_is_named_with_what_unpacks_it(name: str, pets: Path) -> None:
+    (pets / name).write_bytes(b"7z\xbc\xaf\x27\x1c")
+    line = f"{name}: an archive, so that images in it are missing: unpack it "
+    assert line in refusal(pets)
+    skipped = dict(load_splits(DataSettings(source=str(pets), skip_bad=True), seed=0).skipped)
+    assert f"{name}: {skipped[name]}".startswith(line)
+    assert skipped[name].endswith(", and remove it")
+
+
+def test_the_commands_for_archives_work(pets: Path) -> None:
+    name = "more pets.tar.gz"
+    (pets / name).write_bytes(packed(write_folder(pets.parent / "bird", {".": 4}, start=50), "w:gz"))
+    skipped = dict(load_splits(DataSettings(source=str(pets), skip_bad=True), seed=0).skipped)
+    found = re.search(r"unpack it with '(.*)', and remove it", skipped[name])
+    assert found is not None
+    subprocess.run(["bash", "-c", found[1]], cwd=pets, check=True)
+    (pets / name).unlink()
+    assert load_splits(DataSettings(source=str(pets)), seed=0).train.class_names == (
+        "cat",
+        "dog",
+        "more pets",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["cat.png", "zip", "a.zip.png", "a.tar.png", ".zip", "gz", "zipper", "a.7zip"]
+)
+def test_what_is_no_archive(name: str) -> None:
+    assert not is_archive(name)

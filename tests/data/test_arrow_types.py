@@ -208,7 +208,7 @@ def test_paths_are_read_beside_the_table(tmp_path: Path) -> None:
     assert len(read(tmp_path / "a").images) == 9  # relative to the data set, not to the file
     for outside in ("../outside.png", str(tmp_path / "outside.png"), "pictures", "a\0b", "x" * 5000):
         columns["image"] = [{"bytes": None, "path": outside}, *columns["image"][1:]]
-        with pytest.raises(InputError, match=r"1 of 9 are not:\n  b.parquet#00000000: no image bytes, and"):
+        with pytest.raises(InputError, match=r"1 of 9 is not:\n  b.parquet#00000000: no image bytes, and"):
             read(write(tmp_path / "a" / "b.parquet", columns))
 
 

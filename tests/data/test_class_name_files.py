@@ -44,9 +44,14 @@ def test_both_forms(file: Path, text: str, expected: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"0": "a"}', "must be text, one class per line, got JSON: write 'class: words'"),
-        ('["a",\n"b",\n"c"]', "got JSON"),
-        ("a\nb\n", r"for each of 3 classes \(cat, dog, dog: small\), got 2 lines: write one line"),
+        (
+            '{"0": "a"}',
+            "got JSON: write a line for each class, such as 'cat: words for",
+        ),
+        ('["a",\n"b",\n"c"]', "such as 'cat: a' and 'dog: b', and so on for all 3"),
+        ('{"dog": "a big dog", "x": 1}', "such as 'cat: words for prompts' and 'dog: a big dog', and so on"),
+        ('{"cat": "a cat", ', "got JSON: .* such as 'cat: words for prompts' and 'dog: words for prompts'"),
+        ("a\nb\n", r"for each of 3 classes \(cat, dog, dog: small\), got 2 lines: write a line for each"),
         ("cat: a\nbird: b\ndog: c\n", "unknown class 'bird'; known: cat, dog"),
         ("cat: a\nplain\ndog: c\n", "unknown class 'plain'"),
         ("cat: a\ncat: b\ndog: c\n", "class 'cat' must have one line, got two"),

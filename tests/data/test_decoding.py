@@ -185,7 +185,7 @@ def test_a_tiff_is_turned_once_whatever_its_parts_hold(orientation: int, part: i
 def test_a_bad_file_is_named_and_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path, {"ant": 4, "bee": 4})
     (tmp_path / "ant" / "bad.avif").write_bytes(FILES["AVIF"].replace(b"av01", b"xxxx"))
-    with pytest.raises(InputError, match=r"1 of 9 are not:\n  ant/bad.avif: damaged image: Failed to decode"):
+    with pytest.raises(InputError, match=r"1 of 9 is not:\n  ant/bad.avif: damaged image: Failed to decode"):
         load_splits(DataSettings(source=str(tmp_path)), seed=0)
     splits = load_splits(DataSettings(source=str(tmp_path), skip_bad=True), seed=0)
     assert [path for path, _ in splits.skipped] == ["ant/bad.avif"]

@@ -146,18 +146,18 @@ def test_bad_files_are_listed_and_skipped(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(tmp_path)
     message = str(caught.value)
-    assert "but 7 of 15 are not" in message
+    assert "but 6 of 14 are not" in message
     assert "--skip-bad" in message
-    reasons = dict(line.strip().split(": ", 1) for line in message.splitlines()[1:-1])
+    reasons = dict(line.strip().split(": ", 1) for line in message.splitlines()[1:-2])
+    assert message.splitlines()[-2] == "every folder must hold images, but these hold none: c/"
     assert reasons["a/cut.png"].startswith("damaged image")
     assert reasons["b/notes.txt"] == "not an image"
     assert reasons["b/empty.jpg"] == "an empty file"
     assert reasons["b/drawing.eps"] == "not read: EPS, which is not supported: convert it to PNG or JPEG"
     assert reasons["stray.png"] == "not in a class folder"
-    assert reasons["c/"] == "an empty folder"
     assert reasons["a/broken.png"].startswith("cannot be read")
     splits = load(tmp_path, skip_bad=True)
-    assert dict(splits.skipped) == reasons
+    assert dict(splits.skipped) == reasons | {"c/": "no image in this folder"}
     assert len(splits.train) + len(splits.val) + len(splits.test) == 8
 
 
@@ -244,7 +244,7 @@ def test_a_class_that_some_splits_lack(present: tuple[str, ...], with_folder: bo
     }
     write_folder(tmp_path, {name: count for name, count in counts.items() if count or with_folder})
     if with_folder:
-        with pytest.raises(InputError, match=r"/c/: an empty folder\n.*leave them out with --skip-bad"):
+        with pytest.raises(InputError, match=r"these hold none: .*/c/\n.*leave them out with --skip"):
             load(tmp_path)
     with pytest.raises(InputError, match="every split must have the same classes") as refused:
         load(tmp_path, skip_bad=True)
@@ -485,3 +485,21 @@ def test_folders_below_all_classes_may_be_the_classes(tmp_path: Path) -> None:
         "folders: the classes are animals, vehicles, and all images lie in folders below them: car (3), "
         "cat (3), dog (3). If these folders are the classes, move them up, in place of those above them"
     )
+
+
+def test_uneven_divisions_are_explained(tmp_path: Path) -> None:
+    """The shares hold for all classes together, so that classes of 8 images are divided 4/2/2 and 6/1/1."""
+    write_folder(tmp_path / "a", {"cat": 8, "dog": 8})
+    (note,) = load(tmp_path / "a").notes
+    assert note == (
+        "splits: 2 of 2 classes miss the shares of train/val/test, 60/20/20%, by more than 5 points "
+        "(dog 6/1/1, cat 4/2/2 images): the shares hold for all classes together"
+    )
+    write_folder(tmp_path / "b", {"cat": 10, "dog": 10, "cow": 10})
+    assert load(tmp_path / "b").notes == ()
+    for number in range(4):
+        shutil.copy(tmp_path / "b/cat/0.png", tmp_path / f"b/cat/copy{number}.png")
+    (note,) = load(tmp_path / "b").notes
+    assert "(cat " in note and note.endswith("together, and copies of a picture stay in one split")
+    given = write_folder(tmp_path / "c", {f"{s}/{c}": 8 for s in ("train", "test") for c in ("cat", "dog")})
+    assert "miss the shares of train/val, 80/20%, by" in load(given).notes[-1]

@@ -39,6 +39,8 @@ LEFT_BEHIND = [
     *("cat/Thumbs.db:encryptable", "cat/ehthumbs.db", "cat/desktop.ini", "cat/Icon\r", "cat/.DS_Store"),
     *("cat/._1.png", "__MACOSX/cat/._1.png", "lost+found/", "__pycache__/x.pyc", "cat/1.png:Zone.Identifier"),
     *("cat/.ipynb_checkpoints/1.png", ".git/1.png", "cat/.2.png", "cat/thumbs/1.png", "cat/Thumbnails/1.png"),
+    *("data.yaml", "dataset_infos.json", "classes.txt", "labels.csv", "_annotations.coco.json", "LICENSE"),
+    *("train.csv", "test_labels.tsv", "class_to_idx.json", "README", "README.dataset.txt", "CITATION.cff"),
     *("metadata.csv", "README.md", "cat/1.json", "cat/1.png.json", "cat/1.xmp", "cat/1.txt"),
     *("cat/masks/1.png", "cat/mask/1_mask.png", "cat/1_mask.png", "cat/ground_truth/1_gt.png"),
 ]
@@ -196,3 +198,42 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a" / "pipe.png")
     with pytest.raises(InputError, match=r"a/pipe.png: a pipe, socket or device, not a file"):
         load(tmp_path)
+
+
+EMPTIED = [
+    ("bird/.DS_Store",),
+    ("bird/@eaDir/1.png", "bird/Thumbs.db"),
+    ("bird/.1.png",),
+    ("bird/thumbs/1.png",),
+    ("bird/",),
+]
+
+
+@pytest.mark.parametrize("left", EMPTIED)
+@pytest.mark.parametrize("above", ["", "set/", "train/"])
+def test_a_class_without_images_is_named(left: tuple[str, ...], above: str) -> None:
+    """A folder of which no file is used looks empty to the user, or does not: the class must not vanish."""
+    others = {"test/" + name for name in IMAGES} if above == "train/" else set()
+    names = [*(above + name for name in (*IMAGES, *left)), *others]
+    items = read_tree(names, "SET", DataSettings(source="SET")).items
+    assert [item.path for item in items if item.problem] == [f"{above}bird/"]
+
+
+def test_folders_below_a_class_may_be_empty_of_images() -> None:
+    names = [*IMAGES, "cat/more/.DS_Store", "cat/@eaDir/1.png", ".git/config", "@eaDir/cat/1.png"]
+    items = read_tree(names, "SET", DataSettings(source="SET")).items
+    assert {item.path for item in items if not item.problem} == IMAGES
+    assert len(items) == len(IMAGES)
+
+
+def test_empty_folders_of_archives_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set", {"cat": 4, "dog": 4})
+    (tmp_path / "set" / "bird").mkdir()
+    for kind in ("zip", "tar"):
+        place = shutil.make_archive(str(tmp_path / "set"), kind, tmp_path / "set")
+        for source in (tmp_path / "set", place):
+            with pytest.raises(
+                InputError, match=r"every folder must hold images, but these hold none: bird/\n"
+            ):
+                load(source)
+            assert load(source, skip_bad=True).skipped == (("bird/", "no image in this folder"),)

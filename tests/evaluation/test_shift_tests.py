@@ -227,7 +227,7 @@ def test_bad_files_and_places(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load(path)
     assert str(caught.value) == (
-        f"the test set 'ink' ({path}): every file must be a readable image, but 1 of 5 are not:\n"
+        f"the test set 'ink' ({path}): every file must be a readable image, but 1 of 5 is not:\n"
         "  ant/bad.png: not an image\n"
         "repair or remove these files; only a new run can leave them out, with --skip-bad"
     )

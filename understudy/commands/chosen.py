@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.commands.options import Options, Place, ResumeOption
+from understudy.commands.study_kinds import check_repeats
 from understudy.core.config import check_effect, given_names, parse_override
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
@@ -80,13 +81,12 @@ def whole_runs(options: Options, out: Path | None, repeats: int | None) -> int:
     A single run that was begun is continued alone if ``--repeats`` was not given.
 
     Raises:
-        InputError: if the number is below 1, or a single run has the place of several.
+        InputError: if the number is not from 1 to 1,000, or a single run has the place of several.
     """
     if repeats is None:
         places = (Path(options.data), out or _default_folder(options))
         return 1 if any(map(RunFolder.is_run, places)) else REPEATS.get(options.preset, 1)
-    if repeats < 1:
-        raise InputError(f"--repeats must be at least 1, got {repeats}")
+    check_repeats(repeats, "--repeats")
     for place in (Path(options.data), *([] if out is None else [out])):
         if repeats > 1 and RunFolder.is_run(place):
             raise InputError(

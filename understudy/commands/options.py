@@ -39,13 +39,29 @@ class ExportWhat(StrEnum):
     ADAPTER = "adapter"
 
 
+def _whole_number(text: str | int) -> int:
+    """Parse the value of an option.
+
+    Raises:
+        typer.BadParameter: with what was given, which Typer's own message does not show.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"must be a whole number such as 3, got {text!r}") from None
+
+
+def whole_number(*, help: str) -> Any:  # noqa: A002 - as Typer calls it
+    """An option with a whole number."""
+    return typer.Option(help=help, metavar="N", parser=_whole_number)
+
+
 RunPath = Annotated[Path, typer.Argument(help="folder of a run", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")]
 Repeats = Annotated[
     int | None,
-    typer.Option(
-        help="whole runs with other seeds, judged together [default: 1; 5 with the preset thorough]",
-        metavar="N",
+    whole_number(
+        help="whole runs with other seeds, judged together [default: 1; 5 with the preset thorough]"
     ),
 ]
 
@@ -79,7 +95,7 @@ class Options:
     recipe: Annotated[str, typer.Option(help="method, see 'understudy list recipes'")] = "adapted"
     shots: Annotated[
         int | None,
-        typer.Option(help="use only this many train images per class, and equally many for validation"),
+        whole_number(help="use only this many train images per class, and equally many for validation"),
     ] = None
     generator: Annotated[
         str | None,
@@ -116,13 +132,13 @@ class Options:
         list[str] | None,
         typer.Option("--set", help="any setting, as section.key=value; may be repeated", metavar="KEY=VALUE"),
     ] = None
-    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0
+    seed: Annotated[int, whole_number(help="seed of every random choice")] = 0
     threads: Annotated[
-        int | None, typer.Option(help="threads to use [default: the cores that this process may use]")
+        int | None, whole_number(help="threads to use [default: the cores that this process may use]")
     ] = None
     workers: Annotated[
         int | None,
-        typer.Option(help="trainings side by side on a CPU [default: as many as threads, if memory allows]"),
+        whole_number(help="trainings side by side on a CPU [default: as many as threads, if memory allows]"),
     ] = None
 
     given: frozenset[str] = frozenset()
@@ -164,7 +180,7 @@ class Attack:
             help="part that is trained for each shadow model: classifier, or pipeline (generator too)"
         ),
     ] = None
-    shadows: Annotated[int | None, typer.Option(help="number of shadow models of each arm [default: 64]")] = (
+    shadows: Annotated[int | None, whole_number(help="number of shadow models of each arm [default: 64]")] = (
         None
     )
     rates: Annotated[

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.commands.study_folder import StudyFolder, StudyRun
-from understudy.commands.study_kinds import STUDIES, Point, label_of, read_points
+from understudy.commands.study_kinds import STUDIES, Point, check_repeats, label_of, read_points
 from understudy.commands.study_shared import take_adapter, take_trainings
 from understudy.core.config import given_names
 from understudy.core.errors import InputError
@@ -69,8 +69,7 @@ def run_study(
     base = build(settings.model_dump(mode="json", exclude_unset=True), *overrides)
     study = StudyFolder(kind, base, tuple(overrides), out).with_earlier_defaults()
     _check_free_settings(study)
-    if repeats < 1:
-        raise InputError(f"repeats of a study must be at least 1, got {repeats}")
+    check_repeats(repeats, "repeats of a study")
     values = read_points(kind, STUDIES[kind].points if points is None else points)
     asked = [study.run_of(value, repeat) for repeat in range(repeats) for value in values]
     for one in asked:

@@ -15,6 +15,7 @@ from understudy.generators.prompts import read_templates
 from understudy.recipes import RECIPES
 from understudy.sampling.settings import DrawSettings
 
+_MOST_REPEATS = 1000
 Point = int | float | str
 """A value that a study tries."""
 
@@ -205,3 +206,20 @@ _register(
     read=_only_point,
     layer=lambda point: {},
 )
+
+
+def check_repeats(repeats: int, name: str) -> None:
+    """Check a number of whole runs.
+
+    Args:
+        repeats: the number.
+        name: how the user gave it, for the message.
+
+    Raises:
+        InputError: if it is below 1, or so large that it must be a mistake.
+    """
+    if not 1 <= repeats <= _MOST_REPEATS:
+        raise InputError(
+            f"{name} must be from 1 to {_MOST_REPEATS:,}, got {repeats:,}: each is a whole run, and 3 to 10 "
+            "show how much results vary"
+        )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -38,11 +39,11 @@ def read_class_names(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
             classes, a class is unknown or named twice, the order of the lines is ambiguous, or ``|`` does not
             stand between words and one kind.
     """
-    lines = _lines(path)
+    lines = _lines(path, class_names)
     if len(lines) != len(class_names):
         raise InputError(
             f"class names file {path} must have a line for each of {len(class_names)} classes "
-            f"({listed(class_names)}), got {len(lines)} lines: write one line 'class: words' for each"
+            f"({listed(class_names)}), got {len(lines)} lines: {_example(class_names)}"
         )
     keys = _Keys(class_names)
     found = [keys.split(line) for line in lines]
@@ -57,17 +58,38 @@ def normal(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().strip("\ufeff\u200b").strip()
 
 
-def _lines(path: Path) -> list[str]:
+def _example(class_names: Sequence[str], words: Mapping[str, str] | None = None) -> str:
+    """The lines that a file for these classes has, with words where they are known."""
+    known = words or {}
+    lines = [f"{name}: {known.get(name, 'words for prompts')}" for name in class_names[:2]]
+    more = f", and so on for all {len(class_names)}" if len(class_names) > 2 else ""
+    return f"write a line for each class, such as '{lines[0]}' and '{lines[-1]}'{more}"
+
+
+def _from_json(text: str, class_names: Sequence[str]) -> dict[str, str]:
+    """The words that a JSON file gives some classes, for the example in a message."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if isinstance(content, list):
+        content = dict(zip(class_names, content, strict=False)) if len(content) == len(class_names) else {}
+    found = content if isinstance(content, dict) else {}
+    return {name: words for name, words in found.items() if isinstance(words, str) and "\n" not in words}
+
+
+def _lines(path: Path, class_names: Sequence[str]) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"class names file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"class names file {path} must be UTF-8 text, one class per line") from None
-    if text.lstrip()[:1] in ("{", "["):
         raise InputError(
-            f"class names file {path} must be text, one class per line, got JSON: write 'class: words'"
-        )
+            f"class names file {path} must be UTF-8 text: {_example(class_names)}, and save the file as UTF-8"
+        ) from None
+    if text.lstrip()[:1] in ("{", "["):
+        example = _example(class_names, _from_json(text, class_names))
+        raise InputError(f"class names file {path} must be text, one class per line, got JSON: {example}")
     # A tab after a class separates, so only spaces are stripped.
     return [
         _unquoted(unicodedata.normalize("NFC", line.strip(" "))) for line in text.splitlines() if line.strip()

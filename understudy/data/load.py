@@ -33,6 +33,7 @@ from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import stratified_split, take_at_most, take_shots
 
 _ORDER: tuple[RealSplit, ...] = ("train", "val", "test")
+_UNEVEN = 0.05  # a class may miss its share of a split by so much
 _JOIN = "put the images of all splits together and divide them again, with --set data.split_names=join"
 
 
@@ -84,9 +85,10 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
     pool = read_pool(source.open(settings.source, settings), settings)
     search = settings.model_copy(update={"changed_copies": False}) if source.is_checked else settings
     groups = CopyGroups.find(pool.images, pool.fingerprints, search)
+    parts = _divide(pool, groups, settings, seed=seed)
+    uneven = _uneven(pool, groups, parts, settings)
     sets: dict[RealSplit, LabelledSet] = {
-        split: pool.images.select(indices).with_split(split)
-        for split, indices in _divide(pool, groups, settings, seed=seed).items()
+        split: pool.images.select(indices).with_split(split) for split, indices in parts.items()
     }
     spare = None
     if settings.shots is not None:
@@ -108,6 +110,7 @@ def load_splits(settings: DataSettings, *, seed: int) -> Splits:
         *_joined(pool, settings),
         *_lost(pool),
         *groups.sentences(),
+        *uneven,
         *(f"warning: {each}" for each in shared_sentences(shared)),
         *_single_images(sets["train"], shots=settings.shots),
         *_few_val_images(sets["val"], settings, is_given="val" in pool.declared),
@@ -205,6 +208,30 @@ def _divide(
         groups=[groups.numbers[index] for index in rest.tolist()],
     )
     return parts | {split: rest[indices] for split, indices in divided.items()}
+
+
+def _uneven(
+    pool: Pool, groups: CopyGroups, parts: Mapping[RealSplit, np.ndarray], settings: DataSettings
+) -> tuple[str, ...]:
+    """A sentence if classes are not divided by the shares that the settings give, and why."""
+    given = set() if settings.split_names == "join" else set(pool.declared)
+    wanted: dict[RealSplit, float] = {"val": settings.val_fraction, "test": settings.test_fraction}
+    missing: dict[RealSplit, float] = {split: share for split, share in wanted.items() if split not in given}
+    shares: dict[RealSplit, float] = {"train": 1 - sum(missing.values()), **missing}
+    images = pool.images
+    counts = np.array([np.bincount(images.labels[parts[s]], minlength=images.num_classes) for s in shares]).T
+    off = np.abs(counts / counts.sum(axis=1, keepdims=True) - list(shares.values())).max(axis=1)
+    odd = [label for label in np.argsort(-off, kind="stable").tolist() if off[label] > _UNEVEN]
+    if not odd:
+        return ()
+    named = [f"{images.class_names[label]} {'/'.join(map(str, counts[label]))}" for label in odd]
+    together = ", and copies of a picture stay in one split" if len(set(groups.numbers)) < len(images) else ""
+    told = (
+        f"splits: {len(odd):,} of {images.num_classes:,} classes miss the shares of {'/'.join(shares)}, "
+        f"{'/'.join(f'{100 * share:g}' for share in shares.values())}%, by more than 5 points "
+        f"({listed(named, most=3)} images): the shares hold for all classes together{together}"
+    )
+    return (told,)
 
 
 def _joined(pool: Pool, settings: DataSettings) -> tuple[str, ...]:

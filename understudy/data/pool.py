@@ -59,12 +59,7 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     """
     items, inspected, bad, of_bad = _inspect_all(contents, settings.max_pixels)
     if bad and not settings.skip_bad:
-        lines = "\n".join(f"  {line}" for line in shortened([f"{path}: {reason}" for path, reason in bad]))
-        raise InputError(
-            f"every file must be a readable image, but {len(bad)} of {len(bad) + len(items)} are not:\n"
-            f"{lines}\n",
-            "repair or remove these files, or leave them out with --skip-bad",
-        )
+        raise _not_read(bad, total=len(bad) + len(items))
     left_out = count_left_out([*contents.left_out, *further_pages(items)])
     ranges, levels = find_ranges(
         [(item.path, each.levels) for item, each in zip(items, inspected, strict=True)], settings
@@ -98,6 +93,22 @@ def read_pool(contents: Contents, settings: DataSettings) -> Pool:
     notes += classes.notes + words
     lost = tuple(sorted(of_bad.difference(declared)))
     return Pool(images, declared, fingerprints, prompt_names, tuple(bad), notes, left_out, lost)
+
+
+def _not_read(bad: Sequence[tuple[str, str]], *, total: int) -> InputError:
+    """The error for files that are no readable images, and for folders (with a slash) without images."""
+    folders = [path for path, _ in bad if path.endswith("/")]
+    lines = shortened([f"{path}: {reason}" for path, reason in bad if not path.endswith("/")])
+    told, what = "", "repair or remove these files"
+    if len(folders) < len(bad):
+        number = len(bad) - len(folders)
+        are = "is" if number == 1 else "are"
+        told = f"every file must be a readable image, but {number} of {total - len(folders)} {are} not:\n"
+        told += "".join(f"  {line}\n" for line in lines)
+    if folders:
+        told += f"every folder must hold images, but these hold none: {listed(folders)}\n"
+        what = "put images into these folders or remove them" + (f", {what}" if lines else "")
+    return InputError(told, f"{what}, or leave them out with --skip-bad")
 
 
 def _left_out(unlabelled: Sequence[str], total: int, settings: DataSettings) -> tuple[str, ...]:

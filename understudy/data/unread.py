@@ -30,7 +30,10 @@ _READ = (
     (0, rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", "JPEG 2000"),
 )
 _PACKED = (
-    (0, rb"\x1f\x8b", "gzip"),
+    (0, rb"\x1f\x8b", "a file compressed with gzip"),
+    (0, rb"BZh", "a file compressed with bzip2"),
+    (0, rb"\xfd7zXZ\0", "a file compressed with xz"),
+    (0, rb"\x28\xb5\x2f\xfd", "a file compressed with zstd"),
     (0, rb"PK\x03\x04", "a zip file"),
     (0, rb"7z\xbc\xaf", "a 7z archive"),
     (0, rb"Rar!", "a RAR archive"),

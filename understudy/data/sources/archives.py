@@ -22,7 +22,17 @@ _UNPACKED = {
 }
 _RENAMED = {b"PK\x03\x04": ".zip", b"PAR1": ".parquet"}
 _TAR_NAME = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)", re.IGNORECASE)
-_NAME = re.compile(r"\.(zip|tar|tgz|tbz2?|txz|tzst|gz|bz2|xz|zst|7z|rar)", re.IGNORECASE)
+_NAME = re.compile(
+    r"(?P<tar>\.(tar(\.(gz|bz2|xz|zst|lzma|lz4|z))?|tgz|tbz2?|txz|tzst))|(?P<zip>\.zip)|(?P<seven>\.7z(\.\d+)?)|(?P<rar>\.rar)|"
+    r"\.(gz|bz2|xz|zst|lzma|lz4|z\d\d|r\d\d)",
+    re.IGNORECASE,
+)
+_COMMANDS = {
+    "tar": "mkdir {folder} && tar -xf {file} -C {folder}",
+    "zip": "unzip {file} -d {folder}",
+    "seven": "7z x {file} -o{folder}",
+    "rar": "unrar x {file} {folder}/",
+}
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
@@ -62,7 +72,28 @@ def what_instead(path: Path) -> str:
 
 def is_archive(name: str) -> bool:
     """Whether the name of a file is that of an archive."""
-    return _NAME.fullmatch(Path(name).suffix) is not None
+    return _ending(name) is not None
+
+
+def why_not_unpacked(name: str) -> str:
+    """What to do with an archive among class folders, which may hold images of a class.
+
+    Example:
+        >>> why_not_unpacked("pets/bird.7z")
+        "an archive, so that images in it are missing: unpack it with '7z x bird.7z -obird', and remove it"
+    """
+    base = Path(name).name
+    found = _ending(base)
+    assert found is not None
+    command = next((_COMMANDS[kind] for kind, part in found.groupdict().items() if part), "")
+    words = {"file": shlex.quote(base), "folder": shlex.quote(base[: found.start()] or base)}
+    how = f" with '{command.format(**words)}'" if command else " into a folder"
+    return f"an archive, so that images in it are missing: unpack it{how}, and remove it"
+
+
+def _ending(name: str) -> re.Match[str] | None:
+    """The part of the name of an archive that says so; None for other files."""
+    return next((each for each in _NAME.finditer(name) if each.end() == len(name) and each.start()), None)
 
 
 def archives_or_folders(names: Sequence[str]) -> str:

@@ -27,7 +27,14 @@ _PROGRAM_FOLDERS = {
 }
 _PROGRAM_FILES = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"}
 _THUMBNAILS = {"thumb", "thumbs", "thumbnail", "thumbnails"}
-_DESCRIPTIONS = {"metadata.csv", "metadata.jsonl", "readme.md"}
+_DESCRIPTION = re.compile(
+    r"(read_?me|licen[cs]e|citation|copying|changelog|croissant|checksums?|md5sums?|sha256sums?|manifest)(\.\w+)*|"
+    r"((_?annotations?|metadata|meta|data|dataset|dataset_(dict|infos?)|classes|class_(names|indices|to_idx)|"
+    r"labels?|names|categories|state|(image_)?(train|training|val|valid|validation|test|testing|splits?)"
+    r"(_(labels?|annotations?|images|split|list))?)(\.coco)?\.(csv|tsv|txt|jsonl?|ya?ml|xml|xlsx|names|data))",
+    re.IGNORECASE,
+)
+"""Names of files that describe a data set, as those of other programs do; their content is not read."""
 _SIDECARS = {".xmp", ".json", ".txt", ".xml", ".aae", ".yaml", ".yml", ".csv", ".caption"}
 _SEVERAL_PAGES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"RIFF")
 """First bytes of TIFF, GIF and WebP."""
@@ -88,7 +95,7 @@ def why_left_out(path: Path) -> str | None:
 
 def is_description(path: Path) -> bool:
     """Whether a file describes the data set."""
-    return path[-1].lower() in _DESCRIPTIONS
+    return _DESCRIPTION.fullmatch(path[-1]) is not None
 
 
 def is_placeholder(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -131,3 +131,9 @@ def check_unique(paths: Iterable[str], archive: str) -> None:
         if path in seen:
             raise InputError(f"{archive}: no two entries may have the same path, but {path!r} occurs twice")
         seen.add(path)
+
+
+def empty_folders(names: Sequence[str]) -> set[str]:
+    """The folders of an archive (names that end with a slash) in which no other entry lies."""
+    above = {name[: place + 1] for name in names for place, each in enumerate(name[:-1]) if each == "/"}
+    return {name for name in names if name.endswith("/")} - above

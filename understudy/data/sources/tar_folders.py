@@ -15,6 +15,7 @@ from understudy.data.sources.source import (
     Contents,
     Item,
     check_unique,
+    empty_folders,
     filled,
     too_large,
     with_problem,
@@ -40,7 +41,9 @@ def read_class_folders(tars: Shards, location: str, settings: DataSettings) -> C
     places: dict[str, tuple[Path, str]] = {}
     for file, split in zip(tars.files, tars.splits, strict=True):
         with tarfile.open(file, "r:") as tar:
-            entries = [entry.name for entry in tar.getmembers() if entry.isfile()]
+            members = [f"{entry.name}/" if entry.isdir() else entry.name for entry in tar.getmembers()]
+        empty = empty_folders(members)
+        entries = [name for name in members if not name.endswith("/") or name in empty]
         names = [f"{split}/" * (split is not None) + entry.removeprefix("./") for entry in entries]
         check_unique([*places, *names], location)
         places |= {name: (file, entry) for name, entry in zip(names, entries, strict=True)}
@@ -54,11 +57,14 @@ def _read_tree(tree: Tree, places: Mapping[str, tuple[Path, str]]) -> Iterator[I
     with ExitStack() as stack:
         tars: dict[Path, tarfile.TarFile] = {}
         for name, item in zip(tree.names, tree.items, strict=True):
+            if item.problem:
+                yield item
+                continue
             file, path = places[name]
             if file not in tars:
                 tars[file] = stack.enter_context(tarfile.open(file, "r:"))
             entry = tars[file].getmember(path)
-            if item.problem or entry.size > MAX_FILE_BYTES:
-                yield with_problem(item, item.problem or too_large(entry.size))
+            if entry.size > MAX_FILE_BYTES:
+                yield with_problem(item, too_large(entry.size))
             else:
                 yield filled(item, bytes_of(tars[file], entry))

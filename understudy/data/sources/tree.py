@@ -9,10 +9,12 @@ from typing import final
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources import leftovers
-from understudy.data.sources.archives import archives_or_folders, is_archive
-from understudy.data.sources.entries import Entry, check_encoding, check_readable
+from understudy.data.sources.archives import archives_or_folders, is_archive, why_not_unpacked
+from understudy.data.sources.entries import Entry, check_encoding, check_readable, printable
 from understudy.data.sources.layout import Path, Places, find_places
 from understudy.data.sources.source import Item, check_unique
+
+_EMPTY = "no image in this folder"
 
 
 @final
@@ -48,8 +50,10 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
     entries = [Entry(name, settings.name_encoding) for name in sorted(names)]
     check_unique([entry.shown for entry in entries], location)
     masks = leftovers.mask_trees([entry.parts for entry in entries])
-    reasons = [leftovers.why_left_out(entry.parts) or masks.get(index) for index, entry in enumerate(entries)]
+    left = [leftovers.why_left_out(entry.parts) for entry in entries]
+    reasons = [why or masks.get(index) for index, why in enumerate(left)]
     left_out = [(entry.shown, why) for entry, why in zip(entries, reasons, strict=True) if why]
+    hidden = [entry for entry, why in zip(entries, left, strict=True) if why]
     entries = [entry for entry, why in zip(entries, reasons, strict=True) if not why]
     places = find_places([entry.parts for entry in entries], location, settings)
     inner = [
@@ -64,6 +68,7 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
         else:
             kept.append(index)
     items = [_item(entries[index], places, index, location) for index in kept]
+    emptied = _emptied(entries, inner, kept, hidden)
     if all(item.problem or is_archive(item.path) for item in items):
         raise InputError(
             f"{location} must hold class folders with images (class/img.png), but none was found: "
@@ -82,7 +87,43 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
             [inner[index] for index in kept], {places.labels[index] or "" for index in kept if inner[index]}
         ),
     )
-    return Tree(tuple(entries[index].name for index in kept), tuple(items), notes, tuple(left_out))
+    items += [Item(path=printable(f"{name}/"), problem=_EMPTY) for name in emptied]
+    return Tree((*(entries[index].name for index in kept), *emptied), tuple(items), notes, tuple(left_out))
+
+
+def _emptied(
+    entries: Sequence[Entry], inner: Sequence[Path], kept: Sequence[int], hidden: Sequence[Entry]
+) -> list[str]:
+    """Class folders of which no file is used, so that their class would be missing without a word.
+
+    Args:
+        entries: files that no program left.
+        inner: the part of each path below its class; empty if it has none.
+        kept: positions of those that are used.
+        hidden: files that programs left or that are hidden.
+    """
+
+    def folder(index: int) -> str:
+        return "/".join(entries[index].name.split("/")[: -len(inner[index])])
+
+    folders = {folder(index) for index, below in enumerate(inner) if below}
+    above = {name.rpartition("/")[0] for name in folders}
+    holding = {parent for entry in entries for parent in _parents(entry.name)}
+    for entry in hidden:
+        outer = next((parent for parent in _parents(entry.name) if parent not in holding), None)
+        if (
+            outer
+            and outer.rpartition("/")[0] in above
+            and not leftovers.why_left_out((*outer.split("/"), "1.png"))
+        ):
+            folders.add(outer)
+    return sorted(folders - {folder(index) for index in kept if inner[index]})
+
+
+def _parents(name: str) -> list[str]:
+    """The folders above a file, the outermost first."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: place + 1]) for place in range(len(parts))]
 
 
 def _stored_names(entries: Sequence[Entry], places: Places) -> dict[str, set[str]]:
@@ -98,16 +139,17 @@ def _why_not(entry: Entry, below: Path) -> str | None:
     if below:
         return leftovers.why_below_class(below)
     if leftovers.is_description(entry.parts):
-        return "descriptions above the classes, such as metadata.csv"
+        return "descriptions above the classes, which are not read (such as metadata.csv or data.yaml)"
     return None
 
 
 def _item(entry: Entry, places: Places, index: int, location: str) -> Item:
     label, split, problem = places.labels[index], places.splits[index], ""
     if label is None:
-        problem = "not in a class folder"
+        is_packed = is_archive(entry.shown)
+        problem = why_not_unpacked(entry.shown) if is_packed else "not in a class folder"
     elif entry.name.endswith("/"):
-        problem = "an empty folder"
+        problem = _EMPTY
     elif leftovers.is_placeholder(entry.parts):
         problem = leftovers.ONLY_IN_CLOUD
     check_readable(label or "", location)

@@ -19,6 +19,7 @@ from understudy.data.sources.source import (
     Item,
     check_entry,
     check_unique,
+    empty_folders,
     filled,
     too_large,
     with_problem,
@@ -54,8 +55,13 @@ class ZipSource(AbstractSource):
                 plain=not stat.S_IFMT(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode),
             )
         stored, notes = _with_slashes([_stored_name(entry) for entry in entries])
-        files = {name: entry for name, entry in zip(stored, entries, strict=True) if not name.endswith("/")}
         check_unique([name for name in stored if not name.endswith("/")], location)
+        empty = empty_folders(stored)
+        files = {
+            name: entry
+            for name, entry in zip(stored, entries, strict=True)
+            if not name.endswith("/") or name in empty
+        }
         tree = read_tree(list(files), location, settings)
         return Contents(_read(location, tree, files), notes=notes + tree.notes, left_out=tree.left_out)
 
@@ -85,9 +91,12 @@ def _with_slashes(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 def _read(location: str, tree: Tree, entries: Mapping[str, zipfile.ZipInfo]) -> Iterator[Item]:
     with zipfile.ZipFile(location) as archive:
         for name, item in zip(tree.names, tree.items, strict=True):
+            if item.problem:
+                yield item
+                continue
             entry = entries[name]
-            if item.problem or entry.file_size > MAX_FILE_BYTES:
-                yield with_problem(item, item.problem or too_large(entry.file_size))
+            if entry.file_size > MAX_FILE_BYTES:
+                yield with_problem(item, too_large(entry.file_size))
                 continue
             try:
                 yield filled(item, archive.read(entry))
