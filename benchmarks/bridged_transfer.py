@@ -57,7 +57,7 @@ subsets.
 TUNE = TuneSettings(learning_rates=(1e-3, 3e-3, 1e-2, 3e-2))
 """Weight decay stays at its default: 0.01 and 0.1 differed by at most 0.033 in validation loss."""
 ARMS = RECIPES["bridged-transfer"]["compare"]["arms"]
-BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++", *few_images.CONTROLS)
+BRIDGED = ("bridged", "bridged+reinit", "bridged+mixup", "bridged++", *few_images.BRIDGED)
 _WATCHED = ("bridged", "bridged+mixup")  # arms whose features are measured after the synthetic phase
 _PROCESSES = 2
 _SMOKE: Mapping[str, Any] = {

@@ -29,8 +29,12 @@ CONTROLS: Mapping[str, str] = {
     "bridged+lp-ft": "real+lp-ft",
     LONGER.name: LONGER_REAL.name,
     "bridged@soft-labels": "real-long",
+    "mixed@protoaug": "mixed",
 }
-"""By arm, the arm without synthetic images that does the same, or takes as many steps."""
+"""By arm, its control: an arm without synthetic images that does the same or takes as many steps; for
+`mixed@protoaug`, the arm without its losses.
+"""
+BRIDGED = tuple(arm for arm in CONTROLS if arm.startswith("bridged"))
 ARMS = (*CONTROLS, "real+class-means", "real+lp-ft", LONGER_REAL.name)
 
 
@@ -54,7 +58,7 @@ def claims(repeats: Repeats) -> list[Claim]:
         ]
         stated += [
             repeated(
-                f"{shots} per class: {arm} minus {control}, accuracy: what synthetic images add",
+                f"{shots} per class: {arm} minus {control}, accuracy: what remains against its control",
                 _minus(rows, arm, control).tolist(),
                 target="reported",
             )
@@ -97,7 +101,7 @@ def tables(repeats: Repeats) -> list[dict[str, Any]]:
             "rows": accuracies,
         },
         {
-            "title": "The same in points minus `bridged` and minus the control without synthetic images; "
+            "title": "The same in points minus `bridged` and minus the control of the arm; "
             "an arm pays with the numbers of images for which the interval against `bridged` lies above 0.",
             "columns": ["arm", "minus", *columns, "pays with"],
             "rows": differences,

@@ -38,13 +38,13 @@ _COMMON: Mapping[str, Any] = {
         "curve_points": 0,
         "transferability": False,
     },
-    "tune": {"learning_rates": [1e-3, 3e-3], "weight_decays": []},
+    "tune": {"learning_rates": [1e-3, 3e-3, 1e-2, 3e-2]},
 }
 _SMOKE: Mapping[str, Any] = {
     "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
     "draw": {"steps": 2, "per_class": 3},
     "compare": {"steps": 2, "batch_size": 8, "num_seeds": 3, "arms": ["real", "real-long", "bridged++"]},
-    "tune": {"learning_rates": [1e-3], "weight_decays": []},
+    "tune": {"learning_rates": [1e-3]},
 }
 
 

@@ -68,15 +68,16 @@ def _summary(
 
 
 def again(content: Mapping[str, Any]) -> tuple[list[Claim], list[dict[str, Any]]]:
-    """Claims and tables from the rows of a result file; claims of parts that have no rows of their own in
-    :func:`_summary` stay as they were.
+    """Claims and tables from the rows of a result file; claims that :func:`_summary` does not make, of parts
+    without rows, stay as they were.
     """
     sets, shifted, audits = (
         [row for row in content["rows"] if row.get("part") == part]
         for part in ("fidelity", "shift", "membership")
     )
     claims, tables = _summary(sets, shifted, audits)
-    return claims + [Claim(**claim) for claim in content["claims"][len(claims) :]], tables
+    made = {claim.claim for claim in claims}
+    return claims + [Claim(**claim) for claim in content["claims"] if claim["claim"] not in made], tables
 
 
 def _kept(path: Path, measure: Callable[[], _Part]) -> _Part:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+_Tables = Sequence[Mapping[str, Any]]
 
 
 def page(results: Path) -> str:
@@ -42,14 +44,37 @@ def page(results: Path) -> str:
 
 def with_tables(text: str, results: Path) -> str:
     """Fill in the tables of ``NAME.json`` between the lines ``<!-- tables of NAME -->`` and ``<!-- end of
-    tables -->`` of a page.
+    tables -->`` of a page, and the arms that differ between ``<!-- changes in NAME -->`` and ``<!-- end of
+    changes -->``.
     """
+    for what, name, lines in (("tables of", "tables", _tables), ("changes in", "changes", _changes)):
 
-    def filled(match: re.Match[str]) -> str:
-        tables = json.loads((results / f"{match[1]}.json").read_text(encoding="utf-8"))["tables"]
-        return "\n".join([f"<!-- tables of {match[1]} -->", *_tables(tables), "", "<!-- end of tables -->"])
+        def filled(
+            match: re.Match[str], name: str = name, lines: Callable[[_Tables], list[str]] = lines
+        ) -> str:
+            tables = json.loads((results / f"{match[2]}.json").read_text(encoding="utf-8"))["tables"]
+            return "\n".join([match[1], *lines(tables), "", f"<!-- end of {name} -->"])
 
-    return re.sub(r"<!-- tables of (\w+) -->.*?<!-- end of tables -->", filled, text, flags=re.DOTALL)
+        pattern = rf"(<!-- {what} (\w+) -->).*?<!-- end of {name} -->"
+        text = re.sub(pattern, filled, text, flags=re.DOTALL)
+    return text
+
+
+def _changes(tables: _Tables) -> list[str]:
+    """A line for each table with intervals for all rows at once: the arms whose difference excludes 0."""
+    lines = [""]
+    for table in tables:
+        column = next((name for name in table["columns"] if name.startswith("not 0 for all")), None)
+        if column is None:
+            continue
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+        judged = [row for row in rows if row[column]]
+        shown = [row for row in judged if row[column] == "yes"]
+        arms = [f"`{row['arm'].strip('*')}` {row['minus the plain arm, points']}" for row in shown]
+        case = table["title"].removeprefix("Strategies, ").partition(";")[0]
+        found = f"{len(shown)} of {len(judged)}: {', '.join(arms)}" if shown else f"none of {len(judged)}"
+        lines.append(f"- {case}: {found}")
+    return lines
 
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -67,7 +92,7 @@ def _runs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _tables(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+def _tables(tables: _Tables) -> list[str]:
     lines = []
     for table in tables:
         lines += [

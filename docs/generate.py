@@ -187,12 +187,17 @@ def with_claims(text: str) -> str:
         ["| benchmark | figures | with a target | of these missed |", "|---|---|---|---|"],
         [0, 0, 0],
     )
-    for path in sorted(_RESULTS.glob("*.json")):
-        claims = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    for path in [*sorted(_RESULTS.glob("*.json")), *sorted(_RESULTS.glob("speed/*.json"))]:
+        claims = json.loads(path.read_text(encoding="utf-8")).get("claims", [])  # speed/gpu.json has none
+        if not claims:
+            continue
         targeted = [claim for claim in claims if claim["met"] is not None]
         counts = [len(claims), len(targeted), sum(not claim["met"] for claim in targeted)]
         total = [sum(pair) for pair in zip(total, counts, strict=True)]
-        rows.append(f"| [{path.stem}](results.md#{path.stem}) | {' | '.join(map(str, counts))} |")
+        is_speed = path.parent != _RESULTS
+        page = "speed.md#measured" if is_speed else f"results.md#{path.stem}"
+        link = f"[{f'speed, {path.stem}' if is_speed else path.stem}]({page})"
+        rows.append(f"| {link} | {' | '.join(map(str, counts))} |")
     rows.append(f"| **all** | {' | '.join(f'**{count}**' for count in total)} |")
     return _filled(text, "claims", rows)
 

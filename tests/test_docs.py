@@ -123,6 +123,37 @@ def test_tables_in_pages_are_what_the_result_files_say(page):
     assert text == with_tables(text, ROOT / "benchmarks" / "results")
 
 
+MEASURED_ONCE = {("+0.6", "-0.1", "1.3")}
+"""Figures of the README that are in no result file: four runs of the demo (decision 0033)."""
+
+
+def intervals_in(stored):
+    """Mean, low and high of every interval in the content of a result file."""
+    if isinstance(stored, dict):
+        mean, low, high = stored.get("value", stored.get("mean")), stored.get("low"), stored.get("high")
+        if all(isinstance(end, int | float) for end in (mean, low, high)):
+            yield mean, low, high
+    for inner in stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ():
+        yield from intervals_in(inner)
+
+
+def test_figures_with_an_interval_in_the_readme_are_in_a_result_file():
+    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    number = r"([-+]?\d+(?:\.\d+)?)"
+    figures = set(re.findall(rf"{number}(?:%| points)?(?: of it)?\s+\[{number}, {number}\]", text))
+    assert len(figures) == len(re.findall(rf"\[{number}, {number}\]", text)) > 2
+    files = (ROOT / "benchmarks" / "results").rglob("*.json")
+    known = [found for path in files for found in intervals_in(json.loads(path.read_text(encoding="utf-8")))]
+    signed = [*known, *((-mean, -high, -low) for mean, low, high in known)]  # better or worse, in words
+    shown = {
+        tuple(f"{scale * end:.{digits}f}" for end in found)
+        for digits in (0, 1)
+        for scale in (1, 100)
+        for found in signed
+    }
+    assert figures - shown == MEASURED_ONCE
+
+
 AUDITED = [ROOT / "docs" / "faithfulness.md", ROOT / "docs" / "limits.md"]
 
 

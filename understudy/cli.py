@@ -278,7 +278,10 @@ def make_study(
     options: Options,
     place: Place,
     kind: Annotated[
-        str, typer.Argument(help="what varies: volume, guidance, shots or prompts", metavar="KIND")
+        str,
+        typer.Argument(
+            help="what varies: volume, guidance, shots, steps, prompts, or nothing (repeats)", metavar="KIND"
+        ),
     ],
     points: Annotated[
         str | None,
@@ -288,8 +291,8 @@ def make_study(
 ) -> None:
     """Repeat the whole run while one setting varies.
 
-    The setting can be the number of synthetic images, the guidance scale, the number of real images, or the
-    prompts.
+    It can be the number of synthetic images (volume), the guidance scale, the number of real images (shots),
+    the training steps, or the prompts. With repeats nothing varies but the seed.
     """
     from understudy.commands import chosen
 

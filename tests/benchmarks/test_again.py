@@ -45,3 +45,10 @@ def test_other_rows_are_refused():
     fewer = {**content, "claims": content["claims"][1:]}
     with pytest.raises(ValueError, match="rows must give the 18 claims of the file"):
         computed_again(fewer, BENCHMARKS["content_gap"])
+
+
+def test_claims_are_found_by_name_in_any_order():
+    content = stored("proof")
+    claims = computed_again({**content, "claims": content["claims"][::-1]}, BENCHMARKS["proof"])["claims"]
+    by_name = [sorted(each, key=lambda claim: claim["claim"]) for each in (claims, content["claims"])]
+    assert by_name[0] == by_name[1]

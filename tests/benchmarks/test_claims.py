@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.claims import NO_TARGET, Claim, repeated, write
-from benchmarks.render import page
+from benchmarks.render import page, with_tables
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,19 @@ def test_a_figure_without_a_target_is_not_judged(target, tmp_path):
         None
     ] * 2
     assert f"| {target} | - |" in page(tmp_path)
+
+
+def test_a_page_lists_the_arms_that_differ_together_with_all_others(tmp_path):
+    columns = ["arm", "minus the plain arm, points", "not 0 for all 2 rows at once"]
+    rows = {
+        "mini, few": [["real", "", ""], ["**mixed@a**", "1.0 [0.5, 1.5]", "yes"], ["mixed@b", "0", "no"]],
+        "mini, all": [["real", "", ""], ["mixed@a", "0.1 [-0.5, 0.6]", "no"], ["mixed@b", "0", "no"]],
+    }
+    tables = [
+        {"title": f"Strategies, {case}; bold: chosen", "columns": columns, "rows": rows[case]}
+        for case in rows
+    ]
+    (tmp_path / "some.json").write_text(json.dumps({"tables": tables}))
+    page = with_tables("<!-- changes in some -->\nold\n<!-- end of changes -->", tmp_path)
+    assert "- mini, few: 1 of 2: `mixed@a` 1.0 [0.5, 1.5]\n- mini, all: none of 2\n" in page
+    assert "old" not in page

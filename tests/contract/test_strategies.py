@@ -24,7 +24,7 @@ ARMS = [
     f"{plain}@{name}"
     for name in STRATEGIES
     for plain in PLAIN
-    if (plain, name) != ("synthetic", "two-stream")
+    if (plain, name) not in {("synthetic", "two-stream"), ("synthetic", "protoaug")}
 ]
 
 

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -25,7 +28,27 @@ def test_sigterm_raises_once_and_only_in_the_block():
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)  # while the first one is being heeded
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def test_a_second_signal_ends_a_process_whose_cleaning_up_hangs():
+    code = """
+import time
+from understudy.core import stop
+stop._GRACE = 0.1
+with stop.stopped_by_sigterm():
+    try:
+        print("running", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaning up", flush=True)
+        time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        for expected in ("running", "cleaning up"):
+            assert process.stdout.readline().strip() == expected
+            time.sleep(0.2 if expected == "cleaning up" else 0)
+            process.terminate()
+        assert process.wait(timeout=30) == -signal.SIGTERM
 
 
 def test_a_process_that_ignores_sigterm_goes_on_ignoring_it():

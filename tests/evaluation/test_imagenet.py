@@ -38,6 +38,11 @@ def test_numbers_are_those_of_imagenet_and_not_of_the_sorted_folders(tmp_path):
     data, classes = load("imagenet-v2", path, tuple(IDS))
     assert classes == [0, 2, 10, 999]
     assert data.counts[classes].tolist() == [1, 2, 3, 4]
+    settings = DataSettings(source="digits")
+    found = load_test_set(
+        "imagenet-v2", path, class_names=(IDS[0], IDS[2]), learned_from=(), settings=settings
+    )
+    assert found.left_out == {"images": 7, "classes": 2}
     data, _ = load("imagenet-v2", path, ("brambling", "great_white_shark", "Tench"))
     assert data.counts.tolist() == [3, 2, 1]
 

@@ -21,6 +21,7 @@ from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, to_yaml
 from understudy.training.settings import DEFAULT_ARMS, CompareSettings
+from understudy.training.tune import num_trials
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -159,7 +160,8 @@ def test_the_recipe_names_every_arm_of_the_paper():
     settings = build(RECIPES["bridged-transfer"], {"data": {"source": "digits"}})
     assert len(settings.compare.arms) == 12
     assert not settings.compare.equal_steps
-    assert len(settings.tune.learning_rates) * len(settings.tune.weight_decays) == 4
+    assert num_trials(settings.compare, settings.tune) == 4
+    assert settings.tune.learning_rates == (0.001, 0.003, 0.01, 0.03)
 
 
 def test_earlier_default_arms_are_kept_beside_those_of_a_file():

@@ -37,6 +37,24 @@ def test_clean_accuracy_is_that_of_the_comparison(tiny_pipeline_folder, tmp_path
         )
 
 
+def test_images_of_classes_that_the_run_lacks_are_counted(tiny_pipeline_folder, tmp_path):
+    pets, others = (write_pets(tmp_path / name, per_class=8, seed=seed) for seed, name in enumerate("ab"))
+    for folder, of_cats, of_dogs in ((pets, "tench", "goldfish"), (others, "n01440764", "n01443537")):
+        (folder / "cat").rename(folder / of_cats)
+        (folder / "dog").rename(folder / of_dogs)
+    shutil.copytree(write_pets(tmp_path / "c", per_class=3, seed=2) / "cat", others / "n02012849")  # cranes
+    shift = {"measure": True, "corruptions": [], "tests": {"imagenet-a": str(others)}}
+    compare = {"arms": ["real"]}
+    settings = tiny_settings(
+        pets, tiny_pipeline_folder, adapt={"method": "none"}, compare=compare, shift=shift
+    )
+    listener = Listener()
+    measured = run(settings, tmp_path / "run", observer=listener)["shift"]["tests"]["imagenet-a"]
+    assert (measured["images"], measured["left_out"]) == (16, {"images": 3, "classes": 1})
+    said = "shift: 3 images of the test set 'imagenet-a' are left out: the run does not have their class"
+    assert said in listener.lines
+
+
 def test_the_first_command_again_keeps_the_settings_of_an_added_stage(finished, tmp_path):
     out, listener = shutil.copytree(finished[0], tmp_path / "run"), Listener()
     first = RunFolder.find(out).settings

@@ -277,7 +277,7 @@ def test_changed_copies_in_further_test_sets(sample: Sample, tmp_path: Path) -> 
     shared = [
         {"split": "test", "in": "train", "images": 3, "of": 600, "examples": [["other-pens/a", "train/b"]]}
     ]
-    shift["tests"]["other-pens"]["copies"] = {"shared": shared}
+    shift["tests"]["other-pens"] |= {"copies": {"shared": shared}, "left_out": {"images": 4, "classes": 2}}
     status, text = found(sample, shift=shift)["Leaks between splits"]
     sentence = (
         "3 of 600 images of the test set 'other-pens' have a changed copy among the train images, such as "
@@ -290,6 +290,7 @@ def test_changed_copies_in_further_test_sets(sample: Sample, tmp_path: Path) -> 
     results = sample.results | {"shift": shift}
     page = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
     assert words(page).count(sentence) == 2
+    assert "4 images of the test set 'other-pens' are left out: the run does not have their 2" in words(page)
 
 
 @pytest.mark.parametrize(

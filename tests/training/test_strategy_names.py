@@ -115,12 +115,12 @@ def test_real_guidance_executes_a_step_at_least():
         (
             {"generator": {"name": "folder", "images": ["a"]}},
             "real-guidance",
-            "ready-made images, which cannot be adapted",
+            "starts from noised real images, which ready-made images cannot",
         ),
         (
             {"generator": {"name": "folder", "images": ["a"]}},
             "several-generators",
-            "give ready-made sets of several",
+            "adapts generators, but ready-made images have none",
         ),
     ],
 )

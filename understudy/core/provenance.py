@@ -64,11 +64,10 @@ def peak_memory_gb() -> float | None:
 
 
 def _command() -> str:
-    """The command line, with the name of the program instead of its path."""
-    program = Path(sys.argv[0]).name
-    return shlex.join(
-        [*(["understudy"] if program in ("understudy", "cli.py") else ["python", program]), *sys.argv[1:]]
-    )
+    """The command line, with the name of the program or module instead of its path."""
+    program, module = Path(sys.argv[0]).name, getattr(sys.modules["__main__"], "__spec__", None)
+    start = ["python", program] if module is None else ["python", "-m", module.name.removesuffix(".__main__")]
+    return shlex.join([*(["understudy"] if program in ("understudy", "cli.py") else start), *sys.argv[1:]])
 
 
 def _commit() -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
+
+_GRACE = 2.0  # seconds; `timeout` sends the signal twice in a row
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -19,7 +23,8 @@ class TerminatedError(KeyboardInterrupt):
 def stopped_by_sigterm() -> Iterator[None]:
     """In the block, SIGTERM raises :class:`TerminatedError`, unless the process ignores the signal.
 
-    Without this, the process would end at once and leave its worker processes behind.
+    Without this, the process would end at once and leave its worker processes behind. A second SIGTERM, two
+    seconds or more after the first, ends a process whose cleaning up hangs.
     """
     is_main = threading.current_thread() is threading.main_thread()  # only this thread may set a handler
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -40,5 +45,12 @@ def ignore_stops() -> None:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # `timeout` sends it twice
+    first = time.monotonic()
+
+    def again(number: int, frame: object) -> None:
+        if time.monotonic() - first >= _GRACE:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, again)
     raise TerminatedError

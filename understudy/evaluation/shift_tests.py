@@ -31,11 +31,14 @@ class FurtherTestSet:
         classes: labels that occur, ascending.
         copies: which copies of the images that the run learned from were looked for, and how many images
             have a changed one; see :func:`understudy.data.copy_groups.shared_with`.
+        left_out: number of ``images`` of ``classes`` that the run does not have; only sets of
+            :data:`understudy.evaluation.imagenet.TEST_SETS` may have them.
     """
 
     images: LabelledSet
     classes: list[int]
     copies: Mapping[str, Any]
+    left_out: Mapping[str, int]
 
 
 def load_test_set(
@@ -67,7 +70,12 @@ def load_test_set(
     pool = _read(name, path, settings)
     declared = np.array([split == "test" for split in pool.declared])
     found = pool.images.select(np.flatnonzero(declared if declared.any() else np.ones(len(declared))))
-    found, names = _named(name, path, found, class_names)
+    every = found
+    found, names = _named(name, path, every, class_names)
+    left_out = {
+        "images": len(every) - len(found),
+        "classes": int((every.counts > 0).sum() - (found.counts > 0).sum()),
+    }
     present = [found.class_names[label] for label in np.flatnonzero(found.counts)]
     if len(present) < 2:
         raise InputError(
@@ -88,7 +96,23 @@ def load_test_set(
     _check_new(name, data, prints, known, max_distance=settings.near_duplicate_distance)
     shared = shared_with(data, prints, known, settings)
     copies = looked_for(settings, is_checked=False) | {"shared": shared}
-    return FurtherTestSet(data, sorted(set(labels)), copies)
+    return FurtherTestSet(data, sorted(set(labels)), copies, left_out)
+
+
+def left_out_sentence(name: str, left_out: Mapping[str, int]) -> str:
+    """Say how many images of a test set have classes that the run lacks; empty if there are none.
+
+    Example:
+        >>> left_out_sentence("imagenet-a", {"images": 7, "classes": 2})
+        "7 images of the test set 'imagenet-a' are left out: the run does not have their 2 classes"
+    """
+    if not left_out.get("images"):
+        return ""
+    whose = "class" if left_out["classes"] == 1 else f"{left_out['classes']:,} classes"
+    return (
+        f"{left_out['images']:,} images of the test set {name!r} are left out: the run does not have their "
+        f"{whose}"
+    )
 
 
 def _named(
@@ -120,19 +144,18 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
             f"{path}"
         )
     location = str(path.absolute())
+    source = find_source(location)
     settings = settings.model_copy(update={"source": location})
+    if settings.class_names is not None and _has_names(source, location, settings):
+        # The file then holds only words for prompts, and a test set needs no prompts.
+        settings = settings.model_copy(update={"class_names": None})
+    contents = source.open(location, settings)
     try:
-        source = find_source(location)
-        if settings.class_names is not None and _has_names(source, location, settings):
-            # The file then holds only words for prompts, and a test set needs no prompts.
-            settings = settings.model_copy(update={"class_names": None})
-        return read_pool(source.open(location, settings), settings)
+        return read_pool(contents, settings)
     except InputError as error:
+        # A finished run, which may get this test set, keeps its settings: --skip-bad is not allowed then.
+        advice = "repair or remove these files; only a new run can leave them out, with --skip-bad"
         problem = f"the test set {name!r} ({path}): {error.problem}"
-        advice = (
-            "change the files of the test set, because a run keeps its settings; for a new run instead: "
-            f"{error.advice}"
-        )
         raise InputError(problem, error.advice and advice) from None
 
 

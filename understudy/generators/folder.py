@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
@@ -21,17 +21,16 @@ from understudy.data.pool import read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents
 from understudy.generators.generator import PlanRow
-from understudy.generators.ready_made import AbstractReadyMade
 from understudy.generators.settings import GeneratorSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_USED = ("name", "images", "resolution")
+_USED = ("name", "images", "resolution", "licence")
 
 
 @final
-class FolderGenerator(AbstractReadyMade):
+class FolderGenerator:
     """Returns ready-made images in order; it has no network and cannot start from real images.
 
     Image ``number`` of a class is the one at that position within the class. Several sets take turns; when
@@ -44,8 +43,6 @@ class FolderGenerator(AbstractReadyMade):
     Raises:
         InputError: if a set does not exist or cannot be read, or for settings that have no effect here.
     """
-
-    described: ClassVar[str] = "ready-made images (generator 'folder')"
 
     def __init__(self, settings: GeneratorSettings) -> None:
         self._settings = settings
@@ -103,6 +100,22 @@ class FolderGenerator(AbstractReadyMade):
         self._check_classes(class_names)
         return np.array([len(self._order[name]) for name in class_names], dtype=np.int64)
 
+    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
+        """Accept every prompt: prompts have no effect."""
+
+    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
+        """Do nothing: the images have their classes."""
+
+    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
+        """Return 1, since no image starts from a real one; sampler and steps have no effect.
+
+        Raises:
+            InputError: for any ratio other than 1, the value that stands for pure noise.
+        """
+        if snr != 1:
+            raise _cannot_start()
+        return 1.0
+
     def draw(
         self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None
     ) -> np.ndarray:
@@ -120,7 +133,13 @@ class FolderGenerator(AbstractReadyMade):
             InputError: if a class has too few images, if a set has other classes or cannot be read, or for
                 rows that start from a real image or are guided by one.
         """
-        self._check_rows(rows, tokens)
+        if tokens is not None:
+            raise InputError(
+                "visual guidance needs encoders, which ready-made images (generator 'folder') do not have: "
+                "leave it out"
+            )
+        if any(row.strength < 1 for row in rows):
+            raise _cannot_start()
         if sources is not None:
             self._check_classes(sources.class_names)
         places = [self._place(row) for row in rows]
@@ -198,8 +217,7 @@ def _read(path: Path) -> _ReadySet:
             contents = Contents(named, notes=contents.notes)
         pool = read_pool(contents, settings)
     except InputError as error:
-        advice = "change these files, because the settings of data are for the real images alone"
-        raise InputError(f"generator.images {path}: {error.problem}", error.advice and advice) from None
+        raise InputError(f"generator.images {path}: {error}") from None
     if pool.skipped:
         bad = shortened([f"  {name}: {reason}" for name, reason in pool.skipped])
         lines = "\n".join(bad)
@@ -214,3 +232,10 @@ def _read(path: Path) -> _ReadySet:
         )
     hashes = tuple(pool.fingerprints.exact[row] for row in rows)
     return _ReadySet(path, pool.images.select(rows), hashes)
+
+
+def _cannot_start() -> InputError:
+    return InputError(
+        "ready-made images (generator 'folder') cannot start from real ones: leave draw.strength and "
+        "draw.start_snr out"
+    )

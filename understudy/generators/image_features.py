@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file
 
 if TYPE_CHECKING:
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -97,8 +96,6 @@ def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
     from transformers import CLIPVisionModelWithProjection  # slow; lists do not need it
 
     try:
-        if not Path(name).exists():
-            hub_file(name, "config.json")
         encoder = CLIPVisionModelWithProjection.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(

@@ -12,6 +12,7 @@ from understudy.core.config import LICENCE_PATTERN, Need, Section, setting, unle
 from understudy.core.errors import InputError
 
 _CLASS_CONDITIONAL = when("generator.name", "class_conditional")
+_READY_MADE = ("folder", "glyphs")
 
 
 class GeneratorSettings(Section):
@@ -69,7 +70,7 @@ class GeneratorSettings(Section):
         None,
         pattern=LICENCE_PATTERN,
         decides="card",
-        needs=unless("generator.name", "mini", "class_conditional"),
+        needs=unless("generator.name", "mini", "class_conditional", "glyphs"),
     )
     """Licence of the weights or of the ready-made images, for the cards of exports; if not set, it is read
     from a `README.md` beside them."""
@@ -77,7 +78,7 @@ class GeneratorSettings(Section):
     @property
     def is_ready_made(self) -> bool:
         """Whether images come without a network: nothing can be adapted, guided or started from real ones."""
-        return self.name in ("folder", "glyphs")
+        return self.name in _READY_MADE
 
     def check_only(self, used: Collection[str]) -> None:
         """Check that nothing but the settings ``used`` differs from its default.

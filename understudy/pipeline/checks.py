@@ -19,7 +19,6 @@ from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.evaluation.encoders import check_encoder
-from understudy.generators.folder import FolderGenerator
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
@@ -28,7 +27,8 @@ from understudy.generators.samplers import SAMPLERS
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
-from understudy.pipeline.strategies import check_strategies, controls, settings_of_arms
+from understudy.pipeline.controls import check_controls, check_ready_made
+from understudy.pipeline.strategies import check_strategies, settings_of_arms
 from understudy.pipeline.trial import try_generator
 from understudy.sampling.plan import quotas
 from understudy.settings import Settings, check_registered
@@ -100,11 +100,11 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     train, captions = splits.train, _given_captions(settings, splits)
     if settings.adapt.adapter is not None:
         _check_ready_adapter(settings.adapt.adapter, settings, splits)
-    for control in controls(settings, train):
-        _check_retrieved(control, settings.generator.name, splits, device=device)
-    if _loads_generator(settings, splits.prompt_names, captions):
-        generator = load_generator(settings.generator, device=device)
-        _check_ready_made(generator, splits)
+    loads = _loads_generator(settings, splits.prompt_names, captions)
+    generator = load_generator(settings.generator, device=device) if loads else None
+    check_controls(settings, splits, generator=generator, device=device)
+    if generator is not None:
+        check_ready_made(generator, splits)
         check_generator_fits(generator, settings, prompt_names=splits.prompt_names, captions=captions)
     check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
     if _loads_clip(settings, train):
@@ -115,40 +115,6 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
             prompt_names=splits.prompt_names,
             device=device,
         )
-
-
-def _check_ready_made(generator: Generator, splits: Splits) -> None:
-    """Check the classes of a generator that has images, and that none of them is a held-out image."""
-    generator.available(splits.train.class_names)
-    if isinstance(generator, FolderGenerator):
-        generator.check_copies([splits.val, splits.test])
-
-
-def _check_retrieved(control: GeneratorSettings, name: str, splits: Splits, *, device: str) -> None:
-    """Check the images of the strategy ``retrieved``; messages name the settings that the user knows.
-
-    Args:
-        control: the generator that gives these images.
-        name: of the generator of the run.
-        splits: the real images.
-        device: torch device.
-
-    Raises:
-        InputError: if the images do not fit the classes, or cannot be read.
-    """
-    try:
-        _check_ready_made(load_generator(control, device=device), splits)
-    except InputError as error:
-        if control.name == "glyphs":
-            raise InputError(
-                "the strategy 'retrieved' needs images of your classes: give them as --set "
-                '"generator.retrieved=[PATH]", or leave the strategy out. Without them it renders the images '
-                f"that {name!r} was pretrained on, for which {error.problem}"
-            ) from None
-        problem, advice = (
-            text.replace("generator.images", "generator.retrieved") for text in (error.problem, error.advice)
-        )
-        raise InputError(problem, advice) from None
 
 
 def _check_ready_adapter(adapter: Path, settings: Settings, splits: Splits) -> None:
@@ -181,7 +147,7 @@ def _given_captions(settings: Settings, splits: Splits) -> list[tuple[int, str]]
 
 
 def _loads_clip(settings: Settings, train: LabelledSet) -> bool:
-    return any(of_arm.curate.score == "clip" for of_arm in settings_of_arms(settings, train))
+    return any(of_arm.curate.score == "clip" for of_arm in settings_of_arms(settings, train).values())
 
 
 def _loads_generator(
@@ -336,7 +302,7 @@ def _check_membership(settings: Settings) -> None:
         raise InputError(
             f"membership.target=pipeline needs a generator that this run adapts, got adapt.method "
             f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use "
-            "--target classifier (membership.target=classifier)"
+            "membership.target=classifier"
         )
 
 

@@ -42,7 +42,8 @@ class Generators:
         feature_cache: file for the image features that guide drawing.
         device: torch device.
         observer: receives the progress of adapting further generators.
-        drew: fingerprint of the generator that has drawn images of this run; None if there are none yet.
+        drew: fingerprint that a generator without an adapter must have, because it has drawn images of this
+            run or because the run's adapter was made for it; None if it may have any.
         templates: path of the run's copy for each template file that a prompt setting names.
     """
 
@@ -85,8 +86,17 @@ class Generators:
         )
 
     def of_control(self, settings: Settings) -> Generators:
-        """Generators for a control arm, which are not adapted and so have no adapter folder."""
-        return replace(self, settings=settings, folder=self.folder / "none", drew=None)
+        """Generators for a control arm: the run's own without its adapter, or ready-made images."""
+        is_same = settings.generator == self.settings.generator
+        return replace(self, settings=settings, drew=self._base_fingerprint if is_same else None)
+
+    @property
+    def _base_fingerprint(self) -> str | None:
+        """Fingerprint of the run's generator without its adapter."""
+        if self.settings.adapt.method == "none":
+            return self.drew
+        base: str | None = read_adapter_report(self.folder).get("base")
+        return base
 
     def get(self, number: int) -> Generator:
         """Generator ``number``; a further one is adapted first if its adapter is missing."""
@@ -109,8 +119,9 @@ class Generators:
 
     def fingerprint(self, number: int) -> str:
         """Fingerprint of an adapter; empty for a generator that was not adapted."""
-        report = self.adapter_folder(number) / "report.json"
-        return str(read_adapter_report(report.parent)["fingerprint"]) if report.exists() else ""
+        if self.settings.adapt.method == "none":
+            return ""
+        return str(read_adapter_report(self.adapter_folder(number))["fingerprint"])
 
     def adapter_folder(self, number: int) -> Path:
         """The folder with the adapter of a generator."""

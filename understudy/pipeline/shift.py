@@ -16,7 +16,7 @@ from understudy.evaluation.shift import (
     measure_test_set,
     summarise_shift,
 )
-from understudy.evaluation.shift_tests import FurtherTestSet, load_test_set
+from understudy.evaluation.shift_tests import FurtherTestSet, left_out_sentence, load_test_set
 from understudy.pipeline.context import Run
 from understudy.pipeline.kept_files import with_kept_files
 from understudy.pipeline.work import Counted, Work
@@ -34,6 +34,8 @@ def shift(run: Run) -> None:
         # Read before measuring, so that a test set that does not fit is reported at once.
         test_sets, record["tests"] = _read_test_sets(run)
         for name, test_set in test_sets.items():
+            if line := left_out_sentence(name, test_set.left_out):
+                run.observer.say(f"shift: {line}")
             for line in shared_sentences(test_set.copies["shared"], test=f"images of the test set {name!r}"):
                 run.observer.say(f"shift: warning: {line}")
         arms = {
@@ -50,7 +52,10 @@ def shift(run: Run) -> None:
         clean = measure_test_set(run.test, range(run.test.num_classes), arms=arms).arms
         record["shift"] = summarise_shift(clean, corruptions, tests)
         for name, test_set in test_sets.items():
-            record["shift"]["tests"][name]["copies"] = dict(test_set.copies)
+            record["shift"]["tests"][name] |= {
+                "copies": dict(test_set.copies),
+                "left_out": dict(test_set.left_out),
+            }
     run.observer.say(f"shift: {total} test sets and {len(arms)} arms in {record['seconds']:.0f} s")
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.generators.settings import GeneratorSettings
 from understudy.settings import Settings, build, differing_keys, with_section
 from understudy.training.arms import find_arm
 from understudy.training.refresh import images_needed
@@ -60,7 +59,13 @@ def arm_settings(name: str, base: Settings, *, shots: int) -> ArmSettings:
         InputError: if a strategy does not fit the settings or another strategy of the arm.
     """
     settings, idle, strategy_of = base, list[str](), dict[str, str]()
-    for strategy in split_name(name)[1]:
+    strategies = split_name(name)[1]
+    if len(controls := [strategy for strategy in strategies if STRATEGIES[strategy].is_control]) > 1:
+        raise InputError(
+            f"an arm can have only one control, got {' and '.join(map(repr, controls))} in {name!r}: compare "
+            "an arm for each"
+        )
+    for strategy in strategies:
         overrides = STRATEGIES[strategy].overrides
         if overrides is None:
             continue
@@ -117,25 +122,15 @@ def images_wanted(name: str, base: Settings, *, num_real: int, quota: np.ndarray
     return wanted
 
 
-def settings_of_arms(settings: Settings, train: LabelledSet) -> list[Settings]:
-    """The settings of every arm that a run compares or attacks.
+def settings_of_arms(settings: Settings, train: LabelledSet) -> dict[str, Settings]:
+    """The settings of every arm that a run compares or attacks, by its name.
 
     Raises:
         InputError: as :func:`effective_settings`.
     """
     attacked = settings.membership.arms if settings.membership.measure else ()
     names, shots = dict.fromkeys([*settings.compare.arms, *attacked]), shots_of(train)
-    return [effective_settings(name, settings, shots=shots).settings for name in names]
-
-
-def controls(settings: Settings, train: LabelledSet) -> list[GeneratorSettings]:
-    """The generators of arms that do not take the run's own one.
-
-    Raises:
-        InputError: as :func:`effective_settings`.
-    """
-    generators = [of_arm.generator for of_arm in settings_of_arms(settings, train)]
-    return [generator for generator in generators if generator != settings.generator]
+    return {name: effective_settings(name, settings, shots=shots).settings for name in names}
 
 
 def as_many_as_real(settings: Settings) -> Settings:

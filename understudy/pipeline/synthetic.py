@@ -247,16 +247,17 @@ class SyntheticSets:
 
     def _supply(self, settings: Settings, number: int) -> Supply:
         """The images that generator ``number`` draws with these settings."""
-        draw, generators = settings.draw, self.generators
-        names = DrawSettings.names_deciding("pixels")
-        how = {
-            name: getattr(draw, name)
-            for name in names
-            if getattr(draw, name) != getattr(self.settings.draw, name)
-        }
-        if not generators.draws_for(settings):
+        draw, generators, how = settings.draw, self.generators, dict[str, object]()
+        is_control = not generators.draws_for(settings)
+        if is_control:
             generators = generators.of_control(settings)
-            how["control"] = settings.generator.name if settings.generator.is_ready_made else "unadapted"
+        if is_control and settings.generator.is_ready_made:
+            how["ready-made"] = settings.generator.name
+        else:
+            names = DrawSettings.names_deciding("pixels")
+            changed = [name for name in names if getattr(draw, name) != getattr(self.settings.draw, name)]
+            how = {name: getattr(draw, name) for name in changed}
+            how |= {"control": "unadapted"} if is_control else {}
         if number:
             how["member"] = number
         key = "+".join(f"{name}={value}" for name, value in how.items())

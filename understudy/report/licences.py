@@ -113,8 +113,8 @@ def sources(settings: Settings, *, drawn: bool = True, classifier: bool = False)
         drawing, and the weights that the classifier started from.
     """
     found = [Source("real images", source_name(settings.data.source), settings.data.licence)]
-    if drawn and settings.generator.name == "folder":
-        names = ", ".join(path.name for path in settings.generator.images)
+    if drawn and settings.generator.is_ready_made:
+        names = ", ".join(path.name for path in settings.generator.images) or settings.generator.name
         found.append(Source("ready-made images", names, settings.generator.licence))
     elif drawn and settings.generator.name != "class_conditional":
         found.append(

@@ -14,15 +14,15 @@ def loss_figure(adaptation: Mapping[str, Any]) -> Markup:
     """Return the loss curve of the section ``adaptation`` as SVG; empty if no loss was measured."""
     if not adaptation.get("curve"):
         return Markup("")
-    return Markup(loss_curve(adaptation["curve"], best_step=adaptation["best_step"]))  # noqa: S704 - our own markup
+    return Markup(loss_curve(adaptation["curve"], kept_step=adaptation["best_step"]))  # noqa: S704 - our own markup
 
 
-def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
+def loss_curve(curve: Sequence[tuple[int, float]], *, kept_step: int) -> str:
     """Denoising loss on held-out real images over adaptation steps; the step that was kept is marked.
 
     Args:
         curve: pairs of step and loss.
-        best_step: the step whose weights were kept.
+        kept_step: the step whose weights were kept.
 
     Returns:
         SVG markup.
@@ -31,7 +31,7 @@ def loss_curve(curve: Sequence[tuple[int, float]], *, best_step: int) -> str:
     steps, losses = [point[0] for point in curve], [point[1] for point in curve]
     axes.plot(steps, losses, "-o", color=ACCENT, linewidth=2, markersize=4, markeredgewidth=0)
     for step, loss in zip(steps, losses, strict=True):
-        if step == best_step:
+        if step == kept_step:
             axes.plot([step], [loss], "o", color=INK, markersize=8, markeredgewidth=0)
             axes.annotate(
                 "kept",

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from understudy.evaluation.shift_tests import left_out_sentence
 from understudy.report.checks import shared_by_tests
 from understudy.report.figures import (
     ACCENT,
@@ -37,7 +38,8 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
     Returns:
         ``arms`` (all that were tested), ``panels`` (by corruption, SVG, of at most five arms), ``legend``
         (``arm``, ``symbol`` and ``colour`` of each of these), ``rows`` (a corruption and severity each) and
-        ``copies`` (sentences on changed copies in other test sets); empty if shift was not measured.
+        ``copies`` and ``left_out`` (sentences on other test sets: changed copies, images of classes that
+        the run lacks); empty if shift was not measured.
     """
     shift = results.get("shift")
     if not shift:
@@ -58,6 +60,11 @@ def shift_section(results: Mapping[str, Any], compared: Sequence[str]) -> dict[s
         "arms": arms,
         "legend": legend,
         "copies": shared_by_tests(results),
+        "left_out": [
+            sentence
+            for name, measured in shift.get("tests", {}).items()
+            if (sentence := left_out_sentence(name, measured.get("left_out", {})))  # not in older files
+        ],
         "panels": {
             name: Markup(corruption_panel(name, of_arm, clean=clean, low=low))  # noqa: S704 - our own markup
             for name, of_arm in curves.items()

@@ -6,10 +6,14 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from understudy.core.config import Need, Section, setting, unless, when
+from understudy.core.config import Need, Section, facts_of, setting, unless, when
 
 _COUNTED = when("draw.per_class", None)
-_DRAWS = unless("generator.name", "folder")
+_DRAWS = Need(
+    "generator.name",
+    "images are drawn, not ready-made (`folder`, `glyphs`)",
+    lambda settings: not settings.generator.is_ready_made,
+)
 
 
 def _uses_real_images(settings: Any) -> bool:
@@ -126,3 +130,9 @@ class DrawSettings(Section):
     def starts_from_real(self) -> bool:
         """Whether drawing starts from noised real images."""
         return self.strength < 1 or self.start_snr is not None
+
+    @classmethod
+    def idle_for_ready_made(cls) -> dict[str, Any]:
+        """The settings that have no effect on ready-made images, with their defaults."""
+        names = [name for name, field in cls.model_fields.items() if _DRAWS in facts_of(field).needs]
+        return {name: cls.model_fields[name].default for name in (*names, "strength", "start_snr", "members")}

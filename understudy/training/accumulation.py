@@ -46,8 +46,9 @@ class Gradients:
     A part has as many images as ``micro_batch`` says, or a few more where it would have fewer than the
     smallest number otherwise: with 2 at once, 3 images are one part.
 
-    The sum is that of the whole batch, up to rounding, with two exceptions: batch normalisation in training
-    mode takes its statistics from each part, and dropout draws other masks. An attempt that ran out of memory
+    The sum is that of the whole batch, up to rounding, with three exceptions: batch normalisation in training
+    mode takes its statistics from each part, losses within regions compare the images of a part, and dropout
+    draws other masks. An attempt that ran out of memory
     leaves the running statistics of batch normalisation as they were.
 
     Args:
@@ -73,7 +74,14 @@ class Gradients:
         self._statistics = [each for norm in norms for each in norm.buffers() if each.is_floating_point()]
         self._before = [each.clone() for each in self._statistics]
 
-    def replace(self, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, num_real: int) -> Tensor:
+    def replace(
+        self,
+        optimiser: torch.optim.Optimizer,
+        x: Tensor,
+        y: Tensor,
+        num_real: int,
+        regions: Tensor | None = None,
+    ) -> Tensor:
         """Replace the gradients of the optimiser's parameters by those of a batch.
 
         Args:
@@ -81,6 +89,7 @@ class Gradients:
             x: images, normalised for the classifier, (B, 3, H, W).
             y: labels (B,) or class probabilities (B, num_classes).
             num_real: number of real images at the front of the batch.
+            regions: of the images, (B,), if the phase has losses within regions.
 
         Returns:
             The loss, a scalar without gradients.
@@ -93,17 +102,17 @@ class Gradients:
             for first in range(count):
                 part, real = slice(first, None, count), len(range(first, num_real, count))
                 share = Share.of(real, len(x[part]), whole=(num_real, len(x)))
-                total += self._add(x[part], y[part], real, share)
+                total += self._add(x[part], y[part], real, share, None if regions is None else regions[part])
             return total
 
         _copy(self._statistics, self._before)
         return self._micro_batch.fit(add_up, undo=lambda: _copy(self._before, self._statistics))
 
-    def _add(self, x: Tensor, y: Tensor, num_real: int, share: Share) -> Tensor:
+    def _add(self, x: Tensor, y: Tensor, num_real: int, share: Share, regions: Tensor | None) -> Tensor:
         """Add the gradients of a part; returns its loss."""
         self._auxiliary.route(num_real, len(x))
         with self._precision.computing():
-            loss = self._loss_of(self._precision.arranged(x), y, num_real, share)
+            loss = self._loss_of(self._precision.arranged(x), y, num_real, share, regions)
         torch.autograd.backward(loss)
         return loss.detach()
 

@@ -171,6 +171,11 @@ def _describe_synthetic(phase: Phase) -> list[str]:
         details.append(f"separate {parts[phase.auxiliary_batch_norm]} for synthetic images")
     if phase.synthetic_weight is not None:
         details.append(f"synthetic loss weighted {phase.synthetic_weight:g}")
+    details += [
+        f"{name} {value:g} within regions"
+        for name in ("discrepancy", "robustness")
+        if (value := getattr(phase, name))
+    ]
     if phase.soft_labels:
         details.append(f"{phase.soft_labels:.0%} soft labels at temperature {phase.temperature:g}")
     if phase.feature_distillation:

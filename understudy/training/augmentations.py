@@ -93,7 +93,7 @@ def _jittered_crop(v2: Any, height: int, width: int) -> Any:
 
 AUGMENTATIONS.register(
     "random-resized-crop-jitter",
-    summary="the same with random interpolation and colours, as in Yuan et al. 2024 (arXiv:2310.10402)",
+    summary="random-resized-crop with random interpolation and colours (Yuan et al. 2024, arXiv:2310.10402)",
 )(_by_image(_jittered_crop))
 
 

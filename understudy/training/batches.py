@@ -187,6 +187,8 @@ def treats_differently(phase: Phase) -> bool:
         or phase.synthetic_weight is not None
         or phase.soft_labels > 0
         or phase.feature_distillation > 0
+        or phase.discrepancy > 0
+        or phase.robustness > 0
     )
 
 

@@ -51,7 +51,6 @@ def check_linear_head(model: nn.Module, name: str) -> None:
             )
 
 
-@torch.no_grad()
 def _set_class_means(backbone: Backbone, images: Images, batch_size: int) -> None:
     model: Any = backbone.model
     check_linear_head(model, backbone.architecture)
@@ -61,14 +60,20 @@ def _set_class_means(backbone: Backbone, images: Images, batch_size: int) -> Non
             f"{model.num_classes} classes have none: use 'fresh'"
         )
     heads: tuple[Any, ...] = heads_of(model)
-    for head, features in zip(heads, _inputs_of_heads(backbone, images, batch_size), strict=True):
+    for head, features in zip(heads, inputs_of_heads(backbone, images, batch_size), strict=True):
         w, b = nearest_mean_layer(class_means(features, images.labels, model.num_classes))
-        head.weight.copy_(w)
-        head.bias.copy_(b)
+        with torch.no_grad():
+            head.weight.copy_(w)
+            head.bias.copy_(b)
 
 
-def _inputs_of_heads(backbone: Backbone, images: Images, batch_size: int) -> list[Tensor]:
-    """What each classification layer sees of all images, (N, D) each."""
+@torch.no_grad()
+def inputs_of_heads(backbone: Backbone, images: Images, batch_size: int) -> list[Tensor]:
+    """What each classification layer sees of all images, without augmentation, in evaluation mode.
+
+    Returns:
+        A tensor (N, D) for each layer, on the device of the model.
+    """
     model, heads = backbone.model, heads_of(backbone.model)
     seen: list[list[Tensor]] = [[] for _ in heads]
 

@@ -28,6 +28,7 @@ from understudy.training.layers import freeze
 from understudy.training.losses import Loss
 from understudy.training.precision import precision_of
 from understudy.training.refresh import refresh
+from understudy.training.regions import regions_of
 from understudy.training.settings import CompareSettings, Phase
 from understudy.training.updates import updates_of
 
@@ -108,6 +109,8 @@ def train_phase(
     begin_head(backbone, images, phase, batch_size=settings.batch_size)
     model, augment = precision.laid_out(backbone.model), AUGMENTATIONS[settings.augmentation]
     targets = targets_of(images.labels, phase, model)
+    seed = rng.initial_seed() % 2**32  # drawing a seed would change the batches
+    regions = regions_of(backbone, images, phase, batch_size=settings.batch_size, seed=seed)
     freeze(model, phase)
     auxiliary = AuxiliaryBatchNorm(model, phase.auxiliary_batch_norm, name=settings.backbone)
     loss_of = Loss(backbone, phase, label_smoothing=settings.label_smoothing, guides=guides or Guides())
@@ -120,7 +123,8 @@ def train_phase(
         pixels, chosen = images.chosen(batch)
         x = augment(pixels, backbone.normalise, rng)
         x, y = mixed_batch(x, targets[chosen], phase, rng, num_real=num_real)
-        losses.add(gradients.replace(optimiser, x, y, num_real))
+        of_batch = None if regions is None else regions[chosen]
+        losses.add(gradients.replace(optimiser, x, y, num_real, of_batch))
         optimiser.step()
         if step + 1 == num_steps and phase.auxiliary_batch_norm != "none":
             _end_auxiliary(auxiliary, backbone, images, settings.batch_size)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.functional.distillation import feature_distance, soft_label_loss, two_stream_loss
+from understudy.functional.region_losses import discrepancy, robustness
 from understudy.training.backbones import Backbone
 from understudy.training.guides import Guides
 from understudy.training.layers import heads_of
@@ -54,7 +55,8 @@ class Loss:
 
     Args:
         backbone: the network in training.
-        phase: ``synthetic_weight``, ``soft_labels``, ``temperature`` and ``feature_distillation`` are used.
+        phase: ``synthetic_weight``, ``discrepancy``, ``robustness``, ``soft_labels``, ``temperature`` and
+            ``feature_distillation`` are used.
         label_smoothing: of the cross entropy.
         guides: teacher and extractor, if the phase needs them.
 
@@ -70,10 +72,13 @@ class Loss:
         if phase.feature_distillation and guides.extractor is not None:
             self.map = _initial_map(backbone, guides.extractor)
 
-    def __call__(self, x: Tensor, y: Tensor, num_real: int, share: Share = WHOLE) -> Tensor:
+    def __call__(
+        self, x: Tensor, y: Tensor, num_real: int, share: Share = WHOLE, regions: Tensor | None = None
+    ) -> Tensor:
         """Run the network and return the loss; this updates its running batch statistics.
 
-        The losses of the parts of a batch add up to the loss of the batch.
+        The losses of the parts of a batch add up to the loss of the batch, except that differences within
+        regions are those within a part.
 
         Args:
             x: images, normalised for the classifier, (B, 3, H, W).
@@ -81,15 +86,19 @@ class Loss:
             num_real: number of real images at the front of the batch; not used in phases that treat all
                 images alike.
             share: what the images are of a batch, if they are a part of one.
+            regions: of the images, (B,), if the phase has losses within regions.
 
         Returns:
             A scalar.
         """
         if self.map is None:
-            return self._classification(self._backbone.model(x), x, y, num_real, share)
-        features, logits = features_and_logits(self._backbone.model, x)
+            logits = self._backbone.model(x)
+        else:
+            features, logits = features_and_logits(self._backbone.model, x)
         loss = self._classification(logits, x, y, num_real, share)
-        if num_real == len(x):
+        if regions is not None and num_real < len(x):
+            loss = loss + share.synthetic * self._within(regions, logits, num_real)
+        if self.map is None or num_real == len(x):
             return loss
         weight = self._phase.feature_distillation * share.synthetic
         return loss + weight * self._distance(features[num_real:], x[num_real:])
@@ -113,6 +122,12 @@ class Loss:
             return share.images * losses.mean()
         shares = (share.real, share.synthetic)
         return two_stream_loss(losses, num_real, w=phase.synthetic_weight, shares=shares)
+
+    def _within(self, regions: Tensor, logits: Tensor, num_real: int) -> Tensor:
+        s, g, i, j = logits[:num_real], logits[num_real:], regions[:num_real], regions[num_real:]
+        return self._phase.discrepancy * discrepancy(s, g, i, j) + self._phase.robustness * robustness(
+            g, j, i
+        )
 
     @torch.no_grad()
     def _teacher_logits(self, x: Tensor) -> Tensor:

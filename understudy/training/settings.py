@@ -50,6 +50,11 @@ class Phase(Section):
     synthetic_weight: float | None = setting(None, gt=0, le=1000)
     """Weight of the mean loss of synthetic images, relative to that of real images; if not set, all images of
     a batch count equally."""
+    discrepancy: float = setting(0.0, ge=0, le=1000)
+    """Weight of the squared difference between the logits of synthetic and real images of one region; regions
+    are K-means cells of the phase's images, two per class."""
+    robustness: float = setting(0.0, ge=0, le=1000)
+    """Weight of the squared difference between the logits of synthetic images of one region."""
     soft_labels: float = setting(0.0, ge=0, le=1)
     """Share of the teacher's probabilities in the targets of synthetic images; see `compare.teacher`."""
     temperature: float = setting(2.0, gt=0, le=100)
@@ -121,8 +126,6 @@ class Phase(Section):
         if self.data == "real" and any(used.values()):
             names = ", ".join(name for name, is_used in used.items() if is_used)
             raise ValueError(f"{names} has no effect on real data: leave it out of this phase")
-        if self.synthetic_weight is not None and self.data != "mixed":
-            raise ValueError(f"synthetic_weight needs mixed data, got data {self.data!r}: leave it out")
         if self.temperature != type(self).model_fields["temperature"].default and not self.soft_labels:
             raise ValueError(
                 "temperature has no effect without soft_labels: leave one of them out, or set both"
@@ -147,6 +150,13 @@ class Phase(Section):
                 "batch_norm 'frozen' has no effect with layers 'linear-probe', which always freezes it: "
                 "leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _compares_real_with_synthetic(self) -> Self:
+        for name in ("synthetic_weight", "discrepancy", "robustness"):
+            if getattr(self, name) and self.data != "mixed":
+                raise ValueError(f"{name} needs mixed data, got data {self.data!r}: leave it out")
         return self
 
 

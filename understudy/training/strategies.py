@@ -107,7 +107,7 @@ def _fixed(section: str, **values: object) -> Overrides:
 
 
 def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
-    if generator.name == "folder":
+    if generator.is_ready_made:
         raise InputError(
             "the strategy 'diverse' changes the initial noise, but ready-made images have none: leave it out"
         )
@@ -120,15 +120,20 @@ def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -
 
 
 def _from_real(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
+    if generator.is_ready_made:
+        raise InputError(
+            "the strategy 'real-guidance' starts from noised real images, which ready-made images cannot: "
+            "leave it out"
+        )
     strength = max(strength_by_shots(shots), strength_of(1, draw.steps))  # at least one step
     return {"draw": {"strength": strength, "start_snr": None, "noise_scale": 1.0}}
 
 
 def _several(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
-    if generator.name == "folder":
+    if generator.is_ready_made:
         raise InputError(
-            "the strategy 'several-generators' adapts generators: give ready-made sets of several as "
-            "generator.images"
+            "the strategy 'several-generators' adapts generators, but ready-made images have none: leave it "
+            "out, or use the generator 'folder' with one set of each generator as generator.images"
         )
     return {"draw": {"members": _NUM_GENERATORS}}
 
@@ -152,6 +157,11 @@ def _without_adapter(
 def _from_pretraining(
     generator: GeneratorSettings, draw: DrawSettings, shots: int
 ) -> dict[str, dict[str, Any]]:
+    if generator.is_ready_made or generator.name == "class_conditional":
+        raise InputError(
+            "the strategy 'retrieved' takes images from the set that the generator was pretrained on, but "
+            f"{generator.name!r} was not pretrained: leave it out"
+        )
     if generator.retrieved:
         source: dict[str, Any] = {"name": "folder", "images": generator.retrieved}
     elif generator.name == "mini":
@@ -162,8 +172,11 @@ def _from_pretraining(
             f"{generator.name!r} was pretrained on: give them as "
             '--set "generator.retrieved=[PATH]", or leave it out'
         )
-    start = {"strength": 1.0, "start_snr": None, "members": 1, "adapter_scale": 1.0}
-    return {"generator": {**GeneratorSettings().model_dump(), **source}, "draw": start, **_NOT_ADAPTED}
+    return {
+        "generator": {**GeneratorSettings().model_dump(), **source},
+        "draw": DrawSettings.idle_for_ready_made(),
+        **_NOT_ADAPTED,
+    }
 
 
 def _on_synthetic(**changes: object) -> ChangePhases:
@@ -192,6 +205,22 @@ def _then_late_layers(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     if phases[-1].data == "real":
         return (*phases[:-1], phases[-1].changed(layers="late-layer"))
     return (*phases, Phase(data="real", layers="late-layer"))
+
+
+def _two_losses(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Losses within regions, with the weights of the authors' code divided by that of the real loss, 4.
+
+    As in their lightweight code, four synthetic images meet one real image.
+    """
+    if not any(phase.data == "mixed" for phase in phases):
+        raise InputError(
+            "the strategy 'protoaug' needs real and synthetic images in one phase, such as mixed@protoaug"
+        )
+    weights = {"synthetic_weight": 1 / 4, "discrepancy": 0.1 / 4, "robustness": 1 / 4}
+    return tuple(
+        phase.changed(**weights, real_share=phase.real_share or 0.2) if phase.data == "mixed" else phase
+        for phase in phases
+    )
 
 
 def _two_streams(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
@@ -274,6 +303,12 @@ _TABLE = {
         addresses=("content",),
         source=_THIS_PROJECT,
         overrides=_fixed("curate", select="matched"),
+    ),
+    "protoaug": Strategy(
+        summary="hold the logits of real and synthetic images of one K-means cell together, as ProtoAug",
+        addresses=("appearance", "quality"),
+        source="Nguyen et al. 2025 (arXiv:2505.24190), the losses of the authors' code",
+        change_phases=_two_losses,
     ),
     "real-guidance": Strategy(
         summary="start from noised real images of the class; with more images per class, less noise is added",

@@ -1,0 +1,119 @@
+"""Claims and tables of the benchmarks whose smoke run leaves them out; `test_again` tests the others.
+
+They must not fail after hours of measuring.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks import (
+    bridged_transfer,
+    content_gap_cifar10,
+    controls,
+    natural_images,
+    other_writers,
+    real_fake,
+    style_inversion,
+)
+from understudy.training.settings import DEFAULT_ARMS
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def stored(name):
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+
+
+def of_controls():
+    """An arm with synthetic images is 1 point better than `real`, plus 0.1 points per subset."""
+    rows = []
+    for case in controls.CASES:
+        for shots in controls.SHOTS:
+            for subset in controls.SUBSETS:
+                arms = {}
+                for arm in case.arms:
+                    gain = 0.0 if arm in ("real", "real+val") else 0.01 + 0.001 * subset
+                    recall = [0.5 + gain] * 10
+                    arms[arm] = {"accuracy": 0.5 + gain, "per_class": recall}
+                rows.append({"case": case.name, "shots": shots, "subset": subset, "arms": arms})
+    return controls._claims(rows), controls._tables(rows)
+
+
+def of_other_writers():
+    accuracy = {of: dict.fromkeys(DEFAULT_ARMS, 0.8) for of in ("digits", "usps")}
+    rows = [
+        {"case": case, "repeat": repeat, "images": 2007, "accuracy": accuracy}
+        for case in other_writers.CASES
+        for repeat in other_writers.REPEATS
+    ]
+    return other_writers._claims(rows), other_writers._tables(rows)
+
+
+def of_bridged_transfer():
+    every = stored("bridged_transfer")
+    rows = [row for row in every if not row["case"].startswith("tuning")]
+    trials = {row["arm"]: row["trials"] for row in every if row["case"].startswith("tuning")}
+    chosen = dict.fromkeys(bridged_transfer.SHOTS, trials)
+    return bridged_transfer._claims(rows), bridged_transfer._tables(rows, chosen)
+
+
+def of_cifar10():
+    *rows, gap = stored("content_gap_cifar10")
+    return content_gap_cifar10._claims(rows, gap), [content_gap_cifar10._arms_table(rows)]
+
+
+def of_natural_images():
+    (row,) = stored("natural_images")
+    return natural_images._claims(row), [natural_images._table(row)]
+
+
+def of_real_fake():
+    rows = stored("real_fake")
+    measured = {row["case"] for row in rows}
+    later = [case.name for case in real_fake.CASES if case.name not in measured]
+    fine_tuned = [row for row in rows if row["case"] == "fine-tuning"]
+    rows += [row | {"case": name} for name in later for row in fine_tuned]
+    return real_fake._claims(rows), real_fake._tables(rows)
+
+
+def of_style_inversion():
+    rows = stored("style_inversion")
+    for row in rows:  # an arm that was added after they were measured
+        for recipe in row["recipes"].values():
+            recipe["accuracy"].setdefault("bridged++", recipe["accuracy"]["bridged"])
+    return style_inversion._claims(rows), style_inversion._tables(rows)
+
+
+@pytest.mark.parametrize(
+    "benchmark",
+    [
+        of_bridged_transfer,
+        of_cifar10,
+        of_controls,
+        of_natural_images,
+        of_other_writers,
+        of_real_fake,
+        of_style_inversion,
+    ],
+)
+def test_rows_give_claims_and_tables(benchmark):
+    claims, tables = benchmark()
+    assert claims and tables
+    assert len({claim.claim for claim in claims}) == len(claims)
+    assert all(math.isfinite(claim.value) for claim in claims)
+    for table in tables:
+        assert table["title"]
+        assert table["rows"] and all(len(row) == len(table["columns"]) for row in table["rows"])
+        assert all(isinstance(text, str) for row in table["rows"] for text in row)
+
+
+def test_gains_of_controls_are_those_of_the_rows():
+    claims = {claim.claim: claim for claim in of_controls()[0]}
+    gain = claims["1 per class, mini: bridged minus real, points"]
+    assert gain.value == pytest.approx(1.2)
+    assert gain.met
+    nothing = claims["1 per class, mini: bridged minus bridged@retrieved, points"]
+    assert (nothing.value, nothing.met) == (pytest.approx(0), False)
