@@ -304,7 +304,7 @@ def adaptable(generator: Generator) -> Adaptable:
     """
     if not hasattr(type(generator), "save_adapter"):
         raise InputError(
-            "adaptation and visual guidance need networks, which ready-made images (generator 'folder') do "
-            "not have: set adapt.method=none and visual.kind=none"
+            "adaptation and visual guidance need networks, which ready-made images (generators 'folder' and "
+            "'glyphs') do not have: set adapt.method=none and visual.kind=none"
         )
     return cast("Adaptable", generator)
