@@ -64,12 +64,35 @@ def test_every_run_is_whole_and_has_other_images_and_another_seed(repeated, job,
     assert sorted((repeated / "runs").iterdir()) == runs
     assert [RunFolder.find(path).settings.seed for path in runs] == [0, 1, 2]
     assert len({frozenset(images_of(path, "train")) for path in runs}) == 3
-    alone = run(job(data={"shots": 2}, seed=1), tmp_path / "alone")
+    alone = run(job(data={"shots": 2, "test_split": 0}, seed=1), tmp_path / "alone")
     repeat = results_of(runs[1])
     for arms in (alone["arms"], repeat["arms"]):
         for arm in arms.values():
             del arm["seconds"]
     assert alone["arms"] == repeat["arms"], "a repeat is the run with its seed"
+
+
+def test_no_image_that_a_run_is_tested_on_chooses_or_teaches_in_another(repeated):
+    runs = [repeated / "runs" / f"run-repeat{number}" for number in range(3)]
+    tested = {frozenset(images_of(path, "test")) for path in runs}
+    assert len(tested) == 1
+    assert not any(images_of(path, split) & set(*tested) for path in runs for split in ("train", "val"))
+    assert len({row["test_images"] for row in study_of(repeated)["runs"]}) == 1
+
+
+def test_studies_of_earlier_versions_go_on_with_other_test_images_in_each_run(repeated, job, tmp_path):
+    """Their index has no number of the test split, and neither have the settings of their runs."""
+    out = tmp_path / "old"
+    run(job(data={"shots": 2}), out / "runs" / "run-repeat0")
+    run(job(data={"shots": 2}, seed=1), out / "runs" / "run-repeat1")
+    index = (repeated / "study.yaml").read_text()
+    assert index.count("    test_split: 0\n") == 1
+    (out / "study.yaml").write_text(index.replace("    test_split: 0\n", ""))
+    before = times(out / "runs")
+    study = run_study("repeats", job(data={"shots": 2}), out, repeats=2)
+    assert times(out / "runs") == before
+    assert len({row["test_images"] for row in study["runs"]}) == 2
+    assert study["sentence"].startswith("Over 2 runs, each with other real images, ")
 
 
 def test_the_summary_is_over_runs(repeated):
@@ -93,7 +116,11 @@ def test_the_summary_is_over_runs(repeated):
     assert verdict["arms"] == ["synthetic"] * 3
     assert verdict["minus_real"] == point["arms"]["synthetic"]["minus_real"]
     assert verdict["minus_real_val"] == point["arms"]["synthetic"]["minus_real_val"]
-    assert study["sentence"].startswith("Over 3 runs, each with other real images, ")
+    assert study["sentence"].startswith("Over 3 runs on the same test images, each with other train images, ")
+    train = [images_of(repeated / row["folder"], "train") for row in study["runs"]]
+    shared = [len(one & other) / len(one) for one in train for other in train if one is not other]
+    assert verdict.get("shared_train_images", 0) == pytest.approx(sum(shared) / len(shared))
+    assert ("of their train images in common" in study["sentence"]) == any(shared)
     page = (repeated / "study.html").read_text()
     assert "How much runs differ" in page
     assert commands(study) == ["run_study('repeats', settings, out, repeats=5)"]

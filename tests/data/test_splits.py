@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
+from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import (
     largest_remainder,
     stratified_split,
@@ -176,3 +177,34 @@ def test_shares_follow_the_seed_and_not_the_order() -> None:
     mixed = data.select(np.random.default_rng(0).permutation(20))
     assert set(take_share(data, 0.4, seed=1).ids) == set(take_share(mixed, 0.4, seed=1).ids)
     assert set(take_share(data, 0.4, seed=1).ids) != set(take_share(data, 0.4, seed=2).ids)
+
+
+@given(labelled_ids(), st.integers(0, 5), st.integers(0, 5))
+def test_a_seed_of_its_own_keeps_the_test_images(
+    data: tuple[list[str], np.ndarray], seed: int, test_seed: int
+) -> None:
+    ids, labels = data
+    shares: dict[RealSplit, float] = {"val": 0.2, "test": 0.3}
+    plain = stratified_split(ids, labels, shares, class_names=NAMES, seed=test_seed)
+    found = stratified_split(ids, labels, shares, class_names=NAMES, seed=seed, test_seed=test_seed)
+    assert found["test"].tolist() == plain["test"].tolist()
+    assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(len(ids)))
+    for split, part in plain.items():
+        assert len(found[split]) == len(part)
+        assert seed != test_seed or found[split].tolist() == part.tolist()
+
+
+def test_the_seed_divides_the_rest() -> None:
+    ids, labels = [f"{number}.png" for number in range(60)], np.repeat([0, 1], 30)
+    shares: dict[RealSplit, float] = {"val": 0.2, "test": 0.2}
+    found = [
+        stratified_split(ids, labels, shares, class_names=("a", "b"), seed=seed, test_seed=7)
+        for seed in range(3)
+    ]
+    assert len({tuple(parts["val"].tolist()) for parts in found}) == 3
+    given_test: dict[RealSplit, float] = {"val": 0.2}
+    alone = [
+        stratified_split(ids, labels, given_test, class_names=("a", "b"), seed=0, test_seed=number)
+        for number in (None, 7)
+    ]
+    assert alone[0]["val"].tolist() == alone[1]["val"].tolist()

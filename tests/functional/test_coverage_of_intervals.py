@@ -1,23 +1,18 @@
-"""Coverage of the intervals of precision, recall, coverage and Vendi score, near their ends and between.
+"""Coverage of the intervals of fidelity measures, near their ends and between.
 
 Every cell draws all points again in every experiment; the mean over experiments is the truth. The coverage of
-150 experiments has a standard error of 2 points.
+150 experiments has a standard error of 2 points. Cells whose intervals are known to be too narrow are
+expected to fail, with the coverage that was measured.
 """
 
 import numpy as np
 import pytest
 
-from understudy.functional.coverage import balls, neighbour_measures
+from understudy.functional.coverage import balls, neighbour_interval, neighbour_measures
 from understudy.functional.diversity import vendi_interval
-from understudy.functional.resampling import (
-    freedom,
-    jackknife_spread,
-    jackknife_variance,
-    share_interval,
-)
 
-EXPERIMENTS = 150
-SHARES = [
+SHARES = ("precision", "recall", "coverage")
+SETS = [
     (num_real, num_synthetic, shift, scale)
     for num_real, num_synthetic in ((60, 30), (60, 60), (120, 60))
     for shift, scale in ((0, 1), (0, 0.3), (0, 2), (0.7, 1), (3, 1))
@@ -25,24 +20,61 @@ SHARES = [
 """The last shift parts the two sets, so that precision, recall and coverage are 0."""
 
 
-@pytest.mark.parametrize(("num_real", "num_synthetic", "shift", "scale"), SHARES)
-def test_precision_recall_and_coverage(num_real, num_synthetic, shift, scale):
-    rng, found = np.random.default_rng(num_real), {"precision": [], "recall": [], "coverage": []}
-    for _ in range(EXPERIMENTS):
-        real = rng.normal(size=(num_real, 8))
-        synthetic = shift + scale * rng.normal(size=(num_synthetic, 8))
+def coverage_of(num_real, num_synthetic, shift, scale, *, width, experiments=150):
+    """By measure, the share of experiments whose interval contains the mean over all experiments."""
+    rng, found = np.random.default_rng(num_real), {}
+    groups = {"real_groups": np.zeros(num_real), "synthetic_groups": [np.zeros(num_synthetic)]}
+    for _ in range(experiments):
+        real = rng.normal(size=(num_real, width))
+        synthetic = shift + scale * rng.normal(size=(num_synthetic, width))
         measured = neighbour_measures(real, synthetic, balls(real, k=5), balls(synthetic, k=5))
-        for name, ends in found.items():
-            sides = (measured[name].without_real, measured[name].without_synthetic)
-            variance, spread = (
-                sum(of(side, np.zeros(len(side))) for side in sides)
-                for of in (jackknife_variance, jackknife_spread)
-            )
-            num = num_synthetic if name == "precision" else num_real
-            ends.append(share_interval(measured[name].value, variance, freedom(variance, spread), num))
+        for name, one in measured.items():
+            found.setdefault(name, []).append(neighbour_interval(name, [one], **groups))
+    covered = {}
     for name, ends in found.items():
         values, low, high = np.array(ends).T
-        assert np.mean((low <= values.mean()) & (values.mean() <= high)) >= 0.93, name
+        covered[name] = np.mean((low <= values.mean()) & (values.mean() <= high))
+    return covered
+
+
+@pytest.mark.parametrize(("num_real", "num_synthetic", "shift", "scale"), SETS)
+def test_precision_recall_and_coverage(num_real, num_synthetic, shift, scale):
+    covered = coverage_of(num_real, num_synthetic, shift, scale, width=8)
+    assert min(covered[name] for name in SHARES) >= 0.93, covered
+
+
+NARROW = [
+    ("recall", 2, (60, 30, 3, 1), "85%"),
+    ("recall", 2, (60, 30, 1.5, 1), "91%"),
+    ("precision", 2, (60, 60, 3, 1), "91%"),
+    ("recall", 2, (120, 60, 0.7, 1), "89%"),
+    ("precision", 2, (120, 60, 2, 1), "89%"),
+    ("recall", 2, (120, 60, 3, 1), "84%"),
+    ("recall", 8, (60, 30, 2, 1), "77%"),
+    ("recall", 8, (60, 60, 2, 1), "79%"),
+    ("density", 2, (60, 60, 3, 1), "82%"),
+    ("density", 8, (60, 30, 1.5, 1), "89%"),
+    ("density", 8, (60, 60, 2, 1), "85%"),
+    ("density", 8, (60, 30, 0, 3), "65%"),
+    ("density", 8, (60, 30, 3, 1), "2%"),
+]
+"""Sets that hardly overlap: few points, or in two dimensions the balls of single outlying ones, decide."""
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "cell"),
+    [
+        pytest.param(name, width, cell, marks=pytest.mark.xfail(strict=True, reason=f"covered in {measured}"))
+        for name, width, cell, measured in NARROW
+    ],
+)
+def test_intervals_that_are_too_narrow(name, width, cell):
+    assert coverage_of(*cell, width=width)[name] >= 0.93
+
+
+@pytest.mark.parametrize("cell", [cell for cell in SETS if cell[2] < 3])
+def test_density_of_sets_that_overlap(cell):
+    assert coverage_of(*cell, width=8)["density"] >= 0.93
 
 
 VENDI = [
@@ -51,10 +83,15 @@ VENDI = [
     for num in nums
     for width in (3, 8)
 ]
-"""With five classes of ten points, 91% is covered."""
 
 
-@pytest.mark.parametrize(("num", "width", "kind"), VENDI)
+@pytest.mark.parametrize(
+    ("num", "width", "kind"),
+    [
+        *VENDI,
+        pytest.param(50, 3, "classes", marks=pytest.mark.xfail(strict=True, reason="covered in 92%")),
+    ],
+)
 def test_vendi_score(num, width, kind):
     rng, ends = np.random.default_rng(num + width), []
     centres = 3 * rng.normal(size=(5, width))

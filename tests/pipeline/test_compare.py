@@ -20,6 +20,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import RECIPES
 from understudy.settings import build, from_yaml, to_yaml
+from understudy.training.arms import with_val
 from understudy.training.settings import DEFAULT_ARMS, CompareSettings
 from understudy.training.tune import num_trials
 
@@ -54,9 +55,10 @@ def finished(settings, tmp_path_factory):
         return run(settings, out, observer=listener), out, listener
 
 
-def test_every_arm_is_tuned_and_the_time_counts(finished):
+def test_every_arm_is_tuned_and_the_time_counts(finished, settings):
     results = finished[0]
-    assert set(results["tuning"]) == set(results["arms"]) - {"real+val"}
+    refit = with_val(results["verdict"]["best"], settings.compare)
+    assert set(results["tuning"]) == set(results["arms"]) - {"real+val", refit}
     assert "tune" in results["cost"]["seconds"]
 
 
@@ -71,16 +73,13 @@ def test_validation_images_are_train_images_and_choose_nothing_for_the_arm(finis
 
 def test_lengths_are_stated_and_the_longer_arm_is_held_against_as_many_steps(finished):
     results, _, listener = finished
-    assert {name: arm["steps"] for name, arm in results["arms"].items()} == {
-        "real": 4,
-        "real+val": 4,
-        "real-long": 8,
-        "bridged++": 8,
-        "mine": 7,
-    }
+    lengths = {"real": 4, "real+val": 4, "real-long": 8, "bridged++": 8, "mine": 7}
+    best, refit = (results["verdict"][name] for name in ("best", "against_val"))
+    assert refit == f"{best}+val"
+    assert {name: arm["steps"] for name, arm in results["arms"].items()} == lengths | {refit: lengths[best]}
     assert "minus_real_long" in results["arms"]["bridged++"]
     assert "minus_real_long" not in results["arms"]["mine"]
-    assert listener.bars["compare"] == {"done": 3 * 31, "total": 3 * 31}
+    assert listener.bars["compare"]["done"] == 3 * (31 + lengths[best])
 
 
 def test_curves_and_features(finished):
@@ -88,7 +87,7 @@ def test_curves_and_features(finished):
     assert [point["phase"] for point in results["convergence"]["bridged++"]] == [0, 1]
     assert [point["step"] for point in results["convergence"]["real"]] == [2, 4]
     arms = results["transferability"]["arms"]
-    assert set(arms) == {"bridged++", "mine"}
+    assert set(arms) == {"bridged++", "mine", results["verdict"]["against_val"]}
     assert set(arms["mine"][0]) == {"leep", "log_me", "h_score", "linear_probe", "knn"}
     assert arms["mine"][0]["linear_probe"]["low"] <= arms["mine"][0]["linear_probe"]["mean"] <= 1
     source = results["transferability"]["source"]

@@ -71,10 +71,12 @@ cli.main(sys.argv[1:])
 """
 
 
-def has_workers(process):
+def has_workers_that_train(process):
+    """Whether two workers have used more CPU time than they need to import torch."""
     try:
         children = psutil.Process(process.pid).children(recursive=True)
-        return sum("popen_loky" in " ".join(child.cmdline()) for child in children) >= 2
+        workers = [child for child in children if "popen_loky" in " ".join(child.cmdline())]
+        return sum(worker.cpu_times().user >= 4 for worker in workers) >= 2
     except psutil.Error:
         return False
 
@@ -95,9 +97,10 @@ def test_sigterm_ends_a_run_with_workers_in_one_sentence(to_group, pets, tiny_pi
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
-    while process.poll() is None and not has_workers(process):
+    limit = time.monotonic() + 300
+    while process.poll() is None and not has_workers_that_train(process):
+        assert time.monotonic() < limit, "the workers did not begin within five minutes"
         time.sleep(0.1)
-    time.sleep(8)  # the workers import torch and begin
     group = psutil.Process(process.pid).children(recursive=True)
     (os.killpg if to_group else os.kill)(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

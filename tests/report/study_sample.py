@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from understudy.commands.study import STUDIES
+from understudy.evaluation.choice import Choice
 from understudy.evaluation.repeats import study_sentence, summarise_points
 from understudy.evaluation.verdict_over_runs import verdict_over_runs
 from understudy.report.study_page import write_study_page
@@ -38,9 +39,11 @@ def make_study(
         {"point": point, "label": f"{point:,}" if isinstance(point, int) else str(point)} for point in values
     ]
     summaries = summarise_points(rows, labelled, test_images=not known.varies)
-    options: dict[str, Any] = {"candidates": arms[1:], "measure": measure}
-    verdict = verdict_over_runs([row["arms"] for row in rows], with_val={}, same_images=False, **options)
-    sentence = study_sentence(summaries, unit=known.unit, ordered=known.is_ordered, **options)
+    choice = Choice(candidates=arms[1:], num_val=200, measure=measure)
+    verdict = verdict_over_runs([row["arms"] for row in rows], choice, with_val={}, images="other")
+    sentence = study_sentence(
+        summaries, unit=known.unit, ordered=known.is_ordered, candidates=arms[1:], measure=measure
+    )
     return {
         "schema": 1,
         "kind": kind,

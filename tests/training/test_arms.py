@@ -16,7 +16,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import build, from_yaml, to_yaml
-from understudy.training.arms import ARMS, Arm, check_arm, find_arm
+from understudy.training.arms import ARMS, Arm, check_arm, find_arm, refits, with_val
 from understudy.training.layers import freeze
 from understudy.training.settings import CompareSettings, Phase
 
@@ -344,3 +344,42 @@ def test_own_arms_survive_yaml_and_strategies():
     settings = build(sections)
     assert from_yaml(to_yaml(settings)) == settings
     assert find_arm("mine@refresh", from_yaml(to_yaml(settings)).compare).phases[0].refresh_every == 1
+
+
+OWN = {
+    "mine": (Phase(data="synthetic", steps=3), REAL),
+    "of-synthetic": (SYNTHETIC,),
+    "in-epochs": (Phase(data="mixed", epochs=1), REAL),
+    "taken": (REAL,),
+    "taken+val": (SYNTHETIC,),
+    "odd+valley": (Phase(data="mixed"),),
+}
+
+
+def test_every_arm_with_real_images_has_a_form_that_learns_from_validation_images():
+    settings = CompareSettings(arms=tuple(OWN), own_arms=OWN)
+    for name in [*ARMS, *OWN]:
+        has_form = name not in ("real+val", "synthetic", "of-synthetic", "in-epochs", "taken", "taken+val")
+        found = with_val(name, settings)
+        assert found == (f"{name}+val" if has_form else None)
+        if found is not None:
+            arm, plain = find_arm(found, settings), find_arm(name, settings)
+            assert (arm.phases, arm.without_val, arm.name) == (plain.phases, name, found)
+            assert arm.uses_val and not arm.can_be_chosen and with_val(found, settings) is None
+    assert with_val("mixed-balanced@refresh", settings) == "mixed-balanced+val@refresh"
+    assert find_arm("mixed-balanced+val@refresh", settings).without_val == "mixed-balanced@refresh"
+    names = ["real", "real+val", "synthetic", "bridged++", "mixed-balanced", "mine", "of-synthetic"]
+    assert refits(names, settings) == ["bridged++", "mixed-balanced", "mine"]
+
+
+@pytest.mark.parametrize("name", ["synthetic+val", "of-synthetic+val", "in-epochs+val", "real+val+val"])
+def test_an_arm_that_cannot_learn_from_validation_images_is_refused(name):
+    with pytest.raises(
+        InputError, match=r"must be an arm that can learn from validation images .* leave \+val"
+    ):
+        find_arm(name, CompareSettings(arms=tuple(OWN), own_arms=OWN))
+
+
+def test_arms_that_learn_from_validation_images_train():
+    classifier = fit("bridged+++val", seed=3)
+    assert classifier.predict(squares("test", seed=2)).shape == (12, 3)

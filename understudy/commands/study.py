@@ -22,8 +22,9 @@ from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
 from understudy.core.provenance import environment
+from understudy.evaluation.choice import Choice
 from understudy.evaluation.repeats import study_sentence, summarise_points
-from understudy.evaluation.verdict_over_runs import verdict_over_runs
+from understudy.evaluation.verdict_over_runs import RealImages, verdict_over_runs
 from understudy.pipeline.checks import check_names
 from understudy.pipeline.results import arms_with_val
 from understudy.pipeline.run import run
@@ -67,7 +68,8 @@ def run_study(
     """
     observer = observer or Silent()
     base = build(settings.model_dump(mode="json", exclude_unset=True), *overrides)
-    study = StudyFolder(kind, base, tuple(overrides), out).with_earlier_defaults()
+    study = StudyFolder(kind, base, tuple(overrides), out)
+    study = study.with_earlier_defaults().with_fixed_test_images()
     _check_free_settings(study)
     check_repeats(repeats, "repeats of a study")
     values = read_points(kind, STUDIES[kind].points if points is None else points)
@@ -129,10 +131,10 @@ class _Work:
 
 def _report(study: StudyFolder, device: str, observer: Observer) -> dict[str, Any]:
     """Gather the finished runs, and write ``study.json`` and ``study.html`` if they changed or were cut."""
-    rows = [one.row(study.out) for one in study.runs() if one.is_finished]
-    if not rows:
+    finished = [one for one in study.runs() if one.is_finished]
+    if not finished:
         return {}
-    content = _content(study, rows)
+    content = _content(study, finished)
     path, page = study.out / "study.json", study.out / "study.html"
     mend = "remove it, and the same command writes it again"
     stored = read_json(path, mend=mend) if path.exists() else {}
@@ -147,27 +149,36 @@ def _report(study: StudyFolder, device: str, observer: Observer) -> dict[str, An
     return content
 
 
-def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    kind = STUDIES[study.kind]
+def _content(study: StudyFolder, finished: Sequence[StudyRun]) -> dict[str, Any]:
+    kind, rows = STUDIES[study.kind], [one.row(study.out) for one in finished]
     known = [{"point": point, "label": label_of(point)} for point in study.known_points]
     points = summarise_points(rows, known, test_images=not kind.varies)
     measure = "accuracy" if any(row["measure"] == "accuracy" for row in rows) else "balanced_accuracy"
     arms = dict.fromkeys(arm for point in points for arm in point["arms"])
     candidates = [arm for arm in arms if find_arm(arm, study.base.compare).can_be_chosen]
-    options: dict[str, Any] = {"candidates": candidates, "measure": measure}
     verdict: dict[str, Any] = {}
     if kind.varies:
-        sentence = study_sentence(points, unit=kind.unit, ordered=kind.is_ordered, **options)
+        sentence = study_sentence(
+            points, unit=kind.unit, ordered=kind.is_ordered, candidates=candidates, measure=measure
+        )
     else:
+        compare = study.base.compare
         verdict = verdict_over_runs(
             [row["arms"] for row in rows],
-            with_val=arms_with_val(arms, study.base.compare),
-            same_images=len({row["train_images"] for row in rows}) == 1,
-            refits=refits(candidates) if study.base.compare.refits else (),
-            num_val=min(row["val"] for row in rows),
-            **options,
+            Choice(
+                candidates=candidates,
+                num_val=min(row["val"] for row in rows),
+                refits=refits(candidates, compare) if compare.refits else (),
+                measure=measure,
+            ),
+            with_val=arms_with_val(arms, compare),
+            images=_images_of(rows),
         )
         sentence = verdict.pop("sentence")
+        shared = _shared([one.images("train") for one in finished])
+        if _images_of(rows) != "same" and shared:
+            verdict["shared_train_images"] = shared
+            sentence += f" Two runs have {shared:.0%} of their train images in common, on average."
     return {
         "schema": 1,
         "kind": study.kind,
@@ -186,6 +197,24 @@ def _content(study: StudyFolder, rows: Sequence[dict[str, Any]]) -> dict[str, An
         "runs": rows,
         "settings": study.base.model_dump(mode="json"),
     }
+
+
+def _images_of(rows: Sequence[Mapping[str, Any]]) -> RealImages:
+    """Which real images all runs have in common."""
+    is_same = {name: len({row[name] for row in rows}) == 1 for name in ("train_images", "test_images")}
+    if all(is_same.values()):
+        return "same"
+    return "same for testing" if is_same["test_images"] else "other"
+
+
+def _shared(images: Sequence[Sequence[str]]) -> float:
+    """Mean share of the images of one run that another run has too; 0 for a single run."""
+    shares = [
+        len(set(one).intersection(other)) / len(one)
+        for number, one in enumerate(images)
+        for other in [*images[:number], *images[number + 1 :]]
+    ]
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def _check_free_settings(study: StudyFolder) -> None:

@@ -62,6 +62,12 @@ class StudyRun:
     def is_finished(self) -> bool:
         return self.folder.record("report") is not None and (self.path / "results.json").exists()
 
+    def images(self, split: str) -> list[str]:
+        """The ids of the images of a split, sorted."""
+        path = self.path / "data" / f"{split}.parquet"
+        with readable(path):
+            return sorted(pq.read_table(path, columns=["id"]).column("id").to_pylist())
+
     def agrees(self, other: StudyRun, names: Sequence[str]) -> bool:
         """Whether two runs agree in these sections of settings."""
         mine, others = self.settings, other.settings.model_dump(mode="json")
@@ -80,7 +86,8 @@ class StudyRun:
             "folder": self.path.relative_to(out).as_posix(),
             "seed": self.settings.seed,
             "subset": self.settings.data.subset,
-            "train_images": _digest(self.path / "data" / "train.parquet"),
+            "train_images": _digest(self.images("train")),
+            "test_images": _digest(self.images("test")),
             **{name: results["data"][name] for name in ("train", "val", "test")},
             "synthetic": results["curation"]["kept"],
             "measure": results["verdict"].get("measure", "accuracy"),  # runs of older versions have none
@@ -89,11 +96,9 @@ class StudyRun:
         }
 
 
-def _digest(images: Path) -> str:
-    """Eight digits that stand for the images of a set, whatever their order."""
-    with readable(images):
-        ids = pq.read_table(images, columns=["id"]).column("id").to_pylist()
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]
+def _digest(ids: Sequence[str]) -> str:
+    """Eight digits that stand for the images of a set."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:8]
 
 
 def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +152,19 @@ class StudyFolder:
         stored = self._stored_settings()
         return self if stored is None else replace(self, base=with_earlier_defaults(self.base, stored))
 
+    def with_fixed_test_images(self) -> StudyFolder:
+        """The same study, with the test images of its first run in all runs if only repeats are compared.
+
+        Then no image that a run is tested on chooses anything in another run. Studies that an earlier version
+        began go on with other test images in each run.
+        """
+        data = self.base.data
+        if STUDIES[self.kind].varies or data.test_split is not None:
+            return self
+        number = _read_index(self.index).settings.data.test_split if self.index.exists() else self.base.seed
+        base = self.base.model_copy(update={"data": data.model_copy(update={"test_split": number})})
+        return replace(self, base=base)
+
     def _stored_settings(self) -> Settings | None:
         """Settings of the index or, if the study was stopped before it had one, of a run that it began."""
         if self.index.exists():
@@ -166,7 +184,7 @@ class StudyFolder:
         """The run of a point and a repeat.
 
         Where points are compared, repeats of few images take other subsets, so that the test images stay.
-        Where only repeats are compared, everything takes another seed.
+        Where only repeats are compared, everything but the test images takes another seed.
         """
         kind = STUDIES[self.kind]
         settings = build(self.base.model_dump(mode="json"), kind.settings_at(point), *self.overrides)
@@ -176,6 +194,9 @@ class StudyFolder:
             )
         else:
             settings = settings.model_copy(update={"seed": settings.seed + repeat})
+            if settings.data.test_split == settings.seed:  # as it is anyway: a single run can be this run
+                data = settings.data.model_copy(update={"test_split": None})
+                settings = settings.model_copy(update={"data": data})
         return StudyRun(point, repeat, self.out / "runs" / f"{file_name(point)}-repeat{repeat}", settings)
 
     def runs(self) -> Iterator[StudyRun]:

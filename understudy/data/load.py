@@ -206,6 +206,7 @@ def _divide(
         class_names=images.class_names,
         seed=seed,
         groups=[groups.numbers[index] for index in rest.tolist()],
+        test_seed=settings.test_split,
     )
     return parts | {split: rest[indices] for split, indices in divided.items()}
 

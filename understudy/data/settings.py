@@ -22,6 +22,10 @@ class DataSettings(Section):
     subset: int | None = setting(None, ge=0, needs=unless("data.shots", None))
     """Another random choice of the `shots` images: each number gives a different one, and the splits stay the
     same. If not set, the run's seed chooses the images."""
+    test_split: int | None = setting(None, ge=0)
+    """Another random choice of the test images, where the source has no such split: each number gives a
+    different one, whatever the run's seed, which then divides the rest. If not set, the run's seed chooses
+    the test images too."""
     val_fraction: float = setting(0.2, gt=0, lt=1)
     """Share of the train images split off for validation, stratified by class, where the source has no such
     split."""

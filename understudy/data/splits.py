@@ -28,6 +28,7 @@ def stratified_split(
     class_names: Sequence[str],
     seed: int,
     groups: Sequence[int] | None = None,
+    test_seed: int | None = None,
 ) -> dict[RealSplit, np.ndarray]:
     """Divide images into ``train`` and further splits, with every class in every split.
 
@@ -39,6 +40,7 @@ def stratified_split(
         seed: chooses the split.
         groups: group of each image; images of the same group stay together and count once, for the class that
             most of them have. If not given, every image is its own group.
+        test_seed: chooses the test images in place of ``seed``, which then divides the rest.
 
     Returns:
         Sorted indices per split. Each class has its share of each split, to within one image; at least one.
@@ -52,26 +54,37 @@ def stratified_split(
             f"val and test fractions must have a sum below 1, got {sum(fractions.values()):g}: "
             "nothing is left to train on"
         )
-    ordered: list[list[_Unit]] = [[] for _ in class_names]
-    for unit in sorted(_units(ids, labels, groups), key=lambda unit: _rank(unit[0], seed)):
-        ordered[unit[1]].append(unit)
+    units = _units(ids, labels, groups)
+    ordered = _by_class(units, len(class_names), seed=seed)
     counts = np.array([len(of_class) for of_class in ordered])
     purpose = "to split off " + " and ".join(fractions)
     advice = "add images of these classes, or leave the classes out"
     _check_enough(counts, len(fractions) + 1, class_names, purpose=purpose, advice=advice)
-    taken, parts = np.zeros_like(counts), {}
-    for number, (split, fraction) in enumerate(fractions.items()):
-        most = counts - taken - (len(fractions) - number)
-        sizes = np.clip(largest_remainder(round(fraction * counts.sum()), counts), 1, most)
-        parts[split] = [
-            ordered[label][taken[label] : taken[label] + size] for label, size in enumerate(sizes)
-        ]
-        taken += sizes
-    parts["train"] = [of_class[start:] for of_class, start in zip(ordered, taken, strict=True)]
+    places = _places(counts, fractions)
+    if test_seed is not None and "test" in places:
+        others = _by_class(units, len(class_names), seed=test_seed)
+        ordered = list(map(_with_part_of, ordered, others, places["test"]))
+    parts = {
+        split: [of_class[place] for of_class, place in zip(ordered, of_split, strict=True)]
+        for split, of_split in places.items()
+    }
     return {
         split: np.sort([index for of_class in classes for _, _, indices in of_class for index in indices])
         for split, classes in parts.items()
     }
+
+
+def _places(counts: np.ndarray, fractions: Mapping[RealSplit, float]) -> dict[RealSplit, list[slice]]:
+    """The places of each split among the units of each class; ``train`` has the rest."""
+    places: dict[RealSplit, list[slice]] = {}
+    taken = np.zeros_like(counts)
+    for number, (split, fraction) in enumerate(fractions.items()):
+        most = counts - taken - (len(fractions) - number)
+        sizes = np.clip(largest_remainder(round(fraction * counts.sum()), counts), 1, most)
+        places[split] = list(map(slice, taken.tolist(), (taken + sizes).tolist()))
+        taken = taken + sizes
+    places["train"] = list(map(slice, taken.tolist(), counts.tolist()))
+    return places
 
 
 def largest_remainder(total: int, weights: np.ndarray) -> np.ndarray:
@@ -144,6 +157,21 @@ def _units(ids: Sequence[str], labels: np.ndarray, groups: Sequence[int] | None)
         (min(ids[index] for index in indices), int(np.bincount(labels[indices]).argmax()), indices)
         for indices in units.values()
     ]
+
+
+def _by_class(units: Sequence[_Unit], num_classes: int, *, seed: int) -> list[list[_Unit]]:
+    """The units of each class in the order of the seed."""
+    ordered: list[list[_Unit]] = [[] for _ in range(num_classes)]
+    for unit in sorted(units, key=lambda unit: _rank(unit[0], seed)):
+        ordered[unit[1]].append(unit)
+    return ordered
+
+
+def _with_part_of(units: list[_Unit], others: list[_Unit], part: slice) -> list[_Unit]:
+    """The units in their order, but with the same units in ``part`` as in another order of them."""
+    names = {name for name, *_ in others[part]}
+    rest = [unit for unit in units if unit[0] not in names]
+    return rest[: part.start] + others[part] + rest[part.start :]
 
 
 def _rank(name: str, seed: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.evaluation.choice import Choice, choose
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.evaluation.over_classes import balanced_accuracy, difference_over_classes, over_classes
 from understudy.functional.class_means import (
@@ -16,7 +17,7 @@ from understudy.functional.class_means import (
     precision_per_class,
     recall_per_class,
 )
-from understudy.functional.intervals import Interval, accuracy_interval, paired_difference, standard_error
+from understudy.functional.intervals import Interval, accuracy_interval, paired_difference
 from understudy.training.records import ArmResult
 
 _BASELINE = "real"
@@ -99,62 +100,12 @@ def measured_by(arm: Mapping[str, Any], measure: str) -> Mapping[str, Any]:
     return {**arm[measure], **(differences if measure == "accuracy" else {})}
 
 
-def chosen_by(arms: Mapping[str, Mapping[str, Any]], measure: str) -> str:
-    """The field with the figure on validation images that chooses between arms for a measure.
-
-    Args:
-        arms: the result of :func:`summarise`.
-        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
-    """
-    field = f"val_{measure}"
-    # An arm that learns from the validation images has no figure on them.
-    return field if all(field in arm for arm in arms.values() if "val_accuracy" in arm) else "val_accuracy"
-
-
-def choose(
-    arms: Mapping[str, Mapping[str, Any]],
-    candidates: Collection[str],
-    *,
-    measure: str,
-    refits: Collection[str] = (),
-    num_val: int = 0,
-) -> str:
-    """Choose the arm that a verdict is about: the best one on validation images, the first among equals.
-
-    An arm that cannot learn from the validation images afterwards is chosen only if it is better there than
-    every arm that can, by more than one standard error: otherwise they cannot tell the arms apart, and an arm
-    of ``refits`` still gains their labels (the one-standard-error rule of Breiman et al. 1984).
-
-    Args:
-        arms: the result of :func:`summarise`.
-        candidates: names of the arms to choose from, at least one.
-        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
-        refits: names of the arms that can be trained again on train and validation images.
-        num_val: number of validation images; only needed with ``refits``.
-    """
-    chosen_from = {name: arm for name, arm in arms.items() if name in candidates}
-    field = chosen_by(chosen_from, measure)
-
-    def on_val(name: str) -> float:
-        return float(arms[name][field])
-
-    best = max(chosen_from, key=on_val)
-    learning = [name for name in chosen_from if name in refits]
-    if best in refits or not learning:
-        return best
-    second = max(learning, key=on_val)
-    return second if on_val(second) >= on_val(best) - standard_error(on_val(best), num_val) else best
-
-
 def verdict(
     arms: Mapping[str, Mapping[str, Any]],
+    choice: Choice,
     *,
-    candidates: Collection[str],
     num_test: int,
-    num_val: int,
     with_val: Mapping[str, str],
-    measure: str = "accuracy",
-    refits: Collection[str] = (),
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so in one sentence.
 
@@ -166,34 +117,30 @@ def verdict(
 
     Args:
         arms: the result of :func:`summarise`.
-        candidates: names of the arms that use synthetic images and do not learn from validation images.
+        choice: how the arm is chosen; its measure also judges.
         num_test: number of test images.
-        num_val: number of validation images.
         with_val: by name of an arm, the name of the same arm that also learns from the validation images.
-        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
-        refits: names of the arms that can be trained again on train and validation images; see
-            :func:`choose`.
 
     Returns:
-        ``best`` (chosen by :func:`choose` among the arms with synthetic images; ``real`` if there is none),
+        ``best`` (chosen by :func:`understudy.evaluation.choice.choose`; ``real`` without an arm to choose),
         ``chosen_on`` (``val``), ``measure``, ``helps`` (whether the 95% intervals of all these differences
         lie above 0) and ``sentence``; with ``real+val`` also ``against_val``, the arm compared with it.
     """
-    real = measured_by(arms[_BASELINE], measure)
+    measure, real = choice.measure, measured_by(arms[_BASELINE], choice.measure)
     terms = f"{MEASURES[measure]} on {num_test:,} real test images ({_seeds_of(real)})"
     answer = {"best": _BASELINE, "chosen_on": "val", "measure": measure, "helps": False}
-    if not any(name in candidates for name in arms):
+    if not any(name in choice.candidates for name in arms):
         sentence = (
             "No arm used synthetic images, so nothing is known of their worth: "
             f"real images alone give {real['mean']:.1%} {terms}."
         )
         return answer | {"sentence": sentence}
-    best = choose(arms, candidates, measure=measure, refits=refits, num_val=num_val)
+    best = choose(arms, choice)
     helps, sentence = judge(arms, best, terms=terms, with_val=with_val, measure=measure)
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
-    elif num_val < FEW_VAL:
-        sentence += f" {_unused_val(num_val)}"
+    elif choice.num_val < FEW_VAL:
+        sentence += f" {_unused_val(choice.num_val)}"
     return answer | {"best": best, "helps": helps, "sentence": sentence}
 
 

@@ -19,10 +19,10 @@ import torch
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
-from understudy.functional.coverage import Measured, balls, neighbour_measures
+from understudy.functional.coverage import balls, neighbour_interval, neighbour_measures
 from understudy.functional.diversity import vendi_interval
 from understudy.functional.frechet import frechet_distance, mean_and_root
-from understudy.functional.intervals import Interval, student
+from understudy.functional.intervals import Interval
 from understudy.functional.kernel_distance import (
     Kernel,
     cubic_kernel,
@@ -32,14 +32,7 @@ from understudy.functional.kernel_distance import (
     mmd2_within_classes,
 )
 from understudy.functional.mmd import median_bandwidth
-from understudy.functional.resampling import (
-    bootstrap_weights,
-    centred_interval,
-    freedom,
-    jackknife_spread,
-    jackknife_variance,
-    share_interval,
-)
+from understudy.functional.resampling import bootstrap_weights, centred_interval
 
 MEASURES: Mapping[str, Literal["lower", "higher"]] = {
     **dict.fromkeys(("frechet_distance", "kid", "mmd", "cmmd"), "lower"),
@@ -319,27 +312,15 @@ def _by_neighbours(sides: _Sides, options: _Options) -> dict[str, _Intervals]:
             for part in sets
         ]
         found[role] = {
-            name: _jackknifed(name, [one[name] for one in measured], sides.real, sets) for name in measured[0]
+            name: neighbour_interval(
+                name,
+                [one[name] for one in measured],
+                real_groups=sides.real.labels,
+                synthetic_groups=[part.labels for part in sets],
+            )
+            for name in measured[0]
         }
     return found
-
-
-def _jackknifed(
-    name: str, measured: Sequence[Measured], real: EncodedImages, sets: Sequence[EncodedImages]
-) -> tuple[float, float, float]:
-    """Mean over sets that share the real images; the interval covers the choice of images in all sets."""
-    value = float(np.mean([one.value for one in measured]))
-    without_real = np.mean([one.without_real for one in measured], axis=0)
-    variance, spread = (of(without_real, real.labels) for of in (jackknife_variance, jackknife_spread))
-    for one, part in zip(measured, sets, strict=True):
-        variance += jackknife_variance(one.without_synthetic, part.labels) / len(sets) ** 2
-        spread += jackknife_spread(one.without_synthetic, part.labels) / len(sets) ** 4
-    degrees = freedom(variance, spread)
-    if name == "density":
-        half = student(degrees) * math.sqrt(variance)
-        return value, max(0.0, value - half), value + half
-    points = sum(map(len, sets)) if name == "precision" else len(real)
-    return share_interval(value, variance, degrees, points)
 
 
 def _by_moments(sides: _Sides, options: _Options, rng: np.random.Generator) -> dict[str, _Intervals]:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from understudy.evaluation.accuracy import REAL_ALONE, TO_REAL, choose, judge, measured_by
+from understudy.evaluation.accuracy import REAL_ALONE, TO_REAL, judge, measured_by
+from understudy.evaluation.choice import Choice, choose
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.evaluation.repeats import summarise_arm
 
 _Run = Mapping[str, Mapping[str, Any]]
+RealImages = Literal["same", "same for testing", "other"]
+"""Whether runs have the same real images, only the same test images, or neither."""
 
 
 def verdict_over_runs(
-    runs: Sequence[_Run],
-    *,
-    candidates: Collection[str],
-    with_val: Mapping[str, str],
-    same_images: bool,
-    measure: str = "accuracy",
-    refits: Collection[str] = (),
-    num_val: int = 0,
+    runs: Sequence[_Run], choice: Choice, *, with_val: Mapping[str, str], images: RealImages
 ) -> dict[str, Any]:
     """Decide over several runs whether synthetic images help, and say so.
 
@@ -31,13 +27,11 @@ def verdict_over_runs(
 
     Args:
         runs: the figures of every arm of each run, as in ``study.json``; at least one run.
-        candidates: names of the arms that use synthetic images and do not learn from validation images.
+        choice: how the arm is chosen, with the number of validation images of one run; its measure also
+            judges.
         with_val: by name of an arm, the name of the same arm that also learns from the validation images. In
             runs that have no such arm, the arm itself is compared with ``real+val``.
-        same_images: whether all runs learn from the same real images.
-        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`, which chooses and judges.
-        refits: as for :func:`understudy.evaluation.accuracy.choose`.
-        num_val: validation images of a run.
+        images: which real images the runs have in common.
 
     Returns:
         ``helps`` (whether the 95% intervals over runs of all differences to real images alone lie above 0;
@@ -45,7 +39,7 @@ def verdict_over_runs(
         the differences by the names in :data:`understudy.evaluation.accuracy.TO_REAL`, from
         :func:`understudy.evaluation.repeats.over_runs`.
     """
-    chosen = arms_of_other_runs(runs, candidates, measure=measure, refits=refits, num_val=num_val)
+    chosen, measure = arms_of_other_runs(runs, choice), choice.measure
     answer = {"helps": False, "measure": measure, "arms": chosen}
     if not chosen:
         return answer | {"sentence": "No arm used synthetic images, so nothing is known of their worth."}
@@ -63,7 +57,7 @@ def verdict_over_runs(
         terms=MEASURES[measure],
         with_val={name: partner},
         measure=measure,
-        runs=_words(len(runs), same_images=same_images),
+        runs=_words(len(runs), images),
     )
     judged, beyond = measured_by(pooled[name], measure), measured_by(pooled[partner], measure)
     differences = {field: judged[field] for field in TO_REAL if field in judged}
@@ -72,22 +66,15 @@ def verdict_over_runs(
     return answer | {"helps": helps and len(runs) > 1, "sentence": sentence + _note(chosen), **differences}
 
 
-def arms_of_other_runs(
-    runs: Sequence[_Run],
-    candidates: Collection[str],
-    *,
-    measure: str = "accuracy",
-    refits: Collection[str] = (),
-    num_val: int = 0,
-) -> list[str]:
+def arms_of_other_runs(runs: Sequence[_Run], choice: Choice) -> list[str]:
     """For each run, the arm that is chosen by the mean figures on validation images of the other runs.
+
+    The standard error of the choice is that of one run: runs share validation images, or take them from the
+    same source, so those of several runs do not count as more images.
 
     Args:
         runs: the figures of every arm of each run.
-        candidates: names of arms; those that some run lacks are left out.
-        measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
-        refits: as for :func:`understudy.evaluation.accuracy.choose`.
-        num_val: validation images of a run.
+        choice: how to choose; candidates that some run lacks are left out.
 
     Returns:
         A name per run; a single run chooses on its own validation images. Empty if no candidate was trained
@@ -97,18 +84,16 @@ def arms_of_other_runs(
         >>> def run(synthetic, mixed):
         ...     return {"synthetic": {"val_accuracy": synthetic}, "mixed": {"val_accuracy": mixed}}
         >>> runs = [run(0.9, 0.5), run(0.6, 0.7), run(0.6, 0.7)]
-        >>> arms_of_other_runs(runs, ["synthetic", "mixed"])
+        >>> arms_of_other_runs(runs, Choice(candidates=["synthetic", "mixed"], num_val=50))
         ['mixed', 'synthetic', 'synthetic']
     """
-    names = [name for name in runs[0] if name in candidates and all(name in arms for arms in runs)]
+    names = [name for name in runs[0] if name in choice.candidates and all(name in arms for arms in runs)]
     if not names:
         return []
     chosen = []
     for number, run in enumerate(runs):
         others = [*runs[:number], *runs[number + 1 :]] or [run]
-        arms = {name: _on_val([other[name] for other in others]) for name in names}
-        images = num_val * len(others)
-        chosen.append(choose(arms, names, measure=measure, refits=refits, num_val=images))
+        chosen.append(choose({name: _on_val([other[name] for other in others]) for name in names}, choice))
     return chosen
 
 
@@ -141,13 +126,15 @@ def _partner(name: str, chosen: Sequence[str], partners: Sequence[str]) -> str:
     return f"{name} (trained with the validation images in {learned} of {len(chosen)} runs)"
 
 
-def _words(count: int, *, same_images: bool) -> str:
+def _words(count: int, images: RealImages) -> str:
     """What runs differ in; empty for a single run."""
     if count == 1:
         return ""
     others = "other synthetic images and other classifiers"
-    if same_images:
+    if images == "same":
         return f"Over {count} runs on the same real images, each with {others}"
+    if images == "same for testing":
+        return f"Over {count} runs on the same test images, each with other train images, {others}"
     return f"Over {count} runs, each with other real images, {others}"
 
 

@@ -10,12 +10,21 @@ Symbols::
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from understudy.functional.distances import squared_distances
+from understudy.functional.intervals import student
+from understudy.functional.resampling import (
+    freedom,
+    jackknife_spread,
+    jackknife_variance,
+    share_interval,
+)
 
 # Squared distances within rounding of a radius count as equal to it, because a copy of the k-th neighbour is
 # exactly on the edge of the ball.
@@ -157,6 +166,42 @@ def neighbour_measures(
         "density": filled.density(),
         "coverage": filled.coverage(),
     }
+
+
+def neighbour_interval(
+    name: str,
+    measured: Sequence[Measured],
+    *,
+    real_groups: np.ndarray,
+    synthetic_groups: Sequence[np.ndarray],
+) -> tuple[float, float, float]:
+    """Mean of a measure over synthetic sets that share the real points, with a 95% interval.
+
+    The interval covers the choice of the points in all sets. Its variance is that of leaving out each single
+    point, see :func:`understudy.functional.resampling.jackknife_variance`. That of density is Student's; the
+    others are shares, see :func:`understudy.functional.resampling.share_interval`.
+
+    Args:
+        name: a key of the result of :func:`neighbour_measures`.
+        measured: the measure of each synthetic set.
+        real_groups: int of shape (N,), such as classes, whose sizes are fixed by design.
+        synthetic_groups: the same for each synthetic set.
+
+    Returns:
+        Mean, low end, high end; at least 0, and at most 1 except for density.
+    """
+    value = float(np.mean([one.value for one in measured]))
+    without_real = np.mean([one.without_real for one in measured], axis=0)
+    variance, spread = (of(without_real, real_groups) for of in (jackknife_variance, jackknife_spread))
+    for one, groups in zip(measured, synthetic_groups, strict=True):
+        variance += jackknife_variance(one.without_synthetic, groups) / len(measured) ** 2
+        spread += jackknife_spread(one.without_synthetic, groups) / len(measured) ** 4
+    degrees = freedom(variance, spread)
+    if name == "density":
+        half = student(degrees) * math.sqrt(variance)
+        return value, max(0.0, value - half), value + half
+    points = sum(map(len, synthetic_groups)) if name == "precision" else len(real_groups)
+    return share_interval(value, variance, degrees, points)
 
 
 class _Reached:

@@ -87,7 +87,7 @@ def standard_error(share: float, images: int) -> float:
 
     Args:
         share: in [0, 1].
-        images: how many there are, at least 0.
+        images: how many there are, at least 1.
 
     Example:
         >>> round(standard_error(0.98, 50), 3), round(standard_error(1.0, 50), 3)

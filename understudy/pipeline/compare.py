@@ -8,7 +8,8 @@ from typing import Any
 
 from understudy.core.files import write_arrays
 from understudy.core.provenance import environment
-from understudy.evaluation.accuracy import choose, confusion, summarise
+from understudy.evaluation.accuracy import confusion, summarise
+from understudy.evaluation.choice import Choice, choose
 from understudy.evaluation.class_sizes import measure_of_verdict
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
 from understudy.evaluation.plateau import cannot_tell, still_rising, summarise_plateau
@@ -48,6 +49,7 @@ def compare(run: Run) -> None:
         record |= {
             "arms": _summary(results, settings),
             "refit": refit,
+            "may_refit": refits(arms, settings),
             "at_once": differences_at_once(results, seed=run.settings.seed),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
@@ -79,7 +81,7 @@ def _summary(results: Sequence[ArmResult], settings: CompareSettings) -> dict[st
 
 def _refitted(arms: Sequence[str], settings: CompareSettings) -> list[str]:
     """An arm that stands for the one that is trained again, before it is known; empty if none is."""
-    return refits(arms)[:1] if settings.refits else []
+    return refits(arms, settings)[:1] if settings.refits else []
 
 
 def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
@@ -92,14 +94,13 @@ def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
     if not settings.refits or not candidates:
         return None
     arms = _summary(results, settings)
-    chosen = choose(
-        arms,
-        candidates,
-        measure=measure_of_verdict(settings.verdict, arms, run.test.counts.tolist()),
-        refits=refits(candidates),
+    choice = Choice(
+        candidates=candidates,
         num_val=len(run.val),
+        refits=refits(candidates, settings),
+        measure=measure_of_verdict(settings.verdict, arms, run.test.counts.tolist()),
     )
-    name = with_val(chosen)
+    name = with_val(choose(arms, choice), settings)
     return None if name in names else name
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from understudy.evaluation.accuracy import verdict
+from understudy.evaluation.choice import Choice
 from understudy.evaluation.class_sizes import classes_without_synthetic, measure_of_verdict
 from understudy.evaluation.controls import against_controls, in_words
 from understudy.evaluation.published import PUBLISHED
 from understudy.pipeline.folder import RunFolder
-from understudy.training.arms import find_arm, refits
+from understudy.training.arms import find_arm
 from understudy.training.settings import CompareSettings
 
 _OF_COMPARE = ("at_once", "convergence", "plateau", "transferability")
@@ -105,15 +106,13 @@ def _verdict(
     arms, counts = compared["arms"], compared.get("per_class", {})  # older versions counted no classes
     candidates = [name for name in arms if find_arm(name, settings).can_be_chosen]
     measure = measure_of_verdict(settings.verdict, arms, counts.get("test", ()))
-    answer = verdict(
-        arms,
+    choice = Choice(
         candidates=candidates,
-        num_test=loaded["test"],
         num_val=loaded["val"],
-        with_val=arms_with_val(arms, settings),
+        refits=_may_refit(compared, candidates) if settings.refits else (),
         measure=measure,
-        refits=refits(candidates) if "refit" in compared and settings.refits else (),
     )
+    answer = verdict(arms, choice, num_test=loaded["test"], with_val=arms_with_val(arms, settings))
     if not curation["kept"]:
         answer["sentence"] = (
             f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"
@@ -123,3 +122,12 @@ def _verdict(
     if controls := against_controls(arms, answer["best"], measure):
         answer |= {"sentence": f"{answer['sentence']} {in_words(controls)}", "controls": controls}
     return answer
+
+
+def _may_refit(compared: dict[str, Any], candidates: Sequence[str]) -> Sequence[str]:
+    """Arms that could be trained again when the arms were compared; earlier versions had fewer, or none."""
+    if "refit" not in compared:
+        return ()
+    earlier = [name for name in candidates if name.split("@")[0] in ("mixed", "bridged")]
+    names: list[str] = compared.get("may_refit", earlier)
+    return names

@@ -7,7 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from understudy.evaluation.accuracy import chosen_by, measured_by
+from understudy.evaluation.accuracy import measured_by
+from understudy.evaluation.choice import chosen_by
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.report.at_once import holds_at_once
 from understudy.report.balance import baseline, measure_of

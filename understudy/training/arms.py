@@ -49,10 +49,13 @@ class Arm:
         """The name of the same arm that learns from train images alone.
 
         Example:
-            >>> ARMS["mixed+val"].without_val
+            >>> find_arm("mixed+val", CompareSettings()).without_val
             'mixed'
         """
-        return self.name.replace(_VAL, "", 1) if self.uses_val else self.name
+        if not self.uses_val:
+            return self.name
+        plain, *strategies = self.name.split("@")
+        return "@".join([plain.removesuffix(_VAL), *strategies])
 
     def phase_steps(self, settings: CompareSettings, *, num_real: int, num_synthetic: int) -> tuple[int, ...]:
         """Optimisation steps of each phase.
@@ -194,20 +197,16 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
     """Find an arm by name, with the changes of the strategies in its name, as in ``mixed@soft-labels``.
 
     Args:
-        name: of a built-in arm, or of one in ``settings.own_arms``, followed by strategies.
+        name: of a built-in arm, or of one in ``settings.own_arms``, or one of these with ``+val``, which
+            learns from the validation images too; followed by strategies.
         settings: ``own_arms`` is used.
 
     Raises:
-        InputError: for an unknown name, an arm in ``own_arms`` with the name of a built-in one, or strategies
-            that do not fit the arm.
+        InputError: for an unknown name, an arm in ``own_arms`` with the name of a built-in one, ``+val`` with
+            an arm that cannot learn from validation images, or strategies that do not fit the arm.
     """
     plain, strategies = split_name(name)
-    if plain in settings.own_arms and plain in ARMS:
-        raise InputError(
-            f"compare.own_arms must have new names, got {plain!r}, which is built in: choose another name"
-        )
-    phases = settings.own_arms.get(plain)
-    arm = ARMS[plain] if phases is None else Arm(name=plain, phases=phases, summary="an arm of your own")
+    arm = _plain_arm(plain, settings)
     if not strategies:
         return arm
     if not arm.uses_synthetic:
@@ -223,20 +222,59 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
     return replace(arm, name=name, phases=phases, summary="; ".join([arm.summary, *summaries]))
 
 
-def with_val(name: str) -> str | None:
+def _plain_arm(name: str, settings: CompareSettings) -> Arm:
+    """An arm without strategies."""
+    if name in settings.own_arms and name in ARMS:
+        raise InputError(
+            f"compare.own_arms must have new names, got {name!r}, which is built in: choose another name"
+        )
+    if name in settings.own_arms:
+        return Arm(name=name, phases=settings.own_arms[name], summary="an arm of your own")
+    without = name.removesuffix(_VAL)
+    if name in ARMS or without not in {*ARMS, *settings.own_arms}:
+        return ARMS[name]
+    arm = _plain_arm(without, settings)
+    if arm.uses_val or not _can_learn_from_val(arm):
+        raise InputError(
+            f"{name!r} must be an arm that can learn from validation images as from train images, but "
+            f"{without!r} ({arm.describe()}) learns from no real images, or for a number of epochs: leave "
+            f"{_VAL} out"
+        )
+    return replace(arm, name=name, summary=f"{without}, validation images included", uses_val=True)
+
+
+def _can_learn_from_val(arm: Arm) -> bool:
+    """Whether a phase has real images that more images can join without making the training longer."""
+    return any(phase.data != "synthetic" for phase in arm.phases) and not any(
+        phase.epochs for phase in arm.phases
+    )
+
+
+def with_val(name: str, settings: CompareSettings) -> str | None:
     """The arm that learns as ``name`` does and from the validation images too; None if there is none.
 
+    Every arm with a phase on real images has one, unless a phase has a length in epochs, which more images
+    would make longer, or an arm in ``settings.own_arms`` has its name.
+
     Example:
-        >>> with_val("bridged@refresh"), with_val("synthetic")
-        ('bridged+val@refresh', None)
+        >>> settings = CompareSettings()
+        >>> with_val("bridged++@refresh", settings), with_val("synthetic", settings)
+        ('bridged+++val@refresh', None)
     """
     plain, *strategies = name.split("@")
-    return "@".join([plain + _VAL, *strategies]) if plain + _VAL in ARMS else None
+    arm, taken = _plain_arm(plain, settings), plain + _VAL in settings.own_arms
+    if taken or arm.uses_val or not _can_learn_from_val(arm):
+        return None
+    return "@".join([plain + _VAL, *strategies])
 
 
-def refits(names: Iterable[str]) -> list[str]:
+def refits(names: Iterable[str], settings: CompareSettings) -> list[str]:
     """The arms with synthetic images among ``names`` that can be trained again on validation images too."""
-    return [name for name in names if name != "real" and with_val(name) is not None]
+    return [
+        name
+        for name in names
+        if find_arm(name, settings).uses_synthetic and with_val(name, settings) is not None
+    ]
 
 
 def check_arm(arm: Arm, settings: CompareSettings) -> None:
@@ -271,14 +309,9 @@ def _feature_setting(phase: Phase) -> str:
     return "feature_distillation" if phase.feature_distillation else ""
 
 
-def _add(name: str, summary: str, *phases: Phase) -> None:
-    ARMS.register(name, summary=summary)(Arm(name=name, phases=phases, summary=summary))
-
-
-def _add_with_val(name: str, summary: str) -> None:
-    """Add the arm that learns as ``name`` does, and from the validation images too."""
-    arm = replace(ARMS[name], name=f"{name}{_VAL}", summary=summary, uses_val=True)
-    ARMS.register(arm.name, summary=summary)(arm)
+def _add(name: str, summary: str, *phases: Phase, uses_val: bool = False) -> None:
+    arm = Arm(name=name, phases=phases, summary=summary, uses_val=uses_val)
+    ARMS.register(name, summary=summary)(arm)
 
 
 _MIXUP = 0.2  # alpha; not given in the paper. Zhang et al. 2018 (arXiv:1710.09412) use 0.1 to 0.4 on ImageNet
@@ -292,13 +325,16 @@ _AUGMENTED = Phase(data="real", mixup=_MIXUP, augmentation="randaugment")
 _BALANCED = Phase(data="mixed", real_share=0.5)
 
 _add("real", "real images alone: the baseline of the other arms", _REAL)
-_add_with_val("real", "control: real images alone, validation images included; nothing is chosen on them")
+_add(
+    "real+val",
+    "control: real images alone, validation images included; so NAME+val for every arm with real images",
+    _REAL,
+    uses_val=True,
+)
 _add("synthetic", "synthetic images alone", _SYNTHETIC)
 _add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
-_add_with_val("mixed", "mixed, validation images included")
 _add("mixed-balanced", "real and synthetic images, half of every batch each", _BALANCED)
 _add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
-_add_with_val("bridged", "bridged, validation images included in the real ones")
 _add("bridged+reinit", "bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
 _add("bridged+mixup", "bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
 _add("bridged++", "bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)

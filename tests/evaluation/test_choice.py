@@ -1,0 +1,53 @@
+"""The choice of the arm of a verdict on validation images."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.evaluation.choice import Choice, choose
+from understudy.functional.intervals import standard_error
+
+NAMES = ("synthetic", "mixed", "bridged")
+REFITS = ("mixed", "bridged")
+
+
+def arms(*on_val):
+    return {name: {"val_accuracy": val} for name, val in zip(NAMES, on_val, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("on_val", "chosen"),
+    [
+        ((0.98, 0.96, 0.97), "bridged"),  # within a standard error, which is 3 points for 50 images
+        ((0.98, 0.90, 0.92), "synthetic"),
+        ((0.90, 0.96, 0.96), "mixed"),
+        ((1.00, 0.98, 0.90), "mixed"),  # all right is no certainty
+    ],
+)
+def test_an_arm_that_cannot_learn_from_validation_images_is_chosen_only_if_clearly_better(on_val, chosen):
+    assert choose(arms(*on_val), Choice(candidates=NAMES, num_val=50, refits=REFITS)) == chosen
+    plain = choose(arms(*on_val), Choice(candidates=NAMES, num_val=50))
+    assert plain == NAMES[on_val.index(max(on_val))]
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.integers(1, 1000))
+def test_the_rule_of_one_standard_error(on_val, num_val):
+    """The best arm that can learn from the labels, unless ``synthetic`` is better by a standard error."""
+    measured = arms(*on_val)
+    chosen = choose(measured, Choice(candidates=NAMES, num_val=num_val, refits=REFITS))
+    best_refit = max(on_val[1:])
+    if on_val[0] - standard_error(on_val[0], num_val) > best_refit:
+        assert chosen == "synthetic"
+    else:
+        assert chosen == NAMES[1 + on_val[1:].index(best_refit)]
+
+
+def test_without_arms_that_learn_more_the_best_arm_wins():
+    measured = arms(0.5, 0.6, 0.55)
+    assert choose(measured, Choice(candidates=("synthetic", "bridged"), num_val=10)) == "bridged"
+    assert choose(measured, Choice(candidates=NAMES, num_val=10, refits=NAMES)) == "mixed"
+
+
+def test_the_number_of_validation_images_must_be_known():
+    with pytest.raises(ValueError, match="num_val must be at least 1, got 0"):
+        Choice(candidates=NAMES, num_val=0, refits=REFITS)
