@@ -205,9 +205,9 @@ CASES = {
 }
 OF_A_RUN = {
     "run pets --out old --seed 3": "old holds a run with other settings:\n  seed: 0 in the folder, 3 now\n",
-    "run old --preset quick": "old is a run, which keeps its settings: leave out all options but --times",
-    "run old --seed 0": "old is a run, which keeps its settings: leave out all options but --times",
-    "run old --resume never": "old already holds a run, and --resume never was given",
+    "run old --preset quick": "old is a run, which keeps its settings and its folder: leave out --preset, or",
+    "run old --seed 0 --set seed=1 --out new": "leave out --set, --seed, --out, or start a new run",
+    "run old --resume never": "old already holds a run, and --resume never was given: leave --resume out",
     "report old": "old is not finished: go on with 'understudy run old'",
     "export old --to new": "old has no curated images yet",
     "export old --to new --set draw.times=3": "export can set only data.licence and generator.licence",

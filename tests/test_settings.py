@@ -119,8 +119,8 @@ def test_bad_values_are_named(override, message):
             "gradient_checkpointing has no effect",
         ),
         (
-            {"adapt": {"adapter": "there", "steps": 3}},
-            "adapt.steps has no effect while adapt.adapter is 'there'",
+            {"adapt": {"adapter": ".", "steps": 3}},
+            "adapt.steps has no effect while adapt.adapter is '.'",
         ),
         ({"adapt": {"num_vectors": 3}}, "adapt.num_vectors has no effect while adapt.method is 'full'"),
         (
@@ -152,7 +152,7 @@ def test_bad_values_are_named(override, message):
             "gradient_checkpointing has no effect while adapt.method is 'neutral-token'",
         ),
         (
-            {"adapt": {"method": "style-inversion", "adapter": "there", "num_vectors": 2}},
+            {"adapt": {"method": "style-inversion", "adapter": ".", "num_vectors": 2}},
             "adapt.num_vectors has no effect while adapt.a",
         ),
     ],
@@ -160,6 +160,17 @@ def test_bad_values_are_named(override, message):
 def test_settings_without_effect_are_refused(layer, cause):
     with pytest.raises(InputError, match=cause):
         check_effect(build(DIGITS, layer), given_names(layer))
+
+
+def test_a_missing_path_is_named_before_what_it_makes_idle(tmp_path):
+    layer = {"adapt": {"adapter": str(tmp_path / "nowhere"), "steps": 7}}
+    with pytest.raises(
+        InputError, match="adapt.adapter must be a path that exists, but nothing is at .*nowhe"
+    ):
+        check_effect(build({"data": {"source": "digits"}}, layer), given_names(layer))
+    layer["adapt"]["adapter"] = str(tmp_path)
+    with pytest.raises(InputError, match="adapt.steps has no effect while adapt.adapter is"):
+        check_effect(build({"data": {"source": "digits"}}, layer), given_names(layer))
 
 
 def test_settings_with_effect_are_not():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data_pictures import picture, write_folder
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from understudy.core.errors import InputError
 from understudy.data.copy_groups import shared_sentences
@@ -229,12 +229,86 @@ def test_bad_files_and_places(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"the test set 'ink' ({path}): every file must be a readable image, but 1 of 5 is not:\n"
         "  ant/bad.png: not an image\n"
-        "repair or remove these files; only a new run can leave them out, with --skip-bad"
+        "change the files of the test set, because a run keeps its settings; for a new run instead: repair "
+        "or remove these files, or leave them out with --skip-bad"
     )
     assert len(load(path, skip_bad=True)[0]) == 4
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="must hold class folders with images"):
         load(tmp_path / "empty")
+
+
+def twelve_bits(folder: Path) -> None:
+    for name in ("ant", "cow"):
+        (folder / name).mkdir(parents=True)
+        for index in range(3):
+            levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * (60 + index)
+            Image.fromarray(levels).save(folder / name / f"{index}.png")
+
+
+def splits_beside_classes(folder: Path) -> None:
+    for name in ("train", "test", "ant"):
+        write_folder(folder, {name: 1})
+
+
+def two_readings(folder: Path) -> None:
+    for name in ("mytrain", "mytest"):
+        write_folder(folder, {name: 1})
+
+
+def numbers_without_names(folder: Path) -> None:
+    folder.mkdir()
+    rows = [{"image": {"bytes": encode(picture(index))}, "label": index} for index in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "test.parquet")
+
+
+def no_labels(folder: Path) -> None:
+    folder.mkdir()
+    rows = [
+        {"image": {"bytes": encode(picture(index))}, "label": "ant" if index else ""} for index in range(3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "test.parquet")
+
+
+def similar_labels(folder: Path) -> None:
+    folder.mkdir()
+    rows = [
+        {"image": {"bytes": encode(picture(index))}, "label": ("ant", "Ant ", "cow")[index]}
+        for index in range(3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "test.parquet")
+
+
+def other_columns(folder: Path) -> None:
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist([{"scan": b"", "answer": "ant"}]), folder / "test.parquet")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        twelve_bits,
+        splits_beside_classes,
+        two_readings,
+        numbers_without_names,
+        no_labels,
+        similar_labels,
+        other_columns,
+    ],
+)
+def test_no_option_is_advised_that_a_finished_run_refuses(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """It keeps its settings, so only the files of the test set can change."""
+    write(tmp_path / "set")
+    with pytest.raises(InputError, match=r"^the test set 'ink' \(.*\): ") as caught:
+        load(tmp_path / "set")
+    problem, advice, for_a_new_run = str(caught.value).partition(
+        "change the files of the test set, because a run keeps its settings; for a new run instead: "
+    )
+    assert advice
+    assert "--" not in problem
+    assert "--" in for_a_new_run
 
 
 def test_the_images_of_the_run_are_refused_as_a_test_of_it(tmp_path: Path) -> None:

@@ -279,11 +279,24 @@ def test_settings_of_networks_are_refused(changes, images):
         ),
         (
             lambda g: g.draw([row("cat", 0, strength=0.5)]),
-            "cannot start from real ones: leave draw.strength and draw.start_snr out",
+            "cannot start from real images: leave draw.strength and draw.start_snr out",
         ),
-        (lambda g: g.strength_at(0.07, sampler="unipc", steps=20), "cannot start from real ones"),
+        (lambda g: g.strength_at(0.07, sampler="unipc", steps=20), "cannot start from real images"),
     ],
 )
 def test_what_needs_a_network_is_refused(ask, message, images):
     with pytest.raises(InputError, match=message):
         ask(generator_of(images))
+
+
+def test_no_setting_of_the_real_images_is_advised_for_ready_made_ones(tmp_path):
+    for name in ("ant", "cow"):
+        (tmp_path / "gan" / name).mkdir(parents=True)
+        for index in range(3):
+            levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * (60 + 2 * index + (name == "cow"))
+            Image.fromarray(levels).save(tmp_path / "gan" / name / f"{index}.png")
+    with pytest.raises(
+        InputError, match=r"nearly black .*: change these files, because the settings"
+    ) as caught:
+        generator_of(tmp_path / "gan").available(("ant", "cow"))
+    assert "--" not in str(caught.value)

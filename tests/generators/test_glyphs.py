@@ -57,7 +57,7 @@ def test_prompt_and_solver_have_no_effect():
 
 @pytest.mark.parametrize("names", [["digit 3", "cat"], ["digit 10"], [""]])
 def test_other_classes_are_refused_by_name(names):
-    with pytest.raises(InputError, match="give images as generator.retrieved"):
+    with pytest.raises(InputError, match="must be printed characters, such as .digit 3.*: rename them, or"):
         generator_of().available(names)
 
 
@@ -66,7 +66,7 @@ def test_what_needs_a_network_is_refused():
         generator_of().draw([row("digit 3", 0, strength=0.5)])
     with pytest.raises(InputError, match="cannot start from real images"):
         generator_of().strength_at(0.5, sampler="unipc", steps=20)
-    with pytest.raises(InputError, match="no encoder for visual guidance"):
+    with pytest.raises(InputError, match="guidance needs encoders, which rendered characters"):
         generator_of().draw([row("digit 3", 0)], tokens=torch.zeros(1, 4))
     with pytest.raises(InputError, match=r"generator\.precision has no effect"):
         generator_of(precision="bfloat16")

@@ -216,6 +216,10 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
             ),
         ),
         ("stable-diffusion", "give its folder or hub name"),
+        (
+            "~/models/sd",
+            r"or give the path of a pipeline folder \(nothing is at ~/models/sd\), or a hub name",
+        ),
         (".", r"a diffusers pipeline folder, but \. is a folder without model_index.json: give a"),
     ],
 )
@@ -227,7 +231,11 @@ def test_names_that_are_no_generator(name, message, tmp_path, monkeypatch):
 
 def test_a_hub_that_cannot_be_reached_is_an_input_error(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="cannot load the generator 'nobody/nothing'"):
+    message = (
+        "cannot load the generator 'nobody/nothing': nothing is at this path, and the hub cannot be reached; "
+        "give a word of 'understudy list generators', such as mini, the path of a pipeline folder, or a hub"
+    )
+    with pytest.raises(InputError, match=message):
         load_generator(GeneratorSettings(name="nobody/nothing"), device="cpu")
 
 
@@ -239,7 +247,7 @@ def test_a_repository_without_an_index_is_no_pipeline(monkeypatch):
     def download(name, file):
         raise _NoIndexError(f"404: {name}/{file}")
 
-    monkeypatch.setattr("understudy.generators.pipeline_index.hf_hub_download", download)
+    monkeypatch.setattr("understudy.generators.pipeline_index.hub_file", download)
     with pytest.raises(InputError, match=r"somebody/style on the hub has no model_index.json: .* fuse it"):
         load_generator(GeneratorSettings(name="somebody/style"), device="cpu")
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 from hypothesis import given
 from PIL import Image
-from tiny_job import tiny_settings, tree
+from tiny_job import tiny_settings, tree, write_pets
 
 from understudy.adaptation.settings import TOKEN_METHODS
 from understudy.commands.preview import preview
@@ -265,6 +265,31 @@ def test_an_adapter_that_does_not_fit_is_refused_before_a_run(
         code, _, err = understudy(command, *words)
         assert (code, re.search(message, err) is not None) == (2, True), err
     assert tree(tmp_path) == before
+
+
+def test_the_control_with_retrieved_images_asks_for_images_of_the_classes(pets, understudy, tmp_path):
+    """Not for another generator: the user never chose the one that renders characters."""
+    words = ["validate", pets, "--arms", "real,bridged,bridged@retrieved"]
+    code, _, err = understudy(*words)
+    assert code == 2
+    assert err.startswith("error: the strategy 'retrieved' needs images of your classes: give them as --set ")
+    assert "but these are none: cat, dog" in err
+    assert "glyphs" not in err
+    for content, message in ((None, "nothing is at"), ("lion", "classes of the generated images in")):
+        path = tmp_path / str(content)
+        if content:
+            write_plain(path, content)
+        code, _, err = understudy(*words, "--set", f"generator.retrieved=[{path}]")
+        assert (code, "generator.images" in err, message in err) == (2, False, True), err
+    write_pets(tmp_path / "more", seed=1)
+    code, _, err = understudy(*words, "--set", f"generator.retrieved=[{tmp_path / 'more'}]")
+    assert (code, err) == (0, "")
+
+
+def write_plain(folder, name):
+    for other in (name, "dog"):
+        (folder / other).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (len(other), 0, 0)).save(folder / other / "1.png")
 
 
 def test_a_preview_draws_with_a_ready_adapter(finished, pets, tiny_pipeline_folder, tmp_path):

@@ -29,6 +29,13 @@ _OPTION_SETTINGS = {
     "workers": "compute.workers",
 }
 """The setting of each option that has one."""
+_ON_A_RUN = {"data", "times", "threads", "workers"}
+"""The fields of the options that may be given with the folder of a run."""
+
+
+def _as_option(name: str) -> str:
+    """The option of the command line behind a field of the options."""
+    return "--set" if name == "override" else f"--{name.replace('_', '-')}"
 
 
 def overrides_of(options: Options) -> list[dict[str, Any]]:
@@ -63,10 +70,12 @@ def run_folder(
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
         return out or _default_folder(options), settings_of(options, added)
-    if out is not None or options.given - {"data", "times", "threads", "workers"}:
+    refused = [_as_option(name) for name in Options.__annotations__ if name in options.given - _ON_A_RUN]
+    refused += ["--out"] * (out is not None)
+    if refused:
         raise InputError(
-            f"{options.data} is a run, which keeps its settings: leave out all options but --times, "
-            "--threads and --workers, or start a new run"
+            f"{options.data} is a run, which keeps its settings and its folder: leave out "
+            f"{listed(refused)}, or start a new run with images as DATA"
         )
     larger = (
         {} if options.times is None else {"scale": {"times": numbers(options.times, "--times", "1,2,5,10")}}
@@ -110,7 +119,10 @@ def study_folder(options: Options, place: Place, kind: str) -> Path:
             f"{folder} already holds a study, and --resume never was given: choose another --out"
         )
     if place.resume is ResumeOption.ALWAYS and not exists:
-        raise InputError(f"{folder} holds no study to continue, and --resume always was given")
+        raise InputError(
+            f"{folder} holds no study to continue, and --resume always was given: give the folder of a study "
+            "as --out, or leave --resume out to start one"
+        )
     return folder
 
 
@@ -171,9 +183,8 @@ def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> 
         )
     for name, key in _OPTION_SETTINGS.items():
         if name in options.given and key in written:
-            option = name.replace("_", "-")
             raise InputError(
-                f"{key} must be given once, got both --{option} and --set: leave one of them out"
+                f"{key} must be given once, got both {_as_option(name)} and --set: leave one of them out"
             )
 
 

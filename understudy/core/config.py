@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast, final, get_args
 
 import yaml
@@ -210,12 +211,19 @@ def check_effect(settings: Section, given: Iterable[str]) -> None:
         given: dotted names of the settings given by the user.
 
     Raises:
-        InputError: naming a setting without effect and the setting that causes this.
+        InputError: naming a setting without effect and the setting that causes this; if the cause is a path
+            where nothing is, only the path, because it comes first.
     """
     for name in given:
         needs = facts_of(owner_of(type(settings), name)[1]).needs
         idle = next((need for need in needs if not need.holds(settings)), None)
         if idle is not None:
+            path = attrgetter(idle.setting)(settings)
+            if isinstance(path, Path) and not path.exists():
+                raise InputError(
+                    f"{idle.setting} must be a path that exists, but nothing is at {path}: correct it, or "
+                    "leave it out"
+                )
             value = flatten(settings.model_dump(mode="json"))[idle.setting]
             cause = f"{name} has no effect while {idle.setting} is {value!r}"
             raise InputError(f"{cause}: leave it out, or change {idle.setting}")

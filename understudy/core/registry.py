@@ -68,10 +68,14 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._things:
-            near = difflib.get_close_matches(name, self._things, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError(f"unknown {self.kind} {name!r}; known: {', '.join(sorted(self._things))}{hint}")
+            raise InputError(self.unknown(name))
         return self._things[name]
+
+    def unknown(self, name: str) -> str:
+        """What a message says about an unknown name: the known ones, and the nearest of them."""
+        near = difflib.get_close_matches(name, self._things, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"unknown {self.kind} {name!r}; known: {', '.join(self)}{hint}"
 
     def __contains__(self, name: str) -> bool:
         return name in self._things

@@ -42,7 +42,7 @@ def inspect(data: bytes, max_pixels: int) -> str | Inspected:
                 return f"not read: {opened.format}, which is not supported: convert it to PNG or JPEG"
             if opened.width * opened.height > max_pixels:
                 size = f"{opened.width} x {opened.height} pixels"
-                return f"{size}, more than {max_pixels:,} (--set data.max_pixels=N)"
+                return f"{size}, more than the {max_pixels:,} of data.max_pixels"
             kind = kind_of(opened, data)
         if kind in ("16 bits", "32 bits"):
             values = read_levels(data)

@@ -92,12 +92,12 @@ def _declared_classes(
         else:
             unknown.append((label, fitting))
     if unknown:
-        similar = ": if they mean the same, join them with --set data.similar_labels=join"
+        similar = "if they mean the same, join them with --set data.similar_labels=join"
         raise InputError(
             f"{settings.source}: labels must be among the declared class names, got "
             f"{listed(sorted(repr(label) for label, _ in unknown))}; declared are "
-            f"{listed([repr(name) for name in declared])}"
-            + (similar if all(len(each) == 1 for _, each in unknown) else ": correct the labels or the names")
+            f"{listed([repr(name) for name in declared])}: ",
+            similar if all(len(each) == 1 for _, each in unknown) else "correct the labels or the names",
         )
     return Classes(keys=declared, key_of=key_of, notes=_notes(joined))
 
@@ -145,8 +145,8 @@ def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes
     if unclear:
         raise InputError(
             f"{settings.source} has labels that differ only in case, outer spaces or leading zeros: "
-            f"{listed(unclear)}: correct them, or say with --set data.similar_labels=join or "
-            "=keep whether they are one class"
+            f"{listed(unclear)}: ",
+            "correct them, or say with --set data.similar_labels=join or =keep whether they are one class",
         )
     keys = tuple(sorted(set(key_of.values())))
     # Where names are numbers with leading zeros, 10 is read as a number.

@@ -174,7 +174,8 @@ def _range(pictures: _Pictures, settings: DataSettings) -> Range | None:
             narrow, told = _narrow(pictures, settings)
             raise InputError(
                 f"{told} in their upper 8 bits, which are all that Pillow reads: they would be nearly "
-                "black; store them with 8 bits, scaled, or keep them so with --set data.levels=full"
+                "black; ",
+                "store them with 8 bits, scaled, or keep them so with --set data.levels=full",
             )
         return None
     if settings.levels not in ("check", "full"):
@@ -183,8 +184,8 @@ def _range(pictures: _Pictures, settings: DataSettings) -> Range | None:
         if settings.levels == "check" and (typical[1] - typical[0] < 2**15 or _are_mostly_dark(pictures)):
             narrow, told = _narrow(pictures, settings)
             raise InputError(
-                f"{told}, and would be nearly black or without contrast: {_advice(pictures, narrow)}, or "
-                "keep them so with --set data.levels=full"
+                f"{told}, and would be nearly black or without contrast: ",
+                f"{_advice(pictures, narrow)}, or keep them so with --set data.levels=full",
             )
         return None
     for white in (255, 65_535):
@@ -192,7 +193,8 @@ def _range(pictures: _Pictures, settings: DataSettings) -> Range | None:
             return (0, white)
     raise InputError(
         f"{settings.source}: pictures with 32 bits do not say which level is white, and use levels "
-        f"{_words(pictures.limits)}: {_advice(pictures, _within(pictures))}"
+        f"{_words(pictures.limits)}: ",
+        _advice(pictures, _within(pictures)),
     )
 
 

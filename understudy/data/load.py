@@ -284,8 +284,8 @@ def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -
     """Check that all declared splits have the same classes, and that no class is empty."""
     if "train" not in parts:
         raise InputError(
-            f"the source must have train images, got only {' and '.join(parts)}, as the names say: add train "
-            f"images, or {_JOIN}"
+            f"the source must have train images, got only {' and '.join(parts)}, as the names say: ",
+            f"add train images, or {_JOIN}",
         )
     counts = {
         split: np.bincount(images.labels[indices], minlength=images.num_classes)
@@ -305,8 +305,8 @@ def _check_classes(images: LabelledSet, parts: Mapping[RealSplit, np.ndarray]) -
     ]
     if lacking:
         raise InputError(
-            f"every split must have the same classes, but {' and '.join(lacking)}: add images of these "
-            f"classes there, or move the classes elsewhere, or {_JOIN}"
+            f"every split must have the same classes, but {' and '.join(lacking)}: ",
+            f"add images of these classes there, or move the classes elsewhere, or {_JOIN}",
         )
 
 

@@ -118,8 +118,8 @@ def _left_out(unlabelled: Sequence[str], total: int, settings: DataSettings) -> 
     told = f"{len(unlabelled):,} of {total:,} images have no label (null, empty text or -1)"
     if not settings.skip_unlabelled:
         raise InputError(
-            f"{settings.source}: every image must have a label, but {told}, such as {listed(unlabelled)}: "
-            "label them, or leave them out with --set data.skip_unlabelled=true"
+            f"{settings.source}: every image must have a label, but {told}, such as {listed(unlabelled)}: ",
+            "label them, or leave them out with --set data.skip_unlabelled=true",
         )
     return (f"left out: {told}: {listed(unlabelled)}",)
 
@@ -181,8 +181,8 @@ def _names(
         return words if numbered else keys, words
     if numbered:
         raise InputError(
-            f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: "
-            f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels"
+            f"every label needs a class name, but {settings.source} has only the numbers {listed(keys)}: ",
+            f"give --class-names FILE with {len(keys)} lines, one name per line, in the order of the labels",
         )
     return keys, keys
 

@@ -144,18 +144,19 @@ def _read(name: str, path: Path, settings: DataSettings) -> Pool:
             f"{path}"
         )
     location = str(path.absolute())
-    source = find_source(location)
     settings = settings.model_copy(update={"source": location})
-    if settings.class_names is not None and _has_names(source, location, settings):
-        # The file then holds only words for prompts, and a test set needs no prompts.
-        settings = settings.model_copy(update={"class_names": None})
-    contents = source.open(location, settings)
     try:
-        return read_pool(contents, settings)
+        source = find_source(location)
+        if settings.class_names is not None and _has_names(source, location, settings):
+            # The file then holds only words for prompts, and a test set needs no prompts.
+            settings = settings.model_copy(update={"class_names": None})
+        return read_pool(source.open(location, settings), settings)
     except InputError as error:
-        # A finished run, which may get this test set, keeps its settings: --skip-bad is not allowed then.
-        advice = "repair or remove these files; only a new run can leave them out, with --skip-bad"
         problem = f"the test set {name!r} ({path}): {error.problem}"
+        advice = (
+            "change the files of the test set, because a run keeps its settings; for a new run instead: "
+            f"{error.advice}"
+        )
         raise InputError(problem, error.advice and advice) from None
 
 

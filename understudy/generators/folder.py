@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from understudy.data.pool import read_pool
 from understudy.data.settings import DataSettings
 from understudy.data.sources.source import Contents
 from understudy.generators.generator import PlanRow
+from understudy.generators.ready_made import AbstractReadyMade
 from understudy.generators.settings import GeneratorSettings
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _USED = ("name", "images", "resolution", "licence")
 
 
 @final
-class FolderGenerator:
+class FolderGenerator(AbstractReadyMade):
     """Returns ready-made images in order; it has no network and cannot start from real images.
 
     Image ``number`` of a class is the one at that position within the class. Several sets take turns; when
@@ -43,6 +44,8 @@ class FolderGenerator:
     Raises:
         InputError: if a set does not exist or cannot be read, or for settings that have no effect here.
     """
+
+    described: ClassVar[str] = "ready-made images (generator 'folder')"
 
     def __init__(self, settings: GeneratorSettings) -> None:
         self._settings = settings
@@ -100,22 +103,6 @@ class FolderGenerator:
         self._check_classes(class_names)
         return np.array([len(self._order[name]) for name in class_names], dtype=np.int64)
 
-    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
-        """Accept every prompt: prompts have no effect."""
-
-    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
-        """Do nothing: the images have their classes."""
-
-    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
-        """Return 1, since no image starts from a real one; sampler and steps have no effect.
-
-        Raises:
-            InputError: for any ratio other than 1, the value that stands for pure noise.
-        """
-        if snr != 1:
-            raise _cannot_start()
-        return 1.0
-
     def draw(
         self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None
     ) -> np.ndarray:
@@ -133,13 +120,7 @@ class FolderGenerator:
             InputError: if a class has too few images, if a set has other classes or cannot be read, or for
                 rows that start from a real image or are guided by one.
         """
-        if tokens is not None:
-            raise InputError(
-                "visual guidance needs encoders, which ready-made images (generator 'folder') do not have: "
-                "leave it out"
-            )
-        if any(row.strength < 1 for row in rows):
-            raise _cannot_start()
+        self._check_rows(rows, tokens)
         if sources is not None:
             self._check_classes(sources.class_names)
         places = [self._place(row) for row in rows]
@@ -217,7 +198,8 @@ def _read(path: Path) -> _ReadySet:
             contents = Contents(named, notes=contents.notes)
         pool = read_pool(contents, settings)
     except InputError as error:
-        raise InputError(f"generator.images {path}: {error}") from None
+        advice = "change these files, because the settings of data are for the real images alone"
+        raise InputError(f"generator.images {path}: {error.problem}", error.advice and advice) from None
     if pool.skipped:
         bad = shortened([f"  {name}: {reason}" for name, reason in pool.skipped])
         lines = "\n".join(bad)
@@ -232,10 +214,3 @@ def _read(path: Path) -> _ReadySet:
         )
     hashes = tuple(pool.fingerprints.exact[row] for row in rows)
     return _ReadySet(path, pool.images.select(rows), hashes)
-
-
-def _cannot_start() -> InputError:
-    return InputError(
-        "ready-made images (generator 'folder') cannot start from real ones: leave draw.strength and "
-        "draw.start_snr out"
-    )

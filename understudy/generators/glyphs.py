@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import PlanRow
 from understudy.generators.mini import glyphs
+from understudy.generators.ready_made import AbstractReadyMade
 from understudy.generators.settings import GeneratorSettings
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _USED = ("name", "resolution")
 
 
 @final
-class GlyphGenerator:
+class GlyphGenerator(AbstractReadyMade):
     """Renders a random printed character of the class; it has no network and ignores prompts.
 
     Args:
@@ -35,6 +36,8 @@ class GlyphGenerator:
     Raises:
         InputError: for settings that have no effect here.
     """
+
+    described: ClassVar[str] = "rendered characters (generator 'glyphs')"
 
     def __init__(self, settings: GeneratorSettings) -> None:
         settings.check_only(_USED)
@@ -59,26 +62,10 @@ class GlyphGenerator:
         unknown = [name for name in class_names if name not in _CHARACTERS]
         if unknown:
             raise InputError(
-                f"the generator 'glyphs' renders printed characters, but these classes are none: "
-                f"{listed(unknown)}. Name them like 'digit 3', 'letter a' or 'capital letter A', or choose "
-                "another generator; for the strategy 'retrieved', give images as generator.retrieved"
+                "classes must be printed characters, such as 'digit 3', 'letter a' or 'capital letter A', "
+                f"but these are none: {listed(unknown)}",
+                ": rename them, or choose another generator than 'glyphs'",
             )
-
-    def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
-        """Accept every prompt: prompts have no effect."""
-
-    def learn_classes(self, words: Sequence[str], *, seed: int) -> None:
-        """Do nothing: the class alone decides the character."""
-
-    def strength_at(self, snr: float, *, sampler: str, steps: int) -> float:
-        """Return 1, since no image starts from a real one; sampler and steps have no effect.
-
-        Raises:
-            InputError: for any ratio other than 1, the value that stands for pure noise.
-        """
-        if snr != 1:
-            raise _cannot_start()
-        return 1.0
 
     def draw(
         self, rows: Sequence[PlanRow], sources: LabelledSet | None = None, tokens: Tensor | None = None
@@ -97,10 +84,7 @@ class GlyphGenerator:
             InputError: for a class that is no character, and for rows that start from a real image or are
                 guided by one.
         """
-        if tokens is not None:
-            raise InputError("the generator 'glyphs' has no encoder for visual guidance: leave it out")
-        if any(row.strength < 1 for row in rows):
-            raise _cannot_start()
+        self._check_rows(rows, tokens)
         self.available([row.class_name for row in rows])
         return np.stack([self._render(row) for row in rows])
 
@@ -113,10 +97,3 @@ _CHARACTERS = {glyphs.name_of(character): character for character in glyphs.CHAR
     character: character for character in glyphs.CHARACTERS
 }
 """The character of each class name: ``digit 3`` or plain ``3``."""
-
-
-def _cannot_start() -> InputError:
-    return InputError(
-        "rendered characters (generator 'glyphs') cannot start from real images: leave draw.strength and "
-        "draw.start_snr out"
-    )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from understudy.core.errors import InputError
+from understudy.core.hub import hub_file
 
 if TYPE_CHECKING:
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -96,6 +97,8 @@ def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
     from transformers import CLIPVisionModelWithProjection  # slow; lists do not need it
 
     try:
+        if not Path(name).exists():
+            hub_file(name, "config.json")
         encoder = CLIPVisionModelWithProjection.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(

@@ -111,5 +111,8 @@ def check_generator(settings: GeneratorSettings) -> None:
             "generator 'stable-diffusion' needs a pipeline: give its folder or hub name instead of this word"
         )
     looks_like_hub_name = settings.name.count("/") == 1 and not settings.name.startswith((".", "/", "~"))
-    if not looks_like_hub_name:
-        GENERATORS[settings.name]
+    if settings.name not in GENERATORS and not looks_like_hub_name:
+        raise InputError(
+            f"{GENERATORS.unknown(settings.name)}; or give the path of a pipeline folder (nothing is at "
+            f"{settings.name}), or a hub name, such as owner/model"
+        )

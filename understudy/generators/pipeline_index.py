@@ -6,10 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from understudy.core.errors import InputError
+from understudy.core.hub import hub_file
 from understudy.generators.foreign import CHECKPOINT, FUSE, INDEX
 from understudy.generators.weight_files import damage, weights_in
 
@@ -21,7 +26,7 @@ def read_index(name: str) -> dict[str, Any]:
         InputError: if there is no index, or the hub cannot be reached.
     """
     try:
-        path = Path(name) / INDEX if Path(name).is_dir() else Path(hf_hub_download(name, INDEX))
+        path = Path(name) / INDEX if Path(name).is_dir() else hub_file(name, INDEX)
         return dict(json.loads(path.read_text()))
     except LocalEntryNotFoundError as error:  # the hub cannot be reached
         raise cannot_load(name, error) from error
@@ -38,11 +43,21 @@ def cannot_load(name: str, error: BaseException) -> InputError:
     """The error to raise for a pipeline that does not load: the damaged or missing file, if there is one."""
     if fault := _fault(Path(name)):
         return InputError(f"the pipeline {name} must be complete, but {fault}")
-    message = str(error).strip().splitlines()
-    reason = message[0] if message else type(error).__name__
     return InputError(
-        f"cannot load the generator {name!r}: {reason}; give 'mini', a pipeline folder or a hub name"
+        f"cannot load the generator {name!r}: {_reason(error)}; give a word of 'understudy list generators', "
+        "such as mini, the path of a pipeline folder, or a hub name"
     )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, LocalEntryNotFoundError):
+        return "nothing is at this path, and the hub cannot be reached"
+    if isinstance(error, GatedRepoError):
+        return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
+    if isinstance(error, RepositoryNotFoundError):
+        return "nothing is at this path, and the hub has no such name, unless it is private ('hf auth login')"
+    message = str(error).strip().splitlines()
+    return message[0].rstrip(".") if message else type(error).__name__
 
 
 def _fault(folder: Path) -> str | None:

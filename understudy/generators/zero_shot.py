@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from understudy.core.errors import InputError
+from understudy.core.hub import hub_file
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import mini_folder
 from understudy.generators.prompts import fill
@@ -108,6 +110,8 @@ def _from_clip(
     from transformers import AutoConfig, AutoTokenizer, CLIPImageProcessor, CLIPModel
 
     try:
+        if not Path(name).exists():
+            hub_file(name, "config.json")
         kind = AutoConfig.from_pretrained(name).model_type
         parts = []
         if kind == "clip":  # for another model, transformers would fill missing parts with random weights

@@ -302,7 +302,7 @@ def _check_membership(settings: Settings) -> None:
         raise InputError(
             f"membership.target=pipeline needs a generator that this run adapts, got adapt.method "
             f"{adapt.method!r}{' and a ready adapter' if adapt.adapter else ''}: use "
-            "membership.target=classifier"
+            "--target classifier (membership.target=classifier)"
         )
 
 

@@ -10,6 +10,7 @@ from understudy.data.load import Splits
 from understudy.generators.folder import FolderGenerator
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.strategies import settings_of_arms
 from understudy.sampling.plan import Planner
 from understudy.settings import Settings
@@ -29,11 +30,39 @@ def check_controls(settings: Settings, splits: Splits, *, generator: Generator |
     """
     for arm, control in control_settings(settings, splits.train).items():
         if control.generator != settings.generator:
-            ready_made = load_generator(control.generator, device=device)
-            check_ready_made(ready_made, splits)
+            ready_made = _retrieved(control.generator, settings.generator.name, splits, device=device)
             _check_plan(arm, ready_made, control, splits)
         elif generator is not None:
             _check_plan(arm, generator, control, splits)
+
+
+def _retrieved(control: GeneratorSettings, name: str, splits: Splits, *, device: str) -> Generator:
+    """The generator of the strategy ``retrieved``; messages name the settings that the user knows.
+
+    Args:
+        control: its settings.
+        name: of the generator of the run.
+        splits: the real images.
+        device: torch device.
+
+    Raises:
+        InputError: if its images do not fit the classes, or cannot be read.
+    """
+    try:
+        generator = load_generator(control, device=device)
+        check_ready_made(generator, splits)
+    except InputError as error:
+        if control.name == "glyphs":
+            raise InputError(
+                "the strategy 'retrieved' needs images of your classes: give them as --set "
+                '"generator.retrieved=[PATH]", or leave the strategy out. Without them it renders the images '
+                f"that {name!r} was pretrained on, for which {error.problem}"
+            ) from None
+        problem, advice = (
+            text.replace("generator.images", "generator.retrieved") for text in (error.problem, error.advice)
+        )
+        raise InputError(problem, advice) from None
+    return generator
 
 
 def check_ready_made(generator: Generator, splits: Splits) -> None:

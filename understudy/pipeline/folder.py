@@ -86,7 +86,8 @@ class RunFolder:
         if RunFolder.is_run(path):
             if resume == "never":
                 raise InputError(
-                    f"{path} already holds a run, and --resume never was given: choose another --out"
+                    f"{path} already holds a run, and --resume never was given: leave --resume out to "
+                    "continue it, or start a new run with images as DATA and another --out"
                 )
             stored = _stored_settings(path)
             different = {
@@ -103,7 +104,10 @@ class RunFolder:
             return True
         _check_no_study(path)
         if resume == "always":
-            raise InputError(f"{path} holds no run to continue, and --resume always was given")
+            raise InputError(
+                f"{path} holds no run to continue, and --resume always was given: give the folder of a run, "
+                "or leave --resume out to start one"
+            )
         # A kill while the settings were written leaves their temporary file and that of the lock.
         ours = (temporary_path(path / "settings.yaml"), path / LOCK_FILE)
         if path.exists() and (not path.is_dir() or any(entry not in ours for entry in path.iterdir())):

@@ -54,16 +54,16 @@ def check_audit(settings: MembershipSettings, train: LabelledSet, compare: Compa
         if smallest < compare.batch_size:
             raise InputError(
                 f"the private reference needs at least compare.batch_size={compare.batch_size} real images "
-                f"in every half of the train images, got {smallest}: leave --epsilon out, or start a run "
-                "with smaller batches"
+                f"in every half of the train images, got {smallest}: leave --epsilon "
+                "(membership.private_epsilon) out, or start a run with smaller batches"
             )
 
 
 def _check_arm(name: str, settings: MembershipSettings, compare: CompareSettings) -> None:
     if name == PRIVATE:
         raise InputError(
-            f"membership.arms must not contain {PRIVATE!r}, the name of the private reference: set "
-            "membership.private_epsilon instead"
+            f"membership.arms must not contain {PRIVATE!r}, the name of the private reference: use "
+            "--epsilon (membership.private_epsilon) instead"
         )
     if find_arm(name, compare).uses_val:
         raise InputError(
@@ -76,7 +76,7 @@ def _check_arm(name: str, settings: MembershipSettings, compare: CompareSettings
     if changing and settings.target == "pipeline":
         raise InputError(
             f"membership.target=pipeline draws one set for all arms, but {', '.join(changing)} needs other "
-            f"images: leave {name!r} out, or use membership.target=classifier"
+            f"images: leave {name!r} out, or use --target classifier (membership.target=classifier)"
         )
 
 

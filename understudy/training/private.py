@@ -215,6 +215,6 @@ def _opacus() -> Any:
     except ImportError as error:
         raise InputError(
             "membership.private_epsilon needs opacus, which is not installed: install understudy[private], "
-            "or leave the setting out"
+            "or leave --epsilon (membership.private_epsilon) out"
         ) from error
     return importlib.import_module("opacus")

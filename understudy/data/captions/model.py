@@ -13,6 +13,7 @@ from PIL import Image
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
+from understudy.core.hub import hub_file
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
 
@@ -83,6 +84,8 @@ class CaptionModel:
 
         dtype = torch.float16 if device.startswith("cuda") else torch.float32
         try:
+            if not Path(name).exists():
+                hub_file(name, "config.json")
             model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
             # Not AutoProcessor, which finds only the tokenizer of encoder-decoder models.
             parts = AutoImageProcessor.from_pretrained(name), AutoTokenizer.from_pretrained(name)

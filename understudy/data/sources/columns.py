@@ -165,12 +165,12 @@ def _find(schema: pa.Schema, where: str, given: str | None, kind: _Kind, feature
     found = [name for name in kind.names if name in schema.names] or typed
     if len(found) > 1 or (found and schema.names.count(found[0]) > 1):
         raise InputError(
-            f"{where} has several {kind.what} columns, {' and '.join(found)}: choose one with {option}"
+            f"{where} has several {kind.what} columns, {' and '.join(found)}: ", f"choose one with {option}"
         )
     if not found:
         raise InputError(
-            f"{where} must have the columns image and label, got {listed(schema.names)}: if the "
-            f"{kind.what}s are in a column of another name, give it with {option}"
+            f"{where} must have the columns image and label, got {listed(schema.names)}: ",
+            f"if the {kind.what}s are in a column of another name, give it with {option}",
         )
     return found[0]
 

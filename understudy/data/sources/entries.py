@@ -88,8 +88,8 @@ def check_readable(name: str, location: str) -> None:
             continue
     read = f": it reads {', '.join(readings)}" if readings else ""
     raise InputError(
-        f"{location}: names of classes must be UTF-8, but '{printable(name)}' is not{read}. Give its "
-        "encoding with --set data.name_encoding=ENCODING, or rename it"
+        f"{location}: names of classes must be UTF-8, but '{printable(name)}' is not{read}. ",
+        "Give its encoding with --set data.name_encoding=ENCODING, or rename it",
     )
 
 

@@ -102,11 +102,12 @@ def _check_no_shared_folders(paths: Sequence[Path], location: str) -> None:
     splits = "to train, val or test"
     raise InputError(
         f"{location} can be read in several ways, because its folders {outer} hold folders of the same "
-        f"names, {inner}. Do what fits:\n"
+        f"names, {inner}. ",
+        "Do what fits:\n"
         f"  {outer} are splits of one data set: rename them {splits}\n"
         f"  {outer} are versions of one data set, such as folds or sizes: give one of them as DATA\n"
         f"  {inner} are splits of each class: rename them {splits}\n"
-        f"  {outer} are the classes of all images in them: use --set data.split_names=ignore"
+        f"  {outer} are the classes of all images in them: use --set data.split_names=ignore",
     )
 
 
@@ -162,8 +163,9 @@ def _splits_above(paths: Sequence[Path], location: str) -> dict[str, RealSplit]:
         others = listed(unmarked)
         raise InputError(
             f"{location} must hold either splits or classes, got "
-            f"{listed(sorted(set(marked) - set(unmarked)))} next to {others}: if the folders are splits, "
-            f"move {others} elsewhere and {_AS_TREE}; if all are classes, use --set data.split_names=ignore"
+            f"{listed(sorted(set(marked) - set(unmarked)))} next to {others}: ",
+            f"if the folders are splits, move {others} elsewhere and {_AS_TREE}; if all are classes, use "
+            "--set data.split_names=ignore",
         )
     if not _are_alike(marked, children):
         raise both_readings(

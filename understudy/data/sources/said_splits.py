@@ -36,8 +36,8 @@ def split_said(value: Any, of_name: RealSplit | None, *, what: str) -> RealSplit
     if split is None or of_name not in (None, split):
         expected = f"{of_name}, as the name of the file does" if split else "train, validation or test"
         raise InputError(
-            f"{what} must say {expected}, got {value!r}: correct it, or read no name as a split with --set "
-            "data.split_names=ignore"
+            f"{what} must say {expected}, got {value!r}: ",
+            "correct it, or read no name as a split with --set data.split_names=ignore",
         )
     return split
 

@@ -175,8 +175,8 @@ def splits_of_parts(
     if without and len(without) < len(names):
         raise InputError(
             f"{location}: if some {what} say train, val or test, all must, but these do not: "
-            f"{listed(without)}: rename or move them, or divide all images anew with "
-            "--set data.split_names=ignore"
+            f"{listed(without)}: ",
+            "rename or move them, or divide all images anew with --set data.split_names=ignore",
         )
     return {name: each.split for name, each in marked.items()}
 

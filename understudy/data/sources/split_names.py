@@ -91,8 +91,8 @@ def named_splits(names: Sequence[str], location: str, settings: DataSettings) ->
     splits = {name: split_of(name) for name in names}
     if None in splits.values() or "train" not in splits.values():
         raise InputError(
-            f"{location}: splits must be train, validation and test, got {listed(names)}: rename them, or "
-            "divide all images again with --set data.split_names=ignore"
+            f"{location}: splits must be train, validation and test, got {listed(names)}: ",
+            "rename them, or divide all images again with --set data.split_names=ignore",
         )
     return splits
 
@@ -180,8 +180,8 @@ def both_readings(
     """An error for names that can be read as splits or otherwise; ``splits`` says how to write splits."""
     return InputError(
         f"{location} can be read in two ways, because of the {what} "
-        f"{listed([repr(name) for name in names])}: as splits (train, val, test), or as {otherwise}. For "
-        f"splits, {splits}. For the other reading, use --set data.split_names=ignore"
+        f"{listed([repr(name) for name in names])}: as splits (train, val, test), or as {otherwise}. ",
+        f"For splits, {splits}. For the other reading, use --set data.split_names=ignore",
     )
 
 

@@ -1,0 +1,92 @@
+"""The hub is asked once, and what is in the cache is used if it does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from understudy.core.errors import InputError
+from understudy.core.hub import hub_file
+from understudy.generators.load import load_generator
+from understudy.generators.settings import GeneratorSettings
+
+
+@contextmanager
+def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, *, status: int, code: str = "") -> Iterator[list[str]]:
+    """A hub on this machine that always gives one answer; yields the requests that it has got."""
+    requests: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            requests.append(self.path)
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
+            self.end_headers()
+
+        def log_message(self, *values: object) -> None:
+            """Print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    try:
+        yield requests
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with hub(monkeypatch, tmp_path, status=503) as requests:
+        with pytest.raises(LocalEntryNotFoundError):
+            hub_file("owner/model", "config.json")
+        assert requests == ["/owner/model/resolve/main/config.json"]
+        with pytest.raises(
+            InputError, match="nothing is at this path, and the hub cannot be reached; give a w"
+        ):
+            load_generator(GeneratorSettings(name="owner/model"), device="cpu")
+        assert len(requests) == 2
+
+
+def test_a_file_in_the_cache_is_used_if_the_hub_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    repository = tmp_path / "models--owner--model"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0a1b")
+    kept = repository / "snapshots" / "0a1b" / "config.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    with hub(monkeypatch, tmp_path, status=503):
+        assert hub_file("owner/model", "config.json") == kept
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        ("RepoNotFound", RepositoryNotFoundError, "nothing is at this path, and the hub has no such name"),
+        ("GatedRepo", RepositoryNotFoundError, "the hub asks you to accept its terms: do so on its page"),
+        ("EntryNotFound", EntryNotFoundError, "owner/model on the hub has no model_index.json"),
+    ],
+)
+def test_what_the_hub_lacks_is_said(
+    code: str, kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with hub(monkeypatch, tmp_path, status=403 if code == "GatedRepo" else 404, code=code) as requests:
+        with pytest.raises(kind):
+            hub_file("owner/model", "config.json")
+        with pytest.raises(InputError, match=message):
+            load_generator(GeneratorSettings(name="owner/model"), device="cpu")
+        assert len(requests) == 2
