@@ -126,7 +126,7 @@ def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) ->
     chosen: dict[str, Any] = {"generator": {"name": generator}}
     if generator == "class_conditional":
         chosen = {
-            "generator": {"name": generator, "channels": [32, 64], "patch": 4},
+            "generator": {"name": generator, "channels": [64, 128], "patch": 4},
             "adapt": {"steps": 1000},
         }
     common = {

@@ -85,7 +85,6 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
             "steps": _STEPS,
             "batch_size": _BATCH_SIZE,
             "learning_rate": 6e-4,
-            "ema_decay": 0.999,
             "augmentation": "flip",
             "validate_every": 500,
         },
@@ -96,7 +95,7 @@ def _settings(runs: Path, *, smoke: bool) -> Settings:
     }
     small = {
         "data": {"source": "digits", "shots": 2},
-        "generator": {"channels": [8, 16]},
+        "generator": {"channels": [16, 16]},
         "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
         "compare": {"steps": 2, "batch_size": 8, "augmentation": "affine"},
     }

@@ -91,6 +91,11 @@ def test_bad_values_are_named(override, message):
             {"adapt": {"method": "full", "targets": ["attention"]}},
             "adapt.targets has no effect while adapt.method is 'full'",
         ),
+        ({"adapt": {"max_steps": 9}}, "adapt.max_steps has no effect while adapt.until is 'steps'"),
+        (
+            {"adapt": {"ema_length": 0.1, "ema_decay": 0.9}},
+            "adapt.ema_decay has no effect while adapt.ema_length is 0.1",
+        ),
         ({"draw": {"per_class": 3, "times": 9}}, "draw.times has no effect while draw.per_class is 3"),
         (
             {"curate": {"score": "none", "threshold": 0.9}},

@@ -120,9 +120,11 @@ _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
         "adapt": {
             "prompt": "{class}",
             "steps": 2000,
+            "until": "plateau",
             "learning_rate": 1e-3,
             "min_snr_gamma": None,
-            "ema_decay": 0.995,
+            "ema_decay": 0.995,  # of earlier versions, whose runs go on with the same settings
+            "ema_length": 0.1,
         },
         "draw": {"prompt": "{class}", "sampler": "edm"},
     },

@@ -467,3 +467,36 @@ def test_a_bad_report_is_refused(content, tmp_path):
         InputError, match=r"report\.json is damaged: to make it again, remove it and the record"
     ):
         copy_adapter(tmp_path, tmp_path / "to")
+
+
+def test_adaptation_ends_at_a_plateau_or_after_the_most_steps(tiny_pipeline_folder, train, val, tmp_path):
+    """A rate of 1e-12 changes nothing, which is a plateau; no fall is below a threshold of -1."""
+    flat = {"method": "full", "until": "plateau", "learning_rate": 1e-12}
+    records = run(tiny_pipeline_folder, train, val, tmp_path / "flat", **flat)
+    report = json.loads((tmp_path / "flat" / "report.json").read_text())
+    assert (len(records), report["steps"], report["end"]) == (6, 6, "plateau")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("understudy.adaptation.fit.PLATEAU", -1.0)
+        run(tiny_pipeline_folder, train, val, tmp_path / "falling", **flat, max_steps=9)
+    report = json.loads((tmp_path / "falling" / "report.json").read_text())
+    assert (report["steps"], report["end"]) == (9, "max_steps")
+    assert [step for step, _ in report["curve"]] == [0, 2, 4, 6, 8, 9]
+    assert settings(until="plateau", steps=4).num_steps == 20
+    assert settings(until="plateau", steps=4, max_steps=3).num_steps == 4
+
+
+def test_an_adaptation_at_its_plateau_takes_no_further_step(tiny_pipeline_folder, train, val, tmp_path):
+    flat = {"method": "full", "until": "plateau", "learning_rate": 1e-12}
+    run(tiny_pipeline_folder, train, val, tmp_path, **flat)
+    (tmp_path / "report.json").unlink()
+    assert run(tiny_pipeline_folder, train, val, tmp_path, **flat) == []
+    assert json.loads((tmp_path / "report.json").read_text())["steps"] == 6
+
+
+def test_weights_are_averaged_with_a_power_profile(tiny_pipeline_folder, train, val, tmp_path):
+    curves = {}
+    for name, changes in (("power", {"ema_length": 0.1}), ("decay", {"ema_decay": 0.99})):
+        run(tiny_pipeline_folder, train, val, tmp_path / name, method="full", **changes)
+        curves[name] = json.loads((tmp_path / name / "report.json").read_text())["curve"]
+    assert curves["power"][0] == curves["decay"][0]
+    assert curves["power"][1:] != curves["decay"][1:]

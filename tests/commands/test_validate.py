@@ -18,3 +18,14 @@ def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tin
     assert "pets: ready to run" in out
     assert [word for word in ("cat", "[b]dog[", "the boss", "[red]") if word not in out] == []
     assert tree(tmp_path) == before
+
+
+def test_validate_names_classes_with_too_few_images_to_train_a_generator_on(understudy):
+    write_pets("pets")
+    scratch = ("--set", "generator.channels=[16, 16]")
+    code, out, _ = understudy("validate", "pets", "--generator", "class_conditional", *scratch)
+    assert code == 0
+    words = " ".join(out.split())
+    assert "hardly draws anything new for classes with fewer than 10: cat (" in words
+    _, out, _ = understudy("validate", "pets", "--generator", "mini")
+    assert "hardly draws" not in out

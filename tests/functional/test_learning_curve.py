@@ -11,6 +11,7 @@ from scipy.optimize import isotonic_regression
 
 from understudy.functional.intervals import mean_interval, student_stretch
 from understudy.functional.learning_curve import (
+    fall_of_second_half,
     gain_of_second_half,
     gains_per_doubling,
     increasing,
@@ -229,6 +230,15 @@ def test_gain_of_the_second_half():
     assert gain_of_second_half([20, 50, 100], [0.1, 0.6, 0.9]) == pytest.approx(0.3)
     assert gain_of_second_half([40, 60, 100], [0.5, 0.7, 0.9]) == pytest.approx(0.3)  # 0.6 at 50
     assert gain_of_second_half([60, 100], [0.5, 0.9]) is None
+
+
+def test_fall_of_the_second_half():
+    assert fall_of_second_half([0, 10, 20], [1.0, 0.8, 0.6]) == pytest.approx(0.25)
+    assert fall_of_second_half([0, 10, 20], [1.0, 0.8, 0.9]) == 0, "the lowest loss is in the first half"
+    assert fall_of_second_half([30, 40], [1.0, 0.5]) is None
+    for steps in ([], [1, 2, 3]):
+        with pytest.raises(ValueError, match="steps must have a loss each"):
+            fall_of_second_half(steps, [0.5, 0.6][: len(steps)])
 
 
 @pytest.mark.parametrize("steps", [[], [0, 10], [10, 10], [10, 20, 30]])

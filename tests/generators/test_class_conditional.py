@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
+from scipy import stats
 from tiny import missing, plan_of, plan_row
 from tiny_job import SECTIONS, write_pets
 from torch import nn
@@ -11,8 +12,10 @@ from torch import nn
 from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import AdaptData
 from understudy.core.errors import InputError
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
+from understudy.functional.linear_denoiser import remaining_deviation
 from understudy.generators.generator import Adaptable, Generator, NoiseSchedule
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
@@ -20,7 +23,7 @@ from understudy.pipeline.run import run
 from understudy.settings import build
 
 WORDS = ("a cat", "a dog")
-SMALL = {"name": "class_conditional", "resolution": 16, "channels": (8, 16), "patch": 2}
+SMALL = {"name": "class_conditional", "resolution": 16, "channels": (16, 16), "patch": 2}
 
 
 def fresh(**changes):
@@ -31,6 +34,7 @@ def fresh(**changes):
 def generator():
     found = fresh()
     found.learn_classes(WORDS, seed=0)
+    nn.init.normal_(found.denoiser.unet.conv_out.weight, std=0.05)  # new networks predict 0
     return found
 
 
@@ -43,6 +47,7 @@ def rows(train, counts, **changes):
 def training(source="x", **changes):
     sections = {
         "steps": 30,
+        "until": "steps",
         "batch_size": 8,
         "validate_every": 15,
         "validation_pairs": 32,
@@ -197,9 +202,7 @@ def test_bfloat16_keeps_weights_and_nearly_the_figures(train):
     half, whole = fresh(precision="bfloat16"), fresh()
     for each in (half, whole):
         each.learn_classes(WORDS, seed=0)
-        with torch.no_grad():
-            for parameter in each.denoiser.parameters():
-                parameter.mul_(1.0)
+        nn.init.ones_(each.denoiser.unet.conv_out.weight)
     assert next(half.denoiser.parameters()).dtype == torch.float32
     x0, t = half.encode_images(torch.from_numpy(train.pixels(16)[:2])), torch.tensor([100, 900])
     first, second = (
@@ -255,6 +258,12 @@ def test_a_whole_run_needs_no_other_model(tmp_path):
         "edm",
         None,
     )
+    assert (settings.adapt.until, settings.adapt.ema_length, settings.adapt.num_steps) == ("plateau", 0.1, 20)
+    with pytest.raises(
+        InputError, match="generator.channels must begin with at least 48, .* got 16: raise it"
+    ):
+        narrow = build(SECTIONS, {"data": {"source": str(source)}, "generator": {**SMALL, "patch": 4}})
+        run(narrow, tmp_path / "narrow")
     results = run(settings, tmp_path / "run")
     assert {"real", "real+val", "synthetic", "mixed", "bridged"} <= set(results["arms"])
     again = run(settings, tmp_path / "run")
@@ -264,3 +273,110 @@ def test_a_whole_run_needs_no_other_model(tmp_path):
             build({"data": {"source": str(source)}, "generator": SMALL, "adapt": {"method": "lora"}}),
             tmp_path / "other",
         )
+
+
+class ExactDenoiser(nn.Module):
+    """Predicts v exactly for a distribution of these images and no others, whatever the class."""
+
+    def __init__(self, images):
+        super().__init__()
+        self._y = SIGMA_DATA * images.flatten(1)
+
+    def forward(self, x, sigma, labels):
+        sigma = sigma.view(-1, 1)
+        noisy = x.flatten(1) * (sigma**2 + SIGMA_DATA**2).sqrt()
+        clean = (-(torch.cdist(noisy, self._y) ** 2) / (2 * sigma**2)).softmax(dim=1) @ self._y
+        c_skip = SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2)
+        c_out = sigma * SIGMA_DATA / (sigma**2 + SIGMA_DATA**2).sqrt()
+        return (-(clean - c_skip * noisy) / c_out).view(x.shape)
+
+
+def enlarged(size=32):
+    """Six dark images and two light ones of 4 x 4 pixels, each pixel repeated."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (8, 3, 4, 4))
+    labels = np.array([0] * 6 + [1] * 2)
+    small = np.where(labels[:, None, None, None] == 0, 20 + 0.3 * noise, 180 + 0.25 * noise)
+    pixels = small.astype(np.uint8).repeat(size // 4, axis=2).repeat(size // 4, axis=3)
+    return LabelledSet.from_images(pixels, labels, class_names=("dark", "light"), split="train")
+
+
+@pytest.mark.parametrize("is_measured", [False, True])
+def test_enlarged_images_come_equally_often_with_measured_noise_alone(is_measured):
+    """Published noise does not hide enlarged images, so drawing starts nearer to some of them."""
+    images = enlarged()
+    generator = fresh(resolution=32)
+    generator.learn_classes(WORDS, seed=0)
+    if is_measured:
+        generator.learn_images(images)
+    pixels = images.pixels(32)
+    generator._network = ExactDenoiser(generator.encode_images(torch.from_numpy(pixels)))
+    plan = [plan_row(prompt="a cat", sampler="edm", steps=12, seed=seed) for seed in range(400)]
+    drawn = generator.draw(plan, None).astype(int)
+    distance = np.abs(drawn[:, None] - pixels[None].astype(int)).mean(axis=(2, 3, 4))
+    assert distance.min(axis=1).max() <= 1, "no noise is left"
+    p = stats.chisquare(np.bincount(distance.argmin(axis=1), minlength=len(images))).pvalue
+    assert p > 0.05 if is_measured else p < 1e-6
+
+
+def test_images_are_centred_and_scaled_as_measured(generator, train, tmp_path):
+    generator.learn_images(train)
+    pixels = torch.from_numpy(train.pixels(16))
+    latents = generator.encode_images(pixels)
+    torch.testing.assert_close(latents.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert latents.square().mean().sqrt().item() == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(generator.decode_latents(latents), pixels.float() / 127.5 - 1)
+    generator.save_adapter(tmp_path, method="full")
+    found = fresh()
+    found.load_adapter(tmp_path, method="full")
+    assert torch.equal(found.encode_images(pixels), latents)
+    assert torch.equal(found.snr, generator.snr)
+    plan = rows(train, [1, 1])
+    assert np.array_equal(found.draw(plan), generator.draw(plan))
+
+
+def test_an_adapter_of_an_earlier_version_draws_with_the_published_noise(generator, train, tmp_path):
+    generator.save_adapter(tmp_path, method="full")
+    assert not (tmp_path / "class_conditional" / "image_statistics.safetensors").exists()
+    found = fresh()
+    found.learn_images(train)
+    found.load_adapter(tmp_path, method="full")
+    assert found.snr.max() == pytest.approx((SIGMA_DATA / np.exp(-1.2 - 1.2 * 3.2905)) ** 2, rel=1e-3)
+    plan = rows(train, [2, 2], strength=0.5)
+    assert np.array_equal(found.draw(plan, train), generator.draw(plan, train))
+
+
+def test_training_starts_from_the_best_linear_denoiser_of_patches(train):
+    """Then the loss of v is the mean of what remains; with the published preconditioning it is 1."""
+    losses = {}
+    for is_measured in (False, True):
+        generator = fresh()
+        generator.learn_classes(WORDS, seed=0)
+        if is_measured:
+            generator.learn_images(train)
+        x0 = generator.encode_images(torch.from_numpy(train.pixels(16)))
+        eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+        t = torch.full((len(x0),), 300)
+        with torch.no_grad():
+            residual = generator.denoising_residual(x0, eps, t, generator.encode_prompts([""] * len(x0)))
+        losses[is_measured] = float(residual.square().mean())
+        sigma = SIGMA_DATA / generator.snr[t[:1]].sqrt()
+    eigenvalues, _ = generator._images.patches
+    assert losses[True] == pytest.approx(float(remaining_deviation(sigma, eigenvalues)) ** 2, rel=0.1)
+    assert losses[True] < losses[False]
+
+
+def test_an_adaptation_that_an_earlier_version_began_keeps_its_noise(train, val, tmp_path):
+    data = AdaptData(train=train, val=val, prompt_names=WORDS)
+    made = fresh()
+    steps = adapt(made, data, settings=training(steps=6, checkpoint_every=3), seed=0, folder=tmp_path)
+    for _ in range(4):
+        next(steps)
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert checkpoint.pop("knows_images")
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    resumed = fresh()
+    untouched = resumed.snr
+    list(adapt(resumed, data, settings=training(steps=6, checkpoint_every=3), seed=0, folder=tmp_path))
+    assert torch.equal(resumed.snr, untouched)
+    assert not torch.equal(made.snr, untouched)

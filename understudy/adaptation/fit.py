@@ -23,7 +23,9 @@ from understudy.core.files import readable, write_atomically, write_json
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
+from understudy.functional.learning_curve import fall_of_second_half
 from understudy.functional.mmd import median_bandwidth
+from understudy.functional.weight_average import power_decay, power_exponent
 from understudy.generators.generator import Adaptable
 from understudy.generators.precision import adapting_precision
 from understudy.generators.settings import VisualSettings
@@ -31,6 +33,8 @@ from understudy.generators.visual_guidance import VisualGuidance, check_widths, 
 
 _WARMUP_STEPS = 20
 _MAX_BANDWIDTH_IMAGES = 1000
+PLATEAU = 0.01
+"""Share by which the second half of all steps lowers the validation loss, below which it is at a plateau."""
 _FROM_START = "remove it, and the same command adapts from the first step again"
 
 
@@ -58,7 +62,7 @@ def adapt(
     folder: Path,
     visual: VisualSettings | None = None,
 ) -> Iterator[AdaptStep]:
-    """Train what the method selects, and save the averaged weights that ``adapt.keep`` names.
+    """Train what the method selects until ``adapt.until``, and save the averaged weights of ``adapt.keep``.
 
     The batch and the noise of step i depend only on the seed and i, even with several processes. After an
     interruption, the same call resumes from the last checkpoint and ends with the same weights. The report is
@@ -79,20 +83,20 @@ def adapt(
         InputError: for a set of the wrong split, prompts or features that do not fit the generator, or a loss
             that is not finite.
     """
-    data.train.check_split("train", purpose="adapting a generator")
-    data.val.check_split("val", purpose="choosing the checkpoint of an adapted generator")
     processes = Processes()
-    _check_batch(settings, data.train, num_processes=processes.count)
+    _check_data(settings, data, num_processes=processes.count)
     base = generator.fingerprint
     generator.learn_classes(data.prompt_names, seed=seed)
     guidance = _guidance(generator, data, visual, processes)
     parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=len(data.prompt_names))
     if not parameters:
         raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
-    inputs = Inputs(generator, data, settings=settings, guidance=guidance)
     projection = _projection(generator, visual, seed)
     parameters += [] if projection is None else projection.parameters()
     state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
+    if state.knows_images:
+        generator.learn_images(data.train)
+    inputs = Inputs(generator, data, settings=settings, guidance=guidance)
     objective = Objective(
         generator=generator,
         parameters=parameters,
@@ -133,11 +137,15 @@ def _steps(
     at_once = MicroBatch(evaluation_batch(settings), work="the validation of an adaptation")
 
     def validate() -> float:
-        return _validate(state, objective, held_out, at_once)
+        loss = _validate(state, objective, held_out, at_once)
+        if processes.count == 1:
+            return loss
+        # The loss of the main process decides everywhere, or processes could end at different steps.
+        return float(processes.sum(torch.tensor(loss * processes.is_main, device=processes.device)))
 
     if state.step == 0:
         state.note_validation(validate())
-    while state.step < settings.num_steps:
+    while state.end is None:
         rng = torch.Generator().manual_seed(step_seed(seed, state.step))
         loss = objective.backward(inputs.train_batch(rng))
         processes.sum_gradients(state.parameters)
@@ -175,6 +183,7 @@ class _State:
         self.best = [value.clone() for value in self.average]
         self._curve: list[tuple[int, float]] = []
         self.step = 0
+        self.knows_images = True  # checkpoints of earlier versions were made without
         if checkpoint.exists():
             with readable(checkpoint, mend=_FROM_START):
                 stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
@@ -197,15 +206,33 @@ class _State:
         self.scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        decay = min(self.settings.ema_decay, self.step / (self.step + 10))
+        decay = self._decay()
         for average, parameter in zip(self.average, self.parameters, strict=True):
             average.lerp_(parameter.detach(), 1 - decay)
+
+    def _decay(self) -> float:
+        """Share of the average that this step keeps."""
+        if self.settings.ema_length is None:
+            return min(self.settings.ema_decay, self.step / (self.step + 10))
+        return power_decay(self.step, power_exponent(self.settings.ema_length))
 
     def note_validation(self, loss: float) -> None:
         """Add a validation loss to the curve, and keep the average if the loss is the lowest so far."""
         if not self._curve or loss < min(value for _, value in self._curve):
             self.best = [value.clone() for value in self.average]
         self._curve.append((self.step, loss))
+
+    @property
+    def end(self) -> str | None:
+        """Why the training ends at this step: ``steps``, ``plateau`` or ``max_steps``; None if it goes on."""
+        if self.step < min(self.settings.steps, self.settings.num_steps):
+            return None
+        if self.settings.until == "steps" or not self.settings.num_steps:
+            return "steps"
+        fall = fall_of_second_half(*zip(*self._curve, strict=True))
+        if fall is not None and fall < PLATEAU:
+            return "plateau"
+        return "max_steps" if self.step >= self.settings.num_steps else None
 
     @property
     def kept(self) -> list[Tensor]:
@@ -222,6 +249,7 @@ class _State:
             "scaler": self.scaler.state_dict(),
             "curve": self._curve,
             "step": self.step,
+            "knows_images": self.knows_images,
         }
         write_atomically(self._checkpoint, lambda path: torch.save(state, path))
 
@@ -235,6 +263,7 @@ class _State:
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self._curve, self.step = [(step, loss) for step, loss in state["curve"]], state["step"]
+        self.knows_images = state.get("knows_images", False)
 
     def report(self) -> dict[str, Any]:
         """The course of the training and the weights that are kept, for ``report.json``."""
@@ -245,6 +274,7 @@ class _State:
             "method": self.settings.method,
             "distribution": self.settings.distribution,
             "steps": self.step,
+            **({"end": self.end} if self.settings.until == "plateau" else {}),
             "best_step": step,
             "val_loss_before": self._curve[0][1],
             "val_loss_after": loss,
@@ -253,14 +283,16 @@ class _State:
         }
 
 
-def _check_batch(settings: AdaptSettings, train: LabelledSet, *, num_processes: int) -> None:
+def _check_data(settings: AdaptSettings, data: AdaptData, *, num_processes: int) -> None:
+    data.train.check_split("train", purpose="adapting a generator")
+    data.val.check_split("val", purpose="choosing the checkpoint of an adapted generator")
     if settings.batch_size % num_processes:
         raise InputError(
             f"adapt.batch_size must be a multiple of {num_processes}, the number of processes, got "
             f"{settings.batch_size}"
         )
     term = TERMS[settings.distribution]
-    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((train.counts > 0).sum()))
+    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((data.train.counts > 0).sum()))
     if term is not None and term.within_class and settings.batch_size < 2 * classes:
         raise InputError(
             f"adapt.batch_size must be at least {2 * classes}, two images for each of {classes} classes, got "

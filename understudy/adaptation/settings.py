@@ -32,6 +32,13 @@ class AdaptSettings(Section):
     `{token}` for the learned token."""
     steps: int = setting(600, ge=1, decides="pixels", needs=_TRAINS)
     """Optimisation steps."""
+    until: Literal["steps", "plateau"] = setting("steps", decides="pixels", needs=_TRAINS)
+    """When adaptation ends: after `adapt.steps`, or at the first plateau after them. At a plateau, the second
+    half of all steps has lowered the loss on validation images by less than 1%."""
+    max_steps: int | None = setting(
+        None, ge=1, decides="pixels", needs=(*_TRAINS, when("adapt.until", "plateau"))
+    )
+    """Most steps until a plateau; five times `adapt.steps` if not set. `preview` assumes all of them."""
     batch_size: int = setting(32, ge=1, decides="pixels", needs=_MEASURES)
     """Images per step, over all processes together."""
     micro_batch: int | None = setting(None, ge=1, decides="nothing", needs=_MEASURES)
@@ -75,7 +82,13 @@ class AdaptSettings(Section):
     """Classes in a batch, for forms of the distribution term that compare images of the same class."""
     caption_dropout: float = setting(0.1, ge=0, lt=1, decides="pixels", needs=_TRAINS)
     """Share of prompts replaced by the empty prompt, which keeps classifier-free guidance working."""
-    ema_decay: float = setting(0.99, ge=0, lt=1, decides="pixels", needs=_TRAINS)
+    ema_length: float | None = setting(None, gt=0, le=0.25, decides="pixels", needs=_TRAINS)
+    """Width of the average of the weights that is kept as the result, as a share of all steps so far: an
+    average with a power profile (Karras et al. 2024, arXiv:2312.02696), usually 0.05 to 0.15. If not set, a
+    moving average with `adapt.ema_decay`."""
+    ema_decay: float = setting(
+        0.99, ge=0, lt=1, decides="pixels", needs=(*_TRAINS, when("adapt.ema_length", None))
+    )
     """Decay per step of the moving average of the weights, which is kept as the result. 0 keeps the last
     weights."""
     augmentation: Literal["affine", "flip-crop", "flip", "none"] = setting(
@@ -95,7 +108,7 @@ class AdaptSettings(Section):
     """Steps between measurements of the loss on real validation images."""
     keep: Literal["best", "last"] = setting("best", decides="pixels", needs=_TRAINS)
     """Which weights are the result: those with the lowest loss on validation images, or the last ones. Either
-    way they are the running average of `adapt.ema_decay`."""
+    way they are the running average of `adapt.ema_length` or `adapt.ema_decay`."""
     validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
     """Number of pairs of image and timestep in each of these measurements."""
     checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)
@@ -113,8 +126,10 @@ class AdaptSettings(Section):
 
     @property
     def num_steps(self) -> int:
-        """Optimisation steps that the method takes; 0 if it trains nothing."""
-        return 0 if self.method in ("neutral-token", "none") else self.steps
+        """Most optimisation steps that the method takes; 0 if it trains nothing."""
+        if self.method in ("neutral-token", "none"):
+            return 0
+        return self.steps if self.until == "steps" else max(self.steps, self.max_steps or 5 * self.steps)
 
     def tokens(self, num_classes: int) -> tuple[str, ...]:
         """What ``{token}`` stands for in the prompts of each class; empty if the method has no token."""

@@ -128,7 +128,7 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
     if not settings.adapt.num_steps or settings.adapt.adapter is not None:
         return 0.0
     never = {"validate_every": 10**6, "checkpoint_every": 10**6}
-    short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, **never})
+    short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "until": "steps", **never})
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         steps = adapt(
@@ -142,8 +142,8 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
         times = [time.monotonic() for _ in steps]
     validation = times[0] - start
     per_step = (times[-2] - times[0]) / (len(times) - 2)
-    validations = 1 + settings.adapt.steps / settings.adapt.validate_every
-    return per_step * settings.adapt.steps + validation * validations
+    validations = 1 + settings.adapt.num_steps / settings.adapt.validate_every
+    return per_step * settings.adapt.num_steps + validation * validations
 
 
 def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.commands.chosen import quiet_libraries
-from understudy.core.listing import shortened
+from understudy.core.listing import listed, shortened
 from understudy.data.captions.captions import caption_sets
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
@@ -17,6 +17,9 @@ from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
+
+FEWEST = 10
+"""Train images of a class below which a generator trained from scratch mostly repeats them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +74,26 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
         for (name, words), (train, val, test) in zip(names, counts, strict=True)
     )
     small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
-    notes = (*splits.notes, *([small] if small else []))
+    few = _too_few_to_learn(settings, splits.train)
+    notes = (*splits.notes, *(note for note in (small, few) if note))
     return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
+
+
+def _too_few_to_learn(settings: Settings, train: LabelledSet) -> str:
+    """Name the classes with too few images for a generator that learns from them alone; empty if none."""
+    if settings.generator.name != "class_conditional" or settings.adapt.adapter is not None:
+        return ""
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(train.class_names, train.counts, strict=True)
+        if count < FEWEST
+    ]
+    if not few:
+        return ""
+    return (
+        "the generator 'class_conditional' learns from the train images alone and hardly draws anything new "
+        f"for classes with fewer than {FEWEST}: {listed(few)}"
+    )
 
 
 def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Splits, Sequence[LabelledSet]]:

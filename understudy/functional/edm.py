@@ -15,6 +15,8 @@ weights on noise levels from EDM's distribution.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,15 +24,25 @@ SIGMA_DATA = 0.5
 """Standard deviation of images in [-1, 1]; table 1."""
 
 
-def lognormal_sigmas(num_levels: int, *, mean: float = -1.2, std: float = 1.2) -> Tensor:
+def lognormal_sigmas(
+    num_levels: int,
+    *,
+    mean: float = -1.2,
+    std: float = 1.2,
+    smallest: float = 0.0,
+    largest: float = math.inf,
+) -> Tensor:
     """Noise levels whose logarithms are normal: the quantiles (i + 1/2) / num_levels.
 
-    Levels drawn uniformly from these follow Karras et al. 2022, table 1: ``ln(sigma) ~ N(P_mean, P_std^2)``.
+    Levels drawn uniformly from these follow Karras et al. 2022, table 1: ``ln(sigma) ~ N(P_mean, P_std^2)``,
+    here without the levels outside limits.
 
     Args:
         num_levels: T, at least 1.
         mean: P_mean.
         std: P_std, positive.
+        smallest: lower limit, not negative.
+        largest: upper limit, above ``smallest``.
 
     Returns:
         float32 (T,), ascending, positive.
@@ -39,8 +51,10 @@ def lognormal_sigmas(num_levels: int, *, mean: float = -1.2, std: float = 1.2) -
         >>> lognormal_sigmas(1, mean=0.0)
         tensor([1.])
     """
+    limits = torch.tensor([smallest, largest], dtype=torch.float64).log()
+    first, last = torch.special.ndtr((limits - mean) / std)
     quantiles = (torch.arange(num_levels, dtype=torch.float64) + 0.5) / num_levels
-    logarithms: Tensor = mean + std * torch.special.ndtri(quantiles)
+    logarithms: Tensor = mean + std * torch.special.ndtri(first + (last - first) * quantiles)
     return logarithms.exp().float()
 
 

@@ -171,6 +171,29 @@ def gain_of_second_half(steps: Sequence[int], values: Sequence[float]) -> float 
     return None if steps[0] > middle else float(values[-1] - np.interp(middle, steps, values))
 
 
+def fall_of_second_half(steps: Sequence[int], losses: Sequence[float]) -> float | None:
+    """Share by which the second half of a training has lowered the lowest loss.
+
+    Args:
+        steps: of K points along one training, ascending, not negative; the last one is its end.
+        losses: loss at each of them, positive.
+
+    Returns:
+        In [0, 1): 0 if the lowest loss is in the first half; None without a point in the first half.
+
+    Raises:
+        ValueError: if there are no points, or not as many steps as losses.
+
+    Example:
+        >>> fall_of_second_half([0, 50, 75, 100], [1.0, 0.5, 0.375, 0.4])
+        0.25
+    """
+    if len(steps) != len(losses) or not len(steps):
+        raise ValueError(f"steps must have a loss each, got {len(steps)} and {len(losses)}")
+    before = [loss for step, loss in zip(steps, losses, strict=True) if step <= steps[-1] / 2]
+    return 1 - min(losses) / min(before) if before else None
+
+
 def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
     """The rule that ends a search over sizes: stop unless the last step has clearly gained enough.
 

@@ -15,7 +15,6 @@ import torch
 from diffusers import UNet2DModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from understudy.core.errors import InputError
 from understudy.core.files import read_json, write_json
@@ -29,8 +28,10 @@ from understudy.functional.denoising import (
     signal_to_noise_ratio,
     strength_of,
 )
-from understudy.functional.edm import SIGMA_DATA, alpha_bar, lognormal_sigmas, noise_condition
+from understudy.functional.edm import SIGMA_DATA, alpha_bar, lognormal_sigmas
 from understudy.generators.generator import Conditioning, PlanRow, fingerprint_of
+from understudy.generators.image_statistics import ImageStatistics
+from understudy.generators.patch_unet import PatchUNet
 from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.settings import GeneratorSettings
@@ -41,30 +42,6 @@ _DEFAULT_SIZE = 32
 _NUM_LEVELS = 1000
 _FOLDER, _CLASSES = "class_conditional", "classes.json"
 _IDLE = ("attention_slicing", "vae_tiling", "cpu_offload", "safety_checker", "compile")
-
-
-@final
-class _Network(nn.Module):
-    """Folds pixels into patches and passes them through a class-conditional UNet of diffusers.
-
-    Args:
-        unet: the UNet; its last class means "no class" and is used for guidance.
-        patch: width and height of a patch in pixels.
-        precision: number format of the products, whoever calls; weights stay float32.
-    """
-
-    def __init__(self, unet: UNet2DModel, patch: int, *, precision: str) -> None:
-        super().__init__()
-        self.unet = unet
-        self._patch = patch
-        self._precision = precision
-
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """Predict v, as x (B, 3, H, W), at noise levels sigma (B,) and for classes int64 (B,)."""
-        time = 500 + 250 * noise_condition(sigma)  # diffusers embeds times from 0 to 1000
-        with computing(self._precision, torch.float32, x.device):
-            y = self.unet(pixel_unshuffle(x, self._patch), time, class_labels=labels).sample
-        return pixel_shuffle(y.float(), self._patch)
 
 
 @final
@@ -87,9 +64,9 @@ class ClassConditionalGenerator:
     def __init__(self, settings: GeneratorSettings, device: str | torch.device) -> None:
         self._settings = settings
         self._device = torch.device(device)
-        self._network: _Network | None = None
+        self._network: PatchUNet | None = None
         self._classes: tuple[str, ...] = ()
-        self._sigmas = lognormal_sigmas(_NUM_LEVELS)
+        self._set_images(ImageStatistics())
         unit = settings.patch * 2 ** (len(settings.channels) - 1)
         if self.image_size % unit:
             raise InputError(
@@ -130,7 +107,27 @@ class ClassConditionalGenerator:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self._wrapped(self._new_unet(len(words)), self._settings.patch)
+        for parameter in network.unet.conv_out.parameters():
+            nn.init.zeros_(parameter)  # as in EDM: training starts from the prediction without a network
         self._use(network)
+
+    def learn_images(self, train: LabelledSet) -> None:
+        """Measure mean, deviation, noise levels and patches of the images that the network will learn."""
+        size, patch = self.image_size, self._settings.patch
+        self._set_images(ImageStatistics.measured(train, size=size, patch=patch))
+
+    def _set_images(self, images: ImageStatistics) -> None:
+        levels = images.levels
+        self._images = images
+        if self._network is not None:
+            self._network.set_patches(images.patches)
+        self._sigmas = lognormal_sigmas(
+            _NUM_LEVELS,
+            mean=levels.p_mean,
+            std=levels.p_std,
+            smallest=levels.sigma_min,
+            largest=levels.sigma_max,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -181,8 +178,8 @@ class ClassConditionalGenerator:
         )
 
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Scale pixels, uint8 (B, 3, H, W), to float32 of unit standard deviation."""
-        return (pixels.to(self._device).float() / 127.5 - 1) / SIGMA_DATA
+        """Centre and scale pixels, uint8 (B, 3, H, W), to float32 of unit standard deviation."""
+        return (pixels.to(self._device).float() / 127.5 - 1 - self._mean) / self._images.std
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """:meth:`encode_images` and zeros: nothing is random without an autoencoder."""
@@ -190,8 +187,8 @@ class ClassConditionalGenerator:
         return latents, torch.zeros_like(latents)
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Scale back to pixels, float32, about -1 to 1."""
-        return latents * SIGMA_DATA
+        """Scale and shift back to pixels, float32, about -1 to 1."""
+        return latents * self._images.std + self._mean
 
     def encode_features(self, pixels: Tensor) -> Tensor:
         """Not available, as :attr:`feature_width`."""
@@ -278,7 +275,7 @@ class ClassConditionalGenerator:
         )
         x = noise.to(self._device) * solver.sigmas[solver.begin_index].to(self._device)
         if strength < 1:
-            x = x + self.decode_latents(self.encode_images(source_pixels(rows, sources, self.image_size)))
+            x = x + SIGMA_DATA * self.encode_images(source_pixels(rows, sources, self.image_size))
         conditions = self.encode_prompts([row.prompt for row in rows])
         negative = self.encode_prompts([row.negative_prompt for row in rows]) if guidance_scale > 1 else None
         for index, time in enumerate(times, start=solver.begin_index):
@@ -288,12 +285,13 @@ class ClassConditionalGenerator:
             if negative is not None:
                 v = torch.lerp(self.denoiser(x_in, sigma, _labels(negative)), v, guidance_scale)
             x = solver.step(v, time, x).prev_sample
-        return cast("Tensor", x)
+        return self.decode_latents(x / SIGMA_DATA)
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
         """Write the network and its classes; ``UNet2DModel.from_pretrained`` reads it."""
-        cast("_Network", self.denoiser).unet.save_pretrained(folder / _FOLDER)
+        cast("PatchUNet", self.denoiser).unet.save_pretrained(folder / _FOLDER)
         write_json(folder / _FOLDER / _CLASSES, {"classes": self._classes, "patch": self._settings.patch})
+        self._images.save(folder / _FOLDER)
 
     def load_adapter(self, folder: Path, *, method: str, scale: float = 1.0) -> None:
         """Load what :meth:`save_adapter` wrote.
@@ -309,20 +307,26 @@ class ClassConditionalGenerator:
         try:
             stored = read_json(folder / _FOLDER / _CLASSES, keys=("classes", "patch"))
             unet = cast("UNet2DModel", UNet2DModel.from_pretrained(folder / _FOLDER))
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            images = ImageStatistics.load(folder / _FOLDER)
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             raise incomplete_adapter(folder / _FOLDER) from error
         self._classes = tuple(stored["classes"])
         self._use(self._wrapped(unet, stored["patch"]))
+        self._set_images(images)
         self.denoiser.requires_grad_(requires_grad=False)
+
+    @property
+    def _mean(self) -> Tensor:
+        return torch.tensor(self._images.mean, device=self._device).view(3, 1, 1)
 
     @property
     def _alpha_bar(self) -> Tensor:
         return alpha_bar(self._sigmas)
 
-    def _wrapped(self, unet: UNet2DModel, patch: int) -> _Network:
-        return _Network(unet, patch, precision=self._settings.precision)
+    def _wrapped(self, unet: UNet2DModel, patch: int) -> PatchUNet:
+        return PatchUNet(unet, patch, precision=self._settings.precision)
 
-    def _use(self, network: _Network) -> None:
+    def _use(self, network: PatchUNet) -> None:
         if self._settings.gradient_checkpointing:
             network.unet.enable_gradient_checkpointing()
         self._network = network.to(self._device).eval()

@@ -244,6 +244,9 @@ class AbstractDiffusersGenerator(ABC):
     def learn_classes(self, words: Sequence[str], *, seed: int) -> None:  # noqa: B027  no family needs it
         """Do nothing: prompts are free text."""
 
+    def learn_images(self, train: LabelledSet) -> None:  # noqa: B027  no family needs it
+        """Do nothing: the network was trained on other images."""
+
     def learn_tokens(
         self, names: Sequence[str], *, num_vectors: int, initial_word: str
     ) -> list[nn.Parameter]:

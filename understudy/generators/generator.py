@@ -237,6 +237,9 @@ class Adaptable(Generator, NoiseSchedule, Protocol):
             InputError: if there is no image encoder, with the setting that can name one.
         """
 
+    def learn_images(self, train: LabelledSet) -> None:
+        """Prepare a new network for the train images, before the first step; trained ones need nothing."""
+
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Encode pixels, uint8 (B, 3, H, W), as scaled latents."""
 

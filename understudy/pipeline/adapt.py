@@ -8,6 +8,11 @@ from understudy.pipeline.context import Run
 from understudy.pipeline.generators import follow_adaptation
 from understudy.pipeline.work import Counted, Work
 
+_ENDS = {
+    "plateau": "; ended after {steps} steps, half of which lowered the loss by less than 1%",
+    "max_steps": "; ended after {steps} steps (adapt.max_steps), while the loss was still falling",
+}
+
 
 def adapt(run: Run) -> None:
     """Adapt the run's main generator."""
@@ -26,7 +31,8 @@ def adapt(run: Run) -> None:
             follow_adaptation(run.generators.adapt(folder), advance)
         record |= read_adapter_report(folder)
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
-    run.observer.say(f"adapt: validation loss {losses} (weights of step {record['best_step']})")
+    ended = _ENDS[record["end"]].format(steps=record["steps"]) if "end" in record else ""
+    run.observer.say(f"adapt: validation loss {losses} (weights of step {record['best_step']}){ended}")
 
 
 def help_to_adapt(run: Run) -> None:

@@ -193,6 +193,8 @@ def check_generator_fits(
         InputError: naming what does not fit.
     """
     draw, adapt = settings.draw, settings.adapt
+    if settings.generator.name == "class_conditional" and adapt.adapter is None:
+        _check_width(settings.generator)
     strength = generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
     if draw.start_snr is not None and strength == 1:
         raise InputError(
@@ -211,6 +213,17 @@ def check_generator_fits(
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))
     if not settings.generator.is_ready_made:
         try_generator(generator, settings, prompt_names[0])
+
+
+def _check_width(settings: GeneratorSettings) -> None:
+    """Check that a new network can pass on every value of a patch, without which it cannot remove noise."""
+    width = 3 * settings.patch**2
+    if settings.channels[0] < width:
+        raise InputError(
+            f"generator.channels must begin with at least {width}, one for each value of a patch of "
+            f"{settings.patch} x {settings.patch} pixels in three colours, got {settings.channels[0]}: raise "
+            "it, or lower generator.patch"
+        )
 
 
 def learns_words(settings: Settings) -> bool:
