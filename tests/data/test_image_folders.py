@@ -493,14 +493,17 @@ def test_uneven_divisions_are_explained(tmp_path: Path) -> None:
     write_folder(tmp_path / "a", {"cat": 8, "dog": 8})
     (note,) = load(tmp_path / "a").notes
     assert note == (
-        "splits: 2 of 2 classes miss the shares of train/val/test, 60/20/20%, by more than 5 points "
-        "(dog 6/1/1, cat 4/2/2 images): the shares hold for all classes together"
+        "splits: the shares of train/val/test, 60/20/20%, hold for all classes together; in 2 of 2 classes "
+        "they differ (images: dog 6/1/1, cat 4/2/2)"
     )
     write_folder(tmp_path / "b", {"cat": 10, "dog": 10, "cow": 10})
     assert load(tmp_path / "b").notes == ()
     for number in range(4):
         shutil.copy(tmp_path / "b/cat/0.png", tmp_path / f"b/cat/copy{number}.png")
     (note,) = load(tmp_path / "b").notes
-    assert "(cat " in note and note.endswith("together, and copies of a picture stay in one split")
+    assert "cat " in note and note.endswith("; copies of a picture stay in one split")
     given = write_folder(tmp_path / "c", {f"{s}/{c}": 8 for s in ("train", "test") for c in ("cat", "dog")})
-    assert "miss the shares of train/val, 80/20%, by" in load(given).notes[-1]
+    assert load(given).notes == ("splits: train: train/, test: test/ (from the folder names)",)
+    for number in range(6):
+        shutil.copy(given / "train/cat/0.png", given / f"train/cat/copy{number}.png")
+    assert load(given).notes[-1].startswith("splits: the shares of train/val, 80/20%, hold for all classes")

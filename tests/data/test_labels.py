@@ -19,7 +19,7 @@ from understudy.data.labelled_set import LabelledSet, encode
 from understudy.data.labels import Classes, find_classes, is_missing
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import DataSettings
-from understudy.data.sources.webdataset import _number
+from understudy.data.sources.samples import _number
 
 
 def classes(labels: list[Any], declared: tuple[str, ...] | None = None, similar: str = "refuse") -> Classes:
@@ -30,11 +30,44 @@ WORDS = st.text("abcdeé", min_size=2, max_size=5)
 NAMES = st.lists(WORDS, min_size=2, max_size=5, unique=True)
 
 
+WIDE = {"a": "\uff41", "b": "\uff42", "e": "\uff45"}
+"""Wide letters, as Japanese keyboards write them."""
+
+
 def spellings(name: str) -> st.SearchStrategy[str]:
-    """The name with other case or outer spaces, or with accents stored otherwise."""
+    """The name with other case, spaces, invisible characters or wide letters, or accents stored otherwise."""
     return st.sampled_from(
-        [name, name.upper(), name.title(), f" {name}", f"{name}\t", unicodedata.normalize("NFD", name)]
+        [
+            *(name, name.upper(), name.title(), f" {name}", f"{name}\t", unicodedata.normalize("NFD", name)),
+            *(f"{name}\u200b", f"\ufeff{name}", "".join(WIDE.get(each, each) for each in name)),
+        ]
     )
+
+
+@given(NAMES, st.sampled_from(["{} (1)", "{} - Copy", "{} - copy (2)", "{} copy", "{} copy 3", "Copy of {}"]))
+def test_copied_folders_are_no_classes(names: list[str], form: str) -> None:
+    copied = form.format(names[0])
+    with pytest.raises(InputError, match=r"as copied folders do, such as 'cat \(1\)': .*similar_labels=join"):
+        classes([*names, copied])
+    assert classes([*names, names[0], copied], similar="join").key_of[copied] == names[0]
+    assert copied in classes([*names, copied], similar="keep").keys
+    assert copied in classes([*names[1:], copied]).keys
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (["[0, 1]", "[1, 0]"], "2 of 2 classes look like several labels of one image: '[0, 1]', '[1, 0]';"),
+        (
+            ["cat", "dog", "cat|dog", "cow"],
+            "1 of 4 classes look like several labels of one image: 'cat|dog';",
+        ),
+        (["cat", "dog", "dog; cat"], "1 of 3 classes look like several labels"),
+    ],
+)
+def test_several_labels_of_one_image_are_named(labels: list[str], named: str) -> None:
+    assert named in classes(labels).notes[0]
+    assert classes(["black & white", "salt/pepper", "cat", "a (b)"]).notes == ()
 
 
 @given(NAMES.flatmap(lambda names: st.tuples(st.just(names), st.tuples(*map(spellings, names)))), st.data())

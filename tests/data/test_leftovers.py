@@ -237,3 +237,16 @@ def test_empty_folders_of_archives_are_named(tmp_path: Path) -> None:
             ):
                 load(source)
             assert load(source, skip_bad=True).skipped == (("bird/", "no image in this folder"),)
+
+
+@pytest.mark.parametrize("name", ["train.txt", "test_list.csv", "splits.json", "validation.tsv"])
+def test_lists_that_may_say_splits_are_named(name: str) -> None:
+    def notes(*names: str, **options: Any) -> tuple[str, ...]:
+        return read_tree(names, "SET", DataSettings(source="SET", **options)).notes
+
+    assert notes(*IMAGES, name)[0].startswith(
+        f"warning: {name} may say which images are for training and testing"
+    )
+    assert notes(*IMAGES, "classes.txt") == notes(*IMAGES, name, split_names="ignore") == ()
+    given = [f"{split}/{image}" for split in ("train", "test") for image in IMAGES]
+    assert not any("warning" in note for note in notes(*given, name))

@@ -258,3 +258,19 @@ def test_a_white_picture_among_12_bits() -> None:
     ):
         read(files)
     assert first(read(files, levels=(0, 4095))).max() == 255
+
+
+def test_single_bright_pixels_and_missing_contrast_are_said() -> None:
+    levels = [np.round(grey(index) * 4095).astype(np.uint16) for index in range(8)]
+    for each in levels:
+        each[0, 0] = 65_535
+    (note,) = read([file(each) for each in levels]).notes
+    assert note.startswith(
+        "levels: pictures with 16 bits are nearly black in 99% of their pixels: 0.png, 1.png"
+    )
+    assert "--set data.levels=[0," in note
+    for low in (0, 120, 245):
+        pale = [file((low + grey(index) * 10).astype(np.uint8)) for index in range(8)]
+        assert any("nearly black" in note or "any contrast" in note for note in read(pale).notes)
+        assert read(pale, levels="full").notes == ()
+    assert ranges_of([255] * 9, kind="8 bits", low=20)[1] == ()

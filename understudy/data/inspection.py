@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from understudy.data.decoding import open_image
@@ -46,7 +47,8 @@ def inspect(data: bytes, max_pixels: int) -> str | Inspected:
             kind = kind_of(opened, data)
         if kind in ("16 bits", "32 bits"):
             values = read_levels(data)
-            levels = Levels(kind, float(values.min()), float(values.max()))
+            bright = float(np.percentile(values, 99, method="lower"))
+            levels = Levels(kind, float(values.min()), float(values.max()), bright)
         if kind == "32 bits":
             return Inspected(levels, None)
         image = decode_once(data)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import final
 
 from understudy.core.errors import InputError
@@ -14,6 +14,8 @@ from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 
 Label = str | int
+_COPIED = re.compile(r"(?P<before>.+?)(?: \(\d+\)| - copy(?: \(\d+\))?| copy(?: \d+)?)|copy of (?P<after>.+)")
+"""Names of folders that Windows, macOS and Linux make when they copy one, in lower case."""
 
 
 @final
@@ -63,6 +65,7 @@ def find_classes(
         classes = Classes(keys=keys, key_of=dict(zip(numbers, keys, strict=True)), numbered=True)
     else:
         classes = _named_classes(_as_text(counts, settings.source), settings)
+    classes = replace(classes, notes=classes.notes + _several(classes.keys))
     if len(classes.keys) < 2:
         raise InputError(
             f"at least two classes are needed, got one: {classes.keys[0]!r}: give images of others as well, "
@@ -129,8 +132,9 @@ def _as_text(counts: Mapping[Label, int], source: str) -> dict[str, int]:
 def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes:
     """Classes of labels that are names; ``similar_labels`` decides about several spellings of one name."""
     groups = defaultdict(list)
+    forms = {_form(label) for label in counts}
     for label in counts:
-        groups[label if settings.similar_labels == "keep" else _form(label)].append(label)
+        groups[label if settings.similar_labels == "keep" else _original(_form(label), forms)].append(label)
     key_of: dict[Label, str] = {}
     joined, unclear = [], []
     for group in groups.values():
@@ -144,8 +148,8 @@ def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes
             joined += [f"{label!r} as {spellings[0]!r}" for label in spellings[1:]]
     if unclear:
         raise InputError(
-            f"{settings.source} has labels that differ only in case, outer spaces or leading zeros: "
-            f"{listed(unclear)}: ",
+            f"{settings.source} has labels that differ only in case, spaces, leading zeros, invisible "
+            f"characters or as copied folders do, such as 'cat (1)': {listed(unclear)}: ",
             "correct them, or say with --set data.similar_labels=join or =keep whether they are one class",
         )
     keys = tuple(sorted(set(key_of.values())))
@@ -165,7 +169,33 @@ def _same(label: str, other: str) -> bool:
 
 def _form(label: str) -> str:
     """What spellings of one name share. Single letters keep their case: r and R may well be two classes."""
-    text = " ".join(unicodedata.normalize("NFC", label).split())
+    seen = "".join(
+        each for each in unicodedata.normalize("NFKC", label) if unicodedata.category(each) != "Cf"
+    )
+    text = " ".join(seen.split())
     if re.fullmatch("[0-9]+", text):
         return text.lstrip("0") or "0"
     return text.casefold() if len(text) > 1 else text
+
+
+def _original(form: str, forms: Collection[str]) -> str:
+    """The name without what programs add when they copy a folder, if there is a class of that name."""
+    found = _COPIED.fullmatch(form)
+    name = (found["before"] or found["after"]) if found else form
+    return name if name in forms else form
+
+
+def _several(keys: Sequence[str]) -> tuple[str, ...]:
+    """A warning if classes look like several labels of one image."""
+    lists = [key for key in keys if re.fullmatch(r"\[.*\]|\(.*,.*\)|\{.*\}", key)]
+    others = set(keys)
+    joined = [
+        key
+        for key in keys
+        if len(parts := re.split(r"\s*[|;,+&/]\s*", key)) > 1 and all(part in others for part in parts)
+    ]
+    if not lists and not joined:
+        return ()
+    named = listed([repr(key) for key in lists or joined], most=3)
+    told = f"{len(lists or joined):,} of {len(keys):,} classes look like several labels of one image"
+    return (f"warning: {told}: {named}; each is read as one class of its own, so give every image one label",)

@@ -36,11 +36,13 @@ class Levels:
             ``32 bits``, integers and fractions, where a file does not say which level is white.
         low: darkest level.
         high: brightest level.
+        bright: level that 99% of the pixels do not exceed, of pictures with 16 or 32 bits of grey.
     """
 
     kind: Kind
     low: float
     high: float
+    bright: float | None = None
 
 
 def kind_of(opened: Image.Image, data: bytes) -> Kind:
@@ -85,12 +87,14 @@ class _Pictures:
         paths: of N files.
         lows: darkest level of each, float64 of shape (N,).
         highs: brightest level of each, float64 of shape (N,).
+        brights: level of each that 99% of its pixels do not exceed, float64 of shape (N,).
     """
 
     kind: Kind
     paths: Sequence[str]
     lows: np.ndarray
     highs: np.ndarray
+    brights: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -112,7 +116,7 @@ class _Pictures:
     def where(self, chosen: np.ndarray) -> _Pictures:
         """Some of them; ``chosen`` is bool of shape (N,)."""
         paths = [self.paths[index] for index in np.flatnonzero(chosen).tolist()]
-        return _Pictures(self.kind, paths, self.lows[chosen], self.highs[chosen])
+        return _Pictures(self.kind, paths, self.lows[chosen], self.highs[chosen], self.brights[chosen])
 
     def outside(self, limits: Range) -> np.ndarray:
         """Which of them have levels outside a range, bool of shape (N,)."""
@@ -120,8 +124,19 @@ class _Pictures:
 
     def dark(self, scale: Range | None) -> np.ndarray:
         """Which of them come out nearly black if a range becomes 0 to 255, bool of shape (N,)."""
+        return np.asarray(self._scaled(self.highs, scale) < _DIM)
+
+    def dark_but_few(self, scale: Range | None) -> np.ndarray:
+        """Which of them come out nearly black but for few pixels, bool of shape (N,)."""
+        return np.asarray((self._scaled(self.brights, scale) < _DIM) & ~self.dark(scale))
+
+    def flat(self) -> np.ndarray:
+        """Which of them have hardly any contrast, bool of shape (N,)."""
+        return np.asarray(self._scaled(self.highs - self.lows, None) < _DIM)
+
+    def _scaled(self, levels: np.ndarray, scale: Range | None) -> np.ndarray:
         low, high = scale or (0, _WHITE[self.kind])
-        return np.asarray(np.round((self.highs - low) / ((high - low) or 1) * 255) < _DIM)
+        return np.asarray(np.round((levels - low) / ((high - low) or 1) * 255))
 
     def counted(self, part: _Pictures) -> str:
         """How many of them are in a part, such as ``3 of 20 pictures with 16 bits``."""
@@ -152,14 +167,15 @@ def find_ranges(
     for kind, each in by_kind.items():
         lows = np.array([levels.low for _, levels in each], dtype=np.float64)
         highs = np.array([levels.high for _, levels in each], dtype=np.float64)
-        pictures = _Pictures(kind, [path for path, _ in each], lows, highs)
+        brights = [levels.high if levels.bright is None else levels.bright for _, levels in each]
+        pictures = _Pictures(kind, [path for path, _ in each], lows, highs, np.array(brights))
         is_scaled = kind != "8 bits" or len(by_kind) == 1
         scale = _range(pictures, settings) if is_scaled else None
         if scale is not None:
             ranges[kind] = scale
             notes.append(f"levels: {_words(scale)} become 0 to 255 in pictures with {kind}")
             notes += _cut(pictures, scale)
-        notes += _nearly_black(pictures, scale, settings)
+        notes += _nearly_black(pictures, scale, settings) or _few_levels(pictures, scale, settings)
     return ranges, tuple(notes)
 
 
@@ -256,6 +272,26 @@ def _nearly_black(pictures: _Pictures, scale: Range | None, settings: DataSettin
         return [f"{told}: {named}; if their files use fewer levels than the others, scale them"]
     limits = f"they use only levels {_words(part.limits)} of {_words(scale or (0, _WHITE[pictures.kind]))}"
     return [f"{told}, {limits}: {_advice(pictures, part)}"]
+
+
+def _few_levels(pictures: _Pictures, scale: Range | None, settings: DataSettings) -> list[str]:
+    """A sentence if most pictures have few bright pixels on nearly black, or hardly any contrast."""
+    few = pictures.dark_but_few(scale)
+    if few.mean() >= _MOST:
+        part = pictures.where(few)
+        scaled_by = f"--set data.levels=[{part.lows.min():.17g},{part.brights.max():.17g}]"
+        told = (
+            f"{pictures.counted(part)} are nearly black in 99% of their pixels: {listed(part.paths, most=3)}"
+        )
+        return [f"levels: {told}; if the others are defects or marks, use {scaled_by}"]
+    flat = (
+        pictures.flat() if pictures.kind == "8 bits" and scale is None and settings.levels == "check" else few
+    )
+    if flat.mean() < _MOST:
+        return []
+    part = pictures.where(flat)
+    told = f"{pictures.counted(part)} have hardly any contrast, with levels {_words(part.limits)} of 255"
+    return [f"levels: {told}: {_advice(pictures, part)}"]
 
 
 def _words(limits: Range) -> str:

@@ -33,7 +33,8 @@ from understudy.data.sources.split_names import RealSplit
 from understudy.data.splits import stratified_split, take_at_most, take_shots
 
 _ORDER: tuple[RealSplit, ...] = ("train", "val", "test")
-_UNEVEN = 0.05  # a class may miss its share of a split by so much
+_UNEVEN = 0.75  # images by which a class may miss its share of a split unsaid, as every rounding does
+_UNEVEN_SHARE = 0.05
 _JOIN = "put the images of all splits together and divide them again, with --set data.split_names=join"
 
 
@@ -221,18 +222,19 @@ def _uneven(
     shares: dict[RealSplit, float] = {"train": 1 - sum(missing.values()), **missing}
     images = pool.images
     counts = np.array([np.bincount(images.labels[parts[s]], minlength=images.num_classes) for s in shares]).T
-    off = np.abs(counts / counts.sum(axis=1, keepdims=True) - list(shares.values())).max(axis=1)
-    odd = [label for label in np.argsort(-off, kind="stable").tolist() if off[label] > _UNEVEN]
+    totals, aims = counts.sum(axis=1, keepdims=True), np.array(list(shares.values()))
+    off = np.abs(counts - totals * aims).max(axis=1)
+    is_odd = (off > _UNEVEN) & (np.abs(counts / totals - aims).max(axis=1) > _UNEVEN_SHARE)
+    odd = [label for label in np.argsort(-off, kind="stable").tolist() if is_odd[label]]
     if not odd:
         return ()
     named = [f"{images.class_names[label]} {'/'.join(map(str, counts[label]))}" for label in odd]
-    together = ", and copies of a picture stay in one split" if len(set(groups.numbers)) < len(images) else ""
-    told = (
-        f"splits: {len(odd):,} of {images.num_classes:,} classes miss the shares of {'/'.join(shares)}, "
-        f"{'/'.join(f'{100 * share:g}' for share in shares.values())}%, by more than 5 points "
-        f"({listed(named, most=3)} images): the shares hold for all classes together{together}"
-    )
-    return (told,)
+    has_copies = len(set(groups.numbers)) < len(images)
+    together = "; copies of a picture stay in one split" if has_copies else ""
+    percent = "/".join(f"{100 * share:g}" for share in aims)
+    told = f"the shares of {'/'.join(shares)}, {percent}%, hold for all classes together"
+    where = f"in {len(odd):,} of {images.num_classes:,} classes they differ"
+    return (f"splits: {told}; {where} (images: {listed(named, most=3)}){together}",)
 
 
 def _joined(pool: Pool, settings: DataSettings) -> tuple[str, ...]:

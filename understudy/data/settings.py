@@ -48,8 +48,9 @@ class DataSettings(Section):
     """Column with the labels in Parquet files, Arrow files and hub data sets. If not set: a column with a
     usual name, such as `label`, `labels`, `fine_label` or `cls`, or else the only one of type class label."""
     similar_labels: Literal["refuse", "join", "keep"] = setting("refuse")
-    """What to do with labels that differ only in case, outer spaces or leading zeros: refuse them, join them
-    (the most frequent spelling wins), or keep them as different classes."""
+    """What to do with labels that differ only in case, spaces, leading zeros, invisible characters or as
+    copied folders do (`cat (1)`): refuse them, join them (the most frequent spelling wins), or keep them as
+    different classes."""
     skip_unlabelled: bool = setting(False)
     """Leave out images without a label: null, empty text, or -1 as in hidden test sets. Without this, they
     stop the run."""

@@ -10,6 +10,7 @@ from understudy.core.listing import listed
 from understudy.data.decoding import open_image
 from understudy.data.sources.shards import IMAGE_SUFFIXES
 from understudy.data.sources.source import Item
+from understudy.data.sources.split_names import split_of
 
 Path = tuple[str, ...]
 
@@ -96,6 +97,16 @@ def why_left_out(path: Path) -> str | None:
 def is_description(path: Path) -> bool:
     """Whether a file describes the data set."""
     return _DESCRIPTION.fullmatch(path[-1]) is not None
+
+
+def lists_of_splits(names: Sequence[str]) -> tuple[str, ...]:
+    """A warning if descriptions may list the images of each split, and nothing else says splits."""
+    found = [name for name in names if split_of(name.rpartition("/")[2]) or "split" in name.lower()]
+    if not found:
+        return ()
+    told = f"{listed(found, most=3)} may say which images are for training and testing"
+    what = "such files are not read, and all images are divided"
+    return (f"warning: {told}, but {what}: put the images below train and test, as in test/CLASS/1.png",)
 
 
 def is_placeholder(path: Path) -> bool:

@@ -15,6 +15,7 @@ from understudy.data.sources.layout import Path, Places, find_places
 from understudy.data.sources.source import Item, check_unique
 
 _EMPTY = "no image in this folder"
+_DESCRIPTION = "descriptions above the classes, which are not read (such as metadata.csv or data.yaml)"
 
 
 @final
@@ -67,6 +68,7 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
             left_out.append((entry.shown, why))
         else:
             kept.append(index)
+    descriptions = [path for path, why in left_out if why == _DESCRIPTION]
     items = [_item(entries[index], places, index, location) for index in kept]
     emptied = _emptied(entries, inner, kept, hidden)
     if all(item.problem or is_archive(item.path) for item in items):
@@ -82,6 +84,11 @@ def read_tree(names: Sequence[str], location: str, settings: DataSettings) -> Tr
         )
     notes = (
         *places.notes,
+        *(
+            ()
+            if any(places.splits) or settings.split_names == "ignore"
+            else leftovers.lists_of_splits(descriptions)
+        ),
         *leftovers.joined_folders(_stored_names(entries, places)),
         *leftovers.below_classes(
             [inner[index] for index in kept], {places.labels[index] or "" for index in kept if inner[index]}
@@ -139,7 +146,7 @@ def _why_not(entry: Entry, below: Path) -> str | None:
     if below:
         return leftovers.why_below_class(below)
     if leftovers.is_description(entry.parts):
-        return "descriptions above the classes, which are not read (such as metadata.csv or data.yaml)"
+        return _DESCRIPTION
     return None
 
 
