@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from understudy.data.labelled_set import LabelledSet
+from understudy.functional.frechet import frechet_distance, mean_and_root
 from understudy.functional.mmd import median_bandwidth, mmd2_unbiased
 from understudy.generators.generator import adaptable
 from understudy.generators.load import load_generator
@@ -19,14 +20,24 @@ from understudy.training.classifier import TrainedClassifier
 from understudy.training.settings import CompareSettings
 
 
-def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
-    """Squared MMD within each class, averaged over classes, for two encoders: that of ``mini``, and one that
-    ``mini`` was not trained with.
+def distances(drawn: LabelledSet, real: LabelledSet) -> dict[str, dict[str, float]]:
+    """``squared MMD`` within each class, averaged over classes, and ``Fréchet distance`` of all images.
+
+    Both are measured with two encoders: that of ``mini``, and one that ``mini`` was not trained with. The
+    Fréchet distance grows as images get fewer, so compare it between sets of equal size.
     """
-    return {
-        name: _class_mmd2(features(drawn), features(real), drawn.labels, real.labels)
-        for name, features in _encoders().items()
-    }
+    found: dict[str, dict[str, float]] = {"squared MMD": {}, "Fréchet distance": {}}
+    for name, features in _encoders().items():
+        ours, theirs = features(drawn), features(real)
+        found["squared MMD"][name] = _class_mmd2(ours, theirs, drawn.labels, real.labels)
+        moments = [part for points in (ours, theirs) for part in mean_and_root(points.double().numpy())]
+        found["Fréchet distance"][name] = frechet_distance(*moments)
+    return found
+
+
+def squared_mmd(drawn: LabelledSet, real: LabelledSet) -> dict[str, float]:
+    """The squared MMD of :func:`distances`, by encoder."""
+    return distances(drawn, real)["squared MMD"]
 
 
 def _encoders() -> dict[str, Any]:

@@ -12,17 +12,18 @@ from tiny_adapt import adapting
 from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
-from understudy.adaptation.settings import AdaptSettings
-from understudy.adaptation.terms import TERMS
+from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
+from understudy.adaptation.terms import TERMS, Reference
 from understudy.core.errors import InputError
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.mmd import mmd2_per_class
+from understudy.functional.mmd import mmd2_per_class, moment_mmd2_per_class
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import VisualGuidance, features_of
 
 BANDWIDTHS = torch.tensor([0.5, 1.0, 2.0])
+SCALE = torch.tensor(0.3)
 SAVERS = {
     "epsilon": save_tiny_pipeline,
     "v_prediction": functools.partial(save_tiny_pipeline, prediction_type="v_prediction"),
@@ -66,24 +67,29 @@ def inputs_of(generator, *, train=None, visual=None, **changes):
 
 
 def prepare(generator, **changes):
-    """A batch and what computes its loss."""
-    inputs, settings = inputs_of(generator, **changes)
+    """A batch with what is drawn beside it, and what computes its loss."""
+    inputs, settings = inputs_of(
+        generator, **{"drawn_images": 6, "drawn_steps": 3, "classes_per_batch": 2} | changes
+    )
     objective = Objective(
         generator=generator,
         parameters=list(generator.denoiser.parameters()),
         settings=settings,
         projection=None,
-        bandwidths=BANDWIDTHS,
+        reference=Reference(BANDWIDTHS, torch.linspace(-1, 1, 2 * 16).view(2, 16), SCALE),
         processes=Processes(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )
-    return inputs.train_batch(torch.Generator().manual_seed(0)), objective
+    rng = torch.Generator().manual_seed(0)
+    batch = inputs.train_batch(rng)
+    drawn = inputs.drawn_batch(rng) if settings.distribution in DRAWN_FORMS else None
+    return batch, objective, drawn
 
 
-def gradients(generator, batch, objective):
+def gradients(generator, batch, objective, drawn=None):
     """The loss, and the gradients of all weights in one row."""
     generator.denoiser.zero_grad(set_to_none=True)
-    loss = objective.backward(batch)
+    loss = objective.backward(batch, drawn)
     return loss, in_one_row(generator)
 
 
@@ -109,7 +115,7 @@ def test_slices_give_the_gradient_of_the_whole(name, any_kind):
 
 
 def by_hand(name, residual, batch, generator):
-    """The terms as the papers write them, in plain torch."""
+    """The terms on residuals as the papers write them, in plain torch."""
     snr = generator.snr[batch.t].view(-1, 1, 1, 1)
     if name == "batch-mean":
         return (residual.sum(0) / len(residual)).pow(2).mean()
@@ -124,13 +130,16 @@ def by_hand(name, residual, batch, generator):
         generator.encode_features(pixels)
         for pixels in (batch.pixels / 127.5 - 1, generator.decode_latents(x0))
     )
+    if name == "covariance":
+        means = torch.linspace(-1, 1, 2 * 16).view(2, 16)[batch.labels]
+        return moment_mmd2_per_class(real - means, denoised - means, batch.labels, SCALE, alpha.flatten())
     return mmd2_per_class(real, denoised, batch.labels, BANDWIDTHS, alpha.flatten())
 
 
-@pytest.mark.parametrize("name", [name for name in TERMS if name != "none"])
+@pytest.mark.parametrize("name", [name for name in TERMS if name != "none" and name not in DRAWN_FORMS])
 @pytest.mark.parametrize("weight", [None, 2.5])
 def test_the_loss_is_denoising_loss_plus_weighted_term(name, weight, generator):
-    batch, objective = prepare(generator, distribution=name, distribution_weight=weight)
+    batch, objective, _ = prepare(generator, distribution=name, distribution_weight=weight)
     loss, gradient = gradients(generator, batch, objective)
 
     residual = objective.residual(batch, torch.arange(8))
@@ -146,7 +155,7 @@ def test_the_loss_is_denoising_loss_plus_weighted_term(name, weight, generator):
 
 
 def test_without_a_term_the_loss_is_the_denoising_loss(generator):
-    batch, objective = prepare(generator)
+    batch, objective, _ = prepare(generator)
     loss, _ = gradients(generator, batch, objective)
     snr, residual = generator.snr[batch.t], objective.residual(batch, torch.arange(8))
     assert loss == pytest.approx(
@@ -160,7 +169,7 @@ def test_weight_of_the_released_code_is_that_of_the_paper_at_its_batch_size(gene
     assert TERMS["batch-mean"].weight == pytest.approx(0.192)
     found = []
     for name in ("batch-sum", "batch-mean"):
-        batch, objective = prepare(generator, distribution=name)
+        batch, objective, _ = prepare(generator, distribution=name)
         noisy = dataclasses.replace(batch, t=torch.arange(200, 1000, 100))  # w = 1 from t = 147 on
         assert (generator.snr[noisy.t] < 5).all()
         found.append(gradients(generator, noisy, objective))
@@ -171,7 +180,7 @@ def test_weight_of_the_released_code_is_that_of_the_paper_at_its_batch_size(gene
 
 def test_a_timestep_without_signal_does_not_spoil_the_kernel(any_kind):
     """Flow matching ends in pure noise, without any signal; a class may have nothing else in a batch."""
-    batch, objective = prepare(any_kind, distribution="kernel")
+    batch, objective, _ = prepare(any_kind, distribution="kernel")
     loss, gradient = gradients(
         any_kind, dataclasses.replace(batch, t=torch.full((8,), len(any_kind.snr) - 1)), objective
     )
@@ -236,7 +245,7 @@ def test_a_class_needs_two_images_in_a_batch(name, tiny_generator, train, val, t
 
 def test_dropped_rows_have_no_text_and_no_feature(generator):
     """Dropped rows get the states of the empty prompt, the others features in the last place."""
-    batch, objective = prepare(generator, visual="per-image", caption_dropout=0.5)
+    batch, objective, _ = prepare(generator, visual="per-image", caption_dropout=0.5)
     assert 0 < batch.dropped.sum() < 8
     told = []
     hook = generator.denoiser.register_forward_pre_hook(
@@ -265,7 +274,7 @@ def test_held_out_images_keep_their_condition(generator):
 def test_a_step_that_runs_out_of_memory_is_repeated_with_fewer_images(stage, any_kind, monkeypatch):
     """The gradients are those of the whole batch, also if some were computed before memory ran out."""
     whole_loss, expected = gradients(any_kind, *prepare(any_kind, distribution="kernel"))
-    batch, objective = prepare(any_kind, distribution="kernel")
+    batch, objective, _ = prepare(any_kind, distribution="kernel")
     parts, first = [], next(iter(any_kind.denoiser.parameters()))
     residual, encode = any_kind.denoising_residual, any_kind.encode_features
 
@@ -298,7 +307,7 @@ def test_a_step_fetches_only_its_loss_and_needs_no_float64(name, tiny_pipeline_f
     """The device meta has no values: the loss at the end is the first one that is asked for."""
     generator = load_generator(GeneratorSettings(name=str(tiny_pipeline_folder)), device="meta")
     METHODS["full"](generator, AdaptSettings(), seed=0, num_classes=2)
-    batch, objective = prepare(generator, distribution=name)
+    batch, objective, _ = prepare(generator, distribution=name)
     with Wide() as wide, pytest.raises(RuntimeError, match="item.. cannot be called on meta tensors"):
         objective.backward(batch)
     assert all(parameter.grad is not None for parameter in objective.parameters)

@@ -6,6 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_job import SECTIONS, Listener, tiny_settings, write_pets
 
+from understudy.adaptation.inputs import AdaptData
+from understudy.commands import cost
 from understudy.commands.cost import Estimate, Pace, estimate
 from understudy.commands.preview import preview
 from understudy.core.errors import InputError
@@ -257,3 +259,32 @@ def test_the_gap_is_counted_without_sets_that_would_be_the_plain_one(pets, tiny_
         return paced(settings, load_splits(settings.data, seed=settings.seed), steps=1)["gap"]
 
     assert steps(1.0) / steps(1.1) == pytest.approx((7 + 2) / (6 + 2)), "sets and halves of the real images"
+
+
+def test_steps_that_draw_images_are_timed_separately(tiny_generator, train, val, monkeypatch):
+    """On a clock that counts the images that the network computes."""
+    adapt = {
+        "distribution": "drawn",
+        "steps": 50,
+        "batch_size": 4,
+        "validate_every": 10,
+        "validation_pairs": 16,
+        "distribution_steps": 10,
+        "drawn_images": 4,
+        "drawn_steps": 3,
+        "classes_per_batch": 2,
+    }
+    settings = build({"data": {"source": "digits"}, "adapt": adapt})
+    counts, residual = [0], tiny_generator.denoising_residual
+
+    def counted(x0, *arguments):
+        counts.append(len(x0))
+        return residual(x0, *arguments)
+
+    monkeypatch.setattr(tiny_generator, "denoising_residual", counted)
+    monkeypatch.setattr(cost.time, "monotonic", lambda: float(sum(counts)))
+    data = AdaptData(train=train, val=val, prompt_names=("a cat", "a dog"))
+    found = cost.time_adaptation(tiny_generator, data, settings)
+    # A plain step computes 4 images, a validation with the step after it 20; drawing 4 images takes 3 steps,
+    # and 2 of them again with gradients.
+    assert found == 50 * 4 + 6 * 20 + 10 * 4 * (3 + 2)

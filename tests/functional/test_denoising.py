@@ -1,6 +1,6 @@
 import pytest
 import torch
-from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_snr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from understudy.functional.denoising import (
     add_flow_noise,
     add_noise,
+    ddim_step,
     denoising_target,
     flow_sigma,
     min_snr_weight,
@@ -45,6 +46,44 @@ def test_with_weights_epsilon_and_v_have_the_same_loss_in_x0():
     in_x0 = snr.clamp(max=5.0)
     torch.testing.assert_close(min_snr_weight(snr, 5.0) * snr, in_x0)
     torch.testing.assert_close(min_snr_weight(snr, 5.0, "v_prediction") * (snr + 1), in_x0)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_a_chain_of_ddim_steps_is_that_of_diffusers(prediction_type):
+    """With a network that predicts a fixed function of x_t and t."""
+    solver = DDIMScheduler.from_config(
+        SCHEDULER.config, prediction_type=prediction_type, clip_sample=False, set_alpha_to_one=True
+    )
+    solver.set_timesteps(5)
+    power = SCHEDULER.alphas_cumprod
+    noise = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def network(x_t, time):
+        return torch.sin(2 * x_t) + time / 1000
+
+    theirs = noise * (1 - power[solver.timesteps[0]]).sqrt()
+    x0, eps = torch.zeros_like(noise), noise
+    for time in solver.timesteps:
+        theirs = solver.step(network(theirs, time), time, theirs).prev_sample
+        t = time.expand(3)
+        x_t, target = (
+            formula(x0, eps, power, t, *more)
+            for formula, more in ((add_noise, ()), (denoising_target, (prediction_type,)))
+        )
+        snr = signal_to_noise_ratio(power, t)
+        x0, eps = ddim_step(x0, eps, network(x_t, time) - target, snr, prediction_type)
+    torch.testing.assert_close(x0, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_ddim_step_of_flow_follows_the_velocity():
+    """Closed form: x_s = x_t + (s - t) v is the mixture at s of what the network sees in x_t."""
+    x0, eps, v = (torch.randn(2, 1, 2, 2, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    for t, s in ((1.0, 0.6), (0.6, 0.1)):
+        sigma = torch.full((2,), t)
+        x_t = add_flow_noise(x0, eps, sigma)
+        snr = ((1 - sigma) / sigma) ** 2
+        seen = ddim_step(x0, eps, v - (eps - x0), snr, "flow")
+        torch.testing.assert_close(add_flow_noise(*seen, torch.full((2,), s)), x_t + (s - t) * v)
 
 
 def test_infinite_gamma_is_the_plain_loss():

@@ -15,6 +15,8 @@ from understudy.functional.mmd import (
     mmd2_paired,
     mmd2_per_class,
     mmd2_unbiased,
+    moment_kernel,
+    moment_mmd2_per_class,
 )
 
 H = torch.tensor([1.5], dtype=torch.float64)
@@ -50,6 +52,59 @@ def test_kernel_agrees_with_sklearn():
     x, y = _normal(7, 3), _normal(5, 3, seed=1)
     theirs = np.mean([rbf_kernel(x, y, gamma=1 / (2 * float(h) ** 2)) for h in MANY_H], axis=0)
     np.testing.assert_allclose(gaussian_kernel(x, y, MANY_H), theirs, atol=1e-12)
+
+
+def test_the_moment_kernel_is_that_of_first_and_second_moments():
+    """Written out: the squared length of the difference of (x / s^0.5, x x^T / s) in the mean."""
+    x, y, s = _normal(9, 3), 2 * _normal(9, 3, seed=1) + 1, torch.tensor(1.7, dtype=torch.float64)
+
+    def mean_map(points):
+        second = torch.einsum("na,nb->nab", points, points).flatten(1) / s
+        return torch.cat([points / s.sqrt(), second], dim=1).mean(dim=0)
+
+    within = [moment_kernel(one, one, s).mean() for one in (x, y)]
+    found = sum(within) - 2 * moment_kernel(x, y, s).mean()
+    torch.testing.assert_close(found, (mean_map(x) - mean_map(y)).square().sum())
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_moments_of_classes_are_compared_without_bias(seed):
+    """Against a loop over pairs of one class; and about 0 in the mean over many sets of one distribution."""
+    x, y = _normal(6, 2, seed=seed), _normal(6, 2, seed=seed + 1)
+    labels, weight = torch.tensor([0, 1, 0, 1, 0, 2]), _normal(6, seed=seed + 2).exp()
+    s = torch.tensor(2.0, dtype=torch.float64)
+
+    def k(a, b):
+        return float(a @ b / s + (a @ b / s) ** 2)
+
+    total = norm = 0.0
+    for i, j in itertools.permutations(range(6), 2):
+        if labels[i] == labels[j]:
+            product = float(weight[i] * weight[j])
+            total += product * (k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(x[j], y[i]))
+            norm += product
+    assert float(moment_mmd2_per_class(x, y, labels, s, weight)) == pytest.approx(total / norm)
+
+
+def test_moments_that_agree_have_distance_0_in_the_mean():
+    """Gaussian points against points from two places with the same mean and covariance."""
+    s, labels, found = torch.tensor(1.0, dtype=torch.float64), torch.zeros(8, dtype=torch.long), []
+    for seed in range(600):
+        x, y = _normal(8, 1, seed=seed), _normal(8, 1, seed=10_000 + seed).sign()
+        found.append(float(moment_mmd2_per_class(x, y, labels, s)))
+    assert abs(np.mean(found)) < 3 * np.std(found) / 600**0.5
+    wide = np.mean(
+        [
+            float(
+                moment_mmd2_per_class(
+                    _normal(8, 1, seed=seed), 2 * _normal(8, 1, seed=seed + 9999), labels, s
+                )
+            )
+            for seed in range(200)
+        ]
+    )
+    assert wide == pytest.approx(9, rel=0.25)  # (4 - 1)^2
 
 
 @pytest.mark.parametrize("dim", [1, 4])

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,15 +15,13 @@ from understudy.adaptation.adapter import adapter_fingerprint, save_images, save
 from understudy.adaptation.inputs import AdaptData, Batch, Inputs, evaluation_batch, step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
-from understudy.adaptation.settings import AdaptSettings
-from understudy.adaptation.terms import TERMS
+from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
+from understudy.adaptation.terms import TERMS, reference_of
 from understudy.core.errors import InputError
 from understudy.core.files import readable, write_atomically, write_json
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
-from understudy.data.labelled_set import LabelledSet
 from understudy.functional.learning_curve import fall_of_second_half
-from understudy.functional.mmd import median_bandwidth
 from understudy.functional.weight_average import power_decay, power_exponent
 from understudy.generators.generator import Adaptable
 from understudy.generators.precision import adapting_precision
@@ -32,7 +29,6 @@ from understudy.generators.settings import VisualSettings
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 
 _WARMUP_STEPS = 20
-_MAX_BANDWIDTH_IMAGES = 1000
 PLATEAU = 0.01
 """Share by which the second half of all steps lowers the validation loss, below which it is at a plateau."""
 _FROM_START = "remove it, and the same command adapts from the first step again"
@@ -102,7 +98,7 @@ def adapt(
         parameters=parameters,
         settings=settings,
         projection=projection,
-        bandwidths=_bandwidths(generator, data.train, settings),
+        reference=reference_of(generator, data.train, settings),
         processes=processes,
         scaler=state.scaler,
         precision=adapting_precision(generator.device),
@@ -147,7 +143,9 @@ def _steps(
         state.note_validation(validate())
     while state.end is None:
         rng = torch.Generator().manual_seed(step_seed(seed, state.step))
-        loss = objective.backward(inputs.train_batch(rng))
+        batch = inputs.train_batch(rng)
+        drawn = inputs.drawn_batch(rng) if settings.draws_at(state.step) else None
+        loss = objective.backward(batch, drawn)
         processes.sum_gradients(state.parameters)
         state.update(loss)
         val_loss = None
@@ -237,7 +235,7 @@ class _State:
     @property
     def kept(self) -> list[Tensor]:
         """The result: the average with the lowest validation loss, or the last one."""
-        return self.average if self.settings.keep == "last" else self.best
+        return self.average if self.settings.keeps_last else self.best
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -268,7 +266,7 @@ class _State:
     def report(self) -> dict[str, Any]:
         """The course of the training and the weights that are kept, for ``report.json``."""
         last, best = self._curve[-1], min(self._curve, key=lambda entry: entry[1])
-        step, loss = last if self.settings.keep == "last" else best
+        step, loss = last if self.settings.keeps_last else best
         count = sum(parameter.numel() for parameter in self.parameters)
         return {
             "method": self.settings.method,
@@ -286,18 +284,25 @@ class _State:
 def _check_data(settings: AdaptSettings, data: AdaptData, *, num_processes: int) -> None:
     data.train.check_split("train", purpose="adapting a generator")
     data.val.check_split("val", purpose="choosing the checkpoint of an adapted generator")
-    if settings.batch_size % num_processes:
+    counts = data.train.counts
+    is_drawn, term = settings.distribution in DRAWN_FORMS, TERMS[settings.distribution]
+    for name in ("batch_size", "drawn_images") if is_drawn else ("batch_size",):
+        if (count := getattr(settings, name)) % num_processes:
+            raise InputError(
+                f"adapt.{name} must be a multiple of {num_processes}, the number of processes, got {count}"
+            )
+    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((counts > 0).sum()))
+    name = "drawn_images" if is_drawn else "batch_size"
+    if term is not None and (is_drawn or term.within_class) and getattr(settings, name) < 2 * classes:
         raise InputError(
-            f"adapt.batch_size must be a multiple of {num_processes}, the number of processes, got "
-            f"{settings.batch_size}"
+            f"adapt.{name} must be at least {2 * classes}, two images for each of {classes} classes, got "
+            f"{getattr(settings, name)}, because adapt.distribution {settings.distribution!r} compares "
+            "images of the same class: raise it, or lower adapt.classes_per_batch"
         )
-    term = TERMS[settings.distribution]
-    classes = 1 if settings.has_token else min(settings.classes_per_batch, int((data.train.counts > 0).sum()))
-    if term is not None and term.within_class and settings.batch_size < 2 * classes:
+    if settings.distribution == "covariance" and counts.max() < 2:
         raise InputError(
-            f"adapt.batch_size must be at least {2 * classes}, two images for each of {classes} classes, got "
-            f"{settings.batch_size}, because adapt.distribution {settings.distribution!r} compares images "
-            "of the same class: raise it, or lower adapt.classes_per_batch"
+            "adapt.distribution 'covariance' needs a class with at least two train images, got one per "
+            "class: choose another form, or give more images"
         )
 
 
@@ -327,15 +332,6 @@ def _projection(generator: Adaptable, visual: VisualSettings | None, seed: int) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Linear(generator.feature_width, generator.token_width).to(generator.device)
-
-
-def _bandwidths(generator: Adaptable, train: LabelledSet, settings: AdaptSettings) -> Tensor:
-    """Bandwidths of the kernel: half, once and twice the median distance between real images."""
-    if settings.distribution != "kernel":
-        return torch.empty(0)
-    spread = np.linspace(0, len(train) - 1, min(len(train), _MAX_BANDWIDTH_IMAGES)).astype(np.int64)
-    features = features_of(generator, train.select(spread))
-    return (median_bandwidth(features) * torch.tensor([0.5, 1.0, 2.0])).to(generator.device)
 
 
 @torch.no_grad()

@@ -84,6 +84,35 @@ class Batch:
     features: Tensor | None
     dropped: Tensor
 
+    def select(self, index: Tensor) -> Batch:
+        """The images at ``index``, int64 (B,), on the CPU."""
+        here = index.to(self.x0.device)
+        return Batch(
+            pixels=self.pixels[index],
+            labels=self.labels[index],
+            x0=self.x0[here],
+            eps=self.eps[here],
+            t=self.t[here],
+            prompts=[self.prompts[number] for number in index.tolist()],
+            conditioning=None if self.conditioning is None else self.conditioning.select(here),
+            features=None if self.features is None else self.features[index],
+            dropped=self.dropped[index],
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DrawnBatch:
+    """Real images of a few classes, and the noise from which as many are drawn under their conditions.
+
+    Attributes:
+        real: real images without augmentation, noised at one timestep.
+        noise: noise that drawing starts from, as ``real.x0``.
+    """
+
+    real: Batch
+    noise: Tensor
+
 
 @final
 class Inputs:
@@ -118,10 +147,38 @@ class Inputs:
     def train_batch(self, rng: torch.Generator) -> Batch:
         """Random images without repeats, some of them without conditioning."""
         settings = self._settings
-        index = self._choose(rng)
+        index = self._choose(rng, settings.batch_size, self._num_classes)
         pixels = _AUGMENTATIONS[settings.augmentation](self._squares(index, rng).float(), rng)
         pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         dropped = torch.rand(len(index), generator=rng) < settings.caption_dropout
+        prompts, features = self._conditions(index, rng)
+        x0 = self._train_latents(index, pixels, rng)
+        eps = torch.randn(x0.shape, generator=rng).to(x0)
+        t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
+        conditioning = self._encoded(prompts)
+        return Batch(pixels, self._labels[index], x0, eps, t, prompts, conditioning, features, dropped)
+
+    def drawn_batch(self, rng: torch.Generator) -> DrawnBatch:
+        """Random images of a few classes without augmentation, and noise to draw as many from.
+
+        All have the same timestep, whose signal-to-noise ratio is between 0.1 and 10 if there is one: with
+        more noise all denoised images of a class are alike, with less nothing is denoised.
+        """
+        settings, snr = self._settings, self._generator.snr.cpu()
+        index = self._choose(rng, settings.drawn_images, self._num_classes or settings.classes_per_batch)
+        pixels = self._squares(index, rng)
+        prompts, features = self._conditions(index, rng)
+        x0 = self._train_latents(index, pixels, rng)
+        eps, noise = (torch.randn(x0.shape, generator=rng).to(x0) for _ in range(2))
+        places = torch.nonzero((snr >= 0.1) & (snr <= 10)).flatten()
+        places = places if len(places) else torch.arange(len(snr))
+        t = places[torch.randint(len(places), (1,), generator=rng)].expand(len(index)).to(x0.device)
+        kept, conditioning = torch.zeros(len(index), dtype=torch.bool), self._encoded(prompts)
+        real = Batch(pixels, self._labels[index], x0, eps, t, prompts, conditioning, features, kept)
+        return DrawnBatch(real, noise)
+
+    def _conditions(self, index: Tensor, rng: torch.Generator) -> tuple[list[str], Tensor | None]:
+        """Prompts of train images, each from a random template, and features that guide them."""
         template = torch.zeros_like(index)
         if len(self._prompts) > 1:
             template = torch.randint(len(self._prompts), (len(index),), generator=rng)
@@ -129,15 +186,10 @@ class Inputs:
             self._prompts[which][image]
             for which, image in zip(template.tolist(), index.tolist(), strict=True)
         ]
-        labels = self._labels[index]
-        features = None
-        if self._guidance is not None:
-            of_images = self._guidance.features[index]
-            features = self._guidance.condition(labels.tolist(), of_images, [rng] * len(index))
-        x0 = self._train_latents(index, pixels, rng)
-        eps = torch.randn(x0.shape, generator=rng).to(x0)
-        t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
-        return Batch(pixels, labels, x0, eps, t, prompts, self._encoded(prompts), features, dropped)
+        if self._guidance is None:
+            return prompts, None
+        labels, of_images = self._labels[index].tolist(), self._guidance.features[index]
+        return prompts, self._guidance.condition(labels, of_images, [rng] * len(index))
 
     def val_batch(self, rng: torch.Generator) -> Batch:
         """Held-out images with fixed noise and evenly spaced timesteps.
@@ -175,13 +227,12 @@ class Inputs:
     def _encoded(self, prompts: Sequence[str]) -> Conditioning | None:
         return None if self._encode is None else self._encode(prompts)
 
-    def _choose(self, rng: torch.Generator) -> Tensor:
-        """Indices of the train images of a batch; with few classes per batch, in equal shares by class."""
-        size = self._settings.batch_size
-        if self._num_classes is None:
+    def _choose(self, rng: torch.Generator, size: int, num_classes: int | None) -> Tensor:
+        """Indices of train images; with a number of classes, in equal shares by class."""
+        if num_classes is None:
             return _shuffled_rounds(len(self._labels), size, rng)
         classes = self._labels.unique()
-        classes = classes[torch.randperm(len(classes), generator=rng)][: self._num_classes]
+        classes = classes[torch.randperm(len(classes), generator=rng)][:num_classes]
         parts = []
         for number, label in enumerate(classes):
             share = size // len(classes) + (number < size % len(classes))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from understudy.adaptation.inputs import Batch
-from understudy.adaptation.settings import AdaptSettings
-from understudy.adaptation.terms import TERMS, Term, TermInputs
+from understudy.adaptation.drawing import Drawing
+from understudy.adaptation.inputs import Batch, DrawnBatch
+from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
+from understudy.adaptation.terms import TERMS, Reference, Term, TermInputs
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
-from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss
+from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss, x0_error
 from understudy.generators.generator import Adaptable, Conditioning, encode_distinct
 from understudy.generators.precision import computing
 
@@ -31,7 +32,7 @@ class Objective:
         parameters: what is trained.
         settings: form and weight of the term, min-SNR limit, number of images computed at once.
         projection: learned map from image features to text states; None without it.
-        bandwidths: bandwidths of the kernel term, (K,).
+        reference: what the term knows of all real train images.
         processes: processes that share each batch.
         scaler: scales the loss so that gradients in float16 do not vanish.
         precision: number format of the denoiser's products.
@@ -41,7 +42,7 @@ class Objective:
     parameters: Sequence[nn.Parameter]
     settings: AdaptSettings
     projection: nn.Linear | None
-    bandwidths: Tensor
+    reference: Reference
     processes: Processes
     scaler: torch.amp.GradScaler
     precision: str = "float32"
@@ -60,16 +61,18 @@ class Objective:
     def _no_text(self) -> Conditioning:
         return self.generator.encode_prompts([""])
 
-    def backward(self, batch: Batch) -> float:
+    def backward(self, batch: Batch, drawn: DrawnBatch | None = None) -> float:
         """Compute the gradients of this process's share; their sum over processes is that of the batch.
 
         The term needs all residuals at once, but only a few graphs fit into memory. So the term is first
         differentiated with respect to the residuals, which are small; each part of the share then passes its
         part of this gradient on to the weights. Processes wait for each other only between these two steps,
-        so that each of them can repeat a step with fewer images at once.
+        so that each of them can repeat a step with fewer images at once. A term that compares drawn images is
+        first differentiated with respect to these in the same way.
 
         Args:
             batch: the whole batch, the same in every process.
+            drawn: what to draw, for a term that compares drawn images; without it, there is no such term.
 
         Returns:
             The loss of the whole batch.
@@ -84,15 +87,46 @@ class Objective:
                 kept.clear()
             return parts
 
-        if self._term is not None:
+        if self._term is not None and self.settings.distribution not in DRAWN_FORMS:
             residual = self.micro_batch.fit(lambda size: self._residuals(batch, parts_of(size), kept))
             gathered = self.processes.gather(residual)
             value, gradient = self.micro_batch.fit(
                 lambda size: self._term_gradient(gathered, batch, len(parts_of(size)[0]))
             )
             total += value / self.processes.count
-        total += self.micro_batch.fit(lambda size: self._add_up(batch, parts_of(size), gradient, kept))
+        pull: Callable[[int], None] | None = None
+        if drawn is not None:
+            value, pull = self._pull(drawn)
+            total += value / self.processes.count
+
+        def gradients(size: int) -> Tensor:
+            loss = self._add_up(batch, parts_of(size), gradient, kept)
+            if pull is not None:
+                pull(size)
+            return loss
+
+        total += self.micro_batch.fit(gradients)
         return float(self.processes.sum(total))
+
+    def _pull(self, batch: DrawnBatch) -> tuple[Tensor, Callable[[int], None]]:
+        """Draw images; returns the weighted term, and a function that adds its gradients to the weights.
+
+        The function takes the number of images to compute at once.
+        """
+        drawing = Drawing(self.generator, self.residual, self.settings.drawn_steps)
+        share = self.processes.slice_of(len(batch.noise))
+        drawn = self.micro_batch.fit(lambda size: drawing.draw(batch, share.split(size)))
+        latents = self.processes.gather(drawn.latents)
+        value, gradient = self.micro_batch.fit(lambda size: self._term_gradient(latents, batch.real, size))
+
+        def pull(size: int) -> None:
+            for part in torch.arange(len(share)).split(size):
+                here = part.to(latents.device)
+                found = drawing.last_steps(batch, share[part], drawn.x0[here], drawn.eps[here])
+                scaled = self.scaler.scale((gradient[share[part].to(latents.device)] * found).sum())
+                torch.autograd.backward(scaled)
+
+        return value, pull
 
     def _residuals(self, batch: Batch, parts: Sequence[Tensor], kept: list[Tensor]) -> Tensor:
         """The residuals of all parts, without gradients; that of a single part is kept with its graph."""
@@ -144,6 +178,12 @@ class Objective:
         weight = min_snr_weight(snr, gamma, self.generator.prediction_type)
         return weighted_denoising_loss(residual, weight)
 
+    def _denoised(self, batch: Batch, latents: Tensor, part: Tensor) -> Tensor:
+        """Latents, noised and denoised at the timesteps and with the noise of the images ``part``."""
+        selected = replace(batch.select(part.cpu()), x0=latents)
+        residual = self.residual(selected, torch.arange(len(part)))
+        return latents + x0_error(residual, self.generator.snr[selected.t], self.generator.prediction_type)
+
     def _term_gradient(self, residual: Tensor, batch: Batch, slice_size: int) -> tuple[Tensor, Tensor]:
         """The weighted term, and its gradient with respect to every residual of the batch."""
         assert self._term is not None
@@ -154,7 +194,8 @@ class Objective:
             labels=batch.labels.to(residual.device),
             snr=self.generator.snr[batch.t],
             gamma=self.settings.min_snr_gamma or math.inf,
-            bandwidths=self.bandwidths,
+            reference=self.reference,
+            denoise=lambda latents, part: self._denoised(batch, latents, part),
             slice_size=slice_size,
             loss_scale=self.scaler.get_scale(),
         )

@@ -10,6 +10,11 @@ from understudy.core.config import Section, setting, unless, when
 TOKEN_METHODS = ("style-inversion", "textual-inversion", "neutral-token")
 """Methods that add tokens to the vocabulary of the text encoder."""
 
+DRAWN_FORMS = ("moments", "drawn")
+"""Forms of the distribution term that compare images drawn by the generator."""
+FEATURE_FORMS = ("kernel", "covariance", "drawn")
+"""Forms of the distribution term that compare features, so that the generator needs an image encoder."""
+
 _ADAPTS = unless("adapt.method", "none")
 _NEW_ADAPTER = when("adapt.adapter", None)
 # neutral-token trains nothing, but measures the validation loss
@@ -69,6 +74,20 @@ class AdaptSettings(Section):
         None, gt=0, decides="pixels", needs=(*_TRAINS, unless("adapt.distribution", "none"))
     )
     """Weight of the distribution term; each form has a default."""
+    distribution_steps: int = setting(
+        100, ge=1, decides="pixels", needs=(*_TRAINS, when("adapt.distribution", *DRAWN_FORMS))
+    )
+    """Number of steps with the distribution term, at the end of `adapt.steps`, for forms that compare drawn
+    images: they cost much, and need a generator that draws the classes already. With `adapt.until=plateau`,
+    all steps after `adapt.steps` have it too."""
+    drawn_images: int = setting(
+        64, ge=2, decides="pixels", needs=(*_TRAINS, when("adapt.distribution", *DRAWN_FORMS))
+    )
+    """Images drawn at each of these steps, from `adapt.classes_per_batch` classes."""
+    drawn_steps: int = setting(
+        10, ge=2, decides="pixels", needs=(*_TRAINS, when("adapt.distribution", *DRAWN_FORMS))
+    )
+    """Solver steps from noise to each of these images; gradients flow through the last two."""
     classes_per_batch: int = setting(
         4,
         ge=1,
@@ -76,10 +95,11 @@ class AdaptSettings(Section):
         needs=(
             unless("adapt.method", "none", *TOKEN_METHODS),
             _NEW_ADAPTER,
-            when("adapt.distribution", "class-mean", "kernel"),
+            when("adapt.distribution", "class-mean", "kernel", "covariance", *DRAWN_FORMS),
         ),
     )
-    """Classes in a batch, for forms of the distribution term that compare images of the same class."""
+    """Classes in a batch, for forms of the distribution term that compare images of the same class; for
+    `moments` and `drawn`, classes of the drawn images."""
     caption_dropout: float = setting(0.1, ge=0, lt=1, decides="pixels", needs=_TRAINS)
     """Share of prompts replaced by the empty prompt, which keeps classifier-free guidance working."""
     ema_length: float | None = setting(None, gt=0, le=0.25, decides="pixels", needs=_TRAINS)
@@ -106,9 +126,12 @@ class AdaptSettings(Section):
     kept, or a new sample at every step. Validation uses the mean."""
     validate_every: int = setting(100, ge=1, decides="pixels", needs=_TRAINS)
     """Steps between measurements of the loss on real validation images."""
-    keep: Literal["best", "last"] = setting("best", decides="pixels", needs=_TRAINS)
+    keep: Literal["best", "last"] = setting(
+        "best", decides="pixels", needs=(*_TRAINS, unless("adapt.distribution", *DRAWN_FORMS))
+    )
     """Which weights are the result: those with the lowest loss on validation images, or the last ones. Either
-    way they are the running average of `adapt.ema_length` or `adapt.ema_decay`."""
+    way they are the running average of `adapt.ema_length` or `adapt.ema_decay`. With `moments` and `drawn`,
+    always the last ones: the denoising loss does not measure what these forms improve."""
     validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
     """Number of pairs of image and timestep in each of these measurements."""
     checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)
@@ -130,6 +153,20 @@ class AdaptSettings(Section):
         if self.method in ("neutral-token", "none"):
             return 0
         return self.steps if self.until == "steps" else max(self.steps, self.max_steps or 5 * self.steps)
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether the adaptation compares features of images."""
+        return self.distribution in FEATURE_FORMS
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last weights are the result."""
+        return self.keep == "last" or self.distribution in DRAWN_FORMS
+
+    def draws_at(self, step: int) -> bool:
+        """Whether step ``step``, from 0, compares drawn images."""
+        return self.distribution in DRAWN_FORMS and step >= self.steps - self.distribution_steps
 
     def tokens(self, num_classes: int) -> tuple[str, ...]:
         """What ``{token}`` stands for in the prompts of each class; empty if the method has no token."""

@@ -10,21 +10,58 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.adaptation.settings import AdaptSettings
 from understudy.core.registry import Registry
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import min_snr_weight, x0_error
 from understudy.functional.mean_matching import batch_mean_term, batch_sum_term, class_mean_term
-from understudy.functional.mmd import mmd2_per_class
+from understudy.functional.mmd import median_bandwidth, mmd2_per_class, moment_mmd2_per_class
 from understudy.generators.generator import Adaptable
-from understudy.generators.visual_guidance import to_unit
+from understudy.generators.visual_guidance import features_of, to_unit
+
+_MAX_BANDWIDTH_IMAGES = 1000
+BANDWIDTHS = (0.5, 1.0, 2.0)
+"""Bandwidths of the kernel, in multiples of the median distance between real images."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What terms know of the features of all real train images; empty for terms that compare no features.
+
+    Attributes:
+        bandwidths: bandwidths of the kernel, (K,).
+        means: mean of each class, (num_classes, F).
+        scale: mean squared distance of a feature to the mean of its class, ().
+    """
+
+    bandwidths: Tensor
+    means: Tensor
+    scale: Tensor
+
+
+def reference_of(generator: Adaptable, train: LabelledSet, settings: AdaptSettings) -> Reference:
+    """Bandwidths from the median distance between real images, and moments of the classes if needed."""
+    bandwidths, means, scale = torch.empty(0), torch.empty(0), torch.empty(())
+    if settings.distribution == "covariance":
+        features, labels = features_of(generator, train), torch.from_numpy(train.labels)
+        means = torch.stack([features[labels == label].mean(dim=0) for label in range(train.num_classes)])
+        scale = (features - means[labels]).square().sum(dim=1).mean()
+    elif settings.compares_features:
+        spread = np.linspace(0, len(train) - 1, min(len(train), _MAX_BANDWIDTH_IMAGES)).astype(np.int64)
+        features = features_of(generator, train.select(spread))
+        bandwidths = median_bandwidth(features) * torch.tensor(BANDWIDTHS)
+    return Reference(*(value.to(generator.device) for value in (bandwidths, means, scale)))
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class TermInputs:
-    """The inputs of a term in addition to the residuals, for the batch of all processes.
+    """The inputs of a term in addition to residuals or drawn latents, for the batch of all processes.
 
     Attributes:
         pixels: real images, uint8 (B, 3, H, W).
@@ -32,7 +69,9 @@ class TermInputs:
         labels: classes, int64 (B,).
         snr: signal-to-noise ratio at each image's timestep, (B,).
         gamma: limit of the min-SNR weight.
-        bandwidths: bandwidths of the kernel, (K,).
+        reference: what is known of all real train images.
+        denoise: maps latents (b, C, h, w) and indices of their real images (b,) to latents that are noised
+            and denoised at the timestep and with the noise of these images.
         slice_size: number of images whose graph fits into memory at once.
         loss_scale: factor that keeps gradients through half-precision networks from vanishing.
     """
@@ -42,7 +81,8 @@ class TermInputs:
     labels: Tensor
     snr: Tensor
     gamma: float
-    bandwidths: Tensor
+    reference: Reference
+    denoise: Callable[[Tensor, Tensor], Tensor]
     slice_size: int
     loss_scale: float
 
@@ -54,7 +94,7 @@ class Term:
 
     Attributes:
         compute: maps residuals (B, C, h, w), inputs and generator to the value of the term and its gradient
-            with respect to the residuals.
+            with respect to the residuals. For ``DRAWN_FORMS`` it gets drawn latents instead of residuals.
         weight: default factor of the term in the loss.
         within_class: whether it compares images of the same class, so that a batch needs several of each.
     """
@@ -91,12 +131,47 @@ def _class_mean(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> t
     return _differentiated(lambda leaf: class_mean_term(leaf, inputs.labels), residual)
 
 
-def _kernel(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
-    """MMD between real images and their one-step denoised versions, in the space of the image encoder.
+def _in_slices(
+    at: Tensor,
+    features: Callable[[Tensor, Tensor], Tensor],
+    compare: Callable[[Tensor], Tensor],
+    inputs: TermInputs,
+) -> tuple[Tensor, Tensor]:
+    """``compare(features(at))`` and its gradient, with the graph of one slice in memory.
+
+    Gradients are propagated from features to ``at`` in slices, for which each slice is computed a second
+    time.
+    """
+    parts = _parts(at, inputs)
+    with torch.no_grad():
+        found = torch.cat([features(at[part], part) for part in parts])
+    value, by_feature = _differentiated(compare, found)
+
+    def slice_gradient(part: Tensor) -> Tensor:
+        scaled = inputs.loss_scale * by_feature[part]
+        return _differentiated(lambda leaf: (scaled * features(leaf, part)).sum(), at[part])[1]
+
+    return value, torch.cat([slice_gradient(part) for part in parts]) / inputs.loss_scale
+
+
+def _parts(at: Tensor, inputs: TermInputs) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = torch.arange(len(at), device=at.device).split(inputs.slice_size)
+    return parts
+
+
+@torch.no_grad()
+def _real_features(inputs: TermInputs, generator: Adaptable) -> Tensor:
+    pixels = inputs.pixels
+    return torch.cat([generator.encode_features(to_unit(pixels[part])) for part in _parts(pixels, inputs)])
+
+
+def _denoised_features(
+    inputs: TermInputs, generator: Adaptable
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """Features of one-step denoised images as a function of their residuals, and the weights of the images.
 
     Each noisy image is weighted by its share of signal, snr / (1 + snr), because a perfect denoiser predicts
-    the mean image from pure noise, which is far from every real image. Gradients are propagated from features
-    to residuals in slices, for which each slice is computed a second time.
+    the mean image from pure noise, which is far from every real image.
     """
 
     def features(leaf: Tensor, part: Tensor) -> Tensor:
@@ -104,20 +179,64 @@ def _kernel(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple
         predicted = inputs.x0[part] + x0_error(leaf, snr, generator.prediction_type).to(inputs.x0)
         return generator.encode_features(generator.decode_latents(predicted))
 
-    parts = torch.arange(len(residual), device=residual.device).split(inputs.slice_size)
+    return features, (inputs.snr / (1 + inputs.snr)).clamp(min=1e-6)  # a batch may be pure noise
+
+
+def _kernel(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
+    """MMD between real images and their one-step denoised versions, in the space of the image encoder."""
+    features, share = _denoised_features(inputs, generator)
+    real, bandwidths = _real_features(inputs, generator), inputs.reference.bandwidths
+
+    def compare(denoised: Tensor) -> Tensor:
+        return mmd2_per_class(real, denoised, inputs.labels, bandwidths, share)
+
+    return _in_slices(residual, features, compare, inputs)
+
+
+def _covariance(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
+    """As :func:`_kernel`, with first and second moments about the mean of the class instead of a kernel."""
+    features, share = _denoised_features(inputs, generator)
+    centre, scale = inputs.reference.means[inputs.labels], inputs.reference.scale
+    real = _real_features(inputs, generator) - centre
+
+    def compare(denoised: Tensor) -> Tensor:
+        return moment_mmd2_per_class(real, denoised - centre, inputs.labels, scale, share)
+
+    return _in_slices(residual, features, compare, inputs)
+
+
+def _drawn(latents: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
+    """MMD between real and drawn images, in the space of the image encoder."""
+    real, bandwidths = _real_features(inputs, generator), inputs.reference.bandwidths
+
+    def features(leaf: Tensor, part: Tensor) -> Tensor:
+        return generator.encode_features(generator.decode_latents(leaf))
+
+    def compare(drawn: Tensor) -> Tensor:
+        return mmd2_per_class(real, drawn, inputs.labels, bandwidths)
+
+    return _in_slices(latents, features, compare, inputs)
+
+
+def _moments(latents: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
+    """MMD between D(x_t) of real and of drawn images, with the same noise at one timestep.
+
+    Salimans et al. 2024 (arXiv:2406.04103) match the mean of D(x_t); here it is the whole distribution. The
+    weights of D get no gradient, since it could make both sides equal without better images. Bandwidths
+    come from the batch, because denoised images differ less with more noise.
+    """
+
+    def features(leaf: Tensor, part: Tensor) -> Tensor:
+        return inputs.denoise(leaf, part).flatten(1)
+
     with torch.no_grad():
-        real = torch.cat([generator.encode_features(to_unit(inputs.pixels[part])) for part in parts])
-        denoised = torch.cat([features(residual[part], part) for part in parts])
-    share = (inputs.snr / (1 + inputs.snr)).clamp(min=1e-6)  # a whole batch may be pure noise
-    value, by_feature = _differentiated(
-        lambda leaf: mmd2_per_class(real, leaf, inputs.labels, inputs.bandwidths, share), denoised
-    )
+        real = torch.cat([features(inputs.x0[part], part) for part in _parts(inputs.x0, inputs)])
+    bandwidths = median_bandwidth(real) * torch.tensor(BANDWIDTHS, device=real.device)
 
-    def slice_gradient(part: Tensor) -> Tensor:
-        scaled = inputs.loss_scale * by_feature[part]
-        return _differentiated(lambda leaf: (scaled * features(leaf, part)).sum(), residual[part])[1]
+    def compare(drawn: Tensor) -> Tensor:
+        return mmd2_per_class(real, drawn, inputs.labels, bandwidths)
 
-    return value, torch.cat([slice_gradient(part) for part in parts]) / inputs.loss_scale
+    return _in_slices(latents, features, compare, inputs)
 
 
 TERMS.register("none", summary="the denoising loss alone")(None)
@@ -136,3 +255,14 @@ TERMS.register(
     "kernel",
     summary="unbiased MMD of image features between real and one-step-denoised images of each class",
 )(Term(compute=_kernel, weight=0.1, within_class=True))
+TERMS.register(
+    "covariance",
+    summary="mean and covariance of image features of real and one-step-denoised images of each class",
+)(Term(compute=_covariance, weight=1.0, within_class=True))
+TERMS.register(
+    "moments",
+    summary="in the last steps: MMD of noised and denoised latents between real and drawn images of a class",
+)(Term(compute=_moments, weight=3.0))
+TERMS.register(
+    "drawn", summary="in the last steps: MMD of image features between real and drawn images of each class"
+)(Term(compute=_drawn, weight=3.0))

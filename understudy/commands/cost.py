@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import final
 
+import numpy as np
+
 from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import AdaptData
 from understudy.core.threads import one_thread
@@ -127,8 +129,14 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
     """Seconds of a whole adaptation, extrapolated from a few steps; 0 without adaptation."""
     if not settings.adapt.num_steps or settings.adapt.adapter is not None:
         return 0.0
-    never = {"validate_every": 10**6, "checkpoint_every": 10**6}
-    short = settings.adapt.model_copy(update={"steps": _TIMED_STEPS, "until": "steps", **never})
+    is_drawn = settings.adapt.draws_at(settings.adapt.steps - 1)  # then the last half of the timed steps is
+    never = {
+        "validate_every": 10**6,
+        "checkpoint_every": 10**6,
+        "distribution_steps": _TIMED_STEPS,
+        "until": "steps",
+    }
+    short = settings.adapt.model_copy(update={"steps": (1 + is_drawn) * _TIMED_STEPS, **never})
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         steps = adapt(
@@ -141,9 +149,14 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
         )
         times = [time.monotonic() for _ in steps]
     validation = times[0] - start
-    per_step = (times[-2] - times[0]) / (len(times) - 2)
+    plain = np.diff(times[:_TIMED_STEPS] if is_drawn else times[:-1]).mean()
     validations = 1 + settings.adapt.num_steps / settings.adapt.validate_every
-    return per_step * settings.adapt.num_steps + validation * validations
+    seconds = plain * settings.adapt.num_steps + validation * validations
+    if is_drawn:
+        extra = np.diff(times[_TIMED_STEPS - 1 : -1]).mean() - plain
+        first = max(0, settings.adapt.steps - settings.adapt.distribution_steps)
+        seconds += extra * (settings.adapt.num_steps - first)
+    return float(seconds)
 
 
 def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:

@@ -200,6 +200,38 @@ def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> 
     return -factor.view(-1, 1, 1, 1) * residual
 
 
+def ddim_step(
+    x0: Tensor, eps: Tensor, residual: Tensor, snr: Tensor, prediction_type: PredictionType
+) -> tuple[Tensor, Tensor]:
+    """The clean latents and the noise that a network sees in x_t, from a first guess of both.
+
+    Every pair that gives x_t will do as a guess. A deterministic step of Song et al. 2021 (arXiv:2010.02502,
+    eq. 12 with sigma 0) mixes the result again at the next timestep: there it is the guess. So a whole
+    drawing is a chain of these steps, from the guess x0 = 0 and eps = x_T.
+
+    Args:
+        x0: guess of the clean latents, float of shape (B, C, H, W).
+        eps: guess of the noise, as x0.
+        residual: prediction of the network at x_t minus the target of the guess, as x0.
+        snr: at t, float of shape (B,), positive; for v and flow also 0.
+        prediction_type: quantity that the network predicts.
+
+    Returns:
+        x0 and eps according to the network, which also give x_t; as x0.
+
+    Raises:
+        ValueError: for an unknown prediction type.
+
+    Example:
+        >>> one = torch.ones(1, 1, 1, 1)
+        >>> x0, eps = ddim_step(0 * one, 2 * one, one, torch.tensor([4.0]), "epsilon")
+        >>> x0.item(), eps.item()
+        (-0.5, 3.0)
+    """
+    error = x0_error(residual, snr, prediction_type)
+    return x0 + error, eps - snr.sqrt().view(-1, 1, 1, 1) * error
+
+
 def num_steps_from_snr(grid_snr: Tensor, snr: float) -> int:
     """Number of solver steps if drawing starts at the grid point nearest to a signal-to-noise ratio.
 

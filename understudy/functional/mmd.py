@@ -13,6 +13,8 @@ All functions are differentiable; points in half precision are converted to floa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -50,6 +52,28 @@ def gaussian_kernel(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
     )
     scale_K = 2 * bandwidths.to(distance_MN).square()
     return torch.exp(-distance_MN.square() / scale_K[:, None, None]).mean(dim=0)
+
+
+def moment_kernel(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+    """``x . y / s + (x . y)^2 / s^2``: its MMD^2 is the squared distance of first and second moments.
+
+    It is ``|E x - E y|^2 / s + |E x x^T - E y y^T|_F^2 / s^2``. The kernel is not characteristic: MMD^2 is 0
+    for any two distributions with the same mean and covariance.
+
+    Args:
+        x: float of shape (M, D), relative to the point about which moments are taken.
+        y: float of shape (N, D), as ``x``.
+        scale: s, float scalar, positive, in squared units of the points.
+
+    Returns:
+        float of shape (M, N).
+
+    Example:
+        >>> moment_kernel(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.5]]), torch.tensor(2.0))
+        tensor([[6.]])
+    """
+    product = _at_least_float32(x) @ _at_least_float32(y).T / scale
+    return product + product.square()
 
 
 @torch.no_grad()
@@ -141,7 +165,7 @@ def mmd2_paired(x: Tensor, y: Tensor, bandwidths: Tensor, weight: Tensor | None 
     """
     if len(x) < 2:
         raise ValueError(f"x must have at least 2 points, got {len(x)}")
-    return _weighted_mean_off_diagonal(_core(x, y, bandwidths), _weights(x, weight))
+    return _weighted_mean_off_diagonal(_core(x, y, _gaussian(bandwidths)), _weights(x, weight))
 
 
 def mmd2_per_class(
@@ -170,20 +194,57 @@ def mmd2_per_class(
         >>> mmd2_per_class(x, x + 100, torch.tensor([0, 0, 1]), torch.tensor([1.0]))
         tensor(2.)
     """
-    if labels.shape != x.shape[:1]:
-        raise ValueError(f"labels must be of shape ({len(x)},), got {tuple(labels.shape)}")
+    core = _core(x, y, _gaussian(bandwidths))
+    return _weighted_mean_off_diagonal(core, _weights(x, weight), _same_class(labels, len(x)))
+
+
+def moment_mmd2_per_class(
+    x: Tensor, y: Tensor, labels: Tensor, scale: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """:func:`mmd2_per_class` with :func:`moment_kernel`: do mean and covariance agree, class by class?
+
+    Args:
+        x: float of shape (B, D), relative to the mean of the class.
+        y: as ``x``, relative to the same point; y_i has the class of x_i and may depend on x_i.
+        labels: int64 of shape (B,).
+        scale: s, float scalar, positive; the mean of |x|^2 makes the result independent of units.
+        weight: float of shape (B,), positive; equal weights if None.
+
+    Returns:
+        float scalar, an unbiased estimate; may be negative.
+
+    Raises:
+        ValueError: if no class has two pairs, or shapes do not fit.
+
+    Example:
+        >>> x, y = torch.zeros(2, 1), torch.ones(2, 1)
+        >>> moment_mmd2_per_class(x, y, torch.tensor([0, 0]), torch.tensor(2.0))
+        tensor(0.7500)
+    """
+    core = _core(x, y, lambda one, other: moment_kernel(one, other, scale))
+    return _weighted_mean_off_diagonal(core, _weights(x, weight), _same_class(labels, len(x)))
+
+
+def _gaussian(bandwidths: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, y: gaussian_kernel(x, y, bandwidths)
+
+
+def _same_class(labels: Tensor, count: int) -> Tensor:
+    """Which combinations (i, j) share a class, bool (B, B)."""
+    if labels.shape != (count,):
+        raise ValueError(f"labels must be of shape ({count},), got {tuple(labels.shape)}")
     same = labels[:, None] == labels
-    if int(same.sum()) == len(x):
+    if int(same.sum()) == count:
         raise ValueError(f"labels must have a class with at least 2 images, got {labels.tolist()}")
-    return _weighted_mean_off_diagonal(_core(x, y, bandwidths), _weights(x, weight), same)
+    return same
 
 
-def _core(x: Tensor, y: Tensor, bandwidths: Tensor) -> Tensor:
+def _core(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The matrix of h, (B, B)."""
     if x.shape != y.shape:
         raise ValueError(f"paired points must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
-    across = gaussian_kernel(x, y, bandwidths)
-    return gaussian_kernel(x, x, bandwidths) + gaussian_kernel(y, y, bandwidths) - across - across.T
+    across = kernel(x, y)
+    return kernel(x, x) + kernel(y, y) - across - across.T
 
 
 def _weights(x: Tensor, weight: Tensor | None) -> Tensor:

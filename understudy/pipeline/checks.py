@@ -207,7 +207,7 @@ def check_generator_fits(
     check_prompts(generator, settings, prompt_names, captions)
     if settings.visual.kind != "none":
         check_widths(adaptable(generator), projection=settings.visual.projection)
-    if adapt.distribution == "kernel":
+    if adapt.compares_features:
         _ = adaptable(generator).feature_width  # raises an error for a generator without an image encoder
     if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))
