@@ -69,7 +69,7 @@ class Cell:
     def choice(self) -> Choice:
         """How a verdict chooses among the arms; all but the first can be trained again."""
         names = [f"arm-{number}" for number in range(self.arms)]
-        return Choice(candidates=names, num_val=self.val, refits=names[1:])
+        return Choice(candidates=names, num_val=self.val, refittable=names[1:])
 
 
 CELLS = tuple(
@@ -129,7 +129,7 @@ def experiment(cell: Cell, rng: np.random.Generator) -> list[dict[str, dict[str,
         judged = {best, *(chosen[number] for chosen in of_others if number < len(chosen))}
         accuracies = {"real": _RIGHT, "real+val": _RIGHT + cell.effect * rng.standard_normal()}
         accuracies |= {name: _RIGHT + cell.gain + of_run[name] for name in sorted(judged)}
-        if best in choice.refits:
+        if best in choice.refittable:
             shared = _SHARED_LUCK * of_run[best] + _OTHER_LUCK * cell.effect * rng.standard_normal()
             accuracies[f"{best}+val"] = _RIGHT + cell.gain + shared
         right = {name: test.right(name, accuracy) for name, accuracy in accuracies.items()}
@@ -186,7 +186,7 @@ class Rates:
 def rates(cell: Cell, *, experiments: int, seed: int = 0) -> Rates:
     """Shares of experiments in which single and repeated runs claim a gain."""
     rng, choice = np.random.default_rng(seed), cell.choice
-    partners = {"real": "real+val"} | {name: f"{name}+val" for name in choice.refits}
+    partners = {"real": "real+val"} | {name: f"{name}+val" for name in choice.refittable}
     single: list[bool] = []
     beats: dict[int, list[bool]] = {num: [] for num in RUNS}
     helps: dict[int, list[bool]] = {num: [] for num in RUNS}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.evaluation.choice import Choice, choose
+from understudy.evaluation.choice import Choice, choose, why_chosen
 from understudy.functional.intervals import standard_error
 
 NAMES = ("synthetic", "mixed", "bridged")
@@ -25,7 +25,7 @@ def arms(*on_val):
     ],
 )
 def test_an_arm_that_cannot_learn_from_validation_images_is_chosen_only_if_clearly_better(on_val, chosen):
-    assert choose(arms(*on_val), Choice(candidates=NAMES, num_val=50, refits=REFITS)) == chosen
+    assert choose(arms(*on_val), Choice(candidates=NAMES, num_val=50, refittable=REFITS)) == chosen
     plain = choose(arms(*on_val), Choice(candidates=NAMES, num_val=50))
     assert plain == NAMES[on_val.index(max(on_val))]
 
@@ -34,7 +34,7 @@ def test_an_arm_that_cannot_learn_from_validation_images_is_chosen_only_if_clear
 def test_the_rule_of_one_standard_error(on_val, num_val):
     """The best arm that can learn from the labels, unless ``synthetic`` is better by a standard error."""
     measured = arms(*on_val)
-    chosen = choose(measured, Choice(candidates=NAMES, num_val=num_val, refits=REFITS))
+    chosen = choose(measured, Choice(candidates=NAMES, num_val=num_val, refittable=REFITS))
     best_refit = max(on_val[1:])
     if on_val[0] - standard_error(on_val[0], num_val) > best_refit:
         assert chosen == "synthetic"
@@ -42,12 +42,42 @@ def test_the_rule_of_one_standard_error(on_val, num_val):
         assert chosen == NAMES[1 + on_val[1:].index(best_refit)]
 
 
+WITHIN = (
+    "bridged was chosen although synthetic did better on the 50 validation images, 98.0% against 97.0%: the "
+    "difference is within one standard error, and bridged can learn from these images afterwards, unlike "
+    "synthetic."
+)
+BEYOND = (
+    "synthetic was chosen because it did better on the 50 validation images, by more than one standard "
+    "error, than every arm that can learn from them afterwards."
+)
+BEST = "was chosen because no other arm with synthetic images did better on the 50 validation images."
+ONLY = "mixed was chosen because no other arm with synthetic images was to choose from."
+
+
+@pytest.mark.parametrize(
+    ("on_val", "candidates", "refittable", "why"),
+    [
+        ((0.98, 0.96, 0.97), NAMES, REFITS, WITHIN),
+        ((0.98, 0.90, 0.92), NAMES, REFITS, BEYOND),
+        ((0.90, 0.96, 0.96), NAMES, REFITS, f"mixed {BEST}"),
+        ((0.98, 0.97, 0.90), NAMES, (), f"synthetic {BEST}"),
+        ((0.98, 0.50, 0.90), ("mixed",), REFITS, ONLY),
+    ],
+    ids=["within", "beyond", "tie", "best", "only"],
+)
+def test_the_reason_of_a_choice_is_said(on_val, candidates, refittable, why):
+    choice = Choice(candidates=candidates, num_val=50, refittable=refittable)
+    assert why_chosen(arms(*on_val), choice) == why
+    assert why.startswith(choose(arms(*on_val), choice))
+
+
 def test_without_arms_that_learn_more_the_best_arm_wins():
     measured = arms(0.5, 0.6, 0.55)
     assert choose(measured, Choice(candidates=("synthetic", "bridged"), num_val=10)) == "bridged"
-    assert choose(measured, Choice(candidates=NAMES, num_val=10, refits=NAMES)) == "mixed"
+    assert choose(measured, Choice(candidates=NAMES, num_val=10, refittable=NAMES)) == "mixed"
 
 
 def test_the_number_of_validation_images_must_be_known():
     with pytest.raises(ValueError, match="num_val must be at least 1, got 0"):
-        Choice(candidates=NAMES, num_val=0, refits=REFITS)
+        Choice(candidates=NAMES, num_val=0, refittable=REFITS)

@@ -140,7 +140,7 @@ def test_an_arm_that_cannot_learn_from_validation_images_must_be_clearly_better(
     for num_runs in (3, 30):
         runs = [run(mixed=0.0, synthetic=0.02) for _ in range(num_runs)]
         for num_val, expected in ((50, "mixed"), (400, "mixed"), (5000, "synthetic")):
-            choice = Choice(candidates=["mixed", "synthetic"], refits=["mixed"], num_val=num_val)
+            choice = Choice(candidates=["mixed", "synthetic"], refittable=["mixed"], num_val=num_val)
             assert arms_of_other_runs(runs, choice) == [expected] * num_runs
 
 

@@ -16,7 +16,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import build, from_yaml, to_yaml
-from understudy.training.arms import ARMS, Arm, check_arm, find_arm, refits, with_val
+from understudy.training.arms import ARMS, Arm, check_arm, find_arm, refittable_arms, with_val
 from understudy.training.layers import freeze
 from understudy.training.settings import CompareSettings, Phase
 
@@ -369,7 +369,7 @@ def test_every_arm_with_real_images_has_a_form_that_learns_from_validation_image
     assert with_val("mixed-balanced@refresh", settings) == "mixed-balanced+val@refresh"
     assert find_arm("mixed-balanced+val@refresh", settings).without_val == "mixed-balanced@refresh"
     names = ["real", "real+val", "synthetic", "bridged++", "mixed-balanced", "mine", "of-synthetic"]
-    assert refits(names, settings) == ["bridged++", "mixed-balanced", "mine"]
+    assert refittable_arms(names, settings) == ["bridged++", "mixed-balanced", "mine"]
 
 
 @pytest.mark.parametrize("name", ["synthetic+val", "of-synthetic+val", "in-epochs+val", "real+val+val"])

@@ -31,7 +31,7 @@ from understudy.pipeline.run import run
 from understudy.report.html import is_whole
 from understudy.report.study_page import write_study_page
 from understudy.settings import Settings, build, to_yaml
-from understudy.training.arms import find_arm, refits
+from understudy.training.arms import find_arm, refittable_arms
 
 
 def run_study(
@@ -168,7 +168,7 @@ def _content(study: StudyFolder, finished: Sequence[StudyRun]) -> dict[str, Any]
             Choice(
                 candidates=candidates,
                 num_val=min(row["val"] for row in rows),
-                refits=refits(candidates, compare) if compare.refits else (),
+                refittable=refittable_arms(candidates, compare) if compare.does_refit else (),
                 measure=measure,
             ),
             with_val=arms_with_val(arms, compare),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.evaluation.choice import Choice, choose
+from understudy.evaluation.choice import Choice, choose, why_chosen
 from understudy.evaluation.class_sizes import MEASURES
 from understudy.evaluation.over_classes import balanced_accuracy, difference_over_classes, over_classes
 from understudy.functional.class_means import (
@@ -63,6 +63,7 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
                 f"arms must have the seeds and test labels of {_BASELINE!r}, but {result.arm!r} has others"
             )
     summaries = {}
+    on_val = figures_on_val(results, use_val=use_val)
     for result in results:
         is_longer = long is not None and result.arm != _LONG and result.steps == long.steps != real.steps
         plain = by_name.get(result.arm.split("@")[0])
@@ -71,11 +72,28 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
         compared = {
             name: other for name, other in zip(_DIFFERENCES, others, strict=True) if other is not None
         }
-        summaries[result.arm] = _summarise_one(result, compared)
-        if result.arm in use_val:
-            for name in MEASURES:
-                summaries[result.arm].pop(f"val_{name}", None)
+        summaries[result.arm] = _summarise_one(result, compared, on_val[result.arm])
     return summaries
+
+
+def figures_on_val(
+    results: Sequence[ArmResult], *, use_val: Collection[str] = ()
+) -> dict[str, dict[str, float]]:
+    """The figures on validation images, which choose between arms: means over trainings.
+
+    Args:
+        results: one result per arm.
+        use_val: arms that learn from the validation images, so that they have no such figures.
+
+    Returns:
+        By arm, ``val_accuracy`` and, if every training was recorded with it, ``val_balanced_accuracy``.
+    """
+    found = dict[str, dict[str, float]]()
+    for result in results:
+        figures = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
+        kept = {} if result.arm in use_val else figures
+        found[result.arm] = {name: float(np.mean(values)) for name, values in kept.items() if values}
+    return found
 
 
 def confusion(result: ArmResult) -> np.ndarray:
@@ -123,8 +141,9 @@ def verdict(
 
     Returns:
         ``best`` (chosen by :func:`understudy.evaluation.choice.choose`; ``real`` without an arm to choose),
-        ``chosen_on`` (``val``), ``measure``, ``helps`` (whether the 95% intervals of all these differences
-        lie above 0) and ``sentence``; with ``real+val`` also ``against_val``, the arm compared with it.
+        ``chosen_on`` (``val``), ``why`` (why it was chosen, in words; missing without an arm to choose),
+        ``measure``, ``helps`` (whether the 95% intervals of all these differences lie above 0) and
+        ``sentence``; with ``real+val`` also ``against_val``, the arm compared with it.
     """
     measure, real = choice.measure, measured_by(arms[_BASELINE], choice.measure)
     terms = f"{MEASURES[measure]} on {num_test:,} real test images ({_seeds_of(real)})"
@@ -141,7 +160,7 @@ def verdict(
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
         sentence += f" {_unused_val(choice.num_val)}"
-    return answer | {"best": best, "helps": helps, "sentence": sentence}
+    return answer | {"best": best, "why": why_chosen(arms, choice), "helps": helps, "sentence": sentence}
 
 
 def judge(
@@ -238,7 +257,9 @@ def _claim_beyond(name: str, rival: str, difference: Mapping[str, float], *, run
     return f"Against {rival}, {name} shows no difference, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]."
 
 
-def _summarise_one(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict[str, Any]:
+def _summarise_one(
+    result: ArmResult, compared: Mapping[str, ArmResult], on_val: Mapping[str, float]
+) -> dict[str, Any]:
     """One arm, with its difference to each of the other arms, by the name of the difference."""
     labels, counts = result.labels, confusion(result)
     differences = {
@@ -247,10 +268,9 @@ def _summarise_one(result: ArmResult, compared: Mapping[str, ArmResult]) -> dict
     if result.arm == _BASELINE:
         differences["minus_real"] = _interval((0.0, 0.0, 0.0))
     f1 = macro_f1_terms(result.predicted, labels)
-    on_val = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
     return {
         "accuracy": _interval(accuracy_interval(result.correct)) | _seeds(result.correct),
-        **{name: float(np.mean(values)) for name, values in on_val.items() if values},
+        **on_val,
         "per_class": _or_none(recall_per_class(counts)),
         "precision_per_class": _or_none(precision_per_class(counts)),
         **differences,

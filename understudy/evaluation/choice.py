@@ -18,13 +18,13 @@ class Choice:
         candidates: names of the arms to choose from: they use synthetic images and do not learn from
             validation images.
         num_val: number of validation images, at least 1.
-        refits: names of the arms that can be trained again on train and validation images.
+        refittable: names of the arms that can be trained again on train and validation images.
         measure: a key of :data:`understudy.evaluation.class_sizes.MEASURES`.
     """
 
     candidates: Collection[str]
     num_val: int
-    refits: Collection[str] = ()
+    refittable: Collection[str] = ()
     measure: str = "accuracy"
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
 
     An arm that cannot learn from the validation images afterwards is chosen only if it is better there than
     every arm that can, by more than one standard error: otherwise they cannot tell the arms apart, and an arm
-    of ``choice.refits`` still gains their labels (the one-standard-error rule of Breiman et al. 1984).
+    of ``choice.refittable`` still gains their labels (the one-standard-error rule of Breiman et al. 1984).
 
     Args:
         arms: the result of :func:`understudy.evaluation.accuracy.summarise`, with at least one candidate.
@@ -62,9 +62,31 @@ def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
         return float(arms[name][field])
 
     best = max(chosen_from, key=on_val)
-    learning = [name for name in chosen_from if name in choice.refits]
-    if best in choice.refits or not learning:
+    learning = [name for name in chosen_from if name in choice.refittable]
+    if best in choice.refittable or not learning:
         return best
     second = max(learning, key=on_val)
     error = standard_error(on_val(best), choice.num_val)
     return second if on_val(second) >= on_val(best) - error else best
+
+
+def why_chosen(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
+    """Say in one sentence which arm :func:`choose` takes, and why; its arguments are the same."""
+    best, images = choose(arms, choice), f"the {choice.num_val:,} validation images"
+    chosen_from = {name: arm for name, arm in arms.items() if name in choice.candidates}
+    if len(chosen_from) == 1:
+        return f"{best} was chosen because no other arm with synthetic images was to choose from."
+    field = chosen_by(chosen_from, choice.measure)
+    first = max(chosen_from, key=lambda name: float(arms[name][field]))
+    if first != best:
+        return (
+            f"{best} was chosen although {first} did better on {images}, {arms[first][field]:.1%} against "
+            f"{arms[best][field]:.1%}: the difference is within one standard error, and {best} can learn "
+            f"from these images afterwards, unlike {first}."
+        )
+    if best not in choice.refittable and any(name in choice.refittable for name in chosen_from):
+        return (
+            f"{best} was chosen because it did better on {images}, by more than one standard error, than "
+            "every arm that can learn from them afterwards."
+        )
+    return f"{best} was chosen because no other arm with synthetic images did better on {images}."

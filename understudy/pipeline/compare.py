@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from understudy.core.files import write_arrays
 from understudy.core.provenance import environment
-from understudy.evaluation.accuracy import confusion, summarise
+from understudy.evaluation.accuracy import confusion, figures_on_val, summarise
 from understudy.evaluation.choice import Choice, choose
 from understudy.evaluation.class_sizes import measure_of_verdict
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
@@ -17,7 +16,7 @@ from understudy.evaluation.simultaneous import differences_at_once
 from understudy.evaluation.transferability import feature_quality
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
-from understudy.training.arms import find_arm, refits, with_val
+from understudy.training.arms import find_arm, refittable_arms, with_val
 from understudy.training.records import ArmResult
 from understudy.training.settings import CompareSettings
 
@@ -47,9 +46,9 @@ def compare(run: Run) -> None:
             run.classifiers.train_arms([again], advance)
             results.append(again.result())
         record |= {
-            "arms": _summary(results, settings),
+            "arms": summarise(results, use_val=_learning_val(arms, settings)),
             "refit": refit,
-            "may_refit": refits(arms, settings),
+            "may_refit": refittable_arms(arms, settings),
             "at_once": differences_at_once(results, seed=run.settings.seed),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
@@ -75,13 +74,14 @@ def compare(run: Run) -> None:
         run.observer.say(f"compare: the trainings cannot tell whether these still rose: {unclear}")
 
 
-def _summary(results: Sequence[ArmResult], settings: CompareSettings) -> dict[str, Any]:
-    return summarise(results, use_val=[each.arm for each in results if find_arm(each.arm, settings).uses_val])
+def _learning_val(arms: Iterable[str], settings: CompareSettings) -> list[str]:
+    """The arms that learn from the validation images."""
+    return [name for name in arms if find_arm(name, settings).uses_val]
 
 
 def _refitted(arms: Sequence[str], settings: CompareSettings) -> list[str]:
     """An arm that stands for the one that is trained again, before it is known; empty if none is."""
-    return refits(arms, settings)[:1] if settings.refits else []
+    return refittable_arms(arms, settings)[:1] if settings.does_refit else []
 
 
 def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
@@ -91,16 +91,16 @@ def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
     """
     settings, names = run.settings.compare, [each.arm for each in results]
     candidates = [name for name in names if find_arm(name, settings).can_be_chosen]
-    if not settings.refits or not candidates:
+    if not settings.does_refit or not candidates:
         return None
-    arms = _summary(results, settings)
     choice = Choice(
         candidates=candidates,
         num_val=len(run.val),
-        refits=refits(candidates, settings),
-        measure=measure_of_verdict(settings.verdict, arms, run.test.counts.tolist()),
+        refittable=refittable_arms(candidates, settings),
+        measure=measure_of_verdict(settings.verdict, {}, run.test.counts.tolist()),
     )
-    name = with_val(choose(arms, choice), settings)
+    on_val = figures_on_val(results, use_val=_learning_val(names, settings))
+    name = with_val(choose(on_val, choice), settings)
     return None if name in names else name
 
 

@@ -109,7 +109,7 @@ def _verdict(
     choice = Choice(
         candidates=candidates,
         num_val=loaded["val"],
-        refits=_may_refit(compared, candidates) if settings.refits else (),
+        refittable=_may_refit(compared, candidates) if settings.does_refit else (),
         measure=measure,
     )
     answer = verdict(arms, choice, num_test=loaded["test"], with_val=arms_with_val(arms, settings))

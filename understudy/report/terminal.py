@@ -84,7 +84,7 @@ def _if_any(difference: Mapping[str, float] | None) -> str:
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
     """The lines below the table: brackets and star, what figures hold for, small classes, larger sets."""
-    lines = [f"[low, high]: 95% intervals; *: chosen on {results['verdict'].get('chosen_on', 'val')}"]
+    lines = [f"[low, high]: 95% intervals; *: {results['verdict'].get('why', 'chosen on val')}"]
     if results["verdict"]["best"] != "real":
         lines.append("For these images and this generator; --repeats tries others.")
     if together := holds_at_once(results, "minus_real"):

@@ -268,7 +268,7 @@ def with_val(name: str, settings: CompareSettings) -> str | None:
     return "@".join([plain + _VAL, *strategies])
 
 
-def refits(names: Iterable[str], settings: CompareSettings) -> list[str]:
+def refittable_arms(names: Iterable[str], settings: CompareSettings) -> list[str]:
     """The arms with synthetic images among ``names`` that can be trained again on validation images too."""
     return [
         name

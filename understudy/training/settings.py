@@ -298,7 +298,7 @@ class CompareSettings(Section):
         return tuple(dict.fromkeys(["real", *self.arms]))
 
     @property
-    def refits(self) -> bool:
+    def does_refit(self) -> bool:
         """Whether the chosen arm is trained again on train and validation images."""
         return self.refit and "real+val" in self.all_arms
 
