@@ -274,3 +274,14 @@ def test_single_bright_pixels_and_missing_contrast_are_said() -> None:
         assert any("nearly black" in note or "any contrast" in note for note in read(pale).notes)
         assert read(pale, levels="full").notes == ()
     assert ranges_of([255] * 9, kind="8 bits", low=20)[1] == ()
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "32 bits"])
+def test_pictures_that_differ_a_little_are_not_odd(kind: Any) -> None:
+    """The advice must not cut the levels of a set whose pictures are of one kind."""
+    with pytest.raises(InputError, match=r"set: pictures with .. bits .* levels 0 to 4,090.*levels=used"):
+        ranges_of([3900 + 10 * index for index in range(20)], kind=kind)
+    with pytest.raises(
+        InputError, match=r"set: 19 of 20 pictures with 16 bits use only levels 0 to 30,000 of"
+    ):
+        ranges_of([30_000] * 19 + [50_000])

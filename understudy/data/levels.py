@@ -219,9 +219,14 @@ def _are_mostly_dark(pictures: _Pictures) -> bool:
 
 
 def _within(pictures: _Pictures) -> _Pictures:
-    """The pictures without a few odd ones."""
-    within = pictures.where(~pictures.outside(pictures.typical))
-    return within if len(within) else pictures
+    """The pictures without a few odd ones, which are far from the others or make their range look wide."""
+    low, high = pictures.typical
+    for margin in (high - low, 0):
+        within = pictures.where(~pictures.outside((low - margin, high + margin)))
+        half = _WHITE.get(pictures.kind, np.inf) / 2
+        if len(within) and within.limits[1] - within.limits[0] < half:
+            return within
+    return pictures
 
 
 def _narrow(pictures: _Pictures, settings: DataSettings) -> tuple[_Pictures, str]:
