@@ -57,8 +57,11 @@ _SMOKE: Mapping[str, Any] = {
     "compare": {"steps": 4},
     "data": {"shots": 4},
 }
-_SMOKE_DRAWN: Mapping[str, Any] = {
-    "adapt": {"distribution_steps": 2, "drawn_images": 8, "drawn_steps": 2, "classes_per_batch": 2}
+_FEW_DRAWN = {"distribution_steps": 2, "drawn_images": 8, "drawn_steps": 2, "classes_per_batch": 2}
+_SMOKE_ADAPT: Mapping[str, Any] = {
+    "covariance": {"classes_per_batch": 2},
+    "moments": _FEW_DRAWN,
+    "drawn": _FEW_DRAWN,
 }
 
 
@@ -141,8 +144,7 @@ def _settings(case: Case, kind: str, seed: int, *, smoke: bool = False) -> Any:
         "adapt": case.adapt,
         "compare": {"arms": ["real", *_ARMS, *case.arms]},
     }
-    extra = [_SMOKE] if smoke else []
-    extra += [_SMOKE_DRAWN] if smoke and "distribution_steps" in case.adapt else []
+    extra = [_SMOKE, {"adapt": _SMOKE_ADAPT.get(case.name, {})}] if smoke else []
     return build(PRESETS["quick"], _COMMON, chosen, *extra)
 
 
