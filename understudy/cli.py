@@ -17,19 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, final
 
 import typer.core
 
-from understudy.commands.options import (
-    Attack,
-    Device,
-    ExportForm,
-    ExportWhat,
-    Options,
-    Place,
-    Repeats,
-    RunPath,
-    Version,
-    takes_options,
-    whole_number,
-)
+from understudy.commands import options as typed
+from understudy.commands.options import Options, Place, RunPath, takes_options
 from understudy.core.errors import InputError
 from understudy.core.stop import stopped_by_sigterm
 
@@ -71,7 +60,7 @@ app = typer.Typer(
 
 @app.callback()
 def main_options(
-    version: Version = False,
+    version: typed.Version = False,
 ) -> None:
     """Options of the program itself."""
 
@@ -100,11 +89,14 @@ def _do(settings: Settings, folder: Path, place: Place, *, until: str) -> dict[s
 
 def _do_study(kind: str, settings: Settings, folder: Path, *, device: str, **given: Any) -> None:
     """Do the runs of a study, and print its results."""
-    from understudy.commands import chosen, printing
+    from understudy.commands import bakeoff, chosen, printing
     from understudy.commands.study import run_study
 
-    given["device"] = chosen.torch_device(device)
-    study = run_study(kind, settings, folder, observer=_terminal(), **given)
+    given |= {"device": chosen.torch_device(device), "observer": _terminal()}
+    if kind == "bakeoff":
+        study = bakeoff.run_bakeoff(settings, folder, **given)
+    else:
+        study = run_study(kind, settings, folder, **given)
     if study:
         from understudy.report.study_page import study_table
 
@@ -115,7 +107,7 @@ def _do_study(kind: str, settings: Settings, folder: Path, *, device: str, **giv
 
 @app.command("run")
 @takes_options
-def do_whole_runs(options: Options, place: Place, repeats: Repeats = None) -> None:
+def do_whole_runs(options: Options, place: Place, repeats: typed.Repeats = None) -> None:
     """Run every stage, from reading images to the report. A stopped run continues where it stopped.
 
     --repeats does several whole runs with other seeds, and judges over all of them.
@@ -167,14 +159,7 @@ def _measure(options: Options, place: Place, section: str, given: dict[str, Any]
 def gap(
     options: Options,
     place: Place,
-    strengths: Annotated[
-        str | None,
-        typer.Option(
-            help="noise added to real images before they are redrawn, comma-separated "
-            "[default: 0.05,0.2,0.4,0.6,0.8]",
-            metavar="A,B,...",
-        ),
-    ] = None,
+    strengths: typed.Strengths = None,
 ) -> None:
     """Explain the accuracy gap between real and synthetic data.
 
@@ -205,13 +190,7 @@ def evaluate(
             metavar="NAME=PATH",
         ),
     ] = None,
-    corruptions: Annotated[
-        str | None,
-        typer.Option(
-            help="corruptions of the test images, comma-separated, or 'none' [default: all]",
-            metavar="A,B,...",
-        ),
-    ] = None,
+    corruptions: typed.Corruptions = None,
 ) -> None:
     """Test every arm on corrupted images and further test sets.
 
@@ -232,7 +211,7 @@ def evaluate(
 
 @app.command()
 @takes_options
-def audit(options: Options, place: Place, attack: Attack) -> None:
+def audit(options: Options, place: Place, attack: typed.Attack) -> None:
     """Run membership-inference attacks against every arm.
 
     DATA can be the folder of a finished run. The run keeps its settings, so the only options for it are --of,
@@ -283,11 +262,8 @@ def make_study(
             help="what varies: volume, guidance, shots, steps, prompts, or nothing (repeats)", metavar="KIND"
         ),
     ],
-    points: Annotated[
-        str | None,
-        typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
-    ] = None,
-    repeats: Annotated[int, whole_number(help="runs of each point")] = 3,
+    points: typed.Points = None,
+    repeats: Annotated[int, typed.whole_number(help="runs of each point")] = 3,
 ) -> None:
     """Repeat the whole run while one setting varies.
 
@@ -296,6 +272,8 @@ def make_study(
     """
     from understudy.commands import chosen
 
+    if kind == "bakeoff":
+        raise InputError("a bake-off has its own command: understudy bakeoff DATA --generators A,B,...")
     settings, overrides = chosen.settings_of(options), chosen.overrides_of(options)
     if options.times is not None:
         overrides.append({"draw": {"times": settings.draw.times}})
@@ -307,6 +285,28 @@ def make_study(
         points=None if points is None else points.split(","),
         repeats=repeats,
         overrides=overrides,
+    )
+
+
+@app.command()
+@takes_options
+def bakeoff(options: Options, place: Place, contest: typed.Contest) -> None:
+    """Do the same small job with each generator, and rank them on validation images.
+
+    The other options are those of the whole run that the small jobs stand for.
+    """
+    from understudy.commands import chosen
+
+    chosen.check_not_a_run(options)
+    _do_study(
+        "bakeoff",
+        chosen.settings_of(options, varied=("generator.name",)),
+        chosen.study_folder(options, place, "bakeoff"),
+        device=place.device,
+        generators=chosen.names(contest.generators),
+        per_class=contest.per_class,
+        repeats=contest.repeats,
+        **chosen.used(arms=chosen.arms_of(options)),
     )
 
 
@@ -335,8 +335,8 @@ def validate(
 def preview(
     options: Options,
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
-    device: Device = "auto",
-    repeats: Repeats = None,
+    device: typed.Device = "auto",
+    repeats: typed.Repeats = None,
 ) -> None:
     """Draw a few images per class, and estimate the cost of a run.
 
@@ -359,13 +359,13 @@ def export(
     folder: RunPath,
     to: Annotated[Path, typer.Option(help="folder to write; must be new or empty", metavar="DIR")],
     what: Annotated[
-        ExportWhat,
+        typed.ExportWhat,
         typer.Option(
             help="the curated synthetic images, a classifier for timm, or the adapter for diffusers"
         ),
-    ] = ExportWhat.DATASET,
+    ] = typed.ExportWhat.DATASET,
     form: Annotated[
-        ExportForm | None,
+        typed.ExportForm | None,
         typer.Option(
             help="format of the images: image folder, WebDataset shards or Hugging Face dataset "
             "[default: folder]"
@@ -375,14 +375,7 @@ def export(
         str | None,
         typer.Option(help="arm of the exported classifier [default: the arm of the verdict]", metavar="ARM"),
     ] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="licence for the card, as data.licence=... or generator.licence=...; the run stores it",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
+    override: typed.Licences = None,
 ) -> None:
     """Export images, a classifier or the adapter of a run.
 

@@ -435,7 +435,11 @@ def test_other_processes_help_to_make_what_is_missing(volume, volume_job, monkey
         ("prompts", ["real-fake"], "must be 'single', a recipe with a token"),
         ("prompts", [""], "must be 'single', a recipe with a token"),
         ("prompts", ["none.txt"], "template file none.txt must exist"),
-        ("colours", None, "unknown study 'colours'; known: guidance, prompts, repeats, shots, steps, volume"),
+        (
+            "colours",
+            None,
+            "unknown study 'colours'; known: bakeoff, guidance, prompts, repeats, shots, steps, volume",
+        ),
     ],
 )
 def test_points_that_are_none_are_refused_and_nothing_written(kind, points, message, job, tmp_path):
@@ -537,7 +541,7 @@ def test_a_damaged_index_is_refused(text, message, volume_job, tmp_path):
         ("volume digits --points 1,,2", "must be whole numbers of images, separated by commas, got ''"),
         (
             "colours digits",
-            "unknown study 'colours'; known: guidance, prompts, repeats, shots, steps, volume",
+            "unknown study 'colours'; known: bakeoff, guidance, prompts, repeats, shots, steps, volume",
         ),
         ("volume nowhere", "no file or folder at 'nowhere'"),
         ("volume", "Missing argument 'DATA'"),

@@ -1,10 +1,13 @@
-"""Records of the environment can be stored."""
+"""Records of the environment and of memory."""
 
 import json
 import subprocess
 import sys
 
-from understudy.core.provenance import environment
+import numpy as np
+import pytest
+
+from understudy.core.provenance import environment, forget_peak_memory, peak_memory_gb
 
 
 def test_the_environment_is_json():
@@ -24,3 +27,13 @@ def test_a_module_is_recorded_as_it_was_called(tmp_path):
             [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert called.stdout.strip() == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets the peak of a process")
+def test_the_peak_is_that_since_it_was_forgotten():
+    forget_peak_memory()
+    before = peak_memory_gb()
+    np.ones(5 * 10**7).sum()  # 0.4 GB that are returned
+    assert peak_memory_gb() - before == pytest.approx(0.4, abs=0.05)
+    forget_peak_memory()
+    assert peak_memory_gb() == pytest.approx(before, abs=0.05)

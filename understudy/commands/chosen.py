@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,14 @@ def parse_overrides(texts: Sequence[str] | None) -> list[dict[str, Any]]:
     return [parse_override(text) for text in texts or ()]
 
 
-def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settings:
-    """Merge preset, recipe, options, ``--set`` and the settings of the command; later ones win."""
+def settings_of(
+    options: Options, added: dict[str, Any] | None = None, *, varied: Collection[str] = ()
+) -> Settings:
+    """Merge preset, recipe, options, ``--set`` and the settings of the command; later ones win.
+
+    Settings that only have an effect with other values of ``varied``, which the command gives several of, are
+    accepted.
+    """
     overrides = overrides_of(options)
     _check_given_once(options, overrides)
     check_contradictions(overrides, added or {})
@@ -59,8 +65,17 @@ def settings_of(options: Options, added: dict[str, Any] | None = None) -> Settin
         PRESETS[options.preset], RECIPES[options.recipe], _chosen(options), *overrides, added or {}
     )
     given = given_names(*overrides)
-    check_effect(settings, [*given, *(["draw.times"] if options.times is not None else [])])
+    given += ["draw.times"] if options.times is not None else []
+    check_effect(settings, given, varied=varied)
     return settings
+
+
+def arms_of(options: Options) -> tuple[str, ...] | None:
+    """The arms that the user gave in any way; None if they are those of preset and recipe."""
+    is_option = options.arms is not None or options.arms_file is not None
+    if not is_option and "compare.arms" not in given_names(*overrides_of(options)):
+        return None
+    return build(RECIPES[options.recipe], _chosen(options), *overrides_of(options)).compare.arms
 
 
 def run_folder(

@@ -66,6 +66,34 @@ Repeats = Annotated[
 ]
 
 
+Licences = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="licence for the card, as data.licence=... or generator.licence=...; the run stores it",
+        metavar="KEY=VALUE",
+    ),
+]
+Points = Annotated[
+    str | None,
+    typer.Option(help="values to try, comma-separated; you can add more later", metavar="A,B,..."),
+]
+Strengths = Annotated[
+    str | None,
+    typer.Option(
+        help="noise added to real images before they are redrawn, comma-separated "
+        "[default: 0.05,0.2,0.4,0.6,0.8]",
+        metavar="A,B,...",
+    ),
+]
+Corruptions = Annotated[
+    str | None,
+    typer.Option(
+        help="corruptions of the test images, comma-separated, or 'none' [default: all]", metavar="A,B,..."
+    ),
+]
+
+
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         from importlib.metadata import version  # slow to import for `--help`
@@ -161,6 +189,23 @@ class Place:
             help="if --out holds a run: continue it (if-possible), require one (always), or refuse (never)"
         ),
     ] = ResumeOption.IF_POSSIBLE
+
+
+@final
+@dataclass(frozen=True)
+class Contest:
+    """The generators of a bake-off, and the small job of each."""
+
+    generators: Annotated[
+        str,
+        typer.Option(
+            help="names, pipeline folders, hub names and ready-made images, comma-separated; end a name with "
+            ":adapted or :vanilla to try it in one way only",
+            metavar="A,B,...",
+        ),
+    ] = "mini,class_conditional"
+    per_class: Annotated[int, whole_number(help="synthetic images per class of each small job")] = 50
+    repeats: Annotated[int, whole_number(help="small jobs of each generator")] = 1
 
 
 @final

@@ -130,12 +130,15 @@ class StudyFolder:
         base: settings of all runs.
         overrides: nested settings that win over all others.
         out: the folder.
+        whole: the settings without the overrides: of the whole runs that the small ones of a bake-off stand
+            for.
     """
 
     kind: str
     base: Settings
     overrides: tuple[Mapping[str, Any], ...]
     out: Path
+    whole: Settings | None = None
 
     @property
     def index(self) -> Path:
@@ -187,7 +190,9 @@ class StudyFolder:
         Where only repeats are compared, everything but the test images takes another seed.
         """
         kind = STUDIES[self.kind]
-        settings = build(self.base.model_dump(mode="json"), kind.settings_at(point), *self.overrides)
+        # Only what was given, because defaults depend on the generator.
+        given = self.base.model_dump(mode="json", exclude_unset=True)
+        settings = build(given, kind.settings_at(point), *self.overrides)
         if kind.varies and settings.data.shots is not None:
             settings = settings.model_copy(
                 update={"data": settings.data.model_copy(update={"subset": repeat})}

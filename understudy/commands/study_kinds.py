@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from understudy.adaptation.settings import AdaptSettings
+from understudy.commands.study_generators import both_ways, generator_layer, read_generator
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.generators.prompts import read_templates
@@ -34,6 +35,9 @@ class StudyKind:
         expected: a description of valid points, for messages.
         read: reads a point from text; raises ValueError if the text is not a point.
         layer: nested settings of a point.
+        expand: the texts of the points that one text on the command line stands for.
+        ranks: whether the points are ranked on validation images, and a point that cannot be run becomes a
+            line of the result, while the others go on.
     """
 
     unit: str
@@ -43,6 +47,8 @@ class StudyKind:
     expected: str = "whole numbers of images"
     read: Callable[[str], Point] = int
     layer: Callable[[Point], Mapping[str, Any]] | None = None
+    expand: Callable[[str], Sequence[str]] = lambda text: (text,)
+    ranks: bool = False
 
     def settings_at(self, point: Point) -> Mapping[str, Any]:
         """Nested settings of a point."""
@@ -76,8 +82,7 @@ def read_points(kind: str, points: Sequence[Point]) -> list[Point]:
         InputError: if a value is not a point, there are no points, or a point is repeated.
     """
     known, values = STUDIES[kind], []
-    for given in points:
-        text = plain_text(given)
+    for text in (text for given in points for text in known.expand(plain_text(given))):
         try:
             values.append(known.read(text))
         except (ValueError, OverflowError) as error:
@@ -194,6 +199,19 @@ _register(
     expected="'single', a recipe with a token, the name of a template set or a file of templates",
     read=_prompt_point,
     layer=_prompt_settings,
+)
+_register(
+    "bakeoff",
+    "generators: the same small job with each of them, ranked on validation images",
+    unit="generator",
+    points=("mini:adapted", "mini:vanilla", "class_conditional"),
+    sets=("generator.name", "generator.images"),
+    axis="names",
+    expected="names, pipelines or ready-made images",
+    read=read_generator,
+    layer=generator_layer,
+    expand=both_ways,
+    ranks=True,
 )
 _register(
     "repeats",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -203,12 +203,13 @@ def sections_in(value: Any) -> Iterator[Section]:
         yield from sections_in(inner)
 
 
-def check_effect(settings: Section, given: Iterable[str]) -> None:
+def check_effect(settings: Section, given: Iterable[str], *, varied: Collection[str] = ()) -> None:
     """Check that every setting given by the user has an effect.
 
     Args:
         settings: resolved settings of the whole run.
         given: dotted names of the settings given by the user.
+        varied: dotted names of settings that take several values, so that a need of them is met by one.
 
     Raises:
         InputError: naming a setting without effect and the setting that causes this; if the cause is a path
@@ -216,7 +217,7 @@ def check_effect(settings: Section, given: Iterable[str]) -> None:
     """
     for name in given:
         needs = facts_of(owner_of(type(settings), name)[1]).needs
-        idle = next((need for need in needs if not need.holds(settings)), None)
+        idle = next((need for need in needs if need.setting not in varied and not need.holds(settings)), None)
         if idle is not None:
             path = attrgetter(idle.setting)(settings)
             if isinstance(path, Path) and not path.exists():

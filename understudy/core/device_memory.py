@@ -1,4 +1,4 @@
-"""Free memory of a device."""
+"""Free and used memory of a device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,37 @@ def free_bytes(device: str) -> int | None:
     """
     import torch  # slow to import; commands that only list names do not need it
 
-    accelerator = torch.accelerator.current_accelerator()
-    if accelerator is None or torch.device(device).type != accelerator.type or accelerator.type == "mps":
+    if not _counts(device):
         return None
     free, _ = torch.accelerator.get_memory_info(device)
     # torch keeps memory that tensors have left, and uses it first.
     kept = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
     return int(free + kept)
+
+
+def forget_peak(device: str) -> None:
+    """Make :func:`peak_gb` start again from the memory that is in use now."""
+    import torch  # as above
+
+    if _counts(device):
+        torch.accelerator.reset_peak_memory_stats(device)
+
+
+def peak_gb(device: str) -> float | None:
+    """Most memory of a device that tensors of this process used since :func:`forget_peak`, in GB.
+
+    None where the host shares its memory with the device.
+    """
+    import torch  # as above
+
+    return round(torch.accelerator.max_memory_allocated(device) / 1e9, 2) if _counts(device) else None
+
+
+def _counts(device: str) -> bool:
+    """Whether torch counts the memory of a device."""
+    import torch  # as above
+
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        return False
+    return torch.device(device).type == accelerator.type != "mps"

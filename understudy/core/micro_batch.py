@@ -62,7 +62,7 @@ class MicroBatch:
                 undo()
 
     def _halve(self, error: RuntimeError) -> None:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise error
         if self.size <= self.smallest:
             least = f"one {self._unit}" if self.smallest == 1 else f"{self.smallest} {self._unit}s"
@@ -78,7 +78,8 @@ class MicroBatch:
         )
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that a device or the host has no more memory."""
     from accelerate.utils.memory import should_reduce_batch_size  # slow to import, and seldom needed
 
     return should_reduce_batch_size(error) or any(text in str(error) for text in _OUT_OF_MEMORY)

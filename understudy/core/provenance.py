@@ -52,10 +52,17 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
+def forget_peak_memory() -> None:
+    """Make :func:`peak_memory_gb` start again from the present memory; only Linux can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory_gb() -> float | None:
     """Peak resident memory of this process so far, in GB, rounded to 10 MB.
 
-    None on Windows, which does not report it this way.
+    On Linux it is that since the last :func:`forget_peak_memory`. None on Windows, which does not report it
+    this way.
     """
     if resource is None:
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from understudy.functional.simultaneous import simultaneous_tail
 from understudy.training.records import ArmResult
 
 Ends = dict[str, float]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def differences_at_once(results: Sequence[ArmResult], *, seed: int) -> dict[str, dict[str, dict[str, Ends]]]:
@@ -44,7 +46,7 @@ def differences_at_once(results: Sequence[ArmResult], *, seed: int) -> dict[str,
     }
     return {
         measure: {
-            name: _at_once(
+            name: at_once(
                 {arm: of_arm[arm] - of_arm[other] for arm, other in pairs.items()},
                 groups=None if measure == "accuracy" else labels,
                 seed=seed,
@@ -56,7 +58,16 @@ def differences_at_once(results: Sequence[ArmResult], *, seed: int) -> dict[str,
     }
 
 
-def _at_once(differences: dict[str, np.ndarray], *, groups: np.ndarray | None, seed: int) -> dict[str, Ends]:
+def at_once(
+    differences: Mapping[Name, np.ndarray], *, groups: np.ndarray | None, seed: int
+) -> dict[Name, Ends]:
+    """Intervals of differences that hold for all of them at once: ``low`` and ``high`` by name.
+
+    Args:
+        differences: by name, values in [-1, 1] of each training and image, float (S, N).
+        groups: class of each image, int (N,), if the sizes of the classes are given; None otherwise.
+        seed: of the draws behind the simultaneous error.
+    """
     values = np.stack(list(differences.values()))
     tail = simultaneous_tail(values, np.random.default_rng(seed), groups=groups)
     found = {}

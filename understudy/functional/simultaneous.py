@@ -6,9 +6,14 @@ Symbols::
     S, N   trainings and test images, as in :mod:`understudy.functional.intervals`
     V_k    variance of the mean of difference k
     A      covariance of the K means over test images     (K, K)
+    T, R   treatments, such as generators, and runs of each
+    q      quantile of the studentised range
 """
 
 from __future__ import annotations
+
+import math
+from functools import cache
 
 import numpy as np
 from scipy.special import ndtr
@@ -69,3 +74,45 @@ def _covariance_over_images(means: np.ndarray, groups: np.ndarray | None) -> np.
     parts = [means] if groups is None else strata(means, groups)
     covariances = [np.cov(part) * part.shape[1] for part in parts if part.shape[1] > 1]
     return np.asarray(np.sum(covariances, axis=0) / num_images**2)
+
+
+def tukey_half_width(means: np.ndarray) -> float:
+    """Half width with which the intervals of all differences of two treatments hold at once over runs.
+
+    Tukey 1953 in randomised blocks (Scheffe 1959, "The analysis of variance", section 4.3): every run is a
+    block with one value of each treatment, so what all treatments of a run share cancels::
+
+        q[0.95; T, f] sqrt(E / R),    f = (T - 1)(R - 1)
+
+    E is the mean square of what treatments and runs do not explain, over f. All treatments count as equally
+    variable, which gives f degrees of freedom where the R differences of a pair alone would give R - 1. With
+    two treatments this is the paired Student interval.
+
+    Args:
+        means: value of each treatment in each run, float of shape (T, R), both at least 2.
+
+    Returns:
+        The half width, in the unit of ``means``; 0 if treatments and runs explain everything.
+
+    Raises:
+        ValueError: for another shape.
+
+    Example:
+        >>> round(tukey_half_width(np.array([[1.0, 2.0, 3.0], [2.0, 2.0, 5.0]])), 2)
+        2.48
+    """
+    if means.ndim != 2 or min(means.shape) < 2:
+        raise ValueError(f"means must be (treatments, runs), at least 2 of each, got {means.shape}")
+    num_treatments, num_runs = means.shape
+    rest = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
+    freedom = (num_treatments - 1) * (num_runs - 1)
+    mean_square = float(np.square(rest).sum()) / freedom
+    return _studentised_range(num_treatments, freedom) * math.sqrt(mean_square / num_runs)
+
+
+@cache
+def _studentised_range(num_treatments: int, freedom: int) -> float:
+    """The 95% quantile q; its integrals take a second."""
+    from scipy.stats import studentized_range  # slow to import, and needed only if there are several runs
+
+    return float(studentized_range.ppf(1 - 2 * TAIL, num_treatments, freedom))

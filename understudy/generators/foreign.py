@@ -88,6 +88,14 @@ def describe(path: Path) -> tuple[str, str]:
     return what, f"{how}; or {_ADAPTER}" if how == _UNKNOWN else how
 
 
+def holds_weights(path: Path) -> bool:
+    """Whether a path is a pipeline, a file of weights or a folder with one; otherwise it may hold images."""
+    if (path / INDEX).is_file():
+        return True
+    files = path.iterdir() if path.is_dir() else [path]
+    return any(file.suffix in WEIGHTS for file in files)
+
+
 def check_pipeline_folder(path: Path) -> None:
     """Check that a path is the folder of a pipeline without a LoRA, which diffusers would not load with it.
 

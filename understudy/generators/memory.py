@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
+import psutil
 import torch
 from accelerate import cpu_offload_with_hook
 from accelerate.hooks import remove_hook_from_module
@@ -18,6 +19,8 @@ from torch import nn
 
 from understudy.core.errors import InputError
 from understudy.generators.settings import GeneratorSettings
+
+_ALWAYS_LOADED = ("text_encoder", "text_encoder_2", "transformer", "unet", "vae")
 
 
 @final
@@ -60,11 +63,13 @@ class Offload:
 
 
 def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> None:
-    """Check that device and machine support the settings of memory and compilation.
+    """Check that device and machine support the settings of memory and compilation, and hold the weights.
 
     Raises:
-        InputError: for offloading to the CPU on the CPU, or for compilation without a compiler.
+        InputError: for offloading to the CPU on the CPU, for compilation without a compiler, or as
+            :func:`check_room`.
     """
+    check_room(Path(settings.name), settings.precision)
     if settings.cpu_offload and device.type == "cpu":
         raise InputError(
             "generator.cpu_offload must be false on the device 'cpu', got true: it only saves GPU memory; "
@@ -76,6 +81,41 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
             "generator.compile needs a C++ compiler such as g++ or clang++, and found none: install one, or "
             "leave generator.compile out"
         )
+
+
+def check_room(folder: Path, precision: str) -> None:
+    """Check that the weights of a pipeline fit into the free memory of this machine.
+
+    Otherwise the system ends the process without a message. Only networks that are always loaded count, each
+    with its smallest form or variant on disk.
+
+    Args:
+        folder: of the pipeline.
+        precision: ``generator.precision``.
+
+    Raises:
+        InputError: if they do not fit.
+    """
+    parts = [folder / name for name in _ALWAYS_LOADED if (folder / name).is_dir()]
+    # Weights may be stored in 32 bits and loaded in 16, which takes half of their size.
+    need = sum(map(_bytes_of_weights, parts)) * (1.0 if precision == "float32" else 0.5)
+    free = psutil.virtual_memory().available
+    if need > free:
+        raise InputError(
+            f"the pipeline {folder} needs at least {need / 1e9:.1f} GB of memory for its weights, but "
+            f"{free / 1e9:.1f} GB are free: close other programs, use another machine, or choose a smaller "
+            "pipeline"
+        )
+
+
+def _bytes_of_weights(part: Path) -> int:
+    """Size of the weights of a network on disk, in their smallest form; 0 if there are none."""
+    sizes: dict[tuple[str, str], int] = {}
+    for file in part.iterdir():
+        if file.suffix in (".safetensors", ".bin"):
+            variant = next((name for name in ("fp16", "non_ema") if f".{name}" in file.name), "")
+            sizes[file.suffix, variant] = sizes.get((file.suffix, variant), 0) + file.stat().st_size
+    return min(sizes.values(), default=0)
 
 
 def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, offload: bool) -> Offload | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from understudy.core.device_memory import forget_peak, peak_gb
 from understudy.pipeline.context import Run
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
@@ -13,13 +14,15 @@ def draw(run: Run) -> None:
     """Draw as many images per class as the settings ask for."""
     quota = quotas(run.train, run.settings.draw)
     with run.folder.stage("draw") as record:
+        forget_peak(run.device)
         generator = run.generators.main  # the time to load it does not count as drawing
         record["generator"] = generator.fingerprint
         start = time.monotonic()
         images = run.sets.first(run.settings, quota)
         drawn = run.sets.num_drawn
-        per_second = round(drawn / (time.monotonic() - start), 2) if drawn else None
+        per_second = float(f"{drawn / (time.monotonic() - start):.4g}") if drawn else None
         record |= {"images": len(images), "images_per_second": per_second}
+        record["device_memory_gb"] = peak_gb(run.device)
     run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
     if (short := int(quota.sum()) - len(images)) > 0:
         run.observer.say(

@@ -24,7 +24,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import read_json, temporary_path, write_json, write_text
 from understudy.core.listing import listed
 from understudy.core.lock import LOCK_FILE
-from understudy.core.provenance import peak_memory_gb
+from understudy.core.provenance import forget_peak_memory, peak_memory_gb
 from understudy.settings import Settings, differing_keys, from_yaml, may_change, to_yaml
 
 Resume = Literal["if-possible", "always", "never"]
@@ -143,9 +143,12 @@ class RunFolder:
         """Run a stage: the block fills its record, which is written if the block ends without an error.
 
         The record also gets the seconds since the block began, or since ``started`` (by ``time.monotonic``),
-        and the peak memory of this process so far. Earlier, interrupted attempts do not count.
+        and the peak memory of this process since the same moment; on other systems than Linux, since the
+        process began. Earlier, interrupted attempts do not count.
         """
         record: dict[str, Any] = {}
+        if started is None:
+            forget_peak_memory()
         start = time.monotonic() if started is None else started
         yield record
         record |= {"seconds": round(time.monotonic() - start, 2), "peak_memory_gb": peak_memory_gb()}
@@ -161,8 +164,9 @@ def _check_no_study(path: Path) -> None:
     if (path / "study.yaml").exists():
         runs = [str(found.parent) for found in sorted(path.glob("runs/*/settings.yaml"))]
         raise InputError(
-            f"{path} holds a study, not a run: go on with the command that began it ('understudy study' or "
-            f"'understudy run --repeats N'), choose another folder, or give one of its runs, {listed(runs)}"
+            f"{path} holds a study, not a run: go on with the command that began it ('understudy study', "
+            "'understudy bakeoff' or 'understudy run --repeats N'), choose another folder, or give one of "
+            f"its runs, {listed(runs)}"
         )
 
 

@@ -14,6 +14,7 @@ from understudy.core.errors import InputError
 from understudy.core.lock import FolderLock
 from understudy.core.processes import Processes
 from understudy.core.progress import Observer, Silent
+from understudy.core.provenance import forget_peak_memory
 from understudy.core.threads import use_threads
 from understudy.data.load import Splits
 from understudy.pipeline import (
@@ -120,6 +121,7 @@ def run(
         InputError: for settings or data that do not fit, or a folder in which another process works; the
             folder is left unchanged.
     """
+    forget_peak_memory()
     use_threads(settings.compute.threads)
     check_names(with_kept_files(settings, out))
     last, processes = STAGE_NAMES.index(until), Processes()

@@ -29,6 +29,7 @@ from understudy.report.figures import (
     to_svg,
 )
 from understudy.report.html import environment
+from understudy.report.ranking_page import ranking_table
 from understudy.report.wording import percent, percent_interval, points_interval
 
 if TYPE_CHECKING:
@@ -88,8 +89,10 @@ def study_table(study: Mapping[str, Any]) -> Table:
         study: content of ``study.json``.
 
     Returns:
-        A table with a row per point and arm; of repeats, a row per arm.
+        A table with a row per point and arm; of repeats, a row per arm; of a bake-off, a row per generator.
     """
+    if "ranking" in study:
+        return ranking_table(study)
     if "verdict" in study:
         return _table_of_repeats(study)
     table = _empty_table([f"[low, high]: {interval_note(study)}"])

@@ -177,18 +177,22 @@ class TrainedClassifier:
         return cls(backbone, tuple(config["label_names"]), device)
 
 
-def validation_figures(classifier: TrainedClassifier, val: LabelledSet) -> dict[str, float]:
-    """``val_accuracy``, ``val_balanced_accuracy``, and ``val_loss``: the mean negative log probability."""
-    probabilities = classifier.predict(val)
-    true, predicted = probabilities[np.arange(len(val)), val.labels], probabilities.argmax(axis=1)
+def validation_figures(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """``val_accuracy``, ``val_balanced_accuracy``, and ``val_loss``: the mean negative log probability.
+
+    Args:
+        probabilities: predicted for the validation images, float (N, C).
+        labels: their true classes, int (N,).
+    """
+    true, predicted = probabilities[np.arange(len(labels)), labels], probabilities.argmax(axis=1)
     return {
-        "val_accuracy": float((predicted == val.labels).mean()),
-        "val_balanced_accuracy": float(balanced_accuracy_terms(predicted[None], val.labels).mean()),
+        "val_accuracy": float((predicted == labels).mean()),
+        "val_balanced_accuracy": float(balanced_accuracy_terms(predicted[None], labels).mean()),
         "val_loss": float(-np.log(np.maximum(true, 1e-12)).mean()),
     }
 
 
 def accuracy_and_loss(classifier: TrainedClassifier, data: LabelledSet) -> tuple[float, float]:
     """Accuracy, and the mean negative log probability of the true class."""
-    figures = validation_figures(classifier, data)
+    figures = validation_figures(classifier.predict(data), data.labels)
     return figures["val_accuracy"], figures["val_loss"]

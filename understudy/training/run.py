@@ -63,11 +63,13 @@ class SeedTraining:
             history.add(step)
             yield 1
         seconds, classifier = time.monotonic() - start - history.seconds, step.classifier
-        figures = validation_figures(classifier, self.held_out.val)
+        on_val = classifier.predict(self.held_out.val)
+        figures = validation_figures(on_val, self.held_out.val.labels)
         classifier.save_weights(self.folder.weights(self.index))
         content = {
             "probabilities": classifier.predict(self.held_out.test),
             **figures,
+            "val_predicted": on_val.argmax(axis=1),
             "seconds": seconds,
             "seed": self.seed,
             "steps": step.step,

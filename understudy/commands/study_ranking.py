@@ -1,0 +1,255 @@
+"""The result of a bake-off: generators ranked on validation images, with what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from understudy.commands.cost import Pace, estimate
+from understudy.commands.study_folder import StudyFolder, StudyRun
+from understudy.commands.study_kinds import STUDIES, Point, label_of
+from understudy.core.errors import InputError
+from understudy.core.files import read_arrays
+from understudy.core.workers import num_workers
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import Splits
+from understudy.evaluation.ranking import (
+    FLOOR,
+    OnValidation,
+    accuracy_over_runs,
+    against,
+    rank,
+    ranking_sentence,
+)
+from understudy.pipeline.folder import RunFolder, finished_results
+from understudy.settings import Settings, build
+from understudy.training.arms import find_arm
+from understudy.training.records import ArmFolder
+from understudy.training.settings import CompareSettings
+
+_NOT_SHOWN = ("arms", "measure")
+"""Fields of the row of a run about test images, which have no part in a ranking."""
+
+
+def ranked_content(
+    study: StudyFolder, finished: Sequence[StudyRun], failed: Mapping[Point, str], *, device: str = "cpu"
+) -> dict[str, Any]:
+    """The content of ``study.json`` for a study that ranks its points, without the environment.
+
+    Args:
+        study: the study.
+        finished: its finished runs, at least one.
+        failed: points that could not be run, with the reason.
+        device: torch device that the runs used.
+
+    Raises:
+        InputError: if the validation images of runs with the same number differ.
+    """
+    kind, rows = STUDIES[study.kind], [one.row(study.out) for one in finished]
+    compared = _comparable([one for one in finished if one.point not in failed])
+    measure = "accuracy" if any(row["measure"] == "accuracy" for row in rows) else "balanced_accuracy"
+    content: dict[str, Any] = {
+        "schema": 1,
+        "kind": study.kind,
+        "summary": STUDIES.summary(study.kind),
+        "sets": list(kind.sets),
+        "unit": kind.unit,
+        "axis": kind.axis,
+        "source": study.base.data.source,
+        "repeats_differ_in": "subset" if study.base.data.shots is not None else "seed",
+        "measure": measure,
+    }
+    ranked = _ranked(study, compared, measure, device=device) if compared else _nothing()
+    return {
+        **content,
+        **ranked,
+        "failed": [
+            {"point": point, "label": label_of(point), "reason": reason} for point, reason in failed.items()
+        ],
+        "runs": [{name: value for name, value in row.items() if name not in _NOT_SHOWN} for row in rows],
+        "settings": study.base.model_dump(mode="json"),
+    }
+
+
+def _nothing() -> dict[str, Any]:
+    return {"sentence": "Every generator failed; the table says why.", "ranking": None, "points": []}
+
+
+def _comparable(runs: Iterable[StudyRun]) -> dict[Point, list[StudyRun]]:
+    """Runs of every point that began with the first repeat: those that all of these points have finished."""
+    by_point: dict[Point, dict[int, StudyRun]] = {}
+    for one in runs:
+        by_point.setdefault(one.point, {})[one.repeat] = one
+    by_point = {point: of_point for point, of_point in by_point.items() if 0 in of_point}
+    if not by_point:
+        return {}
+    shared = sorted(set.intersection(*map(set, by_point.values())))
+    return {point: [of_point[repeat] for repeat in shared] for point, of_point in by_point.items()}
+
+
+def ranking_arm(settings: CompareSettings) -> str:
+    """The arm that generators are ranked by: the first that uses synthetic images and no validation images.
+
+    Raises:
+        InputError: if there is none.
+    """
+    for name in settings.all_arms:
+        if find_arm(name, settings).can_be_chosen:
+            return name
+    raise InputError(
+        "a bake-off ranks generators by an arm that uses their images and does not learn from validation "
+        f"images, got the arms {', '.join(settings.all_arms)}: add one, such as mixed"
+    )
+
+
+def _ranked(
+    study: StudyFolder, compared: Mapping[Point, list[StudyRun]], measure: str, *, device: str
+) -> dict[str, Any]:
+    """``sentence``, ``ranking`` and ``points`` of the runs that can be compared."""
+    arm, labels = ranking_arm(study.base.compare), {label_of(point): point for point in compared}
+    first = next(iter(compared.values()))
+    outcomes = {label: [_on_validation(one, arm) for one in compared[labels[label]]] for label in labels}
+    outcomes[FLOOR] = [_on_validation(one, FLOOR) for one in first]
+    for of_one in outcomes.values():
+        for mine, of_real in zip(of_one, outcomes[FLOOR], strict=True):
+            if not np.array_equal(mine.labels, of_real.labels):
+                raise InputError(
+                    f"the validation images have changed since {first[0].name} was finished, so generators "
+                    "cannot be compared: restore them, or choose another --out"
+                )
+    ranking = rank(outcomes, measure=measure, seed=study.base.seed)
+    num_val = len(outcomes[FLOOR][0].labels)
+    paces = _Paces(compared, device)
+    points = {
+        label: _point(study, label, compared[labels[label]], measure)
+        | {"whole_run_seconds": paces.whole_run(study, labels[label])}
+        for label in labels
+    }
+    return {
+        "sentence": ranking_sentence(ranking, measure=measure, num_val=num_val),
+        "ranking": {
+            "arm": arm,
+            "images": num_val,
+            "trainings": study.base.compare.num_seeds,
+            "interval": ranking["interval"],
+            "floor": ranking["accuracy"][FLOOR],
+            "differences": ranking["differences"],
+        },
+        "points": [
+            {
+                "point": labels[label],
+                "place": ranking["places"][label],
+                **points[label],
+                "minus_real": against(ranking, label, FLOOR),
+            }
+            for label in ranking["order"]
+        ],
+    }
+
+
+def _on_validation(one: StudyRun, arm: str) -> OnValidation:
+    """What the trainings of an arm predict for the validation images of a run."""
+    files = ArmFolder(one.path / "arms", arm)
+    records = [read_arrays(files.record(index)) for index in range(one.settings.compare.num_seeds)]
+    if any("val_predicted" not in record for record in records):
+        raise InputError(f"{one.path} was made by an older version of understudy: use another folder")
+    labels = LabelledSet.load(one.path / "data" / "val.parquet").labels
+    return OnValidation(np.stack([record["val_predicted"] for record in records]), labels)
+
+
+def _point(study: StudyFolder, label: str, runs: Sequence[StudyRun], measure: str) -> dict[str, Any]:
+    """Accuracy of its arms on validation images, closeness of its images, time and memory."""
+    results = [finished_results(one.folder) for one in runs]
+    drew = [one.folder.record("draw") or {} for one in runs]
+    chosen = RunFolder.find(runs[0].path).settings  # a path may have become another thing since
+    arms = [name for name in results[0]["arms"] if find_arm(name, chosen.compare).can_be_chosen]
+    fidelity = [found.get("fidelity", {}) for found in results]
+    mmd = [found["measures"]["mmd"] for found in fidelity if "measures" in found]
+    within = [found["within_classes"] for found in mmd if found.get("within_classes")]
+    closest = within if len(within) == len(results) else mmd
+    return {
+        "label": label,
+        "runs": len(runs),
+        "generator": {
+            "name": chosen.generator.name,
+            "images": [str(path) for path in chosen.generator.images],
+            "adapt": chosen.adapt.method,
+        },
+        "arms": {
+            name: accuracy_over_runs([_on_validation(one, name) for one in runs], measure) for name in arms
+        },
+        "mmd": _mean(found["value"]["mean"] for found in closest),
+        "mmd_floor": _mean(found["floor"]["mean"] for found in closest),
+        "agreement": _mean(found["agreement"]["mean"] for found in fidelity if "agreement" in found),
+        "drawn": int(np.mean([found["curation"]["drawn"] for found in results])),
+        "kept": int(np.mean([found["curation"]["kept"] for found in results])),
+        "seconds_per_image": _mean(1 / speed for one in drew if (speed := one.get("images_per_second"))),
+        "memory_gb": _largest(one.get("peak_memory_gb") for one in drew),
+        "device_memory_gb": _largest(one.get("device_memory_gb") for one in drew),
+    }
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return float(np.mean(known)) if known else None
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+class _Paces:
+    """What the runs took: turns the work of whole runs into time.
+
+    Args:
+        compared: finished runs by point.
+        device: torch device that they used.
+    """
+
+    def __init__(self, compared: Mapping[Point, Sequence[StudyRun]], device: str) -> None:
+        self._compared = compared
+        runs = [one for of_point in compared.values() for one in of_point]
+        arms = [arm for one in runs for arm in finished_results(one.folder)["arms"].values()]
+        steps = sum(arm["steps"] * len(arm["accuracy"]["seeds"]) for arm in arms)
+        workers = num_workers(runs[0].settings.compute.workers, device)
+        self._step = sum(arm["seconds"] for arm in arms) / steps / workers
+        train, val, test = (
+            LabelledSet.load(runs[0].path / "data" / f"{name}.parquet") for name in ("train", "val", "test")
+        )
+        self._splits = Splits(
+            train, val, test, prompt_names=train.class_names, skipped=(), known_ids=frozenset()
+        )
+
+    def whole_run(self, study: StudyFolder, point: Point) -> float | None:
+        """Seconds of the whole run with this generator; None if it is not known how fast it draws.
+
+        Predictions, reading and checking the images, measures of closeness and the report are not counted.
+        """
+        settings = whole_settings(study, point)
+        stages = [
+            one.folder.record(name) or {} for one in self._compared[point] for name in ("adapt", "draw")
+        ]
+        adapting, drawing = stages[::2], stages[1::2]
+        speeds = [speed for one in drawing if (speed := one.get("images_per_second"))]
+        if not speeds:
+            return None
+        pace = Pace(
+            adaptations=max(one["seconds"] for one in adapting) if settings.adapt.num_steps else 0.0,
+            images=1 / float(np.mean(speeds)),
+            steps=self._step,
+            private_steps=0.0,
+            predictions=0.0,
+            corruptions=0.0,
+            image_bytes=0.0,
+            classifier_bytes=0.0,
+        )
+        strength = 1.0 if settings.draw.start_snr is not None else settings.draw.strength
+        return sum(estimate(settings, self._splits, pace, strength=strength).seconds.values())
+
+
+def whole_settings(study: StudyFolder, point: Point) -> Settings:
+    """The settings of the whole run with a generator: those of the command without a smaller job."""
+    whole = study.base if study.whole is None else study.whole
+    return build(whole.model_dump(mode="json", exclude_unset=True), STUDIES[study.kind].settings_at(point))
