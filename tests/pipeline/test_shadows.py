@@ -181,7 +181,7 @@ def test_the_private_reference(tmp_path):
     [
         ({"false_positive_rates": (0.01,)}, "needs 84 shadow models with 24 real images, got 6"),
         ({"shadows": 7, "false_positive_rates": (0.5,)}, "must be even"),
-        ({"arms": ("private",)}, "set membership.private_epsilon instead"),
+        ({"arms": ("private",)}, r"use --epsilon \(membership.private_epsilon\) instead"),
         ({"arms": ("mixed@refresh",)}, "must not refresh their images, but 'mixed@refresh' does"),
         (
             {"arms": ("mixed@diverse",), "target": "pipeline"},

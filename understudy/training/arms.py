@@ -327,7 +327,7 @@ _BALANCED = Phase(data="mixed", real_share=0.5)
 _add("real", "real images alone: the baseline of the other arms", _REAL)
 _add(
     "real+val",
-    "control: real images alone, validation images included; so NAME+val for every arm with real images",
+    "control: real and validation images; NAME+val is the same for any arm with real images",
     _REAL,
     uses_val=True,
 )
