@@ -87,7 +87,9 @@ def test_a_guided_run_draws_the_same_with_an_adapter_made_before(pets, tiny_pipe
     assert {row["visual_id"] for row in rows} <= set(LabelledSet.load(out / "data" / "train.parquet").ids)
 
     (tmp_path / "made" / "adapter" / "report.json").unlink()
-    with pytest.raises(InputError, match="an adapter of understudy without its file report.json: copy the whole folder"):
+    with pytest.raises(
+        InputError, match="an adapter of understudy without its file report.json: copy the whole folder"
+    ):
         run(used, tmp_path / "unfinished", until="draw")
 
 
