@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from chromium import browse, needs_chromium, run_in
+from ranking_sample import make_bakeoff
+from ranking_sample import write as write_bakeoff
 from report_sample import make_sample
 from study_sample import make_study, write
 from tiny_job import tiny_settings, write_pets
@@ -96,3 +98,16 @@ def test_page_of_a_study_works_and_fits_a_phone(tmp_path: Path) -> None:
         (arm, "accuracy.mean", json.dumps(own["accuracy"]["mean"]))
         for arm, own in study["points"][0]["arms"].items()
     } <= values
+
+
+def test_page_of_a_bake_off_works_and_fits_a_phone(tmp_path: Path) -> None:
+    names = ("<script>console.error(1)</script>", "a" * 90, "mini:vanilla")
+    study = make_bakeoff(names, failed=(("b" * 90, "nothing is at " + "c" * 200),))
+    write_bakeoff(study, tmp_path)
+    assert browse(tmp_path / "study.html")[1] == []
+    seen = probe(tmp_path / "study.html", "--window-size=390,844")
+    assert len(seen["widths"]) == 4 and all(seen["widths"])
+    assert seen["loaded"] == []
+    assert seen["page"] <= seen["window"] <= 500
+    first = study["points"][0]
+    assert [first["label"], "mixed.mean", json.dumps(first["arms"]["mixed"]["mean"])] in seen["values"]
