@@ -28,12 +28,27 @@ def _words_by_id() -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(info.label_name_to_description(name).split(", ")) for name in info.label_names()}
 
 
+@cache
+def _ids_by_word() -> Mapping[str, tuple[str, ...]]:
+    """WordNet ids of the classes that share a word, by the word in lower case."""
+    found: dict[str, dict[str, None]] = {}
+    for identity, words in _words_by_id().items():
+        for word in words:
+            found.setdefault(word.casefold(), {})[identity] = None
+    return {word: tuple(ids) for word, ids in found.items()}
+
+
+@cache
+def _ids_in_order() -> tuple[str, ...]:
+    return tuple(_words_by_id())
+
+
 def _by_id(label: str) -> str | None:
     return label if label in _words_by_id() else None
 
 
 def _by_number_or_id(label: str) -> str | None:
-    ids = tuple(_words_by_id())
+    ids = _ids_in_order()
     if label.isascii() and label.isdigit() and int(label) < len(ids):
         return ids[int(label)]
     return _by_id(label)
@@ -96,11 +111,9 @@ def imagenet_classes(name: str, labels: Sequence[str], class_names: Sequence[str
 
 def _identity(name: str, class_name: str) -> str:
     """WordNet id of a class of the run."""
-    words = _words_by_id()
-    if class_name in words:
+    if class_name in _words_by_id():
         return class_name
-    plain = class_name.replace("_", " ").casefold()
-    ids = [identity for identity, known in words.items() if plain in (word.casefold() for word in known)]
+    ids = _ids_by_word().get(class_name.replace("_", " ").casefold(), ())
     if not ids:
         raise InputError(
             f"the test set {name!r} needs a run with classes of ImageNet-1K, named by WordNet id (n01440764) "
