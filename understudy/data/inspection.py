@@ -12,10 +12,13 @@ from understudy.data.decoding import open_image
 from understudy.data.labelled_set import decode_once, hash_once
 from understudy.data.leaks import Print, perceptual
 from understudy.data.levels import Levels, kind_of, read_levels
+from understudy.data.recent import Recent
 from understudy.data.unread import why_not_read
 
 _FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"}
 """Formats that Pillow decodes itself; for some others it runs external programs."""
+
+_PRINTS = Recent[Print](room=50_000, size=lambda found: 1)
 
 
 @final
@@ -65,6 +68,13 @@ def inspect(data: bytes, max_pixels: int) -> str | Inspected:
 
 
 def fingerprint_once(data: bytes, image: Image.Image | None = None) -> Print:
-    """Fingerprint of an image file; ``image`` is the same, if it is decoded already."""
-    image = decode_once(data) if image is None else image
-    return hash_once(data, image), *perceptual(image)
+    """Fingerprint of an image file; ``image`` is the same, if it is decoded already.
+
+    The fingerprints of the latest 50,000 images are remembered, with at most 80 MB.
+    """
+
+    def find() -> Print:
+        decoded = decode_once(data) if image is None else image
+        return hash_once(data, decoded), *perceptual(decoded)
+
+    return _PRINTS.get(data, find)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +40,7 @@ class DigitsSource(AbstractSource):
 
     def open(self, location: str, settings: DataSettings) -> Contents:
         """Enlarge and encode the digits one at a time."""
-        return Contents(_read(), _NAMES)
+        return Contents(iter(_items()), _NAMES)
 
 
 SOURCES.register("digits", summary="built in: 1,797 handwritten digits, 600 train, 200 val, 997 test")(
@@ -70,7 +71,13 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
-def _read() -> Iterator[Item]:
+@cache
+def _items() -> tuple[Item, ...]:
+    """All items, 2 MB; studies read them for each run."""
+    return tuple(_encoded())
+
+
+def _encoded() -> Iterator[Item]:
     levels, labels = read_digits()
     table = resources.files("understudy.data").joinpath("digits_split.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(io.StringIO(table)):
