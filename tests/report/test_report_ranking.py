@@ -34,7 +34,7 @@ def shown(text: str) -> dict[tuple[str, str], Any]:
 
 
 def printed(study: dict[str, Any]) -> str:
-    console = Console(width=200)
+    console = Console(width=80)
     with console.capture() as captured:
         console.print(ranking_table(study))
     return captured.get()
@@ -92,7 +92,7 @@ def test_the_real_images_stand_where_their_mean_is() -> None:
     rows = in_order(make_bakeoff())
     assert [row["label"] for row in rows] == ["mini:adapted", "mini:vanilla", "real", "gan/images"]
     text = printed(make_bakeoff())
-    assert text.index("mini:vanilla") < text.index("real images alone") < text.index("gan/images")
+    assert text.index("mini:vanilla") < text.index("real alone") < text.index("gan/images")
 
 
 def test_table_for_the_terminal() -> None:
@@ -101,9 +101,10 @@ def test_table_for_the_terminal() -> None:
     point = study["points"][0]
     assert f"{100 * point['arms']['mixed']['mean']:.1f} [" in text
     assert f"{100 * point['minus_real']['mean']:+.1f} [" in text
-    for words in ("0.0123", "87.5", "0.0171", "1.24", "7 min 12 s", "n/a", "gone failed: nothing is there"):
+    for words in ("7 min 12 s", "n/a", "gone failed: nothing is there"):
         assert words in text
     assert re.search(r"failed +gone", text)
+    assert "…" not in text  # eighty columns are enough
 
 
 def test_every_generator_failed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from understudy.report.card import figure
 from understudy.report.figures import ACCENT, MUTED, REAL, rows_figure, to_svg
 from understudy.report.gallery import tile_size, tiles_uri
 from understudy.report.html import environment
-from understudy.report.wording import duration, percent, percent_interval, points_interval
+from understudy.report.wording import duration, percent_interval, points_interval
 
 _MOST_TILES = 10
 _LARGEST_PIXELATED = 64
@@ -69,35 +69,23 @@ def ranking_table(study: Mapping[str, Any]) -> Table:
         study: content of ``study.json``.
     """
     notes = [f"[low, high]: {interval_note(study)}"] if study["points"] else []
+    notes += ["Agreement, MMD, time and memory per image: study.html"] if study["points"] else []
     notes += [f"{failed['label']} failed: {failed['reason']}" for failed in study["failed"]]
     table = Table(box=box.SIMPLE_HEAD, caption=Text("\n".join(notes)), caption_justify="left")
-    arm, others = (study["ranking"] or {}).get("arm", ""), _other_arms(study)
-    table.add_column("place")
-    table.add_column("generator", overflow="fold")
-    heads = [f"{arm}, %\n[low, high]", "minus real, points\n[low, high], all at once"]
-    heads += [
-        *(f"{name}, %" for name in others),
-        "MMD",
-        "agree-\nment, %",
-        "seconds\nper image",
-        "memory,\nGB",
-    ]
-    for head in [*heads, "whole\nrun"]:
+    arm = (study["ranking"] or {}).get("arm", "")
+    table.add_column("place", no_wrap=True)
+    table.add_column("generator", overflow="fold", min_width=14)
+    for head in (f"{arm}, %\n[low, high]", "minus real, points\nall at once", "whole run"):
         table.add_column(Text(head), justify="right", no_wrap=True)
     for row in in_order(study):
         if row["label"] == FLOOR:
-            table.add_row("", "real images alone", Text(percent_interval(row["accuracy"])), "floor")
+            table.add_row("", "real alone", Text(percent_interval(row["accuracy"])), "floor")
             continue
         table.add_row(
             place_words(row["place"]),
             Text(row["label"]),
             Text(percent_interval(row["arms"][arm])),
             Text(points_interval(row["minus_real"])),
-            *(Text(percent(row["arms"][name]["mean"]) if name in row["arms"] else "") for name in others),
-            figure(row["mmd"]),
-            percent(row["agreement"]),
-            figure(row["seconds_per_image"]),
-            figure(row[memory_field(study)]),
             "n/a" if row["whole_run_seconds"] is None else duration(row["whole_run_seconds"]),
         )
     for failed in study["failed"]:
