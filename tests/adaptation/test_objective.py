@@ -270,7 +270,14 @@ def test_held_out_images_keep_their_condition(generator):
     assert len(batch.t.unique()) == 10
 
 
-@pytest.mark.parametrize("stage", ["forward", "backward", "term"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "backward",
+        pytest.param("forward", marks=pytest.mark.slow),
+        pytest.param("term", marks=pytest.mark.slow),
+    ],
+)
 def test_a_step_that_runs_out_of_memory_is_repeated_with_fewer_images(stage, any_kind, monkeypatch):
     """The gradients are those of the whole batch, also if some were computed before memory ran out."""
     whole_loss, expected = gradients(any_kind, *prepare(any_kind, distribution="kernel"))
