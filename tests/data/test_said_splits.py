@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from understudy.core.errors import InputError
 from understudy.data.load import find_source
 from understudy.data.settings import DataSettings
-from understudy.data.sources.said_splits import not_read, split_said
+from understudy.data.sources.said_splits import may_say_split, not_read, split_said
 from understudy.data.sources.split_names import split_of
 
 ROWS = ["train", "Validation", "test"] * 4
@@ -166,3 +166,19 @@ def test_labels_in_other_files_are_named(name: str, tmp_path: Path) -> None:
     assert {item.problem for item in items} == {
         f"no class in .cls or .json, only .{name}: if the class is in .{name}, name that file .cls"
     }
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    "name", ["Usage", "data_split", "dataSplit", "is_training", "isTest", "train", "Partition", "eval_set"]
+)
+def test_columns_with_a_split_word_in_their_name_are_named(write, name, tmp_path):
+    write(tmp_path / "a", ["x"] * 12, name=name)
+    place = (tmp_path / "a").rename(tmp_path / ("a.parquet" if write is parquet else "a.tar"))
+    notes = opened(place)[1]
+    assert any(note.startswith("warning: ") and name in note for note in notes)
+
+
+@pytest.mark.parametrize("name", ["label", "width", "settings", "restful", "latest", "trained", "offset"])
+def test_other_columns_are_not(name):
+    assert not may_say_split(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,12 +12,21 @@ from understudy.data.sources.split_names import RealSplit, split_of
 
 SAYS_SPLIT = "split"
 """Name of the column or field that is read."""
-_LIKE_SPLITS = ("split", "set", "subset", "partition", "fold", "is_train", "is_val", "is_valid", "is_test")
+_LIKE_SPLITS = re.compile(
+    "splits?|usage|(sub)?set|partition|fold|dev|holdout"
+    "|train(ing|set)?|val(id|idation)?|eval(uation)?|test(ing|set)?"
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 def may_say_split(name: str) -> bool:
-    """Whether a column or field may say splits, by its name."""
-    return name.lower() in _LIKE_SPLITS
+    """Whether a column or field may say splits: whether its name has such a word.
+
+    Example:
+        >>> [may_say_split(name) for name in ("Usage", "data_split", "isTrain", "settings")]
+        [True, True, True, False]
+    """
+    return any(_LIKE_SPLITS.fullmatch(word.lower()) for word in _WORD.findall(name))
 
 
 def split_said(value: Any, of_name: RealSplit | None, *, what: str) -> RealSplit | None:
