@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study_sample import environment
 from tiny import two_classes
 
 from understudy.evaluation.ranking import (
@@ -68,16 +69,9 @@ def make_bakeoff(
             _row(name, repeat, number) for number, name in enumerate(names) for repeat in range(num_runs)
         ],
         "settings": build({"data": {"source": "digits"}}).model_dump(mode="json"),
-        "environment": {
-            "python": "3.12.1",
-            "platform": "Linux",
-            "cpus": 2,
-            "threads": 1,
-            "device": "cpu",
-            "commit": "",
-            "versions": {"torch": "2.11"},
-            "command": "understudy bakeoff digits --preset quick --generators mini,gan --per-class=9 --out a",
-        },
+        "environment": environment(
+            "understudy bakeoff digits --preset quick --generators mini,gan --per-class=9 --out a"
+        ),
     }
 
 

@@ -59,16 +59,9 @@ def make_study(
         "points": summaries,
         "runs": rows,
         "settings": build({"data": {"source": source}}).model_dump(mode="json"),
-        "environment": {
-            "python": "3.12.1",
-            "platform": "Linux",
-            "cpus": 2,
-            "threads": 1,
-            "device": "cpu",
-            "commit": "",
-            "versions": {"torch": "2.11"},
-            "command": f"understudy study {kind} digits --preset quick --points=50,100 --repeats 2",
-        },
+        "environment": environment(
+            f"understudy study {kind} digits --preset quick --points=50,100 --repeats 2"
+        ),
     }
 
 
@@ -133,3 +126,17 @@ def _row(point: Any, place: int, repeat: int, arms: tuple[str, ...], spread: flo
 
 def _interval(mean: float) -> dict[str, float]:
     return {"mean": mean, "low": mean - 0.012, "high": mean + 0.011}
+
+
+def environment(command: str) -> dict[str, Any]:
+    """A made-up environment of the last run."""
+    return {
+        "python": "3.12.1",
+        "platform": "Linux",
+        "cpus": 2,
+        "threads": 1,
+        "device": "cpu",
+        "commit": "",
+        "versions": {"torch": "2.11"},
+        "command": command,
+    }

@@ -298,3 +298,17 @@ def _read_index(path: Path) -> _Index:
     if not text.endswith("\n"):  # settings that are missing would get their default values
         raise InputError(f"{path} was cut short, because its last line has no end: restore the file")
     return _Index(stored["kind"], tuple(stored["points"]), settings)
+
+
+def about(study: StudyFolder) -> dict[str, Any]:
+    """The fields that the content of ``study.json`` begins with: what is varied, and on which data."""
+    kind = STUDIES[study.kind]
+    return {
+        "schema": 1,
+        "kind": study.kind,
+        "summary": STUDIES.summary(study.kind),
+        "sets": list(kind.sets),
+        "unit": kind.unit,
+        "axis": kind.axis,
+        "source": study.base.data.source,
+    }

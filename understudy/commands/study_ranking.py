@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from understudy.commands.cost import Pace, estimate
-from understudy.commands.study_folder import StudyFolder, StudyRun
+from understudy.commands.study_folder import StudyFolder, StudyRun, about
 from understudy.commands.study_kinds import STUDIES, Point, label_of
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
@@ -47,17 +47,11 @@ def ranked_content(
     Raises:
         InputError: if the validation images of runs with the same number differ.
     """
-    kind, rows = STUDIES[study.kind], [one.row(study.out) for one in finished]
+    rows = [one.row(study.out) for one in finished]
     compared = _comparable([one for one in finished if one.point not in failed])
     measure = "accuracy" if any(row["measure"] == "accuracy" for row in rows) else "balanced_accuracy"
     content: dict[str, Any] = {
-        "schema": 1,
-        "kind": study.kind,
-        "summary": STUDIES.summary(study.kind),
-        "sets": list(kind.sets),
-        "unit": kind.unit,
-        "axis": kind.axis,
-        "source": study.base.data.source,
+        **about(study),
         "repeats_differ_in": "subset" if study.base.data.shots is not None else "seed",
         "measure": measure,
     }

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from understudy.commands.study_folder import StudyFolder, StudyRun
+from understudy.commands.study_folder import StudyFolder, StudyRun, about
 from understudy.commands.study_kinds import STUDIES, Point, label_of
 from understudy.commands.study_ranking import ranked_content
 from understudy.core.files import read_json, write_json
@@ -78,13 +78,7 @@ def _content(study: StudyFolder, finished: Sequence[StudyRun]) -> dict[str, Any]
             verdict["shared_train_images"] = shared
             sentence += f" Two runs have {shared:.0%} of their train images in common, on average."
     return {
-        "schema": 1,
-        "kind": study.kind,
-        "summary": STUDIES.summary(study.kind),
-        "sets": list(kind.sets),
-        "unit": kind.unit,
-        "axis": kind.axis,
-        "source": study.base.data.source,
+        **about(study),
         "repeats_differ_in": "subset"
         if kind.varies and all(row["subset"] is not None for row in rows)
         else "seed",
