@@ -62,8 +62,13 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
     [
         ("draw.tims=3", r"unknown setting 'draw.tims'; known here: per_class, times,"),
         ("colour=red", r"unknown setting 'colour'; known here: seed, data,"),
-        ("draw.strength=0", r"setting 'draw.strength': input should be greater than 0, got 0"),
-        ("draw.strength=1.5", r"setting 'draw.strength': .*less than or equal to 1, got 1.5"),
+        (
+            "draw.strength=0",
+            r"'draw.strength' must be above 0 and at most 1, or a list of such numbers, got 0",
+        ),
+        ("draw.strength=[0.5, 1.5]", r"at most 1, or a list of such numbers, got 1.5"),
+        ("draw.strength=[]", r"setting 'draw.strength' must be above 0 and at most 1, or a list"),
+        ("draw.strength=[0.5, 0.02]", r"setting 'draw': strength 0.02 of 20 steps leaves no step to execute"),
         ("compare.num_seeds=2", r"setting 'compare.num_seeds': .*greater than or equal to 3, got 2"),
         ("adapt.steps=many", r"setting 'adapt.steps': .*integer.* got 'many'"),
         ("draw=3", r"setting 'draw' must be a section with settings, such as draw.per_class, got 3"),
@@ -256,6 +261,10 @@ def test_the_token_of_each_class():
 def test_two_ways_to_say_where_drawing_starts():
     with pytest.raises(InputError, match="strength and start_snr set the same thing, got 0.5 and 0.07"):
         build(DIGITS, {"draw": {"strength": 0.5, "start_snr": 0.07}})
+    with pytest.raises(
+        InputError, match="strength and start_snr set the same thing, got .0.5, 1.0. and 0.07"
+    ):
+        build(DIGITS, {"draw": {"strength": [0.5, 1], "start_snr": 0.07}})
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,13 @@ def test_hostile_source(sample: Sample) -> None:
     assert "<script>" not in card.split("\n# ", 1)[1].replace("\\<script\\>", "")
 
 
+def test_several_strengths_and_the_direction_of_a_filter(sample: Sample) -> None:
+    chosen = {"draw": {"strength": [0.5, 1]}, "curate": {"score": "confidence", "direction": "least"}}
+    card = card_of(sample, sample.results, settings=build({"data": {"source": "x"}}, chosen))
+    assert "starting from real train images plus noise of strength 0.5, 1.0." in card
+    assert "selection: first by lowest score." in card
+
+
 def test_without_the_optional_sections(sample: Sample) -> None:
     results = {name: section for name, section in sample.results.items() if name not in SECTIONS}
     card = card_of(
@@ -155,7 +162,7 @@ def test_without_the_optional_sections(sample: Sample) -> None:
         settings=build({"data": {"source": "x"}, "adapt": {"method": "none"}, "draw": {"strength": 0.6}}),
     )
     assert "mini, without adaptation." in card
-    assert "plus noise of strength 0.6" in card
+    assert "plus noise of strength 0.6." in card
     assert "Exact copies" not in card
     assert card.count("Not measured") == 3
     assert "Not audited; `understudy audit DIR` runs the attacks." in card

@@ -100,3 +100,17 @@ def test_drawing_goes_on_with_fewer_images_when_memory_runs_out(tiny_generator, 
         draw(Small(), plans, tmp_path / "small", train, batch_size=3)
     assert sizes == [3, 2, *[1] * 8]
     assert hashes(tmp_path / "one") == hashes(tmp_path / "small")
+
+
+def test_images_of_several_strengths_stay_in_the_order_of_the_plan(tiny_generator, train, tmp_path):
+    """Those of one strength are drawn together, two batches and not eight."""
+    rows = plan_of(train, [4, 4], steps=2, strength=(0.5, 1.0))
+    plans = write_parts(rows, tmp_path / "plan", part_size=8)
+    assert len({row.strength for row in rows[:2]}) == 2
+    steps = draw(tiny_generator, plans, tmp_path / "images", train, batch_size=4)
+    assert [step.images for step in steps] == [4, 4]
+    drawn = load_parts(tmp_path / "images", plans)
+    assert drawn.ids == [row.id for row in rows]
+    for row, image in zip(rows, drawn.pixels(tiny_generator.image_size), strict=True):
+        alone = tiny_generator.draw([row], train)[0]
+        assert np.abs(image.astype(int) - alone.astype(int)).max() <= 1

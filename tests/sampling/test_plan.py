@@ -227,6 +227,19 @@ def test_templates_are_chosen_by_the_row_alone(train):
     assert plan(train, [7, 0], prompt="photographs") == rows[:7]
 
 
+def test_a_list_of_strengths_gives_each_an_equal_share(train):
+    """In every run of as many images; a real image is noised differently from round to round."""
+    strengths = (0.3, 0.5, 0.75, 1.0)
+    rows = plan(train, [40, 40], strength=strengths)
+    for start in range(0, 80, 4):
+        assert sorted(row.strength for row in rows[start : start + 4]) == list(strengths)
+    assert all((row.source_id == "") == (row.strength == 1) for row in rows)
+    of_one = {row.strength for row in rows if row.source_id == train.ids[0]}
+    assert of_one == {0.3, 0.5, 0.75}
+    assert plan(train, [40, 40], strength=strengths)[:7] == plan(train, [7, 0], strength=strengths)
+    assert plan(train, [9, 9], strength=(0.5,)) == plan(train, [9, 9], strength=0.5)
+
+
 def test_a_strength_found_from_the_noise_level_is_used(train):
     rows = plan(train, [1, 1], start_snr=0.07, strength_found=0.7)
     assert {(row.strength, row.source_id) for row in rows} == {(0.7, train.ids[0]), (0.7, train.ids[1])}

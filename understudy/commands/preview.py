@@ -80,7 +80,7 @@ def _draw_a_few(
     *,
     device: str,
 ) -> tuple[LabelledSet, float, float]:
-    """Images of each class, seconds per image, and the strength that images start from."""
+    """Images of each class, seconds per image, and the mean strength that these start from."""
     draw = settings.draw
     add_adapter_or_tokens(generator, settings, num_classes=train.num_classes)
     if settings.adapt.adapter is None:  # an untrained network draws noise, which takes as long
@@ -102,7 +102,7 @@ def _draw_a_few(
     seconds = (time.monotonic() - start) / len(rows)
     labels = [row.label for row in rows]
     drawn = LabelledSet.from_images(pixels, labels, class_names=train.class_names, split="synthetic")
-    return drawn, seconds, rows[0].strength
+    return drawn, seconds, float(np.mean([row.strength for row in rows]))
 
 
 def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:

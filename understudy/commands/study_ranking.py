@@ -239,7 +239,7 @@ class _Paces:
             image_bytes=0.0,
             classifier_bytes=0.0,
         )
-        strength = 1.0 if settings.draw.start_snr is not None else settings.draw.strength
+        strength = 1.0 if settings.draw.start_snr is not None else settings.draw.mean_strength
         return sum(estimate(settings, self._splits, pace, strength=strength).seconds.values())
 
 

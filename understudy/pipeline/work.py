@@ -87,7 +87,7 @@ class Counted:
             return Work()  # images of a control arm that exist, or take no network to make
         counts = candidates_wanted(quota, settings.curate)
         how = draw.model_dump_json(include=set(DrawSettings.names_deciding("pixels"))) + settings.adapt.method
-        strength = (self.strength if draw.start_snr is not None else draw.strength) / self.strength
+        strength = (self.strength if draw.start_snr is not None else draw.mean_strength) / self.strength
         work = Work()
         for number in range(draw.members):
             share = (counts + draw.members - 1 - number) // draw.members

@@ -60,11 +60,13 @@ def draw_parts(
         if path.exists():
             yield DrawStep(images=len(rows), drawn=False)
             continue
+        order = sorted(range(len(rows)), key=lambda index: -rows[index].strength)  # batches share a strength
         pixels = []
-        for batch in batches(rows, batch_size):
+        for batch in batches([rows[index] for index in order], batch_size):
             pixels.append(at_once.fit(partial(draw, batch)))
             yield DrawStep(images=len(batch), drawn=True)
-        _as_set(rows, np.concatenate(pixels), train.class_names).save(path)
+        images = np.concatenate(pixels)[np.argsort(order)]
+        _as_set(rows, images, train.class_names).save(path)
 
 
 def _drawn(

@@ -79,7 +79,7 @@ class Planner:
                 needed, or a prompt, sampler or start that does not fit the generator.
         """
         self.train.check_split("train", purpose="planning what to draw")
-        _ = self._strength  # reports a sampler that does not fit the generator, before anything else
+        _ = self._strengths  # reports a sampler that does not fit the generator, before anything else
         rows = [
             row
             for label in range(len(stop))
@@ -99,7 +99,7 @@ class Planner:
     def _check_without_images(self, class_name: str) -> None:
         """Check that a class without train images needs only its name to be drawn."""
         needs = {
-            "draw.strength below 1 starts from real images": self._strength < 1,
+            "draw.strength below 1 starts from real images": min(self._strengths) < 1,
             "visual guidance needs real images": self.visual != "none",
             "a prompt with {caption} needs real images": self._is_captioned,
         }
@@ -113,7 +113,7 @@ class Planner:
         prompts, negatives = self._templates
         words, token = self.prompt_names[label], self.tokens[label] if any(self.tokens) else ""
         caption = self._captions[pairing.image("caption", number)] if self._is_captioned else ""
-        settings, ids = self.settings, self._ids
+        settings, ids, strength = self.settings, self._ids, self._strength(label, number)
         return PlanRow(
             id=identity,
             number=number,
@@ -126,8 +126,8 @@ class Planner:
             steps=settings.steps,
             guidance_scale=settings.guidance_scale,
             noise_scale=settings.noise_scale,
-            strength=self._strength,
-            source_id=ids[pairing.image("start", number)] if self._strength < 1 else "",
+            strength=strength,
+            source_id=ids[pairing.image("start", number)] if strength < 1 else "",
             visual=self.visual,
             visual_id=ids[pairing.image("feature", number)] if self.visual == "per-image" else "",
             adapter=self.adapter,
@@ -136,11 +136,23 @@ class Planner:
         )
 
     @cached_property
-    def _strength(self) -> float:
-        """Strength of the start; the generator is called in any case, because it also checks the sampler."""
+    def _strengths(self) -> tuple[float, ...]:
+        """Strengths of the start; the generator is called in any case, because it also checks the sampler."""
         draw = self.settings
         found = self.generator.strength_at(draw.start_snr or 1.0, sampler=draw.sampler, steps=draw.steps)
-        return draw.strength if draw.start_snr is None else found
+        return draw.strengths if draw.start_snr is None else (found,)
+
+    def _strength(self, label: int, number: int) -> float:
+        """Strength of an image; as many images in a row as there are strengths have each of them once.
+
+        The order is random, so that a real image is not always noised alike.
+        """
+        strengths = self._strengths
+        if len(strengths) == 1:
+            return strengths[0]
+        block, place = divmod(number, len(strengths))
+        words = [self.seed, label, self.generator_number, block, *b"strength"]
+        return strengths[int(np.random.default_rng(words).permutation(len(strengths))[place])]
 
     @cached_property
     def _templates(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from understudy.core.config import Need, Section, facts_of, setting, unless, when
 
+_Strength = Annotated[float, Field(gt=0, le=1)]
 _COUNTED = when("draw.per_class", None)
 _DRAWS = Need(
     "generator.name",
@@ -47,8 +48,11 @@ class DrawSettings(Section):
     taken."""
     guidance_scale: float = setting(1.0, ge=1, decides="pixels", needs=_DRAWS)
     """Classifier-free guidance. 1 means none, which takes half the time and gives the most varied images."""
-    strength: float = setting(1.0, gt=0, le=1, decides="pixels")
-    """Noise added to the real image that drawing starts from: 1 is pure noise, 0.3 stays close to it."""
+    strength: _Strength | Annotated[tuple[_Strength, ...], Field(min_length=1)] = setting(
+        1.0, decides="pixels", expects="above 0 and at most 1, or a list of such numbers"
+    )
+    """Noise added to the real image that drawing starts from: 1 is pure noise, 0.3 stays close to it. With a
+    list, such as [0.3, 0.5, 0.75, 1], equal shares of the images of each class have each strength."""
     start_snr: float | None = setting(None, gt=0, decides="pixels")
     """Signal-to-noise ratio at which drawing from a real image starts: the same as `draw.strength`, but in a
     unit that does not depend on the noise schedule. Set only one of the two."""
@@ -105,11 +109,12 @@ class DrawSettings(Section):
 
     @model_validator(mode="after")
     def _has_effect(self) -> Self:
-        if int(self.steps * self.strength) < 1:
+        weakest = min(self.strengths)
+        if int(self.steps * weakest) < 1:
             raise ValueError(
-                f"strength {self.strength} of {self.steps} steps leaves no step to execute: raise one of them"
+                f"strength {weakest} of {self.steps} steps leaves no step to execute: raise one of them"
             )
-        if self.strength < 1 and self.start_snr is not None:
+        if self.strength != 1 and self.start_snr is not None:
             raise ValueError(
                 f"strength and start_snr set the same thing, got {self.strength} and {self.start_snr}: leave "
                 "one out, or set strength=1"
@@ -129,7 +134,17 @@ class DrawSettings(Section):
     @property
     def starts_from_real(self) -> bool:
         """Whether drawing starts from noised real images."""
-        return self.strength < 1 or self.start_snr is not None
+        return min(self.strengths) < 1 or self.start_snr is not None
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The strengths that images have, in equal shares."""
+        return self.strength if isinstance(self.strength, tuple) else (self.strength,)
+
+    @property
+    def mean_strength(self) -> float:
+        """The mean of :attr:`strengths`; drawing takes time in proportion to it."""
+        return sum(self.strengths) / len(self.strengths)
 
     @classmethod
     def idle_for_ready_made(cls) -> dict[str, Any]:
