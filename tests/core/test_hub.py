@@ -60,8 +60,11 @@ def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert len(requests) == 2
 
 
-def test_a_file_in_the_cache_is_used_if_the_hub_fails(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, ""), (401, ""), (403, "GatedRepo"), (404, "RepoNotFound")]
+)
+def test_a_file_in_the_cache_is_used_if_the_hub_does_not_give_it(
+    status: int, code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     repository = tmp_path / "models--owner--model"
     (repository / "refs").mkdir(parents=True)
@@ -69,7 +72,7 @@ def test_a_file_in_the_cache_is_used_if_the_hub_fails(
     kept = repository / "snapshots" / "0a1b" / "config.json"
     kept.parent.mkdir(parents=True)
     kept.write_text("{}")
-    with hub(monkeypatch, tmp_path, status=503):
+    with hub(monkeypatch, tmp_path, status=status, code=code):
         assert hub_file("owner/model", "config.json") == kept
 
 

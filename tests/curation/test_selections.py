@@ -83,4 +83,5 @@ def test_candidates_are_multiples_of_the_quota():
     assert candidates_wanted(quota, CurateSettings()).tolist() == [0, 10, 7]
     assert candidates_wanted(quota, CurateSettings(select="coverage")).tolist() == [0, 30, 21]
     assert candidates_wanted(quota, CurateSettings(direction="least")).tolist() == [0, 30, 21]
+    assert candidates_wanted(quota, CurateSettings(score="none", direction="least")).tolist() == [0, 10, 7]
     assert candidates_wanted(quota, CurateSettings(select="matched", candidates=1.1)).tolist() == [0, 11, 8]

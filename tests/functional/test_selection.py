@@ -119,6 +119,28 @@ def stepwise(x, q, distance):
     return chosen
 
 
+@given(seed=st.integers(0, 10**6), spread=st.sampled_from([1e2, 1e3, 1e4]), first=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_one_far_candidate_does_not_hide_the_others(seed, spread, first):
+    """Whether it is left or has been taken; against brute force in longer numbers."""
+    x, y = points(12, 3, seed=seed), points(9, 3, seed=seed + 1)
+    x[5] *= spread
+    if first:  # then it is the nearest to the real mean, and the others are far from it
+        x, y = x + 10 * spread, y + 10 * spread + x[5]
+    axes = np.linalg.svd(y - y.mean(axis=0), full_matrices=False)[2].T
+    x_d, y_d = ((of - y.mean(axis=0)).astype(np.longdouble) @ axes for of in (x, y))
+
+    def covariance(chosen):
+        return (chosen - chosen.mean(axis=0)).T @ (chosen - chosen.mean(axis=0)) / (len(chosen) - 1)
+
+    def distance(chosen):
+        if len(chosen) == 1:
+            return np.square(chosen).sum()
+        return np.square(covariance(chosen) - covariance(y_d)).sum()
+
+    assert covariance_matching(x, y, 8).tolist() == stepwise(x_d, 8, distance)
+
+
 def test_a_shift_of_the_candidates_does_not_change_their_covariance():
     """Only the choice of the first point depends on the mean."""
     x, y = points(200, 3), 1.3 * points(60, 3, seed=1)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,11 +49,38 @@ def test_own_arms_have_strategies_too():
         ("real@refresh", "got 'real@refresh': choose another arm than 'real'"),
         ("synthetic@", "unknown strategy ''"),
         ("synthetic@two-stream", "needs real and synthetic images in one phase, such as mixed@two-stream"),
+        ("mixed@protoaug@two-stream", "'protoaug' and 'two-stream' of the arm .* both set real_share"),
+        ("mixed@two-stream@protoaug", "'two-stream' and 'protoaug' of the arm .* both set real_share"),
+        ("mixed@aux-batch-norm@refresh@protoaug", "'aux-batch-norm' and 'protoaug' .* both set real_share"),
     ],
 )
 def test_bad_names_of_arms_are_refused(name, message):
     with pytest.raises(InputError, match=message):
         find_arm(name, CompareSettings())
+
+
+def test_strategies_that_agree_on_a_value_fit_each_other():
+    """Both make half of every batch real."""
+    (phase,) = find_arm("mixed@two-stream@aux-batch-norm", CompareSettings()).phases
+    assert (phase.real_share, phase.synthetic_weight, phase.auxiliary_batch_norm) == (0.5, 1.0, "both")
+
+
+def test_the_order_of_strategies_does_not_matter():
+    """All pairs that fit an arm give the same phases in both orders."""
+    names = [name for name in STRATEGIES if STRATEGIES[name].change_phases is not None]
+    fitting = 0
+    for arm, (first, second) in itertools.product(
+        ("synthetic", "mixed", "bridged"), itertools.permutations(names, 2)
+    ):
+        try:
+            phases = find_arm(f"{arm}@{first}@{second}", CompareSettings()).phases
+        except InputError:
+            with pytest.raises(InputError):
+                find_arm(f"{arm}@{second}@{first}", CompareSettings())
+        else:
+            fitting += 1
+            assert phases == find_arm(f"{arm}@{second}@{first}", CompareSettings()).phases
+    assert fitting > len(names)
 
 
 def test_a_phase_that_a_strategy_does_not_fit_is_refused():
@@ -115,7 +144,7 @@ def test_real_guidance_executes_a_step_at_least():
         (
             {"generator": {"name": "folder", "images": ["a"]}},
             "real-guidance",
-            "starts from noised real images, which ready-made images cannot",
+            "draws from noised real images, but ready-made images are not drawn",
         ),
         (
             {"generator": {"name": "folder", "images": ["a"]}},

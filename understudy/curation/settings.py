@@ -77,5 +77,8 @@ class CurateSettings(Section):
 
     @property
     def keeps_first(self) -> bool:
-        """Whether the first good images are kept, so that no more are needed to choose from."""
-        return self.select == "first" and self.direction is None
+        """Whether the first good images are kept, so that no more are needed to choose from.
+
+        Without a score there is no direction either.
+        """
+        return self.select == "first" and (self.direction is None or self.score == "none")

@@ -16,6 +16,7 @@ import numpy as np
 
 # The median distance is that of at most this many evenly spaced points: 16 MiB of distances instead of N^2.
 _MEDIAN_POINTS = 2000
+_ROUNDING = 1e-12  # relative error of a sum of products of float64 numbers, with a margin
 
 
 def kernel_herding(x: np.ndarray, y: np.ndarray, q: int, *, block: int = 1024) -> np.ndarray:
@@ -126,7 +127,9 @@ def mean_herding(x: np.ndarray, y: np.ndarray, q: int) -> np.ndarray:
     length_M, total, left = np.square(x).sum(axis=1), np.zeros(x.shape[1]), np.ones(len(x), dtype=bool)
     chosen = np.empty(min(q, len(x)), dtype=np.int64)
     for number in range(len(chosen)):
-        best = _take_smallest(length_M + 2 * x @ total, left)  # |x + total|^2 without a constant
+        across = 2 * x @ total
+        # |x + total|^2 without a constant:
+        best = _take_smallest(length_M + across, left, scale=length_M + np.abs(across))
         chosen[number] = best
         total += x[best]
     return chosen
@@ -164,13 +167,15 @@ def covariance_matching(x: np.ndarray, y: np.ndarray, q: int, *, d: int = 32) ->
     chosen = np.empty(min(q, len(x)), dtype=np.int64)
     for number in range(len(chosen)):
         u = x - mean
-        length_M = np.square(u).sum(axis=1)
+        scale = length_M = np.square(u).sum(axis=1)
         if number:
             # With x, the covariance is found + u u^T / (T + 1); its squared distance to C without a constant:
             found *= (number - 1) / number
-            across = np.einsum("md,md->m", u @ (wanted - found), u)
+            missing = wanted - found
+            across = np.einsum("md,md->m", u @ missing, u)
+            scale = np.square(length_M / (number + 1)) + 2 * np.linalg.norm(missing) * length_M / (number + 1)
             length_M = np.square(length_M / (number + 1)) - 2 * across / (number + 1)
-        best = _take_smallest(length_M, left)
+        best = _take_smallest(length_M, left, scale=scale)
         chosen[number] = best
         found += np.outer(u[best], u[best]) / (number + 1) if number else 0
         mean += u[best] / (number + 1)
@@ -186,11 +191,15 @@ def _in_components(x: np.ndarray, y: np.ndarray, d: int) -> tuple[np.ndarray, np
     return (x - centre) @ axes.T, (y - centre) @ axes.T
 
 
-def _take_smallest(value: np.ndarray, left: np.ndarray) -> int:
-    """The candidate with the smallest value of those that are left, which it is no longer afterwards."""
-    # Rounded so that candidates with equal values are taken in order despite floating-point error.
-    value = np.round(value / (np.abs(value).max() or 1.0), 12)
-    best = int(np.where(left, value, np.inf).argmin())
+def _take_smallest(value: np.ndarray, left: np.ndarray, *, scale: np.ndarray) -> int:
+    """The candidate with the smallest value of those that are left, which it is no longer afterwards.
+
+    ``scale`` is the size of the terms that were added up to a value. Values that differ by less than their
+    floating-point error are equal, and the first candidate is taken.
+    """
+    error = _ROUNDING * scale
+    highest = np.where(left, value + error, np.inf).min()
+    best = int((left & (value - error <= highest)).argmax())
     left[best] = False
     return best
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.training.settings import CompareSettings, Phase
-from understudy.training.strategies import STRATEGIES, split_name
+from understudy.training.strategies import STRATEGIES, ChangePhases, split_name
 
 
 @final
@@ -215,11 +215,30 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
             f"{plain!r}"
         )
     phases = arm.phases
-    for strategy in strategies:
-        change = STRATEGIES[strategy].change_phases
-        phases = phases if change is None else change(phases)
+    for change in _changes(arm, name, strategies):
+        phases = change(phases)
     summaries = [STRATEGIES[strategy].summary for strategy in strategies]
     return replace(arm, name=name, phases=phases, summary="; ".join([arm.summary, *summaries]))
+
+
+def _changes(arm: Arm, name: str, strategies: Sequence[str]) -> list[ChangePhases]:
+    """Changes of the strategies to the phases, which must not set the same field to different values."""
+    changes = {key: change for key in strategies if (change := STRATEGIES[key].change_phases) is not None}
+    set_by: dict[tuple[int, str], str] = {}  # strategy by number of the phase and field
+    changed = {strategy: change(arm.phases) for strategy, change in changes.items()}
+    for strategy, phases in changed.items():
+        for number, (before, after) in enumerate(zip(arm.phases, phases, strict=False)):
+            for field in Phase.model_fields:
+                value = getattr(after, field)
+                if value == getattr(before, field):
+                    continue
+                other = set_by.setdefault((number, field), strategy)
+                if value != getattr(changed[other][number], field):
+                    raise InputError(
+                        f"the strategies {other!r} and {strategy!r} of the arm {name!r} both set {field} of "
+                        "a phase: use only one of them"
+                    )
+    return list(changes.values())
 
 
 def _plain_arm(name: str, settings: CompareSettings) -> Arm:

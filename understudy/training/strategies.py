@@ -122,8 +122,8 @@ def _more_varied(generator: GeneratorSettings, draw: DrawSettings, shots: int) -
 def _from_real(generator: GeneratorSettings, draw: DrawSettings, shots: int) -> dict[str, dict[str, Any]]:
     if generator.is_ready_made:
         raise InputError(
-            "the strategy 'real-guidance' starts from noised real images, which ready-made images cannot: "
-            "leave it out"
+            "the strategy 'real-guidance' draws from noised real images, but ready-made images are not "
+            "drawn: leave it out"
         )
     strength = max(strength_by_shots(shots), strength_of(1, draw.steps))  # at least one step
     return {"draw": {"strength": strength, "start_snr": None, "noise_scale": 1.0}}
