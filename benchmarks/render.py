@@ -44,10 +44,15 @@ def page(results: Path) -> str:
 
 def with_tables(text: str, results: Path) -> str:
     """Fill in the tables of ``NAME.json`` between the lines ``<!-- tables of NAME -->`` and ``<!-- end of
-    tables -->`` of a page, and the arms that differ between ``<!-- changes in NAME -->`` and ``<!-- end of
+    tables -->`` of a page, only the first of them between ``<!-- first table of NAME -->`` and ``<!-- end of
+    first table -->``, and the arms that differ between ``<!-- changes in NAME -->`` and ``<!-- end of
     changes -->``.
     """
-    for what, name, lines in (("tables of", "tables", _tables), ("changes in", "changes", _changes)):
+    for what, name, lines in (
+        ("tables of", "tables", _tables),
+        ("first table of", "first table", lambda tables: _tables(tables[:1])),
+        ("changes in", "changes", _changes),
+    ):
 
         def filled(
             match: re.Match[str], name: str = name, lines: Callable[[_Tables], list[str]] = lines

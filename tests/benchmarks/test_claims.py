@@ -40,6 +40,16 @@ def test_a_figure_without_a_target_is_not_judged(target, tmp_path):
     assert f"| {target} | - |" in page(tmp_path)
 
 
+def test_a_page_has_all_tables_of_a_benchmark_or_the_first(tmp_path):
+    tables = [{"title": f"Table {number}", "columns": ["arm"], "rows": [["real"]]} for number in (1, 2)]
+    (tmp_path / "some.json").write_text(json.dumps({"tables": tables}))
+    text = "<!-- {} of some -->\nold\n<!-- end of {} -->\nafter"
+    for name, shown in (("first table", [1]), ("tables", [1, 2])):
+        page = with_tables(text.format(name, name), tmp_path)
+        assert [number for number in (1, 2) if f"Table {number}" in page] == shown
+        assert "old" not in page and page.endswith(f"<!-- end of {name} -->\nafter")
+
+
 def test_a_page_lists_the_arms_that_differ_together_with_all_others(tmp_path):
     columns = ["arm", "minus the plain arm, points", "not 0 for all 2 rows at once"]
     rows = {
