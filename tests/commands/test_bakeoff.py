@@ -10,11 +10,14 @@ from tiny_job import OPTIONS, SECTIONS, Listener, results_of, times, tree, write
 
 from understudy.commands import study as studies
 from understudy.commands.bakeoff import run_bakeoff
+from understudy.commands.study_folder import StudyFolder
 from understudy.commands.study_generators import both_ways, generator_layer, read_generator
+from understudy.commands.study_ranking import whole_settings
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.folder import RunFolder
+from understudy.pipeline.run import run
 from understudy.settings import build
 
 pytestmark = pytest.mark.usefixtures("plain_report")
@@ -242,6 +245,34 @@ def test_repeats_rank_over_runs(job, ready_made, tmp_path):
     assert (study["ranking"]["interval"], study["repeats_differ_in"]) == ("runs and images", "subset")
     assert [point["runs"] for point in study["points"]] == [2, 2]
     assert len(study["points"][0]["arms"]["mixed"]["runs"]) == 2
+
+
+def images_of(path, split):
+    return set(LabelledSet.load(path / "data" / f"{split}.parquet").ids)
+
+
+def test_no_image_that_ranks_in_a_repeat_tests_the_whole_run(job, tmp_path):
+    """Although the source has no test split, so that every seed by itself would divide off another one."""
+    study = StudyFolder("bakeoff", job(), (), tmp_path / "study", job()).with_fixed_test_images()
+    for repeat in range(3):
+        one = study.run_of("class_conditional", repeat)
+        run(one.settings, one.path, until="load")
+    whole = tmp_path / "whole"
+    run(whole_settings(study, "class_conditional"), whole, until="load")
+    paths = [whole, *(tmp_path / "study" / "runs").iterdir()]
+    (tested,) = {frozenset(images_of(path, "test")) for path in paths}
+    assert len({frozenset(images_of(path, "train")) for path in paths}) == 3
+    assert not any(images_of(path, split) & tested for path in paths for split in ("train", "val"))
+    assert RunFolder.find(whole).settings.data == study.run_of("class_conditional", 0).settings.data
+
+
+def test_bakeoffs_of_earlier_versions_go_on_with_other_test_images_in_each_repeat(job, tmp_path):
+    before = StudyFolder("bakeoff", job(), (), tmp_path, job())
+    before.note("class_conditional")
+    after = before.with_fixed_test_images()
+    for repeat in range(2):
+        settings = after.run_of("class_conditional", repeat).settings
+        assert settings == before.run_of("class_conditional", repeat).settings
 
 
 @pytest.mark.parametrize(

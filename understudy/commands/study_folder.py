@@ -156,13 +156,14 @@ class StudyFolder:
         return self if stored is None else replace(self, base=with_earlier_defaults(self.base, stored))
 
     def with_fixed_test_images(self) -> StudyFolder:
-        """The same study, with the test images of its first run in all runs if only repeats are compared.
+        """The same study, with the test images of its first run in all runs if its kind needs that.
 
         Then no image that a run is tested on chooses anything in another run. Studies that an earlier version
         began go on with other test images in each run.
         """
-        data = self.base.data
-        if STUDIES[self.kind].varies or data.test_split is not None:
+        data, kind = self.base.data, STUDIES[self.kind]
+        have_one_seed = kind.varies and data.shots is not None
+        if have_one_seed or not kind.fixes_test_images or data.test_split is not None:
             return self
         number = _read_index(self.index).settings.data.test_split if self.index.exists() else self.base.seed
         base = self.base.model_copy(update={"data": data.model_copy(update={"test_split": number})})
@@ -187,7 +188,7 @@ class StudyFolder:
         """The run of a point and a repeat.
 
         Where points are compared, repeats of few images take other subsets, so that the test images stay.
-        Where only repeats are compared, everything but the test images takes another seed.
+        Other repeats take another seed, also for the test images unless the study fixes them.
         """
         kind = STUDIES[self.kind]
         # Only what was given, because defaults depend on the generator.

@@ -63,6 +63,14 @@ class StudyKind:
         return bool(self.sets)
 
     @property
+    def fixes_test_images(self) -> bool:
+        """Whether all runs have the same test images.
+
+        So it is if validation images of some runs choose what is tested in other runs, or in a whole run later.
+        """
+        return self.ranks or not self.varies
+
+    @property
     def is_ordered(self) -> bool:
         """Whether the study reports the trend over the points, rather than only the best point."""
         return self.axis == "log"
