@@ -40,7 +40,7 @@ def printed(study: dict[str, Any]) -> str:
     return captured.get()
 
 
-@pytest.mark.parametrize("num_runs", [1, 3])
+@pytest.mark.parametrize("num_runs", [1, 5])
 def test_every_number_equals_study_json(num_runs: int, tmp_path: Path) -> None:
     study = make_bakeoff(num_runs=num_runs, failed=(("gone", REASON),))
     text = write(study, tmp_path)
@@ -61,6 +61,7 @@ def test_every_number_equals_study_json(num_runs: int, tmp_path: Path) -> None:
     assert text.count("<strong>yes</strong>") == sum(one["low"] > 0 for one in pairs) > 0
     assert (f"{num_runs} runs, which differ in the seed" in text) == (num_runs > 1)
     assert ("do not cover another adaptation" in text) == (num_runs == 1)
+    assert ("This assumes that differences vary between runs about like" in text) == (num_runs > 1)
 
 
 def test_page_loads_nothing_and_says_what_has_no_part(tmp_path: Path) -> None:
@@ -119,8 +120,9 @@ def test_what_next() -> None:
     study = make_bakeoff()
     assert whole_run_command(study) == "understudy run digits --preset quick --generator mini"
     assert more_runs_command(study) == (
-        "understudy bakeoff digits --preset quick --generators mini,gan --per-class=9 --out a --repeats 3"
+        "understudy bakeoff digits --preset quick --generators mini,gan --per-class=9 --out a --repeats 5"
     )
+    assert more_runs_command(make_bakeoff(num_runs=4)).endswith(" --out a --repeats 6")
     study["points"] = study["points"][1:]
     assert whole_run_command(study).endswith(" --generator mini --set adapt.method=none")
     study["points"] = study["points"][1:]

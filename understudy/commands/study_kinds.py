@@ -66,7 +66,7 @@ class StudyKind:
     def fixes_test_images(self) -> bool:
         """Whether all runs have the same test images.
 
-        So it is if validation images of some runs choose what is tested in other runs, or in a whole run later.
+        They have to if validation images of a run choose what another run, or a whole run later, tests.
         """
         return self.ranks or not self.varies
 

@@ -17,7 +17,7 @@ from understudy.evaluation.repeats import over_runs
 from understudy.evaluation.simultaneous import at_once
 from understudy.functional.class_means import balanced_accuracy_terms
 from understudy.functional.intervals import accuracy_interval
-from understudy.functional.simultaneous import tukey_half_width
+from understudy.functional.simultaneous import bonferroni_half_widths
 
 FLOOR = "real"
 """The arm that every generator has to beat."""
@@ -59,9 +59,9 @@ def rank(runs: Mapping[str, Sequence[OnValidation]], *, measure: str, seed: int)
     """Rank generators, and say which places and differences the validation images leave open.
 
     With one run per generator, intervals cover other validation images and trainings. With R runs they cover
-    whatever differs between runs (:func:`understudy.functional.simultaneous.tukey_half_width`) and other
-    validation images, which runs share or take from the same source: the squared distances of the ends to the
-    mean add up, as in :func:`understudy.evaluation.repeats.over_runs`.
+    whatever differs between runs (:func:`understudy.functional.simultaneous.bonferroni_half_widths`), and
+    other validation images, which runs share or take from the same source: the squared distances of the ends
+    to the mean add up, as in :func:`understudy.evaluation.repeats.over_runs`.
 
     Args:
         runs: by name, one entry per run; ``real`` is the floor, and the others are generators. Entries at the
@@ -111,10 +111,10 @@ def _differences(
             )
         )
     means = np.array([[run.terms(measure).mean() for run in runs[name]] for name in by_mean])
-    half = tukey_half_width(means) if len(each) > 1 else 0.0
+    of_runs = np.array([first - second for first, second in combinations(means, 2)])
+    halves = bonferroni_half_widths(of_runs) if len(each) > 1 else np.zeros(len(pairs))
     found = []
-    for (a, b), mean in zip(pairs, (first - second for first, second in combinations(means, 2)), strict=True):
-        centre = float(mean.mean())
+    for (a, b), centre, half in zip(pairs, of_runs.mean(axis=1).tolist(), halves.tolist(), strict=True):
         low, high = (float(np.mean([run[a, b][end] for run in each])) for end in ("low", "high"))
         low, high = centre - math.hypot(half, centre - low), centre + math.hypot(half, high - centre)
         low, high = max(-1.0, low), min(1.0, high)
@@ -149,8 +149,10 @@ def _who_is_better(ranking: Mapping[str, Any], num_val: int) -> str:
     pairs = [one for one in ranking["differences"] if FLOOR not in (one["a"], one["b"])]
     holding = [one for one in pairs if one["low"] > 0]
     first, images = order[0], f"{num_val:,} validation images"
+    if ranking["interval"] != "images":  # they can be others in each run
+        images += " of each run"
     if not pairs:
-        return f"{first} has no other generator beside it."
+        return f"{first} was the only generator."
     if not holding:
         widest = max(pairs, key=lambda one: one["mean"])
         return (

@@ -6,19 +6,18 @@ Symbols::
     S, N   trainings and test images, as in :mod:`understudy.functional.intervals`
     V_k    variance of the mean of difference k
     A      covariance of the K means over test images     (K, K)
-    T, R   treatments, such as generators, and runs of each
-    q      quantile of the studentised range
+    R      runs
+    s_k    standard deviation of difference k between runs
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import numpy as np
 from scipy.special import ndtr
 
-from understudy.functional.intervals import TAIL, strata, variance_of_mean
+from understudy.functional.intervals import TAIL, strata, student, variance_of_mean
 
 _NUM_DRAWS = 5_000
 
@@ -76,43 +75,35 @@ def _covariance_over_images(means: np.ndarray, groups: np.ndarray | None) -> np.
     return np.asarray(np.sum(covariances, axis=0) / num_images**2)
 
 
-def tukey_half_width(means: np.ndarray) -> float:
-    """Half width with which the intervals of all differences of two treatments hold at once over runs.
+def bonferroni_half_widths(differences: np.ndarray) -> np.ndarray:
+    """Half widths with which the intervals of all K differences hold at once over runs.
 
-    Tukey 1953 in randomised blocks (Scheffe 1959, "The analysis of variance", section 4.3): every run is a
-    block with one value of each treatment, so what all treatments of a run share cancels::
+    Every run gives one value of each difference, so what both sides of a difference share in a run cancels.
+    Each interval is Student's over the R values of its difference, at a K-th of the error (Dunn 1961,
+    "Multiple comparisons among means", Journal of the American Statistical Association 56)::
 
-        q[0.95; T, f] sqrt(E / R),    f = (T - 1)(R - 1)
+        t[1 - 0.025 / K; R - 1] s_k / sqrt(R)
 
-    E is the mean square of what treatments and runs do not explain, over f. All treatments count as equally
-    variable, which gives f degrees of freedom where the R differences of a pair alone would give R - 1. With
-    two treatments this is the paired Student interval.
+    This holds whatever the variances and correlations of the differences are. Tukey's studentised range is
+    narrower with few runs, but takes all treatments as equally variable: with five equal treatments, one of
+    them with a standard deviation of 3 between runs and four of 0.2, it makes some pair differ in 16% of
+    simulated experiments with three runs and in 14% with five; these intervals do so in 4%.
 
     Args:
-        means: value of each treatment in each run, float of shape (T, R), both at least 2.
+        differences: value of each difference in each run, float of shape (K, R), K at least 1, R at least 2.
 
     Returns:
-        The half width, in the unit of ``means``; 0 if treatments and runs explain everything.
+        Float of shape (K,), in the unit of ``differences``; 0 where all runs have the same value.
 
     Raises:
         ValueError: for another shape.
 
     Example:
-        >>> round(tukey_half_width(np.array([[1.0, 2.0, 3.0], [2.0, 2.0, 5.0]])), 2)
-        2.48
+        >>> bonferroni_half_widths(np.array([[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]])).round(2).tolist()
+        [3.58, 0.0]
     """
-    if means.ndim != 2 or min(means.shape) < 2:
-        raise ValueError(f"means must be (treatments, runs), at least 2 of each, got {means.shape}")
-    num_treatments, num_runs = means.shape
-    rest = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0) + means.mean()
-    freedom = (num_treatments - 1) * (num_runs - 1)
-    mean_square = float(np.square(rest).sum()) / freedom
-    return _studentised_range(num_treatments, freedom) * math.sqrt(mean_square / num_runs)
-
-
-@cache
-def _studentised_range(num_treatments: int, freedom: int) -> float:
-    """The 95% quantile q; its integrals take a second."""
-    from scipy.stats import studentized_range  # slow to import, and needed only if there are several runs
-
-    return float(studentized_range.ppf(1 - 2 * TAIL, num_treatments, freedom))
+    if differences.ndim != 2 or differences.shape[0] < 1 or differences.shape[1] < 2:
+        raise ValueError(f"differences must be (differences, runs), at least 2 runs, got {differences.shape}")
+    num_differences, num_runs = differences.shape
+    quantile = student(num_runs - 1, TAIL / num_differences)
+    return np.asarray(quantile * differences.std(axis=1, ddof=1) / math.sqrt(num_runs))

@@ -144,9 +144,9 @@ def whole_run_command(study: Mapping[str, Any]) -> str | None:
 
 
 def more_runs_command(study: Mapping[str, Any]) -> str | None:
-    """The command that adds two runs of each generator; None if it is not known."""
+    """The command that adds runs of each generator: at least two, up to at least five; None if not known."""
     words, repeats = _words(study), 1 + max(row["repeat"] for row in study["runs"])
-    return f"{shlex.join(_without(words, ('--repeats',)))} --repeats {repeats + 2}" if words else None
+    return f"{shlex.join(_without(words, ('--repeats',)))} --repeats {max(5, repeats + 2)}" if words else None
 
 
 def _words(study: Mapping[str, Any]) -> list[str]:
