@@ -1,4 +1,5 @@
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from understudy.settings import (
     from_yaml,
     may_change,
     to_yaml,
+    with_earlier_defaults,
 )
 
 DIGITS = {"data": {"source": "digits"}}
@@ -208,6 +210,36 @@ def test_the_source_is_required():
 def test_yaml_that_is_no_mapping():
     with pytest.raises(InputError, match="must be a YAML mapping, got list"):
         from_yaml("- 1")
+
+
+def written_before_the_plateau(**adapt):
+    """``settings.yaml`` of ``class_conditional``, by a version without the settings of the plateau."""
+    command = {"generator": {"name": "class_conditional"}, "adapt": adapt}
+    written = yaml.safe_load(to_yaml(build(DIGITS, command)))
+    for name in ("until", "max_steps", "ema_length"):
+        del written["adapt"][name]
+    return yaml.safe_dump(written)
+
+
+def test_a_run_of_an_earlier_version_adapts_as_it_began():
+    """Today's defaults of the generator are a plateau within 10,000 steps, and another average."""
+    stored = from_yaml(written_before_the_plateau())
+    adapt = stored.adapt
+    assert (adapt.until, adapt.ema_length, adapt.ema_decay, adapt.num_steps) == ("steps", None, 0.995, 2000)
+    assert "until: steps\n" in to_yaml(stored)
+    command = build(DIGITS, {"generator": {"name": "class_conditional"}})
+    assert (command.adapt.until, command.adapt.num_steps) == ("plateau", 10000)
+    assert differing_keys(stored, with_earlier_defaults(command, stored)) == {}
+    assert with_earlier_defaults(command, command) == command
+
+
+def test_what_the_user_gives_is_no_default_of_an_earlier_version():
+    stored = from_yaml(written_before_the_plateau())
+    other = build(
+        DIGITS, {"generator": {"name": "class_conditional"}, "adapt": {"ema_length": 0.2, "steps": 9}}
+    )
+    found = differing_keys(stored, with_earlier_defaults(other, stored))
+    assert found == {"adapt.steps": (2000, 9), "adapt.ema_length": (None, 0.2)}
 
 
 def test_differing_keys_have_dotted_names():

@@ -123,7 +123,7 @@ _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
             "until": "plateau",
             "learning_rate": 1e-3,
             "min_snr_gamma": None,
-            "ema_decay": 0.995,  # of earlier versions, whose runs go on with the same settings
+            "ema_decay": 0.995,  # without ema_length, as in earlier versions
             "ema_length": 0.1,
         },
         "draw": {"prompt": "{class}", "sampler": "edm"},
@@ -132,6 +132,9 @@ _DEFAULTS_FOR: dict[str, dict[str, Any]] = {
     "glyphs": {"adapt": {"method": "none"}},
 }
 """Defaults that depend on the generator; presets, recipes and the user override them."""
+
+_EARLIER_ADAPT: dict[str, dict[str, Any]] = {"class_conditional": {"until": "steps", "ema_length": None}}
+"""How earlier versions adapted a generator, where the default has changed since."""
 
 
 def build(*layers: Mapping[str, Any]) -> Settings:
@@ -167,13 +170,20 @@ def with_section(settings: Settings, section: str, **changes: object) -> Setting
 
 
 def with_earlier_defaults(settings: Settings, stored: Settings) -> Settings:
-    """The settings with the arms of a stored run, if they differ only because the default has changed.
+    """The settings with those values of a stored run that differ only because a default has changed.
 
     So the command that began a run also goes on with it after an upgrade.
     """
-    if not settings.compare.keeps_earlier_default(stored.compare):
-        return settings
-    return settings.model_copy(update={"compare": settings.compare.changed(arms=stored.compare.arms)})
+    sections: dict[str, Section] = {}
+    if settings.compare.keeps_earlier_default(stored.compare):
+        sections["compare"] = settings.compare.changed(arms=stored.compare.arms)
+    name = settings.generator.name
+    earlier = _EARLIER_ADAPT.get(name, {})
+    if earlier and all(getattr(stored.adapt, key) == value for key, value in earlier.items()):
+        today = _DEFAULTS_FOR[name]["adapt"]
+        changes = {key: earlier[key] for key in earlier if getattr(settings.adapt, key) == today[key]}
+        sections["adapt"] = settings.adapt.changed(**changes)
+    return settings.model_copy(update=sections)
 
 
 def may_change(name: str) -> bool:
@@ -269,7 +279,7 @@ def to_yaml(settings: Settings) -> str:
 
 
 def from_yaml(text: str) -> Settings:
-    """Read settings from YAML text.
+    """Read settings that :func:`to_yaml` wrote, in this version or an earlier one.
 
     Raises:
         ValueError: if the text is not YAML.
@@ -279,7 +289,19 @@ def from_yaml(text: str) -> Settings:
     if not isinstance(loaded, dict):
         got = "an empty file" if loaded is None else type(loaded).__name__
         raise InputError(f"settings must be a YAML mapping, got {got}")
-    return build(loaded)
+    return from_stored(loaded)
+
+
+def from_stored(values: Mapping[str, Any]) -> Settings:
+    """Read the nested mapping of every setting of a run, as this version or an earlier one wrote it.
+
+    A missing setting is newer than the run. It gets its plain default, with which a new setting changes
+    nothing, and not a default that depends on the generator.
+
+    Raises:
+        InputError: if a key is unknown or a value is out of range.
+    """
+    return validated(Settings, values)
 
 
 def differing_keys(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:

@@ -650,6 +650,20 @@ def test_a_study_that_was_stopped_before_its_index_keeps_the_default_arms_too(tm
         given.with_earlier_defaults().check([given.run_of(2, 0)])
 
 
+def test_a_study_adapts_as_the_version_that_began_it(tmp_path):
+    """Its index has no ``adapt.until``, which is a plateau by default today."""
+    settings = build({"data": {"source": "pets"}, "generator": {"name": "class_conditional"}})
+    study = StudyFolder("volume", settings, (), tmp_path)
+    study.note(2)
+    index = yaml.safe_load(study.index.read_text(encoding="utf-8"))
+    for name in ("until", "max_steps", "ema_length"):
+        del index["settings"]["adapt"][name]
+    study.index.write_text(yaml.safe_dump(index), encoding="utf-8")
+    now = study.with_earlier_defaults()
+    now.check([])
+    assert (now.run_of(2, 0).settings.adapt.until, settings.adapt.until) == ("steps", "plateau")
+
+
 def test_a_study_goes_on_with_a_smaller_batch(tmp_path):
     def study(**draw):
         return StudyFolder("volume", tiny_settings("pets", "mini", draw=draw), (), tmp_path)

@@ -26,7 +26,14 @@ from understudy.core.files import readable, write_text
 from understudy.core.listing import listed
 from understudy.evaluation.accuracy import TO_REAL
 from understudy.pipeline.folder import RunFolder, finished_results
-from understudy.settings import Settings, build, decides_nothing, differing_keys, with_earlier_defaults
+from understudy.settings import (
+    Settings,
+    build,
+    decides_nothing,
+    differing_keys,
+    from_stored,
+    with_earlier_defaults,
+)
 
 
 @final
@@ -151,7 +158,7 @@ class StudyFolder:
         return list(_read_index(self.index).points) if self.index.exists() else []
 
     def with_earlier_defaults(self) -> StudyFolder:
-        """The same study, with the default arms of the version that began it."""
+        """The same study, with the defaults of the version that began it where they have changed."""
         stored = self._stored_settings()
         return self if stored is None else replace(self, base=with_earlier_defaults(self.base, stored))
 
@@ -288,7 +295,7 @@ def _read_index(path: Path) -> _Index:
         )
     try:
         expected: Any = str if STUDIES[stored["kind"]].axis == "names" else (int, float)
-        settings = build(stored["settings"])
+        settings = from_stored(stored["settings"])
     except InputError as error:
         raise InputError(f"{path}: {error}\nrestore the file") from None
     if not stored["points"] or not all(isinstance(point, expected) for point in stored["points"]):

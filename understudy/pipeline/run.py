@@ -38,7 +38,7 @@ from understudy.pipeline.folder import Resume, RunFolder, finished_results
 from understudy.pipeline.intact import check_intact
 from understudy.pipeline.kept_files import changed_files, with_kept_files
 from understudy.pipeline.stage import Stage
-from understudy.settings import Settings, with_earlier_defaults, with_section
+from understudy.settings import Settings, differing_keys, with_earlier_defaults, with_section
 
 # fmt: off
 STAGES: tuple[Stage, ...] = (
@@ -162,9 +162,10 @@ def _with_added_stages(settings: Settings, out: Path, device: str, observer: Obs
     if not RunFolder.is_run(out):
         return settings
     stored = Run(RunFolder.find(out), device, observer)
-    if (kept := with_earlier_defaults(settings, stored.settings)) is not settings:
-        arms = ", ".join(kept.compare.arms)
-        observer.say(f"compare.arms: the default has changed since the run began; {arms} are kept")
+    kept = with_earlier_defaults(settings, stored.settings)
+    for name, (_, value) in differing_keys(settings, kept).items():
+        shown = ", ".join(value) if isinstance(value, list) else repr(value)
+        observer.say(f"{name}: the default has changed since the run began; kept: {shown}")
     settings = _with_measured_sizes(kept, stored)
     added = {
         stage.name: section
