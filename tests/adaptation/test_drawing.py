@@ -10,6 +10,7 @@ from test_objective import BANDWIDTHS, any_kind, generator, in_one_row, inputs_o
 from tiny_adapt import adapting, first_of
 
 from understudy.adaptation import terms
+from understudy.adaptation.adapter import adapter_fingerprint
 from understudy.adaptation.drawing import Drawing
 from understudy.adaptation.settings import DRAWN_FORMS, FEATURE_FORMS, AdaptSettings
 from understudy.adaptation.terms import TERMS
@@ -17,6 +18,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import read_json
 from understudy.functional.denoising import x0_error
 from understudy.functional.mmd import median_bandwidth, mmd2_per_class
+from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
 
 def drawn_at_once(generator, objective, batch):  # noqa: F811
@@ -166,7 +168,7 @@ def test_drawn_batches_hold_plain_images_of_few_classes_at_one_timestep(generato
 
 @pytest.mark.parametrize("name", DRAWN_FORMS)
 def test_drawn_images_are_compared_in_the_last_steps_and_the_last_weights_are_kept(
-    name, tiny_generator, train, val, tmp_path, monkeypatch
+    name, tiny_generator, tiny_pipeline_folder, train, val, tmp_path, monkeypatch
 ):
     """An adaptation that is interrupted within them ends with the same weights."""
     settings = {"distribution": name, "distribution_steps": 3, "drawn_images": 4, "drawn_steps": 2}
@@ -181,6 +183,12 @@ def test_drawn_images_are_compared_in_the_last_steps_and_the_last_weights_are_ke
     assert counts == [0, 0, 0, 1, 2, 3]
     report = read_json(tmp_path / "whole" / "report.json")
     assert report["best_step"] == 6 and report["distribution"] == name
+    stopped = tmp_path / "stopped"
+    for count, numbers in ((5, [1, 2, 3, 4, 5]), (None, [5, 6])):  # the last checkpoint is that of step 4
+        fresh = StableDiffusionGenerator.load(str(tiny_pipeline_folder))
+        steps = first_of(adapting(fresh, train, val, stopped, **settings), count)
+        assert [step.step for step in steps] == numbers
+    assert adapter_fingerprint(stopped) == report["fingerprint"]
 
 
 def test_settings_of_drawn_images():

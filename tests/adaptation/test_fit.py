@@ -8,8 +8,10 @@ import safetensors.torch
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
+from pydantic import ValidationError
 from tiny import captioned, plan_row, save_tiny_image_encoder, two_classes
 from tiny_adapt import adapt_settings, adapting, drawn_plainly, first_of
+from torch import nn
 
 from understudy.adaptation.adapter import (
     adapter_fingerprint,
@@ -18,10 +20,12 @@ from understudy.adaptation.adapter import (
     load_projection,
     read_adapter_report,
 )
+from understudy.adaptation.fit import _State
 from understudy.adaptation.inputs import step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
+from understudy.functional.weight_average import power_exponent
 from understudy.generators.settings import VisualSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
@@ -469,20 +473,82 @@ def test_a_bad_report_is_refused(content, tmp_path):
         copy_adapter(tmp_path, tmp_path / "to")
 
 
-def test_adaptation_ends_at_a_plateau_or_after_the_most_steps(tiny_pipeline_folder, train, val, tmp_path):
-    """A rate of 1e-12 changes nothing, which is a plateau; no fall is below a threshold of -1."""
-    flat = {"method": "full", "until": "plateau", "learning_rate": 1e-12}
-    records = run(tiny_pipeline_folder, train, val, tmp_path / "flat", **flat)
-    report = json.loads((tmp_path / "flat" / "report.json").read_text())
-    assert (len(records), report["steps"], report["end"]) == (6, 6, "plateau")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("understudy.adaptation.fit.PLATEAU", -1.0)
-        run(tiny_pipeline_folder, train, val, tmp_path / "falling", **flat, max_steps=9)
-    report = json.loads((tmp_path / "falling" / "report.json").read_text())
-    assert (report["steps"], report["end"]) == (9, "max_steps")
-    assert [step for step, _ in report["curve"]] == [0, 2, 4, 6, 8, 9]
+def state_at(tmp_path, step, losses, **changes):
+    """An adaptation of 10 to 30 steps at a step, with these validation losses by step."""
+    every = {"until": "plateau", "steps": 10, "max_steps": 30, "validate_every": 4} | changes
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    state = _State([nn.Parameter(torch.ones(1))], settings(**every), tmp_path / "checkpoint.pt", scaler)
+    for state.step, loss in losses.items():
+        state.note_validation(loss)
+    state.step = step
+    return state
+
+
+FLAT, FALLING = {0: 1.0, 4: 0.5, 8: 0.5}, {0: 1.0, 4: 0.5, 8: 0.4}
+
+
+@pytest.mark.parametrize(
+    ("step", "losses", "changes", "end"),
+    [
+        (8, FLAT, {}, None),
+        (10, FLAT | {10: 0.496}, {}, "plateau"),
+        (10, FLAT | {10: 0.6}, {}, "plateau"),
+        (10, FLAT | {10: 0.494}, {}, None),
+        (10, FALLING | {10: 0.39}, {}, None),
+        (10, FLAT, {}, None),
+        (11, FALLING | {10: 0.39}, {}, None),
+        (12, FALLING | {10: 0.39, 12: 0.38}, {}, None),
+        (20, FALLING | {10: 0.3, 12: 0.3, 16: 0.3, 20: 0.299}, {}, "plateau"),
+        (30, FALLING | {10: 0.39, 12: 0.38, 28: 0.2, 30: 0.19}, {}, "max_steps"),
+        (30, FALLING | {10: 0.1, 30: 0.1}, {}, "plateau"),
+        (10, {0: 1.0}, {"validate_every": 100}, None),
+        (10, {0: 1.0, 10: 0.9}, {"validate_every": 100}, None),
+        (9, FLAT, {"until": "steps", "max_steps": None}, None),
+        (10, FALLING | {10: 0.39}, {"until": "steps", "max_steps": None}, "steps"),
+    ],
+)
+def test_training_ends_at_a_plateau_that_was_just_measured(step, losses, changes, end, tmp_path):
+    """The lowest loss of the second half is compared with that of the first; 1% less is no plateau."""
+    assert state_at(tmp_path, step, losses, **changes).end == end
+
+
+@pytest.mark.parametrize(
+    ("changes", "measured"),
+    [
+        ({"steps": 10, "max_steps": 15}, [4, 8, 10, 12, 15]),
+        ({"steps": 3, "max_steps": None}, [3, 4, 8, 12, 15]),
+        ({"steps": 10, "until": "steps", "max_steps": None}, [4, 8, 10]),
+    ],
+)
+def test_the_loss_is_measured_at_every_step_that_may_be_the_last_one(changes, measured, tmp_path):
+    state = state_at(tmp_path, 1, {0: 1.0}, **changes)
+    found = []
+    for step in range(1, state.settings.num_steps + 1):
+        state.step = step
+        found += [step] if state.is_validated else []
+    assert found == measured
+
+
+@pytest.mark.parametrize(("rate", "end"), [(1e-12, "plateau"), (1e-2, "max_steps")])
+def test_an_adaptation_to_a_plateau_keeps_no_network_without_a_step(
+    rate, end, tiny_pipeline_folder, train, val, tmp_path
+):
+    """The first steps lower the loss by more than 1%; a rate of 1e-12 changes nothing, which is a plateau."""
+    few = {"until": "plateau", "max_steps": 8, "validate_every": 100, "learning_rate": rate}
+    run(tiny_pipeline_folder, train, val, tmp_path, method="full", **few)
+    report = json.loads((tmp_path / "report.json").read_text())
+    steps = {"plateau": 6, "max_steps": 8}[end]
+    assert (report["steps"], report["end"]) == (steps, end)
+    assert [step for step, _ in report["curve"]] == [0, 6, 8][: 2 if end == "plateau" else 3]
+    assert end == "plateau" or report["best_step"] > 0
+
+
+def test_the_most_steps_are_at_least_the_fewest():
     assert settings(until="plateau", steps=4).num_steps == 20
-    assert settings(until="plateau", steps=4, max_steps=3).num_steps == 4
+    assert settings(until="plateau", steps=4, max_steps=4).num_steps == 4
+    assert settings(until="plateau", steps=4, method="none").num_steps == 0
+    with pytest.raises(ValidationError, match="max_steps must be at least adapt.steps, .* 4, got 3: raise"):
+        settings(until="plateau", steps=4, max_steps=3)
 
 
 def test_an_adaptation_at_its_plateau_takes_no_further_step(tiny_pipeline_folder, train, val, tmp_path):
@@ -493,10 +559,31 @@ def test_an_adaptation_at_its_plateau_takes_no_further_step(tiny_pipeline_folder
     assert json.loads((tmp_path / "report.json").read_text())["steps"] == 6
 
 
-def test_weights_are_averaged_with_a_power_profile(tiny_pipeline_folder, train, val, tmp_path):
-    curves = {}
-    for name, changes in (("power", {"ema_length": 0.1}), ("decay", {"ema_decay": 0.99})):
-        run(tiny_pipeline_folder, train, val, tmp_path / name, method="full", **changes)
-        curves[name] = json.loads((tmp_path / name / "report.json").read_text())["curve"]
-    assert curves["power"][0] == curves["decay"][0]
-    assert curves["power"][1:] != curves["decay"][1:]
+def by_power(step, count):
+    """Share of the weights of a step in the average with width 0.1: the integral of tau^gamma over it."""
+    power = power_exponent(0.1) + 1
+    return (step**power - (step - 1) ** power) / count**power
+
+
+def by_decay(step, count):
+    """Share with decay 0.99, which is t / (t + 10) in the first steps; step 0 is the start."""
+    kept = [1 - t / (t + 10) if t else 1.0 for t in range(count + 1)]
+    return kept[step] * np.prod([t / (t + 10) for t in range(step + 1, count + 1)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"), [({"ema_length": 0.1}, by_power), ({"ema_decay": 0.99}, by_decay)]
+)
+def test_the_kept_weights_are_the_average_over_all_steps(
+    changes, share, tiny_generator, train, val, tmp_path
+):
+    def weights():
+        return torch.cat([parameter.detach().flatten() for parameter in tiny_generator.denoiser.parameters()])
+
+    seen = [weights()]
+    for _ in adapting(tiny_generator, train, val, tmp_path, method="full", keep="last", **changes):
+        seen.append(weights())
+    first = 0 if share is by_decay else 1
+    expected = sum(share(step, 6) * seen[step] for step in range(first, 7))
+    torch.testing.assert_close(weights(), expected, rtol=1e-5, atol=1e-6)
+    assert (weights() - seen[6]).abs().max() > 1e-4

@@ -235,7 +235,8 @@ def test_gain_of_the_second_half():
 def test_fall_of_the_second_half():
     assert fall_of_second_half([0, 10, 20], [1.0, 0.8, 0.6]) == pytest.approx(0.25)
     assert fall_of_second_half([0, 10, 20], [1.0, 0.8, 0.9]) == 0, "the lowest loss is in the first half"
-    assert fall_of_second_half([30, 40], [1.0, 0.5]) is None
+    assert fall_of_second_half([30, 40], [1.0, 0.5]) is None, "no point in the first half"
+    assert fall_of_second_half([0], [1.0]) is None, "no point in the second half"
     for steps in ([], [1, 2, 3]):
         with pytest.raises(ValueError, match="steps must have a loss each"):
             fall_of_second_half(steps, [0.5, 0.6][: len(steps)])

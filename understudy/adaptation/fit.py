@@ -149,7 +149,7 @@ def _steps(
         processes.sum_gradients(state.parameters)
         state.update(loss)
         val_loss = None
-        if state.step % settings.validate_every == 0 or state.step == settings.num_steps:
+        if state.is_validated:
             val_loss = validate()
             state.note_validation(val_loss)
         if state.step % settings.checkpoint_every == 0 and processes.is_main:
@@ -221,13 +221,20 @@ class _State:
         self._curve.append((self.step, loss))
 
     @property
+    def is_validated(self) -> bool:
+        """Whether the validation loss is measured after this step."""
+        settings = self.settings
+        return self.step % settings.validate_every == 0 or self.step in {settings.steps, settings.num_steps}
+
+    @property
     def end(self) -> str | None:
         """Why the training ends at this step: ``steps``, ``plateau`` or ``max_steps``; None if it goes on."""
         if self.step < min(self.settings.steps, self.settings.num_steps):
             return None
         if self.settings.until == "steps" or not self.settings.num_steps:
             return "steps"
-        fall = fall_of_second_half(*zip(*self._curve, strict=True))
+        steps, losses = zip(*self._curve, strict=True)
+        fall = fall_of_second_half(steps, losses) if steps[-1] == self.step else None
         if fall is not None and fall < PLATEAU:
             return "plateau"
         return "max_steps" if self.step >= self.settings.num_steps else None

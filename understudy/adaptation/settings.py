@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from understudy.core.config import Section, setting, unless, when
 
@@ -43,7 +45,8 @@ class AdaptSettings(Section):
     max_steps: int | None = setting(
         None, ge=1, decides="pixels", needs=(*_TRAINS, when("adapt.until", "plateau"))
     )
-    """Most steps until a plateau; five times `adapt.steps` if not set. `preview` assumes all of them."""
+    """Most steps until a plateau, at least `adapt.steps`; five times as many if not set. `preview` assumes
+    all of them."""
     batch_size: int = setting(32, ge=1, decides="pixels", needs=_MEASURES)
     """Images per step, over all processes together."""
     micro_batch: int | None = setting(None, ge=1, decides="nothing", needs=_MEASURES)
@@ -137,6 +140,15 @@ class AdaptSettings(Section):
     checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)
     """Steps between checkpoints, from which an interrupted run continues."""
 
+    @model_validator(mode="after")
+    def _most_steps_are_not_fewer(self) -> Self:
+        if self.until == "plateau" and self.max_steps is not None and self.max_steps < self.steps:
+            raise ValueError(
+                f"max_steps must be at least adapt.steps, the fewest steps, which is {self.steps}, got "
+                f"{self.max_steps}: raise it, or lower adapt.steps"
+            )
+        return self
+
     @property
     def has_token(self) -> bool:
         """Whether the method adds a token to the vocabulary, so that prompts must contain ``{token}``."""
@@ -152,7 +164,7 @@ class AdaptSettings(Section):
         """Most optimisation steps that the method takes; 0 if it trains nothing."""
         if self.method in ("neutral-token", "none"):
             return 0
-        return self.steps if self.until == "steps" else max(self.steps, self.max_steps or 5 * self.steps)
+        return self.steps if self.until == "steps" else self.max_steps or 5 * self.steps
 
     @property
     def compares_features(self) -> bool:

@@ -179,7 +179,7 @@ def fall_of_second_half(steps: Sequence[int], losses: Sequence[float]) -> float 
         losses: loss at each of them, positive.
 
     Returns:
-        In [0, 1): 0 if the lowest loss is in the first half; None without a point in the first half.
+        In [0, 1): 0 if the lowest loss is in the first half; None without a point in either half.
 
     Raises:
         ValueError: if there are no points, or not as many steps as losses.
@@ -191,7 +191,7 @@ def fall_of_second_half(steps: Sequence[int], losses: Sequence[float]) -> float 
     if len(steps) != len(losses) or not len(steps):
         raise ValueError(f"steps must have a loss each, got {len(steps)} and {len(losses)}")
     before = [loss for step, loss in zip(steps, losses, strict=True) if step <= steps[-1] / 2]
-    return 1 - min(losses) / min(before) if before else None
+    return 1 - min(losses) / min(before) if 0 < len(before) < len(losses) else None
 
 
 def stops(gains: np.ndarray, *, below: float) -> tuple[bool, dict[str, float]]:
