@@ -1,5 +1,7 @@
 """Phases with losses within regions."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -28,17 +30,32 @@ def test_regions_are_cells_of_the_features():
     assert regions_of(backbone, images, Phase(data="mixed"), batch_size=8, seed=0) is None
 
 
-def logits_of(phase):
-    classifier = fit(Arm(name="x", phases=(phase,), summary=""), settings=SETTINGS, **SETS)
-    return np.log(classifier.predict(SETS["synthetic"]))
-
-
 SETTINGS = RECIPE.model_copy(update={"steps": 30, "learning_rate": 3e-3})
 
 
-def test_large_weights_make_outputs_alike_within_regions():
-    plain, held = (logits_of(PHASE.changed(robustness=weight, discrepancy=weight)) for weight in (0.0, 30.0))
-    assert held.std(axis=0).mean() < 0.7 * plain.std(axis=0).mean()
+def spread_within(regions, logits):
+    """Share of the variance of logits that lies within regions; the rest is that between their means."""
+    means = np.stack([logits[regions == region].mean(axis=0) for region in regions])
+    return float(((logits - means) ** 2).sum() / ((logits - logits.mean(axis=0)) ** 2).sum())
+
+
+def test_outputs_are_alike_within_regions_and_not_elsewhere(monkeypatch):
+    """Against the same losses over random regions of the same sizes."""
+    cells, spread = [], {}
+
+    def regions(*arguments, is_random, **settings):
+        cells.append(regions_of(*arguments, **settings))
+        order = torch.randperm(len(cells[-1]), generator=torch.Generator().manual_seed(0))
+        return cells[-1][order] if is_random else cells[-1]
+
+    arm = Arm(name="x", phases=(PHASE.changed(robustness=3.0, discrepancy=3.0),), summary="")
+    for is_random in (False, True):
+        monkeypatch.setattr("understudy.training.loop.regions_of", partial(regions, is_random=is_random))
+        classifier = fit(arm, settings=SETTINGS, seed=2, **SETS)
+        of_synthetic = cells[-1][len(SETS["train"]) :].numpy()
+        spread[is_random] = spread_within(of_synthetic, np.log(classifier.predict(SETS["synthetic"])))
+    assert torch.equal(*cells)
+    assert spread[False] < 0.4 * spread[True]
 
 
 def test_weights_of_the_authors():
@@ -53,3 +70,11 @@ def test_weights_of_the_authors():
 def test_they_need_mixed_data(name):
     with pytest.raises(ValidationError, match=f"{name} needs mixed data, got data 'synthetic'"):
         Phase.model_validate({"data": "synthetic", name: 1.0})
+
+
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+@pytest.mark.parametrize("name", ["discrepancy", "robustness"])
+def test_they_need_images_that_are_not_mixed(name, mixing):
+    """A mixed image lies in the regions of two images."""
+    with pytest.raises(ValidationError, match=f"{name} compares images of one region, but {mixing} mixes"):
+        Phase.model_validate({"data": "mixed", name: 0.1, mixing: 0.2})

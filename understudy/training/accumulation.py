@@ -47,9 +47,9 @@ class Gradients:
     smallest number otherwise: with 2 at once, 3 images are one part.
 
     The sum is that of the whole batch, up to rounding, with three exceptions: batch normalisation in training
-    mode takes its statistics from each part, losses within regions compare the images of a part, and dropout
-    draws other masks. An attempt that ran out of memory
-    leaves the running statistics of batch normalisation as they were.
+    mode takes its statistics from each part; losses within regions compare the images of a part; dropout
+    draws other masks. An attempt that ran out of memory leaves the running statistics of batch normalisation
+    as they were.
 
     Args:
         model: the network, as the loss uses it.

@@ -54,7 +54,8 @@ class Phase(Section):
     """Weight of the squared difference between the logits of synthetic and real images of one region; regions
     are K-means cells of the phase's images, two per class."""
     robustness: float = setting(0.0, ge=0, le=1000)
-    """Weight of the squared difference between the logits of synthetic images of one region."""
+    """Weight of the squared difference between the logits of synthetic images of one region. Neither loss
+    can be combined with `mixup` or `cutmix`: a mixed image has two regions."""
     soft_labels: float = setting(0.0, ge=0, le=1)
     """Share of the teacher's probabilities in the targets of synthetic images; see `compare.teacher`."""
     temperature: float = setting(2.0, gt=0, le=100)
@@ -157,6 +158,17 @@ class Phase(Section):
         for name in ("synthetic_weight", "discrepancy", "robustness"):
             if getattr(self, name) and self.data != "mixed":
                 raise ValueError(f"{name} needs mixed data, got data {self.data!r}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_of_single_images(self) -> Self:
+        loss = "discrepancy" if self.discrepancy else "robustness"
+        mixing = "mixup" if self.mixup else "cutmix"
+        if getattr(self, loss) and getattr(self, mixing):
+            raise ValueError(
+                f"{loss} compares images of one region, but {mixing} mixes images of different regions: "
+                "leave one of them out"
+            )
         return self
 
 
