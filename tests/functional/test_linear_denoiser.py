@@ -69,3 +69,11 @@ def test_noise_in_a_direction_without_image_is_removed_without_a_network():
     residual = v - linear_v(x, torch.full((200,), 0.3), eigenvalues, vectors)
     assert (residual - residual.mean(dim=1, keepdim=True)).abs().max() < 1e-3
     assert v.std() > 0.9
+
+
+def test_the_spectrum_is_the_same_in_blocks_of_images(monkeypatch):
+    y = torch.randn(7, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    whole = patch_spectrum(y, 2, floor=FLOOR)
+    monkeypatch.setattr("understudy.functional.linear_denoiser._VALUES", 2 * 48)
+    for found, expected in zip(patch_spectrum(y, 2, floor=FLOOR), whole, strict=True):
+        torch.testing.assert_close(found, expected)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from understudy.functional.edm import SIGMA_DATA, lognormal_sigmas
 from understudy.functional.noise_levels import (
@@ -113,7 +114,8 @@ def test_few_and_plain_images_have_usable_levels(images):
         torch.arange(len(images)),
         grey_level=SIGMA_DATA / std / 127.5,
     )
-    assert 0 < levels.sigma_min < levels.sigma_max <= 200
+    assert 0 < levels.sigma_min < levels.sigma_max
+    assert levels.sigma_max <= 200 or levels.sigma_max == math.inf
     assert 0.5 < levels.p_std < 5
     sigmas = lognormal_sigmas(
         1000, mean=levels.p_mean, std=levels.p_std, smallest=levels.sigma_min, largest=levels.sigma_max
@@ -124,8 +126,35 @@ def test_few_and_plain_images_have_usable_levels(images):
 
 def test_images_without_variance_have_the_published_levels():
     levels = measured_levels(torch.zeros(3, 12), torch.arange(3), grey_level=GREY)
-    assert levels == NoiseLevels(p_mean=-1.2, p_std=1.2, sigma_min=GREY, sigma_max=80)
+    assert levels == NoiseLevels(p_mean=-1.2, p_std=1.2, sigma_min=GREY)
     assert (PUBLISHED.p_mean, PUBLISHED.p_std) == (levels.p_mean, levels.p_std)
+    sigmas = lognormal_sigmas(1000, smallest=levels.sigma_min, largest=levels.sigma_max)
+    assert float(sigmas[-1]) == pytest.approx(15.6, abs=0.1)
+
+
+class LargestDouble(TorchDispatchMode):
+    """Notes the largest number of values of any tensor in double precision."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            self.largest = max(self.largest, found.numel())
+        return found
+
+
+def test_no_copy_of_large_images_is_made_in_double_precision():
+    y = torch.randn(20, 3 * 64 * 64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 3
+    with LargestDouble() as watch:
+        eigenvalues, sigma = covariance_eigenvalues(y), hiding_sigma(y, labels, offset=1.0)
+    assert 0 < watch.largest <= y.numel() / 3
+    centred = y.double() - y.double().mean(dim=0)
+    expected = torch.linalg.svdvals(centred).square() / 20
+    torch.testing.assert_close(eigenvalues[:-1], expected[:-1], rtol=1e-9, atol=0)
+    means = [y[labels == label].double().mean(dim=0).norm() for label in range(3)]
+    assert sigma == pytest.approx(float(max(means)), rel=1e-12)
 
 
 def test_levels_within_limits_follow_the_truncated_normal():

@@ -17,6 +17,7 @@ from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
 from understudy.functional.linear_denoiser import remaining_deviation
 from understudy.generators.generator import Adaptable, Generator, NoiseSchedule
+from understudy.generators.image_statistics import _num_measured
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
@@ -380,3 +381,12 @@ def test_an_adaptation_that_an_earlier_version_began_keeps_its_noise(train, val,
     list(adapt(resumed, data, settings=training(steps=6, checkpoint_every=3), seed=0, folder=tmp_path))
     assert torch.equal(resumed.snr, untouched)
     assert not torch.equal(made.snr, untouched)
+
+
+@pytest.mark.parametrize(
+    ("size", "num"), [(8, 87381), (32, 5461), (128, 500), (200, 500), (256, 341), (512, 85), (1024, 21)]
+)
+def test_few_large_images_are_measured(size, num):
+    """Two to the power of 26 values at most, unless there are twice as many images."""
+    assert _num_measured(size) == num
+    assert num * 3 * size**2 <= 2**26

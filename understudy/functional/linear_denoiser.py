@@ -22,6 +22,8 @@ from torch.nn.functional import pixel_unshuffle
 
 from understudy.functional.edm import SIGMA_DATA
 
+_VALUES = 2**22  # pixel values that are computed at once, in double precision
+
 
 def patch_spectrum(y: Tensor, patch: int, *, floor: float) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors of the covariance of patches around 0.
@@ -35,8 +37,12 @@ def patch_spectrum(y: Tensor, patch: int, *, floor: float) -> tuple[Tensor, Tens
         lambda, float32 (P,), positive, ascending, and U, float32 (P, P), an eigenvector per column, for
         P = C patch^2.
     """
-    patches = pixel_unshuffle(y, patch).double().movedim(1, -1).flatten(0, -2)
-    eigenvalues, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    width = y.shape[1] * patch**2
+    gram = y.new_zeros(width, width, dtype=torch.float64)
+    for images in y.split(max(1, _VALUES // y[0].numel())):
+        patches = pixel_unshuffle(images, patch).double().movedim(1, -1).flatten(0, -2)
+        gram.addmm_(patches.T, patches)
+    eigenvalues, vectors = torch.linalg.eigh(gram / (y.numel() // width))
     return (eigenvalues.clamp(min=0) + floor).float(), vectors.float()
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from understudy.functional.edm import SIGMA_DATA
 
 _MAX_IMAGES = 1000
-_LARGEST = 80.0  # sigma_max of Karras et al. 2022, table 1
+_COLUMNS = 4096  # pixel values of every image that are computed at once, in double precision
 _EMPTY = 1e-8  # variance per pixel below which images are all the same
 
 
@@ -35,8 +35,8 @@ class NoiseLevels:
     Attributes:
         p_mean: mean of ln(sigma).
         p_std: standard deviation of ln(sigma), positive.
-        sigma_min: smallest level, positive.
-        sigma_max: largest level, at which drawing starts.
+        sigma_min: lower limit, not negative.
+        sigma_max: upper limit. Drawing starts at the largest training level below it.
     """
 
     p_mean: float = -1.2
@@ -86,7 +86,7 @@ def noise_range(eigenvalues: Tensor, *, share: float = 0.05) -> tuple[float, flo
     """
     spectrum = eigenvalues.double()
     top = math.log(float(spectrum.max())) / 2
-    low, high = (_solved(1 - explained, spectrum, around=top) for explained in (share, 1 - share))
+    low, high = (_solved(explained, spectrum, around=top) for explained in (1 - share, share))
     return low, high
 
 
@@ -105,16 +105,30 @@ def _solved(explained: float, spectrum: Tensor, *, around: float) -> float:
 def covariance_eigenvalues(y: Tensor) -> Tensor:
     """Eigenvalues of the covariance of images, from the smaller one of the two Gram matrices.
 
+    That of large images is added up over blocks of pixels, so that no copy of all images is made.
+
     Args:
         y: float (N, D).
 
     Returns:
         float64 (min(N, D),), descending, not negative.
     """
-    centred = y.double() - y.double().mean(dim=0)
-    gram = centred @ centred.T if len(y) <= y.shape[1] else centred.T @ centred
+    if len(y) > y.shape[1]:
+        centred = _centred(y)
+        gram = centred.T @ centred
+    else:
+        gram = y.new_zeros(len(y), len(y), dtype=torch.float64)
+        for columns in y.split(_COLUMNS, dim=1):
+            centred = _centred(columns)
+            gram.addmm_(centred, centred.T)
     eigenvalues: Tensor = torch.linalg.eigvalsh(gram / len(y)).clamp(min=0).flip(0)
     return eigenvalues
+
+
+def _centred(y: Tensor) -> Tensor:
+    """Images in double precision, around their mean."""
+    y = y.double()
+    return y - y.mean(dim=0)
 
 
 def hiding_sigma(y: Tensor, labels: Tensor, *, offset: float = 0.5) -> float:
@@ -135,8 +149,13 @@ def hiding_sigma(y: Tensor, labels: Tensor, *, offset: float = 0.5) -> float:
         >>> hiding_sigma(torch.tensor([[3.0], [5.0], [-1.0]]), torch.tensor([0, 0, 1]))
         8.0
     """
-    norms = [float(y[labels == label].double().mean(dim=0).norm()) for label in labels.unique()]
-    return max(norms) / offset
+    _, classes, counts = labels.unique(return_inverse=True, return_counts=True)
+    squares = y.new_zeros(len(counts), dtype=torch.float64)
+    for columns in y.split(_COLUMNS, dim=1):
+        sums = columns.new_zeros(len(counts), columns.shape[1], dtype=torch.float64)
+        sums.index_add_(0, classes, columns.double())
+        squares += (sums / counts[:, None]).square().sum(dim=1)
+    return float(squares.max().sqrt()) / offset
 
 
 def measured_levels(y: Tensor, labels: Tensor, *, grey_level: float) -> NoiseLevels:
@@ -154,12 +173,13 @@ def measured_levels(y: Tensor, labels: Tensor, *, grey_level: float) -> NoiseLev
         grey_level: distance of two neighbouring pixel values, in the unit of ``y``.
 
     Returns:
-        Levels with 0 < sigma_min < sigma_max. For images that are all the same, the published ones.
+        Levels with 0 < sigma_min < sigma_max. For images that are all the same, the published ones from
+        sigma_min, without an upper limit.
     """
     chosen = slice(None, None, max(1, len(y) // _MAX_IMAGES))
     eigenvalues = covariance_eigenvalues(y[chosen])
     if float(eigenvalues.sum()) < _EMPTY * y.shape[1]:
-        return NoiseLevels(sigma_min=min(grey_level, SIGMA_DATA / 2), sigma_max=_LARGEST)
+        return NoiseLevels(sigma_min=min(grey_level, SIGMA_DATA / 2))
     low, high = noise_range(eigenvalues)
     return NoiseLevels(
         p_mean=math.log(low * high) / 2,

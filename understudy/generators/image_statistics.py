@@ -19,7 +19,9 @@ from understudy.functional.noise_levels import PUBLISHED, NoiseLevels, measured_
 
 _FILE = "image_statistics.safetensors"
 _MAX_VALUES = 2**24  # pixel values that are measured: 5,461 images of 32 pixels
-_MIN_IMAGES = 500  # however large they are
+_MIN_IMAGES = 500  # of larger images, unless they have more pixel values than the following number
+_MOST_VALUES = 2**26  # 341 images of 256 pixels, 85 of 512 pixels
+_BLOCK = 64  # images at once
 _GREY_LEVEL = 1 / 127.5  # distance of two pixel values in [-1, 1]
 _LEVELS = ("p_mean", "p_std", "sigma_min", "sigma_max")
 
@@ -47,13 +49,14 @@ class ImageStatistics:
     @classmethod
     def measured(cls, train: LabelledSet, *, size: int, patch: int) -> Self:
         """Measure train images at ``size`` pixels: all, or evenly spaced ones if there are many."""
-        count = max(_MIN_IMAGES, _MAX_VALUES // (3 * size**2))
-        chosen = np.arange(0, len(train), max(1, len(train) // count))
-        pixels = torch.from_numpy(train.select(chosen).pixels(size)).float() / 127.5 - 1
-        red, green, blue = pixels.mean(dim=(0, 2, 3)).tolist()
-        centred = pixels - torch.tensor((red, green, blue)).view(3, 1, 1)
-        std = max(float(centred.square().mean().sqrt()), _GREY_LEVEL)
-        y, grey_level = SIGMA_DATA / std * centred, SIGMA_DATA / std * _GREY_LEVEL
+        chosen = np.arange(0, len(train), max(1, len(train) // _num_measured(size)))
+        y = torch.from_numpy(train.select(chosen).pixels(size)).float().div_(127.5).sub_(1)
+        red, green, blue = y.mean(dim=(0, 2, 3)).tolist()
+        y.sub_(torch.tensor((red, green, blue)).view(3, 1, 1))
+        squares = sum(float(block.square().sum(dtype=torch.float64)) for block in y.split(_BLOCK))
+        std = max((squares / y.numel()) ** 0.5, _GREY_LEVEL)
+        y.mul_(SIGMA_DATA / std)
+        grey_level = SIGMA_DATA / std * _GREY_LEVEL
         labels = torch.from_numpy(train.labels[chosen])
         return cls(
             mean=(red, green, blue),
@@ -93,3 +96,12 @@ class ImageStatistics:
             levels=NoiseLevels(**dict(zip(_LEVELS, stored["levels"].tolist(), strict=True))),
             patches=(stored["patch_eigenvalues"], stored["patch_vectors"]),
         )
+
+
+def _num_measured(size: int) -> int:
+    """How many images of this size are measured: at least as many, if there are, and less than twice as many.
+
+    So there are fewer than 2^27 pixel values of large images: 0.5 GB, of which one copy is held.
+    """
+    values = 3 * size**2
+    return max(1, _MAX_VALUES // values, min(_MIN_IMAGES, _MOST_VALUES // values))
