@@ -1,3 +1,4 @@
+import gc
 import os
 
 from understudy import cli  # before torch, so that torch's threads wait passively
@@ -6,12 +7,14 @@ from understudy import cli  # before torch, so that torch's threads wait passive
 import hypothesis
 import pytest
 import torch
+from pipeline_copies import Copies
 from tiny import save_tiny_pipeline, two_classes
 from tiny_job import Listener, real_page, tiny_settings, write_pets, write_plain_report
 
 from understudy.commands import printing
 from understudy.core import workers
 from understudy.core.registry import Registry
+from understudy.generators import diffusers_generator
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
 
@@ -20,6 +23,22 @@ from understudy.pipeline.run import run
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.register_profile("explore", print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+_copies = Copies(diffusers_generator.load_complete)
+
+
+def pytest_collection_finish():
+    """Imports have made a million objects that stay to the end, and need no search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_pipelines_once():
+    """Tests that load a pipeline which an earlier test has loaded get a copy of that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffusers_generator, "load_complete", _copies)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

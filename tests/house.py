@@ -10,6 +10,7 @@ import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -45,9 +46,16 @@ class Function:
         return len(named) + sum(star is not None for star in (given.vararg, given.kwarg))
 
 
+@cache
 def modules() -> list[Path]:
     """Every Python file of the package."""
     return sorted(PACKAGE.rglob("*.py"))
+
+
+@cache
+def syntax(path: Path) -> ast.Module:
+    """The syntax tree of a file, which several of the figures read."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def file_lengths() -> dict[Path, int]:
@@ -56,12 +64,13 @@ def file_lengths() -> dict[Path, int]:
     return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
 
 
+@cache
 def functions() -> list[Function]:
     """Every function and method of the package, nested ones included."""
     return [
         Function(path, node)
         for path in modules()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
 
@@ -75,7 +84,7 @@ def imported_names(path: Path) -> set[str]:
     """Names that a file imports anywhere, as they are called in it."""
     return {
         alias.asname or alias.name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__"
         for alias in node.names
     }
@@ -88,7 +97,7 @@ def shapes(path: Path) -> list[tuple[int, str]]:
     """
     text = path.read_text(encoding="utf-8")
     skipped: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(syntax(path)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_text or isinstance(node, ast.Import | ast.ImportFrom | ast.AnnAssign):
             skipped |= set(range(node.lineno, (node.end_lineno or 0) + 1))
@@ -151,8 +160,7 @@ def pairs_alike() -> list[tuple[str, str]]:
 
 def deferred_imports(path: Path) -> Iterator[tuple[int, str]]:
     """Line and top-level package of every import inside a function."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for function in ast.walk(tree):
+    for function in ast.walk(syntax(path)):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
                 if isinstance(node, ast.Import):

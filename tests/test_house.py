@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from house import PACKAGE, deferred_imports, file_lengths, functions, imported_names, share
+from house import PACKAGE, deferred_imports, file_lengths, functions, imported_names, modules, share, syntax
 
 import understudy
 
@@ -44,7 +44,7 @@ RANK = {name: rank for rank, group in enumerate(ORDER.split(" < ")) for name in 
 
 def imported(path):
     """Dotted names of everything a file imports, also inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(syntax(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -57,9 +57,7 @@ def place(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
-)
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_imports_come_from_the_own_folder_and_from_the_left(path):
     if path == PACKAGE / "__init__.py":
         return  # lists the public names
@@ -86,7 +84,7 @@ def test_no_global_seeding_outside_a_fork():
     """Seeding the process is allowed inside ``fork_rng``, and in the pretraining script, which owns its
     process.
     """
-    for path in PACKAGE.rglob("*.py"):
+    for path in modules():
         text = path.read_text()
         assert "np.random.seed" not in text, path
         assert "random.seed(" not in text, path
@@ -98,7 +96,7 @@ def test_only_these_files_name_a_kind_of_gpu():
     """Elsewhere ``torch.accelerator`` and the type of a tensor's device serve all kinds."""
     named = {
         path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
+        for path in modules()
         if re.search(r"torch\.(cuda|mps|xpu)|is_cuda|\.cuda\(", path.read_text(encoding="utf-8"))
     }
     assert named == {
@@ -163,9 +161,8 @@ def test_unknown_public_name():
 
 def test_public_functions_and_classes_have_docstrings():
     missing = []
-    for path in PACKAGE.rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        for node in tree.body:
+    for path in modules():
+        for node in syntax(path).body:
             if (
                 isinstance(node, (ast.FunctionDef, ast.ClassDef))
                 and not node.name.startswith("_")
@@ -176,13 +173,13 @@ def test_public_functions_and_classes_have_docstrings():
 
 
 def test_every_module_says_what_it_is():
-    for path in PACKAGE.rglob("*.py"):
+    for path in modules():
         if path.read_text().strip():
-            assert ast.get_docstring(ast.parse(path.read_text())), path
+            assert ast.get_docstring(syntax(path)), path
 
 
 def test_every_module_imports():
-    for path in PACKAGE.rglob("*.py"):
+    for path in modules():
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         importlib.import_module(".".join(part for part in parts if part != "__init__"))
 
@@ -222,15 +219,13 @@ def test_nineteen_functions_of_twenty_have_at_most_six_parameters():
 
 
 def test_no_file_imports_more_than_40_names():
-    counts = {
-        path: len(imported_names(path)) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
-    }
+    counts = {path: len(imported_names(path)) for path in modules() if path != PACKAGE / "__init__.py"}
     assert [said(path, count) for path, count in counts.items() if count > 40] == []
 
 
 def test_only_heavy_libraries_are_imported_inside_functions():
     found = []
-    for path in PACKAGE.rglob("*.py"):
+    for path in modules():
         allowed = HEAVY | ({"understudy"} if path.relative_to(PACKAGE).as_posix() in LATE else set())
         found += [
             said(path, f"{line} {name}") for line, name in deferred_imports(path) if name not in allowed
@@ -240,7 +235,7 @@ def test_only_heavy_libraries_are_imported_inside_functions():
 
 def test_a_comment_says_why_a_library_is_imported_inside_a_function():
     silent = []
-    for path in PACKAGE.rglob("*.py"):
+    for path in modules():
         text = path.read_text().splitlines()
         for line, name in deferred_imports(path):
             first = line - 1
