@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 resource: Any = None
 with suppress(ImportError):  # Windows has no such module
     import resource
@@ -34,6 +32,8 @@ _PACKAGES = (
 
 def environment(device: str) -> dict[str, Any]:
     """Versions, machine and commit, for ``results.json``."""
+    import torch  # slow to import; commands that only list names do not need it
+
     versions = {}
     for package in _PACKAGES:
         try:
