@@ -186,12 +186,19 @@ def to_svg(figure: Figure, *, title: str) -> str:
 
     That is: no prologue, metadata, style sheet or ids of groups.
     """
-    import matplotlib as mpl  # heavy: only when a figure is drawn
+    # heavy: only when a figure is drawn
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}), warnings.catch_warnings():
         # The browser has fonts for scripts that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        FigureCanvasSVG(figure)  # whose fonts the layout measures
+        layout = figure.get_layout_engine()
+        if layout is not None:  # savefig would draw the figure once more to have it laid out
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(
             buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )

@@ -118,7 +118,11 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], *, title: s
         label = f"{100 * share:.0f}" if share >= 0.005 else "<1"
         if row != column:
             patch.set_gid(f"mistake {row},{column} {label}")
-        axes.text(column, row, label, ha="center", va="center", color=INK, fontsize=11 if cell > 30 else 9)
+        text = axes.text(
+            column, row, label, ha="center", va="center", color=INK, fontsize=11 if cell > 30 else 9
+        )
+        for inside in (patch, text):
+            inside.set_in_layout(False)  # measuring each cell takes long, and moves nothing
     axes.set_xlim(-0.5, num - 0.5)
     axes.set_ylim(num - 0.5, -0.5)
     axes.set_aspect("equal")
