@@ -308,7 +308,7 @@ def test_a_column_may_say_the_splits(kind: pa.DataType, tmp_path: Path) -> None:
     columns = {"image": FILES, "label": TEXTS, "split": pa.array(SPLITS).cast(kind)}
     found = read(write(tmp_path / "a.parquet", columns))
     assert found.declared == ("train", "val", "test") * 3
-    assert found.notes[0] == "splits: from the column split"
+    assert found.notes[0] == "splits: train: 3, val: 3, test: 3 (from the column split)"
     assert set(read(tmp_path / "a.parquet", split_names="ignore").declared) == {None}
     folder, table = tmp_path / "saved", pa.table(columns)
     folder.mkdir()
@@ -327,12 +327,3 @@ def test_a_column_of_splits_that_says_something_else_is_refused(tmp_path: Path) 
         write(tmp_path / "set" / f"{name}.parquet", {"image": FILES, "label": TEXTS, "split": SPLITS})
     with pytest.raises(InputError, match=r"must say test, as the name of the file does, got 'train':"):
         read(tmp_path / "set")
-
-
-def test_columns_that_may_say_splits_are_named(tmp_path: Path) -> None:
-    columns = {"image": FILES, "label": TEXTS, "is_test": [False] * 9, "Fold": [1] * 9}
-    found = read(write(tmp_path / "a.parquet", columns))
-    assert found.notes[0].startswith(
-        "warning: the columns is_test, Fold may say splits, but only a column called split is read"
-    )
-    assert read(tmp_path / "a.parquet", split_names="ignore").notes == ()

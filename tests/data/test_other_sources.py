@@ -399,6 +399,11 @@ class HubPart:
         self._table = pa.table({name: values for name, values in given.items() if values is not None})
         self.features = types.SimpleNamespace(arrow_schema=self._table.schema.with_metadata(CLASS_LABEL))
 
+    def select_columns(self, names: list[str]) -> HubPart:
+        part = HubPart()
+        part._table = self._table.select(names)
+        return part
+
     def with_format(self, kind: str) -> HubPart:
         assert kind == "arrow"
         return self
@@ -431,6 +436,10 @@ def test_hub_splits(hub: dict[str, Any]) -> None:
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [8, 2, 10]
     assert splits.test.provenance("source_path")[0] == "test#00000000"
     assert splits.notes[0] == "splits: train: train, test: test (from the split names)"
+    hub["org/name"] = {"train": HubPart(Usage=["train", "train", "val", "test", "test"] * 2, id=["x"] * 10)}
+    splits = load("org/name")
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [4, 2, 4]
+    assert splits.notes[0] == "splits: train: 4, val: 2, test: 4 (from the column Usage)"
     hub["org/name"] = {"test": HubPart()}
     assert "the split test says test, but it is the only one: its images are" in load("org/name").notes[0]
 

@@ -48,6 +48,22 @@ def tree(*tops: str) -> list[str]:
     return [f"{top}/{name}/{number}.png" for top in tops for name in CLASSES for number in range(2)]
 
 
+@pytest.mark.parametrize("form", ["{split}/{name}/1.png", "{name}/{split}/1.png", "{name}/{split}_1.png"])
+def test_public_and_private_test_splits(form: str) -> None:
+    """As in FER-2013, wherever the names stand; without a private one, the public one is for testing."""
+    for names, splits in (
+        (("Training", "PublicTest", "PrivateTest"), ("train", "val", "test")),
+        (("Training", "PublicTest"), ("train", "test")),
+        (("Training", "val", "PublicTest", "PrivateTest"), ("train", "val", "test", "test")),
+    ):
+        paths = [form.format(split=split, name=name) for split in names for name in CLASSES]
+        found = places(*paths)
+        assert found.splits == tuple(split for split in splits for _ in CLASSES)
+        assert set(found.labels) == set(CLASSES)
+    named = splits_of_parts(["Training.tar", "PublicTest.tar", "PrivateTest.tar"], "SET")
+    assert list(named.values()) == ["train", "val", "test"]
+
+
 @pytest.mark.parametrize(
     ("name", "split"),
     [

@@ -33,9 +33,10 @@ class DataSettings(Section):
     """Share of the train images split off for testing, stratified by class, where the source has no such
     split."""
     split_names: Literal["read", "join", "ignore"] = setting("read")
-    """Whether names of folders and files such as `train`, `seg_test` or `x-validation-00.tar` say which split
-    images belong to. `join` reads the names, but puts the images of all splits together and divides them
-    again; `ignore` reads no name as a split, so that a folder `test` is a class, and divides all images."""
+    """Whether names of folders and files such as `train`, `seg_test` or `x-validation-00.tar`, and columns of
+    tables, say which split images belong to. `join` reads them, but puts the images of all splits together
+    and divides them again; `ignore` reads none, so that a folder `test` is a class, and divides all of
+    them."""
     name_encoding: str | None = setting(None)
     """Encoding of file names that are not UTF-8, in folders and zips, such as `cp1252` or `shift_jis`."""
     class_names: Path | None = setting(None)
@@ -47,6 +48,9 @@ class DataSettings(Section):
     label_column: str | None = setting(None)
     """Column with the labels in Parquet files, Arrow files and hub data sets. If not set: a column with a
     usual name, such as `label`, `labels`, `fine_label` or `cls`, or else the only one of type class label."""
+    split_column: str | None = setting(None, needs=unless("data.split_names", "ignore"))
+    """Column, or field of the JSON files of WebDataset tars, that says the split of each image. If not set:
+    all that hold nothing but names of splits, and truth values under names such as `is_test`."""
     similar_labels: Literal["refuse", "join", "keep"] = setting("refuse")
     """What to do with labels that differ only in case, spaces, leading zeros, invisible characters or as
     copied folders do (`cat (1)`): refuse them, join them (the most frequent spelling wins), or keep them as

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -11,7 +12,9 @@ import pyarrow as pa
 from understudy.core.errors import InputError
 from understudy.core.files import read_json
 from understudy.data.settings import DataSettings
+from understudy.data.sources.column_splits import column_splits
 from understudy.data.sources.columns import Columns, find_columns, read_rows
+from understudy.data.sources.said_splits import SaidSplits
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
 from understudy.data.sources.split_names import RealSplit, named_splits, part_notes
 
@@ -39,8 +42,11 @@ class ArrowSource(AbstractSource):
         if not files:
             raise InputError(f"{location} must hold Arrow files, but none is listed in state.json: {_MEND}")
         columns = find_columns(_open(files[0][1]).schema, str(files[0][1]), settings)
-        notes = part_notes(splits, "folder", settings, are_divided=columns.split is None)
-        return Contents(_read(files, splits, columns), columns.names, notes + columns.notes)
+        said, told = column_splits(
+            [columns], partial(_batches, files, splits), settings, named=any(splits.values())
+        )
+        notes = part_notes(splits, "folder", settings, are_divided=not said.names)
+        return Contents(_read(files, splits, columns, said), columns.names, notes + told)
 
 
 SOURCES.register("arrow", summary="a folder written by save_to_disk of the datasets package")(ArrowSource())
@@ -69,8 +75,17 @@ def _open(file: Path) -> Any:
         raise InputError(f"{file} must be an Arrow stream, but it cannot be read: {error}: {_MEND}") from None
 
 
+def _batches(
+    files: list[tuple[str, Path]], splits: dict[str, RealSplit | None], _names: Sequence[str]
+) -> Iterator[tuple[RealSplit | None, pa.RecordBatch]]:
+    """All rows, and the split of the folder; of files in memory maps, only columns that are used are read."""
+    for name, file in files:
+        for batch in _open(file):
+            yield splits[name], batch
+
+
 def _read(
-    files: list[tuple[str, Path]], splits: dict[str, RealSplit | None], columns: Columns
+    files: list[tuple[str, Path]], splits: dict[str, RealSplit | None], columns: Columns, said: SaidSplits
 ) -> Iterator[Item]:
     rows = dict.fromkeys(splits, 0)
     for name, file in files:
@@ -83,7 +98,8 @@ def _read(
         try:
             for batch in reader:
                 roots = (file.parent, file.parent.parent)
-                for data, label, problem, split in read_rows(batch, columns, roots, of_part=splits[name]):
+                found = read_rows(batch, columns, roots, said=said, of_part=splits[name])
+                for data, label, problem, split in found:
                     path = f"{name}#{rows[name]:08d}"
                     yield Item(path=path, label=label, split=split, data=data, problem=problem)
                     rows[name] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +16,9 @@ import pyarrow as pa
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
-from understudy.data.sources.said_splits import SAYS_SPLIT, may_say_split, not_read, split_said
+from understudy.data.sources.said_splits import SaidSplits
 from understudy.data.sources.source import MAX_FILE_BYTES
+from understudy.data.sources.split_candidates import may_say_split
 from understudy.data.sources.split_names import RealSplit
 
 
@@ -45,27 +47,28 @@ class Columns:
         image: name of the column with encoded images, or with paths of image files.
         label: name of the column with labels.
         names: class names by label if the metadata of the table has them.
-        split: name of the column that says the split of each image, if there is one.
-        like_splits: columns that may say splits and are not read, with their types.
+        others: columns that may say the split of each image, by their type or name.
+        classes: names by number of those among them that hold class labels.
     """
 
     image: str
     label: str
     names: tuple[str, ...] | None
-    split: str | None = None
-    like_splits: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    others: tuple[str, ...] = field(default=(), compare=False)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     @property
     def read(self) -> list[str]:
-        """Names of all these columns."""
-        return [self.image, self.label, *([self.split] if self.split else [])]
+        """The columns of images and labels."""
+        return [self.image, self.label]
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was taken for what, in sentences."""
-        if self.split:
-            return (f"splits: from the column {self.split}",)
-        return not_read(dict(self.like_splits), kind="column")
+    def values(self, batch: Any, name: str) -> list[Any]:
+        """The values of one of the other columns in a batch of rows; class labels as text."""
+        if name not in batch.schema.names:
+            return [None] * batch.num_rows
+        values: list[Any] = batch.column(name).to_pylist()
+        names = dict(enumerate(self.classes.get(name, ())))
+        return [names.get(value, value) for value in values] if names else values
 
 
 def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Columns:
@@ -74,7 +77,7 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     Args:
         schema: columns of the table.
         where: file or data set, for messages.
-        settings: ``image_column`` and ``label_column`` name the columns, if set.
+        settings: ``image_column``, ``label_column`` and ``split_column`` name the columns, if set.
 
     Raises:
         InputError: if there is no such column, several fit, or its type cannot hold images or labels.
@@ -85,17 +88,41 @@ def find_columns(schema: pa.Schema, where: str, settings: DataSettings) -> Colum
     _check_image_type(schema.field(image).type, f"{where}: {image}")
     _check_label_type(schema.field(label).type, f"{where}: {label}")
     names = class_label_names(features.get(label), where)
-    if settings.split_names == "ignore":
-        return Columns(image=image, label=label, names=names)
-    others = {name: schema.field(name).type for name in schema.names if may_say_split(name) and name != label}
-    if SAYS_SPLIT in others and _is_text(_value_type(others[SAYS_SPLIT])):
-        return Columns(image=image, label=label, names=names, split=SAYS_SPLIT)
-    like_splits = tuple((name, str(kind)) for name, kind in others.items())
-    return Columns(image=image, label=label, names=names, like_splits=like_splits)
+    classes = _others(schema, (image, label), settings, features)
+    return Columns(image=image, label=label, names=names, others=tuple(classes), classes=classes)
+
+
+def _others(
+    schema: pa.Schema, taken: Sequence[str], settings: DataSettings, features: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
+    """Columns that may say splits by their name or type, with their class names if they hold class labels."""
+    found = {}
+    for name in schema.names:
+        is_chosen = name == settings.split_column
+        is_label = name in (*_LABEL.names, "class_name") and not is_chosen
+        if name in taken or is_label or schema.names.count(name) > 1:
+            continue
+        names = _names_if_any(features.get(name))
+        if is_chosen or may_say_split(name) or names or _is_text(_value_type(schema.field(name).type)):
+            found[name] = names
+    chosen = settings.split_column
+    return found if chosen is None else {name: names for name, names in found.items() if name == chosen}
+
+
+def _names_if_any(feature: Any) -> tuple[str, ...]:
+    """Names of class labels; none if they are wrong, in a column that need not be read."""
+    with suppress(InputError):
+        return class_label_names(feature, "") or ()
+    return ()
 
 
 def read_rows(
-    batch: pa.RecordBatch, columns: Columns, roots: Sequence[Path], *, of_part: RealSplit | None
+    batch: pa.RecordBatch,
+    columns: Columns,
+    roots: Sequence[Path],
+    *,
+    said: SaidSplits,
+    of_part: RealSplit | None,
 ) -> Iterator[tuple[bytes, Any, str, RealSplit | None]]:
     """Encoded image, label, problem and split of each row of a batch.
 
@@ -103,26 +130,20 @@ def read_rows(
         batch: rows with the columns.
         columns: as found by :func:`find_columns`.
         roots: folders that paths of image files may be relative to; files outside them are not read.
+        said: the columns that say splits.
         of_part: split that the name of the file or part says.
-
-    Raises:
-        InputError: if the column with splits says anything else, or contradicts the name.
     """
     images, labels = plain(batch.column(columns.image)), plain(batch.column(columns.label))
-    said = batch.column(columns.split).to_pylist() if columns.split else [None] * len(images)
-    what = f"the column {columns.split!r}"
-    splits = {
-        value: split_said(value, of_part, what=what) if columns.split else of_part
-        for value in dict.fromkeys(said)
-    }
-    for image, label, value in zip(images, labels, said, strict=True):
+    rows = list(zip(*(columns.values(batch, name) for name in said.names), strict=True)) or [()] * len(images)
+    splits = {row: said.split(row, of_part) for row in set(rows)}
+    for image, label, row in zip(images, labels, rows, strict=True):
         data, path = (image.get("bytes"), image.get("path")) if isinstance(image, dict) else (image, None)
         if isinstance(data, str):
             data, path = None, data
         problem = ""
         if not data:
             data, problem = read_file(path, roots) if path else (b"", "no image bytes")
-        yield data, label_of(label), problem, splits[value]
+        yield data, label_of(label), problem, splits[row]
 
 
 def plain(values: Any) -> list[Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
+from understudy.data.sources.column_splits import column_splits
 from understudy.data.sources.columns import Columns, find_columns, read_rows
+from understudy.data.sources.said_splits import SaidSplits
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
 from understudy.data.sources.split_names import RealSplit, named_splits, part_notes
 
@@ -44,8 +47,11 @@ class HubSource(AbstractSource):
             ) from None
         columns = find_columns(next(iter(loaded.values())).features.arrow_schema, location, settings)
         splits = named_splits(list(loaded), location, settings)
-        notes = part_notes(splits, "split", settings, are_divided=columns.split is None)
-        return Contents(_read(loaded, columns, splits), columns.names, notes + columns.notes)
+        said, told = column_splits(
+            [columns], partial(_batches, loaded, splits), settings, named=any(splits.values())
+        )
+        notes = part_notes(splits, "split", settings, are_divided=not said.names)
+        return Contents(_read(loaded, columns, splits, said), columns.names, notes + told)
 
 
 SOURCES.register(
@@ -64,13 +70,24 @@ def _advice(error: Exception, name: str) -> str:
     return ""
 
 
-def _read(parts: dict[str, Any], columns: Columns, splits: dict[str, RealSplit | None]) -> Iterator[Item]:
+def _batches(
+    parts: dict[str, Any], splits: dict[str, RealSplit | None], names: Sequence[str]
+) -> Iterator[tuple[RealSplit | None, Any]]:
+    """Some columns of all rows, and the split of the part."""
+    for name, part in parts.items():
+        for batch in part.select_columns(list(names)).with_format("arrow").iter(batch_size=1024):
+            yield splits[name], batch
+
+
+def _read(
+    parts: dict[str, Any], columns: Columns, splits: dict[str, RealSplit | None], said: SaidSplits
+) -> Iterator[Item]:
     for name, part in parts.items():
         row = 0
         for batch in part.with_format("arrow").iter(batch_size=1024):
             # Image folders are in the cache of the package, and the data set has their absolute paths.
-            rows = read_rows(batch, columns, [Path("/")], of_part=splits[name])
-            for data, label, problem, split in rows:
+            found = read_rows(batch, columns, [Path("/")], said=said, of_part=splits[name])
+            for data, label, problem, split in found:
                 path = f"{name}#{row:08d}"
                 yield Item(path=path, label=label, split=split, data=data, problem=problem)
                 row += 1

@@ -16,6 +16,7 @@ from understudy.data.sources.split_names import (
     SplitName,
     both_readings,
     only_one,
+    public_as_val,
     splits_by_name,
     taken_as,
     written_together,
@@ -171,7 +172,8 @@ def _splits_above(paths: Sequence[Path], location: str) -> dict[str, RealSplit]:
         raise both_readings(
             location, sorted(marked), what="folder names", otherwise="classes", splits=_AS_TREE
         )
-    return {name: each.split for name, each in marked.items() if each.split}
+    splits = public_as_val({name: each.split for name, each in marked.items()})
+    return {name: split for name, split in splits.items() if split}
 
 
 def _says_split(marked: Mapping[str, SplitName], children: Mapping[str, set[str]]) -> bool:
@@ -259,12 +261,10 @@ def _splits_below(paths: Sequence[Path], location: str) -> Places | None:
             f"{listed(sorted(found))} ({listed(classes)}), or below them ({listed(sorted(deeper))}): "
             f"{_AS_TREE}"
         )
-    splits = tuple(
-        SplitName(path[place]).split if place else None for path, place in zip(paths, at, strict=True)
-    )
-    note = taken_as(
-        {f"CLASS/{name}/": SplitName(name).split for name in found}, source="the folders below the classes"
-    )
+    said = public_as_val({name: SplitName(name).split for name in found})
+    splits = tuple(said[path[place]] if place else None for path, place in zip(paths, at, strict=True))
+    shown = {f"CLASS/{name}/": split for name, split in said.items()}
+    note = taken_as(shown, source="the folders below the classes")
     below = tuple(len(path) - place - 1 for path, place in zip(paths, at, strict=True))
     return Places(_labels(paths), splits, below, (f"splits: {note}",))
 
@@ -281,7 +281,7 @@ def _split_folder(path: Path) -> int:
 def _splits_in_files(paths: Sequence[Path], location: str) -> Places | None:
     """Class and split of each path if the file names of all images say a split: ``bolt/train_1.png``."""
     names = [path[-1] for path in paths if len(path) > 1 and path[-1]]
-    said = {name: SplitName(name.rpartition(".")[0]).split for name in set(names)}
+    said = public_as_val({name: SplitName(name.rpartition(".")[0]).split for name in sorted(set(names))})
     kinds = {split for split in said.values() if split}
     without = sum(said[name] is None for name in names)
     if len(kinds) < 2 or without > len(names) / 2:

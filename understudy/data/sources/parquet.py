@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -13,9 +14,12 @@ from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.settings import DataSettings
 from understudy.data.sources.archives import why_unreadable
+from understudy.data.sources.column_splits import column_splits
 from understudy.data.sources.columns import Columns, find_columns, plain, read_rows
+from understudy.data.sources.said_splits import SaidSplits
 from understudy.data.sources.shards import Shards, find_shards, shards
 from understudy.data.sources.source import SOURCES, AbstractSource, Contents, Item
+from understudy.data.sources.split_names import RealSplit
 
 
 @final
@@ -41,8 +45,11 @@ class ParquetSource(AbstractSource):
         if names is None:
             names = _paired_names(found.files, columns)
         root = Path(location) if Path(location).is_dir() else Path(location).parent
-        notes = found.notes_with(first.notes, are_divided=first.split is None)
-        return Contents(_read(found, columns, root), names, notes, found.left_out)
+        said, told = column_splits(
+            list(columns.values()), partial(_batches, found), settings, named=any(found.splits)
+        )
+        notes = found.notes_with(told, are_divided=not said.names)
+        return Contents(_read(found, columns, said, root), names, notes, found.left_out)
 
 
 SOURCES.register("parquet", summary="Parquet files with a column of images and one of labels")(
@@ -84,14 +91,25 @@ def _paired_names(files: Sequence[Path], columns: Mapping[Path, Columns]) -> tup
     return tuple(str(numbers[number]) for number in range(len(numbers)))
 
 
-def _read(found: Shards, columns: Mapping[Path, Columns], root: Path) -> Iterator[Item]:
+def _batches(found: Shards, names: Sequence[str]) -> Iterator[tuple[RealSplit | None, pa.RecordBatch]]:
+    """Some columns of all rows, and the split of the file; a file may lack columns."""
+    for file, split in zip(found.files, found.splits, strict=True):
+        with pq.ParquetFile(file) as parquet:
+            present = [name for name in names if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(batch_size=1024, columns=present):
+                yield split, batch
+
+
+def _read(found: Shards, columns: Mapping[Path, Columns], said: SaidSplits, root: Path) -> Iterator[Item]:
     for file, name, split in zip(found.files, found.names, found.splits, strict=True):
         each, row = columns[file], 0
         try:
             with pq.ParquetFile(file) as parquet:
-                for batch in parquet.iter_batches(batch_size=1024, columns=each.read):
+                present = [name for name in said.names if name in parquet.schema_arrow.names]
+                for batch in parquet.iter_batches(batch_size=1024, columns=[*each.read, *present]):
+                    roots = (root, file.parent)
                     for data, label, problem, of_row in read_rows(
-                        batch, each, (root, file.parent), of_part=split
+                        batch, each, roots, said=said, of_part=split
                     ):
                         path = f"{name}#{row:08d}"
                         yield Item(path=path, label=label, split=of_row, data=data, problem=problem)

@@ -10,12 +10,14 @@ from typing import IO, Any, cast
 
 from understudy.core.listing import listed
 from understudy.data.sources.shards import IMAGE_SUFFIXES
-from understudy.data.sources.source import MAX_FILE_BYTES, Item
+from understudy.data.sources.source import MAX_FILE_BYTES, Item, filled
 
 IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 """Extensions of images, without the dot."""
 NAME_FILES = ("classes.txt", "dataset_info.json")
 """Files with the names of the classes, which belong to no sample."""
+LABEL_FIELDS = ("class_name", "label", "class")
+"""Fields of a JSON file that hold the class."""
 _ABOUT = re.compile(r"(readme|licen[cs]e)(\..*)?", re.IGNORECASE)
 _SECOND = " (again)"
 
@@ -75,19 +77,27 @@ def item_of(tar: tarfile.TarFile, path: str, parts: Parts) -> Item:
         path: of the sample, without extension.
         parts: its entries.
     """
+    item = item_without_image(tar, path, parts)
+    if item.problem:
+        return item
+    return filled(item, bytes_of(tar, parts[item.path.removeprefix(f"{path}.")]))
+
+
+def item_without_image(tar: tarfile.TarFile, path: str, parts: Parts) -> Item:
+    """The label of a sample, or its problem, as :func:`item_of` returns them."""
     images = [extension for extension in parts if extension.removesuffix(_SECOND) in IMAGES]
     if len(images) != 1:
         found = listed([f".{extension}" for extension in parts])
         problem = f"several images of one key: {found}" if images else f"no image among {found}"
         return Item(path=path, problem=problem)
-    entry, path = parts[images[0]], f"{path}.{images[0]}"
+    path = f"{path}.{images[0]}"
     if any(parts[each].size > MAX_FILE_BYTES for each in (images[0], "cls", "json") if each in parts):
         return Item(path=path, problem=f"more than {MAX_FILE_BYTES:,} bytes")
     try:
         label = _label(tar, parts)
     except (ValueError, LookupError, RecursionError):
         return Item(path=path, problem=_why_no_label(parts))
-    return Item(path=path, label=label, data=bytes_of(tar, entry))
+    return Item(path=path, label=label)
 
 
 def _why_no_label(parts: Parts) -> str:

@@ -17,6 +17,7 @@ from understudy.data.sources.split_names import (
     both_readings,
     names_say_none,
     only_one,
+    public_as_val,
     splits_by_name,
     taken_as,
     written_together,
@@ -178,7 +179,7 @@ def splits_of_parts(
             f"{listed(without)}: ",
             "rename or move them, or divide all images anew with --set data.split_names=ignore",
         )
-    return {name: each.split for name, each in marked.items()}
+    return public_as_val({name: each.split for name, each in marked.items()})
 
 
 def holds_runs(folder: Path) -> bool:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, final
+from typing import Any, Literal, TypeVar, final
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
@@ -30,6 +30,7 @@ _COLLECTION = r"(?:sets?|data|datasets?|images?|imgs?|pictures|photos|files|fold
 _SPLIT = re.compile(rf"({'|'.join(SPLIT_WORDS)}){_COLLECTION}?")
 
 
+_Name = TypeVar("_Name", bound=Any)
 _FEW = 5
 """More parts than this with different names are no splits."""
 
@@ -80,6 +81,26 @@ def split_of(name: str) -> RealSplit | None:
     return SplitName(name).split
 
 
+def public_as_val(splits: Mapping[_Name, RealSplit | None]) -> dict[_Name, RealSplit | None]:
+    """The splits of names, with a public test split as validation if there is a private one.
+
+    Competitions such as FER-2013 have ``Training``, ``PublicTest`` and ``PrivateTest``. The public one was
+    open to choose models by, and papers use it so.
+
+    Args:
+        splits: of each name, as :func:`split_of` returns them.
+    """
+    words = {
+        name: SplitName(name).words
+        for name, split in splits.items()
+        if split == "test" and isinstance(name, str)
+    }
+    has_private = any("private" in each for each in words.values())
+    if not has_private or "val" in splits.values():
+        return dict(splits)
+    return {name: "val" if "public" in words.get(name, ()) else split for name, split in splits.items()}
+
+
 def named_splits(names: Sequence[str], location: str, settings: DataSettings) -> dict[str, RealSplit | None]:
     """The split of each part of a data set that is stored in named parts; None if its images are divided.
 
@@ -88,7 +109,7 @@ def named_splits(names: Sequence[str], location: str, settings: DataSettings) ->
     """
     if len(names) == 1 or settings.split_names == "ignore":
         return dict.fromkeys(names)
-    splits = {name: split_of(name) for name in names}
+    splits = public_as_val({name: split_of(name) for name in names})
     if None in splits.values() or "train" not in splits.values():
         raise InputError(
             f"{location}: splits must be train, validation and test, got {listed(names)}: ",

@@ -1,7 +1,7 @@
 """WebDataset tars: ``key.png`` with a label in ``key.cls`` or ``key.json``; and tars of class folders.
 
 ``key.cls`` holds a number or a name; ``key.json`` has ``class_name``, ``label`` or ``class``, or is
-the label, and may say the split in ``split``. Numeric labels get their names from ``class_name`` in the
+the label, and may say the split in a field. Numeric labels get their names from ``class_name`` in the
 JSON, or from ``classes.txt`` (one name per line) or ``dataset_info.json``, in a tar or beside it.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -18,11 +17,13 @@ from typing import Any, final
 from understudy.core.errors import InputError
 from understudy.data.settings import DataSettings
 from understudy.data.sources.archives import why_unreadable
-from understudy.data.sources.said_splits import SAYS_SPLIT, split_field, split_said
+from understudy.data.sources.said_splits import SaidSplits, said_splits
 from understudy.data.sources.samples import (
+    LABEL_FIELDS,
     NAME_FILES,
     fields_of,
     item_of,
+    item_without_image,
     name_files,
     samples_of,
 )
@@ -35,6 +36,7 @@ from understudy.data.sources.source import (
     check_entry,
     check_unique,
 )
+from understudy.data.sources.split_candidates import Candidate
 from understudy.data.sources.split_names import RealSplit, SplitName, both_readings, taken_as
 from understudy.data.sources.tar_folders import are_class_folders, read_class_folders
 
@@ -66,9 +68,9 @@ class WebDatasetSource(AbstractSource):
             return read_class_folders(tars, location, settings)
         names = found[0] if found else None
         inside, notes = _splits_inside(tars, location, settings)
-        has_field, told = _split_field(tars, settings)
-        notes = tars.notes_with(notes + told, are_divided=not inside and not has_field)
-        return Contents(_read(tars, inside, has_field=has_field), names, notes, tars.left_out)
+        said, told = _said_by_fields(tars, inside, settings)
+        notes = tars.notes_with(notes + told, are_divided=not inside and not said.names)
+        return Contents(_read(tars, inside, said), names, notes, tars.left_out)
 
 
 SOURCES.register(
@@ -158,28 +160,46 @@ def _says_another(folder: str, split: RealSplit) -> bool:
     return any(name.is_plain and name.split != split for name in names)
 
 
-def _split_field(tars: Shards, settings: DataSettings) -> tuple[bool, tuple[str, ...]]:
-    """Whether the JSON files say splits in a field of text, and what was taken for what."""
+def _said_by_fields(
+    tars: Shards, inside: Mapping[str, RealSplit | None], settings: DataSettings
+) -> tuple[SaidSplits, tuple[str, ...]]:
+    """The fields of JSON files that say splits, and what was taken for what."""
     if settings.split_names == "ignore":
-        return False, ()
-    return split_field(fields for file in tars.files for fields in _all_fields(file))
+        return SaidSplits("field"), ()
+    candidates: dict[str, Candidate] = {}
+    for _, fields in _all_fields(tars, inside):
+        for name, value in fields.items():
+            if name not in LABEL_FIELDS:
+                candidate = candidates.setdefault(name, Candidate(name))
+                if candidate.is_open:
+                    candidate.add([value])
+    named = any(tars.splits) or any(inside.values())
+    said = said_splits(candidates.values(), settings, kind="field", named=named)
+    rows = (
+        (split, [fields.get(name) for name in said.names])
+        for split, fields in (_all_fields(tars, inside) if said.names else ())
+    )
+    return said, said.counted(rows)
 
 
-def _all_fields(file: Path) -> Iterator[dict[str, Any]]:
-    """The fields in the JSON file of each sample, where they can be read; its item says what is wrong."""
-    with tarfile.open(file, "r:") as tar:
-        for parts in samples_of(tar).values():
-            with suppress(ValueError, RecursionError):
-                yield fields_of(tar, parts)
+def _all_fields(
+    tars: Shards, inside: Mapping[str, RealSplit | None]
+) -> Iterator[tuple[RealSplit | None, dict[str, Any]]]:
+    """The split of the tar or folder of each sample that can be used, and the fields in its JSON file."""
+    for file, split in zip(tars.files, tars.splits, strict=True):
+        with tarfile.open(file, "r:") as tar:
+            for key, parts in samples_of(tar).items():
+                if not item_without_image(tar, key, parts).problem:
+                    yield inside.get(key.rpartition("/")[0], split), fields_of(tar, parts)
 
 
-def _read(tars: Shards, inside: Mapping[str, RealSplit | None], *, has_field: bool) -> Iterator[Item]:
+def _read(tars: Shards, inside: Mapping[str, RealSplit | None], said: SaidSplits) -> Iterator[Item]:
     for file, name, split in zip(tars.files, tars.names, tars.splits, strict=True):
         with tarfile.open(file, "r:") as tar:
             for key, parts in samples_of(tar).items():
                 item = item_of(tar, f"{name}/{key}", parts)
                 of_name = inside.get(key.rpartition("/")[0], split)
-                if has_field and not item.problem:
-                    what = f"the field {SAYS_SPLIT!r} of {name}/{key}.json"
-                    of_name = split_said(fields_of(tar, parts).get(SAYS_SPLIT), of_name, what=what)
+                if said.names and not item.problem:
+                    fields = fields_of(tar, parts)
+                    of_name = said.split([fields.get(each) for each in said.names], of_name)
                 yield replace(item, split=of_name)
