@@ -40,6 +40,7 @@ def spellings(name: str) -> st.SearchStrategy[str]:
         [
             *(name, name.upper(), name.title(), f" {name}", f"{name}\t", unicodedata.normalize("NFD", name)),
             *(f"{name}\u200b", f"\ufeff{name}", "".join(WIDE.get(each, each) for each in name)),
+            name.translate(str.maketrans("ace", "\u0430\u0441\u0435")),
         ]
     )
 
@@ -250,3 +251,47 @@ def test_names_files_in_a_folder_of_a_tar(tmp_path: Path) -> None:
 
     file = write_tar(tmp_path / "x.tar", make, {"set/classes.txt": b"b\na\n"})
     assert load(file).train.class_names == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "letter"),
+    [
+        ("cat", "\u0441at", "CYRILLIC SMALL LETTER ES"),
+        ("Bob", "\u0412ob", "CYRILLIC CAPITAL LETTER VE"),
+        ("cop", "\u0441\u043e\u0440", "CYRILLIC SMALL LETTER ER"),
+        ("red nose", "red n\u03bfse", "GREEK SMALL LETTER OMICRON"),
+        ("c\u0430t", "\u0441at", "CYRILLIC SMALL LETTER A"),
+        ("AXE 1", "\u0391XE 1", "GREEK CAPITAL LETTER ALPHA"),
+    ],
+)
+def test_letters_that_look_alike(one: str, other: str, letter: str) -> None:
+    with pytest.raises(InputError, match=rf"that look alike, .* is .*{letter}.*similar_labels=join"):
+        classes([one, other, one, "dog"])
+    assert classes([one, other, one, "dog"], similar="join").key_of[other] == one
+    assert set(classes([one, other, "dog"], similar="keep").keys) == {one, other, "dog"}
+    alone = classes([other, "dog"])
+    assert set(alone.keys) == {other, "dog"}
+    is_mixed = other != "\u0441\u043e\u0440"
+    assert bool(alone.notes) == is_mixed
+    assert all(
+        note.startswith("warning: words in 1 of 2 class names mix letters of two") for note in alone.notes
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["\u043a\u043e\u0442", "kot"],
+        ["\u0410", "A", "\u0391", "B"],
+        ["TGF\u03b2", "TGFb"],
+        ["\u0421\u043e\u0432\u0430", "CoBa"],
+        ["\u03bcm", "um"],
+        ["\u79cb\u7530", "Akita"],
+        ["A \u0441\u043b\u043e\u043d", "A cat"],
+    ],
+)
+def test_other_names_of_two_alphabets_are_classes(labels: list[str]) -> None:
+    """Words that do not look Latin, and single letters."""
+    found = classes(labels)
+    assert set(found.keys) == set(labels)
+    assert found.notes == ()

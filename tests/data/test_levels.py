@@ -285,3 +285,44 @@ def test_pictures_that_differ_a_little_are_not_odd(kind: Any) -> None:
         InputError, match=r"set: 19 of 20 pictures with 16 bits use only levels 0 to 30,000 of"
     ):
         ranges_of([30_000] * 19 + [50_000])
+
+
+def zero_is_white(levels: np.ndarray, **how: Any) -> bytes:
+    """A TIFF file of these levels that says that zero is white."""
+    buffer = io.BytesIO()
+    Image.fromarray(levels).save(buffer, "TIFF", **how)
+    tag = struct.pack("<HHIH", 262, 3, 1, 1)  # the photometric interpretation
+    assert buffer.getvalue().count(tag) == 1
+    return buffer.getvalue().replace(tag, struct.pack("<HHIH", 262, 3, 1, 0))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from([np.bool_, np.uint8, np.uint16, ">u2", np.float32]),
+    st.sampled_from([None, "tiff_lzw", "tiff_adobe_deflate", "packbits"]),
+    st.integers(1, 8),
+)
+def test_pictures_in_which_zero_is_white_are_inverted(kind: Any, compression: Any, orientation: int) -> None:
+    """They look like the same pictures in which zero is black, with all depths and orientations."""
+    how = {"tiffinfo": {274: orientation}} | ({"compression": compression} if compression else {})
+    plain = [
+        (grey(index) * (65_535 if "u2" in np.dtype(kind).str else 255)).astype(kind) for index in range(4)
+    ]
+    inverted = [-each if kind is np.float32 else ~each for each in plain]
+    buffers = [io.BytesIO() for _ in plain]
+    for each, buffer in zip(plain, buffers, strict=True):
+        Image.fromarray(each).save(buffer, "TIFF", **how)
+    expected = read([buffer.getvalue() for buffer in buffers])
+    found = read([zero_is_white(each, **how) for each in inverted])
+    for index in range(4):
+        np.testing.assert_array_equal(found.images.image(index), expected.images.image(index))
+
+
+def test_fractions_in_which_zero_is_white_need_a_range() -> None:
+    files = [zero_is_white((grey(index) * 255).astype(np.float32)) for index in range(4)]
+    with pytest.raises(
+        InputError, match=r"do not say which level is white, and use levels -255 to -?0: scale"
+    ):
+        read(files)
+    white = np.round(255 * (1 - grey(0)))
+    assert np.abs(first(read(files, levels="used")) - white).max() <= 1

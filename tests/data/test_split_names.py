@@ -48,7 +48,7 @@ def tree(*tops: str) -> list[str]:
     return [f"{top}/{name}/{number}.png" for top in tops for name in CLASSES for number in range(2)]
 
 
-@pytest.mark.parametrize("form", ["{split}/{name}/1.png", "{name}/{split}/1.png", "{name}/{split}_1.png"])
+@pytest.mark.parametrize("form", ["{split}/{name}/1.png", "{name}/{split}_1.png"])
 def test_public_and_private_test_splits(form: str) -> None:
     """As in FER-2013, wherever the names stand; without a private one, the public one is for testing."""
     for names, splits in (
@@ -388,3 +388,35 @@ def test_file_names_in_other_languages_are_named(tmp_path: Path, write: Any, nam
 def test_numbers_and_checksums_of_files_are_no_splits() -> None:
     assert names_say_none([f"x-{number:05d}.tar" for number in range(3)], "files") == ()
     assert names_say_none([f"{word}.tar" for word in "abcdefgh"], "files") == ()
+
+
+@given(
+    st.lists(st.sampled_from(["orig", "aug", "v1", "x2", "masked"]), min_size=2, max_size=4, unique=True),
+    st.lists(st.sampled_from(CLASSES), min_size=2, max_size=3, unique=True),
+    st.sampled_from([("train",), ("train", "test"), ("data/Training", "data/Testing")]),
+)
+def test_versions_below_splits_are_refused(
+    versions: list[str], names: list[str], tops: tuple[str, ...]
+) -> None:
+    """They would be taken for classes; a version moved up, or flat classes, are read."""
+    paths = [
+        f"{top}/{version}/{name}/{version}.png" for top in tops for version in versions for name in names
+    ]
+    with pytest.raises(InputError, match=r"two ways, because the folders .* in its splits hold") as told:
+        places(*paths)
+    split, outer, inner = tops[0].split("/")[-1], ", ".join(sorted(versions)), ", ".join(sorted(names))
+    assert f"{outer} are versions of one data set" in str(told.value)
+    assert f"move its folders up, as in {split}/{min(names)}/1.png" in str(told.value)
+    assert f"move the images up, as in {split}/{min(versions)}/1.png" in str(told.value)
+    assert f"folders of the same names, {inner}. " in str(told.value)
+    moved = [path.replace(f"/{versions[0]}/", "/") for path in paths if f"/{versions[0]}/" in path]
+    assert set(places(*moved).labels) == set(names)
+    flat = [f"{top}/{version}/{name}.png" for top in tops for version in versions for name in names]
+    assert set(places(*flat).labels) == set(versions)
+
+
+def test_folders_below_classes_in_splits_are_no_versions() -> None:
+    """Most classes have no folders of the same names, or only one."""
+    for inside in (["bolt/left", "bolt/right", "nut", "washer"], [f"{name}/images" for name in CLASSES]):
+        paths = [f"{top}/{each}/{n}.png" for top in ("train", "test") for each in inside for n in range(3)]
+        assert set(places(*paths).labels) == set(CLASSES)

@@ -26,6 +26,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PHOTOMETRIC = 262
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _EXIF = b"Exif\0\0"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -74,8 +75,12 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def upright(opened: Image.Image) -> Image.Image:
-    """Load an opened image file and turn it as its orientation says; unsigned 32 bits become mode F."""
-    unsigned = False
+    """Load an opened image file and turn it as its orientation says; unsigned 32 bits become mode F.
+
+    Of TIFF files in which zero is white, Pillow inverts those with up to 8 bits. Here, 16 bits are inverted
+    too, and fractions, which have no largest level, are negated.
+    """
+    unsigned = zero_is_white = False
     if opened.format == "TIFF":  # Pillow reads these parts when it loads a TIFF, and turns the image itself
         exif = opened.getexif()
         for part in set(TiffTags.TAGS_V2_GROUPS) & set(exif):
@@ -83,10 +88,15 @@ def upright(opened: Image.Image) -> Image.Image:
         opened.info.pop("xmp", None)
         tags = getattr(opened, "tag_v2", {})
         unsigned = opened.mode == "I" and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
+        zero_is_white = tags.get(_PHOTOMETRIC) == 0
     opened.load()
     turn = _TURNS.get(1 if opened.format == "TIFF" else _orientation(opened))
     if unsigned:  # which Pillow reads as signed
         return Image.fromarray(np.asarray(opened).view(np.uint32).astype(np.float32))
+    if zero_is_white and opened.mode.startswith("I;16"):
+        return Image.fromarray(65_535 - np.asarray(opened).astype(np.uint16))
+    if zero_is_white and opened.mode == "F":
+        return Image.fromarray(-np.asarray(opened))
     return opened if turn is None else opened.transpose(turn)
 
 

@@ -11,6 +11,7 @@ from typing import final
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.data.lookalikes import in_latin, is_mixed, letters_alike
 from understudy.data.settings import DataSettings
 
 Label = str | int
@@ -65,7 +66,7 @@ def find_classes(
         classes = Classes(keys=keys, key_of=dict(zip(numbers, keys, strict=True)), numbered=True)
     else:
         classes = _named_classes(_as_text(counts, settings.source), settings)
-    classes = replace(classes, notes=classes.notes + _several(classes.keys))
+    classes = replace(classes, notes=classes.notes + _several(classes.keys) + _mixed(classes.keys))
     if len(classes.keys) < 2:
         raise InputError(
             f"at least two classes are needed, got one: {classes.keys[0]!r}: give images of others as well, "
@@ -86,7 +87,7 @@ def _declared_classes(
     key_of: dict[Label, str] = {}
     joined, unknown = [], []
     for label in counts:
-        fitting = by_form[_form(label)] if isinstance(label, str) else [declared[label]]
+        fitting = _fitting(label, by_form) if isinstance(label, str) else [declared[label]]
         if label in declared or isinstance(label, int):
             key_of[label] = label if isinstance(label, str) else fitting[0]
         elif len(fitting) == 1 and (settings.similar_labels == "join" or _same(label, fitting[0])):
@@ -133,8 +134,10 @@ def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes
     """Classes of labels that are names; ``similar_labels`` decides about several spellings of one name."""
     groups = defaultdict(list)
     forms = {_form(label) for label in counts}
+    alike = Counter(filter(None, {_form(label): _latin_form(label) for label in counts}.values()))
+    forms |= {form for form, number in alike.items() if number > 1}
     for label in counts:
-        groups[label if settings.similar_labels == "keep" else _original(_form(label), forms)].append(label)
+        groups[label if settings.similar_labels == "keep" else _original(label, forms)].append(label)
     key_of: dict[Label, str] = {}
     joined, unclear = [], []
     for group in groups.values():
@@ -143,13 +146,14 @@ def _named_classes(counts: Mapping[str, int], settings: DataSettings) -> Classes
             key_of[label] = spellings[0]
         others = [label for label in spellings[1:] if not _same(label, spellings[0])]
         if others and settings.similar_labels == "refuse":
-            unclear.append(" and ".join(f"{label!r} ({counts[label]:,} images)" for label in spellings))
+            unclear.append(" and ".join(f"{label!r} ({_told(label, counts)})" for label in spellings))
         else:
             joined += [f"{label!r} as {spellings[0]!r}" for label in spellings[1:]]
     if unclear:
         raise InputError(
             f"{settings.source} has labels that differ only in case, spaces, leading zeros, invisible "
-            f"characters or as copied folders do, such as 'cat (1)': {listed(unclear)}: ",
+            "characters, letters of other alphabets that look alike, or as copied folders do, such as "
+            f"'cat (1)': {listed(unclear)}: ",
             "correct them, or say with --set data.similar_labels=join or =keep whether they are one class",
         )
     keys = tuple(sorted(set(key_of.values())))
@@ -178,8 +182,44 @@ def _form(label: str) -> str:
     return text.casefold() if len(text) > 1 else text
 
 
-def _original(form: str, forms: Collection[str]) -> str:
-    """The name without what programs add when they copy a folder, if there is a class of that name."""
+def _latin_form(label: str) -> str | None:
+    """The form of a label in which letters of other alphabets look like Latin ones; None for other labels."""
+    latin = in_latin(unicodedata.normalize("NFKC", label))
+    return None if latin is None else _form(latin)
+
+
+def _fitting(label: str, by_form: Mapping[str, list[str]]) -> list[str]:
+    """The declared names of which a label may be another spelling."""
+    return by_form.get(_form(label)) or by_form.get(_latin_form(label) or "") or []
+
+
+def _told(label: str, counts: Mapping[str, int]) -> str:
+    """The number of images of a label, and its letters that look like others."""
+    letters = letters_alike(label) if _latin_form(label) else ""
+    return f"{counts[label]:,} images" + (f", {letters}" if letters else "")
+
+
+def _mixed(keys: Sequence[str]) -> tuple[str, ...]:
+    """A warning if letters of two alphabets that look alike stand in one word."""
+    mixed = [f"{key!r} ({letters_alike(key)})" for key in keys if is_mixed(key)]
+    if not mixed:
+        return ()
+    told = (
+        f"words in {len(mixed):,} of {len(keys):,} class names mix letters of two alphabets that look alike"
+    )
+    return (
+        f"warning: {told}: {listed(mixed, most=3)}; if they are slips, correct them, as prompts hold them",
+    )
+
+
+def _original(label: str, forms: Collection[str]) -> str:
+    """The form that other spellings of a label have, if there are any.
+
+    In Latin letters, or without what programs add when they copy a folder.
+    """
+    form, latin = _form(label), _latin_form(label)
+    if latin is not None and latin in forms:
+        return latin
     found = _COPIED.fullmatch(form)
     name = (found["before"] or found["after"]) if found else form
     return name if name in forms else form

@@ -52,9 +52,9 @@ class DataSettings(Section):
     """Column, or field of the JSON files of WebDataset tars, that says the split of each image. If not set:
     all that hold nothing but names of splits, and truth values under names such as `is_test`."""
     similar_labels: Literal["refuse", "join", "keep"] = setting("refuse")
-    """What to do with labels that differ only in case, spaces, leading zeros, invisible characters or as
-    copied folders do (`cat (1)`): refuse them, join them (the most frequent spelling wins), or keep them as
-    different classes."""
+    """What to do with labels that differ only in case, spaces, leading zeros, invisible characters, letters
+    of other alphabets that look alike, or as copied folders do (`cat (1)`): refuse them, join them (the most
+    frequent spelling wins), or keep them as different classes."""
     skip_unlabelled: bool = setting(False)
     """Leave out images without a label: null, empty text, or -1 as in hidden test sets. Without this, they
     stop the run."""

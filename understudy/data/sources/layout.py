@@ -83,23 +83,9 @@ def _check_no_shared_folders(paths: Sequence[Path], location: str) -> None:
     Raises:
         InputError: with all readings, and what to do for each.
     """
-    tops: dict[str, list[Path]] = {}
-    for path in paths:
-        if len(path) > 1:
-            tops.setdefault(path[0], []).append(path[1:])
-    images = [len(path) for each in tops.values() for path in each if is_image(path[-1])]
-    if len(tops) < 2 or images.count(1) > _STRAY * len(images):
-        return  # they are classes, and images of a kind may lie in folders below
-    inside: dict[str, list[str]] = {}
-    for top, below in tops.items():
-        for name in {each.casefold() for each in _children(_without_wrappers(below, keep_splits=False)[0])}:
-            inside.setdefault(name, []).append(top)
-    shared = [
-        name for name in sorted(inside) if 2 * len(inside[name]) > len(tops) and not is_part_of_class(name)
-    ]
-    if len(shared) < 2:
+    outer, inner = _shared_folders(paths)
+    if not inner:
         return
-    outer, inner = listed(sorted({top for name in shared for top in inside[name]})), listed(shared)
     splits = "to train, val or test"
     raise InputError(
         f"{location} can be read in several ways, because its folders {outer} hold folders of the same "
@@ -110,6 +96,51 @@ def _check_no_shared_folders(paths: Sequence[Path], location: str) -> None:
         f"  {inner} are splits of each class: rename them {splits}\n"
         f"  {outer} are the classes of all images in them: use --set data.split_names=ignore",
     )
+
+
+def _check_no_versions(paths: Sequence[Path], location: str, split: str) -> None:
+    """Check that most folders in splits do not hold the same folders, as ``train/orig`` and ``train/aug`` do.
+
+    Args:
+        paths: without the folder of the split.
+        location: of the data, for messages.
+        split: name of such a folder, for the message.
+
+    Raises:
+        InputError: with both readings, and what to do for each.
+    """
+    outer, inner = _shared_folders(paths)
+    if inner:
+        one, other = outer.split(", ")[0], inner.split(", ")[0]
+        raise InputError(
+            f"{location} can be read in two ways, because the folders {outer} in its splits hold folders of "
+            f"the same names, {inner}. ",
+            "Do what fits:\n"
+            f"  {outer} are versions of one data set, such as augmented images: keep one of them in each "
+            f"split, and move its folders up, as in {split}/{other}/1.png\n"
+            f"  {outer} are the classes of all images in them: move the images up, as in {split}/{one}/1.png",
+        )
+
+
+def _shared_folders(paths: Sequence[Path]) -> tuple[str, str]:
+    """Top folders of which most hold the same folders, and these; empty if there are none."""
+    tops: dict[str, list[Path]] = {}
+    for path in paths:
+        if len(path) > 1:
+            tops.setdefault(path[0], []).append(path[1:])
+    images = [len(path) for each in tops.values() for path in each if is_image(path[-1])]
+    if len(tops) < 2 or images.count(1) > _STRAY * len(images):
+        return "", ""  # they are classes, and images of a kind may lie in folders below
+    inside: dict[str, list[str]] = {}
+    for top, below in tops.items():
+        for name in {each.casefold() for each in _children(_without_wrappers(below, keep_splits=False)[0])}:
+            inside.setdefault(name, []).append(top)
+    shared = [
+        name for name in sorted(inside) if 2 * len(inside[name]) > len(tops) and not is_part_of_class(name)
+    ]
+    if len(shared) < 2:
+        return "", ""
+    return listed(sorted({top for name in shared for top in inside[name]})), listed(shared)
 
 
 def _without_splits(paths: Sequence[Path], notes: tuple[str, ...] = ()) -> Places:
@@ -211,6 +242,7 @@ def _places_below(paths: Sequence[Path], tops: Mapping[str, RealSplit], location
     inner, _ = _without_wrappers(below)
     splits = tuple(tops[path[0]] if len(path) > 1 else None for path in paths)
     _check_no_second_split(inner, splits, location)
+    _check_no_versions(inner, location, next(iter(tops)))
     note = taken_as({f"{name}/": split for name, split in tops.items()}, source="the folder names")
     return Places(_labels(inner), splits, _lengths(inner), (f"splits: {note}",))
 
@@ -261,10 +293,12 @@ def _splits_below(paths: Sequence[Path], location: str) -> Places | None:
             f"{listed(sorted(found))} ({listed(classes)}), or below them ({listed(sorted(deeper))}): "
             f"{_AS_TREE}"
         )
-    said = public_as_val({name: SplitName(name).split for name in found})
-    splits = tuple(said[path[place]] if place else None for path, place in zip(paths, at, strict=True))
-    shown = {f"CLASS/{name}/": split for name, split in said.items()}
-    note = taken_as(shown, source="the folders below the classes")
+    splits = tuple(
+        SplitName(path[place]).split if place else None for path, place in zip(paths, at, strict=True)
+    )
+    note = taken_as(
+        {f"CLASS/{name}/": SplitName(name).split for name in found}, source="the folders below the classes"
+    )
     below = tuple(len(path) - place - 1 for path, place in zip(paths, at, strict=True))
     return Places(_labels(paths), splits, below, (f"splits: {note}",))
 
