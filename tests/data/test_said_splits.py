@@ -345,6 +345,13 @@ def test_names_of_images_say_splits_if_nothing_else_does(tmp_path: Path) -> None
     assert opened(tmp_path / "a.parquet")[0] == ["train", "test"] * 12
 
 
+def test_a_list_among_words_is_refused(tmp_path: Path) -> None:
+    for name in ("split", "Usage"):
+        file = write_columns(tmp_path, "tar", {name: ["train", "test", ["test"]] * 4})
+        with pytest.raises(InputError, match=rf"'{name}' must say train, validation or test, got \['test'\]"):
+            opened(file)
+
+
 def test_words_that_are_mostly_splits_must_all_be(tmp_path: Path) -> None:
     file = write_columns(tmp_path, "parquet", {"subset": ["train", "test", "unlabelled"] * 4})
     with pytest.raises(InputError, match=r"'subset' must say train, validation or test, got 'unlabelled'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -44,13 +44,12 @@ class SaidSplits:
         """The columns that are read."""
         return tuple(self.readings)
 
-    def split(self, row: Sequence[Any], of_name: RealSplit | None, *, where: str = "") -> RealSplit | None:
+    def split(self, row: Sequence[Any], of_name: RealSplit | None) -> RealSplit | None:
         """The split of a row.
 
         Args:
             row: its values in the columns :attr:`names`.
             of_name: split that the name of its file, part or folder says.
-            where: the row or its file, for messages.
 
         Raises:
             InputError: if a value says no split, columns contradict each other or the name, or none says a
@@ -61,13 +60,13 @@ class SaidSplits:
         for name, value in zip(self.names, map(plain_value, row), strict=True):
             if value is None:
                 continue
-            options = self.readings[name].get(value, ())
+            options = self.readings[name].get(value, ()) if isinstance(value, Hashable) else ()
             both = [split for split in (left if saying else options) if split in left and split in options]
             if not both:
-                raise self._odd(name, value, options, saying, of_name, where)
+                raise self._odd(name, value, options, saying, of_name)
             left, saying[name] = tuple(both), value
         if self.names and not saying and of_name is None:
-            raise self._odd(self.names[0], row[0], (), {}, of_name, where)
+            raise self._odd(self.names[0], row[0], (), {}, of_name)
         return left[0] if saying or of_name else None
 
     def _odd(
@@ -77,19 +76,17 @@ class SaidSplits:
         options: Options,
         saying: Mapping[str, Any],
         of_name: RealSplit | None,
-        where: str,
     ) -> InputError:
         """The error for a value that says no split, or contradicts the name or another column."""
-        told = f"{where}: " if where else ""
         if options and saying:
             said = " and ".join(f"{each!r} ({one!r})" for each, one in {**saying, name: value}.items())
             return InputError(
-                f"{told}the {self.kind}s {said} contradict each other about the split: ",
+                f"the {self.kind}s {said} contradict each other about the split: ",
                 f"correct them, choose one with --set data.split_column={next(iter(saying))}, or {_IGNORE}",
             )
         expected = f"{of_name}, as the name of the file does" if options else "train, validation or test"
         return InputError(
-            f"{told}the {self.kind} {name!r} must say {expected}, got {value!r}: ",
+            f"the {self.kind} {name!r} must say {expected}, got {value!r}: ",
             f"correct it, or {_IGNORE}",
         )
 

@@ -141,8 +141,8 @@ class Candidate:
     @property
     def is_strict(self) -> bool:
         """Whether every value must say a split."""
-        if self.name.casefold() == SAYS_SPLIT:
-            return self.kinds == {"text"} or not self.kinds
+        if self.name.casefold() == SAYS_SPLIT and self.kinds <= {"text"}:
+            return True
         plain = {split for value, split in self.values.items() if split and SplitName(value).is_plain}
         return may_say_split(self.name) and len(plain) > 1
 
