@@ -287,7 +287,9 @@ def worth_in_real_images(
         which = [*range(num_real), num_real + row]
         size = _worth(sizes, means_K[which])
         stretch = student_stretch(values[num_real + row] - _at_size(sizes, values[:num_real], size))
-        resampled = [_worth(sizes, curve) for curve in means_K[which] + stretch * moves_RK[:, which]]
+        curves = means_K[which] + stretch * moves_RK[:, which]
+        fits = increasing(curves[:, :-1])
+        resampled = [invert(sizes, fit, wanted) for fit, wanted in zip(fits, curves[:, -1], strict=True)]
         # No interpolation between two resamples, because either may be infinite.
         low, high = np.quantile(resampled, _ENDS, method="inverted_cdf")
         found[row] = size, min(size, low), max(size, high)
