@@ -42,6 +42,14 @@ LATE = ("cli.py", "generators/load.py")
 RANK = {name: rank for rank, group in enumerate(ORDER.split(" < ")) for name in group.split(", ")}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trees_of_this_module():
+    """A million nodes that nobody needs any more would slow down every later search for garbage."""
+    yield
+    syntax.cache_clear()
+    functions.cache_clear()
+
+
 def imported(path):
     """Dotted names of everything a file imports, also inside functions."""
     for node in ast.walk(syntax(path)):
