@@ -285,7 +285,7 @@ def worth_in_real_images(
     found = np.empty((len(others), 3))
     for row in range(len(others)):
         which = [*range(num_real), num_real + row]
-        size = _worth(sizes, means_K[which])
+        size = invert(sizes, increasing(means_K[:num_real]), float(means_K[num_real + row]))
         stretch = student_stretch(values[num_real + row] - _at_size(sizes, values[:num_real], size))
         curves = means_K[which] + stretch * moves_RK[:, which]
         fits = increasing(curves[:, :-1])
@@ -294,11 +294,6 @@ def worth_in_real_images(
         low, high = np.quantile(resampled, _ENDS, method="inverted_cdf")
         found[row] = size, min(size, low), max(size, high)
     return found
-
-
-def _worth(sizes: np.ndarray, curve: np.ndarray) -> float:
-    """Size at which the first K values of ``curve`` (K + 1,) reach its last value."""
-    return invert(sizes, increasing(curve[:-1]), float(curve[-1]))
 
 
 def _at_size(sizes: np.ndarray, values: np.ndarray, size: float) -> np.ndarray:
