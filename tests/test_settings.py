@@ -62,7 +62,16 @@ def test_every_preset_with_every_recipe_is_valid(name, recipe):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("draw.tims=3", r"unknown setting 'draw.tims'; known here: per_class, times,"),
+        ("draw.tims=3", r"unknown setting 'draw.tims'; known here: per_class, times,.* mean draw.times\?"),
+        ("draw.learning_rate=1", r"\(did you mean adapt.learning_rate or compare.learning_rate\?\)"),
+        ("drw.steps=3", r"unknown setting 'drw'; known here: seed, data,.* \(did you mean draw\?\)"),
+        ("draw.steps=true", "setting 'draw.steps': input should be no truth value .*, got True"),
+        ("draw.times=yes", "setting 'draw.times': input should be no truth value"),
+        (
+            "scale.times=[1, true]",
+            r"setting 'scale.times': input should be no truth value .*, got \[1, True\]",
+        ),
+        ("seed=9999999999999999999999", "setting 'seed': input should be less than 9223372036854775808, got"),
         ("colour=red", r"unknown setting 'colour'; known here: seed, data,"),
         (
             "draw.strength=0",

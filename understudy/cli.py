@@ -274,6 +274,7 @@ def make_study(
 
     if kind == "bakeoff":
         raise InputError("a bake-off has its own command: understudy bakeoff DATA --generators A,B,...")
+    chosen.check_not_a_run(options)
     settings, overrides = chosen.settings_of(options), chosen.overrides_of(options)
     if options.times is not None:
         overrides.append({"draw": {"times": settings.draw.times}})

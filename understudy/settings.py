@@ -45,7 +45,7 @@ from understudy.training.settings import CompareSettings, TuneSettings
 class Settings(Section):
     """All settings of a run: the seed, and one section per stage or subject."""
 
-    seed: int = setting(0, ge=0, decides="pixels")
+    seed: int = setting(0, ge=0, lt=2**63, decides="pixels")
     """Seed of every random choice."""
     data: DataSettings
     generator: GeneratorSettings = GeneratorSettings()

@@ -567,6 +567,13 @@ def test_a_study_is_not_taken_for_images(words, understudy, tmp_path):
     assert "understudy study KIND DATA --out mine" in " ".join(err.split())
 
 
+def test_a_run_is_not_taken_for_images(understudy, tmp_path):
+    RunFolder.open(tmp_path / "mine", build({"data": {"source": "digits"}}))
+    code, _, err = understudy("study", "volume", "mine")
+    assert code == 2
+    assert "DATA must be images for this command, got the run mine: give the images that it was made" in err
+
+
 def test_the_command_line_ends_with_a_table_and_the_path(understudy, pets, tiny_pipeline_folder, tmp_path):
     options = [
         word

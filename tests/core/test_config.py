@@ -103,7 +103,10 @@ def test_sections_inside_a_section():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"bike": {"colr": "red"}}, "unknown setting 'bike.colr'; known here: kind, colour, bell, price"),
+        (
+            {"bike": {"colr": "red"}},
+            r"unknown setting 'bike.colr'; known here: kind, .*price \(did you mean bike.colour\?\)",
+        ),
         ({"wheels": [{"diameter": 3}]}, "unknown setting 'wheels.0.diameter'; known here: size, spokes"),
         (
             {"shelves": {"upper": [{"size": 3}]}},
@@ -152,6 +155,15 @@ def test_nested_mappings():
     assert into == {"a": {"b": 1, "c": 4}, "d": {"e": 5}}
     assert flatten(into) == {"a.b": 1, "a.c": 4, "d.e": 5}
     assert given_names({"a": {"b": 1}}, {"d": 2}) == ["a.b", "d"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("~/a b", "HOME/a b"), ("[~/a, b]", ["HOME/a", "b"]), ("a~/b", "a~/b"), ("~", None), ("'~x'", "~x")],
+)
+def test_a_tilde_is_the_home_folder_although_shells_leave_it(value, expected, monkeypatch):
+    monkeypatch.setenv("HOME", "HOME")
+    assert parse_override(f"bike.name={value}") == {"bike": {"name": expected}}
 
 
 @pytest.mark.parametrize(

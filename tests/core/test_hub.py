@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+from tiny import save_tiny_image_encoder
+from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file
+from understudy.core.hub import hub_file, load_network
+from understudy.data.settings import DataSettings
+from understudy.data.sources.hub import HubSource
+from understudy.evaluation.encoders import load_encoder
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
+from understudy.training.backbones import build_backbone
+from understudy.training.settings import CompareSettings
 
 
 @contextmanager
@@ -58,6 +67,43 @@ def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ):
             load_generator(GeneratorSettings(name="owner/model"), device="cpu")
         assert len(requests) == 2
+
+
+def test_libraries_that_ask_again_and_again_read_only_their_caches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    backbone = CompareSettings(backbone="test_resnet.r160_in1k")
+
+    def load_dataset(name: str, config: str | None) -> None:
+        assert constants.HF_HUB_OFFLINE
+        raise FileNotFoundError(name)
+
+    # It is no requirement of the package.
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))  # type: ignore[arg-type]
+    with hub(monkeypatch, tmp_path, status=503) as requests:
+        for number, ask in enumerate(
+            (
+                lambda: load_encoder("timm:test_resnet"),
+                lambda: build_backbone(backbone, 2, rng_seed=0),
+                lambda: HubSource().open("owner/images", DataSettings(source="owner/images")),
+            ),
+            start=1,
+        ):
+            with pytest.raises(InputError, match=r"hub"):
+                ask()
+            assert len(requests) == number
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_network_of_transformers_is_loaded_whole(tmp_path: Path) -> None:
+    save_tiny_image_encoder(tmp_path)
+    load_network(CLIPVisionModelWithProjection, str(tmp_path))
+    CLIPVisionModel.from_pretrained(tmp_path).save_pretrained(tmp_path)  # has no projection
+    with pytest.raises(ValueError, match=r"needs weights that it does not have: visual_projection\.weight"):
+        load_network(CLIPVisionModelWithProjection, str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"model\.safetensors in .* is an empty file"):
+        load_network(CLIPVisionModelWithProjection, str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -426,6 +426,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     module = types.SimpleNamespace(load_dataset=load_dataset)
     monkeypatch.setitem(sys.modules, "datasets", module)  # type: ignore[arg-type]
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # ask no hub
     return shelf
 
 

@@ -6,6 +6,7 @@ import warnings
 import huggingface_hub
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 from PIL import Image
@@ -172,13 +173,16 @@ def test_a_torchscript_file_is_prepared_as_the_authors_of_sscd_say(script):
 
 def test_files_that_are_no_torchscript_are_named(tmp_path):
     (tmp_path / "weights.pt").write_bytes(b"nothing")
+    (tmp_path / "page.pt").write_bytes(b"<html>")
+    for file, what in (("weights.pt", "another file, or cut short"), ("page.pt", "a web page in place of")):
+        with pytest.raises(InputError, match=rf"encoder must be a TorchScript file, but .*{file} is {what}"):
+            check_encoder(str(tmp_path / file))
     save_script(nn.Identity(), tmp_path / "images.pt")
-    for file in ("weights.pt", "images.pt"):
-        check_encoder(str(tmp_path / file))
-        with pytest.raises(
-            InputError, match=rf"{file} must be a TorchScript file that maps images \(B, 3, H, W\) to"
-        ):
-            load_encoder(str(tmp_path / file))
+    check_encoder(str(tmp_path / "images.pt"))
+    with pytest.raises(
+        InputError, match=r"images.pt must be a TorchScript file that maps images \(B, 3, H, W\) to"
+    ):
+        load_encoder(str(tmp_path / "images.pt"))
 
 
 def test_backbone_is_the_network_that_arms_start_from(start):
@@ -220,9 +224,23 @@ def test_damaged_folders_are_named(timm_folder, clip_folder):
     (clip_folder / "model.safetensors").write_bytes(b"nothing")
     for folder in (timm_folder, clip_folder):
         with pytest.raises(
-            InputError,
-            match=r"fidelity\.encoder=.* must be a folder with a timm model or a CLIP vision model",
+            InputError, match=r"fidelity\.encoder must be .*, but model\.safetensors in .* cut"
         ):
+            check_encoder(str(folder))
+
+
+def test_weights_that_are_missing_or_no_numbers_are_refused(timm_folder, clip_folder):
+    for folder, drop in ((timm_folder, "layer4"), (clip_folder, "visual_projection")):
+        path = folder / "model.safetensors"
+        weights = safetensors.torch.load_file(path)
+        name = next(name for name in weights if drop in name and name.endswith(".weight"))
+        others = {key: value for key, value in weights.items() if key != name}
+        safetensors.torch.save_file(others, path, metadata={"format": "pt"})
+        with pytest.raises(InputError, match=rf"fidelity\.encoder.* must be .*{name}"):
+            load_encoder(str(folder))
+        broken = weights | {name: weights[name] * float("nan")}
+        safetensors.torch.save_file(broken, path, metadata={"format": "pt"})
+        with pytest.raises(InputError, match=rf"fidelity\.encoder=.* must be finite, but .*{name}"):
             load_encoder(str(folder))
 
 
@@ -239,7 +257,7 @@ def test_damaged_folders_are_named(timm_folder, clip_folder):
         ("timm", "must name one encoder, got 'timm', a kind of encoder: give timm:NAME"),
         ("folder", "must name one encoder, got 'folder', a kind of encoder: give the path of the folder"),
         ("torchscript", "got 'torchscript', a kind of encoder: give the path of the file"),
-        ("empty", r"fidelity\.encoder=empty must be a folder with config\.json"),
+        ("empty", r"fidelity\.encoder must be a folder with config\.json and weights, but empty has no"),
     ],
 )
 def test_refused_before_anything_is_loaded(name, message, tmp_path, monkeypatch):

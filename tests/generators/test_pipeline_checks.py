@@ -113,8 +113,141 @@ def test_a_single_file_is_refused_with_the_way_to_convert_it(tmp_path):
 def test_the_trial_names_the_generator_and_the_reason(folder):
     settings = build({"data": {"source": "digits"}, "generator": {"name": str(folder)}})
     try_generator(load(folder), settings, "a cat")
-    with_unet(folder, cross_attention_dim=24)  # the text encoder is narrower or wider
+    with_unet(folder, cross_attention_dim=24, encoder_hid_dim=24)  # the text encoder is narrower or wider
     with pytest.raises(InputError, match=r"the generator .*pipeline cannot draw an image or compute"):
+        try_generator(load(folder), settings, "a cat")
+
+
+def change_weights(folder, change):
+    (path,) = folder.glob("*.safetensors")
+    weights = change(safetensors.torch.load_file(path))
+    safetensors.torch.save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [("unet", "mid_block"), ("vae", "decoder.mid_block"), ("text_encoder", ".mlp.")]
+)
+def test_missing_weights_are_never_filled_with_random_ones(part, name, folder):
+    change_weights(
+        folder / part, lambda weights: {key: value for key, value in weights.items() if name not in key}
+    )
+    with pytest.raises(InputError, match=rf"files in its folder {part} lack \d+ weights .*{name}.*: copy"):
+        load(folder)
+
+
+def test_weights_under_names_with_a_prefix_are_missing(folder):
+    prefix = "_orig_mod."  # of a compiled network
+    change_weights(
+        folder / "text_encoder", lambda weights: {prefix + key: value for key, value in weights.items()}
+    )
+    with pytest.raises(InputError, match=r"folder text_encoder lack \d+ weights"):
+        load(folder)
+
+
+@pytest.mark.parametrize("names", [("beta_start",), ("beta_end", "beta_schedule")])
+def test_a_scheduler_without_its_noise_is_refused(names, folder):
+    path = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in names}))
+    with pytest.raises(InputError, match=rf"scheduler_config\.json has no {', '.join(names)}: copy"):
+        load(folder)
+    path.write_text(json.dumps({key: value for key, value in config.items() if key != "prediction_type"}))
+    load(folder)  # Stable Diffusion 1 does not state it
+
+
+@pytest.mark.parametrize("changes", [{"beta_end": 20.0}, {"num_train_timesteps": 0}])
+def test_noise_that_is_none_is_refused(changes, folder):
+    edit(folder / "scheduler" / "scheduler_config.json", **changes)
+    with pytest.raises(InputError, match=r"must keep a share of the signal from 0 to 1 .*, got beta_start"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [0, None, -1.0])
+def test_a_scale_of_latents_that_is_none_is_refused(value, folder):
+    edit(folder / "vae" / "config.json", scaling_factor=value)
+    with pytest.raises(InputError, match=rf"must state a scaling_factor above 0 .*, got {value}: copy"):
+        load(folder)
+
+
+def test_only_stable_diffusion_1_and_2_have_a_scale_of_latents_by_default(folder, tmp_path):
+    save_tiny_sdxl(tmp_path / "xl")
+    for place in (folder, tmp_path / "xl"):
+        path = place / "vae" / "config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in config.items() if key != "scaling_factor"}))
+    load(folder)
+    with pytest.raises(InputError, match="must state a scaling_factor above 0"):
+        load(tmp_path / "xl")
+
+
+def test_parts_of_different_models_are_refused(folder):
+    change_weights(
+        folder / "text_encoder",
+        lambda weights: {
+            key: value[:-9].contiguous() if "token_embedding" in key else value
+            for key, value in weights.items()
+        },
+    )
+    config = folder / "text_encoder" / "config.json"
+    edit(config, vocab_size=json.loads(config.read_text())["vocab_size"] - 9)
+    with pytest.raises(InputError, match=r"must know all tokens, but tokenizer has \d+ and text_encoder \d+"):
+        load(folder)
+
+
+def test_a_denoiser_for_other_text_states_is_refused(folder):
+    with_unet(folder, cross_attention_dim=24)
+    with pytest.raises(
+        InputError, match="must take the 16 numbers per token of its text .*, got 24 as cross"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            ".safetensors",
+            ".bin",
+            r"unet/\S+\.bin in it has the form of safetensors: rename it to \S+\.safetensors",
+        ),
+        ("model.", "model.non_ema.", r"name that diffusers does not read, \S+non_ema\.safetensors: rename"),
+    ],
+)
+def test_weights_under_another_name_are_named(old, new, message, folder):
+    (path,) = (folder / "unet").glob("*.safetensors")
+    path.rename(path.with_name(path.name.replace(old, new)))
+    with pytest.raises(InputError, match=message):
+        load(folder)
+
+
+def test_a_file_of_pytorch_called_safetensors_is_named(folder):
+    (path,) = (folder / "unet").glob("*.safetensors")
+    torch.save(safetensors.torch.load_file(path), path)
+    with pytest.raises(InputError, match=r"has the form of PyTorch: rename it to \S+\.bin"):
+        load(folder)
+
+
+@pytest.mark.parametrize(("part", "library"), [("unet", "diffusers"), ("text_encoder", "transformers")])
+def test_a_class_that_does_not_exist_is_named_with_the_version(part, library, folder):
+    edit(folder / "model_index.json", **{part: [library, "NoSuchModel"]})
+    with pytest.raises(
+        InputError, match=rf"names {library}.NoSuchModel as {part}, which {library} \d.*: correct"
+    ):
+        load(folder)
+
+
+def test_the_trial_finds_black_images(folder):
+    change_weights(
+        folder / "vae",
+        lambda weights: {
+            key: value * float("nan") if key.startswith("decoder.conv_out") else value
+            for key, value in weights.items()
+        },
+    )
+    settings = build({"data": {"source": "digits"}, "generator": {"name": str(folder)}})
+    with pytest.raises(
+        InputError, match=r"must draw pictures, but they are black.*: set generator\.precision"
+    ):
         try_generator(load(folder), settings, "a cat")
 
 

@@ -1,6 +1,7 @@
 """Where networks come from, what they start as, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -131,8 +132,89 @@ def test_a_folder_is_a_backbone(tmp_path):
     )
     assert pretrained_classifier(settings.model_copy(update={"pretrained": False})) is None
     (tmp_path / "model.safetensors").write_bytes(b"broken")
-    with pytest.raises(InputError, match="must be a folder with a timm model"):
+    with pytest.raises(
+        InputError, match=r"compare\.backbone must be .*, but model\.safetensors in .* damaged"
+    ):
+        check_backbone(settings)
+
+
+@pytest.fixture
+def network_folder(tmp_path):
+    return shutil.copytree(EXAMPLES["folder"].backbone, tmp_path / "network")
+
+
+def edit_cfg(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"] |= changes
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"std": [0.5, 0.0, 0.5]}, "must state how images are prepared, values above 0 as std"),
+        ({"mean": [0.5]}, r"three numbers each as mean and std, got size 32, mean \(0.5,\)"),
+        ({"input_size": [3, 0, 0]}, "a whole number of pixels as size"),
+        ({"mean": [0.5, "x", 0.5]}, "three numbers each"),
+    ],
+)
+def test_a_preparation_of_images_that_is_impossible_is_refused(changes, message, network_folder):
+    edit_cfg(network_folder, **changes)
+    with pytest.raises(InputError, match=message):
+        build_backbone(CompareSettings(backbone=str(network_folder)), 5, rng_seed=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value, network_folder, tmp_path):
+    path = network_folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["conv1.0.weight"][0] = value
+    safetensors.torch.save_file(weights, path)
+    message = r"network must be finite, but conv1\.0\.weight hold"
+    with pytest.raises(InputError, match=message):
+        build_backbone(CompareSettings(backbone=str(network_folder)), 5, rng_seed=0)
+    weights = timm.create_model("test_resnet").state_dict()
+    weights["bn1.weight"][0] = value
+    safetensors.torch.save_file(weights, tmp_path / "w.safetensors")
+    settings = CompareSettings(backbone="test_resnet", weights=tmp_path / "w.safetensors")
+    with pytest.raises(
+        InputError, match=r"compare\.weights=.*w\.safetensors must be finite, but bn1\.weight"
+    ):
         build_backbone(settings, 5, rng_seed=0)
+
+
+@pytest.mark.parametrize("ending", ["conv1.weight", "bn1.bias", "bn1.running_var"])
+@pytest.mark.parametrize("num_classes", [5, 26])  # 26 as in the folder, for which timm itself finds it
+def test_missing_weights_are_never_left_random(num_classes, ending, network_folder):
+    path = network_folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    name = next(name for name in weights if name.startswith("layer") and name.endswith(ending))
+    others = {key: value for key, value in weights.items() if key != name}
+    safetensors.torch.save_file(others, path)
+    with pytest.raises(InputError, match=rf"compare\.backbone must be a folder with a timm model .*{name}"):
+        build_backbone(CompareSettings(backbone=str(network_folder)), num_classes, rng_seed=0)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "an empty file: download"), (b"<html>", "a web page in place"), (b"x", "damaged or cut short")],
+    ids=["empty", "page", "text"],
+)
+def test_damaged_weights_are_named_before_a_run(suffix, content, message, tmp_path):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"compare\.weights must be .*w{suffix} is {message}"):
+        check_backbone(CompareSettings(backbone="test_resnet", weights=path))
+
+
+def test_a_folder_without_a_network_names_the_missing_file(network_folder):
+    (network_folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"but .*network has no weights, such as model\.safetensors: copy"):
+        check_backbone(CompareSettings(backbone=str(network_folder)))
+    (network_folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"compare\.backbone must be a folder .*network has no config\.json"):
+        check_backbone(CompareSettings(backbone=str(network_folder)))
 
 
 def test_weights_that_do_not_fit(tmp_path):
@@ -150,7 +232,7 @@ def test_weights_that_do_not_fit(tmp_path):
     ):
         build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0)
     path.write_bytes(b"not a network")
-    with pytest.raises(InputError, match="could not be read"):
+    with pytest.raises(InputError, match="damaged or cut short"):
         build_backbone(CompareSettings(backbone="test_resnet", weights=path), 5, rng_seed=0)
 
 

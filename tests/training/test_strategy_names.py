@@ -176,6 +176,23 @@ def test_strategies_that_cannot_be_combined_are_refused_by_name(section):
         check_names(settings)
 
 
+def test_what_finished_stages_used_is_not_checked_again(tmp_path):
+    """Earlier versions trained arms that are refused today, and encoders are moved away."""
+    arms = {
+        "equal_steps": True,
+        "own_arms": {"mine": [{"data": "real", "share": 0.5}]},
+        "arms": ["real", "mine"],
+    }
+    settings = build(DIGITS, {"compare": arms})
+    with pytest.raises(InputError, match="the share of its only phase has no effect"):
+        check_names(settings)
+    check_names(settings, finished=["compare"])
+    settings = build(DIGITS, {"fidelity": {"encoder": str(tmp_path / "moved")}})
+    with pytest.raises(InputError, match="unknown encoder"):
+        check_names(settings, finished=["fidelity"])
+    check_names(settings, finished=["fidelity", "memorisation"])
+
+
 def test_names_are_split():
     assert split_name("bridged++") == ("bridged++", ())
     assert len(STRATEGIES.summary("refresh")) > 10

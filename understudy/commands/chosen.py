@@ -8,7 +8,7 @@ from typing import Any
 
 from understudy.commands.options import Options, Place, ResumeOption
 from understudy.commands.study_kinds import check_repeats
-from understudy.core.config import check_effect, given_names, parse_override
+from understudy.core.config import at_home, check_effect, given_names, parse_override
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.core.processes import Processes
@@ -173,7 +173,7 @@ def _chosen(options: Options) -> dict[str, Any]:
         "class_names": options.class_names,
         "skip_bad": options.skip_bad,
     }
-    generator = {} if options.generator is None else {"name": options.generator}
+    generator = {} if options.generator is None else {"name": at_home(options.generator)}
     chosen: dict[str, Any] = {"seed": options.seed, "data": data, "generator": generator, "compare": compare}
     chosen |= _compute(options)
     if options.times is not None:
@@ -204,8 +204,8 @@ def _check_given_once(options: Options, overrides: Sequence[dict[str, Any]]) -> 
 
 
 def names(text: str) -> list[str]:
-    """Split ``"a, b"`` into a and b."""
-    return [name.strip() for name in text.split(",")]
+    """Split ``"a, b"`` into a and b; ``~/a`` is in the home folder."""
+    return [at_home(name.strip()) for name in text.split(",")]
 
 
 def numbers(text: str, option: str, example: str) -> list[float]:
@@ -262,7 +262,7 @@ def named_paths(texts: list[str]) -> dict[str, str]:
         raise InputError(
             f"--test must give each test set a different name, got {listed(twice)} more than once"
         )
-    return {name: path for name, _, path in pairs}
+    return {name: at_home(path) for name, _, path in pairs}
 
 
 def torch_device(name: str) -> str:

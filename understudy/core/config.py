@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast, final, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from understudy.core.errors import InputError
@@ -161,10 +163,30 @@ class Section(BaseModel):
                 lines.append(f"{name} was {was} and is now {becomes}")
         return lines
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Check that numbers are not given as true or false, which pydantic reads as 1 and 0."""
+        given = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in given) and not _takes_bool(cls, str(info.field_name)):
+            raise ValueError(f"input should be no truth value (true, false, yes, no, on, off), got {value!r}")
+        return value
+
     @classmethod
     def names_deciding(cls, what: Decides) -> tuple[str, ...]:
         """Names of the settings that decide ``what``, in the order of the section."""
         return tuple(name for name, field in cls.model_fields.items() if facts_of(field).decides == what)
+
+
+@cache
+def _takes_bool(section: type[Section], name: str) -> bool:
+    waiting: list[Any] = [section.model_fields[name].annotation]
+    while waiting:
+        kind = waiting.pop()
+        if kind in (bool, Any):
+            return True
+        waiting.extend(get_args(kind))
+    return False
 
 
 def section_in(field: FieldInfo) -> type[Section] | None:
@@ -260,7 +282,8 @@ def _explain(root: type[Section], detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _innermost(root, detail["loc"][:-1])[0].model_fields
-        return f"unknown setting {where!r}; known here: {', '.join(known)}"
+        hint = _similar(root, detail["loc"], known)
+        return f"unknown setting {where!r}; known here: {', '.join(known)}{hint}"
     if detail["type"] == "missing":
         return f"setting {where!r} is required"
     if detail["type"] == "value_error":
@@ -281,6 +304,18 @@ def _explain(root: type[Section], detail: Any) -> str:
     if detail["type"] in wanted:
         return f"setting {where!r} must be {wanted[detail['type']]}, got {got}"
     return f"setting {where!r}: {detail['msg'].lower()}, got {got}"
+
+
+def _similar(root: type[Section], place: Sequence[str | int], known: Collection[str]) -> str:
+    """A hint for an unknown setting: the most similar ones beside it, and those of this name elsewhere."""
+    here, name = ".".join(map(str, place[:-1])), str(place[-1])
+    near = [f"{here}.{each}".lstrip(".") for each in difflib.get_close_matches(name, known, n=2)]
+    near += [
+        f"{section}.{name}"
+        for section, field in root.model_fields.items()
+        if section != here and (inner := section_in(field)) and name in inner.model_fields
+    ]
+    return f" (did you mean {' or '.join(near[:3])}?)" if near else ""
 
 
 def _innermost(root: type[Section], place: Sequence[str | int]) -> tuple[type[Section], FieldInfo | None]:
@@ -314,9 +349,18 @@ def parse_override(text: str) -> dict[str, Any]:
         nested: Any = read_yaml(value)
     except ValueError as error:  # or an impossible date
         raise InputError(f"--set {key}: the value is not YAML: {error}") from None
+    if isinstance(nested, str | list):
+        nested = at_home(nested)
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return dict(nested)
+
+
+def at_home(value: Any) -> Any:
+    """Texts that begin with ``~/`` as paths in the home folder: shells leave them as they are after ``=``."""
+    if isinstance(value, list):
+        return [at_home(each) for each in value]
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~/") else value
 
 
 @final

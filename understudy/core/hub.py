@@ -1,11 +1,29 @@
-"""Files on the Hugging Face hub."""
+"""Files on the Hugging Face hub, and networks of transformers from there or from a folder."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from understudy.core.listing import listed
+from understudy.core.weight_files import fault_in
 
 
 def hub_file(name: str, file: str) -> Path:
@@ -38,3 +56,66 @@ def hub_file(name: str, file: str) -> Path:
     except Exception:  # noqa: BLE001 - the libraries for the network raise errors of any kind
         return Path(hf_hub_download(name, file, local_files_only=True))
     return Path(hf_hub_download(name, file))
+
+
+@contextmanager
+def hub_asked_once(name: str, *, file: str = "README.md", kind: str = "model") -> Iterator[None]:
+    """Let libraries read from their caches alone in a block, if the hub does not answer one question.
+
+    They would ask five times or more, with longer and longer pauses.
+
+    Args:
+        name: of the repository, ``owner/model``.
+        file: a file that it is asked for; it need not exist.
+        kind: ``model`` or ``dataset``.
+    """
+    try:
+        get_hf_file_metadata(hf_hub_url(name, file, repo_type=kind))
+        answers = True
+    except (EntryNotFoundError, RepositoryNotFoundError):
+        answers = True
+    except Exception:  # noqa: BLE001 - the libraries for the network raise errors of any kind
+        answers = False
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not answers
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def why_not_found(error: BaseException) -> str:
+    """Why neither a folder nor the hub gave a file, in words; for other errors their first line."""
+    if isinstance(error, HFValidationError):
+        return "nothing is at this path, which cannot be a hub name either"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "nothing is at this path, and the hub cannot be reached"
+    if isinstance(error, GatedRepoError):
+        return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
+    if isinstance(error, RepositoryNotFoundError):
+        return "nothing is at this path, and the hub has no such name, unless it is private ('hf auth login')"
+    message = str(error).strip().splitlines()
+    return message[0].rstrip(".") if message else type(error).__name__
+
+
+def load_network(kind: Any, name: str, **options: Any) -> Any:
+    """Load a network of transformers, all of it.
+
+    transformers gives weights that are not in the files random values, and only prints a table.
+
+    Args:
+        kind: class of transformers with ``from_pretrained``.
+        name: folder or hub name.
+        options: further arguments of ``from_pretrained``.
+
+    Raises:
+        ValueError: naming the damaged file or the missing weights.
+        OSError: if there are no files; and other errors of transformers.
+    """
+    folder = Path(name)
+    if (folder / "config.json").is_file() and (fault := fault_in(folder)):
+        raise ValueError(fault)
+    network, found = kind.from_pretrained(name, output_loading_info=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{kind.__name__} needs weights that it does not have: {listed(missing, most=3)}")
+    return network

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
+from understudy.core.weight_files import check_network, check_network_folder, check_script
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import adaptable
 from understudy.generators.image_features import ImageFeatures, load_image_encoder
@@ -28,8 +29,12 @@ from understudy.generators.load import mini_folder
 
 if TYPE_CHECKING:
     from understudy.generators.generator import Generator
-    from understudy.training.backbones import check_timm_model, check_timm_weights
-from understudy.training.backbones import check_timm_model, check_timm_weights
+from understudy.training.backbones import (
+    check_timm_model,
+    check_timm_weights,
+    create_from_hub,
+    load_timm_folder,
+)
 from understudy.training.classifier import TrainedClassifier
 
 _BATCH = 64
@@ -98,8 +103,8 @@ def check_encoder(name: str) -> None:
     """Check the name of an encoder without loading or downloading anything.
 
     Raises:
-        InputError: if the name is unknown, the timm model has no pretrained weights, or the folder has no
-            ``config.json``.
+        InputError: if the name is unknown, the timm model has no pretrained weights, or a file is missing or
+            damaged.
     """
     if name in _KINDS:
         raise InputError(
@@ -111,10 +116,10 @@ def check_encoder(name: str) -> None:
         model = name.removeprefix(_PREFIX)
         check_timm_model(model, f"fidelity.encoder={name} must name a timm model, but timm has no such model")
         check_timm_weights(model, f"fidelity.encoder={name} needs weights: choose another encoder")
-    elif kind == "folder" and not (Path(name) / "config.json").is_file():
-        raise InputError(
-            f"fidelity.encoder={name} must be a folder with config.json and weights, but has no config.json"
-        )
+    elif kind == "folder":
+        check_network_folder(Path(name), "fidelity.encoder")
+    elif kind == "torchscript":
+        check_script(Path(name), "fidelity.encoder")
     ENCODERS[kind]
 
 
@@ -217,10 +222,8 @@ def _timm(name: str, generator: GeneratorGetter, start: StartGetter, device: str
 
 
 def _from_hub(name: str, model: str, device: str, *, keep_head: bool = False) -> Encoder:
-    import timm  # slow to import, and not needed to list encoders
-
     try:
-        network = timm.create_model(model, pretrained=True, **({} if keep_head else {"num_classes": 0}))
+        network = create_from_hub(model, **({} if keep_head else {"num_classes": 0}))
     except OSError as error:
         raise InputError(
             f"fidelity.encoder={name} needs the weights of {model} from the model hub, which could not be "
@@ -234,8 +237,6 @@ def _from_hub(name: str, model: str, device: str, *, keep_head: bool = False) ->
     "folder", summary="a folder with a timm model, or a CLIP vision model with projection: give its path"
 )
 def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
-    import timm  # slow to import, and not needed to list encoders
-
     with _readable(name):
         config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
     if "architecture" not in config:
@@ -243,7 +244,7 @@ def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: s
     stated = config.get("pretrained_cfg", config)
     _check_stated(name, stated, "add them to pretrained_cfg in config.json")
     with _readable(name):
-        network = timm.create_model(f"local-dir:{name}", pretrained=True, num_classes=0)
+        network = load_timm_folder(Path(name), num_classes=0)
     return _timm_model(name, network, stated, device)
 
 
@@ -298,8 +299,7 @@ def _clip_folder(name: str, config: Mapping[str, Any], device: str) -> Encoder:
     }
     place = "add image_size to config.json, and image_mean and image_std to preprocessor_config.json"
     _check_stated(name, stated, place)
-    with _readable(name):
-        features = load_image_encoder(name, torch.float32)
+    features = load_image_encoder(name, torch.float32, setting="fidelity.encoder")
     features.encoder.to(device)
     return _clip_vision(name, features, torch.device(device))
 
@@ -355,6 +355,8 @@ def _clip_vision(name: str, features: ImageFeatures, device: torch.device) -> En
 def _described(
     name: str, network: nn.Module, preparation: Mapping[str, Any], encode: Callable[[LabelledSet], Tensor]
 ) -> Encoder:
+    stated = {key: preparation[key] for key in _STATED}
+    check_network(f"fidelity.encoder={name}", network.state_dict(), **stated)
     digest = hashlib.sha256(json.dumps(preparation, sort_keys=True, default=str).encode())
     for key, value in network.state_dict().items():
         digest.update(key.encode())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.core.files import read_json, write_json
 from understudy.core.listing import listed
+from understudy.core.weight_files import incomplete_adapter
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import (
     PredictionType,
@@ -36,7 +37,6 @@ from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.sources import shared_by, source_pixels
-from understudy.generators.weight_files import incomplete_adapter
 
 _DEFAULT_SIZE = 32
 _NUM_LEVELS = 1000

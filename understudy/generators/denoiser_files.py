@@ -9,7 +9,7 @@ import torch
 from peft import get_peft_model_state_dict
 from safetensors import SafetensorError
 
-from understudy.generators.weight_files import incomplete_adapter
+from understudy.core.weight_files import incomplete_adapter
 
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from understudy.core.errors import InputError
-from understudy.generators.weight_files import WEIGHTS, damage, shapes_in, weights_in
+from understudy.core.weight_files import WEIGHTS, damage, shapes_in, weights_in
 
 FUSE = (
     "fuse it into its pipeline with diffusers (load_lora_weights, fuse_lora, unload_lora_weights, "

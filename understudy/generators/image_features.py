@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file
+from understudy.core.hub import hub_file, load_network, why_not_found
+from understudy.core.weight_files import check_finite
 
 if TYPE_CHECKING:
     from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -88,8 +89,15 @@ def image_encoder_of(pipeline: Any, name: str | None, dtype: torch.dtype) -> Ima
     return ImageFeatures(encoder, pipeline.components.get("feature_extractor"))
 
 
-def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
+def load_image_encoder(
+    name: str, dtype: torch.dtype, *, setting: str = "generator.image_encoder"
+) -> ImageFeatures:
     """Load an encoder from a folder or the hub, with its preprocessor if it has one.
+
+    Args:
+        name: folder or hub name.
+        dtype: of the weights.
+        setting: the setting that names it, for the message.
 
     Raises:
         InputError: if it is not a CLIP vision model with projection.
@@ -99,12 +107,13 @@ def load_image_encoder(name: str, dtype: torch.dtype) -> ImageFeatures:
     try:
         if not Path(name).exists():
             hub_file(name, "config.json")
-        encoder = CLIPVisionModelWithProjection.from_pretrained(name, dtype=dtype)
+        encoder = load_network(CLIPVisionModelWithProjection, name, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
-            "generator.image_encoder must be a folder or hub name of a CLIP vision model with projection, "
-            f"got {name!r}: {error}"
+            f"{setting} must be a folder or hub name of a CLIP vision model with projection, got {name!r}: "
+            f"{why_not_found(error)}"
         ) from error
+    check_finite(encoder.state_dict(), f"{setting}={name}")
     return ImageFeatures(encoder, _processor(name))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_atomically
-from understudy.generators.weight_files import incomplete_adapter
+from understudy.core.weight_files import incomplete_adapter
 
 _TOKENS_FILE = "learned_embeds.safetensors"
 

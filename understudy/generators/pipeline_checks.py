@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import nn
+from transformers import PreTrainedModel
 
 from understudy.core.errors import InputError
+from understudy.core.listing import listed
 from understudy.generators.pipeline_index import cannot_load
 
 _REQUIRED = ("vae", "tokenizer", "text_encoder")
+_NOISE = {"beta_start", "beta_end", "beta_schedule", "shift"}
+"""What a scheduler must state: the defaults of diffusers are those of no Stable Diffusion model."""
 _LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 """What diffusers and transformers raise for files that are missing, damaged or do not fit together."""
 
@@ -33,10 +39,53 @@ def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, 
         except _LOADING_ERRORS as error:
             first = first or error
             continue
+        _check_weights(pipeline, name=name)
         check_parts(pipeline, part, name=name)
+        _check_stated(pipeline, name=name)
         return pipeline
     assert first is not None
     raise cannot_load(name, first) from first
+
+
+def _check_weights(pipeline: Any, *, name: str) -> None:
+    """Check that every weight was in a file: the libraries give others random values, or none."""
+    for part, network in pipeline.components.items():
+        if not isinstance(network, nn.Module):
+            continue
+        # transformers marks the weights that it has read, and diffusers leaves others without memory.
+        marks = isinstance(network, PreTrainedModel) and hasattr(network, "_initialize_missing_keys")
+        missing = [
+            key
+            for key, value in network.state_dict(keep_vars=True).items()
+            if value.is_meta or (marks and not getattr(value, "_is_hf_initialized", False))
+        ]
+        if missing:
+            raise InputError(
+                f"the pipeline {name} must be complete, but the files in its folder {part} lack "
+                f"{len(missing)} weights of the network that config.json there describes: "
+                f"{listed(missing, most=3)}: copy the folder again, weights and config.json together"
+            )
+
+
+def _check_stated(pipeline: Any, *, name: str) -> None:
+    """Check that a pipeline states its noise and the scale of its latents, which have no right default."""
+    guessed = set(pipeline.scheduler.config.get("_use_default_values", ())) & _NOISE
+    if guessed and pipeline.scheduler.config.get("trained_betas") is None:
+        raise InputError(
+            f"the scheduler of the pipeline {name} must state the noise that its denoiser was trained with, "
+            f"but scheduler_config.json has no {listed(sorted(guessed))}: copy the folder 'scheduler' of the "
+            "original pipeline"
+        )
+    config = pipeline.vae.config
+    scale: Any = config.get("scaling_factor")
+    # The default is right for Stable Diffusion 1 and 2, some of which do not state it.
+    if "text_encoder_2" in pipeline.components and "scaling_factor" in config.get("_use_default_values", ()):
+        scale = None
+    if not (isinstance(scale, int | float) and 0 < scale < math.inf):
+        raise InputError(
+            f"the autoencoder of the pipeline {name} must state a scaling_factor above 0 in its config.json, "
+            f"got {scale}: copy the folder 'vae' of the original pipeline"
+        )
 
 
 def check_parts(pipeline: Any, part: str, *, name: str) -> None:
@@ -63,6 +112,7 @@ def check_parts(pipeline: Any, part: str, *, name: str) -> None:
             f"the tokenizer of the pipeline {name} knows no words, which happens if its files are missing: "
             "copy the folder 'tokenizer' of the original pipeline"
         )
+    _check_text_encoders(pipeline, part, name=name)
     config, channels = pipeline.components[part].config, pipeline.vae.config.latent_channels
     if config.get("in_channels") != channels:
         raise InputError(
@@ -73,6 +123,29 @@ def check_parts(pipeline: Any, part: str, *, name: str) -> None:
         raise InputError(
             f"the denoiser of the pipeline {name} takes the guidance scale as an input, as models distilled "
             "for few steps (LCM) do, and cannot be adapted: choose the model that it was distilled from"
+        )
+
+
+def _check_text_encoders(pipeline: Any, part: str, *, name: str) -> None:
+    """Check that the text encoders know every token, and that their states have the denoiser's width."""
+    parts = {name for name, found in pipeline.components.items() if found is not None}
+    endings = [ending for ending in ("", "_2") if {f"tokenizer{ending}", f"text_encoder{ending}"} <= parts]
+    for ending in endings:
+        known = pipeline.components[f"text_encoder{ending}"].get_input_embeddings().num_embeddings
+        tokenizer = pipeline.components[f"tokenizer{ending}"]
+        if len(tokenizer) > known:
+            raise InputError(
+                f"the text encoder of the pipeline {name} must know all tokens, but tokenizer{ending} has "
+                f"{len(tokenizer)} and text_encoder{ending} {known}: copy both folders from one pipeline"
+            )
+    config = pipeline.components[part].config
+    widths = [pipeline.components[f"text_encoder{ending}"].config.hidden_size for ending in endings]
+    wanted = config.get("cross_attention_dim")  # None in Stable Diffusion 3, which fills up its states
+    if isinstance(wanted, int) and config.get("encoder_hid_dim") is None and sum(widths) != wanted:
+        raise InputError(
+            f"the denoiser of the pipeline {name} must take the {sum(widths)} numbers per token of its text "
+            f"encoders, got {wanted} as cross_attention_dim: its parts come from different models, so copy "
+            "the whole folder of one pipeline"
         )
 
 

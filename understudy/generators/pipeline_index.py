@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file
+from understudy.core.hub import hub_file, why_not_found
+from understudy.core.weight_files import damage, is_safetensors, weights_in
 from understudy.generators.foreign import CHECKPOINT, FUSE, INDEX
-from understudy.generators.weight_files import damage, weights_in
+
+_READ = re.compile(r"(diffusion_pytorch_model|model|pytorch_model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.[a-z]+$")
+"""Names of the files with weights that diffusers and transformers read."""
 
 
 def read_index(name: str) -> dict[str, Any]:
@@ -43,21 +43,13 @@ def cannot_load(name: str, error: BaseException) -> InputError:
     """The error to raise for a pipeline that does not load: the damaged or missing file, if there is one."""
     if fault := _fault(Path(name)):
         return InputError(f"the pipeline {name} must be complete, but {fault}")
-    return InputError(
-        f"cannot load the generator {name!r}: {_reason(error)}; give a word of 'understudy list generators', "
-        "such as mini, the path of a pipeline folder, or a hub name"
+    advice = (
+        "copy its whole folder again, or update diffusers and transformers"
+        if (Path(name) / INDEX).is_file()
+        else "give a word of 'understudy list generators', such as mini, the path of a pipeline folder, or a "
+        "hub name"
     )
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, LocalEntryNotFoundError):
-        return "nothing is at this path, and the hub cannot be reached"
-    if isinstance(error, GatedRepoError):
-        return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
-    if isinstance(error, RepositoryNotFoundError):
-        return "nothing is at this path, and the hub has no such name, unless it is private ('hf auth login')"
-    message = str(error).strip().splitlines()
-    return message[0].rstrip(".") if message else type(error).__name__
+    return InputError(f"cannot load the generator {name!r}: {why_not_found(error)}; {advice}")
 
 
 def _fault(folder: Path) -> str | None:
@@ -67,7 +59,11 @@ def _fault(folder: Path) -> str | None:
     if found := damage(index):
         return f"{INDEX} in it is {found[0]}: {found[1]}"
     stated = json.loads(index.read_text(encoding="utf-8"))
-    for name in (name for name, kind in stated.items() if isinstance(kind, list) and all(kind)):
+    for name, kind in stated.items():
+        if not (isinstance(kind, list) and len(kind) == 2 and all(kind)):
+            continue
+        if fault := _unknown_class(name, *kind):
+            return fault
         place = folder / name
         configs, weights = list(place.glob("*.json")), weights_in(place)
         for path in (*configs, *weights):
@@ -76,4 +72,32 @@ def _fault(folder: Path) -> str | None:
         if not configs or (place / "config.json" in configs and not weights):
             missing = "weights" if configs else "JSON file"
             return f"its folder {name} has no {missing}: copy the whole folder again"
+        if fault := _misnamed(name, weights):
+            return fault
+    return None
+
+
+def _unknown_class(part: str, library: str, name: str) -> str | None:
+    if library not in ("diffusers", "transformers") or hasattr(module := import_module(library), name):
+        return None
+    return (
+        f"its {INDEX} names {library}.{name} as {part}, which {library} {module.__version__} does not have: "
+        f"correct the name, or update {library}"
+    )
+
+
+def _misnamed(part: str, weights: list[Path]) -> str | None:
+    """A file in another format than its name says, or weights under names that the libraries do not read."""
+    for path in weights:
+        if is_safetensors(path) != (path.suffix == ".safetensors"):
+            ending, form = (".bin", "PyTorch") if path.suffix == ".safetensors" else (".safetensors",) * 2
+            return (
+                f"{part}/{path.name} in it has the form of {form.removeprefix('.')}: rename it to "
+                f"{path.with_suffix(ending).name}"
+            )
+    if weights and not any(_READ.match(path.name) for path in weights):
+        return (
+            f"its folder {part} has weights under a name that diffusers does not read, {weights[0].name}: "
+            "rename the file as in other pipelines, such as diffusion_pytorch_model.safetensors in unet"
+        )
     return None

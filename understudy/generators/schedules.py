@@ -63,6 +63,13 @@ class DiffusionSchedule:
             )
         self.prediction_type: PredictionType = config["prediction_type"]
         self._alpha_bar: Tensor = DDPMScheduler.from_config(config).alphas_cumprod
+        if not len(self._alpha_bar) or not ((self._alpha_bar >= 0) & (self._alpha_bar <= 1)).all():
+            raise InputError(
+                "the generator's scheduler must keep a share of the signal from 0 to 1 at each timestep, got "
+                f"beta_start {config.get('beta_start')}, beta_end {config.get('beta_end')} and "
+                f"{len(self._alpha_bar)} training timesteps: copy the folder 'scheduler' of the original "
+                "pipeline"
+            )
         self.snr = signal_to_noise_ratio(self._alpha_bar, torch.arange(len(self._alpha_bar)))
         self._check_last(float(self.snr[-1]))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_file
+from understudy.core.hub import hub_file, load_network, why_not_found
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import mini_folder
 from understudy.generators.prompts import fill
@@ -115,11 +115,11 @@ def _from_clip(
         kind = AutoConfig.from_pretrained(name).model_type
         parts = []
         if kind == "clip":  # for another model, transformers would fill missing parts with random weights
-            kinds = (CLIPModel, AutoTokenizer, CLIPImageProcessor)
-            parts = [part.from_pretrained(name) for part in kinds]
+            parts = [load_network(CLIPModel, name)]
+            parts += [part.from_pretrained(name) for part in (AutoTokenizer, CLIPImageProcessor)]
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise InputError(
-            f"curate.clip must be a CLIP model, got {name!r}: {str(error).strip().splitlines()[0]}; {_HINT}"
+            f"curate.clip must be a CLIP model, got {name!r}: {why_not_found(error)}; {_HINT}"
         ) from error
     if not parts:
         raise InputError(

@@ -123,7 +123,7 @@ def run(
     """
     forget_peak_memory()
     use_threads(settings.compute.threads)
-    check_names(with_kept_files(settings, out))
+    check_names(with_kept_files(settings, out), finished=_finished(settings, out, device))
     last, processes = STAGE_NAMES.index(until), Processes()
     settings = _with_added_stages(settings, out, device, observer or Silent())
     this = Run(RunFolder(out, settings), device, observer or Silent())
@@ -151,6 +151,16 @@ def run(
     if until == "report":
         return finished_results(this.folder)
     return {name: this.folder.record(name) for name in STAGE_NAMES[: last + 1]}
+
+
+def _finished(settings: Settings, out: Path, device: str) -> list[str]:
+    """The stages that every run has and that are done in ``out`` with these settings."""
+    run = Run(RunFolder(out, settings), device, Silent())
+    return [
+        stage.name
+        for stage in STAGES
+        if stage.wanted is None and not stage.is_last and stage.is_finished(run)
+    ]
 
 
 def _with_added_stages(settings: Settings, out: Path, device: str, observer: Observer) -> Settings:

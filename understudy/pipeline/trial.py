@@ -25,7 +25,7 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
     row = PlanRow.from_noise(words, sampler=draw.sampler, steps=2, guidance_scale=draw.guidance_scale)
     model, size = adaptable(generator), generator.image_size
     try:
-        generator.draw([row], None)
+        image = generator.draw([row], None)
         x0 = model.encode_images(torch.full((1, 3, size, size), 128, dtype=torch.uint8))
         residual = model.denoising_residual(
             x0,
@@ -43,4 +43,10 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
         raise InputError(
             f"the loss of the generator {settings.generator.name} must be finite, got {residual.mean():g}: "
             "choose another one, or generator.precision=float32"
+        )
+    if not image.any():  # not a number becomes black
+        raise InputError(
+            f"the generator {settings.generator.name} must draw pictures, but they are black, as if numbers "
+            "overflow or its weights are damaged: set generator.precision=float32, lower "
+            "draw.guidance_scale, or choose another one"
         )

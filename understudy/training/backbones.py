@@ -15,8 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
+from understudy.core.hub import hub_asked_once
 from understudy.core.listing import listed
 from understudy.core.registry import Registry, did_you_mean
+from understudy.core.weight_files import (
+    check_finite,
+    check_network,
+    check_network_folder,
+    damage,
+    shapes_in,
+    weights_in,
+)
 from understudy.functional.transfer import sent
 from understudy.training.settings import CompareSettings
 
@@ -162,6 +171,9 @@ def check_backbone(settings: CompareSettings) -> None:
         )
     if weights is not None and (weights.suffix not in (".safetensors", ".pth") or not weights.is_file()):
         raise InputError(f"compare.weights must be an existing .safetensors or .pth file, got {weights}")
+    is_path = kind == "folder" or (Path(name).parent != Path() and Path(name).is_dir())
+    if is_path and settings.pretrained:
+        check_network_folder(Path(name), "compare.backbone")
     if kind != "timm":
         if weights is not None:
             raise InputError(
@@ -169,6 +181,11 @@ def check_backbone(settings: CompareSettings) -> None:
                 "weights: leave compare.weights out"
             )
         return
+    if weights is not None and (found := damage(weights)):
+        raise InputError(
+            f"compare.weights must be a file with a network's weights, but {weights} is {found[0]}: "
+            f"{found[1]}"
+        )
     check_timm_model(
         name,
         f"compare.backbone must be 'mini', the name of a timm model or a folder with one, got {name!r}",
@@ -251,18 +268,73 @@ def _folder(settings: CompareSettings, num_classes: int | None) -> Backbone:
 def _from_folder(
     folder: Path, settings: CompareSettings, num_classes: int | None, *, setting: str = "compare.backbone"
 ) -> Backbone:
-    import timm  # heavy; only networks need it
-
+    if settings.pretrained:
+        check_network_folder(folder, setting)
     head = {} if num_classes is None else {"num_classes": num_classes}
     try:
         model_args = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_args", {})
-        model = timm.create_model(f"local-dir:{folder}", pretrained=settings.pretrained, **head)
-        return _describe(model, model_args, settings)
-    except Exception as error:  # the readers raise many types for a damaged or foreign folder
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        model = load_timm_folder(folder, pretrained=settings.pretrained, **head)
+        backbone = _describe(model, model_args, settings)
+    except Exception as error:  # the readers raise many types for a foreign folder
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{setting} must be a folder with a timm model (config.json and weights), got {folder}: {reason}"
+            f"{setting} must be a folder with a timm model (config.json and weights that fit it), got "
+            f"{folder}: {reason[:300]}"
         ) from error
+    check_network(
+        f"{setting}={folder}",
+        model.state_dict() if settings.pretrained else {},
+        input_size=backbone.input_size,
+        mean=backbone.mean,
+        std=backbone.std,
+    )
+    return backbone
+
+
+def create_from_hub(name: str, **arguments: Any) -> Any:
+    """Build a pretrained timm network; a hub that does not answer is asked once.
+
+    Raises:
+        OSError: if the hub does not answer, and the weights are not in the cache.
+    """
+    import timm  # heavy; only networks need it
+
+    with hub_asked_once(timm.get_pretrained_cfg(name).hf_hub_id or f"timm/{name}"):
+        return timm.create_model(name, pretrained=True, **arguments)
+
+
+def load_timm_folder(folder: Path, *, pretrained: bool = True, **arguments: Any) -> Any:
+    """Build the network in a folder, with all of its weights but those of the head.
+
+    With another number of classes than in the folder, timm leaves weights that are missing there random.
+
+    Args:
+        folder: with ``config.json`` and weights.
+        pretrained: whether to load the weights.
+        arguments: of ``timm.create_model``.
+
+    Raises:
+        ValueError: naming missing weights; and other errors of timm.
+    """
+    import timm  # heavy; only networks need it
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=pretrained, **arguments)
+    if not pretrained:
+        return model
+    named = {name for path in weights_in(folder) for name in shapes_in(path)}
+    learned = [name for name, _ in model.named_parameters()]
+    learned += [name for name, _ in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    heads = _heads(model.pretrained_cfg.get("classifier") or ())
+    if unnamed := [name for name in learned if name not in named and not name.startswith(heads)]:
+        # timm renames the weights of some files, so a name alone does not tell.
+        states = []
+        for from_file in (True, False):
+            with seeded_globals(0):
+                twin = timm.create_model(f"local-dir:{folder}", pretrained=from_file, **arguments)
+            states.append(twin.state_dict())
+        if missing := [name for name in unnamed if torch.equal(states[0][name], states[1][name])]:
+            raise ValueError(f"its weights lack {listed(missing, most=3)}")
+    return model
 
 
 @BACKBONES.register(
@@ -279,14 +351,16 @@ def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
     if with_head and state is not None:
         num_classes = _head_size(state, config.classifier)
     head = {} if num_classes is None else {"num_classes": num_classes}
+    from_hub = settings.pretrained and weights is None
     try:
-        model = timm.create_model(name, pretrained=settings.pretrained and weights is None, **head, **resize)
+        model = (create_from_hub if from_hub else timm.create_model)(name, **head, **resize)
     except OSError as error:
         raise InputError(
             f"the weights of {name!r} must come from the model hub, which could not be reached "
             f"({type(error).__name__}): use compare.weights=FILE or compare.pretrained=false"
         ) from error
     if state is not None:
+        check_finite(state, f"compare.weights={weights}")
         _load_weights(model, state, weights, with_head=with_head)
     return _describe(model, resize, settings)
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from understudy.core.errors import InputError
 from understudy.core.files import write_text
-from understudy.core.hub import hub_file
+from understudy.core.hub import hub_file, load_network, why_not_found
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.settings import CaptionSettings
 
@@ -86,7 +86,7 @@ class CaptionModel:
         try:
             if not Path(name).exists():
                 hub_file(name, "config.json")
-            model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype)
+            model = load_network(AutoModelForImageTextToText, name, dtype=dtype)
             # Not AutoProcessor, which finds only the tokenizer of encoder-decoder models.
             parts = AutoImageProcessor.from_pretrained(name), AutoTokenizer.from_pretrained(name)
         except (
@@ -99,7 +99,7 @@ class CaptionModel:
             SafetensorError,
         ) as error:
             raise InputError(
-                f"captions.model must be an image-to-text model, got {name!r}: {_first_line(error)}; "
+                f"captions.model must be an image-to-text model, got {name!r}: {why_not_found(error)}; "
                 f"{_OTHERWISE}"
             ) from error
         return cls(name, model.to(device).eval(), *parts)
@@ -121,7 +121,7 @@ class CaptionModel:
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise InputError(
                 f"captions.model must describe an image from its pixels alone, got {self.name!r}: "
-                f"{_first_line(error)}; {_OTHERWISE}"
+                f"{why_not_found(error)}; {_OTHERWISE}"
             ) from error
         return [
             " ".join(text.split()) for text in self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
@@ -161,7 +161,3 @@ def _read_part(path: Path, ids: Sequence[str]) -> list[str]:
             "remove it, or choose another --out"
         )
     return [caption for _, caption in found]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

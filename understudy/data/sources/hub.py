@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from understudy.core.errors import InputError
+from understudy.core.hub import hub_asked_once
 from understudy.data.settings import DataSettings
 from understudy.data.sources.column_splits import column_splits
 from understudy.data.sources.columns import Columns, find_columns, read_rows
@@ -39,7 +40,8 @@ class HubSource(AbstractSource):
             ) from None
         name, _, config = location.partition(":")
         try:
-            loaded = datasets.load_dataset(name, config or None)
+            with hub_asked_once(name, kind="dataset"):
+                loaded = datasets.load_dataset(name, config or None)
         except Exception as error:  # noqa: BLE001 - the package and its builders raise errors of many kinds
             raise InputError(
                 f"data set {location!r} cannot be loaded from the Hugging Face hub: "

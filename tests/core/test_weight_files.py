@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from understudy.adaptation.adapter import check_adapter
 from understudy.core.errors import InputError
+from understudy.core.weight_files import damage, shapes_in
 from understudy.generators.foreign import describe
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.settings import GeneratorSettings
-from understudy.generators.weight_files import damage, shapes_in
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
 DAMAGES = {
