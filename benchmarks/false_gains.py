@@ -125,7 +125,7 @@ def experiment(cell: Cell, rng: np.random.Generator) -> list[dict[str, dict[str,
     test, runs = _Images(cell.test, rng), []
     for number, (of_run, validated) in enumerate(zip(luck, on_val, strict=True)):
         test = test if cell.same_test else _Images(cell.test, rng)
-        best = choose(validated, choice)
+        best = choose(validated, choice).arm
         judged = {best, *(chosen[number] for chosen in of_others if number < len(chosen))}
         accuracies = {"real": _RIGHT, "real+val": _RIGHT + cell.effect * rng.standard_normal()}
         accuracies |= {name: _RIGHT + cell.gain + of_run[name] for name in sorted(judged)}

@@ -12,7 +12,7 @@ from understudy.commands import study as studies
 from understudy.commands.bakeoff import run_bakeoff
 from understudy.commands.study_folder import StudyFolder
 from understudy.commands.study_generators import both_ways, generator_layer, read_generator
-from understudy.commands.study_ranking import whole_settings
+from understudy.commands.whole_run import WholeRuns, whole_settings
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.data.labelled_set import LabelledSet
@@ -264,6 +264,18 @@ def test_no_image_that_ranks_in_a_repeat_tests_the_whole_run(job, tmp_path):
     assert len({frozenset(images_of(path, "train")) for path in paths}) == 3
     assert not any(images_of(path, split) & tested for path in paths for split in ("train", "val"))
     assert RunFolder.find(whole).settings.data == study.run_of("class_conditional", 0).settings.data
+
+
+def test_a_whole_run_whose_pace_small_jobs_do_not_show_has_no_time(contest, job):
+    def seconds(**more):
+        study = StudyFolder("bakeoff", job(), (), contest[0], job(**more))
+        runs = {"class_conditional": [study.run_of("class_conditional", 0)]}
+        return WholeRuns(study, runs, "cpu").seconds("class_conditional")
+
+    assert seconds() > 0
+    assert seconds(shift={"measure": True}) is None
+    assert seconds(membership={"measure": True}) > seconds()
+    assert seconds(membership={"measure": True, "private_epsilon": 8.0}) is None
 
 
 def test_bakeoffs_of_earlier_versions_go_on_with_other_test_images_in_each_repeat(job, tmp_path):

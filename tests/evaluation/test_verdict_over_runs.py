@@ -76,6 +76,14 @@ def test_runs_on_the_same_test_images_say_so():
     )
 
 
+def test_divisions_of_the_same_images_are_called_so():
+    found = verdict(*(run(mixed=gain) for gain in (0.04, 0.041, 0.042)), images="divisions")
+    assert found["sentence"].startswith(
+        "Over 3 divisions of the same real images, each with other synthetic images and other classifiers, "
+        "mixed beats "
+    )
+
+
 def test_a_loss_in_all_runs_is_said():
     found = verdict(*(run(mixed=gain) for gain in (-0.04, -0.05, -0.045)))
     assert not found["helps"]

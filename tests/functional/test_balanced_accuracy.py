@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.functional.balanced_accuracy import balanced_accuracy_interval
-from understudy.functional.intervals import accuracy_interval
+from understudy.functional.balanced_accuracy import balanced_accuracy_interval, balanced_standard_error
+from understudy.functional.intervals import accuracy_interval, standard_error
 
 CELLS = [
     ((200, 8), (0.99, 0.8)),
@@ -75,3 +75,47 @@ def test_properties(correct, labels):
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match="must be of shape"):
         balanced_accuracy_interval(np.zeros((3, 1)), np.zeros(1, dtype=int))
+
+
+def _answers(rights, sizes):
+    """Right answers first in each class, and the labels."""
+    right = [np.arange(size) < number for number, size in zip(rights, sizes, strict=True)]
+    return np.concatenate(right)[None], np.repeat(np.arange(len(sizes)), sizes)
+
+
+@pytest.mark.parametrize(
+    ("rights", "sizes", "variance", "images", "expected"),
+    [
+        ((198, 6), (200, 8), (0.99 * 0.01 / 199 + 0.75 * 0.25 / 7) / 4, 30.769, 0.0805),
+        ((270, 12), (300, 20), (0.9 * 0.1 / 299 + 0.6 * 0.4 / 19) / 4, 75, 0.0558),
+        ((200, 8), (200, 8), 0, 30.769, 0.0395),  # all right is no certainty
+    ],
+)
+def test_the_standard_error_of_classes_of_different_sizes(rights, sizes, variance, images, expected):
+    mean = np.mean(np.array(rights) / sizes)
+    with_four = (images * mean + 2) / (images + 4)
+    squares = images * (mean - with_four) ** 2 + 2 * with_four**2 + 2 * (1 - with_four) ** 2
+    by_hand = np.sqrt(images**2 * variance + squares) / (images + 4)
+    assert balanced_standard_error(*_answers(rights, sizes)) == pytest.approx(by_hand, rel=1e-4)
+    assert by_hand == pytest.approx(expected, abs=1e-4)
+
+
+@given(st.integers(0, 40), st.integers(1, 5))
+def test_classes_of_equal_size_and_recall_are_images_of_one(right, num_classes):
+    found = balanced_standard_error(*_answers((right,) * num_classes, (40,) * num_classes))
+    assert found == pytest.approx(standard_error(right / 40, num_classes * 40), rel=0.015)
+
+
+@pytest.mark.parametrize(("sizes", "rates"), [cell for cell in CELLS if {*cell[1]} != {1}])
+def test_the_standard_error_is_that_of_simulated_classes(sizes, rates):
+    """Mean of 300 experiments. A class of one or two images beside a large one shows too little of itself."""
+    rng, labels = np.random.default_rng(3), np.repeat(np.arange(len(sizes)), sizes)
+    rate = np.array(rates)[labels]
+    mean = np.mean([balanced_standard_error(rng.random((1, len(rate))) < rate, labels) for _ in range(300)])
+    true = np.sqrt((np.array(rates) * (1 - np.array(rates)) / sizes).sum()) / len(sizes)
+    assert (0.5 if len(sizes) == 2 and min(sizes) < 3 else 0.9) < mean / true < 1.2
+
+
+def test_one_image_has_a_standard_error():
+    found = balanced_standard_error(np.ones((1, 1)), np.zeros(1, dtype=int))
+    assert found == pytest.approx(standard_error(1, 1))

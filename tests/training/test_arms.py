@@ -372,7 +372,7 @@ def test_every_arm_with_real_images_has_a_form_that_learns_from_validation_image
     assert refittable_arms(names, settings) == ["bridged++", "mixed-balanced", "mine"]
 
 
-@pytest.mark.parametrize("name", ["synthetic+val", "of-synthetic+val", "in-epochs+val", "real+val+val"])
+@pytest.mark.parametrize("name", ["synthetic+val", "of-synthetic+val", "in-epochs+val"])
 def test_an_arm_that_cannot_learn_from_validation_images_is_refused(name):
     with pytest.raises(
         InputError, match=r"must be an arm that can learn from validation images .* leave \+val"
@@ -380,6 +380,9 @@ def test_an_arm_that_cannot_learn_from_validation_images_is_refused(name):
         find_arm(name, CompareSettings(arms=tuple(OWN), own_arms=OWN))
 
 
-def test_arms_that_learn_from_validation_images_train():
-    classifier = fit("bridged+++val", seed=3)
-    assert classifier.predict(squares("test", seed=2)).shape == (12, 3)
+def test_an_arm_learns_from_validation_images_once():
+    with pytest.raises(InputError) as caught:
+        find_arm("real+val+val", CompareSettings())
+    assert str(caught.value) == (
+        "'real+val' already learns from validation images, got 'real+val+val': leave +val out"
+    )

@@ -123,7 +123,7 @@ def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
         **differences(arm),
         **{name: ends(measured) | differences(measured) for name, measured in over_classes.items()},
         "steps": arm["steps"],
-        **{name: arm[name] for name in ("val_accuracy", "val_balanced_accuracy") if name in arm},
+        **{name: value for name, value in arm.items() if name.startswith("val_")},
     }
 
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from understudy.commands.cost import Pace, estimate
 from understudy.commands.study_folder import StudyFolder, StudyRun, about
-from understudy.commands.study_kinds import STUDIES, Point, label_of
+from understudy.commands.study_kinds import Point, label_of
+from understudy.commands.whole_run import WholeRuns
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
-from understudy.core.workers import num_workers
 from understudy.data.labelled_set import LabelledSet
-from understudy.data.load import Splits
 from understudy.evaluation.ranking import (
     FLOOR,
     OnValidation,
@@ -24,7 +22,6 @@ from understudy.evaluation.ranking import (
     ranking_sentence,
 )
 from understudy.pipeline.folder import RunFolder, finished_results
-from understudy.settings import Settings, build
 from understudy.training.arms import find_arm
 from understudy.training.records import ArmFolder
 from understudy.training.settings import CompareSettings
@@ -115,10 +112,10 @@ def _ranked(
                 )
     ranking = rank(outcomes, measure=measure, seed=study.base.seed)
     num_val = len(outcomes[FLOOR][0].labels)
-    paces = _Paces(compared, device)
+    whole = WholeRuns(study, compared, device)
     points = {
         label: _point(study, label, compared[labels[label]], measure)
-        | {"whole_run_seconds": paces.whole_run(study, labels[label])}
+        | {"whole_run_seconds": whole.seconds(labels[label])}
         for label in labels
     }
     return {
@@ -192,58 +189,3 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def _largest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-class _Paces:
-    """What the runs took: turns the work of whole runs into time.
-
-    Args:
-        compared: finished runs by point.
-        device: torch device that they used.
-    """
-
-    def __init__(self, compared: Mapping[Point, Sequence[StudyRun]], device: str) -> None:
-        self._compared = compared
-        runs = [one for of_point in compared.values() for one in of_point]
-        arms = [arm for one in runs for arm in finished_results(one.folder)["arms"].values()]
-        steps = sum(arm["steps"] * len(arm["accuracy"]["seeds"]) for arm in arms)
-        workers = num_workers(runs[0].settings.compute.workers, device)
-        self._step = sum(arm["seconds"] for arm in arms) / steps / workers
-        train, val, test = (
-            LabelledSet.load(runs[0].path / "data" / f"{name}.parquet") for name in ("train", "val", "test")
-        )
-        self._splits = Splits(
-            train, val, test, prompt_names=train.class_names, skipped=(), known_ids=frozenset()
-        )
-
-    def whole_run(self, study: StudyFolder, point: Point) -> float | None:
-        """Seconds of the whole run with this generator; None if it is not known how fast it draws.
-
-        Predictions, reading and checking the images, measures of closeness and the report are not counted.
-        """
-        settings = whole_settings(study, point)
-        stages = [
-            one.folder.record(name) or {} for one in self._compared[point] for name in ("adapt", "draw")
-        ]
-        adapting, drawing = stages[::2], stages[1::2]
-        speeds = [speed for one in drawing if (speed := one.get("images_per_second"))]
-        if not speeds:
-            return None
-        pace = Pace(
-            adaptations=max(one["seconds"] for one in adapting) if settings.adapt.num_steps else 0.0,
-            images=1 / float(np.mean(speeds)),
-            steps=self._step,
-            private_steps=0.0,
-            predictions=0.0,
-            corruptions=0.0,
-            image_bytes=0.0,
-            classifier_bytes=0.0,
-        )
-        strength = 1.0 if settings.draw.start_snr is not None else settings.draw.mean_strength
-        return sum(estimate(settings, self._splits, pace, strength=strength).seconds.values())
-
-
-def whole_settings(study: StudyFolder, point: Point) -> Settings:
-    """The settings of the whole run with a generator: those of the command without a smaller job."""
-    whole = study.base if study.whole is None else study.whole
-    return build(whole.model_dump(mode="json", exclude_unset=True), STUDIES[study.kind].settings_at(point))

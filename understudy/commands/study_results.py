@@ -60,7 +60,7 @@ def _content(study: StudyFolder, finished: Sequence[StudyRun]) -> dict[str, Any]
             points, unit=kind.unit, ordered=kind.is_ordered, candidates=candidates, measure=measure
         )
     else:
-        compare = study.base.compare
+        compare, shared = study.base.compare, _shared([one.images("train") for one in finished])
         verdict = verdict_over_runs(
             [row["arms"] for row in rows],
             Choice(
@@ -70,11 +70,10 @@ def _content(study: StudyFolder, finished: Sequence[StudyRun]) -> dict[str, Any]
                 measure=measure,
             ),
             with_val=arms_with_val(arms, compare),
-            images=_images_of(rows),
+            images=_images_of(rows, shared),
         )
         sentence = verdict.pop("sentence")
-        shared = _shared([one.images("train") for one in finished])
-        if _images_of(rows) != "same" and shared:
+        if _images_of(rows, shared) != "same" and shared:
             verdict["shared_train_images"] = shared
             sentence += f" Two runs have {shared:.0%} of their train images in common, on average."
     return {
@@ -91,11 +90,13 @@ def _content(study: StudyFolder, finished: Sequence[StudyRun]) -> dict[str, Any]
     }
 
 
-def _images_of(rows: Sequence[Mapping[str, Any]]) -> RealImages:
-    """Which real images all runs have in common."""
+def _images_of(rows: Sequence[Mapping[str, Any]], shared: float) -> RealImages:
+    """Which real images all runs have in common; ``shared`` is that of their train images, see below."""
     is_same = {name: len({row[name] for row in rows}) == 1 for name in ("train_images", "test_images")}
     if all(is_same.values()):
         return "same"
+    if shared > 0.5:
+        return "divisions"
     return "same for testing" if is_same["test_images"] else "other"
 
 

@@ -28,6 +28,7 @@ REAL_ALONE = (_BASELINE, _LONG, _WITH_VAL)
 TO_REAL = ("minus_real", "minus_real_long", "minus_real_val")
 """Differences of an arm to arms of real images alone."""
 _DIFFERENCES = (*TO_REAL, "minus_plain")
+_ON_VAL = ("val_accuracy", "val_balanced_accuracy", "val_balanced_accuracy_standard_error")
 FEW_VAL = 300  # the error of an accuracy of 90% is then 1.7 points; as train images they may be worth more
 
 
@@ -48,7 +49,8 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
         compared, all other arms but ``real`` have ``minus_real_val``. An arm with strategies also has
         ``minus_plain``, the difference to the same arm without them, if that arm exists.
         ``balanced_accuracy`` and ``macro_f1`` are like ``accuracy``, and ``balanced_accuracy`` holds its own
-        differences. ``val_balanced_accuracy`` is missing if a training was recorded without it.
+        differences. ``val_balanced_accuracy`` and its standard error are missing if a training was recorded
+        without them.
 
     Raises:
         ValueError: if ``real`` is missing, or seeds or labels differ.
@@ -86,11 +88,12 @@ def figures_on_val(
         use_val: arms that learn from the validation images, so that they have no such figures.
 
     Returns:
-        By arm, ``val_accuracy`` and, if every training was recorded with it, ``val_balanced_accuracy``.
+        By arm, ``val_accuracy`` and, if every training was recorded with them, ``val_balanced_accuracy`` and
+        ``val_balanced_accuracy_standard_error``, that of one training.
     """
     found = dict[str, dict[str, float]]()
     for result in results:
-        figures = {f"val_{name}": getattr(result, f"val_{name}") for name in MEASURES}
+        figures = {name: getattr(result, name) for name in _ON_VAL}
         kept = {} if result.arm in use_val else figures
         found[result.arm] = {name: float(np.mean(values)) for name, values in kept.items() if values}
     return found
@@ -154,13 +157,15 @@ def verdict(
             f"real images alone give {real['mean']:.1%} {terms}."
         )
         return answer | {"sentence": sentence}
-    best = choose(arms, choice)
+    chosen = choose(arms, choice)
+    best = chosen.arm
     helps, sentence = judge(arms, best, terms=terms, with_val=with_val, measure=measure)
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
         sentence += f" {_unused_val(choice.num_val)}"
-    return answer | {"best": best, "why": why_chosen(arms, choice), "helps": helps, "sentence": sentence}
+    why = why_chosen(chosen, arms, choice)
+    return answer | {"best": best, "why": why, "helps": helps, "sentence": sentence}
 
 
 def judge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, NamedTuple, final
 
 from understudy.functional.intervals import standard_error
 
@@ -44,7 +44,24 @@ def chosen_by(arms: Mapping[str, Mapping[str, Any]], measure: str) -> str:
     return field if all(field in arm for arm in arms.values() if "val_accuracy" in arm) else "val_accuracy"
 
 
-def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
+@final
+class Chosen(NamedTuple):
+    """The arm that a verdict is about, and why.
+
+    Attributes:
+        arm: its name.
+        reason: ``only`` one to choose from; ``best`` figure on validation images; ``within`` one standard
+            error of the best figure and refittable, unlike the arm with that figure; ``beyond`` one standard
+            error of every refittable arm, without being one.
+        first: name of the arm with the best figure.
+    """
+
+    arm: str
+    reason: Literal["only", "best", "within", "beyond"]
+    first: str
+
+
+def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> Chosen:
     """Choose the arm that a verdict is about: the best one on validation images, the first among equals.
 
     An arm that cannot learn from the validation images afterwards is chosen only if it is better there than
@@ -61,32 +78,42 @@ def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
     def on_val(name: str) -> float:
         return float(arms[name][field])
 
-    best = max(chosen_from, key=on_val)
-    learning = [name for name in chosen_from if name in choice.refittable]
-    if best in choice.refittable or not learning:
-        return best
-    second = max(learning, key=on_val)
-    error = standard_error(on_val(best), choice.num_val)
-    return second if on_val(second) >= on_val(best) - error else best
-
-
-def why_chosen(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
-    """Say in one sentence which arm :func:`choose` takes, and why; its arguments are the same."""
-    best, images = choose(arms, choice), f"the {choice.num_val:,} validation images"
-    chosen_from = {name: arm for name, arm in arms.items() if name in choice.candidates}
+    first = max(chosen_from, key=on_val)
+    refittable = [name for name in chosen_from if name in choice.refittable]
     if len(chosen_from) == 1:
-        return f"{best} was chosen because no other arm with synthetic images was to choose from."
-    field = chosen_by(chosen_from, choice.measure)
-    first = max(chosen_from, key=lambda name: float(arms[name][field]))
-    if first != best:
+        return Chosen(first, "only", first)
+    if first in refittable or not refittable:
+        return Chosen(first, "best", first)
+    second = max(refittable, key=on_val)
+    # Older records have none for balanced accuracy; their verdict stays.
+    error = arms[first].get(f"{field}_standard_error", standard_error(on_val(first), choice.num_val))
+    if on_val(second) >= on_val(first) - error:
+        return Chosen(second, "within", first)
+    return Chosen(first, "beyond", first)
+
+
+def why_chosen(chosen: Chosen, arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> str:
+    """Say in one sentence which arm was chosen, and why.
+
+    Args:
+        chosen: the result of :func:`choose`.
+        arms: as given to it.
+        choice: as given to it.
+    """
+    arm, reason, first = chosen
+    images = f"the {choice.num_val:,} validation images"
+    if reason == "only":
+        return f"{arm} was chosen because it was the only arm with synthetic images to choose from."
+    if reason == "within":
+        field = chosen_by({name: arms[name] for name in arms if name in choice.candidates}, choice.measure)
         return (
-            f"{best} was chosen although {first} did better on {images}, {arms[first][field]:.1%} against "
-            f"{arms[best][field]:.1%}: the difference is within one standard error, and {best} can learn "
+            f"{arm} was chosen although {first} did better on {images}, {arms[first][field]:.1%} against "
+            f"{arms[arm][field]:.1%}: the difference is within one standard error, and {arm} can learn "
             f"from these images afterwards, unlike {first}."
         )
-    if best not in choice.refittable and any(name in choice.refittable for name in chosen_from):
+    if reason == "beyond":
         return (
-            f"{best} was chosen because it did better on {images}, by more than one standard error, than "
+            f"{arm} was chosen because it did better on {images}, by more than one standard error, than "
             "every arm that can learn from them afterwards."
         )
-    return f"{best} was chosen because no other arm with synthetic images did better on {images}."
+    return f"{arm} was chosen because no other arm with synthetic images did better on {images}."

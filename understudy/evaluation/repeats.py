@@ -249,7 +249,7 @@ def summarise_arm(measured: Sequence[Mapping[str, Any]], *, test_images: bool = 
         },
         **{
             name: float(np.mean([run[name] for run in measured]))
-            for name in of_all("val_accuracy", "val_balanced_accuracy")
+            for name in of_all(*(name for name in measured[0] if name.startswith("val_")))
         },
         "steps": max(run["steps"] for run in measured),
     }

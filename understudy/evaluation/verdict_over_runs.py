@@ -12,8 +12,10 @@ from understudy.evaluation.class_sizes import MEASURES
 from understudy.evaluation.repeats import summarise_arm
 
 _Run = Mapping[str, Mapping[str, Any]]
-RealImages = Literal["same", "same for testing", "other"]
-"""Whether runs have the same real images, only the same test images, or neither."""
+RealImages = Literal["same", "divisions", "same for testing", "other"]
+"""Whether runs have the same real images, other divisions of them with more than half of the train images in
+common, only the same test images, or none of these.
+"""
 
 
 def verdict_over_runs(
@@ -93,7 +95,8 @@ def arms_of_other_runs(runs: Sequence[_Run], choice: Choice) -> list[str]:
     chosen = []
     for number, run in enumerate(runs):
         others = [*runs[:number], *runs[number + 1 :]] or [run]
-        chosen.append(choose({name: _on_val([other[name] for other in others]) for name in names}, choice))
+        on_val = {name: _on_val([other[name] for other in others]) for name in names}
+        chosen.append(choose(on_val, choice).arm)
     return chosen
 
 
@@ -133,6 +136,8 @@ def _words(count: int, images: RealImages) -> str:
     others = "other synthetic images and other classifiers"
     if images == "same":
         return f"Over {count} runs on the same real images, each with {others}"
+    if images == "divisions":
+        return f"Over {count} divisions of the same real images, each with {others}"
     if images == "same for testing":
         return f"Over {count} runs on the same test images, each with other train images, {others}"
     return f"Over {count} runs, each with other real images, {others}"

@@ -7,6 +7,7 @@ Symbols::
     p_k       recall of class k, mean over trainings; p: mean of p_k
     V, f      variance of p and its degrees of freedom, see variance_of_mean
     w         what one image of the smallest class adds to p: 1 / (K min n_k)
+    n         images that would have this variance if classes counted by their images: K^2 / sum(1 / n_k)
 """
 
 from __future__ import annotations
@@ -62,6 +63,34 @@ def balanced_accuracy_interval(correct: np.ndarray, labels: np.ndarray) -> tuple
     low = max(mean - half, 1 - _upper(1 - mean, heaviest, variance, ratio))
     high = min(mean + half, _upper(mean, heaviest, variance, ratio))
     return mean, max(0.0, min(mean, low)), min(1.0, max(mean, high))
+
+
+def balanced_standard_error(correct: np.ndarray, labels: np.ndarray) -> float:
+    """Standard error of balanced accuracy, with two more right and two more wrong answers.
+
+    The variance V is that of images within their classes. It is too small if few images of a class are all
+    right, so four answers are added to n images (Kish 1965), as Agresti and Coull (1998) add them to those of
+    a single share, see :func:`understudy.functional.intervals.standard_error`::
+
+        m = (n p + 2) / (n + 4),    sqrt(n^2 V + n (p - m)^2 + 2 m^2 + 2 (1 - m)^2) / (n + 4)
+
+    Args:
+        correct: bool, or float in [0, 1], of shape (S, N), S and N at least 1.
+        labels: class of each image, int of shape (N,).
+
+    Example:
+        >>> labels = np.repeat([0, 1], [200, 8])
+        >>> right = np.concatenate([np.arange(200) < 198, np.arange(8) < 6])
+        >>> round(balanced_standard_error(right[None], labels), 3)
+        0.081
+    """
+    _, class_of, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    terms = correct * (len(labels) / (len(sizes) * sizes))[class_of]
+    mean, images = float(terms.mean()), len(sizes) ** 2 / float((1 / sizes).sum())
+    variance = variance_of_mean(terms, class_of)[0] if len(labels) > 1 else 0.0
+    centre = (images * mean + 2) / (images + 4)
+    further = images * (mean - centre) ** 2 + 2 * centre**2 + 2 * (1 - centre) ** 2
+    return math.sqrt(images**2 * variance + further) / (images + 4)
 
 
 def _longer_half(correct: np.ndarray) -> float:

@@ -26,7 +26,7 @@ def compare(run: Run) -> None:
     arms, settings = run.arms, run.settings.compare
     # Drawn before anything is trained, because a filter may leave no image.
     images = {name: run.sets.of_arm(name).record for name in arms}
-    total = sum(run.steps(name) for name in [*arms, *_refitted(arms, settings)])
+    total = sum(run.steps(name) for name in [*arms, *_stand_in(arms, settings)])
     with (
         run.folder.stage("compare") as record,
         run.observer.bar("compare", total=total, unit="steps") as advance,
@@ -46,9 +46,9 @@ def compare(run: Run) -> None:
             run.classifiers.train_arms([again], advance)
             results.append(again.result())
         record |= {
-            "arms": summarise(results, use_val=_learning_val(arms, settings)),
+            "arms": summarise(results, use_val=_using_val(arms, settings)),
             "refit": refit,
-            "may_refit": refittable_arms(arms, settings),
+            "refittable": refittable_arms(arms, settings),
             "at_once": differences_at_once(results, seed=run.settings.seed),
             "per_class": {
                 images.split: images.counts.tolist() for images in (run.train, run.val, run.test, run.curated)
@@ -74,12 +74,12 @@ def compare(run: Run) -> None:
         run.observer.say(f"compare: the trainings cannot tell whether these still rose: {unclear}")
 
 
-def _learning_val(arms: Iterable[str], settings: CompareSettings) -> list[str]:
-    """The arms that learn from the validation images."""
+def _using_val(arms: Iterable[str], settings: CompareSettings) -> list[str]:
+    """The arms that use the validation images as train images."""
     return [name for name in arms if find_arm(name, settings).uses_val]
 
 
-def _refitted(arms: Sequence[str], settings: CompareSettings) -> list[str]:
+def _stand_in(arms: Sequence[str], settings: CompareSettings) -> list[str]:
     """An arm that stands for the one that is trained again, before it is known; empty if none is."""
     return refittable_arms(arms, settings)[:1] if settings.does_refit else []
 
@@ -99,8 +99,8 @@ def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
         refittable=refittable_arms(candidates, settings),
         measure=measure_of_verdict(settings.verdict, {}, run.test.counts.tolist()),
     )
-    on_val = figures_on_val(results, use_val=_learning_val(names, settings))
-    name = with_val(choose(on_val, choice), settings)
+    on_val = figures_on_val(results, use_val=_using_val(names, settings))
+    name = with_val(choose(on_val, choice).arm, settings)
     return None if name in names else name
 
 
@@ -110,6 +110,6 @@ def work(counted: Counted) -> Work:
     total = Work()
     for name in counted.arms:
         total += counted.images_of(name)
-    for name in [*counted.arms, *_refitted(counted.arms, counted.settings.compare)]:
+    for name in [*counted.arms, *_stand_in(counted.arms, counted.settings.compare)]:
         total += counted.training(name, predictions=predictions) * counted.settings.compare.num_seeds
     return total

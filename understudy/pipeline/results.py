@@ -109,7 +109,7 @@ def _verdict(
     choice = Choice(
         candidates=candidates,
         num_val=loaded["val"],
-        refittable=_may_refit(compared, candidates) if settings.does_refit else (),
+        refittable=_refittable(compared, candidates) if settings.does_refit else (),
         measure=measure,
     )
     answer = verdict(arms, choice, num_test=loaded["test"], with_val=arms_with_val(arms, settings))
@@ -124,10 +124,19 @@ def _verdict(
     return answer
 
 
-def _may_refit(compared: dict[str, Any], candidates: Sequence[str]) -> Sequence[str]:
-    """Arms that could be trained again when the arms were compared; earlier versions had fewer, or none."""
+def _refittable(compared: dict[str, Any], candidates: Sequence[str]) -> Sequence[str]:
+    """Arms that could be trained again when the arms were compared; earlier versions had fewer, or none.
+
+    The record named them ``may_refit`` for a time.
+
+    Example:
+        >>> _refittable({"refit": None, "may_refit": ["mine"]}, ["mixed"])
+        ['mine']
+        >>> _refittable({"refit": None, "refittable": []}, ["mixed"])
+        []
+    """
     if "refit" not in compared:
         return ()
     earlier = [name for name in candidates if name.split("@")[0] in ("mixed", "bridged")]
-    names: list[str] = compared.get("may_refit", earlier)
+    names: list[str] = compared.get("refittable", compared.get("may_refit", earlier))
     return names

@@ -203,7 +203,7 @@ def find_arm(name: str, settings: CompareSettings) -> Arm:
 
     Raises:
         InputError: for an unknown name, an arm in ``own_arms`` with the name of a built-in one, ``+val`` with
-            an arm that cannot learn from validation images, or strategies that do not fit the arm.
+            an arm that cannot learn from validation images or already does, or strategies that do not fit.
     """
     plain, strategies = split_name(name)
     arm = _plain_arm(plain, settings)
@@ -253,7 +253,9 @@ def _plain_arm(name: str, settings: CompareSettings) -> Arm:
     if name in ARMS or without not in {*ARMS, *settings.own_arms}:
         return ARMS[name]
     arm = _plain_arm(without, settings)
-    if arm.uses_val or not _can_learn_from_val(arm):
+    if arm.uses_val:
+        raise InputError(f"{without!r} already learns from validation images, got {name!r}: leave {_VAL} out")
+    if not _can_learn_from_val(arm):
         raise InputError(
             f"{name!r} must be an arm that can learn from validation images as from train images, but "
             f"{without!r} ({arm.describe()}) learns from no real images, or for a number of epochs: leave "

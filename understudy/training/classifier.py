@@ -19,6 +19,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import check_tensors, read_json, write_atomically, write_json
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.labelled_set import LabelledSet
+from understudy.functional.balanced_accuracy import balanced_standard_error
 from understudy.functional.class_means import balanced_accuracy_terms
 from understudy.functional.transfer import sent
 from understudy.training.backbones import Backbone, seeded_globals
@@ -178,16 +179,21 @@ class TrainedClassifier:
 
 
 def validation_figures(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """``val_accuracy``, ``val_balanced_accuracy``, and ``val_loss``: the mean negative log probability.
+    """The figures of a training on validation images.
+
+    ``val_accuracy``; ``val_balanced_accuracy`` and its ``val_balanced_accuracy_standard_error``;
+    ``val_loss``, the mean negative log probability of the true class.
 
     Args:
         probabilities: predicted for the validation images, float (N, C).
         labels: their true classes, int (N,).
     """
     true, predicted = probabilities[np.arange(len(labels)), labels], probabilities.argmax(axis=1)
+    correct = predicted == labels
     return {
-        "val_accuracy": float((predicted == labels).mean()),
+        "val_accuracy": float(correct.mean()),
         "val_balanced_accuracy": float(balanced_accuracy_terms(predicted[None], labels).mean()),
+        "val_balanced_accuracy_standard_error": balanced_standard_error(correct[None], labels),
         "val_loss": float(-np.log(np.maximum(true, 1e-12)).mean()),
     }
 

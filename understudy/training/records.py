@@ -46,6 +46,7 @@ class ArmResult:
         histories: per seed, ``curve`` along the training, figures at the ends of ``phases``, and
             ``micro_batch``, the number of images computed at once.
         val_balanced_accuracy: per seed; empty if a training was recorded without it.
+        val_balanced_accuracy_standard_error: of one training, per seed; empty if one was recorded without it.
     """
 
     arm: str
@@ -58,10 +59,17 @@ class ArmResult:
     steps: int
     histories: tuple[Mapping[str, Any], ...]
     val_balanced_accuracy: tuple[float, ...] = ()
+    val_balanced_accuracy_standard_error: tuple[float, ...] = ()
 
     @classmethod
     def from_records(cls, arm: str, records: Sequence[Mapping[str, np.ndarray]], labels: np.ndarray) -> Self:
         """Join the records of all trainings of an arm; ``labels`` belong to the test set, int64 (N,)."""
+
+        def if_all_have(name: str) -> tuple[float, ...]:
+            """The figure of every training; empty if an older version recorded one of them without it."""
+            has = all(name in record for record in records)
+            return tuple(float(record[name]) for record in records) if has else ()
+
         return cls(
             arm=arm,
             seeds=tuple(int(record["seed"]) for record in records),
@@ -72,11 +80,8 @@ class ArmResult:
             seconds=sum(float(record["seconds"]) for record in records),
             steps=int(records[0]["steps"]),
             histories=tuple(json.loads(str(record["history"])) for record in records),
-            val_balanced_accuracy=tuple(
-                float(record["val_balanced_accuracy"])
-                for record in records
-                if all("val_balanced_accuracy" in each for each in records)
-            ),
+            val_balanced_accuracy=if_all_have("val_balanced_accuracy"),
+            val_balanced_accuracy_standard_error=if_all_have("val_balanced_accuracy_standard_error"),
         )
 
     @property
