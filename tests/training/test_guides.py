@@ -250,5 +250,7 @@ def test_extractors():
         own_arms={"mine": (Phase(data="synthetic", feature_distillation=1),)},
         extractor="missing",
     )
-    with pytest.raises(InputError, match="compare.extractor must be a folder with a timm model .*missing"):
+    with pytest.raises(
+        InputError, match="compare.extractor must be a folder .*, but missing is no folder: correct"
+    ):
         check_arms_fit(missing, squares("train"), num_synthetic=12)

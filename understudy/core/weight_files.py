@@ -72,6 +72,11 @@ def check_network_folder(folder: Path, setting: str) -> None:
     Raises:
         InputError: naming the missing or damaged file, and what to do.
     """
+    if not folder.is_dir():
+        raise InputError(
+            f"{setting} must be a folder with config.json and weights, but {folder} is no folder: correct the "
+            "path"
+        )
     if not (folder / "config.json").is_file():
         raise InputError(
             f"{setting} must be a folder with config.json and weights, but {folder} has no config.json: give "
