@@ -74,8 +74,8 @@ def check_network_folder(folder: Path, setting: str) -> None:
     """
     if not folder.is_dir():
         raise InputError(
-            f"{setting} must be a folder with config.json and weights, but {folder} is no folder: correct the "
-            "path"
+            f"{setting} must be a folder with config.json and weights, but {folder} is no folder: correct "
+            "the path"
         )
     if not (folder / "config.json").is_file():
         raise InputError(
