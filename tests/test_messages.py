@@ -43,16 +43,42 @@ PRINTED_BY = {
 """Files whose messages few commands print; any command may print those of the others."""
 
 
-def messages() -> Iterator[tuple[str, int, list[str]]]:
-    """File, line and arguments, as they are written, of every InputError."""
+def errors() -> Iterator[tuple[str, ast.Call]]:
+    """File and call of every InputError."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError":
-                texts = [
-                    "".join(str(part.value) for part in ast.walk(argument) if isinstance(part, ast.Constant))
-                    for argument in node.args
-                ]
-                yield path.relative_to(PACKAGE).as_posix(), node.lineno, texts
+                yield path.relative_to(PACKAGE).as_posix(), node
+
+
+def messages() -> Iterator[tuple[str, int, list[str]]]:
+    """File, line and arguments, as they are written, of every InputError."""
+    for file, error in errors():
+        texts = [
+            "".join(str(part.value) for part in ast.walk(argument) if isinstance(part, ast.Constant))
+            for argument in error.args
+        ]
+        yield file, error.lineno, texts
+
+
+def edge(text: ast.expr, place: int) -> str | None:
+    """First (0) or last (-1) piece of a text; None if it is no constant."""
+    while isinstance(text, ast.BinOp | ast.JoinedStr):
+        text = (text.left, text.right)[place] if isinstance(text, ast.BinOp) else text.values[place]
+    return text.value if isinstance(text, ast.Constant) and isinstance(text.value, str) else None
+
+
+def test_something_stands_between_a_problem_and_its_advice() -> None:
+    """Both are printed as one text."""
+    joined, checked = [], 0
+    for file, error in errors():
+        if len(error.args) == 2 and (end := edge(error.args[0], -1)):
+            start = edge(error.args[1], 0) or ""
+            checked += 1
+            if not end[-1].isspace() and not start.startswith((":", ";")):
+                joined.append((file, error.lineno, end, start))
+    assert checked > 10
+    assert not joined
 
 
 def test_every_option_in_a_message_is_one_of_the_commands_that_print_it() -> None:

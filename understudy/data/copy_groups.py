@@ -67,7 +67,7 @@ class CopyGroups:
         raise InputError(
             f"the images of a class must be different, but {len(indices):,} of the {total:,} pictures of "
             f"{name!r} look like copies of one another, such as {paths[indices[0]]} and {paths[indices[1]]}, "
-            "and copies stay in one split",
+            "and copies stay in one split: ",
             "if they are different images, such as those of a fixed camera, use "
             + " ".join(f"--set {option}" for option in options)
             + "; if they are copies, add other images",
