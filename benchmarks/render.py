@@ -13,8 +13,9 @@ from typing import Any
 _Tables = Sequence[Mapping[str, Any]]
 
 
-def page(results: Path) -> str:
-    """The results page, made from every file in ``results``."""
+def page(results: Path, docs: Path = Path("docs")) -> str:
+    """The results page, from every file in ``results``, without tables that a page of ``docs`` shows."""
+    shown = _pages_with_tables(docs)
     lines = [
         "# Results",
         "",
@@ -34,12 +35,24 @@ def page(results: Path) -> str:
         ]
         lines += ["| claim | value | 95% interval | target | met | note |", "|---|---|---|---|---|---|"]
         lines += [_claim(claim) for claim in content["claims"]]
-        lines += _tables(content["tables"]) if content.get("tables") else _runs(content["rows"])
+        if path.stem in shown:
+            lines += ["", f"Tables: [{shown[path.stem]}]({shown[path.stem]})."]
+        else:
+            lines += _tables(content["tables"]) if content.get("tables") else _runs(content["rows"])
         commands = {case: " ".join(entry["command"]) for case, entry in content["settings"].items()}
         if len(set(commands.values())) > 1:
             lines += ["", "Commands:", "", *(f"- {case}: `{command}`" for case, command in commands.items())]
         lines += [""]
     return "\n".join(lines)
+
+
+def _pages_with_tables(docs: Path) -> dict[str, str]:
+    """By benchmark, the page that shows all its tables."""
+    return {
+        name: path.relative_to(docs).as_posix()
+        for path in sorted(docs.rglob("*.md"))
+        for name in re.findall(r"<!-- tables of (\w+) -->", path.read_text(encoding="utf-8"))
+    }
 
 
 def with_tables(text: str, results: Path) -> str:
