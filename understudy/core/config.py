@@ -180,24 +180,20 @@ class Section(BaseModel):
 
 @cache
 def _takes_bool(section: type[Section], name: str) -> bool:
-    waiting: list[Any] = [section.model_fields[name].annotation]
-    while waiting:
-        kind = waiting.pop()
-        if kind in (bool, Any):
-            return True
-        waiting.extend(get_args(kind))
-    return False
+    return any(kind in (bool, Any) for kind in _types_in(section.model_fields[name].annotation))
 
 
 def section_in(field: FieldInfo) -> type[Section] | None:
     """The section class that the type of a field is or contains; None for a plain value."""
-    waiting: list[Any] = [field.annotation]
-    while waiting:
-        kind = waiting.pop()
-        if isinstance(kind, type) and issubclass(kind, Section):
-            return kind
-        waiting.extend(get_args(kind))
-    return None
+    kinds = _types_in(field.annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    """A type and the types inside it, such as those of a union."""
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types_in(inner)
 
 
 def owner_of(root: type[Section], name: str) -> tuple[type[Section], FieldInfo]:
