@@ -29,6 +29,7 @@ EXAMPLES = {
         backbone=str(Path(understudy.__file__).parent / "generators/mini/letters_resnet")
     ),
     "mini": CompareSettings(backbone="mini"),
+    "photo": CompareSettings(backbone="photo", resolution=96),
     "timm": CompareSettings(backbone="test_resnet.r160_in1k", pretrained=False, resolution=32),
 }
 

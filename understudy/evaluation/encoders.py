@@ -36,6 +36,7 @@ from understudy.training.backbones import (
     load_timm_folder,
 )
 from understudy.training.classifier import TrainedClassifier
+from understudy.training.photo_network import check_photo_weights, photo_network
 
 _BATCH = 64
 _PREFIX = "timm:"
@@ -120,6 +121,8 @@ def check_encoder(name: str) -> None:
         check_network_folder(Path(name), "fidelity.encoder")
     elif kind == "torchscript":
         check_script(Path(name), "fidelity.encoder")
+    elif kind == "photo":
+        check_photo_weights("fidelity.encoder=photo")
     ENCODERS[kind]
 
 
@@ -193,6 +196,14 @@ def _backbone(name: str, generator: GeneratorGetter, start: StartGetter, device:
         return torch.from_numpy(classifier.features(data))
 
     return _described(name, backbone.model, preparation, encode)
+
+
+@ENCODERS.register(
+    "photo", summary="EfficientNet-Lite0 pretrained on ImageNet, 224 pixels; needs understudy[photo]"
+)
+def _photo(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
+    network = photo_network(0, setting="fidelity.encoder=photo")
+    return _timm_model(name, network, network.pretrained_cfg, device)
 
 
 @ENCODERS.register("dinov2", summary="DINOv2 ViT-B/14 (timm:vit_base_patch14_dinov2.lvd142m); from the hub")

