@@ -117,7 +117,8 @@ def do_whole_runs(options: Options, place: Place, repeats: typed.Repeats = None)
     number = chosen.whole_runs(options, place.out, repeats)
     if number > 1:
         folder = chosen.study_folder(options, place, "repeats")
-        _do_study("repeats", chosen.settings_of(options), folder, device=place.device, repeats=number)
+        settings = chosen.settings_of(options, folder=folder)
+        _do_study("repeats", settings, folder, device=place.device, repeats=number)
     else:
         folder, settings = chosen.run_folder(options, place.out)
         _do(settings, folder, place, until="report")
@@ -275,13 +276,14 @@ def make_study(
     if kind == "bakeoff":
         raise InputError("a bake-off has its own command: understudy bakeoff DATA --generators A,B,...")
     chosen.check_not_a_run(options)
-    settings, overrides = chosen.settings_of(options), chosen.overrides_of(options)
+    folder, overrides = chosen.study_folder(options, place, kind), chosen.overrides_of(options)
+    settings = chosen.settings_of(options, folder=folder)
     if options.times is not None:
         overrides.append({"draw": {"times": settings.draw.times}})
     _do_study(
         kind,
         settings,
-        chosen.study_folder(options, place, kind),
+        folder,
         device=place.device,
         points=None if points is None else points.split(","),
         repeats=repeats,
@@ -299,10 +301,11 @@ def bakeoff(options: Options, place: Place, contest: typed.Contest) -> None:
     from understudy.commands import chosen
 
     chosen.check_not_a_run(options)
+    folder = chosen.study_folder(options, place, "bakeoff")
     _do_study(
         "bakeoff",
-        chosen.settings_of(options, varied=("generator.name",)),
-        chosen.study_folder(options, place, "bakeoff"),
+        chosen.settings_of(options, varied=("generator.name",), folder=folder),
+        folder,
         device=place.device,
         generators=chosen.names(contest.generators),
         per_class=contest.per_class,

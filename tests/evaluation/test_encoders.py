@@ -17,7 +17,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.evaluation.encoders import ENCODERS, check_encoder, load_encoder
+from understudy.evaluation.encoders import ENCODERS, auto_encoder, check_encoder, load_encoder
 from understudy.generators.load import load_generator, mini_folder
 from understudy.generators.settings import GeneratorSettings
 from understudy.training.backbones import build_backbone
@@ -79,6 +79,7 @@ def _examples(generator, start, timm_folder, clip_folder, script):
         "generator": ("generator", {"generator": lambda: generator}),
         "backbone": ("backbone", {"start": lambda: start}),
         "mini": ("mini", {}),
+        "photo": ("photo", {}),
         "timm folder": (str(timm_folder), {}),
         "CLIP folder": (str(clip_folder), {}),
         "TorchScript": (str(script), {}),
@@ -298,3 +299,18 @@ def test_hub_names_are_models_of_timm_with_stated_preparation():
         config = timm.get_pretrained_cfg(model)
         assert config.has_weights and config.mean and config.std and config.input_size
     assert {"dinov2", "clip", "inception"} <= set(ENCODERS)
+
+
+def test_auto_never_judges_photographs_by_a_network_for_characters(tiny_generator, start, monkeypatch):
+    without = load_generator(GeneratorSettings(name="class_conditional"), device="cpu")
+    networks = {"generator": None, "start": None}
+    assert auto_encoder("characters", **networks) == "mini"
+    assert auto_encoder("photographs", **networks) == "photo"
+    assert auto_encoder("photographs", **networks | {"start": lambda: start}) == "backbone"
+    assert auto_encoder("photographs", **networks | {"generator": lambda: without}) == "photo"
+    both = {"generator": lambda: tiny_generator, "start": lambda: start}
+    assert auto_encoder("photographs", **both) == "generator"
+    monkeypatch.setattr("understudy.training.photo_network.photo_weights", lambda: None)
+    assert auto_encoder("photographs", **networks) is None
+    with pytest.raises(InputError, match=r"fidelity.encoder=photo needs .*understudy\[photo\]"):
+        check_encoder("photo")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_job import Listener, tiny_settings, write_pets
+from tiny_job import BUNDLED, Listener, tiny_settings, write_pets
 
 from understudy.pipeline.run import run
 
@@ -39,3 +39,30 @@ def test_fidelity_is_measured_in_every_run(tmp_path, tiny_pipeline_folder):
         assert np.isfinite(
             [measure[role][end] for role in ("value", "floor") for end in ("mean", "low", "high")]
         ).all()
+
+
+@pytest.mark.parametrize("has_photo", [True, False])
+def test_the_bundled_networks_never_judge_photographs(has_photo, pets, tmp_path, monkeypatch):
+    """Without a network that knows photographs, nothing is measured, and the page says so."""
+    if not has_photo:
+        monkeypatch.setattr("understudy.training.photo_network.photo_weights", lambda: None)
+    settings = tiny_settings(
+        pets,
+        "mini",
+        adapt={"method": "none"},
+        compare=BUNDLED,
+        fidelity={"neighbours": 2, "resamples": 20},
+    )
+    listener = Listener()
+    records = run(settings, tmp_path / "run", until="memorisation", observer=listener)
+    found, spaces = records["fidelity"]["fidelity"], records["memorisation"]["memorisation"]["spaces"]
+    if has_photo:
+        assert found["encoder"]["name"] == "photo"
+        assert set(spaces) == {"pixel", "feature"}
+    else:
+        assert list(found) == ["warnings"]
+        assert found["warnings"][0].startswith(
+            "Fidelity was not measured: no encoder here knows photographs."
+        )
+        assert set(spaces) == {"pixel"}
+        assert any(found["warnings"][0] in line for line in listener.lines)

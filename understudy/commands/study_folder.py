@@ -127,6 +127,17 @@ def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def stored_settings(folder: Path) -> Settings | None:
+    """The settings that the runs of a study share; None if the folder holds no study that was begun.
+
+    They stand in the index or, if the study was stopped before it had one, in a run that it began.
+    """
+    if (index := folder / "study.yaml").exists():
+        return _read_index(index).settings
+    begun = sorted(folder.glob("runs/*/settings.yaml"))
+    return RunFolder.find(begun[0].parent).settings if begun else None
+
+
 @final
 @dataclass(frozen=True)
 class StudyFolder:
@@ -159,7 +170,7 @@ class StudyFolder:
 
     def with_earlier_defaults(self) -> StudyFolder:
         """The same study, with the defaults of the version that began it where they have changed."""
-        stored = self._stored_settings()
+        stored = stored_settings(self.out)
         return self if stored is None else replace(self, base=with_earlier_defaults(self.base, stored))
 
     def with_fixed_test_images(self) -> StudyFolder:
@@ -175,13 +186,6 @@ class StudyFolder:
         number = _read_index(self.index).settings.data.test_split if self.index.exists() else self.base.seed
         base = self.base.model_copy(update={"data": data.model_copy(update={"test_split": number})})
         return replace(self, base=base)
-
-    def _stored_settings(self) -> Settings | None:
-        """Settings of the index or, if the study was stopped before it had one, of a run that it began."""
-        if self.index.exists():
-            return _read_index(self.index).settings
-        begun = sorted(self.out.glob("runs/*/settings.yaml"))
-        return RunFolder.find(begun[0].parent).settings if begun else None
 
     def note(self, point: Point) -> None:
         """Remember a point."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.core.weight_files import check_network, check_network_folder, check_script
+from understudy.data.image_kind import ImageKind
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import adaptable
 from understudy.generators.image_features import ImageFeatures, load_image_encoder
@@ -29,14 +30,8 @@ from understudy.generators.load import mini_folder
 
 if TYPE_CHECKING:
     from understudy.generators.generator import Generator
-from understudy.training.backbones import (
-    check_timm_model,
-    check_timm_weights,
-    create_from_hub,
-    load_timm_folder,
-)
+from understudy.training import backbones, photo_network
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.photo_network import check_photo_weights, photo_network
 
 _BATCH = 64
 _PREFIX = "timm:"
@@ -115,14 +110,16 @@ def check_encoder(name: str) -> None:
     kind = _kind(name)
     if kind == "timm":
         model = name.removeprefix(_PREFIX)
-        check_timm_model(model, f"fidelity.encoder={name} must name a timm model, but timm has no such model")
-        check_timm_weights(model, f"fidelity.encoder={name} needs weights: choose another encoder")
+        backbones.check_timm_model(
+            model, f"fidelity.encoder={name} must name a timm model, but timm has no such model"
+        )
+        backbones.check_timm_weights(model, f"fidelity.encoder={name} needs weights: choose another encoder")
     elif kind == "folder":
         check_network_folder(Path(name), "fidelity.encoder")
     elif kind == "torchscript":
         check_script(Path(name), "fidelity.encoder")
     elif kind == "photo":
-        check_photo_weights("fidelity.encoder=photo")
+        photo_network.check_photo_weights("fidelity.encoder=photo")
     ENCODERS[kind]
 
 
@@ -136,12 +133,33 @@ def _kind(name: str) -> str:
 
 @ENCODERS.register(
     "auto",
-    summary="generator if it has an image encoder; backbone if arms start pretrained; else mini",
+    summary="generator if it has an image encoder; else backbone if arms start pretrained; else mini. For "
+    "photographs none of the bundled ones, but photo",
 )
 def _auto(_: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
-    has_encoder = generator is not None and _has_encoder(generator())
-    name = "generator" if has_encoder else "mini" if start is None else "backbone"
+    name = auto_encoder("characters", generator=generator, start=start)
+    assert name is not None
     return ENCODERS[name](name, generator, start, device)
+
+
+def auto_encoder(kind: ImageKind, *, generator: GeneratorGetter, start: StartGetter) -> str | None:
+    """The name of the encoder that ``auto`` stands for.
+
+    Args:
+        kind: what the images show.
+        generator: getter of the run's generator, None if it does not know such images.
+        start: getter of the network that arms start from, None if it does not know such images.
+
+    Returns:
+        None if no network here knows such images.
+    """
+    if generator is not None and _has_encoder(generator()):
+        return "generator"
+    if start is not None:
+        return "backbone"
+    if kind == "characters":
+        return "mini"
+    return None if photo_network.photo_weights() is None else "photo"
 
 
 def _has_encoder(generator: Generator) -> bool:
@@ -202,7 +220,7 @@ def _backbone(name: str, generator: GeneratorGetter, start: StartGetter, device:
     "photo", summary="EfficientNet-Lite0 pretrained on ImageNet, 224 pixels; needs understudy[photo]"
 )
 def _photo(name: str, generator: GeneratorGetter, start: StartGetter, device: str) -> Encoder:
-    network = photo_network(0, setting="fidelity.encoder=photo")
+    network = photo_network.photo_network(0, setting="fidelity.encoder=photo")
     return _timm_model(name, network, network.pretrained_cfg, device)
 
 
@@ -234,7 +252,7 @@ def _timm(name: str, generator: GeneratorGetter, start: StartGetter, device: str
 
 def _from_hub(name: str, model: str, device: str, *, keep_head: bool = False) -> Encoder:
     try:
-        network = create_from_hub(model, **({} if keep_head else {"num_classes": 0}))
+        network = backbones.create_from_hub(model, **({} if keep_head else {"num_classes": 0}))
     except OSError as error:
         raise InputError(
             f"fidelity.encoder={name} needs the weights of {model} from the model hub, which could not be "
@@ -255,7 +273,7 @@ def _folder(name: str, generator: GeneratorGetter, start: StartGetter, device: s
     stated = config.get("pretrained_cfg", config)
     _check_stated(name, stated, "add them to pretrained_cfg in config.json")
     with _readable(name):
-        network = load_timm_folder(Path(name), num_classes=0)
+        network = backbones.load_timm_folder(Path(name), num_classes=0)
     return _timm_model(name, network, stated, device)
 
 

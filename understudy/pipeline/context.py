@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,10 +17,12 @@ from understudy.core.errors import InputError
 from understudy.core.files import content_of
 from understudy.core.progress import Observer
 from understudy.core.provenance import environment
+from understudy.data.image_kind import ImageKind, image_kind
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
-from understudy.evaluation.encoders import Encoder, load_encoder
+from understudy.evaluation.encoders import Encoder, auto_encoder, load_encoder
 from understudy.evaluation.feature_cache import FeatureCache
+from understudy.generators.generator import Generator
 from understudy.pipeline.checks import validated_splits
 from understudy.pipeline.classifiers import Classifiers
 from understudy.pipeline.folder import RunFolder
@@ -32,6 +34,8 @@ from understudy.training.arms import find_arm
 from understudy.training.data import Measure, TrainingData
 from understudy.training.run import ArmTraining
 from understudy.training.settings import CompareSettings
+
+_LOOKED_AT = 100  # train images that decide what the images show
 
 
 @final
@@ -175,18 +179,38 @@ class Run:
         return self.sets.curated
 
     @cached_property
-    def encoder(self) -> Encoder:
-        """The network whose features fidelity and memorisation compare."""
-        is_pretrained = self.settings.compare.pretrained
-        return load_encoder(
-            self.settings.fidelity.encoder,
-            generator=lambda: self.generators.main,
-            start=(lambda: self.classifiers.start) if is_pretrained else None,
-            device=self.device,
-        )
+    def image_kind(self) -> ImageKind:
+        """What the real images show."""
+        step = -(-len(self.train) // _LOOKED_AT)
+        return image_kind(self.train.image(index) for index in range(0, len(self.train), step))
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """The network whose features fidelity and memorisation compare; None if none knows photographs."""
+        settings, name = self.settings, self.settings.fidelity.encoder
+        generator: Callable[[], Generator] | None = lambda: self.generators.main  # noqa: E731
+        start = (lambda: self.classifiers.start) if settings.compare.pretrained else None
+        if name == "auto":
+            are_photographs = self.image_kind == "photographs"
+            chosen = auto_encoder(
+                self.image_kind,
+                # The bundled networks know characters alone.
+                generator=None if are_photographs and settings.generator.name == "mini" else generator,
+                start=None if are_photographs and settings.compare.backbone == "mini" else start,
+            )
+            if chosen is None:
+                return None
+            name = chosen
+        return load_encoder(name, generator=generator, start=start, device=self.device)
 
     def features(self, data: LabelledSet) -> np.ndarray:
-        """Features of images, float32 (N, D); each image is encoded once per run folder."""
+        """Features of images, float32 (N, D); each image is encoded once per run folder.
+
+        Raises:
+            ValueError: if there is no :attr:`encoder`.
+        """
+        if self.encoder is None:
+            raise ValueError("features need an encoder")
         return FeatureCache(self.path).features(self.encoder, data)
 
     # Arms

@@ -6,12 +6,21 @@ from understudy.core.errors import InputError
 from understudy.evaluation.fidelity import EncodedImages, measure_fidelity
 from understudy.pipeline.context import Run
 
+_NO_ENCODER = (
+    "Fidelity was not measured: no encoder here knows photographs. Install understudy[photo], or set "
+    "fidelity.encoder."
+)
+
 
 def fidelity(run: Run) -> None:
     """Measure distances between the features of curated, train and validation images."""
     settings = run.settings.fidelity
     with run.folder.stage("fidelity") as record:
         encoder = run.encoder
+        if encoder is None:
+            record |= {"settings": settings.model_dump(mode="json"), "fidelity": {"warnings": [_NO_ENCODER]}}
+            run.observer.say(f"fidelity: {_NO_ENCODER}")
+            return
         described = {"name": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.width}
         record |= {"settings": settings.model_dump(mode="json"), "fidelity": {"encoder": described}}
         sets = [

@@ -16,7 +16,7 @@ def memorisation(run: Run) -> None:
         record["memorisation"] = measure_memorisation(
             run.curated,
             run.sets.copies,
-            features=run.features if settings.fidelity.measure else None,
+            features=run.features if settings.fidelity.measure and run.encoder is not None else None,
             firewall=settings.curate.firewall,
             removed=run.recorded("curate")["curation"]["rejected"].get("copy", 0),
             seed=settings.seed,

@@ -6,8 +6,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from understudy.core.errors import InputError
 
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -56,7 +54,9 @@ def photo_network(num_classes: int | None, *, setting: str, pretrained: bool = T
     Raises:
         InputError: if the weights are not installed, or are not those of this network.
     """
-    import timm  # heavy; only networks need it
+    # heavy; only networks need them
+    import timm
+    import torch
 
     model = timm.create_model(ARCHITECTURE)
     if pretrained:

