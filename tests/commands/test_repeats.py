@@ -240,7 +240,8 @@ def test_thorough_repeats_unless_a_single_run_was_begun(understudy, monkeypatch,
     understudy("run", "digits", "--preset", "thorough", "--repeats", "1")
     understudy("run", "digits")
     (tmp_path / "runs" / "digits").mkdir(parents=True)
-    (tmp_path / "runs" / "digits" / "settings.yaml").write_text("")
+    settings = build({"data": {"source": "digits"}})
+    (tmp_path / "runs" / "digits" / "settings.yaml").write_text(to_yaml(settings))
     understudy("run", "digits", "--preset", "thorough")
     understudy("run", "digits", "--preset", "thorough", "--repeats", "3")
     assert asked == [("repeats", REPEATS["thorough"]), "single", "single", "single", ("repeats", 3)]

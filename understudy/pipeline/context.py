@@ -17,7 +17,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import content_of
 from understudy.core.progress import Observer
 from understudy.core.provenance import environment
-from understudy.data.image_kind import ImageKind, image_kind
+from understudy.data.image_kind import ImageKind, kind_of_set
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.evaluation.encoders import Encoder, auto_encoder, load_encoder
@@ -34,8 +34,6 @@ from understudy.training.arms import find_arm
 from understudy.training.data import Measure, TrainingData
 from understudy.training.run import ArmTraining
 from understudy.training.settings import CompareSettings
-
-_LOOKED_AT = 100  # train images that decide what the images show
 
 
 @final
@@ -181,8 +179,7 @@ class Run:
     @cached_property
     def image_kind(self) -> ImageKind:
         """What the real images show."""
-        step = -(-len(self.train) // _LOOKED_AT)
-        return image_kind(self.train.image(index) for index in range(0, len(self.train), step))
+        return kind_of_set(self.train)
 
     @cached_property
     def encoder(self) -> Encoder | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
+from understudy.data.image_kind import kind_of_set
+from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.context import Run
 from understudy.pipeline.kept_files import keep_files
+from understudy.settings import Settings
 
 
 def load(run: Run) -> None:
@@ -33,7 +36,11 @@ def load(run: Run) -> None:
             "val": len(splits.val),
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
-            "notes": [*splits.notes, *([shortened] if shortened else [])],
+            "notes": [
+                *splits.notes,
+                *about_photographs(splits.train, run.settings),
+                *([shortened] if shortened else []),
+            ],
             "kept": kept,
             "copies": dict(splits.copies),
             "left_out": [[each.reason, each.number, list(each.examples)] for each in splits.left_out],
@@ -46,3 +53,16 @@ def load(run: Run) -> None:
     for each in left_out:
         run.observer.say(f"load: not used: {each.sentence}")
     run.observer.say(f"load: {counts} of {len(record['classes'])} classes")
+
+
+def about_photographs(train: LabelledSet, settings: Settings) -> tuple[str, ...]:
+    """How classifiers learn from photographs, in a sentence; none for characters."""
+    if kind_of_set(train) == "characters":
+        return ()
+    compare = settings.compare
+    size = f" at {compare.resolution} pixels" if compare.resolution else ""
+    told = f"photographs: classifiers have compare.backbone={compare.backbone}{size}"
+    told += f" and compare.augmentation={compare.augmentation}"
+    if compare.backbone == "mini" and compare.pretrained:
+        told += "; this backbone knows only printed letters, pip install 'understudy[photo]' brings another"
+    return (told,)
