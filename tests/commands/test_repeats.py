@@ -17,6 +17,7 @@ from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.recipes import REPEATS
 from understudy.report.study_page import commands
+from understudy.settings import build, to_yaml
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
