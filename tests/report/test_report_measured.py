@@ -106,6 +106,7 @@ def test_fidelity_that_could_not_be_measured(sample: Sample) -> None:
         "at_once": [],
         "classes": [],
         "warnings": ["Fidelity was not measured: too few images."],
+        "encoder_is_blind": False,
     }
 
 
@@ -328,3 +329,21 @@ def test_copies_among_the_images_of_an_arm_count_as_well(
 def test_numbers_of_the_page_are_finite(page: str) -> None:
     assert "nan" not in words(page).split()
     assert json.dumps(list(shown(page).values()), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("area", "differs", "is_blind"), [(0.95, False, True), (0.6, False, False), (0.95, True, False)]
+)
+def test_an_encoder_that_sees_no_difference_where_plain_statistics_do_is_named(
+    area: float, differs: bool, is_blind: bool, sample: Sample
+) -> None:
+    fidelity = json.loads(json.dumps(sample.results["fidelity"]))
+    for name, measure in fidelity["measures"].items():
+        measure.pop("within_classes", None)
+        if not (differs and name == "kid"):
+            measure["value"] = measure["floor"]
+    ends = {"low": area - 0.02, "high": area + 0.02, "mean": area}
+    floor = {"low": 0.4, "high": 0.5, "mean": 0.45}
+    fidelity["plain_statistics"] = {"value": ends, "floor": floor, "size": 32, "grey": False}
+    section = fidelity_section(sample.results | {"fidelity": fidelity | {"same_shares": True}})
+    assert section["encoder_is_blind"] is is_blind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from understudy.core.errors import InputError
 from understudy.evaluation.fidelity import EncodedImages, measure_fidelity
+from understudy.evaluation.plain_separability import plain_separability
 from understudy.pipeline.context import Run
 
 _NO_ENCODER = (
@@ -16,13 +17,17 @@ def fidelity(run: Run) -> None:
     """Measure distances between the features of curated, train and validation images."""
     settings = run.settings.fidelity
     with run.folder.stage("fidelity") as record:
+        record |= {"settings": settings.model_dump(mode="json"), "fidelity": {}}
+        plain = plain_separability(run.train, run.val, run.curated, seed=run.settings.seed)
+        if plain is not None:
+            record["fidelity"]["plain_statistics"] = plain
         encoder = run.encoder
         if encoder is None:
-            record |= {"settings": settings.model_dump(mode="json"), "fidelity": {"warnings": [_NO_ENCODER]}}
+            record["fidelity"]["warnings"] = [_NO_ENCODER]
             run.observer.say(f"fidelity: {_NO_ENCODER}")
             return
         described = {"name": encoder.name, "fingerprint": encoder.fingerprint, "width": encoder.width}
-        record |= {"settings": settings.model_dump(mode="json"), "fidelity": {"encoder": described}}
+        record["fidelity"]["encoder"] = described
         sets = [
             EncodedImages(features=run.features(data), labels=data.labels)
             for data in (run.train, run.val, run.curated)

@@ -17,6 +17,8 @@ MEASURES = {
     "coverage": ("Coverage", "share of real images with a synthetic image nearby"),
     "vendi_score": ("Vendi score", "effective number of different images"),
 }
+_NO_DIFFERENCE = "no different from new real images"
+_CLEARLY = 0.7  # area under the curve
 
 
 def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``rows`` (a measure each, with its words), ``at_once`` (measures whose row is a mean over classes,
         with their figures for all images at once), ``classes`` (a row per class, by measure ``value`` and
-        ``floor``, or None) and ``warnings``; empty if there is nothing to say.
+        ``floor``, or None), ``warnings``, and ``encoder_is_blind``: whether plain statistics tell images
+        apart that no measure does; empty if there is nothing to say.
     """
     fidelity = results.get("fidelity", {})
     measures, warnings = fidelity.get("measures", {}), fidelity.get("warnings", [])
@@ -69,7 +72,20 @@ def fidelity_section(results: Mapping[str, Any]) -> dict[str, Any]:
         for key in measures
         if measures[key].get("within_classes")
     ]
-    return {"rows": rows, "at_once": at_once, "classes": classes, "warnings": warnings}
+    return {
+        "rows": rows,
+        "at_once": at_once,
+        "classes": classes,
+        "warnings": warnings,
+        "encoder_is_blind": bool(rows)
+        and all(row["reading"] == _NO_DIFFERENCE for row in rows)
+        and _are_told_apart(fidelity.get("plain_statistics")),
+    }
+
+
+def _are_told_apart(plain: Mapping[str, Any] | None) -> bool:
+    """Whether plain statistics clearly tell synthetic images from real ones, and not new real images."""
+    return plain is not None and plain["value"]["low"] > max(plain["floor"]["high"], _CLEARLY)
 
 
 def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *, better: str) -> str:
@@ -92,7 +108,7 @@ def reading(name: str, value: Mapping[str, float], floor: Mapping[str, float], *
         '50% of what new real images reach'
     """
     if value["low"] <= floor["high"] and value["high"] >= floor["low"]:
-        return "no different from new real images"
+        return _NO_DIFFERENCE
     # A ratio over a floor that may be 0 would be noise.
     ratio = value["mean"] / floor["mean"] if floor["low"] > 0 else None
     if better == "lower":
