@@ -67,4 +67,6 @@ def plain_statistics(pixels: np.ndarray) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    ratio = np.zeros_like(above)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
