@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampling tests/curation
 # Benchmarks that take a folder for their runs.
 SMALLEST := main_job real_fake bridged_transfer style_inversion natural_images content_gap content_gap_cifar10 \
-	content_gap_class_conditional controls proof other_writers changed_copies matching
+	content_gap_class_conditional controls proof other_writers changed_copies matching shadow_ensembles
 # Compiled files are kept, although images for containers often say otherwise: each process would compile
 # the package again, and each worker all tests.
 export PYTHONDONTWRITEBYTECODE :=
@@ -23,17 +23,16 @@ help:  ## this list
 demo: $(INSTALLED)  ## the whole job on 50 real digits, with its report: a few minutes without a GPU
 	$(BIN)/understudy run digits --shots 5 --preset quick --out demo
 
-smallest: $(INSTALLED)  ## the demo, the pretraining script and the benchmarks with a few steps each
+smallest: $(INSTALLED)  ## the demo, and the benchmarks with a few steps each
 	rm -rf build/smallest && mkdir -p build/smallest
 	$(BIN)/understudy run digits --shots 3 --preset quick --out build/smallest/run \
 		--set adapt.steps=20 --set draw.per_class=6 --set compare.steps=20
 	$(BIN)/python -m benchmarks.check_results build/smallest/run/results.json
-	$(BIN)/python -m understudy.generators.mini.pretrain --smoke --out build/smallest/mini
-	printf '%s\n' $(SMALLEST) | OMP_NUM_THREADS=1 xargs -P 2 -I NAME $(BIN)/python -m benchmarks.NAME --smoke \
-		--out build/smallest/NAME.json --runs build/smallest/NAME
-	$(BIN)/python -m benchmarks.shadow_ensembles --smoke --out build/smallest/shadow_ensembles.json
-	$(BIN)/python -m benchmarks.speed --smoke --only imports --out build/smallest/speed.json
-	$(BIN)/python -m benchmarks.speed_gpu --smoke --out build/smallest/speed_gpu.json
+	{ for name in $(SMALLEST); do \
+		echo "benchmarks.$$name --smoke --out build/smallest/$$name.json --runs build/smallest/$$name"; done; \
+		echo "benchmarks.speed --smoke --only imports --out build/smallest/speed.json"; \
+		echo "benchmarks.speed_gpu --smoke --out build/smallest/speed_gpu.json"; } \
+		| OMP_NUM_THREADS=1 xargs -P 2 -L 1 $(BIN)/python -m
 
 test: lint types tests  ## what must pass before every commit: lint, types, tests
 
