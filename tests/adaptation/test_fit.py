@@ -107,7 +107,9 @@ def test_the_seed_decides_and_the_global_generator_does_not(tiny_pipeline_folder
         state = torch.random.get_rng_state()
         losses[name] = [
             record.loss
-            for record in run(tiny_pipeline_folder, train, val, tmp_path / name, seed=seed, method="lora")
+            for record in run(
+                tiny_pipeline_folder, train, val, tmp_path / name, seed=seed, method="lora", steps=2
+            )
         ]
         assert torch.equal(state, torch.random.get_rng_state())
         torch.rand(3)
@@ -257,6 +259,7 @@ def test_a_projection_is_learnt_and_a_stopped_run_ends_with_the_same(
         "generator": wide_encoder,
         "method": "lora",
         "micro_batch": 3,
+        "validation_pairs": 4,
     }
     run(tiny_pipeline_folder, train, val, tmp_path / "whole", **job)
     run(tiny_pipeline_folder, train, val, tmp_path / "stopped", steps=5, **job)
@@ -311,6 +314,7 @@ def test_alpha_scales_the_update_and_plain_diffusers_draws_the_same(
             alpha=alpha,
             learning_rate=0.1,
             validate_every=6,
+            validation_pairs=4,
         )
     default, equal, large = (weights(tmp_path / name) for name in ("default", "equal", "large"))
     assert all(torch.equal(value, equal[name]) for name, value in default.items())
@@ -358,7 +362,12 @@ def test_gradient_checkpointing_learns_the_same(tiny_pipeline_folder, train, val
         [
             record.loss
             for record in run(
-                tiny_pipeline_folder, train, val, tmp_path / str(on), generator={"gradient_checkpointing": on}
+                tiny_pipeline_folder,
+                train,
+                val,
+                tmp_path / str(on),
+                generator={"gradient_checkpointing": on},
+                steps=3,
             )
         ]
         for on in (False, True)

@@ -157,7 +157,7 @@ def test_a_copy_in_two_levels_is_found_whatever_their_shares():
 
 
 def test_the_search_agrees_with_comparing_all_pairs(monkeypatch):
-    real, others = np.split(digits(225), [200])
+    real, others = np.split(digits(215), [200])
     index, distance = nearest_copies(others, real)
     monkeypatch.setattr("understudy.functional.copies._CANDIDATES", 200)
     all_index, all_distance = nearest_copies(others, real)
@@ -194,9 +194,9 @@ def test_the_search_finds_the_nearest_copy_that_comparing_all_pairs_finds(seed, 
     """Copies that are moved, mirrored, paler and noisy at once, of pictures that are more or less alike."""
     rng = np.random.default_rng(seed)
     real = (
-        pictures(300, seed=seed)
+        pictures(150, seed=seed)
         if kind == "noise"
-        else smooth(300, seed=seed, waves=4 if "very" in kind else 8)
+        else smooth(150, seed=seed, waves=4 if "very" in kind else 8)
     )
     chosen = rng.integers(0, len(real), 4)
     copies = np.stack([np.roll(real[one], rng.integers(-4, 5, 2), axis=(0, 1)) for one in chosen])

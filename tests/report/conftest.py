@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from report_sample import Sample, make_sample
 
+from understudy.data.labelled_set import LabelledSet
+from understudy.report.gallery import tiles_uri
+
 FIGURES = {
     "accuracy": ("accuracy_bars", "difference_intervals"),
     "gap": ("gap_bar", "sweep_curve"),
@@ -25,6 +28,20 @@ def sample() -> Sample:
     return make_sample()
 
 
+@pytest.fixture(scope="session")
+def unhelpful() -> Sample:
+    """Three classes, and synthetic images that do not help."""
+    return make_sample(num_classes=3, helps=False)
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that read the words of a page: its figures take longer than all else."""
+    for place, names in FIGURES.items():
+        for name in names:
+            monkeypatch.setattr(f"understudy.report.{place}.{name}", lambda *_, **__: "")
+
+
 @functools.cache
 def once(draw: Callable[..., object]) -> Callable[..., object]:
     """The same function, which draws equal figures once."""
@@ -39,6 +56,17 @@ def once(draw: Callable[..., object]) -> Callable[..., object]:
     return remembered
 
 
+_tiles: dict[tuple[int, tuple[int, ...], int], tuple[LabelledSet, str]] = {}
+
+
+def tiles_once(data: LabelledSet, indices: list[int], tile: int) -> str:
+    """Pages show the same images of the same set; the set is kept, so that no other one gets its number."""
+    key = id(data), tuple(indices), tile
+    if key not in _tiles:
+        _tiles[key] = data, tiles_uri(data, indices, tile)
+    return _tiles[key][1]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def equal_figures_are_drawn_once() -> Iterator[None]:
     """Pages of a module differ in few sections, and the figures of the others take longest."""
@@ -47,4 +75,5 @@ def equal_figures_are_drawn_once() -> Iterator[None]:
             module = importlib.import_module(f"understudy.report.{place}")
             for name in names:
                 patch.setattr(module, name, once(getattr(module, name)))
+        patch.setattr("understudy.report.gallery.tiles_uri", tiles_once)
         yield

@@ -1,5 +1,6 @@
 import base64
 import dataclasses
+import functools
 import hashlib
 import html
 import itertools
@@ -68,9 +69,15 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
 
+@functools.lru_cache(maxsize=4)
+def parsed(text: str) -> Page:
+    """A page as tags; several questions are asked of one page."""
+    return Page(text)
+
+
 def loads(text: str) -> list[str]:
     """Every address from which the page would load something."""
-    tags = Page(text).tags
+    tags = parsed(text).tags
     found = [
         attributes[name] or ""
         for tag, attributes in tags
@@ -88,7 +95,7 @@ def loads(text: str) -> list[str]:
 
 def scripts(text: str) -> list[tuple[dict[str, str | None], str]]:
     """Attributes and content of every script element."""
-    attributes = [own for tag, own in Page(text).tags if tag == "script"]
+    attributes = [own for tag, own in parsed(text).tags if tag == "script"]
     return list(
         zip(attributes, re.findall(r"<script[^>]*>(.*?)</script>", text, flags=re.DOTALL), strict=True)
     )
@@ -104,14 +111,14 @@ def runs_nothing_foreign(text: str) -> bool:
         and code == environment().get_template("report.js").render()
         and set(kinds) <= {"application/json", "text/plain"}
         and f"script-src 'sha256-{digest}'" in text
-        and not [name for _, own in Page(text).tags for name in own if name.startswith("on")]
+        and not [name for _, own in parsed(text).tags for name in own if name.startswith("on")]
     )
 
 
 def shown(text: str) -> dict[tuple[str, str], Any]:
     return {
         (attributes["data-arm"], attributes["data-field"]): json.loads(attributes["data-value"] or "")
-        for _, attributes in Page(text).tags
+        for _, attributes in parsed(text).tags
         if "data-value" in attributes
     }
 
@@ -129,6 +136,7 @@ def test_every_number_equals_results(sample: Sample, tmp_path: Path) -> None:
     assert "these real train images, this generator" in text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_an_unbalanced_test_set(sample: Sample, tmp_path: Path) -> None:
     """Every measure is in the table, the verdict's decides differences, and the largest class is a row."""
     results = unbalanced(sample.results)
@@ -148,6 +156,7 @@ def test_an_unbalanced_test_set(sample: Sample, tmp_path: Path) -> None:
     assert "always “" not in sample.write(tmp_path / "balanced.html")
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_run_of_an_older_version(sample: Sample, tmp_path: Path) -> None:
     text = dataclasses.replace(sample, results=before_class_means(sample.results)).write(
         tmp_path / "report.html"
@@ -166,6 +175,7 @@ def test_page_loads_nothing_and_runs_only_its_own_script(sample: Sample, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_sentence_comes_first_and_says_no(sample: Sample, tmp_path: Path) -> None:
     good = sample.write(tmp_path / "good.html")
     assert good.index(html.escape(sample.results["verdict"]["sentence"])) < good.index("<table")
@@ -173,6 +183,7 @@ def test_sentence_comes_first_and_says_no(sample: Sample, tmp_path: Path) -> Non
     assert "No gain" not in good
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
     ("arms", "best", "high", "answer"),
     [
@@ -183,9 +194,9 @@ def test_sentence_comes_first_and_says_no(sample: Sample, tmp_path: Path) -> Non
     ],
 )
 def test_page_says_no_as_plainly(
-    tmp_path: Path, arms: list[str], best: str, high: float, answer: str
+    unhelpful: Sample, tmp_path: Path, arms: list[str], best: str, high: float, answer: str
 ) -> None:
-    sample = make_sample(helps=False)
+    sample = unhelpful
     kept = {name: sample.results["arms"][name] for name in arms}
     kept[best] = kept[best] | {"minus_real": kept[best]["minus_real"] | {"high": high}}
     results = sample.results | {"arms": kept, "verdict": sample.results["verdict"] | {"best": best}}
@@ -197,6 +208,7 @@ def test_page_says_no_as_plainly(
 GAIN, NONE, LOSS = ({"mean": mean, "low": mean - 0.02, "high": mean + 0.02} for mean in (0.03, 0.0, -0.03))
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize(
     ("differences", "said"),
     [
@@ -209,10 +221,10 @@ GAIN, NONE, LOSS = ({"mean": mean, "low": mean - 0.02, "high": mean + 0.02} for 
     ],
 )
 def test_page_says_what_validation_images_are_worth_beside_synthetic_ones(
-    differences: dict[str, Any], said: str, tmp_path: Path
+    unhelpful: Sample, differences: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     """The interval to ``real+val`` decides the words, and only where the real train images are beaten."""
-    sample = make_sample(helps=False)
+    sample = unhelpful
     arms = {name: sample.results["arms"][name] for name in ("real", "bridged")}
     arms["bridged"] = arms["bridged"] | differences
     arms["real+val"] = {key: value for key, value in arms["bridged"].items() if key != "val_accuracy"}
@@ -222,8 +234,11 @@ def test_page_says_what_validation_images_are_worth_beside_synthetic_ones(
     assert ("No gain over all the real images was found" in text) == said.startswith("is worth")
 
 
-def test_the_same_arm_with_validation_images_decides_what_they_are_worth(tmp_path: Path) -> None:
-    sample = make_sample(helps=False)
+@pytest.mark.usefixtures("without_figures")
+def test_the_same_arm_with_validation_images_decides_what_they_are_worth(
+    unhelpful: Sample, tmp_path: Path
+) -> None:
+    sample = unhelpful
     arms = {name: sample.results["arms"][name] for name in ("real", "bridged")}
     arms["bridged"] = arms["bridged"] | {"minus_real": GAIN, "minus_real_val": LOSS}
     arms["bridged+val"] = {**arms["bridged"], "minus_real_val": NONE}
@@ -250,7 +265,7 @@ def page(whole: Sample, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_semantics(page: str) -> None:
-    tags = Page(page).tags
+    tags = parsed(page).tags
     assert all(attributes.get("alt") for tag, attributes in tags if tag == "img")
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
     assert all(attributes.get("aria-label") for tag, attributes in tags if tag == "svg")
@@ -263,7 +278,7 @@ def test_semantics(page: str) -> None:
 
 
 def test_every_id_that_is_named_exists(page: str) -> None:
-    tags = Page(page).tags
+    tags = parsed(page).tags
     ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
     links = {(attributes["href"] or "").removeprefix("#") for tag, attributes in tags if tag == "a"}
     labels = {attributes["aria-labelledby"] for _, attributes in tags if "aria-labelledby" in attributes} - {
@@ -275,7 +290,7 @@ def test_every_id_that_is_named_exists(page: str) -> None:
 
 
 def test_order_of_sections(page: str) -> None:
-    assert [attributes["id"] for tag, attributes in Page(page).tags if tag == "section"] == [
+    assert [attributes["id"] for tag, attributes in parsed(page).tags if tag == "section"] == [
         "checks",
         "accuracy",
         "scale",
@@ -294,7 +309,7 @@ def test_order_of_sections(page: str) -> None:
 
 def test_hostile_class_names_are_text(tmp_path: Path) -> None:
     text = make_sample(num_classes=len(HOSTILE), class_names=HOSTILE).write(tmp_path / "report.html")
-    tags = Page(text).tags
+    tags = parsed(text).tags
     assert runs_nothing_foreign(text)
     assert json.loads(scripts(text)[0][1])["classes"] == HOSTILE
     assert all((attributes["src"] or "").startswith("data:") for tag, attributes in tags if tag == "img")
@@ -302,11 +317,12 @@ def test_hostile_class_names_are_text(tmp_path: Path) -> None:
     assert all(name in body for name in HOSTILE)
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("absent", [SECTIONS[:4], SECTIONS[4:], SECTIONS])
 def test_absent_sections_are_left_out(whole: Sample, tmp_path: Path, absent: tuple[str, ...]) -> None:
     results = {name: section for name, section in whole.results.items() if name not in absent}
     text = dataclasses.replace(whole, results=results).write(tmp_path / "report.html")
-    tables = {attributes.get("id") for _, attributes in Page(text).tags}
+    tables = {attributes.get("id") for _, attributes in parsed(text).tags}
     drawn = {
         "curation": "rejected",
         "fidelity": "measures",
@@ -319,6 +335,7 @@ def test_absent_sections_are_left_out(whole: Sample, tmp_path: Path, absent: tup
     assert {section for section, table in drawn.items() if table not in tables} == set(absent) & set(drawn)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_empty_sections_are_left_out(sample: Sample, tmp_path: Path) -> None:
     off = {
         "setting": "off",
@@ -338,6 +355,7 @@ def test_empty_sections_are_left_out(sample: Sample, tmp_path: Path) -> None:
     assert "copies were not searched for" in text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_generator_used_as_it_is(sample: Sample, tmp_path: Path) -> None:
     text = dataclasses.replace(sample, results=sample.results | {"adaptation": {"method": "none"}}).write(
         tmp_path / "report.html"
@@ -401,6 +419,7 @@ def test_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     assert all(address.startswith(("data:", "#")) for address in loads(text))
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_stop_rule_is_said(sample: Sample, tmp_path: Path) -> None:
     stopped = {
         "arm": "mixed",
@@ -435,6 +454,7 @@ def test_one_size_of_the_synthetic_set(sample: Sample, tmp_path: Path) -> None:
     assert "Twice the largest set" not in text
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_next_doubling_is_said_of_arms_that_have_one(sample: Sample, tmp_path: Path) -> None:
     text = dataclasses.replace(sample, results=sample.results | {"scale": make_scale()}).write(
         tmp_path / "report.html"
@@ -444,6 +464,7 @@ def test_next_doubling_is_said_of_arms_that_have_one(sample: Sample, tmp_path: P
     )
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("scale", [{}, {"times": [], "images": [], "real": {"curve": []}, "arms": {}}])
 def test_page_without_sizes_is_as_before(sample: Sample, tmp_path: Path, scale: dict[str, Any]) -> None:
     plain = sample.write(tmp_path / "plain.html")
@@ -462,6 +483,7 @@ def test_two_hundred_classes_stay_readable(tmp_path: Path) -> None:
     assert len(text) < 3_000_000
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_nothing_kept(sample: Sample, tmp_path: Path) -> None:
     text = dataclasses.replace(sample, synthetic=sample.synthetic.select([])).write(tmp_path / "report.html")
     assert text.count('<span class="absent">none</span>') == 10

@@ -19,8 +19,8 @@ from understudy.report.ranking_page import (
     whole_run_command,
 )
 
-Page, loads = (
-    runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads")
+parsed, loads = (
+    runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("parsed", "loads")
 )
 REASON = "generator.images must be folders, but nothing is at <b>gone</b>"
 
@@ -28,7 +28,7 @@ REASON = "generator.images must be folders, but nothing is at <b>gone</b>"
 def shown(text: str) -> dict[tuple[str, str], Any]:
     return {
         (attributes["data-arm"], attributes["data-field"]): json.loads(attributes["data-value"])
-        for _, attributes in Page(text).tags
+        for _, attributes in parsed(text).tags
         if "data-value" in attributes
     }
 
@@ -67,7 +67,7 @@ def test_every_number_equals_study_json(num_runs: int, tmp_path: Path) -> None:
 def test_page_loads_nothing_and_says_what_has_no_part(tmp_path: Path) -> None:
     text = write(make_bakeoff(), tmp_path)
     assert all(address.startswith(("data:", "#")) for address in loads(text))
-    tags = Page(text).tags
+    tags = parsed(text).tags
     assert "script" not in {tag for tag, _ in tags}
     assert [tag for tag, _ in tags].count("img") == 4, (
         "the first images of each class: real, and of three generators"
@@ -83,7 +83,7 @@ def test_page_loads_nothing_and_says_what_has_no_part(tmp_path: Path) -> None:
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     names = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}")
-    tags = Page(text := write(make_bakeoff(names), tmp_path)).tags
+    tags = parsed(text := write(make_bakeoff(names), tmp_path)).tags
     assert "script" not in {tag for tag, _ in tags}
     assert all("onerror" not in attributes for _, attributes in tags)
     assert all(name in html.unescape(text) for name in names)

@@ -16,8 +16,8 @@ from study_sample import make_study, write
 from understudy.commands.study import STUDIES
 from understudy.report.study_page import commands, is_cut, point_curves, study_table, yardstick
 
-Page, loads = (
-    runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("Page", "loads")
+parsed, loads = (
+    runpy.run_path(str(Path(__file__).with_name("test_report_html.py")))[name] for name in ("parsed", "loads")
 )
 HOSTILE = [
     "<script>{class}</script>",
@@ -34,7 +34,7 @@ def shown(text: str) -> dict[tuple[str, str, str], Any]:
         (attributes["data-point"], attributes["data-arm"], attributes["data-field"]): json.loads(
             attributes["data-value"]
         )
-        for _, attributes in Page(text).tags
+        for _, attributes in parsed(text).tags
         if "data-value" in attributes
     }
 
@@ -101,7 +101,7 @@ def test_a_study_of_an_older_version(tmp_path: Path) -> None:
 def test_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     text = write(make_study(), tmp_path / "study.html")
     assert all(address.startswith(("data:", "#")) for address in loads(text))
-    tags = Page(text).tags
+    tags = parsed(text).tags
     assert "script" not in {tag for tag, _ in tags}
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert [path.name for path in tmp_path.iterdir()] == ["study.html"]
@@ -111,7 +111,7 @@ def test_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_semantics(tmp_path: Path) -> None:
-    tags = Page(write(make_study("prompts"), tmp_path / "study.html")).tags
+    tags = parsed(write(make_study("prompts"), tmp_path / "study.html")).tags
     assert all(attributes.get("scope") in ("row", "col") for tag, attributes in tags if tag == "th")
     assert [bool(attributes.get("aria-label")) for tag, attributes in tags if tag == "svg"] == [True, True]
     assert [tag for tag, _ in tags].count("h1") == 1
@@ -131,7 +131,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         source='<img src=x onerror="alert(1)">',
     )
     text = write(study, tmp_path / "study.html")
-    tags = Page(text).tags
+    tags = parsed(text).tags
     assert not {"script", "img"} & {tag for tag, _ in tags}
     assert [tag for tag, _ in tags].count("b") == 1, "the name of the program"
     assert all("onerror" not in attributes for _, attributes in tags)

@@ -2,6 +2,8 @@
 fit_arm.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import timm
@@ -45,6 +47,12 @@ def apart(name, training, settings):
     )
 
 
+@functools.cache
+def each_apart(name):
+    """The trainings of :func:`several`, which do not depend on how an ensemble is stacked."""
+    return [apart(name, training, SHORT) for training in several()]
+
+
 def weights(classifier):
     return torch.cat([value.flatten().double() for value in classifier.backbone.model.state_dict().values()])
 
@@ -54,8 +62,7 @@ def weights(classifier):
 def test_same_weights_as_one_after_the_other(name, stacked):
     group, test = several(), squares("test", num=30, seed=9)
     trained = fit_ensemble(name, group, settings=SHORT, device="cpu", stacked=stacked)
-    for training, classifier in zip(group, trained, strict=True):
-        expected = apart(name, training, SHORT)
+    for expected, classifier in zip(each_apart(name), trained, strict=True):
         difference = (weights(classifier) - weights(expected)).abs()
         assert (
             difference > 1e-5
