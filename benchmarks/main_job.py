@@ -47,7 +47,17 @@ CASES = (
     Case(name="odd-files", options=("--preset", "quick"), seeds=(0,), data="odd"),
     Case(
         name="cifar10-500",
-        options=("--preset", "quick", "--set", "compare.augmentation=flip-crop"),
+        options=(
+            *(
+                "--preset",
+                "quick",
+                "--set",
+                "compare.augmentation=flip-crop",
+                "--set",
+                "compare.backbone=mini",
+            ),
+            *("--set", "curate.stop_at_chance=false"),  # `mini` does not know photographs
+        ),
         seeds=(0,),
         data="cifar10",
     ),

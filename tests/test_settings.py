@@ -336,6 +336,7 @@ def test_what_may_change_when_a_run_is_resumed():
         *("data.licence", "generator.licence"),
         *("generator.attention_slicing", "generator.cpu_offload", "generator.gradient_checkpointing"),
         *("captions.batch_size", "adapt.micro_batch", "adapt.checkpoint_every", "draw.batch_size"),
+        "curate.stop_at_chance",
         *("compute.threads", "compute.workers"),
     }
     assert all(may_change(name) for name in names if name.startswith(stages))

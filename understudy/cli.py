@@ -352,9 +352,11 @@ def preview(
     chosen.check_not_a_run(options)
     settings, number = chosen.settings_of(options), chosen.whole_runs(options, None, repeats)
     chosen.quiet_libraries()
-    estimate = draw_preview(settings, to, device=chosen.torch_device(device))
-    rows = estimate.rows(repeats=number)
+    found = draw_preview(settings, to, device=chosen.torch_device(device))
+    rows = found.estimate.rows(repeats=number)
     printing.show_table(("stage", "estimate"), rows, title="estimate for the whole run")
+    if found.recognised:
+        printing.say(found.recognised)
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
 
 

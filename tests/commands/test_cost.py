@@ -174,7 +174,7 @@ def test_rows_add_up():
 
 @pytest.mark.slow
 def test_a_preview_measures_all_of_it(settings, tmp_path):
-    found = preview(settings, tmp_path / "sheet.png")
+    found = preview(settings, tmp_path / "sheet.png").estimate
     stages = ["adapt", "draw", "curate", "tune", "compare", "scale", "gap", "shift", "membership"]
     assert list(found.seconds) == stages
     assert all(0 < seconds < 3600 for name, seconds in found.seconds.items() if name != "curate")
@@ -186,7 +186,7 @@ def test_a_preview_measures_the_private_reference(pets, tiny_pipeline_folder, tm
     one, two = (
         preview(
             tiny_settings(pets, tiny_pipeline_folder, membership={**audited, **more}), tmp_path / "sheet.png"
-        ).seconds["membership"]
+        ).estimate.seconds["membership"]
         for more in ({}, {"private_epsilon": 8.0})
     )
     assert 0 < one < two

@@ -100,7 +100,7 @@ def test_what_it_is_compared_with(recipe, pets, tiny_pipeline_folder, tmp_path):
 @pytest.mark.parametrize("recipe", TOKENS)
 def test_a_preview_draws_with_the_token_as_it_begins(recipe, pets, tiny_pipeline_folder, tmp_path):
     settings = settings_of(recipe, pets, tiny_pipeline_folder)
-    estimate = preview(settings, tmp_path / "sheet.png")
+    estimate = preview(settings, tmp_path / "sheet.png").estimate
     assert (estimate.seconds["adapt"] == 0) == (recipe == "neutral-token")
     assert (tmp_path / "sheet.png").stat().st_size > 100
     assert len(validate(settings).rows) == 2

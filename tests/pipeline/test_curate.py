@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_job import Listener, results_of, tiny_settings
+from tiny_job import BUNDLED, Listener, results_of, tiny_settings
 
 from understudy.commands.export import export_dataset as export_run
 from understudy.core.errors import InputError
@@ -92,3 +92,34 @@ def test_a_class_that_cannot_be_filled_is_reported(pets, tiny_pipeline_folder, t
     assert results["fidelity"]["agreement"]["per_class"] == [1.0, 0.0]
     assert LabelledSet.load(tmp_path / "run" / "synthetic" / "curated.parquet").counts.tolist() == [3, 0]
     assert set(results["arms"]) == {"real", "synthetic"}
+
+
+def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_folder, tmp_path):
+    """Random weights and handwritten digits: nothing more is drawn, and no arm is trained."""
+    compare = BUNDLED | {"steps": 40, "batch_size": 16, "augmentation": "affine", "learning_rate": 3e-3}
+
+    def settings(**curate):
+        return tiny_settings(
+            "digits",
+            tiny_pipeline_folder,
+            data={"source": "digits", "shots": 10},
+            adapt={"method": "none"},
+            draw={"per_class": 6, "part_size": 64, "batch_size": 64},
+            curate={"threshold": None, "max_refills": 1, **curate},
+            compare=compare,
+        )
+
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match=r"does not know such images: .* of 60 drawn images \(chance: 10%\)"):
+        run(settings(), out)
+    assert not (out / "stages" / "curate.json").exists()
+    assert [path.name for path in (out / "synthetic" / "images").iterdir()] == ["round-00"]
+    domain = run(settings(stop_at_chance=False), out, until="curate")["curate"]["fidelity"]["domain"]
+    assert (domain["knows"], domain["chance"]) == (False, pytest.approx(0.1, abs=0.05))
+    assert domain["images"] > 60, "rejected images were replaced"
+
+
+def test_a_run_on_images_that_the_generator_knows_records_it(finished):
+    found = results_of(finished[0])["fidelity"]["domain"]
+    assert found["images"] == results_of(finished[0])["curation"]["drawn"]
+    assert found["knows"] is None, "fewer than 50 images cannot tell"

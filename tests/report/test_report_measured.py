@@ -200,12 +200,12 @@ def test_clean_run_has_clean_checks(sample: Sample, tmp_path: Path) -> None:
     results = sample.results | {"curation": sample.results["curation"] | {"missing": {}}}
     assert {status for status, _ in found(sample, curation=results["curation"]).values()} == {"ok"}
     text = dataclasses.replace(sample, results=results, confusions={}).write(tmp_path / "report.html")
-    assert "all 9 checks passed" in text and "need attention" not in text
+    assert "all 10 checks passed" in text and "need attention" not in text
 
 
 def test_banner_stands_before_quality(page: str) -> None:
     text = words(page)
-    assert "1 of 9 checks needs attention: missing after curation" in text
+    assert "1 of 10 checks needs attention: missing after curation" in text
     assert text.index("Read this before you trust") < text.index("What the synthetic images are worth")
     assert "Some checks need attention" in text
 
@@ -347,3 +347,21 @@ def test_an_encoder_that_sees_no_difference_where_plain_statistics_do_is_named(
     fidelity["plain_statistics"] = {"value": ends, "floor": floor, "size": 32, "grey": False}
     section = fidelity_section(sample.results | {"fidelity": fidelity | {"same_shares": True}})
     assert section["encoder_is_blind"] is is_blind
+
+
+@pytest.mark.parametrize(
+    ("domain", "status", "words_of_it"),
+    [
+        (None, "not checked", "No classifier"),
+        ({"knows": None, "images": 20}, "not checked", "of 20 drawn images; chance is 20%. They are too few"),
+        ({"knows": True}, "ok", "recognises 90% [82%, 95%] of 90 drawn images"),
+        ({"knows": False}, "attention", "does not know such images; this says nothing about the images"),
+    ],
+)
+def test_whether_the_generator_knows_the_images(
+    domain: dict[str, Any] | None, status: str, words_of_it: str, sample: Sample
+) -> None:
+    of_sample = sample.results["fidelity"]["domain"]
+    fidelity = sample.results["fidelity"] | {"domain": None if domain is None else of_sample | domain}
+    assert found(sample, fidelity=fidelity)["Generator"][0] == status
+    assert words_of_it in found(sample, fidelity=fidelity)["Generator"][1]

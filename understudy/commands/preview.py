@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 from PIL import Image
@@ -17,28 +19,47 @@ from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.threads import use_threads
 from understudy.core.workers import num_workers
 from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.domain import measure_domain
+from understudy.functional.allocation import first_of_each_class
+from understudy.functional.distances import nearest_neighbours
 from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
+from understudy.pipeline.curate import what_else
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
+from understudy.training.backbones import pretrained_classifier
+from understudy.training.classifier import TrainedClassifier
 
 _MARK = "understudy preview"  # stored in the file, so that other pictures of the user are never replaced
 _IMAGES_PER_CLASS = 4
 _MOST_CLASSES = 40
+_TO_COMPARE_WITH = 20  # train images of each class whose mean feature stands for the class
 
 
-def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
+@final
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a preview found.
+
+    Attributes:
+        estimate: time and disk space of a run.
+        recognised: how many of the drawn images look like their class, in a sentence; empty without a
+            pretrained network to look at them.
+    """
+
+    estimate: Estimate
+    recognised: str
+
+
+def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Preview:
     """Draw a few images per class, and time a few steps of every kind of work.
 
     Args:
         settings: of the run to come.
         to: picture to write: a column for each of at most 40 classes, real images above synthetic ones.
         device: torch device.
-
-    Returns:
-        The estimate.
 
     Raises:
         InputError: as a run would.
@@ -69,7 +90,48 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Estimate:
         image_bytes=float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])),
         classifier_bytes=sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values()),
     )
-    return estimate(settings, splits, pace, strength=strength)
+    return Preview(
+        estimate=estimate(settings, splits, pace, strength=strength),
+        recognised=_recognised(settings, splits.train, splits.val, drawn, device=device),
+    )
+
+
+def _recognised(
+    settings: Settings, train: LabelledSet, val: LabelledSet, drawn: LabelledSet, *, device: str
+) -> str:
+    """Say how many drawn images look like their class to the pretrained network that arms start from."""
+    backbone = pretrained_classifier(settings.compare)
+    if backbone is None:
+        return ""
+    backbone.model.to(device)
+    network = TrainedClassifier(backbone, train.class_names, device)
+    found = _near_their_class(network, train, drawn)
+    limits = found["agreement"]
+    which = "before adaptation" if settings.adapt.adapter is None else "with its adapter"
+    shares = f"{limits['mean']:.0%} [{limits['low']:.0%}, {limits['high']:.0%}] of {len(drawn)} drawn images"
+    if len(val):
+        of_val = _near_their_class(network, train, _first(val, _IMAGES_PER_CLASS))
+        shares += f" and {of_val['agreement']['mean']:.0%} of validation images"
+    told = (
+        f"the generator {which}: {shares} are nearest to the real images of their class (chance: "
+        f"{found['chance']:.0%}; features of compare.backbone={settings.compare.backbone})"
+    )
+    if limits["low"] > found["chance"]:
+        return told
+    return f"{told}. It does not know such images; unless adaptation changes this, {what_else(settings)}"
+
+
+def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: LabelledSet) -> dict[str, Any]:
+    """How many images are nearer to the mean feature of their class than to those of other classes."""
+    few = _first(train, _TO_COMPARE_WITH)
+    features, labels = network.features(few), np.unique(few.labels)
+    means = np.stack([features[few.labels == label].mean(axis=0) for label in labels])
+    nearest, _ = nearest_neighbours(network.features(data), means)
+    return measure_domain(data.labels, labels[nearest] == data.labels, num_classes=train.num_classes)
+
+
+def _first(data: LabelledSet, per_class: int) -> LabelledSet:
+    return data.select(first_of_each_class(data.labels, np.full(data.num_classes, per_class)))
 
 
 def _draw_a_few(

@@ -15,6 +15,7 @@ gap also ``named``, and scale calls ``fill`` for larger sets.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -139,7 +140,12 @@ class SyntheticSets:
         return images.select(np.lexsort((numbers, images.labels)))  # stable: keeps the turns
 
     def fill(
-        self, quota: np.ndarray, settings: Settings, *, at_least: np.ndarray | None = None
+        self,
+        quota: np.ndarray,
+        settings: Settings,
+        *,
+        at_least: np.ndarray | None = None,
+        check: Callable[[Decisions], object] = lambda decisions: None,
     ) -> JudgedImages:
         """Draw, judge, and draw again until every class has its quota or no refill is left.
 
@@ -147,6 +153,7 @@ class SyntheticSets:
             quota: wanted images per class, int64 (num_classes,).
             settings: how images are drawn and chosen, and how many refills are allowed.
             at_least: images per class to draw in the first round, even if the quota needs fewer.
+            check: called after the first round; may raise, before more is drawn.
         """
         curate = settings.curate
         needed = candidates_wanted(quota, curate)
@@ -155,6 +162,8 @@ class SyntheticSets:
         while True:
             drawn = self.first(settings, counts)
             decisions = self.curator.decide(drawn, quota, curate)
+            if not rounds:
+                check(decisions)
             rounds += 1
             missing = np.maximum(needed - decisions.num_good, 0)
             is_done = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images can run out

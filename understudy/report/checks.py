@@ -55,6 +55,7 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
             results["data"].get("copies"), settings.data.near_duplicate_distance, shared_by_tests(results)
         ),
         "Repeated images": _repeated(sets),
+        "Generator": _generator(results.get("fidelity", {}).get("domain")),
         "Missing after curation": _missing(curation),
         "Copies of train images": _copies(
             memorisation.get("firewall"), num_synthetic=_synthetic(sets), of_arms=results.get("images", {})
@@ -62,6 +63,25 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
         "Trainings": _trainings(results["arms"]),
     }
     return [Check(subject, status, words) for subject, (status, words) in found.items()]
+
+
+def _generator(domain: Mapping[str, Any] | None) -> _Found:
+    """Whether the generator knows images like the real ones."""
+    if domain is None:
+        return "not checked", "No classifier of the real images judged the drawn ones."
+    agreement = domain["agreement"]
+    words = (
+        f"A classifier of the real images recognises {agreement['mean']:.0%} [{agreement['low']:.0%}, "
+        f"{agreement['high']:.0%}] of {domain['images']:,} drawn images; chance is {domain['chance']:.0%}."
+    )
+    if domain["knows"] is None:
+        return "not checked", f"{words} They are too few, or too unbalanced, to tell."
+    if domain["knows"]:
+        return "ok", words
+    return (
+        "attention",
+        f"{words} The generator does not know such images; this says nothing about the images.",
+    )
 
 
 def _synthetic(sets: Sequence[LabelledSet]) -> int:
