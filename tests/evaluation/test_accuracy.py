@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from understudy.evaluation.accuracy import confusion, summarise, verdict
+from understudy.evaluation.accuracy import TOLD, confusion, summarise, verdict
 from understudy.evaluation.choice import Choice, chosen_by
 from understudy.evaluation.over_classes import over_classes
 from understudy.functional.class_means import macro_f1_terms
@@ -159,9 +160,7 @@ def test_a_constant_answer_is_no_gain():
         found = verdict(arms, choice, num_test=42, with_val={})
         assert (found["helps"], found["measure"]) == (False, measure)
         assert mean.replace("-", "by ") in found["sentence"]
-    assert found["sentence"].endswith(
-        "50.0% against 50.0% balanced accuracy on 42 real test images (3 seeds)."
-    )
+    assert "50.0% against 50.0% balanced accuracy on 42 real test images (3 seeds)." in found["sentence"]
 
 
 def test_the_measure_of_the_verdict_also_chooses():
@@ -202,6 +201,24 @@ def test_verdict_is_chosen_on_validation_not_on_test():
     assert found["best"] == "mixed"
     assert not found["helps"]
     assert "shows no difference between mixed and the real images alone" in found["sentence"]
+
+
+def test_no_difference_says_how_many_test_images_would_tell_one():
+    """Two hundred images cannot tell two points; the number grows with the square of the width."""
+    found = _verdict(_result("real", 0.8), _result("mixed", 0.81, val=0.7))
+    difference = summarise([_result("real", 0.8), _result("mixed", 0.81)])["mixed"]["minus_real"]
+    half = (difference["high"] - difference["low"]) / 2
+    assert half > TOLD
+    number = re.search(
+        r"too small for a difference of 2 points: that takes about ([\d,]+) test images", found["sentence"]
+    )
+    assert int(number[1].replace(",", "")) == pytest.approx(200 * (half / TOLD) ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.95])
+def test_a_test_that_tells_the_arms_apart_is_not_called_too_small(accuracy):
+    found = _verdict(_result("real", 0.8), _result("mixed", accuracy, val=0.7))
+    assert "too small" not in found["sentence"]
 
 
 def test_verdict_hurts():
@@ -325,7 +342,7 @@ def test_an_arm_is_no_partner_by_its_name_alone():
 
 def test_a_single_training_is_one_seed():
     real, mixed = (_result(name, 0.8, seeds=(0,)) for name in ("real", "mixed"))
-    assert _verdict(real, mixed)["sentence"].endswith(" (1 seed).")
+    assert " real test images (1 seed)." in _verdict(real, mixed)["sentence"]
 
 
 @pytest.mark.parametrize(("num_val", "is_said"), [(50, True), (300, False)])

@@ -20,6 +20,8 @@ from understudy.functional.class_means import (
 from understudy.functional.intervals import Interval, accuracy_interval, paired_difference
 from understudy.training.records import ArmResult
 
+TOLD = 0.02
+"""A difference in accuracy that a test should be able to tell."""
 _BASELINE = "real"
 _LONG = "real-long"
 _WITH_VAL = "real+val"
@@ -160,6 +162,7 @@ def verdict(
     chosen = choose(arms, choice)
     best = chosen.arm
     helps, sentence = judge(arms, best, terms=terms, with_val=with_val, measure=measure)
+    sentence += _too_small(measured_by(arms[best], measure), num_test)
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
@@ -210,6 +213,23 @@ def judge(
     beyond = measured_by(arms[name], measure)["minus_real_val"]
     claim = _claim_beyond(name, rival, beyond, runs=runs, gains=helps)
     return helps and beyond["low"] > 0, f"{sentence} {claim}"
+
+
+def _too_small(found: Mapping[str, Any], num_test: int) -> str:
+    """Say how many test images it takes if these cannot tell a difference of two points; else nothing.
+
+    The interval is taken to narrow with the square root of their number, which holds as far as test images,
+    and not trainings, decide its width.
+    """
+    difference = found.get("minus_real_long", found["minus_real"])
+    half = (difference["high"] - difference["low"]) / 2
+    if difference["low"] > 0 or difference["high"] < 0 or half <= TOLD:
+        return ""
+    wanted = float(f"{num_test * (half / TOLD) ** 2:.2g}")
+    return (
+        f" This test is too small for a difference of {100 * TOLD:g} points: that takes about {wanted:,.0f} "
+        "test images."
+    )
 
 
 def _other_lengths(steps: int, of_real: int) -> str:
