@@ -118,6 +118,7 @@ def test_bad_values_are_named(override, message):
             "curate.threshold has no effect while curate.score is 'none'",
         ),
         ({"draw": {"pairing": "random"}}, "draw.pairing has no effect while draw.strength is 1.0"),
+        ({"draw": {"exemplars": 4}}, "draw.exemplars has no effect while draw.exemplar_weight is 0.0"),
         (
             {"adapt": {"distribution_weight": 0.1}},
             "adapt.distribution_weight has no effect while adapt.distribution is 'none'",
@@ -320,7 +321,8 @@ def test_what_decides_how_an_image_looks():
     """Names of folders in run folders follow from these names and their order."""
     assert DrawSettings.names_deciding("pixels") == (
         *("prompt", "negative_prompt", "sampler", "steps", "guidance_scale"),
-        *("strength", "start_snr", "noise_scale", "pairing", "adapter_scale", "precision"),
+        *("strength", "start_snr", "exemplar_weight", "exemplars", "exemplar_every"),
+        *("noise_scale", "pairing", "adapter_scale", "precision"),
     )
 
 

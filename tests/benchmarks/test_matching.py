@@ -73,7 +73,9 @@ def test_tables_have_a_cell_for_every_column():
 
 def test_all_forms_take_the_steps_of_the_control_and_keep_the_last_weights():
     assert {"first", *SELECTED} == set(SELECTIONS)
-    for case in CASES[1:]:
+    assert matching._settings(CASES[-1], "all 600", 0).draw.exemplar_weight > 0
+    assert matching.CONTROLS["exemplars"] == "plain"
+    for case in CASES[1:-1]:
         adapt = matching._settings(case, "all 600", 0).adapt
         assert adapt.steps == STEPS + TERM_STEPS and adapt.keeps_last
         assert [adapt.draws_at(step) for step in (STEPS - 1, STEPS)] == [

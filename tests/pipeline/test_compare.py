@@ -253,6 +253,7 @@ def test_unknown_names_are_refused_before_anything_is_read(tmp_path):
             {"arms": ["real", "mine"], "own_arms": {"mine": [{"data": "mixed", "real_share": 0.01}]}},
             "must leave real and synthetic images",
         ),
+        ({"arms": ["real", "curriculum"]}, "at least two strengths, got only 1: set draw.strength to a list"),
     ],
 )
 def test_what_does_not_fit_shows_before_the_run_folder_is_made(

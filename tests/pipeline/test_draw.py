@@ -18,14 +18,16 @@ from understudy.settings import build
 pytestmark = pytest.mark.usefixtures("plain_report")
 
 
-@pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_without_adaptation(strength, pets, tiny_pipeline_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("strength", "arm"), [(1.0, "synthetic"), (0.5, "synthetic"), ([1.0, 0.5], "curriculum")]
+)
+def test_without_adaptation(strength, arm, pets, tiny_pipeline_folder, tmp_path):
     settings = tiny_settings(
         pets,
         tiny_pipeline_folder,
         adapt={"method": "none"},
         draw={"strength": strength},
-        compare={"arms": ["real", "synthetic"]},
+        compare={"arms": ["real", arm]},
     )
     results = run(settings, tmp_path / "run")
     assert results["adaptation"] == {"method": "none"}
@@ -34,7 +36,10 @@ def test_without_adaptation(strength, pets, tiny_pipeline_folder, tmp_path):
         LabelledSet.load(tmp_path / "run" / "synthetic" / "curated.parquet").provenance("source_id")
     )
     train = set(LabelledSet.load(tmp_path / "run" / "data" / "train.parquet").ids)
-    assert sources == {""} if strength == 1 else sources <= train
+    assert ("" in sources) == (strength != 0.5)
+    assert sources - {""} <= train
+    assert bool(sources - {""}) == (strength != 1)
+    assert arm in results["arms"]
 
 
 def test_class_names_are_used_in_prompts(pets, tiny_pipeline_folder, tmp_path):

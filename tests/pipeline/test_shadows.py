@@ -22,7 +22,7 @@ COMPARE = CompareSettings(
 QUICK = MembershipSettings(arms=("real",), shadows=6, false_positive_rates=(0.2,))
 
 
-def with_sources(ids):
+def with_sources(ids, column="source_id"):
     """A synthetic image of every real one that is named."""
     drawn = two_classes(len(ids), split="synthetic", seed=5)
     return LabelledSet.from_images(
@@ -30,7 +30,7 @@ def with_sources(ids):
         drawn.labels,
         class_names=("cat", "dog"),
         split="synthetic",
-        provenance={"source_id": ids, "visual_id": [""] * len(ids)},
+        provenance={"source_id": [""] * len(ids), "visual_id": [""] * len(ids), column: ids},
     )
 
 
@@ -103,7 +103,8 @@ def test_a_killed_audit_goes_on(tmp_path):
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
 
 
-def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
+@pytest.mark.parametrize("column", ["source_id", "exemplar_id"])
+def test_shadows_see_the_synthetic_images_of_their_half(column, tmp_path, monkeypatch):
     seen = []
 
     def watch(name, trainings, **given):
@@ -116,11 +117,11 @@ def test_shadows_see_the_synthetic_images_of_their_half(tmp_path, monkeypatch):
     call(
         tmp_path,
         settings=QUICK.model_copy(update={"arms": ("synthetic",)}),
-        images_of=lambda name: with_sources([*train.ids, "", ""]),
+        images_of=lambda name: with_sources([*train.ids, "", ""], column),
     )
     assert len(seen) == 6
     for data in seen:
-        assert sorted(data.synthetic.provenance("source_id")) == sorted([*data.train.ids, "", ""])
+        assert sorted(data.synthetic.provenance(column)) == sorted([*data.train.ids, "", ""])
 
 
 def test_an_arm_that_cannot_tell_is_skipped_and_said(tmp_path):

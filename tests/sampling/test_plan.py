@@ -34,11 +34,15 @@ def told_apart(data):
 
 
 def used(rows, label=0):
-    """Start, caption and feature of the rows of a class: ids of images."""
-    return [(row.source_id, row.prompt.split(", ")[1], row.visual_id) for row in rows if row.label == label]
+    """Start, caption, feature and exemplar of the rows of a class: ids of images."""
+    return [
+        (row.source_id, row.prompt.split(", ")[1], row.visual_id, row.exemplar_id)
+        for row in rows
+        if row.label == label
+    ]
 
 
-GUIDED = {"strength": 0.5, "visual": "per-image", "prompt": "{class}, {caption}"}
+GUIDED = {"strength": 0.5, "visual": "per-image", "prompt": "{class}, {caption}", "exemplar_weight": 0.1}
 
 
 def test_rows_say_everything(train):
@@ -132,7 +136,8 @@ def test_a_part_keeps_the_precision_of_the_machine_that_planned_it(train, tmp_pa
 def test_a_plan_of_version_0_1_is_drawn_in_float32(train, tmp_path):
     rows = plan(train, [3, 4])
     (path,) = write_parts(rows, tmp_path, part_size=7)
-    pq.write_table(pq.read_table(path).drop_columns(["precision"]), path)
+    new = ["precision", "exemplar_id", "exemplar_weight", "exemplar_every"]
+    pq.write_table(pq.read_table(path).drop_columns(new), path)
     assert read_part(path) == rows
 
 
@@ -161,9 +166,9 @@ def test_batches_keep_order_and_share_settings(kinds, batch_size):
 def test_all_images_of_the_class_are_used_equally_often(pairing, train):
     """Whatever a row takes from a real image, and in every round of n rows."""
     cats = {name for name, label in zip(train.ids, train.labels, strict=True) if label == 0}
-    triples = used(plan(told_apart(train), [12, 12], pairing=pairing, **GUIDED))
+    rows = used(plan(told_apart(train), [12, 12], pairing=pairing, **GUIDED))
     for start in (0, 4, 8):
-        for part in zip(*triples[start : start + 4], strict=True):
+        for part in zip(*rows[start : start + 4], strict=True):
             assert len(part) == 4
             assert set(part) == cats
 
@@ -172,8 +177,8 @@ def test_paired_rows_come_from_one_image_and_random_ones_do_not(train):
     paired, random = (
         used(plan(told_apart(train), [12, 12], pairing=pairing, **GUIDED)) for pairing in ("paired", "random")
     )
-    assert all(start == caption == feature for start, caption, feature in paired)
-    for one in range(3):
+    assert all(len(set(row)) == 1 for row in paired)
+    for one in range(4):
         for other in range(one):
             assert [row[one] for row in random] != [row[other] for row in random]
     assert [row[0] for row in random[:4]] != [row[0] for row in random[4:8]], (
@@ -199,12 +204,27 @@ def test_refills_use_an_order_of_their_own(pairing, train):
     rounds = [
         used(plan(told_apart(many), [19, 0], pairing=pairing, number=number, **GUIDED)) for number in range(3)
     ]
-    assert len({tuple(row[0] for row in triples) for triples in rounds}) == 3
-    for triples in rounds:
-        assert {row[0] for row in triples} == set(many.ids[:19])
-        assert all(start == caption == feature for start, caption, feature in triples) == (
-            pairing == "paired"
-        )
+    assert len({tuple(row[0] for row in rows) for rows in rounds}) == 3
+    for rows in rounds:
+        assert {row[0] for row in rows} == set(many.ids[:19])
+        assert all(len(set(row)) == 1 for row in rows) == (pairing == "paired")
+
+
+@pytest.mark.parametrize("pairing", ["paired", "random"])
+@pytest.mark.parametrize(("limit", "expected"), [(1, 1), (3, 3), (99, 4)])
+def test_exemplars_take_turns(pairing, limit, expected, train):
+    rows = plan(train, [24, 24], pairing=pairing, exemplar_weight=0.1, exemplars=limit, exemplar_every=3)
+    for label in (0, 1):
+        ids = [row.exemplar_id for row in rows if row.label == label]
+        assert len(set(ids)) == expected
+        assert ids == ids[:expected] * (24 // expected)
+        assert set(ids) <= {name for name, of in zip(train.ids, train.labels, strict=True) if of == label}
+    assert {(row.exemplar_weight, row.exemplar_every) for row in rows} == {(0.1, 3)}
+
+
+def test_without_guidance_rows_are_those_of_earlier_plans(train):
+    rows = plan(train, [3, 3], exemplar_weight=0.0)
+    assert {(row.exemplar_id, row.exemplar_weight, row.exemplar_every) for row in rows} == {("", 0.0, 1)}
 
 
 def test_captions_stand_in_both_prompts(train):
@@ -261,6 +281,7 @@ def test_only_features_of_single_images_name_one(kind, named, train):
         ({"strength": 0.5}, "draw.strength below 1 starts from real images"),
         ({"start_snr": 0.1, "strength_found": 0.5}, "draw.strength below 1 starts from real images"),
         ({"visual": "class-mean"}, "visual guidance needs real images"),
+        ({"exemplar_weight": 0.1}, "draw.exemplar_weight above 0 needs real images"),
         ({"prompt": "{class} {caption}"}, "a prompt with {caption} needs real images"),
         ({"negative_prompt": "{caption}", "guidance_scale": 2}, "a prompt with {caption} needs real images"),
     ],

@@ -51,7 +51,7 @@ def test_contract(name):
     for steps in (10, 301):
         assert sum(arm.phase_steps(CompareSettings(steps=steps), **SIZES)) == steps
     seen, before = [], torch.get_rng_state()
-    synthetic = squares("synthetic", seed=1) if arm.uses_synthetic else None
+    synthetic = squares("synthetic", seed=1, strengths=(1.0, 0.5)) if arm.uses_synthetic else None
     classifier = fit(name, synthetic=synthetic, seed=3, watch=seen.append)
     assert [step.step for step in seen] == list(range(1, RECIPE.steps + 1))
     assert [step.phase for step in seen if step.ends_phase] == list(range(len(arm.phases)))

@@ -13,13 +13,15 @@ RECIPE = CompareSettings(
 )
 
 
-def squares(split, *, num=12, seed=0, class_names=CLASS_NAMES):
+def squares(split, *, num=12, seed=0, class_names=CLASS_NAMES, strengths=(1.0,)):
     rng = np.random.default_rng(seed)
     labels = np.arange(num) % 3
     images = rng.integers(0, 60, size=(num, 3, 32, 32), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[:, 8:24, 10 * label + 2 : 10 * label + 10] += 180
-    return LabelledSet.from_images(images, labels, class_names=class_names, split=split)
+    strength = [strengths[index // 3 % len(strengths)] for index in range(num)]
+    drawn = {"strength": strength} if split == "synthetic" else None
+    return LabelledSet.from_images(images, labels, class_names=class_names, split=split, provenance=drawn)
 
 
 def fit(arm, *, settings=RECIPE, seed=0, watch=lambda step: None, **data):

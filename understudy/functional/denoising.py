@@ -200,6 +200,39 @@ def x0_error(residual: Tensor, snr: Tensor, prediction_type: PredictionType) -> 
     return -factor.view(-1, 1, 1, 1) * residual
 
 
+def predicted_x0(x_t: Tensor, prediction: Tensor, snr: Tensor, prediction_type: PredictionType) -> Tensor:
+    """The clean latents that follow from noisy latents and a prediction, in one step.
+
+    x_t is solved for x0, with the prediction in place of the target: for epsilon ``x_t / sqrt(alpha_bar) -
+    prediction / sqrt(snr)`` (Ho et al. 2020, eq. 15), for v ``sqrt(alpha_bar) x_t - sqrt(1 - alpha_bar)
+    prediction`` (Salimans & Ho 2022, arXiv:2202.00512, appendix D), for flow ``x_t - sigma prediction``.
+
+    Args:
+        x_t: float of shape (B, C, H, W).
+        prediction: of the network at x_t, as x_t.
+        snr: float of shape (B,), positive; for v and flow also 0.
+        prediction_type: quantity that the network predicts.
+
+    Returns:
+        float, as x_t.
+
+    Raises:
+        ValueError: for an unknown prediction type.
+
+    Example:
+        >>> one = torch.ones(1, 1, 1, 1)
+        >>> predicted_x0(one, 0.5 * one, torch.tensor([1.0]), "flow").item()
+        0.75
+    """
+    error = x0_error(prediction, snr, prediction_type)
+    share = {
+        "epsilon": lambda: (1 + 1 / snr).sqrt(),
+        "v_prediction": lambda: (snr / (1 + snr)).sqrt(),
+        "flow": lambda: torch.ones_like(snr),
+    }[prediction_type]()
+    return share.view(-1, 1, 1, 1) * x_t + error
+
+
 def ddim_step(
     x0: Tensor, eps: Tensor, residual: Tensor, snr: Tensor, prediction_type: PredictionType
 ) -> tuple[Tensor, Tensor]:

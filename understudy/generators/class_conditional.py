@@ -253,8 +253,10 @@ class ClassConditionalGenerator:
 
         Raises:
             ValueError: for rows with different samplers, steps, guidance scales, strengths or precisions.
-            InputError: if a row's source image is missing, or the sampler does not fit.
+            InputError: if a source image is missing, the sampler does not fit, or a row has an exemplar.
         """
+        if any(row.exemplar_weight for row in rows):
+            _ = self.feature_width  # raises an error
         *_, precision = shared_by(rows)
         with computing(precision, torch.float32, self._device):
             x = self._draw(rows, sources)

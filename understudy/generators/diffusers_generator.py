@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -15,6 +15,7 @@ from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
 from understudy.generators.denoiser_files import load_denoiser, save_denoiser
+from understudy.generators.exemplar_guidance import guide
 from understudy.generators.generator import Conditioning, PlanRow, encode_distinct, fingerprint_of
 from understudy.generators.image_features import ImageFeatures, image_encoder_of
 from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
@@ -52,7 +53,7 @@ class AbstractDiffusersGenerator(ABC):
     from_image: ClassVar[Any]
     part: ClassVar[str] = "unet"
     width_key: ClassVar[str] = "cross_attention_dim"
-    read_schedule: ClassVar[Callable[[Any], Schedule]] = DiffusionSchedule
+    read_schedule: ClassVar[Any] = DiffusionSchedule
     draw_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(
@@ -133,7 +134,7 @@ class AbstractDiffusersGenerator(ABC):
                 f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no "
                 "safety checker"
             )
-        schedule = cls.read_schedule(pipeline.scheduler.config)
+        schedule: Schedule = cls.read_schedule(pipeline.scheduler.config)
         features = image_encoder_of(pipeline, settings.image_encoder, dtype)
         vae = safe_autoencoder(pipeline.vae)
         offload = place(pipeline, vae, cls.part, torch.device(device), offload=settings.cpu_offload)
@@ -291,7 +292,7 @@ class AbstractDiffusersGenerator(ABC):
 
         Args:
             rows: N rows with the same sampler, steps, guidance scale, strength and precision.
-            sources: real train images, needed by rows with a strength below 1.
+            sources: real train images, needed by rows with a strength below 1 or with an exemplar.
             tokens: image features, float (N, D), that replace the last state of the prompts, but not of the
                 negative prompts.
 
@@ -335,7 +336,10 @@ class AbstractDiffusersGenerator(ABC):
         else:
             pipeline_class = self.from_text
             call |= {"height": self.image_size, "width": self.image_size, **self._scaled_noise(rows)}
-        return cast("np.ndarray", self._assemble(pipeline_class, sampler)(**call).images)
+        pipeline = self._assemble(pipeline_class, sampler)
+        if any(row.exemplar_weight for row in rows):
+            guide(pipeline.scheduler, self, rows, sources, grid_snr=self._schedule.grid_snr)
+        return cast("np.ndarray", pipeline(**call).images)
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
         """Write the adapted weights, or the learned tokens for ``pipeline.load_textual_inversion``.

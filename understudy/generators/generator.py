@@ -88,6 +88,10 @@ class PlanRow:
         adapter: fingerprint of the adapter in use, or an empty string.
         adapter_scale: share of the adapter that is applied; 1 applies all of it.
         precision: number format of the products while drawing; plans of version 0.1 do not have it.
+        exemplar_id: id of the real train image whose features guide, or an empty string.
+        exemplar_weight: root mean square by which a guided step moves the predicted clean latents at pure
+            noise; 0 is no guidance.
+        exemplar_every: steps from one guided step to the next.
     """
 
     id: str
@@ -108,6 +112,9 @@ class PlanRow:
     adapter: str
     adapter_scale: float
     precision: str = "float32"
+    exemplar_id: str = ""
+    exemplar_weight: float = 0.0
+    exemplar_every: int = 1
 
     @classmethod
     def from_noise(
@@ -194,7 +201,7 @@ class Generator(Protocol):
 
         Args:
             rows: N rows of a plan.
-            sources: real train images, needed by rows with a strength below 1.
+            sources: real train images, needed by rows with a strength below 1 or with an exemplar.
             tokens: image features that replace the last text state of each row, float (N, D).
 
         Returns:

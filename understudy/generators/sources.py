@@ -1,4 +1,4 @@
-"""The settings shared by the rows of a batch, and the real images that they start from."""
+"""The settings shared by the rows of a batch, and the real images that they use."""
 
 from __future__ import annotations
 
@@ -34,13 +34,28 @@ def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: in
     Raises:
         InputError: if an image is missing, or the set is not the train set.
     """
+    return real_pixels([row.source_id for row in rows], sources, size, needs="strength below 1")
+
+
+def real_pixels(ids: Sequence[str], sources: LabelledSet | None, size: int, *, needs: str) -> Tensor:
+    """Train images by id, uint8 (N, 3, size, size).
+
+    Args:
+        ids: of N images.
+        sources: the train set.
+        size: width and height in pixels.
+        needs: what needs them, for the message.
+
+    Raises:
+        InputError: if an image is missing, or the set is not the train set.
+    """
     if sources is None:
-        raise InputError("drawing from real images (strength below 1) needs the train set")
+        raise InputError(f"drawing from real images ({needs}) needs the train set")
     sources.check_split("train", purpose="drawing from real images")
     position = {name: index for index, name in enumerate(sources.ids)}
-    missing = sorted({row.source_id for row in rows} - position.keys())
+    missing = sorted(set(ids) - position.keys())
     if missing:
         raise InputError(
             f"the train set lacks the source images {listed(missing)}: use the set that the plan was made for"
         )
-    return torch.from_numpy(sources.select([position[row.source_id] for row in rows]).pixels(size))
+    return torch.from_numpy(sources.select([position[name] for name in ids]).pixels(size))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, cast, final
 
 from diffusers import StableDiffusion3Img2ImgPipeline, StableDiffusion3Pipeline
@@ -11,7 +10,7 @@ from torch import Tensor
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
 from understudy.generators.generator import Conditioning
 from understudy.generators.pipeline_index import read_index
-from understudy.generators.schedules import FlowSchedule, Schedule
+from understudy.generators.schedules import FlowSchedule
 from understudy.generators.settings import GeneratorSettings
 
 _MAX_T5_TOKENS = 256  # default of diffusers' pipelines; T5 itself has no limit
@@ -29,7 +28,7 @@ class StableDiffusion3Generator(AbstractDiffusersGenerator):
     from_image: ClassVar[Any] = StableDiffusion3Img2ImgPipeline
     part: ClassVar[str] = "transformer"
     width_key: ClassVar[str] = "joint_attention_dim"
-    read_schedule: ClassVar[Callable[[Any], Schedule]] = FlowSchedule
+    read_schedule: ClassVar[Any] = FlowSchedule
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:

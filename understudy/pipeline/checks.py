@@ -112,7 +112,9 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     if generator is not None:
         check_ready_made(generator, splits)
         check_generator_fits(generator, settings, prompt_names=splits.prompt_names, captions=captions)
-    check_arms_fit(settings.compare, train, num_synthetic=int(quotas(train, settings.draw).sum()))
+    num_synthetic = int(quotas(train, settings.draw).sum())
+    strengths = {name: used.draw.strengths for name, used in settings_of_arms(settings, train).items()}
+    check_arms_fit(settings.compare, train, num_synthetic=num_synthetic, strengths=strengths)
     if _loads_clip(settings, train):
         load_zero_shot(
             settings.curate.clip,
@@ -213,7 +215,7 @@ def check_generator_fits(
     check_prompts(generator, settings, prompt_names, captions)
     if settings.visual.kind != "none":
         check_widths(adaptable(generator), projection=settings.visual.projection)
-    if adapt.compares_features:
+    if adapt.compares_features or draw.exemplar_weight:
         _ = adaptable(generator).feature_width  # raises an error for a generator without an image encoder
     if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))

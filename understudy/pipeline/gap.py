@@ -117,7 +117,13 @@ def _redrawing(plain: Settings) -> dict[float, Settings]:
     least = strength_of(1, plain.draw.steps)
     return {
         strength: with_section(
-            plain, "draw", strength=strength, start_snr=None, noise_scale=1.0, pairing="paired"
+            plain,
+            "draw",
+            strength=strength,
+            start_snr=None,
+            noise_scale=1.0,
+            pairing="paired",
+            exemplar_weight=0.0,
         )
         for strength in sorted({max(strength, least) for strength in plain.gap.strengths})
     }

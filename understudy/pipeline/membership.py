@@ -133,6 +133,7 @@ def work(counted: Counted) -> Work:
 def _is_attacked(counted: Counted, name: str) -> bool:
     """Whether an arm depends at all on the real images in a shadow model's half."""
     needed = effective_settings(name, counted.settings, shots=shots_of(counted.train)).settings
-    goes_back = needed.draw.starts_from_real or needed.visual.when_drawing == "per-image"
+    draw, guided = needed.draw, needed.visual.when_drawing == "per-image"
+    goes_back = draw.starts_from_real or draw.exemplar_weight > 0 or guided
     of_real = any(phase.data != "synthetic" for phase in find_arm(name, needed.compare).phases)
     return of_real or goes_back or counted.settings.membership.target == "pipeline"

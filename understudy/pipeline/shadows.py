@@ -117,9 +117,9 @@ class Shadows:
     """Trains the shadow models of every audited arm and keeps their predictions.
 
     With ``target=classifier`` a shadow model sees its half of the real images, and the synthetic images that
-    were not drawn from an image of the other half (``source_id`` and ``visual_id``). An arm is skipped if it
-    does not depend on the half, because it trains only on synthetic images that were drawn without a real
-    one; the result says so.
+    were not drawn from an image of the other half (``source_id``, ``visual_id`` and ``exemplar_id``). An arm
+    is skipped if it does not depend on the half, because it trains only on synthetic images that were drawn
+    without a real one; the result says so.
 
     ``folder/ARM-shadowI.npz`` is written when shadow model I has been measured. With ``target=pipeline``, the
     images of shadow pipeline I are in ``folder/synthetic-shadowI.parquet``. Existing files are kept.
@@ -384,7 +384,9 @@ def _unaffected(
 
 def _sources(synthetic: LabelledSet) -> list[set[str]]:
     """Ids of the real images from which each synthetic image was drawn or by which it was guided."""
-    columns = [name for name in ("source_id", "visual_id") if name in synthetic.table.column_names]
+    columns = [
+        name for name in ("source_id", "visual_id", "exemplar_id") if name in synthetic.table.column_names
+    ]
     return [
         set(filter(None, row)) for row in zip(*(synthetic.provenance(name) for name in columns), strict=True)
     ] or [set() for _ in range(len(synthetic))]

@@ -43,7 +43,7 @@ class Planner:
     A row depends only on the seed of the run and on its id, so a larger plan contains the smaller one.
 
     Attributes:
-        train: real train images. A row takes its start, caption and image feature from images of its class,
+        train: real train images. A row takes start, caption, feature and exemplar from images of its class,
             each of which is used equally often.
         generator: the generator that will draw.
         settings: prompts, sampler, start and so on.
@@ -101,6 +101,7 @@ class Planner:
         needs = {
             "draw.strength below 1 starts from real images": min(self._strengths) < 1,
             "visual guidance needs real images": self.visual != "none",
+            "draw.exemplar_weight above 0 needs real images": self.settings.exemplar_weight > 0,
             "a prompt with {caption} needs real images": self._is_captioned,
         }
         for reason, applies in needs.items():
@@ -133,6 +134,9 @@ class Planner:
             adapter=self.adapter,
             adapter_scale=settings.adapter_scale,
             precision=self.precision,
+            exemplar_id=ids[pairing.exemplar(number, settings.exemplars)] if settings.exemplar_weight else "",
+            exemplar_weight=settings.exemplar_weight,
+            exemplar_every=settings.exemplar_every if settings.exemplar_weight else 1,  # as in older plans
         )
 
     @cached_property
@@ -180,11 +184,11 @@ class Planner:
 
 @final
 class _Pairing:
-    """Assigns real images to start, caption and feature of the rows of a class with n real images.
+    """Assigns real images to start, caption, feature and exemplar of the rows of a class with n real images.
 
-    Every n rows use each image once. ``paired`` uses the same order for start, caption and feature: that of
+    Every n rows use each image once. ``paired`` uses the same order for all of them: that of
     the train set for the first generator, a fixed shuffled order for each further one. ``random`` shuffles
-    the images for each of the three separately, and again after every n rows.
+    the images for each of them separately, and again after every n rows.
     """
 
     def __init__(self, images: np.ndarray, pairing: str, seed: tuple[int, ...]) -> None:
@@ -200,6 +204,11 @@ class _Pairing:
         if key not in self._orders:
             self._orders[key] = self._order(*key)
         return int(self._orders[key][place])
+
+    def exemplar(self, number: int, limit: int | None) -> int:
+        """Index into the train set; with a limit, the first images of the order take turns."""
+        count = len(self._images) if limit is None else min(limit, len(self._images))
+        return self.image("exemplar", number if limit is None else number % count)
 
     def _order(self, part: str, fold: int) -> np.ndarray:
         if not self._random and self._seed[-1] == 0:

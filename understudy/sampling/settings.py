@@ -16,10 +16,19 @@ _DRAWS = Need(
     lambda settings: not settings.generator.is_ready_made,
 )
 
+_GUIDED = (
+    Need(
+        "draw.exemplar_weight",
+        "`draw.exemplar_weight` is above 0",
+        lambda settings: settings.draw.exemplar_weight > 0,
+    ),
+    _DRAWS,
+)
+
 
 def _uses_real_images(settings: Any) -> bool:
-    """Whether a drawn image uses a real one: as start, for its caption, or for its feature."""
-    guided = settings.visual.when_drawing == "per-image"
+    """Whether a drawn image uses a real one: as start, as exemplar, for its caption, or for its feature."""
+    guided = settings.visual.when_drawing == "per-image" or settings.draw.exemplar_weight > 0
     return bool(settings.draw.starts_from_real or guided or settings.captions.source != "none")
 
 
@@ -56,6 +65,14 @@ class DrawSettings(Section):
     start_snr: float | None = setting(None, gt=0, decides="pixels")
     """Signal-to-noise ratio at which drawing from a real image starts: the same as `draw.strength`, but in a
     unit that does not depend on the noise schedule. Set only one of the two."""
+    exemplar_weight: float = setting(0.0, ge=0, le=100, decides="pixels", needs=_DRAWS)
+    """Guidance by exemplars: how far a guided step moves the predicted image towards the features of a real
+    image of its class. The unit is the standard deviation of the latents at pure noise, and steps become
+    smaller as noise falls; 0 is no guidance. Needs a generator with an image encoder."""
+    exemplars: int | None = setting(None, ge=1, decides="pixels", needs=_GUIDED)
+    """Real images per class that serve as exemplars, all equally often; all train images if not set."""
+    exemplar_every: int = setting(2, ge=1, decides="pixels", needs=_GUIDED)
+    """Steps from one guided step to the next, beginning with the first."""
     noise_scale: float = setting(1.0, ge=0.5, le=2, decides="pixels", needs=_DRAWS)
     """Standard deviation of the noise that drawing starts from. Above 1, images are more varied; below 1,
     more typical. Not possible if drawing starts from real images."""
@@ -77,14 +94,15 @@ class DrawSettings(Section):
         needs=(
             Need(
                 "draw.strength",
-                "drawing starts from real images, or uses their captions or `per-image` features",
+                "drawing starts from real images, or uses exemplars, captions or `per-image` features",
                 _uses_real_images,
             ),
             _DRAWS,
         ),
     )
-    """Whether the start, caption and feature of a drawn image come from one real image (`paired`), or each
-    from any image of the class (`random`)."""
+    """Whether the start, caption, feature and exemplar of a drawn image come from one real image (`paired`),
+    or each from any image of the class (`random`). With `draw.exemplars`, exemplars have an order of their
+    own."""
     adapter_scale: float = setting(
         1.0,
         gt=0,

@@ -148,6 +148,7 @@ def _describe(phase: Phase) -> str:
         _HEADS[phase.head],
         f"the head alone for the first {phase.head_warmup:.0%}" if phase.head_warmup else "",
         f"{phase.real_share:.0%} real per batch" if phase.real_share is not None else "",
+        "the highest strength first" if phase.order == "descending-strength" else "",
         *(f"{name} {value:g}" for name in ("mixup", "cutmix") if (value := getattr(phase, name))),
         phase.layers if phase.layers != "full" else "",
         "batch norm frozen" if phase.batch_norm == "frozen" else "",
@@ -356,6 +357,12 @@ _add("synthetic", "synthetic images alone", _SYNTHETIC)
 _add("mixed", "real and synthetic images in one set", Phase(data="mixed"))
 _add("mixed-balanced", "real and synthetic images, half of every batch each", _BALANCED)
 _add("bridged", "first synthetic, then real images", _SYNTHETIC, _REAL)
+_add(
+    "curriculum",
+    "bridged, with the synthetic images in descending order of their strength",
+    Phase(data="synthetic", order="descending-strength"),
+    _REAL,
+)
 _add("bridged+reinit", "bridged, with a fresh head before the real images", _SYNTHETIC, _NEW_HEAD)
 _add("bridged+mixup", "bridged, with Mixup of the synthetic images", _SYNTHETIC_MIXUP, _REAL)
 _add("bridged++", "bridged, with Mixup and a fresh head: Bridged Transfer++", _SYNTHETIC_MIXUP, _NEW_HEAD)

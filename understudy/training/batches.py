@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import final
 
 import numpy as np
@@ -32,6 +33,8 @@ class Images:
         quota: synthetic images per class in use at once, if the phase refreshes them; None if all are in use.
         unlabelled: real train images, without labels, for batch statistics only, uint8 (M, 3, H, W), where
             ``pixels`` are.
+        strengths: strength of each synthetic image, (N - num_real,), on the CPU, if the phase orders them by
+            it.
     """
 
     pixels: Tensor
@@ -39,6 +42,7 @@ class Images:
     num_real: int
     quota: np.ndarray | None = None
     unlabelled: Tensor | None = None
+    strengths: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -101,12 +105,14 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
     sets = _sets(phase, data)
     pixels = torch.cat([pixels_of(images, size) for images in sets])
     labels = torch.from_numpy(np.concatenate([images.labels for images in sets]))
+    strengths = _strengths(data.synthetic) if phase.order == "descending-strength" else None
     num_real = len(data.train) if phase.data != "synthetic" else 0
     refreshed = data.quota if phase.refresh_every is not None else None
     if data.quota is not None and phase.data != "real" and refreshed is None:
         in_use = num_real + first_of_each_class(labels[num_real:].numpy(), data.quota)
         kept = np.concatenate([np.arange(num_real), in_use])
         pixels, labels = pixels[kept], labels[kept]
+        strengths = None if strengths is None else strengths[in_use - num_real]
     for_statistics = phase.auxiliary_batch_norm != "none" and not num_real
     unlabelled = pixels_of(data.train, size) if for_statistics else pixels[:0]
     free = free_bytes(device)
@@ -117,7 +123,15 @@ def phase_images(phase: Phase, data: TrainingData, *, size: int, device: str) ->
         num_real,
         refreshed,
         unlabelled.to(place) if for_statistics else None,
+        strengths,
     )
+
+
+def _strengths(synthetic: LabelledSet | None) -> Tensor:
+    """The strength that each image was drawn with, float64 (N,); empty if the set does not say it."""
+    if synthetic is None or "strength" not in synthetic.table.column_names:
+        return torch.empty(0, dtype=torch.float64)
+    return torch.tensor(synthetic.provenance("strength"), dtype=torch.float64)
 
 
 def batches(num_images: int, batch_size: int, *, num_steps: int, rng: torch.Generator) -> Iterator[Tensor]:
@@ -147,20 +161,65 @@ def batches_of(
 ) -> Iterator[Tensor]:
     """Batches of a phase: over all images in use, or with a fixed share of real images.
 
-    With ``real_share``, real and synthetic images have separate epochs.
+    With ``real_share``, real and synthetic images have separate epochs. With an order by strength, each
+    strength has its own epochs.
 
     Yields:
         int64 (batch_size,). A number below ``num_real`` stands for a real image, any other for a synthetic
         one. In a phase that refreshes its synthetic images, it stands for a place whose image is replaced.
+
+    Raises:
+        InputError: as :func:`check_order`, and if ``real_share`` rounds to none or all of a batch.
     """
-    if phase.real_share is None:
-        yield from batches(images.num_real + images.num_synthetic, batch_size, num_steps=num_steps, rng=rng)
-        return
     num_real = real_per_batch(phase, batch_size)
-    real = batches(images.num_real, num_real, num_steps=num_steps, rng=rng)
-    synthetic = batches(images.num_synthetic, batch_size - num_real, num_steps=num_steps, rng=rng)
-    for first, second in zip(real, synthetic, strict=True):
-        yield torch.cat([first, images.num_real + second])
+    real = batches(images.num_real, num_real, num_steps=num_steps, rng=rng) if num_real else None
+    for synthetic, steps in _stages(images, num_steps):
+        if real is None:
+            numbers = torch.cat([torch.arange(images.num_real), synthetic])
+            yield from (
+                numbers[batch] for batch in batches(len(numbers), batch_size, num_steps=steps, rng=rng)
+            )
+        else:
+            chosen = batches(len(synthetic), batch_size - num_real, num_steps=steps, rng=rng)
+            for first, second in zip(islice(real, steps), chosen, strict=True):
+                yield torch.cat([first, synthetic[second]])
+
+
+def _stages(images: Images, num_steps: int) -> Iterator[tuple[Tensor, int]]:
+    """The synthetic images that are used at the same time, int64 (n,), and in how many steps."""
+    if images.strengths is None:
+        yield images.num_real + torch.arange(images.num_synthetic), num_steps
+        return
+    check_order(images.strengths.tolist(), num_steps=num_steps)
+    levels = images.strengths.unique().flip(0)  # sorted by unique()
+    ends = [num_steps * number // len(levels) for number in range(len(levels) + 1)]
+    for level, start, end in zip(levels, ends, ends[1:], strict=False):
+        yield images.num_real + torch.nonzero(images.strengths == level).flatten(), end - start
+
+
+def check_order(strengths: Sequence[float], *, num_steps: int) -> None:
+    """Check that synthetic images can be ordered by strength.
+
+    Args:
+        strengths: of the images.
+        num_steps: steps of the phase.
+
+    Raises:
+        InputError: if all images have the same strength, or a strength would get no step.
+    """
+    levels = sorted(set(strengths), reverse=True)
+    if len(levels) < 2:
+        got = f"only {levels[0]:g}" if levels else "none"
+        raise InputError(
+            "the order descending-strength, as in the arm curriculum, needs synthetic images of at least two "
+            f"strengths, got {got}: set draw.strength to a list, such as [0.3, 0.5, 0.75, 1], or leave the "
+            "arm out; ready-made images have no strength"
+        )
+    if num_steps < len(levels):
+        raise InputError(
+            "the order descending-strength, as in the arm curriculum, needs a step for each of the "
+            f"{len(levels)} strengths, got {num_steps} in this phase: raise compare.steps"
+        )
 
 
 def real_per_batch(phase: Phase, batch_size: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from understudy.training.arms import Arm, find_arm
 from understudy.training.augmentations import AUGMENTATIONS
 from understudy.training.auxiliary_batch_norm import check_batch_norm
 from understudy.training.backbones import build_backbone, check_backbone, seeded_globals
-from understudy.training.batches import check_images, phase_images, real_per_batch
+from understudy.training.batches import check_images, check_order, phase_images, real_per_batch
 from understudy.training.classifier import TrainedClassifier
 from understudy.training.data import TrainingData
 from understudy.training.guides import find_guides
@@ -42,22 +42,33 @@ def check_training(settings: CompareSettings) -> None:
         check_optimiser(used)
 
 
-def check_arms_fit(settings: CompareSettings, train: LabelledSet, *, num_synthetic: int) -> None:
+def check_arms_fit(
+    settings: CompareSettings,
+    train: LabelledSet,
+    *,
+    num_synthetic: int,
+    strengths: Mapping[str, Sequence[float]] | None = None,
+) -> None:
     """Check that all arms can be trained on these images, before anything is adapted or drawn.
 
     Args:
         settings: with all arms of the comparison.
         train: real images.
         num_synthetic: number of images that will be drawn.
+        strengths: of the images that each arm, by name, will have; only the order by strength needs them.
 
     Raises:
         InputError: for a missing backbone, a head or weights that do not fit, phases without a step,
             auxiliary batch norm in a network without batch norm, class means in one without a linear head,
-            one image at once in a network with batch norm, or a missing teacher or extractor.
+            one image at once in a network with batch norm, a missing teacher or extractor, or images of one
+            strength that are to be ordered.
     """
     arms = [find_arm(name, settings) for name in settings.all_arms]
     for arm in arms:
-        arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
+        lengths = arm.phase_steps(settings, num_real=len(train), num_synthetic=num_synthetic)
+        for phase, num_steps in zip(arm.phases, lengths, strict=True):
+            if phase.order == "descending-strength":
+                check_order((strengths or {}).get(arm.name, ()), num_steps=num_steps)
     phases = [phase for arm in arms for phase in arm.phases]
     for phase in phases:
         real_per_batch(phase, settings.batch_size)

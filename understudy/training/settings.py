@@ -29,6 +29,9 @@ class Phase(Section):
     """Length in passes over the phase's images, instead of `share`."""
     real_share: float | None = setting(None, gt=0, lt=1)
     """Share of real images in every batch of `mixed` data; if not set, every image is seen equally often."""
+    order: Literal["random", "descending-strength"] = setting("random")
+    """Order of the synthetic images: `random`, or by their `draw.strength`, the highest first. Then each
+    strength gets an equal share of the phase's steps; real images are seen throughout."""
     head: Literal["kept", "fresh", "class-means"] = setting("kept")
     """Classification layer that the phase begins with: that of the phase before (`kept`), a random one
     (`fresh`), or the nearest-class-mean classifier of the phase's images (`class-means`)."""
@@ -119,6 +122,7 @@ class Phase(Section):
             raise ValueError(f"real_share needs mixed data, got data {self.data!r}: leave it out")
         used = {
             "auxiliary_batch_norm": self.auxiliary_batch_norm != "none",
+            "order": self.order != "random",
             "synthetic_weight": self.synthetic_weight is not None,
             "soft_labels": self.soft_labels > 0,
             "feature_distillation": self.feature_distillation > 0,
@@ -158,6 +162,15 @@ class Phase(Section):
         for name in ("synthetic_weight", "discrepancy", "robustness"):
             if getattr(self, name) and self.data != "mixed":
                 raise ValueError(f"{name} needs mixed data, got data {self.data!r}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _ordered_images_stay(self) -> Self:
+        if self.order != "random" and self.refresh_every is not None:
+            raise ValueError(
+                f"order {self.order!r} needs images that stay the same, but refresh_every replaces them by "
+                "images of any strength: leave one of the two out"
+            )
         return self
 
     @model_validator(mode="after")
