@@ -1,6 +1,9 @@
 import gc
 import os
 
+import rare_garbage  # noqa: F401 - before all that makes many objects
+
+# isort: split
 from understudy import cli  # before torch, so that torch's threads wait passively
 
 # isort: split
@@ -9,7 +12,7 @@ import pytest
 import torch
 from pipeline_copies import Copies
 from tiny import save_tiny_pipeline, two_classes
-from tiny_job import Listener, real_page, tiny_settings, write_pets, write_plain_report
+from tiny_job import STUDY_FIGURES, Listener, real_page, tiny_settings, write_pets, write_plain_report
 
 from understudy.commands import printing
 from understudy.core import workers
@@ -29,7 +32,6 @@ _copies = Copies(diffusers_generator.load_complete)
 
 def pytest_collection_finish():
     """Imports have made a million objects that stay to the end, and need no search for garbage."""
-    gc.collect()
     gc.freeze()
 
 
@@ -64,9 +66,13 @@ def pets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain_report():
-    """Runs of a module write a page without content: drawing its figures takes longer than many a run."""
+    """Runs of a module write a page without content, and studies one without figures: drawing them takes
+    longer than many a run.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("understudy.pipeline.report.write_report", write_plain_report)
+        for place in STUDY_FIGURES:
+            patch.setattr(place, lambda *_: "")
         yield
 
 
@@ -75,6 +81,13 @@ def real_report():
     """The real page for one test of such a module."""
     with real_page():
         yield
+
+
+@pytest.fixture
+def study_figures(monkeypatch):
+    """The real figures for the page of one study of such a module."""
+    for place, draw in STUDY_FIGURES.items():
+        monkeypatch.setattr(place, draw)
 
 
 @pytest.fixture

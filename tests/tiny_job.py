@@ -9,6 +9,7 @@ import pytest
 from tiny import two_classes
 
 from understudy.core.files import write_text
+from understudy.report import ranking_page, study_page
 from understudy.report.html import write_report
 from understudy.settings import build
 
@@ -34,6 +35,11 @@ SECTIONS = {
         "bootstrap": 100,
     },
 }
+STUDY_FIGURES = {
+    "understudy.report.study_page.point_curves": study_page.point_curves,
+    "understudy.report.ranking_page._accuracies": ranking_page._accuracies,
+}
+"""What draws the figures of a study's page."""
 BUNDLED = {"backbone": "mini", "pretrained": True, "resolution": None}
 """For ``compare``: the classifier that comes with the package, which knows letters already."""
 OPTIONS = [

@@ -342,6 +342,7 @@ def test_names_of_generators(tiny_pipeline_folder, ready_made, tmp_path):
             read_generator(name)
 
 
+@pytest.mark.usefixtures("study_figures")
 def test_the_command_line_ends_with_a_table_the_reason_and_the_path(understudy, pets, ready_made, tmp_path):
     options = [word for text in OPTIONS[1::2] if not text.startswith("draw.per") for word in ("--set", text)]
     words = ("bakeoff", pets, "--generators", f"{ready_made},{MISSING}", "--per-class", "3", *options)
@@ -352,6 +353,7 @@ def test_the_command_line_ends_with_a_table_the_reason_and_the_path(understudy, 
     (point,) = study["points"]
     assert f"{100 * point['arms']['mixed']['mean']:.1f} [" in out
     assert "real images alone" in out
+    assert "<svg" in (folder / "study.html").read_text()
     assert f"{MISSING} failed: generator.images must be folders" in " ".join(out.split())
     assert study["sentence"] in " ".join(out.split())
     assert out.splitlines()[-1] == "runs/pets-bakeoff/study.html  runs/pets-bakeoff/study.json"

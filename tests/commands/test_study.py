@@ -574,6 +574,7 @@ def test_a_run_is_not_taken_for_images(understudy, tmp_path):
     assert "DATA must be images for this command, got the run mine: give the images that it was made" in err
 
 
+@pytest.mark.usefixtures("study_figures")
 def test_the_command_line_ends_with_a_table_and_the_path(understudy, pets, tiny_pipeline_folder, tmp_path):
     options = [
         word
@@ -601,6 +602,7 @@ def test_the_command_line_ends_with_a_table_and_the_path(understudy, pets, tiny_
     assert f"{100 * study['points'][0]['arms']['synthetic']['accuracy']['mean']:.1f} [" in out
     assert "95% intervals over test images and trainings of one run" in out
     assert study["sentence"] in " ".join(out.split())
+    assert (tmp_path / "runs" / "pets-volume" / "study.html").read_text().count("<svg") >= 2
     assert out.splitlines()[-1] == "runs/pets-volume/study.html  runs/pets-volume/study.json"
 
 

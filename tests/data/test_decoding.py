@@ -30,7 +30,7 @@ from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 
 # `make explore` tries so many times more.
-SHARE = 150 if os.environ.get("HYPOTHESIS_PROFILE") == "explore" else 1
+SHARE = 600 if os.environ.get("HYPOTHESIS_PROFILE") == "explore" else 1
 JPEG = written("JPEG", quality=95)
 PIXELS = decode(JPEG)
 LIMIT = 100_000_000
@@ -77,14 +77,14 @@ def exif(*entries: tuple[int, int, int, bytes], orientation: int = 6) -> bytes:
     return head + packed + bytes(4) + struct.pack("<II", 4_294_967_295, 0)
 
 
-@fuzz(200)
+@fuzz(50)
 @given(directories(), st.sampled_from([b"Exif\0\0", b"Exif\0\0Exif\0\0", b""]))
 def test_no_exif_block_refuses_a_jpeg(block: bytes, head: bytes) -> None:
     file = with_segment(JPEG, 0xE1, head + block)
     assert decode(file).tobytes() in turns_of(JPEG)
 
 
-@fuzz(100)
+@fuzz(25)
 @given(
     st.sampled_from([0xFE, *range(0xE0, 0xEE), 0xEF]),
     st.sampled_from([b"", b"MPF\0", b"JFIF\0", b"Photoshop 3.0\0"]),
@@ -95,7 +95,7 @@ def test_no_segment_refuses_a_jpeg(marker: int, head: bytes, payload: bytes) -> 
     assert decode(with_segment(JPEG, marker, head + payload)).tobytes() in turns_of(JPEG)
 
 
-@fuzz(100)
+@fuzz(25)
 @given(directories())
 def test_no_exif_block_refuses_another_format(block: bytes) -> None:
     for form in ("PNG", "WEBP"):
@@ -104,7 +104,7 @@ def test_no_exif_block_refuses_another_format(block: bytes) -> None:
         assert decode(file).tobytes() in turns_of(plain)
 
 
-@fuzz(40)
+@fuzz(10)
 @given(directories())
 def test_no_exif_block_refuses_an_avif(block: bytes) -> None:
     block = block[: len(AVIF_EXIF)].ljust(len(AVIF_EXIF), b"\0")
@@ -112,7 +112,7 @@ def test_no_exif_block_refuses_an_avif(block: bytes) -> None:
     assert decode(AVIF.replace(AVIF_EXIF, block)).size in (PICTURE.size, PICTURE.size[::-1])
 
 
-@fuzz(100)
+@fuzz(25)
 @given(
     st.sampled_from(
         [
@@ -140,14 +140,14 @@ def test_no_chunk_refuses_a_png(name: bytes, payload: bytes, checksum: int | Non
     )
 
 
-@fuzz(400)
+@fuzz(100)
 @given(st.sampled_from([file for file in FILES.values() if file]).flatmap(damaged))
 def test_a_damaged_file_is_a_picture_or_a_bad_file(file: bytes) -> None:
     found = inspect(file, LIMIT)
     assert found  # a reason, or what there is to know
 
 
-@fuzz(100)
+@fuzz(25)
 @given(st.binary(max_size=200))
 def test_bytes_are_a_picture_or_a_bad_file(data: bytes) -> None:
     assert isinstance(inspect(data, LIMIT), str)

@@ -28,7 +28,8 @@ def job(tmp_path, tiny_pipeline_folder):
     files["negative"].write_text("a cartoon\n")
     files["names"].write_text("cat: tabby\ndog: poodle\n")
     pets = write_pets(tmp_path / "pets")
-    plain = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"})
+    arms = {"arms": ["real", "synthetic"]}
+    plain = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, compare=arms)
     draw = {"prompt": str(files["draw"]), "negative_prompt": str(files["negative"]), "guidance_scale": 2}
     return build(
         plain.model_dump(mode="json"), {"draw": draw, "data": {"class_names": str(files["names"])}}

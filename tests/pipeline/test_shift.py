@@ -25,7 +25,8 @@ def test_clean_accuracy_is_that_of_the_comparison(tiny_pipeline_folder, tmp_path
         "severities": [1, 3],
         "tests": {"others": str(others)},
     }
-    settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, shift=shift)
+    arms = {"arms": ["real", "synthetic"]}
+    settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}, compare=arms, shift=shift)
     listener = Listener()
     results = run(settings, tmp_path / "run", observer=listener)
     assert listener.bars["shift"] == {"done": 3, "total": 3}
