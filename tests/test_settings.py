@@ -223,10 +223,10 @@ def test_yaml_that_is_no_mapping():
 
 
 def written_before_the_plateau(**adapt):
-    """``settings.yaml`` of ``class_conditional``, by a version without the settings of the plateau."""
+    """``settings.yaml`` of ``class_conditional``, by a version without the settings named here."""
     command = {"generator": {"name": "class_conditional"}, "adapt": adapt}
     written = yaml.safe_load(to_yaml(build(DIGITS, command)))
-    for name in ("until", "max_steps", "ema_length"):
+    for name in ("until", "max_steps", "ema_length", "augmentation_probability"):
         del written["adapt"][name]
     return yaml.safe_dump(written)
 
@@ -241,6 +241,22 @@ def test_a_run_of_an_earlier_version_adapts_as_it_began():
     assert (command.adapt.until, command.adapt.num_steps) == ("plateau", 10000)
     assert differing_keys(stored, with_earlier_defaults(command, stored)) == {}
     assert with_earlier_defaults(command, command) == command
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"generator": {"name": "mini"}}, "generator.name is 'mini'"),
+        (
+            {"generator": {"name": "class_conditional"}, "adapt": {"augmentation": "none"}},
+            "adapt.augmentation is 'none'",
+        ),
+    ],
+)
+def test_a_probability_of_augmentation_needs_a_network_that_is_conditioned_on_it(changes, cause):
+    name = "adapt.augmentation_probability"
+    with pytest.raises(InputError, match=f"{name} has no effect while {cause}"):
+        check_effect(build(DIGITS, changes, {"adapt": {"augmentation_probability": 0.1}}), [name])
 
 
 def test_what_the_user_gives_is_no_default_of_an_earlier_version():

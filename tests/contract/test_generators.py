@@ -175,6 +175,11 @@ def test_a_token_decides_its_image_alone(generator, train, rows):
         generator.draw(plan, train, torch.zeros(3, 5))
 
 
+def test_pretrained_denoisers_take_no_parameters_of_augmentations(generator):
+    with pytest.raises(InputError, match="adapt.augmentation_probability needs the generator 'class_cond"):
+        generator.learn_augmentation(5)
+
+
 def test_prompts_that_would_be_cut_are_refused(generator):
     generator.check_prompts(["a photo of a cat", ""], keep_last=True)
     limit = generator.pipeline.tokenizer.model_max_length

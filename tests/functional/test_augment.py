@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as tv
 
-from understudy.functional.augment import affine, flip_crop, random_affine, random_square, resized_crop
+from understudy.functional.augment import (
+    affine,
+    affine_by_shares,
+    affine_shares,
+    flip_crop,
+    flip_crop_by_shares,
+    flip_crop_shares,
+    random_affine,
+    random_square,
+    resized_crop,
+)
 
 
 def _picture(height: int, width: int) -> torch.Tensor:
@@ -57,6 +67,44 @@ def test_zero_ranges_change_nothing(batch, size, seed):
     cropped = flip_crop(x, rng, padding=0)
     for before, after in zip(x, cropped, strict=True):
         assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_affine_shares_are_shares_of_the_largest_changes(seed):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(4, 3, 9, 12, generator=rng)
+    shares = affine_shares(x, rng)
+    largest = {"shift": 0.2, "degrees": 30.0, "scale": 0.5, "shear": 20.0}
+    expected = affine(
+        x,
+        degrees=30 * shares[:, 0],
+        shift=0.2 * shares[:, 1:3],
+        scale=1.5 ** shares[:, 3],
+        shear=20 * shares[:, 4],
+    )
+    torch.testing.assert_close(affine_by_shares(x, shares, **largest), expected, atol=1e-5, rtol=0)
+    assert (shares.abs() <= 1).all()
+    torch.testing.assert_close(affine_by_shares(x, 0 * shares, **largest), x, atol=1e-5, rtol=0)
+
+
+@given(height=st.integers(2, 9), width=st.integers(2, 9), padding=st.floats(0, 0.9), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_flip_crop_shares_say_where_the_crop_lies(height, width, padding, seed):
+    """Pixels count rows and columns, so the crop can be read off a pixel whose place is not padding."""
+    pad_y, pad_x = int(padding * height), int(padding * width)
+    x = torch.stack([torch.arange(height)[:, None].expand(-1, width), torch.arange(width).expand(height, -1)])
+    x = x[None].float().expand(5, -1, -1, -1)
+    shares = flip_crop_shares(x, torch.Generator().manual_seed(seed), padding=padding)
+    assert (shares.abs() <= 1).all()
+    for image, (down, right, is_mirrored) in zip(
+        flip_crop_by_shares(x, shares, padding=padding), shares, strict=True
+    ):
+        image = image.flip(-1) if is_mirrored else image
+        top, left = round(float(down) * pad_y), round(float(right) * pad_x)
+        y, x0 = max(0, -top), max(0, -left)
+        assert image[:, y, x0].tolist() == [top + y, left + x0]
+    assert torch.equal(flip_crop_by_shares(x, 0 * shares, padding=padding), x)
 
 
 @pytest.mark.parametrize("change", [random_affine, flip_crop])

@@ -219,6 +219,16 @@ def test_token_b_stands_in_row_b(batch):
     assert torch.equal(states, before), "the original stays"
 
 
+def test_a_dropped_prompt_keeps_the_augmentation_of_its_image():
+    states, pooled, augmentation = torch.rand(3, 2, 4), torch.rand(3, 5), torch.rand(3, 6)
+    told = Conditioning(states, pooled, augmentation).with_last(torch.rand(3, 4))
+    none = Conditioning(torch.zeros(1, 2, 4), torch.zeros(1, 5))
+    chosen = told.where(torch.tensor([True, False, True]), none).select(torch.tensor([1, 2]))
+    assert chosen.states[0].abs().max() == chosen.pooled[0].abs().max() == 0
+    assert torch.equal(chosen.states[1], told.states[2])
+    assert torch.equal(chosen.augmentation, augmentation[1:])
+
+
 @pytest.mark.parametrize("shape", [(2, 4), (3, 5), (1, 4), (3, 1, 4), (12,)])
 def test_tokens_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"tokens must be of shape \(3, 4\), one per row, got \("):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from understudy.adaptation.adapter import adapter_fingerprint, save_images, save_projection
+from understudy.adaptation.augmentations import AUGMENTATIONS
 from understudy.adaptation.inputs import AdaptData, Batch, Inputs, evaluation_batch, step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
@@ -84,9 +85,7 @@ def adapt(
     base = generator.fingerprint
     generator.learn_classes(data.prompt_names, seed=seed)
     guidance = _guidance(generator, data, visual, processes)
-    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=len(data.prompt_names))
-    if not parameters:
-        raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
+    parameters = _parameters(generator, settings, seed=seed, num_classes=len(data.prompt_names))
     projection = _projection(generator, visual, seed)
     parameters += [] if projection is None else projection.parameters()
     state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
@@ -109,6 +108,18 @@ def adapt(
         report = {"visual": "none" if visual is None else visual.kind, "base": base}
         _save(folder, objective, data, state.report() | report | {"processes": processes.count})
     processes.wait()
+
+
+def _parameters(
+    generator: Adaptable, settings: AdaptSettings, *, seed: int, num_classes: int
+) -> list[nn.Parameter]:
+    """What the method trains, with the layer for the parameters of augmentations if there is one."""
+    if settings.conditions_on_augmentation:
+        generator.learn_augmentation(len(AUGMENTATIONS[settings.augmentation].changes))
+    parameters = METHODS[settings.method](generator, settings, seed=seed, num_classes=num_classes)
+    if not parameters:
+        raise InputError(f"adapt.method {settings.method!r} trains nothing: leave the adapt stage out")
+    return parameters
 
 
 def _save(folder: Path, objective: Objective, data: AdaptData, report: dict[str, Any]) -> None:

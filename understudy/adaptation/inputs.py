@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -12,23 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from understudy.adaptation.augmentations import AUGMENTATIONS
 from understudy.adaptation.settings import AdaptSettings
 from understudy.adaptation.terms import TERMS
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.captions.captions import captions_of
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.augment import flip_crop, random_affine, random_square
+from understudy.functional.augment import random_square
 from understudy.generators.generator import Adaptable, Conditioning
 from understudy.generators.prompts import fill, read_templates
 from understudy.generators.visual_guidance import VisualGuidance, features_of
 
-_AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    # Weaker than the augmentation for classifiers, because the generator learns to draw such images.
-    "affine": partial(random_affine, shift=0.06, degrees=8.0, scale=0.08, shear=8.0),
-    "flip-crop": flip_crop,
-    "flip": partial(flip_crop, padding=0.0),
-    "none": lambda x, rng: x,
-}
 _VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "none": lambda x: [x],
     "flip": lambda x: [x, x.flip(-1)],
@@ -148,14 +141,15 @@ class Inputs:
         """Random images without repeats, some of them without conditioning."""
         settings = self._settings
         index = self._choose(rng, settings.batch_size, self._num_classes)
-        pixels = _AUGMENTATIONS[settings.augmentation](self._squares(index, rng).float(), rng)
-        pixels = pixels.round().clamp(0, 255).to(torch.uint8)
+        pixels, augmentation = self._augmented(self._squares(index, rng), rng)
         dropped = torch.rand(len(index), generator=rng) < settings.caption_dropout
         prompts, features = self._conditions(index, rng)
         x0 = self._train_latents(index, pixels, rng)
         eps = torch.randn(x0.shape, generator=rng).to(x0)
         t = torch.randint(len(self._generator.snr), (len(index),), generator=rng).to(x0.device)
         conditioning = self._encoded(prompts)
+        if conditioning is not None and settings.conditions_on_augmentation:
+            conditioning = replace(conditioning, augmentation=augmentation.to(x0))
         return Batch(pixels, self._labels[index], x0, eps, t, prompts, conditioning, features, dropped)
 
     def drawn_batch(self, rng: torch.Generator) -> DrawnBatch:
@@ -223,6 +217,16 @@ class Inputs:
         if isinstance(self._pixels, Tensor):
             return self._pixels[index]
         return torch.stack([random_square(self._pixels[image], rng) for image in index.tolist()])
+
+    def _augmented(self, pixels: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augmented pixels, uint8 (B, 3, S, S), and the parameters of each augmentation, float (B, A)."""
+        settings = self._settings
+        if settings.augmentation == "none":
+            return pixels, torch.zeros(len(pixels), 0)
+        changed, parameters = AUGMENTATIONS[settings.augmentation].augmented(
+            pixels.float(), rng, probability=settings.augmentation_probability
+        )
+        return changed.round().clamp(0, 255).to(torch.uint8), parameters
 
     def _encoded(self, prompts: Sequence[str]) -> Conditioning | None:
         return None if self._encode is None else self._encode(prompts)

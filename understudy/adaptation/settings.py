@@ -119,6 +119,21 @@ class AdaptSettings(Section):
     )
     """Augmentation of the real images while adapting: `affine` shifts, rotates and scales a little;
     `flip-crop` mirrors and shifts, for natural images; `flip` only mirrors."""
+    augmentation_probability: float | None = setting(
+        None,
+        gt=0,
+        le=1,
+        decides="pixels",
+        needs=(
+            *_TRAINS,
+            when("generator.name", "class_conditional"),
+            unless("adapt.augmentation", "none"),
+        ),
+    )
+    """Probability of each change that `adapt.augmentation` makes to an image; mirroring keeps a probability
+    of one half. The network is conditioned on the changes and draws images without them (Karras et al. 2022,
+    arXiv:2206.00364, appendix F.2). If not set, every image is changed, without conditioning, and drawn
+    images are changed in the same way."""
     crop: Literal["centre", "random"] = setting("centre", decides="pixels", needs=_TRAINS)
     """Which square of an image that is not square is shown: the central one, or another one at every step.
     The shorter side is resized to the generator's resolution. Validation uses the central square."""
@@ -175,6 +190,11 @@ class AdaptSettings(Section):
     def keeps_last(self) -> bool:
         """Whether the last weights are the result."""
         return self.keep == "last" or self.distribution in DRAWN_FORMS
+
+    @property
+    def conditions_on_augmentation(self) -> bool:
+        """Whether the generator is conditioned on the augmentation of each image."""
+        return self.augmentation_probability is not None and self.augmentation != "none"
 
     def draws_at(self, step: int) -> bool:
         """Whether step ``step``, from 0, compares drawn images."""

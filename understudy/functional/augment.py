@@ -75,13 +75,38 @@ def random_affine(
         >>> random_affine(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3, 8, 8])
     """
-    draws = sent(torch.rand(len(x), 5, generator=rng, device=rng.device) * 2 - 1, x.device).to(x.dtype)
+    shares = affine_shares(x, rng)
+    return affine_by_shares(x, shares, shift=shift, degrees=degrees, scale=scale, shear=shear)
+
+
+def affine_shares(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Uniform random shares of :func:`affine_by_shares` for images (B, C, H, W), float (B, 5) in [-1, 1)."""
+    return sent(torch.rand(len(x), 5, generator=rng, device=rng.device) * 2 - 1, x.device).to(x.dtype)
+
+
+def affine_by_shares(
+    x: Tensor, shares: Tensor, *, shift: float, degrees: float, scale: float, shear: float
+) -> Tensor:
+    """Shift, rotate, scale and shear each image by given shares of the largest changes.
+
+    Args:
+        x: float of shape (B, C, H, W).
+        shares: of the rotation, of the shifts to the right and down, of the logarithm of the scale, and of
+            the shear, in [-1, 1], (B, 5). An image whose shares are all 0 stays as it is, up to rounding.
+        shift: largest shift, as in :func:`random_affine`.
+        degrees: largest rotation.
+        scale: range of the scale.
+        shear: largest shear.
+
+    Returns:
+        float of shape (B, C, H, W).
+    """
     return affine(
         x,
-        degrees=degrees * draws[:, 0],
-        shift=shift * draws[:, 1:3],
-        scale=torch.exp(math.log1p(scale) * draws[:, 3]),
-        shear=shear * draws[:, 4],
+        degrees=degrees * shares[:, 0],
+        shift=shift * shares[:, 1:3],
+        scale=torch.exp(math.log1p(scale) * shares[:, 3]),
+        shear=shear * shares[:, 4],
     )
 
 
@@ -161,13 +186,44 @@ def flip_crop(x: Tensor, rng: torch.Generator, *, padding: float = 0.125) -> Ten
         >>> flip_crop(torch.rand(2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3, 8, 8])
     """
+    return flip_crop_by_shares(x, flip_crop_shares(x, rng, padding=padding), padding=padding)
+
+
+def flip_crop_shares(x: Tensor, rng: torch.Generator, *, padding: float) -> Tensor:
+    """Random shares of :func:`flip_crop_by_shares` for images (B, C, H, W), float (B, 3)."""
+    draws = sent(torch.rand(len(x), 3, generator=rng, device=rng.device), x.device)
+    shares = [
+        ((draws[:, axis] * (2 * pad + 1)).long() - pad) / max(pad, 1)
+        for axis, pad in enumerate(_pads(x, padding))
+    ]
+    return torch.stack([*shares, (draws[:, 2] >= 0.5).to(draws)], dim=1)
+
+
+def flip_crop_by_shares(x: Tensor, shares: Tensor, *, padding: float) -> Tensor:
+    """Crop each image at a given position of the padded image, and mirror some of the crops.
+
+    Args:
+        x: float of shape (B, C, H, W).
+        shares: how far the crop lies below and to the right of the centre, as shares of the padding in
+            [-1, 1], and 1 for an image that is mirrored, otherwise 0, (B, 3). An image whose shares are all 0
+            stays as it is.
+        padding: margin on each side as a fraction of the size, in [0, 1).
+
+    Returns:
+        float of shape (B, C, H, W).
+    """
     (size, _, height, width), device = x.shape, x.device
-    pad_y, pad_x = int(padding * height), int(padding * width)
-    draw = sent(torch.rand(size, 3, generator=rng, device=rng.device), device)
-    rows_BH = (draw[:, :1] * (2 * pad_y + 1)).long() + torch.arange(height, device=device)
-    columns_BW = (draw[:, 1:2] * (2 * pad_x + 1)).long() + torch.arange(width, device=device)
-    columns_BW = torch.where(draw[:, 2:] < 0.5, columns_BW, columns_BW.flip(1))
+    pad_y, pad_x = _pads(x, padding)
+    rows_BH = (shares[:, :1] * pad_y).round().long() + pad_y + torch.arange(height, device=device)
+    columns_BW = (shares[:, 1:2] * pad_x).round().long() + pad_x + torch.arange(width, device=device)
+    columns_BW = torch.where(shares[:, 2:] > 0, columns_BW.flip(1), columns_BW)
     padded = F.pad(x, (pad_x, pad_x, pad_y, pad_y), mode="reflect")
     which_B = torch.arange(size, device=device)
     # Advanced indices around a slice put their dimensions first: (B, H, W, C).
     return padded[which_B[:, None, None], :, rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _pads(x: Tensor, padding: float) -> tuple[int, int]:
+    """Margins above and beside images (B, C, H, W), in pixels."""
+    height, width = x.shape[-2:]
+    return int(padding * height), int(padding * width)

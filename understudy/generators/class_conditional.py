@@ -116,6 +116,13 @@ class ClassConditionalGenerator:
         size, patch = self.image_size, self._settings.patch
         self._set_images(ImageStatistics.measured(train, size=size, patch=patch))
 
+    def learn_augmentation(self, num_parameters: int) -> None:
+        """Condition the network on augmentations, as in EDM (appendix F.2), so that it draws without them.
+
+        Adapters do not contain the new layer, because drawing does not use it.
+        """
+        cast("PatchUNet", self.denoiser).learn_augmentation(num_parameters)
+
     def _set_images(self, images: ImageStatistics) -> None:
         levels = images.levels
         self._images = images
@@ -133,7 +140,8 @@ class ClassConditionalGenerator:
     def fingerprint(self) -> str:
         """SHA-256 over the shape of the network and, once it exists, its weights, shortened."""
         shape = (self.image_size, self._settings.channels, self._settings.patch)
-        networks = [] if self._network is None else [self._network]
+        # Without the layer for augmentations, which decides no image.
+        networks = [] if self._network is None else [nn.ModuleDict({"unet": self._network.unet})]
         return fingerprint_of(networks, start=repr(shape).encode())
 
     @property
@@ -232,7 +240,10 @@ class ClassConditionalGenerator:
         """Prediction minus target at timesteps ``t``, float32, with gradients to the network."""
         table = self._alpha_bar.to(x0.device)
         prediction = self.denoiser(
-            add_noise(x0, eps, table, t), self._sigmas.to(x0.device)[t], _labels(conditioning)
+            add_noise(x0, eps, table, t),
+            self._sigmas.to(x0.device)[t],
+            _labels(conditioning),
+            conditioning.augmentation,
         )
         return cast("Tensor", prediction - denoising_target(x0, eps, table, t, "v_prediction"))
 

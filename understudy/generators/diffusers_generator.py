@@ -248,6 +248,17 @@ class AbstractDiffusersGenerator(ABC):
     def learn_images(self, train: LabelledSet) -> None:  # noqa: B027  no family needs it
         """Do nothing: the network was trained on other images."""
 
+    def learn_augmentation(self, num_parameters: int) -> None:
+        """Not available: the denoiser was pretrained without parameters of augmentations.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "adapt.augmentation_probability needs the generator 'class_conditional', because the denoiser of "
+            f"{type(self.pipeline).__name__} takes no parameters of augmentations: leave it out"
+        )
+
     def learn_tokens(
         self, names: Sequence[str], *, num_vectors: int, initial_word: str
     ) -> list[nn.Parameter]:

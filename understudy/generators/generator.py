@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, final
 
@@ -27,17 +27,23 @@ class Conditioning:
     Attributes:
         states: output of the text encoders, one state per token, float (B, L, D).
         pooled: one vector per prompt, float (B, P), for denoisers that take it (SDXL, SD3); otherwise None.
+        augmentation: parameters of the augmentation of each image, float (B, A), for denoisers with a layer
+            for them; zeros, or None for the whole batch, stand for images without augmentation.
     """
 
     states: Tensor
     pooled: Tensor | None = None
+    augmentation: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.states)
 
     def select(self, index: Tensor) -> Conditioning:
         """The rows at ``index``, int64 (B,) or bool (len,)."""
-        return Conditioning(self.states[index], None if self.pooled is None else self.pooled[index])
+        pooled, augmentation = (
+            None if tensor is None else tensor[index] for tensor in (self.pooled, self.augmentation)
+        )
+        return Conditioning(self.states[index], pooled, augmentation)
 
     def with_last(self, tokens: Tensor) -> Conditioning:
         """A copy in which token b, of ``tokens`` (len, D), replaces the last state of row b.
@@ -49,7 +55,7 @@ class Conditioning:
         if tokens.shape != expected:
             raise ValueError(f"tokens must be of shape {expected}, one per row, got {tuple(tokens.shape)}")
         states = torch.cat([self.states[:, :-1], tokens.to(self.states)[:, None]], dim=1)
-        return Conditioning(states, self.pooled)
+        return replace(self, states=states)
 
     def arguments(self, *, prefix: str = "") -> dict[str, Tensor]:
         """Arguments of a diffusers pipeline; ``prefix`` is ``negative_`` for negative prompts."""
@@ -57,12 +63,15 @@ class Conditioning:
         return {f"{prefix}prompt_embeds": self.states, **pooled}
 
     def where(self, mask: Tensor, other: Conditioning) -> Conditioning:
-        """Keep the rows where ``mask``, bool (B,), is true; elsewhere take the single row of ``other``."""
+        """Keep the prompts where ``mask``, bool (B,), is true; elsewhere take the only one of ``other``.
+
+        Each row keeps its augmentation.
+        """
         states = torch.where(mask.view(-1, 1, 1).to(self.states.device), self.states, other.states)
         if self.pooled is None or other.pooled is None:
-            return Conditioning(states)
+            return replace(self, states=states, pooled=None)
         pooled = torch.where(mask.view(-1, 1).to(states.device), self.pooled, other.pooled)
-        return Conditioning(states, pooled)
+        return replace(self, states=states, pooled=pooled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +255,13 @@ class Adaptable(Generator, NoiseSchedule, Protocol):
 
     def learn_images(self, train: LabelledSet) -> None:
         """Prepare a new network for the train images, before the first step; trained ones need nothing."""
+
+    def learn_augmentation(self, num_parameters: int) -> None:
+        """Condition the denoiser on the parameters of each image's augmentation while it is trained.
+
+        Raises:
+            InputError: if the denoiser takes no such parameters.
+        """
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Encode pixels, uint8 (B, 3, H, W), as scaled latents."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import final
 
 import torch
@@ -30,16 +31,29 @@ class PatchUNet(nn.Module):
         self._patch = patch
         self._precision = precision
         self._patches: tuple[Tensor, ...] | None = None
+        self.augmentation: nn.Linear | None = None
+
+    def learn_augmentation(self, num_parameters: int) -> None:
+        """Add a linear layer for the parameters of augmentations; its weights are 0 before training.
+
+        It has no bias: for an image without augmentation it adds nothing, and drawing does not need it.
+        """
+        width = self.unet.time_embedding.linear_1.in_features
+        self.augmentation = nn.Linear(num_parameters, width, bias=False, device=self.unet.device)
+        nn.init.zeros_(self.augmentation.weight)
 
     def set_patches(self, patches: tuple[Tensor, Tensor] | None) -> None:
         """Add the best linear denoiser of patches, of this spectrum, to the UNet; None adds nothing."""
         self._patches = None if patches is None else tuple(each.to(self.unet.device) for each in patches)
 
-    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor) -> Tensor:
-        """Predict v, as x (B, 3, H, W), at noise levels sigma (B,) and for classes int64 (B,)."""
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor, augmentation: Tensor | None = None) -> Tensor:
+        """Predict v, as x (B, 3, H, W), at noise levels sigma (B,) and for classes int64 (B,).
+
+        ``augmentation`` (B, A) has the parameters of each image's augmentation; None stands for zeros.
+        """
         time = 500 + 250 * noise_condition(sigma)  # diffusers embeds times from 0 to 1000
         x = pixel_unshuffle(x, self._patch)
-        with computing(self._precision, torch.float32, x.device):
+        with self._conditioned(augmentation), computing(self._precision, torch.float32, x.device):
             v = self.unet(x, time, class_labels=labels).sample
         v = v.float()
         if self._patches is not None:
@@ -48,3 +62,14 @@ class PatchUNet(nn.Module):
             with torch.autocast(x.device.type, enabled=False):  # noise cancels in sums of large products
                 v = v + linear_v(x.float(), sigma, eigenvalues, vectors)
         return pixel_shuffle(v, self._patch)
+
+    def _conditioned(self, augmentation: Tensor | None) -> AbstractContextManager[object]:
+        """Add embedded augmentations to the embedded noise levels; the UNet of diffusers cannot do it."""
+        if augmentation is None:
+            return nullcontext()
+        assert self.augmentation is not None, "learn_augmentation comes first"
+        embedded = self.augmentation(augmentation)
+        hook: AbstractContextManager[object] = self.unet.time_embedding.register_forward_pre_hook(
+            lambda _, noise: (noise[0] + embedded,)
+        )
+        return hook
