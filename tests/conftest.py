@@ -22,8 +22,8 @@ from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
 
 # A change passes or fails for what it changes: every run tries the same examples. `make explore` tries
-# others.
-hypothesis.settings.register_profile("same", derandomize=True)
+# others, and more of them.
+hypothesis.settings.register_profile("same", derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("explore", print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
