@@ -31,9 +31,10 @@ def test_an_arm_that_cannot_learn_from_validation_images_is_chosen_only_if_clear
     assert plain == NAMES[on_val.index(max(on_val))]
 
 
-@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.integers(1, 1000))
-def test_the_rule_of_one_standard_error(on_val, num_val):
+@given(st.lists(st.integers(0, 997), min_size=3, max_size=3), st.integers(1, 1000))
+def test_the_rule_of_one_standard_error(rights, num_val):
     """The best arm that can learn from the labels, unless ``synthetic`` is better by a standard error."""
+    on_val = [right / 997 for right in rights]
     chosen = choose(arms(*on_val), Choice(candidates=NAMES, num_val=num_val, refittable=REFITS))
     share = (num_val * on_val[0] + 2) / (num_val + 4)
     error = (share * (1 - share) / (num_val + 4)) ** 0.5
@@ -82,10 +83,11 @@ ONLY = "mixed was chosen because it was the only arm with synthetic images to ch
         ((0.98, 0.96, 0.97), NAMES, REFITS, WITHIN),
         ((0.98, 0.90, 0.92), NAMES, REFITS, BEYOND),
         ((0.90, 0.96, 0.96), NAMES, REFITS, f"mixed {BEST}"),
+        ((0.97, 0.96, 0.97 + 1e-12), NAMES, REFITS, f"bridged {BEST}"),
         ((0.98, 0.97, 0.90), NAMES, (), f"synthetic {BEST}"),
         ((0.98, 0.50, 0.90), ("mixed",), REFITS, ONLY),
     ],
-    ids=["within", "beyond", "tie", "best", "only"],
+    ids=["within", "beyond", "tie", "tie with the best", "best", "only"],
 )
 def test_the_reason_of_a_choice_is_said(on_val, candidates, refittable, why):
     choice = Choice(candidates=candidates, num_val=50, refittable=refittable)

@@ -76,7 +76,7 @@ def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> Chosen:
     field = chosen_by(chosen_from, choice.measure)
 
     def on_val(name: str) -> float:
-        return float(arms[name][field])
+        return round(float(arms[name][field]), 9)  # means of equal shares may differ by rounding
 
     first = max(chosen_from, key=on_val)
     refittable = [name for name in chosen_from if name in choice.refittable]
@@ -85,6 +85,8 @@ def choose(arms: Mapping[str, Mapping[str, Any]], choice: Choice) -> Chosen:
     if first in refittable or not refittable:
         return Chosen(first, "best", first)
     second = max(refittable, key=on_val)
+    if on_val(second) == on_val(first):
+        return Chosen(second, "best", second)
     # Older records have none for balanced accuracy; their verdict stays.
     error = arms[first].get(f"{field}_standard_error", standard_error(on_val(first), choice.num_val))
     if on_val(second) >= on_val(first) - error:
