@@ -341,6 +341,7 @@ def preview(
     to: Annotated[Path, typer.Option(help="picture to write", metavar="FILE")] = Path("preview.png"),
     device: typed.Device = "auto",
     repeats: typed.Repeats = None,
+    images: typed.PreviewImages = None,
 ) -> None:
     """Draw a few images per class, and estimate the cost of a run.
 
@@ -352,7 +353,7 @@ def preview(
     chosen.check_not_a_run(options)
     settings, number = chosen.settings_of(options), chosen.whole_runs(options, None, repeats)
     chosen.quiet_libraries()
-    found = draw_preview(settings, to, device=chosen.torch_device(device))
+    found = draw_preview(settings, to, device=chosen.torch_device(device), images=images)
     rows = found.estimate.rows(repeats=number)
     printing.show_table(("stage", "estimate"), rows, title="estimate for the whole run")
     if found.recognised:

@@ -1,6 +1,7 @@
 """`understudy preview`."""
 
 import numpy as np
+import pytest
 from PIL import Image
 from tiny_job import OPTIONS, tree, write_pets
 
@@ -23,3 +24,21 @@ def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_f
         for name in ("adapt", "draw", "compare", "total", "disk", "for 6 images at", "images/s")
         if name not in out
     ] == []
+
+
+@pytest.mark.parametrize(("images", "columns"), [(1, 1), (3, 2), (100, 2)])
+def test_fewer_images_can_be_drawn(images, columns, understudy, tmp_path, tiny_pipeline_folder):
+    """Large generators take minutes for an image on a CPU."""
+    write_pets("pets")
+    words = ("preview", "pets", "--to", "sheet.png", "--images", images, "--generator", tiny_pipeline_folder)
+    code, _, err = understudy(*words, *OPTIONS)
+    assert (code, err) == (0, "")
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width == columns * 64
+
+
+def test_no_images_are_refused(understudy, tiny_pipeline_folder):
+    write_pets("pets")
+    code, _, err = understudy("preview", "pets", "--images", 0, "--generator", tiny_pipeline_folder, *OPTIONS)
+    assert code == 2
+    assert "--images must be at least 1, got 0" in err

@@ -66,6 +66,12 @@ Repeats = Annotated[
 ]
 
 
+PreviewImages = Annotated[
+    int | None,
+    whole_number(help="images to draw, spread over the classes [default: 4 per class, of up to 40 classes]"),
+]
+
+
 Licences = Annotated[
     list[str] | None,
     typer.Option(

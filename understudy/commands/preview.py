@@ -15,6 +15,7 @@ from understudy.adaptation.inputs import AdaptData
 from understudy.commands import cost
 from understudy.commands.cost import Estimate, Pace, estimate
 from understudy.commands.validate import splits_and_captioned_sets
+from understudy.core.errors import InputError
 from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.threads import use_threads
 from understudy.core.workers import num_workers
@@ -53,23 +54,26 @@ class Preview:
     recognised: str
 
 
-def preview(settings: Settings, to: Path, *, device: str = "cpu") -> Preview:
+def preview(settings: Settings, to: Path, *, device: str = "cpu", images: int | None = None) -> Preview:
     """Draw a few images per class, and time a few steps of every kind of work.
 
     Args:
         settings: of the run to come.
         to: picture to write: a column for each of at most 40 classes, real images above synthetic ones.
         device: torch device.
+        images: how many to draw, spread over the classes; four per class if not given, which is the most.
 
     Raises:
         InputError: as a run would.
     """
     use_threads(settings.compute.threads)
+    if images is not None and images < 1:
+        raise InputError(f"--images must be at least 1, got {images}")
     check_replaceable(to, mark=_MARK.encode(), suffix=".png")
     splits, captioned = splits_and_captioned_sets(settings, device=device)
     generator = load_generator(settings.generator, device=device)
     drawn, image_seconds, strength = _draw_a_few(
-        generator, captioned[0], settings, splits.prompt_names, device=device
+        generator, captioned[0], settings, splits.prompt_names, device=device, images=images
     )
     mark = PngInfo()
     mark.add_text("Software", _MARK)
@@ -141,8 +145,9 @@ def _draw_a_few(
     prompt_names: tuple[str, ...],
     *,
     device: str,
+    images: int | None,
 ) -> tuple[LabelledSet, float, float]:
-    """Images of each class, seconds per image, and the mean strength that these start from."""
+    """A few images of the first classes, seconds per image, and the mean strength that these start from."""
     draw = settings.draw
     add_adapter_or_tokens(generator, settings, num_classes=train.num_classes)
     if settings.adapt.adapter is None:  # an untrained network draws noise, which takes as long
@@ -156,7 +161,10 @@ def _draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    wanted = np.where(np.arange(train.num_classes) < _MOST_CLASSES, _IMAGES_PER_CLASS, 0)
+    shown = min(train.num_classes, _MOST_CLASSES)
+    total = shown * _IMAGES_PER_CLASS if images is None else min(images, shown * _IMAGES_PER_CLASS)
+    wanted = np.zeros(train.num_classes, dtype=np.int64)
+    wanted[:shown] = (total + shown - 1 - np.arange(shown)) // shown
     rows = planner.rows(np.zeros_like(wanted), wanted)
     generator.draw(rows[:1], train)  # not timed: the first call includes set-up
     start = time.monotonic()
@@ -168,9 +176,9 @@ def _draw_a_few(
 
 
 def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:
-    """Up to four real images of each class above equally many drawn ones; of the first 40 classes."""
+    """Up to four real images of each class of which images were drawn, above up to four of these."""
     columns = []
-    for label in range(min(train.num_classes, _MOST_CLASSES)):
+    for label in np.unique(drawn.labels).tolist():
         real, synthetic = (
             _stack(data.select(np.flatnonzero(data.labels == label)[:_IMAGES_PER_CLASS]).pixels(size), size)
             for data in (train, drawn)
