@@ -60,7 +60,7 @@ def gradients_of(phase, num_real, size, *, backbone=STUDENT):
     soft=st.sampled_from([0.0, 0.6]),
     distance=st.sampled_from([0.0, 0.7]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_parts_add_up_to_the_batch(size, num_real, weight, soft, distance):
     phase = Phase(data="mixed", synthetic_weight=weight, soft_labels=soft, feature_distillation=distance)
     whole, expected = gradients_of(phase, num_real, 7)
