@@ -156,7 +156,7 @@ def interrupt(command, out, *, when, delay, number):
 
 @pytest.mark.slow
 def test_kill_at_random_moments(job, tmp_path):
-    """kill -9 while adapting, then Ctrl-C and twice kill -9 when some more files are there."""
+    """kill -9 while adapting, then Ctrl-C and kill -9 when some more files are there."""
     settings, command, whole = job
     out, rng = tmp_path / "run", np.random.default_rng(0)
     code, errors = interrupt(
@@ -169,10 +169,10 @@ def test_kill_at_random_moments(job, tmp_path):
     assert code == -signal.SIGKILL, errors
     untouched = finished(out)
 
-    # In thirds of what is to come, but for the last few files.
+    # In each half of what is to come, but for the last few files.
     total = num_finished(whole) - 5
-    for third, number in enumerate((signal.SIGINT, signal.SIGKILL, signal.SIGKILL)):
-        least = max(num_finished(out) + 1, int(rng.integers(third * total // 3, (third + 1) * total // 3)))
+    for half, number in enumerate((signal.SIGINT, signal.SIGKILL)):
+        least = max(num_finished(out) + 1, int(rng.integers(half * total // 2, (half + 1) * total // 2)))
         code, errors = interrupt(
             command,
             out,
