@@ -128,3 +128,16 @@ def test_a_smaller_batch_draws_the_same_images(tmp_path, tiny_pipeline_folder):
     pairs = list(zip(drawn(tmp_path / "whole"), drawn(tmp_path / "resumed"), strict=True))
     assert len(pairs) == 8
     assert max(np.abs(one - other).max() for one, other in pairs) <= 1  # up to rounding
+
+
+def test_samples_show_drawn_images_and_then_kept_ones(pets, tiny_pipeline_folder, tmp_path):
+    settings, out = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": "none"}), tmp_path / "run"
+    listener = Listener()
+    run(settings, out, until="draw", observer=listener)
+    samples = out / "synthetic" / "samples.png"
+    assert any(line.endswith(f"; some of them below real ones: {samples}") for line in listener.lines)
+    with Image.open(samples) as sheet:
+        assert sheet.width == 2 * 64, "a column for each class"
+    samples.unlink()
+    run(settings, out, until="curate")
+    assert samples.exists()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from understudy.adaptation.inputs import AdaptData
@@ -19,6 +18,7 @@ from understudy.core.errors import InputError
 from understudy.core.files import check_replaceable, write_atomically
 from understudy.core.threads import use_threads
 from understudy.core.workers import num_workers
+from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS, contact_sheet
 from understudy.data.labelled_set import LabelledSet
 from understudy.evaluation.domain import measure_domain
 from understudy.functional.allocation import first_of_each_class
@@ -34,8 +34,6 @@ from understudy.training.backbones import pretrained_classifier
 from understudy.training.classifier import TrainedClassifier
 
 _MARK = "understudy preview"  # stored in the file, so that other pictures of the user are never replaced
-_IMAGES_PER_CLASS = 4
-_MOST_CLASSES = 40
 _TO_COMPARE_WITH = 20  # train images of each class whose mean feature stands for the class
 
 
@@ -77,7 +75,7 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu", images: int | 
     )
     mark = PngInfo()
     mark.add_text("Software", _MARK)
-    sheet = _contact_sheet(splits.train, drawn, generator.image_size)
+    sheet = contact_sheet(splits.train, drawn, size=generator.image_size)
     write_atomically(to, lambda path: sheet.save(path, format="PNG", pnginfo=mark))
     if learns_words(settings):  # adapting adds these words
         generator = load_generator(settings.generator, device=device)
@@ -114,7 +112,7 @@ def _recognised(
     which = "before adaptation" if settings.adapt.adapter is None else "with its adapter"
     shares = f"{limits['mean']:.0%} [{limits['low']:.0%}, {limits['high']:.0%}] of {len(drawn)} drawn images"
     if len(val):
-        of_val = _near_their_class(network, train, _first(val, _IMAGES_PER_CLASS))
+        of_val = _near_their_class(network, train, _first(val, MOST_PER_CLASS))
         shares += f" and {of_val['agreement']['mean']:.0%} of validation images"
     told = (
         f"the generator {which}: {shares} are nearest to the real images of their class (chance: "
@@ -161,8 +159,8 @@ def _draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    shown = min(train.num_classes, _MOST_CLASSES)
-    total = shown * _IMAGES_PER_CLASS if images is None else min(images, shown * _IMAGES_PER_CLASS)
+    shown = min(train.num_classes, MOST_CLASSES)
+    total = shown * MOST_PER_CLASS if images is None else min(images, shown * MOST_PER_CLASS)
     wanted = np.zeros(train.num_classes, dtype=np.int64)
     wanted[:shown] = (total + shown - 1 - np.arange(shown)) // shown
     rows = planner.rows(np.zeros_like(wanted), wanted)
@@ -173,23 +171,3 @@ def _draw_a_few(
     labels = [row.label for row in rows]
     drawn = LabelledSet.from_images(pixels, labels, class_names=train.class_names, split="synthetic")
     return drawn, seconds, float(np.mean([row.strength for row in rows]))
-
-
-def _contact_sheet(train: LabelledSet, drawn: LabelledSet, size: int) -> Image.Image:
-    """Up to four real images of each class of which images were drawn, above up to four of these."""
-    columns = []
-    for label in np.unique(drawn.labels).tolist():
-        real, synthetic = (
-            _stack(data.select(np.flatnonzero(data.labels == label)[:_IMAGES_PER_CLASS]).pixels(size), size)
-            for data in (train, drawn)
-        )
-        space = np.full((3, size // 4, size), 255, np.uint8)
-        columns.append(np.concatenate([real, space, synthetic], axis=1))
-    sheet = np.concatenate(columns, axis=2).transpose(1, 2, 0)
-    zoom = max(1, 64 // size)
-    return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
-
-
-def _stack(pixels: np.ndarray, size: int) -> np.ndarray:
-    blank = np.full((_IMAGES_PER_CLASS - len(pixels), 3, size, size), 255, np.uint8)
-    return np.concatenate([*pixels, *blank], axis=1)

@@ -16,6 +16,7 @@ from understudy.curation.scores import SCORES
 from understudy.curation.settings import CurateSettings
 from understudy.evaluation.domain import measure_domain
 from understudy.pipeline.context import Run
+from understudy.pipeline.samples import write_samples
 from understudy.pipeline.synthetic import JudgedImages
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
@@ -36,6 +37,7 @@ def curate(run: Run) -> None:
         record |= _record(made, quota, settings.curate, run.train.class_names)
         if settings.curate.score == "agreement":
             record["fidelity"]["domain"] = _domain(made.decisions, run.train.num_classes)
+    write_samples(run, made.images)
     counts = record["curation"]
     missing = sum(counts["missing"].values())
     short = f", {missing} fewer than wanted" if missing else ""

@@ -6,6 +6,7 @@ import time
 
 from understudy.core.device_memory import forget_peak, peak_gb
 from understudy.pipeline.context import Run
+from understudy.pipeline.samples import write_samples
 from understudy.pipeline.work import Counted, Work
 from understudy.sampling.plan import quotas
 
@@ -23,7 +24,9 @@ def draw(run: Run) -> None:
         per_second = float(f"{drawn / (time.monotonic() - start):.4g}") if drawn else None
         record |= {"images": len(images), "images_per_second": per_second}
         record["device_memory_gb"] = peak_gb(run.device)
-    run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s")
+    samples = write_samples(run, images)
+    shown = "" if samples is None else f"; some of them below real ones: {samples}"
+    run.observer.say(f"draw: {len(images)} images in {record['seconds']:.0f} s{shown}")
     if (short := int(quota.sum()) - len(images)) > 0:
         run.observer.say(
             f"draw: {short} images fewer than wanted, because there are no more ready-made images; see "
