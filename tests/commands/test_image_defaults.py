@@ -9,8 +9,6 @@ from tiny_job import SECTIONS, write_pets
 from understudy import defaults_for
 from understudy.commands import image_defaults
 from understudy.commands.image_defaults import with_image_defaults
-from understudy.data.load import load_splits
-from understudy.data.settings import DataSettings
 from understudy.pipeline.load import about_photographs
 from understudy.settings import build, to_yaml
 
@@ -69,10 +67,10 @@ def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
 )
 def test_one_line_says_how_classifiers_learn(compare, sentence, photographs):
     settings = with_image_defaults(_layers(photographs, compare=compare))
-    (told,) = about_photographs(load_splits(settings.data, seed=0).train, settings)
+    (told,) = about_photographs("photographs", settings)
     assert sentence in told
     assert ("pip install 'understudy[photo]'" in told) == ("mini" in told)
-    assert about_photographs(load_splits(DataSettings(source="digits"), seed=0).train, settings) == ()
+    assert about_photographs("characters", settings) == ()
 
 
 @pytest.mark.parametrize("source", ["nowhere", ".", "org/name"])

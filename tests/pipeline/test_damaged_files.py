@@ -51,6 +51,7 @@ the records from this stage on.
 """
 NOT_READ = (
     *("README.md", "report.html", "synthetic/decisions.parquet", "synthetic/scaled.parquet"),
+    "synthetic/samples.png",
     *("adapter/member-1/checkpoint.pt", "adapter/member-1/images.json", "adapter/member-1/unet/config.json"),
     *("arms/*/*-classifier/*", "synthetic/supplies/*/*/*", "synthetic/supplies/*/*/*/*"),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from understudy.commands.chosen import quiet_libraries
 from understudy.core.listing import listed, shortened
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import kind_of_set
+from understudy.data.image_kind import ImageKind, kind_of_set
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
@@ -78,15 +78,19 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     )
     small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
     few = _too_few_to_learn(settings, splits.train)
-    kind = about_photographs(splits.train, settings)
-    unknown = _unknown_to_mini(settings, splits.train)
-    notes = (*splits.notes, *kind, *(note for note in (small, few, unknown) if note))
+    kind = kind_of_set(splits.train)
+    unknown = _unknown_to_mini(settings, kind)
+    notes = (
+        *splits.notes,
+        *about_photographs(kind, settings),
+        *(note for note in (small, few, unknown) if note),
+    )
     return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
 
 
-def _unknown_to_mini(settings: Settings, train: LabelledSet) -> str:
+def _unknown_to_mini(settings: Settings, kind: ImageKind) -> str:
     """Say that the bundled generator knows no photographs; empty if that does not matter."""
-    if settings.generator.name != "mini" or kind_of_set(train) == "characters":
+    if settings.generator.name != "mini" or kind == "characters":
         return ""
     return f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
 

@@ -178,8 +178,9 @@ class Run:
 
     @cached_property
     def image_kind(self) -> ImageKind:
-        """What the real images show."""
-        return kind_of_set(self.train)
+        """What the real images show, as the stage load found; runs of earlier versions look again."""
+        found: ImageKind | None = self.recorded("load").get("image_kind")
+        return found or kind_of_set(self.train)
 
     @cached_property
     def encoder(self) -> Encoder | None:

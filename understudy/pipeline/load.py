@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import kind_of_set
-from understudy.data.labelled_set import LabelledSet
+from understudy.data.image_kind import ImageKind, kind_of_set
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.context import Run
 from understudy.pipeline.kept_files import keep_files
@@ -25,6 +24,7 @@ def load(run: Run) -> None:
             others=splits.known_ids,
         )
         captioned, shortened = fitting_captions(captioned, run.settings, splits.prompt_names)
+        kind = kind_of_set(splits.train)
         for images in (*captioned, splits.test):
             images.save(data / f"{images.split}.parquet")
         if splits.spare is not None:
@@ -36,9 +36,10 @@ def load(run: Run) -> None:
             "val": len(splits.val),
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
+            "image_kind": kind,
             "notes": [
                 *splits.notes,
-                *about_photographs(splits.train, run.settings),
+                *about_photographs(kind, run.settings),
                 *([shortened] if shortened else []),
             ],
             "kept": kept,
@@ -55,9 +56,9 @@ def load(run: Run) -> None:
     run.observer.say(f"load: {counts} of {len(record['classes'])} classes")
 
 
-def about_photographs(train: LabelledSet, settings: Settings) -> tuple[str, ...]:
+def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
     """How classifiers learn from photographs, in a sentence; none for characters."""
-    if kind_of_set(train) == "characters":
+    if kind == "characters":
         return ()
     compare = settings.compare
     size = f" at {compare.resolution} pixels" if compare.resolution else ""

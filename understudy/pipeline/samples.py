@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.core.files import write_atomically
 from understudy.data.contact_sheet import contact_sheet
+from understudy.data.decoding import open_image
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 
@@ -18,6 +19,8 @@ def write_samples(run: Run, synthetic: LabelledSet) -> Path | None:
     if not len(synthetic):
         return None
     path = run.path / "synthetic" / "samples.png"
-    sheet = contact_sheet(run.train, synthetic, size=min(_LARGEST, *synthetic.image(0).size))
+    with open_image(synthetic.encoded(0)) as first:  # reads no pixels
+        size = min(_LARGEST, *first.size)
+    sheet = contact_sheet(run.train, synthetic, size=size)
     write_atomically(path, partial(sheet.save, format="PNG"))
     return path
