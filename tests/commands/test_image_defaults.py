@@ -48,6 +48,25 @@ def test_what_the_user_gives_wins(photographs):
     assert with_image_defaults(_layers(photographs, compare={"resolution": 64})).compare.resolution == 64
 
 
+def test_random_weights_are_no_reason_for_a_large_network(photographs):
+    compare = with_image_defaults(_layers(photographs, compare={"pretrained": False})).compare
+    assert (compare.backbone, compare.resolution, compare.augmentation) == ("mini", None, "flip-crop")
+
+
+def test_the_first_class_does_not_decide_alone(tmp_path):
+    for name, count in (("a", 30), ("b", 12), ("c", 12)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            if name == "a":
+                image = Image.new("RGB", (30, 30), "white")
+                image.paste((0, 0, 0), (5 + index % 9, 5, 9 + index % 9, 25))
+            else:
+                whole = Image.fromarray(load_sample_image("flower.jpg" if name == "b" else "china.jpg"))
+                image = whole.crop((20 * index, 100, 20 * index + 99, 199))
+            image.save(tmp_path / name / f"{index}.png")
+    assert defaults_for(tmp_path)["compare"]["augmentation"] == "flip-crop"
+
+
 def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
     monkeypatch.setattr(image_defaults, "photo_weights", lambda: None)
     assert defaults_for(photographs) == {"compare": {"augmentation": "flip-crop"}}

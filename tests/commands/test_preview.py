@@ -1,5 +1,7 @@
 """`understudy preview`."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -42,3 +44,17 @@ def test_no_images_are_refused(understudy, tiny_pipeline_folder):
     code, _, err = understudy("preview", "pets", "--images", 0, "--generator", tiny_pipeline_folder, *OPTIONS)
     assert code == 2
     assert "--images must be at least 1, got 0" in err
+
+
+def test_a_generator_that_knows_the_classes_is_told_from_one_that_has_learned_nothing(understudy):
+    few = ("--shots", 5, "--set", "draw.steps=4", "--set", "adapt.steps=2", "--set", "compare.steps=2")
+    code, out, _ = understudy("preview", "digits", "--to", "sheet.png", *few)
+    told = " ".join(out.split())
+    assert code == 0
+    assert re.search(
+        r"the generator before adaptation: \d+% \[\d+%, \d+%\] of 40 drawn images and \d+% of val", told
+    )
+    assert "does not know" not in told, "40 images do not prove ignorance"
+    scratch = ("--generator", "class_conditional", "--set", "generator.patch=4", "--images", 2)
+    code, out, _ = understudy("preview", "digits", "--to", "other.png", *few, *scratch)
+    assert (code, "nearest to the real images" in out) == (0, False), "it is random before adaptation"

@@ -80,6 +80,7 @@ def test_every_run_is_complete_and_differs_in_one_thing(volume, volume_job):
         assert (folder.settings.draw.per_class, folder.settings.seed) == (int(name[0]), int(name[-1]))
         others = folder.settings.model_dump()
         others["draw"]["per_class"], others["seed"] = None, 0
+        others["curate"]["stop_at_chance"] = True  # decides nothing
         assert others == volume_job.model_dump()
         assert (folder.path / "report.html").exists()
         assert set(LabelledSet.load(folder.path / "synthetic" / "curated.parquet").counts) == {int(name[0])}
@@ -681,3 +682,14 @@ def test_a_study_goes_on_with_a_smaller_batch(tmp_path):
     study(batch_size=2).check([])
     with pytest.raises(InputError, match="draw.steps: 2 in the folder, 3 now"):
         study(steps=3).check([])
+
+
+@pytest.mark.parametrize(
+    ("kind", "point", "stops"),
+    [("guidance", 4.0, False), ("repeats", "run", True), ("bakeoff", "mini", True)],
+)
+def test_only_points_that_vary_a_setting_are_measured_at_chance(kind, point, stops, tmp_path):
+    """A guidance at which nothing can be recognised is a finding, and a useless generator is a line."""
+    base = build({"data": {"source": "digits"}})
+    study = StudyFolder(kind=kind, base=base, overrides=(), out=tmp_path)
+    assert study.run_of(point, 0).settings.curate.stop_at_chance is stops

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from tiny_job import tree, write_pets
+
+from understudy.commands.validate import validate
+from understudy.settings import build
 
 
 def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tiny_pipeline_folder):
@@ -29,3 +33,11 @@ def test_validate_names_classes_with_too_few_images_to_train_a_generator_on(unde
     assert "hardly draws anything new for classes with fewer than 10: cat (" in words
     _, out, _ = understudy("validate", "pets", "--generator", "mini")
     assert "hardly draws" not in out
+
+
+@pytest.mark.parametrize(("source", "warns"), [("pets", True), ("digits", False)])
+def test_the_bundled_generator_is_no_generator_of_photographs(source, warns, pets):
+    settings = build({"data": {"source": str(pets) if source == "pets" else source}})
+    told = " ".join(validate(settings).sentences)
+    assert ("warning: 'mini' has seen only printed characters" in told) == warns
+    assert ("--generator class_conditional" in told) == warns

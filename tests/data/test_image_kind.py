@@ -45,6 +45,20 @@ def test_grey_and_blurred_photographs_are_photographs():
     assert image_kind(parts) == "photographs"
 
 
+def test_scans_on_black_and_products_on_white_are_photographs():
+    """They have two levels and plain ground, but no strokes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:100, :100]
+
+    def body(ground):
+        inside = ((y - 50) / rng.uniform(28, 42)) ** 2 + ((x - 50) / rng.uniform(28, 42)) ** 2 < 1
+        grey = np.where(inside, rng.normal(140, 25, (100, 100)), ground)
+        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
+
+    for ground in (2, 250):
+        assert image_kind([body(ground) for _ in range(20)]) == "photographs"
+
+
 def test_the_majority_decides():
     digits = [DIGITS.image(index) for index in range(10)]
     assert image_kind([*digits, *PHOTOGRAPHS]) == "characters"

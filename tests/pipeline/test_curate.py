@@ -10,8 +10,10 @@ from understudy.core.errors import InputError
 from understudy.curation.scores import SCORES, Score
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
+from understudy.pipeline.curate import what_else
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
+from understudy.settings import build
 
 pytestmark = pytest.mark.usefixtures("plain_report")
 
@@ -123,3 +125,34 @@ def test_a_run_on_images_that_the_generator_knows_records_it(finished):
     found = results_of(finished[0])["fidelity"]["domain"]
     assert found["images"] == results_of(finished[0])["curation"]["drawn"]
     assert found["knows"] is None, "fewer than 50 images cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "class_conditional, which learns from your images alone, or images made elsewhere"),
+        ({"name": "class_conditional"}, "on the hub), or images made elsewhere"),
+        (
+            {"name": "folder", "images": ["made"]},
+            "check that the images of generator.images lie in the folders",
+        ),
+    ],
+)
+def test_the_advice_never_names_what_is_in_use(changes, advice):
+    told = what_else(build({"data": {"source": "digits"}, "generator": changes}))
+    assert advice in told
+    assert f"--generator {changes.get('name')}" not in told
+
+
+def test_a_judge_that_does_not_know_real_images_either_stops_nothing(tiny_pipeline_folder, tmp_path):
+    settings = tiny_settings(
+        "digits",
+        tiny_pipeline_folder,
+        data={"source": "digits", "shots": 5},
+        adapt={"method": "none"},
+        draw={"per_class": 6, "part_size": 64, "batch_size": 64},
+        curate={"threshold": None, "max_refills": 0},
+        compare={"steps": 2},
+    )
+    domain = run(settings, tmp_path / "run", until="curate")["curate"]["fidelity"]["domain"]
+    assert domain["knows"] is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,9 @@ from understudy.pipeline.folder import RunFolder
 from understudy.settings import Settings, build
 from understudy.training.photo_network import photo_weights
 
-_SAMPLE = 100  # images that are looked at, the first of the source
+_SAMPLE = 100  # images that are looked at
+_OF_A_LABEL = 10  # of these, at most
+_MOST_READ = 1000  # files that are read for it
 _SIZES = (96, 128, 160, 192, 224)  # of the classifier's input; EfficientNet-Lite0 was trained at 224
 
 _POSSIBLE: Mapping[str, tuple[object, ...]] = {
@@ -42,6 +45,8 @@ def with_image_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None
     plain = build(*layers)
     begun = None if folder is None else _begun(folder)
     chosen = defaults_for(plain.data) if begun is None else _kept(begun)
+    if not plain.compare.pretrained:  # what the network knows is the reason for it
+        chosen.get("compare", {}).pop("backbone", None)
     settings = build(chosen, *layers)
     if settings.compare.backbone != "photo":  # other networks have a size of their own
         chosen.get("compare", {}).pop("resolution", None)
@@ -89,11 +94,17 @@ def defaults_for(source: str | Path | DataSettings) -> dict[str, Any]:
 
 
 def _first_images(data: DataSettings) -> list[Image.Image]:
-    """The first readable images of a source; none if it cannot be read, which a run then explains."""
+    """Some readable images, few of each label; none if the source cannot be read, as a run then explains."""
+    number = Counter[object]()
+    images: list[Image.Image] = []
     try:
-        items = find_source(data.source).open(data.source, data).items
-        found = ((item.data, inspect(item.data, data.max_pixels)) for item in items if not item.problem)
-        readable = (encoded for encoded, each in found if isinstance(each, Inspected))
-        return [decode_once(encoded) for encoded in islice(readable, _SAMPLE)]
+        for item in islice(find_source(data.source).open(data.source, data).items, _MOST_READ):
+            if len(images) == _SAMPLE:
+                break
+            is_wanted = not item.problem and number[item.label] < _OF_A_LABEL
+            if is_wanted and isinstance(inspect(item.data, data.max_pixels), Inspected):
+                number[item.label] += 1
+                images.append(decode_once(item.data))
     except InputError:
         return []
+    return images

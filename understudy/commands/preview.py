@@ -101,26 +101,31 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu", images: int | 
 def _recognised(
     settings: Settings, train: LabelledSet, val: LabelledSet, drawn: LabelledSet, *, device: str
 ) -> str:
-    """Say how many drawn images look like their class to the pretrained network that arms start from."""
+    """Say how many drawn images look like their class to the pretrained network that arms start from.
+
+    Empty without such a network, and for a generator that has learned nothing yet.
+    """
     backbone = pretrained_classifier(settings.compare)
-    if backbone is None:
+    has_adapter = settings.adapt.adapter is not None
+    if backbone is None or (settings.generator.name == "class_conditional" and not has_adapter):
         return ""
     backbone.model.to(device)
     network = TrainedClassifier(backbone, train.class_names, device)
     found = _near_their_class(network, train, drawn)
-    limits = found["agreement"]
-    which = "before adaptation" if settings.adapt.adapter is None else "with its adapter"
+    limits, is_adapted = found["agreement"], settings.adapt.num_steps and not has_adapter
     shares = f"{limits['mean']:.0%} [{limits['low']:.0%}, {limits['high']:.0%}] of {len(drawn)} drawn images"
+    when = " before adaptation" if is_adapted else ""
     if len(val):
         of_val = _near_their_class(network, train, _first(val, MOST_PER_CLASS))
         shares += f" and {of_val['agreement']['mean']:.0%} of validation images"
     told = (
-        f"the generator {which}: {shares} are nearest to the real images of their class (chance: "
+        f"the generator{when}: {shares} are nearest to the real images of their class (chance: "
         f"{found['chance']:.0%}; features of compare.backbone={settings.compare.backbone})"
     )
-    if limits["low"] > found["chance"]:
+    if found["knows"] is not False:
         return told
-    return f"{told}. It does not know such images; unless adaptation changes this, {what_else(settings)}"
+    unless = "unless adaptation changes this, " if is_adapted else ""
+    return f"{told}. It does not know such images; {unless}{what_else(settings)}"
 
 
 def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: LabelledSet) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: Labe
     features, labels = network.features(few), np.unique(few.labels)
     means = np.stack([features[few.labels == label].mean(axis=0) for label in labels])
     nearest, _ = nearest_neighbours(network.features(data), means)
-    return measure_domain(data.labels, labels[nearest] == data.labels, num_classes=train.num_classes)
+    return measure_domain(data.labels, labels[nearest] == data.labels)
 
 
 def _first(data: LabelledSet, per_class: int) -> LabelledSet:

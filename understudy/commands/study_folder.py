@@ -19,7 +19,7 @@ from typing import Any, final
 import pyarrow.parquet as pq
 import yaml
 
-from understudy.commands.study_kinds import STUDIES, Point, file_name
+from understudy.commands.study_kinds import STUDIES, Point, StudyKind, file_name
 from understudy.core.config import Section, read_yaml
 from understudy.core.errors import InputError
 from understudy.core.files import readable, write_text
@@ -204,7 +204,7 @@ class StudyFolder:
         kind = STUDIES[self.kind]
         # Only what was given, because defaults depend on the generator.
         given = self.base.model_dump(mode="json", exclude_unset=True)
-        settings = build(given, kind.settings_at(point), *self.overrides)
+        settings = build(given, _measured_anyway(kind), kind.settings_at(point), *self.overrides)
         if kind.varies and settings.data.shots is not None:
             settings = settings.model_copy(
                 update={"data": settings.data.model_copy(update={"subset": repeat})}
@@ -267,6 +267,11 @@ class StudyFolder:
                 f"this study has no run {listed(others)}: give the same --points and --repeats, or choose "
                 "another --out"
             )
+
+
+def _measured_anyway(kind: StudyKind) -> dict[str, Any]:
+    """Settings with which a point is measured even if the generator draws nothing useful there."""
+    return {"curate": {"stop_at_chance": False}} if kind.varies and not kind.ranks else {}
 
 
 @final

@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.otsu import two_level_share
+from understudy.functional.otsu import best_threshold
 
 ImageKind = Literal["characters", "photographs"]
 
@@ -17,11 +18,12 @@ _LOOKED_AT = 100
 _SIDE = 64  # pixels; strokes can be told from textures at this size
 _GREY = 8.0  # an image is grey if the channels of a pixel differ by less than this on average
 _TWO_LEVELS = 0.8  # written digits have about 0.9, photographs about 0.75
+_STROKE = 0.25  # half the width of the widest stroke, as a share of the image; bold digits have up to that
 _PAPER = (24.0, 0.4)  # grey levels around the median of the border, and the share of all pixels within them
 
 
 def image_kind(images: Iterable[Image.Image]) -> ImageKind:
-    """Characters if most images are grey ink on plain paper; otherwise photographs.
+    """Characters if most images are grey strokes on plain paper; otherwise photographs.
 
     Drawings in ink count as characters too, and characters in colour as photographs.
 
@@ -43,7 +45,7 @@ def kind_of_set(data: LabelledSet) -> ImageKind:
 
 
 def _is_ink(image: Image.Image) -> bool:
-    """Whether an image is grey, has two levels, and much of it is as plain as its border."""
+    """Whether an image is grey strokes of two levels, and much of it is as plain as its border."""
     small = image.convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
     pixels = np.asarray(small).astype(np.int64)
@@ -51,6 +53,10 @@ def _is_ink(image: Image.Image) -> bool:
         return False
     levels = pixels.sum(axis=-1) // 3
     border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
-    width, share = _PAPER
-    is_plain = float((np.abs(levels - np.median(border)) <= width).mean()) > share
-    return is_plain and two_level_share(levels) > _TWO_LEVELS
+    paper, (width, share) = float(np.median(border)), _PAPER
+    threshold, between = best_threshold(levels)
+    if between <= _TWO_LEVELS or float((np.abs(levels - paper) <= width).mean()) <= share:
+        return False
+    ink = levels > threshold if paper <= threshold else levels <= threshold
+    # A scan of a head on black has two levels too, but no strokes.
+    return bool(distance_transform_edt(np.pad(ink, 1)).max() <= _STROKE * min(ink.shape))

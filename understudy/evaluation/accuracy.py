@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,7 @@ from understudy.training.records import ArmResult
 
 TOLD = 0.02
 """A difference in accuracy that a test should be able to tell."""
+_CLEARLY_MORE = 1.1  # times as many test images
 _BASELINE = "real"
 _LONG = "real-long"
 _WITH_VAL = "real+val"
@@ -162,7 +164,7 @@ def verdict(
     chosen = choose(arms, choice)
     best = chosen.arm
     helps, sentence = judge(arms, best, terms=terms, with_val=with_val, measure=measure)
-    sentence += _too_small(measured_by(arms[best], measure), num_test)
+    sentence += _too_small(_deciding(arms, best, measure=measure, with_val=with_val), num_test)
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
@@ -215,20 +217,33 @@ def judge(
     return helps and beyond["low"] > 0, f"{sentence} {claim}"
 
 
-def _too_small(found: Mapping[str, Any], num_test: int) -> str:
+def _deciding(
+    arms: Mapping[str, Mapping[str, Any]], best: str, *, measure: str, with_val: Mapping[str, str]
+) -> list[Mapping[str, float]]:
+    """The differences that decide whether an arm helps, as :func:`judge` takes them."""
+    found = measured_by(arms[best], measure)
+    differences = [found["minus_real_long" if "minus_real_long" in found else "minus_real"]]
+    if _WITH_VAL in arms:
+        differences.append(measured_by(arms[with_val.get(best, best)], measure)["minus_real_val"])
+    return differences
+
+
+def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str:
     """Say how many test images it takes if these cannot tell a difference of two points; else nothing.
 
     The interval is taken to narrow with the square root of their number, which holds as far as test images,
     and not trainings, decide its width.
     """
-    difference = found.get("minus_real_long", found["minus_real"])
-    half = (difference["high"] - difference["low"]) / 2
-    if difference["low"] > 0 or difference["high"] < 0 or half <= TOLD:
+    half = max(
+        ((one["high"] - one["low"]) / 2 for one in differences if one["low"] <= 0 <= one["high"]), default=0
+    )
+    wanted = num_test * (half / TOLD) ** 2
+    if wanted < _CLEARLY_MORE * num_test:
         return ""
-    wanted = float(f"{num_test * (half / TOLD) ** 2:.2g}")
+    unit = 10 ** (math.floor(math.log10(wanted)) - 1)  # two digits, rounded up
     return (
-        f" This test is too small for a difference of {100 * TOLD:g} points: that takes about {wanted:,.0f} "
-        "test images."
+        f" This test is too small for a difference of {100 * TOLD:g} points: that takes about "
+        f"{math.ceil(wanted / unit) * unit:,.0f} test images."
     )
 
 

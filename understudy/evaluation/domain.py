@@ -8,44 +8,48 @@ import numpy as np
 
 from understudy.functional.intervals import binomial_limits
 
-_FEWEST = 50  # drawn images below which chance and knowledge are hardly told apart
-_CLEARLY = 0.95  # chance above which agreement cannot lie clearly above it
+_FEWEST = 50  # drawn images below which ignorance is not concluded
+_USELESS = 0.15  # of the way from chance to all images recognised
 
 
-def measure_domain(labels: np.ndarray, recognised: np.ndarray, *, num_classes: int) -> dict[str, Any]:
+def measure_domain(labels: np.ndarray, recognised: np.ndarray) -> dict[str, Any]:
     """Compare the share of drawn images whose class is recognised with chance.
 
-    Chance is the share of the largest class: what a classifier that sees no difference reaches at most.
+    The share is the mean over classes, so that it stays if more images of some classes are drawn. A
+    classifier that sees nothing reaches 1 / K on average, however often it names each of the K classes.
 
     Args:
         labels: intended class of each drawn image, int (N,).
         recognised: whether the classifier names it, bool (N,).
-        num_classes: number of classes.
 
     Returns:
-        ``images`` (N), ``agreement`` (``mean``, ``low``, ``high``; 95%, Clopper and Pearson 1934),
-        ``chance``, and ``knows``: whether the whole interval lies above chance; None with fewer than 50
-        images, or if nearly all are of one class.
+        ``images`` (N), ``agreement`` (``mean``, ``low``, ``high``; 95%, Clopper and Pearson 1934, for as many
+        images as have this variance if classes count alike), ``chance`` (1 / K), and ``knows``: true if the
+        whole interval lies above chance, false if it ends less than 15% of the way from chance to 1, with
+        at least 50 images; otherwise None, which also holds for a single class.
 
     Raises:
         ValueError: without images, or for different numbers of them.
 
     Example:
         >>> labels = np.arange(100) % 10
-        >>> measure_domain(labels, labels < 9, num_classes=10)["knows"]
-        True
-        >>> measure_domain(labels, labels == 0, num_classes=10)["knows"]
-        False
+        >>> measure_domain(labels, labels < 9)["knows"], measure_domain(labels, labels == 0)["knows"]
+        (True, False)
     """
     if len(labels) != len(recognised) or not len(labels):
         raise ValueError(f"labels and recognised must be (N,), got {len(labels)} and {len(recognised)}")
-    mean, num = float(recognised.mean()), len(labels)
-    low, high = binomial_limits(mean, num)
-    chance = float(np.bincount(labels, minlength=num_classes).max()) / num
-    can_tell = num >= _FEWEST and chance < _CLEARLY
+    classes, counts = np.unique(labels, return_counts=True)
+    mean = float(np.mean([recognised[labels == label].mean() for label in classes]))
+    chance = 1 / len(classes)
+    low, high = binomial_limits(mean, len(classes) ** 2 / float((1 / counts).sum()))
+    knows = None
+    if len(classes) > 1 and low > chance:
+        knows = True
+    elif len(labels) >= _FEWEST and high < chance + _USELESS * (1 - chance):
+        knows = False
     return {
-        "images": num,
+        "images": len(labels),
         "agreement": {"mean": mean, "low": low, "high": high},
         "chance": chance,
-        "knows": low > chance if can_tell else None,
+        "knows": knows,
     }

@@ -7,8 +7,8 @@ import numpy as np
 _LEVELS = 256
 
 
-def two_level_share(levels: np.ndarray) -> float:
-    """The share of the variance of grey levels that lies between two groups, at the best threshold.
+def best_threshold(levels: np.ndarray) -> tuple[int, float]:
+    """The threshold that parts grey levels best, and the share of their variance between the two groups.
 
     Otsu 1979, "A threshold selection method from gray-level histograms", equations 12 and 18::
 
@@ -21,14 +21,14 @@ def two_level_share(levels: np.ndarray) -> float:
         levels: integers in [0, 255], of any shape.
 
     Returns:
-        In [0, 1]; 0 if all levels are the same.
+        The last level of the lower group, and a share in [0, 1], which is 0 if all levels are the same.
 
     Raises:
         ValueError: if there are none, or levels outside the range.
 
     Example:
-        >>> two_level_share(np.array([0, 0, 0, 255])), round(two_level_share(np.arange(256)), 2)
-        (1.0, 0.75)
+        >>> best_threshold(np.array([7, 7, 7, 255])), round(best_threshold(np.arange(256))[1], 2)
+        ((7, 1.0), 0.75)
     """
     if levels.size == 0 or levels.min() < 0 or levels.max() >= _LEVELS:
         raise ValueError(f"levels must be in [0, {_LEVELS - 1}], got {levels.size} levels")
@@ -37,9 +37,11 @@ def two_level_share(levels: np.ndarray) -> float:
     total = float(shares @ values)
     variance = float(shares @ (values - total) ** 2)
     if variance == 0:
-        return 0.0
+        return int(levels.flat[0]), 0.0
     w0 = np.cumsum(shares)[:-1]
     mu = np.cumsum(shares * values)[:-1]
+    between = np.zeros(_LEVELS - 1)
     parted = (w0 > 0) & (w0 < 1)  # both groups have members
-    between = (total * w0[parted] - mu[parted]) ** 2 / (w0[parted] * (1 - w0[parted]))
-    return min(1.0, float(between.max(initial=0.0)) / variance)
+    between[parted] = (total * w0[parted] - mu[parted]) ** 2 / (w0[parted] * (1 - w0[parted]))
+    best = int(between.argmax())
+    return best, min(1.0, float(between[best]) / variance)

@@ -36,7 +36,7 @@ def curate(run: Run) -> None:
         made.images.save(folder / "curated.parquet")
         record |= _record(made, quota, settings.curate, run.train.class_names)
         if settings.curate.score == "agreement":
-            record["fidelity"]["domain"] = _domain(made.decisions, run.train.num_classes)
+            record["fidelity"]["domain"] = _domain(made.decisions)
     write_samples(run, made.images)
     counts = record["curation"]
     missing = sum(counts["missing"].values())
@@ -46,8 +46,8 @@ def curate(run: Run) -> None:
         run.observer.say(f"curate: {counts['problem']}")
 
 
-def _domain(decisions: Decisions, num_classes: int) -> dict[str, Any]:
-    return measure_domain(decisions.labels, decisions.scores == 1.0, num_classes=num_classes)
+def _domain(decisions: Decisions) -> dict[str, Any]:
+    return measure_domain(decisions.labels, decisions.scores == 1.0)
 
 
 def _check_domain(run: Run, decisions: Decisions) -> None:
@@ -58,33 +58,37 @@ def _check_domain(run: Run, decisions: Decisions) -> None:
     Raises:
         InputError: if the drawn images are recognised no better than by chance.
     """
-    settings, labels = run.settings, run.val.labels
+    settings = run.settings
     if settings.curate.score != "agreement" or not settings.curate.stop_at_chance:
         return
-    if not (decisions.rejected.any() and len(run.val)):
-        return  # with a threshold of 0, every image is accepted
-    found = _domain(decisions, run.train.num_classes)
-    if found["knows"] is not False:
+    found = _domain(decisions)
+    accepts_all = decisions.threshold <= 0
+    if found["knows"] is not False or accepts_all or not len(run.val):
         return
-    known = run.classifiers.judge.predict(run.val).argmax(axis=1) == labels
-    of_real = measure_domain(labels, known, num_classes=run.val.num_classes)
+    known = run.classifiers.judge.predict(run.val).argmax(axis=1) == run.val.labels
+    of_real = measure_domain(run.val.labels, known)
     if of_real["agreement"]["low"] <= found["agreement"]["high"]:
         return
     drawn, real = found["agreement"]["mean"], of_real["agreement"]["mean"]
     raise InputError(
         f"the generator {settings.generator.name!r} does not know such images: a classifier of real ones "
         f"recognises {drawn:.0%} of {found['images']:,} drawn images (chance: {found['chance']:.0%}) and "
-        f"{real:.0%} of the validation images: ",
+        f"{real:.0%} of the validation images, on average over classes: ",
         f"{what_else(settings)}; to go on all the same: --set curate.stop_at_chance=false",
     )
 
 
 def what_else(settings: Settings) -> str:
     """What to do about a generator that does not know images like the real ones."""
-    scratch = "--generator class_conditional, which learns from your images alone"
+    if settings.generator.is_ready_made:
+        return "check that the images of generator.images lie in the folders of their classes"
     choices = [
         "a pipeline that was trained on such images (--generator FOLDER or a name on the hub)",
-        *([] if settings.generator.name == "class_conditional" else [scratch]),
+        *(
+            []
+            if settings.generator.name == "class_conditional"
+            else ["--generator class_conditional, which learns from your images alone"]
+        ),
         "images made elsewhere (--generator folder)",
     ]
     return f"use {', or '.join(choices)}"

@@ -75,7 +75,7 @@ def _generator(domain: Mapping[str, Any] | None) -> _Found:
         f"{agreement['high']:.0%}] of {domain['images']:,} drawn images; chance is {domain['chance']:.0%}."
     )
     if domain["knows"] is None:
-        return "not checked", f"{words} They are too few, or too unbalanced, to tell."
+        return "not checked", f"{words} They are too few to tell."
     if domain["knows"]:
         return "ok", words
     return (
