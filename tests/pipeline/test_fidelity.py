@@ -1,9 +1,13 @@
 """Fidelity as a stage of a run."""
 
+import json
+
 import numpy as np
 import pytest
 from tiny_job import BUNDLED, Listener, tiny_settings, write_pets
 
+from understudy.pipeline.context import Run
+from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 
 pytestmark = pytest.mark.usefixtures("plain_report")
@@ -66,3 +70,21 @@ def test_the_bundled_networks_never_judge_photographs(has_photo, pets, tmp_path,
         )
         assert set(spaces) == {"pixel"}
         assert any(found["warnings"][0] in line for line in listener.lines)
+
+
+def test_memorisation_goes_on_with_the_encoder_of_fidelity(pets, tmp_path):
+    """An earlier version judged photographs by the bundled encoder, and was stopped before memorisation."""
+    settings = tiny_settings(
+        pets,
+        "mini",
+        adapt={"method": "none"},
+        compare=BUNDLED,
+        fidelity={"neighbours": 2, "resamples": 20},
+    )
+    out = tmp_path / "run"
+    run(settings, out, until="fidelity")
+    record = json.loads((out / "stages/fidelity.json").read_text())
+    assert record["fidelity"]["encoder"]["name"] == "photo"
+    record["fidelity"]["encoder"]["name"] = "mini"
+    (out / "stages/fidelity.json").write_text(json.dumps(record))
+    assert Run(RunFolder.find(out), "cpu", Listener()).encoder.name == "mini"

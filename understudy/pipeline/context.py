@@ -186,11 +186,13 @@ class Run:
     def encoder(self) -> Encoder | None:
         """The network whose features fidelity and memorisation compare; None if none knows photographs."""
         settings, name = self.settings, self.settings.fidelity.encoder
-        generator: Callable[[], Generator] | None = lambda: self.generators.main  # noqa: E731
+        generator: Callable[[], Generator] = lambda: self.generators.main  # noqa: E731
         start = (lambda: self.classifiers.start) if settings.compare.pretrained else None
         if name == "auto":
+            # Fidelity of an earlier version may have chosen otherwise; memorisation then goes on with that.
+            measured = (self.folder.record("fidelity") or {}).get("fidelity", {}).get("encoder", {})
             are_photographs = self.image_kind == "photographs"
-            chosen = auto_encoder(
+            chosen = measured.get("name") or auto_encoder(
                 self.image_kind,
                 # The bundled networks know characters alone.
                 generator=None if are_photographs and settings.generator.name == "mini" else generator,
