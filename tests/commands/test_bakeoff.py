@@ -9,7 +9,7 @@ import pytest
 from tiny_job import OPTIONS, SECTIONS, Listener, results_of, times, tree, write_pets
 
 from understudy.commands import study as studies
-from understudy.commands.bakeoff import run_bakeoff
+from understudy.commands.bakeoff import run_bakeoff, small_job
 from understudy.commands.study_folder import StudyFolder
 from understudy.commands.study_generators import both_ways, generator_layer, read_generator
 from understudy.commands.whole_run import WholeRuns, whole_settings
@@ -81,8 +81,37 @@ def test_every_generator_does_the_same_small_job(contest, job, tiny_pipeline_fol
             ("real", "mixed", "synthetic"),
             0,
         )
-        assert settings.fidelity.encoder == "mini", "one network for all, as arms do not start pretrained"
+        assert settings.fidelity.encoder == "photo", "one network for all, which knows photographs"
         assert set(LabelledSet.load(folder.path / "synthetic" / "curated.parquet").counts) == {3}
+
+
+@pytest.mark.parametrize(
+    ("compare", "characters", "has_photo", "fidelity"),
+    [
+        ({"backbone": "mini", "pretrained": True}, False, True, {"encoder": "photo"}),
+        ({"backbone": "mini", "pretrained": True}, False, False, {"measure": False}),
+        ({"pretrained": False}, False, True, {"encoder": "photo"}),
+        ({"backbone": "test_resnet", "pretrained": True}, False, False, {"encoder": "backbone"}),
+        ({"backbone": "mini", "pretrained": True}, True, True, {"encoder": "backbone"}),
+        ({"backbone": "mini", "pretrained": False}, True, True, {"encoder": "mini"}),
+    ],
+)
+def test_the_bundled_networks_never_judge_photographs(
+    compare, characters, has_photo, fidelity, job, monkeypatch
+):
+    if not has_photo:
+        monkeypatch.setattr("understudy.training.photo_network.photo_weights", lambda: None)
+    more = {"data": {"source": "digits"}} if characters else {}
+    small = small_job(job(compare={**compare, "resolution": None}, **more), per_class=3, arms=("real",))
+    assert small["fidelity"] == fidelity
+
+
+def test_a_bakeoff_goes_on_with_the_encoder_that_it_began_with(job):
+    """Earlier versions chose the bundled networks for photographs too."""
+    begun = job(fidelity={"encoder": "mini"})
+    assert small_job(job(), per_class=3, arms=("real",), begun=begun)["fidelity"]["encoder"] == "mini"
+    other = job(fidelity={"encoder": "photo"})
+    assert small_job(other, per_class=3, arms=("real",), begun=begun)["fidelity"] == {"encoder": "photo"}
 
 
 def test_points_are_the_runs_of_their_generator(contest, job):

@@ -52,6 +52,18 @@ def test_colour_does_not_tell_grey_images():
     assert found["value"]["low"] < 0.7
 
 
+@pytest.mark.parametrize("side", [2, 8])
+def test_one_tiny_image_changes_no_size(side):
+    real, other, blobs = _crops("china.jpg", 30, 0), _crops("china.jpg", 30, 1), _blobs(30, 2)
+    real[0] = real[0].resize((side, 50))
+    found = plain_separability(_set(real), _set(other), _set(blobs), seed=0)
+    assert found["size"] == 32
+    assert found["value"]["low"] > 0.8
+    several = [image.resize((side, 50)) for image in real[:6]] + real[6:]
+    found = plain_separability(_set(several), _set(other), _set(blobs), seed=0)
+    assert found is None if side == 2 else found["size"] == side
+
+
 @pytest.mark.parametrize("sizes", [(9, 20, 20), (20, 9, 20), (20, 20, 9)])
 def test_too_few_images(sizes):
     assert plain_separability(*(two_classes(size) for size in sizes), seed=0) is None

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from understudy.commands.image_defaults import defaults_for
 from understudy.commands.study import run_study
+from understudy.commands.study_folder import stored_settings
 from understudy.commands.study_ranking import ranking_arm
 from understudy.core.errors import InputError
 from understudy.core.progress import Observer
 from understudy.settings import Settings, build
+from understudy.training import photo_network
 
 ARMS = ("real", "mixed", "synthetic")
 """Arms of a small job: the floor, the arm that ranks, and synthetic images alone."""
@@ -49,7 +52,7 @@ def run_bakeoff(
             bake-off.
     """
     check(settings)
-    small = small_job(settings, per_class=per_class, arms=arms)
+    small = small_job(settings, per_class=per_class, arms=arms, begun=stored_settings(out))
     ranking_arm(build(settings.model_dump(mode="json", exclude_unset=True), small).compare)
     return run_study(
         "bakeoff",
@@ -63,24 +66,41 @@ def run_bakeoff(
     )
 
 
-def small_job(settings: Settings, *, per_class: int, arms: Sequence[str]) -> dict[str, Any]:
+def small_job(
+    settings: Settings, *, per_class: int, arms: Sequence[str], begun: Settings | None = None
+) -> dict[str, Any]:
     """Nested settings of a small job: fewer images, fewer arms, and no further measurements.
 
-    Features come from one encoder for all generators, so that their distances can be compared.
+    Args:
+        settings: of the whole run.
+        per_class: synthetic images per class.
+        arms: of the small job.
+        begun: settings of the bake-off that is continued; it keeps the encoder that it began with.
     """
-    encoder = settings.fidelity.encoder
-    if encoder == "auto":
-        encoder = "backbone" if settings.compare.pretrained else "mini"
     off = {"measure": False}
     return {
         "draw": {"per_class": per_class},
         "compare": {"arms": list(arms), "refit": False, "transferability": False},
-        "fidelity": {"encoder": encoder},
+        "fidelity": _fidelity(settings, begun),
         "scale": {"times": []},
         "gap": off,
         "shift": off,
         "membership": off,
     }
+
+
+def _fidelity(settings: Settings, begun: Settings | None) -> dict[str, Any]:
+    """One encoder for all generators, so that distances can be compared; it knows images of this kind."""
+    compare, given = settings.compare, settings.fidelity
+    if given.encoder != "auto":
+        return {"encoder": given.encoder}
+    if begun is not None:
+        return {"encoder": begun.fidelity.encoder, "measure": given.measure and begun.fidelity.measure}
+    if compare.pretrained and compare.backbone != "mini":
+        return {"encoder": "backbone"}
+    if defaults_for(settings.data):  # photographs, which the bundled networks do not know
+        return {"measure": False} if photo_network.photo_weights() is None else {"encoder": "photo"}
+    return {"encoder": "backbone" if compare.pretrained else "mini"}
 
 
 def check(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.settings import Settings
 
 _FEWEST_SEEDS = 3
+_NOT_JUDGED = "Not recorded: curate.score is not 'agreement', or an earlier version made this run."
 Status = Literal["ok", "attention", "not checked"]
 _Found = tuple[Status, str]
 """Status and words of a check."""
@@ -68,7 +69,7 @@ def checks(results: Mapping[str, Any], *, settings: Settings, sets: Sequence[Lab
 def _generator(domain: Mapping[str, Any] | None) -> _Found:
     """Whether the generator knows images like the real ones."""
     if domain is None:
-        return "not checked", "No classifier of the real images judged the drawn ones."
+        return "not checked", _NOT_JUDGED
     agreement = domain["agreement"]
     words = (
         f"A classifier of the real images recognises {agreement['mean']:.0%} [{agreement['low']:.0%}, "
