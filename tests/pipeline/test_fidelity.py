@@ -70,6 +70,11 @@ def test_the_bundled_networks_never_judge_photographs(has_photo, pets, tmp_path,
         )
         assert set(spaces) == {"pixel"}
         assert any(found["warnings"][0] in line for line in listener.lines)
+        monkeypatch.undo()  # now the package is installed, and the advice is followed
+        named = settings.model_copy(update={"fidelity": settings.fidelity.changed(encoder="photo")})
+        again = run(named, tmp_path / "run", until="memorisation")
+        assert again["fidelity"]["fidelity"]["encoder"]["name"] == "photo"
+        assert set(again["memorisation"]["memorisation"]["spaces"]) == {"pixel", "feature"}
 
 
 def test_memorisation_goes_on_with_the_encoder_of_fidelity(pets, tmp_path):

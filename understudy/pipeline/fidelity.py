@@ -8,8 +8,8 @@ from understudy.evaluation.plain_separability import plain_separability
 from understudy.pipeline.context import Run
 
 _NO_ENCODER = (
-    "Fidelity was not measured: no encoder here knows photographs. Install understudy[photo], or set "
-    "fidelity.encoder."
+    "Fidelity was not measured: no encoder here knows photographs. pip install 'understudy[photo]', and "
+    "repeat the command with --set fidelity.encoder=photo."
 )
 
 
