@@ -48,14 +48,8 @@ CASES = (
     Case(
         name="cifar10-500",
         options=(
-            *(
-                "--preset",
-                "quick",
-                "--set",
-                "compare.augmentation=flip-crop",
-                "--set",
-                "compare.backbone=mini",
-            ),
+            *("--preset", "quick", "--set", "compare.augmentation=flip-crop"),
+            *("--set", "compare.backbone=mini"),
             *("--set", "curate.stop_at_chance=false"),  # `mini` does not know photographs
         ),
         seeds=(0,),

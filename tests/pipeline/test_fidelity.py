@@ -45,18 +45,18 @@ def test_fidelity_is_measured_in_every_run(tmp_path, tiny_pipeline_folder):
         ).all()
 
 
+def with_bundled_networks(pets):
+    """A job in which generator and classifier know characters alone."""
+    fidelity = {"neighbours": 2, "resamples": 20}
+    return tiny_settings(pets, "mini", adapt={"method": "none"}, compare=BUNDLED, fidelity=fidelity)
+
+
 @pytest.mark.parametrize("has_photo", [True, False])
 def test_the_bundled_networks_never_judge_photographs(has_photo, pets, tmp_path, monkeypatch):
     """Without a network that knows photographs, nothing is measured, and the page says so."""
     if not has_photo:
         monkeypatch.setattr("understudy.training.photo_network.photo_weights", lambda: None)
-    settings = tiny_settings(
-        pets,
-        "mini",
-        adapt={"method": "none"},
-        compare=BUNDLED,
-        fidelity={"neighbours": 2, "resamples": 20},
-    )
+    settings = with_bundled_networks(pets)
     listener = Listener()
     records = run(settings, tmp_path / "run", until="memorisation", observer=listener)
     found, spaces = records["fidelity"]["fidelity"], records["memorisation"]["memorisation"]["spaces"]
@@ -79,13 +79,7 @@ def test_the_bundled_networks_never_judge_photographs(has_photo, pets, tmp_path,
 
 def test_memorisation_goes_on_with_the_encoder_of_fidelity(pets, tmp_path):
     """An earlier version judged photographs by the bundled encoder, and was stopped before memorisation."""
-    settings = tiny_settings(
-        pets,
-        "mini",
-        adapt={"method": "none"},
-        compare=BUNDLED,
-        fidelity={"neighbours": 2, "resamples": 20},
-    )
+    settings = with_bundled_networks(pets)
     out = tmp_path / "run"
     run(settings, out, until="fidelity")
     record = json.loads((out / "stages/fidelity.json").read_text())

@@ -201,26 +201,25 @@ def judge(
     against = measured_by(arms[_LONG if equal_steps else _BASELINE], measure)["mean"]
     figures = f"{found['mean']:.1%} against {against:.1%} {terms}."
     alone = f"the real images alone{f' for as many steps ({_LONG})' if equal_steps else ''}"
-    difference = found["minus_real_long" if equal_steps else "minus_real"]
+    difference, *beyond = _deciding(arms, best, measure=measure, with_val=with_val)
     if not equal_steps:
         figures += _other_lengths(arms[best]["steps"], arms[_BASELINE]["steps"])
     helps, sentence = difference["low"] > 0, f"{_claim(best, alone, difference, runs)}: {figures}"
-    if _WITH_VAL not in arms:
+    if not beyond:
         return helps, sentence
     name = with_val.get(best, best)
     rival = (
         f"real images with the validation images to learn from ({_WITH_VAL}, "
         f"{measured_by(arms[_WITH_VAL], measure)['mean']:.1%})"
     )
-    beyond = measured_by(arms[name], measure)["minus_real_val"]
-    claim = _claim_beyond(name, rival, beyond, runs=runs, gains=helps)
-    return helps and beyond["low"] > 0, f"{sentence} {claim}"
+    claim = _claim_beyond(name, rival, beyond[0], runs=runs, gains=helps)
+    return helps and beyond[0]["low"] > 0, f"{sentence} {claim}"
 
 
 def _deciding(
     arms: Mapping[str, Mapping[str, Any]], best: str, *, measure: str, with_val: Mapping[str, str]
 ) -> list[Mapping[str, float]]:
-    """The differences that decide whether an arm helps, as :func:`judge` takes them."""
+    """The differences that decide whether an arm helps: to real images alone, and to ``real+val``."""
     found = measured_by(arms[best], measure)
     differences = [found["minus_real_long" if "minus_real_long" in found else "minus_real"]]
     if _WITH_VAL in arms:
