@@ -9,7 +9,8 @@ INSTALLED := $(VENV)/.installed
 QUICK ?= tests/test_house.py tests/core tests/functional tests/data tests/sampling tests/curation
 # Benchmarks that take a folder for their runs.
 SMALLEST := main_job real_fake bridged_transfer style_inversion natural_images content_gap content_gap_cifar10 \
-	content_gap_class_conditional controls proof other_writers changed_copies matching shadow_ensembles
+	content_gap_class_conditional controls proof other_writers changed_copies matching shadow_ensembles \
+	longer_trainings
 # Compiled files are kept, although images for containers often say otherwise: each process would compile
 # the package again, and each worker all tests.
 export PYTHONDONTWRITEBYTECODE :=

@@ -75,6 +75,11 @@ def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return interval["mean"], interval["low"], interval["high"]
 
 
+def minus(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """Paired differences, one per run."""
+    return [first - second for first, second in zip(one, other, strict=True)]
+
+
 def cell(values: Sequence[float] | np.ndarray, *, digits: int = 1) -> str:
     """Table cell with the mean and the interval over repetitions."""
     mean, low, high = t_interval([float(value) for value in values])

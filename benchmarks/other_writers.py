@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import Claim, cell, command_line, repeated, write
+from benchmarks.claims import Claim, cell, command_line, minus, repeated, write
 from benchmarks.shifted_digits import write_shifted
 from understudy.core.files import write_json
 from understudy.core.progress import Silent
@@ -104,21 +104,15 @@ def _points(rows: Sequence[dict[str, Any]], case: str, of: str, arm: str) -> lis
     return [100 * row["accuracy"][of][arm] for row in rows if row["case"] == case]
 
 
-def _minus(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    return [first - second for first, second in zip(one, other, strict=True)]
-
-
 def _claims(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     """Differences in points; none has a target, and none was predicted."""
     found = []
     for case in CASES:
         usps = {arm: _points(rows, case, "usps", arm) for arm in DEFAULT_ARMS}
-        fall = _minus(usps["real"], _points(rows, case, "digits", "real"))
+        fall = minus(usps["real"], _points(rows, case, "digits", "real"))
         found.append(repeated(f"{case}: real on USPS minus real on digits", fall, target="reported"))
         found += [
-            repeated(
-                f"{case}: {arm} minus {rival} on USPS", _minus(usps[arm], usps[rival]), target="reported"
-            )
+            repeated(f"{case}: {arm} minus {rival} on USPS", minus(usps[arm], usps[rival]), target="reported")
             for arm in DEFAULT_ARMS
             for rival in _RIVALS
             if arm not in _RIVALS
@@ -141,7 +135,7 @@ def _tables(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cells(rows: Sequence[dict[str, Any]], case: str, arm: str) -> list[str]:
     usps = _points(rows, case, "usps", arm)
-    differences = [_minus(usps, _points(rows, case, "usps", rival)) for rival in _RIVALS]
+    differences = [minus(usps, _points(rows, case, "usps", rival)) for rival in _RIVALS]
     return [
         cell(_points(rows, case, "digits", arm)),
         cell(usps),

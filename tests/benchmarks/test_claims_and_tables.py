@@ -14,6 +14,7 @@ from benchmarks import (
     content_gap_cifar10,
     controls,
     few_images,
+    longer_trainings,
     natural_images,
     other_writers,
     real_fake,
@@ -51,6 +52,26 @@ def of_other_writers():
         for repeat in other_writers.REPEATS
     ]
     return other_writers._claims(rows), other_writers._tables(rows)
+
+
+def of_longer_trainings():
+    """The gap grows by 1 point with every doubling, and soft labels close half of it."""
+    rows = [
+        {
+            "case": case,
+            "repeat": repeat,
+            "steps": {
+                str(steps): {
+                    arm: {"test": 0.95 - 0.01 * (1 + doublings) * lost, "val": 0.9 + 0.01 * doublings}
+                    for arm, lost in zip(longer_trainings.ARMS, (0, 1, 0.5, 0), strict=True)
+                }
+                for doublings, steps in enumerate(longer_trainings.STEPS)
+            },
+        }
+        for case in longer_trainings.CASES
+        for repeat in longer_trainings.REPEATS
+    ]
+    return longer_trainings._claims(rows), longer_trainings._tables(rows)
 
 
 def of_bridged_transfer():
@@ -98,6 +119,7 @@ def of_style_inversion():
         of_bridged_transfer,
         of_cifar10,
         of_controls,
+        of_longer_trainings,
         of_natural_images,
         of_other_writers,
         of_real_fake,
@@ -113,6 +135,15 @@ def test_rows_give_claims_and_tables(benchmark):
         assert table["title"]
         assert table["rows"] and all(len(row) == len(table["columns"]) for row in table["rows"])
         assert all(isinstance(text, str) for row in table["rows"] for text in row)
+
+
+def test_the_gap_by_length_of_training_is_that_of_the_rows():
+    claims, (table, doubled, *_) = of_longer_trainings()
+    values = {claim.claim: claim.value for claim in claims}
+    assert values["10 per class, 100 steps: real minus synthetic, points"] == pytest.approx(1)
+    assert values["10 per class: that difference with 800 steps minus with 100, points"] == pytest.approx(3)
+    assert [row[-1] for row in table["rows"]] == ["50 [50, 50]"] * 4
+    assert all(text.startswith("**1.0") for row in doubled["rows"] for text in row[1:])
 
 
 def test_gains_of_controls_are_those_of_the_rows():
