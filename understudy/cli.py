@@ -329,9 +329,10 @@ def validate(
     checked = validating.validate(settings)
     columns = ("class", "words in prompts", "train", "val", "test")
     rows = checked.rows if every_class else validating.shown_classes(checked.rows)
-    printing.show_table(columns, rows, title=f"{options.data}: ready to run")
+    printing.show_table(columns, rows, title=f"{options.data}: {checked.words}")
     for line in checked.sentences:
         printing.say(line)
+    printing.say(f"next: {chosen.command_with('preview', options)}", is_path=True)
 
 
 @app.command()
@@ -355,10 +356,13 @@ def preview(
     chosen.quiet_libraries()
     found = draw_preview(settings, to, device=chosen.torch_device(device), images=images)
     rows = found.estimate.rows(repeats=number)
-    printing.show_table(("stage", "estimate"), rows, title="estimate for the whole run")
+    title = f"estimate for the whole run, preset {options.preset}"
+    printing.show_table(("stage", "estimate"), rows, title=title)
     if found.recognised:
         printing.say(found.recognised)
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
+    run = chosen.command_with("run", options)
+    printing.say(f"next: {run}{'' if repeats is None else f' --repeats {repeats}'}", is_path=True)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`understudy preview`."""
 
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -26,6 +27,22 @@ def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_f
         for name in ("adapt", "draw", "compare", "total", "disk", "for 6 images at", "images/s")
         if name not in out
     ] == []
+
+
+def test_the_next_command_has_the_same_options(understudy, tiny_pipeline_folder):
+    """It can be pasted into a shell, whatever the names are."""
+    write_pets("my pets")
+    options = ("--generator", tiny_pipeline_folder, *OPTIONS, "--seed", 3, "--skip-bad")
+    _, out, _ = understudy("validate", "my pets", *options, "--all")
+    *_, last = out.splitlines()
+    words = shlex.split(last.removeprefix("next: understudy "))
+    assert words[:2] == ["preview", "my pets"]
+    assert sorted(words[2:]) == sorted(map(str, options))
+    code, out, _ = understudy(*words, "--images", 1, "--repeats", 2)
+    assert (code, "preset standard" in out) == (0, True)
+    *_, last = out.splitlines()
+    after = shlex.split(last.removeprefix("next: understudy "))
+    assert after == ["run", *words[1:], "--repeats", "2"]
 
 
 @pytest.mark.parametrize(("images", "columns"), [(1, 1), (3, 2), (100, 2)])

@@ -20,6 +20,7 @@ def test_validate_shows_the_classes_and_writes_nothing(understudy, tmp_path, tin
     assert code == 0
     assert err == ""
     assert "pets: ready to run" in out
+    assert "ready to run, with a warning" not in out
     assert [word for word in ("cat", "[b]dog[", "the boss", "[red]") if word not in out] == []
     assert tree(tmp_path) == before
 
@@ -38,6 +39,8 @@ def test_validate_names_classes_with_too_few_images_to_train_a_generator_on(unde
 @pytest.mark.parametrize(("source", "warns"), [("pets", True), ("digits", False)])
 def test_the_bundled_generator_is_no_generator_of_photographs(source, warns, pets):
     settings = build({"data": {"source": str(pets) if source == "pets" else source}})
-    told = " ".join(validate(settings).sentences)
+    checked = validate(settings)
+    told = " ".join(checked.sentences)
+    assert checked.words.endswith("with a warning") == warns
     assert ("warning: 'mini' has seen only printed characters" in told) == warns
     assert ("--generator class_conditional" in told) == warns

@@ -10,7 +10,7 @@ from understudy.core.errors import InputError
 from understudy.curation.scores import SCORES, Score
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
-from understudy.pipeline.curate import what_else
+from understudy.pipeline.domain import what_else
 from understudy.pipeline.folder import RunFolder
 from understudy.pipeline.run import run
 from understudy.settings import build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ _ON_A_RUN = {"data", "times", "threads", "workers"}
 def _as_option(name: str) -> str:
     """The option of the command line behind a field of the options."""
     return "--set" if name == "override" else f"--{name.replace('_', '-')}"
+
+
+def command_with(command: str, options: Options) -> str:
+    """The line of the shell that calls another command with the same options."""
+    words = ["understudy", command, options.data]
+    for name in Options.__annotations__:
+        if name in options.given - {"data"}:
+            value = getattr(options, name)
+            values = value if isinstance(value, list) else [value]
+            words += [
+                word for each in values for word in (_as_option(name), *([str(each)] * (each is not True)))
+            ]
+    return shlex.join(words)
 
 
 def overrides_of(options: Options) -> list[dict[str, Any]]:

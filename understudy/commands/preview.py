@@ -27,7 +27,7 @@ from understudy.generators.generator import Generator
 from understudy.generators.load import load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
-from understudy.pipeline.curate import what_else
+from understudy.pipeline.domain import what_else
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
 from understudy.training.backbones import pretrained_classifier

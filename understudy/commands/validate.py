@@ -9,14 +9,13 @@ from pathlib import Path
 from understudy.commands.chosen import quiet_libraries
 from understudy.core.listing import listed, shortened
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import ImageKind, kind_of_set
+from understudy.data.image_kind import kind_of_set
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
-from understudy.pipeline.curate import what_else
 from understudy.pipeline.load import about_photographs
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
@@ -40,6 +39,12 @@ class Checked:
     skipped: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+
+    @property
+    def words(self) -> str:
+        """The outcome in a few words."""
+        warns = any(note.startswith("warning") for note in self.notes)
+        return f"ready to run{', with a warning' if warns else ''}"
 
     @property
     def sentences(self) -> list[str]:
@@ -78,21 +83,12 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     )
     small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
     few = _too_few_to_learn(settings, splits.train)
-    kind = kind_of_set(splits.train)
-    unknown = _unknown_to_mini(settings, kind)
     notes = (
         *splits.notes,
-        *about_photographs(kind, settings),
-        *(note for note in (small, few, unknown) if note),
+        *about_photographs(kind_of_set(splits.train), settings),
+        *(note for note in (small, few) if note),
     )
     return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
-
-
-def _unknown_to_mini(settings: Settings, kind: ImageKind) -> str:
-    """Say that the bundled generator knows no photographs; empty if that does not matter."""
-    if settings.generator.name != "mini" or kind == "characters":
-        return ""
-    return f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
 
 
 def _too_few_to_learn(settings: Settings, train: LabelledSet) -> str:

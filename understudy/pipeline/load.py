@@ -6,6 +6,7 @@ from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, kind_of_set
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.context import Run
+from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
 from understudy.settings import Settings
 
@@ -57,7 +58,7 @@ def load(run: Run) -> None:
 
 
 def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
-    """How classifiers learn from photographs, in a sentence; none for characters."""
+    """How classifiers learn from photographs, and a warning if the generator knows none; empty otherwise."""
     if kind == "characters":
         return ()
     compare = settings.compare
@@ -66,4 +67,6 @@ def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
     told += f" and compare.augmentation={compare.augmentation}"
     if compare.backbone == "mini" and compare.pretrained:
         told += "; this backbone knows only printed letters, pip install 'understudy[photo]' brings another"
-    return (told,)
+    if settings.generator.name != "mini":
+        return (told,)
+    return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
