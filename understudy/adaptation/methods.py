@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 from understudy.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _lora(
         try:
             cast("Any", denoiser).add_adapter(config)
         except ValueError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"adapt.targets {', '.join(settings.targets)}: {reason}") from error
+            targets = ", ".join(settings.targets)
+            raise InputError(f"adapt.targets {targets}: {first_line(error)}") from error
     trainable = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.data = parameter.data.float()

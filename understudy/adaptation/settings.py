@@ -131,9 +131,9 @@ class AdaptSettings(Section):
         ),
     )
     """Probability of each change that `adapt.augmentation` makes to an image; mirroring keeps a probability
-    of one half. The network is conditioned on the changes and draws images without them (Karras et al. 2022,
-    arXiv:2206.00364, appendix F.2). If not set, every image is changed, without conditioning, and drawn
-    images are changed in the same way."""
+    of one half, so with `flip` every value does the same. The network is conditioned on the changes and draws
+    images without them (Karras et al. 2022, arXiv:2206.00364, appendix F.2). If not set, every image is
+    changed, without conditioning, and drawn images are changed in the same way."""
     crop: Literal["centre", "random"] = setting("centre", decides="pixels", needs=_TRAINS)
     """Which square of an image that is not square is shown: the central one, or another one at every step.
     The shorter side is resized to the generator's resolution. Validation uses the central square."""

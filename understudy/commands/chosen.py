@@ -11,7 +11,7 @@ from understudy.commands.image_defaults import with_image_defaults
 from understudy.commands.options import Options, Place, ResumeOption
 from understudy.commands.study_kinds import check_repeats
 from understudy.core.config import at_home, check_effect, given_names, parse_override
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 from understudy.core.listing import listed
 from understudy.core.processes import Processes
 from understudy.pipeline.folder import RunFolder
@@ -303,7 +303,7 @@ def torch_device(name: str) -> str:
     try:
         torch.ones(1, device=name).add(1).item()  # torch also knows devices that cannot compute, such as meta
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise InputError(
             f"--device {name!r} cannot be used: {reason}: choose auto, cpu or another device of this machine"
         ) from None

@@ -18,3 +18,13 @@ class InputError(ValueError):
         super().__init__(problem + advice)
         self.problem = problem
         self.advice = advice
+
+
+def first_line(error: BaseException) -> str:
+    r"""What an error says first, or its type if it says nothing: libraries append pages of hints.
+
+    Example:
+        >>> first_line(ValueError("no such key\nTraceback")), first_line(KeyError())
+        ('no such key', 'KeyError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

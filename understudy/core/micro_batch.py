@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar, final
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 
 T = TypeVar("T")
 _OUT_OF_MEMORY = ("error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -68,7 +68,7 @@ class MicroBatch:
             least = f"one {self._unit}" if self.smallest == 1 else f"{self.smallest} {self._unit}s"
             raise InputError(
                 f"{self._work} needs more memory than the device has, even with {least} at once: "
-                f"use smaller images, a smaller network or another device ({str(error).splitlines()[0]})"
+                f"use smaller images, a smaller network or another device ({first_line(error)})"
             ) from error
         before, self.size = self.size, max(self.smallest, (self.size + 1) // 2)
         warnings.warn(

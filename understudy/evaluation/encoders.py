@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 from understudy.core.registry import Registry
 from understudy.core.weight_files import check_network, check_network_folder, check_script
 from understudy.data.image_kind import ImageKind
@@ -313,8 +313,7 @@ def _readable(name: str, wanted: str = "a folder with a timm model or a CLIP vis
     try:
         yield
     except Exception as error:  # the readers raise many types for damaged or foreign folders
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"fidelity.encoder={name} must be {wanted}: {reason}") from error
+        raise InputError(f"fidelity.encoder={name} must be {wanted}: {first_line(error)}") from error
 
 
 def _clip_folder(name: str, config: Mapping[str, Any], device: str) -> Encoder:

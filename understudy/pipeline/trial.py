@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 from understudy.generators.generator import Generator, PlanRow, adaptable
 from understudy.settings import Settings
 
@@ -34,7 +34,7 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
             model.encode_prompts([words]),
         )
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"the generator {settings.generator.name} cannot draw an image or compute its loss: {reason}: "
             "choose another one"

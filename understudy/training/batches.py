@@ -212,8 +212,9 @@ def check_order(strengths: Sequence[float], *, num_steps: int) -> None:
         got = f"only {levels[0]:g}" if levels else "none"
         raise InputError(
             "the order descending-strength, as in the arm curriculum, needs synthetic images of at least two "
-            f"strengths, got {got}: set draw.strength to a list, such as [0.3, 0.5, 0.75, 1], or leave the "
-            "arm out; ready-made images have no strength"
+            f"strengths, got {got}: set draw.strength to a list, such as [0.3, 0.5, 0.75, 1], lower "
+            "curate.threshold if curation rejected every image of the others, or leave the arm out; "
+            "ready-made images have no strength"
         )
     if num_steps < len(levels):
         raise InputError(

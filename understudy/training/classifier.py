@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
 from understudy.core.files import check_tensors, read_json, write_atomically, write_json
 from understudy.core.micro_batch import MicroBatch
 from understudy.data.labelled_set import LabelledSet
@@ -145,7 +145,7 @@ class TrainedClassifier:
         try:
             model.load_state_dict(safetensors.torch.load_file(path, device=self.device))
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise InputError(
                 f"{path} must hold weights of a {self.backbone.architecture} for {len(self.class_names)} "
                 f"classes: {reason}"
