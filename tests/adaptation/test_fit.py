@@ -1,6 +1,8 @@
 import hashlib
+import itertools
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tiny import captioned, plan_row, save_tiny_image_encoder, two_classes
 from tiny_adapt import adapt_settings, adapting, drawn_plainly, first_of
 from torch import nn
 
+from understudy.adaptation import fit
 from understudy.adaptation.adapter import (
     adapter_fingerprint,
     apply_adapter,
@@ -85,6 +88,32 @@ def test_a_stopped_run_ends_with_the_same_weights(tiny_pipeline_folder, train, v
     resumed = run(tiny_pipeline_folder, train, val, tmp_path / "stopped", method="full")
     assert resumed[0].step == 5, "goes on after the last checkpoint"
     assert adapter_fingerprint(tmp_path / "whole") == adapter_fingerprint(tmp_path / "stopped")
+
+
+def test_slow_steps_are_saved_after_a_minute_and_then_every_ten(
+    tiny_pipeline_folder, train, val, tmp_path, monkeypatch
+):
+    """Each reading of the clock is half a minute later, and the same weights come out."""
+    seconds = itertools.count(0, 30)
+    monkeypatch.setattr(fit, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    saved = []
+    monkeypatch.setattr(fit._State, "save", _noting(fit._State.save, saved))
+    rarely = {"method": "full", "checkpoint_every": 10**6}
+    run(tiny_pipeline_folder, train, val, tmp_path / "stopped", **rarely, steps=5)
+    assert saved == [2]
+    monkeypatch.undo()
+    resumed = run(tiny_pipeline_folder, train, val, tmp_path / "stopped", **rarely)
+    assert resumed[0].step == 3
+    run(tiny_pipeline_folder, train, val, tmp_path / "whole", method="full")
+    assert adapter_fingerprint(tmp_path / "whole") == adapter_fingerprint(tmp_path / "stopped")
+
+
+def _noting(save, saved):
+    def noting(state):
+        saved.append(state.step)
+        save(state)
+
+    return noting
 
 
 def test_the_best_or_the_last_weights_are_kept(tiny_pipeline_folder, train, val, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ from understudy.generators.visual_guidance import VisualGuidance, check_widths, 
 _WARMUP_STEPS = 20
 PLATEAU = 0.01
 """Share by which the second half of all steps lowers the validation loss, below which it is at a plateau."""
+_FIRST_SAVED = 60.0  # seconds after which the first checkpoint is written, however few steps were taken
+_LONGEST_UNSAVED = 600.0  # seconds without a checkpoint afterwards
 _FROM_START = "remove it, and the same command adapts from the first step again"
 
 
@@ -163,7 +166,7 @@ def _steps(
         if state.is_validated:
             val_loss = validate()
             state.note_validation(val_loss)
-        if state.step % settings.checkpoint_every == 0 and processes.is_main:
+        if processes.is_main and state.is_worth_saving:
             state.save()
         yield AdaptStep(step=state.step, loss=loss, val_loss=val_loss)
 
@@ -192,6 +195,7 @@ class _State:
         self.best = [value.clone() for value in self.average]
         self._curve: list[tuple[int, float]] = []
         self.step = 0
+        self._patience, self._saved = _FIRST_SAVED, time.monotonic()
         self.knows_images = True  # checkpoints of earlier versions were made without
         if checkpoint.exists():
             with readable(checkpoint, mend=_FROM_START):
@@ -255,6 +259,12 @@ class _State:
         """The result: the average with the lowest validation loss, or the last one."""
         return self.average if self.settings.keeps_last else self.best
 
+    @property
+    def is_worth_saving(self) -> bool:
+        """Whether the settings want a checkpoint after this step, or the last one is long ago."""
+        is_late = time.monotonic() - self._saved >= self._patience
+        return is_late or self.step % self.settings.checkpoint_every == 0
+
     def save(self) -> None:
         """Write the checkpoint."""
         state = {
@@ -268,6 +278,7 @@ class _State:
             "knows_images": self.knows_images,
         }
         write_atomically(self._checkpoint, lambda path: torch.save(state, path))
+        self._patience, self._saved = _LONGEST_UNSAVED, time.monotonic()
 
     def _restore(self, state: dict[str, Any]) -> None:
         _assign(self.parameters, state["parameters"])

@@ -153,7 +153,8 @@ class AdaptSettings(Section):
     validation_pairs: int = setting(512, ge=1, decides="pixels", needs=_MEASURES)
     """Number of pairs of image and timestep in each of these measurements."""
     checkpoint_every: int = setting(100, ge=1, decides="nothing", needs=_TRAINS)
-    """Steps between checkpoints, from which an interrupted run continues."""
+    """Steps between checkpoints, from which an interrupted run continues. If steps are slow, one is also
+    written after the first minute, and whenever ten minutes have passed without one."""
 
     @model_validator(mode="after")
     def _most_steps_are_not_fewer(self) -> Self:

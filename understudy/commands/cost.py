@@ -12,6 +12,7 @@ import numpy as np
 
 from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import AdaptData
+from understudy.core.progress import rough_duration
 from understudy.core.threads import one_thread
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
@@ -85,11 +86,11 @@ class Estimate:
         drawn = f" for {self.images} images at {self.images_per_second:.1f} images/s"
         return [
             *(
-                (stage, _duration(seconds) + (drawn if stage == "draw" else ""))
+                (stage, rough_duration(seconds) + (drawn if stage == "draw" else ""))
                 for stage, seconds in self.seconds.items()
             ),
-            ("total", _duration(total)),
-            *([(f"{repeats} runs", _duration(repeats * total))] if repeats > 1 else []),
+            ("total", rough_duration(total)),
+            *([(f"{repeats} runs", rough_duration(repeats * total))] if repeats > 1 else []),
             ("disk", f"{repeats * self.disk_mb:.1f} MB of synthetic images and classifiers"),
         ]
 
@@ -197,9 +198,3 @@ def time_corruptions(test: LabelledSet, settings: Settings, *, size: int) -> flo
     for name in names:
         measure_corruption(name, 3, test=few, arms={}, size=size, seed=settings.seed)
     return (time.monotonic() - start) / len(few) / max(len(names), 1) if names else 0.0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

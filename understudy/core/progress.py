@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Protocol, TypeVar, final
@@ -20,6 +21,20 @@ from rich.progress import (
 from rich.text import Text
 
 T = TypeVar("T")
+
+_BETWEEN_LINES = 60.0  # seconds
+
+
+def rough_duration(seconds: float) -> str:
+    """Format an estimate of a time.
+
+    Example:
+        >>> rough_duration(8.25), rough_duration(100), rough_duration(7384)
+        ('8 s', '2 min', '2.1 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def follow(steps: Generator[Any, None, T], advance: Callable[[int], object] = lambda amount: None) -> T:
@@ -75,7 +90,7 @@ class Silent:
 
 @final
 class Terminal:
-    """Prints lines and shows bars on a terminal; a log file gets only lines."""
+    """Prints lines, and shows bars on a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -86,7 +101,10 @@ class Terminal:
 
     @contextmanager
     def bar(self, text: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """Show a bar with speed and time left."""
+        """Show a bar with speed and time left; a log file gets a line a minute instead."""
+        if not self._console.is_terminal:
+            yield _Lines(self.say, text, total=total, unit=unit).advance
+            return
         columns = [
             TextColumn("  {task.description}"),
             BarColumn(),
@@ -96,11 +114,35 @@ class Terminal:
             TextColumn("left"),
             TimeRemainingColumn(),
         ]
-        with Progress(
-            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
-        ) as progress:
+        with Progress(*columns, console=self._console, transient=True) as progress:
             task = progress.add_task(text, total=total)
             yield lambda amount: progress.advance(task, amount)
+
+
+@final
+class _Lines:
+    """Says once a minute how far a long loop is; a shorter one says nothing.
+
+    The speed is that of the last minute without its first report, which holds what a resumed run found done.
+    """
+
+    def __init__(self, say: Callable[[str], None], text: str, *, total: int, unit: str) -> None:
+        self._say, self._text, self._total, self._unit = say, text, total, unit
+        self._done, self._said = 0, 0
+        self._since: float | None = None
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        if self._since is None:
+            self._said, self._since = self._done, time.monotonic()
+        seconds = time.monotonic() - self._since
+        if seconds < _BETWEEN_LINES or self._done >= self._total:
+            return
+        speed = (self._done - self._said) / seconds
+        left = rough_duration((self._total - self._done) / speed)
+        pace = f"{speed:.1f} {self._unit}/s" if speed >= 1 else f"{1 / speed:.0f} s for each"
+        self._say(f"{self._text}: {self._done:,} of {self._total:,} {self._unit}, {pace}, about {left} left")
+        self._said, self._since = self._done, time.monotonic()
 
 
 @final
