@@ -15,7 +15,7 @@ from tiny import captioned, plan_row, save_tiny_image_encoder, two_classes
 from tiny_adapt import adapt_settings, adapting, drawn_plainly, first_of
 from torch import nn
 
-from understudy.adaptation import fit
+from understudy.adaptation import state
 from understudy.adaptation.adapter import (
     adapter_fingerprint,
     apply_adapter,
@@ -23,10 +23,10 @@ from understudy.adaptation.adapter import (
     load_projection,
     read_adapter_report,
 )
-from understudy.adaptation.fit import _State
 from understudy.adaptation.inputs import step_seed
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
+from understudy.adaptation.state import State
 from understudy.core.errors import InputError
 from understudy.functional.weight_average import power_exponent
 from understudy.generators.settings import VisualSettings
@@ -95,9 +95,9 @@ def test_slow_steps_are_saved_after_a_minute_and_then_every_ten(
 ):
     """Each reading of the clock is half a minute later, and the same weights come out."""
     seconds = itertools.count(0, 30)
-    monkeypatch.setattr(fit, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(state, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     saved = []
-    monkeypatch.setattr(fit._State, "save", _noting(fit._State.save, saved))
+    monkeypatch.setattr(State, "save", _noting(State.save, saved))
     rarely = {"method": "full", "checkpoint_every": 10**6}
     run(tiny_pipeline_folder, train, val, tmp_path / "stopped", **rarely, steps=5)
     assert saved == [2]
@@ -109,9 +109,9 @@ def test_slow_steps_are_saved_after_a_minute_and_then_every_ten(
 
 
 def _noting(save, saved):
-    def noting(state):
-        saved.append(state.step)
-        save(state)
+    def noting(self):
+        saved.append(self.step)
+        save(self)
 
     return noting
 
@@ -515,7 +515,7 @@ def state_at(tmp_path, step, losses, **changes):
     """An adaptation of 10 to 30 steps at a step, with these validation losses by step."""
     every = {"until": "plateau", "steps": 10, "max_steps": 30, "validate_every": 4} | changes
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    state = _State([nn.Parameter(torch.ones(1))], settings(**every), tmp_path / "checkpoint.pt", scaler)
+    state = State([nn.Parameter(torch.ones(1))], settings(**every), tmp_path / "checkpoint.pt", scaler)
     for state.step, loss in losses.items():
         state.note_validation(loss)
     state.step = step

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +16,16 @@ from understudy.adaptation.inputs import AdaptData, Batch, Inputs, evaluation_ba
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
+from understudy.adaptation.state import State, assign
 from understudy.adaptation.terms import TERMS, reference_of
 from understudy.core.errors import InputError
-from understudy.core.files import readable, write_atomically, write_json
+from understudy.core.files import write_json
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
-from understudy.functional.learning_curve import fall_of_second_half
-from understudy.functional.weight_average import power_decay, power_exponent
 from understudy.generators.generator import Adaptable
 from understudy.generators.precision import adapting_precision
 from understudy.generators.settings import VisualSettings
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
-
-_WARMUP_STEPS = 20
-PLATEAU = 0.01
-"""Share by which the second half of all steps lowers the validation loss, below which it is at a plateau."""
-_FIRST_SAVED = 60.0  # seconds after which the first checkpoint is written, however few steps were taken
-_LONGEST_UNSAVED = 600.0  # seconds without a checkpoint afterwards
-_FROM_START = "remove it, and the same command adapts from the first step again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +81,7 @@ def adapt(
     parameters = _parameters(generator, settings, seed=seed, num_classes=len(data.prompt_names))
     projection = _projection(generator, visual, seed)
     parameters += [] if projection is None else projection.parameters()
-    state = _State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
+    state = State(parameters, settings, folder / "checkpoint.pt", _scaler(generator))
     if state.knows_images:
         generator.learn_images(data.train)
     inputs = Inputs(generator, data, settings=settings, guidance=guidance)
@@ -106,7 +96,7 @@ def adapt(
         precision=adapting_precision(generator.device),
     )
     yield from _steps(state, objective, inputs, seed=seed, processes=processes)
-    _assign(parameters, state.kept)
+    assign(parameters, state.kept)
     if processes.is_main:
         report = {"visual": "none" if visual is None else visual.kind, "base": base}
         _save(folder, objective, data, state.report() | report | {"processes": processes.count})
@@ -139,7 +129,7 @@ def _save(folder: Path, objective: Objective, data: AdaptData, report: dict[str,
 
 
 def _steps(
-    state: _State, objective: Objective, inputs: Inputs, *, seed: int, processes: Processes
+    state: State, objective: Objective, inputs: Inputs, *, seed: int, processes: Processes
 ) -> Iterator[AdaptStep]:
     """Take the remaining steps; validate and save the state between them."""
     settings = state.settings
@@ -169,145 +159,6 @@ def _steps(
         if processes.is_main and state.is_worth_saving:
             state.save()
         yield AdaptStep(step=state.step, loss=loss, val_loss=val_loss)
-
-
-@final
-class _State:
-    """The content of a checkpoint: parameters, their average, the best average so far, and the optimiser."""
-
-    def __init__(
-        self,
-        parameters: list[nn.Parameter],
-        settings: AdaptSettings,
-        checkpoint: Path,
-        scaler: torch.amp.GradScaler,
-    ) -> None:
-        self.parameters = parameters
-        self.settings = settings
-        self.scaler = scaler
-        self._checkpoint = checkpoint
-        # On a GPU, one kernel instead of several for each parameter.
-        is_fused = parameters[0].device.type != "cpu" or None
-        self._optimizer = torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, weight_decay=1e-2, fused=is_fused
-        )
-        self.average = [parameter.detach().clone() for parameter in parameters]
-        self.best = [value.clone() for value in self.average]
-        self._curve: list[tuple[int, float]] = []
-        self.step = 0
-        self._patience, self._saved = _FIRST_SAVED, time.monotonic()
-        self.knows_images = True  # checkpoints of earlier versions were made without
-        if checkpoint.exists():
-            with readable(checkpoint, mend=_FROM_START):
-                stored = torch.load(checkpoint, weights_only=True, map_location="cpu")
-            self._restore(stored)
-
-    def update(self, loss: float) -> None:
-        """Step the optimiser with the accumulated gradients, then update the average.
-
-        The average forgets faster during the first steps.
-        """
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the adaptation loss is {loss} at step {self.step + 1}: lower adapt.learning_rate"
-            )
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * min(1.0, (self.step + 1) / _WARMUP_STEPS)
-        self.scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.scaler.step(self._optimizer)
-        self.scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        decay = self._decay()
-        for average, parameter in zip(self.average, self.parameters, strict=True):
-            average.lerp_(parameter.detach(), 1 - decay)
-
-    def _decay(self) -> float:
-        """Share of the average that this step keeps."""
-        if self.settings.ema_length is None:
-            return min(self.settings.ema_decay, self.step / (self.step + 10))
-        return power_decay(self.step, power_exponent(self.settings.ema_length))
-
-    def note_validation(self, loss: float) -> None:
-        """Add a validation loss to the curve, and keep the average if the loss is the lowest so far."""
-        if not self._curve or loss < min(value for _, value in self._curve):
-            self.best = [value.clone() for value in self.average]
-        self._curve.append((self.step, loss))
-
-    @property
-    def is_validated(self) -> bool:
-        """Whether the validation loss is measured after this step."""
-        settings = self.settings
-        return self.step % settings.validate_every == 0 or self.step in {settings.steps, settings.num_steps}
-
-    @property
-    def end(self) -> str | None:
-        """Why the training ends at this step: ``steps``, ``plateau`` or ``max_steps``; None if it goes on."""
-        if self.step < min(self.settings.steps, self.settings.num_steps):
-            return None
-        if self.settings.until == "steps" or not self.settings.num_steps:
-            return "steps"
-        steps, losses = zip(*self._curve, strict=True)
-        fall = fall_of_second_half(steps, losses) if steps[-1] == self.step else None
-        if fall is not None and fall < PLATEAU:
-            return "plateau"
-        return "max_steps" if self.step >= self.settings.num_steps else None
-
-    @property
-    def kept(self) -> list[Tensor]:
-        """The result: the average with the lowest validation loss, or the last one."""
-        return self.average if self.settings.keeps_last else self.best
-
-    @property
-    def is_worth_saving(self) -> bool:
-        """Whether the settings want a checkpoint after this step, or the last one is long ago."""
-        is_late = time.monotonic() - self._saved >= self._patience
-        return is_late or self.step % self.settings.checkpoint_every == 0
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        state = {
-            "parameters": [parameter.detach() for parameter in self.parameters],
-            "average": self.average,
-            "best": self.best,
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "curve": self._curve,
-            "step": self.step,
-            "knows_images": self.knows_images,
-        }
-        write_atomically(self._checkpoint, lambda path: torch.save(state, path))
-        self._patience, self._saved = _LONGEST_UNSAVED, time.monotonic()
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        _assign(self.parameters, state["parameters"])
-        device = self.parameters[0].device
-        self.average, self.best = (
-            [value.to(device) for value in state[name]] for name in ("average", "best")
-        )
-        self._optimizer.load_state_dict(state["optimizer"])
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state["scaler"])
-        self._curve, self.step = [(step, loss) for step, loss in state["curve"]], state["step"]
-        self.knows_images = state.get("knows_images", False)
-
-    def report(self) -> dict[str, Any]:
-        """The course of the training and the weights that are kept, for ``report.json``."""
-        last, best = self._curve[-1], min(self._curve, key=lambda entry: entry[1])
-        step, loss = last if self.settings.keeps_last else best
-        count = sum(parameter.numel() for parameter in self.parameters)
-        return {
-            "method": self.settings.method,
-            "distribution": self.settings.distribution,
-            "steps": self.step,
-            **({"end": self.end} if self.settings.until == "plateau" else {}),
-            "best_step": step,
-            "val_loss_before": self._curve[0][1],
-            "val_loss_after": loss,
-            "curve": self._curve,
-            "trained_parameters": count if self.settings.num_steps else 0,
-        }
 
 
 def _check_data(settings: AdaptSettings, data: AdaptData, *, num_processes: int) -> None:
@@ -364,20 +215,15 @@ def _projection(generator: Adaptable, visual: VisualSettings | None, seed: int) 
 
 
 @torch.no_grad()
-def _validate(state: _State, objective: Objective, batch: Batch, at_once: MicroBatch) -> float:
+def _validate(state: State, objective: Objective, batch: Batch, at_once: MicroBatch) -> float:
     """Denoising loss of the averaged weights; the trained weights are put back afterwards."""
 
     def loss_of(part: Tensor) -> float:
         return objective.denoising_loss(objective.residual(batch, part), batch, part).item() * len(part)
 
     trained = [parameter.detach().clone() for parameter in state.parameters]
-    _assign(state.parameters, state.average)
+    assign(state.parameters, state.average)
     everything = torch.arange(len(batch.labels))
     total = at_once.fit(lambda size: sum(map(loss_of, everything.split(size))))
-    _assign(state.parameters, trained)
+    assign(state.parameters, trained)
     return total / len(everything)
-
-
-def _assign(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.data.copy_(value)
