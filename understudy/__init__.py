@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.core.threads import wait_passively
 
 if TYPE_CHECKING:
-    from understudy.commands.image_defaults import defaults_for
+    from understudy.commands.defaults import defaults_for
     from understudy.commands.study import run_study
     from understudy.core.errors import InputError
     from understudy.data.export import export
@@ -31,7 +31,7 @@ _PUBLIC = {
     "Settings": "settings",
     "TrainedClassifier": "training.classifier",
     "build": "settings",
-    "defaults_for": "commands.image_defaults",
+    "defaults_for": "commands.defaults",
     "export": "data.export",
     "fit_arm": "training.fit",
     "load_generator": "generators.load",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.commands.image_defaults import defaults_for
+from understudy.commands.image_defaults import image_defaults
 from understudy.commands.study import run_study
 from understudy.commands.study_folder import stored_settings
 from understudy.commands.study_ranking import ranking_arm
@@ -98,7 +98,7 @@ def _fidelity(settings: Settings, begun: Settings | None) -> dict[str, Any]:
         return {"encoder": begun.fidelity.encoder, "measure": given.measure and begun.fidelity.measure}
     if compare.pretrained and compare.backbone != "mini":
         return {"encoder": "backbone"}
-    if defaults_for(settings.data):  # photographs, which the bundled networks do not know
+    if image_defaults(settings.data):  # photographs, which the bundled networks do not know
         return {"measure": False} if photo_network.photo_weights() is None else {"encoder": "photo"}
     return {"encoder": "backbone" if compare.pretrained else "mini"}
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.commands.image_defaults import with_image_defaults
+from understudy.commands.defaults import with_defaults
 from understudy.commands.options import Options, Place, ResumeOption
 from understudy.commands.study_kinds import check_repeats
 from understudy.core.config import at_home, check_effect, given_names, parse_override
@@ -85,7 +85,7 @@ def settings_of(
     if not options.data.strip():
         raise InputError("DATA must not be empty: give a folder, a file or a name, such as digits")
     layers = (PRESETS[options.preset], RECIPES[options.recipe], _chosen(options), *overrides, added or {})
-    settings = with_image_defaults(layers, folder)
+    settings = with_defaults(layers, folder)
     given = given_names(*overrides)
     given += ["draw.times"] if options.times is not None else []
     check_effect(settings, given, varied=varied)

@@ -16,7 +16,7 @@ from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
-from understudy.pipeline.load import about_photographs
+from understudy.pipeline.load import about_large_pipelines, about_photographs
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
 
@@ -86,6 +86,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     notes = (
         *splits.notes,
         *about_photographs(kind_of_set(splits.train), settings),
+        *about_large_pipelines(settings),
         *(note for note in (small, few) if note),
     )
     return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, kind_of_set
+from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.context import Run
 from understudy.pipeline.domain import what_else
@@ -41,6 +42,7 @@ def load(run: Run) -> None:
             "notes": [
                 *splits.notes,
                 *about_photographs(kind, run.settings),
+                *about_large_pipelines(run.settings),
                 *([shortened] if shortened else []),
             ],
             "kept": kept,
@@ -70,3 +72,19 @@ def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
     if settings.generator.name != "mini":
         return (told,)
     return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
+
+
+def about_large_pipelines(settings: Settings) -> tuple[str, ...]:
+    """How a pipeline of the size of Stable Diffusion is used, in a sentence; none for a small generator."""
+    adapt, draw = settings.adapt, settings.draw
+    if not is_large(settings.generator.name):
+        return ()
+    if adapt.method == "full" and adapt.adapter is None:
+        told = (
+            "warning: adapt.method=full trains every weight of a large pipeline; gradients and optimiser take"
+        )
+        return (f"{told} three times their memory; --set adapt.method=lora takes little",)
+    used = f"adapt.method={adapt.method}"
+    if adapt.num_steps and adapt.adapter is None:
+        used += f" with adapt.learning_rate={adapt.learning_rate:g} and adapt.batch_size={adapt.batch_size}"
+    return (f"large pipeline: {used}, draw.guidance_scale={draw.guidance_scale:g}",)

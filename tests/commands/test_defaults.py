@@ -8,8 +8,11 @@ from tiny_job import SECTIONS, write_pets
 
 from understudy import defaults_for
 from understudy.commands import image_defaults
-from understudy.commands.image_defaults import with_image_defaults
-from understudy.pipeline.load import about_photographs
+from understudy.commands.defaults import with_defaults
+from understudy.commands.image_defaults import IMAGE_DEFAULTS
+from understudy.commands.pipeline_defaults import PIPELINE_DEFAULTS
+from understudy.pipeline.load import about_large_pipelines, about_photographs
+from understudy.recipes import RECIPES
 from understudy.settings import build, to_yaml
 
 
@@ -30,26 +33,27 @@ def _layers(source, **sections):
 
 def test_photographs_get_another_classifier(photographs):
     wanted = {"augmentation": "flip-crop", "backbone": "photo", "resolution": 128}
-    assert defaults_for(photographs) == {"compare": wanted}
-    settings = with_image_defaults(_layers(photographs))
+    assert defaults_for(photographs) == {"adapt": {"augmentation": "flip-crop"}, "compare": wanted}
+    settings = with_defaults(_layers(photographs))
     assert {name: getattr(settings.compare, name) for name in wanted} == wanted
+    assert settings.adapt.augmentation == "flip-crop"
 
 
 def test_characters_keep_the_general_defaults():
     assert defaults_for("digits") == {}
-    assert with_image_defaults(_layers("digits")) == build(*_layers("digits"))
+    assert with_defaults(_layers("digits")) == build(*_layers("digits"))
 
 
 def test_what_the_user_gives_wins(photographs):
     given = {"backbone": "test_resnet", "augmentation": "affine"}
-    settings = with_image_defaults(_layers(photographs, compare=given))
+    settings = with_defaults(_layers(photographs, compare=given))
     assert (settings.compare.backbone, settings.compare.augmentation) == ("test_resnet", "affine")
     assert settings.compare.resolution is None, "another network has a size of its own"
-    assert with_image_defaults(_layers(photographs, compare={"resolution": 64})).compare.resolution == 64
+    assert with_defaults(_layers(photographs, compare={"resolution": 64})).compare.resolution == 64
 
 
 def test_random_weights_are_no_reason_for_a_large_network(photographs):
-    compare = with_image_defaults(_layers(photographs, compare={"pretrained": False})).compare
+    compare = with_defaults(_layers(photographs, compare={"pretrained": False})).compare
     assert (compare.backbone, compare.resolution, compare.augmentation) == ("mini", None, "flip-crop")
 
 
@@ -69,8 +73,9 @@ def test_the_first_class_does_not_decide_alone(tmp_path):
 
 def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
     monkeypatch.setattr(image_defaults, "photo_weights", lambda: None)
-    assert defaults_for(photographs) == {"compare": {"augmentation": "flip-crop"}}
-    assert with_image_defaults(_layers(photographs)).compare.backbone == "mini"
+    mirrored = {"augmentation": "flip-crop"}
+    assert defaults_for(photographs) == {"adapt": mirrored, "compare": mirrored}
+    assert with_defaults(_layers(photographs)).compare.backbone == "mini"
 
 
 @pytest.mark.parametrize(
@@ -85,9 +90,10 @@ def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
     ],
 )
 def test_one_line_says_how_classifiers_learn(compare, sentence, photographs):
-    settings = with_image_defaults(_layers(photographs, compare=compare))
-    (told,) = about_photographs("photographs", settings)
+    settings = with_defaults(_layers(photographs, compare=compare))
+    told, warning = about_photographs("photographs", settings)
     assert sentence in told
+    assert warning.startswith("warning: 'mini' has seen only printed characters")
     assert ("pip install 'understudy[photo]'" in told) == ("mini" in told)
     assert about_photographs("characters", settings) == ()
 
@@ -108,9 +114,9 @@ def test_what_was_begun_keeps_its_defaults(kind, photographs, tmp_path):
     place.parent.mkdir(parents=True)
     index = {"kind": "repeats", "points": ["run"], "settings": earlier.model_dump(mode="json")}
     place.write_text(yaml.safe_dump(index) if kind == "study" else to_yaml(earlier))
-    assert with_image_defaults(_layers(photographs), out) == earlier
-    assert with_image_defaults(_layers(photographs), tmp_path / "new").compare.backbone == "photo"
-    changed = with_image_defaults(_layers(photographs, compare={"backbone": "photo"}), out)
+    assert with_defaults(_layers(photographs), out) == earlier
+    assert with_defaults(_layers(photographs), tmp_path / "new").compare.backbone == "photo"
+    changed = with_defaults(_layers(photographs, compare={"backbone": "photo"}), out)
     assert changed.compare.backbone == "photo", "which the folder then refuses"
 
 
@@ -135,3 +141,77 @@ def test_the_same_command_goes_on_after_the_images_were_removed(tmp_path, unders
         path.unlink()
     code, out, err = understudy(*words)
     assert (code, err) == (0, "")
+
+
+def _pipeline(folder, *, megabytes, part="unet"):
+    (folder / part).mkdir(parents=True)
+    with (folder / part / "diffusion_pytorch_model.safetensors").open("wb") as file:
+        file.truncate(megabytes * 10**6)  # sparse: takes no space
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "is_large"),
+    [
+        ("mini", False),
+        ("class_conditional", False),
+        ("folder", False),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", True),
+        ("nowhere/at/all", False),
+    ],
+)
+def test_a_pipeline_on_the_hub_is_large_and_what_is_bundled_is_not(name, is_large, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert bool(defaults_for("digits", generator=name)) == is_large
+
+
+@pytest.mark.parametrize("part", ["unet", "transformer"])
+def test_the_size_of_the_denoiser_decides(part, tmp_path):
+    small = _pipeline(tmp_path / "small", megabytes=199, part=part)
+    large = _pipeline(tmp_path / "large", megabytes=201, part=part)
+    assert defaults_for("digits", generator=str(small)) == {}
+    settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": str(large)}}])
+    assert (settings.adapt.method, settings.adapt.learning_rate, settings.adapt.batch_size) == (
+        "lora",
+        1e-4,
+        8,
+    )
+    assert settings.draw.guidance_scale == 2
+
+
+def test_recipes_and_the_user_win_over_defaults_of_a_pipeline():
+    large = {"data": {"source": "digits"}, "generator": {"name": "org/pipeline"}}
+    assert with_defaults([large, RECIPES["vanilla"]]).adapt.method == "none"
+    inverted = with_defaults([large, RECIPES["style-inversion"]])
+    assert (inverted.adapt.method, inverted.adapt.learning_rate) == ("style-inversion", 0.1)
+    given = with_defaults([large, {"adapt": {"method": "full"}, "draw": {"guidance_scale": 1.5}}])
+    assert (given.adapt.method, given.draw.guidance_scale) == ("full", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {},
+            "adapt.method=lora with adapt.learning_rate=0.0001 and adapt.batch_size=8, draw.guidance_scale=2",
+        ),
+        ({"method": "none"}, "large pipeline: adapt.method=none, draw.guidance_scale=2"),
+        ({"method": "full"}, "warning: adapt.method=full trains every weight of a large pipeline"),
+    ],
+)
+def test_one_line_says_how_a_large_pipeline_is_used(changes, sentence):
+    source, generator = {"source": "digits"}, {"name": "org/pipeline"}
+    (told,) = about_large_pipelines(
+        with_defaults([{"data": source, "generator": generator, "adapt": changes}])
+    )
+    assert sentence in told
+    assert about_large_pipelines(build({"data": source})) == ()
+
+
+def test_general_defaults_are_those_of_the_settings():
+    """A run that was begun keeps one of the values that are known as defaults."""
+    general = build({"data": {"source": "digits"}})
+    for possible in (IMAGE_DEFAULTS, PIPELINE_DEFAULTS):
+        for section, values in possible.items():
+            for name, known in values.items():
+                assert getattr(getattr(general, section), name) == known[0]

@@ -1,0 +1,74 @@
+"""Defaults that depend on the images and on the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from understudy.commands.image_defaults import IMAGE_DEFAULTS, image_defaults
+from understudy.commands.pipeline_defaults import PIPELINE_DEFAULTS, pipeline_defaults
+from understudy.commands.study_folder import stored_settings
+from understudy.core.config import merge
+from understudy.data.settings import DataSettings
+from understudy.pipeline.folder import RunFolder
+from understudy.settings import Settings, build
+
+
+def defaults_for(source: str | Path | DataSettings, *, generator: str = "mini") -> dict[str, Any]:
+    """Settings that suit images and generator better than the general defaults, as a layer for :func:`build`.
+
+    Photographs are mirrored and cropped (``compare.augmentation=flip-crop``, and the same while adapting).
+    If ``understudy[photo]`` is installed, classifiers start from a network that knows photographs, at the
+    size of the images. A pipeline of the size of Stable Diffusion is adapted by LoRA, with the learning rate
+    and batch size of Real-Fake, and draws with guidance 2.
+
+    Args:
+        source: images as a run reads them, or the settings of how to read them.
+        generator: ``generator.name``.
+
+    Returns:
+        Nested settings; empty for characters and a small generator.
+
+    Example:
+        >>> defaults_for("digits")
+        {}
+    """
+    data = source if isinstance(source, DataSettings) else DataSettings(source=str(source))
+    chosen = pipeline_defaults(generator)
+    merge(chosen, image_defaults(data))
+    return chosen
+
+
+def with_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> Settings:
+    """Build settings from defaults for images and generator and from ``layers``, which win.
+
+    Args:
+        layers: as for :func:`build`.
+        folder: of a run or study. If it was begun, its defaults are kept, and no image is read.
+    """
+    plain = build(*layers)
+    begun = None if folder is None else _begun(folder)
+    chosen = defaults_for(plain.data, generator=plain.generator.name) if begun is None else _kept(begun)
+    if not plain.compare.pretrained:  # what the network knows is the reason for it
+        chosen.get("compare", {}).pop("backbone", None)
+    settings = build(chosen, *layers)
+    if settings.compare.backbone != "photo":  # other networks have a size of their own
+        chosen.get("compare", {}).pop("resolution", None)
+        settings = build(chosen, *layers)
+    return settings
+
+
+def _begun(folder: Path) -> Settings | None:
+    """The settings of the run or study in a folder; None if there is none."""
+    return RunFolder.find(folder).settings if RunFolder.is_run(folder) else stored_settings(folder)
+
+
+def _kept(begun: Settings) -> dict[str, Any]:
+    """The settings of a run that some images or generators have by default."""
+    kept: dict[str, Any] = {}
+    for possible in (IMAGE_DEFAULTS, PIPELINE_DEFAULTS):
+        for section, values in possible.items():
+            stored = {name: getattr(getattr(begun, section), name) for name in values}
+            merge(kept, {section: {name: value for name, value in stored.items() if value in values[name]}})
+    return kept

@@ -1,0 +1,27 @@
+"""How large a pipeline is, from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from understudy.core.weight_files import weights_in
+from understudy.generators.load import GENERATORS
+
+_LARGE = 200_000_000  # bytes of the denoiser's weights: 100 million parameters in 16 bits
+_DENOISERS = ("unet", "transformer")
+
+
+def is_large(name: str) -> bool:
+    """Whether a generator is a pipeline with a denoiser of at least 100 million parameters.
+
+    Args:
+        name: ``generator.name``. A pipeline on the hub counts as large: nothing is read there, and small ones
+            are for tests. Of a folder, the files with weights decide.
+    """
+    folder = Path(name)
+    if name in GENERATORS:
+        return False
+    if not folder.exists():
+        return name.count("/") == 1
+    files = [path for part in _DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
+    return sum(path.stat().st_size for path in files) >= _LARGE
