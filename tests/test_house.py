@@ -199,7 +199,9 @@ def test_no_large_file_but_the_bundled_weights():
     listed = subprocess.run(
         ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    large = [name for name in listed if (root / name).exists() and (root / name).stat().st_size > 100_000]
+    sizes = {name: (root / name).stat().st_size for name in listed if (root / name).exists()}
+    most = {name: 150_000 if name.startswith("benchmarks/results/") else 100_000 for name in sizes}
+    large = [name for name, size in sizes.items() if size > most[name]]
     assert [name for name in large if not name.endswith((".safetensors", "samples.png"))] == []
 
 
