@@ -156,6 +156,23 @@ def test_only_what_is_asked_for_has_a_row(pets, tiny_pipeline_folder, splits):
     assert paced(judged, splits, steps=1)["curate"] == judged.compare.steps
 
 
+@pytest.mark.parametrize(
+    ("passing", "most", "refills"),
+    [(1.0, 2, 0), (0.5, 0, 0), (0.5, 1, 6), (0.5, 3, 6), (0.1, 1, 22), (0.0, 2, 48)],
+)
+def test_rejected_images_are_drawn_again_as_by_a_run(
+    passing, most, refills, pets, tiny_pipeline_folder, splits
+):
+    """Six images: 6 / 0.5 in all if half of them pass; a refill draws at most four times what is missing."""
+    chosen = tiny_settings(pets, tiny_pipeline_folder, curate={"max_refills": most})
+    pace = Pace(**{**vars(NOTHING), "images": 1, "image_bytes": 1e6})
+    found = estimate(chosen, splits, pace, strength=1, passing=passing)
+    assert found.refills == refills
+    assert found.seconds["curate"] == refills
+    told = f"with {refills} images in place of rejected ones"
+    assert (told in dict(found.rows())["curate"]) == bool(refills)
+
+
 def test_rows_add_up():
     found = Estimate(
         seconds={"draw": 60.0, "compare": 60.0, "membership": 7200.0},

@@ -20,6 +20,7 @@ from understudy.data.splits import take_share
 from understudy.evaluation.shift import measure_corruption
 from understudy.generators.generator import Generator, adaptable
 from understudy.pipeline.run import STAGES
+from understudy.pipeline.synthetic import LEAST_PASSING
 from understudy.pipeline.work import Counted, Work
 from understudy.settings import Settings
 from understudy.training.classifier import TrainedClassifier
@@ -68,6 +69,7 @@ class Estimate:
         seconds: by stage, for stages of the run that take noticeable time.
         images: synthetic images of the first round.
         images_per_second: measured.
+        refills: images that are drawn in place of rejected ones.
         disk_mb: all synthetic images and the classifiers of compared arms, in megabytes.
     """
 
@@ -75,6 +77,7 @@ class Estimate:
     images: int
     images_per_second: float
     disk_mb: float
+    refills: int = 0
 
     def rows(self, *, repeats: int = 1) -> list[tuple[str, str]]:
         """Rows of a table.
@@ -83,10 +86,12 @@ class Estimate:
             repeats: number of whole runs; each takes as long as the first, since they share no work.
         """
         total = sum(self.seconds.values())
-        drawn = f" for {self.images} images at {self.images_per_second:.1f} images/s"
+        drawn = {"draw": f" for {self.images} images at {self.images_per_second:.1f} images/s"}
+        if self.refills:
+            drawn["curate"] = f" with {self.refills} images in place of rejected ones"
         return [
             *(
-                (stage, rough_duration(seconds) + (drawn if stage == "draw" else ""))
+                (stage, rough_duration(seconds) + drawn.get(stage, ""))
                 for stage, seconds in self.seconds.items()
             ),
             ("total", rough_duration(total)),
@@ -95,7 +100,9 @@ class Estimate:
         ]
 
 
-def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float) -> Estimate:
+def estimate(
+    settings: Settings, splits: Splits, pace: Pace, *, strength: float, passing: float = 1.0
+) -> Estimate:
     """Multiply the work of every stage by the pace; docs/concepts.md names the work that is not counted.
 
     Args:
@@ -103,6 +110,7 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
         splits: its real images.
         pace: measured.
         strength: noise that the timed images started from, 0 to 1.
+        passing: share of the drawn images that are not rejected.
 
     Raises:
         InputError: if strategies or further test sets do not fit.
@@ -116,14 +124,26 @@ def estimate(settings: Settings, splits: Splits, pace: Pace, *, strength: float)
         if needed or stage.wanted is None:
             seconds[stage.name] = needed
         first = first or counted.num_images
+    refills = round(first * _refilled(passing, settings.curate.max_refills))
+    if refills:
+        seconds["curate"] += refills * strength * pace.images
     # The weights of every training are kept, and those of the best one of each arm twice.
     kept = len(counted.arms) * (settings.compare.num_seeds + 1)
     return Estimate(
         seconds=seconds,
         images=first,
         images_per_second=1 / pace.images,
-        disk_mb=(counted.num_images * pace.image_bytes + kept * pace.classifier_bytes) / 1e6,
+        disk_mb=((counted.num_images + refills) * pace.image_bytes + kept * pace.classifier_bytes) / 1e6,
+        refills=refills,
     )
+
+
+def _refilled(passing: float, most: int) -> float:
+    """Images drawn in ``most`` refills, per image of the first round, if this share of all passes."""
+    drawn = 1.0
+    for _ in range(most):
+        drawn += max(0.0, 1 - passing * drawn) / max(passing, LEAST_PASSING)
+    return drawn - 1
 
 
 def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -> float:

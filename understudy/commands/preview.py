@@ -92,23 +92,25 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu", images: int | 
         image_bytes=float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])),
         classifier_bytes=sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values()),
     )
+    agreement, recognised = _recognised(settings, splits.train, splits.val, drawn, device=device)
+    passing = agreement if settings.curate.score == "agreement" else 1.0
     return Preview(
-        estimate=estimate(settings, splits, pace, strength=strength),
-        recognised=_recognised(settings, splits.train, splits.val, drawn, device=device),
+        estimate=estimate(settings, splits, pace, strength=strength, passing=passing),
+        recognised=recognised,
     )
 
 
 def _recognised(
     settings: Settings, train: LabelledSet, val: LabelledSet, drawn: LabelledSet, *, device: str
-) -> str:
-    """Say how many drawn images look like their class to the pretrained network that arms start from.
+) -> tuple[float, str]:
+    """The share of drawn images that look like their class to the network that arms start from, in words too.
 
-    Empty without such a network, and for a generator that has learned nothing yet.
+    It is 1, and nothing is said, without such a network and for a generator that has learned nothing yet.
     """
     backbone = pretrained_classifier(settings.compare)
     has_adapter = settings.adapt.adapter is not None
     if backbone is None or (settings.generator.name == "class_conditional" and not has_adapter):
-        return ""
+        return 1.0, ""
     backbone.model.to(device)
     network = TrainedClassifier(backbone, train.class_names, device)
     found = _near_their_class(network, train, drawn)
@@ -122,10 +124,10 @@ def _recognised(
         f"the generator{when}: {shares} are nearest to the real images of their class (chance: "
         f"{found['chance']:.0%}; features of compare.backbone={settings.compare.backbone})"
     )
-    if found["knows"] is not False:
-        return told
-    unless = "unless adaptation changes this, " if is_adapted else ""
-    return f"{told}. It does not know such images; {unless}{what_else(settings)}"
+    if found["knows"] is False:
+        unless = "unless adaptation changes this, " if is_adapted else ""
+        told = f"{told}. It does not know such images; {unless}{what_else(settings)}"
+    return limits["mean"], told
 
 
 def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: LabelledSet) -> dict[str, Any]:

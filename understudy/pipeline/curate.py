@@ -75,6 +75,6 @@ def _agreement(decisions: Decisions, num_classes: int) -> dict[str, Any]:
 
 
 def work(counted: Counted) -> Work:
-    """The training of the judge of drawn images, if there is one; replacements are not counted."""
+    """The training of the judge of drawn images, if there is one."""
     score = counted.settings.curate.score
     return counted.training("real") if score != "none" and SCORES[score].judge == "real" else Work()

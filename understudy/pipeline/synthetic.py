@@ -42,7 +42,8 @@ from understudy.sampling.supply import Supply
 from understudy.settings import Settings
 from understudy.training.arms import find_arm
 
-_LEAST_PASSING = 0.25  # a refill draws at most four times what is missing
+LEAST_PASSING = 0.25
+"""A refill draws at most four times what is missing, whatever share of the images passed before."""
 
 
 @final
@@ -169,7 +170,7 @@ class SyntheticSets:
             is_done = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images can run out
             if rounds > curate.max_refills or is_done.all():
                 return JudgedImages(drawn=drawn, decisions=decisions, rounds=rounds)
-            passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), _LEAST_PASSING)
+            passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), LEAST_PASSING)
             counts = counts + np.ceil(missing / passing).astype(np.int64)
 
     def allocate(self, quota: np.ndarray, synthetic: LabelledSet, *, again: bool = False) -> np.ndarray:
