@@ -362,7 +362,9 @@ def preview(
         printing.say(found.recognised)
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
     run = chosen.command_with("run", options)
-    printing.say(f"next: {run}{'' if repeats is None else f' --repeats {repeats}'}", is_path=True)
+    run += "" if device == "auto" else f" --device {device}"
+    run += "" if repeats is None else f" --repeats {repeats}"
+    printing.say(f"next: {run}", is_path=True)
 
 
 @app.command()

@@ -191,8 +191,8 @@ _BRIDGED: Mapping[str, Any] = {"equal_steps": False, "transferability": True}
 # The weight decay stays at its default: 0.01 and 0.1 differed by at most 0.033 in validation loss.
 _BRIDGED_TUNE: Mapping[str, Any] = {"learning_rates": [1e-3, 3e-3, 1e-2, 3e-2]}
 # Time and hardware: four trials of tuning for each of twelve arms, so many times the training of `adapted`;
-# two CPU cores suffice for `mini`. Result: `bridged` gains 9.1 points over tuned `real` with 1 image per
-# class, 3.4 with 4 and 0.4 with all; with few images, fonts in place of the generator did about as well
+# two CPU cores suffice for `mini`. Result: `bridged` gains 9.3 points over tuned `real` with 1 image per
+# class, 2.8 with 4 and none with all; with 1, fonts in place of the generator did about as well
 # (docs/limits.md). Source: Li et al. 2024 (arXiv:2403.19866).
 RECIPES.register(
     "bridged-transfer",

@@ -11,6 +11,7 @@ from understudy.commands import image_defaults
 from understudy.commands.defaults import with_defaults
 from understudy.commands.image_defaults import IMAGE_DEFAULTS
 from understudy.commands.pipeline_defaults import PIPELINE_DEFAULTS
+from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.load import about_large_pipelines, about_photographs
 from understudy.recipes import RECIPES
 from understudy.settings import build, to_yaml
@@ -84,7 +85,7 @@ def test_without_the_package_photographs_are_mirrored(photographs, monkeypatch):
         ({}, "compare.backbone=photo at 128 pixels and compare.augmentation=flip-crop"),
         (
             {"backbone": "mini", "augmentation": "none"},
-            "compare.backbone=mini and compare.augmentation=none; this",
+            "compare.backbone=mini and compare.augmentation=none; the generator is adapted with adapt.augm",
         ),
         ({"backbone": "test_resnet", "pretrained": False}, "test_resnet and compare.augmentation=flip-crop"),
     ],
@@ -114,7 +115,9 @@ def test_what_was_begun_keeps_its_defaults(kind, photographs, tmp_path):
     place.parent.mkdir(parents=True)
     index = {"kind": "repeats", "points": ["run"], "settings": earlier.model_dump(mode="json")}
     place.write_text(yaml.safe_dump(index) if kind == "study" else to_yaml(earlier))
-    assert with_defaults(_layers(photographs), out) == earlier
+    kept = with_defaults(_layers(photographs), out)
+    assert kept == earlier
+    assert not kept.adapt.model_fields_set, "what is not given leaves room for defaults of a study's points"
     assert with_defaults(_layers(photographs), tmp_path / "new").compare.backbone == "photo"
     changed = with_defaults(_layers(photographs, compare={"backbone": "photo"}), out)
     assert changed.compare.backbone == "photo", "which the folder then refuses"
@@ -206,6 +209,26 @@ def test_one_line_says_how_a_large_pipeline_is_used(changes, sentence):
     )
     assert sentence in told
     assert about_large_pipelines(build({"data": source})) == ()
+
+
+def test_what_needs_the_defaults_of_a_pipeline_is_accepted():
+    """A negative prompt has no effect at guidance 1, the general default."""
+    large = {"data": {"source": "digits"}, "generator": {"name": "org/pipeline"}}
+    assert with_defaults([large, {"draw": {"negative_prompt": "blurry"}}]).draw.guidance_scale == 2
+
+
+def test_an_adapter_keeps_the_method_that_the_user_gives(tmp_path):
+    """An adapter made with the general default, `full`, needs no word about it."""
+    large = {"data": {"source": "digits"}, "generator": {"name": "org/pipeline"}}
+    settings = with_defaults([large, {"adapt": {"adapter": str(tmp_path)}}])
+    assert (settings.adapt.method, settings.draw.guidance_scale) == ("full", 2)
+
+
+def test_two_forms_of_the_same_weights_count_once(tmp_path):
+    folder = _pipeline(tmp_path / "both", megabytes=150)
+    with (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").open("wb") as file:
+        file.truncate(75 * 10**6)
+    assert not is_large(str(folder))
 
 
 def test_general_defaults_are_those_of_the_settings():

@@ -58,6 +58,20 @@ def test_slow_steps_give_a_line_each(clock):
     ]
 
 
+def test_steps_that_finish_nothing_say_nothing(clock):
+    """Trials of tuning count whole trainings, each of many steps."""
+    out = io.StringIO()
+    with Terminal(Console(file=out)).bar("tune", total=3, unit="trainings") as advance:
+        for _ in range(3):
+            for amount in (0, 0, 1):
+                clock.now += 64
+                advance(amount)
+    assert [line.split(",")[0] for line in out.getvalue().splitlines()] == [
+        "tune: 1 of 3 trainings",
+        "tune: 2 of 3 trainings",
+    ]
+
+
 def test_the_speed_leaves_out_what_was_done_before(clock):
     first, *_ = lines_of(clock, 1, total=10_000, first=9_800)
     assert first == "compare: 9,860 of 10,000 steps, 1.0 steps/s, about 2 min left"

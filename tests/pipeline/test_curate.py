@@ -116,6 +116,10 @@ def test_a_generator_that_does_not_know_the_images_stops_the_run(tiny_pipeline_f
         run(settings(), out)
     assert not (out / "stages" / "curate.json").exists()
     assert [path.name for path in (out / "synthetic" / "images").iterdir()] == ["round-00"]
+    told = Listener()
+    accepting = tmp_path / "accepting"
+    run(settings(threshold=0.0, max_refills=0), accepting, until="curate", observer=told)
+    assert not [line for line in told.lines if "tell whether" in line], "the user accepts all images"
     domain = run(settings(stop_at_chance=False), out, until="curate")["curate"]["fidelity"]["domain"]
     assert (domain["knows"], domain["chance"]) == (False, pytest.approx(0.1, abs=0.05))
     assert domain["images"] > 60, "rejected images were replaced"
@@ -154,5 +158,21 @@ def test_a_judge_that_does_not_know_real_images_either_stops_nothing(tiny_pipeli
         curate={"threshold": None, "max_refills": 0},
         compare={"steps": 2},
     )
-    domain = run(settings, tmp_path / "run", until="curate")["curate"]["fidelity"]["domain"]
+    told = Listener()
+    domain = run(settings, tmp_path / "run", until="curate", observer=told)["curate"]["fidelity"]["domain"]
     assert domain["knows"] is False
+    assert [line for line in told.lines if "validation images: it knows too little to tell whether" in line]
+
+
+@pytest.mark.parametrize("allocation", ["as-real", "weak-classes"])
+def test_a_run_says_once_that_few_images_do_not_tell(allocation, pets, tiny_pipeline_folder, tmp_path):
+    settings = tiny_settings(
+        pets,
+        tiny_pipeline_folder,
+        adapt={"method": "none"},
+        draw={"allocation": allocation},
+        curate={"threshold": None},
+    )
+    told = Listener()
+    run(settings, tmp_path / "run", until="curate", observer=told)
+    assert len([line for line in told.lines if "too few, or too close to chance, to tell" in line]) == 1

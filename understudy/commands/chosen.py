@@ -70,7 +70,7 @@ def settings_of(
     varied: Collection[str] = (),
     folder: Path | None = None,
 ) -> Settings:
-    """Merge defaults for the images, preset, recipe, options, ``--set`` and ``added``; later ones win.
+    """Merge defaults for images and generator, preset, recipe, options, ``--set``, ``added``; later ones win.
 
     Args:
         options: of the command line.

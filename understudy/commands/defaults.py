@@ -41,15 +41,19 @@ def defaults_for(source: str | Path | DataSettings, *, generator: str = "mini") 
 
 
 def with_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = None) -> Settings:
-    """Build settings from defaults for images and generator and from ``layers``, which win.
+    """Build settings from ``layers`` and, below them, from defaults for the images and the generator.
 
     Args:
         layers: as for :func:`build`.
         folder: of a run or study. If it was begun, its defaults are kept, and no image is read.
     """
-    plain = build(*layers)
     begun = None if folder is None else _begun(folder)
-    chosen = defaults_for(plain.data, generator=plain.generator.name) if begun is None else _kept(begun)
+    chosen = pipeline_defaults(_generator_of(layers)) if begun is None else _kept(begun)
+    plain = build(chosen, *layers)
+    if begun is None:
+        if plain.adapt.adapter is not None:  # whose method the user knows
+            chosen.pop("adapt", None)
+        merge(chosen, image_defaults(plain.data))
     if not plain.compare.pretrained:  # what the network knows is the reason for it
         chosen.get("compare", {}).pop("backbone", None)
     settings = build(chosen, *layers)
@@ -59,16 +63,26 @@ def with_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = Non
     return settings
 
 
+def _generator_of(layers: Sequence[Mapping[str, Any]]) -> str:
+    names = [layer["generator"]["name"] for layer in layers if "name" in (layer.get("generator") or {})]
+    return str(names[-1]) if names else "mini"
+
+
 def _begun(folder: Path) -> Settings | None:
     """The settings of the run or study in a folder; None if there is none."""
     return RunFolder.find(folder).settings if RunFolder.is_run(folder) else stored_settings(folder)
 
 
 def _kept(begun: Settings) -> dict[str, Any]:
-    """The settings of a run that some images or generators have by default."""
+    """The settings of a run that some images or generators have by default, unless all others have them too.
+
+    Those are left out, because a generator among the points of a study can have its own.
+    """
     kept: dict[str, Any] = {}
     for possible in (IMAGE_DEFAULTS, PIPELINE_DEFAULTS):
         for section, values in possible.items():
             stored = {name: getattr(getattr(begun, section), name) for name in values}
-            merge(kept, {section: {name: value for name, value in stored.items() if value in values[name]}})
+            merge(
+                kept, {section: {name: value for name, value in stored.items() if value in values[name][1:]}}
+            )
     return kept

@@ -1,4 +1,4 @@
-"""Defaults that depend on the images: photographs need other classifiers than characters."""
+"""Defaults that depend on the images: photographs are neither classified nor augmented like characters."""
 
 from __future__ import annotations
 

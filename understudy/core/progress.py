@@ -136,7 +136,7 @@ class _Lines:
         if self._since is None:
             self._said, self._since = self._done, time.monotonic()
         seconds = time.monotonic() - self._since
-        if seconds < _BETWEEN_LINES or self._done >= self._total:
+        if seconds < _BETWEEN_LINES or self._done >= self._total or self._done == self._said:
             return
         speed = (self._done - self._said) / seconds
         left = rough_duration((self._total - self._done) / speed)

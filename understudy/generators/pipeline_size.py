@@ -7,12 +7,12 @@ from pathlib import Path
 from understudy.core.weight_files import weights_in
 from understudy.generators.load import GENERATORS
 
-_LARGE = 200_000_000  # bytes of the denoiser's weights: 100 million parameters in 16 bits
+_LARGE = 200_000_000  # bytes of the denoiser's weights: between `mini` (16 MB) and Stable Diffusion (1.7 GB)
 _DENOISERS = ("unet", "transformer")
 
 
 def is_large(name: str) -> bool:
-    """Whether a generator is a pipeline with a denoiser of at least 100 million parameters.
+    """Whether a generator is a pipeline whose denoiser has at least 200 MB of weights.
 
     Args:
         name: ``generator.name``. A pipeline on the hub counts as large: nothing is read there, and small ones
@@ -24,4 +24,5 @@ def is_large(name: str) -> bool:
     if not folder.exists():
         return name.count("/") == 1
     files = [path for part in _DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
-    return sum(path.stat().st_size for path in files) >= _LARGE
+    plain = [path for path in files if ".fp16" not in path.suffixes] or files  # not the same weights twice
+    return sum(path.stat().st_size for path in plain) >= _LARGE

@@ -28,18 +28,22 @@ def check_domain(run: Run, decisions: Decisions) -> None:
     if settings.curate.score != "agreement" or not settings.curate.stop_at_chance:
         return
     found = domain_of(decisions)
-    if found["knows"]:
+    accepts_all = decisions.threshold <= 0
+    if found["knows"] or accepts_all:
         return
-    can_tell = found["knows"] is False and decisions.threshold > 0 and len(run.val)
-    of_real = _of_validation_images(run) if can_tell else None
-    if of_real is None or of_real["agreement"]["low"] <= found["agreement"]["high"]:
-        run.observer.say(f"curate: {_recognised(found)}; this does not tell whether the generator knows them")
-        return
-    raise InputError(
-        f"the generator {settings.generator.name!r} does not know such images: {_recognised(found)} and "
-        f"{of_real['agreement']['mean']:.0%} of the validation images, on average over classes: ",
-        f"{what_else(settings)}; to go on all the same: --set curate.stop_at_chance=false",
-    )
+    told, unclear = _recognised(found), "to tell whether the generator knows such images"
+    of_real = _of_validation_images(run) if len(run.val) else None
+    if found["knows"] is None:
+        run.observer.say(f"curate: {told}: too few, or too close to chance, {unclear}")
+    elif of_real is None or of_real["agreement"]["low"] <= found["agreement"]["high"]:
+        known = "no" if of_real is None else f"{of_real['agreement']['mean']:.0%} of the"
+        run.observer.say(f"curate: {told} and {known} validation images: it knows too little {unclear}")
+    else:
+        raise InputError(
+            f"the generator {settings.generator.name!r} does not know such images: {told} and "
+            f"{of_real['agreement']['mean']:.0%} of the validation images, on average over classes: ",
+            f"{what_else(settings)}; to go on all the same: --set curate.stop_at_chance=false",
+        )
 
 
 def _of_validation_images(run: Run) -> dict[str, Any]:
@@ -48,9 +52,10 @@ def _of_validation_images(run: Run) -> dict[str, Any]:
 
 
 def _recognised(found: dict[str, Any]) -> str:
+    share, chance = found["agreement"]["mean"], found["chance"]
     return (
-        f"a classifier of real ones recognises {found['agreement']['mean']:.0%} of {found['images']:,} drawn "
-        f"images (chance: {found['chance']:.0%})"
+        f"a classifier of the real images recognises {share:.0%} of {found['images']:,} drawn images "
+        f"(chance: {chance:.0%})"
     )
 
 

@@ -67,8 +67,10 @@ def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
     size = f" at {compare.resolution} pixels" if compare.resolution else ""
     told = f"photographs: classifiers have compare.backbone={compare.backbone}{size}"
     told += f" and compare.augmentation={compare.augmentation}"
+    if settings.adapt.num_steps and settings.adapt.adapter is None:
+        told += f"; the generator is adapted with adapt.augmentation={settings.adapt.augmentation}"
     if compare.backbone == "mini" and compare.pretrained:
-        told += "; this backbone knows only printed letters, pip install 'understudy[photo]' brings another"
+        told += "; the backbone knows only printed letters, pip install 'understudy[photo]' brings another"
     if settings.generator.name != "mini":
         return (told,)
     return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
@@ -80,10 +82,8 @@ def about_large_pipelines(settings: Settings) -> tuple[str, ...]:
     if not is_large(settings.generator.name):
         return ()
     if adapt.method == "full" and adapt.adapter is None:
-        told = (
-            "warning: adapt.method=full trains every weight of a large pipeline; gradients and optimiser take"
-        )
-        return (f"{told} three times their memory; --set adapt.method=lora takes little",)
+        told = "warning: adapt.method=full trains every weight of a large pipeline, in about seven times"
+        return (f"{told} their memory; --set adapt.method=lora takes little more than once",)
     used = f"adapt.method={adapt.method}"
     if adapt.num_steps and adapt.adapter is None:
         used += f" with adapt.learning_rate={adapt.learning_rate:g} and adapt.batch_size={adapt.batch_size}"

@@ -99,7 +99,11 @@ class Supply:
             )
             label = name if self._folder.name == "synthetic" else f"{self._folder.name} {name}"
             with self._observer.bar(f"draw {label}", total=len(rows), unit="images") as advance:
+                found = 0  # reported at once, so that the speed is that of drawing
                 for step in parts:
-                    advance(step.images)
-                    self.drawn += step.images if step.drawn else 0
+                    if not step.drawn:
+                        found += step.images
+                        continue
+                    advance(found + step.images)
+                    self.drawn, found = self.drawn + step.images, 0
         return stop, load_parts(images, plans)
