@@ -141,8 +141,8 @@ def test_the_gap_by_length_of_training_is_that_of_the_rows():
     claims, (table, doubled, *_) = of_longer_trainings()
     values = {claim.claim: claim.value for claim in claims}
     assert values["10 per class, 100 steps: real minus synthetic, points"] == pytest.approx(1)
-    assert values["10 per class: that difference with 800 steps minus with 100, points"] == pytest.approx(3)
-    assert [row[-1] for row in table["rows"]] == ["50 [50, 50]"] * 4
+    assert values["10 per class: that difference with 400 steps minus with 100, points"] == pytest.approx(2)
+    assert [row[-1] for row in table["rows"]] == ["50 [50, 50]"] * 3
     assert all(text.startswith("**1.0") for row in doubled["rows"] for text in row[1:])
 
 
