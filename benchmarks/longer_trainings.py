@@ -1,10 +1,10 @@
 """The gap between synthetic and real training images on ``digits`` by length of training, and what is left of
 the strategy that closes most of it.
 
-``python -m benchmarks.longer_trainings`` takes about a quarter of an hour on two CPU cores; finished parts are
-kept and reused. Images are those of ``content_gap`` with its generator ``mini``. Every length is a training
-of its own, because the learning rate falls to 0 at its end. Validation images say from which length on an arm
-no longer rises; test images choose nothing. Repetitions differ in the run seed.
+``python -m benchmarks.longer_trainings`` takes about a quarter of an hour on two CPU cores; finished parts
+are kept and reused. Images are those of ``content_gap`` with its generator ``mini``. Every length is a
+training of its own, because the learning rate falls to 0 at its end. Validation images say from which length
+on an arm no longer rises; test images choose nothing. Repetitions differ in the run seed.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ SECTIONS = {
         "validate_every": 2,
         "checkpoint_every": 2,
         "validation_pairs": 16,
+        "augmentation": "affine",
     },
     "draw": {"per_class": 3, "steps": 2, "part_size": 2, "batch_size": 2, "precision": "float32"},
     "curate": {"threshold": 0.0, "max_refills": 1},
