@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import safetensors.torch
@@ -14,6 +15,7 @@ from understudy.commands.options import Options
 from understudy.commands.validate import validate
 from understudy.core.config import check_effect
 from understudy.core.errors import InputError
+from understudy.core.files import read_arrays, write_arrays
 from understudy.data.labelled_set import LabelledSet
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
@@ -121,6 +123,29 @@ def test_a_finished_stage_is_not_done_again(finished, settings):
     before = times(out)
     assert run(settings, out) == results
     assert times(out) == before
+
+
+def test_an_arm_is_judged_by_the_choice_of_other_trainings(finished, settings, tmp_path):
+    """``bridged++`` has the best mean on validation images because of its first training alone."""
+    results, out, _ = finished
+    copy = shutil.copytree(out, tmp_path / "run")
+    for arm, on_val in {"bridged++": (1.0, 0.2, 0.2), "mine": (0.4, 0.4, 0.4)}.items():
+        for index, accuracy in enumerate(on_val):
+            path = copy / "arms" / f"{arm}-seed{index}.npz"
+            write_arrays(
+                path, read_arrays(path) | {"val_accuracy": accuracy, "val_balanced_accuracy": accuracy}
+            )
+    (copy / "stages" / "compare.json").unlink()
+    found = run(settings, copy)
+    judged, arms = found["verdict"]["judged"], ["mine", "bridged++", "bridged++"]
+    assert (found["verdict"]["best"], judged["arms"]) == ("bridged++", arms)
+    seeds = [results["arms"][arm]["accuracy"]["seeds"][index] for index, arm in enumerate(arms)]
+    assert judged["seeds"] == pytest.approx(seeds)
+    real = results["arms"]["real"]["accuracy"]["mean"]
+    assert judged["minus_real"]["mean"] == pytest.approx(sum(seeds) / 3 - real)
+    assert found["verdict"]["sentence"].endswith(
+        "the arm that the others choose: mine, bridged++, bridged++."
+    )
 
 
 def test_trials_that_are_there_are_kept(finished, settings, tmp_path):

@@ -33,6 +33,7 @@ TO_REAL = ("minus_real", "minus_real_long", "minus_real_val")
 """Differences of an arm to arms of real images alone."""
 _DIFFERENCES = (*TO_REAL, "minus_plain")
 _ON_VAL = ("val_accuracy", "val_balanced_accuracy", "val_balanced_accuracy_standard_error")
+_CHOSEN = "the chosen arm"  # what the arm of the verdict is called if it is not the same in all trainings
 FEW_VAL = 300  # the error of an accuracy of 90% is then 1.7 points; as train images they may be worth more
 
 
@@ -83,13 +84,14 @@ def summarise(results: Sequence[ArmResult], *, use_val: Collection[str] = ()) ->
 
 
 def figures_on_val(
-    results: Sequence[ArmResult], *, use_val: Collection[str] = ()
+    results: Sequence[ArmResult], *, use_val: Collection[str] = (), without: int | None = None
 ) -> dict[str, dict[str, float]]:
     """The figures on validation images, which choose between arms: means over trainings.
 
     Args:
         results: one result per arm.
         use_val: arms that learn from the validation images, so that they have no such figures.
+        without: number of a training that is left out.
 
     Returns:
         By arm, ``val_accuracy`` and, if every training was recorded with them, ``val_balanced_accuracy`` and
@@ -99,7 +101,11 @@ def figures_on_val(
     for result in results:
         figures = {name: getattr(result, name) for name in _ON_VAL}
         kept = {} if result.arm in use_val else figures
-        found[result.arm] = {name: float(np.mean(values)) for name, values in kept.items() if values}
+        found[result.arm] = {
+            name: float(np.mean([value for index, value in enumerate(values) if index != without]))
+            for name, values in kept.items()
+            if values
+        }
     return found
 
 
@@ -131,24 +137,28 @@ def verdict(
     *,
     num_test: int,
     with_val: Mapping[str, str],
+    judged: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Decide whether synthetic images help, and say so in one sentence.
 
-    The arm is chosen on validation images and judged on test images, with the same trainings: a lucky one
-    counts twice (``docs/limits.md``). It is compared with ``real``, or with ``real-long`` if it was trained
-    for longer and that arm has the same number of steps; and with ``real+val``, since someone without
-    synthetic images needs no validation images to choose between arms and can train on them. There, the same
-    arm with validation images counts if it is among ``arms``.
+    The arm is chosen on validation images and judged on test images. It is compared with ``real``, or with
+    ``real-long`` if it was trained for longer and that arm has the same number of steps; and with
+    ``real+val``, since someone without synthetic images needs no validation images to choose between arms and
+    can train on them. There, the same arm with validation images counts if it is among ``arms``.
 
     Args:
         arms: the result of :func:`summarise`.
         choice: how the arm is chosen; its measure also judges.
         num_test: number of test images.
         with_val: by name of an arm, the name of the same arm that also learns from the validation images.
+        judged: the result of
+            :func:`understudy.evaluation.other_trainings.judged_by_other_trainings`; without it, the arm is
+            chosen and judged by the same trainings.
 
     Returns:
         ``best`` (chosen by :func:`understudy.evaluation.choice.choose`; ``real`` without an arm to choose),
         ``chosen_on`` (``val``), ``why`` (why it was chosen, in words; missing without an arm to choose),
+        ``judged`` (only with ``judged``: its ``arms``, and its figures in this measure),
         ``measure``, ``helps`` (whether the 95% intervals of all these differences lie above 0) and
         ``sentence``; with ``real+val`` also ``against_val``, the arm compared with it.
     """
@@ -163,8 +173,15 @@ def verdict(
         return answer | {"sentence": sentence}
     chosen = choose(arms, choice)
     best = chosen.arm
-    helps, sentence = judge(arms, best, terms=terms, with_val=with_val, measure=measure)
-    sentence += _too_small(_deciding(arms, best, measure=measure, with_val=with_val), num_test)
+    name, figures, partners = best, dict(arms), with_val
+    if judged:
+        name, partners = _CHOSEN, {_CHOSEN: with_val.get(best, _CHOSEN)}
+        figures[name] = judged
+    helps, sentence = judge(figures, name, terms=terms, with_val=partners, measure=measure)
+    sentence += _too_small(_deciding(figures, name, measure=measure, with_val=partners), num_test)
+    if judged:
+        answer["judged"] = {"arms": judged["arms"], **measured_by(judged, measure)}
+        sentence += f" {_arms_of_trainings(best, judged['arms'])}"
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
@@ -243,6 +260,13 @@ def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str
     return (
         f" This test is too small for a difference of {100 * TOLD:g} points: that takes about "
         f"{math.ceil(wanted / unit) * unit:,.0f} test images."
+    )
+
+
+def _arms_of_trainings(best: str, arms: Sequence[str]) -> str:
+    return (
+        f"Together the trainings choose {best}. The figures of the chosen arm are, in each training, of the "
+        f"arm that the others choose: {', '.join(arms)}."
     )
 
 

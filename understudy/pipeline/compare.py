@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from understudy.core.files import write_arrays
 from understudy.core.provenance import environment
@@ -11,6 +12,7 @@ from understudy.evaluation.accuracy import confusion, figures_on_val, summarise
 from understudy.evaluation.choice import Choice, choose
 from understudy.evaluation.class_sizes import measure_of_verdict
 from understudy.evaluation.convergence import summarise_curves, summarise_phases
+from understudy.evaluation.other_trainings import judged_by_other_trainings
 from understudy.evaluation.plateau import cannot_tell, still_rising, summarise_plateau
 from understudy.evaluation.simultaneous import differences_at_once
 from understudy.evaluation.transferability import feature_quality
@@ -39,6 +41,8 @@ def compare(run: Run) -> None:
         trainings = [run.training(name, measure=measure) for name in arms]
         run.classifiers.train_arms(trainings, advance)
         results = [training.result() for training in trainings]
+        if judged := _judged(run, results):
+            record["judged"] = judged
         if refit := _refit(run, results):
             arms.append(refit)
             images[refit] = run.sets.of_arm(refit).record
@@ -84,21 +88,37 @@ def _stand_in(arms: Sequence[str], settings: CompareSettings) -> list[str]:
     return refittable_arms(arms, settings)[:1] if settings.does_refit else []
 
 
+def _choice(run: Run, names: Sequence[str]) -> Choice | None:
+    """How the arm of the verdict is chosen; None if no arm can be."""
+    settings = run.settings.compare
+    candidates = [name for name in names if find_arm(name, settings).can_be_chosen]
+    if not candidates:
+        return None
+    return Choice(
+        candidates=candidates,
+        num_val=len(run.val),
+        refittable=refittable_arms(candidates, settings) if settings.does_refit else (),
+        measure=measure_of_verdict(settings.verdict, {}, run.test.counts.tolist()),
+    )
+
+
+def _judged(run: Run, results: Sequence[ArmResult]) -> dict[str, Any]:
+    """Figures of the arm of the verdict, if its trainings do not agree on it; otherwise empty."""
+    names = [each.arm for each in results]
+    choice = _choice(run, names)
+    use_val = _using_val(names, run.settings.compare)
+    return {} if choice is None else judged_by_other_trainings(results, choice, use_val=use_val)
+
+
 def _refit(run: Run, results: Sequence[ArmResult]) -> str | None:
     """The arm that the verdict will choose, in its form that learns from validation images too.
 
     None if there is no such form, it was compared already, or ``real+val`` was not.
     """
     settings, names = run.settings.compare, [each.arm for each in results]
-    candidates = [name for name in names if find_arm(name, settings).can_be_chosen]
-    if not settings.does_refit or not candidates:
+    choice = _choice(run, names)
+    if not settings.does_refit or choice is None:
         return None
-    choice = Choice(
-        candidates=candidates,
-        num_val=len(run.val),
-        refittable=refittable_arms(candidates, settings),
-        measure=measure_of_verdict(settings.verdict, {}, run.test.counts.tolist()),
-    )
     on_val = figures_on_val(results, use_val=_using_val(names, settings))
     name = with_val(choose(on_val, choice).arm, settings)
     return None if name in names else name

@@ -112,7 +112,13 @@ def _verdict(
         refittable=_refittable(compared, candidates) if settings.does_refit else (),
         measure=measure,
     )
-    answer = verdict(arms, choice, num_test=loaded["test"], with_val=arms_with_val(arms, settings))
+    answer = verdict(
+        arms,
+        choice,
+        num_test=loaded["test"],
+        with_val=arms_with_val(arms, settings),
+        judged=compared.get("judged"),
+    )
     if not curation["kept"]:
         answer["sentence"] = (
             f"None of the {curation['drawn']:,} drawn images passed curation. {answer['sentence']}"

@@ -78,8 +78,11 @@ def worth_of_val(results: Mapping[str, Any]) -> str:
         alone, or also beats ``real+val``, or was not compared with it.
     """
     verdict = results["verdict"]
-    arm = results["arms"][verdict.get("against_val", verdict["best"])]  # earlier versions did not name it
-    against = measured_by(arm, measure_of(results)).get("minus_real_val")
+    arm = verdict.get("against_val", verdict["best"])  # earlier versions did not name it
+    compared = (
+        _chosen(results) if arm == verdict["best"] else measured_by(results["arms"][arm], measure_of(results))
+    )
+    against = compared.get("minus_real_val")
     if against is None or against["low"] > 0 or _minus_train_alone(results)["low"] <= 0:
         return ""
     return "more than" if against["high"] < 0 else "as much as"
@@ -87,9 +90,16 @@ def worth_of_val(results: Mapping[str, Any]) -> str:
 
 def _minus_train_alone(results: Mapping[str, Any]) -> Mapping[str, float]:
     """What the arm of the verdict gains over real train images alone, with as many steps if that is known."""
-    best = measured_by(results["arms"][results["verdict"]["best"]], measure_of(results))
+    best = _chosen(results)
     difference: Mapping[str, float] = best.get("minus_real_long", best["minus_real"])
     return difference
+
+
+def _chosen(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures of the arm that the verdict is about."""
+    verdict = results["verdict"]
+    judged: Mapping[str, Any] | None = verdict.get("judged")
+    return judged or measured_by(results["arms"][verdict["best"]], measure_of(results))
 
 
 def rival(results: Mapping[str, Any]) -> str:
