@@ -12,8 +12,8 @@ from typing import Any
 
 _Tables = Sequence[Mapping[str, Any]]
 _MINI_ON_DIGITS = {
-    *("bridged_transfer", "content_gap", "longer_trainings", "main_job", "matching", "other_writers"),
-    *("proof", "real_fake", "style_inversion"),
+    *("bridged_transfer", "content_gap", "demo_runs", "longer_trainings", "main_job", "matching"),
+    *("other_writers", "proof", "real_fake", "style_inversion"),
 }
 """Benchmarks whose synthetic digits are drawn by `mini`; ``controls`` says more about it."""
 _ASYMMETRY = (
