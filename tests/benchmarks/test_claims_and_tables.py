@@ -92,7 +92,11 @@ def of_photographs():
     """Synthetic images gain 2 points over real ones, as strong augmentation does."""
     rows = [
         {
-            **{"set": name, "shots": shots, "repeat": repeat, "generator": generator, "backbone": backbone},
+            "set": name,
+            "shots": shots,
+            "repeat": repeat,
+            "generator": generator,
+            "backbone": backbone,
             "accuracy": {arm: 0.5 + 0.02 * (arm != "real") + 0.01 * repeat for arm in photographs.ARMS},
             "seconds": {"adapt": 60.0},
         }
