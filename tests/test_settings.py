@@ -128,6 +128,10 @@ def test_bad_values_are_named(override, message):
             "classes_per_batch has no effect while adapt.distribution is",
         ),
         (
+            {"adapt": {"distribution": "moments", "distribution_encoders": ["backbone"]}},
+            "adapt.distribution_encoders has no effect while adapt.distribution is 'moments'",
+        ),
+        (
             {"captions": {"batch_size": 2}},
             "captions.batch_size has no effect while captions.source is 'none'",
         ),

@@ -8,7 +8,6 @@ from tiny import two_classes
 from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import AdaptSettings
-from understudy.adaptation.terms import Reference
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import load_generator
@@ -73,7 +72,7 @@ def test_a_residual_in_bfloat16_is_close_and_stays_in_float32(generator):
             parameters=[],
             settings=AdaptSettings(),
             projection=None,
-            reference=Reference(torch.empty(0), torch.empty(0), torch.empty(())),
+            spaces=(),
             processes=Processes(),
             scaler=torch.amp.GradScaler("cpu", enabled=False),
             precision=precision,

@@ -6,14 +6,15 @@ import functools
 import pytest
 import torch
 from devices import Wide
+from pydantic import ValidationError
 from tiny import save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3, two_classes
 from tiny_adapt import adapting
 
 from understudy.adaptation.inputs import AdaptData, Inputs
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
-from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
-from understudy.adaptation.terms import TERMS, Reference
+from understudy.adaptation.settings import DRAWN_FORMS, FEATURE_FORMS, AdaptSettings
+from understudy.adaptation.terms import TERMS, FeatureSpace, feature_spaces
 from understudy.core.errors import InputError
 from understudy.core.processes import Processes
 from understudy.data.labelled_set import LabelledSet
@@ -23,6 +24,7 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import VisualGuidance, features_of
 
 BANDWIDTHS = torch.tensor([0.5, 1.0, 2.0])
+MEANS = torch.linspace(-1, 1, 2 * 16).view(2, 16)
 SCALE = torch.tensor(0.3)
 SAVERS = {
     "epsilon": save_tiny_pipeline,
@@ -76,7 +78,7 @@ def prepare(generator, **changes):
         parameters=list(generator.denoiser.parameters()),
         settings=settings,
         projection=None,
-        reference=Reference(BANDWIDTHS, torch.linspace(-1, 1, 2 * 16).view(2, 16), SCALE),
+        spaces=(FeatureSpace(generator.encode_features, 16, BANDWIDTHS, MEANS, SCALE),),
         processes=Processes(),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
     )
@@ -134,7 +136,7 @@ def by_hand(name, residual, batch, generator):
         for pixels in (batch.pixels / 127.5 - 1, generator.decode_latents(x0))
     )
     if name == "covariance":
-        means = torch.linspace(-1, 1, 2 * 16).view(2, 16)[batch.labels]
+        means = MEANS[batch.labels]
         return moment_mmd2_per_class(real - means, denoised - means, batch.labels, SCALE, alpha.flatten())
     return mmd2_per_class(real, denoised, batch.labels, BANDWIDTHS, alpha.flatten())
 
@@ -155,6 +157,39 @@ def test_the_loss_is_denoising_loss_plus_weighted_term(name, weight, generator):
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert abs(loss - plain) > 1e-3 * plain
     assert relative_difference(gradient, in_one_row(generator)) < 1e-4
+
+
+@pytest.mark.parametrize("name", FEATURE_FORMS)
+def test_the_term_is_the_mean_over_encoders(name, generator):
+    """Each encoder has its own width, bandwidths and moments; the loss without a term is the same."""
+    batch, objective, drawn = prepare(generator, distribution=name)
+    train, few = two_classes(12), {"distribution": name, "distribution_encoders": ("generator", "edges")}
+    both = feature_spaces(generator, train, AdaptSettings(**few), {"edges": edges})
+    assert [space.width for space in both] == [16, 3 * 14 * 16]
+    plain, _ = gradients(generator, batch, dataclasses.replace(objective, settings=AdaptSettings()))
+    (one, one_gradient), (other, other_gradient), (mean, gradient) = (
+        gradients(generator, batch, dataclasses.replace(objective, spaces=spaces), drawn)
+        for spaces in (both[:1], both[1:], both)
+    )
+    assert abs(one - other) > 1e-3 * plain
+    assert mean == pytest.approx((one + other) / 2, rel=1e-5)
+    assert relative_difference(gradient, (one_gradient + other_gradient) / 2) < 1e-4
+
+
+def edges(pixels):
+    """A second encoder: differences of neighbouring rows."""
+    return (pixels[:, :, 2:] - pixels[:, :, :-2]).flatten(1)
+
+
+def test_a_term_without_features_needs_no_encoder(generator):
+    assert feature_spaces(generator, two_classes(4), AdaptSettings(distribution="moments"), {}) == ()
+    assert AdaptSettings(distribution_encoders=("photo",)).further_encoders == ()
+
+
+@pytest.mark.parametrize("names", [("mini", "mini"), ("generator", "auto")])
+def test_each_encoder_is_named_once(names):
+    with pytest.raises(ValidationError, match="must name each encoder once, and not as 'auto', got"):
+        AdaptSettings(distribution_encoders=names)
 
 
 def test_without_a_term_the_loss_is_the_denoising_loss(generator):
@@ -302,7 +337,8 @@ def test_a_step_that_runs_out_of_memory_is_repeated_with_fewer_images(stage, any
         return encode(pixels)
 
     monkeypatch.setattr(any_kind, "denoising_residual", small_residual)
-    monkeypatch.setattr(any_kind, "encode_features", small_encode)
+    small = dataclasses.replace(objective.spaces[0], encode=small_encode)
+    objective = dataclasses.replace(objective, spaces=(small,))
     handle = first.register_post_accumulate_grad_hook(lambda weights: check("backward", parts[-1]))
     with pytest.warns(UserWarning, match="the adaptation ran out of memory"):
         loss, gradient = gradients(any_kind, batch, objective)

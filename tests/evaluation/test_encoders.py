@@ -101,6 +101,17 @@ def test_every_encoder_keeps_the_contract(tiny_generator, start, timm_folder, cl
         )
         assert encoder.fingerprint == again.fingerprint and len(encoder.fingerprint) == 16, name
         assert encoder.features(images.select([])).shape == (0, encoder.width), name
+        _check_gradient(encoder, images.select(range(4)), name)
+
+
+def _check_gradient(encoder, images, name):
+    """Features of pixels are about those of the images, and gradients flow back through them."""
+    pixels = (torch.from_numpy(images.pixels(32)).float() / 127.5 - 1).requires_grad_()
+    features, expected = encoder.differentiable(pixels), torch.from_numpy(encoder.features(images))
+    assert features.shape == expected.shape and features.dtype == torch.float32, name
+    assert nn.functional.cosine_similarity(features, expected).min() > 0.8, name
+    (gradient,) = torch.autograd.grad(features.square().sum(), pixels)
+    assert gradient.isfinite().all() and gradient.abs().max() > 0, name
 
 
 def test_mini_is_the_pipelines_encoder_with_clips_preparation():

@@ -64,6 +64,18 @@ def test_the_whole_job_with_a_few_shots(pets, tiny_pipeline_folder, tmp_path, mo
     assert {row["adapter"] for row in rows} == {results["adaptation"]["fingerprint"]}
 
 
+def test_a_term_in_the_features_of_two_networks(pets, tiny_pipeline_folder, tmp_path):
+    """The second one is what arms start from; a generator without an image encoder needs no other."""
+    term = {"distribution": "drawn", "distribution_steps": 1, "drawn_images": 4, "drawn_steps": 2}
+    found = {}
+    for names in (("generator",), ("generator", "backbone"), ("backbone",)):
+        adapt = {"method": "lora", "rank": 2, "distribution_encoders": names, **term}
+        compare = {"backbone": "mini", "pretrained": True}
+        settings = tiny_settings(pets, tiny_pipeline_folder, adapt={**adapt, "steps": 2}, compare=compare)
+        found[names] = run(settings, tmp_path / "+".join(names), until="adapt")["adapt"]["fingerprint"]
+    assert len(set(found.values())) == 3
+
+
 @pytest.mark.parametrize("recipe", ["textual-inversion", "neutral-token"])
 def test_what_it_is_compared_with(recipe, pets, tiny_pipeline_folder, tmp_path):
     listener, settings = Listener(), settings_of(recipe, pets, tiny_pipeline_folder)

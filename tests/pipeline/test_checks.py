@@ -40,6 +40,21 @@ pytestmark = pytest.mark.usefixtures("plain_report")
         ({"compare": {"arms": ["mixed+val"]}}, "compare 'mixed' as well, for which they choose"),
         ({"draw": {"prompt": "a photo"}}, "{class}"),
         ({"adapt": {"distribution": "wasserstein"}}, "unknown distribution term 'wasserstein'"),
+        (
+            {"adapt": {"distribution": "drawn", "distribution_encoders": ["generator", "dino"]}},
+            "unknown encoder 'dino'",
+        ),
+        (
+            {"adapt": {"distribution": "drawn", "distribution_encoders": ["timm"]}},
+            "adapt.distribution_encoders must name one encoder, got 'timm', a kind of encoder",
+        ),
+        (
+            {
+                "adapt": {"distribution": "kernel", "distribution_encoders": ["backbone"]},
+                "compare": {"pretrained": False, "backbone": "resnet18"},
+            },
+            "adapt.distribution_encoders=backbone needs a pretrained network that arms start from",
+        ),
         ({"visual": {"kind": "pixel"}}, "unknown kind of visual guidance 'pixel'"),
     ],
 )

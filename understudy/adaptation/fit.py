@@ -17,7 +17,7 @@ from understudy.adaptation.methods import METHODS
 from understudy.adaptation.objective import Objective
 from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
 from understudy.adaptation.state import State, assign
-from understudy.adaptation.terms import TERMS, reference_of
+from understudy.adaptation.terms import TERMS, feature_spaces
 from understudy.core.errors import InputError
 from understudy.core.files import write_json
 from understudy.core.micro_batch import MicroBatch
@@ -90,7 +90,7 @@ def adapt(
         parameters=parameters,
         settings=settings,
         projection=projection,
-        reference=reference_of(generator, data.train, settings),
+        spaces=feature_spaces(generator, data.train, settings, data.encoders),
         processes=processes,
         scaler=state.scaler,
         precision=adapting_precision(generator.device),

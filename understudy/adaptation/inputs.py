@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import final
 
@@ -20,7 +20,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.augment import random_square
 from understudy.generators.generator import Adaptable, Conditioning
 from understudy.generators.prompts import fill, read_templates
-from understudy.generators.visual_guidance import VisualGuidance, features_of
+from understudy.generators.visual_guidance import Encode, VisualGuidance, features_of
 
 _VIEWS: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "none": lambda x: [x],
@@ -42,12 +42,14 @@ class AdaptData:
         val: validation images, which choose the checkpoint.
         prompt_names: what prompts call each class, by label.
         feature_cache: file for the features of the train images; None stores no features.
+        encoders: what ``adapt.distribution_encoders`` names, by name, besides the generator's own encoder.
     """
 
     train: LabelledSet
     val: LabelledSet
     prompt_names: Sequence[str]
     feature_cache: Path | None = None
+    encoders: Mapping[str, Encode] = field(default_factory=dict)
 
 
 @final

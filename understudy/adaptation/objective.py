@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from understudy.adaptation.drawing import Drawing
 from understudy.adaptation.inputs import Batch, DrawnBatch
 from understudy.adaptation.settings import DRAWN_FORMS, AdaptSettings
-from understudy.adaptation.terms import TERMS, Reference, Term, TermInputs
+from understudy.adaptation.terms import TERMS, FeatureSpace, Term, TermInputs
 from understudy.core.micro_batch import MicroBatch
 from understudy.core.processes import Processes
 from understudy.functional.denoising import min_snr_weight, weighted_denoising_loss, x0_error
@@ -32,7 +32,7 @@ class Objective:
         parameters: what is trained.
         settings: form and weight of the term, min-SNR limit, number of images computed at once.
         projection: learned map from image features to text states; None without it.
-        reference: what the term knows of all real train images.
+        spaces: the encoders whose features the term compares.
         processes: processes that share each batch.
         scaler: scales the loss so that gradients in float16 do not vanish.
         precision: number format of the denoiser's products.
@@ -42,7 +42,7 @@ class Objective:
     parameters: Sequence[nn.Parameter]
     settings: AdaptSettings
     projection: nn.Linear | None
-    reference: Reference
+    spaces: tuple[FeatureSpace, ...]
     processes: Processes
     scaler: torch.amp.GradScaler
     precision: str = "float32"
@@ -194,7 +194,7 @@ class Objective:
             labels=batch.labels.to(residual.device),
             snr=self.generator.snr[batch.t],
             gamma=self.settings.min_snr_gamma or math.inf,
-            reference=self.reference,
+            spaces=self.spaces,
             denoise=lambda latents, part: self._denoised(batch, latents, part),
             slice_size=slice_size,
             loss_scale=self.scaler.get_scale(),

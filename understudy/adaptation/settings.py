@@ -15,7 +15,9 @@ TOKEN_METHODS = ("style-inversion", "textual-inversion", "neutral-token")
 DRAWN_FORMS = ("moments", "drawn")
 """Forms of the distribution term that compare images drawn by the generator."""
 FEATURE_FORMS = ("kernel", "covariance", "drawn")
-"""Forms of the distribution term that compare features, so that the generator needs an image encoder."""
+"""Forms of the distribution term that compare features of images."""
+GENERATOR = "generator"
+"""Name of the generator's own image encoder."""
 
 _ADAPTS = unless("adapt.method", "none")
 _NEW_ADAPTER = when("adapt.adapter", None)
@@ -77,6 +79,15 @@ class AdaptSettings(Section):
         None, gt=0, decides="pixels", needs=(*_TRAINS, unless("adapt.distribution", "none"))
     )
     """Weight of the distribution term; each form has a default."""
+    distribution_encoders: tuple[str, ...] = setting(
+        (GENERATOR,),
+        decides="pixels",
+        min_length=1,
+        needs=(*_TRAINS, when("adapt.distribution", *FEATURE_FORMS)),
+    )
+    """Networks whose features the distribution term compares; the term is the mean over them, each with
+    bandwidths or moments of its own. Names as for `fidelity.encoder`, but not `auto`: `generator` is the
+    generator's image encoder, `backbone` the network that arms start from."""
     distribution_steps: int = setting(
         100, ge=1, decides="pixels", needs=(*_TRAINS, when("adapt.distribution", *DRAWN_FORMS))
     )
@@ -165,6 +176,16 @@ class AdaptSettings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _encoders_are_named_once(self) -> Self:
+        names = self.distribution_encoders
+        if "auto" in names or len(set(names)) < len(names):
+            raise ValueError(
+                f"distribution_encoders must name each encoder once, and not as 'auto', got "
+                f"{', '.join(names)}: see understudy list encoders"
+            )
+        return self
+
     @property
     def has_token(self) -> bool:
         """Whether the method adds a token to the vocabulary, so that prompts must contain ``{token}``."""
@@ -186,6 +207,17 @@ class AdaptSettings(Section):
     def compares_features(self) -> bool:
         """Whether the adaptation compares features of images."""
         return self.distribution in FEATURE_FORMS
+
+    @property
+    def needs_image_encoder(self) -> bool:
+        """Whether the adaptation uses the image encoder of the generator."""
+        return self.compares_features and GENERATOR in self.distribution_encoders
+
+    @property
+    def further_encoders(self) -> tuple[str, ...]:
+        """Encoders besides that of the generator whose features the adaptation compares."""
+        names = self.distribution_encoders if self.compares_features else ()
+        return tuple(name for name in names if name != GENERATOR)
 
     @property
     def keeps_last(self) -> bool:

@@ -6,7 +6,7 @@ the forms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from understudy.adaptation.settings import AdaptSettings
+from understudy.adaptation.settings import GENERATOR, AdaptSettings
 from understudy.core.registry import Registry
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import min_snr_weight, x0_error
 from understudy.functional.mean_matching import batch_mean_term, batch_sum_term, class_mean_term
 from understudy.functional.mmd import median_bandwidth, mmd2_per_class, moment_mmd2_per_class
 from understudy.generators.generator import Adaptable
-from understudy.generators.visual_guidance import features_of, to_unit
+from understudy.generators.visual_guidance import Encode, features_of, to_unit
 
 _MAX_BANDWIDTH_IMAGES = 1000
 BANDWIDTHS = (0.5, 1.0, 2.0)
@@ -30,32 +30,59 @@ BANDWIDTHS = (0.5, 1.0, 2.0)
 
 @final
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """What terms know of the features of all real train images; empty for terms that compare no features.
+class FeatureSpace:
+    """An encoder, and what terms know of its features of all real train images.
 
     Attributes:
+        encode: maps pixels, float (B, 3, H, W) in [-1, 1], to features, float (B, F), with gradients.
+        width: number of features, F.
         bandwidths: bandwidths of the kernel, (K,).
-        means: mean of each class, (num_classes, F).
+        means: mean of each class, (num_classes, F); empty if the term needs no moments.
         scale: mean squared distance of a feature to the mean of its class, ().
     """
 
+    encode: Encode
+    width: int
     bandwidths: Tensor
     means: Tensor
     scale: Tensor
 
 
-def reference_of(generator: Adaptable, train: LabelledSet, settings: AdaptSettings) -> Reference:
-    """Bandwidths from the median distance between real images, and moments of the classes if needed."""
+def feature_spaces(
+    generator: Adaptable, train: LabelledSet, settings: AdaptSettings, encoders: Mapping[str, Encode]
+) -> tuple[FeatureSpace, ...]:
+    """One space for each of ``adapt.distribution_encoders``; none for a term that compares no features.
+
+    Bandwidths come from the median distance between real images.
+
+    Args:
+        generator: to be adapted.
+        train: real train images.
+        settings: form of the term, and the names of its encoders.
+        encoders: by name, all but the generator's own.
+    """
+    if not settings.compares_features:
+        return ()
+    encoders = {GENERATOR: generator.encode_features, **encoders}
+    return tuple(
+        _feature_space(encoders[name], generator, train, settings) for name in settings.distribution_encoders
+    )
+
+
+def _feature_space(
+    encode: Encode, generator: Adaptable, train: LabelledSet, settings: AdaptSettings
+) -> FeatureSpace:
     bandwidths, means, scale = torch.empty(0), torch.empty(0), torch.empty(())
     if settings.distribution == "covariance":
-        features, labels = features_of(generator, train), torch.from_numpy(train.labels)
+        features, labels = features_of(generator, train, encode=encode), torch.from_numpy(train.labels)
         means = torch.stack([features[labels == label].mean(dim=0) for label in range(train.num_classes)])
         scale = (features - means[labels]).square().sum(dim=1).mean()
-    elif settings.compares_features:
+    else:
         spread = np.linspace(0, len(train) - 1, min(len(train), _MAX_BANDWIDTH_IMAGES)).astype(np.int64)
-        features = features_of(generator, train.select(spread))
+        features = features_of(generator, train.select(spread), encode=encode)
         bandwidths = median_bandwidth(features) * torch.tensor(BANDWIDTHS)
-    return Reference(*(value.to(generator.device) for value in (bandwidths, means, scale)))
+    known = (value.to(generator.device) for value in (bandwidths, means, scale))
+    return FeatureSpace(encode, features.shape[1], *known)
 
 
 @final
@@ -69,7 +96,7 @@ class TermInputs:
         labels: classes, int64 (B,).
         snr: signal-to-noise ratio at each image's timestep, (B,).
         gamma: limit of the min-SNR weight.
-        reference: what is known of all real train images.
+        spaces: the encoders whose features the term compares.
         denoise: maps latents (b, C, h, w) and indices of their real images (b,) to latents that are noised
             and denoised at the timestep and with the noise of these images.
         slice_size: number of images whose graph fits into memory at once.
@@ -81,7 +108,7 @@ class TermInputs:
     labels: Tensor
     snr: Tensor
     gamma: float
-    reference: Reference
+    spaces: tuple[FeatureSpace, ...]
     denoise: Callable[[Tensor, Tensor], Tensor]
     slice_size: int
     loss_scale: float
@@ -159,10 +186,28 @@ def _parts(at: Tensor, inputs: TermInputs) -> tuple[Tensor, ...]:
     return parts
 
 
+def _encoded(pixels: Tensor, inputs: TermInputs) -> Tensor:
+    """The features of all encoders side by side, so that images are decoded once, (B, sum of F)."""
+    return torch.cat([space.encode(pixels) for space in inputs.spaces], dim=1)
+
+
 @torch.no_grad()
-def _real_features(inputs: TermInputs, generator: Adaptable) -> Tensor:
+def _real_features(inputs: TermInputs) -> Tensor:
     pixels = inputs.pixels
-    return torch.cat([generator.encode_features(to_unit(pixels[part])) for part in _parts(pixels, inputs)])
+    return torch.cat([_encoded(to_unit(pixels[part]), inputs) for part in _parts(pixels, inputs)])
+
+
+def _mean_over_encoders(
+    inputs: TermInputs, real: Tensor, compare: Callable[[FeatureSpace, Tensor, Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """The mean over encoders of ``compare(space, real features, other features)``."""
+    widths = [space.width for space in inputs.spaces]
+
+    def mean(found: Tensor) -> Tensor:
+        parts = zip(inputs.spaces, real.split(widths, dim=1), found.split(widths, dim=1), strict=True)
+        return torch.stack([compare(*part) for part in parts]).mean()
+
+    return mean
 
 
 def _denoised_features(
@@ -177,45 +222,45 @@ def _denoised_features(
     def features(leaf: Tensor, part: Tensor) -> Tensor:
         snr = inputs.snr[part].view(-1, 1, 1, 1)
         predicted = inputs.x0[part] + x0_error(leaf, snr, generator.prediction_type).to(inputs.x0)
-        return generator.encode_features(generator.decode_latents(predicted))
+        return _encoded(generator.decode_latents(predicted), inputs)
 
     return features, (inputs.snr / (1 + inputs.snr)).clamp(min=1e-6)  # a batch may be pure noise
 
 
 def _kernel(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
-    """MMD between real images and their one-step denoised versions, in the space of the image encoder."""
+    """MMD between real images and their one-step denoised versions, in the spaces of the encoders."""
     features, share = _denoised_features(inputs, generator)
-    real, bandwidths = _real_features(inputs, generator), inputs.reference.bandwidths
 
-    def compare(denoised: Tensor) -> Tensor:
-        return mmd2_per_class(real, denoised, inputs.labels, bandwidths, share)
+    def compare(space: FeatureSpace, real: Tensor, denoised: Tensor) -> Tensor:
+        return mmd2_per_class(real, denoised, inputs.labels, space.bandwidths, share)
 
-    return _in_slices(residual, features, compare, inputs)
+    mean = _mean_over_encoders(inputs, _real_features(inputs), compare)
+    return _in_slices(residual, features, mean, inputs)
 
 
 def _covariance(residual: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
     """As :func:`_kernel`, with first and second moments about the mean of the class instead of a kernel."""
     features, share = _denoised_features(inputs, generator)
-    centre, scale = inputs.reference.means[inputs.labels], inputs.reference.scale
-    real = _real_features(inputs, generator) - centre
 
-    def compare(denoised: Tensor) -> Tensor:
-        return moment_mmd2_per_class(real, denoised - centre, inputs.labels, scale, share)
+    def compare(space: FeatureSpace, real: Tensor, denoised: Tensor) -> Tensor:
+        centre = space.means[inputs.labels]
+        return moment_mmd2_per_class(real - centre, denoised - centre, inputs.labels, space.scale, share)
 
-    return _in_slices(residual, features, compare, inputs)
+    mean = _mean_over_encoders(inputs, _real_features(inputs), compare)
+    return _in_slices(residual, features, mean, inputs)
 
 
 def _drawn(latents: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:
-    """MMD between real and drawn images, in the space of the image encoder."""
-    real, bandwidths = _real_features(inputs, generator), inputs.reference.bandwidths
+    """MMD between real and drawn images, in the spaces of the encoders."""
 
     def features(leaf: Tensor, part: Tensor) -> Tensor:
-        return generator.encode_features(generator.decode_latents(leaf))
+        return _encoded(generator.decode_latents(leaf), inputs)
 
-    def compare(drawn: Tensor) -> Tensor:
-        return mmd2_per_class(real, drawn, inputs.labels, bandwidths)
+    def compare(space: FeatureSpace, real: Tensor, drawn: Tensor) -> Tensor:
+        return mmd2_per_class(real, drawn, inputs.labels, space.bandwidths)
 
-    return _in_slices(latents, features, compare, inputs)
+    mean = _mean_over_encoders(inputs, _real_features(inputs), compare)
+    return _in_slices(latents, features, mean, inputs)
 
 
 def _moments(latents: Tensor, inputs: TermInputs, generator: Adaptable) -> tuple[Tensor, Tensor]:

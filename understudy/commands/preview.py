@@ -28,6 +28,7 @@ from understudy.generators.load import load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
 from understudy.pipeline.domain import what_else
+from understudy.pipeline.encoders import term_encoders
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
 from understudy.training.backbones import pretrained_classifier
@@ -79,7 +80,12 @@ def preview(settings: Settings, to: Path, *, device: str = "cpu", images: int | 
     write_atomically(to, lambda path: sheet.save(path, format="PNG", pnginfo=mark))
     if learns_words(settings):  # adapting adds these words
         generator = load_generator(settings.generator, device=device)
-    data = AdaptData(train=captioned[0], val=captioned[1], prompt_names=splits.prompt_names)
+    data = AdaptData(
+        train=captioned[0],
+        val=captioned[1],
+        prompt_names=splits.prompt_names,
+        encoders=term_encoders(settings, device=device),
+    )
     adaptation = cost.time_adaptation(generator, data, settings)
     classifier, step_seconds = cost.time_training(splits.train, settings, device=device)
     pace = Pace(

@@ -50,12 +50,12 @@ class ImageFeatures:
         As in CLIP's preprocessing, the short side is resized to the encoder's size (bicubic, antialiased) and
         the centre is cropped, but without rounding to grey levels, which would have no gradient.
         """
-        x = _square(pixels.to(device).float(), self.encoder.config.image_size)
+        x = central_square(pixels.to(device).float(), self.encoder.config.image_size)
         x = ((x + 1) / 2 - self.mean.to(device)) / self.std.to(device)
         return cast("Tensor", self.encoder(pixel_values=x.to(self.encoder.dtype)).image_embeds.float())
 
 
-def _square(x: Tensor, size: int) -> Tensor:
+def central_square(x: Tensor, size: int) -> Tensor:
     """Resize the short side of images (B, C, H, W) to ``size``, and crop the central square."""
     height, width = x.shape[-2:]
     if (height, width) == (size, size):

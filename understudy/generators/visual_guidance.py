@@ -25,6 +25,9 @@ from understudy.generators.generator import Adaptable, PlanRow
 
 _BATCH = 64
 
+Encode = Callable[[Tensor], Tensor]
+"""Maps pixels, float (B, 3, H, W) in [-1, 1], to features, float (B, F)."""
+
 
 @final
 class ClassFeatures:
@@ -159,13 +162,17 @@ class VisualGuidance:
         return features if self._projection is None else cast("Tensor", self._projection(features))
 
 
-def features_of(generator: Adaptable, data: LabelledSet, *, cache: Path | None = None) -> Tensor:
+def features_of(
+    generator: Adaptable, data: LabelledSet, *, cache: Path | None = None, encode: Encode | None = None
+) -> Tensor:
     """Compute features of real images, without augmentation or normalisation.
 
     Args:
-        generator: with an image encoder.
+        generator: decides the size of the images; its image encoder is the default.
         data: N images.
         cache: file that keeps the features; it is read if it holds these images, and written otherwise.
+            It is for the generator's encoder alone.
+        encode: another encoder.
 
     Returns:
         float32 (N, F), on the CPU.
@@ -178,12 +185,13 @@ def features_of(generator: Adaptable, data: LabelledSet, *, cache: Path | None =
         with readable(cache, mend=REMOVE), safetensors.safe_open(cache, framework="pt") as stored:
             if (stored.metadata() or {}).get("images") == key:
                 return cast("Tensor", stored.get_tensor("features"))
+    encode = generator.encode_features if encode is None else encode
     size, parts = generator.image_size, []
     for start in range(0, len(data), _BATCH):
         pixels = data.select(range(start, min(start + _BATCH, len(data)))).pixels(size)
         with torch.no_grad():
             x = to_unit(torch.from_numpy(pixels).to(generator.device))
-            parts.append(generator.encode_features(x).cpu())
+            parts.append(encode(x).cpu())
     features = torch.cat(parts) if parts else torch.empty(0, generator.feature_width)
     if cache is not None:
         stored_as, metadata = {"features": features}, {"images": key}

@@ -18,7 +18,6 @@ from understudy.core.errors import InputError
 from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
-from understudy.evaluation.encoders import check_encoder
 from understudy.generators.generator import Generator, adaptable
 from understudy.generators.load import check_generator, load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
@@ -28,6 +27,7 @@ from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import check_widths
 from understudy.generators.zero_shot import load_zero_shot
 from understudy.pipeline.controls import check_controls, check_ready_made
+from understudy.pipeline.encoders import check_encoders
 from understudy.pipeline.strategies import check_strategies, settings_of_arms
 from understudy.pipeline.trial import try_generator
 from understudy.sampling.plan import quotas
@@ -56,8 +56,7 @@ def check_names(settings: Settings, *, finished: Sequence[str] = ()) -> None:
     check_registered(settings)
     _check_captions_are_used(settings)
     check_training(settings.compare)
-    if not {"fidelity", "memorisation"} <= set(finished):
-        check_encoder(settings.fidelity.encoder)
+    check_encoders(settings, finished)
     _check_membership(settings)
     for name in () if "compare" in finished else settings.compare.arms:
         arm = find_arm(name, settings.compare)
@@ -215,7 +214,7 @@ def check_generator_fits(
     check_prompts(generator, settings, prompt_names, captions)
     if settings.visual.kind != "none":
         check_widths(adaptable(generator), projection=settings.visual.projection)
-    if adapt.compares_features or draw.exemplar_weight:
+    if adapt.needs_image_encoder or draw.exemplar_weight:
         _ = adaptable(generator).feature_width  # raises an error for a generator without an image encoder
     if adapt.adapter is None and not adapt.has_token and adapt.method != "none":
         METHODS[adapt.method](adaptable(generator), adapt, seed=0, num_classes=len(prompt_names))

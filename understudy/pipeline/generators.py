@@ -22,6 +22,7 @@ from understudy.generators.load import load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
+from understudy.pipeline.encoders import term_encoders
 from understudy.sampling.plan import Planner, quotas
 from understudy.sampling.settings import DrawSettings
 from understudy.settings import Settings
@@ -137,6 +138,7 @@ class Generators:
             val=self.val,
             prompt_names=self.prompt_names,
             feature_cache=self.feature_cache,
+            encoders=term_encoders(self.settings, device=self.device),
         )
         yield from adapt(
             adaptable(generator),

@@ -1,0 +1,57 @@
+"""The encoders that settings name: their check before a run, and those of the distribution term."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from understudy.core.errors import InputError
+from understudy.evaluation.encoders import check_encoder, load_encoder
+from understudy.generators.visual_guidance import Encode
+from understudy.settings import Settings
+from understudy.training.backbones import pretrained_classifier
+from understudy.training.classifier import TrainedClassifier
+
+_SETTING = "adapt.distribution_encoders"
+
+
+def check_encoders(settings: Settings, finished: Collection[str]) -> None:
+    """Check the names of the encoders without loading or downloading anything.
+
+    Args:
+        settings: of the run.
+        finished: stages that are done, whose encoders are not used again and may have been moved away.
+
+    Raises:
+        InputError: as :func:`understudy.evaluation.encoders.check_encoder`, and if arms start from random
+            weights, so that there is no ``backbone``.
+    """
+    if not {"fidelity", "memorisation"} <= set(finished):
+        check_encoder(settings.fidelity.encoder)
+    for name in () if "adapt" in finished else settings.adapt.further_encoders:
+        check_encoder(name, setting=_SETTING)
+        if name == "backbone" and not settings.compare.pretrained:
+            raise InputError(
+                f"{_SETTING}=backbone needs a pretrained network that arms start from, got "
+                "compare.pretrained=false: choose another encoder (understudy list encoders)"
+            )
+
+
+def term_encoders(settings: Settings, *, device: str) -> dict[str, Encode]:
+    """Load the encoders that the distribution term compares besides the generator's own.
+
+    Each maps pixels to features, with gradients.
+
+    Raises:
+        InputError: as :func:`understudy.evaluation.encoders.load_encoder`.
+    """
+
+    def start() -> TrainedClassifier:
+        backbone = pretrained_classifier(settings.compare)
+        assert backbone is not None, "check_encoders() comes first"
+        backbone.model.to(device)
+        return TrainedClassifier(backbone, (), device)
+
+    return {
+        name: load_encoder(name, start=start, device=device, setting=_SETTING).differentiable
+        for name in settings.adapt.further_encoders
+    }
