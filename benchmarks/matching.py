@@ -186,7 +186,9 @@ def _selection_seconds(found: Run) -> dict[str, float]:
         start = time.process_time()
         for label, wanted in enumerate(quota.tolist()):
             candidates, real = features["drawn", label], features["real", label]
-            SELECTIONS[name].choose(candidates, real, wanted)
+            choose = SELECTIONS[name].choose
+            assert choose is not None
+            choose(candidates, real, wanted)
         seconds[name] = time.process_time() - start
     return seconds
 

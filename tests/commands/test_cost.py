@@ -100,6 +100,24 @@ def test_steps_are_those_of_the_run(settings, splits, finished):
     }
 
 
+def test_classifiers_that_choose_images_are_counted_once(pets, tiny_pipeline_folder, splits):
+    """Two arms share a set that is chosen in three rounds, so two more classifiers are trained."""
+    all_pass = {"score": "none", "threshold": None, "validation_pass": 1.0, "rounds": 3}
+    with_arms = {"arms": ["real", "synthetic@deliberate", "mixed@deliberate"]}
+    plain, deliberate = (
+        tiny_settings(
+            pets,
+            tiny_pipeline_folder,
+            curate=all_pass | {"select": select},
+            compare=with_arms if select == "first" else {"arms": ["real", "synthetic"]},
+        )
+        for select in ("first", "deliberate")
+    )
+    steps = plain.compare.steps
+    assert round(paced(plain, splits, steps=1)["compare"]) == steps * (3 * plain.compare.num_seeds + 2)
+    assert round(paced(deliberate, splits, steps=1)["curate"]) == 2 * steps
+
+
 @pytest.mark.slow
 def test_images_are_those_of_the_run(settings, splits, finished):
     out, _ = finished

@@ -218,6 +218,6 @@ def test_unknown_score_and_selection(train):
     drawn = two_classes(2, split="synthetic")
     with pytest.raises(InputError, match="unknown score 'beauty'; known: agreement, clip, confidence, none"):
         judged(drawn, train, score="beauty")
-    known = "known: covariance, coverage, first, herding, matched"
+    known = "known: covariance, coverage, deliberate, first, herding, matched"
     with pytest.raises(InputError, match=f"unknown selection 'last'; {known}"):
         judged(drawn, train, select="last")

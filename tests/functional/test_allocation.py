@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.functional.allocation import allocate_to_weak, first_of_each_class
+from understudy.functional.allocation import allocate_to_weak, first_of_each_class, in_rounds
 
 CLASSES = st.lists(
     st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=12
@@ -81,3 +81,12 @@ def test_first_of_each_class(labels, counts):
             expected.append(position)
             left[label] -= 1
     assert index == expected
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=5), st.integers(1, 7))
+def test_rounds_add_up_to_the_quota(quota, rounds):
+    sizes = in_rounds(np.array(quota), rounds)
+    assert sizes.shape == (rounds, len(quota)) and sizes[-1].tolist() == quota
+    steps = np.diff(sizes, axis=0, prepend=0)
+    assert (steps >= 0).all() and (np.ptp(steps, axis=0) <= 1).all()
+    assert (sizes[0] > 0).tolist() == [count > 0 for count in quota]

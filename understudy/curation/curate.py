@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 import pyarrow as pa
 
+from understudy.curation.deliberate import most_unsure
 from understudy.curation.scores import SCORES, Networks, lowest_kept
 from understudy.curation.selections import choose, extreme
 from understudy.curation.settings import CurateSettings
@@ -137,7 +138,10 @@ class Curator:
         low = ~((scores >= threshold) & (scores > 0))  # in this form, NaN is rejected too
         replaced = is_copy & (settings.firewall == "redraw")
         good = ~(constant | low | replaced)
-        if settings.select == "first" and settings.direction is not None:
+        if settings.select == "deliberate":
+            trained_on = self.networks.trained_on
+            taken = most_unsure(good, drawn, quota, rounds=settings.rounds, trained_on=trained_on)
+        elif settings.select == "first" and settings.direction is not None:
             sign = 1 if settings.direction == "most" else -1
             taken = extreme(good, drawn.labels, sign * scores, quota)
         else:

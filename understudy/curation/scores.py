@@ -36,6 +36,9 @@ class Networks(Protocol):
     def features(self, data: LabelledSet) -> np.ndarray:
         """The features that selections compare, float (N, D)."""
 
+    def trained_on(self, synthetic: LabelledSet) -> Classifier:
+        """A new classifier, trained on these synthetic images alone."""
+
 
 JudgeName = Literal["real", "clip", "none"]
 ScoreFunction = Callable[[LabelledSet, Classifier], np.ndarray]

@@ -21,15 +21,16 @@ Features = Callable[[LabelledSet], np.ndarray]
 @final
 @dataclass(frozen=True)
 class Selection:
-    """A way to choose among the good images of one class.
+    """A way to choose among the good images of a class.
 
     Attributes:
         choose: takes the features of the M candidates (M, D), the features of the real images of the class
             (N, D) and a quota of at most M; returns the indices of the chosen candidates, int64 (quota,).
+            None if images of all classes are chosen together, see :mod:`understudy.curation.deliberate`.
         compares: whether ``choose`` uses features; if not, it gets arrays of width 0.
     """
 
-    choose: Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+    choose: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None
     compares: bool = True
 
 
@@ -49,6 +50,9 @@ SELECTIONS.register(
 SELECTIONS.register("herding", summary="images whose features jointly have the mean of the real ones")(
     Selection(mean_herding)
 )
+SELECTIONS.register(
+    "deliberate", summary="in rounds, images of which a classifier of those chosen so far is most unsure"
+)(Selection(None, compares=False))
 
 
 def candidates_wanted(quota: np.ndarray, settings: CurateSettings) -> np.ndarray:
@@ -77,7 +81,7 @@ def choose(
         drawn: N synthetic images.
         train: real train images.
         quota: wanted images per class, int (num_classes,).
-        selection: a key of ``SELECTIONS``.
+        selection: a key of ``SELECTIONS`` that chooses class by class.
         features: called only for classes with a choice, and only by selections that compare features.
 
     Returns:
@@ -87,6 +91,7 @@ def choose(
         InputError: for an unknown selection, or a class without the real images that it compares with.
     """
     chosen, how = good.copy(), SELECTIONS[selection]
+    assert how.choose is not None, f"{selection} does not choose class by class"
     num_good = np.bincount(drawn.labels[good], minlength=len(quota))
     for label in np.flatnonzero(num_good > quota).tolist():
         candidates = np.flatnonzero(good & (drawn.labels == label))

@@ -38,6 +38,11 @@ _SELECTS = Need(
     "measured",
     lambda settings: not settings.curate.keeps_first or _varies(settings),
 )
+_DELIBERATE = Need(
+    "curate.select",
+    "`curate.select` is `deliberate`, an arm has a strategy, or the gap is measured",
+    lambda settings: settings.curate.select == "deliberate" or _varies(settings),
+)
 
 
 class CurateSettings(Section):
@@ -68,7 +73,11 @@ class CurateSettings(Section):
     select: str = setting("first", registry="curation.selections:SELECTIONS")
     """Which images are kept if more pass than are needed: the `first`, the closest to each real image
     (`matched`), or the ones that together have the distribution of the real images (`coverage`), or only
-    their `covariance`, or only their mean (`herding`); see `understudy list selections`."""
+    their `covariance`, or only their mean (`herding`), or the ones of which a classifier is most unsure
+    (`deliberate`); see `understudy list selections`."""
+    rounds: int = setting(4, ge=2, needs=_DELIBERATE)
+    """Rounds in which `deliberate` chooses. Each after the first trains a classifier on the images chosen so
+    far, and adds those of which it is most unsure."""
     direction: Literal["most", "least"] | None = setting(
         None, needs=(when("curate.select", "first"), _SCORED_SOMEWHERE)
     )

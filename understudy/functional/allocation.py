@@ -71,6 +71,25 @@ def first_of_each_class(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.sort(order[np.arange(len(labels)) - before < np.asarray(counts)[labels[order]]])
 
 
+def in_rounds(quota: np.ndarray, rounds: int) -> np.ndarray:
+    """Sizes of a set that grows in equal rounds: ``ceil(r quota / rounds)`` after round r, from 1.
+
+    Args:
+        quota: images of each class at the end, int of shape (C,), not negative.
+        rounds: number of rounds, at least 1.
+
+    Returns:
+        int64 of shape (rounds, C), never falling; the last row is ``quota``. The first round has an image of
+        every class that gets one.
+
+    Example:
+        >>> in_rounds(np.array([8, 3]), 4).tolist()
+        [[2, 1], [4, 2], [6, 3], [8, 3]]
+    """
+    numbers = np.arange(1, rounds + 1)[:, None] * np.asarray(quota, dtype=np.int64)
+    return np.asarray(-(-numbers // rounds))
+
+
 def _largest_remainders(ideal: np.ndarray, total: int) -> np.ndarray:
     """Round shares to whole numbers that sum to ``total``; a positive share gets at least 1."""
     wanted = ideal > 0

@@ -81,9 +81,12 @@ class Classifiers:
 
     def mistakes_after(self, synthetic: LabelledSet) -> np.ndarray:
         """Train on synthetic images alone and count the wrong validation images, int64 (num_classes,)."""
-        classifier = self._fit("synthetic", synthetic)
-        wrong = classifier.predict(self.val).argmax(axis=1) != self.val.labels
+        wrong = self.trained_on(synthetic).predict(self.val).argmax(axis=1) != self.val.labels
         return np.bincount(self.val.labels[wrong], minlength=self.val.num_classes)
+
+    def trained_on(self, synthetic: LabelledSet) -> TrainedClassifier:
+        """A classifier trained on synthetic images alone; it chooses images, and is not compared."""
+        return self._fit("synthetic", synthetic)
 
     def tuned(self, arm: str, data: TrainingData) -> CompareSettings:
         """The settings of an arm with its tuned learning rate and weight decay."""

@@ -75,6 +75,7 @@ def _agreement(decisions: Decisions, num_classes: int) -> dict[str, Any]:
 
 
 def work(counted: Counted) -> Work:
-    """The training of the judge of drawn images, if there is one."""
+    """The training of the judge of drawn images, if there is one, and of classifiers that choose images."""
     score = counted.settings.curate.score
-    return counted.training("real") if score != "none" and SCORES[score].judge == "real" else Work()
+    judge = counted.training("real") if score != "none" and SCORES[score].judge == "real" else Work()
+    return judge + counted.choosing(quotas(counted.train, counted.settings.draw), counted.settings)

@@ -128,7 +128,7 @@ def work(counted: Counted) -> Work:
     total, trained = Work(), Work()
     for times in settings.scale.times:
         quota = times_of(train, times)
-        total += counted.drawn(quota, settings)
+        total += counted.drawn(quota, settings) + counted.choosing(quota, settings)
         for arm in settings.scale.arms:
             total += counted.tuning(arm)
             trained += counted.training(arm, num_synthetic=int(quota.sum()))

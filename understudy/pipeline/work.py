@@ -10,6 +10,7 @@ import numpy as np
 from understudy.curation.selections import candidates_wanted
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
+from understudy.functional.allocation import in_rounds
 from understudy.pipeline.strategies import effective_settings, images_wanted, shots_of
 from understudy.sampling.plan import quotas
 from understudy.sampling.settings import DrawSettings
@@ -66,6 +67,7 @@ class Counted:
     num_images: int = 0
     _drawn: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
     _tuned: set[str] = field(default_factory=set)
+    _chosen: set[tuple[bytes, str, str]] = field(default_factory=set)
 
     @property
     def train(self) -> LabelledSet:
@@ -109,7 +111,18 @@ class Counted:
         needed = effective_settings(arm, base, shots=shots_of(self.train)).settings
         quota = quotas(self.train, needed.draw)
         wanted = images_wanted(arm, base, num_real=len(self.train), quota=quota)
-        return self.drawn(wanted, needed)
+        return self.drawn(wanted, needed) + self.choosing(wanted, needed)
+
+    def choosing(self, quota: np.ndarray, settings: Settings) -> Work:
+        """Trainings of the classifiers that choose the images of a set, if nothing has chosen it before."""
+        if settings.curate.select != "deliberate":
+            return Work()
+        key = (quota.tobytes(), settings.draw.model_dump_json(), settings.curate.model_dump_json())
+        if key in self._chosen:
+            return Work()
+        self._chosen.add(key)
+        sizes = in_rounds(quota, settings.curate.rounds)[:-1].sum(axis=1).tolist()
+        return sum((self.training("synthetic", num_synthetic=size) for size in sizes), start=Work())
 
     def tuning(self, arm: str) -> Work:
         """The trials of an arm; none if an earlier stage has tuned it, or arms are not tuned."""

@@ -274,6 +274,12 @@ _TABLE = {
         source="Rezaei et al. 2026 (arXiv:2510.08123)",
         overrides=_fixed("curate", select="covariance"),
     ),
+    "deliberate": Strategy(
+        summary="draw three times as many images; in rounds, keep those of which a classifier is most unsure",
+        addresses=("quantity", "content"),
+        source="deliberate practice, Askari-Hemmat et al. 2025 (arXiv:2502.15588)",
+        overrides=_fixed("curate", select="deliberate"),
+    ),
     "diverse": Strategy(
         summary="draw without guidance, from noise with a 10% larger standard deviation",
         addresses=("content",),
