@@ -170,8 +170,16 @@ def print_part(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> None:
     print(json.dumps([list(rows), [asdict(claim) for claim in claims]], indent=2))
 
 
-def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str) -> None:
-    """Parse the options that all benchmarks share, and run the benchmark."""
+def command_line(name: str, run: Callable[..., None], *, doc: str, parts: Sequence[str] = ()) -> None:
+    """Parse the options that all benchmarks share, and run the benchmark.
+
+    Args:
+        name: of its module.
+        run: takes the result file, the folder for the runs, whether it is a smoke test and, if there are
+            parts, ``only``: the part that was asked for, or None.
+        doc: its description.
+        parts: names of parts that can be done alone.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=doc,
@@ -191,5 +199,8 @@ def command_line(name: str, run: Callable[[Path, Path, bool], None], *, doc: str
         action="store_true",
         help="a few steps of everything, to check that it works; the numbers mean nothing",
     )
+    if parts:
+        parser.add_argument("--only", choices=parts, help="do this part; finished ones stay in the result")
     arguments = parser.parse_args()
-    run(arguments.out, arguments.runs / "smoke" if arguments.smoke else arguments.runs, arguments.smoke)
+    runs = arguments.runs / "smoke" if arguments.smoke else arguments.runs
+    run(arguments.out, runs, arguments.smoke, **({"only": arguments.only} if parts else {}))

@@ -59,9 +59,9 @@ RECIPES.register(
     "latent-prior",
     summary="adapted, and every image starts from a real image of its class plus noise (strength 0.75)",
 )({"draw": {"strength": 0.75}})
-# Time: three times the drawing of `adapted`, and three more trainings, which choose the images. Result: not
-# measured yet. Source: Askari-Hemmat et al. 2025 (Deliberate Practice), in the form that draws more images
-# than it keeps.
+# Time: three times the drawing of `adapted`, and three more trainings, which choose the images. Result: in
+# one trial no gain (docs/methods/curation.md). Source: Askari-Hemmat et al. 2025 (Deliberate Practice), in
+# the form that draws more images than it keeps.
 RECIPES.register(
     "deliberate",
     summary="adapted, and images are kept in four rounds: those of which a classifier is still most unsure",
