@@ -1,15 +1,15 @@
 """Studies of matching on ``digits`` with all 600 real images: what settings do to distance and accuracy.
 
-``python -m benchmarks.matching_studies`` takes about an hour and a quarter on two CPU cores; finished parts
+``python -m benchmarks.matching_studies`` takes about an hour and a half on two CPU cores; finished parts
 are kept and reused. Five seeds each, equal for all cases. ``--only STUDY`` does one of them:
 
 - ``weights`` (half an hour): the paper's form ``batch-mean`` with once, ten times and a hundred times its
-  weight, in batches of 8, 32 and 128. All see ``SEEN`` images, so larger batches take fewer steps; so each is
-  compared with plain fine-tuning in batches of the same size alone.
-- ``guidance``, ``deliberate`` (a quarter of an hour together): one fine-tuned generator draws with several
-  guidance scales; and ``PER_CLASS`` images per class are chosen by ``deliberate``, or two and four times as
-  many drawn plainly. How many plain images are as good is read from the line of accuracy over the logarithm
-  of their number.
+  weight, in batches of 8, 32 and 128. All see ``SEEN`` images, so that larger batches take fewer steps, and
+  each is compared only with plain fine-tuning in batches of its size.
+- ``guidance``, ``deliberate`` (twenty minutes together): one fine-tuned generator draws with several
+  guidance scales. ``deliberate`` chooses ``PER_CLASS`` images per class, which are compared with once, twice
+  and four times as many plain ones. How many plain images are as good is read from a line of accuracy over
+  the logarithm of their number.
 - ``encoders`` (half an hour): ``drawn`` with the image encoder of the generator, and with the network that
   arms start from as well, after equally many steps.
 
