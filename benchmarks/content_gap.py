@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.claims import Claim, cell, command_line, excludes_zero, repeated, t_interval, write
+from benchmarks.claims import Claim, cell, command_line, excludes_zero, minus, repeated, t_interval, write
 from understudy.core.files import write_atomically, write_json
 from understudy.core.progress import Silent, follow
 from understudy.evaluation.gap import summarise_gap
@@ -466,8 +466,8 @@ def _closed(
     case: str, rows: Sequence[Mapping[str, Any]], arm: str, which: str, plain: Sequence[float]
 ) -> Claim:
     """The share of a gap that an arm closes; undefined if there is no gap."""
-    total = [row["arms"]["real"]["test"] - before for row, before in zip(rows, plain, strict=True)]
-    closed = [row["arms"][arm]["test"] - before for row, before in zip(rows, plain, strict=True)]
+    total = minus([row["arms"]["real"]["test"] for row in rows], plain)
+    closed = minus([row["arms"][arm]["test"] for row in rows], plain)
     share, low, high = (100 * end for end in fieller_interval(closed, total))
     mean, least, most = (100 * value for value in t_interval(total))
     why = f"ratio of means over {len(rows)} runs, Fieller's interval; chosen on validation images"
