@@ -39,6 +39,7 @@ def compare(run: Run) -> None:
             # Measured first, because the pretrained network may not fit.
             source = measure(run.classifiers.start) if settings.pretrained else None
         trainings = [run.training(name, measure=measure) for name in arms]
+        advance(sum(training.steps_done for training in trainings))
         run.classifiers.train_arms(trainings, advance)
         results = [training.result() for training in trainings]
         if judged := _judged(run, results):
@@ -47,6 +48,7 @@ def compare(run: Run) -> None:
             arms.append(refit)
             images[refit] = run.sets.of_arm(refit).record
             again = run.training(refit, measure=measure)
+            advance(again.steps_done)
             run.classifiers.train_arms([again], advance)
             results.append(again.result())
         record |= {

@@ -134,6 +134,16 @@ class ArmTraining:
             for index in missing
         ]
 
+    @property
+    def steps_done(self) -> int:
+        """Optimisation steps of the trainings that have a record."""
+        found = [
+            self.folder.read(index, seed=seed, test=self.held_out.test)
+            for index, seed in enumerate(self.seeds)
+            if self.folder.record(index).exists()
+        ]
+        return sum(int(record["steps"]) for record in found)
+
     def result(self) -> ArmResult:
         """What the arm reached, once all its jobs are done; also writes the best classifier.
 
