@@ -361,9 +361,8 @@ def preview(
     if found.recognised:
         printing.say(found.recognised)
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
-    run = chosen.command_with("run", options)
-    run += "" if device == "auto" else f" --device {device}"
-    run += "" if repeats is None else f" --repeats {repeats}"
+    used = None if device == "auto" else device
+    run = chosen.command_with("run", options, device=used, repeats=repeats)
     printing.say(f"next: {run}", is_path=True)
 
 

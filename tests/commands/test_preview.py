@@ -45,6 +45,17 @@ def test_the_next_command_has_the_same_options(understudy, tiny_pipeline_folder)
     assert after == ["run", *words[1:], "--repeats", "2"]
 
 
+def test_the_next_command_works_for_images_whose_name_begins_with_a_dash(understudy, tiny_pipeline_folder):
+    write_pets("-pets")
+    options = ("--generator", tiny_pipeline_folder, *OPTIONS)
+    *_, last = understudy("validate", *options, "--", "-pets")[1].splitlines()
+    words = shlex.split(last.removeprefix("next: understudy "))
+    code, out, _ = understudy(*words)
+    assert code == 0
+    *_, last = out.splitlines()
+    assert shlex.split(last.removeprefix("next: understudy "))[-2:] == ["--", "-pets"]
+
+
 @pytest.mark.parametrize(("images", "columns"), [(1, 1), (3, 2), (100, 2)])
 def test_fewer_images_can_be_drawn(images, columns, understudy, tmp_path, tiny_pipeline_folder):
     """Large generators take minutes for an image on a CPU."""

@@ -40,17 +40,21 @@ def _as_option(name: str) -> str:
     return "--set" if name == "override" else f"--{name.replace('_', '-')}"
 
 
-def command_with(command: str, options: Options) -> str:
-    """The line of the shell that calls another command with the same options."""
-    words = ["understudy", command, options.data]
-    for name in Options.__annotations__:
-        if name in options.given - {"data"}:
-            value = getattr(options, name)
-            values = value if isinstance(value, list) else [value]
-            words += [
-                word for each in values for word in (_as_option(name), *([str(each)] * (each is not True)))
-            ]
-    return shlex.join(words)
+def command_with(command: str, options: Options, **further: object) -> str:
+    """The line of the shell that calls another command with the same options.
+
+    Args:
+        command: its name.
+        options: those of this command.
+        further: options that the command has besides, by their field; None for one that was not given.
+    """
+    given = {name: getattr(options, name) for name in Options.__annotations__ if name in options.given}
+    words = []
+    for name, value in (given | used(**further)).items():
+        for each in () if name == "data" else value if isinstance(value, list) else (value,):
+            words += [_as_option(name), *([str(each)] * (each is not True))]
+    ordered = [*words, "--", options.data] if options.data.startswith("-") else [options.data, *words]
+    return shlex.join(["understudy", command, *ordered])
 
 
 def overrides_of(options: Options) -> list[dict[str, Any]]:
