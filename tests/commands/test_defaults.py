@@ -9,8 +9,6 @@ from tiny_job import SECTIONS, write_pets
 from understudy import defaults_for
 from understudy.commands import image_defaults
 from understudy.commands.defaults import with_defaults
-from understudy.commands.image_defaults import IMAGE_DEFAULTS
-from understudy.commands.pipeline_defaults import PIPELINE_DEFAULTS
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.load import about_large_pipelines, about_photographs
 from understudy.recipes import RECIPES
@@ -229,12 +227,3 @@ def test_two_forms_of_the_same_weights_count_once(tmp_path):
     with (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").open("wb") as file:
         file.truncate(75 * 10**6)
     assert not is_large(str(folder))
-
-
-def test_general_defaults_are_those_of_the_settings():
-    """A run that was begun keeps one of the values that are known as defaults."""
-    general = build({"data": {"source": "digits"}})
-    for possible in (IMAGE_DEFAULTS, PIPELINE_DEFAULTS):
-        for section, values in possible.items():
-            for name, known in values.items():
-                assert getattr(getattr(general, section), name) == known[0]

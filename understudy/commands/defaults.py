@@ -47,20 +47,22 @@ def with_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = Non
         layers: as for :func:`build`.
         folder: of a run or study. If it was begun, its defaults are kept, and no image is read.
     """
+    given: dict[str, Any] = {}
+    for layer in layers:
+        merge(given, layer)
     begun = None if folder is None else _begun(folder)
     chosen = pipeline_defaults(_generator_of(layers)) if begun is None else _kept(begun)
-    plain = build(chosen, *layers)
+    plain = build(chosen, given)
     if begun is None:
         if plain.adapt.adapter is not None:  # whose method the user knows
             chosen.pop("adapt", None)
         merge(chosen, image_defaults(plain.data))
+    compare = chosen.get("compare", {})
     if not plain.compare.pretrained:  # what the network knows is the reason for it
-        chosen.get("compare", {}).pop("backbone", None)
-    settings = build(chosen, *layers)
-    if settings.compare.backbone != "photo":  # other networks have a size of their own
-        chosen.get("compare", {}).pop("resolution", None)
-        settings = build(chosen, *layers)
-    return settings
+        compare.pop("backbone", None)
+    if (compare | given.get("compare", {})).get("backbone") != "photo":  # others have a size of their own
+        compare.pop("resolution", None)
+    return build(chosen, given)
 
 
 def _generator_of(layers: Sequence[Mapping[str, Any]]) -> str:
@@ -82,7 +84,5 @@ def _kept(begun: Settings) -> dict[str, Any]:
     for possible in (IMAGE_DEFAULTS, PIPELINE_DEFAULTS):
         for section, values in possible.items():
             stored = {name: getattr(getattr(begun, section), name) for name in values}
-            merge(
-                kept, {section: {name: value for name, value in stored.items() if value in values[name][1:]}}
-            )
+            merge(kept, {section: {name: value for name, value in stored.items() if value in values[name]}})
     return kept

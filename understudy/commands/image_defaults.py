@@ -23,12 +23,8 @@ _MOST_READ = 1000  # files that are read for it
 _SIZES = (96, 128, 160, 192, 224)  # of the classifier's input; EfficientNet-Lite0 was trained at 224
 
 IMAGE_DEFAULTS: dict[str, dict[str, tuple[object, ...]]] = {
-    "adapt": {"augmentation": ("affine", "flip-crop")},
-    "compare": {
-        "augmentation": ("affine", "flip-crop"),
-        "backbone": ("mini", "photo"),
-        "resolution": (None, *_SIZES),
-    },
+    "adapt": {"augmentation": ("flip-crop",)},
+    "compare": {"augmentation": ("flip-crop",), "backbone": ("photo",), "resolution": _SIZES},
 }
 """By section and setting, the values that are defaults for some images."""
 
