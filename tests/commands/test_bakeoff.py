@@ -127,6 +127,22 @@ def test_points_are_the_runs_of_their_generator(contest, job):
     assert folder.settings.draw.sampler == "edm"
 
 
+def test_a_large_pipeline_is_adapted_as_a_run_adapts_it(tmp_path):
+    """By LoRA: full fine-tuning takes seven times the memory of its weights. What the user gives wins."""
+
+    def point(name, **given):
+        settings = build({"data": {"source": "digits"}}, given)
+        study = StudyFolder("bakeoff", settings, (), tmp_path, settings)
+        small, whole = study.run_of(name, 0).settings, whole_settings(study, name)
+        assert (small.adapt, small.draw) == (whole.adapt, whole.draw)
+        return small.adapt.method, small.adapt.batch_size, small.draw.guidance_scale
+
+    assert point("org/large:adapted") == ("lora", 8, 2)
+    assert point("org/large:vanilla") == ("none", 8, 2)
+    assert point("org/large", adapt={"method": "full"}, draw={"guidance_scale": 1.5}) == ("full", 8, 1.5)
+    assert point("mini") == ("full", 32, 1)
+
+
 def test_the_ranking_is_about_validation_images(contest):
     out, _ = contest
     study = study_of(out)

@@ -204,7 +204,9 @@ class StudyFolder:
         kind = STUDIES[self.kind]
         # Only what was given, because defaults depend on the generator.
         given = self.base.model_dump(mode="json", exclude_unset=True)
-        settings = build(given, _measured_anyway(kind), kind.settings_at(point), *self.overrides)
+        settings = build(
+            kind.defaults(point), given, _measured_anyway(kind), kind.settings_at(point), *self.overrides
+        )
         if kind.varies and settings.data.shots is not None:
             settings = settings.model_copy(
                 update={"data": settings.data.model_copy(update={"subset": repeat})}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from understudy.commands.pipeline_defaults import pipeline_defaults
 from understudy.generators.foreign import holds_weights
 from understudy.generators.load import GENERATORS
 from understudy.generators.settings import GeneratorSettings
@@ -37,7 +38,7 @@ def read_generator(text: str) -> str:
         ValueError: if the text is empty or names a generator that needs more than its name.
     """
     point = both_ways(text)[0]
-    name = point.removesuffix(ADAPTED).removesuffix(VANILLA)
+    name = _name_of(point)
     if not name:
         raise ValueError("a name is empty")
     if name == "real":
@@ -53,15 +54,23 @@ def generator_layer(point: str | float) -> Mapping[str, Any]:
     Settings of other kinds of generators, such as the precision of a pipeline for ready-made images, get
     their defaults: as they have no effect, they would be refused.
     """
-    text = str(point)
-    name = text.removesuffix(ADAPTED).removesuffix(VANILLA)
+    name = _name_of(point)
     plain = {"adapt": {"method": "none"}}
     if _is_images(name):
         given = {"name": name} if name in GENERATORS else {"name": "folder", "images": [name]}
         return {"generator": {**_defaults_but(_IMAGES_USE), **given}, **plain}
     if name == _FROM_SCRATCH:
         return {"generator": {**_defaults_but(_SCRATCH_USES), "name": name}}
-    return {"generator": {"name": name}, **(plain if text.endswith(VANILLA) else {})}
+    return {"generator": {"name": name}, **(plain if str(point).endswith(VANILLA) else {})}
+
+
+def generator_defaults(point: str | float) -> Mapping[str, Any]:
+    """Nested settings that suit the generator of a point, unless the user gives others."""
+    return pipeline_defaults(_name_of(point))
+
+
+def _name_of(point: str | float) -> str:
+    return str(point).removesuffix(ADAPTED).removesuffix(VANILLA)
 
 
 def _defaults_but(used: Collection[str]) -> dict[str, Any]:

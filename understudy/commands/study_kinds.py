@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from understudy.adaptation.settings import AdaptSettings
-from understudy.commands.study_generators import both_ways, generator_layer, read_generator
+from understudy.commands.study_generators import (
+    both_ways,
+    generator_defaults,
+    generator_layer,
+    read_generator,
+)
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.generators.prompts import read_templates
@@ -35,6 +40,7 @@ class StudyKind:
         expected: a description of valid points, for messages.
         read: reads a point from text; raises ValueError if the text is not a point.
         layer: nested settings of a point.
+        defaults: nested settings that suit a point, unless the user gives others.
         expand: the texts of the points that one text on the command line stands for.
         ranks: whether the points are ranked on validation images, and a point that cannot be run becomes a
             line of the result, while the others go on.
@@ -47,6 +53,7 @@ class StudyKind:
     expected: str = "whole numbers of images"
     read: Callable[[str], Point] = int
     layer: Callable[[Point], Mapping[str, Any]] | None = None
+    defaults: Callable[[Point], Mapping[str, Any]] = lambda point: {}
     expand: Callable[[str], Sequence[str]] = lambda text: (text,)
     ranks: bool = False
 
@@ -218,6 +225,7 @@ _register(
     expected="names, pipelines or ready-made images",
     read=read_generator,
     layer=generator_layer,
+    defaults=generator_defaults,
     expand=both_ways,
     ranks=True,
 )
