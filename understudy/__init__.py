@@ -10,6 +10,7 @@ from understudy.core.threads import wait_passively
 if TYPE_CHECKING:
     from understudy.commands.defaults import defaults_for
     from understudy.commands.study import run_study
+    from understudy.commands.time_limit import fit_to_time
     from understudy.core.errors import InputError
     from understudy.data.export import export
     from understudy.data.labelled_set import LabelledSet
@@ -34,6 +35,7 @@ _PUBLIC = {
     "defaults_for": "commands.defaults",
     "export": "data.export",
     "fit_arm": "training.fit",
+    "fit_to_time": "commands.time_limit",
     "load_generator": "generators.load",
     "load_splits": "data.load",
     "run": "pipeline.run",
@@ -49,6 +51,7 @@ __all__ = [
     "defaults_for",
     "export",
     "fit_arm",
+    "fit_to_time",
     "load_generator",
     "load_splits",
     "run",

@@ -107,20 +107,27 @@ def _do_study(kind: str, settings: Settings, folder: Path, *, device: str, **giv
 
 @app.command("run")
 @takes_options
-def do_whole_runs(options: Options, place: Place, repeats: typed.Repeats = None) -> None:
+def do_whole_runs(
+    options: Options, place: Place, repeats: typed.Repeats = None, time_limit: typed.TimeLimit = None
+) -> None:
     """Run every stage, from reading images to the report. A stopped run continues where it stopped.
 
-    --repeats does several whole runs with other seeds, and judges over all of them.
+    --repeats does several runs with other seeds, and judges over all. --time-limit cuts what does not fit.
     """
     from understudy.commands import chosen
+    from understudy.commands.time_limit import settings_within
 
     number = chosen.whole_runs(options, place.out, repeats)
+    limit = chosen.time_limit(options, time_limit, number)
     if number > 1:
         folder = chosen.study_folder(options, place, "repeats")
         settings = chosen.settings_of(options, folder=folder)
-        _do_study("repeats", settings, folder, device=place.device, repeats=number)
     else:
         folder, settings = chosen.run_folder(options, place.out)
+    settings = settings_within(settings, limit, folder, device=place.device, observer=_terminal())
+    if number > 1:
+        _do_study("repeats", settings, folder, device=place.device, repeats=number)
+    else:
         _do(settings, folder, place, until="report")
 
 
@@ -343,6 +350,7 @@ def preview(
     device: typed.Device = "auto",
     repeats: typed.Repeats = None,
     images: typed.PreviewImages = None,
+    time_limit: typed.TimeLimit = None,
 ) -> None:
     """Draw a few images per class, and estimate the cost of a run.
 
@@ -353,16 +361,17 @@ def preview(
 
     chosen.check_not_a_run(options)
     settings, number = chosen.settings_of(options), chosen.whole_runs(options, None, repeats)
+    limit = chosen.time_limit(options, time_limit, number)
     chosen.quiet_libraries()
-    found = draw_preview(settings, to, device=chosen.torch_device(device), images=images)
+    found = draw_preview(settings, to, device=chosen.torch_device(device), images=images, limit=limit)
     rows = found.estimate.rows(repeats=number)
     title = f"estimate for the whole run, preset {options.preset}"
     printing.show_table(("stage", "estimate"), rows, title=title)
-    if found.recognised:
-        printing.say(found.recognised)
+    for line in filter(None, (found.cut, found.recognised)):
+        printing.say(line)
     printing.say(f"one column per class (at most 40), real images above synthetic ones: {to}", is_path=True)
     used = None if device == "auto" else device
-    run = chosen.command_with("run", options, device=used, repeats=repeats)
+    run = chosen.command_with("run", options, device=used, repeats=repeats, time_limit=time_limit)
     printing.say(f"next: {run}", is_path=True)
 
 
@@ -439,16 +448,9 @@ def list_names(
 ) -> None:
     """List the names that settings accept, each with a summary."""
     from understudy.commands import printing
-    from understudy.commands.names import CATALOGUE
+    from understudy.commands.names import tables
 
-    if kind is not None and kind not in CATALOGUE:
-        raise InputError(f"unknown kind {kind!r}; known: {', '.join(CATALOGUE)}")
-    for title in [kind] if kind else CATALOGUE:
-        known, has_phases = CATALOGUE[title], title == "arms"
-        columns = ("name", "meaning", *(["phases"] if has_phases else []))
-        rows = [
-            (name, known.summary(name), *([known[name].describe()] if has_phases else [])) for name in known
-        ]
+    for title, columns, rows in tables(kind):
         printing.show_table(columns, rows, title=title)
 
 

@@ -319,7 +319,7 @@ def test_steps_that_draw_images_are_timed_separately(tiny_generator, train, val,
     monkeypatch.setattr(tiny_generator, "denoising_residual", counted)
     monkeypatch.setattr(cost.time, "monotonic", lambda: float(sum(counts)))
     data = AdaptData(train=train, val=val, prompt_names=("a cat", "a dog"))
-    found = cost.time_adaptation(tiny_generator, data, settings)
+    found = cost.time_adaptation(tiny_generator, data, settings).seconds(settings.adapt)
     # A plain step computes 4 images, a validation with the step after it 20; drawing 4 images takes 3 steps,
     # and 2 of them again with gradients.
     assert found == 50 * 4 + 6 * 20 + 10 * 4 * (3 + 2)

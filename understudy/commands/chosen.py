@@ -10,7 +10,9 @@ from typing import Any
 from understudy.commands.defaults import with_defaults
 from understudy.commands.options import Options, Place, ResumeOption
 from understudy.commands.study_kinds import check_repeats
+from understudy.commands.time_plan import TimeLimit
 from understudy.core.config import at_home, check_effect, given_names, parse_override
+from understudy.core.durations import read_duration
 from understudy.core.errors import InputError, first_line
 from understudy.core.listing import listed
 from understudy.core.processes import Processes
@@ -124,6 +126,27 @@ def run_folder(
     )
     stored = RunFolder.find(folder).settings.model_dump(mode="json")
     return folder, build(stored, larger, _compute(options), added or {})
+
+
+def time_limit(options: Options, text: str | None, repeats: int) -> TimeLimit | None:
+    """The limit of ``--time-limit``, which cuts nothing that the user gave; None without a limit.
+
+    Raises:
+        InputError: for anything but a length of time, or a run as DATA.
+    """
+    if text is None:
+        return None
+    if RunFolder.is_run(Path(options.data)):
+        raise InputError(
+            f"{options.data} is a run, which keeps its settings: leave out --time-limit, or start a new run "
+            "with images as DATA"
+        )
+    given = given_names(*overrides_of(options))
+    given += ["draw.times", "draw.min_per_class"] if options.times is not None else []
+    try:
+        return TimeLimit(seconds=read_duration(text), given=given, repeats=repeats)
+    except InputError as error:
+        raise InputError(f"--time-limit: {error}") from None
 
 
 def whole_runs(options: Options, out: Path | None, repeats: int | None) -> int:

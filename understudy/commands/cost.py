@@ -12,7 +12,8 @@ import numpy as np
 
 from understudy.adaptation.fit import adapt
 from understudy.adaptation.inputs import AdaptData
-from understudy.core.progress import rough_duration
+from understudy.adaptation.settings import AdaptSettings
+from understudy.core.durations import rough_duration
 from understudy.core.threads import one_thread
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
@@ -146,10 +147,38 @@ def _refilled(passing: float, most: int) -> float:
     return drawn - 1
 
 
-def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -> float:
-    """Seconds of a whole adaptation, extrapolated from a few steps; 0 without adaptation."""
+@final
+@dataclass(frozen=True, kw_only=True)
+class AdaptationPace:
+    """Seconds for the parts of an adaptation.
+
+    Attributes:
+        step: an optimisation step.
+        drawing: what a step that draws images takes in addition.
+        validation: measuring the loss on validation images.
+    """
+
+    step: float = 0.0
+    drawing: float = 0.0
+    validation: float = 0.0
+
+    def seconds(self, settings: AdaptSettings) -> float:
+        """Seconds of a whole adaptation; 0 without adaptation."""
+        if not settings.num_steps or settings.adapter is not None:
+            return 0.0
+        validations = 1 + settings.num_steps / settings.validate_every
+        first = max(0, settings.steps - settings.distribution_steps)
+        return (
+            self.step * settings.num_steps
+            + self.validation * validations
+            + self.drawing * (settings.num_steps - first)
+        )
+
+
+def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -> AdaptationPace:
+    """The pace of adaptation from a few steps; all 0 without adaptation."""
     if not settings.adapt.num_steps or settings.adapt.adapter is not None:
-        return 0.0
+        return AdaptationPace()
     is_drawn = settings.adapt.draws_at(settings.adapt.steps - 1)  # then the last half of the timed steps is
     never = {
         "validate_every": 10**6,
@@ -169,15 +198,12 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
             visual=settings.visual,
         )
         times = [time.monotonic() for _ in steps]
-    validation = times[0] - start
-    plain = np.diff(times[:_TIMED_STEPS] if is_drawn else times[:-1]).mean()
-    validations = 1 + settings.adapt.num_steps / settings.adapt.validate_every
-    seconds = plain * settings.adapt.num_steps + validation * validations
-    if is_drawn:
-        extra = np.diff(times[_TIMED_STEPS - 1 : -1]).mean() - plain
-        first = max(0, settings.adapt.steps - settings.adapt.distribution_steps)
-        seconds += extra * (settings.adapt.num_steps - first)
-    return float(seconds)
+    plain = float(np.diff(times[:_TIMED_STEPS] if is_drawn else times[:-1]).mean())
+    return AdaptationPace(
+        step=plain,
+        drawing=float(np.diff(times[_TIMED_STEPS - 1 : -1]).mean()) - plain if is_drawn else 0.0,
+        validation=times[0] - start,
+    )
 
 
 def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:

@@ -50,7 +50,7 @@ def with_defaults(layers: Sequence[Mapping[str, Any]], folder: Path | None = Non
     given: dict[str, Any] = {}
     for layer in layers:
         merge(given, layer)
-    begun = None if folder is None else _begun(folder)
+    begun = None if folder is None else begun_settings(folder)
     chosen = pipeline_defaults(_generator_of(layers)) if begun is None else _kept(begun)
     plain = build(chosen, given)
     if begun is None:
@@ -70,7 +70,7 @@ def _generator_of(layers: Sequence[Mapping[str, Any]]) -> str:
     return str(names[-1]) if names else "mini"
 
 
-def _begun(folder: Path) -> Settings | None:
+def begun_settings(folder: Path) -> Settings | None:
     """The settings of the run or study in a folder; None if there is none."""
     return RunFolder.find(folder).settings if RunFolder.is_run(folder) else stored_settings(folder)
 

@@ -8,6 +8,7 @@ import understudy.data.load  # noqa: F401  its imports register the sources
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.terms import TERMS
 from understudy.commands.study_kinds import STUDIES
+from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 from understudy.curation.scores import SCORES
 from understudy.curation.selections import SELECTIONS
@@ -54,3 +55,22 @@ CATALOGUE: dict[str, Registry[Any]] = {
     "exports": EXPORTS,
     "studies": STUDIES,
 }
+
+
+def tables(kind: str | None) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Title, columns and rows of the table of a kind of names; of all kinds without one.
+
+    Raises:
+        InputError: for an unknown kind; the message lists the known ones.
+    """
+    if kind is not None and kind not in CATALOGUE:
+        raise InputError(f"unknown kind {kind!r}; known: {', '.join(CATALOGUE)}")
+    found = []
+    for title in CATALOGUE if kind is None else [kind]:
+        known, has_phases = CATALOGUE[title], title == "arms"
+        columns = ["name", "meaning", *(["phases"] * has_phases)]
+        rows = [
+            [name, known.summary(name), *([known[name].describe()] if has_phases else [])] for name in known
+        ]
+        found.append((title, columns, rows))
+    return found

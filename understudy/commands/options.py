@@ -66,6 +66,16 @@ Repeats = Annotated[
 ]
 
 
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(
+        help="cut seeds, steps and images until the run, or all runs of --repeats, fit this time, such as "
+        "90s, 30m, 2h or 1h30m; what --set or --times gives is not cut",
+        metavar="TIME",
+    ),
+]
+
+
 PreviewImages = Annotated[
     int | None,
     whole_number(help="images to draw, spread over the classes [default: 4 per class, of up to 40 classes]"),

@@ -20,21 +20,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from understudy.core.durations import rough_duration
+
 T = TypeVar("T")
 
 _BETWEEN_LINES = 60.0  # seconds
-
-
-def rough_duration(seconds: float) -> str:
-    """Format an estimate of a time.
-
-    Example:
-        >>> rough_duration(8.25), rough_duration(100), rough_duration(7384)
-        ('8 s', '2 min', '2.1 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def follow(steps: Generator[Any, None, T], advance: Callable[[int], object] = lambda amount: None) -> T:

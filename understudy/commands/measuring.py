@@ -1,0 +1,188 @@
+"""Measure the pace of this machine: draw a few images, and time a few steps of every other kind of work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+
+from understudy.adaptation.inputs import AdaptData
+from understudy.commands import cost
+from understudy.commands.cost import AdaptationPace, Estimate, Pace, estimate
+from understudy.commands.recognised import recognised
+from understudy.commands.validate import splits_and_captioned_sets
+from understudy.core.threads import use_threads
+from understudy.core.workers import num_workers
+from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
+from understudy.data.labelled_set import LabelledSet
+from understudy.data.load import Splits
+from understudy.generators.generator import Generator
+from understudy.generators.load import load_generator
+from understudy.generators.precision import drawing_precision
+from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
+from understudy.pipeline.encoders import term_encoders
+from understudy.sampling.plan import Planner, batches
+from understudy.settings import Settings
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class FewImages:
+    """A few drawn images, and the real ones.
+
+    Attributes:
+        splits: real images of the run.
+        captioned: its train and validation images with captions.
+        generator: which drew, at its resolution.
+        drawn: the images.
+        image_seconds: seconds for each of them.
+        strength: mean noise that they start from, 0 to 1.
+        started: when reading the real images began, by ``time.monotonic``.
+        reading: seconds that reading and checking them took.
+    """
+
+    splits: Splits
+    captioned: Sequence[LabelledSet]
+    generator: Generator
+    drawn: LabelledSet
+    image_seconds: float
+    strength: float
+    started: float
+    reading: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the cost of a run with any number of steps, images and seeds follows from.
+
+    Attributes:
+        splits: real images of the run.
+        pace: of everything but adaptation.
+        adaptation: pace of an adaptation.
+        strength: mean noise that drawn images start from, 0 to 1.
+        passing: share of the drawn images that are not rejected.
+        recognised: how many of the drawn images look like their class, in a sentence; may be empty.
+        reading: seconds to read and check the real images.
+        spent: seconds that measuring took, reading included.
+    """
+
+    splits: Splits
+    pace: Pace
+    adaptation: AdaptationPace
+    strength: float
+    passing: float
+    recognised: str
+    reading: float
+    spent: float
+
+    def estimate(self, settings: Settings) -> Estimate:
+        """Time and disk space of a run with other numbers of steps, images and seeds."""
+        pace = replace(self.pace, adaptations=self.adaptation.seconds(settings.adapt))
+        return estimate(settings, self.splits, pace, strength=self.strength, passing=self.passing)
+
+
+def draw_a_few(
+    settings: Settings, *, device: str, images: int | None = None, seconds: float | None = None
+) -> FewImages:
+    """Read the real images, and draw a few like them.
+
+    Args:
+        settings: of the run.
+        device: torch device.
+        images: how many to draw, spread over the classes; four per class if not given, which is the most.
+        seconds: draw fewer if all would take longer than this.
+
+    Raises:
+        InputError: as a run would.
+    """
+    use_threads(settings.compute.threads)
+    started = time.monotonic()
+    splits, captioned = splits_and_captioned_sets(settings, device=device)
+    reading = time.monotonic() - started
+    generator, train, draw = load_generator(settings.generator, device=device), captioned[0], settings.draw
+    add_adapter_or_tokens(generator, settings, num_classes=train.num_classes)
+    if settings.adapt.adapter is None:  # an untrained network draws noise, which takes as long
+        generator.learn_classes(splits.prompt_names, seed=settings.seed)
+    planner = Planner(
+        train=train,
+        generator=generator,
+        settings=draw,
+        prompt_names=splits.prompt_names,
+        seed=settings.seed,
+        tokens=settings.adapt.tokens(train.num_classes),
+        precision=drawing_precision(draw.precision, settings.generator, device),
+    )
+    none, wanted = np.zeros(train.num_classes, dtype=np.int64), _first_classes(train.num_classes, images)
+    rows, start = planner.rows(none, wanted), time.monotonic()
+    generator.draw(rows[:1], train)  # does not count as drawing: the first call includes set-up
+    one, start = time.monotonic() - start, time.monotonic()
+    if seconds is not None and len(rows) * one > seconds:
+        rows = planner.rows(none, _first_classes(train.num_classes, max(1, int(seconds / one))))
+    pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
+    return FewImages(
+        splits=splits,
+        captioned=captioned,
+        generator=generator,
+        drawn=LabelledSet.from_images(
+            pixels, [row.label for row in rows], class_names=train.class_names, split="synthetic"
+        ),
+        image_seconds=(time.monotonic() - start) / len(rows),
+        strength=float(np.mean([row.strength for row in rows])),
+        started=started,
+        reading=reading,
+    )
+
+
+def _first_classes(num_classes: int, images: int | None) -> np.ndarray:
+    """How many images of each class to draw, int64 (num_classes,)."""
+    shown = min(num_classes, MOST_CLASSES)
+    total = shown * MOST_PER_CLASS if images is None else min(images, shown * MOST_PER_CLASS)
+    wanted = np.zeros(num_classes, dtype=np.int64)
+    wanted[:shown] = (total + shown - 1 - np.arange(shown)) // shown
+    return wanted
+
+
+def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
+    """Time a few steps of every kind of work but drawing.
+
+    Args:
+        settings: of the run.
+        few: what :func:`draw_a_few` drew.
+        device: torch device.
+    """
+    splits, drawn, generator = few.splits, few.drawn, few.generator
+    if learns_words(settings):  # adapting adds these words
+        generator = load_generator(settings.generator, device=device)
+    data = AdaptData(
+        train=few.captioned[0],
+        val=few.captioned[1],
+        prompt_names=splits.prompt_names,
+        encoders=term_encoders(settings, device=device),
+    )
+    adaptation = cost.time_adaptation(generator, data, settings)
+    classifier, step_seconds = cost.time_training(splits.train, settings, device=device)
+    pace = Pace(
+        adaptations=0.0,
+        images=few.image_seconds,
+        steps=step_seconds / num_workers(settings.compute.workers, device),
+        private_steps=cost.time_private(splits.train, settings, device=device),
+        predictions=cost.time_prediction(classifier, splits.val),
+        corruptions=cost.time_corruptions(splits.test, settings, size=classifier.backbone.input_size),
+        image_bytes=float(np.mean([len(drawn.encoded(index)) for index in range(len(drawn))])),
+        classifier_bytes=sum(int(value.nbytes) for value in classifier.backbone.model.state_dict().values()),
+    )
+    agreement, told = recognised(settings, splits.train, splits.val, drawn, device=device)
+    return Measured(
+        splits=splits,
+        pace=pace,
+        adaptation=adaptation,
+        strength=few.strength,
+        passing=agreement if settings.curate.score == "agreement" else 1.0,
+        recognised=told,
+        reading=few.reading,
+        spent=time.monotonic() - few.started,
+    )

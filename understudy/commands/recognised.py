@@ -1,0 +1,62 @@
+"""How many of a few drawn images look like their class to the network that classifiers start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from understudy.data.contact_sheet import MOST_PER_CLASS
+from understudy.data.labelled_set import LabelledSet
+from understudy.evaluation.domain import measure_domain
+from understudy.functional.allocation import first_of_each_class
+from understudy.functional.distances import nearest_neighbours
+from understudy.pipeline.domain import what_else
+from understudy.settings import Settings
+from understudy.training.backbones import pretrained_classifier
+from understudy.training.classifier import TrainedClassifier
+
+_TO_COMPARE_WITH = 20  # train images of each class whose mean feature stands for the class
+
+
+def recognised(
+    settings: Settings, train: LabelledSet, val: LabelledSet, drawn: LabelledSet, *, device: str
+) -> tuple[float, str]:
+    """The share of drawn images that look like their class to the network that arms start from, in words too.
+
+    It is 1, and nothing is said, without such a network and for a generator that has learned nothing yet.
+    """
+    backbone = pretrained_classifier(settings.compare)
+    has_adapter = settings.adapt.adapter is not None
+    if backbone is None or (settings.generator.name == "class_conditional" and not has_adapter):
+        return 1.0, ""
+    backbone.model.to(device)
+    network = TrainedClassifier(backbone, train.class_names, device)
+    found = _near_their_class(network, train, drawn)
+    limits, is_adapted = found["agreement"], settings.adapt.num_steps and not has_adapter
+    shares = f"{limits['mean']:.0%} [{limits['low']:.0%}, {limits['high']:.0%}] of {len(drawn)} drawn images"
+    when = " before adaptation" if is_adapted else ""
+    if len(val):
+        of_val = _near_their_class(network, train, _first(val, MOST_PER_CLASS))
+        shares += f" and {of_val['agreement']['mean']:.0%} of validation images"
+    told = (
+        f"the generator{when}: {shares} are nearest to the real images of their class (chance: "
+        f"{found['chance']:.0%}; features of compare.backbone={settings.compare.backbone})"
+    )
+    if found["knows"] is False:
+        unless = "unless adaptation changes this, " if is_adapted else ""
+        told = f"{told}. It does not know such images; {unless}{what_else(settings)}"
+    return limits["mean"], told
+
+
+def _near_their_class(network: TrainedClassifier, train: LabelledSet, data: LabelledSet) -> dict[str, Any]:
+    """How many images are nearer to the mean feature of their class than to those of other classes."""
+    few = _first(train, _TO_COMPARE_WITH)
+    features, labels = network.features(few), np.unique(few.labels)
+    means = np.stack([features[few.labels == label].mean(axis=0) for label in labels])
+    nearest, _ = nearest_neighbours(network.features(data), means)
+    return measure_domain(data.labels, labels[nearest] == data.labels)
+
+
+def _first(data: LabelledSet, per_class: int) -> LabelledSet:
+    return data.select(first_of_each_class(data.labels, np.full(data.num_classes, per_class)))
