@@ -1,5 +1,6 @@
 """What a run is said to cost, against what a run does."""
 
+import itertools
 import shutil
 
 import pyarrow.parquet as pq
@@ -320,6 +321,15 @@ def test_steps_that_draw_images_are_timed_separately(tiny_generator, train, val,
     monkeypatch.setattr(cost.time, "monotonic", lambda: float(sum(counts)))
     data = AdaptData(train=train, val=val, prompt_names=("a cat", "a dog"))
     found = cost.time_adaptation(tiny_generator, data, settings).seconds(settings.adapt)
-    # A plain step computes 4 images, a validation with the step after it 20; drawing 4 images takes 3 steps,
-    # and 2 of them again with gradients.
-    assert found == 50 * 4 + 6 * 20 + 10 * 4 * (3 + 2)
+    # A plain step computes 4 images, a validation 16; drawing 4 images takes 3 steps, and 2 of them again
+    # with gradients.
+    assert found == 50 * 4 + 6 * 16 + 10 * 4 * (3 + 2)
+
+
+def test_what_comes_before_the_first_step_is_not_part_of_every_step(train, monkeypatch):
+    """The first training of a process imports libraries, which takes longer than many steps."""
+    settings = build({"data": {"source": "digits"}, "compare": SECTIONS["compare"]})
+    step_ends = itertools.count(1000.0)
+    monkeypatch.setattr(cost.time, "monotonic", lambda: next(step_ends))
+    _, seconds = cost.time_training(train, settings, device="cpu")
+    assert seconds == 1

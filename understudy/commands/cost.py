@@ -25,7 +25,8 @@ from understudy.pipeline.synthetic import LEAST_PASSING
 from understudy.pipeline.work import Counted, Work
 from understudy.settings import Settings
 from understudy.training.classifier import TrainedClassifier
-from understudy.training.fit import fit_arm
+from understudy.training.data import TrainingData
+from understudy.training.fit import fit_steps
 from understudy.training.private import fit_private
 
 _TIMED_STEPS = 4
@@ -188,7 +189,6 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
     }
     short = settings.adapt.model_copy(update={"steps": (1 + is_drawn) * _TIMED_STEPS, **never})
     with tempfile.TemporaryDirectory() as folder:
-        start = time.monotonic()
         steps = adapt(
             adaptable(generator),
             data,
@@ -198,22 +198,24 @@ def time_adaptation(generator: Generator, data: AdaptData, settings: Settings) -
             visual=settings.visual,
         )
         times = [time.monotonic() for _ in steps]
-    plain = float(np.diff(times[:_TIMED_STEPS] if is_drawn else times[:-1]).mean())
-    return AdaptationPace(
-        step=plain,
-        drawing=float(np.diff(times[_TIMED_STEPS - 1 : -1]).mean()) - plain if is_drawn else 0.0,
-        validation=times[0] - start,
-    )
+    # The time before the first step does not count: libraries are imported and images encoded, once per run.
+    *before, last = np.diff(times)  # the loss on validation images is measured after the last step
+    plain = float(np.mean(before[: _TIMED_STEPS - 1]))
+    of_last = float(np.mean(before[_TIMED_STEPS - 1 :])) if is_drawn else plain
+    return AdaptationPace(step=plain, drawing=of_last - plain, validation=max(0.0, float(last) - of_last))
 
 
 def time_training(train: LabelledSet, settings: Settings, *, device: str) -> tuple[TrainedClassifier, float]:
     """A classifier after a few steps, and the seconds of one step."""
     short = settings.compare.model_copy(update={"steps": 2 * _TIMED_STEPS})
-    start = time.monotonic()
-    classifier = fit_arm(
-        "real", train=train, synthetic=None, settings=short, seed=settings.seed, device=device
-    )
-    return classifier, (time.monotonic() - start) / short.steps
+    data, times = TrainingData(train=train, synthetic=None), []
+    with one_thread(device):
+        for step in fit_steps("real", data, settings=short, seed=settings.seed, device=device):
+            float(step.loss)  # waits for a GPU
+            times.append(time.monotonic())
+            classifier = step.classifier
+    # As in an adaptation, the time before the first step does not count.
+    return classifier, (times[-1] - times[0]) / (len(times) - 1)
 
 
 def time_prediction(classifier: TrainedClassifier, images: LabelledSet) -> float:
