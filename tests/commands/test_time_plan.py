@@ -41,7 +41,8 @@ def cost(settings):
 
 
 def cut(settings, limit, given_names=()):
-    return plan_within(limit, settings, given=given_names, train=TRAIN, cost=cost)
+    limit = TimeLimit(seconds=limit, given=given_names)
+    return plan_within(limit, settings, train=TRAIN, cost=cost)
 
 
 @st.composite

@@ -64,63 +64,58 @@ class TimeLimit:
 
 
 def plan_within(
-    limit: float,
-    settings: Settings,
-    *,
-    given: Collection[str],
-    train: LabelledSet,
-    cost: Callable[[Settings], float],
+    limit: TimeLimit, settings: Settings, *, train: LabelledSet, cost: Callable[[Settings], float]
 ) -> Settings:
-    """Lower seeds, steps and images until a run takes no longer than the limit.
+    """Lower seeds, steps and images until the runs take no longer than the limit.
 
     Seeds come first. If the fewest seeds do not suffice, steps of adaptation, steps of classifiers and images
     are all lowered to the same share, the largest that fits, but none below its floor.
 
     Args:
-        limit: seconds.
-        settings: of the run without a limit.
-        given: dotted names of settings that keep their values.
+        limit: time, and which settings stay.
+        settings: of a run without a limit.
         train: the train images.
-        cost: expected seconds of a run; never lower with more seeds, steps or images.
+        cost: expected seconds of all runs; never lower with more seeds, steps or images.
 
     Raises:
-        InputError: if the limit is shorter than the smallest run; the message gives the time of that.
+        InputError: if the limit is shorter than the smallest runs; the message gives the time of those.
     """
     possible = [settings]
-    if "compare.num_seeds" not in given:
+    if "compare.num_seeds" not in limit.given:
         seeds = range(settings.compare.num_seeds - 1, _FEWEST_SEEDS - 1, -1)
         possible += [_changed(settings, "compare", num_seeds=number) for number in seeds]
-    fitting = next((each for each in possible if cost(each) <= limit), None)
-    return fitting or _in_proportion(limit, possible[-1], given=given, train=train, cost=cost)
+    fitting = next((each for each in possible if cost(each) <= limit.seconds), None)
+    return fitting or _in_proportion(limit, possible[-1], train=train, cost=cost)
 
 
 def _in_proportion(
-    limit: float,
-    settings: Settings,
-    *,
-    given: Collection[str],
-    train: LabelledSet,
-    cost: Callable[[Settings], float],
+    limit: TimeLimit, settings: Settings, *, train: LabelledSet, cost: Callable[[Settings], float]
 ) -> Settings:
     """The settings with the largest share of their steps and images that fits."""
-    at = partial(with_share, settings, given=given, train=train)
-    smallest = at(0.0)
-    if (needed := cost(smallest)) > limit:
-        kept = sorted(name for name in given if _is_size(name))
-        also = f" and the given {listed(kept)}" if kept else ""
-        raise InputError(
-            f"a time limit of {short_duration(limit)} is too short: the smallest run, with "
-            f"{listed(_sizes(smallest, train))}{also}, takes about {short_duration(needed)}: give more time, "
-            "compare fewer arms, or set smaller numbers yourself"
-        )
+    at = partial(with_share, settings, given=limit.given, train=train)
+    if cost(at(0.0)) > limit.seconds:
+        raise InputError(_too_short(limit, at(0.0), train, cost(at(0.0))))
     fits, too_long = 0, _PARTS
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        if cost(at(middle / _PARTS)) <= limit:
+        if cost(at(middle / _PARTS)) <= limit.seconds:
             fits = middle
         else:
             too_long = middle
     return at(fits / _PARTS)
+
+
+def _too_short(limit: TimeLimit, smallest: Settings, train: LabelledSet, seconds: float) -> str:
+    kept = sorted(name for name in limit.given if _is_size(name))
+    numbers = listed(_sizes(smallest, train)) + (f" and the given {listed(kept)}" if kept else "")
+    takes = f"the smallest run, with {numbers}, takes about {short_duration(seconds)}: give more time"
+    if limit.repeats > 1:
+        runs = f"{limit.repeats} smallest runs, each with {numbers}"
+        takes = f"{runs}, take about {short_duration(seconds)}: give more time, do fewer runs"
+    return (
+        f"a time limit of {short_duration(limit.seconds)} is too short: {takes}, compare fewer arms, or set "
+        "smaller numbers yourself"
+    )
 
 
 def with_share(settings: Settings, share: float, *, given: Collection[str], train: LabelledSet) -> Settings:
