@@ -16,7 +16,8 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
 from understudy.generators.denoiser_files import load_denoiser, save_denoiser
 from understudy.generators.exemplar_guidance import guide
-from understudy.generators.generator import Conditioning, PlanRow, encode_distinct, fingerprint_of
+from understudy.generators.fingerprints import Fingerprint
+from understudy.generators.generator import Conditioning, PlanRow, encode_distinct
 from understudy.generators.image_features import ImageFeatures, image_encoder_of
 from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
 from understudy.generators.pipeline_checks import image_size_of, load_complete
@@ -80,6 +81,7 @@ class AbstractDiffusersGenerator(ABC):
             raise InputError(f"generator.resolution must be a multiple of {unit}, got {self._image_size}")
         for network in (*self._networks(), vae):
             network.requires_grad_(requires_grad=False).eval()
+        self._fingerprint = Fingerprint(self._networks(), settings)
         save_memory(pipeline, self.denoiser, settings)
 
     @classmethod
@@ -148,7 +150,7 @@ class AbstractDiffusersGenerator(ABC):
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the weights of all networks, shortened."""
-        return fingerprint_of(self._networks())
+        return self._fingerprint.of(self._networks())
 
     @property
     def device(self) -> torch.device:

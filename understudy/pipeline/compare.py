@@ -28,6 +28,7 @@ def compare(run: Run) -> None:
     arms, settings = run.arms, run.settings.compare
     # Drawn before anything is trained, because a filter may leave no image.
     images = {name: run.sets.of_arm(name).record for name in arms}
+    run.sets.free_generators()
     total = sum(run.steps(name) for name in [*arms, *_stand_in(arms, settings)])
     with (
         run.folder.stage("compare") as record,

@@ -17,7 +17,8 @@ def draw(run: Run) -> None:
     with run.folder.stage("draw") as record:
         forget_peak(run.device)
         generator = run.generators.main  # the time to load it does not count as drawing
-        record["generator"] = generator.fingerprint
+        if run.settings.adapt.method == "none":  # an adapter knows its generator
+            record["generator"] = generator.fingerprint
         start = time.monotonic()
         images = run.sets.first(run.settings, quota)
         drawn = run.sets.num_drawn

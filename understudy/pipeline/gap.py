@@ -72,6 +72,7 @@ def _train(
         for strength, images in redrawn.items()
     }
     parts = [run.training("real", f"gap/again-{index}", train=part) for index, part in enumerate(again)]
+    run.sets.free_generators()
     run.classifiers.train_arms([*trainings.values(), *redrawings.values(), *parts], advance)
     return (
         {role: training.result() for role, training in trainings.items()},

@@ -78,6 +78,11 @@ class Generators:
             features, self.train, kind=kind, images=self.settings.visual.images, projection=projection
         )
 
+    def free(self) -> None:
+        """Give the memory of the networks back; they are loaded again if something must be drawn."""
+        for name in ("main", "visual"):
+            self.__dict__.pop(name, None)
+
     def draws_for(self, settings: Settings) -> bool:
         """Whether these generators draw the images of such settings; those of control arms need others."""
         return (settings.generator, settings.adapt, settings.visual) == (

@@ -33,6 +33,7 @@ def scale(run: Run) -> None:
         arms: dict[str, dict[float, ArmResult]] = {arm: {} for arm in settings.arms}
         for sets in _nested_sets(run, wanted):
             images |= {times: len(part) for times, part in sets.items()}
+            run.sets.free_generators()
             _train_on_sizes(run, sets, parts={} if real else _parts_of_train(run), real=real, arms=arms)
             stopped = (
                 None if settings.stop_below is None else stop_reason(arms, images, below=settings.stop_below)

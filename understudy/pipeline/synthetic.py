@@ -14,6 +14,7 @@ gap also ``named``, and scale calls ``fill`` for larger sets.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -126,6 +127,12 @@ class SyntheticSets:
     def curator(self) -> Curator:
         """Decides which drawn images are kept."""
         return Curator(train=self.train, val=self.val, networks=self.classifiers, copies=self.copies)
+
+    def free_generators(self) -> None:
+        """Give the memory of all generators back, before classifiers are trained for hours."""
+        self._supplies.clear()
+        self.generators.free()
+        gc.collect()  # the parts of a pipeline refer to each other
 
     def first(self, settings: Settings, counts: np.ndarray) -> LabelledSet:
         """The first images of each class; missing ones are drawn, and several generators take turns."""

@@ -15,8 +15,10 @@ def tune(run: Run) -> None:
     """Try every arm with every pair of values, so that all arms are tuned equally well."""
     arms, trials_each = _tuned(run.arms, run.settings), num_trials(run.settings.compare, run.settings.tune)
     with run.folder.stage("tune") as record:
+        data = {name: run.training_data(name) for name in arms}
+        run.sets.free_generators()
         with run.observer.bar("tune", total=len(arms) * trials_each, unit="trainings") as advance:
-            tried = run.classifiers.tune({name: run.training_data(name) for name in arms}, advance)
+            tried = run.classifiers.tune(data, advance)
         record["arms"] = {
             name: {"chosen": best_trial(trials), "trials": trials} for name, trials in tried.items()
         }

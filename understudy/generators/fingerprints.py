@@ -1,0 +1,75 @@
+"""Fingerprints of pipelines, hashed once per process for weights that come unchanged from the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import final
+
+from huggingface_hub import try_to_load_from_cache
+from torch import nn
+
+from understudy.core.weight_files import WEIGHTS
+from understudy.generators.foreign import INDEX
+from understudy.generators.generator import fingerprint_of
+from understudy.generators.settings import GeneratorSettings
+
+_FileState = tuple[Path, int, int]
+_known: dict[tuple[GeneratorSettings, tuple[_FileState, ...]], str] = {}
+
+
+@final
+class Fingerprint:
+    """The fingerprint of the networks of a generator, which takes seconds for a GB of weights.
+
+    A run loads its generator several times from the same files. Their paths, sizes and times of change stand
+    for the weights, as long as no network has changed since it was loaded.
+
+    Args:
+        networks: as they were loaded, in the order of :func:`fingerprint_of`.
+        settings: which files they were read from, and how.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], settings: GeneratorSettings) -> None:
+        self._loaded = _versions(networks)
+        files = _files_of(settings)
+        self._key = None if files is None else (settings, files)
+
+    def of(self, networks: Sequence[nn.Module]) -> str:
+        """SHA-256 over the present weights of the networks, shortened."""
+        if self._key is None or _versions(networks) != self._loaded:
+            return fingerprint_of(networks)
+        if self._key not in _known:
+            _known[self._key] = fingerprint_of(networks)
+        return _known[self._key]
+
+
+def _versions(networks: Iterable[nn.Module]) -> list[tuple[str, int, int, int]]:
+    """Name, identity, place in memory and number of changes in place of every tensor.
+
+    Networks that were offloaded in between lie elsewhere, and count as changed.
+    """
+    return [
+        (name, id(value), value.data_ptr(), value._version)
+        for network in networks
+        for name, value in network.state_dict(keep_vars=True).items()
+    ]
+
+
+def _files_of(settings: GeneratorSettings) -> tuple[_FileState, ...] | None:
+    """Path, size and time of change of each file with weights; None if it is unknown where they are."""
+    found = list[_FileState]()
+    for name, index in ((settings.name, INDEX), (settings.image_encoder, "config.json")):
+        if name is None:
+            continue
+        path = Path(name)
+        if not path.exists():
+            kept = try_to_load_from_cache(name, index)
+            if not isinstance(kept, str):
+                return None
+            path = Path(kept).parent
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in WEIGHTS and file.is_file():
+                state = file.stat()
+                found.append((file.resolve(), state.st_size, state.st_mtime_ns))
+    return tuple(found)
