@@ -12,7 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from tiny import save_tiny_image_encoder
 from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
@@ -128,6 +133,7 @@ def test_a_file_in_the_cache_is_used_if_the_hub_does_not_give_it(
         ("RepoNotFound", RepositoryNotFoundError, "nothing is at this path, and the hub has no such name"),
         ("GatedRepo", RepositoryNotFoundError, "the hub asks you to accept its terms: do so on its page"),
         ("EntryNotFound", EntryNotFoundError, "owner/model on the hub has no model_index.json"),
+        ("RevisionNotFound", RevisionNotFoundError, "has no such branch, tag or commit"),
     ],
 )
 def test_what_the_hub_lacks_is_said(
@@ -137,5 +143,7 @@ def test_what_the_hub_lacks_is_said(
         with pytest.raises(kind):
             hub_file("owner/model", "config.json")
         with pytest.raises(InputError, match=message):
-            load_generator(GeneratorSettings(name="owner/model"), device="cpu")
-        assert len(requests) == 2
+            load_generator(GeneratorSettings(name="owner/model", revision="v2"), device="cpu")
+        assert requests == [
+            f"/owner/model/resolve/{file}" for file in ("main/config.json", "v2/model_index.json")
+        ]

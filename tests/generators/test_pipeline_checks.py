@@ -45,6 +45,35 @@ def test_weights_of_the_variant_fp16_are_read_if_there_are_no_others(folder, tin
     assert load(folder).fingerprint == tiny_generator.fingerprint
 
 
+def test_a_variant_beside_other_files_is_read_if_it_is_named(folder, tiny_generator):
+    (path,) = (folder / "unet").glob("*.safetensors")
+    other = {name: value + 1 for name, value in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(
+        other, path.with_name("diffusion_pytorch_model.ema.safetensors"), metadata={"format": "pt"}
+    )
+    expected, name = tiny_generator.denoiser.state_dict(), "conv_in.bias"
+    assert torch.equal(load(folder).denoiser.state_dict()[name], expected[name])
+    assert torch.equal(load(folder, variant="ema").denoiser.state_dict()[name], expected[name] + 1)
+    with pytest.raises(InputError, match="has no files of the variant 'bf16': correct generator.variant"):
+        load(folder, variant="bf16")
+
+
+def test_weights_in_several_files_are_read(folder, tiny_generator):
+    unet = tiny_generator.denoiser
+    shutil.rmtree(folder / "unet")
+    unet.save_pretrained(folder / "unet", max_shard_size="20KB")
+    assert len([*(folder / "unet").glob("*-of-*.safetensors")]) > 1
+    assert load(folder).fingerprint == tiny_generator.fingerprint
+    next((folder / "unet").glob("*-00002-of-*")).unlink()
+    with pytest.raises(InputError, match=r"00002-of-\d+\.safetensors which is required .*copy its whole"):
+        load(folder)
+
+
+def test_a_revision_needs_the_hub(folder):
+    with pytest.raises(InputError, match=r"generator\.revision needs a pipeline on the hub, but .* is on th"):
+        load(folder, revision="main")
+
+
 @pytest.mark.parametrize("pair", [False, True])
 def test_the_size_may_be_a_pair_or_that_of_the_autoencoder(pair, folder, tiny_generator):
     expected = tiny_generator.image_size
@@ -210,7 +239,8 @@ def test_a_denoiser_for_other_text_states_is_refused(folder):
             ".bin",
             r"unet/\S+\.bin in it has the form of safetensors: rename it to \S+\.safetensors",
         ),
-        ("model.", "model.non_ema.", r"name that diffusers does not read, \S+non_ema\.safetensors: rename"),
+        ("_model.", "_model-final.", r"name that diffusers does not read, \S+final\.safetensors: rename"),
+        ("model.", "model.non_ema.", "unet has only weights of the variant non_ema: set generator.variant="),
     ],
 )
 def test_weights_under_another_name_are_named(old, new, message, folder):

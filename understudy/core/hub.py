@@ -20,13 +20,14 @@ from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 
 from understudy.core.listing import listed
 from understudy.core.weight_files import fault_in
 
 
-def hub_file(name: str, file: str) -> Path:
+def hub_file(name: str, file: str, *, revision: str | None = None) -> Path:
     """A file of a repository on the hub, from the cache if the hub cannot be reached or does not give it.
 
     The hub is asked once. Libraries that load from it ask six times, which takes half a minute or more.
@@ -34,28 +35,30 @@ def hub_file(name: str, file: str) -> Path:
     Args:
         name: of the repository, ``owner/model``.
         file: path of the file in the repository.
+        revision: branch, tag or commit; ``main`` if not given.
 
     Raises:
+        RevisionNotFoundError: if the repository has no such revision.
         RepositoryNotFoundError: if the hub has no such repository, or it is private or gated; and the cache
             does not have the file.
         EntryNotFoundError: if the repository has no such file.
         LocalEntryNotFoundError: if the hub cannot be reached, and the file is not in the cache.
         ValueError: if the name cannot be one of a repository.
     """
-    url = hf_hub_url(name, file)
+    url = hf_hub_url(name, file, revision=revision)
     try:
         get_hf_file_metadata(url)
-    except EntryNotFoundError:
+    except (EntryNotFoundError, RevisionNotFoundError):
         raise
     except RepositoryNotFoundError:
         # Also for a repository that needs a token: whoever has its files may use them without asking again.
-        kept = try_to_load_from_cache(name, file)
+        kept = try_to_load_from_cache(name, file, revision=revision)
         if not isinstance(kept, str):
             raise
         return Path(kept)
     except Exception:  # noqa: BLE001 - the libraries for the network raise errors of any kind
-        return Path(hf_hub_download(name, file, local_files_only=True))
-    return Path(hf_hub_download(name, file))
+        return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
+    return Path(hf_hub_download(name, file, revision=revision))
 
 
 @contextmanager
@@ -92,6 +95,8 @@ def why_not_found(error: BaseException) -> str:
         return "nothing is at this path, and the hub cannot be reached"
     if isinstance(error, GatedRepoError):
         return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
+    if isinstance(error, RevisionNotFoundError):
+        return "on the hub it has no such branch, tag or commit"
     if isinstance(error, RepositoryNotFoundError):
         return "nothing is at this path, and the hub has no such name, unless it is private ('hf auth login')"
     message = str(error).strip().splitlines()

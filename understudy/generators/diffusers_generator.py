@@ -129,7 +129,7 @@ class AbstractDiffusersGenerator(ABC):
         """Load a pipeline as :meth:`load` does."""
         check_memory_settings(settings, torch.device(device))
         dtype = getattr(torch, settings.precision)
-        options = cls._loading(settings)
+        options = {"variant": settings.variant, "revision": settings.revision, **cls._loading(settings)}
         pipeline = load_complete(cls.from_text, cls.part, settings.name, {"dtype": dtype, **options})
         if settings.safety_checker and pipeline.components.get("safety_checker") is None:
             raise InputError(

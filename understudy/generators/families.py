@@ -23,7 +23,7 @@ def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffus
     Raises:
         InputError: if it cannot be loaded, or its family is unknown.
     """
-    class_name = read_index(settings.name).get("_class_name")
+    class_name = read_index(settings.name, settings.revision).get("_class_name")
     for family in _FAMILIES:
         if class_name in (family.from_text.__name__, family.from_image.__name__):
             return family.from_settings(settings, device=device)

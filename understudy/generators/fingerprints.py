@@ -59,12 +59,13 @@ def _versions(networks: Iterable[nn.Module]) -> list[tuple[str, int, int, int]]:
 def _files_of(settings: GeneratorSettings) -> tuple[_FileState, ...] | None:
     """Path, size and time of change of each file with weights; None if it is unknown where they are."""
     found = list[_FileState]()
-    for name, index in ((settings.name, INDEX), (settings.image_encoder, "config.json")):
+    places = (settings.name, INDEX, settings.revision), (settings.image_encoder, "config.json", None)
+    for name, index, revision in places:
         if name is None:
             continue
         path = Path(name)
         if not path.exists():
-            kept = try_to_load_from_cache(name, index)
+            kept = try_to_load_from_cache(name, index, revision=revision)
             if not isinstance(kept, str):
                 return None
             path = Path(kept).parent

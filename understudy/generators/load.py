@@ -105,6 +105,10 @@ def check_generator(settings: GeneratorSettings) -> None:
     path = Path(settings.name)
     if settings.name not in GENERATORS and path.exists():
         check_pipeline_folder(path)
+        if settings.revision is not None:
+            raise InputError(
+                f"generator.revision needs a pipeline on the hub, but {path} is on this machine: leave it out"
+            )
         return
     if settings.name == "stable-diffusion":
         raise InputError(

@@ -21,21 +21,23 @@ _LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, Run
 
 
 def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, Any]) -> Any:
-    """Load a pipeline, from files of the variant ``fp16`` if there are no others, and check it.
+    """Load a pipeline, and check it.
 
     Args:
         pipeline_class: of diffusers.
         part: name of the denoiser among the components.
         name: folder or hub name.
-        options: further arguments of ``from_pretrained``.
+        options: further arguments of ``from_pretrained``. Without a ``variant``, files of the variant
+            ``fp16`` are read if there are no others.
 
     Raises:
         InputError: if it cannot be loaded, and as :func:`check_parts`.
     """
     first: Exception | None = None
-    for variant in (None, "fp16"):
+    wanted = options.get("variant")
+    for variant in (None, "fp16") if wanted is None else (wanted,):
         try:
-            pipeline = pipeline_class.from_pretrained(name, variant=variant, **options)
+            pipeline = pipeline_class.from_pretrained(name, **options | {"variant": variant})
         except _LOADING_ERRORS as error:
             first = first or error
             continue
@@ -44,7 +46,7 @@ def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, 
         _check_stated(pipeline, name=name)
         return pipeline
     assert first is not None
-    raise cannot_load(name, first) from first
+    raise cannot_load(name, first, variant=wanted) from first
 
 
 def _check_weights(pipeline: Any, *, name: str) -> None:

@@ -12,21 +12,27 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from understudy.core.errors import InputError
 from understudy.core.hub import hub_file, why_not_found
+from understudy.core.listing import listed
 from understudy.core.weight_files import damage, is_safetensors, weights_in
 from understudy.generators.foreign import CHECKPOINT, FUSE, INDEX
 
-_READ = re.compile(r"(diffusion_pytorch_model|model|pytorch_model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.[a-z]+$")
-"""Names of the files with weights that diffusers and transformers read."""
+_READ = re.compile(
+    r"(diffusion_pytorch_model|model|pytorch_model)(?:-\d+-of-\d+)?(?:\.(?P<variant>\w[\w-]*?))?"
+    r"(?:-\d+-of-\d+)?\.[a-z]+$"
+)
+"""Names of the files with weights that diffusers and transformers read, with their variant."""
+_READ_UNASKED = (None, "fp16")
+"""Variants that are read if ``generator.variant`` is not set."""
 
 
-def read_index(name: str) -> dict[str, Any]:
-    """Read the index of a folder or hub name.
+def read_index(name: str, revision: str | None = None) -> dict[str, Any]:
+    """Read the index of a folder or hub name, there of a branch, tag or commit.
 
     Raises:
         InputError: if there is no index, or the hub cannot be reached.
     """
     try:
-        path = Path(name) / INDEX if Path(name).is_dir() else hub_file(name, INDEX)
+        path = Path(name) / INDEX if Path(name).is_dir() else hub_file(name, INDEX, revision=revision)
         return dict(json.loads(path.read_text()))
     except LocalEntryNotFoundError as error:  # the hub cannot be reached
         raise cannot_load(name, error) from error
@@ -39,10 +45,15 @@ def read_index(name: str) -> dict[str, Any]:
         raise cannot_load(name, error) from error
 
 
-def cannot_load(name: str, error: BaseException) -> InputError:
+def cannot_load(name: str, error: BaseException, *, variant: str | None = None) -> InputError:
     """The error to raise for a pipeline that does not load: the damaged or missing file, if there is one."""
     if fault := _fault(Path(name)):
         return InputError(f"the pipeline {name} must be complete, but {fault}")
+    if variant is not None and "variant" in str(error):
+        return InputError(
+            f"the pipeline {name} has no files of the variant {variant!r}: correct generator.variant, or "
+            "leave it out"
+        )
     advice = (
         "copy its whole folder again, or update diffusers and transformers"
         if (Path(name) / INDEX).is_file()
@@ -95,7 +106,14 @@ def _misnamed(part: str, weights: list[Path]) -> str | None:
                 f"{part}/{path.name} in it has the form of {form.removeprefix('.')}: rename it to "
                 f"{path.with_suffix(ending).name}"
             )
-    if weights and not any(_READ.match(path.name) for path in weights):
+    read = [found for path in weights if (found := _READ.match(path.name))]
+    variants = {found["variant"] for found in read}
+    if read and not variants & {*_READ_UNASKED}:
+        return (
+            f"its folder {part} has only weights of the variant {listed(sorted(variants))}: set "
+            f"generator.variant={min(variants)}"
+        )
+    if weights and not read:
         return (
             f"its folder {part} has weights under a name that diffusers does not read, {weights[0].name}: "
             "rename the file as in other pipelines, such as diffusion_pytorch_model.safetensors in unet"

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from understudy.core.config import LICENCE_PATTERN, Need, Section, setting, unless, when
 from understudy.core.errors import InputError
 
+_PIPELINE = unless("generator.name", "mini", "class_conditional", "folder", "glyphs")
 _CLASS_CONDITIONAL = when("generator.name", "class_conditional")
 _READY_MADE = ("folder", "glyphs")
 
@@ -25,6 +26,11 @@ class GeneratorSettings(Section):
     """Width and height of drawn images in pixels; the generator's default if not set."""
     precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
     """Number format of the networks. With 16 bits they need half the memory; images change a little."""
+    variant: str | None = setting(None, decides="pixels", needs=_PIPELINE, pattern=r"^\w[\w.-]*$")
+    """Variant of the pipeline's files with weights, such as `fp16` or `ema`; if not set, the files without
+    one, or `fp16` if there are no others."""
+    revision: str | None = setting(None, decides="pixels", needs=_PIPELINE)
+    """Branch, tag or commit of the pipeline on the hub; `main` if not set. A commit never changes."""
     images: tuple[Path, ...] = setting((), decides="pixels")
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""
