@@ -246,9 +246,9 @@ def test_a_lora_as_generator_gets_the_advice_of_a_lora_as_adapter(tmp_path: Path
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (put("adapter_config.json"), "folder, but .* is a LoRA of peft: fuse it"),
-        (weights("pytorch_lora_weights.bin"), "folder, but .* is a LoRA of diffusers: fuse it"),
-        (weights("learned_embeds.bin"), "folder, but .* is an embedding of textual inversion: add it"),
+        (put("adapter_config.json"), "file, but .* is a LoRA of peft: fuse it"),
+        (weights("pytorch_lora_weights.bin"), "file, but .* is a LoRA of diffusers: fuse it"),
+        (weights("learned_embeds.bin"), "file, but .* is an embedding of textual inversion: add it"),
         (put("unet/config.json", '{"_class_name": "UNet2DConditionModel"}'), "fine-tuned as a whole: load"),
         (put("report.json", '{"method": "lora"}'), "is an adapter of understudy: give --set adapt.adapter="),
         (put("images.json"), "is an adapter of understudy without its file report.json: copy the whole"),

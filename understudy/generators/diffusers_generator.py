@@ -115,7 +115,7 @@ class AbstractDiffusersGenerator(ABC):
         """Load a pipeline of this family.
 
         Args:
-            name: a folder with ``model_index.json``, or a hub name.
+            name: a folder with ``model_index.json``, a single file (then with ``config``), or a hub name.
             device: device of the networks.
             settings: other fields of :class:`understudy.generators.settings.GeneratorSettings`.
 
@@ -129,8 +129,12 @@ class AbstractDiffusersGenerator(ABC):
         """Load a pipeline as :meth:`load` does."""
         check_memory_settings(settings, torch.device(device))
         dtype = getattr(torch, settings.precision)
-        options = {"variant": settings.variant, "revision": settings.revision, **cls._loading(settings)}
-        pipeline = load_complete(cls.from_text, cls.part, settings.name, {"dtype": dtype, **options})
+        # A checkpoint in a single file holds no image encoder.
+        of_file = {"config": settings.config, "image_encoder": None}
+        of_folder = {"variant": settings.variant, "revision": settings.revision}
+        source = of_file if Path(settings.name).is_file() else of_folder
+        options = {"dtype": dtype, **source, **cls._loading(settings)}
+        pipeline = load_complete(cls.from_text, cls.part, settings.name, options)
         if settings.safety_checker and pipeline.components.get("safety_checker") is None:
             raise InputError(
                 f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from understudy.core.errors import InputError
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
 from understudy.generators.pipeline_index import read_index
 from understudy.generators.settings import GeneratorSettings
+from understudy.generators.single_file import config_of
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.stable_diffusion_3 import StableDiffusion3Generator
 from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
@@ -18,12 +21,17 @@ _FAMILIES: tuple[type[AbstractDiffusersGenerator], ...] = (
 
 
 def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffusersGenerator:
-    """Load a folder or hub name as the family that its ``model_index.json`` names.
+    """Load a folder, single file or hub name as the family that its ``model_index.json`` names.
+
+    For a single file, that of the pipeline with its configuration counts.
 
     Raises:
         InputError: if it cannot be loaded, or its family is unknown.
     """
-    class_name = read_index(settings.name, settings.revision).get("_class_name")
+    if Path(settings.name).is_file():
+        config = config_of(Path(settings.name), settings.config)
+        settings = settings.model_copy(update={"config": config})
+    class_name = read_index(settings.config or settings.name, settings.revision).get("_class_name")
     for family in _FAMILIES:
         if class_name in (family.from_text.__name__, family.from_image.__name__):
             return family.from_settings(settings, device=device)

@@ -21,14 +21,11 @@ _DENOISER = (
     "load its pipeline with it in diffusers (from_pretrained(..., unet=...), save_pretrained), and give the "
     "folder of that pipeline with --generator"
 )
-CHECKPOINT = (
-    "convert it with diffusers (StableDiffusionPipeline.from_single_file, save_pretrained), and give the "
-    "folder with --generator"
-)
+_CHECKPOINT = "a whole Stable Diffusion checkpoint"
 _UNKNOWN = (
     "load their pipeline in diffusers, add them to it (a LoRA with load_lora_weights and fuse_lora, an "
-    "embedding with load_textual_inversion, a single file with from_single_file, a network as an argument of "
-    "from_pretrained), save it with save_pretrained, and give its folder with --generator"
+    "embedding with load_textual_inversion, a network as an argument of from_pretrained), save it with "
+    "save_pretrained, and give its folder with --generator"
 )
 _ADAPTER = "give RUN/adapter of a finished run"
 INDEX = "model_index.json"
@@ -54,8 +51,8 @@ _BY_NAMES: tuple[tuple[Callable[[str], bool], str, str], ...] = (
     (lambda name: "double_blocks." in name, "a set of unknown weights", _UNKNOWN),
     (
         lambda name: name.startswith("model.diffusion_model."),
-        "a whole Stable Diffusion checkpoint",
-        CHECKPOINT,
+        _CHECKPOINT,
+        "give the file itself with --generator",
     ),
     (
         lambda name: name.startswith(("down_blocks.", "transformer_blocks.", "conv_in.")),
@@ -97,14 +94,19 @@ def holds_weights(path: Path) -> bool:
 
 
 def check_pipeline_folder(path: Path) -> None:
-    """Check that a path is the folder of a pipeline without a LoRA, which diffusers would not load with it.
+    """Check that a path is a whole pipeline: a single file, or a folder without a LoRA in it.
 
     Raises:
         InputError: naming what is there instead or beside it, and what to do.
     """
     if not (path / INDEX).is_file():
         what, how = _describe_no_pipeline(path)
-        raise InputError(f"the generator must be a diffusers pipeline folder, but {path} is {what}: {how}")
+        if what == _CHECKPOINT and path.is_file():
+            return
+        raise InputError(
+            "the generator must be a diffusers pipeline (Stable Diffusion 1.x, 2.x, XL or 3), as a folder or "
+            f"single file, but {path} is {what}: {how}"
+        )
     for file in sorted(path.glob("pytorch_lora_weights.*")):
         raise InputError(
             f"the pipeline {path} must be used as it is, but in its folder lies a LoRA, {file.name}, which "

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
-from understudy.generators.pipeline_index import cannot_load
+from understudy.generators.pipeline_index import LOADING_ERRORS, cannot_load
+from understudy.generators.single_file import read_single_file
 
 _REQUIRED = ("vae", "tokenizer", "text_encoder")
 _NOISE = {"beta_start", "beta_end", "beta_schedule", "shift"}
 """What a scheduler must state: the defaults of diffusers are those of no Stable Diffusion model."""
-_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
-"""What diffusers and transformers raise for files that are missing, damaged or do not fit together."""
 
 
 def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, Any]) -> Any:
@@ -26,24 +25,30 @@ def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, 
     Args:
         pipeline_class: of diffusers.
         part: name of the denoiser among the components.
-        name: folder or hub name.
-        options: further arguments of ``from_pretrained``. Without a ``variant``, files of the variant
-            ``fp16`` are read if there are no others.
+        name: folder, single file or hub name.
+        options: further arguments of ``from_pretrained``, or of ``from_single_file`` for a file. If
+            ``variant`` is None, files of the variant ``fp16`` are read if there are no others.
 
     Raises:
         InputError: if it cannot be loaded, and as :func:`check_parts`.
     """
+    is_file = Path(name).is_file()
+    pipeline = (read_single_file if is_file else _from_pretrained)(pipeline_class, name, options)
+    check_parts(pipeline, part, name=name)
+    _check_stated(pipeline, name=name)
+    return pipeline
+
+
+def _from_pretrained(pipeline_class: Any, name: str, options: dict[str, Any]) -> Any:
     first: Exception | None = None
-    wanted = options.get("variant")
+    wanted = options["variant"]
     for variant in (None, "fp16") if wanted is None else (wanted,):
         try:
             pipeline = pipeline_class.from_pretrained(name, **options | {"variant": variant})
-        except _LOADING_ERRORS as error:
+        except LOADING_ERRORS as error:
             first = first or error
             continue
         _check_weights(pipeline, name=name)
-        check_parts(pipeline, part, name=name)
-        _check_stated(pipeline, name=name)
         return pipeline
     assert first is not None
     raise cannot_load(name, first, variant=wanted) from first

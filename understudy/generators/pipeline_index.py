@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 
 from understudy.core.errors import InputError
 from understudy.core.hub import hub_file, why_not_found
 from understudy.core.listing import listed
 from understudy.core.weight_files import damage, is_safetensors, weights_in
-from understudy.generators.foreign import CHECKPOINT, FUSE, INDEX
+from understudy.generators.foreign import FUSE, INDEX
 
 _READ = re.compile(
     r"(diffusion_pytorch_model|model|pytorch_model)(?:-\d+-of-\d+)?(?:\.(?P<variant>\w[\w-]*?))?"
@@ -23,6 +24,8 @@ _READ = re.compile(
 """Names of the files with weights that diffusers and transformers read, with their variant."""
 _READ_UNASKED = (None, "fp16")
 """Variants that are read if ``generator.variant`` is not set."""
+LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+"""What diffusers and transformers raise for files that are missing, damaged or do not fit together."""
 
 
 def read_index(name: str, revision: str | None = None) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def read_index(name: str, revision: str | None = None) -> dict[str, Any]:
         if isinstance(error, EntryNotFoundError):
             raise InputError(
                 f"the generator must be a diffusers pipeline, but {name} on the hub has no {INDEX}: if it is "
-                f"a LoRA, {FUSE}; if it is a single file, {CHECKPOINT}"
+                f"a LoRA, {FUSE}; if it is a single file, download it, and give its path with --generator"
             ) from error
         raise cannot_load(name, error) from error
 

@@ -23,6 +23,8 @@ def is_large(name: str) -> bool:
         return False
     if not folder.exists():
         return name.count("/") == 1
+    if folder.is_file():
+        return folder.stat().st_size >= _LARGE
     files = [path for part in _DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
     plain = [path for path in files if ".fp16" not in path.suffixes] or files  # not the same weights twice
     return sum(path.stat().st_size for path in plain) >= _LARGE

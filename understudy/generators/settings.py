@@ -14,6 +14,8 @@ from understudy.core.errors import InputError
 _PIPELINE = unless("generator.name", "mini", "class_conditional", "folder", "glyphs")
 _CLASS_CONDITIONAL = when("generator.name", "class_conditional")
 _READY_MADE = ("folder", "glyphs")
+CHECKPOINTS = (".safetensors", ".ckpt")
+"""Endings of whole pipelines in a single file."""
 
 
 class GeneratorSettings(Section):
@@ -21,7 +23,7 @@ class GeneratorSettings(Section):
 
     name: str = setting("mini", decides="pixels")
     """`mini` (bundled), `class_conditional` (trained from scratch), `folder` (ready-made images), or the
-    folder or hub name of a Stable Diffusion pipeline for diffusers."""
+    folder, single file (`.safetensors`, `.ckpt`) or hub name of a Stable Diffusion pipeline."""
     resolution: int | None = setting(None, ge=8, decides="pixels")
     """Width and height of drawn images in pixels; the generator's default if not set."""
     precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
@@ -31,6 +33,17 @@ class GeneratorSettings(Section):
     one, or `fp16` if there are no others."""
     revision: str | None = setting(None, decides="pixels", needs=_PIPELINE)
     """Branch, tag or commit of the pipeline on the hub; `main` if not set. A commit never changes."""
+    config: str | None = setting(
+        None,
+        decides="pixels",
+        needs=Need(
+            "generator.name",
+            "`generator.name` is a single file",
+            lambda settings: Path(settings.generator.name).suffix in CHECKPOINTS,
+        ),
+    )
+    """Folder or hub name of a pipeline of the same family as a checkpoint in a single file, which is read
+    with its configuration and tokenizers; if not set, those of the original pipeline on the hub."""
     images: tuple[Path, ...] = setting((), decides="pixels")
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""

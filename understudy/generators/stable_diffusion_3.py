@@ -33,7 +33,7 @@ class StableDiffusion3Generator(AbstractDiffusersGenerator):
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
         # diffusers loads a pipeline that was saved without T5 only if its parts are passed as None.
-        index = read_index(settings.name, settings.revision)
+        index = read_index(settings.config or settings.name, settings.revision)
         return {
             part: None
             for part in ("text_encoder_3", "tokenizer_3")
