@@ -20,7 +20,7 @@ from peft.utils import get_peft_model_state_dict
 
 from understudy.adaptation.adapter import check_adapter
 from understudy.core.errors import InputError
-from understudy.generators.foreign import describe
+from understudy.generators.foreign import MERGED_LORAS, describe
 from understudy.generators.load import check_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -176,8 +176,8 @@ def weights(name: str) -> Callable[[Path], None]:
         (put("class_conditional/classes.json"), "without its file report.json: copy the whole folder again"),
         (put("visual_projection.safetensors"), "without its file report.json: copy the whole folder again"),
         (put("README.md", "tags:\n- diffusion\n- understudy\n"), "without its file report.json: copy the w"),
-        (weights("learned_embeds.bin"), "is an embedding of textual inversion: add it"),
-        (weights("pytorch_lora_weights.bin"), "is a LoRA of diffusers: fuse it"),
+        (weights("learned_embeds.bin"), "is an embedding of textual inversion: give it"),
+        (weights("pytorch_lora_weights.bin"), "is a LoRA of diffusers: give it"),
         (weights("x.ckpt"), "is a set of unknown weights: load their pipeline in diffusers, add them to it"),
         (
             weights("x.pt"),
@@ -233,13 +233,14 @@ def test_a_lora_as_generator_gets_the_advice_of_a_lora_as_adapter(tmp_path: Path
     """Alone or in a folder, in the form of every program."""
     makers = [(kind, maker) for kind, maker in MAKERS if "LoRA" in kind or "LyCORIS" in kind]
     for number, (kind, maker) in enumerate(makers):
+        how = "give it with" if kind in MERGED_LORAS else "fuse it into its pipeline with"
         file = tmp_path / str(number) / "style.safetensors"
         file.parent.mkdir()
         shapes = maker("mid_block.attentions.0.to_q")
         tensors = {key: np.zeros((1,) * value, np.float32) for key, value in shapes.items()}
         safetensors.numpy.save_file(tensors, file)
         for path in (file, file.parent):
-            with pytest.raises(InputError, match=rf"{number}.* is {kind}: fuse it into its pipeline with"):
+            with pytest.raises(InputError, match=rf"{number}.* is {kind}: {how}"):
                 check_generator(GeneratorSettings(name=str(path)))
 
 
@@ -247,8 +248,8 @@ def test_a_lora_as_generator_gets_the_advice_of_a_lora_as_adapter(tmp_path: Path
     ("write", "message"),
     [
         (put("adapter_config.json"), "file, but .* is a LoRA of peft: fuse it"),
-        (weights("pytorch_lora_weights.bin"), "file, but .* is a LoRA of diffusers: fuse it"),
-        (weights("learned_embeds.bin"), "file, but .* is an embedding of textual inversion: add it"),
+        (weights("pytorch_lora_weights.bin"), "file, but .* is a LoRA of diffusers: give it"),
+        (weights("learned_embeds.bin"), "file, but .* is an embedding of textual inversion: give it"),
         (put("unet/config.json", '{"_class_name": "UNet2DConditionModel"}'), "fine-tuned as a whole: load"),
         (put("report.json", '{"method": "lora"}'), "is an adapter of understudy: give --set adapt.adapter="),
         (put("images.json"), "is an adapter of understudy without its file report.json: copy the whole"),
@@ -275,7 +276,7 @@ def test_parts_of_a_pipeline_and_a_lora_beside_one(tiny_pipeline_folder: Path, t
     folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "pipeline")
     check_generator(GeneratorSettings(name=str(folder)))
     (folder / "pytorch_lora_weights.safetensors").touch()
-    with pytest.raises(InputError, match=r"in its folder lies a LoRA, pytorch_lora.*, which .*: fuse it"):
+    with pytest.raises(InputError, match=r"in its folder lies a LoRA, pytorch_lora.*, which .*: give it"):
         check_generator(GeneratorSettings(name=str(folder)))
     (folder / "model_index.json").unlink()
     with pytest.raises(InputError, match=r"a pipeline without its model_index.json: copy this file too"):

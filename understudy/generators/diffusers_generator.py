@@ -133,7 +133,7 @@ class AbstractDiffusersGenerator(ABC):
         of_file = {"config": settings.config, "image_encoder": None}
         of_folder = {"variant": settings.variant, "revision": settings.revision}
         source = of_file if Path(settings.name).is_file() else of_folder
-        options = {"dtype": dtype, **source, **cls._loading(settings)}
+        options = {"dtype": dtype, "adapters": settings.adapters, **source, **cls._loading(settings)}
         pipeline = load_complete(cls.from_text, cls.part, settings.name, options)
         if settings.safety_checker and pipeline.components.get("safety_checker") is None:
             raise InputError(

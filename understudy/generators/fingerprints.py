@@ -58,7 +58,7 @@ def _versions(networks: Iterable[nn.Module]) -> list[tuple[str, int, int, int]]:
 
 def _files_of(settings: GeneratorSettings) -> tuple[_FileState, ...] | None:
     """Path, size and time of change of each file with weights; None if it is unknown where they are."""
-    found = list[_FileState]()
+    read = [*settings.adapters]
     places = (settings.name, INDEX, settings.revision), (settings.image_encoder, "config.json", None)
     for name, index, revision in places:
         if name is None:
@@ -69,8 +69,10 @@ def _files_of(settings: GeneratorSettings) -> tuple[_FileState, ...] | None:
             if not isinstance(kept, str):
                 return None
             path = Path(kept).parent
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in WEIGHTS and file.is_file():
-                state = file.stat()
-                found.append((file.resolve(), state.st_size, state.st_mtime_ns))
-    return tuple(found)
+        read.append(path)
+    return tuple(
+        (file.resolve(), file.stat().st_size, file.stat().st_mtime_ns)
+        for path in read
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
+        if file.suffix in WEIGHTS and file.is_file()
+    )

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from understudy.core.errors import InputError
 from understudy.core.weight_files import WEIGHTS, damage, shapes_in, weights_in
 
-FUSE = (
-    "fuse it into its pipeline with diffusers (load_lora_weights, fuse_lora, unload_lora_weights, "
-    "save_pretrained), and give the folder of that pipeline with --generator"
-)
-_EMBEDDING = (
-    "add it to its pipeline with diffusers (load_textual_inversion, save_pretrained), give the folder of "
-    "that pipeline with --generator, and write its token into adapt.prompt and draw.prompt"
+MERGE = 'give it with --set "generator.adapters=[PATH]", and its pipeline with --generator'
+_FUSE = (
+    "fuse it into its pipeline with the program that made it, and give the folder of that pipeline with "
+    "--generator"
 )
 _DENOISER = (
     "load its pipeline with it in diffusers (from_pretrained(..., unet=...), save_pretrained), and give the "
@@ -30,6 +27,9 @@ _UNKNOWN = (
 _ADAPTER = "give RUN/adapter of a finished run"
 INDEX = "model_index.json"
 _DENOISERS = ("unet", "transformer")
+MERGED_LORAS = ("a kohya LoRA", "a LoRA of diffusers")
+"""What the function of diffusers for LoRAs reads."""
+_EMBEDDING = "an embedding of textual inversion"
 _SHARED_FILES = ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")
 """Files of adapters that other programs and understudy call the same."""
 _OUR_FILES = ("images.json", "visual_projection.safetensors", "class_conditional")
@@ -37,16 +37,12 @@ _OUR_FILES = ("images.json", "visual_projection.safetensors", "class_conditional
 _ENCODERS = {"clip_g", "clip_l"}
 """Names of vectors for the two text encoders of SDXL, whose lengths differ."""
 _BY_NAMES: tuple[tuple[Callable[[str], bool], str, str], ...] = (
-    (lambda name: ".hada_" in name or ".lokr_" in name, "a LyCORIS adapter", FUSE),
-    (lambda name: name.startswith("lora_"), "a kohya LoRA", FUSE),
-    (lambda name: name.startswith("base_model.model."), "a LoRA of peft", FUSE),
-    (lambda name: "lora" in name.lower(), "a LoRA of diffusers", FUSE),
+    (lambda name: ".hada_" in name or ".lokr_" in name, "a LyCORIS adapter", _FUSE),
+    (lambda name: name.startswith("lora_"), "a kohya LoRA", MERGE),
+    (lambda name: name.startswith("base_model.model."), "a LoRA of peft", _FUSE),
+    (lambda name: "lora" in name.lower(), "a LoRA of diffusers", MERGE),
     # of AUTOMATIC1111's web UI and of the authors of textual inversion
-    (
-        lambda name: name in ("emb_params", "string_to_param"),
-        "an embedding of textual inversion",
-        _EMBEDDING,
-    ),
+    (lambda name: name in ("emb_params", "string_to_param"), _EMBEDDING, MERGE),
     # Flux, alone or with its text encoders
     (lambda name: "double_blocks." in name, "a set of unknown weights", _UNKNOWN),
     (
@@ -93,8 +89,12 @@ def holds_weights(path: Path) -> bool:
     return any(file.suffix in WEIGHTS for file in files)
 
 
-def check_pipeline_folder(path: Path) -> None:
-    """Check that a path is a whole pipeline: a single file, or a folder without a LoRA in it.
+def check_pipeline_folder(path: Path, adapters: Sequence[Path]) -> None:
+    """Check that a path is a whole pipeline: a single file, or a folder without a LoRA that is not used.
+
+    Args:
+        path: of the pipeline.
+        adapters: ``generator.adapters``.
 
     Raises:
         InputError: naming what is there instead or beside it, and what to do.
@@ -107,11 +107,29 @@ def check_pipeline_folder(path: Path) -> None:
             "the generator must be a diffusers pipeline (Stable Diffusion 1.x, 2.x, XL or 3), as a folder or "
             f"single file, but {path} is {what}: {how}"
         )
+    merged = [adapter.resolve() for adapter in adapters]
     for file in sorted(path.glob("pytorch_lora_weights.*")):
+        if file.resolve() not in merged:
+            raise InputError(
+                f"the pipeline {path} must be used as it is, but in its folder lies a LoRA, {file.name}, "
+                f"which diffusers does not load with it: {MERGE}; or move the file elsewhere to use the "
+                "pipeline without it"
+            )
+
+
+def check_merged(path: Path) -> None:
+    """Check that a file, or a folder with one, is an adapter that can be merged into a pipeline.
+
+    Raises:
+        InputError: naming what is there instead, and what to do.
+    """
+    what, how = describe(path)
+    if "method" in _json(path / "report.json"):
+        what, how = "an adapter of understudy", f"give it with --set adapt.adapter={path}"
+    if what not in (*MERGED_LORAS, _EMBEDDING):
         raise InputError(
-            f"the pipeline {path} must be used as it is, but in its folder lies a LoRA, {file.name}, which "
-            f"diffusers does not load with it: {FUSE}; or move the file elsewhere to use the pipeline "
-            "without it"
+            "generator.adapters must be LoRAs of kohya or diffusers, or embeddings of textual inversion, but "
+            f"{path} is {what}: {how}"
         )
 
 
@@ -157,7 +175,7 @@ def _foreign(path: Path) -> tuple[str, str] | None:
         if found := damage(file):
             return f"a folder in which {file.relative_to(path)} is {found[0]}", found[1]
     if (path / "adapter_config.json").is_file():
-        return f"a {_peft_type(path / 'adapter_config.json')} of peft", FUSE
+        return f"a {_peft_type(path / 'adapter_config.json')} of peft", _FUSE
     if any(_is_denoiser(path / name / "config.json") for name in (".", *_DENOISERS)):
         return "a denoiser that was fine-tuned as a whole", _DENOISER
     if part := _json(path / "config.json").get("_class_name"):
@@ -175,9 +193,9 @@ def _describe_file(path: Path) -> tuple[str, str] | None:
         if any(map(names_one, shapes)):
             return what, how
     if path.name.startswith("pytorch_lora_weights"):
-        return "a LoRA of diffusers", FUSE
+        return "a LoRA of diffusers", MERGE
     if path.name.startswith("learned_embeds") or _is_embedding(shapes):
-        return "an embedding of textual inversion", _EMBEDDING
+        return _EMBEDDING, MERGE
     return "a set of unknown weights", _UNKNOWN
 
 

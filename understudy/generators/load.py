@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
-from understudy.generators.foreign import check_pipeline_folder
+from understudy.generators.foreign import check_merged, check_pipeline_folder
 from understudy.generators.settings import GeneratorSettings
 
 # The files of generators are imported inside functions: they import torch and diffusers, which are slow.
@@ -102,9 +102,11 @@ def check_generator(settings: GeneratorSettings) -> None:
     """
     if settings.name == "folder":
         _folder(settings, "cpu")  # checks that the images exist without reading them
+    for adapter in settings.adapters:
+        check_merged(adapter)
     path = Path(settings.name)
     if settings.name not in GENERATORS and path.exists():
-        check_pipeline_folder(path)
+        check_pipeline_folder(path, settings.adapters)
         if settings.revision is not None:
             raise InputError(
                 f"generator.revision needs a pipeline on the hub, but {path} is on this machine: leave it out"

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
+from understudy.generators.merged_adapters import merge_adapters
 from understudy.generators.pipeline_index import LOADING_ERRORS, cannot_load
 from understudy.generators.single_file import read_single_file
 
@@ -27,15 +28,17 @@ def load_complete(pipeline_class: Any, part: str, name: str, options: dict[str, 
         part: name of the denoiser among the components.
         name: folder, single file or hub name.
         options: further arguments of ``from_pretrained``, or of ``from_single_file`` for a file. If
-            ``variant`` is None, files of the variant ``fp16`` are read if there are no others.
+            ``variant`` is None, files of the variant ``fp16`` are read if there are no others. ``adapters``
+            are merged last.
 
     Raises:
         InputError: if it cannot be loaded, and as :func:`check_parts`.
     """
-    is_file = Path(name).is_file()
-    pipeline = (read_single_file if is_file else _from_pretrained)(pipeline_class, name, options)
+    read = read_single_file if Path(name).is_file() else _from_pretrained
+    pipeline = read(pipeline_class, name, {key: value for key, value in options.items() if key != "adapters"})
     check_parts(pipeline, part, name=name)
     _check_stated(pipeline, name=name)
+    merge_adapters(pipeline, options["adapters"])
     return pipeline
 
 

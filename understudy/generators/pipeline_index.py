@@ -15,7 +15,7 @@ from understudy.core.errors import InputError
 from understudy.core.hub import hub_file, why_not_found
 from understudy.core.listing import listed
 from understudy.core.weight_files import damage, is_safetensors, weights_in
-from understudy.generators.foreign import FUSE, INDEX
+from understudy.generators.foreign import INDEX, MERGE
 
 _READ = re.compile(
     r"(diffusion_pytorch_model|model|pytorch_model)(?:-\d+-of-\d+)?(?:\.(?P<variant>\w[\w-]*?))?"
@@ -43,7 +43,8 @@ def read_index(name: str, revision: str | None = None) -> dict[str, Any]:
         if isinstance(error, EntryNotFoundError):
             raise InputError(
                 f"the generator must be a diffusers pipeline, but {name} on the hub has no {INDEX}: if it is "
-                f"a LoRA, {FUSE}; if it is a single file, download it, and give its path with --generator"
+                f"a LoRA, download it and {MERGE}; if it is a single file, download it and give its path "
+                "with --generator"
             ) from error
         raise cannot_load(name, error) from error
 

@@ -44,6 +44,9 @@ class GeneratorSettings(Section):
     )
     """Folder or hub name of a pipeline of the same family as a checkpoint in a single file, which is read
     with its configuration and tokenizers; if not set, those of the original pipeline on the hub."""
+    adapters: tuple[Path, ...] = setting((), decides="pixels", needs=_PIPELINE)
+    """LoRA files of kohya or diffusers, which are merged into the pipeline at full strength, and embeddings
+    of textual inversion, whose tokens prompts may use. Adaptation starts from the pipeline with them."""
     images: tuple[Path, ...] = setting((), decides="pixels")
     """Ready-made sets for the generator `folder`, which needs at least one: image folders, zip, Parquet or
     WebDataset files. Several sets are used in equal shares."""

@@ -1,0 +1,76 @@
+"""LoRA and textual-inversion files of other programs, merged into a pipeline when it is loaded."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from understudy.core.errors import InputError, first_line
+from understudy.core.weight_files import shapes_in, weights_in
+from understudy.generators.foreign import MERGED_LORAS, describe
+from understudy.generators.pipeline_index import LOADING_ERRORS
+
+_LORA_LAYER = re.compile(r"lora(_A|[._]down|_linear_layer\.down)(\.|$)")
+"""In the names of weights: one for each layer that a LoRA changes."""
+
+
+def merge_adapters(pipeline: Any, paths: Sequence[Path]) -> None:
+    """Add LoRAs at full strength to the weights of a pipeline, and embeddings to its vocabulary.
+
+    Args:
+        pipeline: of diffusers, on the CPU.
+        paths: files, or folders with one file each, that :func:`understudy.generators.foreign.check_merged`
+            has accepted.
+
+    Raises:
+        InputError: for an adapter that was made for another pipeline.
+    """
+    for path in paths:
+        file = path if path.is_file() else weights_in(path)[0]
+        add = _fuse if describe(path)[0] in MERGED_LORAS else _add_token
+        try:
+            add(pipeline, file)
+        except LOADING_ERRORS as error:
+            raise _does_not_fit(pipeline, file, first_line(error)) from error
+
+
+def _fuse(pipeline: Any, file: Path) -> None:
+    pipeline.load_lora_weights(str(file))
+    networks = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    # diffusers leaves layers out that a network does not have, and only logs it.
+    found = sum(isinstance(module, BaseTunerLayer) for network in networks for module in network.modules())
+    stored = sum(bool(_LORA_LAYER.search(name)) for name in shapes_in(file))
+    if found < stored:
+        raise _does_not_fit(pipeline, file, f"the pipeline has only {found} of its {stored} layers")
+    pipeline.fuse_lora()
+    pipeline.unload_lora_weights()
+
+
+def _add_token(pipeline: Any, file: Path) -> None:
+    if "text_encoder_2" in pipeline.components:
+        raise InputError(
+            f"the embedding {file} needs a pipeline with one text encoder, Stable Diffusion 1.x or 2.x, got "
+            f"{type(pipeline).__name__}: leave it out of generator.adapters"
+        )
+    shapes = shapes_in(file)
+    name = file.stem if "emb_params" in shapes else None  # kohya's files do not name their token
+    with torch.random.fork_rng(devices=[]):  # new rows are random until they are overwritten
+        # load_textual_inversion would resize too, with a costly fit of the distribution of random rows.
+        rows = sum(math.prod(shape[:-1]) for shape in shapes.values() if shape)
+        size = len(pipeline.tokenizer) + rows
+        pipeline.text_encoder.resize_token_embeddings(size, mean_resizing=False)
+        pipeline.load_textual_inversion(str(file), token=name)
+
+
+def _does_not_fit(pipeline: Any, file: Path, reason: str) -> InputError:
+    return InputError(
+        f"the adapter {file} must be made for a pipeline like this {type(pipeline).__name__}, but it does "
+        f"not fit: {reason}: leave it out of generator.adapters, or give the pipeline that it was made for"
+    )
