@@ -158,7 +158,7 @@ def _no_pipeline():
     Path("weights").mkdir()
     return (
         "run digits --generator weights",
-        "the generator must be a diffusers pipeline folder, but weights is a folder without model_index.json",
+        "single file, but weights is a folder without model_index.json",
     )
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from diffusers import (
 )
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from huggingface_hub.errors import EntryNotFoundError
-from tiny import plan_rows, tiny_vision_config
+from tiny import plan_rows, save_tiny_pipeline, tiny_vision_config
 from transformers import CLIPConfig
 
 from understudy.adaptation.methods import METHODS
@@ -115,12 +116,36 @@ def test_every_sampler_starts_at_the_last_timestep(sampler):
 
 @pytest.mark.parametrize("sampler", list(SAMPLERS))
 def test_a_sampler_for_the_other_kind_is_refused(sampler):
-    instead = {"diffusion": "ddim, ddpm, dpm\\+\\+, unipc", "flow matching": "flow-euler", "edm": "edm"}
+    instead = {"diffusion": "ddim, ddpm, dpm\\+\\+, lcm, unipc", "flow matching": "flow-euler", "edm": "edm"}
     kind = "diffusion" if SAMPLERS[sampler].kind != "diffusion" else "edm"
     with pytest.raises(
         InputError, match=f"must be one for {kind}, as the generator needs, got .*: choose {instead[kind]}"
     ):
         build_sampler(sampler, {}, kind=kind)
+
+
+def test_steps_that_a_sampler_cannot_take_are_refused(tiny_generator):
+    assert tiny_generator.strength_at(0.1, sampler="lcm", steps=50) < 1
+    with pytest.raises(InputError, match=r"draw\.steps must be fewer for draw\.sampler='lcm', got 51, more"):
+        tiny_generator.strength_at(0.1, sampler="lcm", steps=51)
+
+
+@pytest.mark.parametrize("sampler", DIFFUSION_SAMPLERS)
+def test_no_signal_at_the_last_timestep(sampler, tmp_path, train):
+    """v-prediction with zero terminal SNR (Lin et al. 2023), where 1 / alpha would be infinite."""
+    save_tiny_pipeline(tmp_path, prediction_type="v_prediction")
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rescale_betas_zero_snr": True}))
+    generator = StableDiffusionGenerator.load(str(tmp_path))
+    assert generator.snr[-1] == 0
+    for strength in (1.0, 0.5):
+        drawn = generator._draw(rows(1, train, sampler=sampler, strength=strength), train, None)
+        assert np.isfinite(drawn).all()
+    x0 = generator.encode_images(torch.from_numpy(train.pixels(16)[:1]))
+    last = torch.full((1,), len(generator.snr) - 1)
+    eps, conditioning = torch.ones_like(x0), generator.encode_prompts(["a cat"])
+    predicted = generator._predict(eps, last, conditioning)  # nothing of the image is left
+    torch.testing.assert_close(generator.denoising_residual(x0, eps, last, conditioning), predicted + x0)
 
 
 def test_unknown_sampler():
@@ -220,7 +245,7 @@ def test_resolution_must_fit_the_autoencoder(tiny_pipeline_folder, train):
             "~/models/sd",
             r"or give the path of a pipeline folder \(nothing is at ~/models/sd\), or a hub name",
         ),
-        (".", r"a diffusers pipeline folder, but \. is a folder without model_index.json: give a"),
+        (".", r"single file, but \. is a folder without model_index.json: give a"),
     ],
 )
 def test_names_that_are_no_generator(name, message, tmp_path, monkeypatch):
@@ -244,11 +269,13 @@ class _NoIndexError(EntryNotFoundError, OSError):
 
 
 def test_a_repository_without_an_index_is_no_pipeline(monkeypatch):
-    def download(name, file):
+    def download(name, file, **_):
         raise _NoIndexError(f"404: {name}/{file}")
 
     monkeypatch.setattr("understudy.generators.pipeline_index.hub_file", download)
-    with pytest.raises(InputError, match=r"somebody/style on the hub has no model_index.json: .* fuse it"):
+    with pytest.raises(
+        InputError, match=r"somebody/style on the hub has no model_index.json: .* download it and give"
+    ):
         load_generator(GeneratorSettings(name="somebody/style"), device="cpu")
 
 

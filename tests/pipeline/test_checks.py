@@ -114,7 +114,7 @@ def loads(*layers, words=DIGITS):
     [
         *(PRESETS[name] for name in PRESETS),
         *(RECIPES[name] for name in ("adapted", "vanilla", "latent-prior", "bridged-transfer")),
-        *({"draw": {"sampler": name}} for name in ("unipc", "dpm++", "ddim", "ddpm")),
+        *({"draw": {"sampler": name}} for name in ("unipc", "dpm++", "ddim", "ddpm", "lcm")),
         {"adapt": {"method": "lora"}},
     ],
     ids=str,

@@ -295,10 +295,16 @@ class AbstractDiffusersGenerator(ABC):
         """The strength, in (0, 1], at which drawing starts at the grid point nearest to an SNR.
 
         Raises:
-            InputError: for a sampler that is unknown or does not fit the generator.
+            InputError: for a sampler that is unknown or does not fit the generator, or cannot take so many
+                steps.
         """
         solver = self._solver(sampler)
-        solver.set_timesteps(steps)
+        try:
+            solver.set_timesteps(steps)
+        except ValueError as error:
+            raise InputError(
+                f"draw.steps must be fewer for draw.sampler={sampler!r}, got {steps}, more than it can place"
+            ) from error
         return strength_of(num_steps_from_snr(self._schedule.grid_snr(solver), snr), steps)
 
     @torch.inference_mode()

@@ -52,6 +52,9 @@ SAMPLERS.register("ddim", summary="DDIM, deterministic (Song et al. 2021); 30 to
 SAMPLERS.register("ddpm", summary="ancestral sampling (Ho et al. 2020); at least 100 steps")(
     Sampler("DDPMScheduler", "linspace")
 )
+SAMPLERS.register("lcm", summary="for LCM-LoRA and other consistency models (Luo et al. 2023); 2 to 8 steps")(
+    Sampler("LCMScheduler")
+)
 SAMPLERS.register(
     "flow-euler",
     summary="Euler, for flow matching (Esser et al. 2024), as Stable Diffusion 3; 20 to 40 steps",
