@@ -8,7 +8,7 @@ import psutil
 import pytest
 import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
-from tiny import plan_rows, save_tiny_sd3
+from tiny import plan_rows, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
 from understudy.generators.load import load_generator
@@ -28,18 +28,28 @@ def test_compilation_needs_a_compiler(tiny_pipeline_folder, tmp_path, monkeypatc
         StableDiffusionGenerator.load(str(tiny_pipeline_folder), compile=True)
 
 
-@pytest.mark.parametrize("option", ["attention_slicing", "vae_tiling", "gradient_checkpointing"])
+@pytest.mark.parametrize(
+    "option", ["attention_slicing", "vae_slicing", "vae_tiling", "gradient_checkpointing"]
+)
 def test_images_stay_the_same(option, tiny_generator, tiny_pipeline_folder, train):
     saving = StableDiffusionGenerator.load(str(tiny_pipeline_folder), **{option: True})
     assert {
         "attention_slicing": any(
             isinstance(p, SlicedAttnProcessor) for p in saving.denoiser.attn_processors.values()
         ),
+        "vae_slicing": saving.pipeline.vae.use_slicing,
         "vae_tiling": saving.pipeline.vae.use_tiling,
         "gradient_checkpointing": saving.denoiser.is_gradient_checkpointing,
     }[option]
     assert np.abs(saving.draw(rows(train)).astype(int) - tiny_generator.draw(rows(train))).max() <= 1
     assert saving.fingerprint == tiny_generator.fingerprint
+
+
+def test_a_copied_autoencoder_saves_memory_too(tmp_path):
+    save_tiny_sdxl(tmp_path)
+    settings = GeneratorSettings(name=str(tmp_path), precision="float16", vae_slicing=True, vae_tiling=True)
+    copied = load_generator(settings, device="cpu")._vae
+    assert (copied.dtype, copied.use_slicing, copied.use_tiling) == (torch.float32, True, True)
 
 
 def test_checkpointing_gives_the_same_gradients(tiny_generator, tiny_pipeline_folder, train):

@@ -48,6 +48,7 @@ class AbstractDiffusersGenerator(ABC):
         width_key: name of the width of the text states in the denoiser's configuration.
         read_schedule: reads the training timesteps from the configuration of a scheduler.
         draw_options: additional arguments of the pipeline classes for drawing.
+        vae_may_overflow: whether the family has autoencoders that overflow in float16.
     """
 
     from_text: ClassVar[Any]
@@ -56,6 +57,7 @@ class AbstractDiffusersGenerator(ABC):
     width_key: ClassVar[str] = "cross_attention_dim"
     read_schedule: ClassVar[Any] = DiffusionSchedule
     draw_options: ClassVar[dict[str, Any]] = {}
+    vae_may_overflow: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class AbstractDiffusersGenerator(ABC):
         for network in (*self._networks(), vae):
             network.requires_grad_(requires_grad=False).eval()
         self._fingerprint = Fingerprint(self._networks(), settings)
-        save_memory(pipeline, self.denoiser, settings)
+        save_memory(pipeline, vae, self.denoiser, settings)
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
@@ -142,7 +144,7 @@ class AbstractDiffusersGenerator(ABC):
             )
         schedule: Schedule = cls.read_schedule(pipeline.scheduler.config)
         features = image_encoder_of(pipeline, settings.image_encoder, dtype)
-        vae = safe_autoencoder(pipeline.vae)
+        vae = safe_autoencoder(pipeline.vae, may_overflow=cls.vae_may_overflow)
         offload = place(pipeline, vae, cls.part, torch.device(device), offload=settings.cpu_offload)
         return cls(pipeline, vae, schedule, settings, features=features, offload=offload)
 

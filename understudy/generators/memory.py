@@ -130,21 +130,32 @@ def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, off
     return Offload([*networks.values(), *([vae] if vae is not pipeline.vae else [])], device)
 
 
-def safe_autoencoder(vae: Any) -> Any:
+def safe_autoencoder(vae: Any, *, may_overflow: bool) -> Any:
     """The autoencoder, or a float32 copy if its configuration says that it overflows in float16.
 
     Pipelines cast the autoencoder to float32 and back, which must not happen between forward and backward
     pass.
+
+    Args:
+        vae: of a pipeline.
+        may_overflow: whether the family has autoencoders that overflow. The configurations of others say so
+            too, because it is the default of diffusers, whose pipelines read it for XL alone.
     """
-    if vae.dtype == torch.float16 and vae.config.force_upcast:
+    if vae.dtype == torch.float16 and may_overflow and vae.config.force_upcast:
         return copy.deepcopy(vae).float()
     if vae.dtype == torch.float32:
         vae.register_to_config(force_upcast=False)  # Stable Diffusion XL would cast needlessly, and warn
     return vae
 
 
-def save_memory(pipeline: Any, denoiser: Any, settings: GeneratorSettings) -> None:
-    """Apply attention slicing, tiling, gradient checkpointing and compilation.
+def save_memory(pipeline: Any, vae: Any, denoiser: Any, settings: GeneratorSettings) -> None:
+    """Apply slicing, tiling, gradient checkpointing and compilation.
+
+    Args:
+        pipeline: of diffusers.
+        vae: its autoencoder or a copy, see :func:`safe_autoencoder`.
+        denoiser: its UNet or transformer.
+        settings: what to apply.
 
     Raises:
         InputError: if the denoiser cannot slice its attention.
@@ -156,8 +167,11 @@ def save_memory(pipeline: Any, denoiser: Any, settings: GeneratorSettings) -> No
                 f"{type(denoiser).__name__} cannot slice; leave it out"
             )
         pipeline.enable_attention_slicing()
-    if settings.vae_tiling:
-        pipeline.vae.enable_tiling()
+    for autoencoder in (pipeline.vae, vae):
+        if settings.vae_slicing:
+            autoencoder.enable_slicing()
+        if settings.vae_tiling:
+            autoencoder.enable_tiling()
     if settings.gradient_checkpointing:
         denoiser.enable_gradient_checkpointing()
     if settings.compile:

@@ -73,6 +73,8 @@ class GeneratorSettings(Section):
     Stable Diffusion 1.5; the pipeline's image encoder if not set."""
     attention_slicing: bool = setting(False, decides="nothing")
     """Compute attention in slices: less memory, more time. Not possible for SD3."""
+    vae_slicing: bool = setting(False, decides="nothing")
+    """Encode and decode the images of a batch one by one: less memory, a little more time."""
     vae_tiling: bool = setting(False, decides="pixels")
     """Encode and decode large images in tiles: less memory. Tiles are blended, which changes large images a
     little."""

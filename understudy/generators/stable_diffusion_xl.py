@@ -23,6 +23,7 @@ class StableDiffusionXLGenerator(AbstractDiffusersGenerator):
 
     from_text: ClassVar[Any] = StableDiffusionXLPipeline
     from_image: ClassVar[Any] = StableDiffusionXLImg2ImgPipeline
+    vae_may_overflow: ClassVar[bool] = True
     # Classifiers would learn the watermark.
     draw_options: ClassVar[dict[str, Any]] = {"add_watermarker": False}
 
