@@ -1,4 +1,4 @@
-"""Networks of a generator leave memory before classifiers are trained."""
+"""A run reads the files of its generator once, and frees the networks before classifiers are trained."""
 
 import weakref
 from contextlib import contextmanager
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import pytest
 from tiny_job import Listener, tiny_settings
 
+from understudy.generators import diffusers_generator
+from understudy.generators.load import forget_kept
 from understudy.pipeline.compare import compare
 from understudy.pipeline.context import Run
 from understudy.pipeline.folder import RunFolder
@@ -42,3 +44,17 @@ def test_a_generator_is_freed_before_arms_are_trained(stage, pets, tiny_pipeline
     stage(this)
     assert watcher.alive["draw noise_scale=1.1 round-00"]
     assert not watcher.alive[stage.__name__]
+
+
+@pytest.mark.parametrize(("method", "times"), [("none", 1), ("lora", 1), ("full", 2)])
+def test_files_are_read_once_unless_all_weights_change(
+    method, times, pets, tiny_pipeline_folder, tmp_path, monkeypatch
+):
+    read, loaded = diffusers_generator.load_complete, []
+    monkeypatch.setattr(
+        diffusers_generator, "load_complete", lambda *values: loaded.append(values) or read(*values)
+    )
+    settings = tiny_settings(pets, tiny_pipeline_folder, adapt={"method": method})
+    forget_kept()
+    run(settings, tmp_path / "pets", until="draw")
+    assert len(loaded) == times

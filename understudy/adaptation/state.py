@@ -179,5 +179,6 @@ class State:
 
 def assign(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
     """Set parameters in place."""
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.data.copy_(value)
+    with torch.no_grad():  # and not in ``.data``, whose changes torch does not count
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)

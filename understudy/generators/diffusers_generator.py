@@ -75,14 +75,14 @@ class AbstractDiffusersGenerator(ABC):
         self._schedule = schedule
         self._features = features
         self._offload = offload
+        self._has_adapter = False
         config = cast("Any", self.denoiser).config
         self._image_size = image_size_of(pipeline, self.part, settings.resolution, name=settings.name)
         patch = getattr(config, "patch_size", None) or 1  # latent pixels that a transformer joins
         unit = max(8, pipeline.vae_scale_factor * patch)  # diffusers' pipelines insist on 8
         if self._image_size % unit:
             raise InputError(f"generator.resolution must be a multiple of {unit}, got {self._image_size}")
-        for network in (*self._networks(), vae):
-            network.requires_grad_(requires_grad=False).eval()
+        self._freeze()
         self._fingerprint = Fingerprint(self._networks(), settings)
         save_memory(pipeline, vae, self.denoiser, settings)
 
@@ -157,6 +157,18 @@ class AbstractDiffusersGenerator(ABC):
     def fingerprint(self) -> str:
         """SHA-256 over the weights of all networks, shortened."""
         return self._fingerprint.of(self._networks())
+
+    def restore(self) -> bool:
+        """Take the layers out that adaptation has added; whether everything is then as it was loaded."""
+        denoiser = cast("Any", self.denoiser)
+        if getattr(denoiser, "peft_config", None):
+            denoiser.unload_lora()
+        self._freeze()
+        return not self._has_adapter and self._fingerprint.is_current(self._networks())
+
+    def _freeze(self) -> None:
+        for network in (*self._networks(), self._vae):
+            network.requires_grad_(requires_grad=False).eval()
 
     @property
     def device(self) -> torch.device:
@@ -389,6 +401,7 @@ class AbstractDiffusersGenerator(ABC):
             InputError: if the folder holds no adapter of this method, or for learned tokens with a scale
                 other than 1.
         """
+        self._has_adapter = True
         if method in _WEIGHT_METHODS:
             load_denoiser(self.pipeline, self.part, folder, method=method, scale=scale)
         elif scale != 1:

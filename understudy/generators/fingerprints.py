@@ -35,6 +35,11 @@ class Fingerprint:
         files = _files_of(settings)
         self._key = None if files is None else (settings, files)
 
+    def is_current(self, networks: Sequence[nn.Module]) -> bool:
+        """Whether neither the networks nor their files have changed since they were loaded."""
+        is_known = self._key is not None and _files_of(self._key[0]) == self._key[1]
+        return is_known and _versions(networks) == self._loaded
+
     def of(self, networks: Sequence[nn.Module]) -> str:
         """SHA-256 over the present weights of the networks, shortened."""
         if self._key is None or _versions(networks) != self._loaded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from understudy.core.errors import InputError
 from understudy.core.registry import Registry
@@ -13,6 +13,7 @@ from understudy.generators.settings import GeneratorSettings
 
 # The files of generators are imported inside functions: they import torch and diffusers, which are slow.
 if TYPE_CHECKING:
+    from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
     from understudy.generators.generator import Generator
 
 
@@ -90,7 +91,39 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
         InputError: for another name, or a pipeline that cannot be loaded.
     """
     check_generator(settings)
+    for known, where, generator in _take_kept():
+        if (known, where) == (settings, device) and generator.restore():
+            return generator
     return GENERATORS[settings.name if settings.name in GENERATORS else "stable-diffusion"](settings, device)
+
+
+_kept: list[tuple[GeneratorSettings, str, AbstractDiffusersGenerator]] = []
+"""The generator that was given back last."""
+
+
+def give_back(generator: Generator, settings: GeneratorSettings, *, device: str) -> None:
+    """Keep a pipeline that its owner needs no more for the next :func:`load_generator` with these arguments.
+
+    It is used again only if it can be restored to what its files hold; they are then read once instead of for
+    each of checking, adapting and drawing.
+    """
+    forget_kept()
+    if hasattr(type(generator), "restore"):
+        pipeline = cast("AbstractDiffusersGenerator", generator)
+        if pipeline.restore():
+            _kept.append((settings, device, pipeline))
+
+
+def forget_kept() -> None:
+    """Free the memory of a generator that was given back."""
+    _kept.clear()
+
+
+def _take_kept() -> list[tuple[GeneratorSettings, str, AbstractDiffusersGenerator]]:
+    """What was kept, which nobody else gets then; at most one."""
+    taken = list(_kept)
+    _kept.clear()
+    return taken
 
 
 def check_generator(settings: GeneratorSettings) -> None:

@@ -13,13 +13,12 @@ from understudy.adaptation.adapter import (
     check_unseen,
 )
 from understudy.adaptation.methods import METHODS
-from understudy.adaptation.settings import AdaptSettings
 from understudy.core.errors import InputError
 from understudy.data.captions.captions import caption_sets, captions_of
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits, load_splits
 from understudy.generators.generator import Generator, adaptable
-from understudy.generators.load import check_generator, load_generator
+from understudy.generators.load import check_generator, give_back, load_generator
 from understudy.generators.mini.tokenizer import MAX_LENGTH
 from understudy.generators.prompts import fill, read_templates
 from understudy.generators.samplers import SAMPLERS
@@ -111,6 +110,7 @@ def check_fits(settings: Settings, splits: Splits, *, device: str) -> None:
     if generator is not None:
         check_ready_made(generator, splits)
         check_generator_fits(generator, settings, prompt_names=splits.prompt_names, captions=captions)
+        give_back(generator, settings.generator, device=device)
     num_synthetic = int(quotas(train, settings.draw).sum())
     strengths = {name: used.draw.strengths for name, used in settings_of_arms(settings, train).items()}
     check_arms_fit(settings.compare, train, num_synthetic=num_synthetic, strengths=strengths)
@@ -168,7 +168,7 @@ def _loads_generator(
     adapt, draw = settings.adapt, settings.draw
     is_plain = (
         settings.generator == GeneratorSettings(licence=settings.generator.licence)
-        and (adapt.adapter, adapt.targets) == (None, AdaptSettings().targets)
+        and (adapt.adapter, adapt.targets) == (None, type(adapt)().targets)
         and adapt.method in ("full", "lora", "none")
         and settings.visual.kind == "none"
         and (draw.start_snr, SAMPLERS[draw.sampler].kind) == (None, "diffusion")
@@ -191,7 +191,7 @@ def check_generator_fits(
     """Check that sampler, start, prompts, image features and layers fit a generator.
 
     Args:
-        generator: this function prepares it for adaptation, so load it again afterwards.
+        generator: this function prepares it for adaptation, so give it back or load another one afterwards.
         settings: of the run.
         prompt_names: words for each class in prompts.
         captions: label and caption of each image whose caption is known.

@@ -18,7 +18,7 @@ from understudy.core.processes import Processes
 from understudy.core.progress import Observer
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator, adaptable
-from understudy.generators.load import load_generator
+from understudy.generators.load import forget_kept, give_back, load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.generators.visual_guidance import VisualGuidance, check_widths, features_of
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
@@ -82,6 +82,7 @@ class Generators:
         """Give the memory of the networks back; they are loaded again if something must be drawn."""
         for name in ("main", "visual"):
             self.__dict__.pop(name, None)
+        forget_kept()
 
     def draws_for(self, settings: Settings) -> bool:
         """Whether these generators draw the images of such settings; those of control arms need others."""
@@ -155,6 +156,7 @@ class Generators:
             folder=folder,
             visual=self.settings.visual,
         )
+        give_back(generator, self.settings.generator, device=self.device)
 
     def planner(self, draw: DrawSettings, number: int = 0) -> Planner:
         """The planner of the images that generator ``number`` draws with these settings."""
