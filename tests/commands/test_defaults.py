@@ -166,10 +166,27 @@ def test_a_pipeline_on_the_hub_is_large_and_what_is_bundled_is_not(name, is_larg
     assert bool(defaults_for("digits", generator=name)) == is_large
 
 
+@pytest.mark.parametrize(
+    ("name", "guidance"),
+    [
+        ("stabilityai/sd-turbo", 1.0),
+        ("org/SDXL_Lightning", 1.0),
+        ("org/dreamshaper-lcm-v7", 1.0),
+        ("org/turbulent-dreams", 2.0),
+        ("turbo/dreams", 2.0),
+    ],
+)
+def test_distilled_weights_draw_without_guidance(name, guidance):
+    settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": name}}])
+    assert (settings.draw.guidance_scale, settings.adapt.method) == (guidance, "lora")
+
+
 @pytest.mark.parametrize("part", ["unet", "transformer"])
 def test_the_size_of_the_denoiser_decides(part, tmp_path):
     small = _pipeline(tmp_path / "small", megabytes=199, part=part)
     large = _pipeline(tmp_path / "large", megabytes=201, part=part)
+    single = large / part / "diffusion_pytorch_model.safetensors"
+    assert is_large(str(single))
     assert defaults_for("digits", generator=str(small)) == {}
     settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": str(large)}}])
     assert (settings.adapt.method, settings.adapt.learning_rate, settings.adapt.batch_size) == (

@@ -1,13 +1,15 @@
-"""How large a pipeline is, from its files."""
+"""What kind of pipeline it is, without loading it: how large, and whether it draws in few steps."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from understudy.core.weight_files import weights_in
 from understudy.generators.load import GENERATORS
 
 _LARGE = 200_000_000  # bytes of the denoiser's weights: between `mini` (16 MB) and Stable Diffusion (1.7 GB)
+_DISTILLED = re.compile(r"(?<![a-z])(turbo|lightning|lcm)(?![a-z])")
 _DENOISERS = ("unet", "transformer")
 
 
@@ -28,3 +30,12 @@ def is_large(name: str) -> bool:
     files = [path for part in _DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
     plain = [path for path in files if ".fp16" not in path.suffixes] or files  # not the same weights twice
     return sum(path.stat().st_size for path in plain) >= _LARGE
+
+
+def is_distilled(name: str) -> bool:
+    """Whether a pipeline draws in few steps without guidance, by the name that such weights have.
+
+    Args:
+        name: ``generator.name``. Nothing in the files of SD-Turbo and the like says so.
+    """
+    return bool(_DISTILLED.search(Path(name).name.lower()))
