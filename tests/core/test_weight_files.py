@@ -90,7 +90,7 @@ def test_an_embedding_of_the_web_ui_is_known(legacy: bool, parameters: bool, tmp
     path = saved(tmp_path / "my-cat.pt", embedding, legacy=legacy)
     assert describe(path)[0] == "an embedding of textual inversion"
     with pytest.raises(
-        InputError, match="my-cat.pt is an embedding of textual inversion: add it to its pipel"
+        InputError, match="my-cat.pt is an embedding of textual inversion: give it with --set"
     ):
         check_generator(GeneratorSettings(name=str(path)))
 

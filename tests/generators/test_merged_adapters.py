@@ -140,6 +140,17 @@ def test_embeddings_of_another_base_are_refused(tiny_pipeline_folder, tmp_path):
         load(tmp_path / "xl", tmp_path / "mine.safetensors")
 
 
+def test_a_pickle_that_needs_code_is_refused(tiny_pipeline_folder, tmp_path):
+    """As older versions of the web UI wrote it."""
+    vectors = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.ones(2, 16))})
+    content = {"string_to_token": {"*": 265}, "string_to_param": vectors, "name": "webui"}
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(
+        InputError, match="cannot be read without executing code in it, .*: convert it to saf"
+    ):
+        load(tiny_pipeline_folder, tmp_path / "x.pt")
+
+
 def test_a_lora_beside_its_pipeline_may_be_merged(of_diffusers, tiny_pipeline_folder, tmp_path):
     StableDiffusionPipeline.from_pretrained(tiny_pipeline_folder).save_pretrained(tmp_path)
     assert load(tmp_path, of_diffusers, revision=None).fingerprint != load(tiny_pipeline_folder).fingerprint

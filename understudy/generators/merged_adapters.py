@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from understudy.core.errors import InputError, first_line
-from understudy.core.weight_files import shapes_in, weights_in
+from understudy.core.weight_files import TORCH, shapes_in, weights_in
 from understudy.generators.foreign import MERGED_LORAS, describe
 from understudy.generators.pipeline_index import LOADING_ERRORS
 
@@ -30,7 +30,7 @@ def merge_adapters(pipeline: Any, paths: Sequence[Path]) -> None:
             has accepted.
 
     Raises:
-        InputError: for an adapter that was made for another pipeline.
+        InputError: for an adapter that was made for another pipeline, or that would execute code.
     """
     for path in paths:
         file = path if path.is_file() else weights_in(path)[0]
@@ -38,6 +38,11 @@ def merge_adapters(pipeline: Any, paths: Sequence[Path]) -> None:
         try:
             add(pipeline, file)
         except LOADING_ERRORS as error:
+            if isinstance(error, OSError) and file.suffix in TORCH:
+                raise InputError(
+                    f"the adapter {file} cannot be read without executing code in it, which is never done: "
+                    "convert it to safetensors with the program that made it"
+                ) from error
             raise _does_not_fit(pipeline, file, first_line(error)) from error
 
 
