@@ -278,6 +278,7 @@ def test_what_a_classifier_started_from(compare: dict, name: str, licence: str |
     ("section", "changes", "role"),
     [
         ("generator", {"image_encoder": "some/encoder"}, "image encoder of the generator"),
+        ("generator", {"adapters": ("some/encoder",)}, "adapter merged into the generator"),
         ("adapt", {"adapter": "some/encoder"}, "adapter made before"),
         ("captions", {"source": "model", "model": "some/encoder"}, "model that wrote the captions"),
         ("curate", {"score": "clip", "clip": "some/encoder"}, "model that scored drawn images"),

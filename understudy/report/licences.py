@@ -173,6 +173,7 @@ def _others(settings: Settings) -> list[Source]:
     Their licence is known only if the card beside the weights states it.
     """
     named = [
+        *(("adapter merged into the generator", path) for path in settings.generator.adapters),
         ("image encoder of the generator", settings.generator.image_encoder),
         ("adapter made before", settings.adapt.adapter),
         (
