@@ -1,5 +1,7 @@
 """The arm of a verdict, judged by trainings that had no part in its choice."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import ndtri
@@ -80,6 +82,18 @@ def test_the_verdict_says_which_arms_its_figures_are_of():
     )
     assert found["judged"]["minus_real"] == judged["minus_real"]
     assert found["judged"]["arms"] == ["bridged", "mixed", "mixed"]
+
+
+def test_trainings_of_other_lengths_are_not_mixed():
+    """``bridged`` takes twice the steps, so its trainings do not stand for those of ``mixed``."""
+    lucky = result("mixed", (0.99, 0.80, 0.80), (0.95, 0.70, 0.70))
+    longer = dataclasses.replace(result("bridged", (0.85, 0.85, 0.85), (0.80, 0.80, 0.80)), steps=20)
+    assert judged_by_other_trainings([REAL, lucky, longer], CHOICE) == {}
+    alike = result("bridged++", (0.84, 0.84, 0.84), (0.75, 0.75, 0.75))
+    choice = Choice(candidates=["mixed", "bridged", "bridged++"], num_val=1000)
+    found = judged_by_other_trainings([REAL, lucky, longer, alike], choice)
+    assert found["arms"] == ["bridged++", "mixed", "mixed"]
+    assert found["steps"] == lucky.steps
 
 
 def test_the_form_with_validation_images_stays_that_of_the_chosen_arm():

@@ -308,15 +308,14 @@ def _claim(best: str, alone: str, difference: Mapping[str, float], runs: str) ->
 def _claim_beyond(name: str, rival: str, difference: Mapping[str, float], *, runs: str, gains: bool) -> str:
     """Say how an arm compares with the validation images as train images, after the claim about ``real``."""
     mean, low, high = (100 * difference[end] for end in ("mean", "low", "high"))
+    first = f"T{name[1:]}" if name.startswith("the ") else name  # names of arms stay as they are
     if low > 0:
         ends = f"{mean:.1f} points [{low:.1f}, {high:.1f}]"
-        also = "also " if gains else ""
-        return (
-            f"{name} {also}beats {rival} by {ends}." if runs else f"{name} {also}gains {ends} over {rival}."
-        )
+        who = f"{first} also" if gains else first
+        return f"{who} beats {rival} by {ends}." if runs else f"{who} gains {ends} over {rival}."
     if high < 0:
-        but = "But " if gains else ""
-        return f"{but}{name} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
+        who = f"But {name}" if gains else first
+        return f"{who} is worse than {rival} by {-mean:.1f} points [{-high:.1f}, {-low:.1f}]."
     return f"Against {rival}, {name} shows no difference, {mean:+.1f} points [{low:+.1f}, {high:+.1f}]."
 
 

@@ -37,8 +37,9 @@ def judged_by_other_trainings(
 
     A lucky training is right about more validation images and about more test images. An arm that is chosen
     and judged by the same trainings carries this luck into its gain. Here training ``s`` is that of the arm
-    that the trainings other than ``s`` choose. Simulated with twelve equal arms, trainings that spread by one
-    point and 1,000 validation images, the gain is then 0.1 points too high instead of 0.8.
+    that the trainings other than ``s`` choose, among the arms with as many steps as the one that all choose:
+    figures of trainings of different lengths are not averaged. What it is worth was simulated
+    (``docs/limits.md``).
 
     Args:
         results: as for :func:`arms_of_other_trainings`, with ``real``.
@@ -47,16 +48,19 @@ def judged_by_other_trainings(
 
     Returns:
         ``arms``, the arm of each training, and its figures as in
-        :func:`understudy.evaluation.accuracy.summarise`, without those on validation images. Empty if every
-        training is of the arm that all trainings choose: its own figures hold then.
+        :func:`understudy.evaluation.accuracy.summarise`, without those on validation images and the
+        difference to the arm without strategies. Empty if every training is of the arm that all trainings
+        choose: its own figures hold then.
     """
     best = choose(figures_on_val(results, use_val=use_val), choice).arm
-    arms = arms_of_other_trainings(results, choice, use_val=use_val)
+    by_name = {result.arm: result for result in results}
+    as_long = [name for name in choice.candidates if by_name[name].steps == by_name[best].steps]
+    arms = arms_of_other_trainings(results, replace(choice, candidates=as_long), use_val=use_val)
     if set(arms) == {best}:
         return {}
-    by_name = {result.arm: result for result in results}
     probabilities = np.stack([by_name[arm].probabilities[index] for index, arm in enumerate(arms)])
     mixed = [
         replace(result, probabilities=probabilities) if result.arm == best else result for result in results
     ]
-    return {"arms": list(arms), **summarise(mixed, use_val=[result.arm for result in mixed])[best]}
+    figures = summarise(mixed, use_val=[result.arm for result in mixed])[best]
+    return {"arms": list(arms), **{name: value for name, value in figures.items() if name != "minus_plain"}}

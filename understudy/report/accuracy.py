@@ -77,11 +77,10 @@ def worth_of_val(results: Mapping[str, Any]) -> str:
         ``as much as`` or ``more than``; empty if the arm of the verdict does not beat the real train images
         alone, or also beats ``real+val``, or was not compared with it.
     """
-    verdict = results["verdict"]
+    verdict, chosen = results["verdict"], _chosen(results)
     arm = verdict.get("against_val", verdict["best"])  # earlier versions did not name it
-    compared = (
-        _chosen(results) if arm == verdict["best"] else measured_by(results["arms"][arm], measure_of(results))
-    )
+    is_other = arm != verdict["best"]
+    compared = measured_by(results["arms"][arm], measure_of(results)) if is_other else chosen
     against = compared.get("minus_real_val")
     if against is None or against["low"] > 0 or _minus_train_alone(results)["low"] <= 0:
         return ""
