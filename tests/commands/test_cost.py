@@ -119,6 +119,30 @@ def test_classifiers_that_choose_images_are_counted_once(pets, tiny_pipeline_fol
     assert round(paced(deliberate, splits, steps=1)["curate"]) == 2 * steps
 
 
+def test_sets_that_are_not_stored_are_chosen_anew_each_time(pets, tiny_pipeline_folder, splits):
+    """By every shadow pipeline, and by every size, although one of them is that of the run."""
+
+    def steps(select, **sections):
+        all_pass = {"score": "none", "threshold": None, "validation_pass": 1.0, "rounds": 3}
+        settings = tiny_settings(
+            pets,
+            tiny_pipeline_folder,
+            curate=all_pass | {"select": select},
+            compare={"arms": ["real", "synthetic"]},
+            **sections,
+        )
+        return paced(settings, splits, steps=1 / settings.compare.steps)
+
+    def added(stage, **sections):
+        return round(steps("deliberate", **sections)[stage] - steps("first", **sections)[stage])
+
+    attacked = {"arms": ["real", "synthetic"], "shadows": 6, "false_positive_rates": [0.5]}
+    assert added("membership", membership={"measure": True, "target": "pipeline", **attacked}) == 6 * 2
+    assert added("membership", membership={"measure": True, **attacked}) == 0, "the set of the run"
+    per_class = len(splits.train) / splits.train.num_classes
+    assert added("scale", scale={"times": [3 / per_class, 1.0]}) == 2 * 2
+
+
 @pytest.mark.slow
 def test_images_are_those_of_the_run(settings, splits, finished):
     out, _ = finished

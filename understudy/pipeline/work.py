@@ -67,7 +67,7 @@ class Counted:
     num_images: int = 0
     _drawn: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
     _tuned: set[str] = field(default_factory=set)
-    _chosen: set[tuple[bytes, str, str]] = field(default_factory=set)
+    _stored: set[tuple[bytes, str, str]] = field(default_factory=set)
 
     @property
     def train(self) -> LabelledSet:
@@ -106,21 +106,24 @@ class Counted:
     def images_of(self, arm: str, base: Settings | None = None) -> Work:
         """Images to draw for an arm whose strategies need other images than the shared set."""
         base = self.settings if base is None else base
-        if not find_arm(arm, base.compare).uses_synthetic:
+        found = find_arm(arm, base.compare)
+        if not found.uses_synthetic:
             return Work()
         needed = effective_settings(arm, base, shots=shots_of(self.train)).settings
         quota = quotas(self.train, needed.draw)
         wanted = images_wanted(arm, base, num_real=len(self.train), quota=quota)
-        return self.drawn(wanted, needed) + self.choosing(wanted, needed)
+        work = self.drawn(wanted, needed)
+        refreshes = any(phase.refresh_every is not None for phase in found.phases)
+        key = (wanted.tobytes(), needed.draw.model_dump_json(), needed.curate.model_dump_json())
+        if (needed == base and not refreshes) or key in self._stored:
+            return work  # the shared set, or one that another arm uses too: it is chosen once and stored
+        self._stored.add(key)
+        return work + self.choosing(wanted, needed)
 
     def choosing(self, quota: np.ndarray, settings: Settings) -> Work:
-        """Trainings of the classifiers that choose the images of a set, if nothing has chosen it before."""
+        """Trainings of the classifiers that choose the images of a set."""
         if settings.curate.select != "deliberate":
             return Work()
-        key = (quota.tobytes(), settings.draw.model_dump_json(), settings.curate.model_dump_json())
-        if key in self._chosen:
-            return Work()
-        self._chosen.add(key)
         sizes = in_rounds(quota, settings.curate.rounds)[:-1].sum(axis=1).tolist()
         return sum((self.training("synthetic", num_synthetic=size) for size in sizes), start=Work())
 
