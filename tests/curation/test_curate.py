@@ -45,7 +45,8 @@ def judged(drawn, train, *, quota=(9, 9), judge=Judge, clip=unasked, features=un
     val = two_classes(4, split="val", seed=1)
     networks = Networks(unasked if changes.get("score") in ("none", "clip") else judge, clip, features)
     curator = Curator(train=train, val=val, networks=networks, copies=CopyFinder(train, val))
-    return curator.decide(drawn, np.array(quota), CurateSettings(**changes))
+    settings = CurateSettings(**changes)
+    return curator.choose(curator.judge(drawn, settings), drawn, np.array(quota), settings)
 
 
 def test_good_images_are_kept_up_to_the_quota(train):

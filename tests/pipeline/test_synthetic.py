@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tiny import two_classes
+from tiny_job import SECTIONS
 
 from understudy.core.progress import Silent
 from understudy.curation.settings import CurateSettings
@@ -30,6 +31,7 @@ def sets(train, val, tmp_path):
             "data": {"source": "pets"},
             "generator": {"name": "folder", "images": [str(tmp_path / "made")]},
             "adapt": {"method": "none"},
+            "compare": SECTIONS["compare"],
         }
     )
     shared = {"settings": settings, "train": train, "val": val}
@@ -48,9 +50,9 @@ def sets(train, val, tmp_path):
     )
 
 
-def fill(sets, firewall):
-    curate = CurateSettings(score="none", firewall=firewall)
-    return sets.fill(np.full(2, _PER_CLASS), sets.settings.model_copy(update={"curate": curate}))
+def fill(sets, firewall, *, per_class=_PER_CLASS, **changes):
+    curate = CurateSettings(score="none", firewall=firewall, **changes)
+    return sets.fill(np.full(2, per_class), sets.settings.model_copy(update={"curate": curate}))
 
 
 @pytest.mark.parametrize(
@@ -78,3 +80,17 @@ def test_the_search_is_shared(sets):
     fill(sets, "flag")
     assert sets.copies is sets.copies
     assert sets.copies.threshold.images == len(sets.train) + len(sets.val)
+
+
+def test_images_are_chosen_after_the_last_refill(sets, monkeypatch):
+    """Classifiers that choose images are trained once, on what all rounds of drawing gave."""
+    trained_on, seen = Classifiers.trained_on, []
+
+    def counted(classifiers, synthetic):
+        seen.append(len(synthetic))
+        return trained_on(classifiers, synthetic)
+
+    monkeypatch.setattr(Classifiers, "trained_on", counted)
+    filled = fill(sets, "redraw", per_class=2, select="deliberate", rounds=2)
+    assert (filled.rounds, len(filled.images)) == (2, 4)
+    assert seen == [2]

@@ -20,14 +20,13 @@ _CONSTANT_STD = 1.0  # grey levels; black images of safety checkers and failed d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decisions:
-    """What was decided about each drawn image.
+class Judgement:
+    """What is known of each drawn image by itself, before images are chosen.
 
     Attributes:
         ids: names of the N images.
         labels: classes, int64 (N,).
-        kept: whether the image is kept, bool (N,).
-        reasons: ``constant``, ``low score``, ``copy`` or ``over quota``; empty if the image is kept.
+        reasons: why an image cannot be kept, ``constant``, ``low score`` or ``copy``; empty for good images.
         scores: float64 (N,) in [0, 1]; higher is better.
         threshold: lowest score to keep; a score of 0 is always too low.
         num_good: good images per class, int64 (num_classes,): kept, dropped as copies, or over quota.
@@ -39,7 +38,6 @@ class Decisions:
 
     ids: list[str]
     labels: np.ndarray
-    kept: np.ndarray
     reasons: list[str]
     scores: np.ndarray
     threshold: float
@@ -47,6 +45,18 @@ class Decisions:
     flags: list[str]
     nearest_ids: list[str]
     nearest_distances: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decisions(Judgement):
+    """What was decided about each drawn image.
+
+    Attributes:
+        kept: whether the image is kept, bool (N,).
+        reasons: ``constant``, ``low score``, ``copy`` or ``over quota``; empty if the image is kept.
+    """
+
+    kept: np.ndarray
 
     @property
     def rejected(self) -> np.ndarray:
@@ -92,7 +102,7 @@ class Decisions:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curator:
-    """Decides which drawn images are kept.
+    """Decides which drawn images are kept: :meth:`judge` them, then :meth:`choose` some of the good ones.
 
     Attributes:
         train: real train images.
@@ -106,20 +116,18 @@ class Curator:
     networks: Networks
     copies: CopyFinder
 
-    def decide(self, drawn: LabelledSet, quota: np.ndarray, settings: CurateSettings) -> Decisions:
-        """Judge drawn images one by one, then keep the good ones of each class up to its quota.
+    def judge(self, drawn: LabelledSet, settings: CurateSettings) -> Judgement:
+        """Judge drawn images one by one.
 
         Args:
             drawn: synthetic images, in the order in which they were drawn.
-            quota: wanted images per class, int (num_classes,).
-            settings: score, threshold, treatment of copies, selection.
+            settings: score, threshold, treatment of copies.
 
         Returns:
-            The decisions, in the order of ``drawn``.
+            The judgement, in the order of ``drawn``.
 
         Raises:
-            InputError: for a set of the wrong split, or a threshold or selection without the real images that
-                it needs.
+            InputError: for a set of the wrong split, or a threshold without the real images that it needs.
         """
         drawn.check_split("synthetic", purpose="curating")
         score = SCORES[settings.score]
@@ -133,34 +141,51 @@ class Curator:
             neighbours = self.copies.nearest(drawn, thumbnails)
             nearest_ids, nearest_distances = neighbours.ids, neighbours.distances
             flags = self.copies.flags(neighbours)
-        is_copy = np.array(flags, dtype=bool)
 
         low = ~((scores >= threshold) & (scores > 0))  # in this form, NaN is rejected too
-        replaced = is_copy & (settings.firewall == "redraw")
+        replaced = np.array(flags, dtype=bool) & (settings.firewall == "redraw")
         good = ~(constant | low | replaced)
+        return Judgement(
+            ids=drawn.ids,
+            labels=drawn.labels,
+            reasons=np.select([constant, low, replaced], ["constant", "low score", "copy"], "").tolist(),
+            scores=scores,
+            threshold=threshold,
+            num_good=np.bincount(drawn.labels[good], minlength=drawn.num_classes),
+            flags=flags,
+            nearest_ids=nearest_ids,
+            nearest_distances=nearest_distances,
+        )
+
+    def choose(
+        self, judged: Judgement, drawn: LabelledSet, quota: np.ndarray, settings: CurateSettings
+    ) -> Decisions:
+        """Keep the good images of each class up to its quota.
+
+        Args:
+            judged: what :meth:`judge` found with the same settings.
+            drawn: the judged images.
+            quota: wanted images per class, int (num_classes,).
+            settings: selection, treatment of copies.
+
+        Returns:
+            The decisions, in the order of ``drawn``.
+
+        Raises:
+            InputError: for a selection without the real images that it needs.
+        """
+        good = np.array([not reason for reason in judged.reasons], dtype=bool)
         if settings.select == "deliberate":
             trained_on = self.networks.trained_on
             taken = most_unsure(good, drawn, quota, rounds=settings.rounds, trained_on=trained_on)
         elif settings.select == "first" and settings.direction is not None:
             sign = 1 if settings.direction == "most" else -1
-            taken = extreme(good, drawn.labels, sign * scores, quota)
+            taken = extreme(good, drawn.labels, sign * judged.scores, quota)
         else:
             features = self.networks.features
             taken = choose(good, drawn, self.train, quota, selection=settings.select, features=features)
-        dropped = taken & is_copy & (settings.firewall == "drop")
-        causes = (
-            [constant, low, replaced | dropped, ~taken],
-            ["constant", "low score", "copy", "over quota"],
-        )
-        return Decisions(
-            ids=drawn.ids,
-            labels=drawn.labels,
-            kept=taken & ~dropped,
-            reasons=np.select(*causes, "").tolist(),
-            scores=scores,
-            threshold=threshold,
-            num_good=np.bincount(drawn.labels[good], minlength=len(quota)),
-            flags=flags,
-            nearest_ids=nearest_ids,
-            nearest_distances=nearest_distances,
-        )
+        dropped = taken & np.array(judged.flags, dtype=bool) & (settings.firewall == "drop")
+        reasons = np.select(
+            [~good, dropped, ~taken], [np.array(judged.reasons, dtype=str), "copy", "over quota"], ""
+        ).tolist()
+        return Decisions(**(vars(judged) | {"kept": taken & ~dropped, "reasons": reasons}))

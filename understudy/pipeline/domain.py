@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from understudy.core.errors import InputError
-from understudy.curation.curate import Decisions
+from understudy.curation.curate import Judgement
 from understudy.evaluation.domain import measure_domain
 from understudy.pipeline.context import Run
 from understudy.settings import Settings
 
 
-def domain_of(decisions: Decisions) -> dict[str, Any]:
+def domain_of(judged: Judgement) -> dict[str, Any]:
     """:func:`measure_domain` of all drawn images, after ``curate.score=agreement``."""
-    return measure_domain(decisions.labels, decisions.scores == 1.0)
+    return measure_domain(judged.labels, judged.scores == 1.0)
 
 
-def check_domain(run: Run, decisions: Decisions) -> None:
+def check_domain(run: Run, judged: Judgement) -> None:
     """Check that the generator knows images like these, before more are drawn and every arm is trained.
 
     A classifier that does not know the validation images either cannot tell.
@@ -27,8 +27,8 @@ def check_domain(run: Run, decisions: Decisions) -> None:
     settings = run.settings
     if settings.curate.score != "agreement" or not settings.curate.stop_at_chance:
         return
-    found = domain_of(decisions)
-    accepts_all = decisions.threshold <= 0
+    found = domain_of(judged)
+    accepts_all = judged.threshold <= 0
     if found["knows"] or accepts_all:
         return
     told, unclear = _recognised(found), "to tell whether the generator knows such images"

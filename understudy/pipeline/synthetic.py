@@ -27,7 +27,7 @@ import numpy as np
 from understudy.core.errors import InputError
 from understudy.core.files import REMOVE, read_json, read_list, write_json
 from understudy.core.progress import Observer
-from understudy.curation.curate import Curator, Decisions
+from understudy.curation.curate import Curator, Decisions, Judgement
 from understudy.curation.exhausted import explain_rejection
 from understudy.curation.selections import candidates_wanted
 from understudy.curation.settings import CurateSettings
@@ -153,9 +153,9 @@ class SyntheticSets:
         settings: Settings,
         *,
         at_least: np.ndarray | None = None,
-        check: Callable[[Decisions], object] = lambda decisions: None,
+        check: Callable[[Judgement], object] = lambda judged: None,
     ) -> JudgedImages:
-        """Draw, judge, and draw again until every class has its quota or no refill is left.
+        """Draw, judge, and draw again until every class has its quota or no refill is left; then choose.
 
         Args:
             quota: wanted images per class, int64 (num_classes,).
@@ -169,15 +169,16 @@ class SyntheticSets:
         rounds = 0
         while True:
             drawn = self.first(settings, counts)
-            decisions = self.curator.decide(drawn, quota, curate)
+            judged = self.curator.judge(drawn, curate)
             if not rounds:
-                check(decisions)
+                check(judged)
             rounds += 1
-            missing = np.maximum(needed - decisions.num_good, 0)
+            missing = np.maximum(needed - judged.num_good, 0)
             is_done = (drawn.counts < counts) | (missing == 0)  # a folder of ready-made images can run out
             if rounds > curate.max_refills or is_done.all():
+                decisions = self.curator.choose(judged, drawn, quota, curate)
                 return JudgedImages(drawn=drawn, decisions=decisions, rounds=rounds)
-            passing = np.maximum(decisions.num_good / np.maximum(drawn.counts, 1), LEAST_PASSING)
+            passing = np.maximum(judged.num_good / np.maximum(drawn.counts, 1), LEAST_PASSING)
             counts = counts + np.ceil(missing / passing).astype(np.int64)
 
     def allocate(self, quota: np.ndarray, synthetic: LabelledSet, *, again: bool = False) -> np.ndarray:
