@@ -143,6 +143,23 @@ def test_a_large_pipeline_is_adapted_as_a_run_adapts_it(tmp_path):
     assert point("mini") == ("full", 32, 1)
 
 
+def test_a_large_pipeline_goes_on_as_an_earlier_version_adapted_it(tmp_path):
+    """Fully fine-tuned and without guidance, in all repeats; added generators have the defaults of today."""
+    base, names = build({"data": {"source": "digits"}}), ("org/large:adapted", "org/large:vanilla")
+    study = StudyFolder("bakeoff", base, (), tmp_path, base)
+    begun = {name: build(base.model_dump(exclude_unset=True), generator_layer(name)) for name in names}
+    for name, settings in begun.items():
+        RunFolder.open(study.run_of(name, 0).path, settings)
+        study.note(name)
+    asked = [study.run_of(name, 0) for name in (*names, "org/added:adapted")]
+    study.check(asked)
+    assert [one.settings for one in asked[:2]] == list(begun.values())
+    assert asked[2].settings.adapt.method == "lora"
+    again, whole = study.run_of(names[0], 1).settings, whole_settings(study, names[0])
+    for settings in (again, whole):
+        assert (settings.adapt, settings.draw) == (begun[names[0]].adapt, begun[names[0]].draw)
+
+
 def test_the_ranking_is_about_validation_images(contest):
     out, _ = contest
     study = study_of(out)

@@ -195,6 +195,25 @@ class StudyFolder:
         if not self.index.exists() or self.index.read_text(encoding="utf-8") != text:
             write_text(self.index, text)
 
+    def defaults(self, point: Point) -> dict[str, dict[str, Any]]:
+        """Nested settings that suit a point, unless the user gives others.
+
+        If a run of the point was begun, only those that it has: earlier versions had fewer.
+        """
+        suited = STUDIES[self.kind].defaults(point)
+        begun = sorted(self.out.glob(f"runs/{file_name(point)}-repeat*/settings.yaml")) if suited else []
+        if not begun:
+            return {section: dict(values) for section, values in suited.items()}
+        stored = RunFolder.find(begun[0].parent).settings
+        return {
+            section: {
+                name: value
+                for name, value in values.items()
+                if getattr(getattr(stored, section), name) == value
+            }
+            for section, values in suited.items()
+        }
+
     def run_of(self, point: Point, repeat: int) -> StudyRun:
         """The run of a point and a repeat.
 
@@ -205,7 +224,7 @@ class StudyFolder:
         # Only what was given, because defaults depend on the generator.
         given = self.base.model_dump(mode="json", exclude_unset=True)
         settings = build(
-            kind.defaults(point), given, _measured_anyway(kind), kind.settings_at(point), *self.overrides
+            self.defaults(point), given, _measured_anyway(kind), kind.settings_at(point), *self.overrides
         )
         if kind.varies and settings.data.shots is not None:
             settings = settings.model_copy(

@@ -77,4 +77,4 @@ def whole_settings(study: StudyFolder, point: Point) -> Settings:
     """The settings of the whole run with a generator: those of the command without a smaller job."""
     whole = study.base if study.whole is None else study.whole
     kind, given = STUDIES[study.kind], whole.model_dump(mode="json", exclude_unset=True)
-    return build(kind.defaults(point), given, kind.settings_at(point))
+    return build(study.defaults(point), given, kind.settings_at(point))
