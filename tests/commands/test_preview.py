@@ -6,7 +6,11 @@ import shlex
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_job import OPTIONS, tree, write_pets
+from tiny import two_classes
+from tiny_job import OPTIONS, SECTIONS, tree, write_pets
+
+from understudy.commands.measuring import draw_a_few
+from understudy.settings import build
 
 
 def test_preview_draws_a_few_and_estimates(understudy, tmp_path, tiny_pipeline_folder):
@@ -65,6 +69,27 @@ def test_fewer_images_can_be_drawn(images, columns, understudy, tmp_path, tiny_p
     assert (code, err) == (0, "")
     with Image.open("sheet.png") as sheet:
         assert sheet.width == columns * 64
+
+
+def test_sets_with_fewer_images_than_a_preview_shows_are_drawn_from(pets, tmp_path):
+    """One ready-made cat, two dogs: a run takes what there is."""
+    two_classes(4, split="synthetic", seed=5).select([0, 1, 3]).save(tmp_path / "made.parquet")
+    two_classes(4, split="synthetic", seed=5).select([1, 3]).save(tmp_path / "dogs.parquet")
+
+    def drawn(made, images=None, seconds=None):
+        settings = build(
+            {key: value for key, value in SECTIONS.items() if key != "adapt"},
+            {
+                "data": {"source": str(pets)},
+                "generator": {"name": "folder", "images": [str(tmp_path / made)]},
+            },
+        )
+        few = draw_a_few(settings, device="cpu", images=images, seconds=seconds)
+        return few.drawn.counts.tolist()
+
+    assert [drawn("made.parquet", images) for images in (None, 3, 1)] == [[1, 2], [1, 1], [1, 0]]
+    assert drawn("made.parquet", seconds=1e-9) == [1, 0]
+    assert [drawn("dogs.parquet", images) for images in (None, 1)] == [[0, 2], [0, 1]]
 
 
 def test_no_images_are_refused(understudy, tiny_pipeline_folder):

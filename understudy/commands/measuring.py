@@ -116,12 +116,14 @@ def draw_a_few(
         tokens=settings.adapt.tokens(train.num_classes),
         precision=drawing_precision(draw.precision, settings.generator, device),
     )
-    none, wanted = np.zeros(train.num_classes, dtype=np.int64), _first_classes(train.num_classes, images)
+    none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
+    wanted = _first_classes(train.num_classes, images, available)
     rows, start = planner.rows(none, wanted), time.monotonic()
     generator.draw(rows[:1], train)  # does not count as drawing: the first call includes set-up
     one, start = time.monotonic() - start, time.monotonic()
     if seconds is not None and len(rows) * one > seconds:
-        rows = planner.rows(none, _first_classes(train.num_classes, max(1, int(seconds / one))))
+        wanted = _first_classes(train.num_classes, max(1, int(seconds / one)), available)
+        rows = planner.rows(none, wanted)
     pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
     return FewImages(
         splits=splits,
@@ -137,13 +139,18 @@ def draw_a_few(
     )
 
 
-def _first_classes(num_classes: int, images: int | None) -> np.ndarray:
-    """How many images of each class to draw, int64 (num_classes,)."""
+def _first_classes(num_classes: int, images: int | None, available: np.ndarray | None) -> np.ndarray:
+    """How many images of each class to draw, int64 (num_classes,): what there is, at least one in all."""
     shown = min(num_classes, MOST_CLASSES)
     total = shown * MOST_PER_CLASS if images is None else min(images, shown * MOST_PER_CLASS)
     wanted = np.zeros(num_classes, dtype=np.int64)
     wanted[:shown] = (total + shown - 1 - np.arange(shown)) // shown
-    return wanted
+    if available is None:
+        return wanted
+    there: np.ndarray = np.minimum(wanted, available)
+    if not there.any():
+        there[available.argmax()] = 1
+    return there
 
 
 def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
