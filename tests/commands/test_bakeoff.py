@@ -13,6 +13,7 @@ from understudy.commands.bakeoff import run_bakeoff, small_job
 from understudy.commands.study_folder import StudyFolder
 from understudy.commands.study_generators import both_ways, generator_layer, read_generator
 from understudy.commands.whole_run import WholeRuns, whole_settings
+from understudy.core.config import check_effect
 from understudy.core.errors import InputError
 from understudy.core.files import read_arrays
 from understudy.data.labelled_set import LabelledSet
@@ -389,7 +390,7 @@ def test_names_of_generators(tiny_pipeline_folder, ready_made, tmp_path):
     assert read_generator(" mini ") == "mini:adapted"
     weights = tmp_path / "weights.safetensors"
     weights.touch()
-    assert generator_layer(read_generator(str(weights)))["generator"] == {"name": str(weights)}
+    assert generator_layer(read_generator(str(weights)))["generator"]["name"] == str(weights)
     layer = generator_layer(images)
     assert layer["generator"]["images"] == [images]
     precise = build({"data": {"source": "digits"}, "generator": {"precision": "float16"}}, layer)
@@ -402,6 +403,27 @@ def test_names_of_generators(tiny_pipeline_folder, ready_made, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             read_generator(name)
+
+
+def test_settings_of_pipelines_reach_pipelines_alone(tiny_pipeline_folder, ready_made, tmp_path):
+    """Other points would refuse them, or be read as another family; revisions are those of the hub."""
+    single, lora = tmp_path / "model.safetensors", tmp_path / "lora.safetensors"
+    single.touch()
+    given = {"variant": "fp16", "revision": "main", "config": "org/base", "adapters": [str(lora)]}
+    base = build({"data": {"source": "digits"}}, {"generator": given})
+    study = StudyFolder("bakeoff", base, (), tmp_path, base)
+
+    def reached(name):
+        settings = study.run_of(read_generator(str(name)), 0).settings
+        used = [key for key in given if getattr(settings.generator, key)]
+        check_effect(settings, [f"generator.{key}" for key in used])
+        return used
+
+    for name in ("mini", "mini:vanilla", "glyphs", ready_made, "class_conditional"):
+        assert reached(name) == []
+    assert reached(tiny_pipeline_folder) == ["variant", "adapters"]
+    assert reached("org/pipeline") == ["variant", "revision", "adapters"]
+    assert reached(single) == ["variant", "config", "adapters"]
 
 
 @pytest.mark.usefixtures("study_figures")

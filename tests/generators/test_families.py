@@ -197,3 +197,12 @@ def test_other_schedulers_are_refused(family, tmp_path):
         DiffusionSchedule({})
     with pytest.raises(InputError, match="fixed shift.*set use_dynamic_shifting"):
         FlowSchedule({"shift": 3.0, "use_dynamic_shifting": True})
+
+
+def test_only_a_single_file_is_read_with_another_configuration(tmp_path):
+    """The family of a folder is that which the folder names."""
+    folders = [tmp_path / name for name in ("sd", "xl")]
+    save_tiny_pipeline(folders[0])
+    save_tiny_sdxl(folders[1])
+    generator = load_pipeline(GeneratorSettings(name=str(folders[0]), config=str(folders[1])), device="cpu")
+    assert generator.from_text.__name__ == "StableDiffusionPipeline"

@@ -9,7 +9,7 @@ from typing import Any
 from understudy.commands.pipeline_defaults import pipeline_defaults
 from understudy.generators.foreign import holds_weights
 from understudy.generators.load import GENERATORS
-from understudy.generators.settings import GeneratorSettings
+from understudy.generators.settings import CHECKPOINTS, GeneratorSettings
 
 ADAPTED, VANILLA = ":adapted", ":vanilla"
 """Endings of the points of a generator that can be used with and without adaptation."""
@@ -61,7 +61,8 @@ def generator_layer(point: str | float) -> Mapping[str, Any]:
         return {"generator": {**_defaults_but(_IMAGES_USE), **given}, **plain}
     if name == _FROM_SCRATCH:
         return {"generator": {**_defaults_but(_SCRATCH_USES), "name": name}}
-    return {"generator": {"name": name}, **(plain if str(point).endswith(VANILLA) else {})}
+    generator = {**_defaults_of(_unused_by(name)), "name": name}
+    return {"generator": generator, **(plain if str(point).endswith(VANILLA) else {})}
 
 
 def generator_defaults(point: str | float) -> Mapping[str, Any]:
@@ -73,10 +74,22 @@ def _name_of(point: str | float) -> str:
     return str(point).removesuffix(ADAPTED).removesuffix(VANILLA)
 
 
+def _unused_by(name: str) -> set[str]:
+    """The settings that this pipeline does not use, but another one may."""
+    if name in GENERATORS:
+        return {"variant", "revision", "config", "adapters"}
+    path = Path(name)
+    of_file = set() if path.suffix in CHECKPOINTS else {"config"}
+    return of_file | ({"revision"} if path.exists() else set())
+
+
 def _defaults_but(used: Collection[str]) -> dict[str, Any]:
     """The settings of generators that one does not use, with their defaults."""
-    unused = GeneratorSettings.model_fields.keys() - {"name", "images", *used}
-    return {name: GeneratorSettings.model_fields[name].default for name in sorted(unused)}
+    return _defaults_of(GeneratorSettings.model_fields.keys() - {"name", "images", *used})
+
+
+def _defaults_of(names: Collection[str]) -> dict[str, Any]:
+    return {name: GeneratorSettings.model_fields[name].default for name in sorted(names)}
 
 
 def _is_one_point(text: str) -> bool:

@@ -28,10 +28,10 @@ def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffus
     Raises:
         InputError: if it cannot be loaded, or its family is unknown.
     """
-    if Path(settings.name).is_file():
-        config = config_of(Path(settings.name), settings.config)
-        settings = settings.model_copy(update={"config": config})
-    class_name = read_index(settings.config or settings.name, settings.revision).get("_class_name")
+    path = Path(settings.name)
+    config = config_of(path, settings.config) if path.is_file() else None
+    settings = settings.model_copy(update={"config": config})
+    class_name = read_index(config or settings.name, settings.revision).get("_class_name")
     for family in _FAMILIES:
         if class_name in (family.from_text.__name__, family.from_image.__name__):
             return family.from_settings(settings, device=device)
