@@ -197,6 +197,15 @@ def test_the_size_of_the_denoiser_decides(part, tmp_path):
     assert settings.draw.guidance_scale == 2
 
 
+@pytest.mark.parametrize("ending", [".zip", ".parquet", ".tar"])
+def test_ready_made_images_are_no_large_pipeline(ending, tmp_path):
+    """Points of a bake-off are asked for by the path of their images."""
+    images = (tmp_path / "images").with_suffix(ending)
+    with images.open("wb") as file:
+        file.truncate(201 * 10**6)  # sparse: takes no space
+    assert not is_large(str(images))
+
+
 def test_recipes_and_the_user_win_over_defaults_of_a_pipeline():
     large = {"data": {"source": "digits"}, "generator": {"name": "org/pipeline"}}
     assert with_defaults([large, RECIPES["vanilla"]]).adapt.method == "none"

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+import safetensors.torch
 import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
+from original_layout import save_single_file
 from tiny import plan_rows, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
@@ -132,3 +134,18 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(
     ):
         load_generator(GeneratorSettings(name=str(folder)), device="cpu")
     check_room(tmp_path / "nowhere", "float32")
+
+
+@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bfloat16", 2)])
+def test_a_single_file_counts_by_its_weights(precision, size, tiny_pipeline_folder, tmp_path, monkeypatch):
+    """In the precision in which they are loaded, without a second copy for the moving average."""
+    path = save_single_file(tiny_pipeline_folder, tmp_path / "model.safetensors")
+    weights = safetensors.torch.load_file(path)
+    need = size * sum(value.numel() for value in weights.values())
+    copies = {f"model_ema.{name.replace('.', '')}": value.clone() for name, value in weights.items()}
+    safetensors.torch.save_file(weights | copies, path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0.99 * need))
+    with pytest.raises(InputError, match=r"model\.safetensors needs at least 0.0 GB of memory"):
+        check_room(path, precision)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=need))
+    check_room(path, precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,9 +19,12 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from understudy.core.errors import InputError
+from understudy.core.weight_files import shapes_in
 from understudy.generators.settings import GeneratorSettings
 
 _ALWAYS_LOADED = ("text_encoder", "text_encoder_2", "transformer", "unet", "vae")
+_NETWORKS_IN_A_FILE = ("model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
+"""What the names of denoiser, autoencoder and text encoders begin with in a checkpoint."""
 
 
 @final
@@ -83,29 +87,41 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
         )
 
 
-def check_room(folder: Path, precision: str) -> None:
+def check_room(path: Path, precision: str) -> None:
     """Check that the weights of a pipeline fit into the free memory of this machine.
 
     Otherwise the system ends the process without a message. Only networks that are always loaded count, each
     with its smallest form or variant on disk.
 
     Args:
-        folder: of the pipeline.
+        path: folder or single file of the pipeline.
         precision: ``generator.precision``.
 
     Raises:
         InputError: if they do not fit.
     """
-    parts = [folder / name for name in _ALWAYS_LOADED if (folder / name).is_dir()]
-    # Weights may be stored in 32 bits and loaded in 16, which takes half of their size.
-    need = sum(map(_bytes_of_weights, parts)) * (1.0 if precision == "float32" else 0.5)
+    if path.is_file():
+        need = float(_numbers_in(path) * getattr(torch, precision).itemsize)
+    else:
+        parts = [path / name for name in _ALWAYS_LOADED if (path / name).is_dir()]
+        # Weights may be stored in 32 bits and loaded in 16, which takes half of their size.
+        need = sum(map(_bytes_of_weights, parts)) * (1.0 if precision == "float32" else 0.5)
     free = psutil.virtual_memory().available
     if need > free:
         raise InputError(
-            f"the pipeline {folder} needs at least {need / 1e9:.1f} GB of memory for its weights, but "
+            f"the pipeline {path} needs at least {need / 1e9:.1f} GB of memory for its weights, but "
             f"{free / 1e9:.1f} GB are free: close other programs, use another machine, or choose a smaller "
             "pipeline"
         )
+
+
+def _numbers_in(checkpoint: Path) -> int:
+    """How many numbers the networks in a single file have, without a moving average of them."""
+    return sum(
+        math.prod(shape)
+        for name, shape in shapes_in(checkpoint).items()
+        if name.startswith(_NETWORKS_IN_A_FILE)
+    )
 
 
 def _bytes_of_weights(part: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from understudy.core.weight_files import weights_in
 from understudy.generators.load import GENERATORS
+from understudy.generators.settings import CHECKPOINTS
 
 _LARGE = 200_000_000  # bytes of the denoiser's weights: between `mini` (16 MB) and Stable Diffusion (1.7 GB)
 _DISTILLED = re.compile(r"(?<![a-z])(turbo|lightning|lcm)(?![a-z])")
@@ -26,7 +27,7 @@ def is_large(name: str) -> bool:
     if not folder.exists():
         return name.count("/") == 1
     if folder.is_file():
-        return folder.stat().st_size >= _LARGE
+        return folder.suffix in CHECKPOINTS and folder.stat().st_size >= _LARGE
     files = [path for part in _DENOISERS if (folder / part).is_dir() for path in weights_in(folder / part)]
     plain = [path for path in files if ".fp16" not in path.suffixes] or files  # not the same weights twice
     return sum(path.stat().st_size for path in plain) >= _LARGE
