@@ -351,7 +351,8 @@ def factor(found: _Found) -> tuple[float, float, float]:
     at_once, doubling = log_fit(np.array(TIMES), plain)
     better = found.accuracy(DELIBERATE, "synthetic") - at_once
     ratio = fieller_interval(better.tolist(), doubling.tolist())
-    value, low, high = (float(2.0**end) for end in ratio)
+    with np.errstate(over="ignore"):  # beyond 2^1023, infinite
+        value, low, high = np.exp2(ratio).tolist()
     return value, low, high
 
 

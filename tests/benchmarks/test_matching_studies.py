@@ -67,6 +67,18 @@ def test_chosen_images_that_are_worse_are_worth_less_than_one():
     assert not worth.met and worth.value == pytest.approx(0.5, rel=0.1)
 
 
+def test_ratios_beyond_every_number_are_infinite():
+    """Doublings gain next to nothing, but do so in each seed, which bounds the interval of the ratio."""
+    rows = measured()
+    for row in rows:
+        doublings = {"plain, 1x": 0, "plain, 2x": 1, "plain, 4x": 2}.get(row["set"])
+        if doublings is not None:
+            row["accuracy"]["synthetic"] = 90 + (1 + 0.01 * row["seed"]) * 1e-3 * doublings
+    found = {claim.claim: claim for claim in matching_studies._claims(rows)}
+    worth = found[f"{DELIBERATE}: plain images with the accuracy of one that it chose"]
+    assert (worth.value, worth.low, worth.high) == (np.inf, np.inf, np.inf)
+
+
 def test_a_study_without_all_rows_is_left_out():
     rows = [row for row in measured() if (row["study"], row["seed"]) != ("encoders", 2)]
     titles = [table["title"].split(":")[0] for table in matching_studies._tables(rows)]
