@@ -1,14 +1,17 @@
 """Pipelines that are as they were loaded are used again, others are read from their files again."""
 
 import shutil
+import weakref
 
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import ModelHook, add_hook_to_module
 from tiny import plan_row
 
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
+from understudy.generators import diffusers_generator
 from understudy.generators.load import forget_kept, give_back, load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -88,3 +91,29 @@ def test_another_setting_needs_another_pipeline(settings):
     give_back(used, settings, device="cpu")
     assert load(settings.model_copy(update={"resolution": 24})) is not used
     assert load(settings) is not used, "nothing is kept beside another one"
+
+
+def test_a_pipeline_that_does_not_fit_is_freed_before_another_is_read(settings, monkeypatch):
+    used = load(settings)
+    add_hook_to_module(used.denoiser, ModelHook())
+    give_back(used, settings, device="cpu")
+    denoiser, alive, read = weakref.ref(used.denoiser), [], diffusers_generator.load_complete
+    del used
+
+    def noting(*values):
+        alive.append(denoiser() is not None)
+        return read(*values)
+
+    monkeypatch.setattr(diffusers_generator, "load_complete", noting)
+    load(settings.model_copy(update={"resolution": 24}))
+    assert alive == [False]
+
+
+def test_what_is_forgotten_is_freed(settings):
+    used = load(settings)
+    add_hook_to_module(used.denoiser, ModelHook())  # then it refers to itself, as offloaded networks do
+    give_back(used, settings, device="cpu")
+    denoiser = weakref.ref(used.denoiser)
+    del used
+    forget_kept()
+    assert denoiser() is None

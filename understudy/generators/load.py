@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -91,9 +92,8 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
         InputError: for another name, or a pipeline that cannot be loaded.
     """
     check_generator(settings)
-    for known, where, generator in _take_kept():
-        if (known, where) == (settings, device) and generator.restore():
-            return generator
+    if (kept := _take_kept(settings, device)) is not None:
+        return kept
     return GENERATORS[settings.name if settings.name in GENERATORS else "stable-diffusion"](settings, device)
 
 
@@ -116,14 +116,20 @@ def give_back(generator: Generator, settings: GeneratorSettings, *, device: str)
 
 def forget_kept() -> None:
     """Free the memory of a generator that was given back."""
-    _kept.clear()
+    if _kept:
+        _kept.clear()
+        gc.collect()  # the parts of a pipeline refer to each other
 
 
-def _take_kept() -> list[tuple[GeneratorSettings, str, AbstractDiffusersGenerator]]:
-    """What was kept, which nobody else gets then; at most one."""
-    taken = list(_kept)
-    _kept.clear()
-    return taken
+def _take_kept(settings: GeneratorSettings, device: str) -> Generator | None:
+    """The kept generator, which nobody else gets then; one that does not fit is freed."""
+    for known, where, generator in _kept:
+        if (known, where) == (settings, device) and generator.restore():
+            _kept.clear()
+            return generator
+        del generator  # otherwise the loop refers to it while its memory is to be freed
+    forget_kept()
+    return None
 
 
 def check_generator(settings: GeneratorSettings) -> None:
