@@ -20,7 +20,7 @@ from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
 from understudy.generators.generator import Generator
-from understudy.generators.load import load_generator
+from understudy.generators.load import give_back, load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
 from understudy.pipeline.encoders import term_encoders
@@ -158,7 +158,7 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
 
     Args:
         settings: of the run.
-        few: what :func:`draw_a_few` drew.
+        few: what :func:`draw_a_few` drew. Its generator is given back, so draw nothing with it afterwards.
         device: torch device.
     """
     splits, drawn, generator = few.splits, few.drawn, few.generator
@@ -171,6 +171,7 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
         encoders=term_encoders(settings, device=device),
     )
     adaptation = cost.time_adaptation(generator, data, settings)
+    give_back(generator, settings.generator, device=device)
     classifier, step_seconds = cost.time_training(splits.train, settings, device=device)
     pace = Pace(
         adaptations=0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,11 @@ def fit_to_time(
             "a time limit needs a single process, because each would measure another pace: leave it out, and "
             "give the numbers that 'understudy preview --time-limit' says"
         )
-    few = draw_a_few(settings, device=device, seconds=_DRAWING * seconds)
-    return plan_run(settings, limit, measure(settings, few, device=device))
+    measured = measure(
+        settings, draw_a_few(settings, device=device, seconds=_DRAWING * seconds), device=device
+    )
+    gc.collect()  # the parts of a pipeline refer to each other, and the run needs its memory
+    return plan_run(settings, limit, measured)
 
 
 def settings_within(

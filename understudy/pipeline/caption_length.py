@@ -8,7 +8,7 @@ from understudy.core.errors import InputError
 from understudy.data.captions.captions import captions_of, with_captions
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.generator import Generator
-from understudy.generators.load import load_generator
+from understudy.generators.load import give_back, load_generator
 from understudy.pipeline.checks import add_adapter_or_tokens, check_prompts
 from understudy.settings import Settings
 
@@ -33,11 +33,14 @@ def fitting_captions(
         return list(sets), ""
     generator = load_generator(settings.generator, device="cpu")
     add_adapter_or_tokens(generator, settings, num_classes=len(prompt_names))
-    if _fit(generator, settings, prompt_names, pairs):
+    shorter = pairs
+    if not _fit(generator, settings, prompt_names, pairs):
+        shorter = [
+            (label, _fitting(generator, settings, prompt_names, label, caption)) for label, caption in pairs
+        ]
+    give_back(generator, settings.generator, device="cpu")
+    if shorter == pairs:
         return list(sets), ""
-    shorter = [
-        (label, _fitting(generator, settings, prompt_names, label, caption)) for label, caption in pairs
-    ]
     changed = [new for (_, new), (_, old) in zip(shorter, pairs, strict=True) if new != old]
     fitting, start = [], 0
     for data in sets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import ImageKind, kind_of_set
+from understudy.generators.load import forget_kept
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.context import Run
@@ -17,6 +18,8 @@ def load(run: Run) -> None:
     splits, data = run.splits, run.path / "data"
     kept = keep_files(run.settings, run.path)
     with run.folder.stage("load", started=run.started) as record:
+        if run.settings.captions.source == "model":  # it needs the memory of the generator that was checked
+            forget_kept()
         captioned = caption_sets(
             [splits.train, splits.val],
             splits.prompt_names,

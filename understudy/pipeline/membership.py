@@ -35,6 +35,7 @@ def membership(run: Run) -> None:
     for line in _replaced_budget(run):
         run.observer.say(f"membership: {line}")
     with run.measurement("membership") as record:
+        _draw_before_training(run)
         found = Shadows(
             train=run.train,
             val=run.val,
@@ -52,6 +53,16 @@ def membership(run: Run) -> None:
         record["membership"] = found
     arms, seconds = len(found["arms"]), found["seconds"]
     run.observer.say(f"membership: {settings.shadows} shadow models of {arms} arms in {seconds:.0f} s")
+
+
+def _draw_before_training(run: Run) -> None:
+    """Draw the images that strategies of attacked arms need, then give the memory of the generators back."""
+    settings = run.settings
+    if settings.membership.target == "classifier":
+        for name in settings.membership.arms:
+            if find_arm(name, settings.compare).uses_synthetic:
+                run.sets.of_arm(name)
+    run.sets.free_generators()
 
 
 def _replaced_budget(run: Run) -> Iterator[str]:
@@ -107,6 +118,7 @@ def _shadow_pipeline(run: Run, folder: Path, members: np.ndarray, seed: int) -> 
     for stage in (adapt, draw, curate):
         if shadow_folder.record(stage.__name__) is None:
             stage(shadow)
+    shadow.sets.free_generators()  # otherwise those of all shadow pipelines pile up
     return shadow.curated
 
 
