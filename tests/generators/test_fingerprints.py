@@ -7,6 +7,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from understudy.adaptation.methods import METHODS
+from understudy.adaptation.settings import AdaptSettings
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -50,3 +52,26 @@ def test_changed_networks_are_hashed(part, folder):
         next(network.parameters()).mul_(1.01)
     assert generator.fingerprint != first
     assert load(folder).fingerprint == first
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_adapter_changes_the_fingerprint(method, folder, tmp_path):
+    adapted, generator = load(folder), load(folder)
+    first = generator.fingerprint
+    parameters = METHODS[method](adapted, AdaptSettings(method=method), seed=0, num_classes=2)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(0.1)
+    adapted.save_adapter(tmp_path / "adapter", method=method)
+    generator.load_adapter(tmp_path / "adapter", method=method)
+    assert generator.fingerprint != first
+    assert not generator.restore()
+    assert load(folder).fingerprint == first
+
+
+def test_the_folder_of_a_loaded_pipeline_may_be_moved(folder):
+    generator = load(folder)
+    first = generator.fingerprint
+    folder.rename(folder.with_name("elsewhere"))
+    assert generator.fingerprint == first
+    assert not generator.restore(), "nobody knows whether the files are the same"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import final
 
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from torch import nn
 
 from understudy.core.weight_files import WEIGHTS
@@ -24,6 +25,10 @@ class Fingerprint:
 
     A run loads its generator several times from the same files. Their paths, sizes and times of change stand
     for the weights, as long as no network has changed since it was loaded.
+
+    Torch does not count changes made through ``weight.data``, and peft merges low-rank updates in this way.
+    Such a merge shows only because it leaves other names of tensors behind. Code that changes ``weight.data``
+    under the same names must not rely on this class.
 
     Args:
         networks: as they were loaded, in the order of :func:`fingerprint_of`.
@@ -70,7 +75,10 @@ def _files_of(settings: GeneratorSettings) -> tuple[_FileState, ...] | None:
             continue
         path = Path(name)
         if not path.exists():
-            kept = try_to_load_from_cache(name, index, revision=revision)
+            try:
+                kept = try_to_load_from_cache(name, index, revision=revision)
+            except HFValidationError:  # a folder that has been moved away has no name of the hub
+                return None
             if not isinstance(kept, str):
                 return None
             path = Path(kept).parent
