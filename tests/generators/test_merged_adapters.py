@@ -165,5 +165,49 @@ def test_other_adapters_are_refused_with_what_to_do(tiny_pipeline_folder, tmp_pa
     (tmp_path / "ours" / "report.json").write_text('{"method": "lora"}')
     with pytest.raises(InputError, match=r"is an adapter of understudy: give it with --set adapt\.adapter="):
         load(tiny_pipeline_folder, tmp_path / "ours")
-    with pytest.raises(InputError, match="is nothing"):
-        load(tiny_pipeline_folder, tmp_path / "nowhere")
+
+
+def put(name, content="{}"):
+    def write(folder):
+        (folder / name).write_text(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("write", "place", "message"),
+    [
+        (put("x.txt"), "nowhere", "but nothing is at .*nowhere: correct the path"),
+        (
+            put("x.txt"),
+            "x.txt",
+            r"is a file without weights: give a file such as style\.safetensors, or the .*",
+        ),
+        (put("x.txt"), ".", "is a folder without weights: give a file such as style.*"),
+        (
+            put("model_index.json"),
+            ".",
+            "is a whole pipeline of diffusers: give it with --generator, and leave .*",
+        ),
+        (
+            put("settings.yaml"),
+            ".",
+            "is the folder of a run: give its adapter with --set adapt.adapter=.*adapter",
+        ),
+        (
+            put("checkpoint.pt"),
+            ".",
+            "is an adapter that is not finished: let the run that makes it finish .*",
+        ),
+        (
+            lambda folder: torch.save({"encoder.weight": torch.zeros(2, 2)}, folder / "x.pt"),
+            "x.pt",
+            "is a set of unknown weights: load their pipeline .*, and give its folder with --generator",
+        ),
+    ],
+)
+def test_advice_is_about_the_setting_that_was_given(write, place, message, tiny_pipeline_folder, tmp_path):
+    write(tmp_path)
+    with pytest.raises(InputError, match=rf"^generator\.adapters must be .*{message}$") as raised:
+        load(tiny_pipeline_folder, tmp_path / place)
+    assert "RUN/adapter" not in str(raised.value)

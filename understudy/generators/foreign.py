@@ -123,14 +123,32 @@ def check_merged(path: Path) -> None:
     Raises:
         InputError: naming what is there instead, and what to do.
     """
-    what, how = describe(path)
-    if "method" in _json(path / "report.json"):
-        what, how = "an adapter of understudy", f"give it with --set adapt.adapter={path}"
+    what, how = _describe_to_merge(path)
     if what not in (*MERGED_LORAS, _EMBEDDING):
+        found = f"{path} is {what}" if path.exists() else f"nothing is at {path}"
         raise InputError(
             "generator.adapters must be LoRAs of kohya or diffusers, or embeddings of textual inversion, but "
-            f"{path} is {what}: {how}"
+            f"{found}: {how}"
         )
+
+
+def _describe_to_merge(path: Path) -> tuple[str, str]:
+    """As :func:`describe`, for a path that was given as ``generator.adapters``."""
+    if not path.exists():
+        return "nothing", "correct the path"
+    if "method" in _json(path / "report.json"):
+        return "an adapter of understudy", f"give it with --set adapt.adapter={path}"
+    if (path / "settings.yaml").is_file():
+        return "the folder of a run", f"give its adapter with --set adapt.adapter={path / 'adapter'}"
+    if found := _incomplete(path):
+        return found
+    if (path / INDEX).is_file():
+        return (
+            "a whole pipeline of diffusers",
+            "give it with --generator, and leave it out of generator.adapters",
+        )
+    what = "a folder without weights" if path.is_dir() else "a file without weights"
+    return _foreign(path) or (what, "give a file such as style.safetensors, or the folder that it lies in")
 
 
 def _describe_no_pipeline(path: Path) -> tuple[str, str]:
