@@ -252,6 +252,16 @@ def test_weights_under_another_name_are_named(old, new, message, folder):
         load(folder)
 
 
+def test_a_variant_that_was_named_is_no_fault(folder):
+    (path,) = (folder / "unet").glob("*.safetensors")
+    path.rename(path.with_name(path.name.replace("model.", "model.ema.")))
+    assert load(folder, variant="ema").token_width == 16
+    shutil.rmtree(folder / "scheduler")
+    with pytest.raises(InputError) as raised:
+        load(folder, variant="ema")
+    assert "generator.variant" not in str(raised.value)
+
+
 def test_a_file_of_pytorch_called_safetensors_is_named(folder):
     (path,) = (folder / "unet").glob("*.safetensors")
     torch.save(safetensors.torch.load_file(path), path)

@@ -51,7 +51,7 @@ def read_index(name: str, revision: str | None = None) -> dict[str, Any]:
 
 def cannot_load(name: str, error: BaseException, *, variant: str | None = None) -> InputError:
     """The error to raise for a pipeline that does not load: the damaged or missing file, if there is one."""
-    if fault := _fault(Path(name)):
+    if fault := _fault(Path(name), variant):
         return InputError(f"the pipeline {name} must be complete, but {fault}")
     if variant is not None and "variant" in str(error):
         return InputError(
@@ -67,8 +67,13 @@ def cannot_load(name: str, error: BaseException, *, variant: str | None = None) 
     return InputError(f"cannot load the generator {name!r}: {why_not_found(error)}; {advice}")
 
 
-def _fault(folder: Path) -> str | None:
-    """The first damaged or missing file in the folder of a pipeline, and what to do; None without one."""
+def _fault(folder: Path, variant: str | None) -> str | None:
+    """The first damaged or missing file in the folder of a pipeline, and what to do; None without one.
+
+    Args:
+        folder: of the pipeline.
+        variant: ``generator.variant``.
+    """
     if not (index := folder / INDEX).is_file():
         return None
     if found := damage(index):
@@ -87,7 +92,7 @@ def _fault(folder: Path) -> str | None:
         if not configs or (place / "config.json" in configs and not weights):
             missing = "weights" if configs else "JSON file"
             return f"its folder {name} has no {missing}: copy the whole folder again"
-        if fault := _misnamed(name, weights):
+        if fault := _misnamed(name, weights, variant):
             return fault
     return None
 
@@ -101,7 +106,7 @@ def _unknown_class(part: str, library: str, name: str) -> str | None:
     )
 
 
-def _misnamed(part: str, weights: list[Path]) -> str | None:
+def _misnamed(part: str, weights: list[Path], variant: str | None) -> str | None:
     """A file in another format than its name says, or weights under names that the libraries do not read."""
     for path in weights:
         if is_safetensors(path) != (path.suffix == ".safetensors"):
@@ -112,7 +117,7 @@ def _misnamed(part: str, weights: list[Path]) -> str | None:
             )
     read = [found for path in weights if (found := _READ.match(path.name))]
     variants = {found["variant"] for found in read}
-    if read and not variants & {*_READ_UNASKED}:
+    if read and not variants & {*_READ_UNASKED, variant}:
         return (
             f"its folder {part} has only weights of the variant {listed(sorted(variants))}: set "
             f"generator.variant={min(variants)}"
