@@ -8,6 +8,7 @@ import safetensors.numpy
 import torch
 from PIL import Image
 from tiny import two_classes
+from torch import nn
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
@@ -21,7 +22,14 @@ class Counting:
 
     def __init__(self, name="mean colour", fingerprint="1"):
         self.seen = 0
-        self.encoder = Encoder(name=name, fingerprint=fingerprint, width=3, encode=self._encode)
+        self.encoder = Encoder(
+            name=name,
+            fingerprint=fingerprint,
+            width=3,
+            network=nn.Identity(),
+            encode=self._encode,
+            differentiable=lambda pixels: pixels.mean(dim=(2, 3)),
+        )
 
     def _encode(self, data):
         self.seen += len(data)

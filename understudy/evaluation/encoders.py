@@ -48,6 +48,7 @@ class Encoder:
         name: the name by which it was loaded, or the name that ``auto`` chose.
         fingerprint: hash of the weights and of the preparation of images.
         width: number of features, D.
+        network: what computes them.
         encode: maps a set of at most 64 images to features, float (B, D).
         differentiable: maps pixels, float (B, 3, H, W) in [-1, 1], to features, float32 (B, D), with
             gradients. The central square is resized as in CLIP's preprocessing, so features differ a little
@@ -57,6 +58,7 @@ class Encoder:
     name: str
     fingerprint: str
     width: int
+    network: nn.Module
     encode: Callable[[LabelledSet], Tensor]
     differentiable: Callable[[Tensor], Tensor]
 
@@ -456,6 +458,7 @@ def _described(
         name=request.name,
         fingerprint=digest.hexdigest()[:16],
         width=width,
+        network=network,
         encode=encode,
         differentiable=differentiable,
     )

@@ -39,7 +39,8 @@ def check_encoders(settings: Settings, finished: Collection[str]) -> None:
 def term_encoders(settings: Settings, *, device: str) -> dict[str, Encode]:
     """Load the encoders that the distribution term compares besides the generator's own.
 
-    Each maps pixels to features, with gradients.
+    Each maps pixels to features, with gradients to the pixels. The weights are frozen: nobody takes their
+    gradients, for which the forward pass would keep activations in memory.
 
     Raises:
         InputError: as :func:`understudy.evaluation.encoders.load_encoder`.
@@ -51,7 +52,11 @@ def term_encoders(settings: Settings, *, device: str) -> dict[str, Encode]:
         backbone.model.to(device)
         return TrainedClassifier(backbone, (), device)
 
-    return {
-        name: load_encoder(name, start=start, device=device, setting=_SETTING).differentiable
+    encoders = {
+        name: load_encoder(name, start=start, device=device, setting=_SETTING)
         for name in settings.adapt.further_encoders
     }
+    for encoder in encoders.values():
+        for parameter in encoder.network.parameters():  # TorchScript has no requires_grad_ of the whole
+            parameter.requires_grad = False
+    return {name: encoder.differentiable for name, encoder in encoders.items()}
