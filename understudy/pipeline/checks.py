@@ -168,7 +168,7 @@ def _loads_generator(
     adapt, draw = settings.adapt, settings.draw
     is_plain = (
         settings.generator == GeneratorSettings(licence=settings.generator.licence)
-        and (adapt.adapter, adapt.targets) == (None, type(adapt)().targets)
+        and (adapt.adapter, adapt.targets) == (None, type(adapt).model_fields["targets"].default)
         and adapt.method in ("full", "lora", "none")
         and settings.visual.kind == "none"
         and (draw.start_snr, SAMPLERS[draw.sampler].kind) == (None, "diffusion")
