@@ -21,7 +21,8 @@ def defaults_for(source: str | Path | DataSettings, *, generator: str = "mini") 
     Photographs are mirrored and cropped (``compare.augmentation=flip-crop``, and the same while adapting).
     If ``understudy[photo]`` is installed, classifiers start from a network that knows photographs, at the
     size of the images. A pipeline of the size of Stable Diffusion is adapted by LoRA, with the learning rate
-    and batch size of Real-Fake, and draws with guidance 2.
+    and batch size of Real-Fake, and draws with guidance 2; one whose name says that it is distilled draws
+    without guidance.
 
     Args:
         source: images as a run reads them, or the settings of how to read them.
