@@ -250,6 +250,23 @@ def test_the_same_arm_with_validation_images_decides_what_they_are_worth(
     assert "is worth as much as the synthetic images" in text
 
 
+@pytest.mark.usefixtures("without_figures")
+def test_figures_of_an_arm_judged_by_other_trainings_stand_at_the_top(
+    unhelpful: Sample, tmp_path: Path
+) -> None:
+    sample = unhelpful
+    judged = {
+        "arms": ["mixed", "bridged", "bridged"],
+        "mean": 0.777,
+        "minus_real": LOSS,
+        "seeds": [0.777] * 3,
+    }
+    results = sample.results | {"verdict": sample.results["verdict"] | {"best": "bridged", "judged": judged}}
+    text = dataclasses.replace(sample, results=results).write(tmp_path / "report.html")
+    assert ", the chosen arm</dt><dd>77.7%</dd>" in text
+    assert ">Synthetic data does not help here<" in text
+
+
 @pytest.fixture(scope="module")
 def whole() -> Sample:
     """Every section there is."""
