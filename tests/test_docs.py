@@ -123,10 +123,6 @@ def test_tables_in_pages_are_what_the_result_files_say(page):
     assert text == with_tables(text, ROOT / "benchmarks" / "results")
 
 
-MEASURED_ONCE = {("+0.6", "-0.1", "1.3")}
-"""Figures of the README that are in no result file: four runs of the demo (decision 0033)."""
-
-
 def intervals_in(stored):
     """Mean, low and high of every interval in the content of a result file."""
     if isinstance(stored, dict):
@@ -151,7 +147,7 @@ def test_figures_with_an_interval_in_the_readme_are_in_a_result_file():
         for scale in (1, 100)
         for found in signed
     }
-    assert figures - shown == MEASURED_ONCE
+    assert figures <= shown
 
 
 AUDITED = [ROOT / "docs" / "faithfulness.md", ROOT / "docs" / "limits.md"]

@@ -16,7 +16,7 @@ from understudy.generators.prompts import REAL_FAKE_NEGATIVE
 
 PRESETS: Registry[Mapping[str, Any]] = Registry("preset")
 # Time: three minutes for 5 images per class, report included; 1.3 GB of memory. Result: `bridged` is 2.2
-# points more accurate than `real`, and `bridged+val` 1.2 more than `real+val`, with one choice of images.
+# points more accurate than `real`, and `bridged+val` 1.2 more than `real+val`: one choice of images.
 PRESETS.register("quick", summary="a first answer in minutes: short trainings, three seeds")(
     {"adapt": {"steps": 300}, "compare": {"steps": 200}},
 )
