@@ -138,7 +138,7 @@ ABLATION = (
     ),
 )
 """The ten rows of the ablation of Yuan et al. 2024 but the last, which is ``all``, and forms of the term that
-are ours. The last three cases were added after the figures in ``results/real_fake.json`` were measured.
+are ours.
 """
 
 
