@@ -76,9 +76,8 @@ def test_the_verdict_says_which_arms_its_figures_are_of():
     found = verdict(arms, CHOICE, num_test=len(LABELS), with_val={}, judged=judged)
     assert found["best"] == "mixed"
     assert "the chosen arm gains 13.3 points" in found["sentence"]
-    assert found["sentence"].endswith(
-        "Together the trainings choose mixed. The figures of the chosen arm are, in each training, of the "
-        "arm that the others choose: bridged, mixed, mixed."
+    assert found["why"].endswith(
+        "in each training by the choice of the other trainings: bridged, mixed, mixed."
     )
     assert found["judged"]["minus_real"] == judged["minus_real"]
     assert found["judged"]["arms"] == ["bridged", "mixed", "mixed"]

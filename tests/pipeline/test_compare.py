@@ -142,9 +142,7 @@ def test_an_arm_is_judged_by_the_choice_of_other_trainings(finished, settings, t
     assert judged["seeds"] == pytest.approx(seeds)
     real = results["arms"]["real"]["accuracy"]["mean"]
     assert judged["minus_real"]["mean"] == pytest.approx(sum(seeds) / 3 - real)
-    assert found["verdict"]["sentence"].endswith(
-        "the arm that the others choose: mine, bridged++, bridged++."
-    )
+    assert found["verdict"]["why"].endswith("the choice of the other trainings: mine, bridged++, bridged++.")
 
 
 def test_trials_that_are_there_are_kept(finished, settings, tmp_path):

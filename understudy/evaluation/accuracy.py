@@ -179,14 +179,14 @@ def verdict(
         figures[name] = judged
     helps, sentence = judge(figures, name, terms=terms, with_val=partners, measure=measure)
     sentence += _too_small(_deciding(figures, name, measure=measure, with_val=partners), num_test)
-    if judged:
-        answer["judged"] = {"arms": judged["arms"], **measured_by(judged, measure)}
-        sentence += f" {_arms_of_trainings(best, judged['arms'])}"
     if _WITH_VAL in arms:
         answer["against_val"] = with_val.get(best, best)
     elif choice.num_val < FEW_VAL:
         sentence += f" {_unused_val(choice.num_val)}"
     why = why_chosen(chosen, arms, choice)
+    if judged:
+        answer["judged"] = {"arms": judged["arms"], **measured_by(judged, measure)}
+        why += f" {_arms_of_trainings(judged['arms'])}"
     return answer | {"best": best, "why": why, "helps": helps, "sentence": sentence}
 
 
@@ -263,10 +263,10 @@ def _too_small(differences: Sequence[Mapping[str, float]], num_test: int) -> str
     )
 
 
-def _arms_of_trainings(best: str, arms: Sequence[str]) -> str:
+def _arms_of_trainings(arms: Sequence[str]) -> str:
     return (
-        f"Together the trainings choose {best}. The figures of the chosen arm are, in each training, of the "
-        f"arm that the others choose: {', '.join(arms)}."
+        "The verdict judges the chosen arm in each training by the choice of the other trainings: "
+        f"{', '.join(arms)}."
     )
 
 
