@@ -4,15 +4,18 @@ formats.
 
 from __future__ import annotations
 
+import io
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from understudy.core.files import write_atomically
 from understudy.data.labelled_set import LabelledSet
+from understudy.data.leaks import Fingerprints, copies
 from understudy.data.load import load_splits
 from understudy.data.settings import DataSettings
 
@@ -66,3 +69,39 @@ def take_first(source: Path, to: Path, **counts: int) -> None:
         if not (to / f"{split}.parquet").exists():
             rows = pq.read_table(source / f"{split}.parquet").slice(0, count)
             write_atomically(to / f"{split}.parquet", partial(pq.write_table, rows))
+
+
+def without_copies(source: Path, to: Path, *, max_distance: int = 2) -> None:
+    """Write the splits of a set as Parquet without copies, which runs refuse.
+
+    Of images that are copies of each other, one stays: that of ``test`` if there is one, else of ``val``. If
+    their labels differ, none stays, since nobody knows which is right.
+
+    Args:
+        source: folder with ``train.parquet``, ``val.parquet`` and ``test.parquet``.
+        to: folder to write; a finished one is kept.
+        max_distance: of :func:`understudy.data.leaks.copies`.
+    """
+    splits = ("test", "val", "train")
+    if all((to / f"{split}.parquet").exists() for split in splits):
+        return
+    tables = [pq.read_table(source / f"{split}.parquet") for split in splits]
+    rows = [row for table in tables for row in table.select(["image", "label"]).to_pylist()]
+    images = (Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows)
+    prints = Fingerprints.of([str(index) for index in range(len(rows))], images)
+    groups = np.array(copies(prints, max_distance=max_distance))
+    keep = _one_of_each(groups, np.array([row["label"] for row in rows]))
+    for split, table in zip(splits, tables, strict=True):
+        kept, keep = keep[: len(table)], keep[len(table) :]
+        rows_kept = table.filter(pa.array(kept))
+        write_atomically(to / f"{split}.parquet", partial(pq.write_table, rows_kept))
+
+
+def _one_of_each(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The first image of each group whose images have one label, bool (N,)."""
+    _, first, place = np.unique(groups, return_index=True, return_inverse=True)
+    keep = np.zeros(len(groups), dtype=bool)
+    keep[first] = True
+    disputed = np.zeros(len(first), dtype=bool)
+    disputed[place[labels != labels[first][place]]] = True
+    return keep & ~disputed[place]

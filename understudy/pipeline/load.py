@@ -7,6 +7,7 @@ from understudy.data.image_kind import ImageKind, kind_of_set
 from understudy.generators.load import forget_kept
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.caption_length import fitting_captions
+from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.context import Run
 from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
@@ -30,6 +31,7 @@ def load(run: Run) -> None:
         )
         captioned, shortened = fitting_captions(captioned, run.settings, splits.prompt_names)
         kind = kind_of_set(splits.train)
+        words = known_words(run.settings, splits.train, splits.prompt_names, device=run.device)
         for images in (*captioned, splits.test):
             images.save(data / f"{images.split}.parquet")
         if splits.spare is not None:
@@ -42,10 +44,12 @@ def load(run: Run) -> None:
             "test": len(splits.test),
             "skipped": [list(entry) for entry in splits.skipped],
             "image_kind": kind,
+            "known_words": words,
             "notes": [
                 *splits.notes,
                 *about_photographs(kind, run.settings),
                 *about_large_pipelines(run.settings),
+                *([about_words(words)] if words and words["knows"] is False else []),
                 *([shortened] if shortened else []),
             ],
             "kept": kept,

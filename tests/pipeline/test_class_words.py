@@ -1,0 +1,71 @@
+"""Whether CLIP knows the classes by their words, and what people are told."""
+
+import numpy as np
+import pytest
+from tiny import save_tiny_clip, two_classes
+
+from understudy.commands.validate import validate
+from understudy.data.load import load_splits
+from understudy.generators.zero_shot import load_zero_shot
+from understudy.pipeline.class_words import about_words, known_words
+from understudy.pipeline.run import run
+from understudy.settings import build
+
+DIGITS = {"data": {"source": "digits", "shots": 20}}
+NAMES = [f"digit {label}" for label in range(10)]
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return load_splits(build(DIGITS).data, seed=0)
+
+
+def measured(splits, names=NAMES, **changes):
+    return known_words(build(DIGITS, changes), splits.train, names, device="cpu")
+
+
+def test_mini_knows_digits_by_their_words_and_not_by_others(splits):
+    found = measured(splits)
+    assert (found["images"], found["chance"], found["knows"]) == (200, 0.1, True)
+    shifted = measured(splits, [*NAMES[1:], NAMES[0]])
+    assert shifted["knows"] is False
+    assert shifted["agreement"]["mean"] < found["agreement"]["mean"]
+
+
+def test_the_share_is_that_of_clip_over_a_few_images_of_each_class(tmp_path):
+    save_tiny_clip(tmp_path)
+    data = two_classes(300)
+    settings = build(DIGITS, {"curate": {"clip": str(tmp_path), "score": "clip"}})
+    found = known_words(settings, data, ("cat", "dog"), device="cpu")
+    judge = load_zero_shot(
+        str(tmp_path),
+        settings.generator,
+        class_names=data.class_names,
+        prompt_names=("cat", "dog"),
+        device="cpu",
+    )
+    first = np.concatenate([np.flatnonzero(data.labels == label)[:100] for label in (0, 1)])
+    right = judge.predict(data).argmax(axis=1)[first] == data.labels[first]
+    assert found["images"] == 200
+    assert found["agreement"]["mean"] == pytest.approx(right.mean())
+
+
+def test_nothing_is_measured_without_clip_or_with_words_that_it_cannot_read(splits):
+    assert measured(splits, generator={"name": "class_conditional"}) is None
+    assert measured(splits, ["word " * 200, *NAMES[1:]]) is None
+    assert about_words(None) == ""
+
+
+def test_validate_says_it_and_a_run_warns(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(f"digit {label}: digit {(label + 1) % 10}" for label in range(10)))
+    wrong = build(DIGITS, {"data": {"class_names": str(words)}})
+    told = [note for note in validate(build(DIGITS)).notes if "CLIP names" in note]
+    assert len(told) == 1
+    assert not told[0].startswith("warning")
+    assert any(note.startswith("warning: CLIP names") for note in validate(wrong).notes)
+    warned = run(wrong, tmp_path / "run", until="load")["load"]
+    assert any(note.startswith("warning: CLIP names") for note in warned["notes"])
+    assert warned["known_words"]["knows"] is False
+    right = run(build(DIGITS), tmp_path / "right", until="load")["load"]
+    assert not any("CLIP" in note for note in right["notes"])
