@@ -127,7 +127,7 @@ def _settings(generator: str, shots: int | None, repeat: int, *, smoke: bool) ->
     if generator == "class_conditional":
         chosen = {
             "generator": {"name": generator, "channels": [64, 128], "patch": 4},
-            "adapt": {"steps": 1000},
+            "adapt": {"steps": 1000, "max_steps": 2000},
         }
     common = {
         "seed": repeat,
