@@ -78,12 +78,12 @@ def without_copies(source: Path, to: Path, *, max_distance: int = 2) -> None:
     their labels differ, none stays, since nobody knows which is right.
 
     Args:
-        source: folder with ``train.parquet``, ``val.parquet`` and ``test.parquet``.
+        source: folder with ``train.parquet``, ``test.parquet`` and perhaps ``val.parquet``.
         to: folder to write; a finished one is kept.
         max_distance: of :func:`understudy.data.leaks.copies`.
     """
-    splits = ("test", "val", "train")
-    if all((to / f"{split}.parquet").exists() for split in splits):
+    splits = [split for split in ("test", "val", "train") if (source / f"{split}.parquet").exists()]
+    if splits and all((to / f"{split}.parquet").exists() for split in splits):
         return
     tables = [pq.read_table(source / f"{split}.parquet") for split in splits]
     rows = [row for table in tables for row in table.select(["image", "label"]).to_pylist()]

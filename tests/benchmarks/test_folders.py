@@ -69,4 +69,6 @@ def test_of_test_images_all_stay_and_of_disputed_ones_none(source, tmp_path):
     before, after = labels_of(source), labels_of(tmp_path / "clean")
     assert (after["test"], after["val"]) == (before["test"], before["val"])
     assert after["train"] == ["cat", *before["train"][2:8]], "picture 1 was a dog and a cat"
-    without_copies(tmp_path / "nowhere", tmp_path / "clean")  # a finished folder is kept
+    written = (tmp_path / "clean" / "test.parquet").stat().st_mtime_ns
+    without_copies(source, tmp_path / "clean")
+    assert (tmp_path / "clean" / "test.parquet").stat().st_mtime_ns == written, "a finished folder is kept"
