@@ -47,6 +47,7 @@ def demo():
         strength=1.0,
         passing=0.8,
         recognised="",
+        words="",
         reading=0.5,
         spent=8.0,
     )

@@ -59,12 +59,16 @@ def test_nothing_is_measured_without_clip_or_with_words_that_it_cannot_read(spli
 def test_validate_says_it_and_a_run_warns(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("\n".join(f"digit {label}: digit {(label + 1) % 10}" for label in range(10)))
-    wrong = build(DIGITS, {"data": {"class_names": str(words)}})
-    told = [note for note in validate(build(DIGITS)).notes if "CLIP names" in note]
+    renamed = {"data": {**DIGITS["data"], "class_names": str(words)}}
+    scored = {"curate": {"score": "clip"}}
+    told = [note for note in validate(build(DIGITS, scored)).notes if "CLIP names" in note]
     assert len(told) == 1
     assert not told[0].startswith("warning")
-    assert any(note.startswith("warning: CLIP names") for note in validate(wrong).notes)
-    warned = run(wrong, tmp_path / "run", until="load")["load"]
+    assert any(note.startswith("warning: CLIP names") for note in validate(build(renamed, scored)).notes)
+    assert not any("CLIP names" in note for note in validate(build(renamed)).notes), (
+        "loads no network for this alone"
+    )
+    warned = run(build(renamed), tmp_path / "run", until="load")["load"]
     assert any(note.startswith("warning: CLIP names") for note in warned["notes"])
     assert warned["known_words"]["knows"] is False
     right = run(build(DIGITS), tmp_path / "right", until="load")["load"]

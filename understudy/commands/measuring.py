@@ -23,6 +23,7 @@ from understudy.generators.generator import Generator
 from understudy.generators.load import give_back, load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
+from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.encoders import term_encoders
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
@@ -66,6 +67,7 @@ class Measured:
         strength: mean noise that drawn images start from, 0 to 1.
         passing: share of the drawn images that are not rejected.
         recognised: how many of the drawn images look like their class, in a sentence; may be empty.
+        words: whether CLIP knows the words of the classes, in a sentence; empty without CLIP.
         reading: seconds to read and check the real images.
         spent: seconds that measuring took, reading included.
     """
@@ -76,6 +78,7 @@ class Measured:
     strength: float
     passing: float
     recognised: str
+    words: str
     reading: float
     spent: float
 
@@ -191,6 +194,7 @@ def measure(settings: Settings, few: FewImages, *, device: str) -> Measured:
         strength=few.strength,
         passing=agreement if settings.curate.score == "agreement" else 1.0,
         recognised=told,
+        words=about_words(known_words(settings, splits.train, splits.prompt_names, device=device)),
         reading=few.reading,
         spent=time.monotonic() - few.started,
     )

@@ -29,11 +29,13 @@ class Preview:
         estimate: time and disk space of a run.
         recognised: how many of the drawn images look like their class, in a sentence; empty without a
             pretrained network to look at them.
+        words: whether CLIP knows the words of the classes, in a sentence; empty without CLIP.
         cut: what a time limit cuts, in a sentence; empty without a limit.
     """
 
     estimate: Estimate
     recognised: str
+    words: str
     cut: str = ""
 
 
@@ -69,4 +71,6 @@ def preview(
     if limit is not None:
         plan = plan_run(settings, limit, measured)
         settings, cut = plan.settings, plan.sentence
-    return Preview(estimate=measured.estimate(settings), recognised=measured.recognised, cut=cut)
+    return Preview(
+        estimate=measured.estimate(settings), recognised=measured.recognised, words=measured.words, cut=cut
+    )

@@ -16,7 +16,7 @@ from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
-from understudy.pipeline.class_words import about_words, has_clip, known_words
+from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.load import about_large_pipelines, about_photographs
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
@@ -84,7 +84,9 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     )
     small = too_few_test_images(splits.test.class_names, splits.test.counts.tolist())
     few = _too_few_to_learn(settings, splits.train)
-    words = about_words(known_words(settings, splits.train, splits.prompt_names, device=device))
+    words = ""
+    if loads_networks(settings, splits):  # otherwise this would be all that loads one
+        words = about_words(known_words(settings, splits.train, splits.prompt_names, device=device))
     notes = (
         *splits.notes,
         *about_photographs(kind_of_set(splits.train), settings),
@@ -128,7 +130,7 @@ def splits_and_captioned_sets(settings: Settings, *, device: str) -> tuple[Split
         device=device,
         others=splits.known_ids,
     )
-    if loads_networks(settings, splits) or has_clip(settings):
+    if loads_networks(settings, splits):
         quiet_libraries()
     check_fits(settings, splits, device=device)
     check_stages(settings, splits)

@@ -32,8 +32,8 @@ def known_words(
         :func:`measure_domain` of a few images of each class; None if there is no CLIP, or if it cannot read
         words that long.
     """
-    if not has_clip(settings):
-        return None
+    if settings.curate.clip is None and settings.generator.name != "mini":
+        return None  # among the generators, only mini keeps both encoders of a pair
     try:
         clip = load_zero_shot(
             settings.curate.clip,
@@ -49,11 +49,6 @@ def known_words(
     return measure_domain(few.labels, clip.predict(few).argmax(axis=1) == few.labels)
 
 
-def has_clip(settings: Settings) -> bool:
-    """Whether a run has CLIP: only mini among the generators keeps both encoders of a pair."""
-    return settings.curate.clip is not None or settings.generator.name == "mini"
-
-
 def about_words(found: dict[str, Any] | None) -> str:
     """What :func:`known_words` found, in a sentence; empty for None."""
     if found is None:
@@ -66,6 +61,6 @@ def about_words(found: dict[str, Any] | None) -> str:
     if found["knows"] is not False:
         return told
     return (
-        f"warning: {told}: it does not know these words or such images, so prompts tell the generator little; "
-        "data.class_names gives classes other words"
+        f"warning: {told}: it does not know these words, or not such images, and prompts are of little use; "
+        "data.class_names gives the classes other words"
     )
