@@ -68,7 +68,6 @@ _COMMON: Mapping[str, Any] = {
     "compute": {"threads": 1, "workers": 1},
 }
 _SMOKE: Mapping[str, Any] = {
-    "data": {"source": "digits"},
     "adapt": {"steps": 2, "batch_size": 8, "validation_pairs": 16},
     "draw": {"per_class": 2, "steps": 2},
     "compare": {"steps": 2, "batch_size": 8, "resolution": 32},
@@ -131,8 +130,12 @@ def _row(
     if not record.exists():
         first = _folder(runs, name, shots, repeat, generator, next(iter(BACKBONES)))
         # Both backbones get the images of one adapted generator.
-        adapter = {} if folder == first else {"adapt": {"adapter": str(first / "adapter")}}
-        results = run(_settings(name, shots, repeat, generator, backbone, adapter, runs, smoke=smoke), folder)
+        adapter = None if folder == first else first / "adapter"
+        data: dict[str, Any] = {"source": "digits" if smoke else str(runs / "data" / name)}
+        if SHOTS[shots] is not None:
+            data |= {"shots": SHOTS[shots], "subset": repeat}
+        chosen = settings_of(data, repeat, generator, backbone, adapter=adapter, smoke=smoke)
+        results = run(chosen, folder)
         write_json(
             record,
             {
@@ -152,28 +155,33 @@ def _row(
     return dict(json.loads(record.read_text(encoding="utf-8")))
 
 
-def _settings(
-    name: str,
-    shots: str,
-    repeat: int,
+def settings_of(
+    data: Mapping[str, Any],
+    seed: int,
     generator: str,
     backbone: str,
-    adapter: Mapping[str, Any],
-    runs: Path,
     *,
+    adapter: Path | None = None,
     smoke: bool,
 ) -> Settings:
-    data: dict[str, Any] = {"source": str(runs / "data" / name)}
-    if SHOTS[shots] is not None:
-        data |= {"shots": SHOTS[shots], "subset": repeat}
+    """Settings of a run.
+
+    Args:
+        data: section of the settings.
+        seed: of the run.
+        generator: key of :data:`GENERATORS`.
+        backbone: key of :data:`BACKBONES`.
+        adapter: of a run that has fitted the generator to the same images, whose images this one draws too.
+        smoke: whether the smallest job is enough.
+    """
     of_backbone = {"backbone": "mini"} if smoke and backbone == "photo" else BACKBONES[backbone]
     return build(
         PRESETS["quick"],
         _COMMON,
         GENERATORS[generator],
-        {"seed": repeat, "data": data, "compare": of_backbone},
+        {"seed": seed, "data": data, "compare": of_backbone},
         _SMOKE if smoke else {},
-        adapter,
+        {} if adapter is None else {"adapt": {"adapter": str(adapter)}},
     )
 
 
