@@ -7,7 +7,6 @@ to load and ``--help`` needs none of them.
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import shlex
 import sys
@@ -20,16 +19,11 @@ import typer.core
 from understudy.commands import options as typed
 from understudy.commands.options import Options, Place, RunPath, takes_options
 from understudy.core.errors import InputError
+from understudy.core.fixable import problem_of
 from understudy.core.stop import stopped_by_sigterm
 
 if TYPE_CHECKING:
     from understudy.settings import Settings
-
-_USERS_ERRNOS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
-)
-"""Errors that users can fix: full or protected disks, and paths that cannot be written to."""
 
 
 class _InterruptError(Exception):
@@ -476,10 +470,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         _refuse(str(error))
     except Exception as error:
-        # safetensors reports a full disk only in the text of the error.
-        if getattr(error, "errno", None) not in _USERS_ERRNOS and "No space left on device" not in str(error):
+        if (problem := problem_of(error)) is None:
             raise
-        _refuse(f"{error}; everything finished is kept: solve this problem, then continue with: {again}")
+        _refuse(f"{problem}; everything finished is kept: solve this problem, then continue with: {again}")
 
 
 def _refuse(message: str) -> NoReturn:

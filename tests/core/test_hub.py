@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,7 +35,9 @@ from understudy.training.settings import CompareSettings
 
 
 @contextmanager
-def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, *, status: int, code: str = "") -> Iterator[list[str]]:
+def hub(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, *, status: int, code: str = "", said: str = ""
+) -> Iterator[list[str]]:
     """A hub on this machine that always gives one answer; yields the requests that it has got."""
     requests: list[str] = []
 
@@ -42,6 +46,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, cache: Path, *, status: int, code: str 
             requests.append(self.path)
             self.send_response(status)
             self.send_header("X-Error-Code", code)
+            self.send_header("X-Error-Message", said)
             self.end_headers()
 
         def log_message(self, *values: object) -> None:
@@ -68,7 +73,7 @@ def test_a_hub_that_fails_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
             hub_file("owner/model", "config.json")
         assert requests == ["/owner/model/resolve/main/config.json"]
         with pytest.raises(
-            InputError, match="nothing is at this path, and the hub cannot be reached; give a w"
+            InputError, match="nothing is at this path, and the hub answers with the error 503: try again"
         ):
             load_generator(GeneratorSettings(name="owner/model"), device="cpu")
         assert len(requests) == 2
@@ -147,3 +152,54 @@ def test_what_the_hub_lacks_is_said(
         assert requests == [
             f"/owner/model/resolve/{file}" for file in ("main/config.json", "v2/model_index.json")
         ]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said", "message"),
+    [
+        (
+            401,
+            "",
+            "Invalid credentials in Authorization header",
+            r"the hub refuses access \(401\): log in again with 'hf auth login', or correct HF_TOKEN",
+        ),
+        (403, "", "Forbidden", r"the hub refuses access \(403\): log in again with 'hf auth login'"),
+        (401, "RepoNotFound", "", "the hub has no such name, unless it is private"),
+        (403, "GatedRepo", "", "the hub asks you to accept its terms: do so on its page, and log in with"),
+        (404, "RepoNotFound", "", "the hub has no such name, unless it is private"),
+        (404, "RevisionNotFound", "", "no such branch, tag or commit; correct generator.revision, or leave"),
+        (429, "", "", r"the hub has had too many requests \(429\): wait a few minutes, or log in"),
+        (500, "", "", "the hub answers with the error 500: try again later"),
+    ],
+)
+def test_every_answer_of_the_hub_is_a_sentence(
+    status: int,
+    code: str,
+    said: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    understudy: Callable[..., tuple[int, str, str]],
+) -> None:
+    with hub(monkeypatch, tmp_path, status=status, code=code, said=said):
+        for option in ("generator.revision=v2", "generator.variant=fp16"):
+            exit_code, out, err = understudy(
+                "validate", "digits", "--generator", "owner/model", "--set", option
+            )
+            assert (exit_code, out) == (2, "")
+            assert err.startswith("error: cannot load the generator 'owner/model': ")
+            assert re.search(message, " ".join(err.split()))
+
+
+def test_a_hub_that_cannot_be_reached_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, understudy: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    template = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"  # where nothing answers
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    began = time.monotonic()
+    code, _, err = understudy("validate", "digits", "--generator", "owner/model")
+    assert code == 2
+    assert "nothing is at this path, and the hub cannot be reached; give a word of" in " ".join(err.split())
+    assert time.monotonic() - began < 15  # the libraries would ask again for a minute and a half

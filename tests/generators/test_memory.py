@@ -14,7 +14,7 @@ from tiny import plan_rows, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
 from understudy.generators.load import load_generator
-from understudy.generators.memory import check_room
+from understudy.generators.room import check_room
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 

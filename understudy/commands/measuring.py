@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -14,6 +15,7 @@ from understudy.commands import cost
 from understudy.commands.cost import AdaptationPace, Estimate, Pace, estimate
 from understudy.commands.recognised import recognised
 from understudy.commands.validate import splits_and_captioned_sets
+from understudy.core.micro_batch import MicroBatch
 from understudy.core.threads import use_threads
 from understudy.core.workers import num_workers
 from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
@@ -25,6 +27,7 @@ from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
 from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.encoders import term_encoders
+from understudy.sampling.draw import draw_rows
 from understudy.sampling.plan import Planner, batches
 from understudy.settings import Settings
 
@@ -122,12 +125,19 @@ def draw_a_few(
     none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
     wanted = _first_classes(train.num_classes, images, available)
     rows, start = planner.rows(none, wanted), time.monotonic()
-    generator.draw(rows[:1], train)  # does not count as drawing: the first call includes set-up
+    at_once = MicroBatch(draw.batch_size, work="drawing")
+    # does not count as drawing: the first call includes set-up
+    at_once.fit(lambda size: draw_rows(generator, rows[:1], size, train=train))
     one, start = time.monotonic() - start, time.monotonic()
     if seconds is not None and len(rows) * one > seconds:
         wanted = _first_classes(train.num_classes, max(1, int(seconds / one)), available)
         rows = planner.rows(none, wanted)
-    pixels = np.concatenate([generator.draw(batch, train) for batch in batches(rows, draw.batch_size)])
+    pixels = np.concatenate(
+        [
+            at_once.fit(partial(draw_rows, generator, batch, train=train))
+            for batch in batches(rows, draw.batch_size)
+        ]
+    )
     return FewImages(
         splits=splits,
         captioned=captioned,

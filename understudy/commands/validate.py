@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.commands.chosen import quiet_libraries
+from understudy.core.device_memory import free_bytes
 from understudy.core.listing import listed, shortened
 from understudy.data.captions.captions import caption_sets
 from understudy.data.image_kind import kind_of_set
@@ -15,9 +16,11 @@ from understudy.data.load import Splits, load_splits
 from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
+from understudy.generators.pipeline_size import is_large
+from understudy.generators.room import LESS_MEMORY, bytes_of_weights
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.class_words import about_words, known_words
-from understudy.pipeline.load import about_large_pipelines, about_photographs
+from understudy.pipeline.load import about_grey_and_small, about_large_pipelines, about_photographs
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
 
@@ -87,13 +90,35 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
     words = ""
     if loads_networks(settings, splits):  # otherwise this would be all that loads one
         words = about_words(known_words(settings, splits.train, splits.prompt_names, device=device))
+    kind = kind_of_set(splits.train)
     notes = (
         *splits.notes,
-        *about_photographs(kind_of_set(splits.train), settings),
+        *about_photographs(kind, settings),
+        *about_grey_and_small(splits.train, kind, settings),
         *about_large_pipelines(settings),
+        *_about_memory(settings),
         *(note for note in (words, small, few) if note),
     )
     return Checked(rows=rows, skipped=splits.skipped, notes=notes, left_out=splits.left_out)
+
+
+def _about_memory(settings: Settings) -> tuple[str, ...]:
+    """How much memory the weights of a large pipeline take, and whether a GPU of this machine holds them."""
+    import torch  # slow to import; commands that only list names do not need it
+
+    generator = settings.generator
+    if not is_large(generator.name) or not Path(generator.name).exists():
+        return ()
+    need = bytes_of_weights(Path(generator.name), generator.precision)
+    told = f"memory: the weights take {need / 1e9:.1f} GB in generator.precision={generator.precision}; "
+    told += "adapting and drawing need more (docs/photographs.md)"
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    free = None if gpu is None else free_bytes(str(gpu))
+    if free is None:
+        return (told,)
+    if need > free:
+        told = f"warning: {told}, and {free / 1e9:.1f} GB are free on the device '{gpu}': {LESS_MEMORY}"
+    return (told,)
 
 
 def _too_few_to_learn(settings: Settings, train: LabelledSet) -> str:

@@ -17,6 +17,7 @@ from huggingface_hub import (
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
@@ -42,7 +43,8 @@ def hub_file(name: str, file: str, *, revision: str | None = None) -> Path:
         RepositoryNotFoundError: if the hub has no such repository, or it is private or gated; and the cache
             does not have the file.
         EntryNotFoundError: if the repository has no such file.
-        LocalEntryNotFoundError: if the hub cannot be reached, and the file is not in the cache.
+        LocalEntryNotFoundError: if the hub cannot be reached or refuses access, and the file is not in the
+            cache.
         ValueError: if the name cannot be one of a repository.
     """
     url = hf_hub_url(name, file, revision=revision)
@@ -56,8 +58,11 @@ def hub_file(name: str, file: str, *, revision: str | None = None) -> Path:
         if not isinstance(kept, str):
             raise
         return Path(kept)
-    except Exception:  # noqa: BLE001 - the libraries for the network raise errors of any kind
-        return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
+    except Exception as error:  # noqa: BLE001 - the libraries for the network raise errors of any kind
+        try:
+            return Path(hf_hub_download(name, file, revision=revision, local_files_only=True))
+        except LocalEntryNotFoundError as missing:
+            raise missing from error  # says why the hub was not asked or did not answer
     return Path(hf_hub_download(name, file, revision=revision))
 
 
@@ -92,7 +97,7 @@ def why_not_found(error: BaseException) -> str:
     if isinstance(error, HFValidationError):
         return "nothing is at this path, which cannot be a hub name either"
     if isinstance(error, LocalEntryNotFoundError):
-        return "nothing is at this path, and the hub cannot be reached"
+        return f"nothing is at this path, and the hub {_refusal(error.__cause__)}"
     if isinstance(error, GatedRepoError):
         return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
     if isinstance(error, RevisionNotFoundError):
@@ -101,6 +106,16 @@ def why_not_found(error: BaseException) -> str:
         return "nothing is at this path, and the hub has no such name, unless it is private ('hf auth login')"
     message = str(error).strip().splitlines()
     return message[0].rstrip(".") if message else type(error).__name__
+
+
+def _refusal(error: BaseException | None) -> str:
+    """What the hub did instead of giving a file that is not in the cache."""
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if status in (401, 403):
+        return f"refuses access ({status}): log in again with 'hf auth login', or correct HF_TOKEN"
+    if status == 429:
+        return "has had too many requests (429): wait a few minutes, or log in with 'hf auth login'"
+    return "cannot be reached" if status is None else f"answers with the error {status}: try again later"
 
 
 def load_network(kind: Any, name: str, **options: Any) -> Any:

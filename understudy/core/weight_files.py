@@ -27,9 +27,9 @@ _AGAIN = "download it again, or copy it again from where it came from"
 _LFS = b"version https://git-lfs"
 _UNPICKLING_ERRORS = (
     *(pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, LookupError),
-    *(OSError, RuntimeError, TypeError, ValueError),
+    *(OSError, RuntimeError, TypeError, ValueError, safetensors.SafetensorError),
 )
-"""What torch.load raises for files that are damaged or would execute code."""
+"""What torch.load raises for files that are damaged, have the ending of another format or execute code."""
 _LEGACY_PICKLES = 4
 """Pickles at the beginning of a file of PyTorch before 1.6: a mark, the version, the system, the content."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -41,15 +41,37 @@ def image_kind(images: Iterable[Image.Image]) -> ImageKind:
 
 def kind_of_set(data: LabelledSet) -> ImageKind:
     """:func:`image_kind` of at most a hundred images of a set, evenly spaced."""
-    return image_kind(data.image(index) for index in range(0, len(data), -(-len(data) // _LOOKED_AT)))
+    return image_kind(_some(data))
+
+
+def colour_and_size(data: LabelledSet) -> tuple[bool, int]:
+    """Whether all images of a set are grey, and the median length of the shorter side in pixels.
+
+    Both by at most a hundred of them, evenly spaced.
+    """
+    images = list(_some(data))
+    sides = [min(image.size) for image in images]
+    return all(_is_grey(_small(image)) for image in images), int(np.median(sides))
+
+
+def _some(data: LabelledSet) -> Iterator[Image.Image]:
+    return (data.image(index) for index in range(0, len(data), -(-len(data) // _LOOKED_AT)))
+
+
+def _small(image: Image.Image) -> np.ndarray:
+    small = image.convert("RGB")
+    small.thumbnail((_SIDE, _SIDE))
+    return np.asarray(small).astype(np.int64)
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    return float(np.ptp(pixels, axis=-1).mean()) < _GREY
 
 
 def _is_ink(image: Image.Image) -> bool:
     """Whether an image is grey strokes of two levels, and much of it is as plain as its border."""
-    small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    pixels = np.asarray(small).astype(np.int64)
-    if float(np.ptp(pixels, axis=-1).mean()) >= _GREY:
+    pixels = _small(image)
+    if not _is_grey(pixels):
         return False
     levels = pixels.sum(axis=-1) // 3
     border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])

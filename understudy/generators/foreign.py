@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from understudy.core.errors import InputError
-from understudy.core.weight_files import WEIGHTS, damage, shapes_in, weights_in
+from understudy.core.weight_files import WEIGHTS, damage, is_safetensors, shapes_in, weights_in
+from understudy.generators.settings import CHECKPOINTS
 
 MERGE = 'give it with --set "generator.adapters=[PATH]", and its pipeline with --generator'
 _FUSE = (
@@ -16,6 +17,10 @@ _FUSE = (
 )
 _DENOISER = (
     "load its pipeline with it in diffusers (from_pretrained(..., unet=...), save_pretrained), and give the "
+    "folder of that pipeline with --generator"
+)
+_AUTOENCODER = (
+    "load a pipeline with it in diffusers (from_pretrained(..., vae=...), save_pretrained), and give the "
     "folder of that pipeline with --generator"
 )
 _CHECKPOINT = "a whole Stable Diffusion checkpoint"
@@ -51,9 +56,15 @@ _BY_NAMES: tuple[tuple[Callable[[str], bool], str, str], ...] = (
         "give the file itself with --generator",
     ),
     (
-        lambda name: name.startswith(("down_blocks.", "transformer_blocks.", "conv_in.")),
+        # of diffusers, and of the authors of Stable Diffusion
+        lambda name: name.startswith(("down_blocks.", "transformer_blocks.", "conv_in.", "input_blocks.")),
         "a denoiser that was fine-tuned as a whole",
         _DENOISER,
+    ),
+    (
+        lambda name: name.startswith(("first_stage_model.", "decoder.up", "decoder.conv_in.")),
+        "an autoencoder without the rest of its pipeline",
+        _AUTOENCODER,
     ),
 )
 """What a file is if one of its tensors has such a name, and what to do; the first that fits."""
@@ -102,6 +113,7 @@ def check_pipeline_folder(path: Path, adapters: Sequence[Path]) -> None:
     if not (path / INDEX).is_file():
         what, how = _describe_no_pipeline(path)
         if what == _CHECKPOINT and path.is_file():
+            _check_ending(path)
             return
         raise InputError(
             "the generator must be a diffusers pipeline (Stable Diffusion 1.x, 2.x, XL or 3), as a folder or "
@@ -115,6 +127,17 @@ def check_pipeline_folder(path: Path, adapters: Sequence[Path]) -> None:
                 f"which diffusers does not load with it: {MERGE}; or move the file elsewhere to use the "
                 "pipeline without it"
             )
+
+
+def _check_ending(path: Path) -> None:
+    """Check that the name of a checkpoint says its format, by which diffusers chooses how to read it."""
+    ending = ".safetensors" if is_safetensors(path) else ".ckpt"
+    if path.suffix != ending:
+        raise InputError(
+            f"a checkpoint must be called {' or '.join(f'*{each}' for each in CHECKPOINTS)}, as its format "
+            f"is, but {path} has the form of {ending.removeprefix('.')}: rename it to "
+            f"{path.with_suffix(ending).name}"
+        )
 
 
 def check_merged(path: Path) -> None:

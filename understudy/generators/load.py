@@ -7,9 +7,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from understudy.core.errors import InputError
+from understudy.core.errors import InputError, first_line
+from understudy.core.micro_batch import is_out_of_memory
 from understudy.core.registry import Registry
 from understudy.generators.foreign import check_merged, check_pipeline_folder
+from understudy.generators.room import LESS_MEMORY
 from understudy.generators.settings import GeneratorSettings
 
 # The files of generators are imported inside functions: they import torch and diffusers, which are slow.
@@ -89,12 +91,21 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
         device: torch device.
 
     Raises:
-        InputError: for another name, or a pipeline that cannot be loaded.
+        InputError: for another name, a pipeline that cannot be loaded, or one that is larger than the memory.
     """
     check_generator(settings)
     if (kept := _take_kept(settings, device)) is not None:
         return kept
-    return GENERATORS[settings.name if settings.name in GENERATORS else "stable-diffusion"](settings, device)
+    load = GENERATORS[settings.name if settings.name in GENERATORS else "stable-diffusion"]
+    try:
+        return load(settings, device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"the generator {settings.name} needs more memory than the device {device!r} has, for its "
+            f"weights alone ({first_line(error)}): {LESS_MEMORY}"
+        ) from error
 
 
 _kept: list[tuple[GeneratorSettings, str, AbstractDiffusersGenerator]] = []

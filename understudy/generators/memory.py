@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
-import psutil
 import torch
 from accelerate import cpu_offload_with_hook
 from accelerate.hooks import remove_hook_from_module
@@ -19,12 +17,8 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from understudy.core.errors import InputError
-from understudy.core.weight_files import shapes_in
+from understudy.generators.room import check_device_room, check_room
 from understudy.generators.settings import GeneratorSettings
-
-_ALWAYS_LOADED = ("text_encoder", "text_encoder_2", "transformer", "unet", "vae")
-_NETWORKS_IN_A_FILE = ("model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
-"""What the names of denoiser, autoencoder and text encoders begin with in a checkpoint."""
 
 
 @final
@@ -71,9 +65,10 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
 
     Raises:
         InputError: for offloading to the CPU on the CPU, for compilation without a compiler, or as
-            :func:`check_room`.
+            :func:`check_room` and :func:`check_device_room`.
     """
     check_room(Path(settings.name), settings.precision)
+    check_device_room(settings, str(device))
     if settings.cpu_offload and device.type == "cpu":
         raise InputError(
             "generator.cpu_offload must be false on the device 'cpu', got true: it only saves GPU memory; "
@@ -85,53 +80,6 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
             "generator.compile needs a C++ compiler such as g++ or clang++, and found none: install one, or "
             "leave generator.compile out"
         )
-
-
-def check_room(path: Path, precision: str) -> None:
-    """Check that the weights of a pipeline fit into the free memory of this machine.
-
-    Otherwise the system ends the process without a message. Only networks that are always loaded count, each
-    with its smallest form or variant on disk.
-
-    Args:
-        path: folder or single file of the pipeline.
-        precision: ``generator.precision``.
-
-    Raises:
-        InputError: if they do not fit.
-    """
-    if path.is_file():
-        need = float(_numbers_in(path) * getattr(torch, precision).itemsize)
-    else:
-        parts = [path / name for name in _ALWAYS_LOADED if (path / name).is_dir()]
-        # Weights may be stored in 32 bits and loaded in 16, which takes half of their size.
-        need = sum(map(_bytes_of_weights, parts)) * (1.0 if precision == "float32" else 0.5)
-    free = psutil.virtual_memory().available
-    if need > free:
-        raise InputError(
-            f"the pipeline {path} needs at least {need / 1e9:.1f} GB of memory for its weights, but "
-            f"{free / 1e9:.1f} GB are free: close other programs, use another machine, or choose a smaller "
-            "pipeline"
-        )
-
-
-def _numbers_in(checkpoint: Path) -> int:
-    """How many numbers the networks in a single file have, without a moving average of them."""
-    return sum(
-        math.prod(shape)
-        for name, shape in shapes_in(checkpoint).items()
-        if name.startswith(_NETWORKS_IN_A_FILE)
-    )
-
-
-def _bytes_of_weights(part: Path) -> int:
-    """Size of the weights of a network on disk, in their smallest form; 0 if there are none."""
-    sizes: dict[tuple[str, str], int] = {}
-    for file in part.iterdir():
-        if file.suffix in (".safetensors", ".bin"):
-            variant = next((name for name in ("fp16", "non_ema") if f".{name}" in file.name), "")
-            sizes[file.suffix, variant] = sizes.get((file.suffix, variant), 0) + file.stat().st_size
-    return min(sizes.values(), default=0)
 
 
 def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, offload: bool) -> Offload | None:

@@ -16,9 +16,13 @@ from understudy.core.errors import InputError, first_line
 from understudy.core.weight_files import TORCH, shapes_in, weights_in
 from understudy.generators.foreign import MERGED_LORAS, describe
 from understudy.generators.pipeline_index import LOADING_ERRORS
+from understudy.generators.silence import diffusers_logs_nothing
 
 _LORA_LAYER = re.compile(r"lora(_A|[._]down|_linear_layer\.down)(\.|$)")
 """In the names of weights: one for each layer that a LoRA changes."""
+
+
+_MISMATCH = re.compile(r"size mismatch for (\S+?): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)")
 
 
 def merge_adapters(pipeline: Any, paths: Sequence[Path]) -> None:
@@ -36,14 +40,15 @@ def merge_adapters(pipeline: Any, paths: Sequence[Path]) -> None:
         file = path if path.is_file() else weights_in(path)[0]
         add = _fuse if describe(path)[0] in MERGED_LORAS else _add_token
         try:
-            add(pipeline, file)
+            with diffusers_logs_nothing():
+                add(pipeline, file)
         except LOADING_ERRORS as error:
             if isinstance(error, OSError) and file.suffix in TORCH:
                 raise InputError(
                     f"the adapter {file} cannot be read without executing code in it, which is never done: "
                     "convert it to safetensors with the program that made it"
                 ) from error
-            raise _does_not_fit(pipeline, file, first_line(error)) from error
+            raise _does_not_fit(pipeline, file, _reason(error)) from error
 
 
 def _fuse(pipeline: Any, file: Path) -> None:
@@ -72,6 +77,15 @@ def _add_token(pipeline: Any, file: Path) -> None:
         size = len(pipeline.tokenizer) + rows
         pipeline.text_encoder.resize_token_embeddings(size, mean_resizing=False)
         pipeline.load_textual_inversion(str(file), token=name)
+
+
+def _reason(error: BaseException) -> str:
+    """What does not fit: the first layer of another width if torch lists them, else what the error says."""
+    found = _MISMATCH.findall(str(error))
+    if not found:
+        return first_line(error)
+    layer, stored, wanted = found[0]
+    return f"{len(found)} weights have another shape, such as {layer} with {stored} instead of {wanted}"
 
 
 def _does_not_fit(pipeline: Any, file: Path, reason: str) -> InputError:

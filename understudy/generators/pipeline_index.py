@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 
 from understudy.core.errors import InputError
@@ -64,6 +64,8 @@ def cannot_load(name: str, error: BaseException, *, variant: str | None = None) 
         else "give a word of 'understudy list generators', such as mini, the path of a pipeline folder, or a "
         "hub name"
     )
+    if isinstance(error, RevisionNotFoundError):
+        advice = "correct generator.revision, or leave it out"
     return InputError(f"cannot load the generator {name!r}: {why_not_found(error)}; {advice}")
 
 

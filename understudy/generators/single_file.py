@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import fetch_diffusers_config
+from diffusers.loaders.single_file_utils import SingleFileComponentError, fetch_diffusers_config
 from torch import nn
 
 from understudy.core.errors import InputError, first_line
 from understudy.core.hub import hub_asked_once
+from understudy.core.listing import listed
 from understudy.core.weight_files import shapes_in
+from understudy.generators.foreign import INDEX
 from understudy.generators.pipeline_index import LOADING_ERRORS, read_index
+from understudy.generators.silence import diffusers_logs_nothing
 
 _FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 _LATENT_CHANNELS = 4  # of every UNet of Stable Diffusion
+_PARTS = {
+    "UNet": ("model.diffusion_model.",),
+    "autoencoder": ("first_stage_model.",),
+    "text encoder": ("cond_stage_model.", "conditioner.", "text_encoders."),
+}
+"""What the names of the weights of each part begin with; web UIs also keep UNets alone."""
 
 
 def config_of(path: Path, config: str | None) -> str:
@@ -27,7 +37,8 @@ def config_of(path: Path, config: str | None) -> str:
         config: ``generator.config``; if None, the pipeline on the hub that diffusers takes for such weights.
 
     Raises:
-        InputError: for a UNet that takes other inputs than latents, or if the pipeline cannot be read.
+        InputError: for a UNet that takes other inputs than latents, a file without one of the networks, or if
+            the pipeline cannot be read.
     """
     shapes = shapes_in(path)
     channels = (*shapes.get(_FIRST_LAYER, ()), *[_LATENT_CHANNELS] * 2)[1]
@@ -37,7 +48,16 @@ def config_of(path: Path, config: str | None) -> str:
             f"instead of {_LATENT_CHANNELS}, as for inpainting (9), editing (8) or depth (5): choose a "
             "text-to-image checkpoint of Stable Diffusion 1.x, 2.x or XL"
         )
+    missing = [part for part, starts in _PARTS.items() if not any(map(_starts(starts), shapes))]
+    # Stable Diffusion 3 is also published without its text encoders; diffusers then says what it needs.
+    if missing and _FIRST_LAYER in shapes:
+        raise InputError(
+            f"the checkpoint {path} must hold a whole pipeline, but it has no {listed(missing)}: choose a "
+            "checkpoint with all parts, or load a pipeline with these weights in diffusers, save it with "
+            "save_pretrained, and give its folder with --generator"
+        )
     if config is not None:
+        _check_config(path, config)
         return config
     weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     config = str(fetch_diffusers_config(weights)["pretrained_model_name_or_path"])
@@ -65,14 +85,31 @@ def read_single_file(pipeline_class: Any, name: str, options: dict[str, Any]) ->
     """
     config = str(options["config"])
     try:
-        with nullcontext() if Path(config).is_dir() else hub_asked_once(config):
+        with (
+            nullcontext() if Path(config).is_dir() else hub_asked_once(config),
+            diffusers_logs_nothing(),
+        ):
             pipeline = pipeline_class.from_single_file(name, **options)
-    except LOADING_ERRORS as error:
+    except (*LOADING_ERRORS, SingleFileComponentError) as error:
         raise _does_not_fit(name, config, first_line(error)) from error
     for part, network in pipeline.components.items():
         if isinstance(network, nn.Module) and any(value.is_meta for value in network.state_dict().values()):
             raise _does_not_fit(name, config, f"weights of {part} are missing")
     return pipeline
+
+
+def _starts(starts: tuple[str, ...]) -> Callable[[str], bool]:
+    return lambda name: name.startswith(starts)
+
+
+def _check_config(path: Path, config: str) -> None:
+    try:
+        read_index(config)
+    except InputError as error:
+        raise InputError(
+            f"generator.config must be the folder or hub name of a pipeline of the same family as {path}, "
+            f"got {config}, which has no {INDEX} that can be read: correct it, or leave it out to use the hub"
+        ) from error
 
 
 def _does_not_fit(name: str, config: str, reason: str) -> InputError:

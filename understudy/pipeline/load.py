@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from understudy.data.captions.captions import caption_sets
-from understudy.data.image_kind import ImageKind, kind_of_set
-from understudy.generators.load import forget_kept
+from understudy.data.image_kind import ImageKind, colour_and_size, kind_of_set
+from understudy.data.labelled_set import LabelledSet
+from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.class_words import about_words, known_words
@@ -48,6 +49,7 @@ def load(run: Run) -> None:
             "notes": [
                 *splits.notes,
                 *about_photographs(kind, run.settings),
+                *about_grey_and_small(splits.train, kind, run.settings),
                 *about_large_pipelines(run.settings),
                 *([about_words(words)] if words and words["knows"] is False else []),
                 *([shortened] if shortened else []),
@@ -81,6 +83,32 @@ def about_photographs(kind: ImageKind, settings: Settings) -> tuple[str, ...]:
     if settings.generator.name != "mini":
         return (told,)
     return told, f"warning: 'mini' has seen only printed characters, not such images: {what_else(settings)}"
+
+
+def about_grey_and_small(train: LabelledSet, kind: ImageKind, settings: Settings) -> tuple[str, ...]:
+    """What to know about photographs without colour, and about those that are enlarged; empty for others."""
+    if kind == "characters":
+        return ()
+    is_grey, side = colour_and_size(train)
+    adapt, prompt, told = settings.adapt, settings.draw.prompt, []
+    is_adapted = bool(adapt.num_steps) and adapt.adapter is None
+    draws_colours = settings.generator.name not in GENERATORS and prompt.startswith("a photo of")
+    if is_grey and draws_colours:
+        grey = prompt.replace("a photo", "a black and white photo", 1)
+        names = ("draw.prompt", "adapt.prompt") if is_adapted else ("draw.prompt",)
+        how = " ".join(f'--set "{name}={grey}"' for name in names)
+        told.append(
+            f"grey photographs: the generator may draw colours, unless its prompt says otherwise: {how}"
+        )
+    size = settings.compare.resolution
+    if size is not None and 2 * side <= size:
+        learns_blur = is_adapted and is_large(settings.generator.name)
+        blur = ", and the generator learns to draw images as blurred as these" if learns_blur else ""
+        told.append(
+            f"small images: half of them have at most {side} pixels on the shorter side; classifiers see "
+            f"them enlarged to {size}{blur}: larger originals would help"
+        )
+    return tuple(told)
 
 
 def about_large_pipelines(settings: Settings) -> tuple[str, ...]:

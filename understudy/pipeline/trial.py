@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from understudy.core.errors import InputError, first_line
+from understudy.core.micro_batch import is_out_of_memory
 from understudy.generators.generator import Generator, PlanRow, adaptable
+from understudy.generators.room import LESS_MEMORY
 from understudy.settings import Settings
 
 
@@ -35,6 +37,11 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
         )
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         reason = first_line(error)
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise InputError(
+                f"the generator {settings.generator.name} needs more memory than the device has, even for "
+                f"one image of {size} pixels ({reason}): {LESS_MEMORY}"
+            ) from error
         raise InputError(
             f"the generator {settings.generator.name} cannot draw an image or compute its loss: {reason}: "
             "choose another one"
@@ -42,7 +49,7 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
     if not torch.isfinite(residual).all():
         raise InputError(
             f"the loss of the generator {settings.generator.name} must be finite, got {residual.mean():g}: "
-            "choose another one, or generator.precision=float32"
+            f"choose another one{_or_precise(settings)}"
         )
     if not image.any():  # not a number becomes black
         raise InputError(
@@ -50,3 +57,10 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
             "overflow or its weights are damaged: set generator.precision=float32, lower "
             "draw.guidance_scale, or choose another one"
         )
+
+
+def _or_precise(settings: Settings) -> str:
+    """What else to try if numbers overflow; nothing more in float32."""
+    is_float32 = settings.generator.precision == "float32"
+    adapters = ", or leave generator.adapters out" if settings.generator.adapters else ""
+    return adapters if is_float32 else f"{adapters}, or generator.precision=float32"

@@ -53,7 +53,7 @@ def draw_parts(
         One step per batch drawn, and per part found.
     """
     at_once = MicroBatch(batch_size, work="drawing")
-    draw = partial(_drawn, generator, train=train, visual=visual)
+    draw = partial(draw_rows, generator, train=train, visual=visual)
     for plan in plans:
         rows = read_part(plan)
         path = folder / plan.name
@@ -69,13 +69,13 @@ def draw_parts(
         _as_set(rows, images, train.class_names).save(path)
 
 
-def _drawn(
+def draw_rows(
     generator: Generator,
     rows: Sequence[PlanRow],
     size: int,
     *,
     train: LabelledSet,
-    visual: VisualGuidance | None,
+    visual: VisualGuidance | None = None,
 ) -> np.ndarray:
     """The images of rows that are drawn alike, ``size`` at once, uint8 (N, 3, H, W)."""
     parts = (rows[start : start + size] for start in range(0, len(rows), size))
