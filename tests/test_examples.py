@@ -1,4 +1,4 @@
-"""The example of the documentation runs, and is as short as it says."""
+"""The examples of the documentation run, and are as short as they say."""
 
 import ast
 import runpy
@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from tiny_job import BUNDLED, SECTIONS, write_pets
 
-QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart.py"
+from understudy.commands.defaults import defaults_for
+from understudy.pipeline.folder import RunFolder
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+QUICKSTART = EXAMPLES / "quickstart.py"
+PHOTOGRAPHS = EXAMPLES / "photographs.py"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +36,27 @@ def test_the_quickstart_runs(quickstart, tmp_path, capsys):
     assert results["data"]["shots"] == 5
     assert results["verdict"]["sentence"] in printed
     assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_photographs_run_from_a_folder_to_a_report(tiny_pipeline_folder, tmp_path, capsys):
+    """As it stands, on a tiny pipeline of the real classes, but for a handful of steps and images."""
+    results = runpy.run_path(str(PHOTOGRAPHS))["main"](
+        str(write_pets(tmp_path / "pets")), str(tiny_pipeline_folder), tmp_path / "run", **SECTIONS
+    )
+    assert results["adaptation"]["method"] == "lora"
+    assert results["verdict"]["sentence"] in capsys.readouterr().out
+    assert (tmp_path / "run" / "report.html").exists()
+    assert (tmp_path / "run" / "adapter" / "pytorch_lora_weights.safetensors").exists()
+    stored = RunFolder.find(tmp_path / "run").settings
+    assert stored.generator.precision == "bfloat16"
+    assert stored.adapt.augmentation == "affine"  # of the test; without it that of photographs
+    chosen = defaults_for(str(tmp_path / "pets"), generator=str(tiny_pipeline_folder))
+    assert chosen["adapt"]["augmentation"] == "flip-crop"
+
+
+def test_photographs_are_short():
+    assert len([line for line in PHOTOGRAPHS.read_text().splitlines() if line.strip()]) <= 40
 
 
 def test_the_quickstart_is_short():

@@ -179,6 +179,34 @@ def test_a_class_with_one_train_photograph_goes_through_a_run(tiny_pipeline_fold
     assert set(results["arms"]) >= {"real", "synthetic"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--preset", "quick"], "may learn for only 300 steps, at most 1,500: with fewer than 500 even"),
+        (["--set", "adapt.steps=200", "--set", "adapt.until=steps"], "may learn for only 200 steps: with"),
+        ([], "draws 32 pixels by default, but half of the photographs have 64 or more: --set generator.res"),
+        (["--set", "generator.resolution=64", "--set", "generator.patch=4"], None),
+    ],
+)
+def test_a_generator_that_learns_from_scratch_needs_steps_and_pixels(changes, message, understudy):
+    write_photographs("photos", side=64)
+    command = (
+        "validate",
+        "photos",
+        "--generator",
+        "class_conditional",
+        "--set",
+        "generator.channels=[48, 48]",
+    )
+    code, out, _ = understudy(*command, *changes)
+    assert code == 0
+    told = " ".join(out.split())
+    assert ("warning: 'class_conditional'" in told) == (message is not None)
+    assert (message or "") in told
+    _, out, _ = understudy("validate", "photos", "--generator", "mini", "--preset", "quick")
+    assert "'class_conditional' may learn" not in out
+
+
 # Pipelines
 
 
@@ -433,3 +461,10 @@ def test_validate_says_what_the_weights_of_a_large_pipeline_take(
     large(10**9)
     _, out, _ = understudy(*command)
     assert "with a warning" not in out
+
+
+def test_a_folder_with_the_name_of_a_kind_of_generator(photographs, tiny_pipeline_folder, understudy):
+    shutil.copytree(tiny_pipeline_folder, "stable-diffusion")
+    told = refusal(understudy, "validate", photographs, "--generator", "stable-diffusion")
+    assert "give its folder or hub name instead of this word, as in ./stable-diffusion" in told
+    assert understudy("validate", photographs, "--generator", "./stable-diffusion")[0] == 0

@@ -23,6 +23,7 @@ from understudy.core.durations import check_duration, short_duration
 from understudy.core.errors import InputError
 from understudy.core.listing import listed
 from understudy.data.labelled_set import LabelledSet
+from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.sampling.plan import quotas
 from understudy.settings import Settings
 
@@ -36,7 +37,6 @@ SIZES = {
 _FEWEST_SEEDS = 3
 _FEWEST_CLASSIFIER_STEPS = 100
 _FEWEST_ADAPTATION_STEPS = 100
-_FEWEST_FROM_SCRATCH = 500
 _FEWEST_PER_CLASS = 50
 _PARTS = 1000  # steps and images are cut to a number of thousandths
 
@@ -130,7 +130,7 @@ def with_share(settings: Settings, share: float, *, given: Collection[str], trai
     if adapt.num_steps and adapt.adapter is None:
         fewest = _FEWEST_ADAPTATION_STEPS
         if settings.generator.name == "class_conditional":
-            fewest = _FEWEST_FROM_SCRATCH
+            fewest = FEWEST_FROM_SCRATCH
         if adapt.distribution in DRAWN_FORMS:
             fewest += adapt.distribution_steps
         settings = _with_adaptation(settings, share, fewest, given)

@@ -20,7 +20,12 @@ from understudy.generators.pipeline_size import is_large
 from understudy.generators.room import LESS_MEMORY, bytes_of_weights
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.class_words import about_words, known_words
-from understudy.pipeline.load import about_grey_and_small, about_large_pipelines, about_photographs
+from understudy.pipeline.load import (
+    about_grey_and_small,
+    about_large_pipelines,
+    about_learning_from_scratch,
+    about_photographs,
+)
 from understudy.pipeline.run import check_stages
 from understudy.settings import Settings
 
@@ -95,6 +100,7 @@ def validate(settings: Settings, *, device: str = "cpu") -> Checked:
         *splits.notes,
         *about_photographs(kind, settings),
         *about_grey_and_small(splits.train, kind, settings),
+        *about_learning_from_scratch(splits.train, kind, settings),
         *about_large_pipelines(settings),
         *_about_memory(settings),
         *(note for note in (words, small, few) if note),

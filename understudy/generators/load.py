@@ -165,6 +165,7 @@ def check_generator(settings: GeneratorSettings) -> None:
     if settings.name == "stable-diffusion":
         raise InputError(
             "generator 'stable-diffusion' needs a pipeline: give its folder or hub name instead of this word"
+            f"{', as in ./stable-diffusion' if path.exists() else ''}"
         )
     looks_like_hub_name = settings.name.count("/") == 1 and not settings.name.startswith((".", "/", "~"))
     if settings.name not in GENERATORS and not looks_like_hub_name:

@@ -14,6 +14,8 @@ from understudy.core.errors import InputError
 _PIPELINE = unless("generator.name", "mini", "class_conditional", "folder", "glyphs")
 _CLASS_CONDITIONAL = when("generator.name", "class_conditional")
 _READY_MADE = ("folder", "glyphs")
+FEWEST_FROM_SCRATCH = 500
+"""Steps after which the images of ``class_conditional`` show their class, on `digits`: fewer draw noise."""
 CHECKPOINTS = (".safetensors", ".ckpt")
 """Endings of whole pipelines in a single file."""
 

@@ -7,12 +7,15 @@ from understudy.data.image_kind import ImageKind, colour_and_size, kind_of_set
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import GENERATORS, forget_kept
 from understudy.generators.pipeline_size import is_large
+from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.pipeline.caption_length import fitting_captions
 from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.context import Run
 from understudy.pipeline.domain import what_else
 from understudy.pipeline.kept_files import keep_files
 from understudy.settings import Settings
+
+_LARGER_THAN_DEFAULT = 64  # pixels: twice the width that class_conditional draws by default
 
 
 def load(run: Run) -> None:
@@ -50,6 +53,7 @@ def load(run: Run) -> None:
                 *splits.notes,
                 *about_photographs(kind, run.settings),
                 *about_grey_and_small(splits.train, kind, run.settings),
+                *about_learning_from_scratch(splits.train, kind, run.settings),
                 *about_large_pipelines(run.settings),
                 *([about_words(words)] if words and words["knows"] is False else []),
                 *([shortened] if shortened else []),
@@ -108,6 +112,29 @@ def about_grey_and_small(train: LabelledSet, kind: ImageKind, settings: Settings
             f"small images: half of them have at most {side} pixels on the shorter side; classifiers see "
             f"them enlarged to {size}{blur}: larger originals would help"
         )
+    return tuple(told)
+
+
+def about_learning_from_scratch(train: LabelledSet, kind: ImageKind, settings: Settings) -> tuple[str, ...]:
+    """Warnings if ``class_conditional`` may stop too early, or draws smaller photographs; empty otherwise."""
+    adapt, generator, told = settings.adapt, settings.generator, []
+    if generator.name != "class_conditional" or adapt.adapter is not None:
+        return ()
+    if adapt.steps < FEWEST_FROM_SCRATCH:
+        most = f", at most {adapt.num_steps:,}" if adapt.until == "plateau" else ""
+        told.append(
+            f"warning: 'class_conditional' may learn for only {adapt.steps} steps{most}: with fewer than "
+            f"{FEWEST_FROM_SCRATCH} even digits are noise, and photographs take longer; understudy preview "
+            "says what --set adapt.steps=2000 costs"
+        )
+    if kind == "photographs" and generator.resolution is None:
+        _, side = colour_and_size(train)
+        if side >= _LARGER_THAN_DEFAULT:
+            told.append(
+                f"warning: 'class_conditional' draws 32 pixels by default, but half of the photographs have "
+                f"{side} or more: --set generator.resolution=64 --set generator.patch=4, whose steps take as "
+                "long"
+            )
     return tuple(told)
 
 
