@@ -117,7 +117,7 @@ def _about_memory(settings: Settings) -> tuple[str, ...]:
         return ()
     need = bytes_of_weights(Path(generator.name), generator.precision)
     told = f"memory: the weights take {need / 1e9:.1f} GB in generator.precision={generator.precision}; "
-    told += "adapting and drawing need more (docs/photographs.md)"
+    told += "adapting and drawing need more"
     gpu = torch.accelerator.current_accelerator(check_available=True)
     free = None if gpu is None else free_bytes(str(gpu))
     if free is None:
