@@ -38,6 +38,20 @@ def test_photographs_get_another_classifier(photographs):
     assert settings.adapt.augmentation == "flip-crop"
 
 
+def test_a_generator_from_scratch_draws_photographs_larger(photographs):
+    scratch = {"name": "class_conditional"}
+    drawn = with_defaults(_layers(photographs, generator=scratch)).generator
+    assert (drawn.resolution, drawn.patch) == (64, 4)
+    assert defaults_for(photographs, generator="class_conditional")["generator"] == {
+        "resolution": 64,
+        "patch": 4,
+    }
+    for changes in ({"resolution": 32}, {"patch": 2}, {"channels": (16, 32)}):
+        given = with_defaults(_layers(photographs, generator={**scratch, **changes})).generator
+        assert given == build(*_layers(photographs, generator={**scratch, **changes})).generator
+    assert with_defaults(_layers("digits", generator=scratch)).generator.resolution is None
+
+
 def test_characters_keep_the_general_defaults():
     assert defaults_for("digits") == {}
     assert with_defaults(_layers("digits")) == build(*_layers("digits"))

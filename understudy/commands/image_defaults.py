@@ -1,4 +1,4 @@
-"""Defaults that depend on the images: photographs are neither classified nor augmented like characters."""
+"""Defaults that depend on the images: photographs are not classified, augmented or drawn like characters."""
 
 from __future__ import annotations
 
@@ -20,30 +20,34 @@ from understudy.training.photo_network import photo_weights
 _SAMPLE = 100  # images that are looked at
 _OF_A_LABEL = 10  # of these, at most
 _MOST_READ = 1000  # files that are read for it
+_FROM_SCRATCH = {"resolution": 64, "patch": 4}  # a step takes as long as at 32 pixels, the general default
 _SIZES = (96, 128, 160, 192, 224)  # of the classifier's input; EfficientNet-Lite0 was trained at 224
 
 IMAGE_DEFAULTS: dict[str, dict[str, tuple[object, ...]]] = {
     "adapt": {"augmentation": ("flip-crop",)},
     "compare": {"augmentation": ("flip-crop",), "backbone": ("photo",), "resolution": _SIZES},
+    "generator": {name: (value,) for name, value in _FROM_SCRATCH.items()},
 }
 """By section and setting, the values that are defaults for some images."""
 
 
-def image_defaults(data: DataSettings) -> dict[str, Any]:
+def image_defaults(data: DataSettings, *, generator: str = "mini") -> dict[str, Any]:
     """Settings that suit the images, as a layer for :func:`build`.
 
     Photographs are mirrored and cropped. If ``understudy[photo]`` is installed, classifiers start from a
-    network that knows photographs, at the size of the images. Nothing for characters, and if no image can be
-    read.
+    network that knows photographs, at the size of the images. ``class_conditional`` draws 64 pixels if at
+    least half of the images have as many. Nothing for characters, and if no image can be read.
     """
     images = _first_images(data)
     if not images or image_kind(images) == "characters":
         return {}
+    side = float(np.median([min(image.size) for image in images]))
     compare: dict[str, Any] = {"augmentation": "flip-crop"}
     if photo_weights() is not None:
-        side = float(np.median([min(image.size) for image in images]))
         compare |= {"backbone": "photo", "resolution": min(_SIZES, key=lambda size: abs(size - side))}
-    return {"adapt": {"augmentation": "flip-crop"}, "compare": compare}
+    is_larger = generator == "class_conditional" and side >= _FROM_SCRATCH["resolution"]
+    drawn = {"generator": dict(_FROM_SCRATCH)} if is_larger else {}
+    return {"adapt": {"augmentation": "flip-crop"}, "compare": compare, **drawn}
 
 
 def _first_images(data: DataSettings) -> list[Image.Image]:

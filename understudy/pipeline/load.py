@@ -116,14 +116,13 @@ def about_grey_and_small(train: LabelledSet, kind: ImageKind, settings: Settings
 
 
 def about_learning_from_scratch(train: LabelledSet, kind: ImageKind, settings: Settings) -> tuple[str, ...]:
-    """Warnings if ``class_conditional`` may stop too early, or draws smaller photographs; empty otherwise."""
+    """Warnings if ``class_conditional`` stops too early, or draws smaller photographs; empty otherwise."""
     adapt, generator, told = settings.adapt, settings.generator, []
     if generator.name != "class_conditional" or adapt.adapter is not None:
         return ()
-    if adapt.steps < FEWEST_FROM_SCRATCH:
-        most = f", at most {adapt.num_steps:,}" if adapt.until == "plateau" else ""
+    if adapt.num_steps < FEWEST_FROM_SCRATCH:
         told.append(
-            f"warning: 'class_conditional' may learn for only {adapt.steps} steps{most}: with fewer than "
+            f"warning: 'class_conditional' learns for only {adapt.num_steps} steps: with fewer than "
             f"{FEWEST_FROM_SCRATCH} even digits are noise, and photographs take longer; understudy preview "
             "says what --set adapt.steps=2000 costs"
         )
@@ -131,7 +130,7 @@ def about_learning_from_scratch(train: LabelledSet, kind: ImageKind, settings: S
         _, side = colour_and_size(train)
         if side >= _LARGER_THAN_DEFAULT:
             told.append(
-                f"warning: 'class_conditional' draws 32 pixels by default, but half of the photographs have "
+                f"warning: 'class_conditional' draws 32 pixels here, but half of the photographs have "
                 f"{side} or more: --set generator.resolution=64 --set generator.patch=4, whose steps take as "
                 "long"
             )
