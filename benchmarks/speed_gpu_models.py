@@ -12,7 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from understudy.data.labelled_set import LabelledSet
 from understudy.generators.load import load_generator
 from understudy.generators.mini.tokenizer import train_tokenizer
-from understudy.generators.schedules import DiffusionSchedule
+from understudy.generators.pipeline_checks import image_size_of
+from understudy.generators.pipeline_parts import Parts
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
@@ -77,8 +78,9 @@ def stable_diffusion(
         feature_extractor=None,
         requires_safety_checker=False,
     ).to(device, getattr(torch, precision))
-    schedule = DiffusionSchedule(scheduler.config)
-    return StableDiffusionGenerator(pipeline, pipeline.vae, schedule, settings, features=None, offload=None)
+    size = image_size_of(pipeline, StableDiffusionGenerator.layout, settings)
+    parts = Parts(pipeline=pipeline, vae=pipeline.vae, image_size=size, features=None, offload=None)
+    return StableDiffusionGenerator(parts, settings)
 
 
 def few_images(count: int, *, split: Any, size: int) -> LabelledSet:

@@ -17,7 +17,7 @@ from tiny_job import STUDY_FIGURES, Listener, real_page, tiny_settings, write_pe
 from understudy.commands import printing
 from understudy.core import workers
 from understudy.core.registry import Registry
-from understudy.generators import diffusers_generator
+from understudy.generators import pipeline_parts
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.pipeline.run import run
 
@@ -27,7 +27,7 @@ hypothesis.settings.register_profile("same", derandomize=True, max_examples=50)
 hypothesis.settings.register_profile("explore", print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-_copies = Copies(diffusers_generator.load_complete)
+_copies = Copies(pipeline_parts.load_complete)
 
 
 def pytest_collection_finish():
@@ -39,7 +39,7 @@ def pytest_collection_finish():
 def read_pipelines_once():
     """Tests that load a pipeline which an earlier test has loaded get a copy of that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diffusers_generator, "load_complete", _copies)
+        patch.setattr(pipeline_parts, "load_complete", _copies)
         yield
 
 

@@ -3,10 +3,16 @@
 import numpy as np
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
     DDPMScheduler,
+    DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -23,6 +29,9 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -123,6 +132,78 @@ def save_tiny_sd3(folder, *, t5=True):
     pipeline.save_pretrained(folder)
 
 
+def save_tiny_flux(folder, *, dev=True):
+    """A FLUX.1 pipeline like dev, with guidance as an input and a shift by image size, or like schnell."""
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipeline = FluxPipeline(
+            vae=_vae(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+            text_encoder=CLIPTextModel(_text_config(tokenizer)),
+            tokenizer=tokenizer,
+            text_encoder_2=T5EncoderModel(_t5_config()),
+            tokenizer_2=_t5_tokenizer(),
+            transformer=FluxTransformer2DModel(
+                in_channels=16,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                joint_attention_dim=32,
+                pooled_projection_dim=16,
+                guidance_embeds=dev,
+                axes_dims_rope=(2, 2, 4),
+            ),
+            scheduler=FlowMatchEulerDiscreteScheduler(
+                shift=3.0 if dev else 1.0,
+                use_dynamic_shifting=dev,
+                base_image_seq_len=4,
+                max_image_seq_len=64,
+            ),
+        )
+    pipeline.save_pretrained(folder)
+
+
+def save_tiny_sana(folder):
+    """A Sana pipeline with the scheduler that Sana is published with."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipeline = SanaPipeline(
+            tokenizer=_gemma_tokenizer(),
+            text_encoder=tiny_gemma(),
+            vae=AutoencoderDC(
+                latent_channels=4,
+                attention_head_dim=2,
+                encoder_block_types="ResBlock",
+                decoder_block_types="ResBlock",
+                encoder_block_out_channels=(8, 8, 8),
+                decoder_block_out_channels=(8, 8, 8),
+                encoder_layers_per_block=(1, 1, 1),
+                decoder_layers_per_block=(1, 1, 1),
+                encoder_qkv_multiscales=((), (), ()),
+                decoder_qkv_multiscales=((), (), ()),
+                scaling_factor=0.4,
+            ),
+            transformer=SanaTransformer2DModel(
+                in_channels=4,
+                out_channels=4,
+                num_layers=1,
+                num_attention_heads=2,
+                attention_head_dim=8,
+                num_cross_attention_heads=2,
+                cross_attention_head_dim=8,
+                cross_attention_dim=16,
+                caption_channels=24,
+                sample_size=8,
+                timestep_scale=2.0,
+            ),
+            scheduler=DPMSolverMultistepScheduler(
+                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            ),
+        )
+    pipeline.save_pretrained(folder)
+
+
 def save_tiny_image_encoder(folder, *, width=16):
     """A CLIP vision model with projection, with its preprocessor."""
     with torch.random.fork_rng(devices=[]):
@@ -211,6 +292,26 @@ def _t5_config():
 def _t5_tokenizer():
     letters = [(letter, -2.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"]
     return T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *letters], extra_ids=0)
+
+
+def tiny_gemma(*, hidden_size=24):
+    """The text encoder of Sana."""
+    return Gemma2Model(
+        Gemma2Config(
+            vocab_size=40,
+            hidden_size=hidden_size,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=12,
+        )
+    )
+
+
+def _gemma_tokenizer():
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *"▁abcdefghijklmnopqrstuvwxyz"]
+    return GemmaTokenizer(vocab={word: number for number, word in enumerate(words)}, add_bos_token=True)
 
 
 def two_classes(num_images=8, *, split="train", seed=0, size=16):

@@ -10,8 +10,10 @@ from diffusers import StableDiffusionPipeline
 from tiny import (
     missing,
     plan_rows,
+    save_tiny_flux,
     save_tiny_image_encoder,
     save_tiny_pipeline,
+    save_tiny_sana,
     save_tiny_sd3,
     save_tiny_sdxl,
 )
@@ -30,6 +32,9 @@ SAVERS = {
     "xl": save_tiny_sdxl,
     "sd3": save_tiny_sd3,
     "sd3-without-t5": functools.partial(save_tiny_sd3, t5=False),
+    "flux-dev": save_tiny_flux,
+    "flux-schnell": functools.partial(save_tiny_flux, dev=False),
+    "sana": save_tiny_sana,
 }
 DENOISER_METHODS = [name for name in METHODS if name != "none" and not AdaptSettings(method=name).has_token]
 TOKEN_METHODS = [name for name in METHODS if AdaptSettings(method=name).has_token]
@@ -115,8 +120,9 @@ def test_an_image_depends_on_its_row_alone(strength, generator, train, rows):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_the_resolution_can_be_set(fresh, train, rows):
-    assert fresh(resolution=24).draw(rows(1, train), train).shape == (1, 3, 24, 24)
+def test_the_resolution_can_be_set(fresh, generator, train, rows):
+    size = 64 if generator.image_size == 32 and generator.prediction_type == "flow" else 24
+    assert fresh(resolution=size).draw(rows(1, train), train).shape == (1, 3, size, size)
 
 
 def test_images_and_prompts_are_encoded_one_by_one(generator, train):
@@ -182,25 +188,32 @@ def test_pretrained_denoisers_take_no_parameters_of_augmentations(generator):
 
 def test_prompts_that_would_be_cut_are_refused(generator):
     generator.check_prompts(["a photo of a cat", ""], keep_last=True)
-    limit = generator.pipeline.tokenizer.model_max_length
-    longest = " ".join("x" * (limit - 2))
+    tokenizer, limit = min(generator._token_limits(), key=lambda pair: pair[1])
+    longest = "x" * (limit + 1 - len(tokenizer("x").input_ids))
     generator.check_prompts([longest], keep_last=False)
     with pytest.raises(
-        InputError, match=f"at most {limit - 1} tokens.*, got {limit} for 'x x.*needed for the image feature"
+        InputError, match=f"at most {limit - 1} tokens.*, got {limit} for 'xx.*needed for the image feature"
     ):
         generator.check_prompts(["a cat", longest], keep_last=True)
     with pytest.raises(
         InputError,
-        match=f"at most {limit} tokens.*, got {limit + 1} for 'x x.*: shorten the prompt or the caption",
+        match=f"at most {limit} tokens.*, got {limit + 1} for 'xx.*: shorten the prompt or the caption",
     ):
-        generator.check_prompts([longest + " x"], keep_last=False)
+        generator.check_prompts([longest + "x"], keep_last=False)
+
+
+def test_no_prompt_within_the_limit_is_cut(generator):
+    tokenizer, limit = min(generator._token_limits(), key=lambda pair: pair[1])
+    longest = "x" * (limit - len(tokenizer("x").input_ids))
+    ends = generator.encode_prompts([longest + "c", longest + "d"])
+    assert not torch.allclose(ends.states[0], ends.states[1])
 
 
 @pytest.mark.parametrize("executed", [1, 5, 15, 22, 29, 30])
 def test_a_strength_is_found_from_a_ratio(executed, generator, rows, train):
     sampler = rows(1, train)[0].sampler
     solver = generator._solver(sampler)
-    solver.set_timesteps(30)
+    generator._schedule.place(solver, 30)
     snr = generator._schedule.grid_snr(solver)[30 - executed].item()
     strength = generator.strength_at(max(snr, 1e-9), sampler=sampler, steps=30)
     assert int(30 * strength) == executed
@@ -280,8 +293,7 @@ def test_tokens_are_learned_and_kept_or_refused(method, fresh, generator, train,
         return
     with pytest.raises(
         InputError,
-        match=r"a learned token needs a pipeline with one text encoder, .* got StableDiffusion.*Pipeline: "
-        r"choose",
+        match=r"a learned token needs a pipeline whose only text encoder is CLIP, .* got \w+Pipeline: choose",
     ):
         METHODS[method](adapted, settings, seed=0, num_classes=2)
     (tmp_path / "learned_embeds.safetensors").touch()

@@ -11,7 +11,7 @@ from tiny import plan_row
 
 from understudy.adaptation.methods import METHODS
 from understudy.adaptation.settings import AdaptSettings
-from understudy.generators import diffusers_generator
+from understudy.generators import pipeline_parts
 from understudy.generators.load import forget_kept, give_back, load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -97,14 +97,14 @@ def test_a_pipeline_that_does_not_fit_is_freed_before_another_is_read(settings, 
     used = load(settings)
     add_hook_to_module(used.denoiser, ModelHook())
     give_back(used, settings, device="cpu")
-    denoiser, alive, read = weakref.ref(used.denoiser), [], diffusers_generator.load_complete
+    denoiser, alive, read = weakref.ref(used.denoiser), [], pipeline_parts.load_complete
     del used
 
     def noting(*values):
         alive.append(denoiser() is not None)
         return read(*values)
 
-    monkeypatch.setattr(diffusers_generator, "load_complete", noting)
+    monkeypatch.setattr(pipeline_parts, "load_complete", noting)
     load(settings.model_copy(update={"resolution": 24}))
     assert alive == [False]
 

@@ -89,7 +89,7 @@ def test_offloaded_parts_still_do_everything(
     strength, tiny_generator, tiny_pipeline_folder, train, monkeypatch
 ):
     """The same hooks, with the CPU as the device."""
-    monkeypatch.setattr("understudy.generators.diffusers_generator.check_memory_settings", lambda *_: None)
+    monkeypatch.setattr("understudy.generators.pipeline_parts.check_memory_settings", lambda *_: None)
     offloaded = StableDiffusionGenerator.load(str(tiny_pipeline_folder), cpu_offload=True)
     pixels = torch.from_numpy(train.pixels(16)[:2])
     latents = offloaded.encode_images(pixels)

@@ -12,7 +12,7 @@ from tiny_job import Listener, tiny_settings
 
 from understudy.commands.time_limit import fit_to_time
 from understudy.data.captions.model import CaptionModel
-from understudy.generators import diffusers_generator
+from understudy.generators import pipeline_parts
 from understudy.generators.load import forget_kept, load_generator
 from understudy.pipeline.compare import compare
 from understudy.pipeline.context import Run
@@ -42,7 +42,7 @@ def loaded(monkeypatch):
 
     They refer to themselves, as offloaded ones do, and garbage is not searched for by chance.
     """
-    read, found = diffusers_generator.load_complete, []
+    read, found = pipeline_parts.load_complete, []
 
     def noting(*values):
         pipeline = read(*values)
@@ -50,7 +50,7 @@ def loaded(monkeypatch):
         found.append(weakref.ref(pipeline.unet))
         return pipeline
 
-    monkeypatch.setattr(diffusers_generator, "load_complete", noting)
+    monkeypatch.setattr(pipeline_parts, "load_complete", noting)
     forget_kept()
     gc.disable()
     yield found

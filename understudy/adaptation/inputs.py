@@ -315,11 +315,9 @@ class _Encoder:
 
     def _encoded(self, prompts: Sequence[str]) -> Conditioning:
         starts = range(0, len(prompts), _PROMPTS_AT_ONCE)
-        parts = [
-            self._generator.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE]) for start in starts
-        ]
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        return Conditioning(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
+        return Conditioning.joined(
+            [self._generator.encode_prompts(prompts[start : start + _PROMPTS_AT_ONCE]) for start in starts]
+        )
 
 
 def prompts_of(data: LabelledSet, *, prompt_names: Sequence[str], settings: AdaptSettings) -> list[list[str]]:

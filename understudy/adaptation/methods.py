@@ -32,6 +32,8 @@ _LAYERS = {
         *("time_emb_proj", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
     ),
 }
+# The feed-forward layers of Sana; its third one is depthwise, and peft has no updates for that.
+_ONLY_SANA = ("conv_inverted", "conv_point")
 
 
 @METHODS.register("none", summary="use the generator without adaptation, as a baseline")
@@ -58,11 +60,14 @@ def _lora(
                 f"adapt.targets must be {', '.join(_LAYERS)} or endings of the denoiser's module names, got "
                 f"{target!r}"
             )
+    names = [name for target in settings.targets for name in _LAYERS.get(target, (target,))]
+    if "convolutions" in settings.targets:
+        names += [name for name in _ONLY_SANA if any(layer.endswith(f".{name}") for layer in layers)]
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha or settings.rank,
         init_lora_weights="gaussian",
-        target_modules=[name for target in settings.targets for name in _LAYERS.get(target, (target,))],
+        target_modules=names,
     )
     with torch.random.fork_rng(devices=[]):  # peft draws its initial weights from the global generator
         torch.manual_seed(seed)

@@ -13,19 +13,21 @@ from torch import Tensor, nn
 
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
-from understudy.functional.denoising import PredictionType, num_steps_from_snr, strength_of
+from understudy.functional.denoising import PredictionType
 from understudy.generators.denoiser_files import load_denoiser, save_denoiser
-from understudy.generators.exemplar_guidance import guide
+from understudy.generators.exemplar_guidance import ExemplarGuidance, guide
 from understudy.generators.fingerprints import Fingerprint
 from understudy.generators.generator import Conditioning, PlanRow, encode_distinct
-from understudy.generators.image_features import ImageFeatures, image_encoder_of
-from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder, save_memory
-from understudy.generators.pipeline_checks import image_size_of, load_complete
+from understudy.generators.image_features import ImageFeatures, check_image_encoder
+from understudy.generators.memory import save_memory
+from understudy.generators.pipeline_checks import Layout
+from understudy.generators.pipeline_parts import Parts, load_parts
 from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
-from understudy.generators.schedules import DiffusionSchedule, Schedule
+from understudy.generators.schedules import DiffusionSchedule, Schedule, strength_near
 from understudy.generators.settings import GeneratorSettings
-from understudy.generators.sources import shared_by, source_pixels
+from understudy.generators.sources import noise_of, shared_by, source_pixels
+from understudy.generators.token_limits import check_lengths
 
 _WEIGHT_METHODS = ("lora", "full")  # the other methods learn tokens
 
@@ -34,62 +36,48 @@ class AbstractDiffusersGenerator(ABC):
     """A pipeline with autoencoder, text encoders and a denoiser, on one device.
 
     Args:
-        pipeline: plain diffusers pipeline, on its device.
-        vae: its autoencoder, or a float32 copy if it would overflow in half precision.
-        schedule: its training timesteps.
-        settings: resolution and memory savers.
-        features: image encoder, or None.
-        offload: networks that wait in CPU memory, or None.
+        parts: the pipeline and what is used with it.
+        settings: which files it was read from, and memory savers.
+
+    Raises:
+        InputError: for a scheduler or a memory saver that does not fit the family.
 
     Attributes:
         pipeline: the diffusers pipeline.
         from_text, from_image: pipeline classes of the family.
-        part: name of the denoiser among the pipeline's components.
-        width_key: name of the width of the text states in the denoiser's configuration.
-        read_schedule: reads the training timesteps from the configuration of a scheduler.
+        layout: name and inputs of the denoiser.
         draw_options: additional arguments of the pipeline classes for drawing.
         vae_may_overflow: whether the family has autoencoders that overflow in float16.
+        rounds_steps_up: whether the image-to-image pipeline rounds the number of executed steps up.
     """
 
     from_text: ClassVar[Any]
     from_image: ClassVar[Any]
-    part: ClassVar[str] = "unet"
-    width_key: ClassVar[str] = "cross_attention_dim"
-    read_schedule: ClassVar[Any] = DiffusionSchedule
+    layout: ClassVar[Layout] = Layout()
     draw_options: ClassVar[dict[str, Any]] = {}
     vae_may_overflow: ClassVar[bool] = False
+    rounds_steps_up: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        pipeline: Any,
-        vae: Any,
-        schedule: Schedule,
-        settings: GeneratorSettings,
-        *,
-        features: ImageFeatures | None,
-        offload: Offload | None,
-    ) -> None:
-        self.pipeline = pipeline
+    def __init__(self, parts: Parts, settings: GeneratorSettings) -> None:
+        self.pipeline = parts.pipeline
         self.pipeline.set_progress_bar_config(disable=True)
-        self._vae = vae
-        self._schedule = schedule
-        self._features = features
-        self._offload = offload
+        self._vae, self._features, self._offload = parts.vae, parts.features, parts.offload
+        self._image_size = parts.image_size
+        self._schedule = self._schedule_of(parts.pipeline, parts.image_size)
         self._has_adapter = False
-        config = cast("Any", self.denoiser).config
-        self._image_size = image_size_of(pipeline, self.part, settings.resolution, name=settings.name)
-        patch = getattr(config, "patch_size", None) or 1  # latent pixels that a transformer joins
-        unit = max(8, pipeline.vae_scale_factor * patch)  # diffusers' pipelines insist on 8
-        if self._image_size % unit:
-            raise InputError(f"generator.resolution must be a multiple of {unit}, got {self._image_size}")
         self._freeze()
         self._fingerprint = Fingerprint(self._networks(), settings)
-        save_memory(pipeline, vae, self.denoiser, settings)
+        save_memory(self.pipeline, self._vae, self.denoiser, settings)
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
         """Additional arguments of ``from_pretrained``."""
         return {}
+
+    @classmethod
+    def _schedule_of(cls, pipeline: Any, image_size: int) -> Schedule:
+        """Training timesteps of a pipeline that draws images of this width and height in pixels."""
+        return DiffusionSchedule(pipeline.scheduler.config)
 
     @abstractmethod
     def _encode(self, prompts: list[str]) -> Conditioning:
@@ -103,14 +91,50 @@ class AbstractDiffusersGenerator(ABC):
     def _token_limits(self) -> list[tuple[Any, int]]:
         """Each tokenizer with the largest number of tokens, begin and end included, for its encoder."""
 
-    def _from_image_options(self, strength: float, steps: int) -> dict[str, Any]:
-        """Arguments with which the image-to-image pipeline executes int(steps * strength) steps."""
-        return {"strength": strength}
+    def _encode_negative(self, prompts: list[str]) -> Conditioning:
+        """Encode texts to draw away from; one row per text."""
+        return encode_distinct(self, prompts)
+
+    def _guidance(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
+        """Arguments of the pipeline for guidance away from the negative prompts."""
+        scale = rows[0].guidance_scale
+        if scale <= 1:
+            return {"guidance_scale": scale}
+        negative = self._encode_negative([row.negative_prompt for row in rows])
+        return {"guidance_scale": scale, **negative.arguments(prefix="negative_")}
+
+    def _start(self, pixels: Tensor, rows: Sequence[PlanRow], solver: Any) -> dict[str, Any]:
+        """Arguments with which ``from_image`` takes the last int(steps * strength) steps of a solver.
+
+        Args:
+            pixels: the real image that each row starts from, uint8 (N, 3, H, W).
+            rows: N rows.
+            solver: on whose grid drawing starts.
+        """
+        _, steps, _, strength, _ = rows[0].shared
+        image = pixels.to(self.device, self.pipeline.vae.dtype) / 255
+        if not self.rounds_steps_up:
+            return {"image": image, "strength": strength}
+        strength = (int(steps * strength) - 0.5) / steps
+        return {"image": image, "strength": strength, "height": self.image_size, "width": self.image_size}
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of unscaled latents of images, float (B, 3, H, W) in [-1, 1]."""
+        latents = self._vae.encode(x).latent_dist
+        return latents.mean, latents.std
+
+    def _pack(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) in the form in which the pipeline hands them to its solver."""
+        return latents
+
+    def _unpack(self, latents: Tensor) -> Tensor:
+        """The inverse of :meth:`_pack`."""
+        return latents
 
     @property
     def token_width(self) -> int:
         """Width D of the text states; the sum of both widths if the states of two encoders are joined."""
-        return int(cast("Any", self.denoiser).config[self.width_key])
+        return int(cast("Any", self.denoiser).config[self.layout.width_key])
 
     @classmethod
     def load(cls, name: str, *, device: str | torch.device = "cpu", **settings: Any) -> Self:
@@ -129,29 +153,20 @@ class AbstractDiffusersGenerator(ABC):
     @classmethod
     def from_settings(cls, settings: GeneratorSettings, *, device: str | torch.device) -> Self:
         """Load a pipeline as :meth:`load` does."""
-        check_memory_settings(settings, torch.device(device))
-        dtype = getattr(torch, settings.precision)
-        # A checkpoint in a single file holds no image encoder.
-        of_file = {"config": settings.config, "image_encoder": None}
-        of_folder = {"variant": settings.variant, "revision": settings.revision}
-        source = of_file if Path(settings.name).is_file() else of_folder
-        options = {"dtype": dtype, "adapters": settings.adapters, **source, **cls._loading(settings)}
-        pipeline = load_complete(cls.from_text, cls.part, settings.name, options)
-        if settings.safety_checker and pipeline.components.get("safety_checker") is None:
-            raise InputError(
-                f"generator.safety_checker must be false, got true: the pipeline {settings.name} has no "
-                "safety checker"
-            )
-        schedule: Schedule = cls.read_schedule(pipeline.scheduler.config)
-        features = image_encoder_of(pipeline, settings.image_encoder, dtype)
-        vae = safe_autoencoder(pipeline.vae, may_overflow=cls.vae_may_overflow)
-        offload = place(pipeline, vae, cls.part, torch.device(device), offload=settings.cpu_offload)
-        return cls(pipeline, vae, schedule, settings, features=features, offload=offload)
+        parts = load_parts(
+            cls.from_text,
+            cls.layout,
+            settings,
+            device=torch.device(device),
+            options=cls._loading(settings),
+            vae_may_overflow=cls.vae_may_overflow,
+        )
+        return cls(parts, settings)
 
     @property
     def image_size(self) -> int:
         """Width and height of drawn images in pixels."""
-        return int(self._image_size)
+        return self._image_size
 
     @property
     def fingerprint(self) -> str:
@@ -178,7 +193,7 @@ class AbstractDiffusersGenerator(ABC):
     @property
     def denoiser(self) -> nn.Module:
         """The UNet or transformer."""
-        return cast("nn.Module", self.pipeline.components[self.part])
+        return cast("nn.Module", self.pipeline.components[self.layout.part])
 
     @property
     def snr(self) -> Tensor:
@@ -218,9 +233,9 @@ class AbstractDiffusersGenerator(ABC):
             Twice float of shape (B, C, H / f, W / f) with the reduction f of the autoencoder.
         """
         x = pixels.to(self.device, self._vae.dtype) / 127.5 - 1
-        latents, scale = self._vae.encode(x).latent_dist, self._vae.config.scaling_factor
+        (mean, std), scale = self._moments(x), self._vae.config.scaling_factor
         self._park()
-        mean, std = (latents.mean - self._latent_shift()) * scale, latents.std * scale
+        mean, std = (mean - self._latent_shift()) * scale, std * scale
         return mean.to(self._dtype()), std.to(self._dtype())
 
     def decode_latents(self, latents: Tensor) -> Tensor:
@@ -238,17 +253,9 @@ class AbstractDiffusersGenerator(ABC):
 
     def check_prompts(self, prompts: Sequence[str], *, keep_last: bool) -> None:
         """See :meth:`understudy.generators.generator.Generator.check_prompts`."""
+        written = {prompt: self._written_out(prompt) for prompt in prompts}
         for tokenizer, limit in self._token_limits():
-            allowed = limit - keep_last
-            reason = ", of which the last is needed for the image feature" if keep_last else ""
-            for prompt in dict.fromkeys(prompts):
-                count = len(tokenizer(self._written_out(prompt), verbose=False).input_ids)
-                if count > allowed:
-                    raise InputError(
-                        f"a prompt must have at most {allowed} tokens, begin and end included, got {count} "
-                        f"for {prompt!r}: shorten the prompt or the caption; the text encoder takes "
-                        f"{limit}{reason}"
-                    )
+            check_lengths(written, tokenizer, limit, keep_last=keep_last)
 
     def encode_prompts(self, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
         """Encode B texts as states, float (B, L, D), and pooled vectors where the denoiser takes them.
@@ -312,14 +319,7 @@ class AbstractDiffusersGenerator(ABC):
             InputError: for a sampler that is unknown or does not fit the generator, or cannot take so many
                 steps.
         """
-        solver = self._solver(sampler)
-        try:
-            solver.set_timesteps(steps)
-        except ValueError as error:
-            raise InputError(
-                f"draw.steps must be fewer for draw.sampler={sampler!r}, got {steps}, more than it can place"
-            ) from error
-        return strength_of(num_steps_from_snr(self._schedule.grid_snr(solver), snr), steps)
+        return strength_near(snr, self._schedule, self._solver(sampler), sampler=sampler, steps=steps)
 
     @torch.inference_mode()
     def draw(
@@ -351,31 +351,27 @@ class AbstractDiffusersGenerator(ABC):
         self, rows: Sequence[PlanRow], sources: LabelledSet | None, tokens: Tensor | None
     ) -> np.ndarray:
         """As :meth:`draw`, but float (N, H, W, 3) in [0, 1]."""
-        sampler, steps, guidance_scale, strength, _ = shared_by(rows)
+        sampler, steps, _, strength, _ = shared_by(rows)
         conditional = encode_distinct(self, [row.prompt for row in rows])
         if tokens is not None:
             conditional = conditional.with_last(tokens)
-        call: dict[str, Any] = conditional.arguments()
-        if guidance_scale > 1:
-            negative = encode_distinct(self, [row.negative_prompt for row in rows])
-            call |= negative.arguments(prefix="negative_")
+        call: dict[str, Any] = conditional.arguments() | self._guidance(rows)
         call |= {
             "num_inference_steps": steps,
-            "guidance_scale": guidance_scale,
             "generator": [torch.Generator().manual_seed(row.seed) for row in rows],
             "output_type": "np",
         }
+        solver = self._solver(sampler)
         if strength < 1:
-            pipeline_class = self.from_image
-            pixels = source_pixels(rows, sources, self.image_size)
-            call["image"] = pixels.to(self.device, self.pipeline.vae.dtype) / 255
-            call |= self._from_image_options(strength, steps)
+            call |= self._start(source_pixels(rows, sources, self.image_size), rows, solver)
         else:
-            pipeline_class = self.from_text
-            call |= {"height": self.image_size, "width": self.image_size, **self._scaled_noise(rows)}
-        pipeline = self._assemble(pipeline_class, sampler)
+            call |= {"height": self.image_size, "width": self.image_size}
+            if any(row.noise_scale != 1 for row in rows):  # otherwise the pipeline draws the noise itself
+                call["latents"] = self._pack(self._noise(rows))
         if any(row.exemplar_weight for row in rows):
-            guide(pipeline.scheduler, self, rows, sources, grid_snr=self._schedule.grid_snr)
+            guidance = ExemplarGuidance(self, rows, sources)
+            guide(solver, guidance, grid_snr=self._schedule.grid_snr, pack=self._pack, unpack=self._unpack)
+        pipeline = self._assemble(self.from_image if strength < 1 else self.from_text, solver)
         return cast("np.ndarray", pipeline(**call).images)
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
@@ -384,7 +380,7 @@ class AbstractDiffusersGenerator(ABC):
         See :func:`understudy.generators.denoiser_files.save_denoiser` for the weights.
         """
         if method in _WEIGHT_METHODS:
-            save_denoiser(self.pipeline, self.part, folder, method=method)
+            save_denoiser(self.pipeline, self.layout.part, folder, method=method)
         else:
             self._save_tokens(folder)
 
@@ -403,7 +399,7 @@ class AbstractDiffusersGenerator(ABC):
         """
         self._has_adapter = True
         if method in _WEIGHT_METHODS:
-            load_denoiser(self.pipeline, self.part, folder, method=method, scale=scale)
+            load_denoiser(self.pipeline, self.layout.part, folder, method=method, scale=scale)
         elif scale != 1:
             raise InputError(
                 f"draw.adapter_scale must be 1 for learned tokens, got {scale}: a token cannot be applied in "
@@ -424,13 +420,13 @@ class AbstractDiffusersGenerator(ABC):
 
     def _no_tokens(self) -> InputError:
         return InputError(
-            "a learned token needs a pipeline with one text encoder, Stable Diffusion 1.x, 2.x or mini, got "
-            f"{type(self.pipeline).__name__}: choose another adapt.method"
+            "a learned token needs a pipeline whose only text encoder is CLIP, Stable Diffusion 1.x, 2.x or "
+            f"mini, got {type(self.pipeline).__name__}: choose another adapt.method"
         )
 
-    def _assemble(self, pipeline_class: Any, sampler: str) -> Any:
+    def _assemble(self, pipeline_class: Any, solver: Any) -> Any:
         parts = {name: part for name, part in self.pipeline.components.items() if name != "scheduler"}
-        pipeline = pipeline_class(**parts, scheduler=self._solver(sampler), **self.draw_options)
+        pipeline = pipeline_class(**parts, scheduler=solver, **self.draw_options)
         pipeline._exclude_from_cpu_offload = self.pipeline._exclude_from_cpu_offload
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -444,7 +440,7 @@ class AbstractDiffusersGenerator(ABC):
 
     def _networks(self) -> list[nn.Module]:
         """All networks that influence an image, in a fixed order."""
-        names = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3", self.part)
+        names = ("vae", "text_encoder", "text_encoder_2", "text_encoder_3", self.layout.part)
         networks = [self.pipeline.components.get(name) for name in names]
         encoder = [self._features.encoder] if self._features else []
         return [network for network in networks if network is not None] + encoder
@@ -455,15 +451,12 @@ class AbstractDiffusersGenerator(ABC):
         Raises:
             InputError: if there is none.
         """
-        if self._features is None:
-            raise InputError(
-                f"image features need an image encoder, and this {type(self.pipeline).__name__} has none: "
-                "set generator.image_encoder to a CLIP vision model with projection"
-            )
+        check_image_encoder(self._features, self.pipeline)
+        assert self._features is not None
         return self._features
 
     def _latent_shift(self) -> float:
-        return float(self._vae.config.shift_factor or 0.0)
+        return float(self._vae.config.get("shift_factor") or 0.0)
 
     def _dtype(self) -> torch.dtype:
         return cast("torch.dtype", cast("Any", self.denoiser).dtype)
@@ -472,14 +465,8 @@ class AbstractDiffusersGenerator(ABC):
         if self._offload is not None:
             self._offload.park()
 
-    def _scaled_noise(self, rows: Sequence[PlanRow]) -> dict[str, Tensor]:
-        """The initial noise of rows with a noise scale; without one, the pipeline draws it itself."""
-        if all(row.noise_scale == 1 for row in rows):
-            return {}
+    def _noise(self, rows: Sequence[PlanRow]) -> Tensor:
+        """The initial noise of rows in the form of latents, (N, C, h, w)."""
         size = self.image_size // self.pipeline.vae_scale_factor
-        shape = (1, self.pipeline.vae.config.latent_channels, size, size)
-        noise = [
-            row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed))
-            for row in rows
-        ]
-        return {"latents": torch.cat(noise).to(self.device, self._dtype())}
+        shape = (self.pipeline.vae.config.latent_channels, size, size)
+        return noise_of(rows, shape).to(self.device, self._dtype())

@@ -93,30 +93,28 @@ class ExemplarGuidance:
 
 def guide(
     solver: Any,
-    generator: Adaptable,
-    rows: Sequence[PlanRow],
-    sources: LabelledSet | None,
+    guidance: ExemplarGuidance,
     *,
     grid_snr: Callable[[Any], Tensor],
+    pack: Callable[[Tensor], Tensor],
+    unpack: Callable[[Tensor], Tensor],
 ) -> None:
     """Guide a batch: every prediction is changed before a solver of diffusers uses it.
 
     Args:
         solver: for this batch alone; its method ``step`` is replaced.
-        generator: with an image encoder.
-        rows: of the batch.
-        sources: real train images.
+        guidance: of the rows of the batch.
         grid_snr: computes the signal-to-noise ratio at each timestep of a solver.
-
-    Raises:
-        InputError: as :class:`ExemplarGuidance`.
+        pack: brings latents (N, C, h, w) into the form in which the pipeline gives them to the solver.
+        unpack: the inverse of ``pack``.
     """
-    guidance, plain, numbers = ExemplarGuidance(generator, rows, sources), solver.step, count()
+    plain, numbers = solver.step, count()
 
     @wraps(plain)  # pipelines read the signature
     def step(prediction: Tensor, time: Any, x_t: Tensor, *args: Any, **options: Any) -> Any:
         place = int((solver.timesteps == time).nonzero()[0])
         snr = float(grid_snr(solver)[place])
-        return plain(guidance.changed(prediction, x_t, snr, next(numbers)), time, x_t, *args, **options)
+        changed = guidance.changed(unpack(prediction), unpack(x_t), snr, next(numbers))
+        return plain(pack(changed), time, x_t, *args, **options)
 
     solver.step = step

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from understudy.core.errors import InputError
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
+from understudy.generators.flux import FluxGenerator
 from understudy.generators.pipeline_index import read_index
+from understudy.generators.sana import SanaGenerator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.single_file import config_of
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
@@ -17,6 +19,8 @@ _FAMILIES: tuple[type[AbstractDiffusersGenerator], ...] = (
     StableDiffusionGenerator,
     StableDiffusionXLGenerator,
     StableDiffusion3Generator,
+    FluxGenerator,
+    SanaGenerator,
 )
 
 

@@ -26,27 +26,45 @@ class Conditioning:
 
     Attributes:
         states: output of the text encoders, one state per token, float (B, L, D).
-        pooled: one vector per prompt, float (B, P), for denoisers that take it (SDXL, SD3); otherwise None.
+        pooled: one vector per prompt, float (B, P), for denoisers that take it (SDXL, SD3, FLUX.1); otherwise
+            None.
         augmentation: parameters of the augmentation of each image, float (B, A), for denoisers with a layer
             for them; zeros, or None for the whole batch, stand for images without augmentation.
+        attended: 1 for states that the denoiser attends to and 0 for padding, int64 (B, L), for denoisers
+            that take such a mask (Sana); None if they attend to all states.
     """
 
     states: Tensor
     pooled: Tensor | None = None
     augmentation: Tensor | None = None
+    attended: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Conditioning]) -> Conditioning:
+        """The rows of several encoded batches of prompts, one batch after the other."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        attended = [part.attended for part in parts if part.attended is not None]
+        return cls(
+            torch.cat([part.states for part in parts]),
+            pooled=torch.cat(pooled) if pooled else None,
+            attended=torch.cat(attended) if attended else None,
+        )
 
     def __len__(self) -> int:
         return len(self.states)
 
     def select(self, index: Tensor) -> Conditioning:
         """The rows at ``index``, int64 (B,) or bool (len,)."""
-        pooled, augmentation = (
-            None if tensor is None else tensor[index] for tensor in (self.pooled, self.augmentation)
+        pooled, augmentation, attended = (
+            None if tensor is None else tensor[index]
+            for tensor in (self.pooled, self.augmentation, self.attended)
         )
-        return Conditioning(self.states[index], pooled, augmentation)
+        return Conditioning(self.states[index], pooled, augmentation, attended)
 
     def with_last(self, tokens: Tensor) -> Conditioning:
         """A copy in which token b, of ``tokens`` (len, D), replaces the last state of row b.
+
+        The denoiser attends to it.
 
         Raises:
             ValueError: for tokens of another shape.
@@ -55,23 +73,32 @@ class Conditioning:
         if tokens.shape != expected:
             raise ValueError(f"tokens must be of shape {expected}, one per row, got {tuple(tokens.shape)}")
         states = torch.cat([self.states[:, :-1], tokens.to(self.states)[:, None]], dim=1)
-        return replace(self, states=states)
+        if self.attended is None:
+            return replace(self, states=states)
+        attended = torch.cat([self.attended[:, :-1], torch.ones_like(self.attended[:, -1:])], dim=1)
+        return replace(self, states=states, attended=attended)
 
     def arguments(self, *, prefix: str = "") -> dict[str, Tensor]:
         """Arguments of a diffusers pipeline; ``prefix`` is ``negative_`` for negative prompts."""
-        pooled = {} if self.pooled is None else {f"{prefix}pooled_prompt_embeds": self.pooled}
-        return {f"{prefix}prompt_embeds": self.states, **pooled}
+        named = {
+            f"{prefix}prompt_embeds": self.states,
+            f"{prefix}pooled_prompt_embeds": self.pooled,
+            f"{prefix}prompt_attention_mask": self.attended,
+        }
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def where(self, mask: Tensor, other: Conditioning) -> Conditioning:
         """Keep the prompts where ``mask``, bool (B,), is true; elsewhere take the only one of ``other``.
 
         Each row keeps its augmentation.
         """
-        states = torch.where(mask.view(-1, 1, 1).to(self.states.device), self.states, other.states)
-        if self.pooled is None or other.pooled is None:
-            return replace(self, states=states, pooled=None)
-        pooled = torch.where(mask.view(-1, 1).to(states.device), self.pooled, other.pooled)
-        return replace(self, states=states, pooled=pooled)
+        here = mask.to(self.states.device).view(-1, 1)
+        pooled, attended = (
+            None if ours is None or theirs is None else torch.where(here, ours, theirs)
+            for ours, theirs in ((self.pooled, other.pooled), (self.attended, other.attended))
+        )
+        states = torch.where(here[:, :, None], self.states, other.states)
+        return replace(self, states=states, pooled=pooled, attended=attended)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,9 @@ def central_square(x: Tensor, size: int) -> Tensor:
 
 
 def image_encoder_of(pipeline: Any, name: str | None, dtype: torch.dtype) -> ImageFeatures | None:
-    """Load the image encoder ``name`` and add it to the pipeline; without a name, use the pipeline's encoder.
+    """Load the image encoder ``name``; without a name, use the pipeline's encoder.
+
+    A loaded encoder becomes part of a pipeline that has a place for one (all but Sana).
 
     Returns:
         The encoder, or None if the pipeline has none or it is not a CLIP encoder with projection (that of
@@ -81,12 +83,26 @@ def image_encoder_of(pipeline: Any, name: str | None, dtype: torch.dtype) -> Ima
 
     if name is not None:
         features = load_image_encoder(name, dtype)
-        pipeline.register_modules(image_encoder=features.encoder)
+        if "image_encoder" in pipeline.components:
+            pipeline.register_modules(image_encoder=features.encoder)
         return features
     encoder = pipeline.components.get("image_encoder")
     if not isinstance(encoder, CLIPVisionModelWithProjection):
         return None
     return ImageFeatures(encoder, pipeline.components.get("feature_extractor"))
+
+
+def check_image_encoder(features: ImageFeatures | None, pipeline: Any) -> None:
+    """Check that a pipeline has an encoder of image features.
+
+    Raises:
+        InputError: with the setting that can name one.
+    """
+    if features is None:
+        raise InputError(
+            f"image features need an image encoder, and this {type(pipeline).__name__} has none: "
+            "set generator.image_encoder to a CLIP vision model with projection"
+        )
 
 
 def load_image_encoder(

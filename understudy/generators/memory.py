@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -82,16 +82,28 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
         )
 
 
-def place(pipeline: Any, vae: nn.Module, part: str, device: torch.device, *, offload: bool) -> Offload | None:
-    """Move a pipeline to its device; with ``offload``, all networks but the denoiser wait on the CPU."""
+def place(
+    pipeline: Any, others: Sequence[nn.Module], part: str, device: torch.device, *, offload: bool
+) -> Offload | None:
+    """Move networks to their device; with ``offload``, all but the denoiser wait on the CPU.
+
+    Args:
+        pipeline: of diffusers.
+        others: networks used with it, some of which may be parts of it.
+        part: name of the denoiser among the components.
+        device: that they compute on.
+        offload: whether they wait on the CPU.
+    """
     if not offload:
         pipeline.to(device)
-        vae.to(device)
+        for network in others:
+            network.to(device)
         return None
     networks = {name: each for name, each in pipeline.components.items() if isinstance(each, nn.Module)}
     networks.pop(part).to(device)
     pipeline._exclude_from_cpu_offload = [part]  # diffusers reads the device from the other parts
-    return Offload([*networks.values(), *([vae] if vae is not pipeline.vae else [])], device)
+    parts = list(networks.values())
+    return Offload(parts + [each for each in others if all(each is not known for known in parts)], device)
 
 
 def safe_autoencoder(vae: Any, *, may_overflow: bool) -> Any:
@@ -107,7 +119,7 @@ def safe_autoencoder(vae: Any, *, may_overflow: bool) -> Any:
     """
     if vae.dtype == torch.float16 and may_overflow and vae.config.force_upcast:
         return copy.deepcopy(vae).float()
-    if vae.dtype == torch.float32:
+    if vae.dtype == torch.float32 and "force_upcast" in vae.config:
         vae.register_to_config(force_upcast=False)  # Stable Diffusion XL would cast needlessly, and warn
     return vae
 

@@ -1,9 +1,10 @@
-"""Noise schedules: diffusion (Stable Diffusion 1, 2, XL) and flow matching (Stable Diffusion 3)."""
+"""Noise schedules: diffusion (Stable Diffusion 1, 2, XL) and flow matching (SD 3, FLUX.1, Sana)."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol, final
 
+import numpy as np
 import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -14,7 +15,9 @@ from understudy.functional.denoising import (
     add_flow_noise,
     add_noise,
     denoising_target,
+    num_steps_from_snr,
     signal_to_noise_ratio,
+    strength_of,
 )
 from understudy.generators.generator import NoiseSchedule
 
@@ -37,8 +40,33 @@ class Schedule(NoiseSchedule, Protocol):
     def network_time(self, t: Tensor) -> Tensor:
         """Timesteps, int64 (B,), in the unit of the denoiser."""
 
+    def place(self, solver: Any, steps: int) -> None:
+        """Set the timesteps of a solver for drawing from pure noise, as the pipeline sets them."""
+
     def grid_snr(self, solver: Any) -> Tensor:
         """Signal-to-noise ratios at a solver's timesteps, ascending, float32 (num_steps,)."""
+
+
+def strength_near(snr: float, schedule: Schedule, solver: Any, *, sampler: str, steps: int) -> float:
+    """The strength, in (0, 1], at which drawing starts at the grid point nearest to an SNR.
+
+    Args:
+        snr: signal-to-noise ratio.
+        schedule: of the pipeline.
+        solver: whose timesteps are set.
+        sampler: name of the solver, for the message.
+        steps: number of steps of the full grid.
+
+    Raises:
+        InputError: if the solver cannot take so many steps.
+    """
+    try:
+        schedule.place(solver, steps)
+    except ValueError as error:
+        raise InputError(
+            f"draw.steps must be fewer for draw.sampler={sampler!r}, got {steps}, more than it can place"
+        ) from error
+    return strength_of(num_steps_from_snr(schedule.grid_snr(solver), snr), steps)
 
 
 @final
@@ -101,6 +129,10 @@ class DiffusionSchedule:
         """The timestep itself."""
         return t
 
+    def place(self, solver: Any, steps: int) -> None:
+        """Let the solver place its timesteps."""
+        solver.set_timesteps(steps)
+
     def grid_snr(self, solver: Any) -> Tensor:
         """The schedule's ratio at each of the solver's timesteps."""
         return self.snr[solver.timesteps.cpu().long()]
@@ -112,27 +144,42 @@ class FlowSchedule:
 
     The sigmas are those that the pipeline was trained with, including the shift. diffusers lists them from
     noise to data; here timestep 0 has the smallest sigma and T - 1 has sigma 1, so that noise grows with the
-    timestep as in diffusion.
+    timestep as in diffusion. A shift that depends on the size of the image (``use_dynamic_shifting``; Esser
+    et al. 2024, section 5.3.2) is constant here, because all images of a generator have one size.
 
     Args:
         config: configuration of the pipeline's scheduler.
+        num_patches: how many positions the transformer has for an image; None if the pipeline cannot shift
+            by them.
+        even_steps: whether the pipeline takes n equal steps before the shift, with sigmas from 1 to 1 / n, as
+            FLUX.1 does; otherwise the solver places them.
 
     Raises:
-        InputError: for another kind of scheduler, or sigmas that depend on the image size.
+        InputError: for another kind of scheduler, or sigmas that depend on the image size in a pipeline that
+            cannot use them.
     """
 
     is_flow = True
     prediction_type: PredictionType = "flow"
 
-    def __init__(self, config: Any) -> None:
-        if "shift" not in config or config.get("use_dynamic_shifting") or config.get("invert_sigmas"):
+    def __init__(self, config: Any, *, num_patches: int | None = None, even_steps: bool = False) -> None:
+        is_dynamic = bool(config.get("use_dynamic_shifting"))
+        if "shift" not in config or config.get("invert_sigmas") or (is_dynamic and num_patches is None):
+            fixed = " with a fixed shift" if num_patches is None else ""
             raise InputError(
-                "the generator's scheduler must be a FlowMatchEulerDiscreteScheduler with a fixed shift, "
-                f"got {config.get('_class_name', 'another')}: set use_dynamic_shifting and invert_sigmas to "
-                "false in its scheduler_config.json"
+                f"the generator's scheduler must be a FlowMatchEulerDiscreteScheduler{fixed}, got "
+                f"{config.get('_class_name', 'another')} with use_dynamic_shifting {is_dynamic} and "
+                f"invert_sigmas {bool(config.get('invert_sigmas'))}: copy the folder 'scheduler' of the "
+                "original pipeline"
             )
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
-        self._sigmas: Tensor = scheduler.sigmas.flip(0)
+        sigmas: Tensor = scheduler.sigmas.flip(0)
+        self._options: dict[str, float] = {}
+        if is_dynamic and num_patches is not None:
+            self._options = {"mu": _mu(scheduler.config, num_patches)}
+            sigmas = scheduler.time_shift(self._options["mu"], 1.0, sigmas)
+        self._sigmas = sigmas
+        self._even_steps = even_steps
         self._num_timesteps: int = config["num_train_timesteps"]
         self.snr = _flow_snr(self._sigmas)
 
@@ -148,9 +195,24 @@ class FlowSchedule:
         """Sigma times the number of timesteps, float32."""
         return self._sigmas.to(t.device)[t] * self._num_timesteps
 
+    def place(self, solver: Any, steps: int) -> None:
+        """Give the solver the pipeline's sigmas before the shift, and the shift if it is not the solver's."""
+        if self._even_steps:
+            solver.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), **self._options)
+        else:
+            solver.set_timesteps(steps, **self._options)
+
     def grid_snr(self, solver: Any) -> Tensor:
         """Ratios at the solver's sigmas, without the last, which is the clean image."""
         return _flow_snr(solver.sigmas[:-1].cpu())
+
+
+def _mu(config: Any, num_patches: int) -> float:
+    """The parameter of a shift that depends on the image size: a line through two points, not clipped."""
+    slope = (config["max_shift"] - config["base_shift"]) / (
+        config["max_image_seq_len"] - config["base_image_seq_len"]
+    )
+    return float(config["base_shift"] + slope * (num_patches - config["base_image_seq_len"]))
 
 
 def _flow_snr(sigma: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The settings shared by the rows of a batch, and the real images that they use."""
+"""The settings shared by the rows of a batch, their noise, and the real images that they use."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def shared_by(rows: Sequence[PlanRow]) -> tuple[str, int, float, float, str]:
             f"{sorted(shared)}"
         )
     return shared.pop()
+
+
+def noise_of(rows: Sequence[PlanRow], shape: tuple[int, ...]) -> Tensor:
+    """Normal noise from the seed of each row, times its noise scale, float32 (N, *shape)."""
+    return torch.stack(
+        [
+            row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed))
+            for row in rows
+        ]
+    )
 
 
 def source_pixels(rows: Sequence[PlanRow], sources: LabelledSet | None, size: int) -> Tensor:

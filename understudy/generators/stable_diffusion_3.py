@@ -9,8 +9,9 @@ from torch import Tensor
 
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
 from understudy.generators.generator import Conditioning
+from understudy.generators.pipeline_checks import Layout
 from understudy.generators.pipeline_index import read_index
-from understudy.generators.schedules import FlowSchedule
+from understudy.generators.schedules import FlowSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
 
 _MAX_T5_TOKENS = 256  # default of diffusers' pipelines; T5 itself has no limit
@@ -26,9 +27,8 @@ class StableDiffusion3Generator(AbstractDiffusersGenerator):
 
     from_text: ClassVar[Any] = StableDiffusion3Pipeline
     from_image: ClassVar[Any] = StableDiffusion3Img2ImgPipeline
-    part: ClassVar[str] = "transformer"
-    width_key: ClassVar[str] = "joint_attention_dim"
-    read_schedule: ClassVar[Any] = FlowSchedule
+    layout: ClassVar[Layout] = Layout("transformer", "joint_attention_dim", encoders=())
+    rounds_steps_up: ClassVar[bool] = True
 
     @classmethod
     def _loading(cls, settings: GeneratorSettings) -> dict[str, Any]:
@@ -39,6 +39,11 @@ class StableDiffusion3Generator(AbstractDiffusersGenerator):
             for part in ("text_encoder_3", "tokenizer_3")
             if index.get(part, (None, None))[0] is None
         }
+
+    @classmethod
+    def _schedule_of(cls, pipeline: Any, image_size: int) -> Schedule:
+        patch = pipeline.vae_scale_factor * pipeline.transformer.config.patch_size
+        return FlowSchedule(pipeline.scheduler.config, num_patches=(image_size // patch) ** 2)
 
     def _encode(self, prompts: list[str]) -> Conditioning:
         states, _, pooled, _ = self.pipeline.encode_prompt(
@@ -67,8 +72,3 @@ class StableDiffusion3Generator(AbstractDiffusersGenerator):
         if self.pipeline.text_encoder_3 is not None:
             limits.append((self.pipeline.tokenizer_3, _MAX_T5_TOKENS))
         return limits
-
-    def _from_image_options(self, strength: float, steps: int) -> dict[str, Any]:
-        # This pipeline rounds the number of executed steps up where the others round down.
-        executed = int(steps * strength)
-        return {"strength": (executed - 0.5) / steps, "height": self.image_size, "width": self.image_size}

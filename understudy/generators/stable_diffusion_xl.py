@@ -10,6 +10,7 @@ from torch import Tensor
 
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
 from understudy.generators.generator import Conditioning
+from understudy.generators.pipeline_checks import Layout
 
 
 @final
@@ -23,6 +24,7 @@ class StableDiffusionXLGenerator(AbstractDiffusersGenerator):
 
     from_text: ClassVar[Any] = StableDiffusionXLPipeline
     from_image: ClassVar[Any] = StableDiffusionXLImg2ImgPipeline
+    layout: ClassVar[Layout] = Layout(encoders=("text_encoder", "text_encoder_2"))
     vae_may_overflow: ClassVar[bool] = True
     # Classifiers would learn the watermark.
     draw_options: ClassVar[dict[str, Any]] = {"add_watermarker": False}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from understudy.core.errors import InputError, first_line
@@ -25,6 +27,8 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
     """
     draw = settings.draw
     row = PlanRow.from_noise(words, sampler=draw.sampler, steps=2, guidance_scale=draw.guidance_scale)
+    if draw.negative_prompt:  # some pipelines take none
+        row = replace(row, negative_prompt=words)
     model, size = adaptable(generator), generator.image_size
     try:
         image = generator.draw([row], None)
@@ -35,6 +39,8 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
             torch.tensor([len(model.snr) // 2], device=x0.device),
             model.encode_prompts([words]),
         )
+    except InputError:
+        raise
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         reason = first_line(error)
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
