@@ -188,11 +188,47 @@ def test_a_pipeline_on_the_hub_is_large_and_what_is_bundled_is_not(name, is_larg
         ("org/dreamshaper-lcm-v7", 1.0),
         ("org/turbulent-dreams", 2.0),
         ("turbo/dreams", 2.0),
+        ("black-forest-labs/FLUX.1-schnell", 1.0),
+        ("black-forest-labs/FLUX.1-dev", 2.0),
     ],
 )
 def test_distilled_weights_draw_without_guidance(name, guidance):
     settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": name}}])
     assert (settings.draw.guidance_scale, settings.adapt.method) == (guidance, "lora")
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "steps"),
+    [
+        ("black-forest-labs/FLUX.1-schnell", "flow-euler", 4),
+        ("black-forest-labs/FLUX.1-dev", "flow-euler", 20),
+        ("org/Sana_1600M_1024px_BF16_diffusers", "flow-euler", 20),
+        ("stabilityai/stable-diffusion-3.5-large", "flow-euler", 20),
+        ("org/sd3-medium", "flow-euler", 20),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "unipc", 20),
+        ("org/fluxion", "unipc", 20),
+    ],
+)
+def test_pipelines_of_flow_matching_get_their_sampler(name, sampler, steps):
+    draw = with_defaults([{"data": {"source": "digits"}, "generator": {"name": name}}]).draw
+    assert (draw.sampler, draw.steps) == (sampler, steps)
+
+
+@pytest.mark.parametrize(
+    ("index", "sampler"),
+    [
+        ('{"_class_name": "FluxPipeline"}', "flow-euler"),
+        ('{"_class_name": "StableDiffusionPipeline"}', "unipc"),
+        ("{}", "unipc"),
+        ("[]", "unipc"),
+        ("<html>", "unipc"),
+    ],
+)
+def test_the_class_of_a_folder_decides_about_its_sampler(index, sampler, tmp_path):
+    folder = _pipeline(tmp_path / "flux", megabytes=201, part="transformer")
+    (folder / "model_index.json").write_text(index)
+    settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": str(folder)}}])
+    assert settings.draw.sampler == sampler
 
 
 @pytest.mark.parametrize("part", ["unet", "transformer"])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from understudy.generators.pipeline_size import is_distilled, is_large
+from understudy.generators.pipeline_size import draws_in_four_steps, is_distilled, is_flow, is_large
 
 PIPELINE_DEFAULTS: dict[str, dict[str, tuple[object]]] = {
     # LoRA at this rate, eight images a step: Real-Fake (Yuan et al., ICLR 2024, arXiv:2310.10402). Full
     # fine-tuning holds about seven times the weights: 24 GB for Stable Diffusion 1.5.
     "adapt": {"method": ("lora",), "learning_rate": (1e-4,), "batch_size": (8,)},
-    # What Real-Fake draws with; larger scales draw images that differ less.
-    "draw": {"guidance_scale": (2.0,)},
+    # Guidance: what Real-Fake draws with; larger scales draw images that differ less. Steps: for FLUX.1
+    # schnell, which was distilled for 1 to 4. The sampler is the one for flow matching.
+    "draw": {"guidance_scale": (2.0,), "steps": (4,), "sampler": ("flow-euler",)},
 }
 """By section and setting, the value that is the default for large pipelines."""
 
@@ -23,8 +24,12 @@ def pipeline_defaults(name: str) -> dict[str, Any]:
     """
     if not is_large(name):
         return {}
+    suits = {
+        "guidance_scale": not is_distilled(name),
+        "steps": draws_in_four_steps(name),
+        "sampler": is_flow(name),
+    }
     return {
-        section: {key: value for key, (value,) in values.items()}
+        section: {key: value for key, (value,) in values.items() if suits.get(key, True)}
         for section, values in PIPELINE_DEFAULTS.items()
-        if section != "draw" or not is_distilled(name)
     }
