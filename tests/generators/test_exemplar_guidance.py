@@ -1,11 +1,19 @@
 """Guidance by exemplars, on tiny pipelines of every kind of noise schedule."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import plan_rows, save_tiny_image_encoder, save_tiny_pipeline, save_tiny_sd3
+from tiny import (
+    plan_rows,
+    save_tiny_flux,
+    save_tiny_image_encoder,
+    save_tiny_pipeline,
+    save_tiny_sana,
+    save_tiny_sd3,
+)
 
 from understudy.core.errors import InputError
 from understudy.functional.exemplars import exemplar_distance
@@ -14,14 +22,15 @@ from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.visual_guidance import features_of, to_unit
 
+FLOW = {"flow": functools.partial(save_tiny_sd3, t5=False), "packed": save_tiny_flux, "sana": save_tiny_sana}
 SAMPLERS = {"epsilon": "unipc", "v_prediction": "ddim", "flow": "flow-euler"}
 
 
-@pytest.fixture(scope="module", params=list(SAMPLERS))
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction", *FLOW])
 def generator(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipeline")
-    if request.param == "flow":
-        save_tiny_sd3(folder / "pipeline", t5=False)
+    if request.param in FLOW:
+        FLOW[request.param](folder / "pipeline")
     else:
         save_tiny_pipeline(folder / "pipeline", prediction_type=request.param)
     save_tiny_image_encoder(folder / "encoder", width=24)

@@ -153,6 +153,22 @@ def test_plain_diffusers_loads_low_rank_updates(family, train, tmp_path, targets
     assert np.abs(ours - base).max() > 1
 
 
+def test_a_low_rank_file_can_be_merged_into_the_pipeline(family, train, tmp_path):
+    adapted = load(family)
+    settings = AdaptSettings(method="lora", rank=2, targets=("attention",))
+    for parameter in METHODS["lora"](adapted, settings, seed=0, num_classes=2):
+        with torch.no_grad():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    adapted.save_adapter(tmp_path, method="lora")
+    merged, again = load(family, adapters=(tmp_path / "pytorch_lora_weights.safetensors",)), load(family)
+    again.load_adapter(tmp_path, method="lora")
+    drawn, expected, base = (
+        each.draw([row(family, train)])[0].astype(int) for each in (merged, again, load(family))
+    )
+    assert np.abs(drawn - expected).max() <= 1
+    assert np.abs(drawn - base).max() > 1
+
+
 def test_the_residual_agrees_with_diffusers_noise_and_target(family, train):
     generator = load(family)
     x0 = generator.encode_images(torch.from_numpy(train.pixels(generator.image_size)))
@@ -211,7 +227,7 @@ def test_adaptation_lowers_the_loss(method, family, train):
     settings = AdaptSettings(method=method, targets=("attention", "convolutions"))
     parameters = METHODS[method](generator, settings, seed=0, num_classes=2)
     optimizer, losses = torch.optim.Adam(parameters, lr=1e-2), []
-    for _ in range(12):
+    for _ in range(6):
         losses.append(generator.denoising_residual(x0, eps, t, conditioning).square().mean())
         optimizer.zero_grad()
         losses[-1].backward()

@@ -7,7 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from tiny import plan_row, save_tiny_sdxl
+from tiny import plan_row, save_tiny_sana, save_tiny_sdxl
 
 from understudy.core.errors import InputError
 from understudy.generators.load import check_generator, load_generator
@@ -135,9 +135,10 @@ def test_embeddings_of_another_base_are_refused(tiny_pipeline_folder, tmp_path):
     safetensors.torch.save_file({"<mine>": torch.ones(24)}, tmp_path / "mine.safetensors")
     with pytest.raises(InputError, match="but it does not fit: Loaded embeddings are of incorrect shape"):
         load(tiny_pipeline_folder, tmp_path / "mine.safetensors")
-    save_tiny_sdxl(tmp_path / "xl")
-    with pytest.raises(InputError, match="needs a pipeline with one text encoder, .* got StableDiffusionXL"):
-        load(tmp_path / "xl", tmp_path / "mine.safetensors")
+    for save, name in ((save_tiny_sdxl, "StableDiffusionXL"), (save_tiny_sana, "Sana")):
+        save(tmp_path / name)
+        with pytest.raises(InputError, match=f"whose only text encoder is CLIP, .* got {name}Pipeline"):
+            load(tmp_path / name, tmp_path / "mine.safetensors")
 
 
 def test_a_pickle_that_needs_code_is_refused(tiny_pipeline_folder, tmp_path):

@@ -40,7 +40,7 @@ def _mini(settings: GeneratorSettings, device: str) -> Generator:
 
 @GENERATORS.register(
     "stable-diffusion",
-    summary="any Stable Diffusion 1.x, 2.x, XL or 3 pipeline: write its folder, file or hub name instead",
+    summary="any pipeline of Stable Diffusion, FLUX.1 or Sana: write its folder, file or hub name instead",
 )
 def _stable_diffusion(settings: GeneratorSettings, device: str) -> Generator:
     from understudy.generators.families import load_pipeline

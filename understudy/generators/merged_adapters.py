@@ -64,10 +64,10 @@ def _fuse(pipeline: Any, file: Path) -> None:
 
 
 def _add_token(pipeline: Any, file: Path) -> None:
-    if "text_encoder_2" in pipeline.components:
+    if "text_encoder_2" in pipeline.components or not hasattr(pipeline, "load_textual_inversion"):
         raise InputError(
-            f"the embedding {file} needs a pipeline with one text encoder, Stable Diffusion 1.x or 2.x, got "
-            f"{type(pipeline).__name__}: leave it out of generator.adapters"
+            f"the embedding {file} needs a pipeline whose only text encoder is CLIP, Stable Diffusion 1.x or "
+            f"2.x, got {type(pipeline).__name__}: leave it out of generator.adapters"
         )
     shapes = shapes_in(file)
     name = file.stem if "emb_params" in shapes else None  # kohya's files do not name their token

@@ -9,7 +9,7 @@ from understudy.core.errors import InputError
 from understudy.core.registry import Registry
 
 Kind = Literal["diffusion", "flow matching", "edm"]
-"""Noise schedules: of Stable Diffusion 1, 2 and XL; of Stable Diffusion 3; of ``class_conditional``."""
+"""Noise schedules: of Stable Diffusion 1, 2 and XL; of 3, FLUX.1 and Sana; of ``class_conditional``."""
 
 
 @final
@@ -57,7 +57,7 @@ SAMPLERS.register("lcm", summary="for LCM-LoRA and other consistency models (Luo
 )
 SAMPLERS.register(
     "flow-euler",
-    summary="Euler, for flow matching (Esser et al. 2024), as Stable Diffusion 3; 20 to 40 steps",
+    summary="Euler, for flow matching (Esser et al. 2024): Stable Diffusion 3, FLUX.1, Sana; 20 to 40 steps",
 )(Sampler("FlowMatchEulerDiscreteScheduler", kind="flow matching"))
 SAMPLERS.register(
     "edm",

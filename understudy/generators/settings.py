@@ -25,11 +25,13 @@ class GeneratorSettings(Section):
 
     name: str = setting("mini", decides="pixels")
     """`mini` (bundled), `class_conditional` (trained from scratch), `folder` (ready-made images), or the
-    folder, single file (`.safetensors`, `.ckpt`) or hub name of a Stable Diffusion pipeline."""
+    folder or hub name of a pipeline of Stable Diffusion, FLUX.1 or Sana, or a single file of Stable Diffusion
+    (`.safetensors`, `.ckpt`)."""
     resolution: int | None = setting(None, ge=8, decides="pixels")
     """Width and height of drawn images in pixels; the generator's default if not set."""
     precision: Literal["float32", "bfloat16", "float16"] = setting("float32", decides="pixels")
-    """Number format of the networks. With 16 bits they need half the memory; images change a little."""
+    """Number format of the networks. With 16 bits they need half the memory; images change a little. Sana
+    needs `bfloat16` or `float32`."""
     variant: str | None = setting(None, decides="pixels", needs=_PIPELINE, pattern=r"^\w[\w.-]*$")
     """Variant of the pipeline's files with weights, such as `fp16` or `ema`; if not set, the files without
     one, or `fp16` if there are no others."""
@@ -74,7 +76,8 @@ class GeneratorSettings(Section):
     """Folder or hub name of a CLIP vision model with projection, such as `openai/clip-vit-large-patch14` for
     Stable Diffusion 1.5; the pipeline's image encoder if not set."""
     attention_slicing: bool = setting(False, decides="nothing")
-    """Compute attention in slices: less memory, more time. Not possible for SD3."""
+    """Compute attention in slices: less memory, more time. Only possible with a UNet: not for SD3, FLUX.1 and
+    Sana."""
     vae_slicing: bool = setting(False, decides="nothing")
     """Encode and decode the images of a batch one by one: less memory, a little more time."""
     vae_tiling: bool = setting(False, decides="pixels")

@@ -49,14 +49,15 @@ class DrawSettings(Section):
     """Prompt for drawing: a template, the name of a template set, or a file of templates, as for
     `adapt.prompt`."""
     negative_prompt: str = setting("", decides="pixels", needs=_DRAWS)
-    """Negative prompt, in the same forms; needs a guidance scale above 1."""
+    """Negative prompt, in the same forms; needs a guidance scale above 1. FLUX.1 dev takes none."""
     sampler: str = setting("unipc", decides="pixels", registry="generators.samplers:SAMPLERS", needs=_DRAWS)
     """Solver of the diffusion process; see `understudy list samplers`."""
     steps: int = setting(20, ge=1, decides="pixels", needs=_DRAWS)
     """Solver steps from pure noise to the image. If drawing starts from a real image, only the last steps are
     taken."""
     guidance_scale: float = setting(1.0, ge=1, decides="pixels", needs=_DRAWS)
-    """Classifier-free guidance. 1 means none, which takes half the time and gives the most varied images."""
+    """Classifier-free guidance. 1 means none, which takes half the time and gives the most varied images.
+    FLUX.1 dev was distilled from guidance: it takes the scale as an input, at no cost in time."""
     strength: _Strength | Annotated[tuple[_Strength, ...], Field(min_length=1)] = setting(
         1.0, decides="pixels", expects="above 0 and at most 1, or a list of such numbers"
     )
