@@ -15,13 +15,13 @@ from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.stable_diffusion_3 import StableDiffusion3Generator
 from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
 
-_FAMILIES: tuple[type[AbstractDiffusersGenerator], ...] = (
+_IN_ONE_FILE: tuple[type[AbstractDiffusersGenerator], ...] = (
     StableDiffusionGenerator,
     StableDiffusionXLGenerator,
     StableDiffusion3Generator,
-    FluxGenerator,
-    SanaGenerator,
 )
+"""Families of which a single file holds the whole pipeline."""
+_FAMILIES = (*_IN_ONE_FILE, FluxGenerator, SanaGenerator)
 
 
 def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffusersGenerator:
@@ -34,12 +34,13 @@ def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffus
     """
     path = Path(settings.name)
     config = config_of(path, settings.config) if path.is_file() else None
+    families = _IN_ONE_FILE if path.is_file() else _FAMILIES
     settings = settings.model_copy(update={"config": config})
     class_name = read_index(config or settings.name, settings.revision).get("_class_name")
-    for family in _FAMILIES:
+    for family in families:
         if class_name in (family.from_text.__name__, family.from_image.__name__):
             return family.from_settings(settings, device=device)
-    known = ", ".join(family.from_text.__name__ for family in _FAMILIES)
+    known = ", ".join(family.from_text.__name__ for family in families)
     raise InputError(
         f"the pipeline {settings.name} must be one of {known}, got {class_name}: choose another pipeline"
     )

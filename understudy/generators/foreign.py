@@ -117,7 +117,7 @@ def check_pipeline_folder(path: Path, adapters: Sequence[Path]) -> None:
             return
         raise InputError(
             "the generator must be a diffusers pipeline (Stable Diffusion 1.x, 2.x, XL or 3, FLUX.1 or Sana) "
-            f"as a folder, or a single file of Stable Diffusion, but {path} is {what}: {how}"
+            f"as a folder or, of Stable Diffusion, a single file, but {path} is {what}: {how}"
         )
     merged = [adapter.resolve() for adapter in adapters]
     for file in sorted(path.glob("pytorch_lora_weights.*")):
