@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, DiffusionPipeline
+from diffusers import DDPMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from tiny import plan_row, save_tiny_flux, save_tiny_pipeline, save_tiny_sana, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.adaptation.methods import METHODS
@@ -116,6 +116,31 @@ def test_drawing_from_an_image_equals_the_plain_pipeline(family, train):
     kept = "a dog" if "negative_prompt" in guidance else ""
     drawn = generator.draw([row(family, train, strength=0.5, negative_prompt=kept)], train)[0]
     assert np.array_equal(pixels_of(expected), drawn)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_shift_by_image_size_is_that_of_the_plain_pipeline(strength, tmp_path, train):
+    """Of Stable Diffusion 3; tests/generators/test_flux.py has that of FLUX.1."""
+    save_tiny_sd3(tmp_path)
+    FlowMatchEulerDiscreteScheduler(
+        shift=3.0, use_dynamic_shifting=True, base_image_seq_len=4, max_image_seq_len=80
+    ).save_pretrained(tmp_path / "scheduler")
+    generator, pipeline = load((str(tmp_path),)), plain((str(tmp_path), "flow-euler"))
+    call = {"num_inference_steps": 4, "guidance_scale": 2.0, "height": 16, "width": 16, "output_type": "np"}
+    call["generator"] = [torch.Generator().manual_seed(3)]
+    if strength < 1:
+        pipeline = generator.from_image(**pipeline.components)
+        pipeline.set_progress_bar_config(disable=True)
+        call |= {"strength": strength, "image": torch.from_numpy(train.pixels(16)[:1]) / 255}
+    expected = pipeline("a photo of a cat", **call)
+    drawn = generator.draw([row((None, "flow-euler"), train, strength=strength)], train)[0]
+    assert np.array_equal(pixels_of(expected), drawn)
+    solver = generator._solver("flow-euler")
+    generator._schedule.place(solver, 4)
+    assert torch.equal(solver.sigmas, pipeline.scheduler.sigmas)
+    mu = 0.5 + (64 - 4) / (80 - 4) * 0.65
+    half = np.exp(mu) / (np.exp(mu) + 1)
+    assert generator.snr[499] == pytest.approx(((1 - half) / half) ** 2)
 
 
 def test_every_family_rounds_the_executed_steps_down(family, train):

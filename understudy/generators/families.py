@@ -15,13 +15,14 @@ from understudy.generators.stable_diffusion import StableDiffusionGenerator
 from understudy.generators.stable_diffusion_3 import StableDiffusion3Generator
 from understudy.generators.stable_diffusion_xl import StableDiffusionXLGenerator
 
-_IN_ONE_FILE: tuple[type[AbstractDiffusersGenerator], ...] = (
+_Families = tuple[type[AbstractDiffusersGenerator], ...]
+_IN_ONE_FILE: _Families = (
     StableDiffusionGenerator,
     StableDiffusionXLGenerator,
     StableDiffusion3Generator,
 )
 """Families of which a single file holds the whole pipeline."""
-_FAMILIES = (*_IN_ONE_FILE, FluxGenerator, SanaGenerator)
+_FAMILIES: _Families = (*_IN_ONE_FILE, FluxGenerator, SanaGenerator)
 
 
 def load_pipeline(settings: GeneratorSettings, *, device: str) -> AbstractDiffusersGenerator:
