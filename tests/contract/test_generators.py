@@ -121,7 +121,7 @@ def test_an_image_depends_on_its_row_alone(strength, generator, train, rows):
 
 
 def test_the_resolution_can_be_set(fresh, generator, train, rows):
-    size = 64 if generator.image_size == 32 and generator.prediction_type == "flow" else 24
+    size = max(24, 2 * generator.layout.size_unit)
     assert fresh(resolution=size).draw(rows(1, train), train).shape == (1, 3, size, size)
 
 

@@ -10,6 +10,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SanaPipeline
 from tiny import plan_row, save_tiny_sana, tiny_gemma
 
 from understudy.core.errors import InputError
+from understudy.generators.generator import Conditioning
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 
@@ -85,13 +86,24 @@ def test_the_instruction_precedes_prompts_but_not_empty_ones(generator, folder):
     assert generator.encode_prompts(["A CAT"]).states.equal(generator.encode_prompts(["a cat"]).states)
 
 
+def test_batches_of_prompts_are_joined_with_their_masks(generator):
+    """As adaptation does, which encodes few prompts at a time."""
+    whole = generator.encode_prompts(["a cat", "a dog", ""])
+    joined = Conditioning.joined(
+        [generator.encode_prompts(["a cat", "a dog"]), generator.encode_prompts([""])]
+    )
+    assert torch.equal(joined.attended, whole.attended)
+    torch.testing.assert_close(joined.states, whole.states)
+    assert joined.pooled is None
+
+
 def test_padding_is_not_attended_to(generator):
     """But a token that replaces the last state is."""
     conditioning = generator.encode_prompts(["a cat"])
     x_t, time = torch.randn(1, 4, 8, 8), torch.tensor([500.0])
     other = conditioning.states.clone()
     other[:, -1] += 100
-    changed = type(conditioning)(other, attended=conditioning.attended)
+    changed = Conditioning(other, attended=conditioning.attended)
     plain, padded, told = (
         generator._predict(x_t, time, each)
         for each in (conditioning, changed, conditioning.with_last(other[:, -1]))
