@@ -183,7 +183,7 @@ def test_a_low_rank_file_can_be_merged_into_the_pipeline(family, train, tmp_path
     settings = AdaptSettings(method="lora", rank=2, targets=("attention",))
     for parameter in METHODS["lora"](adapted, settings, seed=0, num_classes=2):
         with torch.no_grad():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     adapted.save_adapter(tmp_path, method="lora")
     merged, again = load(family, adapters=(tmp_path / "pytorch_lora_weights.safetensors",)), load(family)
     again.load_adapter(tmp_path, method="lora")

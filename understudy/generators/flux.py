@@ -30,9 +30,10 @@ class FluxGenerator(AbstractDiffusersGenerator):
     The transformer of ``dev`` has guidance as an input: it was distilled from classifier-free guidance (Meng
     et al. 2023, arXiv:2210.03142). ``guidance_scale`` sets this input, which costs no time, and there are no
     negative prompts. 1 means no guidance, as for all generators, and is what adaptation trains with, because
-    its loss compares predictions with real images, not with guided ones. The authors draw with 3.5. A transformer without this input, such
-    as that of ``schnell``, is guided in the ordinary way, with negative prompts; ``schnell`` itself was
-    trained to draw in 1 to 4 steps without guidance.
+    its loss compares predictions with real images, not with guided ones. The authors draw with 3.5.
+
+    A transformer without this input, such as that of ``schnell``, is guided in the ordinary way, with
+    negative prompts; ``schnell`` itself was trained to draw in 1 to 4 steps without guidance.
 
     The transformer joins 2 x 2 latent pixels. If the scheduler shifts noise by the size of images, as that of
     ``dev``, the shift is that of the generator's resolution, for adapting and for drawing.
