@@ -19,10 +19,6 @@ from understudy.generators.schedules import FlowSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
 
 _MAX_TOKENS = 300  # default of diffusers' pipeline; Gemma itself takes more
-_INSTRUCTION: list[str] = (
-    inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
-)
-"""What Sana says to its text encoder before each prompt."""
 
 
 @final
@@ -64,7 +60,7 @@ class SanaGenerator(AbstractDiffusersGenerator):
         written = torch.tensor([prompt != "" for prompt in prompts])
         if not written.any():
             return self._encode_as_written(prompts)
-        instructed = self._encode_as_written(prompts, instruction=_INSTRUCTION)
+        instructed = self._encode_as_written(prompts, instruction=_instruction())
         return instructed if written.all() else instructed.where(written, self._encode_as_written([""]))
 
     def _encode_negative(self, prompts: list[str]) -> Conditioning:
@@ -115,3 +111,9 @@ class SanaGenerator(AbstractDiffusersGenerator):
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         latents = self._vae.encode(x).latent
         return latents, torch.zeros_like(latents)
+
+
+def _instruction() -> list[str]:
+    """What Sana says to its text encoder before each prompt: the default of diffusers' pipeline."""
+    parameters = inspect.signature(SanaPipeline.__call__).parameters
+    return cast("list[str]", parameters["complex_human_instruction"].default)
