@@ -4,7 +4,8 @@ alone.
 ``CIFAR10_FOLDER=FOLDER python -m benchmarks.content_gap_cifar10`` needs CIFAR-10 as Parquet and uses its
 first 6,000 train images (a sixth of them for validation) and its first 2,000 test images. It trains one
 generator, for about forty minutes on one CPU core. Repetitions are classifiers trained from scratch. With
-``--smoke`` it runs on ``digits``.
+``--smoke`` it runs on ``digits``. Patches of 4 pixels were chosen on validation images: after equally long
+trainings (five CPU minutes) their loss was 0.417, that with patches of 2 about 0.455.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from understudy.settings import Settings, build
 from understudy.training.records import ArmResult
 
 REPEATS = (0, 1, 2, 3, 4)
-_STEPS, _BATCH_SIZE = 1700, 64  # training of the generator
+_STEPS, _BATCH_SIZE = 4000, 64  # training of the generator
 _TARGET = Path(os.environ.get("CIFAR10_FOLDER", "cifar10"))
 _PUBLISHED = (
     ("Slim 2020: BigGAN, ResNet-20, 50,000 images", 94.3, 79.8),
@@ -80,22 +81,22 @@ def main(out: Path, runs: Path, smoke: bool) -> None:
 def _settings(runs: Path, *, smoke: bool) -> Settings:
     common: dict[str, Any] = {
         "data": {"source": str(runs / "cifar10"), "val_fraction": 1 / 6},
-        "generator": {"name": "class_conditional", "precision": "bfloat16"},
+        "generator": {"name": "class_conditional", "patch": 4},
         "adapt": {
             "steps": _STEPS,
+            "until": "steps",
             "batch_size": _BATCH_SIZE,
-            "learning_rate": 6e-4,
             "augmentation": "flip",
             "validate_every": 500,
         },
-        "draw": {"times": 1, "min_per_class": 1, "steps": 10},
+        "draw": {"times": 1, "min_per_class": 1, "steps": 20},
         "curate": {"score": "none"},
         "compare": {"pretrained": False, "augmentation": "flip-crop", "steps": 300},
         "gap": {"measure": True, "strengths": [0.1, 0.5]},
     }
     small = {
         "data": {"source": "digits", "shots": 2},
-        "generator": {"channels": [16, 16]},
+        "generator": {"channels": [48, 48]},
         "adapt": {"steps": 4, "batch_size": 8, "validation_pairs": 16},
         "compare": {"steps": 2, "batch_size": 8, "augmentation": "affine"},
     }
