@@ -77,7 +77,7 @@ def _name_of(point: str | float) -> str:
 def _unused_by(name: str) -> set[str]:
     """The settings that this pipeline does not use, but another one may."""
     if name in GENERATORS:
-        return {"variant", "revision", "config", "adapters"}
+        return {"variant", "revision", "config", "adapters", "autoencoder"}
     path = Path(name)
     of_file = set() if path.suffix in CHECKPOINTS else {"config"}
     return of_file | ({"revision"} if path.exists() else set())

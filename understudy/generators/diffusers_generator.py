@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from understudy.core.errors import InputError
 from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import PredictionType
+from understudy.generators.autoencoders import moments
 from understudy.generators.denoiser_files import load_denoiser, save_denoiser
 from understudy.generators.exemplar_guidance import ExemplarGuidance, guide
 from understudy.generators.fingerprints import Fingerprint
@@ -117,11 +118,6 @@ class AbstractDiffusersGenerator(ABC):
             return {"image": image, "strength": strength}
         strength = (int(steps * strength) - 0.5) / steps
         return {"image": image, "strength": strength, "height": self.image_size, "width": self.image_size}
-
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of unscaled latents of images, float (B, 3, H, W) in [-1, 1]."""
-        latents = self._vae.encode(x).latent_dist
-        return latents.mean, latents.std
 
     def _pack(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) in the form in which the pipeline hands them to its solver."""
@@ -233,7 +229,7 @@ class AbstractDiffusersGenerator(ABC):
             Twice float of shape (B, C, H / f, W / f) with the reduction f of the autoencoder.
         """
         x = pixels.to(self.device, self._vae.dtype) / 127.5 - 1
-        (mean, std), scale = self._moments(x), self._vae.config.scaling_factor
+        (mean, std), scale = moments(self._vae.encode(x)), self._vae.config.scaling_factor
         self._park()
         mean, std = (mean - self._latent_shift()) * scale, std * scale
         return mean.to(self._dtype()), std.to(self._dtype())

@@ -69,8 +69,8 @@ def _versions(networks: Iterable[nn.Module]) -> list[tuple[str, int, int, int]]:
 def _files_of(settings: GeneratorSettings) -> tuple[_FileState, ...] | None:
     """Path, size and time of change of each file with weights; None if it is unknown where they are."""
     read = [*settings.adapters]
-    places = (settings.name, INDEX, settings.revision), (settings.image_encoder, "config.json", None)
-    for name, index, revision in places:
+    others = [(name, "config.json", None) for name in (settings.image_encoder, settings.autoencoder)]
+    for name, index, revision in [(settings.name, INDEX, settings.revision), *others]:
         if name is None:
             continue
         path = Path(name)

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import torch
 
+from understudy.generators.autoencoders import replace_autoencoder
 from understudy.generators.image_features import ImageFeatures, image_encoder_of
 from understudy.generators.memory import Offload, check_memory_settings, place, safe_autoencoder
 from understudy.generators.pipeline_checks import Layout, check_safety_checker, image_size_of, load_complete
@@ -65,6 +66,8 @@ def load_parts(
     every_option = {"dtype": dtype, "adapters": settings.adapters, **source, **options}
     pipeline = load_complete(pipeline_class, layout, settings.name, every_option)
     check_safety_checker(pipeline, settings)
+    if settings.autoencoder is not None:
+        replace_autoencoder(pipeline, settings.autoencoder, dtype)
     size = image_size_of(pipeline, layout, settings)
     features = image_encoder_of(pipeline, settings.image_encoder, dtype)
     vae = safe_autoencoder(pipeline.vae, may_overflow=vae_may_overflow)

@@ -108,10 +108,6 @@ class SanaGenerator(AbstractDiffusersGenerator):
         latents = (1 - sigma) * x0 + sigma * self._noise(rows)
         return {"latents": latents, "sigmas": left, "height": self.image_size, "width": self.image_size}
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        latents = self._vae.encode(x).latent
-        return latents, torch.zeros_like(latents)
-
 
 def _instruction() -> list[str]:
     """What Sana says to its text encoder before each prompt: the default of diffusers' pipeline."""

@@ -75,6 +75,10 @@ class GeneratorSettings(Section):
     image_encoder: str | None = setting(None, decides="pixels")
     """Folder or hub name of a CLIP vision model with projection, such as `openai/clip-vit-large-patch14` for
     Stable Diffusion 1.5; the pipeline's image encoder if not set."""
+    autoencoder: str | None = setting(None, decides="pixels", needs=_PIPELINE)
+    """Folder or hub name of another autoencoder with latents of the same kind, such as `madebyollin/taesd`
+    for Stable Diffusion 1 and 2 or `madebyollin/taesdxl` for XL. These tiny ones encode and decode much
+    faster, and images lose details: for previews."""
     attention_slicing: bool = setting(False, decides="nothing")
     """Compute attention in slices: less memory, more time. Only possible with a UNet: not for SD3, FLUX.1 and
     Sana."""
