@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,22 @@ def _tiny_imagenet() -> tuple[list[Image.Image], np.ndarray]:
     """The images and their places among ImageNet's classes."""
     table = pq.read_table(_FILE)
     names = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-    info = ImageNetInfo("imagenet-1k")
-    place: dict[str, int] = {}
-    for index in range(info.num_classes()):
-        for word in info.index_to_description(index).split(", "):
-            place.setdefault(word.lower(), index)
+    place = imagenet_places()
     labels = np.array(table["label"].to_pylist())
     keep = np.concatenate([np.flatnonzero(labels == label)[:PER_CLASS] for label in range(len(names))])
     files = table["image"].take(keep).to_pylist()
     images = [Image.open(io.BytesIO(file["bytes"])).convert("RGB") for file in files]
     return images, np.array([place[names[label].split(",")[0].lower()] for label in labels[keep]])
+
+
+def imagenet_places() -> dict[str, int]:
+    """The place among ImageNet's 1,000 classes of each word for one of them, in small letters."""
+    info = ImageNetInfo("imagenet-1k")
+    places: dict[str, int] = {}
+    for index in range(info.num_classes()):
+        for word in info.index_to_description(index).split(", "):
+            places.setdefault(word.lower(), index)
+    return places
 
 
 def _digits() -> tuple[list[Image.Image], np.ndarray]:
@@ -86,12 +92,12 @@ def _right(images: list[Image.Image], labels: np.ndarray, architecture: str, sta
         other.load_state_dict(network.state_dict())
         network = other
     mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in statistics)
-    found = [network((x - mean) / deviation).argmax(dim=1) for x in _batches(images)]
+    found = [network((x - mean) / deviation).argmax(dim=1) for x in batches(images)]
     return np.asarray(torch.cat(found).numpy() == labels)
 
 
-def _batches(images: list[Image.Image]) -> Iterator[Tensor]:
-    """Images of 224 pixels, float (B, 3, 224, 224) in [0, 1]."""
+def batches(images: Sequence[Image.Image]) -> Iterator[Tensor]:
+    """Images as the network sees them, before their colours are scaled: float (B, 3, 224, 224) in [0, 1]."""
     for start in range(0, len(images), _BATCH_SIZE):
         part = [image.resize((256, 256), Image.Resampling.BICUBIC) for image in images[start:][:_BATCH_SIZE]]
         pixels = np.stack([np.asarray(image.crop((16, 16, 240, 240))) for image in part])

@@ -19,7 +19,7 @@ class CaptionedImages:
     """Images with one caption and one class each.
 
     Attributes:
-        images: uint8 (N, 3, 32, 32).
+        images: uint8 (N, 3, H, W).
         captions: N texts.
         labels: classes, int64 (N,); for glyphs, positions in ``glyphs.CHARACTERS``.
     """

@@ -41,8 +41,15 @@ def save_clip(clip: Clip, out: Path) -> None:
     tokenizer.save_pretrained(out / "tokenizer")
 
 
-def save_classifier(folder: Path, model: Any, *, class_names: Sequence[str] = ()) -> None:
-    """Write a folder for ``timm.create_model``; with class names, also for ``TrainedClassifier.load``."""
+def save_classifier(folder: Path, model: Any, *, size: int = 32, class_names: Sequence[str] = ()) -> None:
+    """Write a folder for ``timm.create_model``; with class names, also for ``TrainedClassifier.load``.
+
+    Args:
+        folder: to write.
+        model: trained on images of ``size`` pixels.
+        size: width and height.
+        class_names: by label.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
@@ -57,7 +64,7 @@ def save_classifier(folder: Path, model: Any, *, class_names: Sequence[str] = ()
         **({"label_names": list(class_names)} if class_names else {}),
         "model_args": CLASSIFIER_ARGS,
         "pretrained_cfg": {
-            "input_size": [3, 32, 32],
+            "input_size": [3, size, size],
             "mean": [0.5] * 3,
             "std": [0.5] * 3,
             "interpolation": "bilinear",
@@ -72,14 +79,16 @@ def save_classifier(folder: Path, model: Any, *, class_names: Sequence[str] = ()
 
 def write_pipeline(out: Path) -> None:
     """Complete the folder as diffusers writes it: one folder per part, and ``model_index.json``."""
+    vae = AutoencoderKL.from_pretrained(out / "vae")
+    size = vae.config.sample_size
     processor = CLIPImageProcessor(
-        size={"shortest_edge": 32},
-        crop_size={"height": 32, "width": 32},
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(out / "vae"),
+        vae=vae,
         text_encoder=CLIPTextModel.from_pretrained(out / "text_encoder"),
         tokenizer=CLIPTokenizer.from_pretrained(out / "tokenizer"),
         unet=UNet2DConditionModel.from_pretrained(out / "unet"),

@@ -47,7 +47,7 @@ Clip = tuple[CLIPTextModel, CLIPVisionModelWithProjection, CLIPTokenizer]
 def train_vae(
     train: CaptionedImages, held_out: CaptionedImages, budget: Budget, device: torch.device
 ) -> tuple[nn.Module, dict[str, float]]:
-    """Train an autoencoder with 4 x 8 x 8 latents.
+    """Train an autoencoder whose latents have 4 channels and a quarter of the images' width.
 
     Every channel of the latents has zero mean and unit variance, so the scaling factor is 1.
 
@@ -61,7 +61,7 @@ def train_vae(
         block_out_channels=budget.vae_channels,
         latent_channels=4,
         norm_num_groups=8,
-        sample_size=32,
+        sample_size=train.images.shape[-1],
     ).to(device)
 
     def loss(index: Tensor, rng: torch.Generator) -> Tensor:
@@ -128,7 +128,10 @@ def train_clip(
         vocab_size=len(tokenizer), max_position_embeddings=MAX_LENGTH, **shape, **ends
     )
     text = CLIPTextModel(text_config).to(device)
-    vision = CLIPVisionModelWithProjection(CLIPVisionConfig(image_size=32, patch_size=8, **shape)).to(device)
+    # 16 patches of an image, whatever its size
+    size = train.images.shape[-1]
+    vision_config = CLIPVisionConfig(image_size=size, patch_size=size // 4, **shape)
+    vision = CLIPVisionModelWithProjection(vision_config).to(device)
     log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07), device=device))
     tokens = tokens_of(tokenizer, train.captions)
 
@@ -150,7 +153,7 @@ def train_clip(
 
 @torch.inference_mode()
 def zero_shot_similarity(clip: Clip, images: Tensor, names: Sequence[str], device: torch.device) -> Tensor:
-    """Cosine similarity of images, uint8 (N, 3, 32, 32), with a prompt for each name, (N, num_names)."""
+    """Cosine similarity of images, uint8 (N, 3, H, W), with a prompt for each name, (N, num_names)."""
     text, vision, tokenizer = clip
     tokens = tokens_of(tokenizer, [f"a photo of {name}" for name in names])
     text_features = F.normalize(text(input_ids=tokens.to(device)).pooler_output, dim=1).cpu()
@@ -181,7 +184,7 @@ class Encoders:
 
     @torch.inference_mode()
     def latents(self, data: CaptionedImages) -> Tensor:
-        """Scaled latents of images, (N, 4, 8, 8), on the CPU."""
+        """Scaled latents of images, (N, 4, H / 4, W / 4), on the CPU."""
         latents: Tensor = _latents(self.vae, data.images, self.device) * self.vae.config.scaling_factor
         return latents.clone()
 
@@ -226,7 +229,7 @@ def train_unet(
     """
     device = encoders.device
     unet = UNet2DConditionModel(
-        sample_size=8,
+        sample_size=train.images.shape[-1] // 4,
         layers_per_block=1,
         block_out_channels=budget.unet_channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -300,12 +303,12 @@ def train_classifier(
     """Train a small ResNet, ``CLASSIFIER_ARCHITECTURE``.
 
     Args:
-        images: uint8 (N, 3, 32, 32).
+        images: uint8 (N, 3, H, W).
         labels: int64 (N,).
         budget: steps and batch size.
         device: torch device.
         num_classes: number of classes.
-        augment: changes a batch, float (B, 3, 32, 32) in [-1, 1].
+        augment: changes a batch, float (B, 3, H, W) in [-1, 1].
     """
     model: nn.Module = timm.create_model(CLASSIFIER_ARCHITECTURE, num_classes=num_classes, **CLASSIFIER_ARGS)
     model.to(device)
@@ -327,6 +330,6 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> float:
-    """Share of images, uint8 (N, 3, 32, 32), that a classifier labels correctly."""
+    """Share of images, uint8 (N, 3, H, W), that a classifier labels correctly."""
     predicted = torch.cat([model(to_unit(part, device)).argmax(1).cpu() for part in images.split(1000)])
     return (predicted == labels).float().mean().item()
