@@ -76,7 +76,7 @@ def _row(backbone: str, repeat: int, folder: Path, *, adapter: Path | None, smok
         found = run(type(plain).model_validate(values), folder)["shift"]
         arms = {OWN: found["clean"], **{name: each["arms"] for name, each in found["tests"].items()}}
         accuracy = {
-            look: {arm: figures["accuracy"]["mean"] for arm, figures in of_look.items()}
+            look: {arm: figures["balanced_accuracy"]["mean"] for arm, figures in of_look.items()}
             for look, of_look in arms.items()
         }
         write_json(record, {"backbone": backbone, "repeat": repeat, "accuracy": accuracy})
@@ -99,7 +99,7 @@ def _by_backbone(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[st
 
 
 def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    """Differences in points of accuracy; none has a target."""
+    """Differences in points of balanced accuracy; none has a target."""
     return [
         repeated(
             f"{backbone}, {look}: {arm} minus {rival}",
@@ -116,8 +116,8 @@ def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
 def _tables(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
-            "title": f"PACS, learned from photographs, {backbone}: accuracy in percent, mean and 95% Student "
-            f"interval over {len(REPEATS)} runs.",
+            "title": f"PACS, learned from photographs, {backbone}: balanced accuracy in percent, mean and "
+            f"95% Student interval over {len(REPEATS)} runs.",
             "columns": ["arm", *(f"`{look}`" for look in (OWN, *LOOKS))],
             "rows": [
                 [f"`{arm}`", *(cell(_points(of_backbone, look, arm)) for look in (OWN, *LOOKS))]

@@ -17,9 +17,8 @@ def main(
     photographs: str, pipeline: str, out: Path = Path("runs/photographs"), **sections: dict[str, object]
 ) -> dict[str, object]:
     settings = understudy.build(
-        understudy.defaults_for(
-            photographs, generator=pipeline
-        ),  # what suits photographs and large pipelines
+        # What suits photographs and large pipelines
+        understudy.defaults_for(photographs, generator=pipeline),
         {
             "data": {"source": photographs},
             "generator": {"name": pipeline, "precision": "bfloat16"},  # half the memory for the weights
@@ -36,4 +35,6 @@ def main(
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/photographs.py PHOTOGRAPHS PIPELINE")
+    main(*sys.argv[1:])

@@ -296,7 +296,7 @@ def test_without_the_hub(name, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     check_encoder(name)
     with pytest.raises(
-        InputError, match=rf"fidelity\.encoder={name} needs the weights of .* could not be reached"
+        InputError, match=rf"fidelity\.encoder={name} needs the weights of .* the hub cannot be reached"
     ):
         load_encoder(name)
 

@@ -203,3 +203,16 @@ def test_a_resumed_adaptation_fills_its_bar(finished, pets, tiny_pipeline_folder
     run(settings, tmp_path / "run", until="adapt", observer=again)
     assert again.bars["adapt"] == {"done": 4, "total": 4}
     assert adapter_of(tmp_path / "run") == adapter_of(finished[0])
+
+
+def test_a_network_that_learned_for_too_few_steps_is_pointed_out(tmp_path):
+    settings = build(
+        {
+            "data": {"source": "digits", "shots": 2},
+            "generator": {"name": "class_conditional", "patch": 4, "channels": [48, 48]},
+            "adapt": {"steps": 2, "until": "steps", "batch_size": 4, "validation_pairs": 8},
+        }
+    )
+    told = Listener()
+    run(settings, tmp_path / "run", until="adapt", observer=told)
+    assert any("warning: after 2 steps 'class_conditional' mostly draws noise" in line for line in told.lines)

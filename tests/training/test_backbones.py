@@ -270,7 +270,7 @@ def test_without_the_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        InputError, match=r"could not be reached.*compare\.weights=FILE or compare\.pretrained=false"
+        InputError, match=r"the hub cannot be reached.*compare\.weights=FILE or compare\.pretrained=false"
     ):
         build_backbone(CompareSettings(backbone="test_resnet"), 5, rng_seed=0)
 

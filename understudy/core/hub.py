@@ -76,18 +76,25 @@ def hub_asked_once(name: str, *, file: str = "README.md", kind: str = "model") -
         name: of the repository, ``owner/model``.
         file: a file that it is asked for; it need not exist.
         kind: ``model`` or ``dataset``.
+
+    Raises:
+        LocalEntryNotFoundError: instead of an OSError of the block if the hub did not answer; says why.
     """
+    refusal: Exception | None = None
     try:
         get_hf_file_metadata(hf_hub_url(name, file, repo_type=kind))
-        answers = True
     except (EntryNotFoundError, RepositoryNotFoundError):
-        answers = True
-    except Exception:  # noqa: BLE001 - the libraries for the network raise errors of any kind
-        answers = False
+        pass
+    except Exception as error:  # noqa: BLE001 - the libraries for the network raise errors of any kind
+        refusal = error
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not answers
+    constants.HF_HUB_OFFLINE = before or refusal is not None
     try:
         yield
+    except OSError:
+        if refusal is None:
+            raise
+        raise LocalEntryNotFoundError("the hub did not answer, and the cache has not all files") from refusal
     finally:
         constants.HF_HUB_OFFLINE = before
 
@@ -96,14 +103,22 @@ def why_not_found(error: BaseException) -> str:
     """Why neither a folder nor the hub gave a file, in words; for other errors their first line."""
     if isinstance(error, HFValidationError):
         return "nothing is at this path, which cannot be a hub name either"
+    may_be_a_path = isinstance(error, LocalEntryNotFoundError | RepositoryNotFoundError)
+    if may_be_a_path and not isinstance(error, GatedRepoError | RevisionNotFoundError):
+        return f"nothing is at this path, and {why_not_given(error)}"
+    return why_not_given(error)
+
+
+def why_not_given(error: BaseException) -> str:
+    """Why the hub did not give a file, in words; for other errors their first line."""
     if isinstance(error, LocalEntryNotFoundError):
-        return f"nothing is at this path, and the hub {_refusal(error.__cause__)}"
+        return f"the hub {_refusal(error.__cause__)}"
     if isinstance(error, GatedRepoError):
         return "the hub asks you to accept its terms: do so on its page, and log in with 'hf auth login'"
     if isinstance(error, RevisionNotFoundError):
         return "on the hub it has no such branch, tag or commit"
     if isinstance(error, RepositoryNotFoundError):
-        return "nothing is at this path, and the hub has no such name, unless it is private ('hf auth login')"
+        return "the hub has no such name, unless it is private ('hf auth login')"
     message = str(error).strip().splitlines()
     return message[0].rstrip(".") if message else type(error).__name__
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from understudy.core.errors import InputError, first_line
+from understudy.core.hub import why_not_given
 from understudy.core.registry import Registry
 from understudy.core.weight_files import check_network, check_network_folder, check_script
 from understudy.data.image_kind import ImageKind
@@ -297,8 +298,8 @@ def _from_hub(request: Request, model: str, *, keep_head: bool = False) -> Encod
         network = backbones.create_from_hub(model, **({} if keep_head else {"num_classes": 0}))
     except OSError as error:
         raise InputError(
-            f"{request.given} needs the weights of {model} from the model hub, which could not be reached "
-            f"({type(error).__name__}): give a folder with the weights, or choose a bundled encoder "
+            f"{request.given} needs the weights of {model} from the model hub, and its cache does not have "
+            f"them: {why_not_given(error)}; or give a folder with the weights, or choose a bundled encoder "
             "(understudy list encoders)"
         ) from error
     return _timm_model(request, network, network.pretrained_cfg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from understudy.adaptation.adapter import MEND_GIVEN, copy_adapter, read_adapter_report
 from understudy.core.processes import Processes
+from understudy.generators.settings import FEWEST_FROM_SCRATCH
 from understudy.pipeline.context import Run
 from understudy.pipeline.generators import follow_adaptation
 from understudy.pipeline.work import Counted, Work
@@ -33,6 +34,11 @@ def adapt(run: Run) -> None:
     losses = f"{record['val_loss_before']:.4f} -> {record['val_loss_after']:.4f}"
     ended = _ENDS[record["end"]].format(steps=record["steps"]) if "end" in record else ""
     run.observer.say(f"adapt: validation loss {losses} (weights of step {record['best_step']}){ended}")
+    if run.settings.generator.name == "class_conditional" and record["steps"] < FEWEST_FROM_SCRATCH:
+        run.observer.say(
+            f"adapt: warning: after {record['steps']} steps 'class_conditional' mostly draws noise: --set "
+            f"adapt.steps={FEWEST_FROM_SCRATCH} or more"
+        )
 
 
 def help_to_adapt(run: Run) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_asked_once
+from understudy.core.hub import hub_asked_once, why_not_given
 from understudy.core.listing import listed
 from understudy.core.registry import Registry, did_you_mean
 from understudy.core.weight_files import (
@@ -368,8 +368,8 @@ def _timm(settings: CompareSettings, num_classes: int | None) -> Backbone:
         model = (create_from_hub if from_hub else timm.create_model)(name, **head, **resize)
     except OSError as error:
         raise InputError(
-            f"the weights of {name!r} must come from the model hub, which could not be reached "
-            f"({type(error).__name__}): use compare.weights=FILE or compare.pretrained=false"
+            f"the weights of {name!r} must come from the model hub, and are not in its cache: "
+            f"{why_not_given(error)}; or use compare.weights=FILE or compare.pretrained=false"
         ) from error
     if state is not None:
         check_finite(state, f"compare.weights={weights}")

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+from huggingface_hub.errors import LocalEntryNotFoundError
+
 from understudy.core.errors import InputError
-from understudy.core.hub import hub_asked_once
+from understudy.core.hub import hub_asked_once, why_not_given
 from understudy.data.settings import DataSettings
 from understudy.data.sources.column_splits import column_splits
 from understudy.data.sources.columns import Columns, find_columns, read_rows
@@ -44,8 +46,7 @@ class HubSource(AbstractSource):
                 loaded = datasets.load_dataset(name, config or None)
         except Exception as error:  # noqa: BLE001 - the package and its builders raise errors of many kinds
             raise InputError(
-                f"data set {location!r} cannot be loaded from the Hugging Face hub: "
-                f"{error}{_advice(error, name)}"
+                f"data set {location!r} cannot be loaded from the Hugging Face hub: {_explained(error, name)}"
             ) from None
         columns = find_columns(next(iter(loaded.values())).features.arrow_schema, location, settings)
         splits = named_splits(list(loaded), location, settings)
@@ -62,14 +63,14 @@ SOURCES.register(
 )(HubSource())
 
 
-def _advice(error: Exception, name: str) -> str:
+def _explained(error: Exception, name: str) -> str:
+    if isinstance(error, LocalEntryNotFoundError):
+        return why_not_given(error)
     if "config name" in str(error).lower():
-        return f": choose one of its configurations as {name}:CONFIG"
+        return f"{error}: choose one of its configurations as {name}:CONFIG"
     if "scripts" in str(error):
-        return ": use a copy of the data set that is stored as files, Parquet or images"
-    if error.__cause__ is not None:
-        return f": {error.__cause__}"
-    return ""
+        return f"{error}: use a copy of the data set that is stored as files, Parquet or images"
+    return str(error) if error.__cause__ is None else f"{error}: {error.__cause__}"
 
 
 def _batches(
