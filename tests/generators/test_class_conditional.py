@@ -16,7 +16,7 @@ from understudy.data.labelled_set import LabelledSet
 from understudy.functional.denoising import add_noise
 from understudy.functional.edm import SIGMA_DATA
 from understudy.functional.linear_denoiser import remaining_deviation
-from understudy.generators.generator import Adaptable, Generator, NoiseSchedule
+from understudy.generators.generator import Adaptable, Conditioning, Generator, NoiseSchedule
 from understudy.generators.image_statistics import _num_measured
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
@@ -390,3 +390,12 @@ def test_few_large_images_are_measured(size, num):
     """Two to the power of 26 values at most, unless there are twice as many images."""
     assert _num_measured(size) == num
     assert num * 3 * size**2 <= 2**26
+
+
+def test_batches_of_prompts_are_joined_with_their_augmentation(generator):
+    parts = [
+        dataclasses.replace(generator.encode_prompts([words]), augmentation=torch.tensor([[number]]))
+        for words, number in zip(WORDS, (1.0, 2.0), strict=True)
+    ]
+    assert Conditioning.joined(parts).augmentation.tolist() == [[1.0], [2.0]]
+    assert Conditioning.joined([generator.encode_prompts(WORDS)]).augmentation is None

@@ -6,13 +6,17 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SanaPipeline
+from diffusers import AutoencoderDC, FlowMatchEulerDiscreteScheduler, SanaPipeline
 from tiny import plan_row, save_tiny_sana, tiny_gemma
 
 from understudy.core.errors import InputError
+from understudy.core.micro_batch import MicroBatch
 from understudy.generators.generator import Conditioning
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
+from understudy.pipeline.trial import try_generator
+from understudy.sampling.draw import draw_rows
+from understudy.settings import build
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,82 @@ def test_drawing_from_an_image_is_the_end_of_the_plain_loop(guidance_scale, gene
         for seed, prompt, source in zip(seeds, ("a cat", "a dog"), train.ids[:2], strict=True)
     ]
     assert np.abs(generator.draw(rows, train) - levels).max() <= 1
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_images_are_those_of_the_pipeline(guidance_scale, generator, folder):
+    """Which decodes by itself there, and here does not."""
+    pipeline = SanaPipeline.from_pretrained(folder)
+    pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    expected = pipeline(
+        ["a cat", "a dog"],
+        negative_prompt=["", ""],
+        num_inference_steps=3,
+        guidance_scale=guidance_scale,
+        generator=[torch.Generator().manual_seed(seed) for seed in (3, 4)],
+        height=32,
+        width=32,
+        use_resolution_binning=False,
+        output_type="np",
+    ).images
+    rows = [
+        plan_row(sampler="flow-euler", steps=3, seed=seed, prompt=prompt, guidance_scale=guidance_scale)
+        for seed, prompt in ((3, "a cat"), (4, "a dog"))
+    ]
+    assert np.array_equal(generator.draw(rows), np.round(expected * 255).transpose(0, 3, 1, 2))
+
+
+@pytest.fixture
+def decodes(monkeypatch):
+    """A device whose memory suffices to decode as many images at once as a test says."""
+
+    def at_most(number):
+        decode = AutoencoderDC.decode
+
+        def small(self, latents, *args, **kwargs):
+            if len(latents) > number:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return decode(self, latents, *args, **kwargs)
+
+        monkeypatch.setattr(AutoencoderDC, "decode", small)
+
+    return at_most
+
+
+@pytest.mark.filterwarnings("default:drawing ran out of memory:UserWarning")
+def test_fewer_images_are_drawn_at_once_if_they_cannot_be_decoded(generator, train, decodes):
+    rows = [plan_row(sampler="flow-euler", seed=seed) for seed in range(4)]
+    whole = generator.draw(rows)
+    decodes(1)
+    at_once = MicroBatch(4, work="drawing")
+    with pytest.warns(UserWarning, match="goes on with 1"):
+        parts = at_once.fit(lambda size: draw_rows(generator, rows, size, train=train))
+    assert at_once.size == 1
+    assert np.abs(parts.astype(int) - whole).max() <= 1
+
+
+def test_an_image_that_cannot_be_decoded_is_an_error_of_memory(generator, folder, decodes):
+    decodes(0)
+    draw = {"sampler": "flow-euler"}
+    settings = build({"data": {"source": "digits"}, "draw": draw, "generator": {"name": str(folder)}})
+    with pytest.raises(InputError, match="needs more memory than the device has, even for one image"):
+        try_generator(generator, settings, "a cat")
+
+
+def test_equal_negative_prompts_are_encoded_once(generator):
+    encoded = []
+    hook = generator.pipeline.text_encoder.register_forward_hook(
+        lambda module, given, answer: encoded.append(len(answer[0]))
+    )
+    rows = [
+        plan_row(sampler="flow-euler", seed=seed, guidance_scale=2.0, negative_prompt=negative)
+        for seed, negative in enumerate(["blurry", "blurry", "grey", "blurry"])
+    ]
+    together = generator.draw(rows)
+    hook.remove()
+    assert encoded == [1, 2], "the prompt of all rows, and two negative ones"
+    alone = np.concatenate([generator.draw([row]) for row in rows])
+    assert np.abs(together.astype(int) - alone).max() <= 1
 
 
 def test_the_instruction_precedes_prompts_but_not_empty_ones(generator, folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import final
 
 import torch
@@ -157,7 +157,7 @@ class Objective:
         here = part.to(batch.x0.device)
         if batch.conditioning is None:
             prompts = [batch.prompts[index] for index in part.tolist()]
-            conditioning = encode_distinct(self.generator, prompts, gradients=True)
+            conditioning = encode_distinct(partial(self.generator.encode_prompts, gradients=True), prompts)
         else:
             conditioning = batch.conditioning.select(here)
         if batch.features is not None:

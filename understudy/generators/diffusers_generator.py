@@ -94,7 +94,7 @@ class AbstractDiffusersGenerator(ABC):
 
     def _encode_negative(self, prompts: list[str]) -> Conditioning:
         """Encode texts to draw away from; one row per text."""
-        return encode_distinct(self, prompts)
+        return encode_distinct(self.encode_prompts, prompts)
 
     def _guidance(self, rows: Sequence[PlanRow]) -> dict[str, Any]:
         """Arguments of the pipeline for guidance away from the negative prompts."""
@@ -118,6 +118,10 @@ class AbstractDiffusersGenerator(ABC):
             return {"image": image, "strength": strength}
         strength = (int(steps * strength) - 0.5) / steps
         return {"image": image, "strength": strength, "height": self.image_size, "width": self.image_size}
+
+    def _images(self, pipeline: Any, call: dict[str, Any]) -> np.ndarray:
+        """What a pipeline draws when it is called with these arguments, float (N, H, W, 3) in [0, 1]."""
+        return cast("np.ndarray", pipeline(**call, output_type="np").images)
 
     def _pack(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) in the form in which the pipeline hands them to its solver."""
@@ -348,14 +352,13 @@ class AbstractDiffusersGenerator(ABC):
     ) -> np.ndarray:
         """As :meth:`draw`, but float (N, H, W, 3) in [0, 1]."""
         sampler, steps, _, strength, _ = shared_by(rows)
-        conditional = encode_distinct(self, [row.prompt for row in rows])
+        conditional = encode_distinct(self.encode_prompts, [row.prompt for row in rows])
         if tokens is not None:
             conditional = conditional.with_last(tokens)
         call: dict[str, Any] = conditional.arguments() | self._guidance(rows)
         call |= {
             "num_inference_steps": steps,
             "generator": [torch.Generator().manual_seed(row.seed) for row in rows],
-            "output_type": "np",
         }
         solver = self._solver(sampler)
         if strength < 1:
@@ -368,7 +371,7 @@ class AbstractDiffusersGenerator(ABC):
             guidance = ExemplarGuidance(self, rows, sources)
             guide(solver, guidance, grid_snr=self._schedule.grid_snr, pack=self._pack, unpack=self._unpack)
         pipeline = self._assemble(self.from_image if strength < 1 else self.from_text, solver)
-        return cast("np.ndarray", pipeline(**call).images)
+        return self._images(pipeline, call)
 
     def save_adapter(self, folder: Path, *, method: str) -> None:
         """Write the adapted weights, or the learned tokens for ``pipeline.load_textual_inversion``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, final
@@ -42,12 +42,11 @@ class Conditioning:
     @classmethod
     def joined(cls, parts: Sequence[Conditioning]) -> Conditioning:
         """The rows of several encoded batches of prompts, one batch after the other."""
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        attended = [part.attended for part in parts if part.attended is not None]
         return cls(
             torch.cat([part.states for part in parts]),
-            pooled=torch.cat(pooled) if pooled else None,
-            attended=torch.cat(attended) if attended else None,
+            pooled=_joined([part.pooled for part in parts]),
+            augmentation=_joined([part.augmentation for part in parts]),
+            attended=_joined([part.attended for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -99,6 +98,13 @@ class Conditioning:
         )
         states = torch.where(here[:, :, None], self.states, other.states)
         return replace(self, states=states, pooled=pooled, attended=attended)
+
+
+def _joined(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """The rows of all tensors; None if all are None."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    assert len(given) in (0, len(tensors)), "either all batches have these rows, or none has"
+    return torch.cat(given) if given else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,11 +348,17 @@ def fingerprint_of(networks: Iterable[nn.Module], *, start: bytes = b"") -> str:
     return digest.hexdigest()[:16]
 
 
-def encode_distinct(generator: Adaptable, prompts: Sequence[str], *, gradients: bool = False) -> Conditioning:
-    """Encode each distinct prompt once; one row per prompt."""
+def encode_distinct(encode: Callable[[list[str]], Conditioning], prompts: Sequence[str]) -> Conditioning:
+    """Encode each distinct prompt once; one row per prompt.
+
+    Args:
+        encode: the encoding, such as ``encode_prompts`` of a generator.
+        prompts: texts, any of them several times.
+    """
     distinct = list(dict.fromkeys(prompts))
-    index = torch.tensor([distinct.index(prompt) for prompt in prompts], device=generator.device)
-    return generator.encode_prompts(distinct, gradients=gradients).select(index)
+    encoded = encode(distinct)
+    index = torch.tensor([distinct.index(prompt) for prompt in prompts], device=encoded.states.device)
+    return encoded.select(index)
 
 
 def adaptable(generator: Generator) -> Adaptable:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from understudy.core.errors import InputError
 from understudy.generators.diffusers_generator import AbstractDiffusersGenerator
-from understudy.generators.generator import Conditioning, PlanRow
+from understudy.generators.generator import Conditioning, PlanRow, encode_distinct
 from understudy.generators.pipeline_checks import Layout
 from understudy.generators.schedules import FlowSchedule, Schedule
 from understudy.generators.settings import GeneratorSettings
@@ -65,7 +65,7 @@ class SanaGenerator(AbstractDiffusersGenerator):
 
     def _encode_negative(self, prompts: list[str]) -> Conditioning:
         with torch.no_grad():
-            conditioning = self._encode_as_written(prompts)
+            conditioning = encode_distinct(self._encode_as_written, prompts)
         self._park()
         return conditioning
 
@@ -107,6 +107,14 @@ class SanaGenerator(AbstractDiffusersGenerator):
         x0 = self.encode_images(pixels).float()
         latents = (1 - sigma) * x0 + sigma * self._noise(rows)
         return {"latents": latents, "sigmas": left, "height": self.image_size, "width": self.image_size}
+
+    def _images(self, pipeline: Any, call: dict[str, Any]) -> np.ndarray:
+        # As the pipeline decodes. But if memory runs out, it only warns, and then fails for want of images;
+        # here the error gets out, and fewer images are drawn at once.
+        vae = pipeline.vae
+        latents = pipeline(**call, output_type="latent").images.to(vae.dtype)
+        decoded = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        return cast("np.ndarray", pipeline.image_processor.postprocess(decoded, output_type="np"))
 
 
 def _instruction() -> list[str]:
