@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DModel, UniPCMultistepScheduler
-from tiny import plan_row, save_tiny_pipeline, save_tiny_sana
+from tiny import plan_row, save_tiny_flux, save_tiny_pipeline, save_tiny_sana, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
 from understudy.generators.load import load_generator
@@ -55,6 +55,22 @@ def test_images_are_those_of_diffusers_with_this_autoencoder(folders):
     ).images
     expected = np.round(drawn * 255).astype(np.uint8).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(generator.draw([row]), expected)
+
+
+@pytest.mark.parametrize("save", [save_tiny_pipeline, save_tiny_sdxl, save_tiny_sd3, save_tiny_flux])
+def test_every_family_with_an_ordinary_autoencoder_takes_it(save, folders, tmp_path, train):
+    """The size of images stays that of the pipeline, which FLUX.1 states in its autoencoder alone."""
+    save(tmp_path / "pipeline")
+    plain = load(tmp_path, None)
+    generator = load(tmp_path, str(folders / "tiny"))
+    assert type(generator.pipeline.vae) is AutoencoderTiny
+    assert generator.image_size == plain.image_size == 16
+    sampler = "flow-euler" if generator.prediction_type == "flow" else "unipc"
+    for strength in (1.0, 0.5):
+        row = plan_row(sampler=sampler, steps=4, strength=strength, source_id=train.ids[0])
+        assert generator.draw([row], train).std() > 0
+    latents = generator.encode_images(torch.from_numpy(train.pixels(16)[:2]))
+    assert generator.decode_latents(latents).shape == (2, 3, 16, 16)
 
 
 def test_its_latents_are_exact_and_decoded_again(folders):

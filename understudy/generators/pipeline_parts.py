@@ -66,9 +66,9 @@ def load_parts(
     every_option = {"dtype": dtype, "adapters": settings.adapters, **source, **options}
     pipeline = load_complete(pipeline_class, layout, settings.name, every_option)
     check_safety_checker(pipeline, settings)
+    size = image_size_of(pipeline, layout, settings)  # which FLUX.1 states in its own autoencoder alone
     if settings.autoencoder is not None:
         replace_autoencoder(pipeline, settings.autoencoder, dtype)
-    size = image_size_of(pipeline, layout, settings)
     features = image_encoder_of(pipeline, settings.image_encoder, dtype)
     vae = safe_autoencoder(pipeline.vae, may_overflow=vae_may_overflow)
     others = [vae, features.encoder] if features else [vae]
