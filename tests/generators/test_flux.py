@@ -68,10 +68,8 @@ def test_the_solver_has_the_sigmas_of_the_pipeline(name, size, request):
 @pytest.mark.parametrize(("size", "mu"), [(16, 0.5 + 0.65 * 12 / 60), (32, 0.5 + 0.65)])
 def test_training_and_drawing_have_one_shift_which_grows_with_the_size(size, mu, dev):
     """The tiny scheduler shifts by 0.5 for 4 patches and by 1.15 for 64; an image has (size / 4)^2."""
-    generator, half = (
-        load(dev, resolution=size),
-        np.exp(mu) / (np.exp(mu) + 1),
-    )  # what the shift makes of 1 / 2
+    generator = load(dev, resolution=size)
+    half = np.exp(mu) / (np.exp(mu) + 1)  # what the shift makes of 1 / 2
     solver = generator._solver("flow-euler")
     generator._schedule.place(solver, 2)
     assert solver.sigmas[1] == pytest.approx(half)
@@ -147,9 +145,14 @@ def test_distilled_guidance_is_an_input_and_has_no_negative_prompt(dev):
 def test_negative_prompts_that_have_no_place_are_refused_before_a_run(dev, schnell):
     draw = {"sampler": "flow-euler", "guidance_scale": 2.0, "negative_prompt": "blurry"}
     settings = build({"data": {"source": "digits"}, "draw": draw, "generator": {"name": str(dev)}})
-    with pytest.raises(InputError, match="^draw.negative_prompt must be empty"):
+    with pytest.raises(InputError, match="^draw.negative_prompt must be empty .* got 'blurry'"):
         try_generator(load(dev), settings, "a cat")
     try_generator(load(schnell), settings, "a cat")
+    filled = build(
+        {**settings.model_dump(), "draw": {**draw, "negative_prompt": "an old {class}, {caption}"}}
+    )
+    with pytest.raises(InputError, match="got 'an old cat'"):
+        try_generator(load(dev), filled, "cat")
 
 
 def test_prompts_may_be_longer_than_clip_reads(dev, schnell):

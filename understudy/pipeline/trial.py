@@ -9,6 +9,7 @@ import torch
 from understudy.core.errors import InputError, first_line
 from understudy.core.micro_batch import is_out_of_memory
 from understudy.generators.generator import Generator, PlanRow, adaptable
+from understudy.generators.prompts import fill, read_templates
 from understudy.generators.room import LESS_MEMORY
 from understudy.settings import Settings
 
@@ -27,8 +28,8 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
     """
     draw = settings.draw
     row = PlanRow.from_noise(words, sampler=draw.sampler, steps=2, guidance_scale=draw.guidance_scale)
-    if draw.negative_prompt:  # some pipelines take none
-        row = replace(row, negative_prompt=words)
+    negative, *_ = read_templates(draw.negative_prompt, needs_class=False)  # some pipelines take none
+    row = replace(row, negative_prompt=fill(negative, words=words, caption=""))
     model, size = adaptable(generator), generator.image_size
     try:
         image = generator.draw([row], None)
