@@ -5,6 +5,7 @@ Everything is read by the command line or a whole run, with tiny pipelines of th
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from tiny import save_tiny_pipeline, save_tiny_sdxl
 from tiny_job import OPTIONS, tiny_settings
 
 from understudy.commands import validate as validating
+from understudy.commands.measuring import draw_a_few
 from understudy.core.errors import InputError
 from understudy.generators import pipeline_size, room
+from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
 
@@ -413,6 +416,47 @@ def test_a_preview_draws_fewer_images_at_once(photographs, tiny_pipeline_folder,
     assert code == 0
     assert Path("preview.png").exists()
     assert "estimate for the whole run" in out
+
+
+@pytest.fixture
+def preview(photographs, tiny_pipeline_folder, monkeypatch):
+    """Draws a few images, as ``preview`` does; ``before`` is called whenever the UNet then draws."""
+
+    def draw(before, **sections):
+        def load(*args, **kwargs):
+            generator = load_generator(*args, **kwargs)
+            generator.denoiser.register_forward_pre_hook(lambda _, given: before(given[0]))
+            return generator
+
+        monkeypatch.setattr("understudy.commands.measuring.load_generator", load)
+        settings = tiny_settings(photographs, tiny_pipeline_folder, **sections)
+        return draw_a_few(settings, device="cpu", images=4)
+
+    return draw
+
+
+def test_a_preview_whose_first_image_does_not_fit_tries_it_once(preview):
+    """However many images are to be drawn at once."""
+    attempts = []
+
+    def before(sample):
+        attempts.append(len(sample))
+        out_of_memory()
+
+    with pytest.raises(InputError, match="drawing needs more memory than the device has, even with one imag"):
+        preview(before)
+    assert len(attempts) == 1
+
+
+@pytest.mark.filterwarnings("default:drawing ran out of memory:UserWarning")
+def test_a_preview_does_not_count_the_time_of_failed_attempts(preview):
+    def before(sample):
+        if len(sample) > 1:
+            time.sleep(1)
+            out_of_memory()
+
+    few = preview(before, draw={"guidance_scale": 1.0, "negative_prompt": ""})
+    assert len(few.drawn) * few.image_seconds < 1
 
 
 def test_memory_that_runs_out_anywhere_else_is_a_sentence(

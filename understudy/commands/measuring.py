@@ -21,7 +21,7 @@ from understudy.core.workers import num_workers
 from understudy.data.contact_sheet import MOST_CLASSES, MOST_PER_CLASS
 from understudy.data.labelled_set import LabelledSet
 from understudy.data.load import Splits
-from understudy.generators.generator import Generator
+from understudy.generators.generator import Generator, PlanRow
 from understudy.generators.load import give_back, load_generator
 from understudy.generators.precision import drawing_precision
 from understudy.pipeline.checks import add_adapter_or_tokens, learns_words
@@ -125,19 +125,16 @@ def draw_a_few(
     none, available = np.zeros(train.num_classes, dtype=np.int64), generator.available(train.class_names)
     wanted = _first_classes(train.num_classes, images, available)
     rows, start = planner.rows(none, wanted), time.monotonic()
-    at_once = MicroBatch(draw.batch_size, work="drawing")
     # does not count as drawing: the first call includes set-up
-    at_once.fit(lambda size: draw_rows(generator, rows[:1], size, train=train))
-    one, start = time.monotonic() - start, time.monotonic()
+    MicroBatch(1, work="drawing").fit(partial(draw_rows, generator, rows[:1], train=train))
+    one = time.monotonic() - start
     if seconds is not None and len(rows) * one > seconds:
         wanted = _first_classes(train.num_classes, max(1, int(seconds / one)), available)
         rows = planner.rows(none, wanted)
-    pixels = np.concatenate(
-        [
-            at_once.fit(partial(draw_rows, generator, batch, train=train))
-            for batch in batches(rows, draw.batch_size)
-        ]
-    )
+    at_once = MicroBatch(draw.batch_size, work="drawing")
+    timed = partial(_timed_drawing, generator, train=train)
+    drawn = [at_once.fit(partial(timed, batch)) for batch in batches(rows, draw.batch_size)]
+    pixels = np.concatenate([images for images, _ in drawn])
     return FewImages(
         splits=splits,
         captioned=captioned,
@@ -145,11 +142,19 @@ def draw_a_few(
         drawn=LabelledSet.from_images(
             pixels, [row.label for row in rows], class_names=train.class_names, split="synthetic"
         ),
-        image_seconds=(time.monotonic() - start) / len(rows),
+        image_seconds=sum(took for _, took in drawn) / len(rows),
         strength=float(np.mean([row.strength for row in rows])),
         started=started,
         reading=reading,
     )
+
+
+def _timed_drawing(
+    generator: Generator, rows: Sequence[PlanRow], size: int, *, train: LabelledSet
+) -> tuple[np.ndarray, float]:
+    """Images of rows, and the seconds that they took; attempts that ran out of memory do not count."""
+    start = time.monotonic()
+    return draw_rows(generator, rows, size, train=train), time.monotonic() - start
 
 
 def _first_classes(num_classes: int, images: int | None, available: np.ndarray | None) -> np.ndarray:
