@@ -36,7 +36,7 @@ from understudy.generators.patch_unet import PatchUNet
 from understudy.generators.precision import computing
 from understudy.generators.samplers import build_sampler
 from understudy.generators.settings import GeneratorSettings
-from understudy.generators.sources import shared_by, source_pixels
+from understudy.generators.sources import noise_of, shared_by, source_pixels
 
 _DEFAULT_SIZE = 32
 _NUM_LEVELS = 1000
@@ -279,13 +279,7 @@ class ClassConditionalGenerator:
         solver = self._solver(sampler, steps)
         solver.set_begin_index(steps - int(steps * strength))
         times = solver.timesteps[solver.begin_index :]
-        shape = (3, self.image_size, self.image_size)
-        noise = torch.stack(
-            [
-                row.noise_scale * torch.randn(shape, generator=torch.Generator().manual_seed(row.seed))
-                for row in rows
-            ]
-        )
+        noise = noise_of(rows, (3, self.image_size, self.image_size))
         x = noise.to(self._device) * solver.sigmas[solver.begin_index].to(self._device)
         if strength < 1:
             x = x + SIGMA_DATA * self.encode_images(source_pixels(rows, sources, self.image_size))
