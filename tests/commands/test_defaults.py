@@ -1,6 +1,11 @@
 """What photographs and characters get by default, and that a run that was begun keeps what it had."""
 
+import json
+
+import huggingface_hub
 import pytest
+import safetensors.torch
+import torch
 import yaml
 from PIL import Image
 from sklearn.datasets import load_sample_image
@@ -9,6 +14,7 @@ from tiny_job import SECTIONS, write_pets
 from understudy import defaults_for
 from understudy.commands import image_defaults
 from understudy.commands.defaults import with_defaults
+from understudy.generators import pipeline_size
 from understudy.generators.pipeline_size import is_large
 from understudy.pipeline.load import about_large_pipelines, about_photographs
 from understudy.recipes import RECIPES
@@ -207,6 +213,8 @@ def test_distilled_weights_draw_without_guidance(name, guidance):
         ("org/sd3-medium", "flow-euler", 20),
         ("stable-diffusion-v1-5/stable-diffusion-v1-5", "unipc", 20),
         ("org/fluxion", "unipc", 20),
+        ("me/sdxl-flux-look", "unipc", 20),
+        ("me/like-sana", "unipc", 20),
     ],
 )
 def test_pipelines_of_flow_matching_get_their_sampler(name, sampler, steps):
@@ -229,6 +237,55 @@ def test_the_class_of_a_folder_decides_about_its_sampler(index, sampler, tmp_pat
     (folder / "model_index.json").write_text(index)
     settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": str(folder)}}])
     assert settings.draw.sampler == sampler
+
+
+def test_a_single_file_of_flow_matching_is_known_by_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline_size, "_LARGE", 1)
+    for number, (layer, sampler) in enumerate([("joint_blocks.0", "flow-euler"), ("out.0", "unipc")]):
+        path = tmp_path / f"{number}.safetensors"
+        weights = {f"model.diffusion_model.{layer}.weight": torch.zeros(1)}
+        safetensors.torch.save_file(weights, path)
+        settings = with_defaults([{"data": {"source": "digits"}, "generator": {"name": str(path)}}])
+        assert settings.draw.sampler == sampler
+
+
+FLUX = {"model_index.json": {"_class_name": "FluxPipeline"}}
+SCHNELL = FLUX | {"transformer/config.json": {"guidance_embeds": False}}
+DEV = FLUX | {"transformer/config.json": {"guidance_embeds": True}}
+XL = {"model_index.json": {"_class_name": "StableDiffusionXLPipeline"}}
+
+
+def _write(folder, files):
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("kind", ["folder", "hub"])
+@pytest.mark.parametrize(
+    ("name", "files", "told"),
+    [
+        ("my-model", SCHNELL, ("flow-euler", 4, 1.0)),
+        ("not-schnell", DEV, ("flow-euler", 20, 2.0)),
+        ("flux-schnell", FLUX, ("flow-euler", 4, 1.0)),
+        ("sdxl-flux-look", XL, ("unipc", 20, 2.0)),
+        ("flux-schnell-look", XL, ("unipc", 20, 2.0)),
+        ("sdxl-lightning", XL, ("unipc", 20, 1.0)),
+    ],
+)
+def test_files_of_a_pipeline_say_what_it_is(kind, name, files, told, tmp_path, monkeypatch):
+    """Also those of the hub in its cache, which is not asked; names serve only without them."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    if kind == "folder":
+        generator = str(_pipeline(tmp_path / name, megabytes=201, part="transformer"))
+        _write(tmp_path / name, files)
+    else:
+        generator, kept = f"me/{name}", tmp_path / "cache" / f"models--me--{name}"
+        _write(kept / "snapshots" / "abc", files)
+        (kept / "refs").mkdir()
+        (kept / "refs" / "main").write_text("abc")
+    draw = with_defaults([{"data": {"source": "digits"}, "generator": {"name": generator}}]).draw
+    assert (draw.sampler, draw.steps, draw.guidance_scale) == told
 
 
 @pytest.mark.parametrize("part", ["unet", "transformer"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from understudy.generators.pipeline_size import draws_in_four_steps, is_distilled, is_flow, is_large
+from understudy.generators.pipeline_kind import draws_in_four_steps, is_distilled, is_flow
+from understudy.generators.pipeline_size import is_large
 
 PIPELINE_DEFAULTS: dict[str, dict[str, tuple[object]]] = {
     # LoRA at this rate, eight images a step: Real-Fake (Yuan et al., ICLR 2024, arXiv:2310.10402). Full
