@@ -27,6 +27,7 @@ from understudy.generators import pipeline_size, room
 from understudy.generators.load import load_generator
 from understudy.generators.settings import GeneratorSettings
 from understudy.pipeline.run import run
+from understudy.settings import build
 
 CLASSES = ("cardboard", "glass")
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
@@ -310,7 +311,7 @@ def test_a_checkpoint_with_the_ending_of_another_format(
     else:
         shutil.copy(single_file, name)
     told = refusal(understudy, "validate", photographs, "--generator", name)
-    assert f"rename it to {new}" in told
+    assert f"is that of {'a PyTorch file' if of_torch else 'safetensors'}: rename it to {new}" in told
 
 
 @pytest.mark.parametrize("config", ["nowhere", "folder"])
@@ -373,17 +374,27 @@ def test_weights_larger_than_the_memory_of_a_gpu_are_not_read(
     kind, single_file, tiny_pipeline_folder, monkeypatch
 ):
     path = tiny_pipeline_folder if kind == "folder" else single_file
-    need = room.bytes_of_weights(path, "float32")
-    assert room.bytes_of_weights(path, "float16") == need / 2
+
+    def settings(**changes):
+        return GeneratorSettings(name=str(path), **changes)
 
     def check(free, **changes):
         monkeypatch.setattr(room, "free_bytes", lambda device: free)
-        room.check_device_room(GeneratorSettings(name=str(path), **changes), "cuda")
+        room.check_device_room(settings(**changes), "cuda")
+
+    need, denoiser = (
+        room.bytes_of_weights(settings(cpu_offload=offload), on_device=True) for offload in (False, True)
+    )
+    assert 0 < denoiser < need == 2 * room.bytes_of_weights(settings(precision="float16"))
 
     check(None)  # a CPU
     check(need)
     check(need / 2, precision="bfloat16")
-    check(0.9 * need, cpu_offload=True)  # only the denoiser stays there
+    check(denoiser, cpu_offload=True)  # only the denoiser stays there
+    with pytest.raises(
+        InputError, match="free: set generator.precision=float16, which halves the weights; en"
+    ):
+        check(denoiser - 1, cpu_offload=True)
     with pytest.raises(
         InputError, match=r"needs at least 0.0 GB on the device 'cuda' for its weights in flo"
     ):
@@ -496,6 +507,13 @@ def test_validate_says_what_the_weights_of_a_large_pipeline_take(
     assert "ready to run, with a warning" in out
     assert "warning: memory: the weights take 0.0 GB in generator.precision=float32" in words(out)
     assert "0.0 GB are free on the device 'cuda': set generator.precision=float16" in words(out)
+    generator = {"name": str(tiny_pipeline_folder), "cpu_offload": True}
+    settings = build({"data": {"source": str(photographs)}, "generator": generator})
+    large(room.bytes_of_weights(settings.generator) - 1)
+    _, out, _ = understudy(*command)
+    assert "ready to run, with a warning" in out
+    (told,) = validating._about_memory(settings)  # the denoiser fits, so this is no warning
+    assert told.startswith("memory: the weights of the denoiser take 0.0 GB in generator.precision=float32")
     large(10**9)
     _, out, _ = understudy(*command)
     assert "with a warning" not in out

@@ -1,20 +1,13 @@
 """Options that save memory change neither results nor the names of weights."""
 
-import shutil
-from types import SimpleNamespace
-
 import numpy as np
-import psutil
 import pytest
-import safetensors.torch
 import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
-from original_layout import save_single_file
 from tiny import plan_rows, save_tiny_sd3, save_tiny_sdxl
 
 from understudy.core.errors import InputError
 from understudy.generators.load import load_generator
-from understudy.generators.room import check_room
 from understudy.generators.settings import GeneratorSettings
 from understudy.generators.stable_diffusion import StableDiffusionGenerator
 
@@ -108,44 +101,3 @@ def test_transformers_cannot_slice_attention(tmp_path):
         InputError, match="attention_slicing must be false for StableDiffusion3Pipeline.*cannot slice"
     ):
         load_generator(GeneratorSettings(name=str(tmp_path), attention_slicing=True), device="cpu")
-
-
-def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(
-    tiny_pipeline_folder, tmp_path, monkeypatch
-):
-    """The smallest form of each network counts once: copies in other formats and variants do not."""
-    folder = shutil.copytree(tiny_pipeline_folder, tmp_path / "pipeline")
-    parts = ("text_encoder", "unet", "vae")
-    need = sum(file.stat().st_size for part in parts for file in (folder / part).glob("*.safetensors"))
-    for suffix in (".bin", ".fp16.safetensors"):
-        (folder / "unet" / f"diffusion_pytorch_model{suffix}").write_bytes(b"0" * need)
-    (folder / "safety_checker").mkdir()
-    (folder / "safety_checker" / "model.safetensors").write_bytes(b"0" * need)
-
-    def free(number):
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=number))
-
-    free(need)
-    check_room(folder, "float32")
-    free(need - 1)
-    check_room(folder, "bfloat16")
-    with pytest.raises(
-        InputError, match="needs at least 0.0 GB of memory for its weights, but 0.0 GB are free"
-    ):
-        load_generator(GeneratorSettings(name=str(folder)), device="cpu")
-    check_room(tmp_path / "nowhere", "float32")
-
-
-@pytest.mark.parametrize(("precision", "size"), [("float32", 4), ("bfloat16", 2)])
-def test_a_single_file_counts_by_its_weights(precision, size, tiny_pipeline_folder, tmp_path, monkeypatch):
-    """In the precision in which they are loaded, without a second copy for the moving average."""
-    path = save_single_file(tiny_pipeline_folder, tmp_path / "model.safetensors")
-    weights = safetensors.torch.load_file(path)
-    need = size * sum(value.numel() for value in weights.values())
-    copies = {f"model_ema.{name.replace('.', '')}": value.clone() for name, value in weights.items()}
-    safetensors.torch.save_file(weights | copies, path)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0.99 * need))
-    with pytest.raises(InputError, match=r"model\.safetensors needs at least 0.0 GB of memory"):
-        check_room(path, precision)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=need))
-    check_room(path, precision)

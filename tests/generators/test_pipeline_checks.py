@@ -239,7 +239,7 @@ def test_a_denoiser_for_other_text_states_is_refused(folder):
         (
             ".safetensors",
             ".bin",
-            r"unet/\S+\.bin in it has the form of safetensors: rename it to \S+\.safetensors",
+            r"the content of unet/\S+\.bin in it is that of safetensors: rename it to \S+\.safetensors",
         ),
         ("_model.", "_model-final.", r"name that diffusers does not read, \S+final\.safetensors: rename"),
         ("model.", "model.non_ema.", "unet has only weights of the variant non_ema: set generator.variant="),
@@ -265,7 +265,7 @@ def test_a_variant_that_was_named_is_no_fault(folder):
 def test_a_file_of_pytorch_called_safetensors_is_named(folder):
     (path,) = (folder / "unet").glob("*.safetensors")
     torch.save(safetensors.torch.load_file(path), path)
-    with pytest.raises(InputError, match=r"has the form of PyTorch: rename it to \S+\.bin"):
+    with pytest.raises(InputError, match=r"is that of a PyTorch file: rename it to \S+\.bin"):
         load(folder)
 
 

@@ -17,7 +17,7 @@ from understudy.data.settings import CaptionSettings
 from understudy.data.sources.leftovers import LeftOut
 from understudy.evaluation.class_sizes import too_few_test_images
 from understudy.generators.pipeline_size import is_large
-from understudy.generators.room import LESS_MEMORY, bytes_of_weights
+from understudy.generators.room import bytes_of_weights, less_memory
 from understudy.pipeline.checks import check_fits, check_names, loads_networks
 from understudy.pipeline.class_words import about_words, known_words
 from understudy.pipeline.load import (
@@ -115,15 +115,17 @@ def _about_memory(settings: Settings) -> tuple[str, ...]:
     generator = settings.generator
     if not is_large(generator.name) or not Path(generator.name).exists():
         return ()
-    need = bytes_of_weights(Path(generator.name), generator.precision)
-    told = f"memory: the weights take {need / 1e9:.1f} GB in generator.precision={generator.precision}; "
+    need = bytes_of_weights(generator, on_device=True)
+    what = "the weights of the denoiser" if generator.cpu_offload else "the weights"
+    told = f"memory: {what} take {need / 1e9:.1f} GB in generator.precision={generator.precision}; "
     told += "adapting and drawing need more"
     gpu = torch.accelerator.current_accelerator(check_available=True)
     free = None if gpu is None else free_bytes(str(gpu))
     if free is None:
         return (told,)
     if need > free:
-        told = f"warning: {told}, and {free / 1e9:.1f} GB are free on the device '{gpu}': {LESS_MEMORY}"
+        told = f"warning: {told}, and {free / 1e9:.1f} GB are free on the device '{gpu}': "
+        told += less_memory(generator, str(gpu))
     return (told,)
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import pickle
 import pickletools
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,11 @@ from understudy.core.listing import listed
 
 TORCH = (".bin", ".ckpt", ".pt", ".pth")
 WEIGHTS = (".safetensors", *TORCH)
+READ_WEIGHTS = re.compile(
+    r"(diffusion_pytorch_model|model|pytorch_model)(?:-\d+-of-\d+)?(?:\.(?P<variant>\w[\w-]*?))?"
+    r"(?:-\d+-of-\d+)?\.[a-z]+$"
+)
+"""Names of the files with weights that diffusers and transformers read, with their variant."""
 _CONFIGS = ("config.json", "preprocessor_config.json")
 """Configurations of networks of timm and transformers, and of how their images are prepared."""
 _AGAIN = "download it again, or copy it again from where it came from"

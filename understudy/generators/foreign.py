@@ -31,6 +31,12 @@ _UNKNOWN = (
 )
 _ADAPTER = "give RUN/adapter of a finished run"
 INDEX = "model_index.json"
+CHECKPOINT_PARTS = {
+    "UNet": ("model.diffusion_model.",),
+    "autoencoder": ("first_stage_model.",),
+    "text encoder": ("cond_stage_model.", "conditioner.", "text_encoders."),
+}
+"""What the names of the weights of each part of a single file begin with; web UIs also keep UNets alone."""
 _DENOISERS = ("unet", "transformer")
 MERGED_LORAS = ("a kohya LoRA", "a LoRA of diffusers")
 """What the function of diffusers for LoRAs reads."""
@@ -51,7 +57,7 @@ _BY_NAMES: tuple[tuple[Callable[[str], bool], str, str], ...] = (
     # Flux, alone or with its text encoders
     (lambda name: "double_blocks." in name, "a set of unknown weights", _UNKNOWN),
     (
-        lambda name: name.startswith("model.diffusion_model."),
+        lambda name: name.startswith(CHECKPOINT_PARTS["UNet"]),
         _CHECKPOINT,
         "give the file itself with --generator",
     ),
@@ -131,12 +137,11 @@ def check_pipeline_folder(path: Path, adapters: Sequence[Path]) -> None:
 
 def _check_ending(path: Path) -> None:
     """Check that the name of a checkpoint says its format, by which diffusers chooses how to read it."""
-    ending = ".safetensors" if is_safetensors(path) else ".ckpt"
+    ending, form = (".safetensors", "safetensors") if is_safetensors(path) else (".ckpt", "a PyTorch file")
     if path.suffix != ending:
         raise InputError(
-            f"a checkpoint must be called {' or '.join(f'*{each}' for each in CHECKPOINTS)}, as its format "
-            f"is, but {path} has the form of {ending.removeprefix('.')}: rename it to "
-            f"{path.with_suffix(ending).name}"
+            f"the name of a checkpoint must end as its content says, in {' or '.join(CHECKPOINTS)}, but the "
+            f"content of {path} is that of {form}: rename it to {path.with_suffix(ending).name}"
         )
 
 

@@ -11,7 +11,7 @@ from understudy.core.errors import InputError, first_line
 from understudy.core.micro_batch import is_out_of_memory
 from understudy.core.registry import Registry
 from understudy.generators.foreign import check_merged, check_pipeline_folder
-from understudy.generators.room import LESS_MEMORY
+from understudy.generators.room import less_memory
 from understudy.generators.settings import GeneratorSettings
 
 # The files of generators are imported inside functions: they import torch and diffusers, which are slow.
@@ -104,7 +104,7 @@ def load_generator(settings: GeneratorSettings, *, device: str) -> Generator:
             raise
         raise InputError(
             f"the generator {settings.name} needs more memory than the device {device!r} has, for its "
-            f"weights alone ({first_line(error)}): {LESS_MEMORY}"
+            f"weights alone ({first_line(error)}): {less_memory(settings, device)}"
         ) from error
 
 

@@ -67,7 +67,7 @@ def check_memory_settings(settings: GeneratorSettings, device: torch.device) -> 
         InputError: for offloading to the CPU on the CPU, for compilation without a compiler, or as
             :func:`check_room` and :func:`check_device_room`.
     """
-    check_room(Path(settings.name), settings.precision)
+    check_room(settings)
     check_device_room(settings, str(device))
     if settings.cpu_offload and device.type == "cpu":
         raise InputError(

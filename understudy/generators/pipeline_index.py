@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,9 @@ from safetensors import SafetensorError
 from understudy.core.errors import InputError
 from understudy.core.hub import hub_file, why_not_found
 from understudy.core.listing import listed
-from understudy.core.weight_files import damage, is_safetensors, weights_in
+from understudy.core.weight_files import READ_WEIGHTS, damage, is_safetensors, weights_in
 from understudy.generators.foreign import INDEX, MERGE
 
-_READ = re.compile(
-    r"(diffusion_pytorch_model|model|pytorch_model)(?:-\d+-of-\d+)?(?:\.(?P<variant>\w[\w-]*?))?"
-    r"(?:-\d+-of-\d+)?\.[a-z]+$"
-)
-"""Names of the files with weights that diffusers and transformers read, with their variant."""
 _READ_UNASKED = (None, "fp16")
 """Variants that are read if ``generator.variant`` is not set."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
@@ -112,12 +106,13 @@ def _misnamed(part: str, weights: list[Path], variant: str | None) -> str | None
     """A file in another format than its name says, or weights under names that the libraries do not read."""
     for path in weights:
         if is_safetensors(path) != (path.suffix == ".safetensors"):
-            ending, form = (".bin", "PyTorch") if path.suffix == ".safetensors" else (".safetensors",) * 2
+            to_torch = path.suffix == ".safetensors"
+            ending, form = (".bin", "a PyTorch file") if to_torch else (".safetensors", "safetensors")
             return (
-                f"{part}/{path.name} in it has the form of {form.removeprefix('.')}: rename it to "
+                f"the content of {part}/{path.name} in it is that of {form}: rename it to "
                 f"{path.with_suffix(ending).name}"
             )
-    read = [found for path in weights if (found := _READ.match(path.name))]
+    read = [found for path in weights if (found := READ_WEIGHTS.match(path.name))]
     variants = {found["variant"] for found in read}
     if read and not variants & {*_READ_UNASKED, variant}:
         return (

@@ -37,7 +37,7 @@ def draws_in_four_steps(name: str) -> bool:
             the name decides only if its files are not there.
     """
     kind = _class_of(name)
-    transformer = _stated(name, "transformer/config.json")
+    transformer = stated(name, "transformer/config.json")
     if kind is None or (kind.startswith("Flux") and not transformer):
         return bool(_SCHNELL.search(_last(name)))
     return kind.startswith("Flux") and not (transformer or {}).get("guidance_embeds")
@@ -64,11 +64,11 @@ def _last(name: str) -> str:
 
 def _class_of(name: str) -> str | None:
     """The class that the index of a pipeline names; empty if it names none, None if there is no index."""
-    index = _stated(name, INDEX)
+    index = stated(name, INDEX)
     return None if index is None else str(index.get("_class_name", ""))
 
 
-def _stated(name: str, file: str) -> dict[str, Any] | None:
+def stated(name: str, file: str) -> dict[str, Any] | None:
     """A JSON file of a pipeline; empty if it cannot be read, None if it is not there.
 
     Args:

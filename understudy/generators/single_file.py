@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,12 @@ from understudy.core.errors import InputError, first_line
 from understudy.core.hub import hub_asked_once
 from understudy.core.listing import listed
 from understudy.core.weight_files import shapes_in
-from understudy.generators.foreign import INDEX
+from understudy.generators.foreign import CHECKPOINT_PARTS, INDEX
 from understudy.generators.pipeline_index import LOADING_ERRORS, read_index
 from understudy.generators.silence import diffusers_logs_nothing
 
 _FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 _LATENT_CHANNELS = 4  # of every UNet of Stable Diffusion
-_PARTS = {
-    "UNet": ("model.diffusion_model.",),
-    "autoencoder": ("first_stage_model.",),
-    "text encoder": ("cond_stage_model.", "conditioner.", "text_encoders."),
-}
-"""What the names of the weights of each part begin with; web UIs also keep UNets alone."""
 
 
 def config_of(path: Path, config: str | None) -> str:
@@ -48,7 +41,11 @@ def config_of(path: Path, config: str | None) -> str:
             f"instead of {_LATENT_CHANNELS}, as for inpainting (9), editing (8) or depth (5): choose a "
             "text-to-image checkpoint of Stable Diffusion 1.x, 2.x or XL"
         )
-    missing = [part for part, starts in _PARTS.items() if not any(map(_starts(starts), shapes))]
+    missing = [
+        part
+        for part, starts in CHECKPOINT_PARTS.items()
+        if not any(name.startswith(starts) for name in shapes)
+    ]
     # Stable Diffusion 3 is also published without its text encoders; diffusers then says what it needs.
     if missing and _FIRST_LAYER in shapes:
         raise InputError(
@@ -96,10 +93,6 @@ def read_single_file(pipeline_class: Any, name: str, options: dict[str, Any]) ->
         if isinstance(network, nn.Module) and any(value.is_meta for value in network.state_dict().values()):
             raise _does_not_fit(name, config, f"weights of {part} are missing")
     return pipeline
-
-
-def _starts(starts: tuple[str, ...]) -> Callable[[str], bool]:
-    return lambda name: name.startswith(starts)
 
 
 def _check_config(path: Path, config: str) -> None:

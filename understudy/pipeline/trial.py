@@ -10,7 +10,7 @@ from understudy.core.errors import InputError, first_line
 from understudy.core.micro_batch import is_out_of_memory
 from understudy.generators.generator import Generator, PlanRow, adaptable
 from understudy.generators.prompts import fill, read_templates
-from understudy.generators.room import LESS_MEMORY
+from understudy.generators.room import less_memory
 from understudy.settings import Settings
 
 
@@ -47,7 +47,8 @@ def try_generator(generator: Generator, settings: Settings, words: str) -> None:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise InputError(
                 f"the generator {settings.generator.name} needs more memory than the device has, even for "
-                f"one image of {size} pixels ({reason}): {LESS_MEMORY}"
+                f"one image of {size} pixels ({reason}): "
+                f"{less_memory(settings.generator, str(model.device), drawing=True)}"
             ) from error
         raise InputError(
             f"the generator {settings.generator.name} cannot draw an image or compute its loss: {reason}: "
